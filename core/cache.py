@@ -1,0 +1,59 @@
+"""Owns what attention remembers: keys, values and the position they have reached."""
+
+import torch
+from torch import Tensor
+
+from core.config import ModelConfig
+
+
+def grown(buffer: Tensor, length: int, dim: int) -> Tensor:
+    """`buffer`, or a copy with room for `length` along `dim` (at least doubled), its tail uninitialised."""
+    room = buffer.shape[dim]
+    if length <= room:
+        return buffer
+    shape = list(buffer.shape)
+    shape[dim] = max(length, 2 * room)
+    larger = buffer.new_empty(shape)
+    larger.narrow(dim, 0, room).copy_(buffer)
+    return larger
+
+
+class LayerCache:
+    """Keys and values of one block, each [B, heads, room, d / heads]."""
+
+    def __init__(self, batch: int, heads: int, head_dim: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.keys = torch.empty(batch, heads, 0, head_dim, device=device, dtype=dtype)
+        self.values = torch.empty_like(self.keys)
+
+    def extend(self, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put [B, heads, t, d / heads] at `start`; return all keys and values up to their end."""
+        end = start + keys.shape[2]
+        self.keys, self.values = grown(self.keys, end, 2), grown(self.values, end, 2)
+        self.keys[:, :, start:end] = keys
+        self.values[:, :, start:end] = values
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+class KVCache:
+    """The past of a batch of sequences of one length; the only owner of position."""
+
+    def __init__(self, config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
+        head_dim = config.embed_dim // config.heads
+        self.layers = [LayerCache(batch, config.heads, head_dim, device, dtype) for _ in range(config.blocks)]
+        self.length = 0
+        """Positions that are filled."""
+
+    def rewind(self, length: int) -> None:
+        """Forget everything from position `length` on; a length beyond the end changes nothing."""
+        self.length = min(self.length, length)
+
+    def repeat(self, batch: int) -> "KVCache":
+        """A copy of a one-row past for `batch` rows that go on separately."""
+        copy = object.__new__(KVCache)
+        copy.layers, copy.length = [], self.length
+        for layer in self.layers:
+            twin = object.__new__(LayerCache)
+            twin.keys = layer.keys.repeat(batch, 1, 1, 1)
+            twin.values = layer.values.repeat(batch, 1, 1, 1)
+            copy.layers.append(twin)
+        return copy

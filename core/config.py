@@ -1,0 +1,106 @@
+"""Owns what a model is made of and what a sampler may do: frozen, validated values; imports nothing heavy."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import Mistake
+
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+Norm = Literal["none", "layer"]
+Positions = Literal["none", "learned"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """One stack for every rung. The defaults are Model 1, the zero-layer transformer (S2, S3).
+
+    Raises `Mistake` for a value no model can have.
+    """
+
+    vocab_size: int
+    """V, the number of token ids."""
+    embed_dim: int = 64
+    """d, the width of the residual stream."""
+    context: int = 8
+    """T, how many of the last tokens the model sees."""
+    blocks: int = 0
+    """N, how many blocks are stacked between embedding and unembedding."""
+    heads: int = 1
+    """Attention heads in a block; d is split evenly among them."""
+    positions: Positions = "none"
+    """What is added to the embedding to say where a token stands."""
+    norm: Norm = "none"
+    """The norm before the unembedding, and before each sublayer where `pre_norm` is set."""
+    pre_norm: bool = False
+    """Whether attention and feed-forward read a normalised stream."""
+    feed_forward: bool = False
+    """Whether a block has a 4× feed-forward layer after its attention."""
+    activation: Activation = "gelu"
+    """The non-linearity, S16; `gelu_tanh` is the approximation GPT-2 was trained with."""
+    final_activation: bool = True
+    """Whether the non-linearity stands before the unembedding."""
+    tied: bool = False
+    """Whether the unembedding is the embedding matrix transposed; it has no bias then."""
+    logit_scale: bool = False
+    """Whether logits are divided by √d."""
+    init_std: float | None = None
+    """Standard deviation of random weights (GPT-2: 0.02); None leaves torch's own defaults."""
+
+    def __post_init__(self) -> None:
+        for label, value in (
+            ("vocabulary", self.vocab_size),
+            ("embedding size", self.embed_dim),
+            ("context", self.context),
+            ("number of heads", self.heads),
+        ):
+            if value < 1:
+                raise Mistake(f"the {label} must be at least 1, not {value}")
+        if self.blocks < 0:
+            raise Mistake(f"the number of blocks must be 0 or more, not {self.blocks}")
+        if self.embed_dim % self.heads:
+            raise Mistake(
+                f"the embedding size {self.embed_dim} cannot be split among {self.heads} heads; "
+                f"choose a number of heads that divides it, such as {_divisor_near(self.embed_dim, self.heads)}"
+            )
+        if self.activation not in ("gelu", "gelu_tanh", "relu"):
+            raise Mistake(f"no activation {self.activation!r}; choose gelu or relu")
+
+    @property
+    def reach(self) -> int:
+        """How many of the last tokens can change the next prediction: without attention, only the last one (S13)."""
+        return self.context if self.blocks else 1
+
+
+def _divisor_near(number: int, wanted: int) -> int:
+    return min((n for n in range(1, number + 1) if number % n == 0), key=lambda n: abs(n - wanted))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampler:
+    """How one token is drawn from the logits: temperature, then top-k, then top-p, then one uniform number.
+
+    Raises `Mistake` for a value outside its range.
+    """
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 means greedy."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the fewest tokens that hold this share of what top-k left (Holtzman et al. 2020); 1 keeps all."""
+    seed: int = 0
+    """Chooses the uniform numbers."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise Mistake(f"the temperature must be 0 or more, not {self.temperature:g}")
+        if self.top_k < 0:
+            raise Mistake(f"top-k must be 0 (off) or more, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise Mistake(f"top-p must be above 0 and at most 1 (off), not {self.top_p:g}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
+        return self.temperature == 0

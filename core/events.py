@@ -1,0 +1,145 @@
+"""Owns what core says: frozen values of ints, floats, strings, bytes and tuples. No tensor passes through here.
+
+Probabilities are shares of 1, log-probabilities nats, entropies bits, times seconds.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Origin = Literal["prompt", "sampled", "chosen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the model thought of one token before it came."""
+
+    logit: float
+    logprob: float
+    """ln p under the model's own distribution, before temperature and cuts."""
+    entropy_bits: float
+    """Entropy of the distribution the token came from."""
+    rank: int
+    """How many tokens had a higher logit; 0 is the model's favourite."""
+
+    @property
+    def probability(self) -> float:
+        return math.exp(self.logprob)
+
+    @property
+    def surprisal_bits(self) -> float:
+        return -self.logprob / math.log(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One draw: the token at which the cumulative kept probability, likeliest first, passes u."""
+
+    id: int
+    u: float | None
+    """The uniform number in [0, 1); None where nothing was left to chance (greedy)."""
+    sampled_probability: float
+    """After temperature, cuts and renormalising."""
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of the walk."""
+
+    id: int
+    piece: bytes
+    origin: Origin = "prompt"
+    score: Score | None = None
+    """None for the first token, which nothing predicts, and until it has been measured."""
+    u: float | None = None
+    sampled_probability: float | None = None
+    redraw: int = 0
+    """How often this place was drawn again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One token that could come next."""
+
+    id: int
+    piece: bytes
+    rank: int
+    logit: float
+    probability: float
+    """The model's own."""
+    sampled_probability: float
+    """After temperature, cuts and renormalising; 0 where a stage cut it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step from logits to the distribution that is drawn from."""
+
+    name: Literal["raw", "temperature", "top-k", "top-p", "renormalised"]
+    kept: int
+    """Tokens left after it."""
+    mass: float
+    """Probability they hold of the distribution after temperature; 1 again once renormalised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A next-token distribution as a picture needs it: the head exact, the tail summed, nothing dropped."""
+
+    candidates: tuple[Candidate, ...]
+    """Likeliest first; equal ones by id."""
+    others_count: int
+    others_probability: float
+    others_sampled: float
+    """The tail's share after temperature, cuts and renormalising."""
+    entropy_bits: float
+    stages: tuple[Stage, ...]
+    taken: Candidate | None = None
+    """The token that came next in the walk, where the position is not its end."""
+
+    @property
+    def effective(self) -> float:
+        """How many equally likely tokens would be as uncertain: 2^H (S12)."""
+        return math.exp2(self.entropy_bits)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.candidates) + self.others_count
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a status line says of a loaded model."""
+
+    name: str
+    title: str
+    parameters: int
+    vocab_size: int
+    context: int
+    device: str
+    dtype: str
+    tokenizer: str
+    weights: str
+    """Where the weights come from, such as `random, seed 0`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A place a model could run."""
+
+    name: str
+    """What `--device` takes."""
+    label: str
+    """The maker's name for it."""
+    memory_bytes: int | None
+    problem: str | None = None
+    """Why it cannot be used; None where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Progress of a prompt through the model: tokens read so far, of how many."""
+
+    done: int
+    total: int

@@ -1,0 +1,89 @@
+"""Owns the rungs of the article's ladder (S17): each is the one before with something replaced, in one sentence."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from core.config import Activation, ModelConfig
+from core.errors import Mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One model of the ladder, without weights."""
+
+    name: str
+    title: str
+    adds: str
+    """What it adds to the rung before, in one sentence."""
+    config: ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hyperparameters:
+    """What a person may change of a rung (S3); None leaves the rung's own value."""
+
+    embed_dim: int | None = None
+    context: int | None = None
+    blocks: int | None = None
+    heads: int | None = None
+    activation: Activation | None = None
+
+
+def rungs(vocab_size: int) -> Iterator[Rung]:
+    """The ladder from the zero-layer transformer to GPT-2's architecture, for a vocabulary of `vocab_size` ids."""
+    config = ModelConfig(vocab_size=vocab_size)
+    yield Rung("model1", "zero-layer transformer", "Token embedding, GELU, linear unembedding.", config)
+
+    config = replace(config, positions="learned", norm="layer", tied=True, logit_scale=True)
+    yield Rung(
+        "model2",
+        "positions and a norm",
+        "Adds position embedding, layer norm, an unembedding tied to the embedding (so without bias), logits over √d.",
+        config,
+    )
+
+    config = replace(config, blocks=1)
+    yield Rung("model3", "one attention head", "Adds one causal attention head with a residual connection.", config)
+
+    config = replace(
+        config, blocks=4, pre_norm=True, feed_forward=True, final_activation=False, logit_scale=False, init_std=0.02
+    )
+    yield Rung(
+        "model4",
+        "stacked blocks",
+        "Adds a 4× feed-forward layer and pre-norm residual blocks, stacked; the norm becomes the final norm; "
+        "the last GELU and the logit scale go.",
+        config,
+    )
+
+    config = replace(config, heads=4)
+    yield Rung("model5", "GPT-2", "Splits attention into heads: the same weights, reshaped. This is GPT-2.", config)
+
+
+NAMES = tuple(rung.name for rung in rungs(vocab_size=1))
+
+
+def rung(name: str, vocab_size: int, changes: Hyperparameters = Hyperparameters()) -> Rung:
+    """The rung called `name` with its hyperparameters changed. Raises `Mistake` for what it cannot be."""
+    for found in rungs(vocab_size):
+        if found.name == name:
+            return replace(found, config=_change(found, changes))
+    raise Mistake(f"no model {name!r}; choose one of {', '.join(NAMES)}")
+
+
+def _change(found: Rung, changes: Hyperparameters) -> ModelConfig:
+    config = found.config
+    if changes.blocks is not None and not config.blocks:
+        raise Mistake(f"{found.name} has no blocks to count; they begin at model3")
+    if changes.blocks == 0:
+        raise Mistake(f"{found.name} needs at least 1 block; model1 and model2 are the ones without")
+    if changes.heads is not None and changes.heads != 1 and not config.blocks:
+        raise Mistake(f"{found.name} has no attention heads; they begin at model3")
+    return replace(
+        config,
+        embed_dim=config.embed_dim if changes.embed_dim is None else changes.embed_dim,
+        context=config.context if changes.context is None else changes.context,
+        blocks=config.blocks if changes.blocks is None else changes.blocks,
+        heads=config.heads if changes.heads is None else changes.heads,
+        activation=config.activation if changes.activation is None else changes.activation,
+    )

@@ -1,0 +1,188 @@
+"""Owns the one stack that every rung is a configuration of; read it from top to bottom.
+
+Options resolve in `__init__` to a module, `nn.Identity` or `Nothing`, so no `forward` asks what model it is.
+Shapes: B batch, T tokens, d embedding size, h heads, V vocabulary.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.cache import KVCache, LayerCache
+from core.config import ModelConfig
+
+
+class Nothing(nn.Module):
+    """Stands where a rung has no such part: adds nothing to the stream."""
+
+    def forward(self, _: Tensor) -> float:
+        return 0.0
+
+
+class Scale(nn.Module):
+    """Multiplies by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √(d/h)) v, each query seeing the keys up to its own place (Vaswani et al. 2017, eq. 1).
+
+    `q` is [B, h, t, d/h] and stands at the end of `k` and `v`, [B, h, T, d/h]; returns [B, h, t, d/h].
+    """
+    queries, keys = q.shape[2], k.shape[2]
+    if queries == keys:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if queries == 1:
+        return F.scaled_dot_product_attention(q, k, v)
+    visible = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+
+
+class Attention(nn.Module):
+    """Causal self-attention in h heads; queries, keys and values come from one matrix."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.out = nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor, start: int, past: LayerCache | None) -> Tensor:
+        """[B, T, d] → [B, T, d]; `x` begins at position `start`, after what `past` holds."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, h, T, d/h]
+        if past is not None:
+            k, v = past.extend(start, k, v)
+        heads = causal_attention(q, k, v)  # [B, h, T, d/h]
+        return self.out(heads.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """d → 4d → d with the non-linearity between, at each position alone."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.embed_dim, 4 * config.embed_dim)
+        self.activation = activation(config)
+        self.down = nn.Linear(4 * config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, d] → [B, T, d]."""
+        return self.down(self.activation(self.up(x)))
+
+
+class Block(nn.Module):
+    """Two sublayers, each of which reads the residual stream and adds to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm1 = norm(config) if config.pre_norm else nn.Identity()
+        self.attention = Attention(config)
+        self.norm2 = norm(config) if config.pre_norm and config.feed_forward else nn.Identity()
+        self.feed_forward = FeedForward(config) if config.feed_forward else Nothing()
+
+    def forward(self, x: Tensor, start: int, past: LayerCache | None) -> Tensor:
+        """[B, T, d] → [B, T, d]."""
+        x = x + self.attention(self.norm1(x), start, past)
+        return x + self.feed_forward(self.norm2(x))
+
+
+class Transformer(nn.Module):
+    """Token ids in, logits out. An empty list of blocks is the zero-layer transformer (S2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.embed_dim)
+        self.position = nn.Embedding(config.context, config.embed_dim) if config.positions == "learned" else Nothing()
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.norm = norm(config)
+        self.activation = activation(config) if config.final_activation else nn.Identity()
+        self.scale = Scale(1 / math.sqrt(config.embed_dim)) if config.logit_scale else nn.Identity()
+        if config.tied:
+            with torch.device("meta"):
+                self.unembed = nn.Linear(config.embed_dim, config.vocab_size, bias=False)
+            self.unembed.weight = self.embed.weight
+        else:
+            self.unembed = nn.Linear(config.embed_dim, config.vocab_size)
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The final state of each position, ready for `unembed`: [B, T] → [B, T, d].
+
+        With a cache the ids begin at its length, which they then move on; without one they begin at position 0.
+        """
+        start = cache.length if cache else 0
+        layers = cache.layers if cache else [None] * len(self.blocks)
+        x = self.embed(ids) + self.position(torch.arange(start, start + ids.shape[1], device=ids.device))
+        for block, past in zip(self.blocks, layers, strict=True):
+            x = block(x, start, past)
+        if cache:
+            cache.length = start + ids.shape[1]
+        return self.scale(self.activation(self.norm(x)))
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits of the token after each position: [B, T] → [B, T, V] (S6)."""
+        return self.unembed(self.hidden(ids, cache))
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embed.weight.dtype
+
+    def parameter_count(self) -> int:
+        """Numbers that training would change; a tied matrix counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def norm(config: ModelConfig) -> nn.Module:
+    """The norm a config names."""
+    return nn.LayerNorm(config.embed_dim) if config.norm == "layer" else nn.Identity()
+
+
+def activation(config: ModelConfig) -> nn.Module:
+    """The non-linearity a config names (S16: GELU(x) = x·Φ(x), ReLU(x) = max(0, x))."""
+    return {"gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "relu": nn.ReLU()}[config.activation]
+
+
+def random_model(config: ModelConfig, seed: int) -> Transformer:
+    """A `Transformer` in float32 on the CPU whose weights depend on `config` and `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Transformer(config)
+        if config.init_std is not None:
+            _initialise(model, config.init_std)
+    return model.requires_grad_(False).eval()
+
+
+def _initialise(model: Transformer, std: float) -> None:
+    """GPT-2's own: N(0, std), zero biases, what writes to the stream shrunk by √(2 N) (Radford et al. 2019, §2.3)."""
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            continue
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            shrink = math.sqrt(2 * len(model.blocks)) if name.endswith(("out.weight", "down.weight")) else 1.0
+            nn.init.normal_(parameter, std=std / shrink)
+
+
+@torch.inference_mode()
+def generate(model: Transformer, ids: Tensor, count: int) -> Tensor:
+    """The article's own loop (S9), kept as the oracle of the fast path: [B, T] → [B, T + count].
+
+    The whole window goes through the model for each token; the last position is softmaxed and sampled.
+    """
+    for _ in range(count):
+        logits = model(ids[:, -model.config.context :])[:, -1]  # [B, V]
+        ids = torch.cat((ids, torch.multinomial(torch.softmax(logits, dim=-1), num_samples=1)), dim=1)
+    return ids

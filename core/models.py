@@ -1,0 +1,76 @@
+"""Owns the way from a model's name to a model with weights on a device."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from core import device as devices
+from core import ladder, tokenizer
+from core.errors import Mistake
+from core.events import ModelInfo
+from core.ladder import Hyperparameters, Rung
+from core.model import Transformer, random_model
+from core.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelChoice:
+    """Everything that decides which numbers a model computes, as a person says it."""
+
+    name: str = "model1"
+    tokenizer: str = "cl100k"
+    weights_seed: int = 0
+    changes: Hyperparameters = field(default_factory=Hyperparameters)
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights, the tokenizer they were made for, and what to say of them."""
+
+    choice: ModelChoice
+    info: ModelInfo
+    transformer: Transformer
+    tokenizer: Tokenizer
+
+
+def load(choice: ModelChoice) -> Model:
+    """Build the model a person chose. Raises `Mistake` for what does not exist, cannot be, or does not fit."""
+    device = devices.resolve(choice.device)
+    dtype = devices.dtype(choice.dtype, device)
+    words = tokenizer.load(choice.tokenizer)
+    rung = ladder.rung(choice.name, words.vocab_size, choice.changes)
+    if not 0 <= choice.weights_seed < 2**63:
+        raise Mistake(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
+    _check_room(rung, device)
+    transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
+    info = ModelInfo(
+        name=rung.name,
+        title=rung.title,
+        parameters=transformer.parameter_count(),
+        vocab_size=rung.config.vocab_size,
+        context=rung.config.context,
+        device=str(device),
+        dtype=devices.dtype_name(dtype),
+        tokenizer=words.name,
+        weights=f"random, seed {choice.weights_seed}",
+    )
+    return Model(choice, info, transformer, words)
+
+
+def _check_room(rung: Rung, device: torch.device) -> None:
+    """Refuse sizes that the machine would be killed over; random weights are made on the CPU in float32."""
+    with torch.device("meta"):
+        needed = 4 * Transformer(rung.config).parameter_count()
+    for info in devices.devices():
+        if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:
+            raise Mistake(
+                f"{rung.name} in these sizes needs {needed / 1e9:.1f} GB; "
+                f"{info.name} has {info.memory_bytes / 1e9:.1f} GB; choose a smaller --embed-dim, --context or --blocks"
+            )
+
+
+def move(model: Model, device: str, dtype: str) -> Model:
+    """The same weights on another device or in another dtype; the model given stays as it is."""
+    return load(replace(model.choice, device=device, dtype=dtype))

@@ -1,0 +1,214 @@
+"""Owns the way from logits to one draw, each stage as data; float32 on the CPU, whatever ran the model.
+
+Temperature comes first, then top-k, then top-p, as in transformers. Each of them keeps a head of one and the same order
+(likeliest first, equal ones by id). So what is kept is a count and a mass, and no more is sorted than is asked for.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.config import Sampler
+from core.errors import Mistake
+from core.events import Candidate, Chart, Draw, Score, Stage
+
+BUCKETS = 2048
+
+
+class Place(NamedTuple):
+    """A point in the order of tokens."""
+
+    id: int
+    rank: int
+    through: float
+    """Mass up to and including it."""
+
+
+class Distribution:
+    """The model's next-token distribution at one position; opaque outside core.
+
+    `logits` is [V] of any float dtype on any device. Raises `Mistake` where a logit is NaN or +inf.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits.detach().to("cpu", torch.float32)
+        """[V], float32, CPU."""
+        self.probabilities = torch.softmax(self.logits, dim=-1)
+        """[V], the model's own."""
+        self.highest = self.logits.max().item()
+        if not math.isfinite(self.highest) or math.isnan(self.probabilities[0].item()):
+            raise Mistake("the model's logits are not finite numbers; its weights or this dtype are at fault")
+        self.log_total = self.highest - math.log(self.probabilities.max().item())
+        """log Σ exp(logit), nats."""
+        self._tempered = (1.0, self.probabilities)
+        self._buckets: tuple[Tensor, Tensor] | None = None
+
+    def tempered(self, temperature: float) -> Tensor:
+        """softmax(logits / T), [V]; all mass on the first favourite at T = 0."""
+        if self._tempered[0] != temperature:
+            if temperature == 0:
+                tempered = torch.zeros_like(self.logits)
+                tempered[self.head(1)] = 1.0
+            else:
+                tempered = torch.softmax((self.logits - self.highest) / temperature, dim=-1)
+            self._tempered = (temperature, tempered)
+        return self._tempered[1]
+
+    def entropy_bits(self) -> float:
+        """H = -Σ p log2 p of the model's own distribution."""
+        finite = self.logits.clamp(min=torch.finfo(torch.float32).min)
+        return max(0.0, (self.log_total - torch.dot(self.probabilities, finite).item()) / math.log(2))
+
+    def score(self, id: int) -> Score:
+        """What the model thinks of `id` coming next."""
+        logit = self.logits[id].item()
+        rank = int((self.logits > logit).sum())
+        return Score(logit, logit - self.log_total, self.entropy_bits(), rank)
+
+    def head(self, count: int) -> Tensor:
+        """The ids of the `count` likeliest tokens in order, equal ones by id."""
+        count = min(count, len(self.logits))
+        ids = (self.logits >= self.logits.topk(count).values[-1]).nonzero()[:, 0]
+        return self._sorted(ids)[:count]
+
+    def at_mass(self, weights: Tensor, target: float) -> Place:
+        """The token at which the mass of `weights` [V], summed from the likeliest on, passes `target`."""
+        through = self._mass(weights)
+        total = through[-1].item()
+        target = min(target, math.nextafter(total, 0.0))
+        bucket = int(torch.searchsorted(through, target, right=True))
+        return self._inside(bucket, weights, through, lambda mass: int(torch.searchsorted(mass, target, right=True)))
+
+    def at_rank(self, weights: Tensor, rank: int) -> Place:
+        """The token of that rank, and the mass of `weights` through it."""
+        _, counts = self._order()
+        bucket = int(torch.searchsorted(counts, rank, right=True))
+        before = counts[bucket - 1].item() if bucket else 0
+        return self._inside(bucket, weights, self._mass(weights), lambda _: int(rank - before))
+
+    def _order(self) -> tuple[Tensor, Tensor]:
+        """The bucket of each token, [V], buckets in descending order of logits; tokens up to and in each bucket."""
+        if self._buckets is None:
+            finite = self.logits.clamp(min=self.highest - 1e4)
+            span = self.highest - finite.min().item()
+            bucket = ((self.highest - finite) * ((BUCKETS - 1) / max(span, 1e-30))).to(torch.int64)
+            self._buckets = bucket, torch.bincount(bucket, minlength=BUCKETS).cumsum(0)
+        return self._buckets
+
+    def _mass(self, weights: Tensor) -> Tensor:
+        """Mass of `weights` up to and in each bucket, float64."""
+        return torch.bincount(self._order()[0], weights=weights.double(), minlength=BUCKETS).cumsum(0)
+
+    def _sorted(self, ids: Tensor) -> Tensor:
+        """Ascending `ids` by descending logit, equal ones still by id."""
+        return ids[self.logits[ids].sort(descending=True, stable=True).indices]
+
+    def _inside(self, bucket: int, weights: Tensor, through: Tensor, find: Callable[[Tensor], int]) -> Place:
+        """Sort one bucket and return the token that `find` chooses by the mass through each."""
+        buckets, counts = self._order()
+        ids = self._sorted((buckets == bucket).nonzero()[:, 0])
+        before = through[bucket - 1].item() if bucket else 0.0
+        masses = before + weights[ids].double().cumsum(0)
+        index = min(find(masses), len(ids) - 1)
+        rank = (int(counts[bucket - 1]) if bucket else 0) + index
+        return Place(int(ids[index]), rank, masses[index].item())
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is drawn from: the first `count` tokens of the order, weighted by `weights`, which hold `mass`."""
+
+    weights: Tensor
+    count: int
+    mass: float
+    stages: tuple[Stage, ...]
+
+
+def keep(distribution: Distribution, sampler: Sampler) -> Kept:
+    """Apply temperature, top-k and top-p, and say what each left."""
+    vocab_size = len(distribution.logits)
+    weights = distribution.tempered(sampler.temperature)
+    count, mass = (1, 1.0) if sampler.greedy else (vocab_size, 1.0)
+    stages = [Stage("raw", vocab_size, 1.0), Stage("temperature", count, mass)]
+    if 0 < sampler.top_k < count:
+        count = sampler.top_k
+        mass = distribution.at_rank(weights, count - 1).through
+    stages.append(Stage("top-k", count, mass))
+    if sampler.top_p < 1 and count > 1:
+        place = distribution.at_mass(weights, sampler.top_p * mass)
+        if place.rank + 1 < count:
+            count, mass = place.rank + 1, place.through
+    stages.append(Stage("top-p", count, mass))
+    stages.append(Stage("renormalised", count, 1.0))
+    return Kept(weights, count, mass, tuple(stages))
+
+
+def draw(distribution: Distribution, sampler: Sampler, u: float) -> Draw:
+    """The token whose share of the kept, cumulative probability contains `u` in [0, 1) (inverse CDF; S8)."""
+    kept = keep(distribution, sampler)
+    if kept.count == 1:
+        id = int(distribution.head(1))
+        return Draw(id, None if sampler.greedy else u, 1.0, distribution.score(id))
+    place = distribution.at_mass(kept.weights, u * kept.mass)
+    if place.rank >= kept.count:
+        place = distribution.at_rank(kept.weights, kept.count - 1)
+    return Draw(place.id, u, kept.weights[place.id].item() / kept.mass, distribution.score(place.id))
+
+
+def uniform(seed: int, position: int, redraw: int = 0) -> float:
+    """The number in [0, 1) that decides the draw at a position: the same on every machine and device.
+
+    It depends on the seed, the place and how often that place was drawn again, and on nothing that happened before.
+    """
+    return random.Random(f"{seed}:{position}:{redraw}").random()
+
+
+def mass_count(distribution: Distribution, share: float) -> int:
+    """How many of the likeliest tokens hold at least `share` of the model's own probability (S12)."""
+    return distribution.at_mass(distribution.probabilities, share).rank + 1
+
+
+def chart(
+    distribution: Distribution,
+    sampler: Sampler,
+    count: int,
+    piece: Callable[[int], bytes],
+    taken: int | None = None,
+) -> Chart:
+    """The `count` likeliest tokens, the rest summed, and what each stage of `sampler` keeps."""
+    kept = keep(distribution, sampler)
+    ids = distribution.head(count)
+    logits = distribution.logits[ids].tolist()
+    shares = distribution.probabilities[ids].tolist()
+    weights = kept.weights[ids].tolist()
+    candidates = tuple(
+        Candidate(id, piece(id), rank, logit, share, weight / kept.mass if rank < kept.count else 0.0)
+        for rank, (id, logit, share, weight) in enumerate(zip(ids.tolist(), logits, shares, weights, strict=True))
+    )
+    sampled = math.fsum(candidate.sampled_probability for candidate in candidates)
+    return Chart(
+        candidates=candidates,
+        others_count=len(distribution.logits) - len(candidates),
+        others_probability=max(0.0, 1.0 - math.fsum(shares)),
+        others_sampled=max(0.0, 1.0 - sampled) if kept.count > count else 0.0,
+        entropy_bits=distribution.entropy_bits(),
+        stages=kept.stages,
+        taken=None if taken is None else _candidate(distribution, kept, taken, piece),
+    )
+
+
+def _candidate(distribution: Distribution, kept: Kept, id: int, piece: Callable[[int], bytes]) -> Candidate:
+    score = distribution.score(id)
+    rank = score.rank + int((distribution.logits[:id] == score.logit).sum())
+    sampled = kept.weights[id].item() / kept.mass if rank < kept.count else 0.0
+    return Candidate(id, piece(id), rank, score.logit, score.probability, sampled)
+
+
+def scores(logits: Tensor, ids: Sequence[int]) -> list[Score]:
+    """What the model thought of `ids`, each under its own row of `logits` [n, V]."""
+    return [Distribution(row).score(id) for row, id in zip(logits, ids, strict=True)]

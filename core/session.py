@@ -1,0 +1,258 @@
+"""Owns one walk: token ids in, events out. Prefill, step, take, draw again, take back, redo, travel.
+
+Whatever may take long is an iterator that pauses between pieces of work, so a caller can paint, or stop, in between.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from core.config import Sampler
+from core.errors import Mistake
+from core.events import Chart, Draw, Reading, Token
+from core.models import Model
+from core.prefix import Prefix
+from core.sampling import Distribution, chart, draw, scores, uniform
+
+SCORED_AT_ONCE = 32
+"""Positions whose logits are held at the same time."""
+SCORED_BEYOND = 131_072
+"""Window tokens that may be read for the sake of scoring a prompt longer than the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The walk as it stands between two steps."""
+
+    tokens: tuple[Token, ...]
+    prompt_length: int
+    """How many of the tokens are the prompt."""
+    cursor: int
+    """How many tokens have been read at the place being looked at; the chart is what comes next there."""
+    window: int
+    """The first token that the model still sees from there."""
+    sampler: Sampler
+    can_take_back: bool
+    can_redo: bool
+    distribution: Distribution | None
+    """Handle for `Session.chart`; None until something was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`removed` stood where `added` stands now, from token `at` on."""
+
+    at: int
+    removed: tuple[Token, ...]
+    added: tuple[Token, ...]
+
+    def unscored(self) -> "Edit":
+        """The same edit for another model, which will think otherwise of its tokens."""
+        return Edit(self.at, _unscored(self.removed), _unscored(self.added))
+
+
+def _unscored(tokens: Sequence[Token]) -> tuple[Token, ...]:
+    return tuple(replace(token, score=None) for token in tokens)
+
+
+class Session:
+    """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
+
+    def __init__(self, model: Model, sampler: Sampler = Sampler()) -> None:
+        self.model = model
+        self.sampler = sampler
+        self.tokens: list[Token] = []
+        self.prompt_length = 0
+        self.cursor = 0
+        self._prefix = Prefix(model.transformer)
+        self._done: list[Edit] = []
+        self._undone: list[Edit] = []
+        self._latest: tuple[int, Distribution] | None = None
+        self._piece = model.tokenizer.piece
+
+    # The prompt ------------------------------------------------------------------------------------------------------
+
+    def prefill(self, ids: Sequence[int]) -> Iterator[Reading]:
+        """Make `ids` the prompt and read it; an empty one starts from `<|endoftext|>`.
+
+        What it shares with the tokens before keeps its cache. Raises `Mistake` for an id outside V.
+        """
+        ids = list(ids) or [self.model.tokenizer.end_of_text]
+        tokens = [Token(id, self._piece(id)) for id in ids]
+        same = self._common(ids)
+        tokens[:same] = [replace(token, origin="prompt") for token in self.tokens[:same]]
+        self._rewind(same)
+        self.tokens = tokens
+        self._append(ids[same:])
+        self.prompt_length = self.cursor = len(ids)
+        self._done.clear()
+        self._undone.clear()
+        yield from self._read()
+
+    def _common(self, ids: Sequence[int]) -> int:
+        length = 0
+        for token, id in zip(self.tokens, ids, strict=False):
+            if token.id != id:
+                break
+            length += 1
+        return length
+
+    def _read(self) -> Iterator[Reading]:
+        """Read up to the cursor."""
+        position = self.cursor - 1
+        total = position + 1
+        if not self._prefix.knows(position):
+            yield Reading(0, total)
+            for done in self._prefix.read([position]):
+                yield Reading(done, total)
+
+    def score(self) -> Iterator[None]:
+        """Measure the tokens that have no score yet, a few positions at a time, the last ones first."""
+        context, reach = self.model.info.context, self.model.transformer.config.reach
+        missing = [at for at in range(len(self.tokens) - 1, 0, -1) if self.tokens[at].score is None]
+        beyond = [at for at in missing if at > context][: SCORED_BEYOND // reach]
+        wanted = beyond + [at for at in missing if at <= context]
+        for first in range(0, len(wanted), SCORED_AT_ONCE):
+            batch = wanted[first : first + SCORED_AT_ONCE]
+            before = [at - 1 for at in batch]
+            for _ in self._prefix.read(before):
+                yield
+            measured = scores(self._prefix.logits(before)[0], [self.tokens[at].id for at in batch])
+            for at, score in zip(batch, measured, strict=True):
+                self.tokens[at] = replace(self.tokens[at], score=score)
+            yield
+
+    # Steps -----------------------------------------------------------------------------------------------------------
+
+    def step(self) -> Token:
+        """Sample one token at the cursor and move onto it; what stood behind the cursor is kept for `take_back`."""
+        return self._sample(redraw=0)
+
+    def generate(self, count: int) -> Iterator[Token]:
+        """`count` steps, one at a time (S9)."""
+        for _ in range(count):
+            yield self.step()
+
+    def take(self, id: int) -> Token:
+        """Put a chosen token at the cursor and move onto it."""
+        token = Token(id, self._piece(id), "chosen", self.distribution().score(id))
+        self._replace(self.cursor, (token,))
+        return token
+
+    def redraw(self) -> Token:
+        """Draw the token under the cursor again from the same distribution. Raises `Mistake` where none was drawn."""
+        if self.cursor <= self.prompt_length:
+            raise Mistake("nothing was drawn here yet; press space for a first draw")
+        last = self.tokens[self.cursor - 1]
+        self.cursor -= 1
+        return self._sample(redraw=last.redraw + 1)
+
+    def _sample(self, redraw: int) -> Token:
+        u = uniform(self.sampler.seed, self.cursor, redraw)
+        drawn = draw(self.distribution(), self.sampler, u)
+        token = sampled_token(drawn, self._piece(drawn.id), redraw)
+        self._replace(self.cursor, (token,))
+        return token
+
+    def take_back(self) -> None:
+        """Undo the last step, choice or draw. Raises `Mistake` where there is none."""
+        if not self._done:
+            raise Mistake("nothing to take back; the prompt is edited with i")
+        edit = self._done.pop()
+        self._undone.append(edit)
+        self._put(edit.at, edit.removed)
+        self.cursor = edit.at + (1 if edit.removed else 0)
+
+    def redo(self) -> None:
+        """Do again what was taken back. Raises `Mistake` where nothing was."""
+        if not self._undone:
+            raise Mistake("nothing to redo")
+        edit = self._undone.pop()
+        self._done.append(edit)
+        self._put(edit.at, edit.added)
+        self.cursor = edit.at + 1
+
+    def travel(self, cursor: int) -> None:
+        """Look at the place after `cursor` tokens; beyond an end means that end."""
+        self.cursor = max(1, min(cursor, len(self.tokens)))
+
+    def _replace(self, at: int, added: tuple[Token, ...]) -> None:
+        self._done.append(Edit(at, tuple(self.tokens[at:]), added))
+        self._undone.clear()
+        self._put(at, added)
+        self.cursor = at + len(added)
+
+    def _put(self, at: int, tokens: tuple[Token, ...]) -> None:
+        self._rewind(at)
+        del self.tokens[at:]
+        self.tokens.extend(tokens)
+        self._append([token.id for token in tokens])
+
+    def _rewind(self, length: int) -> None:
+        self._prefix.rewind(length)
+        if self._latest and self._latest[0] > length:
+            self._latest = None
+
+    def _append(self, ids: Sequence[int]) -> None:
+        if ids:
+            self._prefix.append([ids])
+
+    # What is seen ----------------------------------------------------------------------------------------------------
+
+    def distribution(self) -> Distribution:
+        """What comes after the cursor."""
+        if self._latest is None or self._latest[0] != self.cursor:
+            self._latest = self.cursor, Distribution(self._prefix.logits([self.cursor - 1])[0, 0])
+        return self._latest[1]
+
+    def chart(self, distribution: Distribution, sampler: Sampler, count: int, taken: int | None = None) -> Chart:
+        """The `count` likeliest tokens of a distribution under any sampler; the model does not run."""
+        return chart(distribution, sampler, count, self._piece, taken)
+
+    def snapshot(self) -> Snapshot:
+        """The walk as it stands; the distribution at the cursor is read where it is not known."""
+        return Snapshot(
+            tokens=tuple(self.tokens),
+            prompt_length=self.prompt_length,
+            cursor=self.cursor,
+            window=max(0, self.cursor - self.model.info.context),
+            sampler=self.sampler,
+            can_take_back=bool(self._done),
+            can_redo=bool(self._undone),
+            distribution=self.distribution() if self.tokens else None,
+        )
+
+    def moved_to(self, model: Model) -> "Session":
+        """The same walk in another model with the same tokenizer, at the same token; nothing is read or scored yet."""
+        session = Session(model, self.sampler)
+        session.tokens = list(_unscored(self.tokens))
+        session.prompt_length, session.cursor = self.prompt_length, self.cursor
+        session._append([token.id for token in self.tokens])
+        session._done = [edit.unscored() for edit in self._done]
+        session._undone = [edit.unscored() for edit in self._undone]
+        return session
+
+
+def sampled_token(drawn: Draw, piece: bytes, redraw: int = 0) -> Token:
+    """A draw as a token of the walk."""
+    return Token(drawn.id, piece, "sampled", drawn.score, drawn.u, drawn.sampled_probability, redraw)
+
+
+def sample_batch(model: Model, ids: Sequence[int], sampler: Sampler, samples: int, count: int) -> Iterator[list[Draw]]:
+    """`count` tokens for each of `samples` continuations of one prompt, run as one batch (S6, S10).
+
+    Continuation i draws with seed + i, so the first is what `Session` would draw.
+    """
+    prefix = Prefix(model.transformer)
+    prefix.append([list(ids)])
+    for _ in prefix.read([len(ids) - 1]):
+        pass
+    prefix = prefix.repeat(samples)
+    samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
+    for _ in range(count):
+        rows = prefix.logits([prefix.length - 1])[:, 0]  # [B, V]
+        drawn = [
+            draw(Distribution(row), each, uniform(each.seed, prefix.length))
+            for row, each in zip(rows, samplers, strict=True)
+        ]
+        yield drawn
+        prefix.append([[one.id] for one in drawn])

@@ -1,0 +1,39 @@
+"""Owns the CPU thread policy; imports torch only where the policy is applied.
+
+OpenMP workers that spin while they wait take the very core the screen needs. So they wait passively, which must be said
+in the environment before torch is imported; small models compute on one thread, and the app leaves one core to the
+screen. `OMP_NUM_THREADS` and `OMP_WAIT_POLICY` of the user win over both.
+"""
+
+import os
+import sys
+
+
+def prepare() -> None:
+    """Set what must be set before torch is imported, and let a waiting thread have the interpreter within 0.5 ms."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.setswitchinterval(0.0005)
+
+
+SMALL = 30_000_000
+"""Parameters below which one thread is faster than several, which would wait for each other more than they compute."""
+
+
+def count(parameters: int, *, beside_screen: bool) -> int:
+    """How many threads torch should compute with: one for a small model, else all cores, less one beside a screen."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if parameters < SMALL:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1) if beside_screen else cores
+
+
+def apply(parameters: int, *, beside_screen: bool) -> int:
+    """Bind the policy to the calling thread (torch counts threads per thread) and return the number of threads."""
+    import torch  # noqa: PLC0415
+
+    threads = count(parameters, beside_screen=beside_screen)
+    torch.set_num_threads(threads)
+    return threads

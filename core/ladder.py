@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from core.config import Activation, ModelConfig
+from core.config import Hyperparameters, ModelConfig
 from core.errors import Mistake
 
 
@@ -16,17 +16,6 @@ class Rung:
     adds: str
     """What it adds to the rung before, in one sentence."""
     config: ModelConfig
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hyperparameters:
-    """What a person may change of a rung (S3); None leaves the rung's own value."""
-
-    embed_dim: int | None = None
-    context: int | None = None
-    blocks: int | None = None
-    heads: int | None = None
-    activation: Activation | None = None
 
 
 def rungs(vocab_size: int) -> Iterator[Rung]:
@@ -69,6 +58,12 @@ def rung(name: str, vocab_size: int, changes: Hyperparameters = Hyperparameters(
         if found.name == name:
             return replace(found, config=_change(found, changes))
     raise Mistake(f"no model {name!r}; choose one of {', '.join(NAMES)}")
+
+
+def applicable(name: str, changes: Hyperparameters) -> Hyperparameters:
+    """Those of `changes` that the rung called `name` has at all."""
+    found = rung(name, vocab_size=1)
+    return changes if found.config.blocks else replace(changes, blocks=None, heads=None)
 
 
 def _change(found: Rung, changes: Hyperparameters) -> ModelConfig:

@@ -1,28 +1,17 @@
 """Owns the way from a model's name to a model with weights on a device."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 
 from core import device as devices
 from core import ladder, tokenizer
+from core.config import ModelChoice
 from core.errors import Mistake
 from core.events import ModelInfo
-from core.ladder import Hyperparameters, Rung
+from core.ladder import Rung
 from core.model import Transformer, random_model
 from core.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelChoice:
-    """Everything that decides which numbers a model computes, as a person says it."""
-
-    name: str = "model1"
-    tokenizer: str = "cl100k"
-    weights_seed: int = 0
-    changes: Hyperparameters = field(default_factory=Hyperparameters)
-    device: str = "auto"
-    dtype: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ def load(choice: ModelChoice) -> Model:
         device=str(device),
         dtype=devices.dtype_name(dtype),
         tokenizer=words.name,
-        weights=f"random, seed {choice.weights_seed}",
+        weights=f"random weights, seed {choice.weights_seed}",
     )
     return Model(choice, info, transformer, words)
 
@@ -69,8 +58,3 @@ def _check_room(rung: Rung, device: torch.device) -> None:
                 f"{rung.name} in these sizes needs {needed / 1e9:.1f} GB; "
                 f"{info.name} has {info.memory_bytes / 1e9:.1f} GB; choose a smaller --embed-dim, --context or --blocks"
             )
-
-
-def move(model: Model, device: str, dtype: str) -> Model:
-    """The same weights on another device or in another dtype; the model given stays as it is."""
-    return load(replace(model.choice, device=device, dtype=dtype))

@@ -60,7 +60,7 @@ class Prefix:
 
     @torch.inference_mode()
     def read(self, positions: Sequence[int]) -> Iterator[int]:
-        """Read what `positions` need, pausing between chunks with the number of tokens done; the known costs nothing."""
+        """Read what `positions` need, pausing between chunks with the number of tokens done."""
         context = self.model.config.context
         inside = max((p for p in positions if p < context), default=-1) + 1
         while self._cache.length < inside:

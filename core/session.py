@@ -8,33 +8,17 @@ from dataclasses import dataclass, replace
 
 from core.config import Sampler
 from core.errors import Mistake
-from core.events import Chart, Draw, Reading, Token
+from core.events import Candidate, Chart, Draw, Reading, Snapshot, Token
 from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
 
+SHOWN = 50
+"""Candidates in the chart of a snapshot."""
 SCORED_AT_ONCE = 32
 """Positions whose logits are held at the same time."""
 SCORED_BEYOND = 131_072
 """Window tokens that may be read for the sake of scoring a prompt longer than the context."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The walk as it stands between two steps."""
-
-    tokens: tuple[Token, ...]
-    prompt_length: int
-    """How many of the tokens are the prompt."""
-    cursor: int
-    """How many tokens have been read at the place being looked at; the chart is what comes next there."""
-    window: int
-    """The first token that the model still sees from there."""
-    sampler: Sampler
-    can_take_back: bool
-    can_redo: bool
-    distribution: Distribution | None
-    """Handle for `Session.chart`; None until something was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +56,7 @@ class Session:
     # The prompt ------------------------------------------------------------------------------------------------------
 
     def prefill(self, ids: Sequence[int]) -> Iterator[Reading]:
-        """Make `ids` the prompt and read it; an empty one starts from `<|endoftext|>`.
+        """Make `ids` the prompt at once, and read it as the iterator goes on; an empty one starts from `<|endoftext|>`.
 
         What it shares with the tokens before keeps its cache. Raises `Mistake` for an id outside V.
         """
@@ -86,7 +70,7 @@ class Session:
         self.prompt_length = self.cursor = len(ids)
         self._done.clear()
         self._undone.clear()
-        yield from self._read()
+        return self.read()
 
     def _common(self, ids: Sequence[int]) -> int:
         length = 0
@@ -96,14 +80,18 @@ class Session:
             length += 1
         return length
 
-    def _read(self) -> Iterator[Reading]:
-        """Read up to the cursor."""
+    def read(self) -> Iterator[Reading]:
+        """Read what the chart at the cursor needs."""
         position = self.cursor - 1
         total = position + 1
         if not self._prefix.knows(position):
             yield Reading(0, total)
             for done in self._prefix.read([position]):
                 yield Reading(done, total)
+
+    def unscored(self) -> bool:
+        """Whether a token waits for `score`."""
+        return any(token.score is None for token in self.tokens[1:])
 
     def score(self) -> Iterator[None]:
         """Measure the tokens that have no score yet, a few positions at a time, the last ones first."""
@@ -204,9 +192,10 @@ class Session:
             self._latest = self.cursor, Distribution(self._prefix.logits([self.cursor - 1])[0, 0])
         return self._latest[1]
 
-    def chart(self, distribution: Distribution, sampler: Sampler, count: int, taken: int | None = None) -> Chart:
-        """The `count` likeliest tokens of a distribution under any sampler; the model does not run."""
-        return chart(distribution, sampler, count, self._piece, taken)
+    def chart(self, count: int = SHOWN) -> Chart:
+        """The `count` likeliest tokens after the cursor under the present sampler, and the one that came, if any."""
+        taken = self.tokens[self.cursor].id if self.cursor < len(self.tokens) else None
+        return chart(self.distribution(), self.sampler, count, self._piece, taken)
 
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the distribution at the cursor is read where it is not known."""
@@ -218,7 +207,7 @@ class Session:
             sampler=self.sampler,
             can_take_back=bool(self._done),
             can_redo=bool(self._undone),
-            distribution=self.distribution() if self.tokens else None,
+            chart=self.chart() if self.tokens else None,
         )
 
     def moved_to(self, model: Model) -> "Session":
@@ -237,22 +226,33 @@ def sampled_token(drawn: Draw, piece: bytes, redraw: int = 0) -> Token:
     return Token(drawn.id, piece, "sampled", drawn.score, drawn.u, drawn.sampled_probability, redraw)
 
 
-def sample_batch(model: Model, ids: Sequence[int], sampler: Sampler, samples: int, count: int) -> Iterator[list[Draw]]:
-    """`count` tokens for each of `samples` continuations of one prompt, run as one batch (S6, S10).
+class Batch:
+    """Several continuations of one prompt, run as one batch (S6, S10).
 
     Continuation i draws with seed + i, so the first is what `Session` would draw.
     """
-    prefix = Prefix(model.transformer)
-    prefix.append([list(ids)])
-    for _ in prefix.read([len(ids) - 1]):
-        pass
-    prefix = prefix.repeat(samples)
-    samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
-    for _ in range(count):
-        rows = prefix.logits([prefix.length - 1])[:, 0]  # [B, V]
+
+    def __init__(self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int) -> None:
+        prefix = Prefix(model.transformer)
+        prefix.append([list(ids)])
+        for _ in prefix.read([len(ids) - 1]):
+            pass
+        self._prefix = prefix.repeat(samples)
+        self._samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
+        self._piece = model.tokenizer.piece
+        self._distributions: list[Distribution] = []
+
+    def step(self) -> list[Draw]:
+        """Draw one token for each continuation."""
+        at = self._prefix.length
+        self._distributions = [Distribution(row) for row in self._prefix.logits([at - 1])[:, 0]]  # rows of [B, V]
         drawn = [
-            draw(Distribution(row), each, uniform(each.seed, prefix.length))
-            for row, each in zip(rows, samplers, strict=True)
+            draw(distribution, sampler, uniform(sampler.seed, at))
+            for distribution, sampler in zip(self._distributions, self._samplers, strict=True)
         ]
-        yield drawn
-        prefix.append([[one.id] for one in drawn])
+        self._prefix.append([[one.id] for one in drawn])
+        return drawn
+
+    def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
+        """The likeliest tokens that the last draw of a continuation was made among."""
+        return chart(self._distributions[sample], self._samplers[sample], count, self._piece).candidates

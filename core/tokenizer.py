@@ -81,9 +81,14 @@ def _bytes() -> tiktoken.Encoding:
 ENCODINGS: dict[str, Callable[[], tiktoken.Encoding]] = {"cl100k": _cl100k, "bytes": _bytes}
 
 
+def check(name: str) -> None:
+    """Raise `Mistake` where there is no tokenizer of that name; nothing is loaded."""
+    if name not in ENCODINGS:
+        raise Mistake(f"no tokenizer {name!r}; choose one of {', '.join(ENCODINGS)}")
+
+
 @cache
 def load(name: str) -> Tokenizer:
     """The tokenizer called `name`: `cl100k` (GPT-4's, S3) or `bytes`. Raises `Mistake` for another name."""
-    if name not in ENCODINGS:
-        raise Mistake(f"no tokenizer {name!r}; choose one of {', '.join(ENCODINGS)}")
+    check(name)
     return Tokenizer(name, ENCODINGS[name]())

@@ -1,0 +1,97 @@
+"""What the tests of core share: small models and the article's whole-window forward, which is the oracle."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from core import ladder, models
+from core.config import Hyperparameters, ModelChoice, ModelConfig
+from core.model import Transformer, random_model
+from core.models import Model
+
+Oracle = Callable[[Transformer, Tensor], Tensor]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The models here are tiny; threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def stirred() -> Callable[[ModelConfig], Transformer]:
+    """A model in which every parameter counts: untrained ones have zero biases and norms that do nothing."""
+
+    def make(config: ModelConfig, seed: int = 0) -> Transformer:
+        model = random_model(config, seed)
+        numbers = torch.Generator().manual_seed(seed + 1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=numbers))
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rung_config() -> Callable[..., ModelConfig]:
+    """The config of a rung with some of its hyperparameters changed, over 97 ids."""
+
+    def make(name: str, vocab_size: int = 97, **changes: int) -> ModelConfig:
+        return ladder.rung(name, vocab_size, Hyperparameters(**changes)).config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small(stirred: Callable[[ModelConfig], Transformer]) -> Callable[..., Model]:
+    """A rung over the bytes tokenizer, small enough for hundreds of whole-window forwards, with stirred weights."""
+    made: dict[tuple[str, str], Model] = {}
+
+    def make(name: str = "model5", dtype: str = "fp32") -> Model:
+        if (name, dtype) not in made:
+            sizes = {"embed_dim": 12, "context": 6}
+            if name in ("model4", "model5"):
+                sizes["blocks"] = 2
+            if name == "model5":
+                sizes["heads"] = 3
+            choice = ModelChoice(
+                name=name, tokenizer="bytes", changes=Hyperparameters(**sizes), device="cpu", dtype=dtype
+            )
+            model = models.load(choice)
+            weights = stirred(model.transformer.config).state_dict()
+            model.transformer.load_state_dict(weights)  # copies, so device and dtype stay
+            made[name, dtype] = model
+        return made[name, dtype]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    """Logits after every position as the article computes them: the last T tokens go through the whole model."""
+
+    @torch.inference_mode()
+    def logits(model: Transformer, ids: Tensor) -> Tensor:
+        context = model.config.context
+        each = [model(ids[:, max(0, end - context) : end])[:, -1] for end in range(1, ids.shape[1] + 1)]
+        return torch.stack(each, dim=1)  # [B, T, V]
+
+    return logits
+
+
+@pytest.fixture(scope="session")
+def after(oracle: Oracle) -> Callable[[Transformer, Sequence[int]], Tensor]:
+    """Logits of the token after all of `ids`, [V], by the oracle."""
+
+    @torch.inference_mode()
+    def logits(model: Transformer, ids: Sequence[int]) -> Tensor:
+        window = torch.tensor([list(ids)[-model.config.context :]], device=model.device)
+        return model(window)[0, -1]
+
+    return logits

@@ -1,0 +1,180 @@
+"""Draws are spread as probability says: chi-square at 200,000 draws, against float64 and against torch.multinomial.
+
+Every seed is fixed, so a p-value here is one number; 0.001 is where a fair sampler would be doubted.
+"""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.config import Sampler
+from core.sampling import Distribution, draw, keep, uniform
+
+DRAWS = 200_000
+DOUBT = 1e-3
+
+
+def p_value(statistic: float, freedom: int) -> float:
+    """The chance of a chi-square statistic at least this large: Q(k/2, x/2), the regularised incomplete gamma."""
+    halves = torch.tensor([freedom / 2, statistic / 2], dtype=torch.float64)
+    return torch.special.gammaincc(halves[0], halves[1]).item()
+
+
+def fit(counts: Tensor, probabilities: Tensor) -> float:
+    """p-value of counts under probabilities (Pearson); what cannot be must not have been."""
+    possible = probabilities > 0
+    assert not counts[~possible].any()
+    expected = counts.sum() * probabilities[possible]
+    assert expected.min() >= 5
+    return p_value(((counts[possible] - expected) ** 2 / expected).sum().item(), int(possible.sum()) - 1)
+
+
+def same_source(one: Tensor, other: Tensor) -> float:
+    """p-value of two equally large samples having come from one distribution."""
+    seen = one + other > 0
+    differences = (one[seen] - other[seen]) ** 2 / (one[seen] + other[seen])
+    return p_value(differences.sum().item(), int(seen.sum()) - 1)
+
+
+@pytest.fixture(scope="module")
+def us() -> list[float]:
+    """The u of 200,000 places of one walk, ascending."""
+    return sorted(uniform(seed=0, position=place) for place in range(DRAWS))
+
+
+def drawn_ids(distribution: Distribution, sampler: Sampler, us: Sequence[float]) -> list[int]:
+    """`draw` at each of ascending `us`. Where both ends of a stretch draw one token, all between do: a test below."""
+    ids = [-1] * len(us)
+
+    def fill(first: int, last: int) -> None:
+        for end in (first, last):
+            if ids[end] < 0:
+                ids[end] = draw(distribution, sampler, us[end]).id
+        if ids[first] == ids[last]:
+            ids[first : last + 1] = [ids[first]] * (last + 1 - first)
+        elif last - first > 1:
+            middle = (first + last) // 2
+            fill(first, middle)
+            fill(middle, last)
+
+    fill(0, len(us) - 1)
+    return ids
+
+
+LOGITS = 0.8 * torch.randn(50, generator=torch.Generator().manual_seed(3))
+COARSE = LOGITS.mul(2).round().div(2)  # many ties
+SAMPLERS = [
+    Sampler(),
+    Sampler(temperature=0.6),
+    Sampler(temperature=2.0),
+    Sampler(top_k=12),
+    Sampler(top_p=0.8),
+    Sampler(temperature=0.8, top_k=30, top_p=0.9),
+]
+
+
+def expected(logits: Tensor, sampler: Sampler) -> Tensor:
+    """What is drawn from, [V] in float64: temperature, the k first, the fewest of them with share p, renormalised."""
+    weights = torch.softmax(logits.double() / sampler.temperature, dim=0)
+    order = sorted(range(len(logits)), key=lambda id: (-logits[id].item(), id))
+    order = order[: sampler.top_k or len(order)]
+    target, mass, count = sampler.top_p * weights[order].sum().item(), 0.0, 0
+    while sampler.top_p < 1 and mass < target:
+        mass += weights[order[count]].item()
+        count += 1
+    order = order[: count or len(order)]
+    kept = torch.zeros_like(weights)
+    kept[order] = weights[order]
+    return kept / kept.sum()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+@pytest.mark.parametrize("logits", [LOGITS, COARSE], ids=["spread", "ties"])
+def test_200_000_draws_fit_their_probabilities(logits: Tensor, sampler: Sampler, us: list[float]) -> None:
+    """Counts of seeded draws against float64 probabilities, and against as many draws of torch.multinomial (S8)."""
+    probabilities = expected(logits, sampler)
+    counts = torch.bincount(torch.tensor(drawn_ids(Distribution(logits), sampler, us)), minlength=50)
+    assert counts.sum() == DRAWS
+    assert fit(counts, probabilities) > DOUBT
+    generator = torch.Generator().manual_seed(1)
+    torchs = torch.bincount(probabilities.multinomial(DRAWS, replacement=True, generator=generator), minlength=50)
+    assert fit(torchs, probabilities) > DOUBT
+    assert same_source(counts, torchs) > DOUBT
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+def test_between_two_draws_of_one_token_lies_no_other(sampler: Sampler, us: list[float]) -> None:
+    """3,000 draws made one by one are those that the stretches between equal ends say."""
+    distribution = Distribution(COARSE)
+    quick = drawn_ids(distribution, sampler, us)
+    for place in random.Random(0).sample(range(DRAWS), 3000):
+        assert draw(distribution, sampler, us[place]).id == quick[place]
+
+
+def test_a_wrong_sampler_would_be_found(us: list[float]) -> None:
+    """The same counts are rejected under a temperature 3 % off, a top-k one off, uniform and argmax."""
+    counts = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(), us)), minlength=50)
+    assert fit(counts, expected(LOGITS, Sampler())) > DOUBT
+    assert fit(counts, expected(LOGITS, Sampler(temperature=1.03))) < 1e-6
+    assert fit(counts, torch.full((50,), 1 / 50, dtype=torch.float64)) < 1e-6
+    twelve = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(top_k=12), us)), minlength=50)
+    assert int((twelve > 0).sum()) == keep(Distribution(LOGITS), Sampler(top_k=12)).count == 12
+    assert same_source(counts, twelve) < 1e-6
+
+
+# The uniform numbers ------------------------------------------------------------------------------------------------
+
+
+def test_u_is_uniform_in_0_to_1(us: list[float]) -> None:
+    """1,000 equal parts of [0, 1) get equal shares, and 0 is possible while 1 is not."""
+    values = torch.tensor(us, dtype=torch.float64)
+    assert values.min() >= 0
+    assert values.max() < 1
+    counts = torch.bincount((values * 1000).long(), minlength=1000)
+    assert fit(counts, torch.full((1000,), 1e-3, dtype=torch.float64)) > DOUBT
+
+
+@pytest.mark.parametrize("what", ["place", "seed", "redraw"])
+def test_neighbouring_us_have_nothing_to_do_with_each_other(what: str) -> None:
+    """Pairs of u at the next place, of the next seed (the next sample) and of the next draw fill the unit square."""
+    pairs = []
+    for n in range(10_000):
+        step = {"place": (7, n, 0, 7, n + 1, 0), "seed": (n, 5, 0, n + 1, 5, 0), "redraw": (7, 5, n, 7, 5, n + 1)}[what]
+        pairs.append((uniform(*step[:3]), uniform(*step[3:])))
+    cells = (torch.tensor(pairs, dtype=torch.float64) * 20).long()
+    counts = torch.bincount(20 * cells[:, 0] + cells[:, 1], minlength=400)
+    assert fit(counts, torch.full((400,), 1 / 400, dtype=torch.float64)) > DOUBT
+
+
+def test_u_depends_on_seed_place_and_redraw_and_on_nothing_else() -> None:
+    """Asking again, in another order and after other random numbers, gives the same u."""
+    asked = [(seed, place, redraw) for seed in (0, 1, -5, 2**70) for place in (0, 1, 10) for redraw in (0, 1, 10)]
+    first = [uniform(*each) for each in asked]
+    random.seed(1)
+    random.random()
+    torch.manual_seed(1)
+    assert [uniform(*each) for each in reversed(asked)] == first[::-1]
+    assert len(set(first)) == len(asked)
+    assert uniform(3, 4) == uniform(3, 4, 0)
+
+
+def test_u_leaves_the_global_generators_alone() -> None:
+    """Python's and torch's own random numbers go on as if nothing had been drawn."""
+    random.seed(8)
+    torch.manual_seed(8)
+    want = random.random(), torch.rand(2).tolist()
+    random.seed(8)
+    torch.manual_seed(8)
+    draw(Distribution(LOGITS), Sampler(), uniform(0, 0))
+    assert (random.random(), torch.rand(2).tolist()) == want
+
+
+PINNED = [0.25618182591686633, 0.8567218348257234, 0.8929734384349594, 0.6131461117710783]
+
+
+def test_u_is_the_same_on_every_machine() -> None:
+    """Saved walks replay elsewhere: these numbers are fixed for good."""
+    assert [uniform(0, 0), uniform(0, 1), uniform(1, 0), uniform(0, 0, 1)] == PINNED

@@ -1,0 +1,342 @@
+"""The rungs are the models the article names, held against torch's own layers and formulas written out in float64."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core import ladder, tokenizer
+from core.config import Hyperparameters, ModelChoice, ModelConfig
+from core.model import Transformer, random_model
+
+V = 97
+Config = Callable[..., ModelConfig]
+
+
+def ids(batch: int, length: int, vocab_size: int = V, seed: int = 7) -> Tensor:
+    return torch.randint(0, vocab_size, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+# The reference: plain operations on float64 weights, one function a rung --------------------------------------------
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def relu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, torch.zeros_like(x))
+
+
+def layer_norm(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
+    mean = x.mean(-1, keepdim=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdim=True)
+    return (x - mean) / torch.sqrt(variance + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def linear(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
+    return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+
+def attention(x: Tensor, w: dict[str, Tensor], name: str, heads: int) -> Tensor:
+    """One row, one head, one query at a time; a query looks at the keys up to its own place and no further."""
+    d = x.shape[-1]
+    q, k, v = linear(x, w, f"{name}.qkv").split(d, dim=-1)
+    out = torch.zeros_like(x)
+    for row in range(x.shape[0]):
+        for head in range(heads):
+            part = slice(head * d // heads, (head + 1) * d // heads)
+            for at in range(x.shape[1]):
+                seen = k[row, : at + 1, part]
+                weights = torch.softmax(seen @ q[row, at, part] / math.sqrt(d // heads), dim=0)
+                out[row, at, part] = weights @ v[row, : at + 1, part]
+    return linear(out, w, f"{name}.out")
+
+
+def model1(w: dict[str, Tensor], x: Tensor, config: ModelConfig, act: Callable[[Tensor], Tensor]) -> Tensor:
+    return linear(act(w["embed.weight"][x]), w, "unembed")
+
+
+def embedded(w: dict[str, Tensor], x: Tensor) -> Tensor:
+    return w["embed.weight"][x] + w["position.weight"][: x.shape[1]]
+
+
+def model2(w: dict[str, Tensor], x: Tensor, config: ModelConfig, act: Callable[[Tensor], Tensor]) -> Tensor:
+    stream = act(layer_norm(embedded(w, x), w, "norm"))
+    return stream @ w["embed.weight"].T / math.sqrt(config.embed_dim)
+
+
+def model3(w: dict[str, Tensor], x: Tensor, config: ModelConfig, act: Callable[[Tensor], Tensor]) -> Tensor:
+    stream = embedded(w, x)
+    stream = stream + attention(stream, w, "blocks.0.attention", heads=1)
+    return act(layer_norm(stream, w, "norm")) @ w["embed.weight"].T / math.sqrt(config.embed_dim)
+
+
+def model4(w: dict[str, Tensor], x: Tensor, config: ModelConfig, act: Callable[[Tensor], Tensor]) -> Tensor:
+    stream = embedded(w, x)
+    for n in range(config.blocks):
+        stream = stream + attention(
+            layer_norm(stream, w, f"blocks.{n}.norm1"), w, f"blocks.{n}.attention", config.heads
+        )
+        middle = act(linear(layer_norm(stream, w, f"blocks.{n}.norm2"), w, f"blocks.{n}.feed_forward.up"))
+        stream = stream + linear(middle, w, f"blocks.{n}.feed_forward.down")
+    return layer_norm(stream, w, "norm") @ w["embed.weight"].T
+
+
+REFERENCE = {"model1": model1, "model2": model2, "model3": model3, "model4": model4, "model5": model4}
+SIZES = {
+    "model1": {"embed_dim": 12},
+    "model2": {"embed_dim": 12, "context": 5},
+    "model3": {"embed_dim": 12, "context": 5},
+    "model4": {"embed_dim": 12, "context": 5, "blocks": 2},
+    "model5": {"embed_dim": 12, "context": 5, "blocks": 2, "heads": 3},
+}
+
+
+@pytest.mark.parametrize("act", [gelu, relu])
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_a_rung_computes_what_its_formula_says(
+    name: str,
+    act: Callable[[Tensor], Tensor],
+    stirred: Callable[[ModelConfig], Transformer],
+) -> None:
+    """Each rung's forward equals its formula written out with plain float64 operations and attention in loops (S17)."""
+    changes = Hyperparameters(**SIZES[name], activation=act.__name__)
+    model = stirred(ladder.rung(name, V, changes).config)
+    weights = {key: value.double() for key, value in model.state_dict().items()}
+    x = ids(3, 5)
+    want = REFERENCE[name](weights, x, model.config, act)
+    got = model(x)
+    assert got.shape == (3, 5, V)
+    assert (got.double() - want).abs().max() < 1e-5
+    assert (model.double()(x) - want).abs().max() < 1e-12
+
+
+def test_model_1_is_the_articles_three_layers() -> None:
+    """Model 1 has the very logits of nn.Embedding(V, 64) -> nn.GELU() -> nn.Linear(64, V) with its weights (S2)."""
+    model = random_model(ladder.rung("model1", V).config, seed=3)
+    article = nn.Sequential(nn.Embedding(V, 64), nn.GELU(), nn.Linear(64, V))
+    names = {"embed.weight": "0.weight", "unembed.weight": "2.weight", "unembed.bias": "2.bias"}
+    article.load_state_dict({names[name]: value for name, value in model.state_dict().items()}, strict=True)
+    x = ids(5, 8)
+    assert torch.equal(model(x), article(x))
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_a_block_of_model_5_is_torchs_own_encoder_layer_under_a_causal_mask(
+    heads: int, stirred: Callable[[ModelConfig], Transformer], rung_config: Config
+) -> None:
+    """A pre-norm block equals nn.TransformerEncoderLayer(norm_first=True) with the same weights, in float64."""
+    d, length = 16, 7
+    block = stirred(rung_config("model5", embed_dim=d, heads=heads, blocks=1, context=length)).double().blocks[0]
+    layer = nn.TransformerEncoderLayer(d, heads, 4 * d, 0.0, "gelu", batch_first=True, norm_first=True).double().eval()
+    names = {
+        "attention.qkv.weight": "self_attn.in_proj_weight",
+        "attention.qkv.bias": "self_attn.in_proj_bias",
+        "attention.out.weight": "self_attn.out_proj.weight",
+        "attention.out.bias": "self_attn.out_proj.bias",
+        "feed_forward.up.weight": "linear1.weight",
+        "feed_forward.up.bias": "linear1.bias",
+        "feed_forward.down.weight": "linear2.weight",
+        "feed_forward.down.bias": "linear2.bias",
+    }
+    layer.load_state_dict({names.get(name, name): value for name, value in block.state_dict().items()}, strict=True)
+    x = torch.randn(2, length, d, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = nn.Transformer.generate_square_subsequent_mask(length, dtype=torch.float64)
+    assert (block(x, 0, None) - layer(x, src_mask=mask)).abs().max() < 1e-12
+
+
+# What each rung adds ------------------------------------------------------------------------------------------------
+
+
+def shapes(name: str, **changes: int) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        model = Transformer(ladder.rung(name, V, Hyperparameters(**changes)).config)
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+ATTENTION = {
+    "attention.qkv.weight": (192, 64),
+    "attention.qkv.bias": (192,),
+    "attention.out.weight": (64, 64),
+    "attention.out.bias": (64,),
+}
+REST_OF_A_BLOCK = {
+    "norm1.weight": (64,),
+    "norm1.bias": (64,),
+    "norm2.weight": (64,),
+    "norm2.bias": (64,),
+    "feed_forward.up.weight": (256, 64),
+    "feed_forward.up.bias": (256,),
+    "feed_forward.down.weight": (64, 256),
+    "feed_forward.down.bias": (64,),
+}
+
+
+def in_block(n: int, parts: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {f"blocks.{n}.{name}": shape for name, shape in parts.items()}
+
+
+def test_model_1_has_exactly_three_parameters() -> None:
+    """An embedding, and an unembedding with a bias (S2)."""
+    assert shapes("model1") == {"embed.weight": (V, 64), "unembed.weight": (V, 64), "unembed.bias": (V,)}
+
+
+ADDED = {
+    "model2": {"position.weight": (8, 64), "norm.weight": (64,), "norm.bias": (64,)},
+    "model3": in_block(0, ATTENTION),
+    "model4": in_block(0, REST_OF_A_BLOCK)
+    | in_block(1, ATTENTION | REST_OF_A_BLOCK)
+    | in_block(2, ATTENTION | REST_OF_A_BLOCK)
+    | in_block(3, ATTENTION | REST_OF_A_BLOCK),
+    "model5": {},
+}
+DROPPED = {"model2": {"unembed.weight", "unembed.bias"}, "model3": set(), "model4": set(), "model5": set()}
+
+
+@pytest.mark.parametrize("name", ladder.NAMES[1:])
+def test_a_rung_is_the_one_before_with_exactly_what_is_named(name: str) -> None:
+    """Each rung adds and drops the parameters of its sentence; every other keeps its name and shape (S17)."""
+    before, now = shapes(ladder.NAMES[ladder.NAMES.index(name) - 1]), shapes(name)
+    assert {key: shape for key, shape in now.items() if key not in before} == ADDED[name]
+    assert before.keys() - now.keys() == DROPPED[name]
+    assert all(now[key] == before[key] for key in now.keys() & before.keys())
+
+
+def test_heads_are_the_same_weights_reshaped() -> None:
+    """Model 5 has the very numbers of Model 4 and computes something else with them."""
+    four, five = (random_model(ladder.rung(name, V).config, seed=1) for name in ("model4", "model5"))
+    for (name, one), (twin, other) in zip(four.named_parameters(), five.named_parameters(), strict=True):
+        assert name == twin
+        assert torch.equal(one, other)
+    x = ids(1, 8)
+    assert not torch.allclose(four(x), five(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ladder.NAMES[1:])
+def test_the_unembedding_is_the_embedding_from_model_2_on(name: str) -> None:
+    """Tied weights are one tensor, counted once."""
+    model = random_model(ladder.rung(name, V).config, seed=0)
+    assert model.unembed.weight is model.embed.weight
+    assert model.unembed.bias is None
+    assert model.parameter_count() == sum(math.prod(shape) for shape in shapes(name).values())
+
+
+def test_model_5_in_gpt_2s_sizes_has_gpt_2s_parameters() -> None:
+    """At 12 layers, 12 heads, d = 768, T = 1024 and 50,257 ids it has the 124,439,808 parameters of GPT-2 (S20)."""
+    sizes = Hyperparameters(embed_dim=768, context=1024, blocks=12, heads=12)
+    with torch.device("meta"):
+        model = Transformer(ladder.rung("model5", 50_257, sizes).config)
+    assert model.parameter_count() == 124_439_808
+
+
+# Hyperparameters, weights, loss -------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_the_articles() -> None:
+    """V = cl100k's 100,277, d = 64, T = 8; then 1 block, 4 blocks, and 4 heads (S3)."""
+    choice = ModelChoice()
+    assert (choice.name, choice.tokenizer, choice.weights_seed) == ("model1", "cl100k", 0)
+    configs = [rung.config for rung in ladder.rungs(tokenizer.load(choice.tokenizer).vocab_size)]
+    assert [(c.vocab_size, c.embed_dim, c.context, c.activation) for c in configs] == [(100_277, 64, 8, "gelu")] * 5
+    assert [c.blocks for c in configs] == [0, 0, 1, 4, 4]
+    assert [c.heads for c in configs] == [1, 1, 1, 1, 4]
+    assert ladder.NAMES == ("model1", "model2", "model3", "model4", "model5")
+
+
+def test_every_hyperparameter_can_be_changed() -> None:
+    """What a person changes arrives in the config, and nothing else moves."""
+    changes = Hyperparameters(embed_dim=12, context=3, blocks=2, heads=6, activation="relu")
+    changed, plain = ladder.rung("model5", V, changes).config, ladder.rung("model5", V).config
+    different = {key for key in changed.__slots__ if getattr(changed, key) != getattr(plain, key)}
+    assert different == {"embed_dim", "context", "blocks", "heads", "activation"}
+    assert (changed.embed_dim, changed.context, changed.blocks, changed.heads) == (12, 3, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("activation", "formula"),
+    [("gelu", F.gelu), ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")), ("relu", F.relu)],
+)
+def test_the_activation_is_a_switch(activation: str, formula: Callable[[Tensor], Tensor]) -> None:
+    """The same weights under another non-linearity: logits are torch's own function of them (S16)."""
+    plain = random_model(ModelConfig(vocab_size=V), seed=0)
+    model = random_model(ModelConfig(vocab_size=V, activation=activation), seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
+    x = ids(2, 4)
+    assert torch.equal(model(x), F.linear(formula(model.embed(x)), model.unembed.weight, model.unembed.bias))
+
+
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_weights_depend_on_the_config_and_the_seed_alone(name: str) -> None:
+    """Whatever torch drew before, the same seed gives the same weights; another seed gives others."""
+    config = ladder.rung(name, V).config
+    torch.manual_seed(1)
+    first = random_model(config, seed=5)
+    torch.manual_seed(2)
+    torch.rand(3)
+    again, other = random_model(config, seed=5), random_model(config, seed=6)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.embed.weight, other.embed.weight)
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in first.parameters())
+
+
+def test_making_weights_draws_nothing_from_the_global_generator() -> None:
+    """Torch's own random numbers go on as if no model had been made."""
+    torch.manual_seed(9)
+    want = torch.rand(4)
+    torch.manual_seed(9)
+    random_model(ladder.rung("model5", V).config, seed=0)
+    assert torch.equal(torch.rand(4), want)
+
+
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_an_untrained_rung_knows_nothing(name: str) -> None:
+    """The loss of random weights on a [5, 8] batch of random targets is ln V, within half a nat (S11)."""
+    vocab_size = 100_277
+    model = random_model(ladder.rung(name, vocab_size).config, seed=0)
+    logits = model(ids(5, 8, vocab_size, seed=1))
+    loss = F.cross_entropy(logits.flatten(0, 1), ids(5, 8, vocab_size, seed=2).flatten())
+    assert loss.item() == pytest.approx(math.log(vocab_size), abs=0.5)
+
+
+@pytest.mark.parametrize("name", ["model4", "model5"])
+def test_random_weights_of_the_last_rungs_follow_gpt_2(name: str) -> None:
+    """N(0, 0.02), what writes to the stream shrunk by √(2N), zero biases, norms that do nothing."""
+    model = random_model(ladder.rung(name, 1000).config, seed=0)
+    for key, value in model.named_parameters():
+        if "norm" in key:
+            assert torch.equal(value, torch.full_like(value, float(key.endswith("weight"))))
+        elif key.endswith("bias"):
+            assert not value.any()
+        else:
+            want = 0.02 / math.sqrt(8) if key.endswith(("out.weight", "down.weight")) else 0.02
+            spread = 4 * want / math.sqrt(2 * value.numel())  # four standard errors of a standard deviation
+            assert value.std().item() == pytest.approx(want, abs=spread)
+
+
+@pytest.mark.parametrize("name", ["model1", "model2"])
+def test_without_attention_only_the_last_token_counts(name: str, rung_config: Config) -> None:
+    """Changing every earlier token does not move the last logits by one bit; with attention it does (S13)."""
+    x = ids(1, 8)
+    changed = torch.cat(((x[:, :-1] + 1) % V, x[:, -1:]), dim=1)
+    model = random_model(rung_config(name), seed=0)
+    assert model.config.reach == 1
+    assert torch.equal(model(x)[:, -1], model(changed)[:, -1])
+    attentive = random_model(rung_config("model3"), seed=0)
+    assert attentive.config.reach == attentive.config.context
+    assert not torch.allclose(attentive(x)[:, -1], attentive(changed)[:, -1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ladder.NAMES)
+def test_no_position_sees_what_comes_after_it(name: str, rung_config: Config) -> None:
+    """Causality: another token at place 5 leaves the logits before it as they were."""
+    model = random_model(rung_config(name), seed=0)
+    x = ids(1, 8)
+    changed = x.clone()
+    changed[0, 5] = (changed[0, 5] + 1) % V
+    one, other = model(x), model(changed)
+    assert (one[:, :5] - other[:, :5]).abs().max() < 1e-6
+    assert (one[:, 5] - other[:, 5]).abs().max() > 1e-3

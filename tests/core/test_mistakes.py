@@ -1,0 +1,131 @@
+"""A value no model and no sampler can have gives one clear line."""
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from core import ladder
+from core.config import Hyperparameters, ModelConfig, Sampler
+from core.errors import Mistake
+
+
+def line(mistake: pytest.ExceptionInfo[Mistake]) -> str:
+    text = str(mistake.value)
+    assert text
+    assert text == text.strip()
+    assert len(text.splitlines()) == 1
+    return text
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"vocab_size": 0}, "vocabulary"),
+        ({"embed_dim": 0}, "embedding size"),
+        ({"embed_dim": -64}, "-64"),
+        ({"context": 0}, "context"),
+        ({"context": -1}, "-1"),
+        ({"heads": 0}, "heads"),
+        ({"blocks": -1}, "blocks"),
+        ({"embed_dim": 64, "heads": 5}, "4"),
+        ({"embed_dim": 7, "heads": 10_000}, "7"),
+        ({"activation": "swish"}, "swish"),
+    ],
+)
+def test_an_impossible_model_is_a_mistake(values: dict[str, Any], says: str) -> None:
+    """Sizes below 1, heads that do not divide d, an unknown activation: the line names the value or its cure (S3)."""
+    with pytest.raises(Mistake) as mistake:
+        ModelConfig(**({"vocab_size": 97} | values))
+    assert says in line(mistake)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": -math.inf}, "temperature"),
+        ({"top_k": -1}, "top-k"),
+        ({"top_p": 0.0}, "top-p"),
+        ({"top_p": -0.5}, "top-p"),
+        ({"top_p": 1.01}, "top-p"),
+        ({"top_p": math.nan}, "top-p"),
+    ],
+)
+def test_an_impossible_sampler_is_a_mistake(values: dict[str, Any], says: str) -> None:
+    """A temperature, top-k or top-p outside its range, and what is no number."""
+    with pytest.raises(Mistake) as mistake:
+        Sampler(**values)
+    assert says in line(mistake)
+
+
+@pytest.mark.parametrize(
+    "values", [{"temperature": 0.0}, {"temperature": 1e-4}, {"temperature": 1e6}, {"top_p": 1.0}, {"top_p": 1e-9}]
+)
+def test_the_ends_of_a_range_are_possible(values: dict[str, Any]) -> None:
+    """0 is greedy, 1 is off; only the temperature 0 is greedy."""
+    assert Sampler(**values).greedy == (values.get("temperature") == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("model7", {}, "model7"),
+        ("", {}, "model1"),
+        ("model1", {"blocks": 2}, "model3"),
+        ("model2", {"blocks": 1}, "model3"),
+        ("model1", {"heads": 2}, "model3"),
+        ("model2", {"heads": 4}, "model3"),
+        ("model3", {"blocks": 0}, "at least 1"),
+        ("model5", {"blocks": 0}, "at least 1"),
+        ("model5", {"blocks": -3}, "-3"),
+        ("model5", {"embed_dim": 63}, "63"),
+        ("model5", {"heads": 3}, "3"),
+        ("model4", {"context": 0}, "context"),
+        ("model1", {"embed_dim": -1}, "-1"),
+    ],
+)
+def test_a_rung_that_cannot_be_is_a_mistake(name: str, changes: dict[str, int], says: str) -> None:
+    """An unknown rung, parts that a rung does not have, sizes that do not fit each other."""
+    with pytest.raises(Mistake) as mistake:
+        ladder.rung(name, 97, Hyperparameters(**changes))
+    assert says in line(mistake)
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
+    """The line names every rung that can be chosen."""
+    with pytest.raises(Mistake) as mistake:
+        ladder.rung("gpt", 97)
+    assert all(name in line(mistake) for name in ladder.NAMES)
+
+
+@pytest.mark.parametrize(("embed_dim", "heads"), [(64, 5), (60, 7), (97, 2), (12, 100), (1, 9)])
+def test_the_number_of_heads_that_is_offered_divides_the_embedding(embed_dim: int, heads: int) -> None:
+    """Following the advice in the line leads to a model."""
+    with pytest.raises(Mistake) as mistake:
+        ModelConfig(vocab_size=97, embed_dim=embed_dim, heads=heads)
+    offered = int(line(mistake).split()[-1])
+    assert ModelConfig(vocab_size=97, embed_dim=embed_dim, heads=offered).heads == offered
+
+
+def test_a_huge_embedding_is_answered_at_once() -> None:
+    """Advice on heads does not count up to 10^15; in a process of its own, which can be ended if it does."""
+    script = (
+        "from core.config import ModelConfig\n"
+        "from core.errors import Mistake\n"
+        "try: ModelConfig(vocab_size=97, embed_dim=10**15 + 1, heads=5)\n"
+        "except Mistake as mistake: print(mistake)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=10, check=True)
+    assert "5" in done.stdout
+
+
+def test_configs_are_frozen() -> None:
+    """A validated value stays valid."""
+    for value, field in ((ModelConfig(vocab_size=97), "heads"), (Sampler(), "top_k"), (Hyperparameters(), "blocks")):
+        with pytest.raises(AttributeError):
+            setattr(value, field, 5)

@@ -1,0 +1,75 @@
+"""The article's own loop: what it returns, that it samples by probability, and that the walk goes the same way."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.config import ModelConfig, Sampler
+from core.model import Scale, Transformer, generate, random_model
+from core.models import Model
+from core.session import Session
+
+NAMES = ["model1", "model2", "model3", "model4", "model5"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_generate_appends_to_every_row(name: str, rung_config: Callable[..., ModelConfig]) -> None:
+    """[B, T] becomes [B, T + 30] with the prompt in front, through and past the context (S9)."""
+    model = random_model(rung_config(name), seed=0)
+    ids = torch.randint(0, 97, (5, 3), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    out = generate(model, ids, 30)
+    assert out.shape == (5, 33)
+    assert torch.equal(out[:, :3], ids)
+    assert out.min() >= 0
+    assert out.max() < 97
+
+
+def test_generate_samples_by_probability(
+    stirred: Callable[[ModelConfig], Transformer], rung_config: Callable[..., ModelConfig]
+) -> None:
+    """The next tokens of 20,000 equal rows are spread as softmax says: not uniform, not argmax (S8)."""
+    model = stirred(rung_config("model5", vocab_size=11, embed_dim=8, blocks=1, heads=2))
+    prompt = torch.tensor([[3, 1, 4, 1, 5]])
+    expected = 20_000 * torch.softmax(model(prompt)[0, -1].double(), dim=0)
+    torch.manual_seed(0)
+    drawn = generate(model, prompt.repeat(20_000, 1), 1)[:, -1]
+    counts = torch.bincount(drawn, minlength=11)
+    assert expected.min() > 5
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    assert (
+        torch.special.gammaincc(torch.tensor(5.0, dtype=torch.float64), statistic / 2) > 1e-3
+    )  # 10 degrees of freedom
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_walk_goes_where_the_article_goes(name: str, small: Callable[..., Model]) -> None:
+    """With logits so far apart that nothing is left to chance, both take the same 25 tokens, through the window."""
+    model = small(name)
+    sharp = Transformer(model.transformer.config).requires_grad_(False)
+    sharp.load_state_dict(model.transformer.state_dict())
+    sharp.scale = Scale(-1e5)  # below zero: the unlikeliest leads, as a tied rung would only repeat its last token
+    prompt = list(b"walk")
+    want = generate(sharp, torch.tensor([prompt]), 25)[0].tolist()
+    assert len(set(want[4:])) > 1
+    for sampler in (Sampler(), Sampler(temperature=0.0)):
+        session = Session(replace(model, transformer=sharp), sampler)
+        for _ in session.prefill(prompt):
+            pass
+        for _ in session.generate(25):
+            assert session.chart().candidates[0].probability > 1 - 1e-6
+        assert [token.id for token in session.tokens] == want
+
+
+def test_the_oracle_reads_the_last_window_only(rung_config: Callable[..., ModelConfig]) -> None:
+    """What fell out of the window changes nothing: the loop reads `tokens[:, -T:]` (S17)."""
+    model = random_model(rung_config("model5", embed_dim=8, blocks=1, heads=2, context=4), seed=0)
+    seen: list[Tensor] = []
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
+    ids = torch.arange(10)[None]
+    torch.manual_seed(0)
+    out = generate(model, ids, 2)
+    assert [window.tolist() for window in seen] == [out[:, 6:10].tolist(), out[:, 7:11].tolist()]

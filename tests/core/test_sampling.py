@@ -1,0 +1,477 @@
+"""From logits to one draw: every number against float64 and a full sort, on flat, peaked, tied and extreme logits."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.config import Sampler
+from core.errors import Mistake
+from core.sampling import Distribution, chart, draw, keep, mass_count, scores
+
+INF = math.inf
+
+
+def normal(count: int, scale: float, seed: int, shift: float = 0.0) -> Tensor:
+    return shift + scale * torch.randn(count, generator=torch.Generator().manual_seed(seed))
+
+
+def with_holes(logits: Tensor, every: int) -> Tensor:
+    logits = logits.clone()
+    logits[::every] = -INF
+    return logits
+
+
+LOGITS = {
+    "one token": torch.tensor([3.0]),
+    "two tokens": torch.tensor([-1.0, 2.0]),
+    "two equal": torch.tensor([5.0, 5.0]),
+    "all equal": torch.zeros(1000),
+    "all equal and huge": torch.full((64,), -1e4),
+    "flat": normal(5000, 0.01, seed=1),
+    "usual": normal(5000, 2.0, seed=2),
+    "peaked": normal(5000, 30.0, seed=3),
+    "one favourite": torch.cat((normal(999, 1.0, seed=4), torch.tensor([40.0]))),
+    "one outcast": torch.cat((normal(999, 1.0, seed=5), torch.tensor([-1e4]))),
+    "ties of bf16": normal(5000, 2.0, seed=6).bfloat16().float(),
+    "two values": torch.tensor([1.0, 0.0] * 50),
+    "a ramp": torch.linspace(-8, 8, 3000),
+    "a ramp down": torch.linspace(8, -8, 3000),
+    "a hair apart": 1 + 1e-6 * torch.arange(100),
+    "extremes": torch.tensor([1e4, -1e4, 0.0, 1e4, 9999.0]),
+    "far up": normal(2000, 2.0, seed=7, shift=1e4),
+    "far down": normal(2000, 2.0, seed=8, shift=-1e4),
+    "holes": with_holes(normal(2000, 2.0, seed=9), 3),
+    "mostly holes": torch.cat((torch.full((500,), -INF), torch.tensor([1.0, 2.0, 1.0]))),
+    "as wide as float32": torch.tensor([3e38, 1e38, -3e38, 0.0]),
+    "whole vocabulary": normal(100_277, 1.5, seed=10),
+}
+TEMPERATURES = [1e-4, 0.01, 0.5, 1.0, 1.7, 50.0, 1e6]
+
+
+@pytest.fixture(params=LOGITS)
+def logits(request: pytest.FixtureRequest) -> Tensor:
+    return LOGITS[request.param]
+
+
+@cache
+def in_order(logits: Tensor) -> list[int]:
+    """Every id, likeliest first, equal ones by id. (Tensors are keys by what they are, not by what they hold.)"""
+    values = logits.tolist()
+    return sorted(range(len(values)), key=lambda id: (-values[id], id))
+
+
+@dataclass
+class Reference:
+    """The whole way from logits to what is drawn from, naive and in float64."""
+
+    order: list[int]
+    tempered: Tensor
+    """[V], in the order."""
+    through: Tensor
+    """[V], their cumulative sum."""
+
+    def mass(self, count: int) -> float:
+        """What the first `count` hold."""
+        return self.through[count - 1].item() if count else 0.0
+
+
+@cache
+def reference(logits: Tensor, temperature: float = 1.0) -> Reference:
+    order = in_order(logits)
+    exact = logits.double()[order]
+    if temperature == 0:
+        tempered = torch.zeros_like(exact)
+        tempered[0] = 1
+    else:
+        tempered = torch.exp((exact - exact[0]) / temperature)
+        tempered /= tempered.sum()
+    return Reference(order, tempered, tempered.cumsum(0))
+
+
+# The distribution ---------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_softmax(logits: Tensor) -> None:
+    """Unbounded logits become shares of 1 (S7): as float64 has them, and with a sum of 1."""
+    distribution = Distribution(logits)
+    want = torch.softmax(logits.double(), dim=0)
+    assert (distribution.probabilities.double() - want).abs().max() < 1e-6
+    assert distribution.probabilities.double().sum().item() == pytest.approx(1, abs=1e-5)
+    assert distribution.probabilities.dtype == torch.float32
+
+
+def test_the_normaliser_is_logsumexp(logits: Tensor) -> None:
+    """log Σ exp(logit) as float64 has it, however far from 0 the logits are."""
+    want = torch.logsumexp(logits.double(), dim=0).item()
+    assert Distribution(logits).log_total == pytest.approx(want, abs=1e-5, rel=1e-12)
+
+
+def entropy(logits: Tensor) -> float:
+    p = torch.softmax(logits.double(), dim=0)
+    return -torch.special.xlogy(p, p).sum().item() / math.log(2)
+
+
+def test_entropy_is_the_sum_of_p_log_p(logits: Tensor) -> None:
+    """H in bits as float64 has it (S12), to a ten-thousandth of a bit."""
+    assert Distribution(logits).entropy_bits() == pytest.approx(entropy(logits), abs=1e-4)
+
+
+@pytest.mark.parametrize("shift", [-1e4, -100.0, -30.0, 30.0, 100.0, 1e4])
+def test_entropy_does_not_depend_on_where_the_logits_lie(shift: float) -> None:
+    """Trained models put all logits near -30 or -100: the same number of bits as around 0, over a whole vocabulary."""
+    shifted = normal(100_277, 3.0, seed=11, shift=shift)
+    assert Distribution(shifted).entropy_bits() == pytest.approx(entropy(shifted), abs=1e-4)
+
+
+def test_entropy_of_equal_logits_is_log2_v() -> None:
+    """A closed form at both ends: log2 V for equal logits, 0 for a certain token."""
+    for count in (1, 2, 1000, 100_277):
+        assert Distribution(torch.zeros(count)).entropy_bits() == pytest.approx(math.log2(count), abs=1e-4)
+    assert Distribution(torch.tensor([200.0, 0.0, 0.0])).entropy_bits() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_formats_are_upcast_first(dtype: torch.dtype) -> None:
+    """16-bit logits get a float32 softmax, not a 16-bit one."""
+    rounded = normal(3000, 2.0, seed=12).to(dtype)
+    distribution = Distribution(rounded)
+    assert torch.equal(distribution.logits, rounded.float())
+    assert (distribution.probabilities.double() - torch.softmax(rounded.double(), dim=0)).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [math.nan],
+        [math.nan, 1.0],
+        [1.0, math.nan],
+        [1.0, math.nan, -INF],
+        [INF],
+        [1.0, INF],
+        [INF, INF],
+        [INF, -INF],
+        [INF, math.nan],
+        [-INF],
+        [-INF, -INF],
+    ],
+)
+def test_what_is_no_number_is_a_mistake(bad: list[float]) -> None:
+    """NaN anywhere, +inf anywhere, or nothing but -inf: one line instead of a wrong draw."""
+    with pytest.raises(Mistake) as mistake:
+        Distribution(torch.tensor(bad))
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_scores_are_log_softmax(logits: Tensor) -> None:
+    """logit, ln p, entropy and rank of single tokens, likely and unlikely ones."""
+    exact = torch.log_softmax(logits.double(), dim=0)
+    distribution, order = Distribution(logits), in_order(logits)
+    for id in {order[0], order[-1], order[len(order) // 2], 0, len(order) - 1}:
+        score = distribution.score(id)
+        assert score.logit == logits[id].item()
+        assert score.logprob == pytest.approx(exact[id].item(), abs=1e-5, rel=1e-9)
+        assert score.probability == pytest.approx(exact[id].exp().item(), abs=1e-6)
+        assert score.rank == sum(other > score.logit for other in logits.tolist())
+        assert score.entropy_bits == distribution.entropy_bits()
+        assert score.surprisal_bits == pytest.approx(-exact[id].item() / math.log(2), abs=1e-4, rel=1e-9)
+
+
+def test_scores_take_each_id_under_its_own_row() -> None:
+    """Row i of [n, V] scores id i."""
+    rows = torch.stack([normal(50, 2.0, seed) for seed in range(4)])
+    ids = [3, 0, 49, 7]
+    exact = torch.log_softmax(rows.double(), dim=1)
+    got = [score.logprob for score in scores(rows, ids)]
+    assert got == pytest.approx([exact[row, id].item() for row, id in enumerate(ids)], abs=1e-6)
+
+
+# The order ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 999, 100_277])
+def test_the_head_is_the_start_of_a_full_sort(logits: Tensor, count: int) -> None:
+    """The likeliest first and equal ones by id, at every length, also where the cut goes through a tie."""
+    assert Distribution(logits).head(count).tolist() == in_order(logits)[:count]
+
+
+def test_every_cut_through_a_tie_is_by_id() -> None:
+    """Logits rounded to a few values: each head is the start of the next one."""
+    coarse = normal(300, 1.0, seed=13).mul(2).round()
+    distribution, order = Distribution(coarse), in_order(coarse)
+    assert len(coarse.unique()) < 20
+    for count in range(1, 301):
+        assert distribution.head(count).tolist() == order[:count]
+
+
+TARGETS = [0.0, 1e-12, 0.001, 0.1, 0.25, 0.5, 0.73, 0.9, 0.95, 0.999, 0.999999, 1 - 2**-53, 1.0]
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
+def test_the_token_at_a_mass_is_the_one_of_a_full_sort(logits: Tensor, temperature: float) -> None:
+    """Summed from the likeliest on in float64, the mass passes the target at the very token that is returned."""
+    distribution = Distribution(logits)
+    weights = distribution.tempered(temperature)
+    order = in_order(logits)
+    through = weights.double()[order].cumsum(0).tolist()
+    between = [x for n in (0, len(order) // 2, -1) for x in (through[n] - 1e-9, through[n] + 1e-9)]
+    for target in TARGETS + [x for x in between if x >= 0]:
+        place = distribution.at_mass(weights, target)
+        assert place.id == order[place.rank]
+        assert place.through == pytest.approx(through[place.rank], abs=1e-12)
+        assert weights[place.id] > 0
+        reached = min(target, through[-1])
+        assert through[place.rank] > reached - 1e-12
+        assert place.rank == 0 or through[place.rank - 1] < reached + 1e-12
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
+def test_the_token_of_a_rank_is_the_one_of_a_full_sort(logits: Tensor, temperature: float) -> None:
+    """Id and mass at ranks from the first to the last, inside ties and out."""
+    distribution = Distribution(logits)
+    weights = distribution.tempered(temperature)
+    order = in_order(logits)
+    through = weights.double()[order].cumsum(0).tolist()
+    last = len(order) - 1
+    for rank in sorted({0, 1, 2, 19, 99, last // 3, last // 2, last - 1, last} & set(range(last + 1))):
+        place = distribution.at_rank(weights, rank)
+        assert (place.id, place.rank) == (order[rank], rank)
+        assert place.through == pytest.approx(through[rank], abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
+def test_the_tokens_that_hold_a_share(logits: Tensor, share: float) -> None:
+    """The fewest likeliest tokens with that much of the model's own probability (S12), against a sort."""
+    count = mass_count(Distribution(logits), share)
+    through = reference(logits).through.tolist()
+    assert through[count - 1] > share - 1e-5
+    assert count == 1 or through[count - 2] < share + 1e-5
+
+
+@pytest.mark.parametrize("count", [2, 4, 64, 1024])
+def test_a_share_that_is_met_exactly_needs_no_token_more(count: int) -> None:
+    """Of 2^n equal tokens half of them hold one half: sums of powers of two are exact, so there is nothing to round."""
+    even = Distribution(torch.zeros(count))
+    assert mass_count(even, 0.5) == count // 2
+    assert keep(even, Sampler(top_p=0.5)).count == count // 2
+    assert mass_count(even, 1 / count) == 1
+    assert mass_count(even, 1.0) == count
+
+
+# Temperature, top-k, top-p ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.0, *TEMPERATURES])
+def test_temperature_divides_the_logits(logits: Tensor, temperature: float) -> None:
+    """softmax(logits / T) as float64 has it; at T = 0 all mass is on the first favourite."""
+    got = Distribution(logits).tempered(temperature).double()
+    want = reference(logits, temperature)
+    assert (got[want.order] - want.tempered).abs().max() < 1e-5
+    assert got.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-50, 1e-30, 1e30, 1e300])
+def test_no_temperature_breaks_the_numbers(temperature: float) -> None:
+    """Whatever is above 0 can be divided by: next to nothing is greedy, next to infinite is uniform."""
+    some = torch.tensor([1.0, 2.0, 3.0, -INF, 0.0])
+    want = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0] if temperature < 1 else [0.25, 0.25, 0.25, 0.0, 0.25])
+    assert torch.allclose(Distribution(some).tempered(temperature), want, atol=1e-6)
+    assert math.isfinite(draw(Distribution(some), Sampler(temperature=temperature), 0.5).sampled_probability)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.5])
+def test_temperature_then_top_k_then_top_p(logits: Tensor, temperature: float) -> None:
+    """Against a naive one in float64: k of the tempered tokens, then the fewest of those with share p of their mass.
+
+    Sums that come within float32 rounding of the share may fall on either side of it.
+    """
+    distribution, want = Distribution(logits), reference(logits, temperature)
+    size = len(logits)
+    for top_k, top_p in product((0, 1, 2, 7, 40, 10**9), (1.0, 0.999, 0.9, 0.5, 0.05, 1e-9)):
+        kept = keep(distribution, Sampler(temperature=temperature, top_k=top_k, top_p=top_p))
+        hot = 1 if temperature == 0 else size
+        left = top_k if 0 < top_k < hot else hot
+        target = top_p * want.mass(left)
+        if top_p == 1:
+            assert kept.count == left
+        else:
+            assert 1 <= kept.count <= left
+            assert want.mass(kept.count) > target - 1e-5
+            assert want.mass(kept.count - 1) < target + 1e-5
+        assert kept.mass == pytest.approx(want.mass(kept.count), abs=1e-5)
+        assert [stage.name for stage in kept.stages] == ["raw", "temperature", "top-k", "top-p", "renormalised"]
+        assert [stage.kept for stage in kept.stages] == [size, hot, left, kept.count, kept.count]
+        masses = [1, 1, want.mass(left), want.mass(kept.count), 1]
+        assert [stage.mass for stage in kept.stages] == pytest.approx(masses, abs=1e-5)
+
+
+def test_the_order_of_the_stages_matters_and_is_ours() -> None:
+    """Probabilities 0.4, 0.3, 0.2, 0.1, worked by hand: p is a share of what k left, of what the temperature made."""
+    distribution = Distribution(torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
+
+    def count(**settings: float) -> int:
+        return keep(distribution, Sampler(**settings)).count  # type: ignore[arg-type]
+
+    assert count(top_p=0.65) == 2  # 0.4 + 0.3 = 0.7
+    assert count(top_k=3, top_p=0.75) == 2  # 0.7 / 0.9 = 0.78; without top-k, 0.7 would not do
+    assert count(top_p=0.75) == 3
+    assert count(temperature=0.5, top_p=0.8) == 2  # 16 + 9 of 30 = 0.83; at temperature 1, 0.7 would not do
+    assert count(top_p=0.8) == 3
+
+
+def test_top_k_keeps_exactly_k_among_ties() -> None:
+    """Equal logits do not smuggle tokens past k, and the lowest ids stay."""
+    equal = Distribution(torch.zeros(500))
+    for top_k in (1, 2, 17, 499):
+        kept = chart(equal, Sampler(top_k=top_k), 500, lambda _: b"")
+        alive = [candidate.id for candidate in kept.candidates if candidate.sampled_probability > 0]
+        assert alive == list(range(top_k))
+        assert kept.candidates[0].sampled_probability == pytest.approx(1 / top_k)
+
+
+def test_k_of_the_vocabulary_and_p_of_1_are_off(logits: Tensor) -> None:
+    """k >= V and p = 1 leave every token and its probability."""
+    plain = keep(Distribution(logits), Sampler())
+    for top_k in (len(logits), len(logits) + 1, 10**9):
+        kept = keep(Distribution(logits), Sampler(top_k=top_k, top_p=1.0))
+        assert (kept.count, kept.mass, kept.stages) == (plain.count, plain.mass, plain.stages)
+    assert (plain.count, plain.mass) == (len(logits), 1.0)
+
+
+# One draw -----------------------------------------------------------------------------------------------------------
+
+SAMPLERS = [
+    Sampler(),
+    Sampler(temperature=0.4),
+    Sampler(temperature=3.0),
+    Sampler(top_k=5),
+    Sampler(top_p=0.8),
+    Sampler(temperature=0.7, top_k=40, top_p=0.95),
+    Sampler(temperature=1e-4),
+    Sampler(temperature=1e6, top_k=3),
+]
+US = [0.0, 2**-53, 1e-9, 0.1, 0.25, 1 / 3, 0.5, 0.77, 0.9, 0.999, 1 - 1e-9, 1 - 2**-53]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+def test_a_draw_is_the_inverse_cdf(logits: Tensor, sampler: Sampler) -> None:
+    """The token drawn is the one whose share of the kept, cumulative probability contains u, against a full sort."""
+    distribution, want = Distribution(logits), reference(logits, sampler.temperature)
+    count = keep(distribution, sampler).count
+    through = (want.through[:count] / want.through[count - 1]).tolist()
+    for u in US:
+        drawn = draw(distribution, sampler, u)
+        rank = want.order.index(drawn.id)
+        assert rank < count
+        assert drawn.u == u
+        assert (0 if rank == 0 else through[rank - 1]) - 1e-5 < u < through[rank] + 1e-5
+        share = (want.tempered[rank] / want.through[count - 1]).item()
+        assert drawn.sampled_probability == pytest.approx(share, abs=1e-5)
+        assert drawn.sampled_probability > 0
+        assert drawn.score == distribution.score(drawn.id)
+
+
+def test_u_between_0_and_1_walks_down_the_order() -> None:
+    """As u rises the drawn token never becomes likelier: the draw can be read off a cumulative chart."""
+    spread = normal(200, 2.0, seed=14)
+    order, distribution = in_order(spread), Distribution(spread)
+    for sampler in SAMPLERS[:6]:
+        ranks = [order.index(draw(distribution, sampler, u / 1000).id) for u in range(1000)]
+        assert ranks == sorted(ranks)
+        assert ranks[0] == 0
+
+
+def test_no_u_draws_what_cannot_be() -> None:
+    """A token of probability 0 is not drawn by the highest u there is, for hundreds of distributions."""
+    for seed in range(300):
+        holes = with_holes(normal(97, 3.0, seed), 2)
+        distribution = Distribution(holes)
+        for sampler in SAMPLERS:
+            for u in (0.0, 1 - 2**-53):
+                drawn = draw(distribution, sampler, u)
+                assert holes[drawn.id] > -INF
+                assert drawn.sampled_probability > 0
+
+
+def test_greedy_takes_the_first_favourite(logits: Tensor) -> None:
+    """T = 0 takes the likeliest token, the lowest id among equals, whatever u is; nothing is left to chance."""
+    distribution = Distribution(logits)
+    want = logits.tolist().index(logits.max().item())
+    for u in (0.0, 0.5, 1 - 2**-53):
+        drawn = draw(distribution, Sampler(temperature=0, top_k=50, top_p=0.5), u)
+        assert (drawn.id, drawn.u, drawn.sampled_probability) == (want, None, 1.0)
+        assert drawn.score == distribution.score(want)
+
+
+@pytest.mark.parametrize("sampler", [Sampler(top_k=1), Sampler(top_p=1e-9), Sampler(temperature=1e-30)], ids=str)
+def test_a_draw_from_one_token_is_that_token(sampler: Sampler) -> None:
+    """A cut down to the favourite leaves no choice, but it was drawn, so u is told."""
+    drawn = draw(Distribution(torch.tensor([1.0, 3.0, 3.0 - 1e-3])), sampler, 0.99)
+    assert (drawn.id, drawn.u) == (1, 0.99)
+    assert drawn.sampled_probability == pytest.approx(1)
+
+
+# The chart ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", [Sampler(temperature=0), Sampler(), SAMPLERS[5]], ids=str)
+@pytest.mark.parametrize("count", [1, 20, 1000])
+def test_a_chart_drops_nothing(logits: Tensor, count: int, sampler: Sampler) -> None:
+    """Head and tail together are the whole: tokens, probability, and probability after the cuts."""
+    drawn = chart(Distribution(logits), sampler, count, lambda id: str(id).encode())
+    plain, tempered = reference(logits), reference(logits, sampler.temperature)
+    kept = drawn.stages[-1].kept
+    shown = min(count, len(logits))
+    assert [c.id for c in drawn.candidates] == plain.order[:shown]
+    assert [c.piece for c in drawn.candidates] == [str(id).encode() for id in plain.order[:shown]]
+    assert [c.rank for c in drawn.candidates] == list(range(shown))
+    assert [c.logit for c in drawn.candidates] == [logits[id].item() for id in plain.order[:shown]]
+    assert [c.probability for c in drawn.candidates] == pytest.approx(plain.tempered[:shown].tolist(), abs=1e-6)
+    shares = tempered.tempered[:kept] / tempered.through[kept - 1]
+    alive = [c.sampled_probability for c in drawn.candidates[:kept]]
+    assert alive == pytest.approx(shares[:shown].tolist(), abs=1e-5)
+    assert all(c.sampled_probability == 0 for c in drawn.candidates[kept:])
+    assert drawn.others_count == len(logits) - shown
+    assert drawn.vocab_size == len(logits)
+    assert drawn.others_probability == pytest.approx(plain.tempered[shown:].sum().item(), abs=1e-5)
+    assert drawn.others_sampled == pytest.approx(shares[shown:].sum().item(), abs=1e-5)
+    assert math.fsum(c.probability for c in drawn.candidates) + drawn.others_probability == pytest.approx(1, abs=1e-6)
+    assert math.fsum(alive) + drawn.others_sampled == pytest.approx(1, abs=1e-5)
+    assert drawn.entropy_bits == Distribution(logits).entropy_bits()
+    assert drawn.effective == pytest.approx(2**drawn.entropy_bits)
+    assert drawn.taken is None
+
+
+def test_nothing_is_left_where_everything_is_shown(logits: Tensor) -> None:
+    """With the whole vocabulary in the head there are no others, and they hold nothing."""
+    whole = chart(Distribution(logits), Sampler(), len(logits), lambda _: b"")
+    assert whole.others_count == 0
+    assert whole.others_sampled == 0
+    assert whole.others_probability == pytest.approx(0, abs=1e-5)
+
+
+def test_the_token_taken_is_in_the_chart_wherever_it_ranks(logits: Tensor) -> None:
+    """The token that came next has its place in the one order, its shares, and 0 where a stage cut it."""
+    distribution, order = Distribution(logits), in_order(logits)
+    sampler = Sampler(temperature=0.8, top_k=10)
+    whole = chart(distribution, sampler, len(logits), lambda _: b"x")
+    for rank in sorted({0, 1, 9, 10, len(order) // 2, len(order) - 1} & set(range(len(order)))):
+        taken = chart(distribution, sampler, 1, lambda _: b"x", taken=order[rank]).taken
+        assert taken is not None
+        assert (taken.id, taken.rank, taken.piece) == (order[rank], rank, b"x")
+        assert taken.logit == whole.candidates[rank].logit
+        assert taken.probability == pytest.approx(whole.candidates[rank].probability, abs=1e-6)
+        assert taken.sampled_probability == pytest.approx(whole.candidates[rank].sampled_probability, abs=1e-9)
+        assert (taken.sampled_probability > 0) == (rank < 10 and whole.candidates[rank].sampled_probability > 0)
+
+
+def test_turning_a_knob_and_back_changes_nothing() -> None:
+    """One distribution reshaped under many samplers gives each time what a new one gives."""
+    logits = LOGITS["ties of bf16"]
+    kept = Distribution(logits)
+    for sampler in [*SAMPLERS, *reversed(SAMPLERS), Sampler(temperature=0), Sampler()]:
+        assert chart(kept, sampler, 20, lambda _: b"") == chart(Distribution(logits), sampler, 20, lambda _: b"")

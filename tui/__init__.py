@@ -1,0 +1,1 @@
+"""The terminal playground and the command line: draws what core tells it."""

@@ -1,0 +1,348 @@
+"""Owns the app: which panels there are, and what each key asks of the runner. It draws nothing and computes nothing."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, TextArea
+
+from core import ladder
+from core.config import ModelChoice, Sampler
+from core.events import Token
+from core.tokenizer import Tokenizer
+from tui import knobs, themes
+from tui.keys import WALK, key_name
+from tui.panels.candidates import CandidatesPanel
+from tui.panels.generation import GenerationPanel
+from tui.panels.prompt import PromptPanel
+from tui.panels.status import StatusLine
+from tui.panels.tabs import TabBar
+from tui.panels.tokens import TokensPanel
+from tui.runner import Frame, Runner
+from tui.screens.choose import ChooseScreen, Entry
+from tui.screens.help import HelpScreen
+from tui.screens.number import NumberScreen
+from tui.settings import Settings
+from tui.text import one_line
+
+PREVIEWED = 20_000
+"""Characters of a prompt that are tokenized at each key, before the model reads them."""
+TABS = {"tokens": "token ids", "candidates": "next token", "generation": "generation"}
+
+
+class FrameReady(Message):
+    """The runner has a frame to draw."""
+
+
+class TokenwalkApp(App[None]):
+    """The playground."""
+
+    TITLE = "tokenwalk"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
+    BINDINGS = list[BindingType](WALK)
+
+    def __init__(
+        self,
+        choice: ModelChoice = ModelChoice(),
+        sampler: Sampler = Sampler(),
+        text: str = "",
+        *,
+        settings: Settings = Settings(),
+        count: int = 30,
+        special: bool = False,
+        problems: Iterable[str] = (),
+    ) -> None:
+        super().__init__()
+        self.choice = choice
+        self.sampler = sampler
+        self.settings = settings
+        self.count = count
+        self.special = special
+        self.runner = Runner(self._announce, settings.fps)
+        self.frame = Frame()
+        self._early_problems = list(problems)
+        self._words: Tokenizer | None = None
+        self.prompt = PromptPanel(text)
+        self.tokens = TokensPanel()
+        self.candidates = CandidatesPanel()
+        self.generation = GenerationPanel()
+        self.status = StatusLine()
+        self.tabs = TabBar(TABS)
+
+    # Composition -----------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        with Container(id="desk"):
+            yield self.prompt
+            yield self.candidates
+            yield self.tabs
+            yield self.tokens
+            yield self.generation
+        yield self.status
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.register_theme(themes.DARK)
+        self.register_theme(themes.LIGHT)
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else themes.DARK.name
+        self.set_keymap(self.settings.keys)
+        for page in self._pages():
+            page.add_class("page")
+        self._show_page(self.candidates)
+        (self.candidates if self.prompt.text else self.prompt).focus()
+        for problem in self._early_problems:
+            self.tell(problem)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """Start what is heavy, once the first frame is on the screen."""
+        self.runner.load(self.choice, self.prompt.text, self.sampler, special=self.special)
+        self.runner.start()
+        self.run_worker(self._load_words, thread=True, exclusive=True, group="words")
+
+    def on_unmount(self) -> None:
+        self.runner.close()
+
+    def _pages(self) -> tuple[Widget, Widget, Widget]:
+        return self.tokens, self.candidates, self.generation
+
+    def _show_page(self, page: Widget) -> None:
+        """In a small terminal one panel is seen at a time."""
+        for each in self._pages():
+            each.set_class(each is page, "-active")
+        self.tabs.active = page.id or ""
+
+    def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
+        self._focus_panel(next(page for page in self._pages() if page.id == event.page))
+
+    def action_focus_next(self) -> None:
+        self._focus_panel(self._neighbour(1))
+
+    def action_focus_previous(self) -> None:
+        self._focus_panel(self._neighbour(-1))
+
+    def _neighbour(self, by: int) -> Widget:
+        panels: list[Widget] = [self.prompt, *self._pages()]
+        at = panels.index(self.focused) if self.focused in panels else 0
+        return panels[(at + by) % len(panels)]
+
+    def _focus_panel(self, panel: Widget) -> None:
+        if panel is not self.prompt:
+            self._show_page(panel)
+        self.call_after_refresh(panel.focus)
+
+    # From the runner to the screen -----------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        self.post_message(FrameReady())
+
+    def on_frame_ready(self) -> None:
+        if self._link_is_busy():
+            self.set_timer(0.03, self.on_frame_ready)
+            return
+        self.frame, problems = self.runner.take()
+        if self.frame.choice:
+            self.choice = self.frame.choice
+        with self.batch_update():
+            for panel in (self.tokens, self.candidates, self.generation):
+                panel.show(self.frame)
+            self._show_status()
+        for problem in problems:
+            self.tell(problem)
+
+    def _link_is_busy(self) -> bool:
+        """Whether the terminal has not taken the last frames yet: a slow link must not delay the answer to a key."""
+        writer = getattr(self._driver, "_writer_thread", None)
+        queue = getattr(writer, "_queue", None)
+        return queue is not None and queue.qsize() > 1
+
+    def _show_status(self) -> None:
+        self.status.show(self.frame, self.sampler, writing=self.writing)
+
+    def tell(self, problem: str) -> None:
+        """One line that says what went wrong, and how to mend it."""
+        self.notify(one_line(problem), severity="warning", markup=False, timeout=8)
+
+    @property
+    def writing(self) -> bool:
+        """Whether the prompt takes the keys."""
+        return bool(self.screen_stack) and self.focused is self.prompt
+
+    def on_descendant_focus(self) -> None:
+        if self.screen_stack:  # the message may arrive after the last screen went
+            self._show_status()
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While the prompt is written, no single key acts."""
+        if action in {"quit", "command_palette", "focus_next", "focus_previous"}:
+            return True
+        return not (self.writing and any(binding.action.partition("(")[0] == action for binding in WALK))
+
+    # Writing ---------------------------------------------------------------------------------------------------------
+
+    def _load_words(self) -> None:
+        from core import tokenizer  # noqa: PLC0415
+
+        self._words = tokenizer.load(self.choice.tokenizer)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        text, special = event.text_area.text, self.special
+        self._preview(text)
+        self.runner.submit(
+            lambda session: session.prefill(session.model.tokenizer.encode(text, special=special)),
+            instead_of="prompt",
+        )
+
+    def _preview(self, text: str) -> None:
+        words = self._words
+        if words and words.name == self.choice.tokenizer and len(text) <= PREVIEWED:
+            ids = words.encode(text, special=self.special) or [words.end_of_text]
+            self.tokens.preview(tuple(Token(id, words.piece(id)) for id in ids))
+
+    def on_prompt_panel_left(self) -> None:
+        self._focus_panel(self.candidates)
+
+    def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
+        self.tell(f"that paste has {event.length:,} characters, more than a prompt may have; paste a part of it")
+
+    def action_write(self) -> None:
+        self.prompt.focus()
+
+    # Walking ---------------------------------------------------------------------------------------------------------
+
+    def action_step(self) -> None:
+        if self.frame.activity == "generating":
+            self.runner.pause()
+        else:
+            self.runner.submit(lambda session: session.step())
+
+    def action_generate(self) -> None:
+        if self.frame.activity == "generating":
+            self.runner.pause()
+        else:
+            count = self.count
+            self.runner.submit(lambda session: session.generate(count))
+
+    def action_pick(self, by: int) -> None:
+        self.candidates.move(by)
+
+    def action_take(self) -> None:
+        self.candidates.take()
+
+    def action_take_rank(self, place: int) -> None:
+        self.candidates.take(place - 1)
+
+    def on_candidates_panel_taken(self, event: CandidatesPanel.Taken) -> None:
+        id = event.id
+        self.runner.submit(lambda session: session.take(id))
+
+    def action_travel(self, by: int) -> None:
+        self.runner.submit(lambda session: session.travel(session.cursor + by))
+
+    def action_travel_home(self) -> None:
+        self.runner.submit(lambda session: session.travel(1))
+
+    def action_travel_end(self) -> None:
+        self.runner.submit(lambda session: session.travel(len(session.tokens)))
+
+    def action_take_back(self) -> None:
+        self.runner.submit(lambda session: session.take_back())
+
+    def action_redo(self) -> None:
+        self.runner.submit(lambda session: session.redo())
+
+    def action_redraw(self) -> None:
+        self.runner.submit(lambda session: session.redraw())
+
+    # Sampler ---------------------------------------------------------------------------------------------------------
+
+    def action_temperature(self, by: int) -> None:
+        self._sample_with(knobs.temperature(self.sampler, by))
+
+    def action_top_k(self, by: int) -> None:
+        self._sample_with(knobs.top_k(self.sampler, by))
+
+    def action_top_p(self, by: int) -> None:
+        self._sample_with(knobs.top_p(self.sampler, by))
+
+    def action_seed(self) -> None:
+        words = "The same seed at the same place draws the same token."
+        self.push_screen(NumberScreen("seed", words, self.sampler.seed), self._take_seed)
+
+    def _take_seed(self, seed: int | None) -> None:
+        if seed is not None:
+            self._sample_with(replace(self.sampler, seed=seed))
+
+    def _sample_with(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+        self._show_status()
+        self.runner.submit(lambda session: setattr(session, "sampler", sampler), interrupts=False, instead_of="sampler")
+
+    # Model and device ------------------------------------------------------------------------------------------------
+
+    def action_model(self) -> None:
+        entries = [Entry(rung.name, rung.name, rung.adds) for rung in ladder.rungs(vocab_size=1)]
+        self.push_screen(ChooseScreen("model", entries, self.choice.name), self._take_model)
+
+    def _take_model(self, name: str | None) -> None:
+        if name is not None and name != self.choice.name:
+            self._load(replace(self.choice, name=name, changes=ladder.applicable(name, self.choice.changes)))
+
+    def action_device(self) -> None:
+        model = self.frame.model
+        entries = []
+        for info in self.frame.devices:
+            memory = f"{info.memory_bytes / 2**30:.0f} GiB" if info.memory_bytes else ""
+            for dtype in ("fp32", "bf16", "fp16") if not info.problem else ("",):
+                words = info.problem or f"{info.label} · {memory}"
+                entries.append(Entry(f"{info.name} {dtype}", f"{info.name} {dtype}", words, not info.problem))
+        present = f"{model.device} {model.dtype}" if model else ""
+        self.push_screen(ChooseScreen("device and dtype", entries, present), self._take_device)
+
+    def _take_device(self, chosen: str | None) -> None:
+        if chosen is not None:
+            device, dtype = chosen.split()
+            self._load(replace(self.choice, device=device, dtype=dtype))
+
+    def _load(self, choice: ModelChoice) -> None:
+        self.runner.load(choice, self.prompt.text, self.sampler, special=self.special)
+
+    # Help ------------------------------------------------------------------------------------------------------------
+
+    def action_help(self) -> None:
+        keys: dict[str, list[str]] = {}
+        for active in self.screen.active_bindings.values():
+            keys.setdefault(active.binding.id or "", []).append(key_name(active.binding.key))
+        keys["walk.take_1"] = ["1", "…", "9"]
+        self.push_screen(HelpScreen(keys))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for binding in WALK:
+            if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
+                action = binding.action
+                yield SystemCommand(
+                    binding.tooltip, f"key {self.get_key_display(binding)}", lambda action=action: self._run(action)
+                )
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+        yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.action_picture)
+
+    def _run(self, action: str) -> None:
+        self.call_later(self.run_action, action)
+
+    def action_picture(self) -> None:
+        try:
+            where = self.save_screenshot(path=str(Path.cwd()))
+        except OSError as error:
+            self.tell(f"the picture cannot be written here: {error.strerror}")
+        else:
+            self.notify(one_line(f"written to {where}"), markup=False)

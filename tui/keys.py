@@ -1,0 +1,70 @@
+"""Owns every key of the walk: one list feeds the bindings, the footer, the help screen and the command palette."""
+
+from textual.binding import Binding
+
+
+def _key(key: str, action: str, words: str, tooltip: str, id: str, *, show: bool = False, display: str = "") -> Binding:
+    return Binding(key, action, words, tooltip=tooltip, id=id, show=show, key_display=display or None)
+
+
+WALK = [
+    _key("space", "step", "step", "Sample one token", "walk.step", show=True, display="space"),
+    _key("g", "generate", "stream", "Generate, or pause", "walk.generate", show=True),
+    _key("up,k", "pick(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
+    _key("down,j", "pick(1)", "pick down", "Move to a less likely candidate", "walk.pick_down"),
+    _key("enter", "take", "take", "Take the candidate under the cursor", "walk.take", show=True, display="⏎"),
+    *(
+        _key(str(n), f"take_rank({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
+        for n in range(1, 10)
+    ),
+    _key("left,h", "travel(-1)", "travel", "Look at the token before", "walk.left", show=True, display="←→"),
+    _key("right,l", "travel(1)", "travel on", "Look at the token after", "walk.right"),
+    _key("home", "travel_home", "first", "Look at the first token", "walk.home"),
+    _key("end", "travel_end", "last", "Look at the last token", "walk.end"),
+    _key("u", "take_back", "back", "Take back the last step, choice or draw", "walk.take_back", show=True),
+    _key("ctrl+r", "redo", "redo", "Do again what was taken back", "walk.redo", display="^r"),
+    _key("r", "redraw", "redraw", "Draw again from the same distribution", "walk.redraw"),
+    _key("left_square_bracket", "temperature(-1)", "cooler", "Lower the temperature", "knob.t_down", display="["),
+    _key("right_square_bracket", "temperature(1)", "hotter", "Raise the temperature", "knob.t_up", display="]"),
+    _key("less_than_sign", "top_k(-1)", "fewer", "Lower top-k", "knob.k_down", display="<"),
+    _key("greater_than_sign", "top_k(1)", "more", "Raise top-k", "knob.k_up", display=">"),
+    _key("left_curly_bracket", "top_p(-1)", "narrower", "Lower top-p", "knob.p_down", display="{"),
+    _key("right_curly_bracket", "top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
+    _key("i", "write", "write", "Write the prompt", "walk.write", show=True),
+    _key("m", "model", "model", "Choose a model", "choose.model"),
+    _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
+    _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
+    _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
+    _key("q", "quit", "quit", "Quit", "app.quit"),
+]
+
+NAMES = {
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "enter": "⏎",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "left_curly_bracket": "{",
+    "right_curly_bracket": "}",
+    "question_mark": "?",
+}
+
+
+def key_name(key: str) -> str:
+    """A key as a person reads it."""
+    return NAMES.get(key, key.replace("ctrl+", "^"))
+
+
+GROUPS = {
+    "Walk": ("walk.step", "walk.generate", "walk.take_back", "walk.redo", "walk.redraw"),
+    "Pick": ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
+    "Travel": ("walk.left", "walk.right", "walk.home", "walk.end"),
+    "Sampler": ("knob.t_down", "knob.t_up", "knob.k_down", "knob.k_up", "knob.p_down", "knob.p_up", "choose.seed"),
+    "Choose": ("choose.model", "choose.device"),
+    "App": ("walk.write", "app.help", "app.quit"),
+}
+"""The help screen's order."""

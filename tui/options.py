@@ -1,0 +1,100 @@
+"""Owns the options that several commands share, said once; imports nothing heavy."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, cast, get_type_hints
+
+import typer
+
+from core.config import Activation, Hyperparameters, ModelChoice, Sampler
+from core.errors import Mistake
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What decides which numbers a model computes."""
+
+    model: Annotated[str, typer.Option("--model", "-m", help="A rung of the ladder: model1 … model5.")] = "model1"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto"
+    weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
+    embed_dim: Annotated[int | None, typer.Option(help="d, the width of the residual stream.")] = None
+    context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None
+    blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None
+    heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None
+    activation: Annotated[str | None, typer.Option(help="gelu or relu.")] = None
+    tokenizer: Annotated[str, typer.Option(help="cl100k or bytes.")] = "cl100k"
+    special: Annotated[bool, typer.Option("--special", help="Read <|endoftext|> and the like as tokens.")] = False
+
+    def choice(self) -> ModelChoice:
+        """The same as core says it. Raises `Mistake` for an activation that does not exist."""
+        if self.activation not in (None, "gelu", "relu"):
+            raise Mistake(f"no activation {self.activation!r}; choose gelu or relu")
+        activation = cast(Activation | None, self.activation)
+        changes = Hyperparameters(
+            embed_dim=self.embed_dim,
+            context=self.context,
+            blocks=self.blocks,
+            heads=self.heads,
+            activation=activation,
+        )
+        return ModelChoice(
+            name=self.model,
+            tokenizer=self.tokenizer,
+            weights_seed=self.weights_seed,
+            changes=changes,
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerOptions:
+    """How tokens are drawn."""
+
+    temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")] = 1.0
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.")] = 0
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that hold this share; 1 keeps all.")] = 1.0
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token, as --temperature 0.")] = False
+
+    def sampler(self) -> Sampler:
+        """The same as core says it."""
+        temperature = 0.0 if self.greedy else self.temperature
+        return Sampler(temperature=temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed)
+
+
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Let `command` take a dataclass of options as one argument, and typer see each of its fields."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if hint in (ModelOptions, SamplerOptions)}
+    own = [p.replace(annotation=hints[name]) for name, p in _parameters(command).items() if name not in groups]
+    options = {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        for group in groups.values()
+        for name, hint, default in _options(group)
+    }
+
+    def run(**given: Any) -> None:
+        filled = {
+            key: group(**{name: given.pop(name) for name, _, _ in _options(group)}) for key, group in groups.items()
+        }
+        command(**given, **filled)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature([*own, *options.values()])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*own, *options.values())}
+    return run
+
+
+def _parameters(command: Callable[..., None]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+    }
+
+
+def _options(group: type) -> list[tuple[str, Any, Any]]:
+    hints = get_type_hints(group, include_extras=True)
+    return [(field.name, hints[field.name], field.default) for field in fields(group)]

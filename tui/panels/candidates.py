@@ -1,0 +1,280 @@
+"""Owns the top-k chart: bars by plotext, the numbers of each token beside them, the tail as `others`."""
+
+import math
+
+import plotext
+from rich.segment import Segment
+from rich.style import Style
+from textual.content import Content
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from core.config import Sampler
+from core.events import Candidate, Chart, Stage
+from tui.runner import Frame
+from tui.text import decimals_for, fit, label, percent
+
+FLAT = 0.05
+"""Below this largest share bars that ended at 1 could not be told apart."""
+
+Row = tuple[Candidate | None, float, float]
+"""A candidate (None: all others), its share of the draw, and the model's own."""
+
+
+def scale_for(largest: float) -> float:
+    """Where the bars end: at 1, or for a flat distribution at the round number (1, 2 or 5) above its largest share."""
+    if largest > FLAT:
+        return 1.0
+    decade = 10.0 ** math.floor(math.log10(max(largest, 1e-12)))
+    return next(factor * decade for factor in (1, 2, 5, 10) if largest <= factor * decade)
+
+
+def bars(shares: list[float], ghosts: list[float], width: int, scale: float) -> list[str]:
+    """One row of `width` characters a share: `█▌` is the share of the draw, `░` what the model gave beyond it.
+
+    Shares above `scale` fill the row.
+    """
+    count = len(shares)
+    if not count or width < 2:
+        return [" " * max(0, width)] * count
+    places = list(range(1, count + 1))
+    plotext.terminal.limit(False, False)
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, count)
+    figure.theme("colorless")
+    figure.axes(False)
+    for values, marker in ((ghosts, "░"), (shares, "hd")):
+        clipped = [min(value, scale) for value in values]
+        figure.draw(figure.bar(places, clipped, orientation="h", width=0.6, marker=marker))
+    across, down = figure.ruler("x"), figure.ruler("y")
+    across.lim(0, scale).ticks([]).alignment(lim="edge")
+    down.lim(0.5, count + 0.5).ticks([]).direction(-1).alignment(lim="edge")
+    drawn = plotext.uncolorize(figure.build().string()).split("\n")[:count]
+    return [row.ljust(width)[:width] for row in drawn]
+
+
+class CandidatesPanel(Widget, can_focus=True):
+    """What could come next, likeliest first, with a cursor on one of them."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES = {
+        "candidates--head",
+        "candidates--bar",
+        "candidates--ghost",
+        "candidates--others",
+        "candidates--number",
+        "candidates--cut",
+        "candidates--cursor",
+        "candidates--taken",
+        "candidates--empty",
+    }
+
+    class Taken(Message):
+        """The person chose a token."""
+
+        def __init__(self, id: int) -> None:
+            super().__init__()
+            self.id = id
+
+    def __init__(self) -> None:
+        super().__init__(id="candidates")
+        self.border_title = Content("next token")
+        self._chart: Chart | None = None
+        self._sampler = Sampler()
+        self._empty = "loading torch …"
+        self._cursor = 0
+        self._top = 0
+        self._strips: list[Strip] = []
+
+    def show(self, frame: Frame) -> None:
+        """Draw the chart of a frame."""
+        chart = frame.snapshot.chart if frame.snapshot else None
+        if chart is self._chart and chart is not None:
+            return
+        if chart is not None and self._chart is not None and _ids(chart) != _ids(self._chart):
+            self._cursor = 0
+        self._chart = chart
+        if frame.snapshot:
+            self._sampler = frame.snapshot.sampler
+        if chart is None:
+            self._empty = "no model · m chooses one, d a device" if frame.activity == "idle" else "loading torch …"
+        self._paint()
+
+    def move(self, by: int) -> None:
+        """Move the cursor among the candidates."""
+        if self._chart:
+            self._cursor = max(0, min(self._cursor + by, len(self._chart.candidates) - 1))
+            self._paint()
+
+    def take(self, rank: int | None = None) -> None:
+        """Choose the candidate under the cursor, or the one of a rank."""
+        if self._chart:
+            rank = self._cursor if rank is None else rank
+            if rank < len(self._chart.candidates):
+                self.post_message(self.Taken(self._chart.candidates[rank].id))
+
+    def on_resize(self) -> None:
+        self._paint()
+
+    def on_focus(self) -> None:
+        self._paint()
+
+    def on_blur(self) -> None:
+        self._paint()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self.is_mounted:
+            self._paint()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        if y < len(self._strips):
+            return self._strips[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def _paint(self) -> None:
+        width, height = self.size
+        if not width or not height:
+            return
+        if self._chart is None:
+            style = self.get_component_rich_style("candidates--empty")
+            self._strips = [Strip([Segment(fit(self._empty, width), style)], width)]
+            self.border_subtitle = Content("")
+        else:
+            self._strips = self._rows(self._chart, width, height)
+            chart = self._chart
+            effective = f"{chart.effective:,.0f}" if chart.effective >= 100 else f"{chart.effective:.1f}"
+            unit = " candidates" if width > 50 else ""
+            self.border_title = Content(f"next token · H {chart.entropy_bits:.2f} bits · ≈ {effective}{unit}")
+            self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
+        self.refresh()
+
+    def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
+        room = max(1, height - 2)
+        taken = chart.taken
+        shown = min(len(chart.candidates), room)
+        self._top = max(0, min(self._top, self._cursor, len(chart.candidates) - shown))
+        self._top = max(self._top, self._cursor - shown + 1)
+        visible = chart.candidates[self._top : self._top + shown]
+        if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
+            visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
+        listed = sum(c.probability for c in visible), sum(c.sampled_probability for c in visible)
+        rows: list[Row] = [(c, c.sampled_probability, c.probability) for c in visible]
+        rows.append((None, max(0.0, 1 - listed[1]), max(0.0, 1 - listed[0])))
+
+        largest = max(max(share, own) for _, share, own in rows[:-1])
+        scale, decimals = scale_for(largest), decimals_for(largest)
+        columns = _Columns.of(width, decimals)
+        drawn = bars([share for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
+        strips = [self._head(columns, scale, width)]
+        for (candidate, share, own), bar in zip(rows, drawn, strict=True):
+            if candidate is None:
+                strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals, scale))
+            else:
+                strips.append(self._row(columns, candidate, bar, decimals, taken))
+        return strips
+
+    def _head(self, columns: "_Columns", scale: float, width: int) -> Strip:
+        style = self.get_component_rich_style("candidates--head")
+        end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
+        axis = "0" + end.rjust(columns.bar - 1)
+        text = (
+            f"{'#':>{columns.rank}} {fit('token', columns.token)} {fit(axis, columns.bar)} "
+            f"{'p':>{columns.share}} {'logit':>{columns.logit}}"
+        )
+        return Strip([Segment(fit(text, width), style)], width)
+
+    def _row(
+        self, columns: "_Columns", candidate: Candidate, bar: str, decimals: int, taken: Candidate | None
+    ) -> Strip:
+        is_taken = taken is not None and candidate.id == taken.id
+        cut = candidate.sampled_probability == 0
+        at_cursor = candidate.rank == self._cursor
+        ground = self.get_component_rich_style("candidates--cursor") if at_cursor else self.rich_style
+        number = self.get_component_rich_style("candidates--cut" if cut else "candidates--number")
+        text = self.get_component_rich_style("candidates--cut") if cut else self.rich_style
+        if is_taken:
+            text = self.get_component_rich_style("candidates--taken")
+        rank = f"{candidate.rank + 1}" if candidate.rank < 10**columns.rank else "…"
+        mark = "▸" if is_taken else "›" if at_cursor else " "
+        share = "cut" if cut else percent(candidate.sampled_probability, decimals)
+        return self._join(
+            ground,
+            (f"{rank:>{columns.rank}}", number),
+            (mark, text),
+            (fit(label(candidate.piece), columns.token), text),
+            (" ", text),
+            *self._bar(bar, "candidates--bar"),
+            (f" {share:>{columns.share}}", text),
+            (f" {candidate.logit:>{columns.logit}.2f}", number),
+        )
+
+    def _others(
+        self, columns: "_Columns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
+    ) -> Strip:
+        style = self.get_component_rich_style("candidates--others")
+        name = f"others {count:,}"
+        cut = share == 0 and own > 0
+        figure = "cut" if cut else percent(share, min(decimals, 2))
+        if share > scale:
+            bar = bar[:-1] + "▶"
+        return self._join(
+            self.rich_style,
+            (" " * (columns.rank + 1), style),
+            (fit(name, columns.token), style),
+            (" ", style),
+            *self._bar(bar, "candidates--others"),
+            (f" {figure:>{columns.share}}", style),
+            (" " * (columns.logit + 1), style),
+        )
+
+    def _bar(self, bar: str, style: str) -> list[tuple[str, Style]]:
+        solid = bar.rstrip(" ").rstrip("░")
+        return [
+            (solid, self.get_component_rich_style(style)),
+            (bar[len(solid) :], self.get_component_rich_style("candidates--ghost")),
+        ]
+
+    def _join(self, ground: Style, *parts: tuple[str, Style]) -> Strip:
+        back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
+        return Strip([Segment(text, style + back) for text, style in parts]).adjust_cell_length(self.size.width, back)
+
+
+class _Columns:
+    """Widths of the columns: the bar takes what the numbers leave."""
+
+    def __init__(self, rank: int, token: int, bar: int, share: int, logit: int) -> None:
+        self.rank, self.token, self.bar, self.share, self.logit = rank, token, bar, share, logit
+
+    @classmethod
+    def of(cls, width: int, decimals: int) -> "_Columns":
+        rank, logit, share = 2, 6, max(7, decimals + 3)
+        token = 12 if width < 56 else 18
+        bar = width - rank - logit - share - token - 4
+        if bar < 6:
+            token = max(8, token - (6 - bar))
+            bar = width - rank - logit - share - token - 4
+        return cls(rank, token, max(2, bar), share, logit)
+
+
+def stages_line(stages: tuple[Stage, ...], sampler: Sampler, width: int) -> str:
+    """What each stage of the sampler is set to and what it left, in their order."""
+    _, temperature, top_k, top_p, _ = stages
+    parts = ["greedy" if sampler.greedy else f"T {sampler.temperature:.1f}"]
+    for name, setting, before, after in (
+        ("k", f"{sampler.top_k}" if sampler.top_k else "off", temperature, top_k),
+        ("p", f"{sampler.top_p:.2f}" if sampler.top_p < 1 else "off", top_k, top_p),
+    ):
+        cut = f" cuts {100 * (before.mass - after.mass):.1f}%" if after.kept < before.kept else ""
+        parts.append(f"{name} {setting}{cut}")
+    parts.append(f"{top_p.kept:,} kept")
+    text = " → ".join(parts)
+    return text if len(text) + 4 <= width else f"{parts[0]} → {parts[-1]}"
+
+
+def _ids(chart: Chart) -> tuple[int, ...]:
+    return tuple(candidate.id for candidate in chart.candidates[:5])

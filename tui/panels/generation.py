@@ -1,0 +1,164 @@
+"""Owns the streaming text: the prompt muted, what was generated after it, the current token marked."""
+
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.binding import Binding
+from textual.content import Content
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from core.events import Token
+from core.tokenizer import Decoder
+from tui.runner import Frame
+from tui.text import prose
+from tui.wrap import Wrap
+
+PROMPT_SHOWN = 2_000
+"""Tokens of the prompt that lead into the generated text."""
+
+
+class GenerationPanel(ScrollView, can_focus=True, inherit_bindings=False):
+    """Text that grows at its end; an appended token costs one line."""
+
+    ALLOW_SELECT = True
+    COMPONENT_CLASSES = {
+        "generation--prompt",
+        "generation--sampled",
+        "generation--gone",
+        "generation--cursor",
+        "generation--empty",
+    }
+    BINDINGS = [
+        Binding("pageup", "page_up", "Scroll up", show=False),
+        Binding("pagedown", "page_down", "Scroll down", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="generation")
+        self.border_title = Content("generation")
+        self._tokens: tuple[Token, ...] = ()
+        self._first = 0
+        self._wrap = Wrap(1)
+        self._decoder = Decoder()
+        self._cursor = 0
+        self._window = 0
+        self._prompt_length = 0
+
+    def show(self, frame: Frame) -> None:
+        """Draw the walk of a frame."""
+        snapshot = frame.snapshot
+        if snapshot is None:
+            return
+        before, self._tokens = self._tokens, snapshot.tokens
+        moved = self._cursor != snapshot.cursor
+        self._cursor, self._window = snapshot.cursor, snapshot.window
+        same = snapshot.prompt_length == self._prompt_length and [t.id for t in before] == [
+            t.id for t in snapshot.tokens[: len(before)]
+        ]
+        self._prompt_length = snapshot.prompt_length
+        if same:
+            self._append(len(before))
+        else:
+            self._rewrap()
+        generated = len(snapshot.tokens) - snapshot.prompt_length
+        self.border_subtitle = Content(f"{generated:,} generated" if generated else "")
+        if moved or not same:
+            self._follow()
+        self.refresh()
+
+    def on_resize(self) -> None:
+        self._rewrap()
+        self._follow()
+
+    def _rewrap(self) -> None:
+        self._wrap, self._decoder = Wrap(self.scrollable_content_region.width), Decoder()
+        self._first = max(0, self._prompt_length - PROMPT_SHOWN)
+        if self._first:
+            self._wrap.extend([(self._first, "… ")])
+        self._append(self._first)
+
+    def _append(self, start: int) -> None:
+        self._wrap.extend(
+            (index, prose(self._decoder.feed(self._tokens[index].piece))) for index in range(start, len(self._tokens))
+        )
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._wrap))
+
+    def _follow(self) -> None:
+        """Keep the current token in view."""
+        if self._cursor >= len(self._tokens):
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            return
+        line = self._line_of(self._cursor - 1)
+        top, height = int(self.scroll_offset.y), self.scrollable_content_region.height
+        if not top <= line < top + height:
+            self.scroll_to(y=line - height // 2, animate=False, immediate=True)
+
+    def _line_of(self, token: int) -> int:
+        low, high = 0, len(self._wrap) - 1
+        while low < high:
+            middle = (low + high) // 2
+            line = self._wrap[middle]
+            if not line or line[-1][0] < token:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        number = int(self.scroll_offset.y) + y
+        if len(self._tokens) <= self._prompt_length and number == len(self._wrap) + 1:
+            hint = "space takes one step · g streams"
+            return Strip([Segment(hint, self.get_component_rich_style("generation--empty"))]).adjust_cell_length(
+                width, self.rich_style
+            )
+        if number >= len(self._wrap):
+            return Strip.blank(width, self.rich_style)
+        segments = []
+        for token, text in self._wrap[number]:
+            shown = text.rstrip("\n")
+            if token == self._cursor - 1 and text.endswith("\n"):
+                shown += "↵"
+            segments.append(Segment(shown, self.get_component_rich_style(f"generation--{self._part(token)}")))
+        strip = Strip(segments)
+        if self.text_selection is not None and (span := self.text_selection.get_span(number)) is not None:
+            strip = self._selected(strip, *span)
+        return strip.adjust_cell_length(width, self.rich_style).apply_offsets(0, number)
+
+    def _part(self, token: int) -> str:
+        if token == self._cursor - 1:
+            return "cursor"
+        if token < self._window:
+            return "gone"
+        return "prompt" if token < self._prompt_length else "sampled"
+
+    def _selected(self, strip: Strip, start: int, end: int) -> Strip:
+        text = strip.text
+        first = cell_len(text[:start])
+        last = strip.cell_length if end == -1 else cell_len(text[:end])
+        before, chosen, after = strip.crop(0, first), strip.crop(first, last), strip.crop(last)
+        return Strip.join(
+            [before, chosen.apply_style(self.screen.get_component_rich_style("screen--selection")), after]
+        )
+
+    # Selecting -------------------------------------------------------------------------------------------------------
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return "".join(self._selected_text(selection)), "\n"
+
+    def _selected_text(self, selection: Selection) -> Iterator[str]:
+        for number in range(len(self._wrap)):
+            span = selection.get_span(number)
+            if span is not None:
+                text = "".join(text for _, text in self._wrap[number])
+                start, end = span
+                yield text[start:] if end == -1 else text[start:end]
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()

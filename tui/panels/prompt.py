@@ -1,0 +1,64 @@
+"""Owns the prompt: where a person writes, and the only text that is tokenized."""
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import TextArea
+
+from tui.text import in_place
+
+LONGEST = 4_000_000
+"""Characters a prompt may have."""
+LONG_LINE = 20_000
+"""Characters of one line beyond which wrapping it at each key would be felt."""
+
+
+class PromptPanel(TextArea):
+    """A multi-line editor; `escape` or `ctrl+j` leaves it for the walk."""
+
+    BINDINGS = [
+        Binding("escape,ctrl+j", "leave", "walk", tooltip="Leave the prompt and walk", id="prompt.leave"),
+    ]
+
+    class Left(Message):
+        """The person is done writing."""
+
+    class Refused(Message):
+        """A paste was too long to take."""
+
+        def __init__(self, length: int) -> None:
+            super().__init__()
+            self.length = length
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            text,
+            id="prompt",
+            soft_wrap=_wraps(text),
+            tab_behavior="focus",
+            highlight_cursor_line=False,
+            placeholder="Write a prompt; its tokens and what comes next appear as you type.",
+        )
+        self.border_title = Content("prompt")
+        self.cursor_blink = False
+
+    def get_line(self, line_index: int) -> Text:
+        """The line as it is drawn: nothing in it is obeyed by the terminal."""
+        return Text(in_place(self.document.get_line(line_index)), end="", no_wrap=True)
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        if len(self.text) + len(event.text) > LONGEST:
+            event.prevent_default()
+            event.stop()
+            self.post_message(self.Refused(len(event.text)))
+        elif not _wraps(event.text):
+            self.soft_wrap = False
+
+
+def _wraps(text: str) -> bool:
+    return max(map(len, text.split("\n"))) <= LONG_LINE

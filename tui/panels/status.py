@@ -1,0 +1,101 @@
+"""Owns the status line: model, parameters, device, dtype, context, speed, seed and sampler, the dearest first."""
+
+from rich.text import Text
+from textual.widget import Widget
+
+from core.config import Sampler
+from core.events import Reading
+from tui.runner import Frame
+from tui.text import compact
+
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+def sampler_text(sampler: Sampler) -> str:
+    """The knobs in the order they act."""
+    temperature = "greedy" if sampler.greedy else f"T {sampler.temperature:.2f}"
+    k = f"k {sampler.top_k}" if sampler.top_k else "k off"
+    p = f"p {sampler.top_p:.2f}" if sampler.top_p < 1 else "p off"
+    return f"{temperature} {k} {p}"
+
+
+class StatusLine(Widget):
+    """One line that says what runs, where and how."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES = {"status--write", "status--walk", "status--model", "status--busy", "status--rule"}
+
+    def __init__(self) -> None:
+        super().__init__(id="status")
+        self._frame = Frame()
+        self._sampler = Sampler()
+        self._writing = False
+        self._turn = 0
+
+    def on_mount(self) -> None:
+        self._timer = self.set_interval(0.1, self._spin, pause=True)
+
+    def show(self, frame: Frame, sampler: Sampler, *, writing: bool) -> None:
+        """Say what a frame holds; the sampler is the one just asked for."""
+        self._frame, self._sampler, self._writing = frame, sampler, writing
+        if frame.activity == "loading":
+            self._timer.resume()
+        else:
+            self._timer.pause()
+        self.refresh()
+
+    def _spin(self) -> None:
+        self._turn += 1
+        self.refresh()
+
+    def render(self) -> Text:
+        width = self.size.width
+        text = Text(no_wrap=True, overflow="crop", end="")
+        mood = "status--write" if self._writing else "status--walk"
+        text.append(" WRITE " if self._writing else " WALK  ", self.get_component_rich_style(mood))
+        text.append(" ")
+        rule = (" │ ", self.get_component_rich_style("status--rule"))
+        parts = self._parts()
+        while len(parts) > 1 and text.cell_len + sum(len(words) + 3 for _, words, _ in parts) - 3 > width:
+            parts.remove(max(parts, key=lambda part: part[0]))
+        for number, (_, words, style) in enumerate(parts):
+            if number:
+                text.append(*rule)
+            text.append(words, self.get_component_rich_style(style) if style else "")
+        return text
+
+    def _parts(self) -> list[tuple[int, str, str]]:
+        """In order of place: (how easily it is missed where there is no room, words, style)."""
+        frame, model, busy = self._frame, self._frame.model, self._busy()
+        parts: list[tuple[int, str, str]] = []
+        if model:
+            parts.append((1, model.name, "status--model"))
+        if busy:
+            parts.append((0, busy, "status--busy"))
+        if model:
+            used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
+            parts.append((4, f"{model.device} {model.dtype}", ""))
+            parts.append((5, f"ctx {used}/{model.context}", ""))
+            parts.append((7, f"{compact(model.parameters)} parameters", ""))
+            parts.append((8, model.weights, ""))
+        if frame.rate and not busy:
+            parts.append((6, f"{frame.rate:.0f} tok/s", ""))
+        parts.append((3, f"seed {self._sampler.seed}", ""))
+        parts.append((2, sampler_text(self._sampler), ""))
+        return parts
+
+    def _busy(self) -> str:
+        frame = self._frame
+        if frame.activity == "loading":
+            return f"{SPINNER[self._turn % len(SPINNER)]} loading"
+        if frame.activity == "reading" and frame.reading:
+            return progress(frame.reading)
+        if frame.activity == "generating":
+            return f"▶ {frame.generated:,} · {frame.rate or 0:.0f} tok/s"
+        return ""
+
+
+def progress(reading: Reading, width: int = 10) -> str:
+    """How far a prompt was read, as a bar and a count."""
+    filled = width * reading.done // max(1, reading.total)
+    return f"{'━' * filled}{'╌' * (width - filled)} {reading.done:,}/{reading.total:,}"

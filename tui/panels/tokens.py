@@ -1,0 +1,184 @@
+"""Owns the token IDs: each piece over its id, tinted by surprisal, marked by a bar as second cue, with a cursor."""
+
+from bisect import bisect_right
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding
+from textual.color import Color
+from textual.content import Content
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from core.events import Token
+from tui.runner import Frame
+from tui.text import fit, label
+
+BARS = "▁▂▃▄▅▆▇█"
+BITS_PER_BAR = 2.5
+LONGEST_LABEL = 18
+
+
+def level(bits: float) -> int:
+    """Which of the eight bars and tints stands for a surprisal."""
+    return max(0, min(len(BARS) - 1, int(bits / BITS_PER_BAR)))
+
+
+class TokensPanel(ScrollView, can_focus=True, inherit_bindings=False):
+    """A grid of tokens in reading order; only the rows on the screen are drawn."""
+
+    COMPONENT_CLASSES = {"tokens--id", "tokens--gone", "tokens--cursor", "tokens--hot", "tokens--empty"}
+    BINDINGS = [
+        Binding("pageup", "page_up", "Scroll up", show=False),
+        Binding("pagedown", "page_down", "Scroll down", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="tokens")
+        self.border_title = Content("token ids")
+        self._tokens: tuple[Token, ...] = ()
+        self._cells: list[tuple[str, str, int]] = []
+        """Label, id and width of each token."""
+        self._starts: list[int] = [0]
+        """The first token of each row."""
+        self._used = 0
+        self._wrapped_at = 0
+        self._cursor = 0
+        self._window = 0
+        self._prompt_length = 0
+        self._tints: list[Style] | None = None
+
+    def show(self, frame: Frame) -> None:
+        """Draw the walk of a frame."""
+        snapshot = frame.snapshot
+        if snapshot is None:
+            return
+        self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
+        self._set(snapshot.tokens, snapshot.cursor)
+        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor)
+
+    def preview(self, tokens: tuple[Token, ...]) -> None:
+        """Draw the tokens of a prompt that the model has not read yet."""
+        self._window, self._prompt_length = 0, len(tokens)
+        self._set(tokens, len(tokens))
+        self.border_subtitle = Content("")
+
+    def _set(self, tokens: tuple[Token, ...], cursor: int) -> None:
+        if tokens is self._tokens and cursor == self._cursor:
+            self.refresh()
+            return
+        same = _common(self._tokens, tokens)
+        moved = cursor != self._cursor or same < max(len(tokens), len(self._tokens))
+        self._tokens, self._cursor = tokens, cursor
+        del self._cells[same:]
+        self._wrap(from_token=same)
+        count = len(tokens)
+        self.border_title = Content(f"token ids · {count:,}" if count else "token ids")
+        if moved:
+            self._follow()
+        self.refresh()
+
+    def _detail(self, tokens: tuple[Token, ...], cursor: int) -> Content:
+        if not 0 < cursor <= len(tokens):
+            return Content("")
+        token = tokens[cursor - 1]
+        parts = [f"{cursor:,}/{len(tokens):,}", token.piece.hex(" ")]
+        if token.score:
+            parts += [f"{token.score.surprisal_bits:.2f} bits", f"rank {token.score.rank + 1:,}"]
+        if token.u is not None:
+            parts.append(f"u {token.u:.4f}")
+        if token.origin == "chosen":
+            parts.append("chosen")
+        return Content(" · ".join(parts))
+
+    # Layout ----------------------------------------------------------------------------------------------------------
+
+    def _wrap(self, from_token: int) -> None:
+        """Put tokens from `from_token` on into rows; rows before it stay."""
+        width = self.scrollable_content_region.width
+        if width != self._wrapped_at:
+            from_token, self._wrapped_at = 0, width
+        row = max(0, bisect_right(self._starts, from_token) - 1)
+        del self._starts[row + 1 :]
+        for token in self._tokens[len(self._cells) :]:
+            text, number = label(token.piece), str(token.id)
+            cells = min(LONGEST_LABEL, cell_len(text), max(4, width - 3))
+            self._cells.append((text, number, max(cells, len(number) + 2) + 2))
+        used = 0
+        for index in range(self._starts[row], len(self._cells)):
+            cell = self._cells[index][2]
+            if used and used + cell > width:
+                self._starts.append(index)
+                used = 0
+            used += cell + 1
+        self.virtual_size = Size(width, 2 * len(self._starts))
+
+    def on_resize(self) -> None:
+        self._wrap(from_token=0)
+        self._follow()
+
+    def _follow(self) -> None:
+        row = max(0, bisect_right(self._starts, max(0, self._cursor - 1)) - 1)
+        top, height = int(self.scroll_offset.y), self.scrollable_content_region.height
+        if 2 * row < top:
+            self.scroll_to(y=2 * row, animate=False, immediate=True)
+        elif 2 * row + 2 > top + height:
+            self.scroll_to(y=2 * row + 2 - height, animate=False, immediate=True)
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._tints = None
+
+    def _styles(self) -> list[Style]:
+        if self._tints is None:
+            ground, hot = self.background_colors[1], self.get_component_styles("tokens--hot").color
+            shares = [0.05 + 0.50 * index / (len(BARS) - 1) for index in range(len(BARS))]
+            tints = [ground.blend(hot, share) for share in shares]
+            ink = Color.parse(self.styles.color.hex)
+            self._tints = [Style(color=ink.rich_color, bgcolor=tint.rich_color) for tint in tints]
+        return self._tints
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        line = int(self.scroll_offset.y) + y
+        row, part = divmod(line, 2)
+        if not self._tokens:
+            empty = "no tokens yet" if y == 0 else ""
+            return Strip([Segment(fit(empty, width), self.get_component_rich_style("tokens--empty"))], width)
+        if row >= len(self._starts):
+            return Strip.blank(width, self.rich_style)
+        first = self._starts[row]
+        last = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._tokens)
+        segments = []
+        for index in range(first, last):
+            segments.append(self._piece(index) if part == 0 else self._number(index))
+            segments.append(Segment(" ", self.rich_style))
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _piece(self, index: int) -> Segment:
+        token, (text, _, cells) = self._tokens[index], self._cells[index]
+        shown = " " + fit(text, cells - 2) + " "
+        if index == self._cursor - 1:
+            return Segment(shown, self.get_component_rich_style("tokens--cursor"))
+        if index < self._window:
+            return Segment(shown, self.get_component_rich_style("tokens--gone"))
+        style = self._styles()[level(token.score.surprisal_bits)] if token.score else self._styles()[0]
+        return Segment(shown, style + Style(bold=index >= self._prompt_length))
+
+    def _number(self, index: int) -> Segment:
+        token, (_, number, cells) = self._tokens[index], self._cells[index]
+        bar = BARS[level(token.score.surprisal_bits)] if token.score else " "
+        style = self.get_component_rich_style("tokens--gone" if index < self._window else "tokens--id")
+        return Segment(f" {number} {bar}".ljust(cells), style)
+
+
+def _common(before: tuple[Token, ...], after: tuple[Token, ...]) -> int:
+    """How many tokens both begin with."""
+    shorter = min(len(before), len(after))
+    if before[:shorter] == after[:shorter]:
+        return shorter
+    return next(i for i in range(shorter + 1) if i == shorter or before[i].id != after[i].id)

@@ -1,0 +1,125 @@
+"""Owns what the commands print: JSON Lines for programs, plain lines for people; nothing a terminal would obey."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from core.events import Candidate, Chart, DeviceInfo, Draw, ModelInfo
+from core.tokenizer import Tokenizer, piece_text
+from tui.text import decimals_for, fit, label, percent
+
+
+def line(value: dict[str, Any]) -> str:
+    """One JSON object on one line."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def token(id: int, piece: bytes) -> dict[str, Any]:
+    """A token in every format: its id, its text (parts of a character escaped) and its bytes in hex."""
+    return {"id": id, "text": piece_text(piece), "bytes": piece.hex()}
+
+
+def candidate(found: Candidate) -> dict[str, Any]:
+    """A candidate with the model's own probability and the one it is drawn with."""
+    return {
+        **token(found.id, found.piece),
+        "logit": found.logit,
+        "probability": found.probability,
+        "sampled_probability": found.sampled_probability,
+    }
+
+
+def prefill(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[str, Any]:
+    """The first line of a generation."""
+    return {
+        "event": "prefill",
+        "model": info.name,
+        "device": info.device,
+        "dtype": info.dtype,
+        "prompt_ids": list(ids),
+        "vocab_size": info.vocab_size,
+        "seconds": seconds,
+    }
+
+
+def step(
+    sample: int, position: int, drawn: Draw, piece: bytes, top: Sequence[Candidate], seconds: float
+) -> dict[str, Any]:
+    """One drawn token and what it was drawn among."""
+    return {
+        "event": "step",
+        "sample": sample,
+        "position": position,
+        **token(drawn.id, piece),
+        "logit": drawn.score.logit,
+        "probability": drawn.score.probability,
+        "logprob": drawn.score.logprob,
+        "sampled_probability": drawn.sampled_probability,
+        "entropy_bits": drawn.score.entropy_bits,
+        "rank": drawn.score.rank,
+        "u": drawn.u,
+        "top": [candidate(each) for each in top],
+        "seconds": seconds,
+    }
+
+
+def done(texts: Sequence[str], tokens: int, seconds: float, reason: str) -> dict[str, Any]:
+    """The last line of a generation; `seconds` is the time after prefill."""
+    return {
+        "event": "done",
+        "text": texts[0] if len(texts) == 1 else list(texts),
+        "tokens": tokens,
+        "tokens_per_second": tokens / seconds if seconds > 0 and tokens else None,
+        "reason": reason,
+    }
+
+
+def distribution(info: ModelInfo, ids: Sequence[int], chart: Chart, mass90: int) -> dict[str, Any]:
+    """A next-token distribution; `mass90` tokens hold 90 % of it."""
+    return {
+        "model": info.name,
+        "prompt_ids": list(ids),
+        "entropy_bits": chart.entropy_bits,
+        "effective": chart.effective,
+        "mass90": mass90,
+        "top": [candidate(each) for each in chart.candidates],
+        "others": {"count": chart.others_count, "probability": chart.others_probability},
+    }
+
+
+def distribution_lines(chart: Chart, mass90: int) -> list[str]:
+    """The same for a person."""
+    decimals = decimals_for(chart.candidates[0].probability)
+    lines = [f"{'#':>4}  {'token':<20} {'id':>7} {'p':>10} {'logit':>8}"]
+    lines += [
+        f"{c.rank + 1:>4}  {fit(label(c.piece), 20)} {c.id:>7} {percent(c.probability, decimals):>10} {c.logit:>8.3f}"
+        for c in chart.candidates
+    ]
+    lines.append(f"      {f'others {chart.others_count:,}':<28} {percent(chart.others_probability, decimals):>10}")
+    lines.append(
+        f"      H {chart.entropy_bits:.3f} bits, as uncertain as {chart.effective:,.1f} equal candidates; "
+        f"{mass90:,} hold 90%"
+    )
+    return lines
+
+
+def tokens(words: Tokenizer, ids: Sequence[int]) -> dict[str, Any]:
+    """What a tokenizer made of a text."""
+    return {"tokenizer": words.name, "ids": list(ids), "pieces": [token(id, words.piece(id)) for id in ids]}
+
+
+def tokens_lines(words: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """The same for a person."""
+    lines = [f"{id:>7}  {fit(label(words.piece(id)), 24)} {words.piece(id).hex(' ')}" for id in ids]
+    return [*lines, f"{len(ids):,} tokens of {words.name}"]
+
+
+def device_lines(found: Sequence[DeviceInfo]) -> list[str]:
+    """Devices for a person."""
+    lines = []
+    for info in found:
+        memory = f"{info.memory_bytes / 2**30:.1f} GiB" if info.memory_bytes else "–"
+        lines.append(
+            f"{info.name:<8} {memory:>10}  {info.label}" + (f" · not here: {info.problem}" if info.problem else "")
+        )
+    return lines

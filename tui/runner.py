@@ -1,0 +1,224 @@
+"""Owns the one thread that touches torch and models. Operations go in, frames come out.
+
+An operation is a function of the session; where it may take long it returns an iterator, and whatever is asked in the
+meantime happens between two of its steps. Frames replace each other: the newest one is the whole state of the walk.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from core import threads
+from core.config import ModelChoice, Sampler
+from core.errors import Mistake
+from core.events import DeviceInfo, ModelInfo, Reading, Snapshot, Token
+
+if TYPE_CHECKING:
+    from core.session import Session
+
+Activity = Literal["idle", "loading", "reading", "generating"]
+Operation = Callable[["Session"], object]
+Job = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Everything a panel may draw."""
+
+    activity: Activity = "idle"
+    choice: ModelChoice | None = None
+    model: ModelInfo | None = None
+    devices: tuple[DeviceInfo, ...] = ()
+    snapshot: Snapshot | None = None
+    reading: Reading | None = None
+    """How far a prompt was read, while it is."""
+    generated: int = 0
+    """Tokens sampled in the present or last run."""
+    rate: float | None = None
+    """Tokens a second of that run."""
+
+
+class Runner:
+    """Does one thing after the other, on its own thread.
+
+    `publish` is called there when a frame is ready and the one before was taken; it must be quick.
+    """
+
+    def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        self._publish = publish
+        self._interval = 1 / fps
+        self._queue: deque[tuple[Job, bool, str | None]] = deque()
+        self._queue_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._problems: deque[str] = deque()
+        self._frame = Frame()
+        self._taken = True
+        self._shown_at = 0.0
+        self._began_at = 0.0
+        self._session: Session | None = None
+        self._running: Iterator[object] | None = None
+        self._scoring: Iterator[object] | None = None
+        self._thread = threading.Thread(target=self._live, name="torch", daemon=True)
+
+    # For the screen's thread -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; torch is imported with the first model."""
+        self._thread.start()
+
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False) -> None:
+        """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
+        self._submit(lambda: self._load(choice, text, sampler, special), interrupts=True)
+
+    def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
+        """Queue an operation; one that `interrupts` ends a generation or reading first.
+
+        It takes the place of those still waiting that were queued `instead_of` the same name.
+        """
+        self._submit(lambda: operation(self._session) if self._session else None, interrupts, instead_of)
+
+    def pause(self) -> None:
+        """End a generation before its next token."""
+        self._submit(lambda: None, interrupts=True)
+
+    def take(self) -> tuple[Frame, list[str]]:
+        """The newest frame, and the problems since the last one, each a line to tell."""
+        self._taken = True
+        problems = []
+        while self._problems:
+            problems.append(self._problems.popleft())
+        return self._frame, problems
+
+    def close(self, timeout: float = 0.15) -> bool:
+        """Stop after the present step; whether the thread has ended."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _submit(self, job: Job, interrupts: bool, instead_of: str | None = None) -> None:
+        with self._queue_lock:
+            if instead_of is not None:
+                kept = [waiting for waiting in self._queue if waiting[2] != instead_of]
+                self._queue.clear()
+                self._queue.extend(kept)
+            self._queue.append((job, interrupts, instead_of))
+        self._wake.set()
+
+    # On the torch thread ---------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        while not self._closing:
+            try:
+                if self._queue:
+                    self._begin()
+                elif self._running:
+                    self._advance(self._running)
+                elif self._scoring:
+                    self._score(self._scoring)
+                else:
+                    self._wake.wait()
+                    self._wake.clear()
+            except Mistake as mistake:
+                self._tell(str(mistake))
+            except Exception as error:  # a defect or the machine's limits must not take the walk down
+                reason = (str(error).splitlines() or ["no reason given"])[0]
+                self._tell(f"{type(error).__name__}: {reason}")
+
+    def _begin(self) -> None:
+        with self._queue_lock:
+            job, interrupts, _ = self._queue.popleft()
+        self._scoring = None
+        if interrupts:
+            self._running = None
+        result = job()
+        if isinstance(result, Iterator):
+            self._running = result
+            self._began_at = time.perf_counter()
+            self._set(generated=0)
+        elif self._running:
+            self._show()
+        else:
+            self._rest()
+
+    def _advance(self, running: Iterator[object]) -> None:
+        """One step of what runs, shown where a frame is due."""
+        try:
+            event = next(running)
+        except StopIteration:
+            self._running = None
+            self._rest()
+            return
+        if isinstance(event, Token):
+            generated = self._frame.generated + 1
+            rate = generated / (time.perf_counter() - self._began_at)
+            self._set(activity="generating", generated=generated, rate=rate)
+        elif isinstance(event, Reading):
+            self._set(activity="reading", reading=event)
+        if self._due():
+            self._show(walk=not isinstance(event, Reading))
+
+    def _score(self, scoring: Iterator[object]) -> None:
+        try:
+            next(scoring)
+        except StopIteration:
+            self._scoring = None
+            self._show()
+            return
+        if self._due():
+            self._show()
+
+    def _rest(self) -> None:
+        """Show where the walk stands; then measure what has no score yet, while nobody asks for anything."""
+        self._set(activity="idle", reading=None)
+        self._show()
+        if self._session and self._session.unscored():
+            self._scoring = self._session.score()
+
+    def _tell(self, problem: str) -> None:
+        self._problems.append(problem)
+        self._running = self._scoring = None
+        self._set(activity="idle", reading=None)
+        try:
+            self._show()
+        except Exception:  # the walk cannot be shown where it stands, but the problem must be
+            self._show(walk=False)
+
+    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool) -> Iterator[object]:
+        self._set(activity="loading")
+        self._show(walk=False)
+        threads.prepare()
+        from core.device import devices  # noqa: PLC0415
+        from core.models import load  # noqa: PLC0415
+        from core.session import Session  # noqa: PLC0415
+
+        self._set(devices=tuple(devices()))
+        before, model = self._session, load(choice)
+        threads.apply(model.info.parameters, beside_screen=True)
+        if before and before.tokens and before.model.tokenizer is model.tokenizer:
+            self._session = before.moved_to(model)
+            reading = self._session.read()
+        else:
+            self._session = Session(model, sampler)
+            reading = self._session.prefill(model.tokenizer.encode(text, special=special))
+        self._set(choice=choice, model=model.info, rate=None)
+        return reading
+
+    def _due(self) -> bool:
+        return self._taken and not self._queue and time.perf_counter() - self._shown_at >= self._interval
+
+    def _set(self, **changes: Any) -> None:
+        self._frame = replace(self._frame, **changes)
+
+    def _show(self, *, walk: bool = True) -> None:
+        if walk and self._session:
+            self._set(snapshot=self._session.snapshot())
+        taken, self._taken = self._taken, False
+        self._shown_at = time.perf_counter()
+        if taken:
+            self._publish()

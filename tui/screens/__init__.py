@@ -1,0 +1,1 @@
+"""What opens over the panels: pickers, a number to type, help."""

@@ -1,0 +1,73 @@
+"""Owns the pickers: a short list over the panels, of which one entry is chosen or none."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui.text import one_line
+
+WIDTH = 64
+"""Cells for the name and the words of an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing to choose."""
+
+    id: str
+    name: str
+    words: str
+    enabled: bool = True
+
+
+class ChooseScreen(ModalScreen[str | None]):
+    """A list; `enter` chooses, `escape` leaves everything as it was."""
+
+    BINDINGS = [
+        Binding("escape,q", "dismiss(None)", "close", show=False),
+        Binding("j", "down", "down", show=False),
+        Binding("k", "up", "up", show=False),
+    ]
+
+    def __init__(self, title: str, entries: Sequence[Entry], present: str) -> None:
+        super().__init__()
+        self._entries = entries
+        self._present = present
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content(self._title)
+            dialog.border_subtitle = Content("⏎ choose · esc close")
+            yield OptionList(*(Option(self._line(e), id=e.id, disabled=not e.enabled) for e in self._entries))
+
+    def _line(self, entry: Entry) -> Content:
+        wide = max(len(e.name) for e in self._entries)
+        mark = "●" if entry.id == self._present else " "
+        lines = textwrap.wrap(one_line(entry.words), WIDTH - wide) or [""]
+        return Content.assemble(
+            (f"{mark} ", "$accent"),
+            (one_line(entry.name).ljust(wide + 2), "bold"),
+            (f"\n{' ' * (wide + 4)}".join(lines), "$text-muted"),
+        )
+
+    def on_mount(self) -> None:
+        ids = [entry.id for entry in self._entries]
+        self.query_one(OptionList).highlighted = ids.index(self._present) if self._present in ids else 0
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+    def action_down(self) -> None:
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        self.query_one(OptionList).action_cursor_up()

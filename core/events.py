@@ -4,6 +4,7 @@ Probabilities are shares of 1, log-probabilities nats, entropies bits, times sec
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,14 @@ class Token:
     sampled_probability: float | None = None
     redraw: int = 0
     """How often this place was drawn again."""
+
+
+def common_prefix(before: Sequence[Token], after: Sequence[Token]) -> int:
+    """How many tokens both begin with, by id."""
+    shorter = min(len(before), len(after))
+    if before[:shorter] == after[:shorter]:
+        return shorter
+    return next((i for i in range(shorter) if before[i].id != after[i].id), shorter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,14 @@ class Edit:
     at: int
     removed: tuple[Token, ...]
     added: tuple[Token, ...]
+    cursor: int
+    """Where the cursor was before."""
+    prompt_length: int
+    """How long the prompt was before."""
 
     def unscored(self) -> "Edit":
         """The same edit for another model, which will think otherwise of its tokens."""
-        return Edit(self.at, _unscored(self.removed), _unscored(self.added))
+        return replace(self, removed=_unscored(self.removed), added=_unscored(self.added))
 
 
 def _unscored(tokens: Sequence[Token]) -> tuple[Token, ...]:
@@ -113,7 +117,7 @@ class Session:
 
     def step(self) -> Token:
         """Sample one token at the cursor and move onto it; what stood behind the cursor is kept for `take_back`."""
-        return self._sample(redraw=0)
+        return self._sample(self.cursor, redraw=0)
 
     def generate(self, count: int) -> Iterator[Token]:
         """`count` steps, one at a time (S9)."""
@@ -123,22 +127,21 @@ class Session:
     def take(self, id: int) -> Token:
         """Put a chosen token at the cursor and move onto it."""
         token = Token(id, self._piece(id), "chosen", self.distribution().score(id))
-        self._replace(self.cursor, (token,))
+        self._replace(self.cursor, token)
         return token
 
     def redraw(self) -> Token:
         """Draw the token under the cursor again from the same distribution. Raises `Mistake` where none was drawn."""
         if self.cursor <= self.prompt_length:
             raise Mistake("nothing was drawn here yet; press space for a first draw")
-        last = self.tokens[self.cursor - 1]
-        self.cursor -= 1
-        return self._sample(redraw=last.redraw + 1)
+        last = self.cursor - 1
+        return self._sample(last, self.tokens[last].redraw + 1)
 
-    def _sample(self, redraw: int) -> Token:
-        u = uniform(self.sampler.seed, self.cursor, redraw)
-        drawn = draw(self.distribution(), self.sampler, u)
+    def _sample(self, at: int, redraw: int) -> Token:
+        u = uniform(self.sampler.seed, at, redraw)
+        drawn = draw(self._distribution_before(at), self.sampler, u)
         token = sampled_token(drawn, self._piece(drawn.id), redraw)
-        self._replace(self.cursor, (token,))
+        self._replace(at, token)
         return token
 
     def take_back(self) -> None:
@@ -148,7 +151,7 @@ class Session:
         edit = self._done.pop()
         self._undone.append(edit)
         self._put(edit.at, edit.removed)
-        self.cursor = edit.at + (1 if edit.removed else 0)
+        self.cursor, self.prompt_length = edit.cursor, edit.prompt_length
 
     def redo(self) -> None:
         """Do again what was taken back. Raises `Mistake` where nothing was."""
@@ -157,17 +160,22 @@ class Session:
         edit = self._undone.pop()
         self._done.append(edit)
         self._put(edit.at, edit.added)
-        self.cursor = edit.at + 1
+        self._stand_after(edit)
 
     def travel(self, cursor: int) -> None:
         """Look at the place after `cursor` tokens; beyond an end means that end."""
         self.cursor = max(1, min(cursor, len(self.tokens)))
 
-    def _replace(self, at: int, added: tuple[Token, ...]) -> None:
-        self._done.append(Edit(at, tuple(self.tokens[at:]), added))
+    def _replace(self, at: int, token: Token) -> None:
+        edit = Edit(at, tuple(self.tokens[at:]), (token,), self.cursor, self.prompt_length)
+        self._done.append(edit)
         self._undone.clear()
-        self._put(at, added)
-        self.cursor = at + len(added)
+        self._put(at, edit.added)
+        self._stand_after(edit)
+
+    def _stand_after(self, edit: Edit) -> None:
+        self.cursor = edit.at + len(edit.added)
+        self.prompt_length = min(edit.prompt_length, edit.at)
 
     def _put(self, at: int, tokens: tuple[Token, ...]) -> None:
         self._rewind(at)
@@ -188,8 +196,11 @@ class Session:
 
     def distribution(self) -> Distribution:
         """What comes after the cursor."""
-        if self._latest is None or self._latest[0] != self.cursor:
-            self._latest = self.cursor, Distribution(self._prefix.logits([self.cursor - 1])[0, 0])
+        return self._distribution_before(self.cursor)
+
+    def _distribution_before(self, at: int) -> Distribution:
+        if self._latest is None or self._latest[0] != at:
+            self._latest = at, Distribution(self._prefix.logits([at - 1])[0, 0])
         return self._latest[1]
 
     def chart(self, count: int = SHOWN) -> Chart:

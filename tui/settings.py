@@ -10,8 +10,8 @@ import platformdirs
 from core.errors import Mistake
 from tui.keys import WALK
 
-LOCAL_FPS = 15
-REMOTE_FPS = 8
+LOCAL_FPS = 10
+REMOTE_FPS = 6
 """Over ssh a frame more is a key's echo later."""
 
 

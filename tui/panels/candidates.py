@@ -1,6 +1,8 @@
 """Owns the top-k chart: bars by plotext, the numbers of each token beside them, the tail as `others`."""
 
 import math
+import time
+from functools import lru_cache
 
 import plotext
 from rich.segment import Segment
@@ -8,13 +10,15 @@ from rich.style import Style
 from textual.content import Content
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from core.config import Sampler
 from core.events import Candidate, Chart, Stage
+from tui.panels.looks import Painted
 from tui.runner import Frame
 from tui.text import decimals_for, fit, label, percent
 
+STREAMED_EVERY = 0.19
+"""Seconds between two charts while tokens stream; faster ones cannot be read."""
 FLAT = 0.05
 """Below this largest share bars that ended at 1 could not be told apart."""
 
@@ -33,29 +37,34 @@ def scale_for(largest: float) -> float:
 def bars(shares: list[float], ghosts: list[float], width: int, scale: float) -> list[str]:
     """One row of `width` characters a share: `█▌` is the share of the draw, `░` what the model gave beyond it.
 
-    Shares above `scale` fill the row.
+    A share above `scale` fills the row.
     """
-    count = len(shares)
-    if not count or width < 2:
-        return [" " * max(0, width)] * count
-    places = list(range(1, count + 1))
+    halves = 2 * width / scale
+    return [
+        bar(round(min(share, scale) * halves), round(min(ghost, scale) * halves), width)
+        for share, ghost in zip(shares, ghosts, strict=True)
+    ]
+
+
+@lru_cache(maxsize=8192)
+def bar(share: int, ghost: int, width: int) -> str:
+    """One row drawn by plotext: lengths in half cells. There are few of them, so each is drawn once."""
     plotext.terminal.limit(False, False)
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(width, count)
+    figure.plot_size(width, 1)
     figure.theme("colorless")
     figure.axes(False)
-    for values, marker in ((ghosts, "░"), (shares, "hd")):
-        clipped = [min(value, scale) for value in values]
-        figure.draw(figure.bar(places, clipped, orientation="h", width=0.6, marker=marker))
-    across, down = figure.ruler("x"), figure.ruler("y")
-    across.lim(0, scale).ticks([]).alignment(lim="edge")
-    down.lim(0.5, count + 0.5).ticks([]).direction(-1).alignment(lim="edge")
-    drawn = plotext.uncolorize(figure.build().string()).split("\n")[:count]
-    return [row.ljust(width)[:width] for row in drawn]
+    for length, marker in ((ghost, "░"), (share, "hd")):
+        if length:
+            # a quarter cell short, so that the last half cell is the one the length ends in
+            figure.draw(figure.bar([1], [(length - 0.5) / 2], orientation="h", width=0.6, marker=marker))
+    figure.ruler("x").lim(0, width).ticks([]).alignment(lim="edge")
+    figure.ruler("y").lim(0.5, 1.5).ticks([]).alignment(lim="edge")
+    return plotext.uncolorize(figure.build().string()).split("\n")[0].ljust(width)[:width]
 
 
-class CandidatesPanel(Widget, can_focus=True):
+class CandidatesPanel(Painted, can_focus=True):
     """What could come next, likeliest first, with a cursor on one of them."""
 
     ALLOW_SELECT = False
@@ -82,6 +91,7 @@ class CandidatesPanel(Widget, can_focus=True):
         super().__init__(id="candidates")
         self.border_title = Content("next token")
         self._chart: Chart | None = None
+        self._painted_at = 0.0
         self._sampler = Sampler()
         self._empty = "loading torch …"
         self._cursor = 0
@@ -92,6 +102,8 @@ class CandidatesPanel(Widget, can_focus=True):
         """Draw the chart of a frame."""
         chart = frame.snapshot.chart if frame.snapshot else None
         if chart is self._chart and chart is not None:
+            return
+        if frame.activity == "generating" and time.monotonic() - self._painted_at < STREAMED_EVERY:
             return
         if chart is not None and self._chart is not None and _ids(chart) != _ids(self._chart):
             self._cursor = 0
@@ -134,14 +146,15 @@ class CandidatesPanel(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         if y < len(self._strips):
             return self._strips[y]
-        return Strip.blank(self.size.width, self.rich_style)
+        return Strip.blank(self.size.width, self.look())
 
     def _paint(self) -> None:
+        self._painted_at = time.monotonic()
         width, height = self.size
         if not width or not height:
             return
         if self._chart is None:
-            style = self.get_component_rich_style("candidates--empty")
+            style = self.look("candidates--empty")
             self._strips = [Strip([Segment(fit(self._empty, width), style)], width)]
             self.border_subtitle = Content("")
         else:
@@ -179,7 +192,7 @@ class CandidatesPanel(Widget, can_focus=True):
         return strips
 
     def _head(self, columns: "_Columns", scale: float, width: int) -> Strip:
-        style = self.get_component_rich_style("candidates--head")
+        style = self.look("candidates--head")
         end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
         axis = "0" + end.rjust(columns.bar - 1)
         text = (
@@ -194,11 +207,11 @@ class CandidatesPanel(Widget, can_focus=True):
         is_taken = taken is not None and candidate.id == taken.id
         cut = candidate.sampled_probability == 0
         at_cursor = candidate.rank == self._cursor
-        ground = self.get_component_rich_style("candidates--cursor") if at_cursor else self.rich_style
-        number = self.get_component_rich_style("candidates--cut" if cut else "candidates--number")
-        text = self.get_component_rich_style("candidates--cut") if cut else self.rich_style
+        ground = self.look("candidates--cursor") if at_cursor else self.look()
+        number = self.look("candidates--cut" if cut else "candidates--number")
+        text = self.look("candidates--cut") if cut else self.look()
         if is_taken:
-            text = self.get_component_rich_style("candidates--taken")
+            text = self.look("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else "›" if at_cursor else " "
         share = "cut" if cut else percent(candidate.sampled_probability, decimals)
@@ -216,14 +229,14 @@ class CandidatesPanel(Widget, can_focus=True):
     def _others(
         self, columns: "_Columns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
     ) -> Strip:
-        style = self.get_component_rich_style("candidates--others")
+        style = self.look("candidates--others")
         name = f"others {count:,}"
         cut = share == 0 and own > 0
         figure = "cut" if cut else percent(share, min(decimals, 2))
         if share > scale:
             bar = bar[:-1] + "▶"
         return self._join(
-            self.rich_style,
+            self.look(),
             (" " * (columns.rank + 1), style),
             (fit(name, columns.token), style),
             (" ", style),
@@ -235,8 +248,8 @@ class CandidatesPanel(Widget, can_focus=True):
     def _bar(self, bar: str, style: str) -> list[tuple[str, Style]]:
         solid = bar.rstrip(" ").rstrip("░")
         return [
-            (solid, self.get_component_rich_style(style)),
-            (bar[len(solid) :], self.get_component_rich_style("candidates--ghost")),
+            (solid, self.look(style)),
+            (bar[len(solid) :], self.look("candidates--ghost")),
         ]
 
     def _join(self, ground: Style, *parts: tuple[str, Style]) -> Strip:
@@ -253,7 +266,7 @@ class _Columns:
     @classmethod
     def of(cls, width: int, decimals: int) -> "_Columns":
         rank, logit, share = 2, 6, max(7, decimals + 3)
-        token = 12 if width < 56 else 18
+        token = 14 if width < 56 else 18
         bar = width - rank - logit - share - token - 4
         if bar < 6:
             token = max(8, token - (6 - bar))

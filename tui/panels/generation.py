@@ -11,8 +11,9 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from core.events import Token
+from core.events import Token, common_prefix
 from core.tokenizer import Decoder
+from tui.panels.looks import Painted
 from tui.runner import Frame
 from tui.text import prose
 from tui.wrap import Wrap
@@ -21,7 +22,7 @@ PROMPT_SHOWN = 2_000
 """Tokens of the prompt that lead into the generated text."""
 
 
-class GenerationPanel(ScrollView, can_focus=True, inherit_bindings=False):
+class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
     """Text that grows at its end; an appended token costs one line."""
 
     ALLOW_SELECT = True
@@ -56,9 +57,7 @@ class GenerationPanel(ScrollView, can_focus=True, inherit_bindings=False):
         before, self._tokens = self._tokens, snapshot.tokens
         moved = self._cursor != snapshot.cursor
         self._cursor, self._window = snapshot.cursor, snapshot.window
-        same = snapshot.prompt_length == self._prompt_length and [t.id for t in before] == [
-            t.id for t in snapshot.tokens[: len(before)]
-        ]
+        same = snapshot.prompt_length == self._prompt_length and common_prefix(before, self._tokens) == len(before)
         self._prompt_length = snapshot.prompt_length
         if same:
             self._append(len(before))
@@ -115,21 +114,19 @@ class GenerationPanel(ScrollView, can_focus=True, inherit_bindings=False):
         number = int(self.scroll_offset.y) + y
         if len(self._tokens) <= self._prompt_length and number == len(self._wrap) + 1:
             hint = "space takes one step · g streams"
-            return Strip([Segment(hint, self.get_component_rich_style("generation--empty"))]).adjust_cell_length(
-                width, self.rich_style
-            )
+            return Strip([Segment(hint, self.look("generation--empty"))]).adjust_cell_length(width, self.look())
         if number >= len(self._wrap):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.look())
         segments = []
         for token, text in self._wrap[number]:
             shown = text.rstrip("\n")
             if token == self._cursor - 1 and text.endswith("\n"):
                 shown += "↵"
-            segments.append(Segment(shown, self.get_component_rich_style(f"generation--{self._part(token)}")))
+            segments.append(Segment(shown, self.look(f"generation--{self._part(token)}")))
         strip = Strip(segments)
         if self.text_selection is not None and (span := self.text_selection.get_span(number)) is not None:
             strip = self._selected(strip, *span)
-        return strip.adjust_cell_length(width, self.rich_style).apply_offsets(0, number)
+        return strip.adjust_cell_length(width, self.look()).apply_offsets(0, number)
 
     def _part(self, token: int) -> str:
         if token == self._cursor - 1:

@@ -12,7 +12,8 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from core.events import Token
+from core.events import Token, common_prefix
+from tui.panels.looks import Painted
 from tui.runner import Frame
 from tui.text import fit, label
 
@@ -26,7 +27,7 @@ def level(bits: float) -> int:
     return max(0, min(len(BARS) - 1, int(bits / BITS_PER_BAR)))
 
 
-class TokensPanel(ScrollView, can_focus=True, inherit_bindings=False):
+class TokensPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
     """A grid of tokens in reading order; only the rows on the screen are drawn."""
 
     COMPONENT_CLASSES = {"tokens--id", "tokens--gone", "tokens--cursor", "tokens--hot", "tokens--empty"}
@@ -69,7 +70,7 @@ class TokensPanel(ScrollView, can_focus=True, inherit_bindings=False):
         if tokens is self._tokens and cursor == self._cursor:
             self.refresh()
             return
-        same = _common(self._tokens, tokens)
+        same = common_prefix(self._tokens, tokens)
         moved = cursor != self._cursor or same < max(len(tokens), len(self._tokens))
         self._tokens, self._cursor = tokens, cursor
         del self._cells[same:]
@@ -148,37 +149,29 @@ class TokensPanel(ScrollView, can_focus=True, inherit_bindings=False):
         row, part = divmod(line, 2)
         if not self._tokens:
             empty = "no tokens yet" if y == 0 else ""
-            return Strip([Segment(fit(empty, width), self.get_component_rich_style("tokens--empty"))], width)
+            return Strip([Segment(fit(empty, width), self.look("tokens--empty"))], width)
         if row >= len(self._starts):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.look())
         first = self._starts[row]
         last = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._tokens)
         segments = []
         for index in range(first, last):
             segments.append(self._piece(index) if part == 0 else self._number(index))
-            segments.append(Segment(" ", self.rich_style))
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+            segments.append(Segment(" ", self.look()))
+        return Strip(segments).adjust_cell_length(width, self.look())
 
     def _piece(self, index: int) -> Segment:
         token, (text, _, cells) = self._tokens[index], self._cells[index]
         shown = " " + fit(text, cells - 2) + " "
         if index == self._cursor - 1:
-            return Segment(shown, self.get_component_rich_style("tokens--cursor"))
+            return Segment(shown, self.look("tokens--cursor"))
         if index < self._window:
-            return Segment(shown, self.get_component_rich_style("tokens--gone"))
+            return Segment(shown, self.look("tokens--gone"))
         style = self._styles()[level(token.score.surprisal_bits)] if token.score else self._styles()[0]
         return Segment(shown, style + Style(bold=index >= self._prompt_length))
 
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]
         bar = BARS[level(token.score.surprisal_bits)] if token.score else " "
-        style = self.get_component_rich_style("tokens--gone" if index < self._window else "tokens--id")
+        style = self.look("tokens--gone" if index < self._window else "tokens--id")
         return Segment(f" {number} {bar}".ljust(cells), style)
-
-
-def _common(before: tuple[Token, ...], after: tuple[Token, ...]) -> int:
-    """How many tokens both begin with."""
-    shorter = min(len(before), len(after))
-    if before[:shorter] == after[:shorter]:
-        return shorter
-    return next(i for i in range(shorter + 1) if i == shorter or before[i].id != after[i].id)

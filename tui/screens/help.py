@@ -43,7 +43,8 @@ class HelpScreen(ModalScreen[None]):
                 binding = bindings[id]
                 lines.append(
                     Content.assemble(
-                        (f"  {self._keys(binding):<10}", "$foreground"), (self._words(binding), "$text-muted")
+                        (f"  {' '.join(self._keys.get(id, ())):<10}", "$foreground"),
+                        (self._words(binding), "$text-muted"),
                     )
                 )
         return Content("\n").join(lines)

@@ -1,6 +1,6 @@
 """Owns the app: which panels there are, and what each key asks of the runner. It draws nothing and computes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +60,7 @@ class TokenwalkApp(App[None]):
         count: int = 30,
         special: bool = False,
         problems: Iterable[str] = (),
+        runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__()
         self.choice = choice
@@ -67,7 +68,7 @@ class TokenwalkApp(App[None]):
         self.settings = settings
         self.count = count
         self.special = special
-        self.runner = Runner(self._announce, settings.fps)
+        self.runner = runner(self._announce, settings.fps)
         self.frame = Frame()
         self._early_problems = list(problems)
         self._words: Tokenizer | None = None

@@ -14,7 +14,7 @@ from core.models import Model
 Oracle = Callable[[Transformer, Tensor], Tensor]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """The models here are tiny; threads would only wait for each other."""
     before = torch.get_num_threads()

@@ -385,14 +385,15 @@ def test_u_between_0_and_1_walks_down_the_order() -> None:
         assert ranks[0] == 0
 
 
-def test_no_u_draws_what_cannot_be() -> None:
-    """A token of probability 0 is not drawn by the highest u there is, for hundreds of distributions."""
-    for seed in range(300):
-        holes = with_holes(normal(97, 3.0, seed), 2)
+@pytest.mark.parametrize("temperature", [1.0, 0.2, 0.05, 0.03, 0.02, 0.01])
+def test_no_u_draws_what_cannot_be(temperature: float) -> None:
+    """A token of probability 0 is not drawn by the highest u there is, whether a hole or vanished by temperature."""
+    for seed in range(100):
+        holes = with_holes(normal(300, 0.5 + seed % 5, seed), 7)
         distribution = Distribution(holes)
-        for sampler in SAMPLERS:
+        for cuts in ({}, {"top_k": 299}, {"top_k": 20}, {"top_p": 0.999999}):
             for u in (0.0, 1 - 2**-53):
-                drawn = draw(distribution, sampler, u)
+                drawn = draw(distribution, Sampler(temperature=temperature, **cuts), u)
                 assert holes[drawn.id] > -INF
                 assert drawn.sampled_probability > 0
 

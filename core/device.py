@@ -24,6 +24,9 @@ def resolve(name: str) -> torch.device:
         usable = [info.name for info in known.values() if not info.problem]
         name = next((n for kind in ("cuda", "mps", "cpu") for n in usable if n.startswith(kind)), "cpu")
     wanted = "cuda:0" if name == "cuda" and "cuda:0" in known else name
+    absent = known.get(name.partition(":")[0])
+    if wanted not in known and absent and absent.problem:
+        wanted = absent.name
     if wanted not in known:
         raise Mistake(f"no device {name!r}; choose auto, {', '.join(i.name for i in known.values() if not i.problem)}")
     if problem := known[wanted].problem:

@@ -55,14 +55,15 @@ class Distribution:
                 tempered = torch.zeros_like(self.logits)
                 tempered[self.head(1)] = 1.0
             else:
-                tempered = torch.softmax((self.logits - self.highest) / temperature, dim=-1)
+                tempered = torch.softmax((self.logits - self.highest) / min(max(temperature, 1e-30), 1e30), dim=-1)
             self._tempered = (temperature, tempered)
         return self._tempered[1]
 
     def entropy_bits(self) -> float:
         """H = -Σ p log2 p of the model's own distribution."""
-        finite = self.logits.clamp(min=torch.finfo(torch.float32).min)
-        return max(0.0, (self.log_total - torch.dot(self.probabilities, finite).item()) / math.log(2))
+        below = (self.logits - self.highest).clamp(min=-1e4)  # 0 · -inf would be no number
+        nats = self.log_total - self.highest - torch.dot(self.probabilities, below).item()
+        return max(0.0, nats / math.log(2))
 
     def score(self, id: int) -> Score:
         """What the model thinks of `id` coming next."""
@@ -73,16 +74,19 @@ class Distribution:
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens in order, equal ones by id."""
         count = min(count, len(self.logits))
-        ids = (self.logits >= self.logits.topk(count).values[-1]).nonzero()[:, 0]
+        ids = (self.logits >= self.logits.topk(max(1, count)).values[-1]).nonzero()[:, 0]
         return self._sorted(ids)[:count]
 
-    def at_mass(self, weights: Tensor, target: float) -> Place:
-        """The token at which the mass of `weights` [V], summed from the likeliest on, passes `target`."""
+    def at_mass(self, weights: Tensor, target: float, *, reached: bool = False) -> Place:
+        """The token at which the mass of `weights` [V], summed from the likeliest on, passes (or reaches) `target`."""
         through = self._mass(weights)
-        total = through[-1].item()
-        target = min(target, math.nextafter(total, 0.0))
-        bucket = int(torch.searchsorted(through, target, right=True))
-        return self._inside(bucket, weights, through, lambda mass: int(torch.searchsorted(mass, target, right=True)))
+        target = min(target, math.nextafter(through[-1].item(), 0.0))
+
+        def first(mass: Tensor) -> int:
+            wanted = torch.searchsorted(mass, target, right=not reached)
+            return int(min(wanted, torch.searchsorted(mass, mass[-1])))  # sums may round below it: the last with mass
+
+        return self._inside(first(through), weights, through, first)
 
     def at_rank(self, weights: Tensor, rank: int) -> Place:
         """The token of that rank, and the mass of `weights` through it."""
@@ -140,7 +144,7 @@ def keep(distribution: Distribution, sampler: Sampler) -> Kept:
         mass = distribution.at_rank(weights, count - 1).through
     stages.append(Stage("top-k", count, mass))
     if sampler.top_p < 1 and count > 1:
-        place = distribution.at_mass(weights, sampler.top_p * mass)
+        place = distribution.at_mass(weights, sampler.top_p * mass, reached=True)
         if place.rank + 1 < count:
             count, mass = place.rank + 1, place.through
     stages.append(Stage("top-p", count, mass))
@@ -155,8 +159,6 @@ def draw(distribution: Distribution, sampler: Sampler, u: float) -> Draw:
         id = int(distribution.head(1))
         return Draw(id, None if sampler.greedy else u, 1.0, distribution.score(id))
     place = distribution.at_mass(kept.weights, u * kept.mass)
-    if place.rank >= kept.count:
-        place = distribution.at_rank(kept.weights, kept.count - 1)
     return Draw(place.id, u, kept.weights[place.id].item() / kept.mass, distribution.score(place.id))
 
 
@@ -170,7 +172,7 @@ def uniform(seed: int, position: int, redraw: int = 0) -> float:
 
 def mass_count(distribution: Distribution, share: float) -> int:
     """How many of the likeliest tokens hold at least `share` of the model's own probability (S12)."""
-    return distribution.at_mass(distribution.probabilities, share).rank + 1
+    return distribution.at_mass(distribution.probabilities, share, reached=True).rank + 1
 
 
 def chart(

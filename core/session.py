@@ -67,7 +67,7 @@ class Session:
         ids = list(ids) or [self.model.tokenizer.end_of_text]
         tokens = [Token(id, self._piece(id)) for id in ids]
         same = self._common(ids)
-        tokens[:same] = [replace(token, origin="prompt") for token in self.tokens[:same]]
+        tokens[:same] = [Token(token.id, token.piece, score=token.score) for token in self.tokens[:same]]
         self._rewind(same)
         self.tokens = tokens
         self._append(ids[same:])
@@ -87,7 +87,7 @@ class Session:
     def read(self) -> Iterator[Reading]:
         """Read what the chart at the cursor needs."""
         position = self.cursor - 1
-        total = position + 1
+        total = position + 1 if position < self.model.info.context else 1  # beyond it only the last window is read
         if not self._prefix.knows(position):
             yield Reading(0, total)
             for done in self._prefix.read([position]):
@@ -240,12 +240,15 @@ def sampled_token(drawn: Draw, piece: bytes, redraw: int = 0) -> Token:
 class Batch:
     """Several continuations of one prompt, run as one batch (S6, S10).
 
-    Continuation i draws with seed + i, so the first is what `Session` would draw.
+    Continuation i draws with seed + i, so the first is what `Session` would draw. Raises `Mistake` for an id outside V.
     """
 
     def __init__(self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int) -> None:
+        ids = list(ids) or [model.tokenizer.end_of_text]
+        for id in ids:
+            model.tokenizer.piece(id)
         prefix = Prefix(model.transformer)
-        prefix.append([list(ids)])
+        prefix.append([ids])
         for _ in prefix.read([len(ids) - 1]):
             pass
         self._prefix = prefix.repeat(samples)

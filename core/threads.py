@@ -22,7 +22,7 @@ SMALL = 30_000_000
 def count(parameters: int, *, beside_screen: bool) -> int:
     """How many threads torch should compute with: one for a small model, else all cores, less one beside a screen."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if asked.isdigit() and int(asked) > 0:
+    if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     if parameters < SMALL:
         return 1

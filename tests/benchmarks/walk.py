@@ -1,9 +1,10 @@
-"""Prints, in one run and as ratios, what the walk costs: `python tests/benchmarks/walk.py [--quick]`.
+"""Prints, in one run and as ratios, what the walk costs: `python tests/benchmarks/walk.py [--quick] [a b c d e]`.
 
 (a) Model 1 by the fast path against the article's own loop, at four context lengths, on the same threads.
 (b) The tax of the screen: tokens a second in the running app (headless, 120×36, all panels) against the session alone.
 (c) Start: first paint and first distribution, in fresh processes with a pseudo-terminal.
 (d) Turning a knob: a new chart and its stages from one distribution of V = 100,277.
+(e) Keys while tokens stream: from the key to the painted answer, in the running app.
 """
 
 import asyncio
@@ -22,8 +23,10 @@ from core import threads
 threads.prepare()
 
 import torch  # noqa: E402
+from textual import events  # noqa: E402
 
 from core.config import Hyperparameters, ModelChoice, Sampler  # noqa: E402
+from core.device import devices  # noqa: E402
 from core.model import generate  # noqa: E402
 from core.models import Model, load  # noqa: E402
 from core.sampling import Distribution, chart  # noqa: E402
@@ -55,74 +58,85 @@ def ready_session(model: Model, ids: list[int]) -> Session:
 
 
 def fast_path() -> None:
-    print("(a) Model 1: ms a token, the article's loop / the fast path")
+    print("(a) Model 1, ms a token: the article's loop / the fast path, on the threads the policy gives")
     costs = {}
     for context in (8, 64, 256, 1024):
-        model = load(ModelChoice(changes=Hyperparameters(context=context)))
-        count = threads.apply(model.info.parameters, beside_screen=False)
-        ids = torch.randint(0, 100_000, (1, context), generator=torch.Generator().manual_seed(0))
-        session = ready_session(model, ids[0].tolist())
-        loop_tokens, fast_tokens = (4 if context > 256 else 10), 200
-        loop, fast = [], []
-        for _ in range(ROUNDS):
-            loop.append(median_seconds(lambda: generate(model.transformer, ids, loop_tokens), 1) / loop_tokens)
-            fast.append(median_seconds(lambda: list(session.generate(fast_tokens)), 1) / fast_tokens)
-        costs[context] = statistics.median(fast)
-        slow = statistics.median(loop)
-        print(
-            f"    context {context:>4}: {1e3 * slow:7.2f} / {1e3 * costs[context]:5.2f} = "
-            f"{slow / costs[context]:6.1f}×   ({count} thread)"
-        )
+        slow, costs[context], count = loop_and_fast(context)
+        figures = f"{1e3 * slow:7.2f} / {1e3 * costs[context]:5.2f} = {slow / costs[context]:6.1f}×"
+        print(f"    context {context:>4}: {figures}   (threads: {count})")
     print(f"    cost(1024) / cost(8) = {costs[1024] / costs[8]:.2f}")
 
 
-async def app_rate(choice: ModelChoice, tokens: int, rounds: int) -> tuple[float, list[float]]:
-    """Tokens a second of `g` in the app, and of the session by itself on the app's thread, in turn."""
-    rates, alone = [], []
+def loop_and_fast(context: int) -> tuple[float, float, int]:
+    """Seconds a token of the article's loop and of the fast path, and the threads both had."""
+    model = load(ModelChoice(changes=Hyperparameters(context=context)))
+    count = threads.apply(model.info.parameters, beside_screen=False)
+    ids = torch.randint(0, 100_000, (1, context), generator=torch.Generator().manual_seed(0))
+    session = ready_session(model, ids[0].tolist())
+    loop_tokens, fast_tokens = (4 if context > 256 else 10), 200
+    loop, fast = [], []
+    for _ in range(ROUNDS):
+        loop.append(median_seconds(lambda: generate(model.transformer, ids, loop_tokens), 1) / loop_tokens)
+        fast.append(median_seconds(lambda: list(session.generate(fast_tokens)), 1) / fast_tokens)
+    return statistics.median(loop), statistics.median(fast), count
+
+
+def free_rate(choice: ModelChoice, tokens: int) -> tuple[float, int]:
+    """Tokens a second of the session where no screen has a core to itself, and the threads it had."""
+    model = load(choice)
+    count = threads.apply(model.info.parameters, beside_screen=False)
+    session = ready_session(model, model.tokenizer.encode(PROMPT))
+    return tokens / median_seconds(lambda: list(session.generate(tokens))), count
+
+
+async def app_rates(choice: ModelChoice, tokens: int) -> tuple[float, float]:
+    """Median tokens a second of `g` in the app, and of the session by itself on the app's own thread, in turn."""
+    shown: list[float] = []
+    alone: list[float] = []
+
+    def bare(session: Session) -> None:
+        """The same work on the same thread, with nobody to show it to."""
+        began = time.perf_counter()
+        for _ in session.generate(tokens):
+            pass
+        alone.append(tokens / (time.perf_counter() - began))
+        for _ in range(tokens):
+            session.take_back()
+
     app = TokenwalkApp(choice, Sampler(), PROMPT, count=tokens)
-    async with app.run_test(size=(120, 36)) as pilot:
-        while app.frame.snapshot is None or app.frame.activity != "idle":
-            await pilot.pause(0.05)
-        for _ in range(rounds + 1):
-            done: list[float] = []
-
-            def bare(session: Session, done: list[float] = done) -> None:
-                """The same work on the same thread, with nobody to show it to."""
-                mark = len(session.tokens)
-                began = time.perf_counter()
-                for _ in session.generate(tokens):
-                    pass
-                done.append(tokens / (time.perf_counter() - began))
-                for _ in range(len(session.tokens) - mark):
-                    session.take_back()
-
+    async with app.run_test(size=(120, 36)):
+        await idle(app)
+        for turn in range(1, ROUNDS + 2):
             app.runner.submit(bare)
-            while not done:
+            while len(alone) < turn:
                 await asyncio.sleep(0.05)
-            alone.append(done[0])
-            before = len(app.frame.snapshot.tokens)
-            began = time.perf_counter()
-            await pilot.press("g")
-            while len(app.frame.snapshot.tokens) < before + tokens:
-                await asyncio.sleep(0.005)
-            rates.append(tokens / (time.perf_counter() - began))
-    return statistics.median(rates[1:]), alone[1:]
+            await idle(app)
+            app.action_generate()
+            await asyncio.sleep(0.2)
+            await idle(app)
+            assert app.frame.generated == tokens and app.frame.rate is not None
+            shown.append(app.frame.rate)
+            for _ in range(tokens):
+                app.action_take_back()
+            await idle(app)
+    return statistics.median(shown[1:]), statistics.median(alone[1:])
+
+
+async def idle(app: TokenwalkApp) -> None:
+    """Wait until the app has shown all it was asked."""
+    await asyncio.sleep(0.05)
+    while app.frame.snapshot is None or app.frame.activity != "idle":
+        await asyncio.sleep(0.05)
 
 
 def screen_tax() -> None:
-    print("(b) the tax of the screen: tokens/s in the app / of the session alone")
-    for name, choice, tokens in (
-        ("model1", ModelChoice(), 1_000),
-        ("model5, GPT-2-sized", ModelChoice(name="model5", changes=GPT2), 60),
-    ):
-        app, alone = asyncio.run(app_rate(choice, tokens, ROUNDS))
-        same = statistics.median(alone)
-        print(f"    {name:<20} {app:6.1f} / {same:6.1f} = {app / same:.2f}   (the app's own thread policy)")
-        model = load(choice)
-        count = threads.apply(model.info.parameters, beside_screen=False)
-        session = ready_session(model, model.tokenizer.encode(PROMPT))
-        free = tokens / median_seconds(lambda: list(session.generate(tokens)))
-        print(f"    {'':<20} {app:6.1f} / {free:6.1f} = {app / free:.2f}   (against the command line's, {count} threads)")
+    print("(b) the tax of the screen, tokens/s: in the app / the session alone")
+    gpt2 = ModelChoice(name="model5", changes=GPT2)
+    for name, choice, tokens in (("model1", ModelChoice(), 1_000), ("model5, GPT-2-sized", gpt2, 60)):
+        shown, alone = asyncio.run(app_rates(choice, tokens))
+        free, count = free_rate(choice, tokens)
+        print(f"    {name:<20} {shown:6.1f} / {alone:6.1f} = {shown / alone:.2f}   (on the app's own threads)")
+        print(f"    {'':<20} {shown:6.1f} / {free:6.1f} = {shown / free:.2f}   (on the command line's: {count})")
 
 
 def start() -> None:
@@ -175,9 +189,48 @@ def knob() -> None:
         print(f"(d) a knob turned: {1e3 * median_seconds(one, 50):.2f} ms a chart   ({count} threads)")
 
 
+def keys_while_streaming() -> None:
+    print("(e) key to paint while tokens stream, ms")
+    gpt2 = ModelChoice(name="model5", changes=GPT2)
+    for name, choice in (("model1", ModelChoice()), ("model5, GPT-2-sized", gpt2)):
+        waits = sorted(asyncio.run(key_waits(choice)))
+        middle, late = waits[len(waits) // 2], waits[int(0.95 * len(waits))]
+        print(f"    {name:<20} median {1e3 * middle:.0f}, p95 {1e3 * late:.0f}, of {len(waits)} keys")
+
+
+async def key_waits(choice: ModelChoice) -> list[float]:
+    """Seconds from a key's arrival to the end of the refresh that shows its answer."""
+    waits: list[float] = []
+    app = TokenwalkApp(choice, Sampler(), PROMPT, count=100_000)
+    async with app.run_test(size=(120, 36)):
+        await idle(app)
+        app.action_generate()
+        await asyncio.sleep(1)
+        move = app.candidates.move
+        pressed = 0.0
+
+        def timed(by: int) -> None:
+            move(by)
+            app.candidates.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
+
+        app.candidates.move = timed  # type: ignore[method-assign]
+        for turn in range(60):
+            await asyncio.sleep(0.05 + 0.003 * (turn % 20))
+            pressed = time.perf_counter()
+            app.post_message(events.Key("down", None))
+            while len(waits) <= turn:
+                await asyncio.sleep(0.001)
+    return waits
+
+
+def machine() -> str:
+    """The processor, as far as the system names it."""
+    cpu = next(info for info in devices() if info.name == "cpu")
+    return f"{cpu.label}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"
+
+
 if __name__ == "__main__":
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
-    knob()
-    fast_path()
-    screen_tax()
-    start()
+    print(machine())
+    parts = {"a": fast_path, "b": screen_tax, "c": start, "d": knob, "e": keys_while_streaming}
+    for part in [arg for arg in sys.argv[1:] if arg in parts] or parts:
+        parts[part]()

@@ -4,16 +4,14 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len
 from rich.segment import Segment
-from textual.binding import Binding
 from textual.content import Content
 from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
 from core.events import Token, common_prefix
 from core.tokenizer import Decoder
-from tui.panels.looks import Painted
+from tui.panels.looks import PaintedPage
 from tui.runner import Frame
 from tui.text import prose
 from tui.wrap import Wrap
@@ -22,7 +20,7 @@ PROMPT_SHOWN = 2_000
 """Tokens of the prompt that lead into the generated text."""
 
 
-class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
+class GenerationPanel(PaintedPage):
     """Text that grows at its end; an appended token costs one line."""
 
     ALLOW_SELECT = True
@@ -33,10 +31,6 @@ class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=Fals
         "generation--cursor",
         "generation--empty",
     }
-    BINDINGS = [
-        Binding("pageup", "page_up", "Scroll up", show=False),
-        Binding("pagedown", "page_down", "Scroll down", show=False),
-    ]
 
     def __init__(self) -> None:
         super().__init__(id="generation")
@@ -57,7 +51,11 @@ class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=Fals
         before, self._tokens = self._tokens, snapshot.tokens
         moved = self._cursor != snapshot.cursor
         self._cursor, self._window = snapshot.cursor, snapshot.window
-        same = snapshot.prompt_length == self._prompt_length and common_prefix(before, self._tokens) == len(before)
+        same = (
+            snapshot.prompt_length == self._prompt_length
+            and self._wrap.width == self.columns
+            and common_prefix(before, self._tokens) == len(before)
+        )
         self._prompt_length = snapshot.prompt_length
         if same:
             self._append(len(before))
@@ -66,15 +64,15 @@ class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=Fals
         generated = len(snapshot.tokens) - snapshot.prompt_length
         self.border_subtitle = Content(f"{generated:,} generated" if generated else "")
         if moved or not same:
-            self._follow()
+            self.follow()
         self.refresh()
 
     def on_resize(self) -> None:
         self._rewrap()
-        self._follow()
+        self.follow()
 
     def _rewrap(self) -> None:
-        self._wrap, self._decoder = Wrap(self.scrollable_content_region.width), Decoder()
+        self._wrap, self._decoder = Wrap(self.columns), Decoder()
         self._first = max(0, self._prompt_length - PROMPT_SHOWN)
         if self._first:
             self._wrap.extend([(self._first, "… ")])
@@ -84,17 +82,11 @@ class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=Fals
         self._wrap.extend(
             (index, prose(self._decoder.feed(self._tokens[index].piece))) for index in range(start, len(self._tokens))
         )
-        self.virtual_size = Size(self.scrollable_content_region.width, len(self._wrap))
+        self.virtual_size = Size(self.columns, len(self._wrap))
 
-    def _follow(self) -> None:
-        """Keep the current token in view."""
-        if self._cursor >= len(self._tokens):
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
-            return
-        line = self._line_of(self._cursor - 1)
-        top, height = int(self.scroll_offset.y), self.scrollable_content_region.height
-        if not top <= line < top + height:
-            self.scroll_to(y=line - height // 2, animate=False, immediate=True)
+    def current_lines(self) -> tuple[int, int]:
+        line = len(self._wrap) - 1 if self._cursor >= len(self._tokens) else self._line_of(self._cursor - 1)
+        return line, line
 
     def _line_of(self, token: int) -> int:
         low, high = 0, len(self._wrap) - 1
@@ -110,8 +102,8 @@ class GenerationPanel(Painted, ScrollView, can_focus=True, inherit_bindings=Fals
     # Painting --------------------------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        number = int(self.scroll_offset.y) + y
+        width = self.columns
+        number = self.top + y
         if len(self._tokens) <= self._prompt_length and number == len(self._wrap) + 1:
             hint = "space takes one step · g streams"
             return Strip([Segment(hint, self.look("generation--empty"))]).adjust_cell_length(width, self.look())

@@ -1,6 +1,8 @@
-"""Owns what the hand-painted panels share: styles looked up once a theme, not once a line."""
+"""Owns what the hand-painted panels share: styles looked up once a theme, and lines that scroll by page."""
 
 from rich.style import Style
+from textual.binding import Binding
+from textual.scroll_view import ScrollView
 from textual.widget import Widget
 
 
@@ -20,3 +22,36 @@ class Painted(Widget):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._found = None
+
+
+class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
+    """Painted lines, of which those on the screen are drawn."""
+
+    BINDINGS = [
+        Binding("pageup", "page_up", "Scroll up", show=False),
+        Binding("pagedown", "page_down", "Scroll down", show=False),
+    ]
+
+    @property
+    def columns(self) -> int:
+        """Cells in a line."""
+        return self.scrollable_content_region.width
+
+    @property
+    def top(self) -> int:
+        """The first line on the screen."""
+        return int(self.scroll_offset.y)
+
+    def current_lines(self) -> tuple[int, int]:
+        """The first and the last line of what must be seen."""
+        return 0, 0
+
+    def follow(self) -> None:
+        """Scroll as little as shows the current lines."""
+        (first, last), height = self.current_lines(), self.scrollable_content_region.height
+        if self.virtual_size.height > height and not self.show_vertical_scrollbar:
+            self.call_after_refresh(self.follow)  # nothing scrolls before the bar is there
+        elif first < self.top:
+            self.scroll_to(y=first, animate=False, immediate=True)
+        elif last >= self.top + height:
+            self.scroll_to(y=last + 1 - height, animate=False, immediate=True)

@@ -5,15 +5,13 @@ from bisect import bisect_right
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding
 from textual.color import Color
 from textual.content import Content
 from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from core.events import Token, common_prefix
-from tui.panels.looks import Painted
+from tui.panels.looks import PaintedPage
 from tui.runner import Frame
 from tui.text import fit, label
 
@@ -27,14 +25,10 @@ def level(bits: float) -> int:
     return max(0, min(len(BARS) - 1, int(bits / BITS_PER_BAR)))
 
 
-class TokensPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
+class TokensPanel(PaintedPage):
     """A grid of tokens in reading order; only the rows on the screen are drawn."""
 
     COMPONENT_CLASSES = {"tokens--id", "tokens--gone", "tokens--cursor", "tokens--hot", "tokens--empty"}
-    BINDINGS = [
-        Binding("pageup", "page_up", "Scroll up", show=False),
-        Binding("pagedown", "page_down", "Scroll down", show=False),
-    ]
 
     def __init__(self) -> None:
         super().__init__(id="tokens")
@@ -71,14 +65,14 @@ class TokensPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh()
             return
         same = common_prefix(self._tokens, tokens)
-        moved = cursor != self._cursor or same < max(len(tokens), len(self._tokens))
+        moved = cursor != self._cursor or same < max(len(tokens), len(self._tokens)) or self.columns != self._wrapped_at
         self._tokens, self._cursor = tokens, cursor
         del self._cells[same:]
         self._wrap(from_token=same)
         count = len(tokens)
         self.border_title = Content(f"token ids · {count:,}" if count else "token ids")
         if moved:
-            self._follow()
+            self.follow()
         self.refresh()
 
     def _detail(self, tokens: tuple[Token, ...], cursor: int) -> Content:
@@ -98,7 +92,7 @@ class TokensPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
 
     def _wrap(self, from_token: int) -> None:
         """Put tokens from `from_token` on into rows; rows before it stay."""
-        width = self.scrollable_content_region.width
+        width = self.columns
         if width != self._wrapped_at:
             from_token, self._wrapped_at = 0, width
         row = max(0, bisect_right(self._starts, from_token) - 1)
@@ -118,15 +112,11 @@ class TokensPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
 
     def on_resize(self) -> None:
         self._wrap(from_token=0)
-        self._follow()
+        self.follow()
 
-    def _follow(self) -> None:
+    def current_lines(self) -> tuple[int, int]:
         row = max(0, bisect_right(self._starts, max(0, self._cursor - 1)) - 1)
-        top, height = int(self.scroll_offset.y), self.scrollable_content_region.height
-        if 2 * row < top:
-            self.scroll_to(y=2 * row, animate=False, immediate=True)
-        elif 2 * row + 2 > top + height:
-            self.scroll_to(y=2 * row + 2 - height, animate=False, immediate=True)
+        return 2 * row, 2 * row + 1
 
     # Painting --------------------------------------------------------------------------------------------------------
 
@@ -144,8 +134,8 @@ class TokensPanel(Painted, ScrollView, can_focus=True, inherit_bindings=False):
         return self._tints
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        line = int(self.scroll_offset.y) + y
+        width = self.columns
+        line = self.top + y
         row, part = divmod(line, 2)
         if not self._tokens:
             empty = "no tokens yet" if y == 0 else ""

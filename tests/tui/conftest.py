@@ -1,0 +1,320 @@
+"""What the tests of tui share: a scripted runner, made-up frames, and ways to look at the screen."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+from rich.style import Style
+from textual.pilot import Pilot
+from textual.widget import Widget
+
+from core.config import ModelChoice, Sampler
+from core.events import Candidate, Chart, DeviceInfo, ModelInfo, Score, Snapshot, Stage, Token
+from tui.app import TokenwalkApp
+from tui.runner import Activity, Frame, Operation, Runner
+from tui.settings import Settings
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up; nothing here takes one."""
+BYTES = ModelChoice(tokenizer="bytes", device="cpu")
+"""Model 1 over 257 ids."""
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' own terminal decides nothing."""
+    for name in ("NO_COLOR", "SSH_CONNECTION", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# A runner that only plays back -------------------------------------------------------------------------------------
+
+
+class ScriptedRunner:
+    """Serves given frames and notes what it was asked for; no thread, no model."""
+
+    def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        self._publish = publish
+        self.fps = fps
+        self.frame = Frame()
+        self.problems: list[str] = []
+        self.loads: list[tuple[ModelChoice, str]] = []
+        self.operations: list[Operation] = []
+        self.pauses = 0
+        self.started = self.closed = False
+
+    def start(self) -> None:
+        self.started = True
+        self._publish()
+
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False) -> None:
+        self.loads.append((choice, text))
+
+    def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
+        self.operations.append(operation)
+
+    def pause(self) -> None:
+        self.pauses += 1
+
+    def take(self) -> tuple[Frame, list[str]]:
+        problems, self.problems = self.problems, []
+        return self.frame, problems
+
+    def close(self, timeout: float = 0.15) -> bool:
+        self.closed = True
+        return True
+
+    def show(self, frame: Frame, *problems: str) -> None:
+        """Let the app draw a frame."""
+        self.frame = frame
+        self.problems += problems
+        self._publish()
+
+
+@pytest.fixture
+def scripted() -> Callable[..., TokenwalkApp]:
+    """An app whose runner plays back one frame."""
+
+    def make(frame: Frame = Frame(), text: str = "", **given: Any) -> TokenwalkApp:
+        app = TokenwalkApp(text=text, runner=ScriptedRunner, **given)
+        app.runner.frame = frame
+        return app
+
+    return make
+
+
+# Frames ------------------------------------------------------------------------------------------------------------
+
+
+class Scenes:
+    """Made-up walks, every number fixed."""
+
+    vocab_size = 100_277
+
+    def token(self, piece: bytes | str, id: int = 100, bits: float | None = 4.0, **more: Any) -> Token:
+        piece = piece.encode() if isinstance(piece, str) else piece
+        score = None if bits is None else Score(0.5, -bits * 0.6931471805599453, 16.5, int(2**bits))
+        return Token(id, piece, score=score, **more)
+
+    def tokens(self, pieces: Iterable[bytes | str]) -> tuple[Token, ...]:
+        """A prompt of which each token was a little more surprising than the one before."""
+        return tuple(
+            self.token(piece, 100 + 37 * n, bits=None if n == 0 else 2.5 * (n % 9)) for n, piece in enumerate(pieces)
+        )
+
+    def chart(
+        self,
+        pieces: Sequence[bytes | str],
+        shares: Sequence[float] = (),
+        *,
+        kept: int | None = None,
+        taken: int | None = None,
+    ) -> Chart:
+        """A chart of these candidates; those from `kept` on are cut, `taken` is the place of the one that came."""
+        shares = shares or [0.5 / 1.6**n / 1.4 for n in range(len(pieces))]
+        kept = len(pieces) if kept is None else kept
+        mass = sum(shares[:kept]) if kept < len(pieces) else 1.0
+        candidates = tuple(
+            Candidate(
+                200 + n,
+                piece.encode() if isinstance(piece, str) else piece,
+                n,
+                9.25 - n / 4,
+                share,
+                share / mass if n < kept else 0.0,
+            )
+            for n, (piece, share) in enumerate(zip(pieces, shares, strict=True))
+        )
+        left = kept if kept < len(pieces) else self.vocab_size
+        return Chart(
+            candidates=candidates,
+            others_count=self.vocab_size - len(pieces),
+            others_probability=1 - sum(shares),
+            others_sampled=0.0 if kept < len(pieces) else 1 - sum(shares),
+            entropy_bits=6.25,
+            stages=(
+                Stage("raw", self.vocab_size, 1.0),
+                Stage("temperature", self.vocab_size, 1.0),
+                Stage("top-k", left, mass),
+                Stage("top-p", left, mass),
+                Stage("renormalised", left, 1.0),
+            ),
+            taken=None if taken is None else candidates[taken],
+        )
+
+    def frame(
+        self,
+        tokens: tuple[Token, ...],
+        chart: Chart | None,
+        *,
+        prompt_length: int | None = None,
+        cursor: int | None = None,
+        context: int = 8,
+        sampler: Sampler = Sampler(),
+        name: str = "model1",
+        activity: Activity = "idle",
+        **more: Any,
+    ) -> Frame:
+        cursor = len(tokens) if cursor is None else cursor
+        info = ModelInfo(
+            name, "zero-layer transformer", 12_935_733, 100_277, context, "cpu", "fp32", "cl100k", "random weights, seed 0"
+        )
+        snapshot = Snapshot(
+            tokens=tokens,
+            prompt_length=len(tokens) if prompt_length is None else prompt_length,
+            cursor=cursor,
+            window=max(0, cursor - context),
+            sampler=sampler,
+            can_take_back=True,
+            can_redo=False,
+            chart=chart,
+        )
+        here = (
+            DeviceInfo("cpu", "A processor", 16 * 2**30),
+            DeviceInfo("cuda", "NVIDIA GPU", None, "this build of torch is without CUDA"),
+        )
+        return Frame(activity, ModelChoice(), info, here, snapshot, **more)
+
+    def oat_milk(self, **changes: Any) -> Frame:
+        """A walk of twelve tokens, the last five sampled, in a context of eight."""
+        pieces = ["I", " prefer", " oat", " milk", " in", " my", "\n", " cof", "fee", " 字", b" \xf0\x9f", " and"]
+        words = [" the", " my", " a", " tea", ".", "\n", " 字字", b" \xf0\x9f", "\t", " your", " its", " everything"]
+        words += [f" word{n}" for n in range(30)]
+        tokens = tuple(
+            self.token(token.piece, token.id, None if token.score is None else token.score.surprisal_bits, **origin)
+            for n, token in enumerate(self.tokens(pieces))
+            for origin in [{"origin": "sampled", "u": 0.25, "sampled_probability": 0.1} if n >= 7 else {}]
+        )
+        return self.frame(tokens, self.chart(words), **{"prompt_length": 7, "rate": 412.0, "generated": 5, **changes})
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Scenes:
+    return Scenes()
+
+
+# The real runner, watched ------------------------------------------------------------------------------------------
+
+
+class Waiting(threading.Event):
+    """Knows whether somebody waits for it."""
+
+    waited_for = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited_for = True
+        try:
+            return super().wait(timeout)
+        finally:
+            self.waited_for = False
+
+
+class WatchedRunner(Runner):
+    """The real runner; tells when there is nothing left to do."""
+
+    def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        super().__init__(publish, fps)
+        self._wake: Waiting = Waiting()
+
+    def rests(self) -> bool:
+        """Whether all that was asked is done; whoever asks next changes that."""
+        return not self._queue and self._wake.waited_for and not self._wake.is_set()
+
+    @property
+    def newest(self) -> Frame:
+        return self._frame
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+
+@pytest.fixture
+def real() -> Callable[..., TokenwalkApp]:
+    """An app over a real model: Model 1 with one token a byte, unless another is named."""
+
+    def make(text: str = "", choice: ModelChoice = BYTES, **given: Any) -> TokenwalkApp:
+        return TokenwalkApp(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
+
+    return make
+
+
+async def until(true: Callable[[], object], pilot: Pilot[None] | None = None) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        await (pilot.pause() if pilot else asyncio.sleep(0))
+        await asyncio.sleep(0.002)
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Wait until all that was asked is done and drawn."""
+    await pilot.pause()
+    runner = pilot.app.runner
+    if isinstance(runner, WatchedRunner):
+        await until(lambda: runner.rests() and pilot.app.frame is runner.newest)
+    await pilot.pause()
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Awaitable[None]]:
+    return until
+
+
+@pytest.fixture(name="settle")
+def settle_fixture() -> Callable[[Pilot[None]], Awaitable[None]]:
+    return settle
+
+
+@pytest.fixture
+def press() -> Callable[..., Awaitable[None]]:
+    """Press keys, then wait until all they asked for is done and drawn."""
+
+    async def go(pilot: Pilot[None], *keys: str) -> None:
+        await pilot.press(*keys)
+        await settle(pilot)
+
+    return go
+
+
+# Looking at the screen ---------------------------------------------------------------------------------------------
+
+
+def screen_lines(app: TokenwalkApp) -> list[str]:
+    """What the terminal is given, line by line, without colours."""
+    return ["".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()]
+
+
+def panel_lines(panel: Widget) -> list[str]:
+    """What a panel draws inside its border."""
+    return [panel.render_line(y).text for y in range(panel.scrollable_content_region.height)]
+
+
+@pytest.fixture(name="screen_lines")
+def screen_lines_fixture() -> Callable[[TokenwalkApp], list[str]]:
+    return screen_lines
+
+
+@pytest.fixture(name="panel_lines")
+def panel_lines_fixture() -> Callable[[Widget], list[str]]:
+    return panel_lines
+
+
+@pytest.fixture
+def marked() -> Callable[[Widget, str], str]:
+    """The text that a panel draws in one of its component styles."""
+
+    def find(panel: Widget, component: str) -> str:
+        wanted = _appearance(panel.get_component_rich_style(component))
+        lines = [panel.render_line(y) for y in range(panel.scrollable_content_region.height)]
+        return "".join(s.text for line in lines for s in line if s.style and _appearance(s.style) == wanted)
+
+    return find
+
+
+def _appearance(style: Style) -> tuple[object, ...]:
+    return style.color, style.bgcolor, bool(style.bold), bool(style.dim)

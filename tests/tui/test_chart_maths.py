@@ -1,0 +1,115 @@
+"""The chart's maths without an app: lengths of bars, where they end, and what the sampler's stages say."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from core.config import Sampler
+from core.events import Stage
+from tui.panels.candidates import bar, bars, scale_for, stages_line
+
+shares = st.floats(0, 1)
+
+
+def filled(row: str) -> float:
+    """The length of the solid part in cells."""
+    return row.count("█") + row.count("▌") / 2
+
+
+def reached(row: str) -> int:
+    """Cells that are not blank."""
+    return len(row.rstrip(" "))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 20))
+@example(0, 0, 2)
+@example(1, 40, 20)
+def test_a_bar_is_exactly_its_width(share: int, ghost: int, width: int) -> None:
+    row = bar(min(share, 2 * width), min(ghost, 2 * width), width)
+    assert cell_len(row) == len(row) == width
+    assert set(row) <= set("█▌░ ")
+
+
+@given(st.integers(1, 20), st.data())
+def test_a_bar_is_as_long_as_it_says(width: int, data: st.DataObject) -> None:
+    halves = data.draw(st.integers(0, 2 * width))
+    assert filled(bar(halves, 0, width)) == halves / 2
+
+
+@pytest.mark.parametrize("width", [6, 17, 40])
+def test_a_larger_share_is_never_shorter(width: int) -> None:
+    many = [n / 200 for n in range(201)]
+    lengths = [filled(row) for row in bars(many, [0.0] * len(many), width, 1.0)]
+    assert lengths == sorted(lengths)
+    assert (lengths[0], lengths[-1]) == (0, width)
+
+
+@pytest.mark.parametrize("width", [6, 17, 40])
+def test_what_the_model_gave_beyond_the_draw_is_hatched(width: int) -> None:
+    (row,) = bars([0.25], [0.75], width, 1.0)
+    assert "░" in row
+    assert row.index("░") >= filled(row) - 0.5
+    assert abs(reached(row) - 0.75 * width) <= 1
+
+
+def test_nothing_is_hatched_where_the_draw_gives_more_than_the_model() -> None:
+    (row,) = bars([0.75], [0.25], 20, 1.0)
+    assert "░" not in row
+    assert filled(row) == 15
+
+
+@given(shares, shares)
+@example(1.0, 1.0)
+@example(0.0, 1.0)
+def test_a_share_above_the_scale_fills_the_row(share: float, scale: float) -> None:
+    scale = max(scale, 1e-6)
+    (row,) = bars([share], [share], 12, scale)
+    assert len(row) == 12
+    if share >= scale:
+        assert row == "█" * 12
+
+
+@given(shares)
+@example(0.0)
+@example(0.05)
+@example(0.001)
+def test_bars_end_at_a_round_number_that_holds_the_largest(largest: float) -> None:
+    scale = scale_for(largest)
+    assert scale >= largest
+    if largest > 0.05:
+        assert scale == 1
+    elif largest > 1e-11:
+        assert scale <= 5 * largest * 1.0000001
+        assert f"{scale:e}"[:8] in ("1.000000", "2.000000", "5.000000")
+
+
+def stages(temperature: float = 1.0, *, k: tuple[int, float], p: tuple[int, float]) -> tuple[Stage, ...]:
+    """What is left after each stage, from a vocabulary of 100."""
+    return (
+        Stage("raw", 100, 1.0),
+        Stage("temperature", 1 if temperature == 0 else 100, 1.0),
+        Stage("top-k", *k),
+        Stage("top-p", *p),
+        Stage("renormalised", p[0], 1.0),
+    )
+
+
+def test_the_stages_are_told_in_the_order_they_act() -> None:
+    line = stages_line(stages(k=(40, 0.9), p=(12, 0.45)), Sampler(temperature=0.7, top_k=40, top_p=0.5), 120)
+    assert line == "T 0.7 → k 40 cuts 10.0% → p 0.50 cuts 45.0% → 12 kept"
+
+
+def test_stages_that_cut_nothing_say_off() -> None:
+    assert stages_line(stages(k=(100, 1.0), p=(100, 1.0)), Sampler(), 120) == "T 1.0 → k off → p off → 100 kept"
+
+
+def test_greedy_is_named() -> None:
+    line = stages_line(stages(0, k=(1, 1.0), p=(1, 1.0)), Sampler(temperature=0), 120)
+    assert line.startswith("greedy")
+    assert line.endswith("1 kept")
+
+
+def test_where_there_is_little_room_the_ends_are_told() -> None:
+    line = stages_line(stages(k=(40, 0.9), p=(12, 0.45)), Sampler(temperature=0.7, top_k=40, top_p=0.5), 30)
+    assert line == "T 0.7 → 12 kept"

@@ -1,0 +1,162 @@
+"""Whatever a text holds, what is drawn of it is inert, and as wide as it says."""
+
+import unicodedata
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from tui.text import compact, decimals_for, fit, in_place, label, one_line, percent, prose
+
+SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
+SKIN_TONES = range(0x1F3FB, 0x1F400)
+HOSTILE = "\x1b[2J\x1b]52;c;aGk=\x07\x7f\x9b1m\u202eabc\u2066\u200d\u200b\ufeff\ufe0f\U0001f3fb\ud800\t\r"
+
+anything = st.text(st.characters(exclude_categories=())) | st.text(st.sampled_from(HOSTILE + "a字́ \n"))
+"""Any text, half a surrogate pair and the worst characters included."""
+
+
+def obeyed(text: str, allowed: str = "") -> list[str]:
+    """The characters of a text that a terminal may obey, hide or join to others."""
+    return [
+        c
+        for c in text
+        if c not in allowed
+        and (
+            unicodedata.category(c) in ("Cc", "Cf", "Cs")
+            or ord(c) in SELECTORS
+            or ord(c) in SKIN_TONES
+            or c in "\u2028\u2029\u20e3"
+        )
+    ]
+
+
+@given(anything)
+@example(HOSTILE)
+def test_prose_is_inert_but_for_line_feeds(text: str) -> None:
+    assert obeyed(prose(text), allowed="\n") == []
+
+
+@given(anything)
+@example(HOSTILE)
+def test_a_line_is_inert(text: str) -> None:
+    assert obeyed(one_line(text)) == []
+
+
+@given(anything)
+@example(HOSTILE)
+def test_an_editor_line_is_inert_and_keeps_its_columns(text: str) -> None:
+    shown = in_place(text)
+    assert obeyed(shown) == []
+    assert len(shown) == len(text)
+
+
+@given(anything)
+@example(HOSTILE)
+def test_a_label_of_any_text_is_inert(text: str) -> None:
+    assert obeyed(label(text.encode("utf-8", "surrogatepass"))) == []
+
+
+@given(st.binary())
+@example(b"\x1b\x9b\xe2\x80\xff")
+def test_a_label_of_any_bytes_is_inert(piece: bytes) -> None:
+    assert obeyed(label(piece)) == []
+
+
+@pytest.mark.parametrize("codes", [SELECTORS, SKIN_TONES], ids=["variation selectors", "skin tones"])
+def test_what_only_changes_its_neighbour_is_never_drawn(codes: Iterable[int]) -> None:
+    drawn = {code: prose(chr(code)) + one_line(chr(code)) + in_place(chr(code)) for code in codes}
+    assert [hex(code) for code, shown in drawn.items() if chr(code) in shown] == []
+    assert [hex(code) for code in codes if chr(code) in label(chr(code).encode())] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain [red] text", "plain [red] text"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\tb\r", "a\\x09b\\x0d"),
+        ("\u202egnp", "\\u202egnp"),
+        ("👨\u200d👩", "👨\\u200d👩"),
+        ("\U0001f44d\U0001f3fb", "👍\\U0001f3fb"),
+        ("字", "字"),
+    ],
+)
+def test_prose_escapes_what_is_hidden_and_nothing_else(text: str, shown: str) -> None:
+    assert prose(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("piece", "shown"),
+    [
+        (b" the", "·the"),
+        (b"\n\n", "↵↵"),
+        (b"\t\r", "⇥␍"),
+        (b"\xe2\x80", "\\xe2\\x80"),
+        (b" \xf0\x9f", "·\\xf0\\x9f"),
+        ("\ufffd".encode(), "\ufffd"),
+        ("é".encode(), "é"),
+        ("\u0301".encode(), "◌\u0301"),
+        (b"[/bold]", "[/bold]"),
+        (b"", ""),
+    ],
+)
+def test_labels(piece: bytes, shown: str) -> None:
+    assert label(piece) == shown
+
+
+@given(st.binary())
+@example(b"\xe2\x80")
+@example(b"\xef\xbf\xbd")
+def test_a_replacement_character_is_shown_only_where_the_bytes_hold_one(piece: bytes) -> None:
+    assert label(piece).count("\ufffd") == piece.decode("utf-8", "ignore").count("\ufffd")
+
+
+@given(anything, st.integers(-3, 40))
+@example("字字字", 4)
+@example("字", 1)
+@example("a字b", 2)
+@example("\U0001f1e9\U0001f1ea", 1)
+def test_fit_is_exactly_as_wide_as_asked(text: str, width: int) -> None:
+    assert cell_len(fit(one_line(text), width)) == max(0, width)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [("oat", 5, "oat  "), ("oat", 3, "oat"), ("oat milk", 5, "oat …"), ("字字字", 4, "字… "), ("oat", 1, "…"), ("a", 0, "")],
+)
+def test_fit(text: str, width: int, shown: str) -> None:
+    assert fit(text, width) == shown
+
+
+@pytest.mark.parametrize(
+    ("largest", "decimals"),
+    [(1.0, 2), (0.001, 2), (0.0009, 3), (0.0001, 3), (0.00005, 4), (0.000005, 5), (0.0000005, 6), (0.0, 6)],
+)
+def test_decimals_show_two_digits_of_the_largest_share(largest: float, decimals: int) -> None:
+    assert decimals_for(largest) == decimals
+    if largest >= 1e-7:
+        assert len(percent(largest, decimals).strip("0.%").replace(".", "")) >= 1
+
+
+def test_percent_has_fixed_decimals() -> None:
+    assert percent(0.5, 2) == "50.00%"
+    assert percent(0.000031, 4) == "0.0031%"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0"), (257, "257"), (999, "999"), (1_000, "1 k"), (12_935_733, "12.9 M"), (124e6, "124 M"), (1.5e9, "1.5 G")],
+)
+def test_large_counts_have_three_digits(count: float, shown: str) -> None:
+    assert compact(count) == shown
+
+
+@given(st.floats(0, 9.9e14))
+@example(999.9)
+@example(999_600.0)
+def test_no_count_is_written_with_an_exponent(count: float) -> None:
+    assert "e" not in compact(count)

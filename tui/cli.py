@@ -168,7 +168,7 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
     from core.session import Batch
     from core.tokenizer import Decoder
     from tui import report
-    from tui.text import prose
+    from tui.text import printed
 
     began = time.perf_counter()
     batch = Batch(loaded, ids, sampler, samples)
@@ -192,7 +192,7 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
                     position = len(ids) + made - 1
                     _say(report.line(report.step(sample, position, one, piece, top, now - before)))
                 elif streams:
-                    sys.stdout.write(prose(fresh))
+                    sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
             before = now
     except KeyboardInterrupt:
@@ -203,10 +203,10 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
     if as_json:
         _say(report.line(report.done(texts, made * samples, seconds, reason)))
     elif streams:
-        _say(prose(tails[0]))
+        _say(printed(tails[0]))
     else:
         for number, each in enumerate(texts, start=1):
-            _say(f"── {number} ──\n{prose(each)}")
+            _say(f"── {number} ──\n{printed(each)}")
     if reason == "interrupted":
         raise typer.Exit(130)
 

@@ -31,10 +31,15 @@ def _safe(character: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Running text made inert; line feeds stay, everything else a terminal might obey is shown escaped."""
+    """Running text made inert for a panel; line feeds stay, tabs are drawn, all else a terminal obeys is escaped."""
+    return printed(text).replace("\t", _PICTURES["\t"])
+
+
+def printed(text: str) -> str:
+    """Running text made inert for standard output, where line feeds and tabs are text."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c == "\n" else _safe(c) for c in text)
+    return "".join(c if c in "\n\t" else _safe(c) for c in text)
 
 
 @lru_cache(maxsize=65536)
@@ -87,7 +92,10 @@ def compact(count: float) -> str:
 
 
 def in_place(text: str) -> str:
-    """A line of an editor made inert, each character by one other, so that the cursor's columns hold."""
+    """A line of an editor made inert, each character by one other, so that the cursor's columns hold.
+
+    Tabs stay: the editor draws them as spaces.
+    """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if _safe(c) == c else chr(0x2400 + ord(c)) if ord(c) < 32 else "�" for c in text)
+    return "".join(c if c == "\t" or _safe(c) == c else chr(0x2400 + ord(c)) if ord(c) < 32 else "�" for c in text)

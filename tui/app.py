@@ -232,6 +232,7 @@ class TokenwalkApp(App[None]):
             self.runner.pause()
         else:
             count = self.count
+            self.frame = replace(self.frame, activity="generating")  # so that the next g pauses, however soon it comes
             self.runner.submit(lambda session: session.generate(count))
 
     def action_pick(self, by: int) -> None:

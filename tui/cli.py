@@ -78,6 +78,16 @@ def _read(prompt: str) -> str:
         raise Mistake(f"{where} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
 
 
+def _take_terminal() -> None:
+    """Read keys from the terminal after a prompt came through standard input."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:
+        return
+    os.dup2(terminal, 0)
+    os.close(terminal)
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         _say(f"tokenwalk {installed_version('tokenwalk')}")
@@ -98,7 +108,7 @@ def root(
 def walk(
     model: ModelOptions,
     sampler: SamplerOptions,
-    prompt: Annotated[str, typer.Argument(help="The text to begin with.")] = "",
+    prompt: Prompt = "",
     count: Annotated[int, typer.Option("-n", help="Tokens that one press of g generates.", min=1)] = 30,
     fps: Annotated[int | None, typer.Option(help="Frames a second at most.", min=1, max=60)] = None,
     theme: Annotated[str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light or a theme of Textual.")] = None,
@@ -114,6 +124,8 @@ def walk(
         ladder.rung(choice.name, 1, choice.changes)
         tokenizer.check(choice.tokenizer)
         text = _read(prompt)
+        if prompt == "-":
+            _take_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
             raise Mistake("the app needs a terminal; tokenwalk generate, next and tokens work without one")
         problems = []
@@ -130,9 +142,8 @@ def walk(
     )
     playground.run()
     sys.stdout.flush()
-    if not playground.runner.close(timeout=0):
-        os._exit(playground.return_code or 0)  # a step that is still computing must not hold the terminal
-    raise typer.Exit(playground.return_code or 0)
+    sys.stderr.flush()
+    os._exit(playground.return_code or 0)  # neither a step that still computes nor torch's own end holds the terminal
 
 
 @app.command()

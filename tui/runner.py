@@ -93,7 +93,7 @@ class Runner:
             problems.append(self._problems.popleft())
         return self._frame, problems
 
-    def close(self, timeout: float = 0.15) -> bool:
+    def close(self, timeout: float = 0.05) -> bool:
         """Stop after the present step; whether the thread has ended."""
         self._closing = True
         self._wake.set()

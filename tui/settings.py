@@ -10,7 +10,7 @@ import platformdirs
 from core.errors import Mistake
 from tui.keys import WALK
 
-LOCAL_FPS = 10
+LOCAL_FPS = 8
 REMOTE_FPS = 6
 """Over ssh a frame more is a key's echo later."""
 

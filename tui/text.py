@@ -83,6 +83,12 @@ def decimals_for(largest: float) -> int:
     return 6
 
 
+def number_in(value: float, width: int) -> str:
+    """A number right-aligned in `width` cells, with as many of two decimals as fit."""
+    shown = (f"{value:.{decimals}f}" for decimals in (2, 1, 0))
+    return next((text for text in shown if len(text) <= width), f"{value:.0e}").rjust(width)
+
+
 def compact(count: float) -> str:
     """A large count in three digits: 12.9 M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from rich.style import Style
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -242,22 +244,26 @@ def real() -> Callable[..., TokenwalkApp]:
     return make
 
 
-async def until(true: Callable[[], object], pilot: Pilot[None] | None = None) -> None:
+async def until(true: Callable[[], object]) -> None:
     """Wait for something to become true."""
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, "it never came true"
-        await (pilot.pause() if pilot else asyncio.sleep(0))
         await asyncio.sleep(0.002)
+
+
+async def delivered(pilot: Pilot[None]) -> None:
+    """Wait until every message was handled, and every message those sent."""
+    for _ in range(3):
+        await pilot._wait_for_screen()
 
 
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until all that was asked is done and drawn."""
-    await pilot.pause()
+    await delivered(pilot)
     runner = pilot.app.runner
-    if isinstance(runner, WatchedRunner):
-        await until(lambda: runner.rests() and pilot.app.frame is runner.newest)
-    await pilot.pause()
+    await until(lambda: runner.rests() and pilot.app.frame is runner.newest)
+    await delivered(pilot)
 
 
 @pytest.fixture(name="until")
@@ -272,11 +278,25 @@ def settle_fixture() -> Callable[[Pilot[None]], Awaitable[None]]:
 
 @pytest.fixture
 def press() -> Callable[..., Awaitable[None]]:
-    """Press keys, then wait until all they asked for is done and drawn."""
+    """Press keys of the walk, then wait until all they asked for is done and drawn."""
 
     async def go(pilot: Pilot[None], *keys: str) -> None:
-        await pilot.press(*keys)
+        for key in keys:
+            pilot.app.simulate_key(key)
+            await delivered(pilot)
         await settle(pilot)
+
+    return go
+
+
+@pytest.fixture
+def write() -> Callable[..., Awaitable[None]]:
+    """Type text, a key a character."""
+
+    async def go(pilot: Pilot[None], text: str) -> None:
+        for character in text:
+            pilot.app.post_message(events.Key(_character_to_key(character), character))
+            await delivered(pilot)
 
     return go
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import compact, decimals_for, fit, in_place, label, one_line, percent, prose
+from tui.text import compact, decimals_for, fit, in_place, label, one_line, percent, printed, prose
 
 SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -41,15 +41,21 @@ def test_prose_is_inert_but_for_line_feeds(text: str) -> None:
 
 @given(anything)
 @example(HOSTILE)
+def test_printed_text_is_inert_but_for_line_feeds_and_tabs(text: str) -> None:
+    assert obeyed(printed(text), allowed="\n\t") == []
+
+
+@given(anything)
+@example(HOSTILE)
 def test_a_line_is_inert(text: str) -> None:
     assert obeyed(one_line(text)) == []
 
 
 @given(anything)
 @example(HOSTILE)
-def test_an_editor_line_is_inert_and_keeps_its_columns(text: str) -> None:
+def test_an_editor_line_is_inert_but_for_tabs_and_keeps_its_columns(text: str) -> None:
     shown = in_place(text)
-    assert obeyed(shown) == []
+    assert obeyed(shown, allowed="\t") == []
     assert len(shown) == len(text)
 
 
@@ -78,7 +84,7 @@ def test_what_only_changes_its_neighbour_is_never_drawn(codes: Iterable[int]) ->
         ("plain [red] text", "plain [red] text"),
         ("two\nlines", "two\nlines"),
         ("\x1b[2J", "\\x1b[2J"),
-        ("a\tb\r", "a\\x09b\\x0d"),
+        ("a\tb\r", "a⇥b\\x0d"),
         ("\u202egnp", "\\u202egnp"),
         ("👨\u200d👩", "👨\\u200d👩"),
         ("\U0001f44d\U0001f3fb", "👍\\U0001f3fb"),

@@ -15,7 +15,7 @@ from core.config import Sampler
 from core.events import Candidate, Chart, Stage
 from tui.panels.looks import Painted
 from tui.runner import Frame
-from tui.text import decimals_for, fit, label, percent
+from tui.text import decimals_for, fit, label, number_in, percent
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens stream; faster ones cannot be read."""
@@ -216,6 +216,7 @@ class CandidatesPanel(Painted, can_focus=True):
         mark = "▸" if is_taken else "›" if at_cursor else " "
         share = "cut" if cut else percent(candidate.sampled_probability, decimals)
         return self._join(
+            columns,
             ground,
             (f"{rank:>{columns.rank}}", number),
             (mark, text),
@@ -223,7 +224,7 @@ class CandidatesPanel(Painted, can_focus=True):
             (" ", text),
             *self._bar(bar, "candidates--bar"),
             (f" {share:>{columns.share}}", text),
-            (f" {candidate.logit:>{columns.logit}.2f}", number),
+            (f" {number_in(candidate.logit, columns.logit)}", number),
         )
 
     def _others(
@@ -236,6 +237,7 @@ class CandidatesPanel(Painted, can_focus=True):
         if share > scale:
             bar = bar[:-1] + "▶"
         return self._join(
+            columns,
             self.look(),
             (" " * (columns.rank + 1), style),
             (fit(name, columns.token), style),
@@ -246,15 +248,18 @@ class CandidatesPanel(Painted, can_focus=True):
         )
 
     def _bar(self, bar: str, style: str) -> list[tuple[str, Style]]:
-        solid = bar.rstrip(" ").rstrip("░")
+        drawn = bar.rstrip(" ")
+        solid = drawn.rstrip("░")
         return [
             (solid, self.look(style)),
-            (bar[len(solid) :], self.look("candidates--ghost")),
+            (drawn[len(solid) :], self.look("candidates--ghost")),
+            (bar[len(drawn) :], self.look("candidates--number")),
         ]
 
-    def _join(self, ground: Style, *parts: tuple[str, Style]) -> Strip:
+    def _join(self, columns: "_Columns", ground: Style, *parts: tuple[str, Style]) -> Strip:
         back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
-        return Strip([Segment(text, style + back) for text, style in parts]).adjust_cell_length(self.size.width, back)
+        strip = Strip([Segment(text, style + back) for text, style in parts if text], columns.width)
+        return strip.simplify().adjust_cell_length(self.size.width, back)
 
 
 class _Columns:
@@ -262,6 +267,7 @@ class _Columns:
 
     def __init__(self, rank: int, token: int, bar: int, share: int, logit: int) -> None:
         self.rank, self.token, self.bar, self.share, self.logit = rank, token, bar, share, logit
+        self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
     def of(cls, width: int, decimals: int) -> "_Columns":

@@ -115,7 +115,7 @@ class GenerationPanel(PaintedPage):
             if token == self._cursor - 1 and text.endswith("\n"):
                 shown += "↵"
             segments.append(Segment(shown, self.look(f"generation--{self._part(token)}")))
-        strip = Strip(segments)
+        strip = Strip(segments).simplify()
         if self.text_selection is not None and (span := self.text_selection.get_span(number)) is not None:
             strip = self._selected(strip, *span)
         return strip.adjust_cell_length(width, self.look()).apply_offsets(0, number)

@@ -147,8 +147,9 @@ class TokensPanel(PaintedPage):
         segments = []
         for index in range(first, last):
             segments.append(self._piece(index) if part == 0 else self._number(index))
-            segments.append(Segment(" ", self.look()))
-        return Strip(segments).adjust_cell_length(width, self.look())
+            segments.append(Segment(" ", segments[-1].style if part else self.look()))
+        cells = sum(cell + 1 for _, _, cell in self._cells[first:last])
+        return Strip(segments, cells).simplify().adjust_cell_length(width, self.look())
 
     def _piece(self, index: int) -> Segment:
         token, (text, _, cells) = self._tokens[index], self._cells[index]

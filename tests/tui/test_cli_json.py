@@ -1,0 +1,287 @@
+"""The command line as other programs use it: what each command prints as JSON Lines, field by field."""
+
+import io
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+import pytest
+
+from tui.cli import main
+
+PROMPT = "I prefer oat milk in"
+IDS = [40, 10932, 72754, 14403, 304]
+Lines = list[dict[str, Any]]
+
+OWN_PROCESS: dict[str, Sequence[str]] = {
+    "generate": ("generate", PROMPT, "-n", "5", "--seed", "3"),
+    "next": ("next", PROMPT, "-k", "7"),
+}
+THIS_PROCESS: dict[str, Sequence[str]] = {
+    "samples": ("generate", PROMPT, "-n", "4", "--seed", "3", "--samples", "3"),
+    "next seed": ("generate", PROMPT, "-n", "4", "--seed", "4"),
+    "greedy": ("generate", PROMPT, "-n", "3", "--greedy"),
+    "cold": ("generate", PROMPT, "-n", "3", "--temperature", "0"),
+    "cut": ("generate", PROMPT, "-n", "6", "--top-k", "7", "--top-p", "0.9", "-t", "0.5", "--tokenizer", "bytes"),
+    "nothing": ("generate", "", "-n", "0"),
+    "deep": ("next", PROMPT, "--model", "model5", "--tokenizer", "bytes", "--heads", "2", "--dtype", "bf16"),
+    "devices": ("devices",),
+}
+"""The same entry point without a second import of torch."""
+
+
+def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tui", *arguments], capture_output=True, text=True, timeout=60, check=False, **how
+    )
+
+
+def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tokenwalk", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+    return subprocess.CompletedProcess(arguments, end.value.code or 0, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def said() -> Callable[[str], Lines]:
+    """What the commands print, each run once."""
+    with ThreadPoolExecutor(2) as pool:
+        own = pool.map(lambda words: run(*words, "--json"), OWN_PROCESS.values())
+        done = dict(zip(OWN_PROCESS, own, strict=True))
+    done |= {name: run_here(*words, "--json") for name, words in THIS_PROCESS.items()}
+
+    def lines(name: str) -> Lines:
+        assert done[name].stderr == ""
+        assert done[name].returncode == 0
+        assert done[name].stdout.endswith("\n")
+        return [json.loads(line, parse_constant=pytest.fail) for line in done[name].stdout.splitlines()]
+
+    return lines
+
+
+def has(value: dict[str, Any], **types: Any) -> None:
+    """Assert that an object has exactly these fields, of these types."""
+    assert set(value) == set(types)
+    for name, wanted in types.items():
+        assert isinstance(value[name], wanted), name
+        assert not isinstance(value[name], bool), name
+
+
+def is_candidate(value: dict[str, Any]) -> None:
+    has(value, id=int, text=str, bytes=str, logit=float, probability=float, sampled_probability=float)
+    bytes.fromhex(value["bytes"])
+
+
+def test_generate_begins_with_what_runs(said: Callable[[str], Lines]) -> None:
+    first = said("generate")[0]
+    has(first, event=str, model=str, device=str, dtype=str, prompt_ids=list, vocab_size=int, seconds=float)
+    seconds = first.pop("seconds")
+    assert 0 <= seconds < 60
+    assert first == {
+        "event": "prefill",
+        "model": "model1",
+        "device": "cpu",
+        "dtype": "fp32",
+        "prompt_ids": IDS,
+        "vocab_size": 100_277,
+    }
+
+
+def test_generate_tells_each_token(said: Callable[[str], Lines]) -> None:
+    steps = said("generate")[1:-1]
+    assert [step["position"] for step in steps] == [5, 6, 7, 8, 9]
+    for step in steps:
+        has(
+            step,
+            event=str,
+            sample=int,
+            position=int,
+            id=int,
+            text=str,
+            bytes=str,
+            logit=float,
+            probability=float,
+            logprob=float,
+            sampled_probability=float,
+            entropy_bits=float,
+            rank=int,
+            u=float,
+            top=list,
+            seconds=float,
+        )
+        assert step["event"] == "step"
+        assert step["sample"] == 0
+        assert math.log(step["probability"]) == pytest.approx(step["logprob"])
+        assert 0 <= step["u"] < 1
+        assert 0 < step["entropy_bits"] <= math.log2(100_277)
+        assert len(step["top"]) == 20
+        for each in step["top"]:
+            is_candidate(each)
+        shares = [each["probability"] for each in step["top"]]
+        assert shares == sorted(shares, reverse=True)
+        assert bytes.fromhex(step["bytes"]).decode("utf-8", "backslashreplace") == step["text"]
+
+
+def test_generate_ends_with_the_text(said: Callable[[str], Lines]) -> None:
+    *_, last = lines = said("generate")
+    has(last, event=str, text=str, tokens=int, tokens_per_second=float, reason=str)
+    assert (last["event"], last["tokens"], last["reason"]) == ("done", 5, "length")
+    made = b"".join(bytes.fromhex(step["bytes"]) for step in lines[1:-1])
+    assert last["text"] == made.decode("utf-8", "backslashreplace")
+    assert last["tokens_per_second"] > 0
+
+
+def test_samples_are_told_one_after_the_other_and_texts_are_a_list(said: Callable[[str], Lines]) -> None:
+    lines = said("samples")
+    assert [(s["position"], s["sample"]) for s in lines[1:-1]] == [(p, n) for p in range(5, 9) for n in range(3)]
+    assert [type(text) for text in lines[-1]["text"]] == [str] * 3
+    assert lines[-1]["tokens"] == 12
+    assert len(set(lines[-1]["text"])) == 3
+
+
+def test_a_sample_is_the_run_with_its_own_seed(said: Callable[[str], Lines]) -> None:
+    samples = [[s for s in said("samples")[1:-1] if s["sample"] == n] for n in range(3)]
+    for sample, name in ((samples[0], "generate"), (samples[1], "next seed")):
+        alone = said(name)[1:5]
+        assert [step["id"] for step in sample] == [step["id"] for step in alone]
+        assert [step["u"] for step in sample] == [step["u"] for step in alone]
+        assert [step["logit"] for step in sample] == pytest.approx([step["logit"] for step in alone], abs=1e-4)
+
+
+def test_greedy_is_temperature_zero_and_takes_the_favourite(said: Callable[[str], Lines]) -> None:
+    greedy, cold = said("greedy")[1:-1], said("cold")[1:-1]
+    for one, other in zip(greedy, cold, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        assert one["id"] == one["top"][0]["id"]
+        assert one["u"] is None
+        assert one["rank"] == 0
+        assert one["sampled_probability"] == 1
+        assert one["probability"] < 0.01
+
+
+def test_cuts_show_in_what_is_drawn_with(said: Callable[[str], Lines]) -> None:
+    first, *steps, _ = said("cut")
+    assert first["vocab_size"] == 257
+    for step in steps:
+        kept = [each for each in step["top"] if each["sampled_probability"] > 0]
+        assert 1 <= len(kept) <= 7
+        assert step["top"][: len(kept)] == kept
+        assert sum(each["sampled_probability"] for each in kept) == pytest.approx(1)
+        assert step["id"] in [each["id"] for each in kept]
+        assert step["sampled_probability"] > step["probability"]
+
+
+def test_an_empty_prompt_starts_from_the_end_of_text_and_nothing_can_be_generated(
+    said: Callable[[str], Lines],
+) -> None:
+    first, last = said("nothing")
+    assert first["prompt_ids"] == [100_257]
+    assert last == {"event": "done", "text": "", "tokens": 0, "tokens_per_second": None, "reason": "length"}
+
+
+def test_next_is_one_object(said: Callable[[str], Lines]) -> None:
+    (found,) = said("next")
+    has(
+        found,
+        model=str,
+        prompt_ids=list,
+        entropy_bits=float,
+        effective=float,
+        mass90=int,
+        top=list,
+        others=dict,
+    )
+    assert (found["model"], found["prompt_ids"]) == ("model1", IDS)
+    assert found["effective"] == pytest.approx(2 ** found["entropy_bits"])
+    assert 0 < found["mass90"] < 100_277
+    assert len(found["top"]) == 7
+    for each in found["top"]:
+        is_candidate(each)
+        assert each["sampled_probability"] == pytest.approx(each["probability"])
+    has(found["others"], count=int, probability=float)
+    assert found["others"]["count"] == 100_270
+    assert found["others"]["probability"] + sum(each["probability"] for each in found["top"]) == pytest.approx(1)
+
+
+def test_next_is_what_generate_draws_from(said: Callable[[str], Lines]) -> None:
+    assert said("next")[0]["top"] == said("next seed")[1]["top"][:7]
+
+
+def test_options_that_shape_a_model_are_obeyed(said: Callable[[str], Lines]) -> None:
+    (found,) = said("deep")
+    assert found["model"] == "model5"
+    assert found["prompt_ids"] == list(PROMPT.encode())
+    assert found["others"]["count"] == 257 - 20
+
+
+def test_devices(said: Callable[[str], Lines]) -> None:
+    found = said("devices")
+    for device in found:
+        has(device, name=str, label=str, memory_bytes=(int, type(None)), problem=(str, type(None)))
+    assert found[0]["name"] == "cpu"
+    assert found[0]["problem"] is None
+    assert {device["name"].partition(":")[0] for device in found} == {"cpu", "cuda", "mps"}
+
+
+def tokens(*arguments: str, **how: Any) -> dict[str, Any]:
+    done = run("tokens", *arguments, "--json", **how)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    has(found, tokenizer=str, ids=list, pieces=list)
+    for id, piece in zip(found["ids"], found["pieces"], strict=True):
+        has(piece, id=int, text=str, bytes=str)
+        assert piece["id"] == id
+    return found
+
+
+def test_tokens_of_a_text() -> None:
+    found = tokens(PROMPT)
+    assert found["tokenizer"] == "cl100k"
+    assert found["ids"] == IDS
+    assert [piece["text"] for piece in found["pieces"]] == ["I", " prefer", " oat", " milk", " in"]
+    assert bytes.fromhex("".join(piece["bytes"] for piece in found["pieces"])) == PROMPT.encode()
+
+
+def test_parts_of_a_character_are_escaped() -> None:
+    found = tokens("🫠")
+    assert "".join(piece["text"] for piece in found["pieces"]) == "\\xf0\\x9f\\xab\\xa0"
+    assert "".join(piece["bytes"] for piece in found["pieces"]) == "f09faba0"
+
+
+def test_tokens_from_standard_input() -> None:
+    found = tokens("-", "--tokenizer", "bytes", input="a\r\n字\0")
+    assert found["ids"] == list("a\r\n字\0".encode())
+    assert found["tokenizer"] == "bytes"
+
+
+def test_special_text_is_plain_unless_asked_for() -> None:
+    assert len(tokens("<|endoftext|>")["ids"]) > 1
+    assert tokens("<|endoftext|>", "--special")["ids"] == [100_257]
+
+
+def test_tokens_of_nothing() -> None:
+    assert tokens("")["ids"] == []
+
+
+def test_models() -> None:
+    done = run("models", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for model in found:
+        has(model, name=str, title=str, adds=str)
+    assert [model["name"] for model in found] == [f"model{n}" for n in range(1, 6)]
+
+
+def test_a_prompt_from_standard_input_is_the_prompt_given() -> None:
+    done = run("generate", "-", "-n", "2", "--tokenizer", "bytes", "--json", input="oat\nmilk 字")
+    first, *_ = [json.loads(line) for line in done.stdout.splitlines()]
+    assert first["prompt_ids"] == list("oat\nmilk 字".encode())

@@ -1,0 +1,124 @@
+"""Every panel can be reached in every size of terminal, and none is cut off."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tui.app import TokenwalkApp
+
+Make = Callable[..., TokenwalkApp]
+
+ALL_AT_ONCE = [(80, 24), (120, 36), (200, 60)]
+BY_TABS = [(60, 18), (60, 40), (100, 16)]
+ORDER = ["prompt", "tokens", "candidates", "generation"]
+
+
+def visible(app: TokenwalkApp) -> set[str]:
+    """The panels that have a place on the screen, wholly inside it."""
+    panels = (app.prompt, app.tokens, app.candidates, app.generation)
+    return {p.id for p in panels if p.size and p.region in app.screen.region}
+
+
+@pytest.mark.parametrize("size", ALL_AT_ONCE)
+async def test_four_panels_stand_side_by_side(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=size) as pilot:
+        await pilot.pause()
+        app = pilot.app
+        assert visible(app) == set(ORDER)
+        assert not app.tabs.display
+        regions = [panel.region for panel in (app.prompt, app.tokens, app.candidates, app.generation, app.status)]
+        for number, one in enumerate(regions):
+            assert not any(one.overlaps(other) for other in regions[number + 1 :])
+
+
+@pytest.mark.parametrize("size", BY_TABS)
+async def test_where_they_do_not_fit_there_are_tabs(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=size) as pilot:
+        await pilot.pause()
+        app = pilot.app
+        assert visible(app) == {"prompt", "candidates"}
+        assert app.tabs.display
+        assert app.tabs.region in app.screen.region
+
+
+@pytest.mark.parametrize("size", [*ALL_AT_ONCE, *BY_TABS])
+async def test_tab_goes_round_all_panels_and_shift_tab_back(
+    scripted: Make, scenes: Any, size: tuple[int, int]
+) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=size) as pilot:
+        await pilot.pause()
+        for key, order in (("tab", ORDER), ("shift+tab", ORDER[::-1])):
+            seen = []
+            for _ in ORDER:
+                await pilot.press(key)
+                await pilot.pause()
+                seen.append(pilot.app.focused.id)
+                assert seen[-1] in visible(pilot.app)
+            start = order.index(seen[0])
+            assert seen == order[start:] + order[:start]
+
+
+async def test_a_tab_is_chosen_by_a_click(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(60, 18)) as pilot:
+        await pilot.pause()
+        words = pilot.app.tabs.render().plain
+        for name, panel in (("generation", "generation"), ("token ids", "tokens"), ("next token", "candidates")):
+            await pilot.click(pilot.app.tabs, offset=(words.index(name) + 3, 0))
+            await pilot.pause()
+            assert pilot.app.focused.id == panel
+            assert panel in visible(pilot.app)
+
+
+async def test_a_panel_behind_a_tab_asks_for_nothing(scripted: Make, scenes: Any) -> None:
+    """A hidden panel that tries again and again to scroll takes a whole core."""
+    pieces = [f" word{n}" for n in range(500)]
+    async with scripted(text="a").run_test(size=(60, 18)) as pilot:
+        calls = []
+        for panel in (pilot.app.tokens, pilot.app.generation):
+            follow = panel.follow
+            panel.follow = lambda follow=follow: (calls.append(1), follow()) and None
+        pilot.app.runner.show(scenes.frame(scenes.tokens(pieces), scenes.chart(["a", "b"])))
+        await pilot.pause()
+        calls.clear()
+        await pilot.pause(0.1)
+        assert len(calls) < 10
+
+
+async def test_a_panel_behind_a_tab_shows_the_cursor_once_it_comes_forth(
+    scripted: Make, scenes: Any, marked: Callable[..., str]
+) -> None:
+    pieces = [f" word{n}" for n in range(500)]
+    frame = scenes.frame(scenes.tokens(pieces), scenes.chart(["a", "b"]), prompt_length=1)
+    async with scripted(frame, text="a").run_test(size=(60, 18)) as pilot:
+        await pilot.pause()
+        await pilot.press("tab")
+        await pilot.pause()
+        assert marked(pilot.app.generation, "generation--cursor").strip() == "word499"
+        await pilot.press("tab", "tab")
+        await pilot.pause()
+        assert marked(pilot.app.tokens, "tokens--cursor").strip() == "·word499"
+
+
+async def test_the_layout_follows_the_terminal(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(120, 36)) as pilot:
+        for size, panels in (((60, 18), 2), ((80, 24), 4), ((200, 60), 4), ((40, 10), 2), ((120, 36), 4)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            assert len(visible(pilot.app)) == panels
+
+
+async def test_no_size_of_terminal_takes_the_app_down(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(120, 36)) as pilot:
+        for size in ((20, 6), (10, 4), (5, 2), (1, 1), (300, 100)):
+            await pilot.resize_terminal(*size)
+            pilot.app.runner.show(scenes.oat_milk())
+            await pilot.press("down", "tab", "tab")
+        assert pilot.app.is_running
+
+
+async def test_the_prompt_has_the_focus_where_it_is_empty_and_the_chart_where_it_is_not(scripted: Make) -> None:
+    async with scripted().run_test(size=(80, 24)) as pilot:
+        assert pilot.app.focused is pilot.app.prompt
+    async with scripted(text="a").run_test(size=(80, 24)) as pilot:
+        assert pilot.app.focused is pilot.app.candidates

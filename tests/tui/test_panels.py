@@ -1,0 +1,338 @@
+"""What each panel says of a fixed walk."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.selection import Selection
+from textual.widget import Widget
+
+from core.config import Sampler
+from core.events import Reading
+from tui.app import TokenwalkApp
+from tui.panels.status import progress
+from tui.panels.tokens import BARS, level
+from tui.runner import Frame
+
+Make = Callable[..., TokenwalkApp]
+Lines = Callable[[Widget], list[str]]
+Marked = Callable[[Widget, str], str]
+
+WIDE = (140, 40)
+
+
+def title(panel: Widget) -> str:
+    return str(panel.border_title)
+
+
+def subtitle(panel: Widget) -> str:
+    return str(panel.border_subtitle)
+
+
+async def test_each_token_stands_over_its_id(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+    frame = scenes.frame(scenes.tokens(["I", " prefer", "\n"]), None)
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        pieces, ids, *_ = panel_lines(pilot.app.tokens)
+        assert pieces.split() == ["I", "·prefer", "↵"]
+        assert [word for word in ids.split() if word.isdigit()] == ["100", "137", "174"]
+        assert pieces.index("·prefer") == ids.index("137")
+        assert title(pilot.app.tokens).endswith("3")
+
+
+async def test_surprisal_has_a_second_cue_beside_its_tint(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+    tokens = tuple(scenes.token("x", bits=bits) for bits in (0.0, 6.0, 16.6, 40.0))
+    async with scripted(scenes.frame(tokens, None), text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        bars = [c for c in panel_lines(pilot.app.tokens)[1] if c in BARS]
+        assert bars == [BARS[level(0.0)], BARS[level(6.0)], BARS[level(16.6)], BARS[7]]
+        assert bars == sorted(bars)
+        assert len(set(bars)) >= 3
+
+
+async def test_the_piece_under_the_cursor_is_told_byte_by_byte(scripted: Make, scenes: Any, marked: Marked) -> None:
+    drawn = scenes.token(" é", 77, bits=3.5, origin="sampled", u=0.125)
+    tokens = (*scenes.tokens(["I", " prefer"]), drawn)
+    async with scripted(scenes.frame(tokens, None, prompt_length=2), text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        assert subtitle(pilot.app.tokens) == "3/3 · 20 c3 a9 · 3.50 bits · rank 12 · u 0.1250"
+        assert marked(pilot.app.tokens, "tokens--cursor").strip() == "·é"
+        pilot.app.runner.show(scenes.frame(tokens, None, prompt_length=2, cursor=1))
+        await pilot.pause()
+        assert subtitle(pilot.app.tokens) == "1/3 · 49"
+        assert marked(pilot.app.tokens, "tokens--cursor").strip() == "I"
+
+
+async def test_tokens_that_fell_out_of_the_context_look_gone(scripted: Make, scenes: Any, marked: Marked) -> None:
+    pieces = [f" w{n}" for n in range(12)]
+    frame = scenes.frame(scenes.tokens(pieces), None, context=8)
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        labels = marked(pilot.app.tokens, "tokens--gone").split()
+        assert [word for word in labels if word.startswith("·")] == ["·w0", "·w1", "·w2", "·w3"]
+        assert marked(pilot.app.generation, "generation--gone") == " w0 w1 w2 w3"
+        pilot.app.runner.show(scenes.frame(scenes.tokens(pieces), None, context=8, cursor=9))
+        await pilot.pause()
+        assert marked(pilot.app.generation, "generation--gone") == " w0"
+
+
+async def test_the_generated_text_follows_the_prompt_and_the_current_token_is_marked(
+    scripted: Make, scenes: Any, panel_lines: Lines, marked: Marked
+) -> None:
+    tokens = scenes.tokens(["I", " prefer", " oat", " milk"])
+    async with scripted(scenes.frame(tokens, None, prompt_length=2), text="a").run_test(size=WIDE) as pilot:
+        panel = pilot.app.generation
+        await pilot.pause()
+        assert panel_lines(panel)[0].rstrip() == "I prefer oat milk"
+        assert marked(panel, "generation--prompt") == "I prefer"
+        assert marked(panel, "generation--cursor") == " milk"
+        assert subtitle(panel) == "2 generated"
+
+
+async def test_a_line_feed_under_the_cursor_can_be_seen(scripted: Make, scenes: Any, marked: Marked) -> None:
+    frame = scenes.frame(scenes.tokens(["I", "\n", "am"]), None, cursor=2)
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        assert marked(pilot.app.generation, "generation--cursor") == "↵"
+
+
+async def test_a_character_split_over_tokens_appears_when_it_is_whole(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    pieces = ["so", b" \xf0\x9f", b"\xab\xa0", "!", b"\xe2\x80", "?"]
+    async with scripted(text="a").run_test(size=WIDE) as pilot:
+        seen = []
+        for count in range(1, len(pieces) + 1):
+            pilot.app.runner.show(scenes.frame(scenes.tokens(pieces[:count]), None, prompt_length=1))
+            await pilot.pause()
+            seen.append(panel_lines(pilot.app.generation)[0].rstrip())
+        assert seen[0] == "so"
+        assert seen[2:4] == ["so 🫠", "so 🫠!"]
+        assert seen[5] == "so 🫠!\\xe2\\x80?"
+        assert "\ufffd" not in "".join(seen)
+
+
+async def test_selected_text_is_the_text_line_feeds_and_all(scripted: Make, scenes: Any) -> None:
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    frame = scenes.frame(scenes.tokens([words, "\n\n", "second"]), None)
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        pilot.app.generation.text_select_all()
+        assert pilot.app.screen.get_selected_text() == f"{words}\n\nsecond"
+
+
+async def test_a_selection_over_wide_characters_ends_where_it_was_dragged(scripted: Make, scenes: Any) -> None:
+    frame = scenes.frame(scenes.tokens(["a字b", "cd"]), None)
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        panel = pilot.app.generation
+        everything = panel.get_selection(Selection(None, None))
+        assert everything is not None
+        assert everything[0] == "a字bcd"
+
+
+async def test_the_chart_lists_candidates_their_share_and_logit(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([" the", " my", "\n"], [0.5, 0.25, 0.125]))
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        panel = pilot.app.candidates
+        head, *rows = panel_lines(panel)
+        assert [word for word in head.split() if word.isalpha()] == ["token", "p", "logit"]
+        shown = [row.translate(str.maketrans("█▌›", "   ")).split() for row in rows[:4]]
+        assert shown[0] == ["1", "·the", "50.00%", "9.25"]
+        assert shown[1] == ["2", "·my", "25.00%", "9.00"]
+        assert shown[2] == ["3", "↵", "12.50%", "8.75"]
+        assert shown[3] == ["others", "100,274", "12.50%"]
+        lengths = [row.count("█") + row.count("▌") / 2 for row in rows[:4]]
+        assert lengths[0] == pytest.approx(2 * lengths[1], abs=0.5)
+        assert lengths[1] == pytest.approx(2 * lengths[2], abs=0.5)
+        assert "H 6.25 bits" in title(panel)
+        assert "76" in title(panel)
+
+
+async def test_what_is_shown_of_the_chart_sums_to_one(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([f" w{n}" for n in range(50)], [0.015] * 50))
+    for size in ((80, 24), WIDE):
+        async with scripted(frame, text="a").run_test(size=size) as pilot:
+            await pilot.pause()
+            rows = [row for row in panel_lines(pilot.app.candidates)[1:] if "%" in row]
+            shares = [float(word[:-1]) for row in rows for word in row.split() if word.endswith("%")]
+            others = next(row for row in rows if "others" in row)
+            assert sum(shares) == pytest.approx(100, abs=0.01)
+            assert int(others.split("others")[1].split()[0].replace(",", "")) == 100_277 - (len(rows) - 1)
+
+
+async def test_a_cut_candidate_says_so_and_keeps_the_models_own_share_as_a_ghost(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart(["a", "b", "c"], [0.4, 0.3, 0.2], kept=1))
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        rows = panel_lines(pilot.app.candidates)[1:5]
+        assert ["cut" in row for row in rows] == [False, True, True, True]
+        assert ["░" in row for row in rows] == [False, True, True, True]
+        assert "100.00%" in rows[0]
+        assert "1 kept" in subtitle(pilot.app.candidates)
+
+
+async def test_two_marks_tell_the_cursor_from_the_token_that_came(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    chart = scenes.chart(["aa", "bb", "cc", "dd"], taken=2)
+    frame = scenes.frame(scenes.tokens(["x", "cc"]), chart, cursor=1)
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        await pilot.press("down")
+        rows = panel_lines(pilot.app.candidates)
+        assert ["›" in row for row in rows[1:5]] == [False, True, False, False]
+        assert ["▸" in row for row in rows[1:5]] == [False, False, True, False]
+
+
+async def test_the_token_that_came_is_listed_however_unlikely_it_was(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    chart = scenes.chart([f" w{n}" for n in range(50)], taken=49)
+    frame = scenes.frame(scenes.tokens(["x", " w49"]), chart, cursor=1)
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        rows = [row for row in panel_lines(pilot.app.candidates) if "▸" in row]
+        assert len(rows) == 1
+        assert "·w49" in rows[0]
+
+
+async def test_the_cursor_scrolls_through_all_candidates(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+    frame = scenes.frame(scenes.tokens(["x"]), scenes.chart([f" w{n}" for n in range(50)]))
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        pilot.app.candidates.move(30)
+        row = next(row for row in panel_lines(pilot.app.candidates) if "›" in row)
+        assert "·w30" in row
+        pilot.app.candidates.move(100)
+        row = next(row for row in panel_lines(pilot.app.candidates) if "›" in row)
+        assert "·w49" in row
+        pilot.app.candidates.move(-100)
+        assert "·w0" in panel_lines(pilot.app.candidates)[1]
+        assert "›" in panel_lines(pilot.app.candidates)[1]
+
+
+async def test_a_new_distribution_puts_the_cursor_on_its_favourite(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    async with scripted(text="a").run_test(size=WIDE) as pilot:
+        first = scenes.chart(["a", "b", "c", "d", "e", "f"])
+        second = scenes.chart(["g", "h", "i", "j", "k", "l"])
+        other = tuple(c.__class__(c.id + 900, c.piece, c.rank, c.logit, c.probability, c.probability) for c in second.candidates)
+        pilot.app.runner.show(scenes.frame(scenes.tokens(["x"]), first))
+        await pilot.press("down", "down")
+        second = second.__class__(other, second.others_count, 0.1, 0.1, 2.0, second.stages)
+        pilot.app.runner.show(scenes.frame(scenes.tokens(["x", "y"]), second))
+        await pilot.pause()
+        assert "›" in panel_lines(pilot.app.candidates)[1]
+
+
+async def test_the_status_says_what_runs_where_and_how(scripted: Make, scenes: Any) -> None:
+    sampler = Sampler(temperature=0.7, top_k=40, top_p=0.9, seed=11)
+    async with scripted(scenes.oat_milk(), text="a", sampler=sampler).run_test(size=(200, 40)) as pilot:
+        await pilot.pause()
+        line = pilot.app.status.render().plain
+        for words in ("WALK", "model1", "cpu fp32", "ctx 8/8", "12.9 M", "seed 0", "412 tok/s", "seed 11"):
+            assert words in line
+        assert "T 0.70 k 40 p 0.90" in line
+
+
+async def test_the_status_keeps_what_matters_most_where_there_is_little_room(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(60, 18)) as pilot:
+        await pilot.pause()
+        line = pilot.app.status.render()
+        assert line.cell_len <= 60
+        assert "model1" in line.plain
+        assert "T 1.00" in line.plain
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (Frame("loading"), "loading"),
+        (Frame("reading", reading=Reading(2_500, 10_000)), "2,500/10,000"),
+        (Frame("generating", generated=1_234, rate=77.4), "1,234 · 77 tok/s"),
+    ],
+    ids=["loading", "reading", "generating"],
+)
+async def test_the_status_says_what_is_going_on(scripted: Make, frame: Frame, words: str) -> None:
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert words in pilot.app.status.render().plain
+
+
+def test_progress_fills_with_what_was_read() -> None:
+    bars = [progress(Reading(done, 1_000)) for done in range(0, 1_001, 100)]
+    assert [bar.count("━") for bar in bars] == list(range(11))
+    assert len({len(bar.split(" ")[0]) for bar in bars}) == 1
+
+
+async def test_empty_panels_say_what_fills_them(scripted: Make, panel_lines: Lines) -> None:
+    async with scripted(Frame("idle")).run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        assert "no tokens yet" in panel_lines(pilot.app.tokens)[0]
+        assert "m chooses one" in panel_lines(pilot.app.candidates)[0]
+        assert pilot.app.prompt.placeholder
+
+
+async def test_a_hint_names_the_keys_until_something_was_generated(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    tokens = scenes.tokens(["I", " am"])
+    async with scripted(scenes.frame(tokens, None), text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        assert "space" in "".join(panel_lines(pilot.app.generation))
+        pilot.app.runner.show(scenes.frame(tokens, None, prompt_length=1))
+        await pilot.pause()
+        assert "space" not in "".join(panel_lines(pilot.app.generation))
+
+
+async def test_a_problem_is_one_line_of_plain_text(scripted: Make) -> None:
+    async with scripted(text="a", problems=["config.toml: [b]fps[/b]\nmust be a number"]).run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        (note,) = pilot.app._notifications
+        assert note.message == "config.toml: [b]fps[/b] must be a number"
+        assert not note.markup
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_no_text_is_hidden_behind_the_scroll_bar(
+    scripted: Make, scenes: Any, panel_lines: Lines, size: tuple[int, int]
+) -> None:
+    pieces = [f"{n:04}" for n in range(600)]
+    frame = scenes.frame(scenes.tokens(pieces), None, prompt_length=1)
+    async with scripted(frame, text="a").run_test(size=size) as pilot:
+        await pilot.pause()
+        await pilot.pause()
+        shown = "".join(line.rstrip() for line in panel_lines(pilot.app.generation))
+        assert len(shown) > 100
+        assert "".join(pieces).endswith(shown)
+
+
+async def test_rendering_counts_only_what_is_new_while_text_streams(scripted: Make, scenes: Any) -> None:
+    """A frame with one more token wraps one more token, not the whole text again."""
+    pieces = [f" w{n}" for n in range(400)]
+    tokens = scenes.tokens(pieces)
+    async with scripted(scenes.frame(tokens[:299], None, prompt_length=1), text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        pilot.app.runner.show(scenes.frame(tokens[:300], None, prompt_length=1))
+        await pilot.pause()
+        wraps = []
+        panel = pilot.app.generation
+        rewrap = panel._rewrap
+        panel._rewrap = lambda: (wraps.append(1), rewrap())
+        for count in range(301, 306):
+            pilot.app.runner.show(scenes.frame(tokens[:count], None, prompt_length=1))
+            await pilot.pause()
+        assert wraps == []
+        assert marked_end(panel).endswith("w304")
+
+
+def marked_end(panel: Widget) -> str:
+    lines = [panel.render_line(y).text.rstrip() for y in range(panel.scrollable_content_region.height)]
+    return next(line for line in reversed(lines) if line)

@@ -1,0 +1,106 @@
+"""The app ends at once, whatever goes on, and leaves no thread that works on."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from core.config import ModelChoice
+from tui.app import TokenwalkApp
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+
+SOON = 1.5
+"""Seconds, with much room for a busy machine; the aim is 0.3."""
+
+
+async def quit_by_key(app: TokenwalkApp, key: str = "q") -> float:
+    """Seconds from the key until the app has ended."""
+    began = time.perf_counter()
+    app.simulate_key(key)
+    while app.is_running:
+        assert time.perf_counter() - began < 20
+        await asyncio.sleep(0.002)
+    return time.perf_counter() - began
+
+
+async def test_at_rest(real: Make, settle: Go) -> None:
+    app = real("oat")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert await quit_by_key(app) < SOON
+    assert app.return_code == 0
+    assert app.runner.ended
+
+
+async def test_while_tokens_stream(real: Make, settle: Go, until: Go) -> None:
+    app = real("oat", count=10**9)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.simulate_key("g")
+        await until(lambda: app.frame.generated > 5)
+        assert await quit_by_key(app) < SOON
+    assert app.return_code == 0
+    assert app.runner.ended
+
+
+async def test_while_a_model_is_loaded(real: Make, until: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+
+    def slow(choice: ModelChoice) -> Any:
+        loading.set()
+        go_on.wait(30)
+        raise RuntimeError("too late")
+
+    monkeypatch.setattr("core.models.load", slow)
+    app = real("oat")
+    async with app.run_test(size=(80, 24)):
+        await until(loading.is_set)
+        await until(lambda: "loading" in app.status.render().plain)
+        assert await quit_by_key(app) < SOON
+    assert app.return_code == 0
+    assert not app.runner.ended
+    go_on.set()
+    assert app.runner.close(timeout=10)
+
+
+async def test_while_a_long_prompt_is_scored(real: Make, until: Go) -> None:
+    app = real("oat milk " * 5_000)
+    async with app.run_test(size=(80, 24)):
+        await until(lambda: app.frame.snapshot)
+        assert await quit_by_key(app) < SOON
+    assert app.runner.close(timeout=10)
+
+
+@pytest.mark.parametrize("key", ["ctrl+q"])
+async def test_from_the_prompt(real: Make, settle: Go, key: str) -> None:
+    app = real()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert app.writing
+        assert await quit_by_key(app, key) < SOON
+    assert app.runner.ended
+
+
+async def test_the_runner_is_closed_however_the_app_ends(scripted: Make) -> None:
+    app = scripted(text="a")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert app.runner.started
+        app.exit(return_code=3)
+    assert app.runner.closed
+    assert app.return_code == 3
+
+
+async def test_nothing_heavy_begins_before_the_first_frame(scripted: Make) -> None:
+    app = scripted(text="oat")
+    assert not app.runner.started
+    assert app.runner.loads == []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert app.runner.loads == [(ModelChoice(), "oat")]
+        assert app.runner.started

@@ -1,0 +1,349 @@
+"""A person walks Model 1 by keys: steps, choices, draws, undoing, travelling, streaming, the sampler's knobs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from textual.widget import Widget
+
+from core.config import ModelChoice, Sampler
+from core.events import Token
+from core.models import load
+from core.session import Session
+from core.tokenizer import END_OF_TEXT
+from tui.app import TokenwalkApp
+from tui.text import label
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Lines = Callable[[Widget], list[str]]
+
+PROMPT = "oat milk"
+SIZE = (120, 36)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Callable[..., Session]:
+    """The same walk without an app."""
+    model = load(ModelChoice(tokenizer="bytes", device="cpu"))
+
+    def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
+        session = Session(model, sampler)
+        list(session.prefill(list(text.encode())))
+        return session
+
+    return start
+
+
+def tokens(app: TokenwalkApp) -> Sequence[Token]:
+    return app.frame.snapshot.tokens
+
+
+def ids(app: TokenwalkApp) -> list[int]:
+    return [token.id for token in tokens(app)]
+
+
+def favourites(app: TokenwalkApp) -> list[int]:
+    return [candidate.id for candidate in app.frame.snapshot.chart.candidates]
+
+
+async def test_an_empty_prompt_starts_from_the_end_of_text(real: Make, settle: Go, panel_lines: Lines) -> None:
+    async with real().run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        assert [token.piece for token in tokens(pilot.app)] == [END_OF_TEXT.encode()]
+        assert END_OF_TEXT in panel_lines(pilot.app.tokens)[0]
+        assert "%" in panel_lines(pilot.app.candidates)[1]
+
+
+async def test_space_samples_what_the_seed_says(real: Make, settle: Go, press: Go, walk: Any) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, *["space"] * 5)
+        session = walk()
+        list(session.generate(5))
+        assert ids(pilot.app) == [token.id for token in session.tokens]
+        assert {token.origin for token in tokens(pilot.app)[len(PROMPT) :]} == {"sampled"}
+        assert [token.u for token in tokens(pilot.app)] == [token.u for token in session.tokens]
+
+
+async def test_another_seed_draws_other_tokens(real: Make, settle: Go, press: Go, walk: Any) -> None:
+    async with real(PROMPT, sampler=Sampler(seed=7)).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, *["space"] * 5)
+        session, other = walk(sampler=Sampler(seed=7)), walk()
+        list(session.generate(5)), list(other.generate(5))
+        assert ids(pilot.app) == [token.id for token in session.tokens]
+        assert ids(pilot.app) != [token.id for token in other.tokens]
+
+
+async def test_the_default_vocabulary_is_that_of_gpt_4(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real("I prefer oat milk in", ModelChoice(device="cpu")).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        assert ids(pilot.app) == [40, 10932, 72754, 14403, 304]
+        assert "others 100,2" in "".join(panel_lines(pilot.app.candidates))
+        await press(pilot, "space")
+        assert ids(pilot.app)[5:] == [96078]
+        assert "trenches" in "".join(panel_lines(pilot.app.generation))
+
+
+@pytest.mark.parametrize(("keys", "rank"), [(["enter"], 0), (["down", "j", "enter"], 2), (["down", "j", "k", "up", "enter"], 0)])
+async def test_a_candidate_is_picked_with_arrows_or_letters_and_taken(
+    real: Make, settle: Go, press: Go, keys: list[str], rank: int
+) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        wanted = favourites(pilot.app)[rank]
+        await press(pilot, *keys)
+        assert ids(pilot.app) == [*PROMPT.encode(), wanted]
+        assert tokens(pilot.app)[-1].origin == "chosen"
+        assert "chosen" in str(pilot.app.tokens.border_subtitle)
+
+
+async def test_digits_take_the_first_to_ninth_candidate(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        for digit in range(1, 10):
+            wanted = favourites(pilot.app)[digit - 1]
+            await press(pilot, str(digit))
+            assert ids(pilot.app)[-1] == wanted
+        assert len(tokens(pilot.app)) == len(PROMPT) + 9
+
+
+async def test_steps_are_taken_back_and_done_again(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "space", "3", "space")
+        after = ids(pilot.app)
+        await press(pilot, "u")
+        assert ids(pilot.app) == after[:-1]
+        await press(pilot, "u", "u")
+        assert ids(pilot.app) == list(PROMPT.encode())
+        await press(pilot, "ctrl+r", "ctrl+r", "ctrl+r")
+        assert ids(pilot.app) == after
+        assert not pilot.app._notifications
+
+
+@pytest.mark.parametrize(("key", "words"), [("u", "nothing to take back"), ("ctrl+r", "nothing to redo"), ("r", "space")])
+async def test_what_cannot_be_done_is_said_in_a_line(
+    real: Make, settle: Go, press: Go, key: str, words: str
+) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, key)
+        (note,) = pilot.app._notifications
+        assert words in note.message
+        assert ids(pilot.app) == list(PROMPT.encode())
+        await press(pilot, "space")
+        assert len(tokens(pilot.app)) == len(PROMPT) + 1
+
+
+async def test_a_token_is_drawn_again_from_the_same_distribution(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "space")
+        first = tokens(pilot.app)[-1]
+        await press(pilot, "r")
+        again = tokens(pilot.app)[-1]
+        assert len(tokens(pilot.app)) == len(PROMPT) + 1
+        assert again.u != first.u
+        assert again.score.entropy_bits == first.score.entropy_bits
+        await press(pilot, "u")
+        assert tokens(pilot.app)[-1].id == first.id
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [(["left"], 9), (["h", "h"], 8), (["home"], 1), (["home", "right"], 2), (["home", "l", "l"], 3), (["home", "end"], 10)],
+)
+async def test_every_panel_shows_the_place_travelled_to(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, marked: Any, walk: Any, keys: list[str], place: int
+) -> None:
+    async with real(PROMPT, count=2).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "g")
+        before = ids(app)
+        assert len(before) == 10
+        await press(pilot, *keys)
+        assert ids(app) == before
+        piece = tokens(app)[place - 1].piece
+        assert str(app.tokens.border_subtitle).startswith(f"{place}/10")
+        assert marked(app.tokens, "tokens--cursor").strip() == label(piece)
+        assert len(marked(app.generation, "generation--cursor")) >= 1
+        session = walk()
+        list(session.generate(2))
+        session.travel(place)
+        assert app.frame.snapshot.chart == session.chart()
+        came = [row for row in panel_lines(app.candidates) if "▸" in row]
+        assert len(came) == (1 if place < 10 else 0)
+        if came:
+            assert label(tokens(app)[place].piece) in came[0]
+        assert f"ctx {min(place, 8)}/8" in app.status.render().plain
+
+
+async def test_travelling_ends_at_the_ends(real: Make, settle: Go, press: Go) -> None:
+    async with real("abc").run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, *["right"] * 3)
+        assert pilot.app.frame.snapshot.cursor == 3
+        await press(pilot, *["left"] * 5)
+        assert pilot.app.frame.snapshot.cursor == 1
+
+
+async def test_a_step_in_the_past_begins_a_branch_that_can_be_taken_back(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "space", "space", "space")
+        before = ids(pilot.app)
+        await press(pilot, "left", "left", "5")
+        assert ids(pilot.app)[:-1] == before[: len(PROMPT) + 1]
+        await press(pilot, "u")
+        assert ids(pilot.app) == before
+
+
+async def test_streaming_makes_as_many_tokens_as_were_asked_for(real: Make, settle: Go, press: Go, walk: Any) -> None:
+    async with real(PROMPT, count=23).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "g")
+        session = walk()
+        list(session.generate(23))
+        assert ids(pilot.app) == [token.id for token in session.tokens]
+        assert pilot.app.frame.activity == "idle"
+        assert "tok/s" in pilot.app.status.render().plain
+        assert str(pilot.app.generation.border_subtitle) == "23 generated"
+
+
+@pytest.mark.parametrize("key", ["g", "space"])
+async def test_a_stream_is_paused_by_key_and_its_tokens_stay(
+    real: Make, settle: Go, press: Go, until: Go, key: str
+) -> None:
+    async with real(PROMPT, count=10**6).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        pilot.app.simulate_key("g")
+        await until(lambda: app.frame.activity == "generating" and app.frame.generated > 10)
+        await press(pilot, key)
+        assert app.frame.activity == "idle"
+        made = len(tokens(app))
+        assert len(PROMPT) + 10 < made < 10**6
+        await press(pilot, "left")
+        assert len(tokens(app)) == made
+        await press(pilot, "right", "space")
+        assert len(tokens(app)) == made + 1
+
+
+async def test_a_paused_stream_is_the_start_of_the_whole_one(
+    real: Make, settle: Go, press: Go, until: Go, walk: Any
+) -> None:
+    async with real(PROMPT, count=10**6).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        pilot.app.simulate_key("g")
+        await until(lambda: pilot.app.frame.generated > 5)
+        await press(pilot, "g")
+        session = walk()
+        list(session.generate(len(tokens(pilot.app)) - len(PROMPT)))
+        assert ids(pilot.app) == [token.id for token in session.tokens]
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("left_square_bracket", Sampler(temperature=0.9)),
+        ("right_square_bracket", Sampler(temperature=1.1)),
+        ("less_than_sign", Sampler(top_k=10_000)),
+        ("left_curly_bracket", Sampler(top_p=0.95)),
+    ],
+)
+async def test_a_knob_reshapes_the_chart_and_leaves_the_tokens(
+    real: Make, settle: Go, press: Go, key: str, changed: Sampler
+) -> None:
+    async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "g")
+        before, chart = ids(app), app.frame.snapshot.chart
+        await press(pilot, key)
+        assert ids(app) == before
+        assert app.frame.snapshot.sampler == changed
+        assert [c.probability for c in app.frame.snapshot.chart.candidates] == [c.probability for c in chart.candidates]
+        if changed.top_k == 0:
+            assert app.frame.snapshot.chart.stages != chart.stages or app.frame.snapshot.chart.candidates != chart.candidates
+
+
+async def test_knobs_are_shown_at_once_and_turn_back(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        chart = app.frame.snapshot.chart
+        await press(pilot, *["left_square_bracket"] * 3, *["less_than_sign"] * 12, "left_curly_bracket")
+        assert "T 0.70 k 5 p 0.95" in app.status.render().plain
+        assert app.frame.snapshot.chart.stages[3].kept <= 5
+        assert str(app.candidates.border_subtitle).startswith("T 0.7 → k 5")
+        await press(pilot, *["right_square_bracket"] * 3, *["greater_than_sign"] * 12, "right_curly_bracket")
+        assert app.frame.snapshot.chart == chart
+
+
+async def test_temperature_zero_is_greedy(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, sampler=Sampler(temperature=0.1)).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "left_square_bracket")
+        assert "greedy" in app.status.render().plain
+        assert "100.00%" in panel_lines(app.candidates)[1]
+        assert "cut" in panel_lines(app.candidates)[2]
+        wanted = favourites(app)[0]
+        await press(pilot, "space")
+        assert ids(app)[-1] == wanted
+
+
+async def test_a_knob_turned_while_streaming_does_not_stop_the_stream(
+    real: Make, settle: Go, until: Go, press: Go
+) -> None:
+    async with real(PROMPT, count=10**6, sampler=Sampler(temperature=0.2)).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        pilot.app.simulate_key("g")
+        await until(lambda: app.frame.generated > 5)
+        app.simulate_key("left_square_bracket")
+        app.simulate_key("left_square_bracket")
+        before = app.frame.generated
+        await until(lambda: app.frame.snapshot.sampler.greedy and app.frame.generated > before + 5)
+        assert app.frame.activity == "generating"
+        await press(pilot, "g")
+        assert tokens(app)[-1].u is None
+        assert tokens(app)[-1].score.rank == 0
+
+
+async def test_a_seed_is_typed_and_used(real: Make, settle: Go, press: Go, walk: Any) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "s")
+        await pilot.press("end", "backspace", "4", "x", "-", "2", "enter")
+        await settle(pilot)
+        assert app.sampler.seed == 42
+        assert "seed 42" in app.status.render().plain
+        await press(pilot, "space", "space")
+        session = walk(sampler=Sampler(seed=42))
+        list(session.generate(2))
+        assert ids(app) == [token.id for token in session.tokens]
+
+
+@pytest.mark.parametrize("keys", [["escape"], ["end", "backspace", "enter"]], ids=["escape", "nothing"])
+async def test_a_seed_dialog_left_changes_nothing(real: Make, settle: Go, press: Go, keys: list[str]) -> None:
+    async with real(PROMPT, sampler=Sampler(seed=5)).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "s")
+        await press(pilot, *keys)
+        assert len(pilot.app.screen_stack) == 1
+        assert pilot.app.sampler.seed == 5
+
+
+async def test_tokens_get_their_surprisal_while_nothing_is_asked(real: Make, settle: Go, walk: Any) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        session = walk()
+        for _ in session.score():
+            pass
+        assert tokens(pilot.app)[0].score is None
+        assert [t.score for t in tokens(pilot.app)] == [t.score for t in session.tokens]

@@ -1,9 +1,11 @@
 """Owns the app: which panels there are, and what each key asks of the runner. It draws nothing and computes nothing."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Container
@@ -14,10 +16,11 @@ from textual.widgets import Footer, TextArea
 
 from core import ladder
 from core.config import ModelChoice, Sampler
+from core.errors import Mistake
 from core.events import Token
 from core.tokenizer import Tokenizer
 from tui import knobs, themes
-from tui.keys import WALK, key_name
+from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels.candidates import CandidatesPanel
 from tui.panels.generation import GenerationPanel
 from tui.panels.prompt import PromptPanel
@@ -48,7 +51,7 @@ class TokenwalkApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
-    BINDINGS = list[BindingType](WALK)
+    BINDINGS = list[BindingType]((*WALK, LEAVE))
 
     def __init__(
         self,
@@ -139,7 +142,9 @@ class TokenwalkApp(App[None]):
     def _focus_panel(self, panel: Widget) -> None:
         if panel is not self.prompt:
             self._show_page(panel)
-        self.call_after_refresh(panel.focus)
+        self.screen.set_focus(panel)
+        if self.focused is not panel:  # it was behind a tab until now
+            self.call_after_refresh(panel.focus)
 
     # From the runner to the screen -----------------------------------------------------------------------------------
 
@@ -184,17 +189,18 @@ class TokenwalkApp(App[None]):
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While the prompt is written, no single key acts."""
-        if action in {"quit", "command_palette", "focus_next", "focus_previous"}:
-            return True
-        return not (self.writing and any(binding.action.partition("(")[0] == action for binding in WALK))
+        """While the prompt is written, or something is open over the panels, no single key acts."""
+        if action == "leave":
+            return self.writing
+        return action not in SINGLE_KEYS or not (self.writing or len(self.screen_stack) > 1)
 
     # Writing ---------------------------------------------------------------------------------------------------------
 
     def _load_words(self) -> None:
         from core import tokenizer  # noqa: PLC0415
 
-        self._words = tokenizer.load(self.choice.tokenizer)
+        with suppress(Mistake):  # the runner tells it
+            self._words = tokenizer.load(self.choice.tokenizer)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         text, special = event.text_area.text, self.special
@@ -210,14 +216,14 @@ class TokenwalkApp(App[None]):
             ids = words.encode(text, special=self.special) or [words.end_of_text]
             self.tokens.preview(tuple(Token(id, words.piece(id)) for id in ids))
 
-    def on_prompt_panel_left(self) -> None:
+    def action_leave(self) -> None:
         self._focus_panel(self.candidates)
 
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.tell(f"that paste has {event.length:,} characters, more than a prompt may have; paste a part of it")
 
     def action_write(self) -> None:
-        self.prompt.focus()
+        self.screen.set_focus(self.prompt)
 
     # Walking ---------------------------------------------------------------------------------------------------------
 
@@ -339,7 +345,9 @@ class TokenwalkApp(App[None]):
         yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.action_picture)
 
     def _run(self, action: str) -> None:
-        self.call_later(self.run_action, action)
+        """Act, whatever the mood is."""
+        _, name, parameters = parse(action)
+        self.call_later(getattr(self, f"action_{name}"), *parameters)
 
     def action_picture(self) -> None:
         try:

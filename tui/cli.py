@@ -294,6 +294,8 @@ def devices(as_json: Json = False) -> None:
 
 def main() -> None:
     """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal that is not UTF-8
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:

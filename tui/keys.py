@@ -4,7 +4,8 @@ from textual.binding import Binding
 
 
 def _key(key: str, action: str, words: str, tooltip: str, id: str, *, show: bool = False, display: str = "") -> Binding:
-    return Binding(key, action, words, tooltip=tooltip, id=id, show=show, key_display=display or None)
+    """A key that acts before the focused panel sees it, so that keys typed ahead act in the order they came."""
+    return Binding(key, action, words, tooltip=tooltip, id=id, show=show, key_display=display or None, priority=True)
 
 
 WALK = [
@@ -37,6 +38,11 @@ WALK = [
     _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
     _key("q", "quit", "quit", "Quit", "app.quit"),
 ]
+
+LEAVE = _key("escape,ctrl+j", "leave", "walk", "Leave the prompt and walk", "prompt.leave", show=True, display="esc")
+
+SINGLE_KEYS = {binding.action.partition("(")[0] for binding in WALK}
+"""Actions whose keys are text while the prompt is written."""
 
 NAMES = {
     "up": "↑",

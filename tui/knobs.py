@@ -1,27 +1,30 @@
 """Owns the steps in which keys turn the sampler's knobs."""
 
+import math
 from dataclasses import replace
 
 from core.config import Sampler
 
-TOP_K = (1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 0)
-"""From one token to all of them (0: off)."""
+TOP_K = (1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+"""The steps; beyond the last, all tokens are kept."""
 
 
 def temperature(sampler: Sampler, by: int) -> Sampler:
     """One tenth up or down, from 0 (greedy) to 5."""
-    return replace(sampler, temperature=min(5.0, max(0.0, round(sampler.temperature + by / 10, 1))))
+    highest = max(5.0, sampler.temperature)
+    return replace(sampler, temperature=min(highest, max(0.0, round(sampler.temperature + by / 10, 1))))
 
 
 def top_k(sampler: Sampler, by: int) -> Sampler:
     """The next larger or smaller k; beyond the largest it is off."""
-    place = min(
-        (i for i, k in enumerate(TOP_K) if k == sampler.top_k or 0 < sampler.top_k < k or k == 0),
-        key=lambda i: (TOP_K[i] != sampler.top_k, i),
-    )
-    return replace(sampler, top_k=TOP_K[min(len(TOP_K) - 1, max(0, place + by))])
+    present = sampler.top_k or math.inf
+    beyond = [k for k in TOP_K if (k - present) * by > 0]
+    if not beyond:
+        return replace(sampler, top_k=0) if by > 0 else sampler
+    return replace(sampler, top_k=min(beyond) if by > 0 else max(beyond))
 
 
 def top_p(sampler: Sampler, by: int) -> Sampler:
     """One twentieth up or down, from 0.05 to 1 (off)."""
-    return replace(sampler, top_p=min(1.0, max(0.05, round(sampler.top_p + by / 20, 2))))
+    lowest = min(0.05, sampler.top_p)
+    return replace(sampler, top_p=min(1.0, max(lowest, round(sampler.top_p + by / 20, 2))))

@@ -42,7 +42,7 @@ def load() -> Settings:
     if unknown := values.keys() - {"theme", "fps", "keys"}:
         raise Mistake(f"{path()}: no setting {sorted(unknown)[0]!r}; there are theme, fps and keys")
     theme, fps, keys = values.get("theme", default.theme), values.get("fps", default.fps), values.get("keys", {})
-    if not isinstance(fps, int) or not 1 <= fps <= 60:
+    if type(fps) is not int or not 1 <= fps <= 60:
         raise Mistake(f"{path()}: fps must be a whole number from 1 to 60")
     if not isinstance(theme, str):
         raise Mistake(f"{path()}: theme must be a name in quotes")

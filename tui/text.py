@@ -12,8 +12,8 @@ from rich.cells import cell_len, chop_cells
 from core.tokenizer import piece_text
 
 _PICTURES = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
-_WIDTH_CHANGERS = {0xFE0F, 0xFE0E, 0x20E3, *range(0x1F3FB, 0x1F400)}
-"""Variation selectors, keycaps and skin tones: terminals disagree about the width of what they join."""
+_WIDTH_CHANGERS = {0x20E3, *range(0x1F3FB, 0x1F400), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+"""Keycaps, skin tones and variation selectors: terminals disagree about the width of what they join."""
 
 
 def _escaped(character: str) -> str:
@@ -92,7 +92,7 @@ def number_in(value: float, width: int) -> str:
 def compact(count: float) -> str:
     """A large count in three digits: 12.9 M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
+        if count >= 0.9995 * size:
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f}"
 

@@ -27,10 +27,11 @@ class Wrap:
         return self.lines[index] if index < len(self.lines) else _joined(self._open)
 
     def extend(self, fragments: Iterable[Fragment]) -> None:
-        """Append text of tokens in order; a line feed ends a line."""
+        """Append text of tokens in order; a line feed ends a line, and is the last character in it."""
         for token, text in fragments:
             for character in text:
                 if character == "\n":
+                    self._open.append((token, character))
                     self._break(len(self._open))
                     continue
                 cells = cell_len(character)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.style import Style
 from textual import events
+from textual._wait import wait_for_idle
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -30,6 +31,17 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own terminal decides nothing."""
     for name in ("NO_COLOR", "SSH_CONNECTION", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot waits a quarter of a second at most for the process to be idle: a model at work never lets it be."""
+
+    async def a_while(min_sleep: float = 0.02, max_sleep: float = 0.25) -> None:
+        await wait_for_idle(min_sleep, min(max_sleep, 0.25))
+
+    monkeypatch.setattr("textual.app.wait_for_idle", a_while)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", a_while)
 
 
 # A runner that only plays back -------------------------------------------------------------------------------------

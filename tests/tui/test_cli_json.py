@@ -42,12 +42,18 @@ def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
 
 
 def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["tokenwalk", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
-    return subprocess.CompletedProcess(arguments, end.value.code or 0, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(arguments, end.value.code or 0, *(_written(file) for file in (out, err)))
+
+
+def _written(file: io.TextIOWrapper) -> str:
+    file.flush()
+    file.seek(0)
+    return file.read()
 
 
 @pytest.fixture(scope="module")

@@ -19,26 +19,19 @@ LIGHT: dict[str, Sequence[str | bytes]] = {
     "no prompt": ("generate",),
     "no number": ("generate", "hi", "-n", "x"),
     "a negative count": ("generate", "hi", "-n", "-1"),
-    "no samples": ("generate", "hi", "--samples", "0"),
     "no candidates": ("next", "hi", "-k", "0"),
     "an unknown option": ("generate", "hi", "--bogus"),
-    "an unknown option of the app": ("--bogus",),
     "an unknown option after a prompt": ("hi", "--bogus"),
     "two prompts": ("generate", "hi", "there"),
-    "two prompts for the app": ("hi", "there"),
     "too much": ("models", "x"),
-    "an option without its value": ("generate", "hi", "--model"),
     "a cold temperature": ("generate", "hi", "--temperature=-1"),
     "no temperature": ("generate", "hi", "-t", "nan"),
-    "a negative k": ("generate", "hi", "--top-k=-1"),
     "a large p": ("generate", "hi", "--top-p", "1.5"),
-    "no p": ("generate", "hi", "--top-p", "0"),
     "an unknown tokenizer": ("tokens", "hi", "--tokenizer", "morse"),
     "an unknown model for the app": ("hi", "--model", "model99"),
     "an unknown tokenizer for the app": ("hi", "--tokenizer", "morse"),
     "impossible heads for the app": ("hi", "--model", "model5", "--heads", "3"),
     "no terminal": ("hi",),
-    "no terminal and no prompt": (),
     "frames": ("hi", "--fps", "0"),
     "a prompt that is no text": ("tokens", b"a\xff"),
     "an escape in an option": ("generate", "hi", "--\x1b[2J"),
@@ -158,7 +151,7 @@ def test_ctrl_c_ends_with_the_text_so_far(as_json: bool) -> None:
         assert (last["event"], last["reason"]) == ("done", "interrupted")
         assert 0 <= last["tokens"] - len(steps) <= 1  # the interruption may come between a draw and its line
         made = b"".join(bytes.fromhex(step["bytes"]) for step in steps)
-        assert last["text"].startswith(made.decode("utf-8", "ignore")[:20])
+        assert last["text"][:20] == made.decode("utf-8", "backslashreplace")[:20]
 
 
 @pytest.mark.parametrize("place", ["core.models.load", "core.session.Batch"])
@@ -178,7 +171,7 @@ def test_ctrl_c_before_the_first_token_ends_quietly(
 
 def test_what_is_generated_commands_no_terminal() -> None:
     """Model 1 over bytes draws every control character sooner or later."""
-    done = run("generate", "\x1b[2J\x9b\u202e", "-n", "3000", "--samples", "2", *BYTES)
+    done = run("generate", "\x1b[2J\x9b\u202e", "-n", "1000", "--samples", "2", *BYTES)
     assert done.returncode == 0
     text = done.stdout.decode("utf-8")
     assert text.count("\\x1b") > 5

@@ -1,5 +1,6 @@
 """The command line and the app in a real terminal: what is imported when, and that the terminal is left as it was."""
 
+import fcntl
 import os
 import pty
 import re
@@ -11,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from struct import pack
 
 import pytest
 
 PATIENCE = 30.0
+SOON = 3.0
+"""Seconds within which the app ends, with much room for a busy machine; the aim is 0.3."""
 HEAVY = ("torch", "textual", "tiktoken", "plotext")
 
 
@@ -71,9 +73,9 @@ def test_help_names_every_command_and_option() -> None:
 class Terminal:
     """A command in a pseudo-terminal, and what it wrote."""
 
-    def __init__(self, *arguments: str, path: Path, size: tuple[int, int] = (80, 24)) -> None:
+    def __init__(self, *arguments: str, path: Path, given: bytes | None = None) -> None:
         self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, size[::-1])
+        termios.tcsetwinsize(slave, (24, 80))
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         environment = {
@@ -84,8 +86,16 @@ class Terminal:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tui", *arguments],
-            stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+            stdin=slave if given is None else subprocess.PIPE,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
         )
+        if self.process.stdin:
+            self.process.stdin.write(given)
+            self.process.stdin.close()
         self.written = b""
 
     def until(self, words: bytes) -> None:
@@ -140,8 +150,8 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def start(*arguments: str) -> Terminal:
-        opened.append(Terminal(*arguments, path=tmp_path))
+    def start(*arguments: str, given: bytes | None = None) -> Terminal:
+        opened.append(Terminal(*arguments, path=tmp_path, given=given))
         return opened[-1]
 
     yield start
@@ -157,70 +167,16 @@ def left_as_it_was(terminal: Terminal) -> bool:
     return terminal.after == terminal.before
 
 
-def test_the_app_walks_and_leaves_the_terminal_as_it_was(terminal: Callable[..., Terminal]) -> None:
-    app = terminal("oat milk", "--tokenizer", "bytes")
-    app.until("others".encode())
-    assert b"\x1b[?1049h" in app.written
-    app.press(b" ")
-    app.until(b"1 generated")
-    app.press(b"q")
-    assert app.ended() == 0
-    assert left_as_it_was(app)
+@pytest.fixture
+def slow_torch(tmp_path: Path) -> None:
+    """A torch that never finishes its import."""
+    (tmp_path / "torch.py").write_text("import time\nwhile True:\n    time.sleep(0.01)\n")
 
 
-def test_the_app_is_on_the_screen_before_torch_is_imported_and_can_be_quit(
-    terminal: Callable[..., Terminal], tmp_path: Path
-) -> None:
-    """A torch that never finishes its import stands in for a slow one."""
-    (tmp_path / "torch.py").write_text("import time\nprint('torch is imported')\nwhile True:\n    time.sleep(0.01)\n")
-    app = terminal("oat milk")
-    app.until("next token".encode())
-    app.until("oat milk".encode())
-    app.until("loading".encode())
-    began = time.perf_counter()
-    app.press(b"q")
-    assert app.ended() == 0
-    assert time.perf_counter() - began < 3
-    assert left_as_it_was(app)
-    assert "Traceback" not in app.text
-
-
-def test_the_app_is_quit_in_the_middle_of_a_stream(terminal: Callable[..., Terminal]) -> None:
-    app = terminal("oat milk", "--tokenizer", "bytes", "-n", "100000000")
-    app.until("others".encode())
-    app.press(b"g")
-    app.until("▶".encode())
-    began = time.perf_counter()
-    app.press(b"q")
-    assert app.ended() == 0
-    assert time.perf_counter() - began < 3
-    assert left_as_it_was(app)
-
-
-def test_a_hostile_prompt_does_nothing_to_the_terminal(terminal: Callable[..., Terminal]) -> None:
-    hostile = "\x1b]52;c;aGVsbG8=\x07\x1b[3J\x1b]0;stolen\x07\u202e\x9b5n"
-    app = terminal(hostile, "--tokenizer", "bytes")
-    app.until("others".encode())
-    app.press(b"g")
-    app.until("generated".encode())
-    app.press(b"q")
-    assert app.ended() == 0
-    for command in (b"\x1b]52", b"\x1b[3J", b"\x1b]0;stolen", "\u202e".encode(), "\x9b".encode()):
-        assert command not in app.written
-
-
-def test_settings_that_cannot_be_read_are_told_in_the_app(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
-    (tmp_path / "tokenwalk").mkdir()
-    (tmp_path / "tokenwalk" / "config.toml").write_text("fps = 'fast'\n")
-    app = terminal("oat milk", "--tokenizer", "bytes")
-    app.until(b"fps must be")
-    app.press(b"q")
-    assert app.ended() == 0
-
-
-def test_a_prompt_can_be_written_by_keyboard_alone(terminal: Callable[..., Terminal]) -> None:
+def test_a_prompt_is_written_and_walked_and_the_terminal_left_as_it_was(terminal: Callable[..., Terminal]) -> None:
     app = terminal("--tokenizer", "bytes")
-    app.until("others".encode())
+    app.until(b"others")
+    assert b"\x1b[?1049h" in app.written
     app.press("oat q字".encode())
     app.until(b"WRITE")
     app.until("字".encode())
@@ -228,3 +184,46 @@ def test_a_prompt_can_be_written_by_keyboard_alone(terminal: Callable[..., Termi
     app.until(b"1 generated")
     app.press(b"q")
     assert app.ended() == 0
+    assert left_as_it_was(app)
+
+
+def test_a_hostile_prompt_and_stream_do_nothing_to_the_terminal_and_are_quit_at_once(
+    terminal: Callable[..., Terminal],
+) -> None:
+    hostile = "\x1b]52;c;aGVsbG8=\x07\x1b[3J\x1b]0;stolen\x07\u202e\x9b5n"
+    app = terminal(hostile, "--tokenizer", "bytes", "-n", "100000000")
+    app.until(b"others")
+    app.press(b"g")
+    app.until("▶".encode())
+    app.until(b"generated")
+    began = time.perf_counter()
+    app.press(b"q")
+    assert app.ended() == 0
+    assert time.perf_counter() - began < SOON
+    assert left_as_it_was(app)
+    for command in (b"\x1b]52", b"\x1b[3J", b"\x1b]0;stolen", "\u202e".encode(), "\x9b".encode()):
+        assert command not in app.written
+
+
+def test_the_app_is_on_the_screen_before_torch_is_imported_and_can_be_quit(
+    terminal: Callable[..., Terminal], slow_torch: None, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenwalk").mkdir()
+    (tmp_path / "tokenwalk" / "config.toml").write_text("fps = 'fast'\n")
+    app = terminal("oat milk")
+    for words in ("next token", "oat milk", "loading", "fps must be"):
+        app.until(words.encode())
+    began = time.perf_counter()
+    app.press(b"q")
+    assert app.ended() == 0
+    assert time.perf_counter() - began < SOON
+    assert left_as_it_was(app)
+    assert "Traceback" not in app.text
+
+
+def test_a_prompt_through_standard_input_opens_the_app(terminal: Callable[..., Terminal], slow_torch: None) -> None:
+    app = terminal("-", given=b"oat milk")
+    app.until(b"oat milk")
+    app.press(b"q")
+    assert app.ended() == 0
+    assert left_as_it_was(app)

@@ -42,7 +42,7 @@ async def test_where_they_do_not_fit_there_are_tabs(scripted: Make, scenes: Any,
         assert app.tabs.region in app.screen.region
 
 
-@pytest.mark.parametrize("size", [*ALL_AT_ONCE, *BY_TABS])
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)])
 async def test_tab_goes_round_all_panels_and_shift_tab_back(
     scripted: Make, scenes: Any, size: tuple[int, int]
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import compact, decimals_for, fit, in_place, label, one_line, percent, printed, prose
+from tui.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
 
 SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -155,7 +155,7 @@ def test_percent_has_fixed_decimals() -> None:
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(0, "0"), (257, "257"), (999, "999"), (1_000, "1 k"), (12_935_733, "12.9 M"), (124e6, "124 M"), (1.5e9, "1.5 G")],
+    [(0, "0"), (257, "257"), (999, "999"), (1_000, "1.00 k"), (12_935_733, "12.9 M"), (124e6, "124 M"), (1.5e9, "1.50 G")],
 )
 def test_large_counts_have_three_digits(count: float, shown: str) -> None:
     assert compact(count) == shown
@@ -166,3 +166,12 @@ def test_large_counts_have_three_digits(count: float, shown: str) -> None:
 @example(999_600.0)
 def test_no_count_is_written_with_an_exponent(count: float) -> None:
     assert "e" not in compact(count)
+
+
+@given(st.floats(-1e9, 1e9), st.integers(6, 10))
+@example(-123_456.0, 6)
+@example(-99.996, 6)
+def test_a_number_fills_its_column_and_no_more(value: float, width: int) -> None:
+    shown = number_in(value, width)
+    assert len(shown) == width
+    assert float(shown) == pytest.approx(value, rel=0.5, abs=0.5)

@@ -96,7 +96,7 @@ class CandidatesPanel(Painted, can_focus=True):
         self._empty = "loading torch …"
         self._cursor = 0
         self._top = 0
-        self._strips: list[Strip] = []
+        self._strips: list[Strip] | None = None
 
     def show(self, frame: Frame) -> None:
         """Draw the chart of a frame."""
@@ -130,41 +130,32 @@ class CandidatesPanel(Painted, can_focus=True):
     def on_resize(self) -> None:
         self._paint()
 
-    def on_focus(self) -> None:
-        self._paint()
-
-    def on_blur(self) -> None:
-        self._paint()
-
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        if self.is_mounted:
-            self._paint()
+        self._strips = None
 
     # Painting --------------------------------------------------------------------------------------------------------
 
-    def render_line(self, y: int) -> Strip:
-        if y < len(self._strips):
-            return self._strips[y]
-        return Strip.blank(self.size.width, self.look())
-
     def _paint(self) -> None:
         self._painted_at = time.monotonic()
-        width, height = self.size
-        if not width or not height:
-            return
-        if self._chart is None:
-            style = self.look("candidates--empty")
-            self._strips = [Strip([Segment(fit(self._empty, width), style)], width)]
-            self.border_subtitle = Content("")
-        else:
-            self._strips = self._rows(self._chart, width, height)
-            chart = self._chart
+        self._strips = None
+        chart, width = self._chart, self.size.width
+        if chart:
             effective = f"{chart.effective:,.0f}" if chart.effective >= 100 else f"{chart.effective:.1f}"
             unit = " candidates" if width > 50 else ""
             self.border_title = Content(f"next token · H {chart.entropy_bits:.2f} bits · ≈ {effective}{unit}")
             self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
         self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        if self._strips is None:
+            self._strips = self._lines(*self.size)
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.look())
+
+    def _lines(self, width: int, height: int) -> list[Strip]:
+        if self._chart is None:
+            return [Strip([Segment(fit(self._empty, width), self.look("candidates--empty"))], width)]
+        return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
         room = max(1, height - 2)

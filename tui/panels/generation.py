@@ -57,7 +57,7 @@ class GenerationPanel(PaintedPage):
             and common_prefix(before, self._tokens) == len(before)
         )
         self._prompt_length = snapshot.prompt_length
-        if same:
+        if same and self.size:
             self._append(len(before))
         else:
             self._rewrap()
@@ -72,6 +72,8 @@ class GenerationPanel(PaintedPage):
         self.follow()
 
     def _rewrap(self) -> None:
+        if not self.size:  # behind a tab; it is laid out when it comes forth
+            return
         self._wrap, self._decoder = Wrap(self.columns), Decoder()
         self._first = max(0, self._prompt_length - PROMPT_SHOWN)
         if self._first:

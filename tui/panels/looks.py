@@ -42,6 +42,13 @@ class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
         """The first line on the screen."""
         return int(self.scroll_offset.y)
 
+    def on_show(self) -> None:
+        """Come forth from behind a tab, perhaps at the size of before."""
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Lay the lines out anew."""
+
     def current_lines(self) -> tuple[int, int]:
         """The first and the last line of what must be seen."""
         return 0, 0

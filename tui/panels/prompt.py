@@ -2,7 +2,6 @@
 
 from rich.text import Text
 from textual import events
-from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
@@ -16,14 +15,7 @@ LONG_LINE = 20_000
 
 
 class PromptPanel(TextArea):
-    """A multi-line editor; `escape` or `ctrl+j` leaves it for the walk."""
-
-    BINDINGS = [
-        Binding("escape,ctrl+j", "leave", "walk", tooltip="Leave the prompt and walk", id="prompt.leave"),
-    ]
-
-    class Left(Message):
-        """The person is done writing."""
+    """A multi-line editor."""
 
     class Refused(Message):
         """A paste was too long to take."""
@@ -47,9 +39,6 @@ class PromptPanel(TextArea):
     def get_line(self, line_index: int) -> Text:
         """The line as it is drawn: nothing in it is obeyed by the terminal."""
         return Text(in_place(self.document.get_line(line_index)), end="", no_wrap=True)
-
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
 
     async def _on_paste(self, event: events.Paste) -> None:
         if len(self.text) + len(event.text) > LONGEST:

@@ -6,7 +6,7 @@ from textual.widget import Widget
 from core.config import Sampler
 from core.events import Reading
 from tui.runner import Frame
-from tui.text import compact
+from tui.text import compact, one_line
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -69,15 +69,15 @@ class StatusLine(Widget):
         frame, model, busy = self._frame, self._frame.model, self._busy()
         parts: list[tuple[int, str, str]] = []
         if model:
-            parts.append((1, model.name, "status--model"))
+            parts.append((1, one_line(model.name), "status--model"))
         if busy:
             parts.append((0, busy, "status--busy"))
         if model:
             used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
-            parts.append((4, f"{model.device} {model.dtype}", ""))
+            parts.append((4, one_line(f"{model.device} {model.dtype}"), ""))
             parts.append((5, f"ctx {used}/{model.context}", ""))
             parts.append((7, f"{compact(model.parameters)} parameters", ""))
-            parts.append((8, model.weights, ""))
+            parts.append((8, one_line(model.weights), ""))
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, f"seed {self._sampler.seed}", ""))

@@ -93,8 +93,13 @@ class TokensPanel(PaintedPage):
     def _wrap(self, from_token: int) -> None:
         """Put tokens from `from_token` on into rows; rows before it stay."""
         width = self.columns
+        if not self.size:  # behind a tab; it is laid out when it comes forth
+            self._wrapped_at = 0
+            return
         if width != self._wrapped_at:
             from_token, self._wrapped_at = 0, width
+            self._cells.clear()
+            self._starts = [0]
         row = max(0, bisect_right(self._starts, from_token) - 1)
         del self._starts[row + 1 :]
         for token in self._tokens[len(self._cells) :]:
@@ -140,7 +145,7 @@ class TokensPanel(PaintedPage):
         if not self._tokens:
             empty = "no tokens yet" if y == 0 else ""
             return Strip([Segment(fit(empty, width), self.look("tokens--empty"))], width)
-        if row >= len(self._starts):
+        if row >= len(self._starts) or len(self._cells) < len(self._tokens):
             return Strip.blank(width, self.look())
         first = self._starts[row]
         last = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._tokens)

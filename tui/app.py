@@ -325,6 +325,10 @@ class TokenwalkApp(App[None]):
     def _load(self, choice: ModelChoice) -> None:
         self.runner.load(choice, self.prompt.text, self.sampler, special=self.special)
 
+    async def action_close(self) -> None:
+        """Quit by a single key, which ctrl+q does in any mood."""
+        await self.action_quit()
+
     # Help ------------------------------------------------------------------------------------------------------------
 
     def action_help(self) -> None:

@@ -36,7 +36,7 @@ WALK = [
     _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
     _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
     _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
-    _key("q", "quit", "quit", "Quit", "app.quit"),
+    _key("q", "close", "quit", "Quit", "app.quit"),
 ]
 
 LEAVE = _key("escape,ctrl+j", "leave", "walk", "Leave the prompt and walk", "prompt.leave", show=True, display="esc")

@@ -93,7 +93,8 @@ def compact(count: float) -> str:
     """A large count in three digits: 12.9 M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= 0.9995 * size:
-            return f"{count / size:.3g} {unit}"
+            scaled = count / size
+            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f} {unit}"
     return f"{count:.0f}"
 
 

@@ -174,7 +174,15 @@ class Scenes:
     ) -> Frame:
         cursor = len(tokens) if cursor is None else cursor
         info = ModelInfo(
-            name, "zero-layer transformer", 12_935_733, 100_277, context, "cpu", "fp32", "cl100k", "random weights, seed 0"
+            name,
+            "zero-layer transformer",
+            12_935_733,
+            100_277,
+            context,
+            "cpu",
+            "fp32",
+            "cl100k",
+            "random weights, seed 0",
         )
         snapshot = Snapshot(
             tokens=tokens,

@@ -139,7 +139,9 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_a_line(
 
 
 @pytest.mark.parametrize(("cannot", "keys"), [("heads", "m"), ("device", "d"), ("name", "m")])
-async def test_a_good_choice_mends_a_bad_one(real: Make, settle: Go, until: Go, press: Go, cannot: str, keys: str) -> None:
+async def test_a_good_choice_mends_a_bad_one(
+    real: Make, settle: Go, until: Go, press: Go, cannot: str, keys: str
+) -> None:
     async with real("oat", CANNOT[cannot]).run_test(size=SIZE) as pilot:
         app = pilot.app
         await until(lambda: app._notifications)
@@ -209,9 +211,7 @@ async def test_the_palette_lists_every_action(scripted: Make, scenes: Any) -> No
 
 
 @pytest.mark.parametrize("text", ["", "a"], ids=["write", "walk"])
-async def test_an_action_of_the_palette_acts_in_both_moods(
-    scripted: Make, scenes: Any, until: Go, text: str
-) -> None:
+async def test_an_action_of_the_palette_acts_in_both_moods(scripted: Make, scenes: Any, until: Go, text: str) -> None:
     async with scripted(scenes.oat_milk(), text=text).run_test(size=SIZE) as pilot:
         app = pilot.app
         await pilot.pause()
@@ -291,7 +291,9 @@ async def test_without_colours_everything_is_told_by_signs_too(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     frame = scenes.frame(
-        scenes.tokens(["I", " am", " a", " b"]), scenes.chart(["a", "b", "c"], [0.5, 0.3, 0.1], kept=2, taken=1), cursor=3
+        scenes.tokens(["I", " am", " a", " b"]),
+        scenes.chart(["a", "b", "c"], [0.5, 0.3, 0.1], kept=2, taken=1),
+        cursor=3,
     )
     async with scripted(frame, text="a").run_test(size=SIZE) as pilot:
         await pilot.pause()

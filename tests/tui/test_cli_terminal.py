@@ -64,9 +64,27 @@ def test_help_names_every_command_and_option() -> None:
     for command in ("generate", "next", "tokens", "models", "devices"):
         assert command in done.stdout
     options = run("generate", "--help").stdout
-    for option in ("--model", "--device", "--dtype", "--weights-seed", "--embed-dim", "--context", "--blocks", "--heads"):
+    for option in (
+        "--model",
+        "--device",
+        "--dtype",
+        "--weights-seed",
+        "--embed-dim",
+        "--context",
+        "--blocks",
+        "--heads",
+    ):
         assert option in options
-    for option in ("--activation", "--tokenizer", "--temperature", "--top-k", "--top-p", "--seed", "--samples", "--json"):
+    for option in (
+        "--activation",
+        "--tokenizer",
+        "--temperature",
+        "--top-k",
+        "--top-p",
+        "--seed",
+        "--samples",
+        "--json",
+    ):
         assert option in options
 
 
@@ -133,7 +151,9 @@ class Terminal:
     @property
     def text(self) -> str:
         """What was written, without the terminal's own codes."""
-        return re.sub(r"\x1b(\[[0-9;:?<>=]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])", "", self.written.decode("utf-8", "replace"))
+        return re.sub(
+            r"\x1b(\[[0-9;:?<>=]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])", "", self.written.decode("utf-8", "replace")
+        )
 
     @property
     def after(self) -> list[object]:

@@ -165,4 +165,3 @@ async def test_the_columns_of_the_chart_stand_under_each_other(
         shown = [row for row in rows if "4.00%" in row]
         assert len(shown) >= 5
         assert {cell_len(row[: row.index("4.00%")]) + 5 for row in shown} == {end}
-

@@ -33,7 +33,9 @@ def test_top_k_moves_along_round_numbers_to_off(start: int, by: int, end: int) -
     assert knobs.top_k(Sampler(top_k=start), by).top_k == end
 
 
-@pytest.mark.parametrize(("start", "down", "up"), [(7, 5, 10), (45, 40, 50), (1_500, 1_000, 2_000), (20_000, 10_000, 0)])
+@pytest.mark.parametrize(
+    ("start", "down", "up"), [(7, 5, 10), (45, 40, 50), (1_500, 1_000, 2_000), (20_000, 10_000, 0)]
+)
 def test_top_k_from_a_number_between_two_steps_goes_to_the_nearest(start: int, down: int, up: int) -> None:
     assert knobs.top_k(Sampler(top_k=start), -1).top_k == down
     assert knobs.top_k(Sampler(top_k=start), 1).top_k == up
@@ -46,7 +48,9 @@ def test_top_p_moves_in_twentieths_from_005_to_1(start: float, by: int, end: flo
 
 @given(samplers)
 def test_a_step_never_goes_the_wrong_way(sampler: Sampler) -> None:
-    assert knobs.temperature(sampler, -1).temperature <= sampler.temperature <= knobs.temperature(sampler, 1).temperature
+    assert (
+        knobs.temperature(sampler, -1).temperature <= sampler.temperature <= knobs.temperature(sampler, 1).temperature
+    )
     assert reach(knobs.top_k(sampler, -1).top_k) <= reach(sampler.top_k) <= reach(knobs.top_k(sampler, 1).top_k)
     assert knobs.top_p(sampler, -1).top_p <= sampler.top_p <= knobs.top_p(sampler, 1).top_p
 

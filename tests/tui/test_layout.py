@@ -43,9 +43,7 @@ async def test_where_they_do_not_fit_there_are_tabs(scripted: Make, scenes: Any,
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)])
-async def test_tab_goes_round_all_panels_and_shift_tab_back(
-    scripted: Make, scenes: Any, size: tuple[int, int]
-) -> None:
+async def test_tab_goes_round_all_panels_and_shift_tab_back(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=size) as pilot:
         await pilot.pause()
         for key, order in (("tab", ORDER), ("shift+tab", ORDER[::-1])):

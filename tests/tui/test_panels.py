@@ -223,7 +223,9 @@ async def test_a_new_distribution_puts_the_cursor_on_its_favourite(
     async with scripted(text="a").run_test(size=WIDE) as pilot:
         first = scenes.chart(["a", "b", "c", "d", "e", "f"])
         second = scenes.chart(["g", "h", "i", "j", "k", "l"])
-        other = tuple(c.__class__(c.id + 900, c.piece, c.rank, c.logit, c.probability, c.probability) for c in second.candidates)
+        other = tuple(
+            c.__class__(c.id + 900, c.piece, c.rank, c.logit, c.probability, c.probability) for c in second.candidates
+        )
         pilot.app.runner.show(scenes.frame(scenes.tokens(["x"]), first))
         await pilot.press("down", "down")
         second = second.__class__(other, second.others_count, 0.1, 0.1, 2.0, second.stages)

@@ -23,7 +23,7 @@ async def quit_by_key(app: TokenwalkApp, key: str = "q") -> float:
     began = time.perf_counter()
     app.simulate_key(key)
     while app.is_running:
-        assert time.perf_counter() - began < 20
+        assert time.perf_counter() - began < 10
         await asyncio.sleep(0.002)
     return time.perf_counter() - began
 

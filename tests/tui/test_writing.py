@@ -21,9 +21,7 @@ def ids(app: TokenwalkApp) -> list[int]:
     return [token.id for token in app.frame.snapshot.tokens]
 
 
-async def test_what_is_typed_is_tokenized_key_by_key(
-    real: Make, settle: Go, write: Go, panel_lines: Lines
-) -> None:
+async def test_what_is_typed_is_tokenized_key_by_key(real: Make, settle: Go, write: Go, panel_lines: Lines) -> None:
     words = load("cl100k")
     async with real(choice=ModelChoice(device="cpu")).run_test(size=(120, 36)) as pilot:
         await settle(pilot)

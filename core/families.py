@@ -167,9 +167,13 @@ def describe(path: Path) -> Described:
     return _folder(path) if path.is_dir() else _gguf(path)
 
 
-def settings(path: Path) -> Said:
-    """What a folder or .gguf file says of its model, without looking at the weights of a folder."""
-    return read_json(path / "config.json") if path.is_dir() else _metadata(files.read(path))
+def outline(path: Path) -> tuple[Said, int]:
+    """What a folder or .gguf file says of its model, and V, without looking at the weights of a folder."""
+    if path.is_dir():
+        said = read_json(path / "config.json")
+        return said, said.count("vocab_size")
+    file = files.read(path)
+    return Said(path.name, file.metadata), _embedding(file).shape[0]
 
 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
@@ -322,33 +326,34 @@ def _divisors(rope: Said, width: int, base: float, said: Said) -> tuple[float, .
 # GGUF ----------------------------------------------------------------------------------------------------------------
 
 
-def _metadata(file: files.WeightsFile) -> Said:
-    return Said(file.path.name, file.metadata)
+def _embedding(file: files.WeightsFile) -> Stored:
+    if "token_embd.weight" not in file.tensors:
+        raise Mistake(f"{file.path.name} has no token_embd.weight; it is not a whole model; download it again")
+    return file.tensors["token_embd.weight"]
 
 
 def _gguf(path: Path) -> Described:
     file = files.read(path)
-    whole, tensors = _metadata(file), file.tensors
+    whole, vocab_size = Said(path.name, file.metadata), _embedding(file).shape[0]
     architecture = whole.get("general.architecture", "")
     title = family(architecture)
     prefix = f"{architecture}."
     said = Said(path.name, {key.removeprefix(prefix): value for key, value in file.metadata.items()})
     said.must_be("expert_count", 0)
-    if "token_embd.weight" not in tensors:
-        raise Mistake(f"{path.name} has no token_embd.weight; it is not a whole model; download it again")
+    read_config = _gguf_gpt2_config if architecture == "gpt2" else _gguf_llama_config
     return Described(
         family=title,
-        config=_gguf_gpt2_config(said, tensors) if architecture == "gpt2" else _gguf_llama_config(said, tensors),
+        config=read_config(said, file.tensors, vocab_size),
         said=whole,
         names=GGUF_GPT2 if architecture == "gpt2" else GGUF_LLAMA,
-        tensors=tensors,
+        tensors=file.tensors,
         interleaved=architecture == "llama",
     )
 
 
-def _gguf_gpt2_config(said: Said, tensors: Mapping[str, Stored]) -> ModelConfig:
+def _gguf_gpt2_config(said: Said, tensors: Mapping[str, Stored], vocab_size: int) -> ModelConfig:
     return ModelConfig(
-        vocab_size=tensors["token_embd.weight"].shape[0],
+        vocab_size=vocab_size,
         embed_dim=said.count("embedding_length"),
         context=said.count("context_length"),
         blocks=said.count("block_count"),
@@ -366,7 +371,7 @@ def _gguf_gpt2_config(said: Said, tensors: Mapping[str, Stored]) -> ModelConfig:
     )
 
 
-def _gguf_llama_config(said: Said, tensors: Mapping[str, Stored]) -> ModelConfig:
+def _gguf_llama_config(said: Said, tensors: Mapping[str, Stored], vocab_size: int) -> ModelConfig:
     heads, width = said.count("attention.head_count"), said.count("embedding_length")
     head_size = said.get("attention.key_length", 0) or None
     head_dim = head_size or width // heads
@@ -376,7 +381,7 @@ def _gguf_llama_config(said: Said, tensors: Mapping[str, Stored]) -> ModelConfig
     window = said.get("attention.sliding_window", 0)
     return _rms_config(
         said,
-        vocab_size=tensors["token_embd.weight"].shape[0],
+        vocab_size=vocab_size,
         embed_dim=width,
         context=min(said.count("context_length"), window or math.inf),
         blocks=said.count("block_count"),

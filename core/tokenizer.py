@@ -29,7 +29,7 @@ class Tokenizer:
 
         Half a surrogate pair, which is no text, becomes U+FFFD.
         """
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = well_formed(text)
         if special:
             return self.encoding.encode(text, allowed_special="all")
         return self.encoding.encode_ordinary(text)
@@ -38,14 +38,24 @@ class Tokenizer:
         """The bytes an id stands for; an id without meaning stands for its own number. Raises `Mistake` outside V."""
         if not 0 <= id < self.vocab_size:
             raise Mistake(f"no token has the id {id}; {self.name} has ids 0 to {self.vocab_size - 1}")
+        known = self._known(id)
+        return f"<|unused {id}|>".encode() if known is None else known
+
+    def _known(self, id: int) -> bytes | None:
+        """The bytes of an id that has a meaning."""
         try:
             return self.encoding.decode_single_token_bytes(id)
         except KeyError:
-            return f"<|unused {id}|>".encode()
+            return None
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of whole tokens; bytes that are no UTF-8 are shown escaped."""
         return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
+
+
+def well_formed(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair that stands alone."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def piece_text(piece: bytes) -> str:

@@ -15,7 +15,14 @@ from core.errors import Mistake
 class ModelOptions:
     """What decides which numbers a model computes."""
 
-    model: Annotated[str, typer.Option("--model", "-m", help="A rung (model1 … model6), smollm2, gpt2, a folder, a .gguf file or a Hugging Face id.")] = "model1"
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A rung (model1 … model6), smollm2, gpt2, a folder, a .gguf file or a Hugging Face id.",
+        ),
+    ] = "model1"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0

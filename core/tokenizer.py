@@ -3,7 +3,8 @@
 import codecs
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import tiktoken
 from core.errors import Mistake
 
 END_OF_TEXT = "<|endoftext|>"
+LONGEST_BLANK = 200_000
+"""Characters of white space in a row that are read at once."""
+_LONG_BLANK = re.compile(rf"(?<!\s)\s{{{LONGEST_BLANK + 1},}}")
 
 
 class Tokenizer:
@@ -29,10 +33,12 @@ class Tokenizer:
 
         Half a surrogate pair, which is no text, becomes U+FFFD.
         """
-        text = well_formed(text)
-        if special:
-            return self.encoding.encode(text, allowed_special="all")
-        return self.encoding.encode_ordinary(text)
+        allowed = self.encoding.special_tokens_set if special else set()
+        return [
+            id
+            for part in readable(well_formed(text))
+            for id in self.encoding.encode(part, allowed_special=allowed, disallowed_special=())
+        ]
 
     def piece(self, id: int) -> bytes:
         """The bytes an id stands for; an id without meaning stands for its own number. Raises `Mistake` outside V."""
@@ -56,6 +62,16 @@ class Tokenizer:
 def well_formed(text: str) -> str:
     """`text` with U+FFFD for each half of a surrogate pair that stands alone."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def readable(text: str) -> Iterator[str]:
+    """`text` in parts that tiktoken can read: its patterns take memory for every character of a run of white space."""
+    at = 0
+    for run in _LONG_BLANK.finditer(text):
+        for end in range(run.start() + LONGEST_BLANK, run.end(), LONGEST_BLANK):
+            yield text[at:end]
+            at = end
+    yield text[at:]
 
 
 def piece_text(piece: bytes) -> str:

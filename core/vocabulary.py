@@ -16,7 +16,7 @@ import tiktoken
 
 from core.errors import Mistake
 from core.families import Said, outline, read_json
-from core.tokenizer import END_OF_TEXT, Tokenizer, well_formed
+from core.tokenizer import END_OF_TEXT, Tokenizer, readable, well_formed
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 DIGITS_THEN_GPT2 = r"'(?:[sdmt]|ll|ve|re)|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
@@ -108,8 +108,10 @@ class ModelTokenizer(Tokenizer):
             text = unicodedata.normalize("NFC", text)
         if self._words.leading_space and not text.startswith(" "):
             text = " " + text
-        ids = self._ids
-        return (id for rank in self.encoding.encode_ordinary(text) if (id := ids[rank]) is not None)
+        for part in readable(text):
+            for rank in self.encoding.encode_ordinary(part):
+                if (id := self._ids[rank]) is not None:
+                    yield id
 
     def _known(self, id: int) -> bytes | None:
         return self._pieces.get(id)

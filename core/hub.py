@@ -73,8 +73,12 @@ def fetch(id: str, report: Report | None = None) -> Path:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise Mistake(f"the Hugging Face Hub has no model {id}, or it is private; check the name") from error
-    except (OSError, ValueError, errors.EntryNotFoundError) as error:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hugging Face Hub did not answer"
+    except Exception as error:  # what a network can do is a list without end
+        why = "the Hugging Face Hub did not answer"
+        if constants.HF_HUB_OFFLINE:
+            why = "HF_HUB_OFFLINE is set"
+        elif isinstance(error, OSError) and error.strerror:
+            why = f"it could not be fetched ({error.strerror})"
         raise Mistake(
             f"{id} is not on this machine and {why}; mend that, or choose a model that is here (tokenwalk models)"
         ) from error

@@ -19,14 +19,14 @@ def grown(buffer: Tensor, length: int, dim: int) -> Tensor:
 
 
 class LayerCache:
-    """Keys and values of one block, each [B, heads, room, d / heads]."""
+    """Keys and values of one block, each [B, kv heads, room, head width]."""
 
     def __init__(self, batch: int, heads: int, head_dim: int, device: torch.device, dtype: torch.dtype) -> None:
         self.keys = torch.empty(batch, heads, 0, head_dim, device=device, dtype=dtype)
         self.values = torch.empty_like(self.keys)
 
     def extend(self, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put [B, heads, t, d / heads] at `start`; return all keys and values up to their end."""
+        """Put [B, kv heads, t, head width] at `start`; return all keys and values up to their end."""
         end = start + keys.shape[2]
         self.keys, self.values = grown(self.keys, end, 2), grown(self.values, end, 2)
         self.keys[:, :, start:end] = keys
@@ -38,8 +38,7 @@ class KVCache:
     """The past of a batch of sequences of one length; the only owner of position."""
 
     def __init__(self, config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
-        head_dim = config.embed_dim // config.heads
-        self.layers = [LayerCache(batch, config.heads, head_dim, device, dtype) for _ in range(config.blocks)]
+        self.layers = [LayerCache(batch, config.kv_heads, config.head_dim, device, dtype) for _ in range(config.blocks)]
         self.length = 0
         """Positions that are filled."""
 

@@ -1,5 +1,6 @@
 """Owns the rungs of the article's ladder (S17): each is the one before with something replaced, in one sentence."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ class Rung:
 
 
 def rungs(vocab_size: int) -> Iterator[Rung]:
-    """The ladder from the zero-layer transformer to GPT-2's architecture, for a vocabulary of `vocab_size` ids."""
+    """The ladder from the zero-layer transformer to the architectures of GPT-2 and Llama, over `vocab_size` ids."""
     config = ModelConfig(vocab_size=vocab_size)
     yield Rung("model1", "zero-layer transformer", "Token embedding, GELU, linear unembedding.", config)
 
@@ -47,6 +48,15 @@ def rungs(vocab_size: int) -> Iterator[Rung]:
 
     config = replace(config, heads=4)
     yield Rung("model5", "GPT-2", "Splits attention into heads: the same weights, reshaped. This is GPT-2.", config)
+
+    config = replace(config, norm="rms", positions="rotary", activation="silu", gated=True, group=2, biases=())
+    yield Rung(
+        "model6",
+        "Llama",
+        "RMSNorm for layer norm, rotary positions for learned ones, SwiGLU for GELU; pairs of heads share keys and "
+        "values; no biases. This is Llama.",
+        config,
+    )
 
 
 NAMES = tuple(rung.name for rung in rungs(vocab_size=1))
@@ -80,5 +90,6 @@ def _change(found: Rung, changes: Hyperparameters) -> ModelConfig:
         context=config.context if changes.context is None else changes.context,
         blocks=config.blocks if changes.blocks is None else changes.blocks,
         heads=config.heads if changes.heads is None else changes.heads,
+        group=math.gcd(config.group, changes.heads or config.heads),
         activation=config.activation if changes.activation is None else changes.activation,
     )

@@ -1,7 +1,7 @@
 """Owns the one stack that every rung is a configuration of; read it from top to bottom.
 
 Options resolve in `__init__` to a module, `nn.Identity` or `Nothing`, so no `forward` asks what model it is.
-Shapes: B batch, T tokens, d embedding size, h heads, V vocabulary.
+Shapes: B batch, T tokens, d embedding size, h query heads, k key and value heads, c head width, V vocabulary.
 """
 
 import math
@@ -32,46 +32,108 @@ class Scale(nn.Module):
         return x * self.factor
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √(d/h)) v, each query seeing the keys up to its own place (Vaswani et al. 2017, eq. 1).
+class Rotary(nn.Module):
+    """Turns pair i of a head, its numbers i and i + c/2, by position · θ^(-2i/c) (Su et al. 2021, eq. 34).
 
-    `q` is [B, h, t, d/h] and stands at the end of `k` and `v`, [B, h, T, d/h]; returns [B, h, t, d/h].
+    The table of angles grows with the positions asked for; all blocks of a model share one.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.width, self.base, self.divisors = config.head_dim, config.rope_base, config.rope_divisors
+        self.table = torch.empty(2, 0, self.width)
+
+    def forward(self, x: Tensor, start: int) -> Tensor:
+        """[B, h, T, c] → [B, h, T, c]; `x` begins at position `start`."""
+        end = start + x.shape[2]
+        table = self.table
+        if table.shape[1] < end or table.device != x.device or table.dtype != x.dtype:
+            table = self.table = self._angles(max(end, 2 * table.shape[1]), x)
+        cos, sin = table[:, start:end]
+        return torch.addcmul(x * cos, x.roll(self.width // 2, -1), sin)
+
+    @torch.inference_mode(mode=False)
+    def _angles(self, length: int, like: Tensor) -> Tensor:
+        """Cosines, and sines with the sign of their half, in float32 at least and then as `like`: [2, length, c]."""
+        exact = torch.promote_types(like.dtype, torch.float32)
+        pairs = torch.arange(0, self.width, 2, device=like.device, dtype=exact)
+        turns = 1.0 / self.base ** (pairs / self.width)
+        if self.divisors:
+            turns = turns / torch.tensor(self.divisors, device=like.device, dtype=exact)
+        angles = torch.arange(length, device=like.device, dtype=exact)[:, None] * turns  # [length, c/2]
+        cos, sin = angles.cos(), angles.sin()
+        return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))).to(like.dtype)
+
+
+class Still(nn.Module):
+    """Stands where positions are not rotary: turns nothing."""
+
+    def forward(self, x: Tensor, start: int) -> Tensor:
+        return x
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √c) v, each query seeing the keys up to its own place (Vaswani et al. 2017, eq. 1).
+
+    `q` is [B, h, t, c] and stands at the end of `k` and `v`, [B, k, T, c]; h / k queries in a row share one key and
+    value head. Returns [B, h, t, c].
     """
     queries, keys = q.shape[2], k.shape[2]
-    if queries == keys:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     if queries == 1:
-        return F.scaled_dot_product_attention(q, k, v)
+        shared = q.unflatten(1, (k.shape[1], -1)).flatten(2, 3)  # [B, k, h/k, c]: nothing is ahead of one position
+        return F.scaled_dot_product_attention(shared, k, v).flatten(1, 2)[:, :, None]
+    if queries == keys:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     visible = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
 
 
 class Attention(nn.Module):
     """Causal self-attention in h heads; queries, keys and values come from one matrix."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, rotary: nn.Module) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
-        self.out = nn.Linear(config.embed_dim, config.embed_dim)
+        self.heads = (config.heads, config.kv_heads, config.kv_heads)
+        self.head_dim = config.head_dim
+        self.qkv = nn.Linear(config.embed_dim, sum(self.heads) * self.head_dim, bias="qkv" in config.biases)
+        self.q_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.rotary = rotary
+        self.out = nn.Linear(config.heads * self.head_dim, config.embed_dim, bias="out" in config.biases)
 
     def forward(self, x: Tensor, start: int, past: LayerCache | None) -> Tensor:
         """[B, T, d] → [B, T, d]; `x` begins at position `start`, after what `past` holds."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, h, T, d/h]
+        qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        q, k, v = qkv.split(self.heads, dim=1)  # [B, h, T, c], [B, k, T, c], [B, k, T, c]
+        q, k = self.rotary(self.q_norm(q), start), self.rotary(self.k_norm(k), start)
         if past is not None:
             k, v = past.extend(start, k, v)
-        heads = causal_attention(q, k, v)  # [B, h, T, d/h]
+        heads = causal_attention(q, k, v)  # [B, h, T, c]
         return self.out(heads.transpose(1, 2).flatten(2))
 
 
+class Gated(nn.Module):
+    """The non-linearity of the first half gates the second: SwiGLU with SiLU (Shazeer 2020, eq. 6)."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, 2m] → [B, T, m]."""
+        gate, value = x.chunk(2, dim=-1)
+        return self.activation(gate) * value
+
+
 class FeedForward(nn.Module):
-    """d → 4d → d with the non-linearity between, at each position alone."""
+    """d → m → d with the non-linearity between, at each position alone; a gated one makes 2m numbers on its way."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.embed_dim, 4 * config.embed_dim)
-        self.activation = activation(config)
-        self.down = nn.Linear(4 * config.embed_dim, config.embed_dim)
+        bias = "mlp" in config.biases
+        self.up = nn.Linear(config.embed_dim, config.mlp_dim * (1 + config.gated), bias=bias)
+        self.activation = Gated(activation(config)) if config.gated else activation(config)
+        self.down = nn.Linear(config.mlp_dim, config.embed_dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, d] → [B, T, d]."""
@@ -81,10 +143,10 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Two sublayers, each of which reads the residual stream and adds to it."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, rotary: nn.Module) -> None:
         super().__init__()
         self.norm1 = norm(config) if config.pre_norm else nn.Identity()
-        self.attention = Attention(config)
+        self.attention = Attention(config, rotary)
         self.norm2 = norm(config) if config.pre_norm and config.feed_forward else nn.Identity()
         self.feed_forward = FeedForward(config) if config.feed_forward else Nothing()
 
@@ -102,7 +164,8 @@ class Transformer(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.embed_dim)
         self.position = nn.Embedding(config.context, config.embed_dim) if config.positions == "learned" else Nothing()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        rotary = Rotary(config) if config.positions == "rotary" else Still()
+        self.blocks = nn.ModuleList(Block(config, rotary) for _ in range(config.blocks))
         self.norm = norm(config)
         self.activation = activation(config) if config.final_activation else nn.Identity()
         self.scale = Scale(1 / math.sqrt(config.embed_dim)) if config.logit_scale else nn.Identity()
@@ -111,7 +174,7 @@ class Transformer(nn.Module):
                 self.unembed = nn.Linear(config.embed_dim, config.vocab_size, bias=False)
             self.unembed.weight = self.embed.weight
         else:
-            self.unembed = nn.Linear(config.embed_dim, config.vocab_size)
+            self.unembed = nn.Linear(config.embed_dim, config.vocab_size, bias="head" in config.biases)
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The final state of each position, ready for `unembed`: [B, T] → [B, T, d].
@@ -146,12 +209,14 @@ class Transformer(nn.Module):
 
 def norm(config: ModelConfig) -> nn.Module:
     """The norm a config names."""
-    return nn.LayerNorm(config.embed_dim) if config.norm == "layer" else nn.Identity()
+    kinds = {"none": nn.Identity, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
+    return kinds[config.norm](config.embed_dim, eps=config.norm_eps)
 
 
 def activation(config: ModelConfig) -> nn.Module:
     """The non-linearity a config names (S16: GELU(x) = x·Φ(x), ReLU(x) = max(0, x))."""
-    return {"gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "relu": nn.ReLU()}[config.activation]
+    kinds = {"gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "relu": nn.ReLU(), "silu": nn.SiLU()}
+    return kinds[config.activation]
 
 
 def random_model(config: ModelConfig, seed: int) -> Transformer:

@@ -3,7 +3,8 @@
 import codecs
 import hashlib
 import importlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import tiktoken
 from core.errors import Mistake
 
 END_OF_TEXT = "<|endoftext|>"
+LONGEST_BLANK = 200_000
+"""Characters of white space in a row that are read at once."""
+_LONG_BLANK = re.compile(rf"(?<!\s)\s{{{LONGEST_BLANK + 1},}}")
 
 
 class Tokenizer:
@@ -29,23 +33,45 @@ class Tokenizer:
 
         Half a surrogate pair, which is no text, becomes U+FFFD.
         """
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if special:
-            return self.encoding.encode(text, allowed_special="all")
-        return self.encoding.encode_ordinary(text)
+        allowed = self.encoding.special_tokens_set if special else set()
+        return [
+            id
+            for part in readable(well_formed(text))
+            for id in self.encoding.encode(part, allowed_special=allowed, disallowed_special=())
+        ]
 
     def piece(self, id: int) -> bytes:
         """The bytes an id stands for; an id without meaning stands for its own number. Raises `Mistake` outside V."""
         if not 0 <= id < self.vocab_size:
             raise Mistake(f"no token has the id {id}; {self.name} has ids 0 to {self.vocab_size - 1}")
+        known = self._known(id)
+        return f"<|unused {id}|>".encode() if known is None else known
+
+    def _known(self, id: int) -> bytes | None:
+        """The bytes of an id that has a meaning."""
         try:
             return self.encoding.decode_single_token_bytes(id)
         except KeyError:
-            return f"<|unused {id}|>".encode()
+            return None
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of whole tokens; bytes that are no UTF-8 are shown escaped."""
         return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
+
+
+def well_formed(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair that stands alone."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def readable(text: str) -> Iterator[str]:
+    """`text` in parts that tiktoken can read: its patterns take memory for every character of a run of white space."""
+    at = 0
+    for run in _LONG_BLANK.finditer(text):
+        for end in range(run.start() + LONGEST_BLANK, run.end(), LONGEST_BLANK):
+            yield text[at:end]
+            at = end
+    yield text[at:]
 
 
 def piece_text(piece: bytes) -> str:

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
-from core import ladder
+from core import catalog
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake
 from core.events import Token
@@ -27,6 +27,7 @@ from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
+from tui.report import offer_words
 from tui.runner import Frame, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.help import HelpScreen
@@ -197,10 +198,8 @@ class TokenwalkApp(App[None]):
     # Writing ---------------------------------------------------------------------------------------------------------
 
     def _load_words(self) -> None:
-        from core import tokenizer  # noqa: PLC0415
-
-        with suppress(Mistake):  # the runner tells it
-            self._words = tokenizer.load(self.choice.tokenizer)
+        with suppress(Mistake):  # the runner will tell
+            self._words = catalog.words(self.choice)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         text, special = event.text_area.text, self.special
@@ -211,8 +210,8 @@ class TokenwalkApp(App[None]):
         )
 
     def _preview(self, text: str) -> None:
-        words = self._words
-        if words and words.name == self.choice.tokenizer and len(text) <= PREVIEWED:
+        words = self.frame.words or self._words
+        if words and len(text) <= PREVIEWED:
             ids = words.encode(text, special=self.special) or [words.end_of_text]
             self.tokens.preview(tuple(Token(id, words.piece(id)) for id in ids))
 
@@ -299,12 +298,13 @@ class TokenwalkApp(App[None]):
     # Model and device ------------------------------------------------------------------------------------------------
 
     def action_model(self) -> None:
-        entries = [Entry(rung.name, rung.name, rung.adds) for rung in ladder.rungs(vocab_size=1)]
+        offers = catalog.offers()
+        entries = [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in offers]
         self.push_screen(ChooseScreen("model", entries, self.choice.name), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None and name != self.choice.name:
-            self._load(replace(self.choice, name=name, changes=ladder.applicable(name, self.choice.changes)))
+            self._load(catalog.applicable(self.choice, name))
 
     def action_device(self) -> None:
         model = self.frame.model

@@ -117,12 +117,11 @@ def walk(
     with mistakes():
         from dataclasses import replace
 
-        from core import ladder, tokenizer
+        from core import catalog
         from tui import settings as own_settings
 
         choice, draws = model.choice(), sampler.sampler()
-        ladder.rung(choice.name, 1, choice.changes)
-        tokenizer.check(choice.tokenizer)
+        catalog.check(choice)
         text = _read(prompt)
         if prompt == "-":
             _take_terminal()
@@ -268,14 +267,15 @@ def tokens(
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """The models that can be chosen."""
-    from core import ladder
+    """The models that can be chosen, and why not where they cannot."""
+    from dataclasses import asdict
 
-    for rung in ladder.rungs(vocab_size=1):
-        if as_json:
-            _say(json.dumps({"name": rung.name, "title": rung.title, "adds": rung.adds}))
-        else:
-            _say(f"{rung.name}  {rung.adds}")
+    from core.catalog import offers
+    from tui import report
+
+    found = offers()
+    for each in [json.dumps(asdict(offer)) for offer in found] if as_json else report.model_lines(found):
+        _say(each)
 
 
 @app.command()

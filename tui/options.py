@@ -15,7 +15,14 @@ from core.errors import Mistake
 class ModelOptions:
     """What decides which numbers a model computes."""
 
-    model: Annotated[str, typer.Option("--model", "-m", help="A rung of the ladder: model1 … model5.")] = "model1"
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A rung (model1 … model6), smollm2, gpt2, a folder, a .gguf file or a Hugging Face id.",
+        ),
+    ] = "model1"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
@@ -23,14 +30,14 @@ class ModelOptions:
     context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None
     blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None
     heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None
-    activation: Annotated[str | None, typer.Option(help="gelu or relu.")] = None
+    activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None
     tokenizer: Annotated[str, typer.Option(help="cl100k or bytes.")] = "cl100k"
     special: Annotated[bool, typer.Option("--special", help="Read <|endoftext|> and the like as tokens.")] = False
 
     def choice(self) -> ModelChoice:
         """The same as core says it. Raises `Mistake` for an activation that does not exist."""
-        if self.activation not in (None, "gelu", "relu"):
-            raise Mistake(f"no activation {self.activation!r}; choose gelu or relu")
+        if self.activation not in (None, "gelu", "relu", "silu"):
+            raise Mistake(f"no activation {self.activation!r}; choose gelu, relu or silu")
         activation = cast(Activation | None, self.activation)
         changes = Hyperparameters(
             embed_dim=self.embed_dim,

@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from core.catalog import Offer
 from core.events import Candidate, Chart, DeviceInfo, Draw, ModelInfo
 from core.tokenizer import Tokenizer, piece_text
-from tui.text import decimals_for, fit, label, percent
+from tui.text import decimals_for, fit, label, one_line, percent
 
 
 def line(value: dict[str, Any]) -> str:
@@ -123,3 +124,17 @@ def device_lines(found: Sequence[DeviceInfo]) -> list[str]:
             f"{info.name:<8} {memory:>10}  {info.label}" + (f" · not here: {info.problem}" if info.problem else "")
         )
     return lines
+
+
+def model_lines(found: Sequence[Offer]) -> list[str]:
+    """Models for a person."""
+    wide = max(len(one_line(offer.name)) for offer in found)
+    return [f"{one_line(offer.name):<{wide}}  {offer_words(offer)}" for offer in found]
+
+
+def offer_words(offer: Offer) -> str:
+    """What is to be said of a model beside its name."""
+    if offer.size_bytes is None:
+        return offer.words
+    words = one_line(f"{offer.family} · {offer.size_bytes / 1e6:,.0f} MB · {offer.words}")
+    return f"{words} · not here: {one_line(offer.problem)}" if offer.problem else words

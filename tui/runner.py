@@ -18,6 +18,7 @@ from core.events import DeviceInfo, ModelInfo, Reading, Snapshot, Token
 
 if TYPE_CHECKING:
     from core.session import Session
+    from core.tokenizer import Tokenizer
 
 Activity = Literal["idle", "loading", "reading", "generating"]
 Operation = Callable[["Session"], object]
@@ -31,10 +32,12 @@ class Frame:
     activity: Activity = "idle"
     choice: ModelChoice | None = None
     model: ModelInfo | None = None
+    words: "Tokenizer | None" = None
+    """The tokenizer of the model."""
     devices: tuple[DeviceInfo, ...] = ()
     snapshot: Snapshot | None = None
     reading: Reading | None = None
-    """How far a prompt was read, while it is."""
+    """How far a prompt was read, while it is; or, while loading, how many MB of a model were fetched."""
     generated: int = 0
     """Tokens sampled in the present or last run."""
     rate: float | None = None
@@ -190,7 +193,7 @@ class Runner:
             self._show(walk=False)
 
     def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool) -> Iterator[object]:
-        self._set(activity="loading")
+        self._set(activity="loading", reading=None)
         self._show(walk=False)
         threads.prepare()
         from core.device import devices  # noqa: PLC0415
@@ -198,7 +201,7 @@ class Runner:
         from core.session import Session  # noqa: PLC0415
 
         self._set(devices=tuple(devices()))
-        before, model = self._session, load(choice)
+        before, model = self._session, load(choice, self._fetched)
         threads.apply(model.info.parameters, beside_screen=True)
         if before and before.tokens and before.model.tokenizer is model.tokenizer:
             self._session = before.moved_to(model)
@@ -206,8 +209,14 @@ class Runner:
         else:
             self._session = Session(model, sampler)
             reading = self._session.prefill(model.tokenizer.encode(text, special=special))
-        self._set(choice=choice, model=model.info, rate=None)
+        self._set(choice=choice, model=model.info, words=model.tokenizer, rate=None)
         return reading
+
+    def _fetched(self, done: int, total: int) -> None:
+        """Progress of a download, told by the threads that download while this one waits for them."""
+        self._set(reading=Reading(done // 1_000_000, total // 1_000_000))
+        if self._due():
+            self._show(walk=False)
 
     def _due(self) -> bool:
         return self._taken and not self._queue and time.perf_counter() - self._shown_at >= self._interval

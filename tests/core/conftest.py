@@ -56,10 +56,10 @@ def small(stirred: Callable[[ModelConfig], Transformer]) -> Callable[..., Model]
     def make(name: str = "model5", dtype: str = "fp32") -> Model:
         if (name, dtype) not in made:
             sizes = {"embed_dim": 12, "context": 6}
-            if name in ("model4", "model5"):
+            if name in ("model4", "model5", "model6"):
                 sizes["blocks"] = 2
-            if name == "model5":
-                sizes["heads"] = 3
+            if name in ("model5", "model6"):
+                sizes["heads"] = {"model5": 3, "model6": 2}[name]
             choice = ModelChoice(
                 name=name, tokenizer="bytes", changes=Hyperparameters(**sizes), device="cpu", dtype=dtype
             )

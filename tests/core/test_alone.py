@@ -9,7 +9,19 @@ import core
 
 EVERY = sorted(module.name for module in pkgutil.iter_modules(core.__path__, "core."))
 SCREEN = ["tui", "textual", "plotext", "rich", "typer"]
-LIGHT = ["core.config", "core.errors", "core.events", "core.ladder", "core.threads", "core.tokenizer"]
+LIGHT = [
+    "core.catalog",
+    "core.config",
+    "core.errors",
+    "core.events",
+    "core.families",
+    "core.files",
+    "core.hub",
+    "core.ladder",
+    "core.threads",
+    "core.tokenizer",
+    "core.vocabulary",
+]
 
 
 def fresh(script: str) -> list[str]:

@@ -10,7 +10,7 @@ from core.models import Model
 from core.sampling import Distribution, chart
 from core.session import Batch, Session
 
-NAMES = ["model1", "model2", "model3", "model4", "model5"]
+NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPTS = [list(b"o"), list(b"oat"), list(b"oatmea"), list(b"I prefer oat milk in")]
 Small = Callable[..., Model]
 

@@ -86,17 +86,69 @@ def model4(w: dict[str, Tensor], x: Tensor, config: ModelConfig, act: Callable[[
     return layer_norm(stream, w, "norm") @ w["embed.weight"].T
 
 
-REFERENCE = {"model1": model1, "model2": model2, "model3": model3, "model4": model4, "model5": model4}
+def rms_norm(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
+    return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) * w[f"{name}.weight"]
+
+
+def turned(x: Tensor, position: int) -> Tensor:
+    """Pair (i, i + c/2) of a head as a complex number, times e^(i · position · 10000^(-2i/c))."""
+    half = x.shape[-1] // 2
+    angles = torch.tensor([position * 10_000 ** (-i / half) for i in range(half)], dtype=torch.float64)
+    pairs = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat((pairs.real, pairs.imag), dim=-1)
+
+
+def grouped_attention(x: Tensor, w: dict[str, Tensor], name: str, config: ModelConfig) -> Tensor:
+    """One row, one query head, one query at a time; query head h looks at the keys of group h // group."""
+    c, width = config.head_dim, config.heads * config.head_dim
+    q, k, v = (x @ w[f"{name}.qkv.weight"].T).split((width, config.kv_heads * c, config.kv_heads * c), dim=-1)
+    out = torch.zeros_like(q)
+    for row in range(x.shape[0]):
+        for head in range(config.heads):
+            part, shared = slice(head * c, (head + 1) * c), head // config.group
+            keys = k[row, :, shared * c : (shared + 1) * c]
+            values = v[row, :, shared * c : (shared + 1) * c]
+            for at in range(x.shape[1]):
+                seen = torch.stack([turned(keys[j], j) for j in range(at + 1)])
+                weights = torch.softmax(seen @ turned(q[row, at, part], at) / math.sqrt(c), dim=0)
+                out[row, at, part] = weights @ values[: at + 1]
+    return out @ w[f"{name}.out.weight"].T
+
+
+def model6(w: dict[str, Tensor], x: Tensor, config: ModelConfig, act: Callable[[Tensor], Tensor]) -> Tensor:
+    stream = w["embed.weight"][x]
+    for n in range(config.blocks):
+        at = f"blocks.{n}"
+        stream = stream + grouped_attention(rms_norm(stream, w, f"{at}.norm1"), w, f"{at}.attention", config)
+        both = rms_norm(stream, w, f"{at}.norm2") @ w[f"{at}.feed_forward.up.weight"].T
+        gate, value = both[..., : config.mlp_dim], both[..., config.mlp_dim :]
+        stream = stream + (act(gate) * value) @ w[f"{at}.feed_forward.down.weight"].T
+    return rms_norm(stream, w, "norm") @ w["embed.weight"].T
+
+
+REFERENCE = {
+    "model1": model1,
+    "model2": model2,
+    "model3": model3,
+    "model4": model4,
+    "model5": model4,
+    "model6": model6,
+}
 SIZES = {
     "model1": {"embed_dim": 12},
     "model2": {"embed_dim": 12, "context": 5},
     "model3": {"embed_dim": 12, "context": 5},
     "model4": {"embed_dim": 12, "context": 5, "blocks": 2},
     "model5": {"embed_dim": 12, "context": 5, "blocks": 2, "heads": 3},
+    "model6": {"embed_dim": 24, "context": 5, "blocks": 2, "heads": 6},
 }
 
 
-@pytest.mark.parametrize("act", [gelu, relu])
+def silu(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+@pytest.mark.parametrize("act", [gelu, relu, silu])
 @pytest.mark.parametrize("name", ladder.NAMES)
 def test_a_rung_computes_what_its_formula_says(
     name: str,
@@ -193,8 +245,23 @@ ADDED = {
     | in_block(2, ATTENTION | REST_OF_A_BLOCK)
     | in_block(3, ATTENTION | REST_OF_A_BLOCK),
     "model5": {},
+    "model6": {},
 }
-DROPPED = {"model2": {"unembed.weight", "unembed.bias"}, "model3": set(), "model4": set(), "model5": set()}
+DROPPED = {
+    "model2": {"unembed.weight", "unembed.bias"},
+    "model3": set(),
+    "model4": set(),
+    "model5": set(),
+    "model6": {"position.weight", "norm.bias"}
+    | {f"blocks.{n}.{name}" for n in range(4) for name in ATTENTION | REST_OF_A_BLOCK if name.endswith("bias")},
+}
+RESHAPED = {
+    "model6": {
+        "attention.qkv.weight": (64 + 2 * 32, 64),  # two heads share one of keys and one of values
+        "feed_forward.up.weight": (2 * 170, 64),  # ⌊8/3 · 64⌋ gates and as many values
+        "feed_forward.down.weight": (64, 170),
+    }
+}
 
 
 @pytest.mark.parametrize("name", ladder.NAMES[1:])
@@ -203,7 +270,8 @@ def test_a_rung_is_the_one_before_with_exactly_what_is_named(name: str) -> None:
     before, now = shapes(ladder.NAMES[ladder.NAMES.index(name) - 1]), shapes(name)
     assert {key: shape for key, shape in now.items() if key not in before} == ADDED[name]
     assert before.keys() - now.keys() == DROPPED[name]
-    assert all(now[key] == before[key] for key in now.keys() & before.keys())
+    reshaped = {key: shape for n in range(4) for key, shape in in_block(n, RESHAPED.get(name, {})).items()}
+    assert {key: now[key] for key in now.keys() & before.keys() if now[key] != before[key]} == reshaped
 
 
 def test_heads_are_the_same_weights_reshaped() -> None:
@@ -237,14 +305,16 @@ def test_model_5_in_gpt_2s_sizes_has_gpt_2s_parameters() -> None:
 
 
 def test_the_defaults_are_the_articles() -> None:
-    """V = cl100k's 100,277, d = 64, T = 8; then 1 block, 4 blocks, and 4 heads (S3)."""
+    """V = cl100k's 100,277, d = 64, T = 8; then 1 block, 4 blocks, 4 heads, and pairs of them that share keys (S3)."""
     choice = ModelChoice()
     assert (choice.name, choice.tokenizer, choice.weights_seed) == ("model1", "cl100k", 0)
     configs = [rung.config for rung in ladder.rungs(tokenizer.load(choice.tokenizer).vocab_size)]
-    assert [(c.vocab_size, c.embed_dim, c.context, c.activation) for c in configs] == [(100_277, 64, 8, "gelu")] * 5
-    assert [c.blocks for c in configs] == [0, 0, 1, 4, 4]
-    assert [c.heads for c in configs] == [1, 1, 1, 1, 4]
-    assert ladder.NAMES == ("model1", "model2", "model3", "model4", "model5")
+    assert [(c.vocab_size, c.embed_dim, c.context) for c in configs] == [(100_277, 64, 8)] * 6
+    assert [c.activation for c in configs] == ["gelu"] * 5 + ["silu"]
+    assert [c.blocks for c in configs] == [0, 0, 1, 4, 4, 4]
+    assert [c.heads for c in configs] == [1, 1, 1, 1, 4, 4]
+    assert [c.kv_heads for c in configs] == [1, 1, 1, 1, 4, 2]
+    assert ladder.NAMES == ("model1", "model2", "model3", "model4", "model5", "model6")
 
 
 def test_every_hyperparameter_can_be_changed() -> None:
@@ -258,7 +328,7 @@ def test_every_hyperparameter_can_be_changed() -> None:
 
 @pytest.mark.parametrize(
     ("activation", "formula"),
-    [("gelu", F.gelu), ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")), ("relu", F.relu)],
+    [("gelu", F.gelu), ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")), ("relu", F.relu), ("silu", F.silu)],
 )
 def test_the_activation_is_a_switch(activation: str, formula: Callable[[Tensor], Tensor]) -> None:
     """The same weights under another non-linearity: logits are torch's own function of them (S16)."""
@@ -302,7 +372,7 @@ def test_an_untrained_rung_knows_nothing(name: str) -> None:
     assert loss.item() == pytest.approx(math.log(vocab_size), abs=0.5)
 
 
-@pytest.mark.parametrize("name", ["model4", "model5"])
+@pytest.mark.parametrize("name", ["model4", "model5", "model6"])
 def test_random_weights_of_the_last_rungs_follow_gpt_2(name: str) -> None:
     """N(0, 0.02), what writes to the stream shrunk by √(2N), zero biases, norms that do nothing."""
     model = random_model(ladder.rung(name, 1000).config, seed=0)

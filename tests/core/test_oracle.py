@@ -12,7 +12,7 @@ from core.model import Scale, Transformer, generate, random_model
 from core.models import Model
 from core.session import Session
 
-NAMES = ["model1", "model2", "model3", "model4", "model5"]
+NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 
 
 @pytest.mark.parametrize("name", NAMES)

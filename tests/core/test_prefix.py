@@ -28,6 +28,8 @@ SHAPES: dict[str, tuple[str, dict[str, int]]] = {
     "model5-T2": ("model5", {"embed_dim": 8, "context": 2, "blocks": 3, "heads": 2}),
     "model5-thin": ("model5", {"embed_dim": 12, "context": 7, "blocks": 1, "heads": 12}),
     "model5-default": ("model5", {}),
+    "model6": ("model6", {"embed_dim": 24, "context": 5, "blocks": 2, "heads": 6}),
+    "model6-T2": ("model6", {"embed_dim": 8, "context": 2, "blocks": 3, "heads": 2}),
 }
 USABLE = [info.name for info in device.devices() if not info.problem]
 Oracle = Callable[[Transformer, Tensor], Tensor]
@@ -210,7 +212,7 @@ OPERATIONS = st.lists(
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=150)
 @given(
-    shape=st.sampled_from(["model1", "model2", "model3", "model4", "model5", "model5-T2"]),
+    shape=st.sampled_from(["model1", "model2", "model3", "model4", "model5", "model5-T2", "model6", "model6-T2"]),
     size=st.sampled_from([1, 2, 3, 256]),
     operations=OPERATIONS,
 )
@@ -288,7 +290,7 @@ def whole_windows(model: Transformer, ids: Sequence[int]) -> Tensor:
 
 @pytest.mark.parametrize("dtype", device.DTYPES)
 @pytest.mark.parametrize("where", USABLE)
-@pytest.mark.parametrize("name", ["model1", "model2", "model3", "model4", "model5"])
+@pytest.mark.parametrize("name", ["model1", "model2", "model3", "model4", "model5", "model6"])
 def test_every_device_and_number_format(
     where: str, dtype: str, name: str, rung_config: Callable[..., ModelConfig]
 ) -> None:

@@ -19,7 +19,7 @@ from core.sampling import Distribution, draw, uniform
 from core.session import Session
 from core.tokenizer import END_OF_TEXT
 
-NAMES = ["model1", "model2", "model3", "model4", "model5"]
+NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPT = list(b"oat")
 LONG = list(b"I prefer oat milk in my coffee")
 Small = Callable[..., Model]

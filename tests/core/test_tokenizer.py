@@ -107,6 +107,14 @@ def test_a_megabyte_of_one_thing_is_quick(words: Tokenizer, text: str) -> None:
     assert words.text(ids) == million
 
 
+@pytest.mark.parametrize("blank", [" ", " \n", "\t"], ids=ascii)
+def test_a_megabyte_of_white_space_between_words_is_read(words: Tokenizer, blank: str) -> None:
+    """More than the patterns of tiktoken can look ahead over, and nothing is lost."""
+    million = f"x{blank * (1_000_000 // len(blank))}x"
+    assert words.text(words.encode(million)) == million
+    assert words.encode(million[:100_000] + "x") == words.encoding.encode_ordinary(million[:100_000] + "x")
+
+
 def test_the_vocabulary_is_100_277(cl100k: Tokenizer) -> None:
     """V is one more than the highest id, which is <|endofprompt|> (S3)."""
     assert cl100k.vocab_size == 100_277

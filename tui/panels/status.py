@@ -87,7 +87,8 @@ class StatusLine(Widget):
     def _busy(self) -> str:
         frame = self._frame
         if frame.activity == "loading":
-            return f"{SPINNER[self._turn % len(SPINNER)]} loading"
+            spinner = SPINNER[self._turn % len(SPINNER)]
+            return f"{spinner} fetching {progress(frame.reading)} MB" if frame.reading else f"{spinner} loading"
         if frame.activity == "reading" and frame.reading:
             return progress(frame.reading)
         if frame.activity == "generating":

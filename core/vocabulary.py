@@ -1,0 +1,357 @@
+"""Owns tokenizers from a model's own files: byte-level BPE with the model's ids, pattern, added tokens and beginning.
+
+tiktoken does the merging, for which a number must be both a token's id and its place among the merges. In these files
+it need not be, so tiktoken's numbers are translated to the model's ids. Needs no torch.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tiktoken
+
+from core.errors import Mistake
+from core.families import Said, outline, read_json
+from core.tokenizer import END_OF_TEXT, Tokenizer, readable, well_formed
+
+GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+DIGITS_THEN_GPT2 = r"'(?:[sdmt]|ll|ve|re)|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
+"""GPT-2's pattern on what lies between digits, each of which stands alone: a run of spaces ends before one."""
+_CL100K = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = _CL100K % r"\p{N}{1,3}"
+QWEN2 = _CL100K % r"\p{N}"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A token that is found in a text before it is cut into words."""
+
+    id: int
+    content: str
+    special: bool
+    """Whether it is found only where special tokens are asked for."""
+    strips: tuple[bool, bool] = (False, False)
+    """Whether it takes the white space on its left, on its right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """What the files say of a tokenizer."""
+
+    ids: Mapping[str, int]
+    """Ordinary tokens, each byte written as the character that stands for it."""
+    merges: Sequence[tuple[str, str]]
+    """The first ones first."""
+    pattern: str
+    """Cuts text into the words that merges stay within."""
+    added: Sequence[Added] = ()
+    normal_form: bool = False
+    """Whether text is composed first (Unicode NFC)."""
+    leading_space: bool = False
+    """Whether a text that begins without a space is given one."""
+    whole_words: bool = False
+    """Whether a word that is a token is taken as it is, reachable by merges or not."""
+    unknown: int | None = None
+    """Stands for a byte that has no token; None leaves it out."""
+    begin: tuple[int, ...] = ()
+    """What the model wants before any text."""
+    end_of_text: int | None = None
+    """Where an empty text starts from."""
+
+
+def _alphabet() -> dict[str, int]:
+    """The printable characters that stand for bytes in the files (Radford et al. 2019, `bytes_to_unicode`)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+BYTE_OF = _alphabet()
+
+
+class ModelTokenizer(Tokenizer):
+    """A model's own tokenizer. Raises `Mistake` for merges that do not fit its vocabulary."""
+
+    def __init__(self, name: str, words: Vocabulary, vocab_size: int) -> None:
+        ranks, self._ids = _ranks(words)
+        self.name = name
+        self.encoding = tiktoken.Encoding(name, pat_str=words.pattern, mergeable_ranks=ranks, special_tokens={})
+        self.vocab_size = vocab_size
+        self._words = words
+        self._pieces = {id: _bytes(token) for token, id in words.ids.items()}
+        self._pieces |= {each.id: each.content.encode() for each in words.added}
+        self._added = {each.content: each.id for each in words.added}
+        self._always = _finder(each for each in words.added if not each.special)
+        self._special = _finder(words.added)
+        self.end_of_text = next(id for id in (words.end_of_text, self._added.get(END_OF_TEXT), 0) if id is not None)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of `text` after what the model wants before any text; a beginning written in the text stands for it."""
+        ids = list(self._plain(well_formed(text), special))
+        begin = list(self._words.begin)
+        return ids if begin and ids[: len(begin)] == begin else begin + ids
+
+    def _plain(self, text: str, special: bool) -> Iterator[int]:
+        finder = self._special if special else self._always
+        for number, part in enumerate(finder.split(text) if finder else [text]):
+            if number % 2:
+                yield self._added[part.strip() if part not in self._added else part]
+            elif part:
+                yield from self._merged(part)
+
+    def _merged(self, text: str) -> Iterator[int]:
+        if self._words.normal_form:
+            text = unicodedata.normalize("NFC", text)
+        if self._words.leading_space and not text.startswith(" "):
+            text = " " + text
+        for part in readable(text):
+            for rank in self.encoding.encode_ordinary(part):
+                if (id := self._ids[rank]) is not None:
+                    yield id
+
+    def _known(self, id: int) -> bytes | None:
+        return self._pieces.get(id)
+
+
+def _ranks(words: Vocabulary) -> tuple[dict[bytes, int], list[int | None]]:
+    """tiktoken's numbers, bytes first and then what is merged, and the model's id of each."""
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ids: list[int | None] = [words.unknown] * 256
+    for char, byte in BYTE_OF.items():
+        ids[byte] = words.ids.get(char, words.unknown)
+    reachable = (left + right for left, right in words.merges)
+    for token in [*reachable, *(words.ids if words.whole_words else ())]:
+        if token not in words.ids:
+            raise Mistake(f"the tokenizer is corrupt: it merges to {token!r}, which has no id; download it again")
+        if (piece := _bytes(token)) not in ranks:
+            ranks[piece] = len(ranks)
+            ids.append(words.ids[token])
+    return ranks, ids
+
+
+def _bytes(token: str) -> bytes:
+    """The bytes a token is written for; one with other characters is text as it stands."""
+    try:
+        return bytes([BYTE_OF[char] for char in token])
+    except KeyError:
+        return token.encode()
+
+
+def _finder(added: Iterable[Added]) -> re.Pattern[str] | None:
+    """Finds added tokens, of those that begin at the same place the longest."""
+    patterns = [
+        (r"\s*" if each.strips[0] else "") + re.escape(each.content) + (r"\s*" if each.strips[1] else "")
+        for each in sorted(added, key=lambda each: -len(each.content))
+        if each.content
+    ]
+    return re.compile(f"({'|'.join(patterns)})") if patterns else None
+
+
+@cache
+def load(path: Path, name: str) -> ModelTokenizer:
+    """The tokenizer of the model in a folder or .gguf file, under a name; the same one whenever it is asked for.
+
+    Raises `Mistake` for one that is broken or of another kind.
+    """
+    said, vocab_size = outline(path)
+    try:
+        words = _folder(path, said) if path.is_dir() else _gguf(said)
+        return ModelTokenizer(name, words, vocab_size)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, Mistake):
+            raise
+        raise Mistake(f"the tokenizer of {path.name} is corrupt ({error!r}); download it again") from error
+
+
+def _not_byte_level(where: str, what: str) -> Mistake:
+    return Mistake(
+        f"{where} holds {what}, but only byte-level BPE is known here; choose GPT-2, Llama 3, Qwen or SmolLM2"
+    )
+
+
+def _pair(merge: Any) -> tuple[str, str]:
+    """A merge, written with a space between or as two strings."""
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left, right
+
+
+# A folder in the layout of Hugging Face ------------------------------------------------------------------------------
+
+
+def _folder(folder: Path, said: Said) -> Vocabulary:
+    if (folder / "tokenizer.json").exists():
+        return _tokenizer_json(folder, said)
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        return _vocab_and_merges(folder, said)
+    if (folder / "tokenizer.model").exists():
+        raise _not_byte_level("tokenizer.model", "a SentencePiece tokenizer")
+    raise Mistake(f"{folder} has no tokenizer.json, nor vocab.json and merges.txt; download the model again")
+
+
+def _tokenizer_json(folder: Path, said: Said) -> Vocabulary:
+    file = read_json(folder / "tokenizer.json")
+    model, values = file.part("model"), file.values
+    steps, normalizers = (
+        _flat(values.get("pre_tokenizer"), "pretokenizers"),
+        _flat(values.get("normalizer"), "normalizers"),
+    )
+    if (kind := model.get("type", "BPE")) != "BPE":
+        raise _not_byte_level(file.where, f"a {kind} tokenizer")
+    if not any(step["type"] == "ByteLevel" for step in steps) or model.get("byte_fallback", False):
+        raise _not_byte_level(file.where, "a SentencePiece tokenizer")
+    if others := [step["type"] for step in normalizers if step["type"] != "NFC"]:
+        raise _not_byte_level(file.where, f"a tokenizer that rewrites text ({others[0]})")
+    added = [
+        Added(each["id"], each["content"], each["special"], (each["lstrip"], each["rstrip"]))
+        for each in values.get("added_tokens", [])
+    ]
+    apart = {each.content for each in added}
+    ids = {token: id for token, id in model.values["vocab"].items() if token not in apart}
+    unknown = model.get("unk_token", "")
+    names = {each.content: each.id for each in added} | ids
+    return Vocabulary(
+        ids=ids,
+        merges=[_pair(merge) for merge in model.values["merges"]],
+        pattern=_pattern(steps, file.where),
+        added=added,
+        normal_form=bool(normalizers),
+        leading_space=any(step.get("add_prefix_space") for step in steps),
+        whole_words=model.get("ignore_merges", False),
+        unknown=names.get(unknown),
+        begin=_begin(values.get("post_processor")),
+        end_of_text=_end_of_text(folder, said, names),
+    )
+
+
+def _flat(step: Any, inner: str) -> list[dict[str, Any]]:
+    """A step of a tokenizer.json as the list of steps it is made of."""
+    if step is None:
+        return []
+    if step["type"] == "Sequence":
+        return [each for part in step[inner] for each in _flat(part, inner)]
+    return [step]
+
+
+def _pattern(steps: Sequence[dict[str, Any]], where: str) -> str:
+    """One pattern for all steps that cut a text. Raises `Mistake` where there is none."""
+    cuts = [step for step in steps if step["type"] != "ByteLevel" or step.get("use_regex", True)]
+    match [step["type"] for step in cuts]:
+        case ["ByteLevel"]:
+            return GPT2
+        case ["Digits", "ByteLevel"] if cuts[0]["individual_digits"]:
+            return DIGITS_THEN_GPT2
+        case ["Split"] if cuts[0]["behavior"] == "Isolated" and not cuts[0].get("invert"):
+            given = cuts[0]["pattern"]
+            return given["Regex"] if "Regex" in given else re.escape(given["String"])
+    kinds = ", ".join(step["type"] for step in cuts) or "nothing"
+    raise Mistake(f"{where} cuts text by {kinds}, a way not known here; choose another model")
+
+
+def _begin(processor: Any) -> tuple[int, ...]:
+    """The special tokens that a template puts before a text."""
+    for step in _flat(processor, "processors"):
+        if step["type"] == "TemplateProcessing":
+            names = [part["SpecialToken"]["id"] for part in step["single"] if "SpecialToken" in part]
+            before = next(n for n, part in enumerate(step["single"]) if "Sequence" in part)
+            return tuple(id for name in names[:before] for id in step["special_tokens"][name]["ids"])
+    return ()
+
+
+def _vocab_and_merges(folder: Path, said: Said) -> Vocabulary:
+    config = _tokenizer_config(folder)
+    qwen = said.get("model_type", "").startswith("qwen")
+    names = read_json(folder / "vocab.json").values
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [_pair(line) for line in lines if line and not line.startswith("#version")]
+    added = {
+        int(id): Added(
+            int(id), each["content"], each.get("special", True), (each.get("lstrip", False), each.get("rstrip", False))
+        )
+        for id, each in config.part("added_tokens_decoder").values.items()
+    }
+    if END_OF_TEXT in names:
+        added.setdefault(names[END_OF_TEXT], Added(names[END_OF_TEXT], END_OF_TEXT, special=True))
+    apart = {each.content for each in added.values()}
+    end_of_text = _end_of_text(folder, said, {each.content: each.id for each in added.values()})
+    return Vocabulary(
+        ids={token: id for token, id in names.items() if token not in apart},
+        merges=merges,
+        pattern=QWEN2 if qwen else GPT2,
+        added=list(added.values()),
+        normal_form=qwen,
+        leading_space=config.get("add_prefix_space", False),
+        begin=(end_of_text,) if config.get("add_bos_token", False) and end_of_text is not None else (),
+        end_of_text=end_of_text,
+    )
+
+
+def _tokenizer_config(folder: Path) -> Said:
+    path = folder / "tokenizer_config.json"
+    return read_json(path) if path.exists() else Said(path.name, {})
+
+
+def _end_of_text(folder: Path, said: Said, names: Mapping[str, int]) -> int | None:
+    """The token that begins texts, or else the one that ends them, as the tokenizer or the model names it."""
+    config = _tokenizer_config(folder).values
+    for key in ("bos_token", "eos_token"):
+        given = config.get(key)
+        content = given.get("content") if isinstance(given, dict) else given
+        if isinstance(content, str) and content in names:
+            return names[content]
+        if isinstance(id := said.values.get(f"{key}_id"), int):
+            return id
+    return None
+
+
+# GGUF ----------------------------------------------------------------------------------------------------------------
+
+_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the name of a pre-tokenizer in a GGUF file means."""
+
+    pattern: str
+    settings: dict[str, bool] = field(default_factory=dict)
+    begins: bool = False
+    """Whether a text begins with BOS where the file does not say."""
+
+
+_KINDS = {
+    "gpt-2": _Kind(GPT2),
+    "smollm": _Kind(DIGITS_THEN_GPT2),
+    "llama-bpe": _Kind(LLAMA3, {"whole_words": True}, begins=True),
+    "qwen2": _Kind(QWEN2, {"normal_form": True}),
+}
+
+
+def _gguf(said: Said) -> Vocabulary:
+    if (kind := said.get("tokenizer.ggml.model", "")) != "gpt2":
+        raise _not_byte_level(said.where, f"a {'SentencePiece' if kind == 'llama' else kind or 'nameless'} tokenizer")
+    if (pre := said.get("tokenizer.ggml.pre", "gpt-2")) not in _KINDS:
+        raise Mistake(f"{said.where} cuts text as {pre!r}, a way not known here; there are {', '.join(_KINDS)}")
+    tokens, kinds, merges = (said.values.get(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges"))
+    if not isinstance(tokens, list) or not isinstance(merges, list):
+        raise Mistake(f"{said.where} has no tokens or no merges; download it again")
+    kinds = kinds or [_NORMAL] * len(tokens)
+    begin, end, unknown = (said.values.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "unknown"))
+    begins = said.get("tokenizer.ggml.add_bos_token", _KINDS[pre].begins)
+    return Vocabulary(
+        ids={token: id for id, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind == _NORMAL},
+        merges=[_pair(merge) for merge in merges],
+        pattern=_KINDS[pre].pattern,
+        added=[
+            Added(id, token, special=kind == _CONTROL)
+            for id, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+            if kind in (_CONTROL, _USER_DEFINED)
+        ],
+        unknown=unknown,
+        begin=(begin,) if begins and begin is not None else (),
+        end_of_text=end if begin is None else begin,
+        **_KINDS[pre].settings,
+    )

@@ -1,0 +1,154 @@
+"""Owns the way from a model's files to a `Transformer` filled with their numbers.
+
+The model is built without memory, then each parameter is assigned. What the file stores as it is computed with stays
+where it lies, mapped; what must be put together, turned or unpacked is copied, one parameter at a time.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from core.errors import Mistake
+from core.families import IGNORED, Described
+from core.files import Stored
+from core.model import Transformer
+
+TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def build(described: Described, device: torch.device, dtype: torch.dtype) -> Transformer:
+    """The model with its weights. Raises `Mistake` where files and configuration disagree, or for NaN and infinity."""
+    with torch.device("meta"):
+        model = Transformer(described.config)
+    wanted = dict(model.named_parameters())
+    plan = {name: list(_parts(described, name, parameter.shape)) for name, parameter in wanted.items()}
+    _refuse_left_over(described, {source for parts in plan.values() for source, _ in parts})
+    weights = {name: _weight(described, name, parts, dtype).to(device) for name, parts in plan.items()}
+    model.load_state_dict(weights, assign=True, strict=False)  # the plan has every name; a tied one once
+    if described.config.tied:
+        model.unembed.weight = model.embed.weight
+    return model.requires_grad_(False).eval()
+
+
+def _parts(described: Described, name: str, shape: Sequence[int]) -> Iterator[tuple[str, Stored]]:
+    """The tensors of the files that lie one below the other in a parameter of ours, each checked against its shape."""
+    module, _, field = name.rpartition(".")
+    number = re.search(r"(?<=blocks\.)\d+", module)
+    block = number.group() if number else ""
+    sources = described.names[module.replace(f"blocks.{block}.", "blocks.#.")]
+    for source, rows in zip(sources, _rows(described, module, shape[0], len(sources)), strict=True):
+        found = f"{source.replace('#', block)}.{field}"
+        want = (rows, *shape[1:])
+        if found not in described.tensors:
+            raise Mistake(
+                f"the weights lack {found}, {_by(want)}, that {described.said.where} asks for; download the model again"
+            )
+        stored = described.tensors[found]
+        there = stored.shape[::-1] if _transposed(described, name, stored) else stored.shape
+        if there != want:
+            raise Mistake(
+                f"{found} is {_by(there)} in the weights but {_by(want)} by {described.said.where}: "
+                "they are not of the same model; download both again"
+            )
+        yield found, stored
+
+
+def _rows(described: Described, module: str, rows: int, count: int) -> Sequence[int]:
+    """How many rows of a parameter each of its parts has."""
+    if module.endswith("qkv") and count > 1:
+        config = described.config
+        return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
+    return [rows // count] * count
+
+
+def _transposed(described: Described, name: str, stored: Stored) -> bool:
+    return described.transposed and name.startswith("blocks.") and len(stored.shape) == 2
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape)) or "one number"
+
+
+def _refuse_left_over(described: Described, used: set[str]) -> None:
+    ignored = (*IGNORED, "lm_head.weight", "output.weight") if described.config.tied else IGNORED
+    left = [name for name in described.tensors if name not in used and not name.endswith(ignored)]
+    if left:
+        raise Mistake(
+            f"the weights have {left[0]}, {_by(described.tensors[left[0]].shape)}, "
+            f"of which {described.said.where} says nothing ({len(left)} such); they are not of the same model"
+        )
+
+
+def _weight(described: Described, name: str, parts: Sequence[tuple[str, Stored]], dtype: torch.dtype) -> Tensor:
+    """One parameter of ours: read, put together, converted, checked."""
+    tensors = []
+    for source, stored in parts:
+        tensor = read(source, stored)
+        if described.interleaved and re.search(r"attn_[qk]\.", source):
+            tensor = _halves(tensor, described.config.head_dim)
+        if _transposed(described, name, stored):
+            tensor = tensor.t()
+        tensors.append(_checked(source, tensor, dtype))
+    if len(tensors) == 1 and parts[0][1].kind in TORCH and TORCH[parts[0][1].kind] is dtype:
+        return tensors[0]
+    whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+    for _, stored in parts:
+        stored.release()
+    return whole
+
+
+def read(name: str, stored: Stored) -> Tensor:
+    """A tensor of a file: a view of it where torch knows the format, else unpacked to float32."""
+    if stored.kind in TORCH:
+        dtype = TORCH[stored.kind]
+        if stored.size == 0:
+            return torch.empty(stored.shape, dtype=dtype)
+        if stored.start % dtype.itemsize:
+            return torch.frombuffer(
+                bytearray(stored.view[stored.start : stored.start + stored.size]), dtype=dtype
+            ).view(stored.shape)
+        return torch.frombuffer(stored.view, dtype=dtype, count=math.prod(stored.shape), offset=stored.start).view(
+            stored.shape
+        )
+    return _unpacked(name, stored)
+
+
+def _unpacked(name: str, stored: Stored) -> Tensor:
+    import numpy as np  # noqa: PLC0415
+    from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
+    from gguf.quants import dequantize  # noqa: PLC0415
+
+    packed = np.frombuffer(stored.view, np.uint8, stored.size, stored.start).reshape(*stored.shape[:-1], -1)
+    try:
+        with np.errstate(all="ignore"):
+            return torch.from_numpy(dequantize(packed, GGMLQuantizationType[stored.kind]))
+    except (KeyError, NotImplementedError) as error:
+        raise Mistake(
+            f"{name} is stored as {stored.kind}, which cannot be unpacked here; get another format"
+        ) from error
+
+
+def _halves(tensor: Tensor, head_dim: int) -> Tensor:
+    """Rows of queries or keys whose pairs lie side by side, in our order: first numbers of all pairs, then second."""
+    rest = tensor.shape[1:]
+    return tensor.view(-1, head_dim // 2, 2, *rest).transpose(1, 2).reshape(-1, *rest)
+
+
+def _checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    converted = tensor.to(dtype)
+    if not _finite(converted):
+        if _finite(tensor):
+            raise Mistake(f"{name} has numbers too large for fp16; choose --dtype bf16 or fp32")
+        raise Mistake(f"{name} has weights that are not finite numbers (NaN or inf); download the model again")
+    return converted
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite, in one pass and without a mask."""
+    if not tensor.numel():
+        return True
+    low, high = torch.aminmax(tensor)
+    return bool(torch.isfinite(low) and torch.isfinite(high))

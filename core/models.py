@@ -38,6 +38,8 @@ def load(choice: ModelChoice, report: Report | None = None) -> Model:
 
 def _rung(choice: ModelChoice, device: torch.device, dtype: torch.dtype, _: Report | None) -> Model:
     """A rung of the ladder, with random weights that are made on the CPU in float32."""
+    if choice.dtype in devices.PACKED:
+        raise Mistake(f"{choice.dtype} is for models from files, not for {choice.name}; choose fp32, bf16 or fp16")
     words = tokenizer.load(choice.tokenizer)
     rung = ladder.rung(choice.name, words.vocab_size, choice.changes)
     if not 0 <= choice.weights_seed < 2**63:
@@ -54,7 +56,7 @@ def _from_files(choice: ModelChoice, device: torch.device, dtype: torch.dtype, r
     words = vocabulary.load(place.path, choice.name)
     described = families.describe(place.path)
     _check_room(choice.name, described.config, dtype, device, "choose a smaller model, or --dtype bf16")
-    transformer = weights.build(described, device, dtype)
+    transformer = weights.build(described, device, dtype, devices.PACKED.get(choice.dtype))
     return _model(choice, described.family, transformer, words, place.words)
 
 
@@ -62,11 +64,11 @@ def _model(choice: ModelChoice, title: str, transformer: Transformer, words: Tok
     info = ModelInfo(
         name=choice.name,
         title=title,
-        parameters=transformer.parameter_count(),
+        parameters=transformer.config.parameter_count(),
         vocab_size=transformer.config.vocab_size,
         context=transformer.config.context,
         device=str(transformer.device),
-        dtype=devices.dtype_name(transformer.dtype),
+        dtype=choice.dtype if choice.dtype in devices.PACKED else devices.dtype_name(transformer.dtype),
         tokenizer=words.name,
         weights=origin,
     )

@@ -6,31 +6,87 @@ where it lies, mapped; what must be put together, turned or unpacked is copied, 
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.errors import Mistake
 from core.families import IGNORED, Described
 from core.files import Stored
 from core.model import Transformer
+from core.packed import ROWS, Int4Linear, Int8Embedding, Int8Linear, fits, int4, int8, unpack_q4
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def build(described: Described, device: torch.device, dtype: torch.dtype) -> Transformer:
-    """The model with its weights. Raises `Mistake` where files and configuration disagree, or for NaN and infinity."""
+def build(described: Described, device: torch.device, dtype: torch.dtype, bits: int | None = None) -> Transformer:
+    """The model with its weights, its matrices packed in 8 or 4 `bits` where they are given.
+
+    Raises `Mistake` where files and configuration disagree, or for NaN and infinity.
+    """
     with torch.device("meta"):
         model = Transformer(described.config)
     wanted = dict(model.named_parameters())
     plan = {name: list(_parts(described, name, parameter.shape)) for name, parameter in wanted.items()}
     _refuse_left_over(described, {source for parts in plan.values() for source, _ in parts})
-    weights = {name: _weight(described, name, parts, dtype).to(device) for name, parts in plan.items()}
+    packed = _packable(model, plan) if bits else []
+    weights = {
+        name: _weight(described, name, parts, dtype).to(device) for name, parts in plan.items() if name not in packed
+    }
     model.load_state_dict(weights, assign=True, strict=False)  # the plan has every name; a tied one once
+    for name in packed:
+        module = name.removesuffix(".weight")
+        model.set_submodule(module, _packed(described, name, plan[name], model.get_submodule(module), bits or 8))
     if described.config.tied:
-        model.unembed.weight = model.embed.weight
+        _tie(model)
     return model.requires_grad_(False).eval()
+
+
+def _tie(model: Transformer) -> None:
+    """Let the unembedding be the embedding."""
+    if isinstance(model.embed, Int8Embedding):
+        model.set_submodule("unembed", Int8Linear(model.embed.levels, model.embed.scale))
+    else:
+        model.unembed.weight = model.embed.weight
+
+
+def _packable(model: Transformer, plan: Iterable[str]) -> list[str]:
+    """The parameters of matrices that can be packed."""
+    linear = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name in plan if name in {*linear, "embed.weight"} and fits(8, *model.get_parameter(name).shape)]
+
+
+def _packed(
+    described: Described, name: str, parts: Sequence[tuple[str, Stored]], module: nn.Module, bits: int
+) -> nn.Module:
+    """What stands for a module of the model; the first and the last always have 8 bits."""
+    bias = getattr(module, "bias", None)
+    if bits == 4 and name.startswith("blocks.") and fits(4, *module.get_parameter("weight").shape):
+        return Int4Linear(*_int4(described, name, parts), bias)
+    levels, scale = int8(_weight(described, name, parts, torch.float32))
+    return Int8Embedding(levels, scale) if name == "embed.weight" else Int8Linear(levels, scale, bias)
+
+
+def _int4(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Levels, scales and zeros of a parameter: those of the file where it has them, else the nearest."""
+    if not all(stored.kind in ("Q4_0", "Q4_1") for _, stored in parts):
+        return int4(_weight(described, name, parts, torch.float32))
+    unpacked = []
+    for source, stored in parts:
+        raw = torch.frombuffer(stored.view, dtype=torch.uint8, count=stored.size, offset=stored.start)
+        numbers = unpack_q4(raw.view(stored.shape[0], -1), with_minimum=stored.kind == "Q4_1")
+        unpacked.append([_ordered(described, source, _checked(source, each, each.dtype)) for each in numbers])
+        stored.release()
+    levels, scales, zeros = (torch.cat(each) for each in zip(*unpacked, strict=True))
+    return levels, scales, zeros
+
+
+def _ordered(described: Described, source: str, tensor: Tensor) -> Tensor:
+    """A tensor of a file with the rows of queries and keys in our order."""
+    if described.interleaved and re.search(r"attn_[qk]\.", source):
+        return _halves(tensor, described.config.head_dim)
+    return tensor
 
 
 def _parts(described: Described, name: str, shape: Sequence[int]) -> Iterator[tuple[str, Stored]]:
@@ -86,9 +142,7 @@ def _weight(described: Described, name: str, parts: Sequence[tuple[str, Stored]]
     """One parameter of ours: read, put together, converted, checked."""
     tensors = []
     for source, stored in parts:
-        tensor = read(source, stored)
-        if described.interleaved and re.search(r"attn_[qk]\.", source):
-            tensor = _halves(tensor, described.config.head_dim)
+        tensor = _ordered(described, source, read(source, stored))
         if _transposed(described, name, stored):
             tensor = tensor.t()
         tensors.append(_checked(source, tensor, dtype))
@@ -97,6 +151,8 @@ def _weight(described: Described, name: str, parts: Sequence[tuple[str, Stored]]
     whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
     for _, stored in parts:
         stored.release()
+    if dtype is torch.float32 and whole.ndim == 2 and name.startswith("blocks."):
+        return whole.t().contiguous().t()  # inputs × outputs in memory: a quarter faster for one token
     return whole
 
 
@@ -121,11 +177,15 @@ def _unpacked(name: str, stored: Stored) -> Tensor:
     from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
     from gguf.quants import dequantize  # noqa: PLC0415
 
-    packed = np.frombuffer(stored.view, np.uint8, stored.size, stored.start).reshape(*stored.shape[:-1], -1)
+    kind = GGMLQuantizationType[stored.kind]
+    packed = np.frombuffer(stored.view, np.uint8, stored.size, stored.start).reshape(math.prod(stored.shape[:-1]), -1)
+    numbers = torch.empty(len(packed), stored.shape[-1])
     try:
         with np.errstate(all="ignore"):
-            return torch.from_numpy(dequantize(packed, GGMLQuantizationType[stored.kind]))
-    except (KeyError, NotImplementedError) as error:
+            for first in range(0, len(packed), ROWS):
+                numbers[first : first + ROWS] = torch.from_numpy(dequantize(packed[first : first + ROWS], kind))
+        return numbers.view(stored.shape)
+    except NotImplementedError as error:
         raise Mistake(
             f"{name} is stored as {stored.kind}, which cannot be unpacked here; get another format"
         ) from error

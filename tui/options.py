@@ -24,7 +24,9 @@ class ModelOptions:
         ),
     ] = "model1"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
-    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto"
+    dtype: Annotated[
+        str, typer.Option(help="auto, fp32, bf16 or fp16; int8 or int4 for the weights of a model from files.")
+    ] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
     embed_dim: Annotated[int | None, typer.Option(help="d, the width of the residual stream.")] = None
     context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None

@@ -105,7 +105,7 @@ def test_the_default_format_is_fp32() -> None:
     assert device.dtype("auto", torch.device("cpu")) is torch.float32
 
 
-@pytest.mark.parametrize("name", ["", "float32", "fp64", "int8"])
+@pytest.mark.parametrize("name", ["", "float32", "fp64", "int2"])
 def test_an_unknown_format_is_a_mistake(name: str) -> None:
     """One line with what can be chosen."""
     with pytest.raises(Mistake) as mistake:

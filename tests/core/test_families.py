@@ -67,10 +67,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def reference(case: str) -> Any:
+def reference(case: str, **changes: int) -> Any:
     """A model of transformers with weights in which every parameter counts."""
     name, values = CASES[case]
-    config = getattr(transformers, f"{name}Config")(**values)
+    config = getattr(transformers, f"{name}Config")(**values | changes)
     torch.manual_seed(0)
     model = getattr(transformers, f"{name}LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")(config).eval()
     with torch.no_grad():

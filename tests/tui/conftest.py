@@ -198,7 +198,7 @@ class Scenes:
             DeviceInfo("cpu", "A processor", 16 * 2**30),
             DeviceInfo("cuda", "NVIDIA GPU", None, "this build of torch is without CUDA"),
         )
-        return Frame(activity, ModelChoice(), info, here, snapshot, **more)
+        return Frame(activity=activity, choice=ModelChoice(), model=info, devices=here, snapshot=snapshot, **more)
 
     def oat_milk(self, **changes: Any) -> Frame:
         """A walk of twelve tokens, the last five sampled, in a context of eight."""
@@ -210,7 +210,8 @@ class Scenes:
             for n, token in enumerate(self.tokens(pieces))
             for origin in [{"origin": "sampled", "u": 0.25, "sampled_probability": 0.1} if n >= 7 else {}]
         )
-        return self.frame(tokens, self.chart(words), **{"prompt_length": 7, "rate": 412.0, "generated": 5, **changes})
+        given = {"chart": self.chart(words), "prompt_length": 7, "rate": 412.0, "generated": 5, **changes}
+        return self.frame(tokens, **given)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from core.config import Sampler
 from core.events import Stage
-from tui.panels.candidates import bar, bars, scale_for, stages_line
+from tui.panels.candidates import FLAT, bar, bars, scale_for, stages_line
 
 shares = st.floats(0, 1)
 
@@ -77,7 +77,7 @@ def test_a_share_above_the_scale_fills_the_row(share: float, scale: float) -> No
 def test_bars_end_at_a_round_number_that_holds_the_largest(largest: float) -> None:
     scale = scale_for(largest)
     assert scale >= largest
-    if largest > 0.05:
+    if largest > FLAT:
         assert scale == 1
     elif largest > 1e-11:
         assert scale <= 5 * largest * 1.0000001

@@ -37,7 +37,7 @@ async def test_another_model_goes_on_at_the_same_tokens(real: Make, settle: Go, 
         before, chart = ids(app), app.frame.snapshot.chart
         await press(pilot, "m")
         assert isinstance(app.screen, ChooseScreen)
-        assert app.screen.query_one(OptionList).option_count == 5
+        assert app.screen.query_one(OptionList).option_count >= 5
         await pilot.press("down", "j", "enter")
         await settle(pilot)
         assert app.frame.model.name == "model3"
@@ -56,8 +56,9 @@ async def test_the_present_model_is_marked_and_chosen_again_changes_nothing(scri
         loads = len(pilot.app.runner.loads)
         await pilot.press("m")
         options = pilot.app.screen.query_one(OptionList)
-        prompts = [str(options.get_option_at_index(n).prompt) for n in range(5)]
-        assert ["●" in words for words in prompts] == [True, False, False, False, False]
+        prompts = [str(options.get_option_at_index(n).prompt) for n in range(options.option_count)]
+        assert ["●" in words for words in prompts].count(True) == 1
+        assert "●" in prompts[0]
         assert options.highlighted == 0
         await pilot.press("enter")
         assert len(pilot.app.screen_stack) == 1
@@ -283,7 +284,7 @@ async def test_a_theme_chosen_on_the_way_repaints_every_panel(scripted: Make, sc
         pilot.app.theme = "tokenwalk-light"
         await pilot.pause(0.1)
         light = grounds(pilot.app)
-        assert {name: dark[name] & light[name] for name in dark} == dict.fromkeys(dark, set())
+        assert [name for name in dark if dark[name] & light[name]] == []
 
 
 async def test_without_colours_everything_is_told_by_signs_too(

@@ -284,7 +284,7 @@ def test_models() -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for model in found:
         has(model, name=str, title=str, adds=str)
-    assert [model["name"] for model in found] == [f"model{n}" for n in range(1, 6)]
+    assert [model["name"] for model in found][:5] == [f"model{n}" for n in range(1, 6)]
 
 
 def test_a_prompt_from_standard_input_is_the_prompt_given() -> None:

@@ -1,6 +1,5 @@
 """The command line and the app in a real terminal: what is imported when, and that the terminal is left as it was."""
 
-import fcntl
 import os
 import pty
 import re
@@ -18,6 +17,8 @@ import pytest
 PATIENCE = 30.0
 SOON = 3.0
 """Seconds within which the app ends, with much room for a busy machine; the aim is 0.3."""
+OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); from tui.cli import main; main()"
+"""The command line after it made standard output the terminal that it belongs to."""
 HEAVY = ("torch", "textual", "tiktoken", "plotext")
 
 
@@ -100,16 +101,15 @@ class Terminal:
             **{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "SSH_CONNECTION", "COLORTERM")},
             "TERM": "xterm-256color",
             "XDG_CONFIG_HOME": str(path),
-            "PYTHONPATH": os.pathsep.join([str(path), os.getcwd()]),
+            "PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())]),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tui", *arguments],
+            [sys.executable, "-c", OWN_TERMINAL, *arguments],
             stdin=slave if given is None else subprocess.PIPE,
             stdout=slave,
             stderr=slave,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
         )
         if self.process.stdin:
             self.process.stdin.write(given)

@@ -142,7 +142,7 @@ def test_an_operation_takes_the_place_of_those_waiting_under_its_name(play: Call
     playground = play()
     gate = threading.Event()
     seen: list[str] = []
-    playground.runner.submit(lambda _: gate.wait(PATIENCE) and None)
+    playground.runner.submit(lambda _: gate.wait(PATIENCE))
     for number in range(3):
         playground.runner.submit(lambda _, n=number: seen.append(f"prompt {n}"), instead_of="prompt")
         playground.runner.submit(lambda _, n=number: seen.append(f"sampler {n}"), instead_of="sampler")
@@ -206,7 +206,7 @@ def test_a_late_reader_finds_the_newest_frame(play: Callable[..., Playground]) -
     playground.taking = False
     before = len(playground.published)
     for _ in range(5):
-        playground.ask(lambda session: session.step() and None)
+        playground.ask(lambda session: session.step())
     playground.until(lambda: len(playground.session.tokens) == 6)
     playground.ask(lambda _: None)
     assert len(playground.published) <= before + 1
@@ -262,7 +262,7 @@ def test_what_goes_wrong_is_told_in_one_line_and_once(
     playground = play()
     playground.runner.submit(failing(error))
     playground.until(lambda: playground.problems)
-    playground.ask(lambda session: session.step() and None)
+    playground.ask(lambda session: session.step())
     playground.until(lambda: playground.frames[-1].snapshot and len(playground.frames[-1].snapshot.tokens) == 2)
     assert playground.problems == [line]
 
@@ -318,7 +318,7 @@ def test_closing_in_the_middle_of_a_generation_ends_the_thread_at_once(play: Cal
 def test_closing_does_not_wait_for_a_step_that_goes_on(play: Callable[..., Playground]) -> None:
     playground = play()
     gate, begun = threading.Event(), threading.Event()
-    playground.runner.submit(lambda _: (begun.set(), gate.wait(PATIENCE)) and None)
+    playground.runner.submit(lambda _: (begun.set(), gate.wait(PATIENCE)))
     assert begun.wait(PATIENCE)
     began = time.perf_counter()
     assert not playground.runner.close()

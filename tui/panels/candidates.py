@@ -19,7 +19,7 @@ from tui.text import decimals_for, fit, label, number_in, percent
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens stream; faster ones cannot be read."""
-FLAT = 0.05
+FLAT = 0.2
 """Below this largest share bars that ended at 1 could not be told apart."""
 
 Row = tuple[Candidate | None, float, float]

@@ -162,7 +162,7 @@ async def test_a_bad_choice_leaves_the_model_before_it_running(
         app = pilot.app
         await settle(pilot)
 
-        def broken(choice: ModelChoice) -> object:
+        def broken(choice: ModelChoice, report: object = None) -> object:
             raise MemoryError("no room")
 
         monkeypatch.setattr("core.models.load", broken)

@@ -51,7 +51,7 @@ async def test_while_tokens_stream(real: Make, settle: Go, until: Go) -> None:
 async def test_while_a_model_is_loaded(real: Make, until: Go, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, go_on = threading.Event(), threading.Event()
 
-    def slow(choice: ModelChoice) -> Any:
+    def slow(choice: ModelChoice, report: object = None) -> Any:
         loading.set()
         go_on.wait(30)
         raise RuntimeError("too late")

@@ -106,9 +106,9 @@ class Playground:
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playground]]:
     """Start a playground; its runner is closed after the test."""
-    words = SimpleNamespace(encode=lambda text, special=False: [1])
+    words = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes")
     info = SimpleNamespace(parameters=1, name="scripted", device="cpu", dtype="fp32")
-    monkeypatch.setattr("core.models.load", lambda choice: SimpleNamespace(info=info, tokenizer=words))
+    monkeypatch.setattr("core.models.load", lambda choice, report: SimpleNamespace(info=info, tokenizer=words))
     monkeypatch.setattr("core.session.Session", ScriptedSession)
     made: list[Playground] = []
 
@@ -239,8 +239,8 @@ def test_while_nothing_is_asked_tokens_are_scored_and_a_key_comes_first(play: Ca
     playground.ask(lambda session: setattr(session, "to_score", 0))
 
 
-def failing(error: Exception) -> Callable[[Any], object]:
-    def run(_: Any) -> object:
+def failing(error: Exception) -> Callable[..., object]:
+    def run(*_: Any) -> object:
         raise error
 
     return run

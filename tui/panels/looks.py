@@ -53,12 +53,12 @@ class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
         """The first and the last line of what must be seen."""
         return 0, 0
 
-    def follow(self, *, again: bool = True) -> None:
+    def follow(self, *, tries: int = 5) -> None:
         """Scroll as little as shows the current lines."""
         (first, last), height = self.current_lines(), self.scrollable_content_region.height
         if self.virtual_size.height > height and not self.show_vertical_scrollbar:
-            if again:  # nothing scrolls before the bar is there
-                self.call_after_refresh(self.follow, again=False)
+            if tries:  # nothing scrolls before the layout knows of the new lines
+                self.call_after_refresh(self.follow, tries=tries - 1)
         elif first < self.top:
             self.scroll_to(y=first, animate=False, immediate=True)
         elif last >= self.top + height:

@@ -10,8 +10,8 @@ import platformdirs
 from core.errors import Mistake
 from tui.keys import WALK
 
-LOCAL_FPS = 8
-REMOTE_FPS = 6
+LOCAL_FPS = 6
+REMOTE_FPS = 5
 """Over ssh a frame more is a key's echo later."""
 
 

@@ -1,6 +1,9 @@
 """What the tests of tui share: a scripted runner, made-up frames, and ways to look at the screen."""
 
 import asyncio
+import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -17,6 +20,7 @@ from textual.widget import Widget
 from core.config import ModelChoice, Sampler
 from core.events import Candidate, Chart, DeviceInfo, ModelInfo, Score, Snapshot, Stage, Token
 from tui.app import TokenwalkApp
+from tui.cli import main
 from tui.runner import Activity, Frame, Operation, Runner
 from tui.settings import Settings
 
@@ -320,6 +324,28 @@ def write() -> Callable[..., Awaitable[None]]:
             await delivered(pilot)
 
     return go
+
+
+# The command line --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def run_here() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run `tokenwalk` in this process, which has imported torch already."""
+
+    def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        files = {name: io.TextIOWrapper(io.BytesIO(), "utf-8") for name in ("stdout", "stderr")}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["tokenwalk", *arguments])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+            for name, file in files.items():
+                patch.setattr(sys, name, file)
+            with pytest.raises(SystemExit) as end:
+                main()
+        out, err = (file.buffer.getvalue() for file in files.values() if not file.flush())
+        return subprocess.CompletedProcess(arguments, end.value.code or 0, out, err)
+
+    return run
 
 
 # Looking at the screen ---------------------------------------------------------------------------------------------

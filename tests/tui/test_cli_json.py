@@ -1,22 +1,19 @@
 """The command line as other programs use it: what each command prints as JSON Lines, field by field."""
 
-import io
 import json
 import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import pytest
 
-from tui.cli import main
-
 PROMPT = "I prefer oat milk in"
 IDS = [40, 10932, 72754, 14403, 304]
 Lines = list[dict[str, Any]]
+Here = Callable[..., subprocess.CompletedProcess[bytes]]
 
 OWN_PROCESS: dict[str, Sequence[str]] = {
     "generate": ("generate", PROMPT, "-n", "5", "--seed", "3"),
@@ -35,29 +32,14 @@ THIS_PROCESS: dict[str, Sequence[str]] = {
 """The same entry point without a second import of torch."""
 
 
-def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "tui", *arguments], capture_output=True, text=True, timeout=60, check=False, **how
+        [sys.executable, "-m", "tui", *arguments], capture_output=True, timeout=60, check=False, **how
     )
 
 
-def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
-    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["tokenwalk", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-    return subprocess.CompletedProcess(arguments, end.value.code or 0, *(_written(file) for file in (out, err)))
-
-
-def _written(file: io.TextIOWrapper) -> str:
-    file.flush()
-    file.seek(0)
-    return file.read()
-
-
 @pytest.fixture(scope="module")
-def said() -> Callable[[str], Lines]:
+def said(run_here: Here) -> Callable[[str], Lines]:
     """What the commands print, each run once."""
     with ThreadPoolExecutor(2) as pool:
         own = pool.map(lambda words: run(*words, "--json"), OWN_PROCESS.values())
@@ -65,9 +47,9 @@ def said() -> Callable[[str], Lines]:
     done |= {name: run_here(*words, "--json") for name, words in THIS_PROCESS.items()}
 
     def lines(name: str) -> Lines:
-        assert done[name].stderr == ""
+        assert done[name].stderr == b""
         assert done[name].returncode == 0
-        assert done[name].stdout.endswith("\n")
+        assert done[name].stdout.endswith(b"\n")
         return [json.loads(line, parse_constant=pytest.fail) for line in done[name].stdout.splitlines()]
 
     return lines
@@ -237,9 +219,14 @@ def test_devices(said: Callable[[str], Lines]) -> None:
     assert {device["name"].partition(":")[0] for device in found} == {"cpu", "cuda", "mps"}
 
 
-def tokens(*arguments: str, **how: Any) -> dict[str, Any]:
-    done = run("tokens", *arguments, "--json", **how)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.fixture
+def tokens(run_here: Here) -> Callable[..., dict[str, Any]]:
+    """What the tokens of a text are."""
+    return lambda *arguments, **how: tokenized(run_here("tokens", *arguments, "--json", **how))
+
+
+def tokenized(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    assert (done.returncode, done.stderr) == (0, b"")
     (line,) = done.stdout.splitlines()
     found = json.loads(line)
     has(found, tokenizer=str, ids=list, pieces=list)
@@ -249,7 +236,7 @@ def tokens(*arguments: str, **how: Any) -> dict[str, Any]:
     return found
 
 
-def test_tokens_of_a_text() -> None:
+def test_tokens_of_a_text(tokens: Callable[..., dict[str, Any]]) -> None:
     found = tokens(PROMPT)
     assert found["tokenizer"] == "cl100k"
     assert found["ids"] == IDS
@@ -257,37 +244,37 @@ def test_tokens_of_a_text() -> None:
     assert bytes.fromhex("".join(piece["bytes"] for piece in found["pieces"])) == PROMPT.encode()
 
 
-def test_parts_of_a_character_are_escaped() -> None:
+def test_parts_of_a_character_are_escaped(tokens: Callable[..., dict[str, Any]]) -> None:
     found = tokens("🫠")
     assert "".join(piece["text"] for piece in found["pieces"]) == "\\xf0\\x9f\\xab\\xa0"
     assert "".join(piece["bytes"] for piece in found["pieces"]) == "f09faba0"
 
 
-def test_tokens_from_standard_input() -> None:
-    found = tokens("-", "--tokenizer", "bytes", input="a\r\n字\0")
+def test_tokens_from_standard_input(tokens: Callable[..., dict[str, Any]]) -> None:
+    found = tokens("-", "--tokenizer", "bytes", given="a\r\n字\0".encode())
     assert found["ids"] == list("a\r\n字\0".encode())
     assert found["tokenizer"] == "bytes"
 
 
-def test_special_text_is_plain_unless_asked_for() -> None:
+def test_special_text_is_plain_unless_asked_for(tokens: Callable[..., dict[str, Any]]) -> None:
     assert len(tokens("<|endoftext|>")["ids"]) > 1
     assert tokens("<|endoftext|>", "--special")["ids"] == [100_257]
 
 
-def test_tokens_of_nothing() -> None:
+def test_tokens_of_nothing(tokens: Callable[..., dict[str, Any]]) -> None:
     assert tokens("")["ids"] == []
 
 
-def test_models() -> None:
-    done = run("models", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_models(run_here: Here) -> None:
+    done = run_here("models", "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for model in found:
         assert model.keys() == {"name", "family", "words", "size_bytes", "problem"}
     assert [model["name"] for model in found][:6] == [f"model{n}" for n in range(1, 7)]
 
 
-def test_a_prompt_from_standard_input_is_the_prompt_given() -> None:
-    done = run("generate", "-", "-n", "2", "--tokenizer", "bytes", "--json", input="oat\nmilk 字")
+def test_a_prompt_from_standard_input_is_the_prompt_given(run_here: Here) -> None:
+    done = run_here("generate", "-", "-n", "2", "--tokenizer", "bytes", "--json", given="oat\nmilk 字".encode())
     first, *_ = [json.loads(line) for line in done.stdout.splitlines()]
     assert first["prompt_ids"] == list("oat\nmilk 字".encode())

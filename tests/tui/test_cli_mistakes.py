@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tui.cli import main
-
+Here = Callable[..., subprocess.CompletedProcess[bytes]]
 BYTES = ("--tokenizer", "bytes")
 
 LIGHT: dict[str, Sequence[str | bytes]] = {
@@ -94,19 +93,10 @@ def test_each_is_one_clear_line() -> None:
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_so_is_each_that_only_a_model_knows(
-    name: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["tokenwalk", *HEAVY[name]])
-    with pytest.raises(SystemExit) as end:
-        main()
-    out, err = capfdbinary.readouterr()
-    assert wrong(subprocess.CompletedProcess((), end.value.code, out, err)) == []
-    assert NAMED.get(name, "") in err.decode()
-
-
-def test_a_mistake_about_a_model_ends_the_process_with_2() -> None:
-    assert wrong(run("generate", "hi", "--model", "model99")) == []
+def test_so_is_each_that_only_a_model_knows(name: str, run_here: Here) -> None:
+    done = run_here(*HEAVY[name])
+    assert wrong(done) == []
+    assert NAMED.get(name, "") in done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", ["tokens", "generate"])
@@ -156,32 +146,29 @@ def test_ctrl_c_ends_with_the_text_so_far(as_json: bool) -> None:
 
 @pytest.mark.parametrize("place", ["core.models.load", "core.session.Batch"])
 def test_ctrl_c_before_the_first_token_ends_quietly(
-    place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    place: str, run_here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> object:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(place, interrupted)
-    monkeypatch.setattr(sys, "argv", ["tokenwalk", "generate", "hi", *BYTES])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 130
-    assert capfd.readouterr().err == ""
+    done = run_here("generate", "hi", *BYTES)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-def test_what_is_generated_commands_no_terminal() -> None:
+def test_what_is_generated_commands_no_terminal(run_here: Here) -> None:
     """Model 1 over bytes draws every control character sooner or later."""
-    done = run("generate", "\x1b[2J\x9b\u202e", "-n", "1000", "--samples", "2", *BYTES)
+    done = run_here("generate", "\x1b[2J\x9b\u202e", "-n", "1000", "--samples", "2", *BYTES)
     assert done.returncode == 0
     text = done.stdout.decode("utf-8")
     assert text.count("\\x1b") > 5
     assert [c for c in text if not c.isprintable() and c not in "\n\t"] == []
 
 
-def test_lists_for_people_command_no_terminal() -> None:
+def test_lists_for_people_command_no_terminal(run_here: Here) -> None:
     hostile = "\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t👨\u200d👩 字 \x7f"
     for words in (("tokens", hostile), ("next", hostile, "-k", "257", *BYTES)):
-        done = run(*words)
+        done = run_here(*words)
         assert done.returncode == 0
         lines = done.stdout.decode("utf-8").splitlines()
         assert len(lines) > 10

@@ -26,8 +26,8 @@ TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions"
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, home and cache, and no installed model."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path / "models")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -74,8 +74,8 @@ def refusal(choice: ModelChoice) -> str:
 
 def test_a_folder_is_a_model(elsewhere: Path) -> None:
     """By its path, relative or not, or by the file of its weights; what it is said to be is true."""
-    model(elsewhere / "work" / "tiny")
-    for name in ("tiny", "./tiny", str(elsewhere / "work" / "tiny"), "~/work/tiny", "tiny/model.safetensors"):
+    model(elsewhere / "models" / "tiny")
+    for name in ("tiny", "./tiny", str(elsewhere / "models" / "tiny"), "~/models/tiny", "tiny/model.safetensors"):
         loaded = ours.load(ModelChoice(name=name, device="cpu"))
         assert (loaded.info.name, loaded.info.title) == (name, "GPT-2")
         assert (loaded.info.vocab_size, loaded.info.context) == (300, 16)
@@ -182,7 +182,7 @@ def test_what_is_no_model_is_answered_with_what_is(name: str, says: str, elsewhe
 )
 def test_a_real_model_is_what_it_is(changes: dict[str, Any], elsewhere: Path) -> None:
     """Sizes, weights and tokenizer of a rung cannot be laid on it; choosing it from a rung leaves them behind."""
-    model(elsewhere / "work" / "tiny")
+    model(elsewhere / "models" / "tiny")
     choice = replace(ModelChoice(name="./tiny", device="cpu"), **changes)
     assert "its own sizes" in refusal(choice)
     assert catalog.applicable(replace(choice, name="model5"), "./tiny") == ModelChoice(name="./tiny", device="cpu")
@@ -191,7 +191,7 @@ def test_a_real_model_is_what_it_is(changes: dict[str, Any], elsewhere: Path) ->
 
 def test_the_tokenizer_is_known_before_the_model(elsewhere: Path, offline: None) -> None:
     """The one that loading gives; none for a model that must be fetched."""
-    model(elsewhere / "work" / "tiny")
+    model(elsewhere / "models" / "tiny")
     choice = ModelChoice(name="./tiny", device="cpu")
     assert catalog.words(choice) is ours.load(choice).tokenizer
     assert catalog.words(ModelChoice(name="a/b")) is None
@@ -207,7 +207,7 @@ def test_what_is_offered(elsewhere: Path) -> None:
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
     cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "gemma2"}'))
     cached(elsewhere, "d/broken", lambda folder: (folder / "config.json").write_text("{"))
-    model(elsewhere / "work" / "tiny")
+    model(elsewhere / "models" / "tiny")
     Path("noise.gguf").write_bytes(b"noise")
     own = model(platformdirs.user_cache_path("tokenwalk") / "mine")
     offers = {offer.name: offer for offer in catalog.offers()[len(ladder.NAMES) :]}

@@ -35,14 +35,15 @@ def counted(panel: Widget, name: str) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
-async def test_only_the_rows_on_the_screen_are_drawn(scripted: Make, long_frame: Any, size: tuple[int, int]) -> None:
+async def test_only_the_rows_on_the_screen_are_drawn(
+    scripted: Make, long_frame: Any, until: Any, size: tuple[int, int]
+) -> None:
     async with scripted(text="a").run_test(size=size) as pilot:
         app = pilot.app
         pieces = counted(app.tokens, "_piece")
         lines = counted(app.generation, "render_line")
         app.runner.show(long_frame)
-        await pilot.pause()
-        assert 9_999 in pieces
+        await until(lambda: 9_999 in pieces)
         assert len(set(pieces)) < 1_000
         assert lines
         assert len(set(lines)) <= app.generation.size.height
@@ -65,17 +66,17 @@ async def test_a_key_draws_only_what_it_changes(scripted: Make, long_frame: Any)
 
 
 async def test_the_cursor_is_in_view_wherever_it_stands(
-    scripted: Make, scenes: Any, long_frame: Any, marked: Callable[[Widget, str], str]
+    scripted: Make, scenes: Any, long_frame: Any, until: Settle, marked: Callable[[Widget, str], str]
 ) -> None:
     tokens = long_frame.snapshot.tokens
     async with scripted(long_frame, text="a").run_test(size=(80, 24)) as pilot:
-        await pilot.pause()
-        assert marked(pilot.app.tokens, "tokens--cursor").strip() == "·w9999"
+        app = pilot.app
+        await until(lambda: marked(app.tokens, "tokens--cursor").strip() == "·w9999")
+        await until(lambda: marked(app.generation, "generation--cursor") == " w9999")
         for cursor in (1, 5_000, 9_990, 10_000):
-            pilot.app.runner.show(scenes.frame(tokens, None, cursor=cursor, context=1024))
-            await pilot.pause()
-            assert marked(pilot.app.tokens, "tokens--cursor").strip() == f"·w{cursor - 1}"
-        assert marked(pilot.app.generation, "generation--cursor") == " w9999"
+            app.runner.show(scenes.frame(tokens, None, cursor=cursor, context=1024))
+            await until(lambda cursor=cursor: marked(app.tokens, "tokens--cursor").strip() == f"·w{cursor - 1}")
+        assert marked(app.generation, "generation--cursor") == " w9999"
 
 
 async def test_pages_scroll_by_key(scripted: Make, long_frame: Any) -> None:

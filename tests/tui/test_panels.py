@@ -304,12 +304,12 @@ async def test_a_problem_is_one_line_of_plain_text(scripted: Make) -> None:
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)])
 async def test_no_text_is_hidden_behind_the_scroll_bar(
-    scripted: Make, scenes: Any, panel_lines: Lines, size: tuple[int, int]
+    scripted: Make, scenes: Any, until: Any, panel_lines: Lines, size: tuple[int, int]
 ) -> None:
     pieces = [f"{n:04}" for n in range(600)]
     frame = scenes.frame(scenes.tokens(pieces), None, prompt_length=1)
     async with scripted(frame, text="a").run_test(size=size) as pilot:
-        await pilot.pause()
+        await until(lambda: pilot.app.generation.scroll_offset.y > 0)
         await pilot.pause()
         shown = "".join(line.rstrip() for line in panel_lines(pilot.app.generation))
         assert len(shown) > 100

@@ -183,12 +183,12 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
     began = time.perf_counter()
     batch = Batch(loaded, ids, sampler, samples)
     prefilled = time.perf_counter()
-    if as_json:
-        _say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
     decoders, texts = [Decoder() for _ in range(samples)], [""] * samples
     streams = samples == 1 and not as_json
     made, reason, before = 0, "length", prefilled
     try:
+        if as_json:
+            _say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
         for _ in range(count):
             drawn = batch.step()
             now = time.perf_counter()

@@ -1,6 +1,7 @@
 """Owns what the commands print: JSON Lines for programs, plain lines for people; nothing a terminal would obey."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ from tui.text import decimals_for, fit, label, one_line, percent
 
 
 def line(value: dict[str, Any]) -> str:
-    """One JSON object on one line."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    """One JSON object on one line, escaped where standard output cannot hold every character."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
 
 
 def token(id: int, piece: bytes) -> dict[str, Any]:

@@ -65,6 +65,15 @@ async def test_the_present_model_is_marked_and_chosen_again_changes_nothing(scri
         assert len(pilot.app.runner.loads) == loads
 
 
+async def test_the_mark_of_the_present_model_can_be_seen_under_the_cursor(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        await pilot.press("m")
+        strips = pilot.app.screen._compositor.render_strips()
+        (style,) = [segment.style for strip in strips for segment in strip if "●" in segment.text]
+        assert style.color != style.bgcolor
+
+
 @pytest.mark.parametrize("key", ["m", "d", "s", "question_mark"])
 async def test_escape_leaves_a_dialog_and_changes_nothing(scripted: Make, scenes: Any, key: str) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=SIZE) as pilot:

@@ -180,3 +180,10 @@ def test_output_in_another_encoding_is_no_crash() -> None:
         done = run(*words, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert done.returncode == 0
         assert b"Traceback" not in done.stderr
+
+
+def test_json_in_another_encoding_is_json() -> None:
+    done = run("tokens", "é 字 😀", "--json", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    text = b"".join(bytes.fromhex(piece["bytes"]) for piece in json.loads(done.stdout)["pieces"])
+    assert text.decode() == "é 字 😀"

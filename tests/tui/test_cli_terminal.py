@@ -56,10 +56,6 @@ def test_tokens_and_models_need_no_torch_and_no_screen(arguments: tuple[str, ...
     assert imported_by(*arguments) <= {"tiktoken"}
 
 
-def test_generating_needs_no_screen() -> None:
-    assert "textual" not in imported_by("generate", "hi", "-n", "1", "--tokenizer", "bytes")
-
-
 def test_the_version_is_the_installed_one() -> None:
     done = run("--version")
     assert (done.stdout, done.stderr, done.returncode) == (f"tokenwalk {version('tokenwalk')}\n", "", 0)

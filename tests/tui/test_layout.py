@@ -50,7 +50,6 @@ async def test_tab_goes_round_all_panels_and_shift_tab_back(scripted: Make, scen
             seen = []
             for _ in ORDER:
                 await pilot.press(key)
-                await pilot.pause()
                 seen.append(pilot.app.focused.id)
                 assert seen[-1] in visible(pilot.app)
             start = order.index(seen[0])

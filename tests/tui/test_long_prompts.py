@@ -79,7 +79,7 @@ async def test_the_cursor_is_in_view_wherever_it_stands(
         assert marked(app.generation, "generation--cursor") == " w9999"
 
 
-async def test_pages_scroll_by_key(scripted: Make, long_frame: Any) -> None:
+async def test_pages_scroll_by_key(scripted: Make, long_frame: Any, until: Settle) -> None:
     async with scripted(long_frame, text="a").run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         for panel in (pilot.app.tokens, pilot.app.generation):
@@ -88,8 +88,7 @@ async def test_pages_scroll_by_key(scripted: Make, long_frame: Any) -> None:
             bottom = panel.scroll_offset.y
             assert bottom > 0
             await pilot.press("pageup")
-            await pilot.pause(0.3)
-            assert panel.scroll_offset.y < bottom
+            await until(lambda panel=panel, bottom=bottom: panel.scroll_offset.y < bottom)
 
 
 async def test_a_megabyte_is_taken_and_keys_are_answered(real: Make, until: Settle) -> None:

@@ -313,13 +313,13 @@ async def test_a_knob_turned_while_streaming_does_not_stop_the_stream(
         assert tokens(app)[-1].score.rank == 0
 
 
-async def test_a_seed_is_typed_and_used(real: Make, settle: Go, press: Go, walk: Any) -> None:
+async def test_a_seed_is_typed_and_used(real: Make, settle: Go, press: Go, write: Go, walk: Any) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "s")
-        await pilot.press("end", "backspace", "4", "x", "-", "2", "enter")
-        await settle(pilot)
+        await write(pilot, "4x-2")
+        await press(pilot, "enter")
         assert app.sampler.seed == 42
         assert "seed 42" in app.status.render().plain
         await press(pilot, "space", "space")

@@ -54,7 +54,7 @@ class ChooseScreen(ModalScreen[str | None]):
         mark = "●" if entry.id == self._present else " "
         lines = textwrap.wrap(one_line(entry.words), WIDTH - wide) or [""]
         return Content.assemble(
-            (f"{mark} ", "$accent"),
+            (f"{mark} ", "bold"),
             (one_line(entry.name).ljust(wide + 2), "bold"),
             (f"\n{' ' * (wide + 4)}".join(lines), "$text-muted"),
         )

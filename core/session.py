@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from core.config import Sampler
 from core.errors import Mistake
-from core.events import Candidate, Chart, Draw, Reading, Snapshot, Token
+from core.events import Candidate, Chart, Draw, Reading, Snapshot, Token, common_prefix
 from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
@@ -66,7 +66,7 @@ class Session:
         """
         ids = list(ids) or [self.model.tokenizer.end_of_text]
         tokens = [Token(id, self._piece(id)) for id in ids]
-        same = self._common(ids)
+        same = common_prefix(self.tokens, tokens)
         tokens[:same] = [Token(token.id, token.piece, score=token.score) for token in self.tokens[:same]]
         self._rewind(same)
         self.tokens = tokens
@@ -75,14 +75,6 @@ class Session:
         self._done.clear()
         self._undone.clear()
         return self.read()
-
-    def _common(self, ids: Sequence[int]) -> int:
-        length = 0
-        for token, id in zip(self.tokens, ids, strict=False):
-            if token.id != id:
-                break
-            length += 1
-        return length
 
     def read(self) -> Iterator[Reading]:
         """Read what the chart at the cursor needs."""

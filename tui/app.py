@@ -98,7 +98,12 @@ class TokenwalkApp(App[None]):
     def on_mount(self) -> None:
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
-        self.theme = self.settings.theme if self.settings.theme in self.available_themes else themes.DARK.name
+        known = self.settings.theme in self.available_themes
+        self.theme = self.settings.theme if known else themes.DARK.name
+        if not known:
+            self._early_problems.append(
+                f"no theme {self.settings.theme!r}; choose tokenwalk-dark, tokenwalk-light or one that ctrl+p lists"
+            )
         self.set_keymap(self.settings.keys)
         for page in self._pages():
             page.add_class("page")

@@ -192,19 +192,18 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
         for _ in range(count):
             drawn = batch.step()
             now = time.perf_counter()
-            made += 1
             for sample, one in enumerate(drawn):
                 piece = loaded.tokenizer.piece(one.id)
                 fresh = decoders[sample].feed(piece)
                 texts[sample] += fresh
                 if as_json:
                     top = batch.top(sample, 20)
-                    position = len(ids) + made - 1
+                    position = len(ids) + made
                     _say(report.line(report.step(sample, position, one, piece, top, now - before)))
                 elif streams:
                     sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
-            before = now
+            made, before = made + 1, now
     except KeyboardInterrupt:
         reason = "interrupted"
     seconds = before - prefilled

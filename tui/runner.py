@@ -60,6 +60,7 @@ class Runner:
         self._problems: deque[str] = deque()
         self._frame = Frame()
         self._taken = True
+        self._handover = threading.Lock()
         self._shown_at = 0.0
         self._began_at = 0.0
         self._session: Session | None = None
@@ -90,7 +91,8 @@ class Runner:
 
     def take(self) -> tuple[Frame, list[str]]:
         """The newest frame, and the problems since the last one, each a line to tell."""
-        self._taken = True
+        with self._handover:
+            self._taken = True
         problems = []
         while self._problems:
             problems.append(self._problems.popleft())
@@ -227,7 +229,8 @@ class Runner:
     def _show(self, *, walk: bool = True) -> None:
         if walk and self._session:
             self._set(snapshot=self._session.snapshot())
-        taken, self._taken = self._taken, False
+        with self._handover:
+            taken, self._taken = self._taken, False
         self._shown_at = time.perf_counter()
         if taken:
             self._publish()

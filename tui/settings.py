@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import Mistake
-from tui.keys import WALK
+from tui.keys import LEAVE, WALK
 
 LOCAL_FPS = 6
 REMOTE_FPS = 5
@@ -46,7 +46,7 @@ def load() -> Settings:
         raise Mistake(f"{path()}: fps must be a whole number from 1 to 60")
     if not isinstance(theme, str):
         raise Mistake(f"{path()}: theme must be a name in quotes")
-    known = {binding.id for binding in WALK}
+    known = {binding.id for binding in (*WALK, LEAVE)}
     for id, key in keys.items() if isinstance(keys, dict) else [("keys", None)]:
         if id not in known or not isinstance(key, str):
             raise Mistake(f'{path()}: [keys] must name actions, such as "walk.step" = "n", not {id!r}')

@@ -83,6 +83,12 @@ def decimals_for(largest: float) -> int:
     return 6
 
 
+def setting(value: float, decimals: int) -> str:
+    """What a person set, with `decimals` decimals or as many as it has: never another number."""
+    fixed = f"{value:.{decimals}f}"
+    return fixed if float(fixed) == value else f"{value:g}"
+
+
 def number_in(value: float, width: int) -> str:
     """A number right-aligned in `width` cells, with as many of two decimals as fit."""
     shown = (f"{value:.{decimals}f}" for decimals in (2, 1, 0))

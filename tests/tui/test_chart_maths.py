@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from core.config import Sampler
 from core.events import Stage
 from tui.panels.candidates import FLAT, bar, bars, scale_for, stages_line
+from tui.panels.status import sampler_text
 
 shares = st.floats(0, 1)
 
@@ -113,3 +114,11 @@ def test_greedy_is_named() -> None:
 def test_where_there_is_little_room_the_ends_are_told() -> None:
     line = stages_line(stages(k=(40, 0.9), p=(12, 0.45)), Sampler(temperature=0.7, top_k=40, top_p=0.5), 30)
     assert line == "T 0.7 → 12 kept"
+
+
+def test_a_setting_is_shown_as_it_was_set() -> None:
+    """Rounding would name another temperature or share than the one that is drawn with."""
+    line = stages_line(stages(k=(100, 1.0), p=(90, 0.999)), Sampler(temperature=0.75, top_p=0.999), 120)
+    assert line == "T 0.75 → k off → p 0.999 cuts 0.1% → 90 kept"
+    assert sampler_text(Sampler(temperature=0.001, top_p=0.995)) == "T 0.001 k off p 0.995"
+    assert sampler_text(Sampler(temperature=0.7, top_p=0.9)) == "T 0.70 k off p 0.90"

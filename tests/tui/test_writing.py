@@ -11,6 +11,7 @@ from textual.widget import Widget
 from core.config import ModelChoice
 from core.tokenizer import load
 from tui.app import TokenwalkApp
+from tui.settings import Settings
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -159,3 +160,16 @@ async def test_a_prompt_that_is_emptied_starts_from_the_end_of_text(real: Make, 
         await pilot.press("i", "end", "backspace")
         await settle(pilot)
         assert ids(pilot.app) == [256]
+
+
+async def test_writing_goes_on_where_the_prompt_ends(scripted: Any) -> None:
+    async with scripted(text="two\nlines").run_test(size=(80, 24)) as pilot:
+        await pilot.press("i", "!")
+        assert pilot.app.prompt.text == "two\nlines!"
+
+
+async def test_a_theme_that_does_not_exist_is_told(scripted: Any) -> None:
+    async with scripted(text="a", settings=Settings(theme="[sepia]")).run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert pilot.app.theme == "tokenwalk-dark"
+        assert any("no theme '[sepia]'" in note.message for note in pilot.app._notifications)

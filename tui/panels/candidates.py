@@ -15,7 +15,7 @@ from core.config import Sampler
 from core.events import Candidate, Chart, Stage
 from tui.panels.looks import Painted
 from tui.runner import Frame
-from tui.text import decimals_for, fit, label, number_in, percent
+from tui.text import decimals_for, fit, label, number_in, percent, setting
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens stream; faster ones cannot be read."""
@@ -166,9 +166,10 @@ class CandidatesPanel(Painted, can_focus=True):
         visible = chart.candidates[self._top : self._top + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
-        listed = sum(c.probability for c in visible), sum(c.sampled_probability for c in visible)
         rows: list[Row] = [(c, c.sampled_probability, c.probability) for c in visible]
-        rows.append((None, max(0.0, 1 - listed[1]), max(0.0, 1 - listed[0])))
+        kept_besides = chart.stages[-1].kept - sum(c.sampled_probability > 0 for c in visible)
+        share = max(0.0, 1 - sum(share for _, share, _ in rows)) if kept_besides else 0.0
+        rows.append((None, share, max(0.0, 1 - sum(own for _, _, own in rows))))
 
         largest = max(max(share, own) for _, share, own in rows[:-1])
         scale, decimals = scale_for(largest), decimals_for(largest)
@@ -274,13 +275,13 @@ class _Columns:
 def stages_line(stages: tuple[Stage, ...], sampler: Sampler, width: int) -> str:
     """What each stage of the sampler is set to and what it left, in their order."""
     _, temperature, top_k, top_p, _ = stages
-    parts = ["greedy" if sampler.greedy else f"T {sampler.temperature:.1f}"]
-    for name, setting, before, after in (
+    parts = ["greedy" if sampler.greedy else f"T {setting(sampler.temperature, 1)}"]
+    for name, value, before, after in (
         ("k", f"{sampler.top_k}" if sampler.top_k else "off", temperature, top_k),
-        ("p", f"{sampler.top_p:.2f}" if sampler.top_p < 1 else "off", top_k, top_p),
+        ("p", setting(sampler.top_p, 2) if sampler.top_p < 1 else "off", top_k, top_p),
     ):
         cut = f" cuts {100 * (before.mass - after.mass):.1f}%" if after.kept < before.kept else ""
-        parts.append(f"{name} {setting}{cut}")
+        parts.append(f"{name} {value}{cut}")
     parts.append(f"{top_p.kept:,} kept")
     text = " → ".join(parts)
     return text if len(text) + 4 <= width else f"{parts[0]} → {parts[-1]}"

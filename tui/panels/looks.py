@@ -53,13 +53,15 @@ class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
         """The first and the last line of what must be seen."""
         return 0, 0
 
-    def follow(self, *, tries: int = 5) -> None:
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        """Follow once the layout knows that there are more lines than fit; before, nothing scrolls."""
+        if shown:
+            self.call_after_refresh(self.follow)
+
+    def follow(self) -> None:
         """Scroll as little as shows the current lines."""
         (first, last), height = self.current_lines(), self.scrollable_content_region.height
-        if self.virtual_size.height > height and not self.show_vertical_scrollbar:
-            if tries:  # nothing scrolls before the layout knows of the new lines
-                self.call_after_refresh(self.follow, tries=tries - 1)
-        elif first < self.top:
+        if first < self.top:
             self.scroll_to(y=first, animate=False, immediate=True)
         elif last >= self.top + height:
             self.scroll_to(y=last + 1 - height, animate=False, immediate=True)

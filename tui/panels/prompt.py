@@ -35,6 +35,7 @@ class PromptPanel(TextArea):
         )
         self.border_title = Content("prompt")
         self.cursor_blink = False
+        self.move_cursor(self.document.end)
 
     def get_line(self, line_index: int) -> Text:
         """The line as it is drawn: nothing in it is obeyed by the terminal."""

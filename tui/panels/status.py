@@ -6,16 +6,16 @@ from textual.widget import Widget
 from core.config import Sampler
 from core.events import Reading
 from tui.runner import Frame
-from tui.text import compact, one_line
+from tui.text import compact, one_line, setting
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 def sampler_text(sampler: Sampler) -> str:
     """The knobs in the order they act."""
-    temperature = "greedy" if sampler.greedy else f"T {sampler.temperature:.2f}"
+    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 2)}"
     k = f"k {sampler.top_k}" if sampler.top_k else "k off"
-    p = f"p {sampler.top_p:.2f}" if sampler.top_p < 1 else "p off"
+    p = f"p {setting(sampler.top_p, 2)}" if sampler.top_p < 1 else "p off"
     return f"{temperature} {k} {p}"
 
 

@@ -1,0 +1,61 @@
+"""Owns what every command shares: its words on stderr and stdout, the prompt it reads, the model it loads."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from core import threads
+from core.errors import Mistake
+from tui.options import ModelOptions
+
+Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON Lines on standard output, and nothing else.")]
+
+
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """A user's mistake becomes one line on stderr and exit code 2; a closed pipe ends quietly."""
+    try:
+        yield
+    except Mistake as mistake:
+        _fail(str(mistake))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+
+
+def _fail(words: str) -> None:
+    from tui.text import one_line
+
+    sys.stderr.write(f"tokenwalk: {one_line(words)}\n")
+    raise typer.Exit(2)
+
+
+def say(line: str) -> None:
+    """One line on standard output."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def read(prompt: str) -> str:
+    """The prompt, from standard input where it is `-`."""
+    given, where = (sys.stdin.buffer.read(), "standard input") if prompt == "-" else (os.fsencode(prompt), "the prompt")
+    try:
+        return given.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Mistake(f"{where} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+
+
+def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
+    """The model, and the ids of a text in it."""
+    threads.prepare()
+    from core.models import load
+
+    loaded = load(model.choice())
+    threads.apply(loaded.info.parameters, beside_screen=False)
+    ids = loaded.tokenizer.encode(text, special=model.special) or [loaded.tokenizer.end_of_text]
+    return loaded, ids

@@ -1,0 +1,18 @@
+"""`tokenwalk devices`: where it can run."""
+
+import json
+
+from tui.commands.common import Json, mistakes, say
+
+
+def devices(as_json: Json = False) -> None:
+    """The devices that can be chosen, and why not where they cannot."""
+    with mistakes():
+        from dataclasses import asdict
+
+        from core.device import devices as find
+        from tui import report
+
+        found = find()
+        for each in [json.dumps(asdict(info)) for info in found] if as_json else report.device_lines(found):
+            say(each)

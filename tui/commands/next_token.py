@@ -1,0 +1,33 @@
+"""`tokenwalk next`: the next-token distribution."""
+
+from typing import Annotated
+
+import typer
+
+from tui.commands.common import Json, Prompt, load_model, mistakes, read, say
+from tui.options import ModelOptions, shared
+
+
+@shared
+def next_token(
+    prompt: Prompt,
+    model: ModelOptions,
+    count: Annotated[int, typer.Option("-k", help="Candidates to list.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """The next-token distribution after a prompt."""
+    with mistakes():
+        loaded, ids = load_model(model, read(prompt))
+        from core.sampling import mass_count
+        from core.session import Session
+        from tui import report
+
+        session = Session(loaded)
+        for _ in session.prefill(ids):
+            pass
+        chart, mass90 = session.chart(count), mass_count(session.distribution(), 0.9)
+        if as_json:
+            say(report.line(report.distribution(loaded.info, ids, chart, mass90)))
+        else:
+            for each in report.distribution_lines(chart, mass90):
+                say(each)

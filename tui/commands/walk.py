@@ -1,0 +1,63 @@
+"""`tokenwalk [PROMPT]`: the app."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from core import threads
+from core.errors import Mistake
+from tui.commands.common import Prompt, mistakes, read
+from tui.options import ModelOptions, SamplerOptions, shared
+
+
+@shared
+def walk(
+    model: ModelOptions,
+    sampler: SamplerOptions,
+    prompt: Prompt = "",
+    count: Annotated[int, typer.Option("-n", help="Tokens that one press of g generates.", min=1)] = 30,
+    fps: Annotated[int | None, typer.Option(help="Frames a second at most.", min=1, max=60)] = None,
+    theme: Annotated[str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light or a theme of Textual.")] = None,
+) -> None:
+    """Open the app; what `tokenwalk PROMPT` does."""
+    with mistakes():
+        from dataclasses import replace
+
+        from core import catalog
+        from tui import settings as own_settings
+
+        choice, draws = model.choice(), sampler.sampler()
+        catalog.check(choice)
+        text = read(prompt)
+        if prompt == "-":
+            _take_terminal()
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
+            raise Mistake("the app needs a terminal; tokenwalk generate, next and tokens work without one")
+        problems = []
+        try:
+            settings = own_settings.load()
+        except Mistake as mistake:
+            settings, problems = own_settings.Settings(), [str(mistake)]
+        settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
+    threads.prepare()
+    from tui.app import TokenwalkApp
+
+    playground = TokenwalkApp(
+        choice, draws, text, settings=settings, count=count, special=model.special, problems=problems
+    )
+    playground.run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(playground.return_code or 0)  # neither a step that still computes nor torch's own end holds the terminal
+
+
+def _take_terminal() -> None:
+    """Read keys from the terminal after a prompt came through standard input."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:
+        return
+    os.dup2(terminal, 0)
+    os.close(terminal)

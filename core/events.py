@@ -59,6 +59,10 @@ class Token:
     sampled_probability: float | None = None
     redraw: int = 0
     """How often this place was drawn again."""
+    sampler: Sampler | None = None
+    """The settings it was drawn with."""
+    model: "ModelInfo | None" = None
+    """The model that proposed it; None for the prompt."""
 
 
 def common_prefix(before: Sequence[Token], after: Sequence[Token]) -> int:
@@ -124,6 +128,86 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A run of tokens in the tree, from where paths part to where they part again or end."""
+
+    serial: int
+    """The number of its first node."""
+    depth: int
+    """How many partings lie before it."""
+    pieces: tuple[bytes, ...]
+    """Its first tokens."""
+    length: int
+    """How many tokens it has."""
+    origin: Origin
+    """How its first token came."""
+    probability: float | None
+    """The model's own, of its first token; None where that is not measured."""
+    surprisal_bits: float | None
+    """Of all tokens from the prompt to its end; None where one is not measured."""
+    name: str
+    parts: int
+    """How many branches go on from its end."""
+    folded: bool
+    """Whether those are not shown."""
+    on_path: bool
+    """Whether the walk goes through it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Branches in the order of the tree, as many as were asked for."""
+
+    rows: tuple[Branch, ...]
+    first: int
+    """How many come before them."""
+    total: int
+    here: int
+    """The row of the branch that the token under the cursor lies in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Progress of several continuations: tokens each has, of how many."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """One of several continuations of a prefix."""
+
+    serial: int
+    """The number of its last node."""
+    pieces: tuple[bytes, ...]
+    surprisal_bits: float
+    """Of all its tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strand:
+    """A run of tokens that the same continuations share."""
+
+    depth: int
+    pieces: tuple[bytes, ...]
+    count: int
+    """How many continuations it is a part of."""
+    entropy_bits: float | None
+    """Of the distribution at its end, where they part; None where they do not."""
+    serial: int
+    """The number of its last node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fan:
+    """Several continuations of one prefix, by themselves and merged where they begin alike (S10)."""
+
+    continuations: tuple[Continuation, ...]
+    strands: tuple[Strand, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The walk as it stands between two steps."""
 
@@ -139,6 +223,10 @@ class Snapshot:
     can_redo: bool
     chart: Chart | None
     """None until there is a prompt."""
+    prompt: str = ""
+    """The prompt as it was written."""
+    stopped: str = ""
+    """Why the last generation ended before its count; empty where it did not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ class Distribution:
         nats = self.log_total - self.highest - torch.dot(self.probabilities, below).item()
         return max(0.0, nats / math.log(2))
 
+    def margin(self) -> float:
+        """How much likelier the favourite is than the second."""
+        first, second = self.probabilities.topk(2).values.tolist() if len(self.probabilities) > 1 else (1.0, 0.0)
+        return first - second
+
     def score(self, id: int) -> Score:
         """What the model thinks of `id` coming next."""
         logit = self.logits[id].item()

@@ -1,17 +1,22 @@
-"""Owns one walk: token ids in, events out. Prefill, step, take, draw again, take back, redo, travel.
+"""Owns one walk: token ids in, events out. Prefill, step, take, draw again, take back, redo, travel, branch.
+
+Nothing tried is lost: what the walk leaves stays in its tree, and going there reads only what is not shared.
 
 Whatever may take long is an iterator that pauses between pieces of work, so a caller can paint, or stop, in between.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from core.config import Sampler
 from core.errors import Mistake
-from core.events import Candidate, Chart, Draw, Reading, Snapshot, Token, common_prefix
+from core.events import Candidate, Chart, Draw, Fan, Forest, ModelInfo, Reading, Sampled, Snapshot, Token
 from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
+from core.tokenizer import Decoder
+from core.tree import Node, Tree
+from core.until import Until
 
 SHOWN = 50
 """Candidates in the chart of a snapshot."""
@@ -22,59 +27,93 @@ SCORED_BEYOND = 131_072
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """`removed` stood where `added` stands now, from token `at` on."""
+class Place:
+    """Where a walk stands: the last node of its path, and how many tokens were read."""
 
-    at: int
-    removed: tuple[Token, ...]
-    added: tuple[Token, ...]
+    end: Node
     cursor: int
-    """Where the cursor was before."""
-    prompt_length: int
-    """How long the prompt was before."""
-
-    def unscored(self) -> "Edit":
-        """The same edit for another model, which will think otherwise of its tokens."""
-        return replace(self, removed=_unscored(self.removed), added=_unscored(self.added))
 
 
-def _unscored(tokens: Sequence[Token]) -> tuple[Token, ...]:
-    return tuple(replace(token, score=None) for token in tokens)
+@dataclass(slots=True)
+class Change:
+    """What `take_back` undoes."""
+
+    before: Place
+    after: Place
+    visit: bool = False
+    """Whether only the place changed."""
+    drawn: dict[Node, tuple[Token, Token]] = field(default_factory=dict)
+    """Nodes that were there and came again: their token before and after."""
+    cut: Node | None = None
+    """A branch that was taken out of the tree."""
+
+
+def _unscored(tokens: Sequence[Token]) -> list[Token]:
+    return [replace(token, score=None) for token in tokens]
+
+
+def shared(before: Sequence[object], after: Sequence[object]) -> int:
+    """How many elements both begin with; whole pieces are compared first, at the speed of C."""
+    shorter = min(len(before), len(after))
+    for start in range(0, shorter, 4096):
+        end = min(start + 4096, shorter)
+        if before[start:end] != after[start:end]:
+            return next(index for index in range(start, end) if before[index] != after[index])
+    return shorter
 
 
 class Session:
     """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
 
-    def __init__(self, model: Model, sampler: Sampler = Sampler()) -> None:
+    def __init__(self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
         self.model = model
         self.sampler = sampler
+        self.tree = tree or Tree()
         self.tokens: list[Token] = []
         self.prompt_length = 0
         self.cursor = 0
+        self.stopped = ""
+        """How the last generation ended, where it had conditions."""
+        self._fan: tuple[Node, list[Node]] | None = None
+        self._path: list[Node] = []
+        self._ids: list[int] = []
         self._prefix = Prefix(model.transformer)
-        self._done: list[Edit] = []
-        self._undone: list[Edit] = []
+        self._done: list[Change] = []
+        self._undone: list[Change] = []
         self._latest: tuple[int, Distribution] | None = None
         self._piece = model.tokenizer.piece
 
     # The prompt ------------------------------------------------------------------------------------------------------
 
-    def prefill(self, ids: Sequence[int]) -> Iterator[Reading]:
-        """Make `ids` the prompt at once, and read it as the iterator goes on; an empty one starts from `<|endoftext|>`.
+    def prefill(self, ids: Sequence[int], text: str | None = None) -> Iterator[Reading]:
+        """Make `ids`, written as `text`, the prompt at once, and read it as the iterator goes on.
 
-        What it shares with the tokens before keeps its cache. Raises `Mistake` for an id outside V.
+        An empty prompt starts from `<|endoftext|>`. What it shares with the tokens before keeps its cache; what was
+        sampled stays in the tree. Raises `Mistake` for an id outside V.
         """
         ids = list(ids) or [self.model.tokenizer.end_of_text]
-        tokens = [Token(id, self._piece(id)) for id in ids]
-        same = common_prefix(self.tokens, tokens)
-        tokens[:same] = [Token(token.id, token.piece, score=token.score) for token in self.tokens[:same]]
-        self._rewind(same)
-        self.tokens = tokens
-        self._append(ids[same:])
-        self.prompt_length = self.cursor = len(ids)
+        pieces = [self._piece(id) for id in ids[self._written(ids) :]]
+        written = self._path
+        path = written[: len(ids) - len(pieces)]
+        for id, piece in zip(ids[len(path) :], pieces, strict=True):
+            path.append(self.tree.child(path[-1] if path else self.tree.root, Token(id, piece)))
+        path[-1].text = text
+        self._go(path, len(path))
+        self._forget_drafts(written, kept=path)
         self._done.clear()
         self._undone.clear()
         return self.read()
+
+    def _written(self, ids: Sequence[int]) -> int:
+        """How many of the tokens of the prompt `ids` begin with."""
+        return shared(self._ids[: self.prompt_length], ids)
+
+    def _forget_drafts(self, written: Sequence[Node], kept: Sequence[Node]) -> None:
+        """Take out of the tree what was only typed on the way to this prompt."""
+        for node in reversed(written[shared(written, kept) :]):
+            if node.children or node.name or node.token.origin != "prompt":
+                break
+            self.tree.forget(node)
 
     def read(self) -> Iterator[Reading]:
         """Read what the chart at the cursor needs."""
@@ -100,89 +139,212 @@ class Session:
             before = [at - 1 for at in batch]
             for _ in self._prefix.read(before):
                 yield
-            measured = scores(self._prefix.logits(before)[0], [self.tokens[at].id for at in batch])
+            measured = scores(self._prefix.logits(before)[0], [self._ids[at] for at in batch])
             for at, score in zip(batch, measured, strict=True):
-                self.tokens[at] = replace(self.tokens[at], score=score)
+                self.tokens[at] = self._path[at].token = replace(self.tokens[at], score=score)
             yield
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
     def step(self) -> Token:
-        """Sample one token at the cursor and move onto it; what stood behind the cursor is kept for `take_back`."""
-        return self._sample(self.cursor, redraw=0)
+        """Sample one token at the cursor and move onto it.
 
-    def generate(self, count: int) -> Iterator[Token]:
-        """`count` steps, one at a time (S9)."""
-        for _ in range(count):
-            yield self.step()
+        Where the walk has gone on from here, this is another draw, and opens a branch unless it comes out the same.
+        """
+        return self._sample(self.cursor, again=self.cursor < len(self._path))
+
+    def generate(self, count: int, until: Until = Until()) -> Iterator[Token]:
+        """`count` steps, one at a time (S9), or fewer where a condition holds; `stopped` says how it ended.
+
+        What comes next is not looked at before the first token, so that a walk can go on from where it stopped.
+        """
+        decoder, text = Decoder(), ""
+        for done in range(count):
+            reason = until.before(self.distribution().entropy_bits(), self.distribution().margin()) if done else ""
+            if not reason:
+                token = self.step()
+                text += decoder.feed(token.piece)
+                yield token
+                reason = until.after(token, text)
+            if reason:
+                self.stopped = f"stopped: {reason}"
+                return
+        if until:
+            self.stopped = f"{count} tokens without {until}"
 
     def take(self, id: int) -> Token:
         """Put a chosen token at the cursor and move onto it."""
-        token = Token(id, self._piece(id), "chosen", self.distribution().score(id))
-        self._replace(self.cursor, token)
+        token = Token(id, self._piece(id), "chosen", self.distribution().score(id), model=self.model.info)
+        self._extend(self.cursor, token)
         return token
 
     def redraw(self) -> Token:
         """Draw the token under the cursor again from the same distribution. Raises `Mistake` where none was drawn."""
         if self.cursor <= self.prompt_length:
             raise Mistake("nothing was drawn here yet; press space for a first draw")
-        last = self.cursor - 1
-        return self._sample(last, self.tokens[last].redraw + 1)
+        return self._sample(self.cursor - 1, again=True)
 
-    def _sample(self, at: int, redraw: int) -> Token:
-        u = uniform(self.sampler.seed, at, redraw)
-        drawn = draw(self._distribution_before(at), self.sampler, u)
-        token = sampled_token(drawn, self._piece(drawn.id), redraw)
-        self._replace(at, token)
+    def _sample(self, at: int, again: bool) -> Token:
+        redraw = self._draws(self._path[at - 1]) if again else 0
+        drawn = draw(self._distribution_before(at), self.sampler, uniform(self.sampler.seed, at, redraw))
+        token = sampled_token(drawn, self._piece(drawn.id), self.sampler, self.model.info, redraw)
+        self._extend(at, token)
         return token
 
+    def _draws(self, node: Node) -> int:
+        """How often this model with this seed was asked what comes after `node`."""
+        return max(
+            (
+                1 + token.redraw
+                for token in (child.token for child in node.children.values())
+                if token.sampler and token.sampler.seed == self.sampler.seed and token.model == self.model.info
+            ),
+            default=0,
+        )
+
+    def _extend(self, at: int, token: Token) -> None:
+        """Let `token` be the last of the walk, after the first `at` ones."""
+        change = Change(self.place, self.place)
+        node = self.tree.child(self._path[at - 1], token)
+        if node.token is not token:
+            change.drawn[node] = node.token, token
+            node.token = token
+        self._go([*self._path[:at], node], at + 1)
+        self._changed(change)
+
     def take_back(self) -> None:
-        """Undo the last step, choice or draw. Raises `Mistake` where there is none."""
+        """Undo the last step, choice, draw, visit or deletion. Raises `Mistake` where there is none."""
         if not self._done:
             raise Mistake("nothing to take back; the prompt is edited with i")
-        edit = self._done.pop()
-        self._undone.append(edit)
-        self._put(edit.at, edit.removed)
-        self.cursor, self.prompt_length = edit.cursor, edit.prompt_length
+        change = self._done.pop()
+        self._undone.append(change)
+        for node, (before, _) in change.drawn.items():
+            self._say(node, before)
+        if change.cut:
+            self.tree.put_back(change.cut)
+        self._stand(change.before)
 
     def redo(self) -> None:
         """Do again what was taken back. Raises `Mistake` where nothing was."""
         if not self._undone:
             raise Mistake("nothing to redo")
-        edit = self._undone.pop()
-        self._done.append(edit)
-        self._put(edit.at, edit.added)
-        self._stand_after(edit)
+        change = self._undone.pop()
+        self._done.append(change)
+        for node, (_, after) in change.drawn.items():
+            self._say(node, after)
+        self._stand(change.after)
+        if change.cut:
+            self.tree.cut(change.cut)
 
     def travel(self, cursor: int) -> None:
         """Look at the place after `cursor` tokens; beyond an end means that end."""
         self.cursor = max(1, min(cursor, len(self.tokens)))
 
-    def _replace(self, at: int, token: Token) -> None:
-        edit = Edit(at, tuple(self.tokens[at:]), (token,), self.cursor, self.prompt_length)
-        self._done.append(edit)
+    # The tree --------------------------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> Place:
+        """Where the walk stands."""
+        return Place(self._path[-1] if self._path else self.tree.root, self.cursor)
+
+    def forest(self, around: int = 200) -> Forest:
+        """The branches of the tree, up to `around` before and after the one at the cursor."""
+        return self.tree.forest(self._path, self.cursor, around)
+
+    def visit(self, serial: int) -> Iterator[Reading]:
+        """Walk to the end of a branch, on the way that was last seen through it. Raises `Mistake` where it is gone."""
+        head = self.tree.node(serial)
+        before = self.place
+        path = self.tree.path(self.tree.end(head))
+        self._go(path, len(self.tree.path(self.tree.segment(head)[-1])))
+        if self._done and self._done[-1].visit:  # one way back from a tour of the tree
+            self._done[-1].after = self.place
+            self._undone.clear()
+        else:
+            self._changed(Change(before, before, visit=True))
+        return self.read()
+
+    def rename(self, serial: int, name: str) -> None:
+        """Give a branch a name; an empty one takes it away."""
+        self.tree.node(serial).name = name
+        self.tree.version += 1
+
+    def fold(self, serial: int) -> None:
+        """Hide what goes on from the end of a branch, or show it again."""
+        node = self.tree.node(serial)
+        node.folded = not node.folded
+        self.tree.version += 1
+
+    def delete(self, serial: int) -> Iterator[Reading]:
+        """Take a branch and all behind it out of the tree; `take_back` undoes it. Raises `Mistake` for the only one."""
+        head = self.tree.node(serial)
+        parent = head.parent
+        if parent is None or (parent is self.tree.root and len(parent.children) == 1):
+            raise Mistake("this is all there is; the prompt is edited with i")
+        before = self.place
+        if head in self._path:
+            aside = parent if parent is not self.tree.root else next(n for n in parent.children.values() if n != head)
+            self.tree.cut(head)
+            parent.latest = None if parent.latest is head else parent.latest
+            path = self.tree.path(self.tree.end(aside))
+            self._go(path, len(self.tree.path(aside)))
+        else:
+            self.tree.cut(head)
+        self._changed(Change(before, before, cut=head))
+        return self.read()
+
+    def continuations(self, samples: int, count: int) -> Iterator[Sampled]:
+        """Sample `count` tokens at the cursor `samples` times, as one batch, into the tree (S10).
+
+        Continuation i draws with seed + i, so the first is what `generate` would draw.
+        """
+        batch = Batch(self.model, self._ids[: self.cursor], self.sampler, samples, self._prefix)
+        ends = [self._path[self.cursor - 1]] * samples
+        self._fan = ends[0], ends
+        for done in range(count):
+            for row, drawn in enumerate(batch.step()):
+                token = sampled_token(drawn, self._piece(drawn.id), batch.samplers[row], self.model.info)
+                ends[row] = self.tree.child(ends[row], token)
+            yield Sampled(done + 1, count)
+
+    def fan(self) -> Fan | None:
+        """The last continuations, each by itself and merged; None where there were none."""
+        return self.tree.fan(*self._fan) if self._fan else None
+
+    def _changed(self, change: Change) -> None:
+        change.after = self.place
+        self._done.append(change)
         self._undone.clear()
-        self._put(at, edit.added)
-        self._stand_after(edit)
 
-    def _stand_after(self, edit: Edit) -> None:
-        self.cursor = edit.at + len(edit.added)
-        self.prompt_length = min(edit.prompt_length, edit.at)
+    def _stand(self, place: Place) -> None:
+        self._go(self.tree.path(place.end), place.cursor)
 
-    def _put(self, at: int, tokens: tuple[Token, ...]) -> None:
-        self._rewind(at)
-        del self.tokens[at:]
-        self.tokens.extend(tokens)
-        self._append([token.id for token in tokens])
-
-    def _rewind(self, length: int) -> None:
-        self._prefix.rewind(length)
-        if self._latest and self._latest[0] > length:
+    def _go(self, path: list[Node], cursor: int) -> None:
+        """Let `path` be the walk; what its ids share with the walk before keeps its cache."""
+        same = shared(self._path, path)
+        self.tree.visit(path, same)
+        fresh = [node.token for node in path[same:]]
+        ids = [token.id for token in fresh]
+        kept = same + shared(self._ids[same:], ids)
+        self._prefix.rewind(kept)
+        if self._latest and self._latest[0] > kept:
             self._latest = None
+        self._ids[same:], self.tokens[same:] = ids, fresh
+        if same:
+            self.tokens[same - 1] = path[same - 1].token
+        if len(path) > kept:
+            self._prefix.append([self._ids[kept:]])
+        self._path, self.cursor, self.stopped = path, cursor, ""
+        self.prompt_length = self._count_prompt(min(self.prompt_length, same))
 
-    def _append(self, ids: Sequence[int]) -> None:
-        if ids:
-            self._prefix.append([ids])
+    def _count_prompt(self, known: int) -> int:
+        """How many tokens the walk begins with that were written."""
+        while known < len(self.tokens) and self.tokens[known].origin == "prompt":
+            known += 1
+        return known
+
+    def _say(self, node: Node, token: Token) -> None:
+        node.token = token
 
     # What is seen ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +359,7 @@ class Session:
 
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens after the cursor under the present sampler, and the one that came, if any."""
-        taken = self.tokens[self.cursor].id if self.cursor < len(self.tokens) else None
+        taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
         return chart(self.distribution(), self.sampler, count, self._piece, taken)
 
     def snapshot(self) -> Snapshot:
@@ -211,22 +373,39 @@ class Session:
             can_take_back=bool(self._done),
             can_redo=bool(self._undone),
             chart=self.chart() if self.tokens else None,
+            prompt=self.prompt,
+            stopped=self.stopped,
         )
 
+    @property
+    def prompt(self) -> str:
+        """The prompt as it was written, or as far as the walk still follows it."""
+        if not self.prompt_length:
+            return ""
+        last = self._path[self.prompt_length - 1]
+        if last.text is None:
+            begin = len(self.model.tokenizer.encode(""))
+            last.text = self.model.tokenizer.text(self._ids[begin : self.prompt_length])
+        return last.text
+
     def moved_to(self, model: Model) -> "Session":
-        """The same walk in another model with the same tokenizer, at the same token; nothing is read or scored yet."""
-        session = Session(model, self.sampler)
-        session.tokens = list(_unscored(self.tokens))
-        session.prompt_length, session.cursor = self.prompt_length, self.cursor
-        session._append([token.id for token in self.tokens])
-        session._done = [edit.unscored() for edit in self._done]
-        session._undone = [edit.unscored() for edit in self._undone]
+        """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
+        self.tree.forget_scores()
+        session = Session(model, self.sampler, self.tree)
+        session._go(list(self._path), self.cursor)
+        session._done = [_forgetful(change) for change in self._done]
+        session._undone = [_forgetful(change) for change in self._undone]
         return session
 
 
-def sampled_token(drawn: Draw, piece: bytes, redraw: int = 0) -> Token:
+def _forgetful(change: Change) -> Change:
+    drawn = {node: (replace(old, score=None), replace(new, score=None)) for node, (old, new) in change.drawn.items()}
+    return replace(change, drawn=drawn)
+
+
+def sampled_token(drawn: Draw, piece: bytes, sampler: Sampler, model: ModelInfo, redraw: int = 0) -> Token:
     """A draw as a token of the walk."""
-    return Token(drawn.id, piece, "sampled", drawn.score, drawn.u, drawn.sampled_probability, redraw)
+    return Token(drawn.id, piece, "sampled", drawn.score, drawn.u, drawn.sampled_probability, redraw, sampler, model)
 
 
 class Batch:
@@ -235,16 +414,21 @@ class Batch:
     Continuation i draws with seed + i, so the first is what `Session` would draw. Raises `Mistake` for an id outside V.
     """
 
-    def __init__(self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int) -> None:
+    def __init__(
+        self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int, read: Prefix | None = None
+    ) -> None:
+        """What `read` has of `ids` is not read again."""
         ids = list(ids) or [model.tokenizer.end_of_text]
         for id in ids:
             model.tokenizer.piece(id)
-        prefix = Prefix(model.transformer)
-        prefix.append([ids])
-        for _ in prefix.read([len(ids) - 1]):
+        if read is None:
+            read = Prefix(model.transformer)
+            read.append([ids])
+        for _ in read.read([len(ids) - 1]):
             pass
-        self._prefix = prefix.repeat(samples)
-        self._samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
+        self._prefix = read.repeat(samples)
+        self._prefix.rewind(len(ids))
+        self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
         self._piece = model.tokenizer.piece
         self._distributions: list[Distribution] = []
 
@@ -254,11 +438,11 @@ class Batch:
         self._distributions = [Distribution(row) for row in self._prefix.logits([at - 1])[:, 0]]  # rows of [B, V]
         drawn = [
             draw(distribution, sampler, uniform(sampler.seed, at))
-            for distribution, sampler in zip(self._distributions, self._samplers, strict=True)
+            for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
         ]
         self._prefix.append([[one.id] for one in drawn])
         return drawn
 
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""
-        return chart(self._distributions[sample], self._samplers[sample], count, self._piece).candidates
+        return chart(self._distributions[sample], self.samplers[sample], count, self._piece).candidates

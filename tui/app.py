@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from textual.actions import parse
@@ -21,8 +22,10 @@ from core.events import Token
 from core.tokenizer import Tokenizer
 from tui import knobs, themes
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
+from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
 from tui.panels.generation import GenerationPanel
+from tui.panels.lens import Lens
 from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
@@ -37,7 +40,7 @@ from tui.text import one_line
 
 PREVIEWED = 20_000
 """Characters of a prompt that are tokenized at each key, before the model reads them."""
-TABS = {"tokens": "token ids", "candidates": "next token", "generation": "generation"}
+TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
 
 
 class FrameReady(Message):
@@ -79,6 +82,12 @@ class TokenwalkApp(App[None]):
         self.prompt = PromptPanel(text)
         self.tokens = TokensPanel()
         self.candidates = CandidatesPanel()
+        self.lens: Lens = self.candidates
+        """The one in the slot."""
+        self.slot = Container(self.candidates, id="slot")
+        self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
+        self._unread = bool(text)
+        """Whether the walk still has to take up what is in the prompt."""
         self.generation = GenerationPanel()
         self.status = StatusLine()
         self.tabs = TabBar(TABS)
@@ -88,7 +97,7 @@ class TokenwalkApp(App[None]):
     def compose(self) -> ComposeResult:
         with Container(id="desk"):
             yield self.prompt
-            yield self.candidates
+            yield self.slot
             yield self.tabs
             yield self.tokens
             yield self.generation
@@ -107,7 +116,7 @@ class TokenwalkApp(App[None]):
         self.set_keymap(self.settings.keys)
         for page in self._pages():
             page.add_class("page")
-        self._show_page(self.candidates)
+        self._show_page(self.slot)
         (self.candidates if self.prompt.text else self.prompt).focus()
         for problem in self._early_problems:
             self.tell(problem)
@@ -123,7 +132,7 @@ class TokenwalkApp(App[None]):
         self.runner.close()
 
     def _pages(self) -> tuple[Widget, Widget, Widget]:
-        return self.tokens, self.candidates, self.generation
+        return self.tokens, self.slot, self.generation
 
     def _show_page(self, page: Widget) -> None:
         """In a small terminal one panel is seen at a time."""
@@ -132,7 +141,7 @@ class TokenwalkApp(App[None]):
         self.tabs.active = page.id or ""
 
     def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
-        self._focus_panel(next(page for page in self._pages() if page.id == event.page))
+        self._focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
 
     def action_focus_next(self) -> None:
         self._focus_panel(self._neighbour(1))
@@ -141,13 +150,13 @@ class TokenwalkApp(App[None]):
         self._focus_panel(self._neighbour(-1))
 
     def _neighbour(self, by: int) -> Widget:
-        panels: list[Widget] = [self.prompt, *self._pages()]
+        panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
         at = panels.index(self.focused) if self.focused in panels else 0
         return panels[(at + by) % len(panels)]
 
     def _focus_panel(self, panel: Widget) -> None:
         if panel is not self.prompt:
-            self._show_page(panel)
+            self._show_page(self.slot if panel is self.lens else panel)
         self.screen.set_focus(panel)
         if self.focused is not panel:  # it was behind a tab until now
             self.call_after_refresh(panel.focus)
@@ -165,11 +174,21 @@ class TokenwalkApp(App[None]):
         if self.frame.choice:
             self.choice = self.frame.choice
         with self.batch_update():
-            for panel in (self.tokens, self.candidates, self.generation):
+            for panel in (self.tokens, self.lens, self.generation):
                 panel.show(self.frame)
             self._show_status()
+            self._follow_prompt()
         for problem in problems:
             self.tell(problem)
+
+    def _follow_prompt(self) -> None:
+        """The walk may have gone to a branch with another prompt."""
+        if self.frame.snapshot and not self.writing:
+            walked = self.frame.snapshot.prompt
+            if self._unread:
+                self._unread = walked != self.prompt.text
+            elif walked != self.prompt.text:
+                self.prompt.follow(walked)
 
     def _link_is_busy(self) -> bool:
         """Whether the terminal has not taken the last frames yet: a slow link must not delay the answer to a key."""
@@ -191,6 +210,9 @@ class TokenwalkApp(App[None]):
 
     def on_descendant_focus(self) -> None:
         if self.screen_stack:  # the message may arrive after the last screen went
+            self.query_one("#desk").set_class(self.writing, "-writing")
+            if not self.writing:
+                self.prompt.styles.clear_rule("display")
             self._show_status()
             self.refresh_bindings()
 
@@ -208,9 +230,13 @@ class TokenwalkApp(App[None]):
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         text, special = event.text_area.text, self.special
+        followed, self.prompt.followed = self.prompt.followed, None
+        if text == followed:
+            return
+        self._unread = True
         self._preview(text)
         self.runner.submit(
-            lambda session: session.prefill(session.model.tokenizer.encode(text, special=special)),
+            lambda session: session.prefill(session.model.tokenizer.encode(text, special=special), text),
             instead_of="prompt",
         )
 
@@ -221,12 +247,13 @@ class TokenwalkApp(App[None]):
             self.tokens.preview(tuple(Token(id, words.piece(id)) for id in ids))
 
     def action_leave(self) -> None:
-        self._focus_panel(self.candidates)
+        self._focus_panel(self.lens)
 
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.tell(f"that paste has {event.length:,} characters, more than a prompt may have; paste a part of it")
 
     def action_write(self) -> None:
+        self.prompt.display = True  # a lens may have its place
         self.screen.set_focus(self.prompt)
 
     # Walking ---------------------------------------------------------------------------------------------------------
@@ -246,17 +273,25 @@ class TokenwalkApp(App[None]):
             self.runner.submit(lambda session: session.generate(count))
 
     def action_pick(self, by: int) -> None:
-        self.candidates.move(by)
+        self.lens.move(by)
 
     def action_take(self) -> None:
-        self.candidates.take()
+        self.lens.take()
 
     def action_take_rank(self, place: int) -> None:
-        self.candidates.take(place - 1)
+        self.lens.take(place)
 
-    def on_candidates_panel_taken(self, event: CandidatesPanel.Taken) -> None:
-        id = event.id
-        self.runner.submit(lambda session: session.take(id))
+    def action_vary(self, down: int, across: int) -> None:
+        self.lens.vary(down, across)
+
+    def action_turn(self) -> None:
+        self.lens.turn()
+
+    def on_lens_acts(self, event: Lens.Acts) -> None:
+        self.runner.submit(event.operation, instead_of=event.instead_of)
+
+    def on_lens_asks(self) -> None:
+        self.runner.ask(self.lens.question())
 
     def action_travel(self, by: int) -> None:
         self.runner.submit(lambda session: session.travel(session.cursor + by))
@@ -275,6 +310,38 @@ class TokenwalkApp(App[None]):
 
     def action_redraw(self) -> None:
         self.runner.submit(lambda session: session.redraw())
+
+    # Lenses ----------------------------------------------------------------------------------------------------------
+
+    def action_lens(self, by: int) -> None:
+        round: list[type[Lens]] = [CandidatesPanel, *lenses.found()]
+        self.look_through(round[(round.index(type(self.lens)) + by) % len(round)])
+
+    def action_branches(self) -> None:
+        self.action_look("branches")
+
+    def action_look(self, name: str) -> None:
+        """Turn to a lens, or from it back to the next token."""
+        kind = next(lens for lens in lenses.found() if name == lens.NAME)
+        self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
+
+    def look_through(self, kind: type[Lens]) -> None:
+        """Let a lens take the slot, with the focus where it was."""
+        focused, before = self.focused is self.lens, self.lens
+        self.lens = self._lenses.get(kind) or kind()
+        before.display = False
+        if kind in self._lenses:
+            self.lens.display = True
+        else:
+            self._lenses[kind] = self.lens
+            self.slot.mount(self.lens)
+        self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
+        self.tabs.rename("slot", kind.TITLE)
+        self._show_page(self.slot)
+        if focused or self.writing:
+            self.call_after_refresh(self._focus_panel, self.lens)
+        self.runner.ask(self.lens.question())
+        self.lens.show(self.frame)
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 
@@ -350,6 +417,8 @@ class TokenwalkApp(App[None]):
                 yield SystemCommand(
                     binding.tooltip, f"key {self.get_key_display(binding)}", lambda action=action: self._run(action)
                 )
+        for lens in lenses.found():
+            yield SystemCommand(lens.WORDS, f"lens {lens.TITLE}", partial(self.call_later, self.action_look, lens.NAME))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.action_picture)
 

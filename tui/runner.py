@@ -26,6 +26,23 @@ Job = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a lens wants to know of the walk, again whenever that changes."""
+
+    ask: Callable[["Session"], object]
+    """Gives the answer, or an iterator of ever better ones with `Reading`s between them."""
+    live: bool = False
+    """Whether it is answered with every frame, while tokens stream too; then it must be quick and no iterator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a question has no answer here."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """Everything a panel may draw."""
 
@@ -42,6 +59,12 @@ class Frame:
     """Tokens sampled in the present or last run."""
     rate: float | None = None
     """Tokens a second of that run."""
+    question: Question | None = None
+    """What the lens on the screen wants to know."""
+    answer: object = None
+    """What core says to that, perhaps not yet whole; a `Refusal` where it makes no sense here; None until there is."""
+    progress: Reading | None = None
+    """How far the answer is, where it takes long."""
 
 
 class Runner:
@@ -65,6 +88,7 @@ class Runner:
         self._began_at = 0.0
         self._session: Session | None = None
         self._running: Iterator[object] | None = None
+        self._answering: Iterator[object] | None = None
         self._scoring: Iterator[object] | None = None
         self._thread = threading.Thread(target=self._live, name="torch", daemon=True)
 
@@ -84,6 +108,12 @@ class Runner:
         It takes the place of those still waiting that were queued `instead_of` the same name.
         """
         self._submit(lambda: operation(self._session) if self._session else None, interrupts, instead_of)
+
+    def ask(self, question: Question | None) -> None:
+        """Put the question whose answer comes with the frames from now on; None asks nothing."""
+        self._submit(
+            lambda: self._set(question=question, answer=None, progress=None), interrupts=False, instead_of="question"
+        )
 
     def pause(self) -> None:
         """End a generation before its next token."""
@@ -124,6 +154,8 @@ class Runner:
                     self._begin()
                 elif self._running:
                     self._advance(self._running)
+                elif self._answering:
+                    self._answer(self._answering)
                 elif self._scoring:
                     self._score(self._scoring)
                 else:
@@ -138,7 +170,7 @@ class Runner:
     def _begin(self) -> None:
         with self._queue_lock:
             job, interrupts, _ = self._queue.popleft()
-        self._scoring = None
+        self._answering = self._scoring = None
         if interrupts:
             self._running = None
         result = job()
@@ -179,16 +211,42 @@ class Runner:
             self._show()
 
     def _rest(self) -> None:
-        """Show where the walk stands; then measure what has no score yet, while nobody asks for anything."""
-        self._set(activity="idle", reading=None)
+        """Show where the walk stands; then answer the lens and measure what has no score yet, while nobody asks."""
+        self._set(activity="idle", reading=None, progress=None)
         self._show()
+        question = self._frame.question
+        if self._session and self._session.tokens and question and not question.live:
+            self._answering = self._answers(question)
         if self._session and self._session.unscored():
             self._scoring = self._session.score()
 
+    def _answers(self, question: Question) -> Iterator[object]:
+        """Answers as they get better; what makes no sense here is an answer too."""
+        try:
+            answer = question.ask(self._session)  # type: ignore[arg-type]  # there is one
+            yield from answer if isinstance(answer, Iterator) else (answer,)
+        except Mistake as mistake:
+            yield Refusal(str(mistake))
+
+    def _answer(self, answering: Iterator[object]) -> None:
+        try:
+            answer = next(answering)
+        except StopIteration:
+            self._answering = None
+            self._set(progress=None)
+            self._show()
+            return
+        if isinstance(answer, Reading):
+            self._set(progress=answer)
+        else:
+            self._set(answer=answer)
+        if self._due():
+            self._show()
+
     def _tell(self, problem: str) -> None:
         self._problems.append(problem)
-        self._running = self._scoring = None
-        self._set(activity="idle", reading=None)
+        self._running = self._answering = self._scoring = None
+        self._set(activity="idle", reading=None, progress=None)
         try:
             self._show()
         except Exception:  # the walk cannot be shown where it stands, but the problem must be
@@ -229,6 +287,9 @@ class Runner:
     def _show(self, *, walk: bool = True) -> None:
         if walk and self._session:
             self._set(snapshot=self._session.snapshot())
+            question = self._frame.question
+            if question and question.live and self._session.tokens:
+                self._set(answer=next(self._answers(question)))
         with self._handover:
             taken, self._taken = self._taken, False
         self._shown_at = time.perf_counter()

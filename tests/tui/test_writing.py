@@ -104,7 +104,7 @@ async def test_a_prompt_edited_at_its_end_keeps_what_was_measured_before(real: M
         session = app.runner._session
         seen = []
         prefill = session.prefill
-        session.prefill = lambda ids: (prefill(ids), seen.append(tuple(session.tokens)))[0]
+        session.prefill = lambda ids, text: (prefill(ids, text), seen.append(tuple(session.tokens)))[0]
         await pilot.press("i", "end", "!")
         await settle(pilot)
         assert seen[0][:8] == before

@@ -8,12 +8,11 @@ import plotext
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
-from textual.message import Message
 from textual.strip import Strip
 
 from core.config import Sampler
 from core.events import Candidate, Chart, Stage
-from tui.panels.looks import Painted
+from tui.panels.lens import Lens
 from tui.runner import Frame
 from tui.text import decimals_for, fit, label, number_in, percent, setting
 
@@ -64,9 +63,12 @@ def bar(share: int, ghost: int, width: int) -> str:
     return plotext.uncolorize(figure.build().string()).split("\n")[0].ljust(width)[:width]
 
 
-class CandidatesPanel(Painted, can_focus=True):
+class CandidatesPanel(Lens, can_focus=True):
     """What could come next, likeliest first, with a cursor on one of them."""
 
+    NAME = "candidates"
+    TITLE = "next token"
+    WORDS = "The likeliest next tokens, to pick one"
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",
@@ -80,16 +82,9 @@ class CandidatesPanel(Painted, can_focus=True):
         "candidates--empty",
     }
 
-    class Taken(Message):
-        """The person chose a token."""
-
-        def __init__(self, id: int) -> None:
-            super().__init__()
-            self.id = id
-
     def __init__(self) -> None:
-        super().__init__(id="candidates")
-        self.border_title = Content("next token")
+        super().__init__(id=self.NAME)
+        self.border_title = Content(self.TITLE)
         self._chart: Chart | None = None
         self._painted_at = 0.0
         self._sampler = Sampler()
@@ -120,12 +115,13 @@ class CandidatesPanel(Painted, can_focus=True):
             self._cursor = max(0, min(self._cursor + by, len(self._chart.candidates) - 1))
             self._paint()
 
-    def take(self, rank: int | None = None) -> None:
-        """Choose the candidate under the cursor, or the one of a rank."""
+    def take(self, place: int | None = None) -> None:
+        """Choose the candidate under the cursor, or the n-th."""
         if self._chart:
-            rank = self._cursor if rank is None else rank
+            rank = self._cursor if place is None else place - 1
             if rank < len(self._chart.candidates):
-                self.post_message(self.Taken(self._chart.candidates[rank].id))
+                id = self._chart.candidates[rank].id
+                self.post_message(self.Acts(lambda session: session.take(id)))
 
     def on_resize(self) -> None:
         self._paint()

@@ -24,7 +24,12 @@ class TabBar(Widget):
 
     def __init__(self, pages: Mapping[str, str]) -> None:
         super().__init__(id="tabs")
-        self._pages = pages
+        self._pages = dict(pages)
+
+    def rename(self, page: str, words: str) -> None:
+        """Let a page have another name."""
+        self._pages[page] = words
+        self.refresh()
 
     def render(self) -> Content:
         return Content("   ").join(

@@ -1,0 +1,187 @@
+"""Owns what all lenses share: a lens looks at the walk from one side, in the place of the next-token chart."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from rich.text import Text
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.strip import Strip
+
+from tui.panels.looks import Painted, PaintedPage
+from tui.runner import Frame, Question, Refusal
+from tui.text import fit, one_line
+
+if TYPE_CHECKING:
+    from core.session import Session
+
+Answer = TypeVar("Answer")
+
+
+class Lens(Painted):
+    """A view that a person can turn to. A subclass names itself and draws a frame; keys reach it as the verbs below."""
+
+    NAME: ClassVar[str] = ""
+    """One word: the widget's id, and what the palette calls it."""
+    TITLE: ClassVar[str] = ""
+    WORDS: ClassVar[str] = ""
+    """What it shows, in a line."""
+    ORDER: ClassVar[int] = 0
+    """Its place in the round of lenses."""
+
+    class Asks(Message):
+        """The lens wants something else to be answered."""
+
+    class Acts(Message):
+        """The lens wants something done to the walk."""
+
+        def __init__(self, operation: Callable[["Session"], object], instead_of: str | None = None) -> None:
+            super().__init__()
+            self.operation = operation
+            self.instead_of = instead_of
+
+    def question(self) -> Question | None:
+        """What it wants to know; None where the walk itself is enough."""
+        return None
+
+    def show(self, frame: Frame) -> None:
+        """Draw a frame."""
+
+    def move(self, by: int) -> None:
+        """`↑ ↓`: go along what is listed."""
+
+    def take(self, place: int | None = None) -> None:
+        """`⏎`: do what the place under the cursor, or the n-th, offers."""
+
+    def vary(self, down: int, across: int) -> None:
+        """`shift` with arrows: another layer, another head, or whatever the lens has of the kind."""
+
+    def turn(self) -> None:
+        """`o`: the other side of the same thing."""
+
+
+class LensPage(PaintedPage, Lens, Generic[Answer]):
+    """A lens whose answer becomes lines of text; `lines` is all that it must say."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "lens--head",
+        "lens--text",
+        "lens--muted",
+        "lens--faint",
+        "lens--bar",
+        "lens--ghost",
+        "lens--hot",
+        "lens--cursor",
+    }
+
+    def __init__(self) -> None:
+        super().__init__(id=self.NAME)
+        self.border_title = Content(self.TITLE)
+        self.frame = Frame()
+        self.answer: Answer | None = None
+        self.at = 0
+        """The line, of those that can be chosen, under the cursor."""
+        self._asked: Question | None = None
+        self._strips: list[Strip] = []
+        self._drawn_at = 0
+
+    def lines(self, answer: Answer, width: int, height: int) -> Iterable[Text]:
+        """The answer as inert text, for a panel of this size; it scrolls where there are more lines."""
+        raise NotImplementedError
+
+    def waiting(self) -> str:
+        """What is said until there is an answer."""
+        return "reading …"
+
+    def choices(self) -> int:
+        """How many things `↑ ↓` goes along; 0 scrolls instead."""
+        return 0
+
+    def ask(self) -> Question:
+        """The question of `question`, made anew when `Asks` is posted."""
+        raise NotImplementedError
+
+    def question(self) -> Question | None:
+        self._asked = self.ask()
+        return self._asked
+
+    def asks(self) -> None:
+        """Let what is asked now be answered."""
+        self.post_message(self.Asks())
+
+    def show(self, frame: Frame) -> None:
+        self.frame = frame
+        if frame.question is self._asked:
+            if isinstance(frame.answer, Refusal):
+                self.answer = None
+            elif frame.answer is not None:
+                self.answer = frame.answer  # type: ignore[assignment]  # what was asked is what comes
+        self.draw()
+
+    def move(self, by: int) -> None:
+        if self.choices():
+            self.at = max(0, min(self.at + by, self.choices() - 1))
+            self.draw()
+            self.follow()
+        else:
+            self.scroll_relative(y=by, animate=False, immediate=True)
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self.is_mounted:
+            self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Lay the lines out anew."""
+        if not self.size:
+            return
+        width = self.columns
+        self._strips = [self._strip(text, width) for text in self._texts(width)]
+        self.virtual_size = Size(width, len(self._strips))
+        self.refresh()
+
+    def _texts(self, width: int) -> Sequence[Text]:
+        refused = self.frame.answer if self.frame.question is self._asked else None
+        if isinstance(refused, Refusal):
+            said = Text(one_line(refused.words), self.look("lens--muted"))
+            return list(said.wrap(self.app.console, max(10, min(width, 72))))
+        if self.answer is None:
+            progress = self.frame.progress
+            done = f" {progress.done:,}/{progress.total:,}" if progress else ""
+            return [Text(self.waiting() + done, self.look("lens--faint"))]
+        return list(self.lines(self.answer, width, self.scrollable_content_region.height))
+
+    def _strip(self, text: Text, width: int) -> Strip:
+        text.no_wrap = True
+        text.end = ""
+        return Strip(text.render(self.app.console)).adjust_cell_length(width, self.look()).simplify()
+
+    def render_line(self, y: int) -> Strip:
+        number = self.top + y
+        if number >= len(self._strips):
+            return Strip.blank(self.columns, self.look())
+        return self._strips[number]
+
+    # Words -----------------------------------------------------------------------------------------------------------
+
+    def text(self, *parts: tuple[str, str]) -> Text:
+        """A line of pieces, each in one of the styles of lenses: `("42 %", "muted")`."""
+        line = Text()
+        for words, style in parts:
+            line.append(words, self.look(f"lens--{style}"))
+        return line
+
+    def row(self, chosen: bool, width: int, *parts: tuple[str, str]) -> Text:
+        """A line that can be chosen; the chosen one is marked."""
+        line = self.text(*parts)
+        if chosen:
+            line.append(fit("", max(0, width - line.cell_len)))
+            ground = self.look("lens--cursor")
+            line.stylize(ground)
+        return line

@@ -1,0 +1,122 @@
+"""Owns the tree: every branch a person opened, one row each, to go to, name, fold and delete."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+
+from core.events import Branch, Forest
+from tui.panels.lens import LensPage
+from tui.runner import Question
+from tui.text import decimals_for, fit, label, one_line, percent
+
+DEEPEST = 10
+"""Indents that are drawn; deeper rows say how much deeper they are."""
+
+
+class BranchesLens(LensPage[Forest]):
+    """Going along the rows walks: every panel shows the branch."""
+
+    NAME = "branches"
+    TITLE = "branches"
+    WORDS = "Every branch of the walk: go there, name it, fold it, delete it"
+    ORDER = 1
+    BINDINGS: ClassVar = [
+        Binding("f", "fold", "fold", tooltip="Hide or show what goes on from a branch", show=True),
+        Binding("e", "rename", "name", tooltip="Give a branch a name", show=True),
+        Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
+    ]
+
+    class Naming(Message):
+        """A branch wants a name."""
+
+        def __init__(self, serial: int, name: str) -> None:
+            super().__init__()
+            self.serial = serial
+            self.name = name
+
+    def ask(self) -> Question:
+        return Question(lambda session: session.forest(), live=True)
+
+    def _here(self) -> Branch | None:
+        return self.answer.rows[self.answer.here] if self.answer and self.answer.rows else None
+
+    def move(self, by: int) -> None:
+        if self.answer and 0 <= self.answer.here + by < len(self.answer.rows):
+            serial = self.answer.rows[self.answer.here + by].serial
+            self.post_message(self.Acts(lambda session: session.visit(serial)))
+
+    def take(self, place: int | None = None) -> None:
+        if self.answer:
+            self.post_message(self.Acts(lambda session: session.travel(len(session.tokens))))
+
+    def action_fold(self) -> None:
+        if branch := self._here():
+            self.post_message(self.Acts(lambda session: session.fold(branch.serial)))
+
+    def action_delete(self) -> None:
+        if branch := self._here():
+            self.post_message(self.Acts(lambda session: session.delete(branch.serial)))
+
+    def action_rename(self) -> None:
+        if branch := self._here():
+            self.post_message(self.Naming(branch.serial, branch.name))
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        super().draw()
+        if self.answer:
+            self.border_title = Content(f"branches · {self.answer.total:,}")
+            self.border_subtitle = Content("↑↓ walk there · f fold · e name · del delete · u back")
+            self.follow()
+
+    def current_lines(self) -> tuple[int, int]:
+        return (0, 1) if self.answer is None or not self.answer.here else (self.answer.here + 1,) * 2
+
+    def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
+        more = f"{answer.first:,} above" if answer.first else ""
+        room = width - 18
+        yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
+        for number, branch in enumerate(answer.rows):
+            yield self._row(branch, number == answer.here, room, width)
+        if below := answer.total - answer.first - len(answer.rows):
+            yield self.text((f"  {below:,} below", "faint"))
+
+    def _row(self, branch: Branch, here: bool, room: int, width: int) -> Text:
+        indent = "  " * min(branch.depth, DEEPEST) + (f"+{branch.depth - DEEPEST} " if branch.depth > DEEPEST else "")
+        mark = "●" if here else "│" if branch.on_path else " "
+        tip = "▸" if branch.folded else "├" if branch.depth else "╶"
+        tail = f" {branch.parts} folded" if branch.folded else ""
+        count = f" · {branch.length:,}" if branch.length > 1 else ""
+        words = "".join(map(partial(_shown), branch.pieces))
+        free = room - len(mark) - len(indent) - 2 - len(count) - len(tail) - 1
+        name = f"{one_line(branch.name)}  " if branch.name else ""
+        name = fit(name, min(len(name), free // 2)) if name else ""
+        probability = (
+            "" if branch.probability is None else percent(branch.probability, min(4, decimals_for(branch.probability)))
+        )
+        bits = "" if branch.surprisal_bits is None or branch.origin == "prompt" else f"{branch.surprisal_bits:.1f}"
+        chosen = "text" if branch.on_path else "muted"
+        text = chosen if branch.origin != "prompt" else "faint" if not branch.on_path else "muted"
+        return self.row(
+            here,
+            width,
+            (mark, "bar"),
+            (f" {indent}{tip} ", "faint"),
+            (name, "bar"),
+            (fit(words, max(4, free - len(name))), text),
+            (count, "faint"),
+            (tail, "hot"),
+            (" ", "text"),
+            (f"{probability:>8}", chosen if branch.origin != "chosen" else "hot"),
+            (f"{bits:>10}", "muted"),
+        )
+
+
+def _shown(piece: bytes) -> str:
+    return label(piece).replace("·", " ") if piece.startswith(b" ") else label(piece)

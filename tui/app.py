@@ -97,8 +97,8 @@ class TokenwalkApp(App[None]):
     def compose(self) -> ComposeResult:
         with Container(id="desk"):
             yield self.prompt
-            yield self.slot
             yield self.tabs
+            yield self.slot
             yield self.tokens
             yield self.generation
         yield self.status

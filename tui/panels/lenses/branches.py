@@ -1,7 +1,6 @@
 """Owns the tree: every branch a person opened, one row each, to go to, name, fold and delete."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -93,8 +92,8 @@ class BranchesLens(LensPage[Forest]):
         tip = "▸" if branch.folded else "├" if branch.depth else "╶"
         tail = f" {branch.parts} folded" if branch.folded else ""
         count = f" · {branch.length:,}" if branch.length > 1 else ""
-        words = "".join(map(partial(_shown), branch.pieces))
-        free = room - len(mark) - len(indent) - 2 - len(count) - len(tail) - 1
+        words = "".join(map(_shown, branch.pieces))
+        free = room - 5 - len(indent) - len(count) - len(tail)
         name = f"{one_line(branch.name)}  " if branch.name else ""
         name = fit(name, min(len(name), free // 2)) if name else ""
         probability = (
@@ -119,4 +118,4 @@ class BranchesLens(LensPage[Forest]):
 
 
 def _shown(piece: bytes) -> str:
-    return label(piece).replace("·", " ") if piece.startswith(b" ") else label(piece)
+    return " " + label(piece[1:]) if piece.startswith(b" ") and len(piece) > 1 else label(piece)

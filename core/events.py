@@ -218,6 +218,48 @@ class SamplerLens:
 
 
 @dataclass(frozen=True, slots=True)
+class Softmax:
+    """One way to compute a softmax in float32, number by number."""
+
+    powers: tuple[float, ...]
+    """exp of each logit, or of its distance from the highest: inf where float32 ends, 0 where it vanishes."""
+    total: float
+    """Their sum."""
+    shares: tuple[float, ...]
+    """Each power over the sum; nan where that is ∞ / ∞ or 0 / 0."""
+
+    @property
+    def works(self) -> bool:
+        """Whether every share is a number."""
+        return all(math.isfinite(share) for share in self.shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a softmax made of the same logits at one setting."""
+
+    setting: float
+    """The temperature, or how often the softmax was taken."""
+    shares: tuple[float, ...]
+    entropy_bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxLab:
+    """What becomes of some logits in a softmax (S7)."""
+
+    logits: tuple[float, ...]
+    naive: Softmax
+    """exp(x) / Σ exp(x), as the formula stands."""
+    stable: Softmax
+    """exp(x - max) / Σ exp(x - max): the same number, but nothing is larger than 1."""
+    repeated: tuple[Shares, ...]
+    """The softmax of the softmax of …: shares differ by 1 at most, so each turn brings them nearer to uniform."""
+    temperatures: tuple[Shares, ...]
+    """softmax(x / T), coldest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The walk as it stands between two steps."""
 

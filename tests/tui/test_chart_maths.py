@@ -149,5 +149,5 @@ def test_temperature_last_is_told_last_and_cuts_nothing() -> None:
         Stage("renormalised", 12, 1.0),
     )
     sampler = Sampler(temperature=2, top_k=40, top_p=0.5, order="temperature last")
-    assert stages_line(told, sampler, 120) == "k 40 cuts 10.0% → p 0.5 cuts 45.0% → T 2.0 → 12 kept"
+    assert stages_line(told, sampler, 120) == "k 40 cuts 10.0% → p 0.50 cuts 45.0% → T 2.0 → 12 kept"
     assert stages_line(told, sampler, 30) == "T 2.0 → 12 kept"

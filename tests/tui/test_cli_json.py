@@ -26,7 +26,7 @@ THIS_PROCESS: dict[str, Sequence[str]] = {
     "greedy": ("generate", PROMPT, "-n", "3", "--greedy"),
     "cold": ("generate", PROMPT, "-n", "3", "--temperature", "0"),
     "cut": ("generate", PROMPT, "-n", "6", "--top-k", "7", "--top-p", "0.9", "-t", "0.5", "--tokenizer", "bytes"),
-    "min-p": ("generate", PROMPT, "-n", "6", "--min-p", "0.5", "-t", "2", *LAST, "--tokenizer", "bytes"),
+    "min-p": ("generate", PROMPT, "-n", "6", "--min-p", "0.8", "-t", "2", *LAST, "--tokenizer", "bytes"),
     "nothing": ("generate", "", "-n", "0"),
     "deep": ("next", PROMPT, "--model", "model5", "--tokenizer", "bytes", "--heads", "2", "--dtype", "bf16"),
     "devices": ("devices",),
@@ -173,7 +173,7 @@ def test_min_p_is_measured_before_a_temperature_that_comes_last(said: Callable[[
     for step in said("min-p")[1:-1]:
         best = step["top"][0]["probability"]
         for each in step["top"]:
-            assert (each["sampled_probability"] > 0) == (each["probability"] >= 0.5 * best)
+            assert (each["sampled_probability"] > 0) == (each["probability"] >= 0.8 * best)
         roots = [math.sqrt(each["probability"]) for each in step["top"] if each["sampled_probability"] > 0]
         assert len(roots) < 20
         shares = [each["sampled_probability"] for each in step["top"][: len(roots)]]

@@ -3,6 +3,7 @@
 Probabilities are shares of 1, log-probabilities nats, entropies bits, times seconds.
 """
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -257,6 +258,59 @@ class SoftmaxLab:
     """The softmax of the softmax of …: shares differ by 1 at most, so each turn brings them nearer to uniform."""
     temperatures: tuple[Shares, ...]
     """softmax(x / T), coldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """One token of a text and what a model thought of it before it came."""
+
+    position: int
+    """How many tokens stand before it."""
+    id: int
+    piece: bytes
+    score: Score
+    context: int
+    """How many of the tokens before it the model saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A text under a model, token by token. Nothing predicts the first one: it and its bytes count nowhere."""
+
+    first_id: int
+    first_piece: bytes
+    tokens: tuple[ScoredToken, ...]
+    """All but the first, in their order."""
+    context_at_least: int
+    """Each was predicted from so many tokens at least, or from all before it where those are fewer."""
+
+    @property
+    def bits(self) -> float:
+        """Surprisal of all tokens together."""
+        return math.fsum(token.score.surprisal_bits for token in self.tokens)
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of all tokens together."""
+        return sum(len(token.piece) for token in self.tokens)
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.bits / len(self.tokens)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """What a code by this model would need for a byte of the text."""
+        return self.bits / self.byte_count
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits per token: among how many equal tokens the model was as uncertain."""
+        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+
+    def worst(self, count: int) -> tuple[ScoredToken, ...]:
+        """The tokens that surprised most, first ones first among equals."""
+        return tuple(heapq.nlargest(count, self.tokens, key=lambda token: token.score.surprisal_bits))
 
 
 @dataclass(frozen=True, slots=True)

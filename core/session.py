@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from core.config import Sampler
 from core.errors import Mistake
-from core.events import Candidate, Chart, Draw, Fan, Forest, ModelInfo, Reading, Sampled, Snapshot, Token
+from core.events import Candidate, Chart, Draw, Fan, Forest, ModelInfo, Reading, Sampled, SamplerLens, Snapshot, Token
+from core.explain import sampler_lens
 from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
@@ -345,6 +346,14 @@ class Session:
 
     def _say(self, node: Node, token: Token) -> None:
         node.token = token
+
+    def explain(self) -> SamplerLens:
+        """Why the token after the cursor was drawn, or would be, under the present sampler."""
+        came = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
+        u = came.u if came else None
+        if u is None:
+            u = uniform(self.sampler.seed, self.cursor, self._draws(self._path[self.cursor - 1]) if came else 0)
+        return sampler_lens(self.distribution(), self.sampler, u, self._piece)
 
     # What is seen ----------------------------------------------------------------------------------------------------
 

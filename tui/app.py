@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
@@ -15,17 +16,20 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
-from core import catalog
+from core import catalog, until
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake
 from core.events import Token
 from core.tokenizer import Tokenizer
+from core.until import FORMS
 from tui import knobs, themes
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
 from tui.panels.generation import GenerationPanel
 from tui.panels.lens import Lens
+from tui.panels.lenses.branches import BranchesLens
+from tui.panels.lenses.continuations import ContinuationsLens
 from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
@@ -34,10 +38,14 @@ from tui.report import offer_words
 from tui.runner import Frame, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.help import HelpScreen
+from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
 from tui.settings import Settings
 from tui.text import one_line
 
+Looked = TypeVar("Looked", bound=Lens)
+UNTIL_LIMIT = 500
+"""Tokens after which a generation that waits for something ends all the same."""
 PREVIEWED = 20_000
 """Characters of a prompt that are tokenized at each key, before the model reads them."""
 TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
@@ -79,6 +87,7 @@ class TokenwalkApp(App[None]):
         self.frame = Frame()
         self._early_problems = list(problems)
         self._words: Tokenizer | None = None
+        self._until = "entropy > 4; text '.'"
         self.prompt = PromptPanel(text)
         self.tokens = TokensPanel()
         self.candidates = CandidatesPanel()
@@ -272,6 +281,24 @@ class TokenwalkApp(App[None]):
             self.frame = replace(self.frame, activity="generating")  # so that the next g pauses, however soon it comes
             self.runner.submit(lambda session: session.generate(count))
 
+    def action_until(self) -> None:
+        words = f"Generate until one of these holds, separated by ; : {FORMS}."
+        check = lambda line: until.parse(line.split(";"))  # noqa: E731
+        self.push_screen(LineScreen("run until", words, self._until, check=check), self._generate_until)
+
+    def _generate_until(self, line: str | None) -> None:
+        if line is not None:
+            self._until, conditions = line, until.parse(line.split(";"))
+            count = conditions.limit or UNTIL_LIMIT
+            self.frame = replace(self.frame, activity="generating")
+            self.runner.submit(lambda session: session.generate(count, conditions))
+
+    def action_continuations(self) -> None:
+        """Look through their lens and sample them."""
+        lens = self.look_through(ContinuationsLens)
+        samples, count = lens.samples, self.count
+        self.runner.submit(lambda session: session.continuations(samples, count))
+
     def action_pick(self, by: int) -> None:
         self.lens.move(by)
 
@@ -289,6 +316,9 @@ class TokenwalkApp(App[None]):
 
     def on_lens_acts(self, event: Lens.Acts) -> None:
         self.runner.submit(event.operation, instead_of=event.instead_of)
+
+    def on_lens_samples(self, event: Lens.Samples) -> None:
+        self._sample_with(event.sampler)
 
     def on_lens_asks(self) -> None:
         self.runner.ask(self.lens.question())
@@ -325,14 +355,13 @@ class TokenwalkApp(App[None]):
         kind = next(lens for lens in lenses.found() if name == lens.NAME)
         self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
 
-    def look_through(self, kind: type[Lens]) -> None:
+    def look_through(self, kind: type[Looked]) -> Looked:
         """Let a lens take the slot, with the focus where it was."""
         focused, before = self.focused is self.lens, self.lens
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
-        if kind in self._lenses:
-            self.lens.display = True
-        else:
+        self.lens.display = True
+        if kind not in self._lenses:
             self._lenses[kind] = self.lens
             self.slot.mount(self.lens)
         self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
@@ -342,6 +371,16 @@ class TokenwalkApp(App[None]):
             self.call_after_refresh(self._focus_panel, self.lens)
         self.runner.ask(self.lens.question())
         self.lens.show(self.frame)
+        return cast(Looked, self.lens)
+
+    def on_branches_lens_naming(self, event: BranchesLens.Naming) -> None:
+        serial, words = event.serial, "A name for this branch; none takes it away."
+
+        def take(name: str | None) -> None:
+            if name is not None:
+                self.runner.submit(lambda session: session.rename(serial, name.strip()))
+
+        self.push_screen(LineScreen("name", words, event.name), take)
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 
@@ -353,6 +392,9 @@ class TokenwalkApp(App[None]):
 
     def action_top_p(self, by: int) -> None:
         self._sample_with(knobs.top_p(self.sampler, by))
+
+    def action_min_p(self, by: int) -> None:
+        self._sample_with(knobs.min_p(self.sampler, by))
 
     def action_seed(self) -> None:
         words = "The same seed at the same place draws the same token."

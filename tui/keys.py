@@ -10,7 +10,7 @@ def _key(key: str, action: str, words: str, tooltip: str, id: str, *, show: bool
 
 WALK = [
     _key("space", "step", "step", "Sample one token", "walk.step", show=True, display="space"),
-    _key("g", "generate", "stream", "Generate, or pause", "walk.generate", show=True),
+    _key("g", "generate", "run", "Generate, or pause", "walk.generate", show=True),
     _key("up,k", "pick(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
     _key("down,j", "pick(1)", "pick down", "Move to a less likely candidate", "walk.pick_down"),
     _key("enter", "take", "take", "Take the candidate under the cursor", "walk.take", show=True, display="⏎"),
@@ -18,13 +18,15 @@ WALK = [
         _key(str(n), f"take_rank({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
         for n in range(1, 10)
     ),
-    _key("left,h", "travel(-1)", "travel", "Look at the token before", "walk.left", show=True, display="←→"),
+    _key("left,h", "travel(-1)", "go", "Look at the token before", "walk.left", show=True, display="←→"),
     _key("right,l", "travel(1)", "travel on", "Look at the token after", "walk.right"),
     _key("home", "travel_home", "first", "Look at the first token", "walk.home"),
     _key("end", "travel_end", "last", "Look at the last token", "walk.end"),
     _key("u", "take_back", "back", "Take back the last step, choice or draw", "walk.take_back", show=True),
     _key("ctrl+r", "redo", "redo", "Do again what was taken back", "walk.redo", display="^r"),
     _key("r", "redraw", "redraw", "Draw again from the same distribution", "walk.redraw"),
+    _key("n", "continuations", "continuations", "Sample several continuations", "walk.continuations"),
+    _key("slash", "until", "run until", "Generate until something holds", "walk.until", display="/"),
     _key("full_stop", "lens(1)", "lens", "Turn to the next lens", "lens.next", show=True, display="."),
     _key("comma", "lens(-1)", "lens before", "Turn to the lens before", "lens.previous", display=","),
     _key("b", "look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
@@ -39,6 +41,8 @@ WALK = [
     _key("greater_than_sign", "top_k(1)", "more", "Raise top-k", "knob.k_up", display=">"),
     _key("left_curly_bracket", "top_p(-1)", "narrower", "Lower top-p", "knob.p_down", display="{"),
     _key("right_curly_bracket", "top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
+    _key("left_parenthesis", "min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
+    _key("right_parenthesis", "min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
     _key("i", "write", "write", "Write the prompt", "walk.write", show=True),
     _key("m", "model", "model", "Choose a model", "choose.model"),
     _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
@@ -66,6 +70,9 @@ NAMES = {
     "right_curly_bracket": "}",
     "question_mark": "?",
     "full_stop": ".",
+    "slash": "/",
+    "left_parenthesis": "(",
+    "right_parenthesis": ")",
     "comma": ",",
     "shift+up": "⇧↑",
     "shift+down": "⇧↓",
@@ -80,10 +87,28 @@ def key_name(key: str) -> str:
 
 
 GROUPS = {
-    "Walk": ("walk.step", "walk.generate", "walk.take_back", "walk.redo", "walk.redraw"),
+    "Walk": (
+        "walk.step",
+        "walk.generate",
+        "walk.take_back",
+        "walk.redo",
+        "walk.redraw",
+        "walk.continuations",
+        "walk.until",
+    ),
     "Pick": ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
     "Travel": ("walk.left", "walk.right", "walk.home", "walk.end"),
-    "Sampler": ("knob.t_down", "knob.t_up", "knob.k_down", "knob.k_up", "knob.p_down", "knob.p_up", "choose.seed"),
+    "Sampler": (
+        "knob.t_down",
+        "knob.t_up",
+        "knob.k_down",
+        "knob.k_up",
+        "knob.p_down",
+        "knob.p_up",
+        "knob.m_down",
+        "knob.m_up",
+        "choose.seed",
+    ),
     "Lenses": (
         "lens.next",
         "lens.previous",

@@ -9,6 +9,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
+from core.config import Sampler
 from tui.panels.looks import Painted, PaintedPage
 from tui.runner import Frame, Question, Refusal
 from tui.text import fit, one_line
@@ -40,6 +41,13 @@ class Lens(Painted):
             super().__init__()
             self.operation = operation
             self.instead_of = instead_of
+
+    class Samples(Message):
+        """The lens wants tokens to be drawn otherwise."""
+
+        def __init__(self, sampler: Sampler) -> None:
+            super().__init__()
+            self.sampler = sampler
 
     def question(self) -> Question | None:
         """What it wants to know; None where the walk itself is enough."""
@@ -73,6 +81,10 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         "lens--ghost",
         "lens--hot",
         "lens--cursor",
+        "lens--even",
+        "lens--odd",
+        "lens--drawn",
+        "lens--rest",
     }
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from textual.message import Message
 from core.events import Branch, Forest
 from tui.panels.lens import LensPage
 from tui.runner import Question
-from tui.text import decimals_for, fit, label, one_line, percent
+from tui.text import decimals_for, fit, one_line, percent, run_text
 
 DEEPEST = 10
 """Indents that are drawn; deeper rows say how much deeper they are."""
@@ -92,7 +92,7 @@ class BranchesLens(LensPage[Forest]):
         tip = "▸" if branch.folded else "├" if branch.depth else "╶"
         tail = f" {branch.parts} folded" if branch.folded else ""
         count = f" · {branch.length:,}" if branch.length > 1 else ""
-        words = "".join(map(_shown, branch.pieces))
+        words = run_text(branch.pieces)
         free = room - 5 - len(indent) - len(count) - len(tail)
         name = f"{one_line(branch.name)}  " if branch.name else ""
         name = fit(name, min(len(name), free // 2)) if name else ""
@@ -115,7 +115,3 @@ class BranchesLens(LensPage[Forest]):
             (f"{probability:>8}", chosen if branch.origin != "chosen" else "hot"),
             (f"{bits:>10}", "muted"),
         )
-
-
-def _shown(piece: bytes) -> str:
-    return " " + label(piece[1:]) if piece.startswith(b" ") and len(piece) > 1 else label(piece)

@@ -92,6 +92,11 @@ class Candidate:
     sampled_probability: float
     """After temperature, cuts and renormalising; 0 where a stage cut it."""
 
+    @property
+    def bits(self) -> float:
+        """Its surprisal."""
+        return -math.log2(self.probability) if self.probability > 0 else math.inf
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -395,6 +400,48 @@ class Scored:
     def worst(self, count: int) -> tuple[ScoredToken, ...]:
         """The tokens that surprised most, first ones first among equals."""
         return tuple(heapq.nlargest(count, self.tokens, key=lambda token: token.score.surprisal_bits))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a model thought of the walk so far, summed over the tokens it has measured; the first has no score."""
+
+    measured: int
+    tokens: int
+    """All but the first."""
+    bits: float
+    byte_count: int
+    """Of the measured ones."""
+    worst: tuple[int, ...]
+    """Places of the most surprising ones, most surprising first."""
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.bits / self.measured
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.bits / max(1, self.byte_count)
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits per token."""
+        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One guess of a person at what comes next, and what came."""
+
+    position: int
+    guessed: Candidate
+    favourite: Candidate
+    """The model's own guess."""
+    came: Token
+
+    @property
+    def hit(self) -> bool:
+        return self.guessed.id == self.came.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,20 +22,19 @@ from core.errors import Mistake
 from core.events import Token
 from core.tokenizer import Tokenizer
 from core.until import FORMS
-from tui import knobs, themes
+from tui import knobs, texts, themes
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
 from tui.panels.generation import GenerationPanel
 from tui.panels.lens import Lens
-from tui.panels.lenses.branches import BranchesLens
 from tui.panels.lenses.continuations import ContinuationsLens
 from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
 from tui.report import offer_words
-from tui.runner import Frame, Runner
+from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.help import HelpScreen
 from tui.screens.line import LineScreen
@@ -183,12 +182,17 @@ class TokenwalkApp(App[None]):
         if self.frame.choice:
             self.choice = self.frame.choice
         with self.batch_update():
-            for panel in (self.tokens, self.lens, self.generation):
-                panel.show(self.frame)
+            self.lens.show(self.frame)
+            self._show_walk()
             self._show_status()
             self._follow_prompt()
         for problem in problems:
             self.tell(problem)
+
+    def _show_walk(self) -> None:
+        veiled = self.lens.veil(self.frame)
+        for panel in (self.tokens, self.generation):
+            panel.show(veiled)
 
     def _follow_prompt(self) -> None:
         """The walk may have gone to a branch with another prompt."""
@@ -314,32 +318,15 @@ class TokenwalkApp(App[None]):
     def action_turn(self) -> None:
         self.lens.turn()
 
-    def on_lens_acts(self, event: Lens.Acts) -> None:
-        self.runner.submit(event.operation, instead_of=event.instead_of)
+    # What a lens wants ------------------------------------------------------------------------------------------------
 
-    def on_lens_samples(self, event: Lens.Samples) -> None:
-        self._sample_with(event.sampler)
+    def act(self, operation: Operation, *, instead_of: str | None = None) -> None:
+        """Let something be done to the walk."""
+        self.runner.submit(operation, instead_of=instead_of)
 
-    def on_lens_asks(self) -> None:
+    def ask(self) -> None:
+        """Let what the lens asks now be answered."""
         self.runner.ask(self.lens.question())
-
-    def action_travel(self, by: int) -> None:
-        self.runner.submit(lambda session: session.travel(session.cursor + by))
-
-    def action_travel_home(self) -> None:
-        self.runner.submit(lambda session: session.travel(1))
-
-    def action_travel_end(self) -> None:
-        self.runner.submit(lambda session: session.travel(len(session.tokens)))
-
-    def action_take_back(self) -> None:
-        self.runner.submit(lambda session: session.take_back())
-
-    def action_redo(self) -> None:
-        self.runner.submit(lambda session: session.redo())
-
-    def action_redraw(self) -> None:
-        self.runner.submit(lambda session: session.redraw())
 
     # Lenses ----------------------------------------------------------------------------------------------------------
 
@@ -371,30 +358,31 @@ class TokenwalkApp(App[None]):
             self.call_after_refresh(self._focus_panel, self.lens)
         self.runner.ask(self.lens.question())
         self.lens.show(self.frame)
+        self._show_walk()
         return cast(Looked, self.lens)
 
-    def on_branches_lens_naming(self, event: BranchesLens.Naming) -> None:
-        serial, words = event.serial, "A name for this branch; none takes it away."
+    def action_open(self) -> None:
+        words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
+        self.push_screen(LineScreen("open a text", words, check=texts.read), self._open)
 
-        def take(name: str | None) -> None:
-            if name is not None:
-                self.runner.submit(lambda session: session.rename(serial, name.strip()))
-
-        self.push_screen(LineScreen("name", words, event.name), take)
+    def _open(self, name: str | None) -> None:
+        if name is not None:
+            self.prompt.load_text(texts.read(name))
+            self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 
     def action_temperature(self, by: int) -> None:
-        self._sample_with(knobs.temperature(self.sampler, by))
+        self.sample_with(knobs.temperature(self.sampler, by))
 
     def action_top_k(self, by: int) -> None:
-        self._sample_with(knobs.top_k(self.sampler, by))
+        self.sample_with(knobs.top_k(self.sampler, by))
 
     def action_top_p(self, by: int) -> None:
-        self._sample_with(knobs.top_p(self.sampler, by))
+        self.sample_with(knobs.top_p(self.sampler, by))
 
     def action_min_p(self, by: int) -> None:
-        self._sample_with(knobs.min_p(self.sampler, by))
+        self.sample_with(knobs.min_p(self.sampler, by))
 
     def action_seed(self) -> None:
         words = "The same seed at the same place draws the same token."
@@ -402,9 +390,10 @@ class TokenwalkApp(App[None]):
 
     def _take_seed(self, seed: int | None) -> None:
         if seed is not None:
-            self._sample_with(replace(self.sampler, seed=seed))
+            self.sample_with(replace(self.sampler, seed=seed))
 
-    def _sample_with(self, sampler: Sampler) -> None:
+    def sample_with(self, sampler: Sampler) -> None:
+        """Let tokens be drawn otherwise, from the next one on."""
         self.sampler = sampler
         self._show_status()
         self.runner.submit(lambda session: setattr(session, "sampler", sampler), interrupts=False, instead_of="sampler")

@@ -30,6 +30,8 @@ WALK = [
     _key("full_stop", "lens(1)", "lens", "Turn to the next lens", "lens.next", show=True, display="."),
     _key("comma", "lens(-1)", "lens before", "Turn to the lens before", "lens.previous", display=","),
     _key("b", "look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
+    _key("v", "look('guess')", "guess", "Guess what comes next before you see it", "lens.guess"),
+    _key("t", "open", "text", "Open a text file and score it", "walk.open"),
     _key("o", "turn", "other side", "Turn the lens to its other side", "lens.turn"),
     _key("shift+up,K", "vary(-1,0)", "up", "Another layer of the lens, or the like", "lens.up"),
     _key("shift+down,J", "vary(1,0)", "down", "Another layer of the lens, or the like", "lens.down"),
@@ -120,6 +122,6 @@ GROUPS = {
         "lens.right",
     ),
     "Choose": ("choose.model", "choose.device"),
-    "App": ("walk.write", "app.help", "app.quit"),
+    "App": ("walk.write", "walk.open", "app.help", "app.quit"),
 }
 """The help screen's order."""

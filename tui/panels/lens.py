@@ -1,12 +1,11 @@
 """Owns what all lenses share: a lens looks at the walk from one side, in the place of the next-token chart."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
 from rich.text import Text
 from textual.content import Content
 from textual.geometry import Size
-from textual.message import Message
 from textual.strip import Strip
 
 from core.config import Sampler
@@ -20,6 +19,19 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
+class Desk(Protocol):
+    """What a lens may want of the app. It happens at once, before keys that were typed later act."""
+
+    def act(self, operation: Callable[["Session"], object], *, instead_of: str | None = None) -> None:
+        """Let something be done to the walk."""
+
+    def ask(self) -> None:
+        """Let what the lens asks now be answered."""
+
+    def sample_with(self, sampler: Sampler) -> None:
+        """Let tokens be drawn otherwise."""
+
+
 class Lens(Painted):
     """A view that a person can turn to. A subclass names itself and draws a frame; keys reach it as the verbs below."""
 
@@ -31,23 +43,10 @@ class Lens(Painted):
     ORDER: ClassVar[int] = 0
     """Its place in the round of lenses."""
 
-    class Asks(Message):
-        """The lens wants something else to be answered."""
-
-    class Acts(Message):
-        """The lens wants something done to the walk."""
-
-        def __init__(self, operation: Callable[["Session"], object], instead_of: str | None = None) -> None:
-            super().__init__()
-            self.operation = operation
-            self.instead_of = instead_of
-
-    class Samples(Message):
-        """The lens wants tokens to be drawn otherwise."""
-
-        def __init__(self, sampler: Sampler) -> None:
-            super().__init__()
-            self.sampler = sampler
+    @property
+    def desk(self) -> Desk:
+        """The app, as far as a lens needs it."""
+        return cast(Desk, self.app)
 
     def question(self) -> Question | None:
         """What it wants to know; None where the walk itself is enough."""
@@ -55,6 +54,10 @@ class Lens(Painted):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
+
+    def veil(self, frame: Frame) -> Frame:
+        """What the other panels may show while this lens is looked through."""
+        return frame
 
     def move(self, by: int) -> None:
         """`↑ ↓`: go along what is listed."""
@@ -111,7 +114,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         return 0
 
     def ask(self) -> Question:
-        """The question of `question`, made anew when `Asks` is posted."""
+        """The question as it is now."""
         raise NotImplementedError
 
     def question(self) -> Question | None:
@@ -120,7 +123,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def asks(self) -> None:
         """Let what is asked now be answered."""
-        self.post_message(self.Asks())
+        self.desk.ask()
 
     def show(self, frame: Frame) -> None:
         self.frame = frame

@@ -52,7 +52,7 @@ class ContinuationsLens(LensPage[Fan]):
         at = self.at if place is None else place - 1
         if 0 <= at < len(self._serials):
             serial = self._serials[at]
-            self.post_message(self.Acts(lambda session: session.visit(serial)))
+            self.desk.act(lambda session: session.visit(serial))
 
     def current_lines(self) -> tuple[int, int]:
         line = self._tops[self.at] if self.at < len(self._tops) else 0

@@ -37,7 +37,7 @@ class SamplerPanel(LensPage[SamplerLens]):
         if self.answer:
             sampler = self.answer.sampler
             order = next(order for order in ORDERS if order != sampler.order)
-            self.post_message(self.Samples(replace(sampler, order=order)))
+            self.desk.sample_with(replace(sampler, order=order))
 
     def draw(self) -> None:
         super().draw()

@@ -318,6 +318,24 @@ class TokenwalkApp(App[None]):
     def action_turn(self) -> None:
         self.lens.turn()
 
+    def action_travel(self, by: int) -> None:
+        self.runner.submit(lambda session: session.travel(session.cursor + by))
+
+    def action_travel_home(self) -> None:
+        self.runner.submit(lambda session: session.travel(1))
+
+    def action_travel_end(self) -> None:
+        self.runner.submit(lambda session: session.travel(len(session.tokens)))
+
+    def action_take_back(self) -> None:
+        self.runner.submit(lambda session: session.take_back())
+
+    def action_redo(self) -> None:
+        self.runner.submit(lambda session: session.redo())
+
+    def action_redraw(self) -> None:
+        self.runner.submit(lambda session: session.redraw())
+
     # What a lens wants ------------------------------------------------------------------------------------------------
 
     def act(self, operation: Operation, *, instead_of: str | None = None) -> None:

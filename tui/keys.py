@@ -115,6 +115,7 @@ GROUPS = {
         "lens.next",
         "lens.previous",
         "lens.branches",
+        "lens.guess",
         "lens.turn",
         "lens.up",
         "lens.down",

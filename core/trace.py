@@ -134,9 +134,9 @@ class Half:
     """One half of a block, or the embedding."""
 
     name: str
-    """`embedding`, `block 1 attention`, `block 1 mlp` …; blocks are counted from 1."""
+    """`embedding`, `block 0 attention`, `block 0 mlp` …; blocks are counted from 0."""
     block: int | None
-    """Counted from 0; None for the embedding."""
+    """None for the embedding."""
     state: Tensor
     """The residual stream after it at the last position, [d], float32."""
 
@@ -146,9 +146,9 @@ def stream(transformer: Transformer, trace: Trace) -> list[Half]:
     first = "blocks.0" if transformer.config.blocks else "norm"
     halves = [Half("embedding", None, trace.entered(first))]
     for n in range(transformer.config.blocks):
-        halves.append(Half(f"block {n + 1} attention", n, trace.entered(f"blocks.{n}.norm2")))
+        halves.append(Half(f"block {n} attention", n, trace.entered(f"blocks.{n}.norm2")))
         if transformer.config.feed_forward:
-            halves.append(Half(f"block {n + 1} mlp", n, trace.last(f"blocks.{n}")))
+            halves.append(Half(f"block {n} mlp", n, trace.last(f"blocks.{n}")))
     return halves
 
 
@@ -165,11 +165,15 @@ def _added(gave: Tensor) -> Tensor:
     return (gave[-1] if gave.ndim == 2 else gave[0, -1]).float()
 
 
+def finished(transformer: Transformer, states: Tensor) -> Tensor:
+    """What comes after the last block, up to the unembedding: […, d] → […, d]."""
+    return transformer.scale(transformer.activation(transformer.norm(states)))
+
+
 @torch.inference_mode()
 def readout(transformer: Transformer, states: Tensor) -> Tensor:
     """The logits a model would give if its blocks ended with `states` [n, d]: final norm, then unembedding; [n, V].
 
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    states = states.to(transformer.dtype)
-    return transformer.unembed(transformer.scale(transformer.activation(transformer.norm(states)))).float()
+    return transformer.unembed(finished(transformer, states.to(transformer.dtype))).float()

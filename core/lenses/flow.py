@@ -34,7 +34,7 @@ class Stage:
     """One stage of a step."""
 
     name: str
-    """`text`, `ids`, `embedding`, `block 1 attention`, `queries` …"""
+    """`text`, `ids`, `embedding`, `block 0 attention`, `queries` …"""
     component: str
     """Which of the sources computes it."""
     level: int
@@ -108,7 +108,7 @@ def _inside(step: Step, trace: Trace) -> Iterator[Stage]:
             "position", "position", trace.gave["position"][-1], axes=states[1:], stream=after["embedding"]
         )  # fmt: skip
     for n in range(config.blocks):
-        name, path = f"block {n + 1} attention", f"blocks.{n}"
+        name, path = f"block {n} attention", f"blocks.{n}"
         yield stage(name, "attention", trace.last(f"{path}.attention"), stream=after[name])
         if config.pre_norm:
             yield stage("norm", "norm", trace.last(f"{path}.norm1"), 1)
@@ -140,7 +140,7 @@ def _inside(step: Step, trace: Trace) -> Iterator[Stage]:
 def _mlp(
     config: ModelConfig, trace: Trace, n: int, stage: Callable[..., Stage], states: Axes, after: dict[str, float]
 ) -> Iterator[Stage]:
-    name, path = f"block {n + 1} mlp", f"blocks.{n}.feed_forward"
+    name, path = f"block {n} mlp", f"blocks.{n}.feed_forward"
     inner = (*states[:2], ("m", config.mlp_dim))
     up = (*states[:2], ("2m", 2 * config.mlp_dim)) if config.gated else inner
     yield stage(name, "mlp", trace.last(path), stream=after[name])

@@ -19,7 +19,7 @@ class Layer:
     """The distribution after one sublayer."""
 
     name: str
-    """`embedding`, `block 1 attention`, `block 1 mlp` … and last `output`, the model's own."""
+    """`embedding`, `block 0 attention`, `block 0 mlp` … and last `output`, the model's own."""
     block: int | None
     """Counted from 0; None for the embedding and the output."""
     top: tuple[Candidate, ...]

@@ -26,6 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from core.config import ModelConfig, Patch, PatchKind, PatchPart
 from core.data import REFERENCE
+from core.divergence import kl
 from core.events import Reading
 from core.model import Transformer
 from core.models import Model
@@ -294,7 +295,6 @@ def sweep(
     target = int(base.head(1)) if step.target is None else step.target
     if other is None:
         other = next(id for id in base.head(2).tolist() if id != target)
-    before = base.logits.double().log_softmax(-1)
     effects: list[Effect] = []
     ordered = sorted(patches, key=lambda patch: -(patch.layer or 0))
     changes = dict(zip(ordered, _changes(model, ordered), strict=True))
@@ -304,10 +304,8 @@ def sweep(
         for first in range(0, len(here), at_once):
             some = here[first : first + at_once]
             for patch, row in zip(some, _tried(transformer, below[layer], layer, some, changes), strict=True):
-                after = row.double().log_softmax(-1)
-                kl = (before.exp() * (before - after)).sum().clamp_min(0).item()
                 rise = (row[target] - row[other] - base.logits[target] + base.logits[other]).item()
-                effects.append(Effect(patch, rise, kl))
+                effects.append(Effect(patch, rise, kl(base.logits, row)))
             yield Reading(length + len(effects), length + len(patches))
         effects.sort(key=lambda effect: -effect.kl if by == "kl" else -abs(effect.difference))
         yield Sweep(tuple(effects), len(patches), target, other, note)

@@ -10,11 +10,13 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
 Positions = Literal["none", "learned", "rotary"]
+Order = Literal["temperature first", "temperature last"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 PatchKind = Literal["zero", "mean", "noise", "scale"]
 PatchPart = Literal["head", "mlp", "attention", "block", "position", "query"]
 PATCH_KINDS: tuple[PatchKind, ...] = get_args(PatchKind)
 PATCH_PARTS: tuple[PatchPart, ...] = get_args(PatchPart)
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +174,7 @@ def _divisor_near(number: int, wanted: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampler:
-    """How one token is drawn from the logits: temperature, then top-k, then top-p, then one uniform number.
+    """How one token is drawn from the logits: temperature and cuts in their order, then one uniform number.
 
     Raises `Mistake` for a value outside its range.
     """
@@ -183,6 +185,10 @@ class Sampler:
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
     """Keep the fewest tokens that hold this share of what top-k left (Holtzman et al. 2020); 1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least this share as likely as the likeliest (Nguyen et al. 2024); 0 keeps all."""
+    order: Order = "temperature first"
+    """Whether cuts are measured on what the temperature made, or on the model's own distribution."""
     seed: int = 0
     """Chooses the uniform numbers."""
 
@@ -193,6 +199,10 @@ class Sampler:
             raise Mistake(f"top-k must be 0 (off) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise Mistake(f"top-p must be above 0 and at most 1 (off), not {self.top_p:g}")
+        if not 0 <= self.min_p <= 1:
+            raise Mistake(f"min-p must be between 0 (off) and 1, not {self.min_p:g}")
+        if self.order not in ORDERS:
+            raise Mistake(f"no order {self.order!r}; choose {' or '.join(ORDERS)}")
 
     @property
     def greedy(self) -> bool:

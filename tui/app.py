@@ -86,6 +86,8 @@ class TokenwalkApp(App[None]):
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
+        self._turning = False
+        """Whether a lens is about to have the focus."""
         self._unread = bool(text)
         """Whether the walk still has to take up what is in the prompt."""
         self.generation = GenerationPanel()
@@ -327,7 +329,7 @@ class TokenwalkApp(App[None]):
 
     def look_through(self, kind: type[Lens]) -> None:
         """Let a lens take the slot, with the focus where it was."""
-        focused, before = self.focused is self.lens, self.lens
+        focused, before = self.focused is self.lens or self._turning, self.lens
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
         if kind in self._lenses:
@@ -339,9 +341,14 @@ class TokenwalkApp(App[None]):
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
         if focused or self.writing:
-            self.call_after_refresh(self._focus_panel, self.lens)
+            self._turning = True
+            self.call_after_refresh(self._focus_lens)
         self.runner.ask(self.lens.question())
         self.lens.show(self.frame)
+
+    def _focus_lens(self) -> None:
+        self._turning = False
+        self._focus_panel(self.lens)
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 

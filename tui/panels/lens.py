@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from core.session import Session
 
 Answer = TypeVar("Answer")
+TINTS = 20
+"""Steps from the faintest to the strongest ground."""
 
 
 class Lens(Painted):
@@ -88,6 +90,9 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         """The lines; those that were on the screen as strips."""
         self._seen: tuple[object, ...] = ()
         """What of a frame was drawn."""
+        self._tints: list[Style] | None = None
+        self._first = 0
+        """The first row that is shown, where rows move under lines that stay."""
 
     def lines(self, answer: Answer, width: int, height: int) -> Iterable[Text]:
         """The answer as inert text, for a panel of this size; it scrolls where there are more lines."""
@@ -137,6 +142,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
+        self._tints = None
         if self.is_mounted:
             self.draw()
 
@@ -175,6 +181,24 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         if isinstance(line, Text):
             line = self._drawn[number] = self._strip(line, self.columns)
         return line
+
+    def tint(self, share: float) -> Style:
+        """A ground, the stronger the larger a share of 1, and ink that can be read on it."""
+        if self._tints is None:
+            ground, bar = self.background_colors[1], self.get_component_styles("lens--bar").color
+            grounds = [ground.blend(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
+            ink = self.get_component_styles("lens--text").color
+            self._tints = [
+                Style(color=(ink if level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color)
+                for level, tint in enumerate(grounds)
+            ]
+        return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]
+
+    def window(self, count: int, at: int, room: int) -> range:
+        """Those of `count` rows that `room` lines show, moved as little as keeps row `at` among them."""
+        room = max(1, room)
+        self._first = max(0, min(max(self._first, at - room + 1), at, count - room))
+        return range(self._first, min(count, self._first + room))
 
     # Words -----------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import plotext
 
-SHADES = " ·░▒▓█"
+SHADES = " ░▒▓█"
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
@@ -18,8 +18,13 @@ def meter(share: float, width: int) -> str:
 
 
 def shade(share: float) -> str:
-    """One character, the denser the larger the share: below 2 % nothing, from 80 % on all of the cell."""
-    return SHADES[sum(share >= bound for bound in (0.02, 0.10, 0.25, 0.50, 0.80))]
+    """One character, the denser the larger the share: below 5 % nothing, from 80 % on all of the cell."""
+    return SHADES[sum(share >= bound for bound in (0.05, 0.25, 0.50, 0.80))]
+
+
+def hundredths(share: float) -> str:
+    """A share of 1 in three cells: `.42`, `1.0`."""
+    return "1.0" if share >= 0.995 else f"{share:.2f}"[1:]
 
 
 def columns(shares: Sequence[float], height: int) -> list[str]:

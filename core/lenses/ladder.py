@@ -82,15 +82,14 @@ def ladder(step: Step) -> Iterator[Reading | Ladder]:
             model = models.load(catalog.applicable(base, name))
         except Mistake as mistake:
             notes.append(f"{name} is left out: {mistake}")
-            continue
-        config = model.transformer.config
-        adds = rungs.rung(name, 1).adds
-        for twin in (model, _trained(base, name)):
-            if twin is not None:
-                rung, row = _measure(step, twin, adds, previous, trained=twin is not model)
-                found.append(rung)
-                logits.append((twin.tokenizer.name, row))
-        previous = config
+        else:
+            adds = rungs.rung(name, 1).adds
+            for twin in (model, _trained(base, name)):
+                if twin is not None:
+                    rung, row = _measure(step, twin, adds, previous, trained=twin is not model)
+                    found.append(rung)
+                    logits.append((twin.tokenizer.name, row))
+            previous = model.transformer.config
         yield Reading(number, len(rungs.NAMES))
         yield Ladder(tuple(found), _divergences(logits), tuple(notes))
 

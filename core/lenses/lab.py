@@ -147,9 +147,11 @@ class Lab:
 def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterator[Reading | Lab]:
     """Every experiment, the quick ones first. `other` is the activation to switch to: ReLU, or GELU where it is ReLU.
 
-    Raises `Mistake` where it is the model's own.
+    Raises `Mistake` where it is the model's own, or none.
     """
     own = step.model.transformer.config.activation
+    other = other or ("gelu" if own == "relu" else "relu")
+    replace(step.model.transformer.config, activation=other)
     if other == own:
         raise Mistake(f"{step.model.info.name} computes with {own} already; choose another activation")
     done = Lab()
@@ -162,7 +164,7 @@ def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterato
     yield done
     done = replace(done, lookup=_look_up(step))
     yield done
-    switch = yield from _switch(step, own, other or ("gelu" if own == "relu" else "relu"), trace, count)
+    switch = yield from _switch(step, own, other, trace, count)
     yield replace(done, switch=switch)
 
 

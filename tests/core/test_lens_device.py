@@ -84,9 +84,9 @@ def test_packed_weights_are_measured_but_not_trained() -> None:
 
 
 def test_where_there_is_no_room(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = [DeviceInfo("cpu", "A small one", 40_000)]
+    step, tiny = step_on(load("bf16"), IDS), [DeviceInfo("cpu", "A small one", 40_000)]
     monkeypatch.setattr(lens.devices, "devices", lambda: tiny)
-    found = last(device(step_on(load("bf16"), IDS)))
+    found = last(device(step))
     assert found.parity is None
     assert found.note == "there is no room for the same model in float32 beside it"
     assert found.times[0].problem == "there is no room for the model a second time"

@@ -107,10 +107,8 @@ def _flow(answer: "Flow") -> Iterator[str]:
         if stage.text:
             values = one_line(stage.text)
         elif stage.labels:
-            pairs = zip(stage.labels, stage.values, strict=True)
-            values = "  ".join(
-                f"{label(piece)} {value if value.is_integer() else f'{value:.4g}'}" for piece, value in pairs
-            )
+            shown = [str(value) if isinstance(value, int) else f"{value:.4g}" for value in stage.values]
+            values = "  ".join(f"{label(piece)} {value}" for piece, value in zip(stage.labels, shown, strict=True))
         else:
             values = _numbers(stage.values)
         yield f"{'  ' * stage.level + stage.name:<26} {shape:<28} {norm:>9} {stream:>9}  {values}"

@@ -42,7 +42,7 @@ class Stage:
     axes: Axes
     """The shape as the whole window goes through, each axis with its name."""
     values: tuple[float, ...]
-    """The first numbers at the last position; of logits and probabilities the largest ones."""
+    """The first numbers at the last position; of logits and probabilities the largest ones; ids are whole."""
     labels: tuple[bytes, ...] = ()
     """The tokens that the values belong to; empty where they belong to none."""
     norm: float | None = None

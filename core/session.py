@@ -32,6 +32,7 @@ from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
 from core.tokenizer import Decoder
+from core.trace import Step, step_at
 from core.tree import Node, Tree
 from core.until import Until
 
@@ -407,6 +408,11 @@ class Session:
         )
 
     # What is seen ----------------------------------------------------------------------------------------------------
+
+    def here(self) -> Step:
+        """The step at the cursor, for a lens to look at."""
+        target = self._ids[self.cursor] if self.cursor < len(self._ids) else None
+        return step_at(self.model, self._ids[: self.cursor], self._prefix, target)
 
     def distribution(self) -> Distribution:
         """What comes after the cursor."""

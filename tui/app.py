@@ -94,6 +94,8 @@ class TokenwalkApp(App[None]):
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
+        self._turning = False
+        """Whether a lens is about to have the focus."""
         self._unread = bool(text)
         """Whether the walk still has to take up what is in the prompt."""
         self.generation = GenerationPanel()
@@ -362,7 +364,7 @@ class TokenwalkApp(App[None]):
 
     def look_through(self, kind: type[Looked]) -> Looked:
         """Let a lens take the slot, with the focus where it was."""
-        focused, before = self.focused is self.lens, self.lens
+        focused, before = self.focused is self.lens or self._turning, self.lens
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
         self.lens.display = True
@@ -373,7 +375,8 @@ class TokenwalkApp(App[None]):
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
         if focused or self.writing:
-            self.call_after_refresh(self._focus_panel, self.lens)
+            self._turning = True
+            self.call_after_refresh(self._focus_lens)
         self.runner.ask(self.lens.question())
         self.lens.show(self.frame)
         self._show_walk()
@@ -387,6 +390,10 @@ class TokenwalkApp(App[None]):
         if name is not None:
             self.prompt.load_text(texts.read(name))
             self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
+
+    def _focus_lens(self) -> None:
+        self._turning = False
+        self._focus_panel(self.lens)
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 

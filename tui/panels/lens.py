@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
+from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 from textual.geometry import Size
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from core.session import Session
 
 Answer = TypeVar("Answer")
+TINTS = 20
+"""Steps from the faintest to the strongest ground."""
 
 
 class Desk(Protocol):
@@ -98,8 +101,13 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         self.at = 0
         """The line, of those that can be chosen, under the cursor."""
         self._asked: Question | None = None
-        self._strips: list[Strip] = []
-        self._drawn_at = 0
+        self._drawn: list[Strip | Text] = []
+        """The lines; those that were on the screen as strips."""
+        self._seen: tuple[object, ...] = ()
+        """What of a frame was drawn."""
+        self._tints: list[Style] | None = None
+        self._first = 0
+        """The first row that is shown, where rows move under lines that stay."""
 
     def lines(self, answer: Answer, width: int, height: int) -> Iterable[Text]:
         """The answer as inert text, for a panel of this size; it scrolls where there are more lines."""
@@ -132,7 +140,9 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
                 self.answer = None
             elif frame.answer is not None:
                 self.answer = frame.answer  # type: ignore[assignment]  # what was asked is what comes
-        self.draw()
+        before, self._seen = self._seen, (self.answer, frame.answer, frame.progress)
+        if len(before) != len(self._seen) or any(a is not b for a, b in zip(before, self._seen, strict=True)):
+            self.draw()
 
     def move(self, by: int) -> None:
         if self.choices():
@@ -147,6 +157,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
+        self._tints = None
         if self.is_mounted:
             self.draw()
 
@@ -157,8 +168,8 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         if not self.size:
             return
         width = self.columns
-        self._strips = [self._strip(text, width) for text in self._texts(width)]
-        self.virtual_size = Size(width, len(self._strips))
+        self._drawn = list(self._texts(width))
+        self.virtual_size = Size(width, len(self._drawn))
         self.refresh()
 
     def _texts(self, width: int) -> Sequence[Text]:
@@ -179,24 +190,45 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def render_line(self, y: int) -> Strip:
         number = self.top + y
-        if number >= len(self._strips):
+        if number >= len(self._drawn):
             return Strip.blank(self.columns, self.look())
-        return self._strips[number]
+        line = self._drawn[number]
+        if isinstance(line, Text):
+            line = self._drawn[number] = self._strip(line, self.columns)
+        return line
+
+    def tint(self, share: float) -> Style:
+        """A ground, the stronger the larger a share of 1, and ink that can be read on it."""
+        if self._tints is None:
+            ground, bar = self.background_colors[1], self.get_component_styles("lens--bar").color
+            grounds = [ground.blend(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
+            ink = self.get_component_styles("lens--text").color
+            self._tints = [
+                Style(color=(ink if level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color)
+                for level, tint in enumerate(grounds)
+            ]
+        return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]
+
+    def window(self, count: int, at: int, room: int) -> range:
+        """Those of `count` rows that `room` lines show, moved as little as keeps row `at` among them."""
+        room = max(1, room)
+        self._first = max(0, min(max(self._first, at - room + 1), at, count - room))
+        return range(self._first, min(count, self._first + room))
 
     # Words -----------------------------------------------------------------------------------------------------------
 
-    def text(self, *parts: tuple[str, str]) -> Text:
-        """A line of pieces, each in one of the styles of lenses: `("42 %", "muted")`."""
+    def text(self, *parts: tuple[str, str | Style]) -> Text:
+        """A line of pieces, each in one of the styles of lenses, `("42 %", "muted")`, or in one of its own."""
         line = Text()
         for words, style in parts:
-            line.append(words, self.look(f"lens--{style}"))
+            line.append(words, self.look(f"lens--{style}") if isinstance(style, str) else style)
         return line
 
-    def row(self, chosen: bool, width: int, *parts: tuple[str, str]) -> Text:
+    def row(self, chosen: bool, width: int, *parts: tuple[str, str | Style]) -> Text:
         """A line that can be chosen; the chosen one is marked."""
         line = self.text(*parts)
         if chosen:
             line.append(fit("", max(0, width - line.cell_len)))
             ground = self.look("lens--cursor")
-            line.stylize(ground)
+            line.stylize(Style(bgcolor=ground.bgcolor, bold=ground.bold))
         return line

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tui.commands import devices, generate, models, next_token, score, tokens, walk
+from tui.commands import compare, devices, generate, models, next_token, score, tokens, walk
 from tui.commands.common import say
 
 APP = "walk"
@@ -56,6 +56,7 @@ for name, command in (
     ("next", next_token.next_token),
     ("tokens", tokens.tokens),
     ("score", score.score),
+    ("compare", compare.compare),
     ("models", models.models),
     ("devices", devices.devices),
 ):

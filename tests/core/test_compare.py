@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import compare, tokenizer
+from core import catalog, compare, tokenizer, vocabulary
 from core.compare import Side, align, compare_text, counterpart, diverge, next_byte
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake
@@ -296,3 +296,12 @@ def test_special_and_unused_ids_spell_nothing() -> None:
     assert words.spelled(unused) == b""
     ids = words.encode(TEXT)
     assert b"".join(map(words.spelled, ids)) == TEXT.encode()
+
+
+def test_special_tokens_of_a_real_model_spell_nothing() -> None:
+    place = catalog.find("smollm2")
+    assert place
+    words = vocabulary.load(place.path, "smollm2")
+    named = [words.encode(name, special=True) for name in ("<|im_start|>", "<|im_end|>", END_OF_TEXT)]
+    assert [words.spelled(id) for (id,) in named] == [b""] * 3
+    assert b"".join(map(words.spelled, words.encode(TEXT))) == TEXT.encode()

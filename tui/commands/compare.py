@@ -10,7 +10,7 @@ import typer
 from core import catalog
 from core.errors import Mistake
 from core.events import Candidate, Chart, ComparedPlace, ComparedText, Comparison, Divergence, ModelInfo
-from tui.commands.common import Json, Prompt, load_model, mistakes, read, say
+from tui.commands.common import Json, Prompt, finish, load_model, mistakes, read, say
 from tui.options import ModelOptions, shared
 
 
@@ -32,11 +32,11 @@ def compare(
         text = read(prompt)
         a, ids_a = load_model(model, text)
         b, ids_b = load_model(_other(model, other, with_device, with_dtype), text)
-        from core.compare import Side, after
+        from core.compare import Side, after, compare_text
         from core.compare import compare as measure
 
         if along:
-            compared = _along(a, b, text, model.special)
+            compared = finish(compare_text(a, b, text, special=model.special), "places")
             for each in along_json(compared) if as_json else along_lines(compared):
                 say(each)
         found = measure(Side(after(a, ids_a), a.tokenizer), Side(after(b, ids_b), b.tokenizer), count)
@@ -53,14 +53,6 @@ def _other(model: ModelOptions, name: str | None, device: str | None, dtype: str
     if catalog.is_rung(other.model):
         return other
     return replace(other, embed_dim=None, context=None, blocks=None, heads=None, activation=None)
-
-
-def _along(a: Any, b: Any, text: str, special: bool) -> ComparedText:
-    from core.compare import compare_text
-
-    *_, compared = compare_text(a, b, text, special=special)
-    assert isinstance(compared, ComparedText)
-    return compared
 
 
 def _divergence(found: Divergence | ComparedText) -> dict[str, float | None]:

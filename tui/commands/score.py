@@ -1,15 +1,14 @@
 """`tokenwalk score`: how well a model predicts a text, token by token."""
 
 import math
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from core.errors import Mistake
 from core.events import ModelInfo, Scored, ScoredToken
-from tui.commands.common import Json, load_model, mistakes, read, say
+from tui.commands.common import Json, finish, load_model, mistakes, read, say
 from tui.options import ModelOptions, shared
 
 WORST = 10
@@ -28,7 +27,9 @@ def score(
         if not text:
             raise Mistake(f"{'standard input' if file == '-' else file} is empty; give a text of two tokens at least")
         loaded, ids = load_model(model, text)
-        scored = _scored(loaded, ids)
+        from core.score import score as measure
+
+        scored = finish(measure(loaded, ids), "tokens")
         for each in json_lines(loaded.info, scored) if as_json else lines(loaded.info, scored):
             say(each)
 
@@ -41,24 +42,6 @@ def _text_of(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Mistake(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error
-
-
-def _scored(model: Any, ids: list[int]) -> Scored:
-    """The answer, with the progress on a terminal's standard error."""
-    from core.score import score as measure
-
-    shows = sys.stderr.isatty()
-    answer = None
-    for said in measure(model, ids):
-        if isinstance(said, Scored):
-            answer = said
-        elif shows:
-            sys.stderr.write(f"\r{said.done:,} of {said.total:,} tokens")
-            sys.stderr.flush()
-    if shows:
-        sys.stderr.write("\r\x1b[K")
-    assert answer is not None
-    return answer
 
 
 def json_lines(info: ModelInfo, scored: Scored) -> list[str]:

@@ -10,7 +10,6 @@ import typer
 
 from core import threads
 from core.errors import Mistake
-from core.events import Reading
 from tui.options import ModelOptions
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
@@ -64,6 +63,8 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
 def finish(said: Iterable[Any], unit: str) -> Any:
     """The answer of something long, which comes last; the readings before it show on a terminal's standard error."""
+    from core.events import Reading
+
     shows, answer = sys.stderr.isatty(), None
     for answer in said:
         if shows and isinstance(answer, Reading):

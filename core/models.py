@@ -23,6 +23,11 @@ class Model:
     transformer: Transformer
     tokenizer: Tokenizer
 
+    @property
+    def stops(self) -> frozenset[int]:
+        """Ids with which the model ends what it has to say."""
+        return self.tokenizer.stops
+
 
 def load(choice: ModelChoice, report: Report | None = None) -> Model:
     """Build the model a person chose, fetched first where it must be, of which `report` is told.

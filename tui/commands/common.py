@@ -53,9 +53,11 @@ def read(prompt: str) -> str:
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     """The model, and the ids of a text in it."""
     threads.prepare()
+    from core import chat
     from core.models import load
 
     loaded = load(model.choice())
     threads.apply(loaded.info.parameters, beside_screen=False)
-    ids = loaded.tokenizer.encode(text, special=model.special) or [loaded.tokenizer.end_of_text]
+    ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
+    ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids

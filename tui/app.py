@@ -386,7 +386,7 @@ class TokenwalkApp(App[None]):
         entries = []
         for info in self.frame.devices:
             memory = f"{info.memory_bytes / 2**30:.0f} GiB" if info.memory_bytes else ""
-            for dtype in ("fp32", "bf16", "fp16") if not info.problem else ("",):
+            for dtype in catalog.dtypes(self.choice.name, info.name) if not info.problem else ("",):
                 words = info.problem or f"{info.label} · {memory}"
                 entries.append(Entry(f"{info.name} {dtype}", f"{info.name} {dtype}", words, not info.problem))
         present = f"{model.device} {model.dtype}" if model else ""

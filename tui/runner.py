@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core import threads
 from core.config import ModelChoice, Sampler
-from core.errors import Mistake
+from core.errors import Mistake, out_of_memory
 from core.events import DeviceInfo, ModelInfo, Reading, Snapshot, Token
 
 if TYPE_CHECKING:
@@ -166,8 +166,10 @@ class Runner:
             except Mistake as mistake:
                 self._tell(str(mistake))
             except Exception as error:  # a defect or the machine's limits must not take the walk down
-                reason = (str(error).splitlines() or ["no reason given"])[0]
-                self._tell(f"{type(error).__name__}: {reason}")
+                if words := out_of_memory(error):
+                    self._tell(f"{words}; the walk stands where it stood; a smaller model or shorter prompt may fit")
+                else:
+                    self._tell(f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}")
 
     def _begin(self) -> None:
         with self._queue_lock:

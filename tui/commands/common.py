@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from core import threads
-from core.errors import Mistake
+from core.errors import Mistake, out_of_memory
 from tui.options import ModelOptions
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
@@ -23,6 +23,10 @@ def mistakes() -> Iterator[None]:
         yield
     except Mistake as mistake:
         _fail(str(mistake))
+    except (RuntimeError, MemoryError) as error:
+        if (words := out_of_memory(error)) is None:
+            raise
+        _fail(f"{words}; a smaller model, a shorter prompt or fewer samples may fit")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tui.commands import devices, generate, models, next_token, tokens, walk
+from tui.commands import bench, devices, generate, models, next_token, tokens, walk
 from tui.commands.common import say
 
 APP = "walk"
@@ -55,6 +55,7 @@ for name, command in (
     ("generate", generate.generate),
     ("next", next_token.next_token),
     ("tokens", tokens.tokens),
+    ("bench", bench.bench),
     ("models", models.models),
     ("devices", devices.devices),
 ):

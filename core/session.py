@@ -173,7 +173,9 @@ class Session:
         return self._sample(self.cursor, again=self.cursor < len(self._path))
 
     def generate(self, count: int, until: Until = Until()) -> Iterator[Token]:
-        """`count` steps, one at a time (S9), or fewer where a condition holds; `stopped` says how it ended.
+        """`count` steps, one at a time (S9), fewer where the model ends its text or a condition holds.
+
+        `stopped` says how it ended.
 
         What comes next is not looked at before the first token, so that a walk can go on from where it stopped.
         """
@@ -184,7 +186,7 @@ class Session:
                 token = self.step()
                 text += decoder.feed(token.piece)
                 yield token
-                reason = until.after(token, text)
+                reason = "the model ended its text" if token.id in self.model.stops else until.after(token, text)
             if reason:
                 self.stopped = f"stopped: {reason}"
                 return
@@ -322,9 +324,12 @@ class Session:
         self._fan = ends[0], ends
         for done in range(count):
             for row, drawn in enumerate(batch.step()):
-                token = sampled_token(drawn, self._piece(drawn.id), batch.samplers[row], self.model.info)
-                ends[row] = self.tree.child(ends[row], token)
+                if drawn:
+                    token = sampled_token(drawn, self._piece(drawn.id), batch.samplers[row], self.model.info)
+                    ends[row] = self.tree.child(ends[row], token)
             yield Sampled(done + 1, count)
+            if not any(batch.running):
+                return
 
     def fan(self) -> Fan | None:
         """The last continuations, each by itself and merged; None where there were none."""
@@ -496,10 +501,13 @@ class Batch:
         self._prefix.rewind(len(ids))
         self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
         self._piece = model.tokenizer.piece
+        self._stops = model.stops
         self._distributions: list[Distribution] = []
+        self.running = [True] * samples
+        """Of each continuation, whether it has not come to its end."""
 
-    def step(self) -> list[Draw]:
-        """Draw one token for each continuation."""
+    def step(self) -> list[Draw | None]:
+        """Draw one token for each continuation; None for one that has ended, which the batch only carries along."""
         at = self._prefix.length
         self._distributions = [Distribution(row) for row in self._prefix.logits([at - 1])[:, 0]]  # rows of [B, V]
         drawn = [
@@ -507,7 +515,9 @@ class Batch:
             for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
         ]
         self._prefix.append([[one.id] for one in drawn])
-        return drawn
+        grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
+        self.running = [one is not None and one.id not in self._stops for one in grown]
+        return grown
 
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""

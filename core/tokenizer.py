@@ -7,10 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tiktoken
 
 from core.errors import Mistake
+
+if TYPE_CHECKING:
+    from core.chat import Template
 
 END_OF_TEXT = "<|endoftext|>"
 LONGEST_BLANK = 200_000
@@ -20,6 +24,11 @@ _LONG_BLANK = re.compile(rf"(?<!\s)\s{{{LONGEST_BLANK + 1},}}")
 
 class Tokenizer:
     """A tiktoken encoding under the name a person chose."""
+
+    template: "Template | None" = None
+    """How the model is spoken with, where its files say so."""
+    stops: frozenset[int] = frozenset()
+    """Ids with which the model ends what it has to say. Random weights learned none."""
 
     def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
         self.name = name

@@ -17,6 +17,7 @@ from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
 from core import catalog, until
+from core.chat import encode
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake
 from core.events import Token
@@ -73,6 +74,7 @@ class TokenwalkApp(App[None]):
         settings: Settings = Settings(),
         count: int = 30,
         special: bool = False,
+        chat: bool = False,
         problems: Iterable[str] = (),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
@@ -81,7 +83,8 @@ class TokenwalkApp(App[None]):
         self.sampler = sampler
         self.settings = settings
         self.count = count
-        self.special = special
+        self.reading = {"special": special, "chat": chat}
+        """How a prompt becomes ids."""
         self.runner = runner(self._announce, settings.fps)
         self.frame = Frame()
         self._early_problems = list(problems)
@@ -134,7 +137,7 @@ class TokenwalkApp(App[None]):
 
     def _begin(self) -> None:
         """Start what is heavy, once the first frame is on the screen."""
-        self.runner.load(self.choice, self.prompt.text, self.sampler, special=self.special)
+        self.runner.load(self.choice, self.prompt.text, self.sampler, **self.reading)
         self.runner.start()
         self.run_worker(self._load_words, thread=True, exclusive=True, group="words")
 
@@ -244,21 +247,21 @@ class TokenwalkApp(App[None]):
             self._words = catalog.words(self.choice)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
-        text, special = event.text_area.text, self.special
+        text, reading = event.text_area.text, self.reading
         followed, self.prompt.followed = self.prompt.followed, None
         if text == followed:
             return
         self._unread = True
         self._preview(text)
         self.runner.submit(
-            lambda session: session.prefill(session.model.tokenizer.encode(text, special=special), text),
+            lambda session: session.prefill(encode(session.model.tokenizer, text, **reading), text),
             instead_of="prompt",
         )
 
     def _preview(self, text: str) -> None:
         words = self.frame.words or self._words
-        if words and len(text) <= PREVIEWED:
-            ids = words.encode(text, special=self.special) or [words.end_of_text]
+        if words and len(text) <= PREVIEWED and not self.reading["chat"]:  # a template takes its time
+            ids = encode(words, text, **self.reading) or [words.end_of_text]
             self.tokens.preview(tuple(Token(id, words.piece(id)) for id in ids))
 
     def action_leave(self) -> None:
@@ -439,7 +442,7 @@ class TokenwalkApp(App[None]):
         entries = []
         for info in self.frame.devices:
             memory = f"{info.memory_bytes / 2**30:.0f} GiB" if info.memory_bytes else ""
-            for dtype in ("fp32", "bf16", "fp16") if not info.problem else ("",):
+            for dtype in catalog.dtypes(self.choice.name, info.name) if not info.problem else ("",):
                 words = info.problem or f"{info.label} · {memory}"
                 entries.append(Entry(f"{info.name} {dtype}", f"{info.name} {dtype}", words, not info.problem))
         present = f"{model.device} {model.dtype}" if model else ""
@@ -451,7 +454,7 @@ class TokenwalkApp(App[None]):
             self._load(replace(self.choice, device=device, dtype=dtype))
 
     def _load(self, choice: ModelChoice) -> None:
-        self.runner.load(choice, self.prompt.text, self.sampler, special=self.special)
+        self.runner.load(choice, self.prompt.text, self.sampler, **self.reading)
 
     async def action_close(self) -> None:
         """Quit by a single key, which ctrl+q does in any mood."""

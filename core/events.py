@@ -571,6 +571,20 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Faced:
+    """The other side of a comparison, at the same place."""
+
+    model: ModelInfo
+    sampler: Sampler
+    comparison: Comparison
+    cursor: int
+    """Tokens of its own that it has read there."""
+    length: int
+    pieces: tuple[bytes, ...]
+    """The last of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """A place a model could run."""
 

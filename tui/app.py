@@ -37,6 +37,7 @@ from tui.panels.tokens import TokensPanel
 from tui.report import offer_words
 from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
+from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
@@ -99,6 +100,7 @@ class TokenwalkApp(App[None]):
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
         self._turning = False
         """Whether a lens is about to have the focus."""
+        self._compared: CompareScreen | None = None
         self._unread = bool(text)
         """Whether the walk still has to take up what is in the prompt."""
         self.generation = GenerationPanel()
@@ -187,7 +189,7 @@ class TokenwalkApp(App[None]):
         if self.frame.choice:
             self.choice = self.frame.choice
         with self.batch_update():
-            self.lens.show(self.frame)
+            (self._compared or self.lens).show(self.frame)
             self._show_walk()
             self._show_status()
             self._follow_prompt()
@@ -348,8 +350,8 @@ class TokenwalkApp(App[None]):
         self.runner.submit(operation, instead_of=instead_of)
 
     def ask(self) -> None:
-        """Let what the lens asks now be answered."""
-        self.runner.ask(self.lens.question())
+        """Let what the lens asks now be answered; while two sides are compared, what they ask."""
+        self.runner.ask((self._compared or self.lens).question())
 
     # Lenses ----------------------------------------------------------------------------------------------------------
 
@@ -380,10 +382,20 @@ class TokenwalkApp(App[None]):
         if focused or self.writing:
             self._turning = True
             self.call_after_refresh(self._focus_lens)
-        self.runner.ask(self.lens.question())
+        self.ask()
         self.lens.show(self.frame)
         self._show_walk()
         return cast(Looked, self.lens)
+
+    def action_compare(self) -> None:
+        """Open the two sides; the lens goes on where it was when they are closed."""
+
+        def closed(_: None) -> None:
+            self._compared = None
+            self.ask()
+
+        self._compared = CompareScreen(self.frame, self.choice, self.sampler)
+        self.push_screen(self._compared, closed)
 
     def action_open(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
@@ -428,10 +440,12 @@ class TokenwalkApp(App[None]):
 
     # Model and device ------------------------------------------------------------------------------------------------
 
+    def model_entries(self) -> list[Entry]:
+        """Every model, to choose one."""
+        return [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in catalog.offers()]
+
     def action_model(self) -> None:
-        offers = catalog.offers()
-        entries = [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in offers]
-        self.push_screen(ChooseScreen("model", entries, self.choice.name), self._take_model)
+        self.push_screen(ChooseScreen("model", self.model_entries(), self.choice.name), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None and name != self.choice.name:
@@ -439,14 +453,18 @@ class TokenwalkApp(App[None]):
 
     def action_device(self) -> None:
         model = self.frame.model
+        present = f"{model.device} {model.dtype}" if model else ""
+        self.push_screen(ChooseScreen("device and dtype", self.device_entries(self.choice), present), self._take_device)
+
+    def device_entries(self, choice: ModelChoice) -> list[Entry]:
+        """Every place and number format for a model, to choose one."""
         entries = []
         for info in self.frame.devices:
             memory = f"{info.memory_bytes / 2**30:.0f} GiB" if info.memory_bytes else ""
-            for dtype in catalog.dtypes(self.choice.name, info.name) if not info.problem else ("",):
+            for dtype in catalog.dtypes(choice.name, info.name) if not info.problem else ("",):
                 words = info.problem or f"{info.label} · {memory}"
                 entries.append(Entry(f"{info.name} {dtype}", f"{info.name} {dtype}", words, not info.problem))
-        present = f"{model.device} {model.dtype}" if model else ""
-        self.push_screen(ChooseScreen("device and dtype", entries, present), self._take_device)
+        return entries
 
     def _take_device(self, chosen: str | None) -> None:
         if chosen is not None:

@@ -30,6 +30,7 @@ WALK = [
     _key("full_stop", "lens(1)", "lens", "Turn to the next lens", "lens.next", show=True, display="."),
     _key("comma", "lens(-1)", "lens before", "Turn to the lens before", "lens.previous", display=","),
     _key("b", "look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
+    _key("c", "compare", "compare", "Compare two models, formats or settings", "choose.compare"),
     _key("v", "look('guess')", "guess", "Guess what comes next before you see it", "lens.guess"),
     _key("t", "open", "text", "Open a text file and score it", "walk.open"),
     _key("o", "turn", "other side", "Turn the lens to its other side", "lens.turn"),
@@ -122,7 +123,7 @@ GROUPS = {
         "lens.left",
         "lens.right",
     ),
-    "Choose": ("choose.model", "choose.device"),
+    "Choose": ("choose.model", "choose.device", "choose.compare"),
     "App": ("walk.write", "walk.open", "app.help", "app.quit"),
 }
 """The help screen's order."""

@@ -9,13 +9,14 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.strip import Strip
 
-from core.config import Sampler
+from core.config import ModelChoice, Sampler
 from tui.panels.looks import Painted, PaintedPage
 from tui.runner import Frame, Question, Refusal
 from tui.text import fit, one_line
 
 if TYPE_CHECKING:
     from core.session import Session
+    from tui.screens.choose import Entry
 
 Answer = TypeVar("Answer")
 TINTS = 20
@@ -33,6 +34,12 @@ class Desk(Protocol):
 
     def sample_with(self, sampler: Sampler) -> None:
         """Let tokens be drawn otherwise."""
+
+    def model_entries(self) -> "list[Entry]":
+        """Every model, to choose one."""
+
+    def device_entries(self, choice: ModelChoice) -> "list[Entry]":
+        """Every place and number format for a model, to choose one."""
 
 
 class Lens(Painted):

@@ -101,7 +101,7 @@ class ComparePage(LensPage[Faced]):
             one.append_text(other)
             yield one
 
-    def _column(self, chart: Chart, other: Chart, side: int, rows: int, scale: float, decimals: int) -> Iterator[Text]:
+    def _column(self, chart: Chart, other: Chart, side: int, rows: int, scale: float) -> Iterator[Text]:
         decimals = min(4, decimals_for(chart.candidates[0].probability))
         figure, token = max(8, decimals + 5), min(18, side // 3)
         room = max(3, side - token - figure - 5)

@@ -26,7 +26,7 @@ async def choose(pilot: Any, until: Go, name: str) -> None:
     """Take an entry of the open picker."""
     await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.query(OptionList))
     options = pilot.app.screen.query_one(OptionList)
-    await until(lambda: options.highlighted is not None)
+    await pilot.pause(0.1)  # it goes to the present one first
     options.highlighted = options.get_option_index(name)
     await pilot.press("enter")
 

@@ -22,7 +22,7 @@ from core.models import Model
 from core.trace import Step, fresh_past, read
 
 How = Literal["replace", "mask", "shuffle"]
-LAST = 64
+LAST = 32
 """Earlier tokens that are changed, the nearest ones."""
 
 

@@ -57,10 +57,22 @@ class Installed:
         for patch in patches:
             patch.check(transformer.config)
         self.patches = tuple(patches)
-        changes = _changes(model, patches)
+        self._changes = _changes(model, patches)
         self._hooks = _Hooks(transformer)
-        for patch, change in zip(patches, changes, strict=True):
+        self._install()
+
+    def _install(self) -> None:
+        for patch, change in zip(self.patches, self._changes, strict=True):
             self._hooks.add(patch, change)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The model as it was, within the block."""
+        self._hooks.remove()
+        try:
+            yield
+        finally:
+            self._install()
 
     def remove(self) -> None:
         """Let the model be what it was."""
@@ -291,7 +303,7 @@ def sweep(
         yield Reading(min(start + READ_AT_ONCE, length), length + len(patches))
     below = [torch.cat(parts, 1) for parts in streams]  # [1, T, d] before each block, and after the last
     final, below[0] = below[-1], transformer.embed(ids) + transformer.position(torch.arange(length, device=ids.device))
-    base = Distribution(transformer.unembed(finished(transformer, final)[0, -1]))
+    base = Distribution(transformer.unembed(finished(transformer, final)[0, -1:])[0])
     target = int(base.head(1)) if step.target is None else step.target
     if other is None:
         other = next(id for id in base.head(2).tolist() if id != target)

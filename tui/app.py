@@ -16,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
 from core import catalog
-from core.config import ModelChoice, Sampler
+from core.config import ModelChoice, Patch, Sampler
 from core.errors import Mistake
 from core.events import Token
 from core.tokenizer import Tokenizer
@@ -35,6 +35,7 @@ from tui.runner import Frame, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.help import HelpScreen
 from tui.screens.number import NumberScreen
+from tui.screens.patch import PatchScreen
 from tui.settings import Settings
 from tui.text import one_line
 
@@ -146,10 +147,16 @@ class TokenwalkApp(App[None]):
         self._focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
 
     def action_focus_next(self) -> None:
-        self._focus_panel(self._neighbour(1))
+        if len(self.screen_stack) > 1:
+            self.screen.focus_next()
+        else:
+            self._focus_panel(self._neighbour(1))
 
     def action_focus_previous(self) -> None:
-        self._focus_panel(self._neighbour(-1))
+        if len(self.screen_stack) > 1:
+            self.screen.focus_previous()
+        else:
+            self._focus_panel(self._neighbour(-1))
 
     def _neighbour(self, by: int) -> Widget:
         panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
@@ -178,6 +185,8 @@ class TokenwalkApp(App[None]):
         with self.batch_update():
             for panel in (self.tokens, self.lens, self.generation):
                 panel.show(self.frame)
+            if isinstance(self.screen, PatchScreen):
+                self.screen.show(self.frame)
             self._show_status()
             self._follow_prompt()
         for problem in problems:
@@ -349,6 +358,17 @@ class TokenwalkApp(App[None]):
     def _focus_lens(self) -> None:
         self._turning = False
         self._focus_panel(self.lens)
+
+    # Experiments -----------------------------------------------------------------------------------------------------
+
+    def action_experiments(self) -> None:
+        self.push_screen(PatchScreen(self._patch, self.runner.ask), self._end_experiments)
+
+    def _patch(self, patches: tuple[Patch, ...]) -> None:
+        self.runner.submit(lambda session: session.patch(patches))
+
+    def _end_experiments(self, _: None) -> None:
+        self.runner.ask(self.lens.question())
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 

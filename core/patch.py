@@ -58,10 +58,22 @@ class Installed:
         for patch in patches:
             patch.check(transformer.config)
         self.patches = tuple(patches)
-        changes = _changes(model, patches)
+        self._changes = _changes(model, patches)
         self._hooks = _Hooks(transformer)
-        for patch, change in zip(patches, changes, strict=True):
+        self._install()
+
+    def _install(self) -> None:
+        for patch, change in zip(self.patches, self._changes, strict=True):
             self._hooks.add(patch, change)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The model as it was, within the block."""
+        self._hooks.remove()
+        try:
+            yield
+        finally:
+            self._install()
 
     def remove(self) -> None:
         """Let the model be what it was."""

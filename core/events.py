@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import Order, Sampler
+from core.config import ModelChoice, Order, Sampler
 
 Origin = Literal["prompt", "sampled", "chosen"]
 StageName = Literal["raw", "temperature", "top-k", "top-p", "min-p", "renormalised"]
@@ -433,6 +433,8 @@ class ModelInfo:
     tokenizer: str
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
+    choice: ModelChoice | None = None
+    """What was asked for to have it; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def _model(choice: ModelChoice, title: str, transformer: Transformer, words: Tok
         dtype=choice.dtype if choice.dtype in devices.PACKED else devices.dtype_name(transformer.dtype),
         tokenizer=words.name,
         weights=origin,
+        choice=choice,
     )
     return Model(choice, info, transformer, words)
 

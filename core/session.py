@@ -7,6 +7,7 @@ Whatever may take long is an iterator that pauses between pieces of work, so a c
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from core.config import Sampler
 from core.errors import Mistake
@@ -65,7 +66,9 @@ def shared(before: Sequence[object], after: Sequence[object]) -> int:
 class Session:
     """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
 
-    def __init__(self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
+    def __init__(
+        self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None, prefix: Prefix | None = None
+    ) -> None:
         self.model = model
         self.sampler = sampler
         self.tree = tree or Tree()
@@ -74,10 +77,12 @@ class Session:
         self.cursor = 0
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
+        self.patches: tuple[dict[str, Any], ...] = ()
+        """Changes to what the model computes, which are kept with the walk."""
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
-        self._prefix = Prefix(model.transformer)
+        self._prefix = prefix or Prefix(model.transformer)
         self._done: list[Change] = []
         self._undone: list[Change] = []
         self._latest: tuple[int, Distribution] | None = None
@@ -247,6 +252,15 @@ class Session:
         """Where the walk stands."""
         return Place(self._path[-1] if self._path else self.tree.root, self.cursor)
 
+    def go(self, place: Place) -> Iterator[Reading]:
+        """Stand at a place of the tree, as where a saved walk stood; this is no change to take back."""
+        self._stand(place)
+        return self.read()
+
+    def mark(self) -> object:
+        """Equal as long as nothing was done that is worth keeping."""
+        return self.tree.version, len(self._done), len(self._undone), self.place, self.sampler, self.patches
+
     def forest(self, around: int = 200) -> Forest:
         """The branches of the tree, up to `around` before and after the one at the cursor."""
         return self.tree.forest(self._path, self.cursor, around)
@@ -362,6 +376,9 @@ class Session:
         taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
         return chart(self.distribution(), self.sampler, count, self._piece, taken)
 
+    def _seen(self) -> Chart | None:
+        return self.chart() if self.tokens else None
+
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the distribution at the cursor is read where it is not known."""
         return Snapshot(
@@ -372,7 +389,7 @@ class Session:
             sampler=self.sampler,
             can_take_back=bool(self._done),
             can_redo=bool(self._undone),
-            chart=self.chart() if self.tokens else None,
+            chart=self._seen(),
             prompt=self.prompt,
             stopped=self.stopped,
         )
@@ -388,6 +405,10 @@ class Session:
             last.text = self.model.tokenizer.text(self._ids[begin : self.prompt_length])
         return last.text
 
+    def goes_on_in(self, model: Model) -> bool:
+        """Whether the tokens of the walk are tokens of a model."""
+        return self.model.tokenizer is model.tokenizer
+
     def moved_to(self, model: Model) -> "Session":
         """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
         self.tree.forget_scores()
@@ -395,6 +416,7 @@ class Session:
         session._go(list(self._path), self.cursor)
         session._done = [_forgetful(change) for change in self._done]
         session._undone = [_forgetful(change) for change in self._undone]
+        session.patches = self.patches
         return session
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import reprlib
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -115,19 +115,37 @@ class Record:
                 )
 
 
+def copy(session: "Session") -> Callable[[], Record]:
+    """A walk as it stands, in a millisecond or so; what is returned lays it out, on whatever thread has the time."""
+    root = session.tree.root
+    nodes = [
+        (node, node.parent, node.token, node.name, node.folded, node.text, node.latest)
+        for node in session.tree.nodes.values()
+        if not node.cut
+    ]
+    ways, end = root.latest, session.place.end
+    model, sampler, cursor, patches = session.model.info, session.sampler, session.cursor, session.patches
+
+    def lay_out() -> Record:
+        latest = {ways, *(each[6] for each in nodes)}
+        below = dict[Node | None, list[tuple[Any, ...]]]()
+        for each in nodes:
+            below.setdefault(each[1], []).append(each)
+        rows, numbers = list[Row](), {root: 0}
+        stack = below.get(root, [])[::-1]
+        while stack:
+            node, parent, token, name, folded, text, _ = stack.pop()
+            rows.append(Row(numbers[parent], token, name, folded, node in latest, text))
+            numbers[node] = len(rows)
+            stack += reversed(below.get(node, []))
+        return Record(model, sampler, tuple(rows), numbers[end], cursor, patches)
+
+    return lay_out
+
+
 def of(session: "Session") -> Record:
-    """A walk as it stands, in time that grows with its nodes; nothing in it changes when the walk goes on."""
-    tree = session.tree
-    rows, numbers = list[Row](), {tree.root: 0}
-    stack = [*reversed(tree.root.children.values())]
-    while stack:
-        node = stack.pop()
-        parent = node.parent or tree.root
-        rows.append(Row(numbers[parent], node.token, node.name, node.folded, parent.latest is node, node.text))
-        numbers[node] = len(rows)
-        stack += reversed(node.children.values())
-    end = numbers[session.place.end]
-    return Record(session.model.info, session.sampler, tuple(rows), end, session.cursor, session.patches)
+    """A walk as it stands; nothing in it changes when the walk goes on."""
+    return copy(session)()
 
 
 def program() -> str:
@@ -194,8 +212,7 @@ def lines(record: Record) -> Iterator[str]:
     yield "]\n}\n"
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _number(value: float) -> float | str:

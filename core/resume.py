@@ -1,6 +1,5 @@
 """Owns the way from a saved walk back to a session, also where its model is not here. Fetches nothing."""
 
-from dataclasses import replace
 from typing import Any
 
 from core import catalog, models
@@ -92,15 +91,18 @@ class Still(Session):
         words: Any = _Words(record, why)
         nothing: Any = _Nothing(why)
         unread: Any = _Unread(why)
-        self.record = record
+        self.record, self.why = record, why
         tree, end = record.tree()
-        info = replace(record.model, weights="not here")
-        super().__init__(Model(info.choice or ModelChoice(), info, nothing, words), record.sampler, tree, unread)
+        choice = record.model.choice or ModelChoice(name=record.model.name)
+        super().__init__(Model(choice, record.model, nothing, words), record.sampler, tree, unread)
         self.patches = record.patches
         self.go(Place(end, record.cursor))
 
     def unscored(self) -> bool:
         return False
+
+    def worth_keeping(self) -> bool:
+        return False  # its file has all of it
 
     def _seen(self) -> Chart | None:
         return None

@@ -79,6 +79,7 @@ class Session:
         """How the last generation ended, where it had conditions."""
         self.patches: tuple[dict[str, Any], ...] = ()
         """Changes to what the model computes, which are kept with the walk."""
+        self._measured = 0
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
@@ -147,6 +148,7 @@ class Session:
             measured = scores(self._prefix.logits(before)[0], [self._ids[at] for at in batch])
             for at, score in zip(batch, measured, strict=True):
                 self.tokens[at] = self._path[at].token = replace(self.tokens[at], score=score)
+            self._measured += len(batch)
             yield
 
     # Steps -----------------------------------------------------------------------------------------------------------
@@ -259,7 +261,12 @@ class Session:
 
     def mark(self) -> object:
         """Equal as long as nothing was done that is worth keeping."""
-        return self.tree.version, len(self._done), len(self._undone), self.place, self.sampler, self.patches
+        changes = len(self._done), len(self._undone), self._measured
+        return self.tree.version, *changes, self.place, self.sampler, self.patches
+
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a prompt."""
+        return len(self.tree.nodes) > self.prompt_length
 
     def forest(self, around: int = 200) -> Forest:
         """The branches of the tree, up to `around` before and after the one at the cursor."""

@@ -43,6 +43,9 @@ WALK = [
     _key("m", "model", "model", "Choose a model", "choose.model"),
     _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
     _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
+    _key("w", "save", "save", "Save, export or copy the walk", "session.save"),
+    _key("ctrl+o", "open", "open", "Open a saved session", "session.open", display="^o"),
+    _key("y", "copy_text", "copy", "Copy the generated text", "session.copy"),
     _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
     _key("q", "close", "quit", "Quit", "app.quit"),
 ]
@@ -95,6 +98,7 @@ GROUPS = {
         "lens.right",
     ),
     "Choose": ("choose.model", "choose.device"),
+    "Sessions": ("session.save", "session.open", "session.copy"),
     "App": ("walk.write", "app.help", "app.quit"),
 }
 """The help screen's order."""

@@ -55,13 +55,14 @@ def plain(**changes: Any) -> Record:
 
 
 def shape(tree: Tree) -> list[tuple[Any, ...]]:
-    """All that can be told of a tree, in its order."""
+    """All that can be told of a tree, in the order in which it grew."""
     found, stack = list[tuple[Any, ...]](), [(tree.root, 0)]
     while stack:
         node, depth = stack.pop()
         latest = node.latest.key if node.latest and not node.latest.cut else None
         found.append((depth, node.token, node.name, node.folded, node.text, latest))
-        stack += [(child, depth + 1) for child in reversed(node.children.values())]
+        children = sorted(node.children.values(), key=lambda child: -child.serial)
+        stack += [(child, depth + 1) for child in children]
     return found
 
 

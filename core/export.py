@@ -93,7 +93,7 @@ def markdown(record: Record) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Text in which Markdown finds nothing to mark up."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(text))
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&:@])", r"\\\1", visible(text))
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -117,14 +117,25 @@ class Record:
 
 def copy(session: "Session") -> Callable[[], Record]:
     """A walk as it stands, in a millisecond or so; what is returned lays it out, on whatever thread has the time."""
-    root = session.tree.root
+    walk = session.model.info, session.sampler, session.tree, session.place.end, session.cursor
+    return copy_tree(*walk, session.patches)
+
+
+def copy_tree(
+    model: ModelInfo,
+    sampler: Sampler,
+    tree: Tree,
+    end: Node,
+    cursor: int,
+    patches: tuple[dict[str, Any], ...] = (),
+) -> Callable[[], Record]:
+    """The same of a tree that no session has."""
+    root, ways = tree.root, tree.root.latest
     nodes = [
         (node, node.parent, node.token, node.name, node.folded, node.text, node.latest)
-        for node in session.tree.nodes.values()
+        for node in tree.nodes.values()
         if not node.cut
     ]
-    ways, end = root.latest, session.place.end
-    model, sampler, cursor, patches = session.model.info, session.sampler, session.cursor, session.patches
 
     def lay_out() -> Record:
         latest = {ways, *(each[6] for each in nodes)}

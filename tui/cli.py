@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tui.commands import devices, generate, models, next_token, score, tokens, walk
+from tui.commands import devices, export, generate, models, next_token, replay, score, tokens, walk
 from tui.commands.common import say
 
 APP = "walk"
@@ -58,6 +58,8 @@ for name, command in (
     ("score", score.score),
     ("models", models.models),
     ("devices", devices.devices),
+    ("replay", replay.replay),
+    ("export", export.export),
 ):
     app.command(name)(command)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import Order, Patch, Sampler
+from core.config import ModelChoice, Order, Patch, Sampler
 
 Origin = Literal["prompt", "sampled", "chosen"]
 By = Literal["token", "byte"]
@@ -572,6 +572,8 @@ class ModelInfo:
     tokenizer: str
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
+    choice: ModelChoice | None = None
+    """What was asked for to have it; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

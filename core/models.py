@@ -106,6 +106,7 @@ def _model(
         dtype=format or devices.dtype_name(transformer.dtype),
         tokenizer=words.name,
         weights=origin,
+        choice=choice,
     )
     return Model(choice, info, transformer, words)
 

@@ -84,7 +84,9 @@ def shared(before: Sequence[object], after: Sequence[object]) -> int:
 class Session:
     """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
 
-    def __init__(self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
+    def __init__(
+        self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None, prefix: Prefix | None = None
+    ) -> None:
         self.model = model
         self.sampler = sampler
         self.tree = tree or Tree()
@@ -94,10 +96,11 @@ class Session:
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
         self.guesses: list[Guess] = []
+        self._measured = 0
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
-        self._prefix = Prefix(model.transformer)
+        self._prefix = prefix or Prefix(model.transformer)
         self._experiment: Experiment | None = None
         self._done: list[Change] = []
         self._undone: list[Change] = []
@@ -166,6 +169,7 @@ class Session:
             measured = scores(self._prefix.logits(before)[0], [self._ids[at] for at in batch])
             for at, score in zip(batch, measured, strict=True):
                 self.tokens[at] = self._path[at].token = replace(self.tokens[at], score=score)
+            self._measured += len(batch)
             yield
 
     # Steps -----------------------------------------------------------------------------------------------------------
@@ -290,10 +294,14 @@ class Session:
                 self._prefix.append([self._ids])
         self._latest = None
         self.tree.forget_scores()
-        self.tokens = [node.token for node in self._path]
+        self.refresh()
         self._done = [_forgetful(change) for change in self._done]
         self._undone = [_forgetful(change) for change in self._undone]
         return self.read() if self.tokens else iter(())
+
+    def refresh(self) -> None:
+        """Take up what the nodes of the walk say of their tokens now."""
+        self.tokens = [node.token for node in self._path]
 
     # The tree --------------------------------------------------------------------------------------------------------
 
@@ -301,6 +309,20 @@ class Session:
     def place(self) -> Place:
         """Where the walk stands."""
         return Place(self._path[-1] if self._path else self.tree.root, self.cursor)
+
+    def go(self, place: Place) -> Iterator[Reading]:
+        """Stand at a place of the tree, as where a saved walk stood; this is no change to take back."""
+        self._stand(place)
+        return self.read()
+
+    def mark(self) -> object:
+        """Equal as long as nothing was done that is worth keeping."""
+        changes = len(self._done), len(self._undone), self._measured
+        return self.tree.version, *changes, self.place, self.sampler, self.patches
+
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a prompt."""
+        return len(self.tree.nodes) > self.prompt_length
 
     def forest(self, around: int = 200) -> Forest:
         """The branches of the tree, up to `around` before and after the one at the cursor."""
@@ -470,6 +492,9 @@ class Session:
         seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
         return self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
 
+    def _seen(self) -> Chart | None:
+        return self.chart() if self.tokens else None
+
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the distribution at the cursor is read where it is not known."""
         return Snapshot(
@@ -480,7 +505,7 @@ class Session:
             sampler=self.sampler,
             can_take_back=bool(self._done),
             can_redo=bool(self._undone),
-            chart=self.chart() if self.tokens else None,
+            chart=self._seen(),
             prompt=self.prompt,
             stopped=self.stopped,
             patches=self.patches,
@@ -497,6 +522,10 @@ class Session:
             last.text = self.model.tokenizer.text(self._ids[begin : self.prompt_length])
         return last.text
 
+    def goes_on_in(self, model: Model) -> bool:
+        """Whether the tokens of the walk are tokens of a model."""
+        return self.model.tokenizer is model.tokenizer
+
     def moved_to(self, model: Model) -> "Session":
         """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
         self.tree.forget_scores()
@@ -504,6 +533,8 @@ class Session:
         session._go(list(self._path), self.cursor)
         session._done = [_forgetful(change) for change in self._done]
         session._undone = [_forgetful(change) for change in self._undone]
+        if self.patches and model.info.name == self.model.info.name:
+            session.patch(self.patches)
         return session
 
 

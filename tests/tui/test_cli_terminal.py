@@ -104,6 +104,7 @@ class Terminal:
             **{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "SSH_CONNECTION", "COLORTERM")},
             "TERM": "xterm-256color",
             "XDG_CONFIG_HOME": str(path),
+            "XDG_DATA_HOME": str(path),
             "PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())]),
         }
         self.process = subprocess.Popen(

@@ -2,11 +2,14 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core.config import Sampler
+from core.errors import Mistake
+from core.events import Token
 from tui.commands.common import Json, Prompt, load_model, mistakes, read, say
 from tui.options import ModelOptions, SamplerOptions, shared
 
@@ -20,17 +23,55 @@ def generate(
     samples: Annotated[
         int, typer.Option(help="Continuations, run as one batch; the i-th draws with seed + i.", min=1)
     ] = 1,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the walk into this file, for the app, replay and export.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt token by token."""
     with mistakes():
         draws, text = sampler.sampler(), read(prompt)
+        if save and not save.absolute().parent.is_dir():
+            raise Mistake(f"there is no folder {save.absolute().parent} to save the walk in")
         loaded, ids = load_model(model, text)
-        _generate(loaded, ids, draws, count, samples, as_json)
+        walks: list[list[Token]] | None = [[] for _ in range(samples)] if save else None
+        try:
+            _generate(loaded, ids, draws, count, samples, as_json, walks)
+        finally:
+            if save and walks is not None:
+                _save(save, loaded, draws, ids, text, walks)
 
 
-def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples: int, as_json: bool) -> None:
-    from core.session import Batch
+def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, walks: list[list[Token]]) -> None:
+    """Write the walks as one tree that stands at the end of the first."""
+    from core import record
+    from core.tree import Tree
+
+    tree = Tree()
+    start = tree.root
+    for id in ids:
+        start = tree.child(start, Token(id, loaded.tokenizer.piece(id)))
+    start.text = text
+    ends = []
+    for walk in walks:
+        ends.append(start)
+        for token in walk:
+            ends[-1] = tree.child(ends[-1], token)
+    for end in reversed(ends):
+        tree.visit(tree.path(end), 0)
+    record.write(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(walks[0]))())
+
+
+def _generate(
+    loaded: Any,
+    ids: list[int],
+    sampler: Sampler,
+    count: int,
+    samples: int,
+    as_json: bool,
+    walks: list[list[Token]] | None,
+) -> None:
+    from core.session import Batch, sampled_token
     from core.tokenizer import Decoder
     from tui import report
     from tui.text import printed
@@ -49,6 +90,8 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
             now = time.perf_counter()
             for sample, one in ((sample, one) for sample, one in enumerate(drawn) if one):
                 piece = loaded.tokenizer.piece(one.id)
+                if walks is not None:
+                    walks[sample].append(sampled_token(one, piece, batch.samplers[sample], loaded.info))
                 fresh = decoders[sample].feed(piece)
                 texts[sample] += fresh
                 if as_json:

@@ -11,7 +11,7 @@ from core.events import Token
 Measure = Literal["entropy", "margin", "rank", "surprisal"]
 FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
 _COMPARED = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
-_TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(.+))", re.IGNORECASE | re.DOTALL)
+_TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(?!''$|\"\"$)(.+))", re.IGNORECASE | re.DOTALL)
 _COUNT = re.compile(r"([1-9]\d{0,5})\s+tokens?", re.IGNORECASE)
 _TOKEN = re.compile(r"token\s+(\d{1,9})", re.IGNORECASE)
 _PART = re.compile(r"""(?:'[^']*'|"[^"]*"|[^;])+""")

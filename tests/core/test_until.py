@@ -180,6 +180,14 @@ def margin(walk: Session) -> float:
     return first - second
 
 
+def value_of(name: str, walk: Session, made: Token | None) -> float:
+    """A measure of what comes next, or of the token that came."""
+    if made is None or name in ("entropy", "margin"):
+        return entropy(walk) if name == "entropy" else margin(walk)
+    assert made.score
+    return made.score.rank + 1 if name == "rank" else made.score.surprisal_bits
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("measure", ["entropy >", "entropy <", "margin <", "margin >", "rank >", "surprisal >"])
@@ -191,25 +199,13 @@ def test_a_generation_ends_where_the_measure_says(small: Small, measure: str, sh
     for _ in range(25):
         made = probe.step()
         assert made.score
-        values.append(
-            {
-                "entropy": lambda: entropy(probe),
-                "margin": lambda: margin(probe),
-                "rank": lambda: made.score.rank + 1,
-                "surprisal": lambda: made.score.surprisal_bits,
-            }[name]()
-        )
+        values.append(value_of(name, probe, made))
     bound = sorted(values)[int(share * 25)] + (0.5 if name == "rank" else 1e-4)
 
     def holds(walk: Session, made: Token | None, _: str) -> bool:
         if (made is None) != (name in ("entropy", "margin")):
             return False
-        value = {
-            "entropy": lambda: entropy(walk),
-            "margin": lambda: margin(walk),
-            "rank": lambda: made.score.rank + 1,
-            "surprisal": lambda: made.score.surprisal_bits,
-        }[name]()
+        value = value_of(name, walk, made)
         return value > bound if sign == ">" else value < bound
 
     walk = started(model, sampler)

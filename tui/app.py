@@ -101,8 +101,6 @@ class TokenwalkApp(App[None]):
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
-        self._turning = False
-        """Whether a lens is about to have the focus."""
         self._compared: CompareScreen | None = None
         self._known = self.prompt.text
         """What is in the prompt, as far as its changes were noticed."""
@@ -379,8 +377,9 @@ class TokenwalkApp(App[None]):
         self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
 
     def look_through(self, kind: type[Looked]) -> Looked:
-        """Let a lens take the slot, with the focus where it was."""
-        focused, before = self.focused is self.lens or self._turning, self.lens
+        """Let a lens take the slot, and the keys."""
+        before = self.lens
+        self.screen.set_focus(None)  # what goes behind a tab would hand the focus on, perhaps to the prompt
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
         self.lens.display = True
@@ -390,9 +389,7 @@ class TokenwalkApp(App[None]):
         self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
-        if focused or self.writing:
-            self._turning = True
-            self.call_after_refresh(self._focus_lens)
+        self.call_after_refresh(lambda: self._focus_panel(self.lens))
         self.ask()
         self.lens.show(self.frame)
         self._show_walk()
@@ -416,10 +413,6 @@ class TokenwalkApp(App[None]):
         if name is not None:
             self.prompt.follow(texts.read(name))
             self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
-
-    def _focus_lens(self) -> None:
-        self._turning = False
-        self._focus_panel(self.lens)
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class ScoreLens(LensPage[Summary]):
         )
         yield Text()
         yield self.text(
-            (f"{'place':>6} {fit('the most surprising', width - 35)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
+            (f"{'place':>6} {fit('the most surprising', width - 34)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
         )
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):

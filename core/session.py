@@ -532,6 +532,10 @@ class Batch:
         self.running = [one is not None and one.id not in self._stops for one in grown]
         return grown
 
+    def margin(self, sample: int) -> float:
+        """How much likelier the favourite was than the second where the last draw of a continuation was made."""
+        return self._distributions[sample].margin()
+
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""
         return chart(self._distributions[sample], self.samplers[sample], count, self._piece).candidates

@@ -552,6 +552,8 @@ class Snapshot:
     """None until there is a prompt."""
     prompt: str = ""
     """The prompt as it was written."""
+    typed: int = 0
+    """The number of the last prompt that was taken up, wherever the walk went since."""
     stopped: str = ""
     """Why the last generation ended before its count; empty where it did not."""
     patches: tuple[Patch, ...] = ()

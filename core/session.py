@@ -93,6 +93,8 @@ class Session:
         self.tokens: list[Token] = []
         self.prompt_length = 0
         self.cursor = 0
+        self.typed = 0
+        """A number that who types gives each prompt, to know when it was taken up."""
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
         self.guesses: list[Guess] = []
@@ -330,10 +332,8 @@ class Session:
 
     def visit(self, serial: int) -> Iterator[Reading]:
         """Walk to the end of a branch, on the way that was last seen through it. Raises `Mistake` where it is gone."""
-        head = self.tree.node(serial)
-        before = self.place
-        path = self.tree.path(self.tree.end(head))
-        self._go(path, len(self.tree.path(self.tree.segment(head)[-1])))
+        head, before = self.tree.node(serial), self.place
+        self._enter(head)
         if self._done and self._done[-1].visit:  # one way back from a tour of the tree
             self._done[-1].after = self.place
             self._undone.clear()
@@ -341,15 +341,24 @@ class Session:
             self._changed(Change(before, before, visit=True))
         return self.read()
 
+    def _enter(self, head: Node) -> None:
+        """Stand at the end of the branch of `head`, on the way that was last seen through it."""
+        last = self.tree.segment(head)[-1]
+        self._go(self.tree.path(self.tree.end(last)), len(self.tree.path(last)))
+
+    def branch(self, by: int = 0) -> int:
+        """The serial number of the branch at the cursor, or of the one `by` rows further on in the forest."""
+        return self.tree.beside(self._path[self.cursor - 1], by).serial
+
     def rename(self, serial: int, name: str) -> None:
         """Give a branch a name; an empty one takes it away."""
         self.tree.node(serial).name = name
         self.tree.version += 1
 
     def fold(self, serial: int) -> None:
-        """Hide what goes on from the end of a branch, or show it again."""
+        """Hide what goes on from the end of a branch, or show it again; where nothing does, nothing is done."""
         node = self.tree.node(serial)
-        node.folded = not node.folded
+        node.folded = not node.folded and bool(self.tree.segment(node)[-1].children)
         self.tree.version += 1
 
     def delete(self, serial: int) -> Iterator[Reading]:
@@ -360,11 +369,13 @@ class Session:
             raise Mistake("this is all there is; the prompt is edited with i")
         before = self.place
         if head in self._path:
-            aside = parent if parent is not self.tree.root else next(n for n in parent.children.values() if n != head)
             self.tree.cut(head)
             parent.latest = None if parent.latest is head else parent.latest
-            path = self.tree.path(self.tree.end(aside))
-            self._go(path, len(self.tree.path(aside)))
+            if parent is self.tree.root:
+                self._enter(next(iter(parent.children.values())))
+            else:
+                path = self.tree.path(parent)
+                self._go(path, len(path))
         else:
             self.tree.cut(head)
         self._changed(Change(before, before, cut=head))
@@ -387,9 +398,9 @@ class Session:
             if not any(batch.running):
                 return
 
-    def fan(self) -> Fan | None:
-        """The last continuations, each by itself and merged; None where there were none."""
-        return self.tree.fan(*self._fan) if self._fan else None
+    def fan(self) -> Fan:
+        """The last continuations, each by itself and merged; empty where there were none."""
+        return self.tree.fan(*self._fan) if self._fan else Fan((), ())
 
     def _changed(self, change: Change) -> None:
         change.after = self.place
@@ -507,6 +518,7 @@ class Session:
             can_redo=bool(self._undone),
             chart=self._seen(),
             prompt=self.prompt,
+            typed=self.typed,
             stopped=self.stopped,
             patches=self.patches,
         )
@@ -530,6 +542,7 @@ class Session:
         """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
         self.tree.forget_scores()
         session = Session(model, self.sampler, self.tree)
+        session.typed = self.typed
         session._go(list(self._path), self.cursor)
         session._done = [_forgetful(change) for change in self._done]
         session._undone = [_forgetful(change) for change in self._undone]
@@ -587,6 +600,10 @@ class Batch:
         grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
         self.running = [one is not None and one.id not in self._stops for one in grown]
         return grown
+
+    def margin(self, sample: int) -> float:
+        """How much likelier the favourite was than the second where the last draw of a continuation was made."""
+        return self._distributions[sample].margin()
 
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
@@ -46,6 +46,9 @@ from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
 from tui.settings import Settings
 from tui.text import one_line
+
+if TYPE_CHECKING:
+    from core.session import Session
 
 Looked = TypeVar("Looked", bound=Lens)
 UNTIL_LIMIT = 500
@@ -108,10 +111,12 @@ class TokenwalkApp(App[None]):
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
-        self._turning = False
-        """Whether a lens is about to have the focus."""
+        self._known = self.prompt.text
+        """What is in the prompt, as far as its changes were noticed."""
         self._unread = bool(text)
-        """Whether the walk still has to take up what is in the prompt."""
+        """Whether the walk still has to take it up."""
+        self._typed = 0
+        """How often a person changed it."""
         self.generation = GenerationPanel()
         self.status = StatusLine()
         self.tabs = TabBar(TABS)
@@ -233,12 +238,14 @@ class TokenwalkApp(App[None]):
 
     def _follow_prompt(self) -> None:
         """The walk may have gone to a branch with another prompt."""
-        if self.frame.snapshot and not self.writing:
-            walked = self.frame.snapshot.prompt
-            if self._unread:
-                self._unread = walked != self.prompt.text
-            elif walked != self.prompt.text:
-                self.prompt.follow(walked)
+        snapshot = self.frame.snapshot
+        if snapshot is None:
+            return
+        if snapshot.prompt == self._known or snapshot.typed == self._typed > 0:
+            self._unread = False
+        if not self._unread and self.prompt.text == self._known != snapshot.prompt:
+            self.prompt.follow(snapshot.prompt)
+            self._known = self.prompt.text
 
     def _link_is_busy(self) -> bool:
         """Whether the terminal has not taken the last frames yet: a slow link must not delay the answer to a key."""
@@ -280,15 +287,17 @@ class TokenwalkApp(App[None]):
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         text, reading = event.text_area.text, self.reading
-        followed, self.prompt.followed = self.prompt.followed, None
-        if text == followed:
+        if text == self._known:
             return
-        self._unread = True
+        self._known, self._unread, self._typed = text, True, self._typed + 1
+        number = self._typed
+
+        def take_up(session: "Session") -> object:
+            session.typed = number
+            return session.prefill(encode(session.model.tokenizer, text, **reading), text)
+
         self._preview(text)
-        self.runner.submit(
-            lambda session: session.prefill(encode(session.model.tokenizer, text, **reading), text),
-            instead_of="prompt",
-        )
+        self.runner.submit(take_up, instead_of="prompt")
 
     def _preview(self, text: str) -> None:
         words = self.frame.words or self._words
@@ -324,12 +333,12 @@ class TokenwalkApp(App[None]):
 
     def action_until(self) -> None:
         words = f"Generate until one of these holds, separated by ; : {FORMS}."
-        check = lambda line: until.parse(line.split(";"))  # noqa: E731
+        check = lambda line: until.parse(until.parts(line))  # noqa: E731
         self.push_screen(LineScreen("run until", words, self._until, check=check), self._generate_until)
 
     def _generate_until(self, line: str | None) -> None:
         if line is not None:
-            self._until, conditions = line, until.parse(line.split(";"))
+            self._until, conditions = line, until.parse(until.parts(line))
             count = conditions.limit or UNTIL_LIMIT
             self.frame = replace(self.frame, activity="generating")
             self.runner.submit(lambda session: session.generate(count, conditions))
@@ -398,8 +407,9 @@ class TokenwalkApp(App[None]):
         self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
 
     def look_through(self, kind: type[Looked]) -> Looked:
-        """Let a lens take the slot, with the focus where it was."""
-        focused, before = self.focused is self.lens or self._turning, self.lens
+        """Let a lens take the slot, and the keys."""
+        before = self.lens
+        self.screen.set_focus(None)  # what goes behind a tab would hand the focus on, perhaps to the prompt
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
         self.lens.display = True
@@ -409,9 +419,7 @@ class TokenwalkApp(App[None]):
         self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
-        if focused or self.writing:
-            self._turning = True
-            self.call_after_refresh(self._focus_lens)
+        self.call_after_refresh(lambda: self._focus_panel(self.lens))
         self.ask()
         self.lens.show(self.frame)
         self._show_walk()
@@ -427,12 +435,8 @@ class TokenwalkApp(App[None]):
 
     def _take_text(self, name: str | None) -> None:
         if name is not None:
-            self.prompt.load_text(texts.read(name))
+            self.prompt.follow(texts.read(name))
             self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
-
-    def _focus_lens(self) -> None:
-        self._turning = False
-        self._focus_panel(self.lens)
 
     # Experiments -----------------------------------------------------------------------------------------------------
 

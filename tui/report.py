@@ -74,14 +74,14 @@ def step(
     }
 
 
-def done(texts: Sequence[str], tokens: int, seconds: float, reason: str) -> dict[str, Any]:
-    """The last line of a generation; `seconds` is the time after prefill."""
+def done(texts: Sequence[str], tokens: int, seconds: float, reasons: Sequence[str]) -> dict[str, Any]:
+    """The last line of a generation; `seconds` is the time after prefill. `reasons`: one for all, or one a sample."""
     return {
         "event": "done",
         "text": texts[0] if len(texts) == 1 else list(texts),
         "tokens": tokens,
         "tokens_per_second": tokens / seconds if seconds > 0 and tokens else None,
-        "reason": reason,
+        "reason": reasons[0] if len(reasons) == 1 else list(reasons),
     }
 
 

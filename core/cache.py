@@ -46,6 +46,17 @@ class KVCache:
         """Forget everything from position `length` on; a length beyond the end changes nothing."""
         self.length = min(self.length, length)
 
+    def first(self, length: int) -> "KVCache":
+        """An independent copy of the first `length` positions, or of all where there are fewer."""
+        copy = object.__new__(KVCache)
+        copy.layers, copy.length = [], min(length, self.length)
+        for layer in self.layers:
+            twin = object.__new__(LayerCache)
+            twin.keys = layer.keys[:, :, : copy.length + 1].clone()  # with room for one more, where there is some
+            twin.values = layer.values[:, :, : copy.length + 1].clone()
+            copy.layers.append(twin)
+        return copy
+
     def repeat(self, batch: int) -> "KVCache":
         """A copy of a one-row past for `batch` rows that go on separately."""
         copy = object.__new__(KVCache)

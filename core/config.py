@@ -1,4 +1,4 @@
-"""Owns what a model is made of and what a sampler may do: frozen, validated values; imports nothing heavy."""
+"""Owns what a model is made of, what a sampler may do and a patch change: frozen, validated, nothing heavy."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,13 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
 Positions = Literal["none", "learned", "rotary"]
+Order = Literal["temperature first", "temperature last"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+PatchKind = Literal["zero", "mean", "noise", "scale"]
+PatchPart = Literal["head", "mlp", "attention", "block", "position", "query"]
+PATCH_KINDS: tuple[PatchKind, ...] = get_args(PatchKind)
+PATCH_PARTS: tuple[PatchPart, ...] = get_args(PatchPart)
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,7 +174,7 @@ def _divisor_near(number: int, wanted: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampler:
-    """How one token is drawn from the logits: temperature, then top-k, then top-p, then one uniform number.
+    """How one token is drawn from the logits: temperature and cuts in their order, then one uniform number.
 
     Raises `Mistake` for a value outside its range.
     """
@@ -179,6 +185,10 @@ class Sampler:
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
     """Keep the fewest tokens that hold this share of what top-k left (Holtzman et al. 2020); 1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least this share as likely as the likeliest (Nguyen et al. 2024); 0 keeps all."""
+    order: Order = "temperature first"
+    """Whether cuts are measured on what the temperature made, or on the model's own distribution."""
     seed: int = 0
     """Chooses the uniform numbers."""
 
@@ -189,8 +199,61 @@ class Sampler:
             raise Mistake(f"top-k must be 0 (off) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise Mistake(f"top-p must be above 0 and at most 1 (off), not {self.top_p:g}")
+        if not 0 <= self.min_p <= 1:
+            raise Mistake(f"min-p must be between 0 (off) and 1, not {self.min_p:g}")
+        if self.order not in ORDERS:
+            raise Mistake(f"no order {self.order!r}; choose {' or '.join(ORDERS)}")
 
     @property
     def greedy(self) -> bool:
         """Whether the likeliest token is always taken."""
         return self.temperature == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patch:
+    """What is changed in a running model, without touching its weights; `core.patch` says what each kind means."""
+
+    kind: PatchKind = "zero"
+    part: PatchPart
+    layer: int | None = None
+    """The block, from 0; None for a position, which is patched before the first one."""
+    index: int | None = None
+    """The head of the layer, or the position in the model's window, from 0; None for other parts."""
+    factor: float = 2.0
+    """What `scale` multiplies by."""
+    seed: int = 0
+    """Chooses the noise."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in PATCH_KINDS:
+            raise Mistake(f"no kind of patch {self.kind!r}; choose one of {', '.join(PATCH_KINDS)}")
+        if self.part not in PATCH_PARTS:
+            raise Mistake(f"no part {self.part!r} to patch; choose one of {', '.join(PATCH_PARTS)}")
+        if not math.isfinite(self.factor):
+            raise Mistake(f"a patch cannot scale by {self.factor:g}; choose a finite factor")
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise `Mistake` where a model has no such part."""
+        if self.part == "position":
+            self._check("position", self.index, config.context)
+            return
+        if not config.blocks:
+            raise Mistake(f"this model has no blocks, so no {self.part} to patch; they begin at model3")
+        self._check("layer", self.layer, config.blocks)
+        if self.part == "head":
+            self._check("head", self.index, config.heads)
+        if self.part == "mlp" and not config.feed_forward:
+            raise Mistake("this model has no feed-forward layers to patch; they begin at model4")
+
+    def _check(self, what: str, value: int | None, count: int) -> None:
+        if value is None or not 0 <= value < count:
+            given = "which is missing" if value is None else f"not {value}"
+            raise Mistake(f"a patch of a {self.part} needs a {what} from 0 to {count - 1}, {given}")
+
+    @property
+    def words(self) -> str:
+        """The patch for a person, such as `zero head 3.5` or `scale mlp 2 × 0.5`."""
+        place = [str(number) for number in (self.layer, self.index) if number is not None]
+        amount = f" × {self.factor:g}" if self.kind == "scale" else ""
+        return f"{self.kind} {self.part} {'.'.join(place)}{amount}"

@@ -3,14 +3,17 @@
 Probabilities are shares of 1, log-probabilities nats, entropies bits, times seconds.
 """
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import Sampler
+from core.config import Order, Sampler
 
 Origin = Literal["prompt", "sampled", "chosen"]
+By = Literal["token", "byte"]
+StageName = Literal["raw", "temperature", "top-k", "top-p", "min-p", "renormalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +93,22 @@ class Candidate:
     sampled_probability: float
     """After temperature, cuts and renormalising; 0 where a stage cut it."""
 
+    @property
+    def bits(self) -> float:
+        """Its surprisal."""
+        return -math.log2(self.probability) if self.probability > 0 else math.inf
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One step from logits to the distribution that is drawn from."""
 
-    name: Literal["raw", "temperature", "top-k", "top-p", "renormalised"]
+    name: StageName
     kept: int
     """Tokens left after it."""
     mass: float
-    """Probability they hold of the distribution after temperature; 1 again once renormalised."""
+    """Probability they hold: of softmax(logits) before temperature had its turn, of softmax(logits / T) from then on;
+    1 again once renormalised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +217,322 @@ class Fan:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplerRow:
+    """One token's way through the sampler."""
+
+    id: int
+    piece: bytes
+    rank: int
+    logit: float
+    shares: tuple[float, ...]
+    """Its probability after each stage, in the order of `SamplerLens.stages`: what `Stage.mass` is the sum of."""
+    cut_by: StageName | None
+    """The first stage that did not keep it."""
+    interval: tuple[float, float]
+    """[from, to): the numbers u that draw it; empty where it was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerTail:
+    """All tokens after the rows, summed."""
+
+    count: int
+    kept: int
+    """How many of them could still be drawn."""
+    shares: tuple[float, ...]
+    """Their probability after each stage."""
+    interval: tuple[float, float]
+    """[from, 1): the numbers u that draw one of them; empty where all were cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one stage took away."""
+
+    name: StageName
+    count: int
+    """Tokens that reached it and did not leave it."""
+    mass: float
+    """Their probability in the distribution it was applied to, over the whole vocabulary: adds up over cuts."""
+    share: float
+    """The same of what had reached it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A token and how it came to be the one."""
+
+    id: int
+    piece: bytes
+    rank: int
+    probability: float
+    """The model's own."""
+    share: float
+    """In the distribution it was drawn from."""
+    interval: tuple[float, float]
+    """[from, to): the numbers u that draw it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherOrder:
+    """What the same settings keep where temperature has its turn at the other end."""
+
+    order: Order
+    stages: tuple[Stage, ...]
+    """In that order."""
+    only_here: tuple[int, ...]
+    """Ids among the rows that the present order keeps and that one does not."""
+    only_there: tuple[int, ...]
+    """Ids among the rows that it keeps and the present order does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerLens:
+    """Why a token was drawn: every stage side by side, the number u, and what it hit."""
+
+    sampler: Sampler
+    stages: tuple[Stage, ...]
+    """In the order applied, from `raw` to `renormalised`."""
+    cuts: tuple[Cut, ...]
+    """Of the stages between those two, in their order; a stage that is off cut nothing."""
+    rows: tuple[SamplerRow, ...]
+    """Likeliest first; equal ones by id."""
+    tail: SamplerTail
+    u: float
+    """The uniform number in [0, 1); greedy asks for none."""
+    drawn: Pick
+    greedy: Pick
+    """What always taking the likeliest would take."""
+    uniform: Pick
+    """What the same u takes where every token of the vocabulary has the same share, in the same order (S8)."""
+    other: OtherOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """One way to compute a softmax in float32, number by number."""
+
+    powers: tuple[float, ...]
+    """exp of each logit, or of its distance from the highest: inf where float32 ends, 0 where it vanishes."""
+    total: float
+    """Their sum."""
+    shares: tuple[float, ...]
+    """Each power over the sum; nan where that is ∞ / ∞ or 0 / 0."""
+
+    @property
+    def works(self) -> bool:
+        """Whether every share is a number."""
+        return all(math.isfinite(share) for share in self.shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a softmax made of the same logits at one setting."""
+
+    setting: float
+    """The temperature, or how often the softmax was taken."""
+    shares: tuple[float, ...]
+    entropy_bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxLab:
+    """What becomes of some logits in a softmax (S7)."""
+
+    logits: tuple[float, ...]
+    naive: Softmax
+    """exp(x) / Σ exp(x), as the formula stands."""
+    stable: Softmax
+    """exp(x - max) / Σ exp(x - max): the same number, but nothing is larger than 1."""
+    repeated: tuple[Shares, ...]
+    """The softmax of the softmax of …: shares differ by 1 at most, so each turn brings them nearer to uniform."""
+    temperatures: tuple[Shares, ...]
+    """softmax(x / T), coldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """One token of a text and what a model thought of it before it came."""
+
+    position: int
+    """How many tokens stand before it."""
+    id: int
+    piece: bytes
+    score: Score
+    context: int
+    """How many of the tokens before it the model saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A text under a model, token by token. Nothing predicts the first one: it and its bytes count nowhere."""
+
+    first_id: int
+    first_piece: bytes
+    tokens: tuple[ScoredToken, ...]
+    """All but the first, in their order."""
+    context_at_least: int
+    """Each was predicted from so many tokens at least, or from all before it where those are fewer."""
+
+    @property
+    def bits(self) -> float:
+        """Surprisal of all tokens together."""
+        return math.fsum(token.score.surprisal_bits for token in self.tokens)
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of all tokens together."""
+        return sum(len(token.piece) for token in self.tokens)
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.bits / len(self.tokens)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """What a code by this model would need for a byte of the text."""
+        return self.bits / self.byte_count
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits per token: among how many equal tokens the model was as uncertain."""
+        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+
+    def worst(self, count: int) -> tuple[ScoredToken, ...]:
+        """The tokens that surprised most, first ones first among equals."""
+        return tuple(heapq.nlargest(count, self.tokens, key=lambda token: token.score.surprisal_bits))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a model thought of the walk so far, summed over the tokens it has measured; the first has no score."""
+
+    measured: int
+    tokens: int
+    """All but the first."""
+    bits: float
+    byte_count: int
+    """Of the measured ones."""
+    worst: tuple[int, ...]
+    """Places of the most surprising ones, most surprising first."""
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.bits / self.measured
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.bits / max(1, self.byte_count)
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits per token."""
+        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One guess of a person at what comes next, and what came."""
+
+    position: int
+    guessed: Candidate
+    favourite: Candidate
+    """The model's own guess."""
+    came: Token
+
+    @property
+    def hit(self) -> bool:
+        return self.guessed.id == self.came.id
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far two next-token distributions, A and B, lie apart, in bits; before temperature and cuts."""
+
+    by: By
+    """`token`: over ids, where both have the same tokens; else `byte`: over what the next byte of text is."""
+    kl_ab: float
+    """KL(A‖B) = Σ a log2(a / b): what it costs to code what A says with B; ∞ where B forbids what A allows."""
+    kl_ba: float
+    """KL(B‖A)."""
+    js: float
+    """Jensen–Shannon: the mean of both against their mixture, from 0 to 1 (Lin 1991)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models' next-token distributions side by side."""
+
+    divergence: Divergence
+    agree: bool
+    """Whether the likeliest next token is the same piece of text."""
+    rank_in_a: int | None
+    """How many tokens A holds for likelier than B's favourite; None where A has no such token."""
+    rank_in_b: int | None
+    """The same of A's favourite in B."""
+    chart_a: Chart
+    """Each under its own sampler."""
+    chart_b: Chart
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A place in a text that lies between two tokens for both tokenizers."""
+
+    end: int
+    """Bytes of the text before it."""
+    a: int
+    """Tokens of A before it, special ones included: a cursor."""
+    b: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedPlace:
+    """What two models say comes after one boundary of a text."""
+
+    at: Boundary
+    divergence: Divergence
+    agree: bool
+    best_a: bytes
+    """The likeliest next piece."""
+    best_b: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedText:
+    """Two models along one text."""
+
+    by: By
+    places: tuple[ComparedPlace, ...]
+    """At every boundary that both have a token before, the end of the text included."""
+    text_bytes: int
+    """Bytes of the text as A's tokens spell it."""
+    shared_bytes: int
+    """How many of them, from the start, B's tokens spell too; there is nothing to align after them."""
+    context_at_least_a: int
+    """As `Scored.context_at_least`, of each model."""
+    context_at_least_b: int
+
+    @property
+    def kl_ab(self) -> float:
+        """The mean over the places, bits; so are the next two."""
+        return math.fsum(place.divergence.kl_ab for place in self.places) / len(self.places)
+
+    @property
+    def kl_ba(self) -> float:
+        return math.fsum(place.divergence.kl_ba for place in self.places) / len(self.places)
+
+    @property
+    def js(self) -> float:
+        return math.fsum(place.divergence.js for place in self.places) / len(self.places)
+
+    @property
+    def agreement(self) -> float:
+        """The share of places at which both have the same favourite."""
+        return sum(place.agree for place in self.places) / len(self.places)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The walk as it stands between two steps."""
 
@@ -243,6 +568,20 @@ class ModelInfo:
     tokenizer: str
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faced:
+    """The other side of a comparison, at the same place."""
+
+    model: ModelInfo
+    sampler: Sampler
+    comparison: Comparison
+    cursor: int
+    """Tokens of its own that it has read there."""
+    length: int
+    pieces: tuple[bytes, ...]
+    """The last of them."""
 
 
 @dataclass(frozen=True, slots=True)

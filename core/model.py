@@ -88,6 +88,14 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
 
 
+class CausalAttention(nn.Module):
+    """`causal_attention` as a module: the place where queries, keys and values can be seen as they meet."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[B, h, t, c], [B, k, T, c], [B, k, T, c] → [B, h, t, c]."""
+        return causal_attention(q, k, v)
+
+
 class Attention(nn.Module):
     """Causal self-attention in h heads; queries, keys and values come from one matrix."""
 
@@ -99,6 +107,7 @@ class Attention(nn.Module):
         self.q_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.rotary = rotary
+        self.attend = CausalAttention()
         self.out = nn.Linear(config.heads * self.head_dim, config.embed_dim, bias="out" in config.biases)
 
     def forward(self, x: Tensor, start: int, past: LayerCache | None) -> Tensor:
@@ -108,7 +117,7 @@ class Attention(nn.Module):
         q, k = self.rotary(self.q_norm(q), start), self.rotary(self.k_norm(k), start)
         if past is not None:
             k, v = past.extend(start, k, v)
-        heads = causal_attention(q, k, v)  # [B, h, T, c]
+        heads = self.attend(q, k, v)  # [B, h, T, c]
         return self.out(heads.transpose(1, 2).flatten(2))
 
 

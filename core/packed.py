@@ -120,3 +120,22 @@ def unpack_q4(blocks: Tensor, *, with_minimum: bool) -> tuple[Tensor, Tensor, Te
     levels = torch.cat((nibbles & 15, nibbles >> 4), dim=-1).flatten(1)
     scale = halves[..., 0]
     return levels, scale, halves[..., 1] + 8 * scale if with_minimum else torch.zeros_like(scale)
+
+
+@torch.inference_mode()
+def matrix(module: nn.Module, first: int = 0, last: int | None = None) -> Tensor:
+    """Rows `first` to `last` of the matrix that a linear map or an embedding stands for, float32 on the CPU.
+
+    4 bits are unpacked by the kernel itself, from a product with the identity.
+    """
+    if isinstance(module, Int8Linear | Int8Embedding):
+        return module.levels[first:last].float() * module.scale[first:last].float()[:, None]
+    if isinstance(module, Int4Linear):
+        columns = module.scales.shape[0] * GROUP
+        identity = torch.eye(columns, dtype=DTYPE)
+        return (
+            torch.ops.aten._weight_int4pack_mm_for_cpu(identity, module.levels, GROUP, module.scales)
+            .float()
+            .T[first:last]
+        )
+    return module.get_parameter("weight").detach()[first:last].to("cpu", torch.float32)

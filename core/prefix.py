@@ -54,6 +54,11 @@ class Prefix:
         copy._known, copy._cache = bytearray(self._known), self._cache.repeat(batch)
         return copy
 
+    @torch.inference_mode()
+    def past(self, length: int) -> KVCache:
+        """An independent copy of the first `length` positions in the cache, or of as many as were read."""
+        return self._cache.first(length)
+
     def knows(self, position: int) -> bool:
         """Whether the position was read."""
         return bool(self._known[position])

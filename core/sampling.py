@@ -1,7 +1,9 @@
 """Owns the way from logits to one draw, each stage as data; float32 on the CPU, whatever ran the model.
 
-Temperature comes first, then top-k, then top-p, as in transformers. Each of them keeps a head of one and the same order
-(likeliest first, equal ones by id). So what is kept is a count and a mass, and no more is sorted than is asked for.
+Temperature comes first, then top-k, top-p and min-p, as in transformers (5.23, `_get_logits_processor`); or last, after
+the same cuts, as in llama.cpp (`--samplers` is by default …;top_k;typ_p;top_p;min_p;xtc;temperature). Each cut keeps a
+head of one and the same order (likeliest first, equal ones by id), which no temperature changes. So what is kept is a
+count and a mass, and no more is sorted than is asked for.
 """
 
 import math
@@ -18,6 +20,12 @@ from core.errors import Mistake
 from core.events import Candidate, Chart, Draw, Score, Stage
 
 BUCKETS = 2048
+
+
+def softmax(below: Tensor) -> Tensor:
+    """Shares of 1 of logits [V] whose highest is 0; torch's own sums them with an error of 1e-5 where V is large."""
+    powers = below.exp()
+    return powers / powers.sum()
 
 
 class Place(NamedTuple):
@@ -38,15 +46,16 @@ class Distribution:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits.detach().to("cpu", torch.float32)
         """[V], float32, CPU."""
-        self.probabilities = torch.softmax(self.logits, dim=-1)
-        """[V], the model's own."""
         self.highest = self.logits.max().item()
+        self.probabilities = softmax(self.logits - self.highest)
+        """[V], the model's own."""
         if not math.isfinite(self.highest) or math.isnan(self.probabilities[0].item()):
             raise Mistake("the model's logits are not finite numbers; its weights or this dtype are at fault")
         self.log_total = self.highest - math.log(self.probabilities.max().item())
         """log Σ exp(logit), nats."""
         self._tempered = (1.0, self.probabilities)
         self._buckets: tuple[Tensor, Tensor] | None = None
+        self._through: tuple[Tensor, Tensor] | None = None
 
     def tempered(self, temperature: float) -> Tensor:
         """softmax(logits / T), [V]; all mass on the first favourite at T = 0."""
@@ -55,7 +64,7 @@ class Distribution:
                 tempered = torch.zeros_like(self.logits)
                 tempered[self.head(1)] = 1.0
             else:
-                tempered = torch.softmax((self.logits - self.highest) / min(max(temperature, 1e-30), 1e30), dim=-1)
+                tempered = softmax((self.logits - self.highest) / min(max(temperature, 1e-30), 1e30))
             self._tempered = (temperature, tempered)
         return self._tempered[1]
 
@@ -110,8 +119,11 @@ class Distribution:
         return self._buckets
 
     def _mass(self, weights: Tensor) -> Tensor:
-        """Mass of `weights` up to and in each bucket, float64."""
-        return torch.bincount(self._order()[0], weights=weights.double(), minlength=BUCKETS).cumsum(0)
+        """Mass of `weights` up to and in each bucket, float64; that of the last `weights` is kept."""
+        if self._through is None or self._through[0] is not weights:
+            mass = torch.bincount(self._order()[0], weights=weights.double(), minlength=BUCKETS).cumsum(0)
+            self._through = weights, mass
+        return self._through[1]
 
     def _sorted(self, ids: Tensor) -> Tensor:
         """Ascending `ids` by descending logit, equal ones still by id."""
@@ -139,32 +151,55 @@ class Kept:
 
 
 def keep(distribution: Distribution, sampler: Sampler) -> Kept:
-    """Apply temperature, top-k and top-p, and say what each left."""
-    vocab_size = len(distribution.logits)
+    """Apply temperature, top-k, top-p and min-p in the sampler's order, and say what each left."""
     weights = distribution.tempered(sampler.temperature)
-    count, mass = (1, 1.0) if sampler.greedy else (vocab_size, 1.0)
-    stages = [Stage("raw", vocab_size, 1.0), Stage("temperature", count, mass)]
+    stages = [Stage("raw", len(distribution.logits), 1.0)]
+    if sampler.order == "temperature first":
+        stages.append(Stage("temperature", 1 if sampler.greedy else stages[0].kept, 1.0))
+        stages += _cuts(distribution, sampler, weights, stages[-1])
+        count, mass = stages[-1].kept, stages[-1].mass
+    else:
+        stages += _cuts(distribution, sampler, distribution.probabilities, stages[0])
+        count = 1 if sampler.greedy else stages[-1].kept
+        mass = 1.0 if count == stages[0].kept else distribution.at_rank(weights, count - 1).through
+        stages.append(Stage("temperature", count, mass))
+    stages.append(Stage("renormalised", count, 1.0))
+    return Kept(weights, count, mass, tuple(stages))
+
+
+def _cuts(distribution: Distribution, sampler: Sampler, weights: Tensor, before: Stage) -> list[Stage]:
+    """What top-k, top-p and min-p leave of `before`, each measured on what the one before it left of `weights` [V]."""
+    count, mass = before.kept, before.mass
     if 0 < sampler.top_k < count:
         count = sampler.top_k
         mass = distribution.at_rank(weights, count - 1).through
-    stages.append(Stage("top-k", count, mass))
+    stages = [Stage("top-k", count, mass)]
     if sampler.top_p < 1 and count > 1:
         place = distribution.at_mass(weights, sampler.top_p * mass, reached=True)
         if place.rank + 1 < count:
             count, mass = place.rank + 1, place.through
     stages.append(Stage("top-p", count, mass))
-    stages.append(Stage("renormalised", count, 1.0))
-    return Kept(weights, count, mass, tuple(stages))
+    if sampler.min_p > 0 and count > 1:
+        likely = int((weights >= sampler.min_p * weights.max().item()).sum())
+        if likely < count:
+            count, mass = likely, distribution.at_rank(weights, likely - 1).through
+    stages.append(Stage("min-p", count, mass))
+    return stages
+
+
+def hit(distribution: Distribution, kept: Kept, u: float) -> Place:
+    """The token whose share of the kept, cumulative probability contains `u` in [0, 1) (inverse CDF; S8)."""
+    if kept.count == 1:
+        return Place(int(distribution.head(1)), 0, kept.mass)
+    return distribution.at_mass(kept.weights, u * kept.mass)
 
 
 def draw(distribution: Distribution, sampler: Sampler, u: float) -> Draw:
-    """The token whose share of the kept, cumulative probability contains `u` in [0, 1) (inverse CDF; S8)."""
+    """What `u` in [0, 1) draws; greedy leaves nothing to it."""
     kept = keep(distribution, sampler)
-    if kept.count == 1:
-        id = int(distribution.head(1))
-        return Draw(id, None if sampler.greedy else u, 1.0, distribution.score(id))
-    place = distribution.at_mass(kept.weights, u * kept.mass)
-    return Draw(place.id, u, kept.weights[place.id].item() / kept.mass, distribution.score(place.id))
+    id = hit(distribution, kept, u).id
+    share = kept.weights[id].item() / kept.mass
+    return Draw(id, None if sampler.greedy else u, share, distribution.score(id))
 
 
 def uniform(seed: int, position: int, redraw: int = 0) -> float:

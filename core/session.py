@@ -5,16 +5,34 @@ Nothing tried is lost: what the walk leaves stays in its tree, and going there r
 Whatever may take long is an iterator that pauses between pieces of work, so a caller can paint, or stop, in between.
 """
 
+import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.config import Sampler
 from core.errors import Mistake
-from core.events import Candidate, Chart, Draw, Fan, Forest, ModelInfo, Reading, Sampled, Snapshot, Token
+from core.events import (
+    Candidate,
+    Chart,
+    Draw,
+    Fan,
+    Forest,
+    Guess,
+    ModelInfo,
+    Reading,
+    Sampled,
+    SamplerLens,
+    Snapshot,
+    Summary,
+    Token,
+)
+from core.explain import sampler_lens
 from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
 from core.tokenizer import Decoder
+from core.trace import Step, step_at
 from core.tree import Node, Tree
 from core.until import Until
 
@@ -74,6 +92,7 @@ class Session:
         self.cursor = 0
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
+        self.guesses: list[Guess] = []
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
@@ -351,7 +370,54 @@ class Session:
     def _say(self, node: Node, token: Token) -> None:
         node.token = token
 
+    def explain(self) -> SamplerLens:
+        """Why the token after the cursor was drawn, or would be, under the present sampler."""
+        came = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
+        u = came.u if came else None
+        if u is None:
+            u = uniform(self.sampler.seed, self.cursor, self._draws(self._path[self.cursor - 1]) if came else 0)
+        return sampler_lens(self.distribution(), self.sampler, u, self._piece)
+
+    def guess(self, text: str) -> Guess:
+        """Let a person say what comes next, then see what does: the token that stands there, or one that is drawn.
+
+        The guess is the likelier of the first tokens of `text` with and without a space before it. Raises `Mistake`
+        for an empty one.
+        """
+        begin = len(self.model.tokenizer.encode(""))
+        heads = {self.model.tokenizer.encode(t)[begin] for t in (text, f" {text}") if text}
+        if not heads:
+            raise Mistake("write what you think comes next; a letter is enough")
+        distribution = self.distribution()
+        guessed = chart(distribution, self.sampler, 1, self._piece, max(heads, key=lambda i: distribution.logits[i]))
+        assert guessed.taken is not None
+        position = self.cursor
+        if position < len(self._path):
+            self.travel(position + 1)
+        else:
+            self.step()
+        made = Guess(position, guessed.taken, guessed.candidates[0], self.tokens[position])
+        self.guesses.append(made)
+        return made
+
+    def summary(self, worst: int = 500) -> Summary:
+        """Perplexity and the like of the tokens measured so far, and the places that surprised most."""
+        bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
+        places = heapq.nlargest(worst, bits, key=lambda place: place[1])
+        return Summary(
+            measured=len(bits),
+            tokens=max(0, len(self.tokens) - 1),
+            bits=math.fsum(each for _, each in bits),
+            byte_count=sum(len(self.tokens[at].piece) for at, _ in bits),
+            worst=tuple(at for at, _ in places),
+        )
+
     # What is seen ----------------------------------------------------------------------------------------------------
+
+    def here(self) -> Step:
+        """The step at the cursor, for a lens to look at."""
+        target = self._ids[self.cursor] if self.cursor < len(self._ids) else None
+        return step_at(self.model, self._ids[: self.cursor], self._prefix, target)
 
     def distribution(self) -> Distribution:
         """What comes after the cursor."""

@@ -63,6 +63,13 @@ class Tokenizer:
         except KeyError:
             return None
 
+    def spelled(self, id: int) -> bytes:
+        """The bytes of text an id stands for: none where it is special or without meaning."""
+        return b"" if self._is_special(id) else self._known(id) or b""
+
+    def _is_special(self, id: int) -> bool:
+        return self.encoding.is_special_token(id)
+
     def text(self, ids: Sequence[int]) -> str:
         """The text of whole tokens; bytes that are no UTF-8 are shown escaped."""
         return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")

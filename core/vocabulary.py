@@ -94,6 +94,7 @@ class ModelTokenizer(Tokenizer):
         self._added = {each.content: each.id for each in words.added}
         self._always = _finder(each for each in words.added if not each.special)
         self._special = _finder(words.added)
+        self._special_ids = {each.id for each in words.added if each.special}
         self.end_of_text = next(id for id in (words.end_of_text, self._added.get(END_OF_TEXT), 0) if id is not None)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
@@ -122,6 +123,9 @@ class ModelTokenizer(Tokenizer):
 
     def _known(self, id: int) -> bytes | None:
         return self._pieces.get(id)
+
+    def _is_special(self, id: int) -> bool:
+        return id in self._special_ids
 
 
 def _ranks(words: Vocabulary) -> tuple[dict[bytes, int], list[int | None]]:

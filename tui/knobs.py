@@ -28,3 +28,8 @@ def top_p(sampler: Sampler, by: int) -> Sampler:
     """One twentieth up or down, from 0.05 to 1 (off)."""
     lowest = min(0.05, sampler.top_p)
     return replace(sampler, top_p=min(1.0, max(lowest, round(sampler.top_p + by / 20, 2))))
+
+
+def min_p(sampler: Sampler, by: int) -> Sampler:
+    """One twentieth up or down, from 0 (off) to 1."""
+    return replace(sampler, min_p=min(1.0, max(0.0, round(sampler.min_p + by / 20, 2))))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
-from core.config import Activation, Hyperparameters, ModelChoice, Sampler
+from core.config import ORDERS, Activation, Hyperparameters, ModelChoice, Sampler
 from core.errors import Mistake
 
 
@@ -68,13 +68,28 @@ class SamplerOptions:
     temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")] = 1.0
     top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.")] = 0
     top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that hold this share; 1 keeps all.")] = 1.0
+    min_p: Annotated[float, typer.Option(help="Keep tokens at least this share as likely as the first; 0 is off.")] = (
+        0.0
+    )
+    order: Annotated[
+        str, typer.Option(help="temperature-first (as transformers) or temperature-last (as llama.cpp).")
+    ] = "temperature-first"
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token, as --temperature 0.")] = False
 
     def sampler(self) -> Sampler:
-        """The same as core says it."""
-        temperature = 0.0 if self.greedy else self.temperature
-        return Sampler(temperature=temperature, top_k=self.top_k, top_p=self.top_p, seed=self.seed)
+        """The same as core says it. Raises `Mistake` for a value out of its range."""
+        names = {order.replace(" ", "-"): order for order in ORDERS}
+        if self.order not in names:
+            raise Mistake(f"no order {self.order!r}; choose {' or '.join(names)}")
+        return Sampler(
+            temperature=0.0 if self.greedy else self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            order=names[self.order],
+            seed=self.seed,
+        )
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from core import threads
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake, out_of_memory
-from core.events import DeviceInfo, ModelInfo, Reading, Snapshot, Token
+from core.events import DeviceInfo, ModelInfo, Reading, Sampled, Snapshot, Token
 
 if TYPE_CHECKING:
     from core.session import Session
@@ -201,6 +201,8 @@ class Runner:
             self._set(activity="generating", generated=generated, rate=rate)
         elif isinstance(event, Reading):
             self._set(activity="reading", reading=event)
+        elif isinstance(event, Sampled):
+            self._set(activity="reading", reading=Reading(event.done, event.total))
         if self._due():
             self._show(walk=not isinstance(event, Reading))
 

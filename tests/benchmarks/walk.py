@@ -3,7 +3,7 @@
 (a) Model 1 by the fast path against the article's own loop, at four context lengths, on the same threads.
 (b) The tax of the screen: tokens a second in the running app (headless, 120×36, all panels) against the session alone.
 (c) Start: first paint and first distribution, in fresh processes with a pseudo-terminal.
-(d) Turning a knob: a new chart and its stages from one distribution of V = 100,277.
+(d) Turning a knob: a new chart and its stages, and the sampler lens, from one distribution of V = 100,277.
 (e) Keys while tokens stream: from the key to the painted answer, in the running app.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from core import threads
 
@@ -25,8 +26,9 @@ threads.prepare()
 import torch  # noqa: E402
 from textual import events  # noqa: E402
 
-from core.config import Hyperparameters, ModelChoice, Sampler  # noqa: E402
+from core.config import ORDERS, Hyperparameters, ModelChoice, Order, Sampler  # noqa: E402
 from core.device import devices  # noqa: E402
+from core.explain import sampler_lens  # noqa: E402
 from core.model import generate  # noqa: E402
 from core.models import Model, load  # noqa: E402
 from core.sampling import Distribution, chart  # noqa: E402
@@ -178,15 +180,23 @@ def knob() -> None:
     distribution = Distribution(torch.randn(100_277, generator=torch.Generator().manual_seed(0)))
     turn = 0
 
-    def one() -> None:
+    def turned(**cuts: Any) -> Sampler:
         nonlocal turn
         turn += 1
-        sampler = Sampler(temperature=0.5 + (turn % 50) / 100, top_k=40_000, top_p=0.9)
-        chart(distribution, sampler, 50, lambda id: b"")
+        return Sampler(temperature=0.5 + (turn % 50) / 100, top_k=40_000, top_p=0.9, **cuts)
+
+    def redraw() -> None:
+        chart(distribution, turned(), 50, lambda id: b"")
+
+    def explain(order: Order) -> None:
+        sampler_lens(distribution, turned(min_p=0.001, order=order), 0.7, lambda id: b"")
 
     for count in (1, 2):
         torch.set_num_threads(count)
-        print(f"(d) a knob turned: {1e3 * median_seconds(one, 50):.2f} ms a chart   ({count} threads)")
+        print(f"(d) a knob turned: {1e3 * median_seconds(redraw, 50):.2f} ms a chart   ({count} threads)")
+        for order in ORDERS:
+            cost = median_seconds(lambda order=order: explain(order), 50)  # type: ignore[misc]
+            print(f"    the sampler lens, {order}: {1e3 * cost:.2f} ms")
 
 
 def keys_while_streaming() -> None:

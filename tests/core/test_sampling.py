@@ -303,9 +303,16 @@ def test_temperature_then_top_k_then_top_p(logits: Tensor, temperature: float) -
             assert want.mass(kept.count) > target - 1e-5
             assert want.mass(kept.count - 1) < target + 1e-5
         assert kept.mass == pytest.approx(want.mass(kept.count), abs=1e-5)
-        assert [stage.name for stage in kept.stages] == ["raw", "temperature", "top-k", "top-p", "renormalised"]
-        assert [stage.kept for stage in kept.stages] == [size, hot, left, kept.count, kept.count]
-        masses = [1, 1, want.mass(left), want.mass(kept.count), 1]
+        assert [stage.name for stage in kept.stages] == [
+            "raw",
+            "temperature",
+            "top-k",
+            "top-p",
+            "min-p",
+            "renormalised",
+        ]
+        assert [stage.kept for stage in kept.stages] == [size, hot, left, *[kept.count] * 3]
+        masses = [1, 1, want.mass(left), want.mass(kept.count), want.mass(kept.count), 1]
         assert [stage.mass for stage in kept.stages] == pytest.approx(masses, abs=1e-5)
 
 

@@ -122,3 +122,32 @@ def test_a_setting_is_shown_as_it_was_set() -> None:
     assert line == "T 0.75 → k off → p 0.999 cuts 0.1% → 90 kept"
     assert sampler_text(Sampler(temperature=0.001, top_p=0.995)) == "T 0.001 k off p 0.995"
     assert sampler_text(Sampler(temperature=0.7, top_p=0.9)) == "T 0.70 k off p 0.90"
+
+
+def test_min_p_is_told_only_where_it_is_set() -> None:
+    told = (
+        Stage("raw", 100, 1.0),
+        Stage("temperature", 100, 1.0),
+        Stage("top-k", 40, 0.9),
+        Stage("top-p", 40, 0.9),
+        Stage("min-p", 10, 0.6),
+        Stage("renormalised", 10, 1.0),
+    )
+    line = stages_line(told, Sampler(top_k=40, min_p=0.05), 120)
+    assert line == "T 1.0 → k 40 cuts 10.0% → p off → min-p 0.05 cuts 30.0% → 10 kept"
+    off = (*told[:4], Stage("min-p", 40, 0.9), Stage("renormalised", 40, 1.0))
+    assert stages_line(off, Sampler(top_k=40), 120) == "T 1.0 → k 40 cuts 10.0% → p off → 40 kept"
+
+
+def test_temperature_last_is_told_last_and_cuts_nothing() -> None:
+    told = (
+        Stage("raw", 100, 1.0),
+        Stage("top-k", 40, 0.9),
+        Stage("top-p", 12, 0.45),
+        Stage("min-p", 12, 0.45),
+        Stage("temperature", 12, 0.2),
+        Stage("renormalised", 12, 1.0),
+    )
+    sampler = Sampler(temperature=2, top_k=40, top_p=0.5, order="temperature last")
+    assert stages_line(told, sampler, 120) == "k 40 cuts 10.0% → p 0.50 cuts 45.0% → T 2.0 → 12 kept"
+    assert stages_line(told, sampler, 30) == "T 2.0 → 12 kept"

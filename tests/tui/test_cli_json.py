@@ -15,6 +15,7 @@ IDS = [40, 10932, 72754, 14403, 304]
 Lines = list[dict[str, Any]]
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 
+LAST = ("--order", "temperature-last")
 OWN_PROCESS: dict[str, Sequence[str]] = {
     "generate": ("generate", PROMPT, "-n", "5", "--seed", "3"),
     "next": ("next", PROMPT, "-k", "7"),
@@ -25,6 +26,7 @@ THIS_PROCESS: dict[str, Sequence[str]] = {
     "greedy": ("generate", PROMPT, "-n", "3", "--greedy"),
     "cold": ("generate", PROMPT, "-n", "3", "--temperature", "0"),
     "cut": ("generate", PROMPT, "-n", "6", "--top-k", "7", "--top-p", "0.9", "-t", "0.5", "--tokenizer", "bytes"),
+    "min-p": ("generate", PROMPT, "-n", "6", "--min-p", "0.8", "-t", "2", *LAST, "--tokenizer", "bytes"),
     "nothing": ("generate", "", "-n", "0"),
     "deep": ("next", PROMPT, "--model", "model5", "--tokenizer", "bytes", "--heads", "2", "--dtype", "bf16"),
     "devices": ("devices",),
@@ -165,6 +167,17 @@ def test_cuts_show_in_what_is_drawn_with(said: Callable[[str], Lines]) -> None:
         assert sum(each["sampled_probability"] for each in kept) == pytest.approx(1)
         assert step["id"] in [each["id"] for each in kept]
         assert step["sampled_probability"] > step["probability"]
+
+
+def test_min_p_is_measured_before_a_temperature_that_comes_last(said: Callable[[str], Lines]) -> None:
+    for step in said("min-p")[1:-1]:
+        best = step["top"][0]["probability"]
+        for each in step["top"]:
+            assert (each["sampled_probability"] > 0) == (each["probability"] >= 0.8 * best)
+        roots = [math.sqrt(each["probability"]) for each in step["top"] if each["sampled_probability"] > 0]
+        assert len(roots) < 20
+        shares = [each["sampled_probability"] for each in step["top"][: len(roots)]]
+        assert shares == pytest.approx([root / sum(roots) for root in roots], abs=1e-6)
 
 
 def test_an_empty_prompt_starts_from_the_end_of_text_and_nothing_can_be_generated(

@@ -12,6 +12,7 @@ samplers = st.builds(
     temperature=st.floats(0, 20),
     top_k=st.integers(0, 200_000),
     top_p=st.floats(0, 1, exclude_min=True),
+    min_p=st.floats(0, 1),
 )
 
 
@@ -46,6 +47,11 @@ def test_top_p_moves_in_twentieths_from_005_to_1(start: float, by: int, end: flo
     assert knobs.top_p(Sampler(top_p=start), by).top_p == end
 
 
+@pytest.mark.parametrize(("start", "by", "end"), [(0, -1, 0), (0, 1, 0.05), (0.1, -1, 0.05), (0.05, -1, 0), (1, 1, 1)])
+def test_min_p_moves_in_twentieths_from_off_to_1(start: float, by: int, end: float) -> None:
+    assert knobs.min_p(Sampler(min_p=start), by).min_p == end
+
+
 @given(samplers)
 def test_a_step_never_goes_the_wrong_way(sampler: Sampler) -> None:
     assert (
@@ -53,6 +59,7 @@ def test_a_step_never_goes_the_wrong_way(sampler: Sampler) -> None:
     )
     assert reach(knobs.top_k(sampler, -1).top_k) <= reach(sampler.top_k) <= reach(knobs.top_k(sampler, 1).top_k)
     assert knobs.top_p(sampler, -1).top_p <= sampler.top_p <= knobs.top_p(sampler, 1).top_p
+    assert knobs.min_p(sampler, -1).min_p <= sampler.min_p <= knobs.min_p(sampler, 1).min_p
 
 
 @given(st.sampled_from(knobs.TOP_K[1:-1]))
@@ -61,6 +68,7 @@ def test_a_step_up_and_down_ends_where_it_began(k: int) -> None:
 
 
 def test_a_knob_turns_nothing_else() -> None:
-    sampler = Sampler(temperature=0.7, top_k=40, top_p=0.9, seed=7)
-    turned = knobs.top_p(knobs.top_k(knobs.temperature(sampler, 1), 1), 1)
-    assert (turned.temperature, turned.top_k, turned.top_p, turned.seed) == (0.8, 50, 0.95, 7)
+    sampler = Sampler(temperature=0.7, top_k=40, top_p=0.9, min_p=0.1, order="temperature last", seed=7)
+    turned = knobs.min_p(knobs.top_p(knobs.top_k(knobs.temperature(sampler, 1), 1), 1), 1)
+    want = Sampler(temperature=0.8, top_k=50, top_p=0.95, min_p=0.15, order="temperature last", seed=7)
+    assert turned == want

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -65,3 +65,17 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids
+
+
+def finish(said: Iterable[Any], unit: str) -> Any:
+    """The answer of something long, which comes last; the readings before it show on a terminal's standard error."""
+    from core.events import Reading
+
+    shows, answer = sys.stderr.isatty(), None
+    for answer in said:
+        if shows and isinstance(answer, Reading):
+            sys.stderr.write(f"\r{answer.done:,} of {answer.total:,} {unit}")
+            sys.stderr.flush()
+    if shows:
+        sys.stderr.write("\r\x1b[K")
+    return answer

@@ -3,6 +3,7 @@
 import math
 import time
 from functools import lru_cache
+from itertools import pairwise
 
 import plotext
 from rich.segment import Segment
@@ -11,7 +12,7 @@ from textual.content import Content
 from textual.strip import Strip
 
 from core.config import Sampler
-from core.events import Candidate, Chart, Stage
+from core.events import Candidate, Chart, Stage, StageName
 from tui.panels.lens import Lens
 from tui.runner import Frame
 from tui.text import decimals_for, fit, label, number_in, percent, setting
@@ -121,7 +122,7 @@ class CandidatesPanel(Lens, can_focus=True):
             rank = self._cursor if place is None else place - 1
             if rank < len(self._chart.candidates):
                 id = self._chart.candidates[rank].id
-                self.post_message(self.Acts(lambda session: session.take(id)))
+                self.desk.act(lambda session: session.take(id))
 
     def on_resize(self) -> None:
         self._paint()
@@ -269,18 +270,24 @@ class _Columns:
 
 
 def stages_line(stages: tuple[Stage, ...], sampler: Sampler, width: int) -> str:
-    """What each stage of the sampler is set to and what it left, in their order."""
-    _, temperature, top_k, top_p, _ = stages
-    parts = ["greedy" if sampler.greedy else f"T {setting(sampler.temperature, 1)}"]
-    for name, value, before, after in (
-        ("k", f"{sampler.top_k}" if sampler.top_k else "off", temperature, top_k),
-        ("p", setting(sampler.top_p, 2) if sampler.top_p < 1 else "off", top_k, top_p),
-    ):
-        cut = f" cuts {100 * (before.mass - after.mass):.1f}%" if after.kept < before.kept else ""
-        parts.append(f"{name} {value}{cut}")
-    parts.append(f"{top_p.kept:,} kept")
-    text = " → ".join(parts)
-    return text if len(text) + 4 <= width else f"{parts[0]} → {parts[-1]}"
+    """What each stage of the sampler is set to and what it left, in their order; min-p only where it is set."""
+    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 1)}"
+    settings: dict[StageName, str] = {
+        "temperature": temperature,
+        "top-k": f"k {sampler.top_k or 'off'}",
+        "top-p": f"p {setting(sampler.top_p, 2) if sampler.top_p < 1 else 'off'}",
+    }
+    if sampler.min_p > 0:
+        settings["min-p"] = f"min-p {setting(sampler.min_p, 2)}"
+    parts = []
+    for before, after in pairwise(stages):
+        if after.name in settings:
+            cuts = after.kept < before.kept and after.name != "temperature"
+            cut = f" cuts {100 * (before.mass - after.mass):.1f}%" if cuts else ""
+            parts.append(settings[after.name] + cut)
+    kept = f"{stages[-1].kept:,} kept"
+    text = " → ".join([*parts, kept])
+    return text if len(text) + 4 <= width else f"{temperature} → {kept}"
 
 
 def _ids(chart: Chart) -> tuple[int, ...]:

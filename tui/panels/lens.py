@@ -1,22 +1,45 @@
 """Owns what all lenses share: a lens looks at the walk from one side, in the place of the next-token chart."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
+from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 from textual.geometry import Size
-from textual.message import Message
 from textual.strip import Strip
 
+from core.config import ModelChoice, Sampler
 from tui.panels.looks import Painted, PaintedPage
 from tui.runner import Frame, Question, Refusal
 from tui.text import fit, one_line
 
 if TYPE_CHECKING:
     from core.session import Session
+    from tui.screens.choose import Entry
 
 Answer = TypeVar("Answer")
+TINTS = 20
+"""Steps from the faintest to the strongest ground."""
+
+
+class Desk(Protocol):
+    """What a lens may want of the app. It happens at once, before keys that were typed later act."""
+
+    def act(self, operation: Callable[["Session"], object], *, instead_of: str | None = None) -> None:
+        """Let something be done to the walk."""
+
+    def ask(self) -> None:
+        """Let what the lens asks now be answered."""
+
+    def sample_with(self, sampler: Sampler) -> None:
+        """Let tokens be drawn otherwise."""
+
+    def model_entries(self) -> "list[Entry]":
+        """Every model, to choose one."""
+
+    def device_entries(self, choice: ModelChoice) -> "list[Entry]":
+        """Every place and number format for a model, to choose one."""
 
 
 class Lens(Painted):
@@ -30,16 +53,10 @@ class Lens(Painted):
     ORDER: ClassVar[int] = 0
     """Its place in the round of lenses."""
 
-    class Asks(Message):
-        """The lens wants something else to be answered."""
-
-    class Acts(Message):
-        """The lens wants something done to the walk."""
-
-        def __init__(self, operation: Callable[["Session"], object], instead_of: str | None = None) -> None:
-            super().__init__()
-            self.operation = operation
-            self.instead_of = instead_of
+    @property
+    def desk(self) -> Desk:
+        """The app, as far as a lens needs it."""
+        return cast(Desk, self.app)
 
     def question(self) -> Question | None:
         """What it wants to know; None where the walk itself is enough."""
@@ -47,6 +64,10 @@ class Lens(Painted):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
+
+    def veil(self, frame: Frame) -> Frame:
+        """What the other panels may show while this lens is looked through."""
+        return frame
 
     def move(self, by: int) -> None:
         """`↑ ↓`: go along what is listed."""
@@ -73,6 +94,10 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         "lens--ghost",
         "lens--hot",
         "lens--cursor",
+        "lens--even",
+        "lens--odd",
+        "lens--drawn",
+        "lens--rest",
     }
 
     def __init__(self) -> None:
@@ -83,8 +108,13 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         self.at = 0
         """The line, of those that can be chosen, under the cursor."""
         self._asked: Question | None = None
-        self._strips: list[Strip] = []
-        self._drawn_at = 0
+        self._drawn: list[Strip | Text] = []
+        """The lines; those that were on the screen as strips."""
+        self._seen: tuple[object, ...] = ()
+        """What of a frame was drawn."""
+        self._tints: list[Style] | None = None
+        self._first = 0
+        """The first row that is shown, where rows move under lines that stay."""
 
     def lines(self, answer: Answer, width: int, height: int) -> Iterable[Text]:
         """The answer as inert text, for a panel of this size; it scrolls where there are more lines."""
@@ -99,7 +129,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         return 0
 
     def ask(self) -> Question:
-        """The question of `question`, made anew when `Asks` is posted."""
+        """The question as it is now."""
         raise NotImplementedError
 
     def question(self) -> Question | None:
@@ -108,7 +138,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def asks(self) -> None:
         """Let what is asked now be answered."""
-        self.post_message(self.Asks())
+        self.desk.ask()
 
     def show(self, frame: Frame) -> None:
         self.frame = frame
@@ -117,7 +147,9 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
                 self.answer = None
             elif frame.answer is not None:
                 self.answer = frame.answer  # type: ignore[assignment]  # what was asked is what comes
-        self.draw()
+        before, self._seen = self._seen, (self.answer, frame.answer, frame.progress)
+        if len(before) != len(self._seen) or any(a is not b for a, b in zip(before, self._seen, strict=True)):
+            self.draw()
 
     def move(self, by: int) -> None:
         if self.choices():
@@ -132,6 +164,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
+        self._tints = None
         if self.is_mounted:
             self.draw()
 
@@ -142,8 +175,8 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         if not self.size:
             return
         width = self.columns
-        self._strips = [self._strip(text, width) for text in self._texts(width)]
-        self.virtual_size = Size(width, len(self._strips))
+        self._drawn = list(self._texts(width))
+        self.virtual_size = Size(width, len(self._drawn))
         self.refresh()
 
     def _texts(self, width: int) -> Sequence[Text]:
@@ -164,24 +197,45 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def render_line(self, y: int) -> Strip:
         number = self.top + y
-        if number >= len(self._strips):
+        if number >= len(self._drawn):
             return Strip.blank(self.columns, self.look())
-        return self._strips[number]
+        line = self._drawn[number]
+        if isinstance(line, Text):
+            line = self._drawn[number] = self._strip(line, self.columns)
+        return line
+
+    def tint(self, share: float) -> Style:
+        """A ground, the stronger the larger a share of 1, and ink that can be read on it."""
+        if self._tints is None:
+            ground, bar = self.background_colors[1], self.get_component_styles("lens--bar").color
+            grounds = [ground.blend(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
+            ink = self.get_component_styles("lens--text").color
+            self._tints = [
+                Style(color=(ink if level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color)
+                for level, tint in enumerate(grounds)
+            ]
+        return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]
+
+    def window(self, count: int, at: int, room: int) -> range:
+        """Those of `count` rows that `room` lines show, moved as little as keeps row `at` among them."""
+        room = max(1, room)
+        self._first = max(0, min(max(self._first, at - room + 1), at, count - room))
+        return range(self._first, min(count, self._first + room))
 
     # Words -----------------------------------------------------------------------------------------------------------
 
-    def text(self, *parts: tuple[str, str]) -> Text:
-        """A line of pieces, each in one of the styles of lenses: `("42 %", "muted")`."""
+    def text(self, *parts: tuple[str, str | Style]) -> Text:
+        """A line of pieces, each in one of the styles of lenses, `("42 %", "muted")`, or in one of its own."""
         line = Text()
         for words, style in parts:
-            line.append(words, self.look(f"lens--{style}"))
+            line.append(words, self.look(f"lens--{style}") if isinstance(style, str) else style)
         return line
 
-    def row(self, chosen: bool, width: int, *parts: tuple[str, str]) -> Text:
+    def row(self, chosen: bool, width: int, *parts: tuple[str, str | Style]) -> Text:
         """A line that can be chosen; the chosen one is marked."""
         line = self.text(*parts)
         if chosen:
             line.append(fit("", max(0, width - line.cell_len)))
             ground = self.look("lens--cursor")
-            line.stylize(ground)
+            line.stylize(Style(bgcolor=ground.bgcolor, bold=ground.bold))
         return line

@@ -1,0 +1,58 @@
+"""What the tests of lenses share: steps on small models, and the last answer of a lens."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from core import models, tokenizer
+from core.config import ModelChoice
+from core.events import Reading
+from core.model import Transformer
+from core.models import Model
+from core.prefix import Prefix
+from core.trace import Step, step_at
+
+RUNGS = ["model1", "model2", "model3", "model4", "model5", "model6"]
+
+
+def wrapped(transformer: Transformer) -> Model:
+    """A transformer over 257 ids as a model with one token a byte."""
+    made = models.load(ModelChoice(tokenizer="bytes", device="cpu"))
+    config = transformer.config
+    info = replace(
+        made.info, name="wrapped", vocab_size=config.vocab_size, context=config.context,
+        parameters=config.parameter_count(),
+    )  # fmt: skip
+    return Model(made.choice, info, transformer, tokenizer.load("bytes"))
+
+
+def some_ids(count: int, seed: int = 0, vocab_size: int = 257) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, vocab_size, (count,), generator=generator).tolist()
+
+
+def step_on(model: Model, ids: Sequence[int], target: int | None = None, *, known: bool = True) -> Step:
+    """The step after `ids`, whose past was read by a walk, or by nobody."""
+    prefix = Prefix(model.transformer)
+    prefix.append([list(ids)])
+    if known:
+        prefix.logits([len(ids) - 1])
+    return step_at(model, ids, prefix, target)
+
+
+def last(answers: Iterable[Any]) -> Any:
+    """The last answer, which is whole."""
+    *_, answer = answers
+    assert not isinstance(answer, Reading)
+    return answer
+
+
+def returned(generator: Any) -> Any:
+    """What a generator returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value

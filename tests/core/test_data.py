@@ -1,0 +1,42 @@
+"""Sequences and their targets against slices of the text (S5)."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from core.data import SequenceDataset
+from core.errors import Mistake
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 8, 11])
+@pytest.mark.parametrize("length", [1, 3, 8])
+def test_targets_are_inputs_shifted_by_one(length: int, stride: int) -> None:
+    """Every sequence that has all its targets, none that has not."""
+    ids = list(range(100, 120))
+    data = SequenceDataset(ids, length, stride)
+    starts = [start for start in range(0, len(ids), stride) if start + length < len(ids)]
+    assert len(data) == len(starts)
+    for index, start in enumerate(starts):
+        inputs, targets = data[index]
+        assert inputs.tolist() == ids[start : start + length]
+        assert targets.tolist() == ids[start + 1 : start + 1 + length]
+    with pytest.raises(IndexError):
+        data[len(data)]
+
+
+def test_batches_are_torchs_own() -> None:
+    """[5, 8] with stride 1, as the article has it, and as a DataLoader makes it."""
+    data = SequenceDataset(range(40), 8)
+    inputs, targets = data.batch(0, 5)
+    assert inputs.shape == targets.shape == (5, 8)
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    assert torch.equal(inputs[1:], targets[:-1])
+    loaded = next(iter(DataLoader(data, batch_size=5)))
+    assert torch.equal(loaded[0], inputs)
+    assert torch.equal(loaded[1], targets)
+
+
+@pytest.mark.parametrize(("count", "length", "stride"), [(8, 8, 1), (0, 1, 1), (9, 0, 1), (9, 8, 0)])
+def test_what_cannot_be_cut_is_a_mistake(count: int, length: int, stride: int) -> None:
+    with pytest.raises(Mistake):
+        SequenceDataset(range(count), length, stride)

@@ -1,0 +1,93 @@
+"""The softmax laboratory: what float32 makes of extreme logits, each number against float64 or a closed form."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import Mistake
+from core.softmax import softmax_lab
+
+some = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=32)
+
+
+@given(some)
+def test_with_the_highest_subtracted_it_always_works(logits: list[float]) -> None:
+    """Shares as float64 has them, whatever the logits; no power is above 1 and one of them is 1."""
+    lab = softmax_lab(logits)
+    want = torch.softmax(torch.tensor(logits, dtype=torch.float64), 0).tolist()
+    assert lab.stable.works
+    assert lab.stable.shares == pytest.approx(want, abs=1e-6)
+    assert max(lab.stable.powers) == 1
+    assert 1 <= lab.stable.total <= len(logits) + 1e-5
+
+
+@given(some)
+def test_without_it_the_same_or_no_number(logits: list[float]) -> None:
+    """Beyond ln of float32's largest (88.7) a power is ∞; below -104 all vanish and the sum is 0."""
+    naive = softmax_lab(logits).naive
+    if max(logits) > 88.8:
+        assert math.inf in naive.powers
+        assert not naive.works
+    elif max(logits) < -104:
+        assert naive.total == 0
+        assert all(math.isnan(share) for share in naive.shares)
+    elif -80 < max(logits) < 85:
+        want = torch.softmax(torch.tensor(logits, dtype=torch.float64), 0).tolist()
+        assert naive.shares == pytest.approx(want, abs=1e-5)
+
+
+def test_where_it_ends_by_hand() -> None:
+    """Three logits around 1,000: ∞ / ∞ is no number, a power of 0 over ∞ is 0; subtracted, 1 : 1/e : 1/e²."""
+    lab = softmax_lab([1000.0, 999.0, -1000.0])
+    assert lab.naive.powers == (math.inf, math.inf, 0.0)
+    assert [math.isnan(share) for share in lab.naive.shares] == [True, True, False]
+    assert lab.stable.shares == pytest.approx((1 / (1 + math.exp(-1)), 1 / (1 + math.e), 0), abs=1e-7)
+    assert lab.logits == (1000.0, 999.0, -1000.0)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=32))
+def test_repetition_tends_to_uniform(logits: list[float]) -> None:
+    """Never further from 1/n than the turn before, and after ten turns there; each turn as float64 has it."""
+    lab = softmax_lab(logits, turns=(10, 1, 2, 3))
+    even, x = 1 / len(logits), torch.tensor(logits, dtype=torch.float64)
+    distance = math.inf
+    for turn in range(1, 11):
+        x = torch.softmax(x, 0)
+        for found in lab.repeated:
+            if found.setting == turn:
+                assert found.shares == pytest.approx(x.tolist(), abs=1e-5)
+                further = max(abs(share - even) for share in found.shares)
+                assert further <= distance + 1e-6
+                distance = further
+    assert [found.setting for found in lab.repeated] == [1, 2, 3, 10]
+    assert distance < 0.01
+    assert lab.repeated[-1].entropy_bits == pytest.approx(math.log2(len(logits)), abs=0.01)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=32))
+def test_heat_spreads(logits: list[float]) -> None:
+    """softmax(x / T) as float64 has it; entropy rises with T."""
+    found = softmax_lab(logits).temperatures
+    for each in found:
+        want = torch.softmax(torch.tensor(logits, dtype=torch.float32).double() / each.setting, 0)
+        assert each.shares == pytest.approx(want.tolist(), abs=1e-5)
+        entropy = -torch.special.xlogy(want, want).sum().item() / math.log(2)
+        assert each.entropy_bits == pytest.approx(entropy, abs=1e-4)
+    bits = [each.entropy_bits for each in found]
+    assert all(after >= before - 1e-4 for before, after in pairwise(bits))
+
+
+@pytest.mark.parametrize("logits", [[], [0.0] * 33, [math.nan], [math.inf], [1e39]])
+def test_what_cannot_be_shown_is_a_mistake(logits: list[float]) -> None:
+    with pytest.raises(Mistake):
+        softmax_lab(logits)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_a_temperature_is_above_0_here(temperature: float) -> None:
+    with pytest.raises(Mistake, match="above 0"):
+        softmax_lab([1.0], temperatures=(temperature,))

@@ -1,0 +1,37 @@
+"""Owns the source of a component, shown as it runs, under the equation it computes (S18)."""
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.highlight import highlight
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.text import one_line, prose
+
+
+class SourceScreen(ModalScreen[None]):
+    """An equation and the lines of Python that compute it."""
+
+    BINDINGS = [
+        Binding("escape,q,enter", "dismiss(None)", "close", show=False),
+        Binding("j,down", "scroll(1)", "down", show=False),
+        Binding("k,up", "scroll(-1)", "up", show=False),
+        Binding("space", "scroll(10)", "page down", show=False),
+    ]
+
+    def __init__(self, where: str, equation: str, code: str) -> None:
+        super().__init__()
+        self._where, self._equation, self._code = where, equation, code
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="source", classes="dialog wide") as dialog:
+            dialog.border_title = Content(one_line(self._where))
+            dialog.border_subtitle = Content("↑↓ scroll · esc close")
+            yield Static(Content(one_line(self._equation)), id="equation")
+            with VerticalScroll(id="code"):
+                yield Static(highlight(prose(self._code), language="python"))
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#code").scroll_relative(y=by, animate=False)

@@ -51,6 +51,7 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
                 piece = loaded.tokenizer.piece(one.id)
                 fresh = decoders[sample].feed(piece)
                 texts[sample] += fresh
+                made += 1
                 if as_json:
                     top = batch.top(sample, 20)
                     position = len(ids) + steps
@@ -58,7 +59,6 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
                 elif streams:
                     sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
-                made += 1
             steps, before = steps + 1, now
         reason = "length" if any(batch.running) else "stop"
     except KeyboardInterrupt:

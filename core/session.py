@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.config import Sampler
+from core.config import Patch, Sampler
 from core.errors import Mistake
 from core.events import (
     Candidate,
@@ -27,6 +27,7 @@ from core.events import (
     Summary,
     Token,
 )
+from core.experiment import Experiment
 from core.explain import sampler_lens
 from core.models import Model
 from core.prefix import Prefix
@@ -97,6 +98,7 @@ class Session:
         self._path: list[Node] = []
         self._ids: list[int] = []
         self._prefix = Prefix(model.transformer)
+        self._experiment: Experiment | None = None
         self._done: list[Change] = []
         self._undone: list[Change] = []
         self._latest: tuple[int, Distribution] | None = None
@@ -141,6 +143,9 @@ class Session:
         if not self._prefix.knows(position):
             yield Reading(0, total)
             for done in self._prefix.read([position]):
+                yield Reading(done, total)
+        if self._experiment:
+            for done in self._experiment.read(position):
                 yield Reading(done, total)
 
     def unscored(self) -> bool:
@@ -261,6 +266,35 @@ class Session:
         """Look at the place after `cursor` tokens; beyond an end means that end."""
         self.cursor = max(1, min(cursor, len(self.tokens)))
 
+    # Patches ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """What is changed in the model at present."""
+        return self._experiment.patches if self._experiment else ()
+
+    def patch(self, patches: Sequence[Patch]) -> Iterator[Reading]:
+        """Let `patches`, and no others, act on the model from now on; the walk is read and scored again.
+
+        Without any it is what it was, bit for bit. Raises `Mistake` for a part the model does not have.
+        """
+        for each in patches:
+            each.check(self.model.transformer.config)
+        if self._experiment:
+            self._experiment.end()
+            self._prefix, self._experiment = self._experiment.plain, None
+        if patches:
+            self._experiment = Experiment(self.model, patches, self._prefix)
+            self._prefix = Prefix(self.model.transformer)
+            if self._ids:
+                self._prefix.append([self._ids])
+        self._latest = None
+        self.tree.forget_scores()
+        self.tokens = [node.token for node in self._path]
+        self._done = [_forgetful(change) for change in self._done]
+        self._undone = [_forgetful(change) for change in self._undone]
+        return self.read() if self.tokens else iter(())
+
     # The tree --------------------------------------------------------------------------------------------------------
 
     @property
@@ -358,6 +392,8 @@ class Session:
             self.tokens[same - 1] = path[same - 1].token
         if len(path) > kept:
             self._prefix.append([self._ids[kept:]])
+        if self._experiment:
+            self._experiment.rewind(kept, self._ids[kept:])
         self._path, self.cursor, self.stopped = path, cursor, ""
         self.prompt_length = self._count_prompt(min(self.prompt_length, same))
 
@@ -431,7 +467,8 @@ class Session:
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens after the cursor under the present sampler, and the one that came, if any."""
         taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
-        return chart(self.distribution(), self.sampler, count, self._piece, taken)
+        seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
+        return self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
 
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the distribution at the cursor is read where it is not known."""
@@ -446,6 +483,7 @@ class Session:
             chart=self.chart() if self.tokens else None,
             prompt=self.prompt,
             stopped=self.stopped,
+            patches=self.patches,
         )
 
     @property

@@ -18,7 +18,7 @@ from textual.widgets import Footer, TextArea
 
 from core import catalog, until
 from core.chat import encode
-from core.config import ModelChoice, Sampler
+from core.config import ModelChoice, Patch, Sampler
 from core.errors import Mistake
 from core.events import Token
 from core.tokenizer import Tokenizer
@@ -41,6 +41,7 @@ from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
+from tui.screens.patch import PatchScreen
 from tui.settings import Settings
 from tui.text import one_line
 
@@ -100,7 +101,6 @@ class TokenwalkApp(App[None]):
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
         self._turning = False
         """Whether a lens is about to have the focus."""
-        self._compared: CompareScreen | None = None
         self._unread = bool(text)
         """Whether the walk still has to take up what is in the prompt."""
         self.generation = GenerationPanel()
@@ -159,10 +159,16 @@ class TokenwalkApp(App[None]):
         self._focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
 
     def action_focus_next(self) -> None:
-        self._focus_panel(self._neighbour(1))
+        if len(self.screen_stack) > 1:
+            self.screen.focus_next()
+        else:
+            self._focus_panel(self._neighbour(1))
 
     def action_focus_previous(self) -> None:
-        self._focus_panel(self._neighbour(-1))
+        if len(self.screen_stack) > 1:
+            self.screen.focus_previous()
+        else:
+            self._focus_panel(self._neighbour(-1))
 
     def _neighbour(self, by: int) -> Widget:
         panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
@@ -189,12 +195,18 @@ class TokenwalkApp(App[None]):
         if self.frame.choice:
             self.choice = self.frame.choice
         with self.batch_update():
-            (self._compared or self.lens).show(self.frame)
+            self.lens.show(self.frame)
+            if over := self._over():
+                over.show(self.frame)
             self._show_walk()
             self._show_status()
             self._follow_prompt()
         for problem in problems:
             self.tell(problem)
+
+    def _over(self) -> CompareScreen | PatchScreen | None:
+        """The screen over the panels that has questions of its own."""
+        return next((s for s in reversed(self.screen_stack) if isinstance(s, CompareScreen | PatchScreen)), None)
 
     def _show_walk(self) -> None:
         veiled = self.lens.veil(self.frame)
@@ -350,8 +362,8 @@ class TokenwalkApp(App[None]):
         self.runner.submit(operation, instead_of=instead_of)
 
     def ask(self) -> None:
-        """Let what the lens asks now be answered; while two sides are compared, what they ask."""
-        self.runner.ask((self._compared or self.lens).question())
+        """Let be answered what the lens asks now, or the screen over it."""
+        self.runner.ask((self._over() or self.lens).question())
 
     # Lenses ----------------------------------------------------------------------------------------------------------
 
@@ -389,13 +401,7 @@ class TokenwalkApp(App[None]):
 
     def action_compare(self) -> None:
         """Open the two sides; the lens goes on where it was when they are closed."""
-
-        def closed(_: None) -> None:
-            self._compared = None
-            self.ask()
-
-        self._compared = CompareScreen(self.frame, self.choice, self.sampler)
-        self.push_screen(self._compared, closed)
+        self.push_screen(CompareScreen(self.frame, self.choice, self.sampler), lambda _: self.ask())
 
     def action_open(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
@@ -409,6 +415,14 @@ class TokenwalkApp(App[None]):
     def _focus_lens(self) -> None:
         self._turning = False
         self._focus_panel(self.lens)
+
+    # Experiments -----------------------------------------------------------------------------------------------------
+
+    def action_experiments(self) -> None:
+        self.push_screen(PatchScreen(self._patch, self.ask), lambda _: self.ask())
+
+    def _patch(self, patches: tuple[Patch, ...]) -> None:
+        self.runner.submit(lambda session: session.patch(patches))
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,14 @@ Go = Callable[..., Awaitable[None]]
 SIZES = [(80, 24), (120, 36)]
 
 
+def compared(app: TokenwalkApp) -> CompareScreen:
+    """The open screen."""
+    return next(screen for screen in app.screen_stack if isinstance(screen, CompareScreen))
+
+
 def lines(app: TokenwalkApp) -> list[str]:
     """What the page draws."""
-    assert app._compared is not None
-    page = app._compared.page
+    page = compared(app).page
     return [page.render_line(y).text for y in range(page.scrollable_content_region.height)]
 
 
@@ -35,7 +39,7 @@ async def opened(pilot: Any, settle: Go, until: Go, name: str) -> None:
     await settle(pilot)
     pilot.app.simulate_key("c")
     await choose(pilot, until, name)
-    await until(lambda: pilot.app._compared.page.answer)
+    await until(lambda: compared(pilot.app).page.answer)
     await settle(pilot)
 
 
@@ -51,11 +55,11 @@ async def test_both_sides_are_shown_at_the_same_place(real: Make, settle: Go, un
         assert shown[2].count("8/8 …oat milk") == 2
         assert "KL(A‖B)" in shown[4]
         assert sum("others" in line for line in shown) == 1
-        first = app._compared.page.answer
+        first = compared(app).page.answer
         await pilot.press("left")
-        await until(lambda: app._compared.page.answer is not first)
+        await until(lambda: compared(app).page.answer is not first)
         await settle(pilot)
-        assert app._compared.page.answer.cursor == app.frame.snapshot.cursor == 7
+        assert compared(app).page.answer.cursor == app.frame.snapshot.cursor == 7
         assert lines(app)[2].count("7/8 …oat mil") == 2
 
 
@@ -65,15 +69,15 @@ async def test_settings_and_prompt_of_the_other_side_are_its_own(real: Make, set
         app = pilot.app
         await opened(pilot, settle, until, "model3")
         await pilot.press("left_square_bracket", "left_square_bracket")
-        await until(lambda: app._compared.page.answer.sampler.temperature == 0.8)
+        await until(lambda: compared(app).page.answer.sampler.temperature == 0.8)
         assert app.sampler.temperature == 1.0
         await pilot.press("i")
         await pilot.press(*"tea", "enter")
-        await until(lambda: app._compared.page.answer.length == 3)
+        await until(lambda: compared(app).page.answer.length == 3)
         assert app.frame.snapshot.prompt == "oat milk"
         await pilot.press("d")
         await choose(pilot, until, "cpu bf16")
-        await until(lambda: app._compared.page.answer and app._compared.page.answer.model.dtype == "bf16")
+        await until(lambda: compared(app).page.answer and compared(app).page.answer.model.dtype == "bf16")
 
 
 async def test_closing_brings_the_lens_back(real: Make, settle: Go, until: Go, press: Go) -> None:
@@ -99,7 +103,7 @@ async def test_a_model_that_is_not_here_is_said_in_a_line(real: Make, settle: Go
     async with real("oat").run_test(size=(120, 36)) as pilot:
         app = pilot.app
         await opened(pilot, settle, until, "model2")
-        app._compared._take_model("./nowhere.gguf")
+        compared(app)._take_model("./nowhere.gguf")
         await until(lambda: "nowhere.gguf" in " ".join(lines(app)))
-        app._compared._take_model("model3")
-        await until(lambda: app._compared.page.answer and app._compared.page.answer.model.name == "model3")
+        compared(app)._take_model("model3")
+        await until(lambda: compared(app).page.answer and compared(app).page.answer.model.name == "model3")

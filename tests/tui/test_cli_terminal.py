@@ -63,7 +63,7 @@ def test_the_version_is_the_installed_one() -> None:
 
 def test_help_names_every_command_and_option() -> None:
     done = run("--help")
-    for command in ("generate", "next", "tokens", "models", "devices"):
+    for command in ("generate", "next", "tokens", "models", "devices", "replay", "export"):
         assert command in done.stdout
     options = run("generate", "--help").stdout
     for option in (

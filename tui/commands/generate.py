@@ -87,7 +87,7 @@ def _generate(
             say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
         for _ in range(count):
             drawn = batch.step()
-            now = time.perf_counter()
+            now, made = time.perf_counter(), made + 1
             for sample, one in enumerate(drawn):
                 piece = loaded.tokenizer.piece(one.id)
                 if walks is not None:
@@ -96,12 +96,12 @@ def _generate(
                 texts[sample] += fresh
                 if as_json:
                     top = batch.top(sample, 20)
-                    position = len(ids) + made
+                    position = len(ids) + made - 1
                     say(report.line(report.step(sample, position, one, piece, top, now - before)))
                 elif streams:
                     sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
-            made, before = made + 1, now
+            before = now
     except KeyboardInterrupt:
         reason = "interrupted"
     seconds = before - prefilled

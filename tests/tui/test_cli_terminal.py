@@ -65,7 +65,8 @@ def test_the_version_is_the_installed_one() -> None:
 
 def test_help_names_every_command_and_option() -> None:
     done = run("--help")
-    for command in ("generate", "next", "tokens", "score", "compare", "models", "devices"):
+    names = ("generate", "next", "tokens", "lens", "score", "compare", "bench", "models", "devices", "replay", "export")
+    for command in names:
         assert command in done.stdout
     options = run("generate", "--help").stdout
     for option in (

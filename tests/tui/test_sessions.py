@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
@@ -371,6 +372,7 @@ async def test_without_its_model_the_walk_is_shown(
         shown = "\n".join(screen_lines(app))
         assert "nobody/nothing-of-the-kind (not here)" in shown
         assert "branches · 4" in shown
+        assert app.candidates.border_title == "next token"
         tokens = app.frame.snapshot.tokens
         for key in ("space", "g", "r"):
             await press(pilot, key)
@@ -383,6 +385,19 @@ async def test_without_its_model_the_walk_is_shown(
         await settle(pilot)
         await press(pilot, "end", "space")
         assert [token.id for token in app.frame.snapshot.tokens[:-1]] == [token.id for token in tokens]
+
+
+async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, kept: Make, settle: Go, until: Go) -> None:
+    async with kept("else").run_test(size=(60, 18)) as pilot:
+        await settle(pilot)
+        await pilot.press("ctrl+o")
+        await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
+        await pilot.pause()
+        options = pilot.app.screen.query_one(OptionList)
+        width = options.scrollable_content_region.width
+        lines = [line.rstrip() for option in options.options for line in str(option.prompt).split("\n")]
+        assert len(lines) > 2
+        assert all(cell_len(line) <= width for line in lines)
 
 
 async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:

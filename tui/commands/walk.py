@@ -65,7 +65,7 @@ def walk(
         sessions=shelf.default(),
     )
     playground.run()
-    playground.runner.close(LAST_STEP)
+    playground.runner.close(LAST_STEP if playground.frame.snapshot else 0)
     playground.keeper.close(LAST_STEP)
     sys.stdout.flush()
     sys.stderr.flush()

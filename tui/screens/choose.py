@@ -53,7 +53,8 @@ class ChooseScreen(ModalScreen[str | None]):
     def _line(self, entry: Entry) -> Content:
         wide = max(cell_len(e.name) for e in self._entries)
         mark = "●" if entry.id == self._present else " "
-        lines = textwrap.wrap(one_line(entry.words), WIDTH - wide) or [""]
+        room = min(WIDTH, int(0.94 * self.app.size.width) - 11) - wide
+        lines = textwrap.wrap(one_line(entry.words), max(10, room)) or [""]
         return Content.assemble(
             (f"{mark} ", "bold"),
             (fit(one_line(entry.name), wide + 2), "bold"),

@@ -34,6 +34,7 @@ from tui.report import offer_words
 from tui.runner import Frame, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.help import HelpScreen
+from tui.screens.hyperparameters import HyperparametersScreen
 from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
 from tui.settings import Settings
@@ -420,6 +421,16 @@ class TokenwalkApp(App[None]):
         if chosen is not None:
             device, dtype = chosen.split()
             self._load(replace(self.choice, device=device, dtype=dtype))
+
+    def action_hyperparameters(self) -> None:
+        if catalog.is_rung(self.choice.name):
+            self.push_screen(HyperparametersScreen(self.choice, self.frame.words), self._take_hyperparameters)
+        else:
+            self.tell(f"{self.choice.name} has the sizes of its files; rungs can be changed: m chooses one")
+
+    def _take_hyperparameters(self, choice: ModelChoice | None) -> None:
+        if choice is not None and choice != self.choice:
+            self._load(choice)
 
     def _load(self, choice: ModelChoice) -> None:
         self.runner.load(choice, self.prompt.text, self.sampler, special=self.special)

@@ -42,6 +42,7 @@ WALK = [
     _key("right_curly_bracket", "top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("i", "write", "write", "Write the prompt", "walk.write", show=True),
     _key("m", "model", "model", "Choose a model", "choose.model"),
+    _key("p", "hyperparameters", "sizes", "Change the hyperparameters of a rung", "choose.hyperparameters"),
     _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
     _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
     _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
@@ -96,7 +97,7 @@ GROUPS = {
         "lens.right",
         "lens.experiments",
     ),
-    "Choose": ("choose.model", "choose.device"),
+    "Choose": ("choose.model", "choose.hyperparameters", "choose.device"),
     "App": ("walk.write", "app.help", "app.quit"),
 }
 """The help screen's order."""

@@ -28,6 +28,23 @@ TINTS = 20
 """Steps from the faintest to the strongest ground."""
 
 
+class Kept:
+    """The last answer to a question that depends on little, such as the model alone: given again while that stays."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+        self._answer: object = None
+
+    def answers(self, of: tuple[object, ...], ask: Callable[[], Iterable[object]]) -> Iterator[object]:
+        """What was kept for `of`, or what `ask` gives, of which the last is kept."""
+        if self._of != of:
+            answer: object = None
+            for answer in ask():
+                yield answer
+            self._of, self._answer = of, answer
+        yield self._answer
+
+
 class Lens(Painted):
     """A view that a person can turn to. A subclass names itself and draws a frame; keys reach it as the verbs below."""
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from rich.text import Text
 
 from core.lenses import lens
-from tui.panels.lens import LensPage
+from tui.panels.lens import Kept, LensPage
 from tui.panels.plots import meter
 from tui.runner import Question
 from tui.text import fit, one_line
 
 if TYPE_CHECKING:
     from core.lenses.device import Devices, Times
+    from core.session import Session
 
 WHAT, TIME = 15, 11
 
@@ -25,8 +27,15 @@ class DeviceLens(LensPage["Devices"]):
     WORDS = "Creation, forward and training step on every device, and parity with float32 on the CPU"
     ORDER = 10
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept = Kept()
+
     def ask(self) -> Question:
-        return Question(lambda session: lens("device")(session.here()))
+        def measure(session: "Session") -> Iterator[object]:
+            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.here()))
+
+        return Question(measure)
 
     def waiting(self) -> str:
         return "measuring …"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
 
 TITLES = {
-    "switch": "GELU and ReLU",
+    "switch": "activations",
     "lookup": "nn.Embedding and nn.Linear",
     "norm": "before and after the norm",
     "averaging": "averaging the past",

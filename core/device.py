@@ -37,9 +37,7 @@ def resolve(name: str) -> torch.device:
 
 
 def dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format called `name`; `auto` is fp32. Raises `Mistake` where the device cannot compute with it."""
-    if name == "auto":
-        name = "fp32"
+    """What flows through a model in the format called `name`. Raises `Mistake` where the device cannot compute so."""
     if name in PACKED:
         if device.type != "cpu":
             raise Mistake(f"{name} is for the cpu; choose bf16 or fp16 on {device}")

@@ -12,6 +12,7 @@ from typing import Literal
 from core.config import Order, Patch, Sampler
 
 Origin = Literal["prompt", "sampled", "chosen"]
+By = Literal["token", "byte"]
 StageName = Literal["raw", "temperature", "top-k", "top-p", "min-p", "renormalised"]
 
 
@@ -93,6 +94,11 @@ class Candidate:
     """After temperature, cuts and renormalising; 0 where a stage cut it."""
     unpatched: float | None = None
     """What the model's own would be without patches; None where there are none."""
+
+    @property
+    def bits(self) -> float:
+        """Its surprisal."""
+        return -math.log2(self.probability) if self.probability > 0 else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +406,135 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What a model thought of the walk so far, summed over the tokens it has measured; the first has no score."""
+
+    measured: int
+    tokens: int
+    """All but the first."""
+    bits: float
+    byte_count: int
+    """Of the measured ones."""
+    worst: tuple[int, ...]
+    """Places of the most surprising ones, most surprising first."""
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.bits / self.measured
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.bits / max(1, self.byte_count)
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the bits per token."""
+        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One guess of a person at what comes next, and what came."""
+
+    position: int
+    guessed: Candidate
+    favourite: Candidate
+    """The model's own guess."""
+    came: Token
+
+    @property
+    def hit(self) -> bool:
+        return self.guessed.id == self.came.id
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far two next-token distributions, A and B, lie apart, in bits; before temperature and cuts."""
+
+    by: By
+    """`token`: over ids, where both have the same tokens; else `byte`: over what the next byte of text is."""
+    kl_ab: float
+    """KL(A‖B) = Σ a log2(a / b): what it costs to code what A says with B; ∞ where B forbids what A allows."""
+    kl_ba: float
+    """KL(B‖A)."""
+    js: float
+    """Jensen–Shannon: the mean of both against their mixture, from 0 to 1 (Lin 1991)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models' next-token distributions side by side."""
+
+    divergence: Divergence
+    agree: bool
+    """Whether the likeliest next token is the same piece of text."""
+    rank_in_a: int | None
+    """How many tokens A holds for likelier than B's favourite; None where A has no such token."""
+    rank_in_b: int | None
+    """The same of A's favourite in B."""
+    chart_a: Chart
+    """Each under its own sampler."""
+    chart_b: Chart
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A place in a text that lies between two tokens for both tokenizers."""
+
+    end: int
+    """Bytes of the text before it."""
+    a: int
+    """Tokens of A before it, special ones included: a cursor."""
+    b: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedPlace:
+    """What two models say comes after one boundary of a text."""
+
+    at: Boundary
+    divergence: Divergence
+    agree: bool
+    best_a: bytes
+    """The likeliest next piece."""
+    best_b: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedText:
+    """Two models along one text."""
+
+    by: By
+    places: tuple[ComparedPlace, ...]
+    """At every boundary that both have a token before, the end of the text included."""
+    text_bytes: int
+    """Bytes of the text as A's tokens spell it."""
+    shared_bytes: int
+    """How many of them, from the start, B's tokens spell too; there is nothing to align after them."""
+    context_at_least_a: int
+    """As `Scored.context_at_least`, of each model."""
+    context_at_least_b: int
+
+    @property
+    def kl_ab(self) -> float:
+        """The mean over the places, bits; so are the next two."""
+        return math.fsum(place.divergence.kl_ab for place in self.places) / len(self.places)
+
+    @property
+    def kl_ba(self) -> float:
+        return math.fsum(place.divergence.kl_ba for place in self.places) / len(self.places)
+
+    @property
+    def js(self) -> float:
+        return math.fsum(place.divergence.js for place in self.places) / len(self.places)
+
+    @property
+    def agreement(self) -> float:
+        """The share of places at which both have the same favourite."""
+        return sum(place.agree for place in self.places) / len(self.places)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The walk as it stands between two steps."""
 
@@ -437,6 +572,20 @@ class ModelInfo:
     tokenizer: str
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faced:
+    """The other side of a comparison, at the same place."""
+
+    model: ModelInfo
+    sampler: Sampler
+    comparison: Comparison
+    cursor: int
+    """Tokens of its own that it has read there."""
+    length: int
+    pieces: tuple[bytes, ...]
+    """The last of them."""
 
 
 @dataclass(frozen=True, slots=True)

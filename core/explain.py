@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from core.config import ORDERS, Sampler
 from core.events import Cut, OtherOrder, Pick, SamplerLens, SamplerRow, SamplerTail, Stage
@@ -24,6 +24,7 @@ def sampler_lens(
     drawn = hit(distribution, kept, u)
     share = kept.weights[drawn.id].item() / kept.mass
     through = min(1.0, drawn.through / kept.mass)
+    interval = rows[drawn.rank].interval if drawn.rank < len(rows) else (max(0.0, through - share), through)
     return SamplerLens(
         sampler=sampler,
         stages=kept.stages,
@@ -31,7 +32,7 @@ def sampler_lens(
         rows=rows,
         tail=_tail(distribution, kept, rows),
         u=u,
-        drawn=_pick(distribution, drawn, share, (max(0.0, through - share), through), piece),
+        drawn=_pick(distribution, drawn, share, interval, piece),
         greedy=_pick(distribution, Place(rows[0].id, 0, 1.0), 1.0, (0.0, 1.0), piece),
         uniform=_uniform(distribution, u, piece),
         other=_other_order(distribution, sampler, kept, rows),
@@ -41,13 +42,22 @@ def sampler_lens(
 def _rows(distribution: Distribution, kept: Kept, piece: Piece, count: int) -> tuple[SamplerRow, ...]:
     ids = distribution.head(max(1, count))
     numbers = [values[ids].tolist() for values in (distribution.logits, distribution.probabilities, kept.weights)]
-    rows, through = [], 0.0
-    for rank, (id, logit, own, tempered) in enumerate(zip(ids.tolist(), *numbers, strict=True)):
-        shares = _shares(kept, rank, own, tempered)
-        before, through = through, min(1.0, through + shares[-1])
-        cut_by = next((stage.name for stage in kept.stages if rank >= stage.kept), None)
-        rows.append(SamplerRow(id, piece(id), rank, logit, shares, cut_by, (before, through)))
-    return tuple(rows)
+    columns = list(zip(ids.tolist(), *numbers, strict=True))
+    shares = [_shares(kept, rank, own, tempered) for rank, (_, _, own, tempered) in enumerate(columns)]
+    edges = list(accumulate((share[-1] for share in shares), initial=0.0))
+    whole = edges[-1] if kept.count <= len(shares) else max(1.0, edges[-1])  # float32 shares add up to 1 but nearly
+    return tuple(
+        SamplerRow(
+            id,
+            piece(id),
+            rank,
+            logit,
+            shares[rank],
+            next((stage.name for stage in kept.stages if rank >= stage.kept), None),
+            (edges[rank] / whole, edges[rank + 1] / whole),
+        )
+        for rank, (id, logit, _, _) in enumerate(columns)
+    )
 
 
 def _shares(kept: Kept, rank: int, own: float, tempered: float) -> tuple[float, ...]:

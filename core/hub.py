@@ -11,7 +11,16 @@ from typing import Any
 from core.errors import Mistake
 from core.families import read_json
 
-WANTED = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "*.safetensors*"]
+WANTED = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "*.safetensors*",
+]
 UNWANTED = ["*/*", "consolidated*"]
 Report = Callable[[int, int], None]
 """Told the bytes that were fetched, and of how many."""

@@ -27,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 from core.config import ModelConfig, Patch, PatchKind, PatchPart
 from core.data import REFERENCE
 from core.divergence import kl
+from core.errors import Mistake
 from core.events import Reading
 from core.model import Transformer
 from core.models import Model
@@ -282,9 +283,11 @@ def sweep(
     """Try each patch alone, the last layers first, from the stream below it; ever longer ranked results.
 
     Without `other` the target is compared with the likeliest other token. Raises `Mistake` for a part that the model
-    does not have.
+    does not have, and for no patches at all.
     """
     model, transformer = step.model, step.model.transformer
+    if not patches:
+        raise Mistake(f"{model.info.name} has nothing of that kind to sweep over; choose another part")
     for patch in patches:
         patch.check(transformer.config)
     note = f"read by the last {SWEPT:,} tokens alone" if len(step.ids) > SWEPT else ""

@@ -5,13 +5,30 @@ Nothing tried is lost: what the walk leaves stays in its tree, and going there r
 Whatever may take long is an iterator that pauses between pieces of work, so a caller can paint, or stop, in between.
 """
 
+import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.config import Patch, Sampler
 from core.errors import Mistake
-from core.events import Candidate, Chart, Draw, Fan, Forest, ModelInfo, Reading, Sampled, Snapshot, Token
+from core.events import (
+    Candidate,
+    Chart,
+    Draw,
+    Fan,
+    Forest,
+    Guess,
+    ModelInfo,
+    Reading,
+    Sampled,
+    SamplerLens,
+    Snapshot,
+    Summary,
+    Token,
+)
 from core.experiment import Experiment
+from core.explain import sampler_lens
 from core.models import Model
 from core.prefix import Prefix
 from core.sampling import Distribution, chart, draw, scores, uniform
@@ -76,6 +93,7 @@ class Session:
         self.cursor = 0
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
+        self.guesses: list[Guess] = []
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
@@ -160,7 +178,9 @@ class Session:
         return self._sample(self.cursor, again=self.cursor < len(self._path))
 
     def generate(self, count: int, until: Until = Until()) -> Iterator[Token]:
-        """`count` steps, one at a time (S9), or fewer where a condition holds; `stopped` says how it ended.
+        """`count` steps, one at a time (S9), fewer where the model ends its text or a condition holds.
+
+        `stopped` says how it ended.
 
         What comes next is not looked at before the first token, so that a walk can go on from where it stopped.
         """
@@ -171,7 +191,7 @@ class Session:
                 token = self.step()
                 text += decoder.feed(token.piece)
                 yield token
-                reason = until.after(token, text)
+                reason = "the model ended its text" if token.id in self.model.stops else until.after(token, text)
             if reason:
                 self.stopped = f"stopped: {reason}"
                 return
@@ -338,9 +358,12 @@ class Session:
         self._fan = ends[0], ends
         for done in range(count):
             for row, drawn in enumerate(batch.step()):
-                token = sampled_token(drawn, self._piece(drawn.id), batch.samplers[row], self.model.info)
-                ends[row] = self.tree.child(ends[row], token)
+                if drawn:
+                    token = sampled_token(drawn, self._piece(drawn.id), batch.samplers[row], self.model.info)
+                    ends[row] = self.tree.child(ends[row], token)
             yield Sampled(done + 1, count)
+            if not any(batch.running):
+                return
 
     def fan(self) -> Fan | None:
         """The last continuations, each by itself and merged; None where there were none."""
@@ -382,6 +405,48 @@ class Session:
 
     def _say(self, node: Node, token: Token) -> None:
         node.token = token
+
+    def explain(self) -> SamplerLens:
+        """Why the token after the cursor was drawn, or would be, under the present sampler."""
+        came = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
+        u = came.u if came else None
+        if u is None:
+            u = uniform(self.sampler.seed, self.cursor, self._draws(self._path[self.cursor - 1]) if came else 0)
+        return sampler_lens(self.distribution(), self.sampler, u, self._piece)
+
+    def guess(self, text: str) -> Guess:
+        """Let a person say what comes next, then see what does: the token that stands there, or one that is drawn.
+
+        The guess is the likelier of the first tokens of `text` with and without a space before it. Raises `Mistake`
+        for an empty one.
+        """
+        begin = len(self.model.tokenizer.encode(""))
+        heads = {self.model.tokenizer.encode(t)[begin] for t in (text, f" {text}") if text}
+        if not heads:
+            raise Mistake("write what you think comes next; a letter is enough")
+        distribution = self.distribution()
+        guessed = chart(distribution, self.sampler, 1, self._piece, max(heads, key=lambda i: distribution.logits[i]))
+        assert guessed.taken is not None
+        position = self.cursor
+        if position < len(self._path):
+            self.travel(position + 1)
+        else:
+            self.step()
+        made = Guess(position, guessed.taken, guessed.candidates[0], self.tokens[position])
+        self.guesses.append(made)
+        return made
+
+    def summary(self, worst: int = 500) -> Summary:
+        """Perplexity and the like of the tokens measured so far, and the places that surprised most."""
+        bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
+        places = heapq.nlargest(worst, bits, key=lambda place: place[1])
+        return Summary(
+            measured=len(bits),
+            tokens=max(0, len(self.tokens) - 1),
+            bits=math.fsum(each for _, each in bits),
+            byte_count=sum(len(self.tokens[at].piece) for at, _ in bits),
+            worst=tuple(at for at, _ in places),
+        )
 
     # What is seen ----------------------------------------------------------------------------------------------------
 
@@ -474,10 +539,13 @@ class Batch:
         self._prefix.rewind(len(ids))
         self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
         self._piece = model.tokenizer.piece
+        self._stops = model.stops
         self._distributions: list[Distribution] = []
+        self.running = [True] * samples
+        """Of each continuation, whether it has not come to its end."""
 
-    def step(self) -> list[Draw]:
-        """Draw one token for each continuation."""
+    def step(self) -> list[Draw | None]:
+        """Draw one token for each continuation; None for one that has ended, which the batch only carries along."""
         at = self._prefix.length
         self._distributions = [Distribution(row) for row in self._prefix.logits([at - 1])[:, 0]]  # rows of [B, V]
         drawn = [
@@ -485,7 +553,9 @@ class Batch:
             for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
         ]
         self._prefix.append([[one.id] for one in drawn])
-        return drawn
+        grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
+        self.running = [one is not None and one.id not in self._stops for one in grown]
+        return grown
 
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""

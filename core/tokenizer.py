@@ -7,10 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tiktoken
 
 from core.errors import Mistake
+
+if TYPE_CHECKING:
+    from core.chat import Template
 
 END_OF_TEXT = "<|endoftext|>"
 LONGEST_BLANK = 200_000
@@ -20,6 +24,11 @@ _LONG_BLANK = re.compile(rf"(?<!\s)\s{{{LONGEST_BLANK + 1},}}")
 
 class Tokenizer:
     """A tiktoken encoding under the name a person chose."""
+
+    template: "Template | None" = None
+    """How the model is spoken with, where its files say so."""
+    stops: frozenset[int] = frozenset()
+    """Ids with which the model ends what it has to say. Random weights learned none."""
 
     def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
         self.name = name
@@ -53,6 +62,13 @@ class Tokenizer:
             return self.encoding.decode_single_token_bytes(id)
         except KeyError:
             return None
+
+    def spelled(self, id: int) -> bytes:
+        """The bytes of text an id stands for: none where it is special or without meaning."""
+        return b"" if self._is_special(id) else self._known(id) or b""
+
+    def _is_special(self, id: int) -> bool:
+        return self.encoding.is_special_token(id)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of whole tokens; bytes that are no UTF-8 are shown escaped."""

@@ -9,9 +9,10 @@ from core.errors import Mistake
 from core.events import Token
 
 Measure = Literal["entropy", "margin", "rank", "surprisal"]
-FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.' or token 13"
+FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
 _COMPARED = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
 _TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(.+))", re.IGNORECASE | re.DOTALL)
+_COUNT = re.compile(r"(\d{1,6})\s+tokens?", re.IGNORECASE)
 _TOKEN = re.compile(r"token\s+(\d{1,9})", re.IGNORECASE)
 
 
@@ -43,6 +44,8 @@ class Until:
     texts: tuple[str, ...] = ()
     """Holds as soon as what was generated has one of them, which may span tokens."""
     tokens: tuple[int, ...] = ()
+    limit: int | None = None
+    """Tokens at most; None leaves that to who generates."""
 
     def __bool__(self) -> bool:
         return bool(self.compared or self.texts or self.tokens)
@@ -75,7 +78,7 @@ class Until:
 
 def parse(conditions: Sequence[str]) -> Until:
     """Raises `Mistake` for what is no condition."""
-    compared, texts, tokens = list[Compared](), list[str](), list[int]()
+    compared, texts, tokens, limit = list[Compared](), list[str](), list[int](), None
     for condition in conditions:
         words = condition.strip()
         if match := _COMPARED.fullmatch(words):
@@ -84,10 +87,12 @@ def parse(conditions: Sequence[str]) -> Until:
                 compared.append(Compared(measure, match[2] == ">", float(match[3])))
             except ValueError as error:
                 raise Mistake(f"{match[3]!r} is no number; write a condition such as {FORMS}") from error
+        elif match := _COUNT.fullmatch(words):
+            limit = int(match[1])
         elif match := _TOKEN.fullmatch(words):
             tokens.append(int(match[1]))
         elif match := _TEXT.fullmatch(words):
             texts.append(match[1] or match[2] or match[3])
         else:
             raise Mistake(f"{words!r} is no condition; write {FORMS}")
-    return Until(tuple(compared), tuple(texts), tuple(tokens))
+    return Until(tuple(compared), tuple(texts), tuple(tokens), limit)

@@ -14,6 +14,7 @@ from typing import Any
 
 import tiktoken
 
+from core.chat import Template
 from core.errors import Mistake
 from core.families import Said, outline, read_json
 from core.tokenizer import END_OF_TEXT, Tokenizer, readable, well_formed
@@ -61,6 +62,10 @@ class Vocabulary:
     """What the model wants before any text."""
     end_of_text: int | None = None
     """Where an empty text starts from."""
+    stops: frozenset[int] = frozenset()
+    """What ends a text."""
+    template: Template | None = None
+    """How the model is spoken with."""
 
 
 def _alphabet() -> dict[str, int]:
@@ -81,12 +86,15 @@ class ModelTokenizer(Tokenizer):
         self.name = name
         self.encoding = tiktoken.Encoding(name, pat_str=words.pattern, mergeable_ranks=ranks, special_tokens={})
         self.vocab_size = vocab_size
+        self.template = words.template
+        self.stops = frozenset(id for id in words.stops if 0 <= id < vocab_size)
         self._words = words
         self._pieces = {id: _bytes(token) for token, id in words.ids.items()}
         self._pieces |= {each.id: each.content.encode() for each in words.added}
         self._added = {each.content: each.id for each in words.added}
         self._always = _finder(each for each in words.added if not each.special)
         self._special = _finder(words.added)
+        self._special_ids = {each.id for each in words.added if each.special}
         self.end_of_text = next(id for id in (words.end_of_text, self._added.get(END_OF_TEXT), 0) if id is not None)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
@@ -115,6 +123,9 @@ class ModelTokenizer(Tokenizer):
 
     def _known(self, id: int) -> bytes | None:
         return self._pieces.get(id)
+
+    def _is_special(self, id: int) -> bool:
+        return id in self._special_ids
 
 
 def _ranks(words: Vocabulary) -> tuple[dict[bytes, int], list[int | None]]:
@@ -224,6 +235,8 @@ def _tokenizer_json(folder: Path, said: Said) -> Vocabulary:
         unknown=names.get(unknown),
         begin=_begin(values.get("post_processor")),
         end_of_text=_end_of_text(folder, said, names),
+        stops=_stops(folder, said),
+        template=_template(folder),
     )
 
 
@@ -286,6 +299,8 @@ def _vocab_and_merges(folder: Path, said: Said) -> Vocabulary:
         leading_space=config.get("add_prefix_space", False),
         begin=(end_of_text,) if config.get("add_bos_token", False) and end_of_text is not None else (),
         end_of_text=end_of_text,
+        stops=_stops(folder, said),
+        template=_template(folder),
     )
 
 
@@ -305,6 +320,31 @@ def _end_of_text(folder: Path, said: Said, names: Mapping[str, int]) -> int | No
         if isinstance(id := said.values.get(f"{key}_id"), int):
             return id
     return None
+
+
+def _stops(folder: Path, said: Said) -> frozenset[int]:
+    """The ids that end a text by what the makers generate with, or else by the model itself."""
+    path = folder / "generation_config.json"
+    for source in (read_json(path).values if path.exists() else {}, said.values):
+        given = source.get("eos_token_id")
+        ids = given if isinstance(given, list) else [given]
+        if found := {id for id in ids if type(id) is int}:
+            return frozenset(found)
+    return frozenset()
+
+
+def _template(folder: Path) -> Template | None:
+    """The chat template of a folder: a file of its own, or a word of the tokenizer's, perhaps one of several."""
+    values = _tokenizer_config(folder).values
+    path = folder / "chat_template.jinja"
+    source = path.read_text(encoding="utf-8") if path.exists() else values.get("chat_template")
+    if isinstance(source, list):
+        source = {each.get("name"): each.get("template") for each in source}.get("default")
+    if not isinstance(source, str):
+        return None
+    named = {key: given.get("content") if isinstance(given, dict) else given for key, given in values.items()}
+    tokens = {key: text for key, text in named.items() if key.endswith("_token") and isinstance(text, str)}
+    return Template(source, tokens)
 
 
 # GGUF ----------------------------------------------------------------------------------------------------------------
@@ -330,6 +370,17 @@ _KINDS = {
 }
 
 
+_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+"""What ends a turn or a message, where it is not what ends a text."""
+
+
+def _gguf_template(said: Said, tokens: Sequence[str]) -> Template | None:
+    source = said.get("tokenizer.chat_template", "")
+    ids = {name: said.values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
+    known = {f"{name}_token": tokens[id] for name, id in ids.items() if type(id) is int and 0 <= id < len(tokens)}
+    return Template(source, known) if source else None
+
+
 def _gguf(said: Said) -> Vocabulary:
     if (kind := said.get("tokenizer.ggml.model", "")) != "gpt2":
         raise _not_byte_level(said.where, f"a {'SentencePiece' if kind == 'llama' else kind or 'nameless'} tokenizer")
@@ -353,5 +404,7 @@ def _gguf(said: Said) -> Vocabulary:
         unknown=unknown,
         begin=(begin,) if begins and begin is not None else (),
         end_of_text=end if begin is None else begin,
+        stops=frozenset(id for id in (end, *(said.values.get(key) for key in _ENDS)) if type(id) is int),
+        template=_gguf_template(said, tokens),
         **_KINDS[pre].settings,
     )

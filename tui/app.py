@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
@@ -15,31 +16,39 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
-from core import catalog
+from core import catalog, until
+from core.chat import encode
 from core.config import ModelChoice, Patch, Sampler
 from core.errors import Mistake
 from core.events import Token
 from core.tokenizer import Tokenizer
-from tui import knobs, themes
+from core.until import FORMS
+from tui import knobs, texts, themes
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
 from tui.panels.generation import GenerationPanel
 from tui.panels.lens import Lens
+from tui.panels.lenses.continuations import ContinuationsLens
 from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
 from tui.report import offer_words
-from tui.runner import Frame, Runner
+from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
+from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.hyperparameters import HyperparametersScreen
+from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
 from tui.settings import Settings
 from tui.text import one_line
 
+Looked = TypeVar("Looked", bound=Lens)
+UNTIL_LIMIT = 500
+"""Tokens after which a generation that waits for something ends all the same."""
 PREVIEWED = 20_000
 """Characters of a prompt that are tokenized at each key, before the model reads them."""
 TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
@@ -68,6 +77,7 @@ class TokenwalkApp(App[None]):
         settings: Settings = Settings(),
         count: int = 30,
         special: bool = False,
+        chat: bool = False,
         problems: Iterable[str] = (),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
@@ -76,11 +86,13 @@ class TokenwalkApp(App[None]):
         self.sampler = sampler
         self.settings = settings
         self.count = count
-        self.special = special
+        self.reading = {"special": special, "chat": chat}
+        """How a prompt becomes ids."""
         self.runner = runner(self._announce, settings.fps)
         self.frame = Frame()
         self._early_problems = list(problems)
         self._words: Tokenizer | None = None
+        self._until = "entropy > 4; text '.'"
         self.prompt = PromptPanel(text)
         self.tokens = TokensPanel()
         self.candidates = CandidatesPanel()
@@ -128,7 +140,7 @@ class TokenwalkApp(App[None]):
 
     def _begin(self) -> None:
         """Start what is heavy, once the first frame is on the screen."""
-        self.runner.load(self.choice, self.prompt.text, self.sampler, special=self.special)
+        self.runner.load(self.choice, self.prompt.text, self.sampler, **self.reading)
         self.runner.start()
         self.run_worker(self._load_words, thread=True, exclusive=True, group="words")
 
@@ -184,14 +196,23 @@ class TokenwalkApp(App[None]):
         if self.frame.choice:
             self.choice = self.frame.choice
         with self.batch_update():
-            for panel in (self.tokens, self.lens, self.generation):
-                panel.show(self.frame)
-            if isinstance(self.screen, PatchScreen):
-                self.screen.show(self.frame)
+            self.lens.show(self.frame)
+            if over := self._over():
+                over.show(self.frame)
+            self._show_walk()
             self._show_status()
             self._follow_prompt()
         for problem in problems:
             self.tell(problem)
+
+    def _over(self) -> CompareScreen | PatchScreen | None:
+        """The screen over the panels that has questions of its own."""
+        return next((s for s in reversed(self.screen_stack) if isinstance(s, CompareScreen | PatchScreen)), None)
+
+    def _show_walk(self) -> None:
+        veiled = self.lens.veil(self.frame)
+        for panel in (self.tokens, self.generation):
+            panel.show(veiled)
 
     def _follow_prompt(self) -> None:
         """The walk may have gone to a branch with another prompt."""
@@ -241,21 +262,21 @@ class TokenwalkApp(App[None]):
             self._words = catalog.words(self.choice)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
-        text, special = event.text_area.text, self.special
+        text, reading = event.text_area.text, self.reading
         followed, self.prompt.followed = self.prompt.followed, None
         if text == followed:
             return
         self._unread = True
         self._preview(text)
         self.runner.submit(
-            lambda session: session.prefill(session.model.tokenizer.encode(text, special=special), text),
+            lambda session: session.prefill(encode(session.model.tokenizer, text, **reading), text),
             instead_of="prompt",
         )
 
     def _preview(self, text: str) -> None:
         words = self.frame.words or self._words
-        if words and len(text) <= PREVIEWED:
-            ids = words.encode(text, special=self.special) or [words.end_of_text]
+        if words and len(text) <= PREVIEWED and not self.reading["chat"]:  # a template takes its time
+            ids = encode(words, text, **self.reading) or [words.end_of_text]
             self.tokens.preview(tuple(Token(id, words.piece(id)) for id in ids))
 
     def action_leave(self) -> None:
@@ -284,6 +305,24 @@ class TokenwalkApp(App[None]):
             self.frame = replace(self.frame, activity="generating")  # so that the next g pauses, however soon it comes
             self.runner.submit(lambda session: session.generate(count))
 
+    def action_until(self) -> None:
+        words = f"Generate until one of these holds, separated by ; : {FORMS}."
+        check = lambda line: until.parse(line.split(";"))  # noqa: E731
+        self.push_screen(LineScreen("run until", words, self._until, check=check), self._generate_until)
+
+    def _generate_until(self, line: str | None) -> None:
+        if line is not None:
+            self._until, conditions = line, until.parse(line.split(";"))
+            count = conditions.limit or UNTIL_LIMIT
+            self.frame = replace(self.frame, activity="generating")
+            self.runner.submit(lambda session: session.generate(count, conditions))
+
+    def action_continuations(self) -> None:
+        """Look through their lens and sample them."""
+        lens = self.look_through(ContinuationsLens)
+        samples, count = lens.samples, self.count
+        self.runner.submit(lambda session: session.continuations(samples, count))
+
     def action_pick(self, by: int) -> None:
         self.lens.move(by)
 
@@ -298,12 +337,6 @@ class TokenwalkApp(App[None]):
 
     def action_turn(self) -> None:
         self.lens.turn()
-
-    def on_lens_acts(self, event: Lens.Acts) -> None:
-        self.runner.submit(event.operation, instead_of=event.instead_of)
-
-    def on_lens_asks(self) -> None:
-        self.runner.ask(self.lens.question())
 
     def action_travel(self, by: int) -> None:
         self.runner.submit(lambda session: session.travel(session.cursor + by))
@@ -323,6 +356,16 @@ class TokenwalkApp(App[None]):
     def action_redraw(self) -> None:
         self.runner.submit(lambda session: session.redraw())
 
+    # What a lens wants ------------------------------------------------------------------------------------------------
+
+    def act(self, operation: Operation, *, instead_of: str | None = None) -> None:
+        """Let something be done to the walk."""
+        self.runner.submit(operation, instead_of=instead_of)
+
+    def ask(self) -> None:
+        """Let be answered what the lens asks now, or the screen over it."""
+        self.runner.ask((self._over() or self.lens).question())
+
     # Lenses ----------------------------------------------------------------------------------------------------------
 
     def action_lens(self, by: int) -> None:
@@ -337,14 +380,13 @@ class TokenwalkApp(App[None]):
         kind = next(lens for lens in lenses.found() if name == lens.NAME)
         self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
 
-    def look_through(self, kind: type[Lens]) -> None:
+    def look_through(self, kind: type[Looked]) -> Looked:
         """Let a lens take the slot, with the focus where it was."""
         focused, before = self.focused is self.lens or self._turning, self.lens
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
-        if kind in self._lenses:
-            self.lens.display = True
-        else:
+        self.lens.display = True
+        if kind not in self._lenses:
             self._lenses[kind] = self.lens
             self.slot.mount(self.lens)
         self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
@@ -353,8 +395,23 @@ class TokenwalkApp(App[None]):
         if focused or self.writing:
             self._turning = True
             self.call_after_refresh(self._focus_lens)
-        self.runner.ask(self.lens.question())
+        self.ask()
         self.lens.show(self.frame)
+        self._show_walk()
+        return cast(Looked, self.lens)
+
+    def action_compare(self) -> None:
+        """Open the two sides; the lens goes on where it was when they are closed."""
+        self.push_screen(CompareScreen(self.frame, self.choice, self.sampler), lambda _: self.ask())
+
+    def action_open(self) -> None:
+        words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
+        self.push_screen(LineScreen("open a text", words, check=texts.read), self._open)
+
+    def _open(self, name: str | None) -> None:
+        if name is not None:
+            self.prompt.load_text(texts.read(name))
+            self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
 
     def _focus_lens(self) -> None:
         self._turning = False
@@ -363,24 +420,24 @@ class TokenwalkApp(App[None]):
     # Experiments -----------------------------------------------------------------------------------------------------
 
     def action_experiments(self) -> None:
-        self.push_screen(PatchScreen(self._patch, self.runner.ask), self._end_experiments)
+        self.push_screen(PatchScreen(self._patch, self.ask), lambda _: self.ask())
 
     def _patch(self, patches: tuple[Patch, ...]) -> None:
         self.runner.submit(lambda session: session.patch(patches))
 
-    def _end_experiments(self, _: None) -> None:
-        self.runner.ask(self.lens.question())
-
     # Sampler ---------------------------------------------------------------------------------------------------------
 
     def action_temperature(self, by: int) -> None:
-        self._sample_with(knobs.temperature(self.sampler, by))
+        self.sample_with(knobs.temperature(self.sampler, by))
 
     def action_top_k(self, by: int) -> None:
-        self._sample_with(knobs.top_k(self.sampler, by))
+        self.sample_with(knobs.top_k(self.sampler, by))
 
     def action_top_p(self, by: int) -> None:
-        self._sample_with(knobs.top_p(self.sampler, by))
+        self.sample_with(knobs.top_p(self.sampler, by))
+
+    def action_min_p(self, by: int) -> None:
+        self.sample_with(knobs.min_p(self.sampler, by))
 
     def action_seed(self) -> None:
         words = "The same seed at the same place draws the same token."
@@ -388,19 +445,22 @@ class TokenwalkApp(App[None]):
 
     def _take_seed(self, seed: int | None) -> None:
         if seed is not None:
-            self._sample_with(replace(self.sampler, seed=seed))
+            self.sample_with(replace(self.sampler, seed=seed))
 
-    def _sample_with(self, sampler: Sampler) -> None:
+    def sample_with(self, sampler: Sampler) -> None:
+        """Let tokens be drawn otherwise, from the next one on."""
         self.sampler = sampler
         self._show_status()
         self.runner.submit(lambda session: setattr(session, "sampler", sampler), interrupts=False, instead_of="sampler")
 
     # Model and device ------------------------------------------------------------------------------------------------
 
+    def model_entries(self) -> list[Entry]:
+        """Every model, to choose one."""
+        return [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in catalog.offers()]
+
     def action_model(self) -> None:
-        offers = catalog.offers()
-        entries = [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in offers]
-        self.push_screen(ChooseScreen("model", entries, self.choice.name), self._take_model)
+        self.push_screen(ChooseScreen("model", self.model_entries(), self.choice.name), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None and name != self.choice.name:
@@ -408,14 +468,18 @@ class TokenwalkApp(App[None]):
 
     def action_device(self) -> None:
         model = self.frame.model
+        present = f"{model.device} {model.dtype}" if model else ""
+        self.push_screen(ChooseScreen("device and dtype", self.device_entries(self.choice), present), self._take_device)
+
+    def device_entries(self, choice: ModelChoice) -> list[Entry]:
+        """Every place and number format for a model, to choose one."""
         entries = []
         for info in self.frame.devices:
             memory = f"{info.memory_bytes / 2**30:.0f} GiB" if info.memory_bytes else ""
-            for dtype in ("fp32", "bf16", "fp16") if not info.problem else ("",):
+            for dtype in catalog.dtypes(choice.name, info.name) if not info.problem else ("",):
                 words = info.problem or f"{info.label} · {memory}"
                 entries.append(Entry(f"{info.name} {dtype}", f"{info.name} {dtype}", words, not info.problem))
-        present = f"{model.device} {model.dtype}" if model else ""
-        self.push_screen(ChooseScreen("device and dtype", entries, present), self._take_device)
+        return entries
 
     def _take_device(self, chosen: str | None) -> None:
         if chosen is not None:
@@ -433,7 +497,7 @@ class TokenwalkApp(App[None]):
             self._load(choice)
 
     def _load(self, choice: ModelChoice) -> None:
-        self.runner.load(choice, self.prompt.text, self.sampler, special=self.special)
+        self.runner.load(choice, self.prompt.text, self.sampler, **self.reading)
 
     async def action_close(self) -> None:
         """Quit by a single key, which ctrl+q does in any mood."""

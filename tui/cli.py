@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tui.commands import devices, generate, lens, models, next_token, score, tokens, walk
+from tui.commands import bench, compare, devices, generate, lens, models, next_token, score, tokens, walk
 from tui.commands.common import say
 
 APP = "walk"
@@ -57,6 +57,8 @@ for name, command in (
     ("tokens", tokens.tokens),
     ("lens", lens.lens),
     ("score", score.score),
+    ("compare", compare.compare),
+    ("bench", bench.bench),
     ("models", models.models),
     ("devices", devices.devices),
 ):

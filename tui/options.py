@@ -35,6 +35,9 @@ class ModelOptions:
     activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None
     tokenizer: Annotated[str, typer.Option(help="cl100k or bytes.")] = "cl100k"
     special: Annotated[bool, typer.Option("--special", help="Read <|endoftext|> and the like as tokens.")] = False
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put the prompt as a message, by the chat template of the model's files.")
+    ] = False
 
     def choice(self) -> ModelChoice:
         """The same as core says it. Raises `Mistake` for an activation that does not exist."""

@@ -3,12 +3,15 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.catalog import Offer
 from core.events import Candidate, Chart, DeviceInfo, Draw, ModelInfo
 from core.tokenizer import Tokenizer, piece_text
 from tui.text import decimals_for, fit, label, one_line, percent
+
+if TYPE_CHECKING:
+    from core.bench import Measured
 
 
 def line(value: dict[str, Any]) -> str:
@@ -140,3 +143,36 @@ def offer_words(offer: Offer) -> str:
         return offer.words
     words = one_line(f"{offer.family} · {offer.size_bytes / 1e6:,.0f} MB · {offer.words}")
     return f"{words} · not here: {one_line(offer.problem)}" if offer.problem else words
+
+
+def bench(measured: "Measured") -> dict[str, Any]:
+    """What a model does here; times in seconds, sizes in bytes."""
+    return {
+        "model": measured.model,
+        "device": measured.device,
+        "dtype": measured.dtype,
+        "threads": measured.threads,
+        "prompt_tokens": measured.prompt_tokens,
+        "first_token_seconds": measured.first_token,
+        "prompt_tokens_per_second": measured.prompt_rate,
+        "tokens_per_second": measured.rate,
+        "weights_bytes": measured.weights,
+        "bytes_per_token": measured.read,
+        "bandwidth_bytes_per_second": measured.bandwidth,
+        "bandwidth_share": measured.share,
+        "peak_bytes": measured.peak,
+    }
+
+
+def bench_lines(measured: "Measured") -> list[str]:
+    """The same for a person."""
+    peak = f", {measured.peak / 1e6:,.0f} MB at the most" if measured.peak else ""
+    threads = f", {measured.threads} threads" if measured.device == "cpu" else ""
+    return [
+        f"{one_line(measured.model)} on {measured.device} in {measured.dtype}{threads}",
+        f"  {measured.rate:>9,.1f} tokens a second",
+        f"  {1000 * measured.first_token:>9,.1f} ms to the first token after {measured.prompt_tokens:,} of a prompt "
+        f"({measured.prompt_rate:,.0f} a second)",
+        f"  {measured.share:>9.0%} of the {measured.bandwidth / 1e9:.1f} GB/s that this memory gives",
+        f"  {measured.weights / 1e6:>9,.1f} MB of weights{peak}",
+    ]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core import threads
 from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from core.events import DeviceInfo, ModelInfo, Reading, Snapshot, Token
+from core.errors import Mistake, out_of_memory
+from core.events import DeviceInfo, ModelInfo, Reading, Sampled, Snapshot, Token
 
 if TYPE_CHECKING:
     from core.session import Session
@@ -98,9 +98,11 @@ class Runner:
         """Begin; torch is imported with the first model."""
         self._thread.start()
 
-    def load(self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False) -> None:
+    def load(
+        self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False, chat: bool = False
+    ) -> None:
         """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
-        self._submit(lambda: self._load(choice, text, sampler, special), interrupts=True)
+        self._submit(lambda: self._load(choice, text, sampler, special, chat), interrupts=True)
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         """Queue an operation; one that `interrupts` ends a generation or reading first.
@@ -164,8 +166,10 @@ class Runner:
             except Mistake as mistake:
                 self._tell(str(mistake))
             except Exception as error:  # a defect or the machine's limits must not take the walk down
-                reason = (str(error).splitlines() or ["no reason given"])[0]
-                self._tell(f"{type(error).__name__}: {reason}")
+                if words := out_of_memory(error):
+                    self._tell(f"{words}; the walk stands where it stood; a smaller model or shorter prompt may fit")
+                else:
+                    self._tell(f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}")
 
     def _begin(self) -> None:
         with self._queue_lock:
@@ -197,6 +201,8 @@ class Runner:
             self._set(activity="generating", generated=generated, rate=rate)
         elif isinstance(event, Reading):
             self._set(activity="reading", reading=event)
+        elif isinstance(event, Sampled):
+            self._set(activity="reading", reading=Reading(event.done, event.total))
         if self._due():
             self._show(walk=not isinstance(event, Reading))
 
@@ -252,10 +258,11 @@ class Runner:
         except Exception:  # the walk cannot be shown where it stands, but the problem must be
             self._show(walk=False)
 
-    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool) -> Iterator[object]:
+    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool, chat: bool) -> Iterator[object]:
         self._set(activity="loading", reading=None)
         self._show(walk=False)
         threads.prepare()
+        from core.chat import encode  # noqa: PLC0415
         from core.device import devices  # noqa: PLC0415
         from core.models import load  # noqa: PLC0415
         from core.session import Session  # noqa: PLC0415
@@ -264,11 +271,12 @@ class Runner:
         before, model = self._session, load(choice, self._fetched)
         threads.apply(model.info.parameters, beside_screen=True)
         if before and before.tokens and before.model.tokenizer is model.tokenizer:
-            self._session = before.moved_to(model)
-            reading = self._session.read()
+            session = before.moved_to(model)
+            reading = session.read()
         else:
-            self._session = Session(model, sampler)
-            reading = self._session.prefill(model.tokenizer.encode(text, special=special))
+            session = Session(model, sampler)
+            reading = session.prefill(encode(model.tokenizer, text, special=special, chat=chat), text)
+        self._session = session  # only now: whatever fails leaves the model before
         self._set(choice=choice, model=model.info, words=model.tokenizer, rate=None)
         return reading
 

@@ -5,11 +5,12 @@ Model text, prompts and file names may hold anything. Nothing reaches the screen
 """
 
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 from rich.cells import cell_len, chop_cells
 
-from core.tokenizer import piece_text
+from core.tokenizer import Decoder, piece_text
 
 _PICTURES = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
 _WIDTH_CHANGERS = {0x20E3, *range(0x1F3FB, 0x1F400), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
@@ -53,6 +54,14 @@ def _safe_in_cell(character: str) -> str:
     return _escaped(character) if unicodedata.category(character) in ("Mc", "Me") else _safe(character)
 
 
+def run_text(pieces: Iterable[bytes]) -> str:
+    """Tokens in a row as one inert line of text; one that is blank by itself is drawn."""
+    decoder = Decoder()
+    text = "".join(map(decoder.feed, pieces)) + decoder.finish()
+    shown = prose(text).replace("\n", _PICTURES["\n"])
+    return shown if shown.strip() else label(text.encode())
+
+
 def one_line(text: str) -> str:
     """Any text as one inert line, for messages and titles."""
     return "".join(_safe(c) if c != "\n" else " " for c in text)
@@ -68,6 +77,11 @@ def fit(text: str, width: int) -> str:
         text += "…"
         length = cell_len(text)
     return text + " " * (width - length)
+
+
+def within(text: str, most: int) -> str:
+    """`text` in as many cells as it needs, up to `most`."""
+    return fit(text, min(cell_len(text), most))
 
 
 def percent(share: float, decimals: int) -> str:

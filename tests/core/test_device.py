@@ -100,11 +100,6 @@ def test_number_formats_have_short_names(name: str, dtype: torch.dtype) -> None:
     assert device.dtype_name(dtype) == name
 
 
-def test_the_default_format_is_fp32() -> None:
-    """`auto` computes as the article does."""
-    assert device.dtype("auto", torch.device("cpu")) is torch.float32
-
-
 @pytest.mark.parametrize("name", ["", "float32", "fp64", "int2"])
 def test_an_unknown_format_is_a_mistake(name: str) -> None:
     """One line with what can be chosen."""

@@ -289,6 +289,13 @@ def test_rungs_without_a_part_say_where_it_begins(small: Small) -> None:
         Installed(small("model3"), [Patch(part="mlp", layer=0)])
 
 
+def test_no_patches_are_no_sweep(small: Small) -> None:
+    """What the model has none of gives nothing to try."""
+    model = small("model1")
+    with pytest.raises(Mistake, match="model1 has nothing of that kind"):
+        next(sweep(step_on(model, some_ids(3)), every(model.transformer.config, "head")))
+
+
 def test_a_patch_is_plain_data() -> None:
     """It can be saved with a walk and comes back the same."""
     for patch in ONE_OF_EACH:

@@ -22,7 +22,7 @@ PROMPT = "I prefer oat milk in"
 
 @pytest.fixture(scope="module")
 def smollm2() -> Model:
-    return ours.load(ModelChoice(name="smollm2", device="cpu"))
+    return ours.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class ScriptedRunner:
         self.started = True
         self._publish()
 
-    def load(self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False) -> None:
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, **_: bool) -> None:
         self.loads.append((choice, text))
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:

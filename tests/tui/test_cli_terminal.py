@@ -41,7 +41,9 @@ def imported_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("generate", "--help"), ("walk", "-h"), ("--version",)], ids=" ".join
+    "arguments",
+    [("--help",), ("generate", "--help"), ("compare", "--help"), ("walk", "-h"), ("--version",)],
+    ids=" ".join,
 )
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) == set()
@@ -63,7 +65,7 @@ def test_the_version_is_the_installed_one() -> None:
 
 def test_help_names_every_command_and_option() -> None:
     done = run("--help")
-    for command in ("generate", "next", "tokens", "models", "devices"):
+    for command in ("generate", "next", "tokens", "score", "compare", "models", "devices"):
         assert command in done.stdout
     options = run("generate", "--help").stdout
     for option in (

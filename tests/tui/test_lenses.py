@@ -25,7 +25,8 @@ Lines = Callable[[Widget], list[str]]
 PROMPT = "oat milk"
 BYTES = ModelChoice(tokenizer="bytes", device="cpu")
 DEEP = replace(BYTES, name="model5", changes=Hyperparameters(context=32, blocks=3, heads=4))
-PAGES = [each for each in lenses.found() if each.NAME != "branches"]
+PAGES = [kind for kind in lenses.found() if kind.NAME not in ("branches", "continuations", "guess")]
+"""The others show what a person did, which is nothing yet."""
 SIZES = [(80, 24), (120, 36)]
 
 

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from core import threads
-from core.errors import Mistake
+from core.errors import Mistake, out_of_memory
 from tui.options import ModelOptions
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
@@ -23,6 +23,10 @@ def mistakes() -> Iterator[None]:
         yield
     except Mistake as mistake:
         _fail(str(mistake))
+    except (RuntimeError, MemoryError) as error:
+        if (words := out_of_memory(error)) is None:
+            raise
+        _fail(f"{words}; a smaller model, a shorter prompt or fewer samples may fit")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
@@ -53,9 +57,25 @@ def read(prompt: str) -> str:
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     """The model, and the ids of a text in it."""
     threads.prepare()
+    from core import chat
     from core.models import load
 
     loaded = load(model.choice())
     threads.apply(loaded.info.parameters, beside_screen=False)
-    ids = loaded.tokenizer.encode(text, special=model.special) or [loaded.tokenizer.end_of_text]
+    ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
+    ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids
+
+
+def finish(said: Iterable[Any], unit: str) -> Any:
+    """The answer of something long, which comes last; the readings before it show on a terminal's standard error."""
+    from core.events import Reading
+
+    shows, answer = sys.stderr.isatty(), None
+    for answer in said:
+        if shows and isinstance(answer, Reading):
+            sys.stderr.write(f"\r{answer.done:,} of {answer.total:,} {unit}")
+            sys.stderr.flush()
+    if shows:
+        sys.stderr.write("\r\x1b[K")
+    return answer

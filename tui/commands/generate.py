@@ -40,32 +40,34 @@ def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples
     prefilled = time.perf_counter()
     decoders, texts = [Decoder() for _ in range(samples)], [""] * samples
     streams = samples == 1 and not as_json
-    made, reason, before = 0, "length", prefilled
+    steps, made, reason, before = 0, 0, "length", prefilled
     try:
         if as_json:
             say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
-        for _ in range(count):
+        while any(batch.running) and steps < count:
             drawn = batch.step()
             now = time.perf_counter()
-            for sample, one in enumerate(drawn):
+            for sample, one in ((sample, one) for sample, one in enumerate(drawn) if one):
                 piece = loaded.tokenizer.piece(one.id)
                 fresh = decoders[sample].feed(piece)
                 texts[sample] += fresh
                 if as_json:
                     top = batch.top(sample, 20)
-                    position = len(ids) + made
+                    position = len(ids) + steps
                     say(report.line(report.step(sample, position, one, piece, top, now - before)))
                 elif streams:
                     sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
-            made, before = made + 1, now
+                made += 1
+            steps, before = steps + 1, now
+        reason = "length" if any(batch.running) else "stop"
     except KeyboardInterrupt:
         reason = "interrupted"
     seconds = before - prefilled
     tails = [decoder.finish() for decoder in decoders]
     texts = [text + tail for text, tail in zip(texts, tails, strict=True)]
     if as_json:
-        say(report.line(report.done(texts, made * samples, seconds, reason)))
+        say(report.line(report.done(texts, made, seconds, reason)))
     elif streams:
         say(printed(tails[0]))
     else:

@@ -1,19 +1,13 @@
 """`tokenwalk score`: how well a model predicts a text, token by token."""
 
-import math
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from core.errors import Mistake
-from core.events import ModelInfo, Scored, ScoredToken
-from tui.commands.common import Json, load_model, mistakes, read, say
+from tui.commands.common import Json, finish, load_model, mistakes, read, say
 from tui.options import ModelOptions, shared
-
-WORST = 10
-"""Tokens in the list of the worst."""
 
 
 @shared
@@ -28,8 +22,11 @@ def score(
         if not text:
             raise Mistake(f"{'standard input' if file == '-' else file} is empty; give a text of two tokens at least")
         loaded, ids = load_model(model, text)
-        scored = _scored(loaded, ids)
-        for each in json_lines(loaded.info, scored) if as_json else lines(loaded.info, scored):
+        from core.score import score as measure
+        from tui import report_score as report
+
+        scored = finish(measure(loaded, ids), "tokens")
+        for each in (report.json_lines if as_json else report.lines)(loaded.info, scored):
             say(each)
 
 
@@ -41,95 +38,3 @@ def _text_of(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Mistake(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error
-
-
-def _scored(model: Any, ids: list[int]) -> Scored:
-    """The answer, with the progress on a terminal's standard error."""
-    from core.score import score as measure
-
-    shows = sys.stderr.isatty()
-    answer = None
-    for said in measure(model, ids):
-        if isinstance(said, Scored):
-            answer = said
-        elif shows:
-            sys.stderr.write(f"\r{said.done:,} of {said.total:,} tokens")
-            sys.stderr.flush()
-    if shows:
-        sys.stderr.write("\r\x1b[K")
-    assert answer is not None
-    return answer
-
-
-def json_lines(info: ModelInfo, scored: Scored) -> list[str]:
-    """One object a token, the first of which has no score, and one for all."""
-    from tui import report
-
-    first = {"event": "token", "position": 0, **report.token(scored.first_id, scored.first_piece)}
-    unknown = ("context", "logit", "probability", "logprob", "surprisal_bits", "rank", "entropy_bits")
-    found = [first | dict.fromkeys(unknown)]
-    for token in scored.tokens:
-        measured = {
-            "context": token.context,
-            "logit": token.score.logit,
-            "probability": token.score.probability,
-            "logprob": token.score.logprob,
-            "surprisal_bits": token.score.surprisal_bits,
-            "rank": token.score.rank,
-            "entropy_bits": token.score.entropy_bits,
-        }
-        named = report.token(token.id, token.piece)
-        found.append({"event": "token", "position": token.position, **named, **_finite(measured)})
-    sums = {
-        "bits": scored.bits,
-        "bits_per_token": scored.bits_per_token,
-        "bits_per_byte": scored.bits_per_byte,
-        "perplexity": scored.perplexity,
-    }
-    summary = {
-        "event": "summary",
-        "model": info.name,
-        "device": info.device,
-        "dtype": info.dtype,
-        "tokens": len(scored.tokens) + 1,
-        "scored": len(scored.tokens),
-        "bytes": scored.byte_count,
-        **_finite(sums),
-        "context_at_least": scored.context_at_least,
-        "worst": [token.position for token in scored.worst(WORST)],
-    }
-    return [report.line(each) for each in (*found, summary)]
-
-
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no ∞: a token that a model holds for impossible has no logprob."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def lines(info: ModelInfo, scored: Scored) -> list[str]:
-    """The sums and the worst tokens for a person."""
-    from tui.text import compact
-
-    perplexity = scored.perplexity
-    shown = f"{perplexity:,.2f}" if perplexity < 1e6 else compact(perplexity)
-    short = len(scored.tokens) <= info.context
-    seen = "" if short else f", or from the last {scored.context_at_least:,} at least"
-    return [
-        f"perplexity {shown} · {scored.bits_per_token:.3f} bits a token · {scored.bits_per_byte:.3f} bits a byte",
-        f"{len(scored.tokens):,} tokens, {scored.byte_count:,} bytes, without the first, which nothing predicts · "
-        f"{info.name} {info.dtype}",
-        f"each predicted from all tokens before it{seen}",
-        "",
-        f"{'at':>8}  {'worst tokens':<24} {'bits':>7} {'p':>10} {'rank':>8} {'H':>7}",
-        *(_line(token) for token in scored.worst(WORST)),
-    ]
-
-
-def _line(token: ScoredToken) -> str:
-    from tui.text import fit, label
-
-    score = token.score
-    return (
-        f"{token.position:>8,}  {fit(label(token.piece), 24)} {score.surprisal_bits:>7.2f} {score.probability:>10.2e} "
-        f"{score.rank + 1:>8,} {score.entropy_bits:>7.2f}"
-    )

@@ -45,7 +45,7 @@ def walk(
     from tui.app import TokenwalkApp
 
     playground = TokenwalkApp(
-        choice, draws, text, settings=settings, count=count, special=model.special, problems=problems
+        choice, draws, text, settings=settings, count=count, special=model.special, chat=model.chat, problems=problems
     )
     playground.run()
     sys.stdout.flush()

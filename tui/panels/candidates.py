@@ -122,7 +122,7 @@ class CandidatesPanel(Lens, can_focus=True):
             rank = self._cursor if place is None else place - 1
             if rank < len(self._chart.candidates):
                 id = self._chart.candidates[rank].id
-                self.post_message(self.Acts(lambda session: session.take(id)))
+                self.desk.act(lambda session: session.take(id))
 
     def on_resize(self) -> None:
         self._paint()

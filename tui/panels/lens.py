@@ -2,22 +2,23 @@
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 from textual.geometry import Size
-from textual.message import Message
 from textual.strip import Strip
 
+from core.config import ModelChoice, Sampler
 from tui.panels.looks import Painted, PaintedPage
 from tui.runner import Frame, Question, Refusal
 from tui.text import fit, one_line
 
 if TYPE_CHECKING:
     from core.session import Session
+    from tui.screens.choose import Entry
 
 Answer = TypeVar("Answer")
 AXIS = 10
@@ -45,6 +46,25 @@ class Kept:
         yield self._answer
 
 
+class Desk(Protocol):
+    """What a lens may want of the app. It happens at once, before keys that were typed later act."""
+
+    def act(self, operation: Callable[["Session"], object], *, instead_of: str | None = None) -> None:
+        """Let something be done to the walk."""
+
+    def ask(self) -> None:
+        """Let what the lens asks now be answered."""
+
+    def sample_with(self, sampler: Sampler) -> None:
+        """Let tokens be drawn otherwise."""
+
+    def model_entries(self) -> "list[Entry]":
+        """Every model, to choose one."""
+
+    def device_entries(self, choice: ModelChoice) -> "list[Entry]":
+        """Every place and number format for a model, to choose one."""
+
+
 class Lens(Painted):
     """A view that a person can turn to. A subclass names itself and draws a frame; keys reach it as the verbs below."""
 
@@ -56,16 +76,10 @@ class Lens(Painted):
     ORDER: ClassVar[int] = 0
     """Its place in the round of lenses."""
 
-    class Asks(Message):
-        """The lens wants something else to be answered."""
-
-    class Acts(Message):
-        """The lens wants something done to the walk."""
-
-        def __init__(self, operation: Callable[["Session"], object], instead_of: str | None = None) -> None:
-            super().__init__()
-            self.operation = operation
-            self.instead_of = instead_of
+    @property
+    def desk(self) -> Desk:
+        """The app, as far as a lens needs it."""
+        return cast(Desk, self.app)
 
     def question(self) -> Question | None:
         """What it wants to know; None where the walk itself is enough."""
@@ -73,6 +87,10 @@ class Lens(Painted):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
+
+    def veil(self, frame: Frame) -> Frame:
+        """What the other panels may show while this lens is looked through."""
+        return frame
 
     def move(self, by: int) -> None:
         """`↑ ↓`: go along what is listed."""
@@ -99,6 +117,10 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         "lens--ghost",
         "lens--hot",
         "lens--cursor",
+        "lens--even",
+        "lens--odd",
+        "lens--drawn",
+        "lens--rest",
     }
 
     def __init__(self) -> None:
@@ -130,7 +152,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         return 0
 
     def ask(self) -> Question:
-        """The question of `question`, made anew when `Asks` is posted."""
+        """The question as it is now."""
         raise NotImplementedError
 
     def question(self) -> Question | None:
@@ -139,7 +161,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def asks(self) -> None:
         """Let what is asked now be answered."""
-        self.post_message(self.Asks())
+        self.desk.ask()
 
     def show(self, frame: Frame) -> None:
         self.frame = frame
@@ -191,8 +213,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         return list(self.lines(self.answer, width, self.scrollable_content_region.height))
 
     def _strip(self, text: Text, width: int) -> Strip:
-        text.no_wrap = True
-        text.end = ""
+        text.no_wrap, text.end, text.style = True, "", self.look()
         return Strip(text.render(self.app.console)).adjust_cell_length(width, self.look()).simplify()
 
     def render_line(self, y: int) -> Strip:

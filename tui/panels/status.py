@@ -87,6 +87,8 @@ class StatusLine(Widget):
             parts.append((5, f"ctx {used}/{model.context}", ""))
             parts.append((7, f"{compact(model.parameters)} parameters", ""))
             parts.append((8, one_line(model.weights), ""))
+        if frame.snapshot and frame.snapshot.stopped and not busy:
+            parts.append((0, one_line(frame.snapshot.stopped), "status--busy"))
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, f"seed {self._sampler.seed}", ""))

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from core.config import PATCH_KINDS, PATCH_PARTS, ModelConfig, Patch, PatchKind, PatchPart
 from tui.panels.plots import meter
 from tui.runner import Frame, Question, Refusal
-from tui.text import fit, label, one_line
+from tui.text import fit, label, one_line, within
 
 if TYPE_CHECKING:
     from core.patch import Effect, Sweep
@@ -140,7 +140,7 @@ class PatchScreen(ModalScreen[None]):
         Binding("k", "up", show=False),
     ]
 
-    def __init__(self, apply: Callable[[tuple[Patch, ...]], None], ask: Callable[[Question | None], None]) -> None:
+    def __init__(self, apply: Callable[[tuple[Patch, ...]], None], ask: Callable[[], None]) -> None:
         super().__init__()
         self._apply, self._ask = apply, ask
         self._asked: Question | None = None
@@ -173,9 +173,13 @@ class PatchScreen(ModalScreen[None]):
         self._list_patches()
         self._say()
 
+    def question(self) -> Question | None:
+        """What is asked while this is open."""
+        return self._asked
+
     def _question(self, question: Question | None) -> None:
         self._asked = question
-        self._ask(question)
+        self._ask()
 
     # Frames ----------------------------------------------------------------------------------------------------------
 
@@ -253,7 +257,7 @@ class PatchScreen(ModalScreen[None]):
             target, other = (label(self._words(id)) for id in (self._sweep.target, self._sweep.other))
             shown = f" · {LISTED} of {self._sweep.total:,}" if self._sweep.total > LISTED else ""
             note = f" · {self._sweep.note}" if self._sweep.note else ""
-            words = f"Δ: rise of {fit(target, min(len(target), 14))} over {fit(other, min(len(other), 14))}"
+            words = f"Δ: rise of {within(target, 14)} over {within(other, 14)}"
             lines.append(
                 Content.styled(f"{words}{shown}{note} · o orders by {'Δ' if self._by_kl else 'KL'}", "$secondary")
             )

@@ -6,12 +6,12 @@ from typing import ClassVar
 from rich.text import Text
 from textual.binding import Binding
 from textual.content import Content
-from textual.message import Message
 
 from core.events import Branch, Forest
 from tui.panels.lens import LensPage
 from tui.runner import Question
-from tui.text import decimals_for, fit, label, one_line, percent
+from tui.screens.line import LineScreen
+from tui.text import decimals_for, fit, one_line, percent, run_text
 
 DEEPEST = 10
 """Indents that are drawn; deeper rows say how much deeper they are."""
@@ -30,14 +30,6 @@ class BranchesLens(LensPage[Forest]):
         Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
     ]
 
-    class Naming(Message):
-        """A branch wants a name."""
-
-        def __init__(self, serial: int, name: str) -> None:
-            super().__init__()
-            self.serial = serial
-            self.name = name
-
     def ask(self) -> Question:
         return Question(lambda session: session.forest(), live=True)
 
@@ -47,23 +39,29 @@ class BranchesLens(LensPage[Forest]):
     def move(self, by: int) -> None:
         if self.answer and 0 <= self.answer.here + by < len(self.answer.rows):
             serial = self.answer.rows[self.answer.here + by].serial
-            self.post_message(self.Acts(lambda session: session.visit(serial)))
+            self.desk.act(lambda session: session.visit(serial))
 
     def take(self, place: int | None = None) -> None:
         if self.answer:
-            self.post_message(self.Acts(lambda session: session.travel(len(session.tokens))))
+            self.desk.act(lambda session: session.travel(len(session.tokens)))
 
     def action_fold(self) -> None:
         if branch := self._here():
-            self.post_message(self.Acts(lambda session: session.fold(branch.serial)))
+            self.desk.act(lambda session: session.fold(branch.serial))
 
     def action_delete(self) -> None:
         if branch := self._here():
-            self.post_message(self.Acts(lambda session: session.delete(branch.serial)))
+            self.desk.act(lambda session: session.delete(branch.serial))
 
     def action_rename(self) -> None:
         if branch := self._here():
-            self.post_message(self.Naming(branch.serial, branch.name))
+            serial, words = branch.serial, "A name for this branch; none takes it away."
+
+            def take(name: str | None) -> None:
+                if name is not None:
+                    self.desk.act(lambda session: session.rename(serial, name.strip()))
+
+            self.app.push_screen(LineScreen("name", words, branch.name), take)
 
     # Painting --------------------------------------------------------------------------------------------------------
 
@@ -92,7 +90,7 @@ class BranchesLens(LensPage[Forest]):
         tip = "▸" if branch.folded else "├" if branch.depth else "╶"
         tail = f" {branch.parts} folded" if branch.folded else ""
         count = f" · {branch.length:,}" if branch.length > 1 else ""
-        words = "".join(map(_shown, branch.pieces))
+        words = run_text(branch.pieces)
         free = room - 5 - len(indent) - len(count) - len(tail)
         name = f"{one_line(branch.name)}  " if branch.name else ""
         name = fit(name, min(len(name), free // 2)) if name else ""
@@ -115,7 +113,3 @@ class BranchesLens(LensPage[Forest]):
             (f"{probability:>8}", chosen if branch.origin != "chosen" else "hot"),
             (f"{bits:>10}", "muted"),
         )
-
-
-def _shown(piece: bytes) -> str:
-    return " " + label(piece[1:]) if piece.startswith(b" ") and len(piece) > 1 else label(piece)

@@ -10,7 +10,7 @@ from core.lenses import lens
 from tui.panels.lens import Kept, LensPage
 from tui.panels.plots import meter
 from tui.runner import Question
-from tui.text import fit, one_line
+from tui.text import one_line, within
 
 if TYPE_CHECKING:
     from core.lenses.device import Devices, Times
@@ -25,7 +25,7 @@ class DeviceLens(LensPage["Devices"]):
     NAME = "device"
     TITLE = "device"
     WORDS = "Creation, forward and training step on every device, and parity with float32 on the CPU"
-    ORDER = 10
+    ORDER = 19
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class DeviceLens(LensPage["Devices"]):
                     (more, "faint"),
                 )
         if times.problem:
-            yield self.text((fit(one_line(times.problem), min(len(times.problem), width)), "muted"))
+            yield self.text((within(one_line(times.problem), width), "muted"))
 
 
 def _duration(seconds: float) -> str:

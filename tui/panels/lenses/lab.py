@@ -32,7 +32,7 @@ class LabLens(LensPage["Lab"]):
     NAME = "lab"
     TITLE = "lab"
     WORDS = "Small experiments: GELU and ReLU, lookup and product, norms, averaging the past, a training batch"
-    ORDER = 9
+    ORDER = 18
 
     def __init__(self) -> None:
         super().__init__()

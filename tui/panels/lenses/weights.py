@@ -11,7 +11,7 @@ from core.lenses import lens
 from tui.panels.lens import Kept, LensPage
 from tui.panels.plots import columns, meter
 from tui.runner import Frame, Question, Refusal
-from tui.text import compact, fit, one_line
+from tui.text import compact, fit, one_line, within
 
 if TYPE_CHECKING:
     from core.lenses.weights import Histogram, Weights
@@ -30,7 +30,7 @@ class WeightsLens(LensPage["Weights"]):
     NAME = "weights"
     TITLE = "weights"
     WORDS = "Parameters counted by part, and the distribution of any weight"
-    ORDER = 7
+    ORDER = 16
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class WeightsLens(LensPage["Weights"]):
         across = max(len(seen.counts), min(width, 120))
         most = max(seen.counts) or 1
         facts = f"{compact(sum(seen.counts))} numbers · mean {seen.mean:+.4f} · std {seen.std:.4f}"
-        name = fit(one_line(seen.name), min(len(seen.name), max(0, width - len(facts) - 3)))
+        name = within(one_line(seen.name), max(0, width - len(facts) - 3))
         yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
         shares = [seen.counts[x * len(seen.counts) // across] / most for x in range(across)]
         for line in columns(shares, height):

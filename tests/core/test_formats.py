@@ -1,0 +1,89 @@
+"""Which format a model gets where nobody asks for one, which it can have, and what happens where it does not fit."""
+
+from pathlib import Path
+
+import gguf
+import pytest
+import torch
+from test_families import reference
+from test_weights import write_gguf
+
+from core import catalog, device, families, models, weights
+from core.config import Hyperparameters, ModelChoice
+from core.errors import Mistake, out_of_memory
+
+SIZES = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
+
+
+def test_the_fastest_format_near_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 bits for a file of 4 bits and 8 for others on the CPU, bf16 on CUDA, fp32 elsewhere and for the ladder."""
+    model = reference("llama", **SIZES)
+    cpu, gpu, apple = (torch.device(name) for name in ("cpu", "cuda:0", "mps"))
+    model.save_pretrained(tmp_path)
+    described = families.describe(tmp_path)
+    assert models._fastest(described, cpu) == "int8"
+    for kind, wanted in (("Q4_1", "int4"), ("Q4_0", "int4"), ("Q8_0", "int8"), ("F16", "int8")):
+        write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
+        assert models._fastest(families.describe(tmp_path / f"{kind}.gguf"), cpu) == wanted
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert models._fastest(described, gpu) == "fp32"
+    assert models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
+    assert models.load(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
+
+
+def test_formats_that_can_be_chosen() -> None:
+    """Packed ones for models from files on the CPU; another model is not asked for one that it cannot have."""
+    assert catalog.dtypes("smollm2", "cpu") == (*device.DTYPES, *device.PACKED)
+    assert catalog.dtypes("smollm2", "cuda:0") == catalog.dtypes("model1", "cpu") == tuple(device.DTYPES)
+    assert catalog.applicable(ModelChoice(name="smollm2", dtype="int4"), "model5").dtype == "auto"
+    assert catalog.applicable(ModelChoice(name="smollm2", dtype="bf16"), "model5").dtype == "bf16"
+    assert catalog.applicable(ModelChoice(name="model5", dtype="bf16"), "smollm2").dtype == "bf16"
+
+
+ERRORS = [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total of 8 GiB"), "2.50 GiB"),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:122] err == 0. DefaultCPUAllocator: can't allocate memory: "
+                  "you tried to allocate 4000000000 bytes. Error code 12 (Cannot allocate memory)"), "4.00 GB"),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB). Tried to allocate 256.00 MB"), "256.00 MB"),
+    (MemoryError(), "not enough memory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "size"), ERRORS, ids=["cuda", "cpu", "mps", "python"])
+@pytest.mark.parametrize("name", ["model2", "smollm2"])
+def test_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, size: str) -> None:
+    """One line: which model, where, how much was wanted and how much there is."""
+
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(models, "random_model", full)
+    monkeypatch.setattr(weights, "build", full)
+    with pytest.raises(Mistake) as mistake:
+        models.load(ModelChoice(name=name, device="cpu", changes=Hyperparameters()))
+    assert f"{name} does not fit on cpu" in str(mistake.value)
+    assert size in str(mistake.value)
+    assert " GB" in str(mistake.value)
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect stays one."""
+    assert out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert out_of_memory(ValueError("no")) is None
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(models, "random_model", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))
+
+
+def test_the_real_allocator_is_understood() -> None:
+    """What torch says of this very machine."""
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(10**15)
+    assert "4,000,000.00 GB" in (out_of_memory(error.value) or "")

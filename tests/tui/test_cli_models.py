@@ -1,0 +1,109 @@
+"""Commands over models that speak: bench, chat and where a text ends, as other programs see them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core import chat, models
+from core.config import ModelChoice
+from tui.app import TokenwalkApp
+
+Here = Callable[..., subprocess.CompletedProcess[bytes]]
+QUESTION = "What is the capital of France?"
+SMOLLM2 = ("--model", "smollm2", "--dtype", "fp32")
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    assert (done.returncode, done.stderr) == (0, b"")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def ids_of(text: str) -> list[int]:
+    return chat.encode(models.load(ModelChoice(name="smollm2", device="cpu")).tokenizer, text, chat=True)
+
+
+def test_bench(run_here: Here) -> None:
+    """One object for programs, a few lines for people."""
+    words = ("bench", "--tokenizer", "bytes", "--prompt", "20", "-n", "3", "--runs", "1")
+    (found,) = lines(run_here(*words, "--json"))
+    assert (found["model"], found["device"], found["dtype"], found["prompt_tokens"]) == ("model1", "cpu", "fp32", 20)
+    for key in ("first_token_seconds", "prompt_tokens_per_second", "tokens_per_second", "bandwidth_bytes_per_second"):
+        assert found[key] > 0
+    assert found["weights_bytes"] > found["bytes_per_token"] > 0
+    done = run_here(*words)
+    assert done.returncode == 0
+    assert all(word in done.stdout.decode() for word in ("tokens a second", "first token", "GB/s", "MB of weights"))
+    for wrong in (("--prompt", "0"), ("-n", "0"), ("--runs", "0"), ("--model", "nothing")):
+        refused = run_here(*words, *wrong)
+        assert (refused.returncode, refused.stdout, refused.stderr.count(b"\n")) == (2, b"", 1)
+
+
+def test_an_answer_ends_where_the_model_ends_it(run_here: Here) -> None:
+    """The prompt is what the template makes of it; the last token is the one that ends; the reason says so."""
+    first, *steps, done = lines(run_here("generate", QUESTION, *SMOLLM2, "--chat", "--greedy", "-n", "40", "--json"))
+    assert first["prompt_ids"] == ids_of(QUESTION)
+    assert done["text"] == "The capital of France is Paris.<|im_end|>"
+    assert (done["reason"], done["tokens"], len(steps)) == ("stop", 8, 8)
+    assert steps[-1]["text"] == "<|im_end|>"
+    cut = lines(run_here("generate", QUESTION, *SMOLLM2, "--chat", "--greedy", "-n", "3", "--json"))[-1]
+    assert (cut["reason"], cut["tokens"]) == ("length", 3)
+
+
+def test_continuations_end_one_by_one(run_here: Here) -> None:
+    """One that ended has no more steps; the reason is the end only where all have ended."""
+    words = (
+        "generate",
+        QUESTION,
+        *SMOLLM2,
+        "--chat",
+        "--samples",
+        "3",
+        "--temperature",
+        "0.6",
+        "--seed",
+        "2",
+        "-n",
+        "14",
+    )
+    _, *steps, done = lines(run_here(*words, "--json"))
+    for sample, text in enumerate(done["text"]):
+        own = [step for step in steps if step["sample"] == sample]
+        assert "".join(step["text"] for step in own) == text
+        assert [step["position"] - own[0]["position"] for step in own] == list(range(len(own)))
+        assert all(step["text"] != "<|im_end|>" for step in own[:-1])
+    assert done["tokens"] == len(steps)
+    ended = [text.endswith("<|im_end|>") for text in done["text"]]
+    assert done["reason"] == ("stop" if all(ended) else "length")
+    assert any(ended)
+
+
+def test_next_after_a_message(run_here: Here) -> None:
+    (found,) = lines(run_here("next", "hi", *SMOLLM2, "--chat", "--json"))
+    assert found["prompt_ids"] == ids_of("hi")
+
+
+@pytest.mark.parametrize("command", ["generate", "next"])
+def test_chat_with_a_model_that_has_no_template(run_here: Here, command: str) -> None:
+    """One line; the prompt is never taken as it is instead."""
+    done = run_here(command, "hi", "--chat", "--tokenizer", "bytes")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"no chat template" in done.stderr
+
+
+async def test_the_app_chats(real: Callable[..., TokenwalkApp], settle: Any, press: Any) -> None:
+    """The prompt stays the person's own; the ids show the template; generation ends with the answer."""
+    choice = ModelChoice(name="smollm2", device="cpu", dtype="fp32")
+    async with real(QUESTION, choice, chat=True, count=40).run_test(size=(120, 40)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        assert app.frame.snapshot is not None
+        assert [token.id for token in app.frame.snapshot.tokens] == ids_of(QUESTION)
+        app.action_temperature(-100)
+        await press(pilot, "g")
+        made = app.frame.snapshot.tokens[app.frame.snapshot.prompt_length :]
+        assert made[-1].piece == b"<|im_end|>"
+        assert app.frame.snapshot.stopped == "stopped: the model ended its text"
+        assert app.prompt.text == QUESTION

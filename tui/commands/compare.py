@@ -1,0 +1,54 @@
+"""`tokenwalk compare`: two models after one prompt, or along it."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from core.errors import Mistake
+from tui.commands.common import Json, Prompt, finish, load_model, mistakes, read, say
+from tui.options import ModelOptions, shared
+
+
+@shared
+def compare(
+    prompt: Prompt,
+    model: ModelOptions,
+    other: Annotated[str | None, typer.Option("--with", help="The other model; the same one where not given.")] = None,
+    with_device: Annotated[str | None, typer.Option(help="Its device; the same where not given.")] = None,
+    with_dtype: Annotated[str | None, typer.Option(help="Its dtype; the same where not given.")] = None,
+    along: Annotated[bool, typer.Option("--along", help="Compare at every place of the prompt too.")] = False,
+    count: Annotated[int, typer.Option("-k", help="Candidates to list.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """What two models say comes next: divergence, agreement, and both charts."""
+    with mistakes():
+        if other is with_device is with_dtype is None:
+            raise Mistake("name the other side: --with MODEL, or --with-dtype or --with-device for the same model")
+        text = read(prompt)
+        a, ids_a = load_model(model, text)
+        b, ids_b = load_model(_other(model, other, with_device, with_dtype), text)
+        from core.compare import Side, after, compare_text
+        from core.compare import compare as measure
+        from tui import report_compare as report
+
+        if along:
+            compared = finish(compare_text(a, b, text, special=model.special), "places")
+            for each in (report.along_json if as_json else report.along_lines)(compared):
+                say(each)
+        found = measure(Side(after(a, ids_a), a.tokenizer), Side(after(b, ids_b), b.tokenizer), count)
+        if as_json:
+            say(report.next_json((a.info, ids_a), (b.info, ids_b), found))
+        else:
+            for each in report.next_lines(a.info, b.info, found):
+                say(each)
+
+
+def _other(model: ModelOptions, name: str | None, device: str | None, dtype: str | None) -> ModelOptions:
+    """The other side; sizes that were asked for are for a rung, and no other model has them."""
+    from core import catalog
+
+    other = replace(model, model=name or model.model, device=device or model.device, dtype=dtype or model.dtype)
+    if catalog.is_rung(other.model):
+        return other
+    return replace(other, embed_dim=None, context=None, blocks=None, heads=None, activation=None)

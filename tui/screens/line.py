@@ -1,0 +1,45 @@
+"""Owns the dialog that asks for one line of text."""
+
+from collections.abc import Callable
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from core.errors import Mistake
+from tui.text import one_line
+
+
+class LineScreen(ModalScreen[str | None]):
+    """A line; `enter` takes it where `check` does not object, `escape` leaves everything as it was."""
+
+    BINDINGS = [Binding("escape", "dismiss(None)", "close", show=False)]
+
+    def __init__(
+        self, title: str, words: str, present: str = "", *, check: Callable[[str], object] = lambda _: None
+    ) -> None:
+        super().__init__()
+        self._title, self._words, self._present, self._check = title, words, present, check
+        self._problem = Static(Content(""), classes="problem")
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content(self._title)
+            dialog.border_subtitle = Content("⏎ take · esc close")
+            yield Static(Content(self._words))
+            field = Input(one_line(self._present), max_length=4000)
+            field.cursor_blink = False
+            yield field
+            yield self._problem
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        try:
+            self._check(event.value)
+        except Mistake as mistake:
+            self._problem.update(Content(one_line(str(mistake))))
+            self._problem.add_class("told")
+        else:
+            self.dismiss(event.value)

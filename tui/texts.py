@@ -1,0 +1,28 @@
+"""Owns reading a text file that a person names."""
+
+from pathlib import Path
+
+from core.errors import Mistake
+
+LONGEST = 4_000_000
+"""Bytes a text may have."""
+
+
+def read(name: str) -> str:
+    """The text of a file. Raises `Mistake` where it cannot be read, is too long, is empty or is no UTF-8."""
+    path = Path(name.strip()).expanduser()
+    try:
+        if path.is_dir():
+            raise Mistake(f"{name} is a folder; name a text file")
+        if path.stat().st_size > LONGEST:
+            raise Mistake(f"{name} has more than {LONGEST:,} bytes; open a part of it")
+        given = path.read_bytes()
+        text = given.decode("utf-8")
+    except OSError as error:
+        raise Mistake(f"{name} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
+    except ValueError as error:
+        at = f" (its byte {error.start + 1} is none)" if isinstance(error, UnicodeDecodeError) else ""
+        raise Mistake(f"{name} is not UTF-8 text{at}; convert it first") from error
+    if not text:
+        raise Mistake(f"{name} is empty; name a text file with something in it")
+    return text

@@ -41,6 +41,7 @@ from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
+from tui.screens.hyperparameters import HyperparametersScreen
 from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
@@ -506,6 +507,16 @@ class TokenwalkApp(App[None]):
         if chosen is not None:
             device, dtype = chosen.split()
             self._load(replace(self.choice, device=device, dtype=dtype))
+
+    def action_hyperparameters(self) -> None:
+        if catalog.is_rung(self.choice.name):
+            self.push_screen(HyperparametersScreen(self.choice, self.frame.words), self._take_hyperparameters)
+        else:
+            self.tell(f"{self.choice.name} has the sizes of its files; rungs can be changed: m chooses one")
+
+    def _take_hyperparameters(self, choice: ModelChoice | None) -> None:
+        if choice is not None and choice != self.choice:
+            self._load(choice)
 
     def _load(self, choice: ModelChoice) -> None:
         self.runner.load(choice, self.prompt.text, self.sampler, **self.reading)

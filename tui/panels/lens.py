@@ -29,6 +29,23 @@ TINTS = 20
 """Steps from the faintest to the strongest ground."""
 
 
+class Kept:
+    """The last answer to a question that depends on little, such as the model alone: given again while that stays."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+        self._answer: object = None
+
+    def answers(self, of: tuple[object, ...], ask: Callable[[], Iterable[object]]) -> Iterator[object]:
+        """What was kept for `of`, or what `ask` gives, of which the last is kept."""
+        if self._of != of:
+            answer: object = None
+            for answer in ask():
+                yield answer
+            self._of, self._answer = of, answer
+        yield self._answer
+
+
 class Desk(Protocol):
     """What a lens may want of the app. It happens at once, before keys that were typed later act."""
 
@@ -196,8 +213,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         return list(self.lines(self.answer, width, self.scrollable_content_region.height))
 
     def _strip(self, text: Text, width: int) -> Strip:
-        text.no_wrap = True
-        text.end = ""
+        text.no_wrap, text.end, text.style = True, "", self.look()
         return Strip(text.render(self.app.console)).adjust_cell_length(width, self.look()).simplify()
 
     def render_line(self, y: int) -> Strip:

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from core.config import PATCH_KINDS, PATCH_PARTS, ModelConfig, Patch, PatchKind, PatchPart
 from tui.panels.plots import meter
 from tui.runner import Frame, Question, Refusal
-from tui.text import fit, label, one_line
+from tui.text import fit, label, one_line, within
 
 if TYPE_CHECKING:
     from core.patch import Effect, Sweep
@@ -257,7 +257,7 @@ class PatchScreen(ModalScreen[None]):
             target, other = (label(self._words(id)) for id in (self._sweep.target, self._sweep.other))
             shown = f" · {LISTED} of {self._sweep.total:,}" if self._sweep.total > LISTED else ""
             note = f" · {self._sweep.note}" if self._sweep.note else ""
-            words = f"Δ: rise of {fit(target, min(len(target), 14))} over {fit(other, min(len(other), 14))}"
+            words = f"Δ: rise of {within(target, 14)} over {within(other, 14)}"
             lines.append(
                 Content.styled(f"{words}{shown}{note} · o orders by {'Δ' if self._by_kl else 'KL'}", "$secondary")
             )

@@ -11,7 +11,7 @@ from core.lenses import lens
 from tui.panels.lens import AXIS, LensPage
 from tui.panels.plots import curve, meter
 from tui.runner import Frame, Question
-from tui.text import fit, label, percent
+from tui.text import fit, label, percent, within
 
 if TYPE_CHECKING:
     from core.lenses.context import ContextTable, Row
@@ -25,7 +25,7 @@ class ContextLens(LensPage["ContextTable"]):
     NAME = "context"
     TITLE = "context"
     WORDS = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
-    ORDER = 5
+    ORDER = 14
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class ContextLens(LensPage["ContextTable"]):
     def _sentence(self, row: "Row", note: str, width: int) -> Text:
         line = self.text(
             ("after ", "muted"),
-            (fit(label(row.piece), min(len(label(row.piece)), 16)), "text"),
+            (within(label(row.piece), 16), "text"),
             (f" as uncertain as {_count(row.effective)} equal tokens", "muted"),
         )
         if row.came:

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from rich.text import Text
 
 from core.lenses import lens
-from tui.panels.lens import LensPage
+from tui.panels.lens import Kept, LensPage
 from tui.panels.plots import meter
 from tui.runner import Question
-from tui.text import fit, one_line
+from tui.text import one_line, within
 
 if TYPE_CHECKING:
     from core.lenses.device import Devices, Times
+    from core.session import Session
 
 WHAT, TIME = 15, 11
 
@@ -23,10 +25,17 @@ class DeviceLens(LensPage["Devices"]):
     NAME = "device"
     TITLE = "device"
     WORDS = "Creation, forward and training step on every device, and parity with float32 on the CPU"
-    ORDER = 10
+    ORDER = 19
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept = Kept()
 
     def ask(self) -> Question:
-        return Question(lambda session: lens("device")(session.here()))
+        def measure(session: "Session") -> Iterator[object]:
+            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.here()))
+
+        return Question(measure)
 
     def waiting(self) -> str:
         return "measuring …"
@@ -78,7 +87,7 @@ class DeviceLens(LensPage["Devices"]):
                     (more, "faint"),
                 )
         if times.problem:
-            yield self.text((fit(one_line(times.problem), min(len(times.problem), width)), "muted"))
+            yield self.text((within(one_line(times.problem), width), "muted"))
 
 
 def _duration(seconds: float) -> str:

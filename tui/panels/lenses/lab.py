@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
 
 TITLES = {
-    "switch": "GELU and ReLU",
+    "switch": "activations",
     "lookup": "nn.Embedding and nn.Linear",
     "norm": "before and after the norm",
     "averaging": "averaging the past",
@@ -32,7 +32,7 @@ class LabLens(LensPage["Lab"]):
     NAME = "lab"
     TITLE = "lab"
     WORDS = "Small experiments: GELU and ReLU, lookup and product, norms, averaging the past, a training batch"
-    ORDER = 9
+    ORDER = 18
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from core.lenses import lens
 from tui.panels.lens import LensPage
 from tui.panels.plots import meter
 from tui.runner import Question
-from tui.text import compact, fit, label, one_line, percent
+from tui.text import compact, fit, label, one_line, percent, within
 
 if TYPE_CHECKING:
     from core.lenses.ladder import Ladder, Rung
@@ -24,7 +24,7 @@ class LadderLens(LensPage["Ladder"]):
     NAME = "ladder"
     TITLE = "ladder"
     WORDS = "The prompt on every rung: parameters, loss against ln V, favourites, KL between rungs"
-    ORDER = 8
+    ORDER = 17
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class LadderLens(LensPage["Ladder"]):
         loss = f"loss {rung.loss:.4f}, " if rung.loss is not None else ""
         yield self.text((f"{loss}ln V {rung.ln_v:.4f}: what guessing evenly costs", "muted"))
         if rung.target:
-            name = fit(label(rung.target.piece), min(len(label(rung.target.piece)), 16))
+            name = within(label(rung.target.piece), 16)
             words = f" came next: {percent(rung.target.probability, 4)}, rank {rung.target.rank + 1:,}"
             yield self.text((name, "hot"), (words, "muted"))
         if rung.differences:
@@ -101,7 +101,7 @@ class LadderLens(LensPage["Ladder"]):
                     (f"  {each.name:<18}", "muted"),
                     (one_line(each.before), "faint"),
                     (" → ", "faint"),
-                    (fit(one_line(each.after), min(len(each.after), width - 30)), "text"),
+                    (within(one_line(each.after), width - 30), "text"),
                 )
 
     def _crossed(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:

@@ -30,7 +30,7 @@ class LastTokenLens(LensPage["LastToken"]):
     NAME = "last_token"
     TITLE = "last token"
     WORDS = "Does the model use the last token alone? Earlier ones replaced, hidden or shuffled"
-    ORDER = 6
+    ORDER = 15
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
@@ -13,7 +12,7 @@ from tui.panels.candidates import scale_for
 from tui.panels.lens import AXIS, LensPage
 from tui.panels.plots import curve, meter
 from tui.runner import Frame, Question
-from tui.text import decimals_for, fit, label, percent
+from tui.text import decimals_for, fit, label, percent, within
 
 if TYPE_CHECKING:
     from core.lenses.logit import Layer, LogitLens
@@ -27,7 +26,7 @@ class LogitLensPage(LensPage["LogitLens"]):
     NAME = "logit"
     TITLE = "logit lens"
     WORDS = "What the model would say after every half step, and where the answer locks in"
-    ORDER = 4
+    ORDER = 13
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,8 +126,7 @@ class LogitLensPage(LensPage["LogitLens"]):
 
 def _fitted(piece: bytes) -> str:
     """A token in as many cells as it needs, up to 18."""
-    name = label(piece)
-    return fit(name, min(cell_len(name), 18))
+    return within(label(piece), 18)
 
 
 def short(layer: "Layer") -> str:

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.panels.lens import LensPage
+from tui.panels.lens import Kept, LensPage
 from tui.panels.plots import columns, meter
 from tui.runner import Frame, Question, Refusal
-from tui.text import compact, fit, one_line
+from tui.text import compact, fit, one_line, within
 
 if TYPE_CHECKING:
     from core.lenses.weights import Histogram, Weights
+    from core.session import Session
 
 FIRST = "embed.weight"
 """The one whose histogram is shown at first."""
@@ -28,17 +30,23 @@ class WeightsLens(LensPage["Weights"]):
     NAME = "weights"
     TITLE = "weights"
     WORDS = "Parameters counted by part, and the distribution of any weight"
-    ORDER = 7
+    ORDER = 16
 
     def __init__(self) -> None:
         super().__init__()
+        self._kept = Kept()
         self.chosen = FIRST
         self.listed = False
         """Whether the names are shown."""
 
     def ask(self) -> Question:
         name = self.chosen
-        return Question(lambda session: lens("weights")(session.here(), name))
+
+        def count(session: "Session") -> Iterator[object]:
+            model = ref(session.model.transformer)
+            return self._kept.answers((model, name), lambda: lens("weights")(session.here(), name))
+
+        return Question(count)
 
     def show(self, frame: Frame) -> None:
         super().show(frame)
@@ -131,7 +139,7 @@ class WeightsLens(LensPage["Weights"]):
         across = max(len(seen.counts), min(width, 120))
         most = max(seen.counts) or 1
         facts = f"{compact(sum(seen.counts))} numbers · mean {seen.mean:+.4f} · std {seen.std:.4f}"
-        name = fit(one_line(seen.name), min(len(seen.name), max(0, width - len(facts) - 3)))
+        name = within(one_line(seen.name), max(0, width - len(facts) - 3))
         yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
         shares = [seen.counts[x * len(seen.counts) // across] / most for x in range(across)]
         for line in columns(shares, height):

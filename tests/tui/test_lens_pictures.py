@@ -1,0 +1,153 @@
+"""Pictures of lenses over made-up answers, compared with the ones kept beside this file."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from core.config import Patch
+from core.events import Candidate
+from core.lenses.attention import Attention, Head
+from core.lenses.flow import Flow, Source, Stage
+from core.lenses.last_token import Change, LastToken
+from core.lenses.logit import Layer, LogitLens
+from core.lenses.weights import Count, Histogram, Named, Weights
+from tui.app import TokenwalkApp
+
+Make = Callable[..., TokenwalkApp]
+Compare = Callable[..., bool]
+SIZES = [(80, 24), (120, 36)]
+PROMPT = "I prefer oat milk in my\n"
+PIECES = (b"I", b" prefer", b" oat", b" milk", b" in", "字".encode())
+
+
+def pattern() -> tuple[tuple[float, ...], ...]:
+    """Rows that sum to 1: half on the position itself, the rest halving backwards."""
+    rows = []
+    for length in range(1, len(PIECES) + 1):
+        row = [0.5 ** min(length, length - n + 0) for n in range(length)]
+        rows.append(tuple(value / sum(row) for value in row))
+    return tuple(rows)
+
+
+ROWS = pattern()
+HEADS = tuple(
+    tuple(Head(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
+    for layer in range(6)
+)
+ATTENTION = Attention(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
+
+
+def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Candidate:
+    return Candidate(id, piece, rank, 4.5, share, share)
+
+
+def layer(name: str, block: int | None, number: int) -> Layer:
+    favourite = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
+    second = candidate(1, 0.1, b" the", 9)
+    target = favourite if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
+    return Layer(name, block, (favourite, second, second), target, 3.5)
+
+
+NAMES = [("embedding", None)] + [(f"block {n} {half}", n) for n in range(3) for half in ("attention", "mlp")]
+LOGIT = LogitLens(tuple(layer(name, block, n) for n, (name, block) in enumerate([*NAMES, ("output", None)])), True, 6)
+
+STATES = (("B", 1), ("T", 6), ("d", 64))
+VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
+FLOW = Flow(
+    (
+        Stage("text", "encode", 0, (("characters", 21),), (), text="I prefer oat milk in\x1b字"),
+        Stage("ids", "encode", 0, (("B", 1), ("T", 6)), (40, 10932, 72754, 14403, 304, 17), PIECES),
+        Stage("embedding", "embed", 0, STATES, VALUES, norm=8.0, stream=8.0),
+        Stage("block 0 attention", "attention", 0, STATES, VALUES, norm=3.0, stream=9.5),
+        Stage("queries", "qkv", 1, (("B", 1), ("h", 4), ("T", 6), ("c", 16)), VALUES, norm=2.0),
+        Stage("block 0 mlp", "mlp", 0, STATES, VALUES, norm=12.0, stream=14.0),
+        Stage("probabilities", "softmax", 0, (("B", 1), ("V", 100277)), (0.25, 0.125, 0.0625), PIECES[1:4]),
+        Stage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
+    ),
+    tuple(
+        Source(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
+        for name in ("encode", "embed", "attention", "qkv", "mlp", "softmax", "draw")
+    ),
+)
+LAST = LastToken(
+    "replace",
+    tuple(Change(n, piece, b" other", 0.4 / (5 - n)) for n, piece in enumerate(PIECES[:5])),
+    5,
+    0.9,
+    "Attention lets the last position read all earlier ones, so changing them moves what comes next.",
+    "",
+)
+WEIGHTS = Weights(
+    (Count("embedding", 6_417_728, 0, 25_670_912), Count("attention", 65_536, 1_280, 267_264)),
+    6_484_544,
+    6_484_544,
+    True,
+    tuple(Named(f"blocks.{n}.attention.qkv.weight", (192, 64)) for n in range(12)),
+    Histogram(
+        "blocks.0.attention.qkv.weight", (192, 64), 0.0, 0.02, -0.08, 0.08, tuple(n * (39 - n) for n in range(40))
+    ),
+)
+ANSWERS = {"attention": ATTENTION, "logit": LOGIT, "flow": FLOW, "last_token": LAST, "weights": WEIGHTS}
+
+
+def looking(name: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Turn to a lens whose answer is there at once, then press keys."""
+
+    async def go(pilot: Pilot[None]) -> None:
+        app: Any = pilot.app
+        for _ in range(200):
+            if app.frame.snapshot is not None:
+                break
+            await pilot.pause()
+        app.action_look(name)
+        await pilot.pause()
+        app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
+        await pilot.pause()
+        for key in keys:
+            await pilot.press(key)
+            app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
+            await pilot.pause()
+
+    return go
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("attention", ()),
+        ("attention", ("o", "shift+down")),
+        ("logit", ()),
+        ("logit", ("o",)),
+        ("flow", ("down", "down", "down", "o")),
+        ("last_token", ()),
+        ("weights", ("o",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value).replace("+", "_") or "first",
+)
+def test_a_lens(
+    snap_compare: Compare, scripted: Make, scenes: Any, name: str, keys: tuple[str, ...], size: tuple[int, int]
+) -> None:
+    app = scripted(scenes.oat_milk(), text=PROMPT)
+    assert snap_compare(app, run_before=looking(name, *keys), terminal_size=size)
+
+
+def test_a_lens_in_the_light(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    from tui.settings import Settings
+
+    app = scripted(scenes.oat_milk(), text=PROMPT, settings=Settings(theme="tokenwalk-light"))
+    assert snap_compare(app, run_before=looking("attention"), terminal_size=(120, 36))
+
+
+def test_a_patched_chart(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    frame = scenes.oat_milk()
+    chart = frame.snapshot.chart
+    ghosts = tuple(
+        replace(c, unpatched=c.probability * (1.6 if n % 3 else 0.5)) for n, c in enumerate(chart.candidates)
+    )
+    patches = (Patch(kind="zero", part="head", layer=2, index=1), Patch(kind="mean", part="mlp", layer=0))
+    snapshot = replace(frame.snapshot, chart=replace(chart, candidates=ghosts), patches=patches)
+    assert snap_compare(scripted(replace(frame, snapshot=snapshot), text=PROMPT), terminal_size=(120, 36))

@@ -60,8 +60,11 @@ class Keeper:
         return self._kept.path
 
     def opened(self, session: "Session", path: Path) -> None:
-        """The walk came from a file; it stays in it where that is one of the folder, and unless somebody changes it."""
-        own = path.parent.resolve() == self.folder.resolve()
+        """The walk came from a file; it stays in it where that is one of the folder, and unless somebody changes it.
+
+        One that is only shown leaves its file as it is, also when it goes on in another model.
+        """
+        own = session.worth_keeping() and path.parent.resolve() == self.folder.resolve()
         self._begin(session, Kept(path, _stamp(path)) if own else Kept())
         self._mark = session.mark()
 

@@ -385,6 +385,8 @@ async def test_without_its_model_the_walk_is_shown(
         await settle(pilot)
         await press(pilot, "end", "space")
         assert [token.id for token in app.frame.snapshot.tokens[:-1]] == [token.id for token in tokens]
+        await until(lambda: len(files(saved.parent.parent)) == 2)  # in a file of its own
+        assert saved.read_bytes() == before
 
 
 async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, kept: Make, settle: Go, until: Go) -> None:

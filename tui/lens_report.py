@@ -271,6 +271,11 @@ def _device(answer: "Devices") -> Iterator[str]:
             f"against float32 on the CPU at {parity.positions} positions: |Δlogit| ≤ {parity.max_logit:.4f}, "
             f"KL {parity.kl:.2e} nats, the same favourite at {percent(parity.top1, 2)}"
         )
+    if answer.speed:
+        yield (
+            f"{answer.speed.rate:,.1f} tokens a second, {answer.speed.share:.0%} of the "
+            f"{answer.speed.bandwidth / 1e9:.1f} GB/s that its memory gives"
+        )
     yield ""
     yield f"{'device':<8} {'creation':>11} {'forward':>11} {'training':>11} {'memory':>9}"
     for each in answer.times:

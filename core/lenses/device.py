@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core import device as devices
 from core import models
+from core.bench import Measured, measure
 from core.config import ModelChoice
 from core.data import REFERENCE, SequenceDataset
 from core.divergence import kl
@@ -22,6 +23,8 @@ from core.trace import Step
 
 TOKENS = 64
 """Of the step, that are read for a measurement at most."""
+DRAWN = 16
+"""Tokens that are generated for the speed."""
 ROOM = 0.4
 """Share of a device's memory that a second copy of the model, or its training, may take."""
 
@@ -73,10 +76,12 @@ class Devices:
     """None until measured, where the model in use is the reference itself, and where there is no room for that."""
     note: str
     """Why there is no parity; empty where there is one, or will be."""
+    speed: Measured | None = None
+    """Tokens a second of the model in use, and how much of the memory's speed that takes; the last to be measured."""
 
 
 def device(step: Step) -> Iterator[Reading | Devices]:
-    """Parity of the model in use first, then creation, forward and training step on every device there is."""
+    """Parity of the model in use, then creation, forward and training step on every device there is, then speed."""
     model, found = step.model, devices.devices()
     ids = torch.tensor([step.ids[-TOKENS:]])
     total = len(found) + 1
@@ -98,6 +103,7 @@ def device(step: Step) -> Iterator[Reading | Devices]:
             result = replace(result, times=(*times, measured))
             yield result
         times.append(measured)
+    yield replace(result, speed=measure(model, step.ids[-TOKENS:], DRAWN, runs=2))
 
 
 def _fits(size: int, info: DeviceInfo) -> bool:

@@ -46,6 +46,16 @@ def test_every_device_has_its_times_or_its_reason(load: Load) -> None:
             assert times.size_bytes == 4 * model.transformer.parameter_count()
 
 
+def test_speed_is_measured_last_and_a_share_of_what_the_memory_gives(load: Load) -> None:
+    """One token reads every weight once: rate × bytes over the measured bytes a second."""
+    answers = list(device(step_on(load("fp32"), IDS)))
+    assert all(getattr(each, "speed", None) is None for each in answers[:-1])
+    speed = answers[-1].speed
+    assert speed.rate > 0
+    assert speed.read <= speed.weights == 4 * load("fp32").transformer.parameter_count()
+    assert speed.share == pytest.approx(speed.rate * speed.read / speed.bandwidth)
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_parity_is_that_of_the_logits(dtype: str, load: Load) -> None:
     model, whole = load(dtype), load("fp32")

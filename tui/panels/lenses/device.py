@@ -43,6 +43,11 @@ class DeviceLens(LensPage["Devices"]):
     def lines(self, answer: "Devices", width: int, height: int) -> Iterator[Text]:
         yield self.text((f"in use: {answer.device} {answer.dtype}", "text"))
         yield from self._parity(answer, width)
+        if speed := answer.speed:
+            yield self.text(
+                (f"{speed.rate:,.1f} tokens a second", "text"),
+                (f" · {speed.share:.0%} of the {speed.bandwidth / 1e9:.1f} GB/s of its memory", "text"),
+            )
         spent = [
             seconds
             for each in answer.times

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import Order, Sampler
+from core.config import ModelChoice, Order, Patch, Sampler
 
 Origin = Literal["prompt", "sampled", "chosen"]
 By = Literal["token", "byte"]
@@ -92,6 +92,8 @@ class Candidate:
     """The model's own."""
     sampled_probability: float
     """After temperature, cuts and renormalising; 0 where a stage cut it."""
+    unpatched: float | None = None
+    """What the model's own would be without patches; None where there are none."""
 
     @property
     def bits(self) -> float:
@@ -554,6 +556,8 @@ class Snapshot:
     """The number of the last prompt that was taken up, wherever the walk went since."""
     stopped: str = ""
     """Why the last generation ended before its count; empty where it did not."""
+    patches: tuple[Patch, ...] = ()
+    """What is changed in the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,6 +574,8 @@ class ModelInfo:
     tokenizer: str
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
+    choice: ModelChoice | None = None
+    """What was asked for to have it; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 from core.config import ModelConfig, Patch, PatchKind, PatchPart
 from core.data import REFERENCE
 from core.divergence import kl
+from core.errors import Mistake
 from core.events import Reading
 from core.model import Transformer
 from core.models import Model
@@ -57,10 +58,22 @@ class Installed:
         for patch in patches:
             patch.check(transformer.config)
         self.patches = tuple(patches)
-        changes = _changes(model, patches)
+        self._changes = _changes(model, patches)
         self._hooks = _Hooks(transformer)
-        for patch, change in zip(patches, changes, strict=True):
+        self._install()
+
+    def _install(self) -> None:
+        for patch, change in zip(self.patches, self._changes, strict=True):
             self._hooks.add(patch, change)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The model as it was, within the block."""
+        self._hooks.remove()
+        try:
+            yield
+        finally:
+            self._install()
 
     def remove(self) -> None:
         """Let the model be what it was."""
@@ -270,16 +283,21 @@ def sweep(
     """Try each patch alone, the last layers first, from the stream below it; ever longer ranked results.
 
     Without `other` the target is compared with the likeliest other token. Raises `Mistake` for a part that the model
-    does not have.
+    does not have, and for no patches at all.
     """
     model, transformer = step.model, step.model.transformer
+    if not patches:
+        raise Mistake(f"{model.info.name} has nothing of that kind to sweep over; choose another part")
     for patch in patches:
         patch.check(transformer.config)
     note = f"read by the last {SWEPT:,} tokens alone" if len(step.ids) > SWEPT else ""
     step = replace(step, ids=step.ids[-SWEPT:], past=None)
     length = len(step.ids)
     patches = [patch for patch in patches if patch.part != "position" or (patch.index or 0) < length]
-    yield Reading(0, length + len(patches))
+    at_once = max(1, CHUNK // length)
+    groups = _groups(patches, at_once)
+    total = length + sum(len(transformer.blocks[layer:]) + 1 for layer, _ in groups)
+    yield Reading(0, total)
     streams: list[list[Tensor]] = [[] for _ in range(transformer.config.blocks + 1)]
     past, ids = fresh_past(step), ids_of(step)
     names = [f"blocks.{n}" for n in range(transformer.config.blocks)] + ["norm"]
@@ -288,41 +306,63 @@ def sweep(
             transformer.hidden(ids[:, start : start + READ_AT_ONCE], past)
         for kept, name in zip(streams, names, strict=True):
             kept.append(trace.took[name][0])
-        yield Reading(min(start + READ_AT_ONCE, length), length + len(patches))
+        yield Reading(min(start + READ_AT_ONCE, length), total)
     below = [torch.cat(parts, 1) for parts in streams]  # [1, T, d] before each block, and after the last
     final, below[0] = below[-1], transformer.embed(ids) + transformer.position(torch.arange(length, device=ids.device))
-    base = Distribution(transformer.unembed(finished(transformer, final)[0, -1]))
+    base = Distribution(transformer.unembed(finished(transformer, final)[:, -1])[0])
     target = int(base.head(1)) if step.target is None else step.target
     if other is None:
         other = next(id for id in base.head(2).tolist() if id != target)
     effects: list[Effect] = []
-    ordered = sorted(patches, key=lambda patch: -(patch.layer or 0))
-    changes = dict(zip(ordered, _changes(model, ordered), strict=True))
-    for layer in dict.fromkeys(patch.layer or 0 for patch in ordered):
-        here = [patch for patch in ordered if (patch.layer or 0) == layer]
-        at_once = max(1, CHUNK // length)
-        for first in range(0, len(here), at_once):
-            some = here[first : first + at_once]
-            for patch, row in zip(some, _tried(transformer, below[layer], layer, some, changes), strict=True):
-                rise = (row[target] - row[other] - base.logits[target] + base.logits[other]).item()
-                effects.append(Effect(patch, rise, kl(base.logits, row)))
-            yield Reading(length + len(effects), length + len(patches))
+    changes = dict(zip(patches, _changes(model, patches), strict=True))
+    done = length
+    for layer, group in groups:
+        rows = _tried(transformer, below[layer], layer, group, changes)
+        while (result := next(rows)) is None:
+            done += 1
+            yield Reading(done, total)
+        for patch, row in zip(group, result, strict=True):
+            rise = (row[target] - row[other] - base.logits[target] + base.logits[other]).item()
+            effects.append(Effect(patch, rise, kl(base.logits, row)))
         effects.sort(key=lambda effect: -effect.kl if by == "kl" else -abs(effect.difference))
+        done += 1
+        yield Reading(done, total)
         yield Sweep(tuple(effects), len(patches), target, other, note)
+
+
+def _groups(patches: Sequence[Patch], size: int) -> list[tuple[int, Sequence[Patch]]]:
+    """Patches of one layer, up to `size` together, the last layers first."""
+    layers: dict[int, list[Patch]] = {}
+    for patch in patches:
+        layers.setdefault(patch.layer or 0, []).append(patch)
+    return [
+        (layer, found[first : first + size])
+        for layer, found in sorted(layers.items(), reverse=True)
+        for first in range(0, len(found), size)
+    ]
 
 
 def _tried(
     transformer: Transformer, states: Tensor, layer: int, patches: Sequence[Patch], changes: dict[Patch, Change]
-) -> Tensor:
-    """Logits at the last position under each patch, [n, V], float32 on the CPU; `states` [1, T, d] enter the layer."""
+) -> Iterator[Tensor | None]:
+    """None after each block, then logits at the last position under each patch, [n, V], float32 on the CPU.
+
+    `states` [1, T, d] enter the layer. The hooks are there only within it, so the model is its own while this pauses.
+    """
+    places = torch.arange(states.shape[1], device=states.device)
+    x = states.expand(len(patches), -1, -1)
     hooks = _Hooks(transformer)
     for row, patch in enumerate(patches):
         hooks.add(patch, changes[patch], row)
     try:
-        transformer.position(torch.arange(states.shape[1], device=states.device))  # tells all hooks where they are
-        x = states.expand(len(patches), -1, -1)
-        for block in transformer.blocks[layer:]:
-            x = block(x, 0, None)
-        return transformer.unembed(finished(transformer, x)[:, -1]).to("cpu", torch.float32)
+        transformer.position(places)  # tells all hooks where they are
+        x = transformer.blocks[layer](x, 0, None) if transformer.config.blocks else finished(transformer, x)
     finally:
         hooks.remove()
+    yield None
+    for block in transformer.blocks[layer + 1 :]:
+        transformer.position(places)
+        x = block(x, 0, None)
+        yield None
+    x = finished(transformer, x[:, -1:]) if transformer.config.blocks else x
+    yield transformer.unembed(x[:, -1]).to("cpu", torch.float32)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.config import Sampler
+from core.config import Patch, Sampler
 from core.errors import Mistake
 from core.events import (
     Candidate,
@@ -27,6 +27,7 @@ from core.events import (
     Summary,
     Token,
 )
+from core.experiment import Experiment
 from core.explain import sampler_lens
 from core.models import Model
 from core.prefix import Prefix
@@ -83,7 +84,9 @@ def shared(before: Sequence[object], after: Sequence[object]) -> int:
 class Session:
     """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
 
-    def __init__(self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
+    def __init__(
+        self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None, prefix: Prefix | None = None
+    ) -> None:
         self.model = model
         self.sampler = sampler
         self.tree = tree or Tree()
@@ -95,10 +98,12 @@ class Session:
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
         self.guesses: list[Guess] = []
+        self._measured = 0
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
-        self._prefix = Prefix(model.transformer)
+        self._prefix = prefix or Prefix(model.transformer)
+        self._experiment: Experiment | None = None
         self._done: list[Change] = []
         self._undone: list[Change] = []
         self._latest: tuple[int, Distribution] | None = None
@@ -144,6 +149,9 @@ class Session:
             yield Reading(0, total)
             for done in self._prefix.read([position]):
                 yield Reading(done, total)
+        if self._experiment:
+            for done in self._experiment.read(position):
+                yield Reading(done, total)
 
     def unscored(self) -> bool:
         """Whether a token waits for `score`."""
@@ -163,6 +171,7 @@ class Session:
             measured = scores(self._prefix.logits(before)[0], [self._ids[at] for at in batch])
             for at, score in zip(batch, measured, strict=True):
                 self.tokens[at] = self._path[at].token = replace(self.tokens[at], score=score)
+            self._measured += len(batch)
             yield
 
     # Steps -----------------------------------------------------------------------------------------------------------
@@ -263,12 +272,59 @@ class Session:
         """Look at the place after `cursor` tokens; beyond an end means that end."""
         self.cursor = max(1, min(cursor, len(self.tokens)))
 
+    # Patches ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """What is changed in the model at present."""
+        return self._experiment.patches if self._experiment else ()
+
+    def patch(self, patches: Sequence[Patch]) -> Iterator[Reading]:
+        """Let `patches`, and no others, act on the model from now on; the walk is read and scored again.
+
+        Without any it is what it was, bit for bit. Raises `Mistake` for a part the model does not have.
+        """
+        for each in patches:
+            each.check(self.model.transformer.config)
+        if self._experiment:
+            self._experiment.end()
+            self._prefix, self._experiment = self._experiment.plain, None
+        if patches:
+            self._experiment = Experiment(self.model, patches, self._prefix)
+            self._prefix = Prefix(self.model.transformer)
+            if self._ids:
+                self._prefix.append([self._ids])
+        self._latest = None
+        self.tree.forget_scores()
+        self.refresh()
+        self._done = [_forgetful(change) for change in self._done]
+        self._undone = [_forgetful(change) for change in self._undone]
+        return self.read() if self.tokens else iter(())
+
+    def refresh(self) -> None:
+        """Take up what the nodes of the walk say of their tokens now."""
+        self.tokens = [node.token for node in self._path]
+
     # The tree --------------------------------------------------------------------------------------------------------
 
     @property
     def place(self) -> Place:
         """Where the walk stands."""
         return Place(self._path[-1] if self._path else self.tree.root, self.cursor)
+
+    def go(self, place: Place) -> Iterator[Reading]:
+        """Stand at a place of the tree, as where a saved walk stood; this is no change to take back."""
+        self._stand(place)
+        return self.read()
+
+    def mark(self) -> object:
+        """Equal as long as nothing was done that is worth keeping."""
+        changes = len(self._done), len(self._undone), self._measured
+        return self.tree.version, *changes, self.place, self.sampler, self.patches
+
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a prompt."""
+        return len(self.tree.nodes) > self.prompt_length
 
     def forest(self, around: int = 200) -> Forest:
         """The branches of the tree, up to `around` before and after the one at the cursor."""
@@ -369,6 +425,8 @@ class Session:
             self.tokens[same - 1] = path[same - 1].token
         if len(path) > kept:
             self._prefix.append([self._ids[kept:]])
+        if self._experiment:
+            self._experiment.rewind(kept, self._ids[kept:])
         self._path, self.cursor, self.stopped = path, cursor, ""
         self.prompt_length = self._count_prompt(min(self.prompt_length, same))
 
@@ -442,7 +500,11 @@ class Session:
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens after the cursor under the present sampler, and the one that came, if any."""
         taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
-        return chart(self.distribution(), self.sampler, count, self._piece, taken)
+        seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
+        return self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
+
+    def _seen(self) -> Chart | None:
+        return self.chart() if self.tokens else None
 
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the distribution at the cursor is read where it is not known."""
@@ -454,10 +516,11 @@ class Session:
             sampler=self.sampler,
             can_take_back=bool(self._done),
             can_redo=bool(self._undone),
-            chart=self.chart() if self.tokens else None,
+            chart=self._seen(),
             prompt=self.prompt,
             typed=self.typed,
             stopped=self.stopped,
+            patches=self.patches,
         )
 
     @property
@@ -471,6 +534,10 @@ class Session:
             last.text = self.model.tokenizer.text(self._ids[begin : self.prompt_length])
         return last.text
 
+    def goes_on_in(self, model: Model) -> bool:
+        """Whether the tokens of the walk are tokens of a model."""
+        return self.model.tokenizer is model.tokenizer
+
     def moved_to(self, model: Model) -> "Session":
         """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
         self.tree.forget_scores()
@@ -479,6 +546,8 @@ class Session:
         session._go(list(self._path), self.cursor)
         session._done = [_forgetful(change) for change in self._done]
         session._undone = [_forgetful(change) for change in self._undone]
+        if self.patches and model.info.name == self.model.info.name:
+            session.patch(self.patches)
         return session
 
 

@@ -1,6 +1,6 @@
 """Owns the app: which panels there are, and what each key asks of the runner. It draws nothing and computes nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,14 +16,16 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
-from core import catalog, until
+from core import catalog, shelf, until
 from core.chat import encode
-from core.config import ModelChoice, Sampler
+from core.config import ModelChoice, Patch, Sampler
 from core.errors import Mistake
 from core.events import Token
+from core.export import FORMATS, generated
 from core.tokenizer import Tokenizer
 from core.until import FORMS
 from tui import knobs, texts, themes
+from tui.keeper import Keeper
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
@@ -34,13 +36,15 @@ from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
-from tui.report import offer_words
+from tui.report import offer_words, saved_words
 from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
+from tui.screens.hyperparameters import HyperparametersScreen
 from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
+from tui.screens.patch import PatchScreen
 from tui.settings import Settings
 from tui.text import one_line
 
@@ -80,6 +84,8 @@ class TokenwalkApp(App[None]):
         special: bool = False,
         chat: bool = False,
         problems: Iterable[str] = (),
+        resume: Path | None = None,
+        sessions: Path | None = None,
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__()
@@ -90,6 +96,11 @@ class TokenwalkApp(App[None]):
         self.reading = {"special": special, "chat": chat}
         """How a prompt becomes ids."""
         self.runner = runner(self._announce, settings.fps)
+        self.keeper = Keeper(sessions or shelf.default(), self._heard, by_itself=sessions is not None)
+        """Keeps the walk by itself where it is given a folder."""
+        self.runner.keeper = self.keeper
+        self._resume = resume
+        self._opened = 0
         self.frame = Frame()
         self._early_problems = list(problems)
         self._words: Tokenizer | None = None
@@ -101,7 +112,6 @@ class TokenwalkApp(App[None]):
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
-        self._compared: CompareScreen | None = None
         self._known = self.prompt.text
         """What is in the prompt, as far as its changes were noticed."""
         self._unread = bool(text)
@@ -137,14 +147,17 @@ class TokenwalkApp(App[None]):
         for page in self._pages():
             page.add_class("page")
         self._show_page(self.slot)
-        (self.candidates if self.prompt.text else self.prompt).focus()
+        (self.candidates if self.prompt.text or self._resume else self.prompt).focus()
         for problem in self._early_problems:
             self.tell(problem)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         """Start what is heavy, once the first frame is on the screen."""
-        self.runner.load(self.choice, self.prompt.text, self.sampler, **self.reading)
+        if self._resume:
+            self.runner.open(self._resume)
+        else:
+            self.runner.load(self.choice, self.prompt.text, self.sampler, **self.reading)
         self.runner.start()
         self.run_worker(self._load_words, thread=True, exclusive=True, group="words")
 
@@ -164,10 +177,16 @@ class TokenwalkApp(App[None]):
         self._focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
 
     def action_focus_next(self) -> None:
-        self._focus_panel(self._neighbour(1))
+        if len(self.screen_stack) > 1:
+            self.screen.focus_next()
+        else:
+            self._focus_panel(self._neighbour(1))
 
     def action_focus_previous(self) -> None:
-        self._focus_panel(self._neighbour(-1))
+        if len(self.screen_stack) > 1:
+            self.screen.focus_previous()
+        else:
+            self._focus_panel(self._neighbour(-1))
 
     def _neighbour(self, by: int) -> Widget:
         panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
@@ -193,13 +212,25 @@ class TokenwalkApp(App[None]):
         self.frame, problems = self.runner.take()
         if self.frame.choice:
             self.choice = self.frame.choice
+        if self.frame.opened != self._opened and self.frame.snapshot:
+            self._opened, self._unread = self.frame.opened, False
+            self.sampler = self.frame.snapshot.sampler
+            self.prompt.follow(self.frame.snapshot.prompt)
+            if self.writing:
+                self.action_leave()
         with self.batch_update():
-            (self._compared or self.lens).show(self.frame)
+            self.lens.show(self.frame)
+            if over := self._over():
+                over.show(self.frame)
             self._show_walk()
             self._show_status()
             self._follow_prompt()
         for problem in problems:
             self.tell(problem)
+
+    def _over(self) -> CompareScreen | PatchScreen | None:
+        """The screen over the panels that has questions of its own."""
+        return next((s for s in reversed(self.screen_stack) if isinstance(s, CompareScreen | PatchScreen)), None)
 
     def _show_walk(self) -> None:
         veiled = self.lens.veil(self.frame)
@@ -359,8 +390,8 @@ class TokenwalkApp(App[None]):
         self.runner.submit(operation, instead_of=instead_of)
 
     def ask(self) -> None:
-        """Let what the lens asks now be answered; while two sides are compared, what they ask."""
-        self.runner.ask((self._compared or self.lens).question())
+        """Let be answered what the lens asks now, or the screen over it."""
+        self.runner.ask((self._over() or self.lens).question())
 
     # Lenses ----------------------------------------------------------------------------------------------------------
 
@@ -397,22 +428,24 @@ class TokenwalkApp(App[None]):
 
     def action_compare(self) -> None:
         """Open the two sides; the lens goes on where it was when they are closed."""
+        self.push_screen(CompareScreen(self.frame, self.choice, self.sampler), lambda _: self.ask())
 
-        def closed(_: None) -> None:
-            self._compared = None
-            self.ask()
-
-        self._compared = CompareScreen(self.frame, self.choice, self.sampler)
-        self.push_screen(self._compared, closed)
-
-    def action_open(self) -> None:
+    def action_text(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
-        self.push_screen(LineScreen("open a text", words, check=texts.read), self._open)
+        self.push_screen(LineScreen("open a text", words, check=texts.read), self._take_text)
 
-    def _open(self, name: str | None) -> None:
+    def _take_text(self, name: str | None) -> None:
         if name is not None:
             self.prompt.follow(texts.read(name))
             self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
+
+    # Experiments -----------------------------------------------------------------------------------------------------
+
+    def action_experiments(self) -> None:
+        self.push_screen(PatchScreen(self._patch, self.ask), lambda _: self.ask())
+
+    def _patch(self, patches: tuple[Patch, ...]) -> None:
+        self.runner.submit(lambda session: session.patch(patches))
 
     # Sampler ---------------------------------------------------------------------------------------------------------
 
@@ -475,8 +508,71 @@ class TokenwalkApp(App[None]):
             device, dtype = chosen.split()
             self._load(replace(self.choice, device=device, dtype=dtype))
 
+    def action_hyperparameters(self) -> None:
+        if catalog.is_rung(self.choice.name):
+            self.push_screen(HyperparametersScreen(self.choice, self.frame.words), self._take_hyperparameters)
+        else:
+            self.tell(f"{self.choice.name} has the sizes of its files; rungs can be changed: m chooses one")
+
+    def _take_hyperparameters(self, choice: ModelChoice | None) -> None:
+        if choice is not None and choice != self.choice:
+            self._load(choice)
+
     def _load(self, choice: ModelChoice) -> None:
         self.runner.load(choice, self.prompt.text, self.sampler, **self.reading)
+
+    # Sessions --------------------------------------------------------------------------------------------------------
+
+    def _heard(self, words: str, problem: bool) -> None:
+        """The keeper says something, on its own thread."""
+        self.call_later(self.tell if problem else self._say, words)
+
+    def _say(self, words: str) -> None:
+        self.notify(one_line(words), markup=False)
+
+    def action_save(self) -> None:
+        entries = [
+            Entry("save", "save", "The whole tree as a session, to go on with it later"),
+            *(Entry(key, name, "The tokens of this path, with their numbers") for key, (name, *_) in FORMATS.items()),
+            Entry("picture", "picture", "The screen as an SVG file"),
+            Entry("copy", "copy", "The generated text, to the clipboard"),
+        ]
+        self.push_screen(ChooseScreen("save or export", entries, ""), self._take_save)
+
+    def _take_save(self, chosen: str | None) -> None:
+        if chosen == "picture":
+            self.call_after_refresh(self.action_picture)  # without the picker
+        elif chosen == "copy":
+            self.action_copy_text()
+        elif chosen == "save":
+            self.runner.submit(self.keeper.save, interrupts=False)
+        elif chosen is not None:
+            self.runner.submit(lambda session: self.keeper.export(session, chosen, Path.cwd()), interrupts=False)
+
+    def action_copy_text(self) -> None:
+        text = generated(self.frame.snapshot.tokens) if self.frame.snapshot else ""
+        if text:
+            self.copy_to_clipboard(text)
+            self._say(f"copied {len(text):,} characters")
+        else:
+            self.tell("nothing is generated yet; space takes a step")
+
+    def action_open(self) -> None:
+        self.run_worker(self._list_sessions, thread=True, exclusive=True, group="sessions")
+
+    def _list_sessions(self) -> None:
+        self.call_from_thread(self._offer_sessions, shelf.saved(self.keeper.folder))
+
+    def _offer_sessions(self, found: Sequence[shelf.Saved]) -> None:
+        if not found:
+            self.tell(f"there is no saved session in {self.keeper.folder}; w saves one")
+            return
+        entries = [Entry(str(each.path), *saved_words(each), not each.problem) for each in found]
+        self.push_screen(ChooseScreen("sessions", entries, str(self.keeper.path)), self._take_session)
+
+    def _take_session(self, chosen: str | None) -> None:
+        if chosen is not None:
+            self.runner.open(Path(chosen))
 
     async def action_close(self) -> None:
         """Quit by a single key, which ctrl+q does in any mood."""

@@ -79,6 +79,11 @@ def fit(text: str, width: int) -> str:
     return text + " " * (width - length)
 
 
+def within(text: str, most: int) -> str:
+    """`text` in as many cells as it needs, up to `most`."""
+    return fit(text, min(cell_len(text), most))
+
+
 def percent(share: float, decimals: int) -> str:
     """A share of 1 in percent with fixed decimals, 2 to 6."""
     return f"{100 * share:.{decimals}f}%"

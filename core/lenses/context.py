@@ -8,8 +8,10 @@ import torch
 from core.config import Sampler
 from core.events import Candidate, Reading
 from core.sampling import Distribution, chart, mass_count
-from core.trace import READ_AT_ONCE, Step, fresh_past, ids_of, read
+from core.trace import Step, fresh_past, ids_of, read
 
+ROWS = 16
+"""Positions whose logits are held at the same time."""
 LAST = 256
 """Prefixes that are measured, the longest ones."""
 
@@ -59,7 +61,7 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Reading | 
     rows: list[Row] = []
     while past.length < length:
         at = past.length
-        logits = transformer(ids[:, at : at + READ_AT_ONCE], past)[0]
+        logits = transformer(ids[:, at : at + ROWS], past)[0]
         for place, row in enumerate(logits, start=at):
             distribution = Distribution(row)
             seen = chart(distribution, Sampler(), count, piece, came[place])

@@ -83,15 +83,15 @@ def device(step: Step) -> Iterator[Reading | Devices]:
     yield Reading(0, total)
     is_reference = model.info.device == "cpu" and model.info.dtype == "fp32"
     note = "this is float32 on the CPU, what others are compared with" if is_reference else ""
-    parity = None
+    times: list[Times] = []
+    result = Devices(model.info.device, model.info.dtype, ids.shape[1], (), None, note)
+    yield result
     if not is_reference:
         if _fits(4 * model.info.parameters, found[0]):
-            parity = _parity(model, ids)
+            result = replace(result, parity=_parity(model, ids))
         else:
-            note = "there is no room for the same model in float32 beside it"
-    times: list[Times] = []
-    result = Devices(model.info.device, model.info.dtype, ids.shape[1], (), parity, note)
-    yield result
+            result = replace(result, note="there is no room for the same model in float32 beside it")
+        yield result
     for number, info in enumerate(found, start=1):
         yield Reading(number, total)
         for measured in _times(model, info, ids):
@@ -197,11 +197,10 @@ def _wait(transformer: Transformer) -> None:
 
 
 def _median(run: Callable[[], object]) -> float:
-    """Seconds of a run: the median of up to five within half a second, after one that warms up."""
-    run()
+    """Seconds of a run: the median of up to five within half a second; the first one, which warms up, only if slow."""
     spent: list[float] = []
-    while len(spent) < 5 and sum(spent) < 0.5:
+    while len(spent) < 6 and sum(spent) < 0.5:
         began = time.perf_counter()
         run()
         spent.append(time.perf_counter() - began)
-    return statistics.median(spent)
+    return statistics.median(spent[1:] or spent)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +19,11 @@ from core.errors import Mistake
 from core.events import Reading
 from core.model import Transformer
 from core.models import Model
-from core.trace import READ_AT_ONCE, Step, fresh_past, read
+from core.trace import Step, fresh_past, read
 
 How = Literal["replace", "mask", "shuffle"]
-LAST = 64
+LAST = 32
 """Earlier tokens that are changed, the nearest ones."""
-AT_ONCE = 16
-"""Changed texts that go through the model together at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +74,15 @@ def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0
     yield from read(step, past, length - 1)
     yield Reading(0, len(positions) + 1)
     runs = _Runs(step, past, how, seed)
-    before = runs.logits([()])[0]
+    before = runs.logits(())
     changes: list[Change] = []
     why = _why(step.model)
-    for group in runs.groups(positions):
-        rows = runs.logits([(position,) for position in group])
-        for position, row in zip(group, rows, strict=True):
-            by = b"" if how == "mask" else step.model.tokenizer.piece(runs.changed((position,))[position])
-            changes.insert(0, Change(position, step.pieces[position], by, kl(before, row)))
-        yield Reading(len(changes), len(positions) + 1)
+    for position in positions:
+        by = b"" if how == "mask" else step.model.tokenizer.piece(runs.changed((position,))[position])
+        moved = kl(before, runs.logits((position,)))
+        changes.insert(0, Change(position, step.pieces[position], by, moved))
         yield LastToken(how, tuple(changes), len(positions), None, why, note)
-    together = kl(before, runs.logits([tuple(reversed(positions))])[0]) if positions else None
+    together = kl(before, runs.logits(tuple(reversed(positions)))) if positions else None
     yield LastToken(how, tuple(changes), len(positions), together, why, note)
 
 
@@ -102,85 +98,59 @@ def _why(model: Model) -> str:
 
 
 class _Runs:
-    """Reads texts with some tokens changed."""
+    """Reads the text with some tokens changed, each time from an earlier position on than the time before.
+
+    So one copy of the past is enough: what one run leaves behind, the next writes over.
+    """
 
     def __init__(self, step: Step, past: KVCache, how: How, seed: int) -> None:
-        self.step, self.past, self.how, self.seed = step, past, how, seed
-        self.transformer = step.model.transformer
+        self._step, self._how, self._seed = step, how, seed
+        self._transformer = step.model.transformer
+        self._past = past.first(len(step.ids) - 1)
 
     def changed(self, positions: Sequence[int]) -> list[int]:
         """The ids with the tokens at ascending `positions` changed; hidden ones are as they were."""
-        ids = list(self.step.ids)
-        if self.how == "replace":
+        ids = list(self._step.ids)
+        if self._how == "replace":
             for position in positions:
-                drawn = random.Random(f"{self.seed}:{position}").randrange(self.step.model.info.vocab_size - 1)
+                drawn = random.Random(f"{self._seed}:{position}").randrange(self._step.model.info.vocab_size - 1)
                 ids[position] = drawn + (drawn >= ids[position])
-        elif self.how == "shuffle" and len(positions) == 1:
+        elif self._how == "shuffle" and len(positions) == 1:
             (at,) = positions
             ids[at - 1], ids[at] = ids[at], ids[at - 1]
-        elif self.how == "shuffle" and positions:
-            places = range(positions[0] - 1, positions[-1] + 1)
-            mixed = [ids[place] for place in places]
-            random.Random(f"{self.seed}").shuffle(mixed)
-            ids[places.start : places.stop] = mixed
+        elif self._how == "shuffle" and positions:
+            places = slice(positions[0] - 1, positions[-1] + 1)
+            mixed = ids[places]
+            random.Random(f"{self._seed}").shuffle(mixed)
+            ids[places] = mixed
         return ids
 
-    def _first(self, positions: Sequence[int]) -> int:
-        """The first position that is computed anew."""
-        after = {"replace": 0, "mask": 1, "shuffle": -1}[self.how]
-        return min((position + after for position in positions), default=len(self.step.ids) - 1)
-
-    def groups(self, positions: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Descending positions in groups that are read together: few tokens in all, as many rows as that allows."""
-        at = 0
-        while at < len(positions):
-            size = 1
-            while (
-                self.transformer.config.blocks  # without attention one by one, so that equal states are equal bits
-                and size < AT_ONCE
-                and at + size < len(positions)
-                and (size + 1) * (len(self.step.ids) - self._first([positions[at + size]])) <= 4 * READ_AT_ONCE
-            ):
-                size += 1
-            yield positions[at : at + size]
-            at += size
-
-    def logits(self, changes: Sequence[Sequence[int]]) -> Tensor:
-        """Logits after the last position for each set of changed positions, [n, V], float32 on the CPU."""
-        changed = [self.changed(positions) for positions in changes]
-        if not self.transformer.config.blocks:
-            first, past = 0, fresh_past(self.step)
-        else:
-            first = self._first([position for positions in changes for position in positions])
-            past = self.past.first(first).repeat(len(changes))
-        ids = torch.tensor(changed, device=self.transformer.device)
-        with _hiding(self.transformer, changes if self.how == "mask" else []):
-            for at in range(first, ids.shape[1], self._span(len(changes))):
-                hidden = self.transformer.hidden(ids[:, at : at + self._span(len(changes))], past)
-        return self.transformer.unembed(hidden[:, -1]).to("cpu", torch.float32)
-
-    def _span(self, rows: int) -> int:
-        """Positions that go through the model at once."""
-        return max(1, 8 * READ_AT_ONCE // rows)
+    def logits(self, positions: Sequence[int]) -> Tensor:
+        """Logits after the last position with the tokens at `positions` changed, [V]."""
+        ids = torch.tensor([self.changed(positions)], device=self._transformer.device)
+        if not self._transformer.config.blocks:  # all of it each time, so that equal states are equal bits
+            return self._transformer.unembed(self._transformer.hidden(ids)[:, -1])[0]
+        after = {"replace": 0, "mask": 1, "shuffle": -1}[self._how]
+        first = min((position + after for position in positions), default=ids.shape[1] - 1)
+        self._past.rewind(first)
+        with _hiding(self._transformer, positions if self._how == "mask" else ()):
+            hidden = self._transformer.hidden(ids[:, first:], self._past)
+        return self._transformer.unembed(hidden[:, -1])[0]
 
 
 @contextmanager
-def _hiding(transformer: Transformer, hidden: Sequence[Sequence[int]]) -> Iterator[None]:
-    """Let no later position attend to the positions hidden from each row of the batch."""
-    if not any(hidden):
-        yield
-        return
+def _hiding(transformer: Transformer, hidden: Sequence[int]) -> Iterator[None]:
+    """Let no later position attend to the hidden ones."""
 
-    def attend(module: nn.Module, took: tuple[Tensor, ...], gave: Tensor) -> Any:
+    def attend(module: nn.Module, took: tuple[Tensor, ...], gave: Tensor) -> Tensor:
         q, k, v = took
-        places = torch.arange(k.shape[2], device=k.device)
-        own = places[-q.shape[2] :, None] == places  # [t, T]
-        seen = (places <= places[-q.shape[2] :, None]).repeat(len(hidden), 1, 1)
-        for row, positions in enumerate(hidden):
-            seen[row, :, [position for position in positions if position < len(places)]] = False
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=(seen | own)[:, None], enable_gqa=True)
+        keys = torch.arange(k.shape[2], device=k.device)
+        queries = keys[-q.shape[2] :, None]
+        secret = torch.isin(keys, torch.tensor(hidden, device=k.device))
+        seen = (keys < queries) & ~secret | (keys == queries)  # [t, T]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
 
-    names = [f"blocks.{n}.attention.attend" for n in range(transformer.config.blocks)]
+    names = [f"blocks.{n}.attention.attend" for n in range(transformer.config.blocks)] if hidden else []
     hooks = [transformer.get_submodule(name).register_forward_hook(attend) for name in names]
     try:
         yield

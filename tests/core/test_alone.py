@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import core
 
-EVERY = sorted(module.name for module in pkgutil.iter_modules(core.__path__, "core."))
+EVERY = sorted(module.name for module in pkgutil.walk_packages(core.__path__, "core."))
 SCREEN = ["tui", "textual", "plotext", "rich", "typer"]
 LIGHT = [
     "core.catalog",
@@ -18,6 +18,7 @@ LIGHT = [
     "core.files",
     "core.hub",
     "core.ladder",
+    "core.lenses",
     "core.threads",
     "core.tokenizer",
     "core.vocabulary",

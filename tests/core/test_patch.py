@@ -7,8 +7,11 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from looking import RUNGS, last, some_ids, step_on, wrapped
+from test_families import reference
 from torch import Tensor
 
+from core import families, weights
+from core import patch as experiments
 from core.config import PATCH_KINDS, PATCH_PARTS, ModelConfig, Patch
 from core.data import REFERENCE
 from core.errors import Mistake
@@ -208,15 +211,52 @@ def test_a_sweep_tells_how_far_it_is_and_may_be_broken_off(small: Small) -> None
     readings = [each.done for each in seen if isinstance(each, Reading)]
     assert readings == sorted(readings)
     assert readings[0] == 0
-    assert readings[-1] == 6 + len(patches)
+    assert {each.total for each in seen if isinstance(each, Reading)} == {readings[-1]}
     assert [len(each.effects) for each in seen if not isinstance(each, Reading)] == [3, 6]
     sizes = [effect.kl for effect in seen[-1].effects]
     assert sizes == sorted(sizes, reverse=True)
     assert seen[-1].target != seen[-1].other
-    broken = sweep(step, patches)
-    next(broken)
-    broken.close()
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
+    for _ in sweep(step, patches):  # at each pause the model is its own
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("patch", ONE_OF_EACH, ids=named)
+def test_packed_models_take_the_same_patches(bits: int, patch: Patch, packed: Callable[[int], Model]) -> None:
+    """A sweep finds what the patch alone does, to what bfloat16 can tell; token by token as in one pass."""
+    model, ids = packed(bits), some_ids(9)
+    (effect,) = last(sweep(step_on(model, ids, target=7), [patch], other=9)).effects
+    base = whole(model, ids)[-1].float()
+    with patched(model, [patch]):
+        row = whole(model, ids)[-1].float()
+        walk = Prefix(model.transformer)
+        for id in ids:
+            walk.append([[id]])
+            walk.logits([walk.length - 1])
+        assert (walk.logits([8])[0, 0].float() - row).abs().max() < 0.1 * row.abs().max()
+    want = (row[7] - row[9] - base[7] + base[9]).item()
+    assert effect.difference == pytest.approx(want, abs=0.05 * row.abs().max().item())
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Model]:
+    """A small Llama whose matrices are packed."""
+    folder = tmp_path_factory.mktemp("model")
+    reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(folder)
+    described = families.describe(folder)
+    made = {bits: wrapped(weights.build(described, torch.device("cpu"), torch.bfloat16, bits)) for bits in (8, 4)}
+    return made.__getitem__
+
+
+def test_of_a_long_text_the_end_is_swept(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by itself, and the answer says so."""
+    monkeypatch.setattr(experiments, "SWEPT", 4)
+    model, ids = small("model5"), some_ids(6)
+    patch = Patch(part="mlp", layer=0)
+    found = last(sweep(step_on(model, ids), [patch]))
+    short = last(sweep(step_on(model, ids[-4:]), [patch]))
+    assert found.note == "read by the last 4 tokens alone"
+    assert found.effects[0].kl == pytest.approx(short.effects[0].kl, abs=1e-6)
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------
@@ -247,6 +287,13 @@ def test_rungs_without_a_part_say_where_it_begins(small: Small) -> None:
         Installed(small("model1"), [Patch(part="attention", layer=0)])
     with pytest.raises(Mistake, match="model4"):
         Installed(small("model3"), [Patch(part="mlp", layer=0)])
+
+
+def test_no_patches_are_no_sweep(small: Small) -> None:
+    """What the model has none of gives nothing to try."""
+    model = small("model1")
+    with pytest.raises(Mistake, match="model1 has nothing of that kind"):
+        next(sweep(step_on(model, some_ids(3)), every(model.transformer.config, "head")))
 
 
 def test_a_patch_is_plain_data() -> None:

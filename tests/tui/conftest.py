@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from core.config import ModelChoice, Sampler
 from core.events import Candidate, Chart, DeviceInfo, ModelInfo, Score, Snapshot, Stage, Token
 from tui.app import TokenwalkApp
 from tui.cli import main
-from tui.runner import Activity, Frame, Operation, Runner
+from tui.runner import Activity, Frame, Operation, Question, Runner
 from tui.settings import Settings
 
 PATIENCE = 20.0
@@ -73,6 +74,9 @@ class ScriptedRunner:
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         self.operations.append(operation)
+
+    def ask(self, question: Question | None) -> None:
+        self.frame = replace(self.frame, question=question)
 
     def pause(self) -> None:
         self.pauses += 1

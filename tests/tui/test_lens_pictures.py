@@ -1,113 +1,153 @@
-"""Pictures of the tree and the lenses around it, compared with the ones kept beside this file."""
+"""Pictures of lenses over made-up answers, compared with the ones kept beside this file."""
 
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from textual.pilot import Pilot
 
-from core.config import Sampler
-from core.events import Candidate, Guess, Score, Summary, Token
-from core.explain import sampler_lens
-from core.sampling import Distribution
-from core.tree import Node, Tree
+from core.config import Patch
+from core.events import Candidate
+from core.lenses.attention import Attention, Head
+from core.lenses.flow import Flow, Source, Stage
+from core.lenses.last_token import Change, LastToken
+from core.lenses.logit import Layer, LogitLens
+from core.lenses.weights import Count, Histogram, Named, Weights
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
 Compare = Callable[..., bool]
-WORDS = [" the", " my", " a", " tea", ".", "\n", " 字字", b" \xf0\x9f", "\t", " your", " its", " everything", "[/b]"]
-PIECES = [word if isinstance(word, bytes) else word.encode() for word in WORDS]
+SIZES = [(80, 24), (120, 36)]
+PROMPT = "I prefer oat milk in my\n"
+PIECES = (b"I", b" prefer", b" oat", b" milk", b" in", "字".encode())
 
 
-def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Turn to a lens, answer what it asks, then press keys."""
+def pattern() -> tuple[tuple[float, ...], ...]:
+    """Rows that sum to 1: half on the position itself, the rest halving backwards."""
+    rows = []
+    for length in range(1, len(PIECES) + 1):
+        row = [0.5 ** min(length, length - n + 0) for n in range(length)]
+        rows.append(tuple(value / sum(row) for value in row))
+    return tuple(rows)
+
+
+ROWS = pattern()
+HEADS = tuple(
+    tuple(Head(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
+    for layer in range(6)
+)
+ATTENTION = Attention(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
+
+
+def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Candidate:
+    return Candidate(id, piece, rank, 4.5, share, share)
+
+
+def layer(name: str, block: int | None, number: int) -> Layer:
+    favourite = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
+    second = candidate(1, 0.1, b" the", 9)
+    target = favourite if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
+    return Layer(name, block, (favourite, second, second), target, 3.5)
+
+
+NAMES = [("embedding", None)] + [(f"block {n} {half}", n) for n in range(3) for half in ("attention", "mlp")]
+LOGIT = LogitLens(tuple(layer(name, block, n) for n, (name, block) in enumerate([*NAMES, ("output", None)])), True, 6)
+
+STATES = (("B", 1), ("T", 6), ("d", 64))
+VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
+FLOW = Flow(
+    (
+        Stage("text", "encode", 0, (("characters", 21),), (), text="I prefer oat milk in\x1b字"),
+        Stage("ids", "encode", 0, (("B", 1), ("T", 6)), (40, 10932, 72754, 14403, 304, 17), PIECES),
+        Stage("embedding", "embed", 0, STATES, VALUES, norm=8.0, stream=8.0),
+        Stage("block 0 attention", "attention", 0, STATES, VALUES, norm=3.0, stream=9.5),
+        Stage("queries", "qkv", 1, (("B", 1), ("h", 4), ("T", 6), ("c", 16)), VALUES, norm=2.0),
+        Stage("block 0 mlp", "mlp", 0, STATES, VALUES, norm=12.0, stream=14.0),
+        Stage("probabilities", "softmax", 0, (("B", 1), ("V", 100277)), (0.25, 0.125, 0.0625), PIECES[1:4]),
+        Stage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
+    ),
+    tuple(
+        Source(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
+        for name in ("encode", "embed", "attention", "qkv", "mlp", "softmax", "draw")
+    ),
+)
+LAST = LastToken(
+    "replace",
+    tuple(Change(n, piece, b" other", 0.4 / (5 - n)) for n, piece in enumerate(PIECES[:5])),
+    5,
+    0.9,
+    "Attention lets the last position read all earlier ones, so changing them moves what comes next.",
+    "",
+)
+WEIGHTS = Weights(
+    (Count("embedding", 6_417_728, 0, 25_670_912), Count("attention", 65_536, 1_280, 267_264)),
+    6_484_544,
+    6_484_544,
+    True,
+    tuple(Named(f"blocks.{n}.attention.qkv.weight", (192, 64)) for n in range(12)),
+    Histogram(
+        "blocks.0.attention.qkv.weight", (192, 64), 0.0, 0.02, -0.08, 0.08, tuple(n * (39 - n) for n in range(40))
+    ),
+)
+ANSWERS = {"attention": ATTENTION, "logit": LOGIT, "flow": FLOW, "last_token": LAST, "weights": WEIGHTS}
+
+
+def looking(name: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Turn to a lens whose answer is there at once, then press keys."""
 
     async def go(pilot: Pilot[None]) -> None:
-        app = pilot.app
-        app.runner.ask = lambda question: app.runner.show(replace(app.runner.frame, question=question, answer=answer))
-        await pilot.pause()
-        app.action_look(lens)
-        for key in ("", *keys):
-            if key:
-                app.simulate_key(key)
+        app: Any = pilot.app
+        for _ in range(200):
+            if app.frame.snapshot is not None:
+                break
             await pilot.pause()
+        app.action_look(name)
+        await pilot.pause()
+        app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
+        await pilot.pause()
+        for key in keys:
+            await pilot.press(key)
+            app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
             await pilot.pause()
 
     return go
 
 
-def grown() -> tuple[Tree, list[Node]]:
-    """A prompt, three ways from its end, one of which parts again and is named, and another prompt."""
-    tree, chance = Tree(), random.Random(4)
-
-    def run(parent: Node, pieces: list[bytes], **more: Any) -> Node:
-        for piece in pieces:
-            p = chance.random() / 3
-            score = Score(1.0, -2.3 - 9 * p, 6.5, 12) if more else None
-            parent = tree.child(parent, Token(200 + len(tree.nodes), piece, score=score, **more))
-        return parent
-
-    prompt = run(tree.root, [b"I", b" prefer", b" oat", b" milk", b" in"])
-    first = run(prompt, PIECES[:9] * 5, origin="sampled")
-    run(prompt, [b" my", b" \xe5\xad\x97", b"\x1b[2J"], origin="chosen")
-    third = run(prompt, PIECES[3:7], origin="sampled")
-    run(third, PIECES[:2], origin="sampled")
-    run(third, PIECES[7:], origin="chosen").parent.name = "[b]tea, 茶[/b]"
-    run(tree.root, [b"I", b" do not"], origin="sampled")
-    folded = run(tree.root, [b"Rice"])
-    run(folded, [b" a"], origin="sampled")
-    run(folded, [b" b"], origin="sampled")
-    folded.folded = True
-    return tree, [first, third]
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("attention", ()),
+        ("attention", ("o", "shift+down")),
+        ("logit", ()),
+        ("logit", ("o",)),
+        ("flow", ("down", "down", "down", "o")),
+        ("last_token", ()),
+        ("weights", ("o",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value).replace("+", "_") or "first",
+)
+def test_a_lens(
+    snap_compare: Compare, scripted: Make, scenes: Any, name: str, keys: tuple[str, ...], size: tuple[int, int]
+) -> None:
+    app = scripted(scenes.oat_milk(), text=PROMPT)
+    assert snap_compare(app, run_before=looking(name, *keys), terminal_size=size)
 
 
-@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_branches(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
-    tree, (_, third) = grown()
-    path = tree.path(third)
-    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
-    assert snap_compare(app, run_before=looking("branches", tree.forest(path, len(path), 9)), terminal_size=size)
+def test_a_lens_in_the_light(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    from tui.settings import Settings
+
+    app = scripted(scenes.oat_milk(), text=PROMPT, settings=Settings(theme="tokenwalk-light"))
+    assert snap_compare(app, run_before=looking("attention"), terminal_size=(120, 36))
 
 
-@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_sampler(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
-    sampler = Sampler(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05)
-    logits = torch.tensor([4.0 - n / 3 for n in range(13)] + [-1.0 - n / 500 for n in range(500)])
-    answer = sampler_lens(Distribution(logits), sampler, 0.4321, lambda id: PIECES[id % len(PIECES)])
-    app = scripted(scenes.oat_milk(sampler=sampler), text="I prefer oat milk in my\n", sampler=sampler)
-    assert snap_compare(app, run_before=looking("sampler", answer), terminal_size=size)
-
-
-@pytest.mark.parametrize("keys", [[], ["o", "down", "down"]], ids=["texts", "merged"])
-def test_continuations(snap_compare: Compare, scripted: Make, scenes: Any, keys: list[str]) -> None:
-    tree, _ = grown()
-    prompt = next(iter(tree.root.children.values()))
-    while len(prompt.children) == 1:
-        (prompt,) = prompt.children.values()
-    ends = [node for node in tree.nodes.values() if not node.children and prompt in tree.path(node)]
-    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
-    answer = tree.fan(prompt, [*ends, ends[1]])
-    assert snap_compare(app, run_before=looking("continuations", answer, *keys), terminal_size=(120, 36))
-
-
-def test_score(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
-    answer = Summary(10, 11, 87.25, 36, (8, 7, 9, 11, 6, 5, 10, 4, 3, 2))
-    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
-    assert snap_compare(app, run_before=looking("score", answer, "down", "down"), terminal_size=(80, 24))
-
-
-def test_guess(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
-    def candidate(number: int, share: float) -> Candidate:
-        return Candidate(200 + number, PIECES[number], number, 3.0, share, share)
-
-    came = Token(203, PIECES[3], "sampled", Score(1.0, -2.0, 6.5, 3), 0.5)
-    answer = (
-        Guess(5, candidate(6, 0.0125), candidate(0, 0.31), came),
-        Guess(6, candidate(3, 0.25), candidate(1, 0.5), came),
-        Guess(7, candidate(12, 0.0), candidate(3, 1.0), came),
+def test_a_patched_chart(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    frame = scenes.oat_milk()
+    chart = frame.snapshot.chart
+    ghosts = tuple(
+        replace(c, unpatched=c.probability * (1.6 if n % 3 else 0.5)) for n, c in enumerate(chart.candidates)
     )
-    app = scripted(scenes.oat_milk(cursor=8), text="I prefer oat milk in my\n")
-    assert snap_compare(app, run_before=looking("guess", answer), terminal_size=(120, 36))
+    patches = (Patch(kind="zero", part="head", layer=2, index=1), Patch(kind="mean", part="mlp", layer=0))
+    snapshot = replace(frame.snapshot, chart=replace(chart, candidates=ghosts), patches=patches)
+    assert snap_compare(scripted(replace(frame, snapshot=snapshot), text=PROMPT), terminal_size=(120, 36))

@@ -23,7 +23,7 @@ FLAT = 0.2
 """Below this largest share bars that ended at 1 could not be told apart."""
 
 Row = tuple[Candidate | None, float, float]
-"""A candidate (None: all others), its share of the draw, and the model's own."""
+"""A candidate (None: all others), its share of the draw, and the model's own, without patches where there are any."""
 
 
 def scale_for(largest: float) -> float:
@@ -108,6 +108,7 @@ class CandidatesPanel(Lens, can_focus=True):
             self._sampler = frame.snapshot.sampler
         if chart is None:
             self._empty = "no model · m chooses one, d a device" if frame.activity == "idle" else "loading torch …"
+            self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
         self._paint()
 
     def move(self, by: int) -> None:
@@ -140,7 +141,11 @@ class CandidatesPanel(Lens, can_focus=True):
         if chart:
             effective = f"{chart.effective:,.0f}" if chart.effective >= 100 else f"{chart.effective:.1f}"
             unit = " candidates" if width > 50 else ""
-            self.border_title = Content(f"next token · H {chart.entropy_bits:.2f} bits · ≈ {effective}{unit}")
+            patched = chart.candidates[0].unpatched is not None
+            name = "next" if patched and width <= 50 else "next token"
+            count = "" if patched and width <= 50 else f" · ≈ {effective}{'' if patched else unit}"
+            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}"
+            self.border_title = Content(title)
             self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
         self.refresh()
 
@@ -163,7 +168,7 @@ class CandidatesPanel(Lens, can_focus=True):
         visible = chart.candidates[self._top : self._top + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
-        rows: list[Row] = [(c, c.sampled_probability, c.probability) for c in visible]
+        rows: list[Row] = [(c, c.sampled_probability, _ghost(c)) for c in visible]
         kept_besides = chart.stages[-1].kept - sum(c.sampled_probability > 0 for c in visible)
         share = max(0.0, 1 - sum(share for _, share, _ in rows)) if kept_besides else 0.0
         rows.append((None, share, max(0.0, 1 - sum(own for _, _, own in rows))))
@@ -288,6 +293,10 @@ def stages_line(stages: tuple[Stage, ...], sampler: Sampler, width: int) -> str:
     kept = f"{stages[-1].kept:,} kept"
     text = " → ".join([*parts, kept])
     return text if len(text) + 4 <= width else f"{temperature} → {kept}"
+
+
+def _ghost(candidate: Candidate) -> float:
+    return candidate.probability if candidate.unpatched is None else candidate.unpatched
 
 
 def _ids(chart: Chart) -> tuple[int, ...]:

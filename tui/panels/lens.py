@@ -1,8 +1,10 @@
 """Owns what all lenses share: a lens looks at the walk from one side, in the place of the next-token chart."""
 
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.content import Content
@@ -19,8 +21,29 @@ if TYPE_CHECKING:
     from tui.screens.choose import Entry
 
 Answer = TypeVar("Answer")
+AXIS = 10
+"""Cells of a plot's numbers and its axis."""
+MEASURE = 76
+"""Cells of a sentence's line at most."""
 TINTS = 20
 """Steps from the faintest to the strongest ground."""
+
+
+class Kept:
+    """The last answer to a question that depends on little, such as the model alone: given again while that stays."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+        self._answer: object = None
+
+    def answers(self, of: tuple[object, ...], ask: Callable[[], Iterable[object]]) -> Iterator[object]:
+        """What was kept for `of`, or what `ask` gives, of which the last is kept."""
+        if self._of != of:
+            answer: object = None
+            for answer in ask():
+                yield answer
+            self._of, self._answer = of, answer
+        yield self._answer
 
 
 class Desk(Protocol):
@@ -122,7 +145,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def waiting(self) -> str:
         """What is said until there is an answer."""
-        return "reading …"
+        return "loading …" if self.frame.activity == "loading" else "reading …"
 
     def choices(self) -> int:
         """How many things `↑ ↓` goes along; 0 scrolls instead."""
@@ -182,8 +205,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     def _texts(self, width: int) -> Sequence[Text]:
         refused = self.frame.answer if self.frame.question is self._asked else None
         if isinstance(refused, Refusal):
-            said = Text(one_line(refused.words), self.look("lens--muted"))
-            return list(said.wrap(self.app.console, max(10, min(width, 72))))
+            return self.said(refused.words, "muted", width)
         if self.answer is None:
             progress = self.frame.progress
             done = f" {progress.done:,}/{progress.total:,}" if progress else ""
@@ -191,8 +213,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         return list(self.lines(self.answer, width, self.scrollable_content_region.height))
 
     def _strip(self, text: Text, width: int) -> Strip:
-        text.no_wrap = True
-        text.end = ""
+        text.no_wrap, text.end, text.style = True, "", self.look()
         return Strip(text.render(self.app.console)).adjust_cell_length(width, self.look()).simplify()
 
     def render_line(self, y: int) -> Strip:
@@ -231,6 +252,11 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
             line.append(words, self.look(f"lens--{style}") if isinstance(style, str) else style)
         return line
 
+    def said(self, words: str, style: str, width: int) -> list[Text]:
+        """A sentence in as many lines as it needs."""
+        lines = textwrap.wrap(one_line(words), max(10, min(width, MEASURE)))
+        return [self.text((line, style)) for line in lines]
+
     def row(self, chosen: bool, width: int, *parts: tuple[str, str | Style]) -> Text:
         """A line that can be chosen; the chosen one is marked."""
         line = self.text(*parts)
@@ -239,3 +265,19 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
             ground = self.look("lens--cursor")
             line.stylize(Style(bgcolor=ground.bgcolor, bold=ground.bold))
         return line
+
+    def plot(self, drawn: Sequence[str], high: str, low: str, at: int | None = None) -> Iterator[Text]:
+        """A curve beside its axis, which ends at `high` and `low`; column `at` is marked."""
+        for number, line in enumerate(drawn):
+            mark = high if not number else low if number == len(drawn) - 1 else ""
+            axis = ((f"{fit(mark.rjust(AXIS - 2), AXIS - 2)} ", "muted"), ("┤" if mark else "│", "faint"))
+            if at is None or not 0 <= at < len(line):
+                yield self.text(*axis, (line, "bar"))
+            else:
+                crossed = "╎" if line[at] in " \u2800" else line[at]
+                yield self.text(*axis, (line[:at], "bar"), (crossed, "hot"), (line[at + 1 :], "bar"))
+
+    def under(self, words: str, across: int, at: int) -> Text:
+        """What the marked column of a plot stands for."""
+        left = max(0, min(at - cell_len(words) // 2, across - cell_len(words)))
+        return self.text((" " * (AXIS + left), "text"), (words, "hot"))

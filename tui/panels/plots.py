@@ -35,20 +35,41 @@ def columns(shares: Sequence[float], height: int) -> list[str]:
 
 @lru_cache(maxsize=64)
 def curve(
-    ys: tuple[float, ...], width: int, height: int, low: float, high: float, xs: tuple[float, ...] | None = None
+    ys: tuple[float, ...], width: int, height: int, low: float, high: float, joined: bool = True
 ) -> tuple[str, ...]:
-    """A line through the points in braille, without axes; `ys` between `low` and `high` fill the height."""
+    """Evenly spaced points in braille, joined by a line, without axes; `low` to `high` fills the height."""
     if width < 2 or height < 1 or len(ys) < 2:
         return (" " * max(0, width),) * max(0, height)
-    xs = xs or tuple(map(float, range(len(ys))))
     plotext.terminal.limit(False, False)
     figure = plotext.figure
     figure.clear()
     figure.plot_size(width, height)
     figure.theme("colorless")
     figure.axes(False)
-    figure.draw(figure.signal(list(xs), [max(low, min(y, high)) for y in ys], marker="braille").lines())
-    figure.ruler("x").lim(xs[0], xs[-1]).ticks([])
+    points = figure.signal(list(range(len(ys))), [max(low, min(y, high)) for y in ys], marker="braille")
+    figure.draw(points.lines() if joined else points)
+    figure.ruler("x").lim(0, len(ys) - 1).ticks([])
     figure.ruler("y").lim(low, high if high > low else low + 1).ticks([])
     drawn = plotext.uncolorize(figure.build().string()).split("\n")[:height]
     return tuple(line.ljust(width)[:width] for line in (*drawn, *[""] * (height - len(drawn))))
+
+
+def overlay(front: Sequence[str], back: Sequence[str]) -> list[list[tuple[str, int]]]:
+    """Two curves of the same size in one: each line as runs of text, with 0 where the front one is, else 1."""
+    lines = []
+    for over, under in zip(front, back, strict=True):
+        runs: list[tuple[str, int]] = []
+        for one, other in zip(over, under, strict=True):
+            which = 0 if _dots(one) else 1
+            cell = chr(0x2800 | _dots(one) | _dots(other))
+            if runs and runs[-1][1] == which:
+                runs[-1] = runs[-1][0] + cell, which
+            else:
+                runs.append((cell, which))
+        lines.append(runs)
+    return lines
+
+
+def _dots(cell: str) -> int:
+    """The dots of a braille cell as bits."""
+    return ord(cell) - 0x2800 if "\u2800" <= cell <= "\u28ff" else 0

@@ -23,7 +23,14 @@ class StatusLine(Widget):
     """One line that says what runs, where and how."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES = {"status--write", "status--walk", "status--model", "status--busy", "status--rule"}
+    COMPONENT_CLASSES = {
+        "status--write",
+        "status--walk",
+        "status--model",
+        "status--busy",
+        "status--patched",
+        "status--rule",
+    }
 
     def __init__(self) -> None:
         super().__init__(id="status")
@@ -72,6 +79,8 @@ class StatusLine(Widget):
             parts.append((1, one_line(model.name), "status--model"))
         if busy:
             parts.append((0, busy, "status--busy"))
+        if frame.snapshot and frame.snapshot.patches:
+            parts.append((0, f"patched {len(frame.snapshot.patches)}", "status--patched"))
         if model:
             used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
             parts.append((4, one_line(f"{model.device} {model.dtype}"), ""))

@@ -1,5 +1,6 @@
 """Owns the comparison: two models, devices, formats or settings side by side at the same place of the walk."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
@@ -15,7 +16,7 @@ from core import catalog
 from core.config import ModelChoice, Sampler
 from core.events import Candidate, Chart, Comparison, Faced, ModelInfo
 from tui import knobs
-from tui.panels.candidates import bars, scale_for
+from tui.panels.candidates import FLAT, bars, scale_for
 from tui.panels.lens import Desk, LensPage
 from tui.panels.status import sampler_text
 from tui.runner import Frame, Question
@@ -32,7 +33,7 @@ Pick = Callable[[str, Callable[[str | None], None]], None]
 class ComparePage(LensPage[Faced]):
     """Both charts, and how far they are apart."""
 
-    NAME = ""
+    NAME = "comparison"
     TITLE = "compare"
 
     def __init__(self, ask: Callable[[], Question]) -> None:
@@ -68,7 +69,7 @@ class ComparePage(LensPage[Faced]):
 
     def _apart(self, found: Comparison) -> Text:
         apart = found.divergence
-        over = "" if apart.by == "token" else "  over the next byte: the tokenizers differ"
+        over = "" if apart.by == "token" else " over the next byte, as the tokens differ"
         return self.text(
             ("KL(A‖B) ", "muted"),
             (_bits(apart.kl_ab), "text"),
@@ -93,14 +94,15 @@ class ComparePage(LensPage[Faced]):
     def _charts(self, found: Comparison, side: int, rows: int) -> Iterator[Text]:
         a, b = found.chart_a, found.chart_b
         largest = max(max(c.probability, c.sampled_probability) for c in (a.candidates[0], b.candidates[0]))
-        scale, decimals = scale_for(largest), decimals_for(largest)
-        left, right = (self._column(x, y, side, rows, scale, decimals) for x, y in ((a, b), (b, a)))
+        scale = next((s for s in (0.25, 0.5) if FLAT < largest <= s), scale_for(largest))
+        left, right = (self._column(x, y, side, rows, scale) for x, y in ((a, b), (b, a)))
         for one, other in zip_longest(left, right, fillvalue=Text()):
             one.append(" │ ", self.look("lens--faint"))
             one.append_text(other)
             yield one
 
-    def _column(self, chart: Chart, other: Chart, side: int, rows: int, scale: float, decimals: int) -> Iterator[Text]:
+    def _column(self, chart: Chart, other: Chart, side: int, rows: int, scale: float) -> Iterator[Text]:
+        decimals = min(4, decimals_for(chart.candidates[0].probability))
         figure, token = max(8, decimals + 5), min(18, side // 3)
         room = max(3, side - token - figure - 5)
         best = other.candidates[0].piece
@@ -243,6 +245,8 @@ def _named(model: ModelInfo) -> str:
 
 
 def _bits(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
     return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"
 
 

@@ -12,7 +12,7 @@ from tui.panels.candidates import scale_for
 from tui.panels.lens import LensPage
 from tui.panels.plots import columns, hundredths, shade
 from tui.runner import Frame, Question
-from tui.text import fit, label
+from tui.text import fit, label, within
 
 if TYPE_CHECKING:
     from core.lenses.attention import Attention, Head
@@ -35,7 +35,7 @@ class AttentionLens(LensPage["Attention"]):
     NAME = "attention"
     TITLE = "attention"
     WORDS = "Where the positions look: the pattern of a head, and all heads in brief"
-    ORDER = 3
+    ORDER = 12
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,12 +141,12 @@ class AttentionLens(LensPage["Attention"]):
     def _looks(self, looker: str, pieces: Sequence[bytes], weights: Sequence[float], unseen: float, width: int) -> Text:
         """In words, where one position looks most."""
         best = sorted(range(len(weights)), key=lambda n: -weights[n])[:4]
-        line = self.text((fit(looker, min(len(looker), 14)), "text"), (" looks at", "muted"))
+        line = self.text((within(looker, 14), "text"), (" looks at", "muted"))
         parts = [(label(pieces[n]), weights[n]) for n in best]
         if unseen >= 0.005:
             parts.insert(0, ("what is further back", unseen))
         for words, weight in parts:
-            name = fit(words, min(len(words), 20))
+            name = within(words, 20)
             if line.cell_len + len(name) + 8 > width:
                 break
             line.append_text(self.text((f"  {name} ", "text"), (hundredths(weight), "bar")))
@@ -196,7 +196,7 @@ class AttentionLens(LensPage["Attention"]):
         most = label(answer.pieces[here.peak])
         yield self.text(
             ("looks most at ", "muted"),
-            (fit(most, min(len(most), 16)), "text"),
+            (within(most, 16), "text"),
             (f" {hundredths(here.peak_weight)}", "bar"),
             (f"   first {hundredths(here.first)}   itself {hundredths(here.own)}", "muted"),
             (f"   H {here.entropy_bits:.2f} bits", "muted"),

@@ -11,7 +11,7 @@ from tui.panels.lens import LensPage
 from tui.panels.plots import meter
 from tui.runner import Question
 from tui.screens.source import SourceScreen
-from tui.text import decimals_for, fit, label, number_in, one_line, percent
+from tui.text import decimals_for, fit, label, number_in, one_line, percent, within
 
 if TYPE_CHECKING:
     from core.lenses.flow import Flow, Stage
@@ -27,7 +27,7 @@ class FlowLens(LensPage["Flow"]):
     NAME = "flow"
     TITLE = "flow"
     WORDS = "Every stage of this step from text to text: shape, values, what each part added"
-    ORDER = 2
+    ORDER = 11
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class FlowLens(LensPage["Flow"]):
                 shown = f"{value}"
             else:
                 shown = f"{value:8.4f}" if abs(value) < 10 else number_in(value, 8)
-            cell = f"{fit(name, min(len(name), 10))} {shown.strip()}   " if labelled else f"{shown} "
+            cell = f"{within(name, 10)} {shown.strip()}   " if labelled else f"{shown} "
             room -= len(cell)
             if room < 0:
                 break

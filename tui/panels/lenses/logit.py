@@ -4,23 +4,20 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
 from tui.panels.candidates import scale_for
-from tui.panels.lens import LensPage
+from tui.panels.lens import AXIS, LensPage
 from tui.panels.plots import curve, meter
 from tui.runner import Frame, Question
-from tui.text import decimals_for, fit, label, percent
+from tui.text import decimals_for, fit, label, percent, within
 
 if TYPE_CHECKING:
     from core.lenses.logit import Layer, LogitLens
 
 NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
-AXIS = 9
-"""Cells of the numbers beside a plot."""
 
 
 class LogitLensPage(LensPage["LogitLens"]):
@@ -29,7 +26,7 @@ class LogitLensPage(LensPage["LogitLens"]):
     NAME = "logit"
     TITLE = "logit lens"
     WORDS = "What the model would say after every half step, and where the answer locks in"
-    ORDER = 4
+    ORDER = 13
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,47 +109,26 @@ class LogitLensPage(LensPage["LogitLens"]):
         targets = [layer.target for layer in answer.layers]
         if len(targets) < 2:
             return
-        room, across = max(2, (height - 4) // 2), max(8, width - AXIS - 1)
+        room, across = max(2, (height - 3) // 2), max(8, width - AXIS)
+        here = answer.layers[min(self.at, len(targets) - 1)]
+        at = round((across - 1) * min(1.0, self.at / (len(targets) - 1)))
         shares = tuple(target.probability for target in targets)
         scale = scale_for(max(shares))
-        yield self.text((f"{'':>{AXIS}} probability of the target", "head"))
-        yield from self._plot(curve(shares, across, room, 0.0, scale), f"{scale:g}", "0", across)
+        yield self.text((" " * AXIS + "probability of the target", "head"))
+        yield from self.plot(curve(shares, across, room, 0.0, scale), f"{scale:g}", "0", at)
         ranks = tuple(-math.log10(target.rank + 1) for target in targets)
         low = min(-1.0, *ranks)
-        yield self.text((f"{'':>{AXIS}} its rank, in powers of ten", "head"))
-        yield from self._plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", across)
-        yield self._axis(answer, across)
-
-    def _plot(self, drawn: tuple[str, ...], high: str, low: str, across: int) -> Iterator[Text]:
-        last = len(drawn) - 1
-        for number, line in enumerate(drawn):
-            mark = high if not number else low if number == last else ""
-            at = round((across - 1) * min(1.0, self.at / max(1, self.choices() - 1)))
-            yield self.text(
-                (f"{mark:>{AXIS - 1}} ", "muted"),
-                ("┤" if mark else "│", "faint"),
-                *((line[:at], "bar"), (_crossed(line[at]), "hot"), (line[at + 1 :], "bar")),
-            )
-
-    def _axis(self, answer: "LogitLens", across: int) -> Text:
-        here = answer.layers[min(self.at, len(answer.layers) - 1)]
+        yield self.text((" " * AXIS + "its rank, in powers of ten", "head"))
+        yield from self.plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", at)
         words = f"{short(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
-        at = round((across - 1) * min(1.0, self.at / max(1, self.choices() - 1)))
-        left = max(0, min(at - len(words) // 2, across - len(words)))
-        return self.text((" " * (AXIS + 1 + left), "text"), (words, "hot"))
+        yield self.under(words, across, at)
 
 
 def _fitted(piece: bytes) -> str:
     """A token in as many cells as it needs, up to 18."""
-    name = label(piece)
-    return fit(name, min(cell_len(name), 18))
+    return within(label(piece), 18)
 
 
 def short(layer: "Layer") -> str:
     """A name that fits a column: `3 attention`."""
     return layer.name.removeprefix("block ")
-
-
-def _crossed(cell: str) -> str:
-    """A cell of a plot, with the cursor's line where nothing is drawn."""
-    return "╎" if cell in " \u2800" else cell

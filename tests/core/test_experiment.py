@@ -1,0 +1,123 @@
+"""A patched walk: what its chart and scores are, what stands behind them, and that without patches nothing changed."""
+
+import pytest
+import torch
+
+from core.config import Hyperparameters, ModelChoice, Patch
+from core.errors import Mistake
+from core.models import Model, load
+from core.patch import patched
+from core.sampling import Distribution
+from core.session import Session
+
+TEXT = b"oat milk in"
+CHOICE = ModelChoice(
+    name="model5", tokenizer="bytes", device="cpu", changes=Hyperparameters(context=16, blocks=2, heads=4)
+)
+PATCHES = (Patch(kind="zero", part="block", layer=1), Patch(kind="noise", part="query", layer=0))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load(CHOICE)
+
+
+def walk(model: Model, text: bytes = TEXT) -> Session:
+    session = Session(model)
+    list(session.prefill(list(text)))
+    return session
+
+
+@torch.inference_mode()
+def oracle(model: Model, ids: list[int], patches: tuple[Patch, ...] = ()) -> Distribution:
+    """What comes after `ids`, by one whole pass."""
+    with patched(model, patches):
+        return Distribution(model.transformer(torch.tensor([ids]))[0, -1])
+
+
+def test_the_chart_is_the_patched_model_with_the_unpatched_one_behind_it(model: Model) -> None:
+    session = walk(model)
+    list(session.patch(PATCHES))
+    chart = session.snapshot().chart
+    want, plain = oracle(model, list(TEXT), PATCHES), oracle(load(CHOICE), list(TEXT))
+    assert chart is not None
+    assert session.snapshot().patches == PATCHES
+    for candidate in chart.candidates:
+        assert candidate.probability == pytest.approx(want.probabilities[candidate.id].item(), rel=1e-4)
+        assert candidate.unpatched == pytest.approx(plain.probabilities[candidate.id].item(), rel=1e-4)
+    list(session.patch(()))
+
+
+def test_both_follow_the_walk_wherever_it_goes(model: Model) -> None:
+    session = walk(model)
+    list(session.patch(PATCHES))
+    list(session.generate(8))  # beyond the context too
+    for cursor in (19, 5, 12):
+        session.travel(cursor)
+        list(session.read())
+        ids = [token.id for token in session.tokens[:cursor]][-16:]
+        chart, plain = session.chart(), oracle(load(CHOICE), ids)
+        want = oracle(model, ids, ())  # the model is patched as it is
+        for candidate in chart.candidates[:5]:
+            assert candidate.probability == pytest.approx(want.probabilities[candidate.id].item(), rel=1e-4)
+            assert candidate.unpatched == pytest.approx(plain.probabilities[candidate.id].item(), rel=1e-4)
+    list(session.patch(()))
+
+
+def test_without_patches_the_walk_is_bit_for_bit_what_it_was(model: Model) -> None:
+    session, untouched = walk(model), walk(model)
+    list(untouched.generate(12))
+    list(session.generate(6))
+    list(session.patch(PATCHES))
+    list(session.patch(()))
+    list(session.generate(6))
+    assert session.snapshot().chart == untouched.snapshot().chart
+    assert [token.id for token in session.tokens] == [token.id for token in untouched.tokens]
+    assert session.patches == ()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
+
+
+def test_scores_are_those_of_the_patched_model(model: Model) -> None:
+    session = walk(model)
+    list(session.score())
+    before = [token.score for token in session.tokens]
+    list(session.patch(PATCHES))
+    assert all(token.score is None for token in session.tokens)
+    list(session.score())
+    assert [token.score for token in session.tokens][1:] != before[1:]
+    score = session.tokens[5].score
+    assert score is not None
+    assert score.probability == pytest.approx(oracle(model, list(TEXT[:5])).probabilities[TEXT[5]].item(), rel=1e-4)
+    list(session.patch(()))
+    list(session.score())
+    assert [token.score for token in session.tokens] == before
+
+
+def test_a_patch_that_cannot_be_leaves_the_others(model: Model) -> None:
+    session = walk(model)
+    list(session.patch(PATCHES))
+    with pytest.raises(Mistake, match="layer from 0 to 1"):
+        session.patch((Patch(part="mlp", layer=9),))
+    assert session.patches == PATCHES
+    list(session.patch(()))
+
+
+def test_taking_back_reaches_before_the_patches(model: Model) -> None:
+    session = walk(model)
+    session.step()
+    list(session.patch(PATCHES))
+    session.step()
+    session.take_back()
+    session.take_back()
+    assert [token.id for token in session.tokens] == list(TEXT)
+    assert session.chart().candidates[0].unpatched is not None
+    list(session.patch(()))
+
+
+def test_a_step_is_seen_where_the_cursor_is(model: Model) -> None:
+    session = walk(model)
+    session.travel(4)
+    here = session.here()
+    assert (here.ids, here.target) == (tuple(TEXT[:4]), TEXT[4])
+    session.travel(len(TEXT))
+    assert session.here().target is None

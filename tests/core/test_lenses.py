@@ -1,0 +1,88 @@
+"""What holds for every lens: plain values, any model, any format, a model left as it was."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from looking import RUNGS, some_ids, step_on, wrapped
+from test_families import reference
+
+from core import families, weights
+from core.config import Patch
+from core.errors import Mistake
+from core.events import Reading
+from core.lenses import NAMES, lens
+from core.models import Model
+from core.patch import patched
+
+Small = Callable[..., Model]
+FROM_RUNGS = [name for name in NAMES if name not in ("ladder", "device")]
+"""Those that look at the model they are given and load no other."""
+
+
+def plain(value: Any) -> bool:
+    """Whether a value is made of frozen dataclasses, tuples, numbers, strings and bytes only."""
+    if isinstance(value, tuple):
+        return all(map(plain, value))
+    if is_dataclass(value):
+        frozen = value.__dataclass_params__.frozen and hasattr(type(value), "__slots__")
+        return frozen and all(plain(getattr(value, each.name)) for each in fields(value))
+    return value is None or isinstance(value, int | float | str | bytes)
+
+
+def test_a_lens_is_a_file() -> None:
+    assert NAMES == ("attention", "context", "device", "flow", "lab", "ladder", "last_token", "logit", "weights")
+    for name in NAMES:
+        assert lens(name).__name__ == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rung", RUNGS)
+def test_answers_are_plain_and_the_model_stays_as_it_was(name: str, rung: str, small: Small) -> None:
+    """On every rung, with a walk beyond the context; what makes no sense is a mistake of one line."""
+    model, ids = small(rung), some_ids(9)
+    with torch.inference_mode():
+        before = model.transformer(torch.tensor([ids[-6:]]))
+    step = step_on(model, ids, target=65)
+    try:
+        answers = list(lens(name)(step))
+    except Mistake as mistake:
+        assert (name, str(mistake).count("\n")) == ("attention", 0)
+        assert rung in ("model1", "model2")
+        return
+    assert answers
+    assert not isinstance(answers[-1], Reading)
+    assert all(map(plain, answers))
+    with torch.inference_mode():
+        assert torch.equal(model.transformer(torch.tensor([ids[-6:]])), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
+
+
+@pytest.mark.parametrize("bits", [None, 8, 4])
+@pytest.mark.parametrize("case", ["gpt2", "qwen3"])
+def test_every_format_can_be_looked_into(case: str, bits: int | None, tmp_path: Path) -> None:
+    """Models from files in bfloat16 and packed, token after token."""
+    sizes = {"n_embd": 48, "n_inner": 96} if case == "gpt2" else {"hidden_size": 64, "intermediate_size": 96}
+    reference(case, vocab_size=257, **sizes).save_pretrained(tmp_path)
+    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), torch.bfloat16, bits))
+    for name in FROM_RUNGS:
+        assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
+
+
+@pytest.mark.parametrize("name", FROM_RUNGS)
+def test_lenses_see_what_patches_do(name: str, small: Small) -> None:
+    """With a patch on, a lens looks at the patched model and takes nothing off."""
+    model, ids = small("model5"), some_ids(6)
+    with patched(model, [Patch(part="block", layer=1)]):
+        with torch.inference_mode():
+            during = model.transformer(torch.tensor([ids]))
+        answer = list(lens(name)(step_on(model, ids)))[-1]
+        with torch.inference_mode():
+            assert torch.equal(model.transformer(torch.tensor([ids])), during)
+    if name == "logit":
+        shares = during[0, -1].softmax(-1)
+        assert answer.layers[-1].top[0].probability == pytest.approx(shares.max().item(), rel=1e-5)
+        assert answer.layers[-2].top[0].id == answer.layers[2].top[0].id  # nothing happens in the last block

@@ -1,0 +1,109 @@
+"""Two sides on a screen: the walk on the left, another model, format, prompt or setting on the right."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from tui.app import TokenwalkApp
+from tui.screens.choose import ChooseScreen
+from tui.screens.compare import CompareScreen
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+SIZES = [(80, 24), (120, 36)]
+
+
+def compared(app: TokenwalkApp) -> CompareScreen:
+    """The open screen."""
+    return next(screen for screen in app.screen_stack if isinstance(screen, CompareScreen))
+
+
+def lines(app: TokenwalkApp) -> list[str]:
+    """What the page draws."""
+    page = compared(app).page
+    return [page.render_line(y).text for y in range(page.scrollable_content_region.height)]
+
+
+async def choose(pilot: Any, until: Go, name: str) -> None:
+    """Take an entry of the open picker."""
+    await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.query(OptionList))
+    options = pilot.app.screen.query_one(OptionList)
+    await pilot.pause(0.1)  # it goes to the present one first
+    options.highlighted = options.get_option_index(name)
+    await pilot.press("enter")
+
+
+async def opened(pilot: Any, settle: Go, until: Go, name: str) -> None:
+    await settle(pilot)
+    pilot.app.simulate_key("c")
+    await choose(pilot, until, name)
+    await until(lambda: compared(pilot.app).page.answer)
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_both_sides_are_shown_at_the_same_place(real: Make, settle: Go, until: Go, size: tuple[int, int]) -> None:
+    """Names, charts, divergences and who is whose favourite; travelling moves both."""
+    async with real("oat milk").run_test(size=size) as pilot:
+        app = pilot.app
+        await opened(pilot, settle, until, "model3")
+        shown = lines(app)
+        assert "A  model1 · cpu fp32" in shown[0]
+        assert "B  model3 · cpu fp32" in shown[0]
+        assert shown[2].count("8/8 …oat milk") == 2
+        assert "KL(A‖B)" in shown[4]
+        assert sum("others" in line for line in shown) == 1
+        first = compared(app).page.answer
+        await pilot.press("left")
+        await until(lambda: compared(app).page.answer is not first)
+        await settle(pilot)
+        assert compared(app).page.answer.cursor == app.frame.snapshot.cursor == 7
+        assert lines(app)[2].count("7/8 …oat mil") == 2
+
+
+async def test_settings_and_prompt_of_the_other_side_are_its_own(real: Make, settle: Go, until: Go) -> None:
+    """Temperature turns B's alone; a prompt of B leaves A where it stands."""
+    async with real("oat milk").run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await opened(pilot, settle, until, "model3")
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await until(lambda: compared(app).page.answer.sampler.temperature == 0.8)
+        assert app.sampler.temperature == 1.0
+        await pilot.press("i")
+        await pilot.press(*"tea", "enter")
+        await until(lambda: compared(app).page.answer.length == 3)
+        assert app.frame.snapshot.prompt == "oat milk"
+        await pilot.press("d")
+        await choose(pilot, until, "cpu bf16")
+        await until(lambda: compared(app).page.answer and compared(app).page.answer.model.dtype == "bf16")
+
+
+async def test_closing_brings_the_lens_back(real: Make, settle: Go, until: Go, press: Go) -> None:
+    """The walk goes on where it stood, and the lens before is asked again."""
+    async with real("oat").run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "b")
+        await opened(pilot, settle, until, "model2")
+        await pilot.press("space")
+        await until(lambda: app.frame.snapshot and len(app.frame.snapshot.tokens) == 4)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert not isinstance(app.screen, CompareScreen)
+        assert app.lens.answer is not None
+        assert app.lens.answer.total == 2
+        await press(pilot, "space")
+        assert len(app.frame.snapshot.tokens) == 5
+
+
+async def test_a_model_that_is_not_here_is_said_in_a_line(real: Make, settle: Go, until: Go) -> None:
+    """The screen stays, and another can be chosen."""
+    async with real("oat").run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await opened(pilot, settle, until, "model2")
+        compared(app)._take_model("./nowhere.gguf")
+        await until(lambda: "nowhere.gguf" in " ".join(lines(app)))
+        compared(app)._take_model("model3")
+        await until(lambda: compared(app).page.answer and compared(app).page.answer.model.name == "model3")

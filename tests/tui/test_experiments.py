@@ -1,0 +1,129 @@
+"""A person patches the model: parts chosen by keys, seen in the chart and the status line, swept, taken out again."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.widget import Widget
+
+from core.config import Hyperparameters, ModelChoice, Patch
+from core.models import load
+from core.patch import every, sweep
+from core.session import Session
+from tui.app import TokenwalkApp
+from tui.screens.patch import PatchScreen
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Lines = Callable[[Widget], list[str]]
+Screen = Callable[[TokenwalkApp], list[str]]
+
+PROMPT = "oat milk"
+BYTES = ModelChoice(tokenizer="bytes", device="cpu")
+DEEP = replace(BYTES, name="model5", changes=Hyperparameters(context=32, blocks=3, heads=4))
+SIZE = (120, 36)
+
+
+def opened(app: TokenwalkApp) -> PatchScreen:
+    assert isinstance(app.screen, PatchScreen)
+    return app.screen
+
+
+def acting(app: TokenwalkApp) -> tuple[Patch, ...]:
+    return app.frame.snapshot.patches
+
+
+async def test_a_patch_is_chosen_by_keys_and_acts(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, screen_lines: Screen
+) -> None:
+    async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        before = pilot.app.frame.snapshot.chart
+        await press(pilot, "x", "right", "right", "up", "up", "right", "up", "enter")
+        assert acting(pilot.app) == (Patch(kind="zero", part="head", layer=2, index=1),)
+        assert "zero head 2.1" in "\n".join(screen_lines(pilot.app))
+        await press(pilot, "escape")
+        after = pilot.app.frame.snapshot.chart
+        known = {candidate.id: candidate.probability for candidate in before.candidates}
+        assert any(candidate.probability != candidate.unpatched for candidate in after.candidates)
+        for candidate in after.candidates:
+            assert candidate.unpatched == pytest.approx(known.get(candidate.id, candidate.unpatched), rel=1e-6)
+        assert "patched 1" in screen_lines(pilot.app)[-2]
+        assert str(pilot.app.candidates.border_title).endswith("░ unpatched")
+
+
+async def test_a_patch_is_taken_out_and_the_walk_is_what_it_was(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        before = pilot.app.frame.snapshot.chart
+        await press(pilot, "x", "enter", "tab", "delete")
+        assert acting(pilot.app) == ()
+        assert pilot.app.frame.snapshot.chart == before
+
+
+async def test_a_part_has_one_patch_at_most(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "x", "enter", "down", "enter", "enter")
+        assert acting(pilot.app) == (Patch(kind="mean", part="head", layer=0, index=0),)
+
+
+async def test_a_sweep_ranks_every_head_and_enter_adds_one(
+    real: Make, settle: Go, press: Go, screen_lines: Screen
+) -> None:
+    model = load(DEEP)
+    session = Session(model)
+    list(session.prefill(list(PROMPT.encode())))
+    want: Any = list(sweep(session.here(), every(model.transformer.config, "head")))[-1]
+    async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "x", "s")
+        shown = "\n".join(screen_lines(pilot.app))
+        assert f"  1  {want.effects[0].patch.words} " in shown
+        assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl:.6f}" in shown
+        await press(pilot, "o")  # by KL
+        strongest = max(want.effects, key=lambda effect: effect.kl)
+        assert f"  1  {strongest.patch.words} " in "\n".join(screen_lines(pilot.app))
+        await press(pilot, "tab", "tab", "down", "enter")
+        second = sorted(want.effects, key=lambda effect: -effect.kl)[1]
+        assert acting(pilot.app) == (second.patch,)
+        assert "zero every head" in "\n".join(screen_lines(pilot.app))  # what was swept stays
+
+
+async def test_escape_stops_a_sweep_before_it_closes(real: Make, settle: Go, press: Go, until: Any) -> None:
+    deep = replace(DEEP, changes=Hyperparameters(context=256, blocks=12, heads=16, embed_dim=128))
+    async with real("the kettle was on before the others woke " * 4, deep).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "x")
+        screen = opened(pilot.app)
+        pilot.app.simulate_key("s")
+        await until(lambda: pilot.app.frame.progress is not None)
+        pilot.app.simulate_key("escape")
+        await settle(pilot)
+        assert pilot.app.screen is screen
+        assert pilot.app.frame.question is None
+        await press(pilot, "escape")
+        assert len(pilot.app.screen_stack) == 1
+
+
+async def test_model_1_has_positions_alone(real: Make, settle: Go, press: Go, screen_lines: Screen) -> None:
+    async with real(PROMPT).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "x", "right", "up", "right", "up", "up", "enter")
+        assert acting(pilot.app) == (Patch(kind="zero", part="position", index=2),)
+        assert "2 t" in "\n".join(screen_lines(pilot.app))
+
+
+async def test_the_lens_is_asked_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        pilot.app.action_look("logit")
+        await settle(pilot)
+        before = pilot.app.lens.answer.layers[-1].entropy_bits
+        await press(pilot, "x", "right", "down", "down", "enter", "escape")
+        assert acting(pilot.app)
+        assert pilot.app.lens.answer.layers[-1].entropy_bits != before
+        assert pilot.app.lens.answer.layers[-1].entropy_bits == pytest.approx(
+            pilot.app.frame.snapshot.chart.entropy_bits, abs=1e-5
+        )

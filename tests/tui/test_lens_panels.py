@@ -1,0 +1,293 @@
+"""A person turns to each lens: it answers for the step on the screen, and its keys change what is asked."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from textual.widget import Widget
+
+from core.config import Hyperparameters, ModelChoice
+from core.lenses import lens
+from core.models import load
+from core.session import Session
+from tui.app import TokenwalkApp
+from tui.panels import lenses
+from tui.panels.lens import Lens, LensPage
+from tui.screens.source import SourceScreen
+from tui.text import label
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Lines = Callable[[Widget], list[str]]
+
+PROMPT = "oat milk"
+BYTES = ModelChoice(tokenizer="bytes", device="cpu")
+DEEP = replace(BYTES, name="model5", changes=Hyperparameters(context=32, blocks=3, heads=4))
+PAGES = [kind for kind in lenses.found() if kind.NAME not in ("branches", "continuations", "guess")]
+"""The others show what a person did, which is nothing yet."""
+SIZES = [(80, 24), (120, 36)]
+
+
+def page(app: TokenwalkApp) -> LensPage[Any]:
+    assert isinstance(app.lens, LensPage)
+    return app.lens
+
+
+def inert(lines: list[str]) -> bool:
+    return all(character.isprintable() for line in lines for character in line)
+
+
+async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
+    pilot.app.action_look(name)
+    await settle(pilot)
+    return page(pilot.app)
+
+
+def session(choice: ModelChoice, text: str = PROMPT) -> Session:
+    found = Session(load(choice))
+    list(found.prefill(list(text.encode())))
+    return found
+
+
+def answered(choice: ModelChoice, name: str, text: str = PROMPT, **options: Any) -> Any:
+    return list(lens(name)(session(choice, text).here(), **options))[-1]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
+async def test_every_lens_answers_at_every_size(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, kind: type[Lens], size: tuple[int, int]
+) -> None:
+    async with real(PROMPT, DEEP).run_test(size=size) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, kind.NAME)
+        assert found.answer is not None
+        for _ in range(3):  # each side, with the cursor moved
+            lines = panel_lines(found)
+            assert sum(bool(line.strip()) for line in lines) >= 3
+            assert {cell_len(line) for line in lines} == {found.columns}
+            assert inert(lines)
+            await press(pilot, "o", "down", "up", "shift+down", "shift+right", "shift+up", "shift+left")
+        assert found.answer is not None
+
+
+@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
+async def test_a_lens_answers_or_says_why_not_for_model_1(
+    real: Make, settle: Go, panel_lines: Lines, kind: type[Lens]
+) -> None:
+    async with real(PROMPT).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, kind.NAME)
+        lines = [line.strip() for line in panel_lines(found) if line.strip()]
+        if kind.NAME == "attention":
+            assert lines == ["model1 has no attention; it begins at model3"]
+        else:
+            assert found.answer is not None
+
+
+@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
+async def test_hostile_text_is_inert_in_every_lens(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, kind: type[Lens]
+) -> None:
+    hostile = "\x1b[2J[/b]\t\x07\u202e字\n[@click=app.quit]"
+    async with real(hostile, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, kind.NAME)
+        for _ in range(3):
+            assert inert(panel_lines(found))
+            await press(pilot, "o", "up")
+
+
+@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
+async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go, press: Go, kind: type[Lens]) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, kind.NAME)
+        before = found.answer
+        await press(pilot, "left")
+        of_the_model_alone = kind.NAME in ("weights", "device")
+        assert (found.answer is before) == of_the_model_alone
+        assert found.answer is pilot.app.frame.answer
+
+
+async def test_keys_pressed_fast_go_round_with_the_focus(real: Make, settle: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        for _ in range(4):
+            pilot.app.simulate_key("full_stop")
+        await settle(pilot)
+        assert pilot.app.lens.NAME == lenses.found()[3].NAME
+        assert pilot.app.focused is pilot.app.lens
+
+
+async def test_another_model_without_attention_refuses_and_comes_back(real: Make, settle: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "attention")
+        for choice, answers in ((BYTES, False), (DEEP, True)):
+            pilot.app._load(choice)
+            await settle(pilot)
+            assert (found.answer is not None) == answers
+
+
+# Attention -----------------------------------------------------------------------------------------------------------
+
+
+async def test_shift_and_arrows_choose_layer_and_head(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "attention")
+        await press(pilot, "shift+down", "L", "L")
+        assert (found.answer.layer, found.answer.head) == (1, 2)
+        assert str(found.border_title) == "attention · layer 1 · head 2"
+        assert found.answer.pattern == answered(DEEP, "attention", layer=1, head=2).pattern
+        rows = panel_lines(found)[7 : 7 + len(PROMPT)]
+        for row, weights in zip(rows, found.answer.pattern, strict=True):
+            shown = [cell for cell in row.split() if cell[0] in ".1" and cell[-1].isdigit()]
+            assert shown == [f"{weight:.2f}"[1:] if weight < 0.995 else "1.0" for weight in weights]
+        await press(pilot, *["shift+up"] * 5)
+        assert found.answer.layer == 0
+
+
+async def test_what_lies_ahead_is_masked(real: Make, settle: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "attention")
+        rows = panel_lines(found)[7 : 7 + len(PROMPT)]
+        assert [row[11:].split().count("·") for row in rows] == [7, 6, 5, 4, 3, 2, 1, 0]
+
+
+async def test_the_grid_shows_every_head_and_opens_one(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "attention")
+        await press(pilot, "o", "shift+right", "down")
+        lines = panel_lines(found)
+        for layer, heads in enumerate(found.answer.heads):
+            for head in heads:
+                assert f"{head.peak_weight:.2f}"[1:] in lines[4 + layer]
+        assert "›" in lines[5] and "›" not in lines[4]
+        await press(pilot, "enter")
+        assert (found.answer.layer, found.answer.head) == (1, 1)
+        assert "looks at" in panel_lines(found)[0]
+
+
+async def test_a_long_context_keeps_the_row_of_the_cursor_in_sight(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
+    long = replace(DEEP, changes=replace(DEEP.changes, context=512))
+    async with real("the kettle was on before " * 8, long).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "attention")
+        assert any("of 200" in line for line in panel_lines(found))
+        assert panel_lines(found)[-1].startswith("›")
+        await press(pilot, *["up"] * 30)
+        assert sum(line.startswith("›") for line in panel_lines(found)) == 1
+
+
+# Flow ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stage_unfolds_into_its_parts(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "flow")
+        folded = found.choices()
+        assert folded == sum(not stage.level for stage in found.answer.stages)
+        await press(pilot, "down", "down", "down", "down", "o")
+        inside = ("norm", "queries, keys, values", "queries", "keys", "values", "heads", "output projection")
+        assert found.choices() == folded + len(inside)
+        await press(pilot, "down", "o")  # from a part of it
+        assert (found.choices(), found.at) == (folded, 4)
+
+
+async def test_enter_opens_the_source_beside_its_equation(
+    real: Make, settle: Go, press: Go, screen_lines: Callable[[TokenwalkApp], list[str]]
+) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await turn_to(pilot, settle, "flow")
+        await press(pilot, "down", "down", "down", "down", "enter")
+        assert isinstance(pilot.app.screen, SourceScreen)
+        shown = "\n".join(screen_lines(pilot.app))
+        assert "W_o concat(head" in shown
+        assert "class Attention(nn.Module):" in shown
+        await press(pilot, "j", "escape")
+        assert len(pilot.app.screen_stack) == 1
+
+
+# The others ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_logit_lens_shows_the_rank_of_what_came(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "logit")
+        await press(pilot, "left")
+        assert found.answer.target_came
+        lines = [line for line in panel_lines(found)[3:] if line.strip()]
+        assert [int(line.split()[-1].replace(",", "")) - 1 for line in lines] == [
+            layer.target.rank for layer in found.answer.layers
+        ]
+        assert "k came next" in panel_lines(found)[0]
+
+
+async def test_the_context_table_has_a_row_a_prefix(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "context")
+        lines = panel_lines(found)[3 : 3 + len(PROMPT)]
+        want = answered(DEEP, "context")
+        for line, row in zip(lines, want.rows, strict=True):
+            assert line[2:].startswith(label(row.piece))
+            assert f"{row.entropy_bits:.2f}" in line and f"{row.mass90:,}" in line
+        await press(pilot, "o")
+        assert "entropy, bits" in panel_lines(found)[2]
+
+
+async def test_o_changes_how_earlier_tokens_are_changed(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "last_token")
+        for how in ("mask", "shuffle", "replace"):
+            await press(pilot, "o")
+            assert found.answer.how == how
+            assert found.answer == answered(DEEP, "last_token", how=how)
+
+
+async def test_without_attention_earlier_tokens_move_nothing(real: Make, settle: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "last_token")
+        lines = panel_lines(found)
+        assert sum(line.rstrip().endswith("exactly 0") for line in lines) == len(
+            PROMPT
+        )  # seven tokens, and all of them together
+        assert "no attention" in lines[0]
+
+
+async def test_a_weight_is_chosen_and_measured(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "weights")
+        assert f"{found.answer.total:,}" in "".join(panel_lines(found))
+        await press(pilot, "o", "down", "down", "enter")
+        name = found.answer.names[2].name
+        assert found.answer.histogram.name == name
+        tensor = load(DEEP).transformer.get_parameter(name)
+        assert found.answer.histogram.mean == pytest.approx(tensor.mean().item(), abs=1e-6)
+        assert any(f"mean {tensor.mean().item():+.4f}" in line for line in panel_lines(found))
+
+
+async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "weights")
+        await press(pilot, "o", "down", "down", "down", "enter")
+        pilot.app._load(BYTES)
+        await settle(pilot)
+        assert found.answer.histogram.name == "embed.weight"

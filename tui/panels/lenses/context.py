@@ -1,0 +1,117 @@
+"""Owns the context table: how what may come shrinks with each token of the prompt (S12), as rows or as lines."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.panels.lens import AXIS, LensPage
+from tui.panels.plots import curve, meter
+from tui.runner import Frame, Question
+from tui.text import fit, label, percent, within
+
+if TYPE_CHECKING:
+    from core.lenses.context import ContextTable, Row
+
+TOKEN, BITS, COUNT, SHARE = 13, 7, 10, 8
+
+
+class ContextLens(LensPage["ContextTable"]):
+    """A row a prefix, each one token longer than the one above."""
+
+    NAME = "context"
+    TITLE = "context"
+    WORDS = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
+    ORDER = 14
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plotted = False
+        """Whether the lines are shown."""
+
+    def ask(self) -> Question:
+        return Question(lambda session: lens("context")(session.here()))
+
+    def show(self, frame: Frame) -> None:
+        before = self.answer.total if self.answer else 0
+        super().show(frame)
+        if self.answer and self.answer.total != before:  # the last prefix is where the walk stands
+            self.at = self.answer.total - 1
+            self.draw()
+
+    def choices(self) -> int:
+        return len(self.answer.rows) if self.answer else 0
+
+    def turn(self) -> None:
+        self.plotted = not self.plotted
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        side = "the table" if self.plotted else "plot"
+        self.border_subtitle = Content(f"↑↓ prefix · o {side}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:
+        if not answer.rows:
+            return
+        at = min(self.at, len(answer.rows) - 1)
+        yield self._sentence(answer.rows[at], answer.note, width)
+        yield Text()
+        yield from self._plots(answer, at, width, height) if self.plotted else self._table(answer, at, width, height)
+
+    def _sentence(self, row: "Row", note: str, width: int) -> Text:
+        line = self.text(
+            ("after ", "muted"),
+            (within(label(row.piece), 16), "text"),
+            (f" as uncertain as {_count(row.effective)} equal tokens", "muted"),
+        )
+        if row.came:
+            line.append_text(self.text((f" · came at rank {row.came.rank + 1:,}", "muted")))
+        if note and line.cell_len + len(note) + 3 <= width:
+            line.append_text(self.text((f" · {note}", "faint")))
+        return line
+
+    def _table(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
+        most = max(row.entropy_bits for row in answer.rows)
+        bar = max(4, min(16, width - TOKEN - BITS - 2 * COUNT - TOKEN - SHARE - 5))
+        top = max(1, (width - TOKEN - BITS - 2 * COUNT - bar - 4) // (TOKEN + SHARE))
+        head = f"{'after':<{TOKEN + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
+        yield self.text((head, "head"))
+        for number in self.window(len(answer.rows), at, max(3, height - 3)):
+            row = answer.rows[number]
+            parts: list[tuple[str, str]] = [
+                ("› " if number == at else "  ", "text"),
+                (fit(label(row.piece), TOKEN), "text" if number == at else "muted"),
+                (f"{row.entropy_bits:>{BITS}.2f} ", "text"),
+                (meter(row.entropy_bits / (most or 1.0), bar), "bar"),
+                (f"{_count(row.effective):>{COUNT}}{row.mass90:>{COUNT},}  ", "muted"),
+            ]
+            for candidate in row.top[:top]:
+                came = row.came is not None and candidate.id == row.came.id
+                parts.append((fit(label(candidate.piece), TOKEN - 2), "hot" if came else "text"))
+                parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
+            yield self.row(number == at, width, *parts)
+
+    def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
+        rows = answer.rows
+        room, across = max(2, (height - 5) // 2), max(8, width - AXIS)
+        place = round((across - 1) * at / max(1, len(rows) - 1))
+        bits = tuple(row.entropy_bits for row in rows)
+        high = float(max(1, math.ceil(max(bits))))
+        yield self.text((" " * AXIS + "entropy, bits", "head"))
+        yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", place)
+        counts = tuple(math.log10(row.mass90) for row in rows)
+        most = float(max(1, math.ceil(max(counts))))
+        yield self.text((" " * AXIS + "tokens that hold 90 %, in powers of ten", "head"))
+        yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", place)
+        row = rows[at]
+        yield self.under(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, place)
+
+
+def _count(effective: float) -> str:
+    return f"{effective:,.0f}" if effective >= 100 else f"{effective:.1f}"

@@ -1,0 +1,118 @@
+"""Owns the dialog in which a rung gets other sizes (S3); core checks at each key what could be built."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Static
+
+from core import catalog, ladder
+from core.config import Hyperparameters, ModelChoice
+from core.errors import Mistake
+from core.tokenizer import Tokenizer
+from tui.text import compact, one_line
+
+NUMBERS = {
+    "embed_dim": ("d", "width of the residual stream"),
+    "context": ("T", "tokens the model sees"),
+    "blocks": ("N", "stacked blocks"),
+    "heads": ("h", "attention heads in a block"),
+}
+WORDS = {
+    "activation": ("activation", "gelu, relu or silu"),
+    "weights_seed": ("weights seed", "chooses the random weights"),
+    "tokenizer": ("tokenizer", "cl100k or bytes"),
+}
+
+
+class HyperparametersScreen(ModalScreen[ModelChoice | None]):
+    """A field each; `enter` rebuilds the rung, `escape` leaves everything as it was."""
+
+    BINDINGS = [
+        Binding("escape", "dismiss(None)", "close", show=False),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
+    ]
+
+    def __init__(self, choice: ModelChoice, words: Tokenizer | None) -> None:
+        super().__init__()
+        self._choice, self._words = choice, words
+        own = ladder.rung(choice.name, 1).config
+        self._own: dict[str, Any] = {name: getattr(own, name) for name in (*NUMBERS, "activation")}
+        names = list(NUMBERS) if own.blocks else ["embed_dim", "context"]
+        self._labels = {name: (NUMBERS | WORDS)[name] for name in (*names, *WORDS)}
+        self.fields = {name: self._field(name) for name in self._labels}
+        self.verdict = Static(id="verdict")
+
+    def _field(self, name: str) -> Input:
+        if name in ("weights_seed", "tokenizer"):
+            present = getattr(self._choice, name)
+        else:
+            changed = getattr(self._choice.changes, name)
+            present = self._own[name] if changed is None else changed
+        restrict = r"[0-9]*" if name in NUMBERS or name == "weights_seed" else r"[a-z0-9_]*"
+        field = Input(str(present), id=name, restrict=restrict, max_length=18, select_on_focus=True)
+        field.cursor_blink = False
+        return field
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog", id="hyperparameters") as dialog:
+            dialog.border_title = Content(f"hyperparameters · {one_line(self._choice.name)}")
+            dialog.border_subtitle = Content("↑↓ field · ⏎ rebuild · esc close")
+            for name, (title, words) in self._labels.items():
+                with Horizontal(classes="field"):
+                    yield Label(Content(title), classes="name")
+                    yield self.fields[name]
+                    yield Label(Content(words), classes="words")
+            yield self.verdict
+
+    def on_mount(self) -> None:
+        next(iter(self.fields.values())).focus()
+        self._check()
+
+    def chosen(self) -> ModelChoice:
+        """What the fields say; an empty one is the rung's own value. Raises `Mistake` for what cannot be."""
+        values = {name: field.value for name, field in self.fields.items()}
+        changes: dict[str, Any] = {}
+        for name, own in self._own.items():
+            text = values.get(name, "")
+            value = int(text) if text and name in NUMBERS else text
+            if text and value != own:
+                changes[name] = value
+        choice = replace(
+            self._choice,
+            changes=Hyperparameters(**changes),
+            weights_seed=int(values["weights_seed"] or 0),
+            tokenizer=values["tokenizer"] or ModelChoice().tokenizer,
+        )
+        catalog.check(choice)
+        if choice.weights_seed >= 2**63:
+            raise Mistake(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
+        return choice
+
+    def _check(self) -> ModelChoice | None:
+        """Say what would be built, or why nothing."""
+        try:
+            choice = self.chosen()
+        except Mistake as mistake:
+            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+            return None
+        same = self._words is not None and self._words.name == choice.tokenizer
+        vocabulary = cast(Tokenizer, self._words).vocab_size if same else 0
+        config = ladder.rung(choice.name, vocabulary or 1, choice.changes).config
+        count = f"{compact(config.parameter_count())} parameters" if vocabulary else "another vocabulary"
+        heads = f" · heads of {config.head_dim}" if config.blocks else ""
+        self.verdict.update(Content.styled(f"{count}{heads}", "$secondary"))
+        return choice
+
+    def on_input_changed(self) -> None:
+        self._check()
+
+    def on_input_submitted(self) -> None:
+        choice = self._check()
+        if choice is not None:
+            self.dismiss(choice)

@@ -98,7 +98,7 @@ class Candidate:
     @property
     def bits(self) -> float:
         """Its surprisal."""
-        return -math.log2(self.probability) if self.probability > 0 else math.inf
+        return 0.0 - math.log2(self.probability) if self.probability > 0 else math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ SHOWN = 64
 class Node:
     """One token somewhere in the tree."""
 
-    __slots__ = ("children", "cut", "folded", "latest", "name", "parent", "serial", "text", "token", "twin")
+    __slots__ = ("children", "cut", "folded", "latest", "name", "parent", "serial", "text", "token", "twin", "written")
 
     def __init__(self, token: Token, parent: "Node | None", serial: int) -> None:
         self.token = token
+        self.written = token.origin == "prompt"
         self.parent = parent
         self.serial = serial
         self.children: dict[tuple[int, bool, int], Node] = {}
@@ -34,7 +35,7 @@ class Node:
     @property
     def key(self) -> tuple[int, bool, int]:
         """What sets it apart from its siblings: written and sampled tokens of one id are two things."""
-        return self.token.id, self.token.origin == "prompt", self.twin
+        return self.token.id, self.written, self.twin
 
 
 class Tree:
@@ -123,12 +124,12 @@ class Tree:
 
     def segment(self, head: Node) -> list[Node]:
         """The tokens from `head` on to where paths part or end; written and sampled ones lie in two branches."""
-        nodes = [head]
-        while len(nodes[-1].children) == 1:
-            (only,) = nodes[-1].children.values()
-            if only.key[1] != head.key[1] or only.name:
+        nodes, at, written = [head], head, head.written
+        while len(at.children) == 1:
+            (at,) = at.children.values()
+            if at.name or at.written != written:
                 break
-            nodes.append(only)
+            nodes.append(at)
         return nodes
 
     def order(self) -> list[tuple[list[Node], int]]:

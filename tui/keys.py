@@ -22,7 +22,7 @@ WALK = [
     _key("right,l", "travel(1)", "travel on", "Look at the token after", "walk.right"),
     _key("home", "travel_home", "first", "Look at the first token", "walk.home"),
     _key("end", "travel_end", "last", "Look at the last token", "walk.end"),
-    _key("u", "take_back", "back", "Take back the last step, choice or draw", "walk.take_back", show=True),
+    _key("u", "take_back", "back", "Take back a step, choice, draw, visit or deletion", "walk.take_back", show=True),
     _key("ctrl+r", "redo", "redo", "Do again what was taken back", "walk.redo", display="^r"),
     _key("r", "redraw", "redraw", "Draw again from the same distribution", "walk.redraw"),
     _key("n", "continuations", "continuations", "Sample several continuations", "walk.continuations"),

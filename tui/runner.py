@@ -4,6 +4,7 @@ An operation is a function of the session; where it may take long it returns an 
 meantime happens between two of its steps. Frames replace each other: the newest one is the whole state of the walk.
 """
 
+import gc
 import threading
 import time
 from collections import deque
@@ -286,6 +287,8 @@ class Runner:
         from core.models import load  # noqa: PLC0415
         from core.session import Session  # noqa: PLC0415
 
+        if self._session is None:
+            gc.freeze()  # what was imported stays; to look for garbage in it would be felt at the keys (150 ms)
         self._set(devices=tuple(devices()))
         before, model = self._session, load(choice, self._fetched)
         threads.apply(model.info.parameters, beside_screen=True)

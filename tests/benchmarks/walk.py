@@ -1,16 +1,18 @@
-"""Prints, in one run and as ratios, what the walk costs: `python tests/benchmarks/walk.py [--quick] [a b c d e]`.
+"""Prints, in one run and as ratios, what the walk costs: `python tests/benchmarks/walk.py [--quick] [a b c d e f]`.
 
 (a) Model 1 by the fast path against the article's own loop, at four context lengths, on the same threads.
 (b) The tax of the screen: tokens a second in the running app (headless, 120×36, all panels) against the session alone.
 (c) Start: first paint and first distribution, in fresh processes with a pseudo-terminal.
 (d) Turning a knob: a new chart and its stages, and the sampler lens, from one distribution of V = 100,277.
 (e) Keys while tokens stream: from the key to the painted answer, in the running app.
+(f) A tree of 10,000 nodes: from the key to the painted tree, in the running app; and a step after travelling.
 """
 
 import asyncio
 import os
 import platform
 import pty
+import random
 import select
 import statistics
 import subprocess
@@ -28,12 +30,14 @@ from textual import events  # noqa: E402
 
 from core.config import ORDERS, Hyperparameters, ModelChoice, Order, Sampler  # noqa: E402
 from core.device import devices  # noqa: E402
+from core.events import Score, Token  # noqa: E402
 from core.explain import sampler_lens  # noqa: E402
 from core.model import generate  # noqa: E402
 from core.models import Model, load  # noqa: E402
 from core.sampling import Distribution, chart  # noqa: E402
 from core.session import Session  # noqa: E402
 from tui.app import TokenwalkApp  # noqa: E402
+from tui.runner import Frame  # noqa: E402
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 3 if QUICK else 5
@@ -233,6 +237,75 @@ async def key_waits(choice: ModelChoice) -> list[float]:
     return waits
 
 
+def big_tree() -> None:
+    waits = sorted(asyncio.run(tree_waits(10_000)))
+    middle, late = waits[len(waits) // 2], waits[int(0.95 * len(waits))]
+    print(f"(f) key to paint in a tree of 10,000 nodes: median {1e3 * middle:.0f} ms, p95 {1e3 * late:.0f} ms")
+    for name, choice in (("model1", ModelChoice()), ("model5, GPT-2-sized", ModelChoice(name="model5", changes=GPT2))):
+        plain, travelled = step_costs(choice)
+        figures = f"{1e3 * travelled:.2f} / {1e3 * plain:.2f} ms = {travelled / plain:.2f}"
+        print(f"    {name:<20} a step after travelling / a plain step: {figures}")
+
+
+def grow(session: Session, count: int) -> None:
+    """Put tokens into the tree until it has so many: runs of a few, parting anywhere."""
+    chance, tree = random.Random(0), session.tree
+    score = Score(1.0, -11.0, 16.5, 50_000)
+    nodes = [session.place.end]
+    while len(tree.nodes) < count:
+        parent = nodes[-1] if chance.random() < 0.8 else chance.choice(nodes)
+        id = chance.randrange(100_000)
+        nodes.append(tree.child(parent, Token(id, session.model.tokenizer.piece(id), "sampled", score, 0.5)))
+
+
+async def tree_waits(count: int) -> list[float]:
+    """Seconds from a key's arrival to the end of the refresh that shows the tree after it."""
+    waits: list[float] = []
+    app = TokenwalkApp(ModelChoice(), Sampler(), PROMPT)
+    async with app.run_test(size=(120, 36)):
+        await idle(app)
+        app.action_look("branches")
+        app.act(lambda session: grow(session, count))
+        await idle(app)
+        await asyncio.sleep(1)
+        show, pressed, waiting = app.lens.show, 0.0, False
+
+        def timed(frame: Frame) -> None:
+            nonlocal waiting
+            show(frame)
+            if waiting:
+                waiting = False
+                app.lens.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
+
+        app.lens.show = timed  # type: ignore[method-assign]
+        keys = ["down"] * 6 + ["space", "left", "space", "u", "up", "f", "f", "3", "end", "delete", "u"]
+        for turn, key in enumerate(keys * (4 if QUICK else 12)):
+            pressed, waiting = time.perf_counter(), True
+            app.post_message(events.Key(key, None))
+            while len(waits) <= turn:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)
+    return waits
+
+
+def step_costs(choice: ModelChoice) -> tuple[float, float]:
+    """Median seconds of a step with its distribution, at the end and after travelling to a place in the past."""
+    model = load(choice)
+    threads.apply(model.info.parameters, beside_screen=True)
+    session = ready_session(model, torch.randint(0, 100_000, (100,)).tolist())
+    list(session.generate(20))
+    costs: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(20 if QUICK else 60):
+        for travels, seconds in costs.items():
+            session.travel(105 + turn % 10 if travels else len(session.tokens))
+            session.distribution()
+            began = time.perf_counter()
+            session.step()
+            session.distribution()
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(costs[False]), statistics.median(costs[True])
+
+
 def machine() -> str:
     """The processor, as far as the system names it."""
     cpu = next(info for info in devices() if info.name == "cpu")
@@ -241,6 +314,6 @@ def machine() -> str:
 
 if __name__ == "__main__":
     print(machine())
-    parts = {"a": fast_path, "b": screen_tax, "c": start, "d": knob, "e": keys_while_streaming}
+    parts = {"a": fast_path, "b": screen_tax, "c": start, "d": knob, "e": keys_while_streaming, "f": big_tree}
     for part in [arg for arg in sys.argv[1:] if arg in parts] or parts:
         parts[part]()

@@ -61,6 +61,9 @@ class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
     def follow(self) -> None:
         """Scroll as little as shows the current lines."""
         (first, last), height = self.current_lines(), self.scrollable_content_region.height
+        limit = max(0, self.virtual_size.height - height)
+        if self.top > limit:  # the panel grew
+            self.scroll_to(y=limit, animate=False, immediate=True)
         if first < self.top:
             self.scroll_to(y=first, animate=False, immediate=True)
         elif last >= self.top + height:

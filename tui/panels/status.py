@@ -16,7 +16,7 @@ def sampler_text(sampler: Sampler) -> str:
     temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 2)}"
     k = f"k {sampler.top_k}" if sampler.top_k else "k off"
     p = f"p {setting(sampler.top_p, 2)}" if sampler.top_p < 1 else "p off"
-    return f"{temperature} {k} {p}"
+    return f"{temperature} {k} {p}" + (f" min-p {setting(sampler.min_p, 2)}" if sampler.min_p > 0 else "")
 
 
 class StatusLine(Widget):

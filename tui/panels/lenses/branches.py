@@ -17,6 +17,8 @@ from tui.text import decimals_for, fit, one_line, percent, run_text
 if TYPE_CHECKING:
     from core.session import Session
 
+AROUND = 64
+"""Rows above and below the cursor's that are asked for."""
 DEEPEST = 10
 """Indents that are drawn; deeper rows say how much deeper they are."""
 
@@ -35,7 +37,7 @@ class BranchesLens(LensPage[Forest]):
     ]
 
     def ask(self) -> Question:
-        return Question(lambda session: session.forest(), live=True)
+        return Question(lambda session: session.forest(AROUND), live=True)
 
     def move(self, by: int) -> None:
         def walk(session: "Session") -> object:

@@ -1,5 +1,6 @@
 """Owns the guessing game: what comes next is hidden until a person has said what they expect."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
@@ -64,7 +65,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         for words, bits, right in (("you", you, hits), ("the model", model, own)):
             yield self.text(
                 (f"{words:<10}", "muted"),
-                (f"{bits:>8.1f}", "text"),
+                (_bits(bits, 8, 1), "text"),
                 (f" bits · {right} of {count} came", "muted"),
             )
         yield Text()
@@ -89,11 +90,15 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         return self.text(
             (f"{guess.position + 1:>6} ", "faint"),
             (shown(guess.guessed), "bar" if guess.hit else "text"),
-            (f"{guess.guessed.bits:>8.2f} ", "text"),
+            (_bits(guess.guessed.bits, 8, 2) + " ", "text"),
             (shown(guess.favourite), "muted"),
-            (f"{guess.favourite.bits:>8.2f} ", "muted"),
+            (_bits(guess.favourite.bits, 8, 2) + " ", "muted"),
             (("✓ " if guess.hit else "  ") + label(guess.came.piece), "bar" if guess.hit else "text"),
         )
 
     def _wrapped(self, words: str, width: int) -> Iterator[Text]:
         yield from Text(words, self.look("lens--muted")).wrap(self.app.console, max(10, min(width, 72)))
+
+
+def _bits(value: float, width: int, decimals: int) -> str:
+    return ("∞" if math.isinf(value) else f"{value:.{decimals}f}").rjust(width)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -17,6 +17,8 @@ from tui.text import decimals_for, fit, label, number_in, percent, setting
 
 AS_IN = {"temperature first": "as transformers", "temperature last": "as llama.cpp"}
 SHORT: dict[StageName, str] = {"temperature": "T", "top-k": "k", "top-p": "p", "min-p": "min"}
+STAGE = 9
+"""Cells of a cut's column."""
 FEWEST = 3
 """Rows of tokens there are room for, however low the panel is."""
 
@@ -49,10 +51,7 @@ class SamplerPanel(LensPage[SamplerLens]):
         middle = [stage for stage in answer.stages[1:-1] if stage.name != "min-p" or answer.sampler.min_p > 0]
         decimals = min(4, decimals_for(max(row.shares[0] for row in answer.rows)))
         figure = max(8, decimals + 4)
-        free = width - 14 - 7 - 2 * figure - sum(self._width(stage, figure) for stage in middle) - 2
-        left = max(3, free // 2)
-        right = max(3, free - left)
-        columns = (left, right, figure, decimals)
+        columns, middle = _columns(width, middle, figure, decimals)
         yield self._head(answer, middle, columns)
         came = self._came()
         room = max(FEWEST, height - 8 - bool(came))
@@ -70,21 +69,18 @@ class SamplerPanel(LensPage[SamplerLens]):
         if came:
             yield came
 
-    def _width(self, stage: Stage, figure: int) -> int:
-        return figure if stage.name == "temperature" else 8
-
     def _shown(self, answer: SamplerLens, room: int) -> Sequence[SamplerRow]:
         """The head, and of what follows the row that was drawn."""
         rows = answer.rows[:room]
         drawn = next((row for row in answer.rows if row.id == answer.drawn.id), None)
         return rows if drawn is None or drawn in rows else (*rows[:-1], drawn)
 
-    def _head(self, answer: SamplerLens, middle: Sequence[Stage], columns: tuple[int, int, int, int]) -> Text:
-        left, right, figure, _ = columns
-        line = f"{fit('token', 14)}{'logit':>7}{'softmax':>{figure}} {fit('', left)}"
+    def _head(self, answer: SamplerLens, middle: Sequence[Stage], columns: "_Columns") -> Text:
+        line = f"{fit('token', columns.token)}{fit('  logit', columns.logit)}{'softmax':>{columns.figure}} "
+        line += " " * columns.left
         for stage in middle:
-            line += f"{self._named(answer, stage):>{self._width(stage, figure)}}"
-        return self.text((f"{line}{'drawn':>{figure}} {fit('', right)}", "head"))
+            line += f"{self._named(answer, stage):>{columns.of(stage)}}"
+        return self.text((f"{line}{'drawn':>{columns.figure}} ", "head"))
 
     def _named(self, answer: SamplerLens, stage: Stage) -> str:
         sampler = answer.sampler
@@ -101,22 +97,22 @@ class SamplerPanel(LensPage[SamplerLens]):
         answer: SamplerLens,
         row: SamplerRow,
         middle: Sequence[Stage],
-        columns: tuple[int, int, int, int],
+        columns: "_Columns",
         scale: float,
     ) -> Text:
-        left, right, figure, decimals = columns
+        figure, decimals = columns.figure, columns.decimals
         raw, final = row.shares[0], row.shares[-1]
         drawn = row.id == answer.drawn.id
         own = "hot" if drawn else "text" if final else "faint"
         line = self.text(
-            (("▸" if drawn else " ") + fit(label(row.piece), 13), own),
-            (f"{number_in(row.logit, 7)}", "muted"),
+            (("▸" if drawn else " ") + fit(label(row.piece), columns.token - 1), own),
+            (number_in(row.logit, 7) if columns.logit else "", "muted"),
             (f"{percent(raw, decimals):>{figure}}", "muted" if final else "faint"),
-            (" " + bars([raw], [0.0], left, scale)[0], "ghost"),
+            (" " + _bar(raw, columns.left, scale), "ghost"),
         )
         gone = False
         for stage in middle:
-            width, share = self._width(stage, figure), row.shares[answer.stages.index(stage)]
+            width, share = columns.of(stage), row.shares[answer.stages.index(stage)]
             if gone:
                 words = ""
             elif row.cut_by == stage.name:
@@ -127,23 +123,22 @@ class SamplerPanel(LensPage[SamplerLens]):
                 words = "·"
             line.append(f"{words:>{width}}", self.look("lens--hot" if words == "cut" else f"lens--{own}"))
         line.append(f"{percent(final, decimals) if final else '–':>{figure}} ", self.look(f"lens--{own}"))
-        line.append(bars([final], [0.0], right, scale)[0], self.look("lens--hot" if drawn else "lens--bar"))
+        line.append(_bar(final, columns.right, scale), self.look("lens--hot" if drawn else "lens--bar"))
         return line
 
-    def _kept(self, answer: SamplerLens, middle: Sequence[Stage], columns: tuple[int, int, int, int]) -> Text:
-        left, _, figure, _ = columns
-        line = f"{fit(' kept', 14)}{'':7}{answer.stages[0].kept:>{figure},} {fit('', left)}"
+    def _kept(self, answer: SamplerLens, middle: Sequence[Stage], columns: "_Columns") -> Text:
+        line = fit(" kept", columns.token + columns.logit) + f"{answer.stages[0].kept:>{columns.figure},} "
+        line += " " * columns.left
         for stage in middle:
-            line += f"{stage.kept:>{self._width(stage, figure)},}"
-        return self.text((f"{line}{answer.stages[-1].kept:>{figure},}", "muted"))
+            line += f"{stage.kept:>{columns.of(stage)},}"
+        return self.text((f"{line}{answer.stages[-1].kept:>{columns.figure},}", "muted"))
 
-    def _cut(self, answer: SamplerLens, middle: Sequence[Stage], columns: tuple[int, int, int, int]) -> Text:
-        left, _, figure, _ = columns
+    def _cut(self, answer: SamplerLens, middle: Sequence[Stage], columns: "_Columns") -> Text:
         masses = {cut.name: cut.mass for cut in answer.cuts if cut.count}
-        line = f"{fit(' mass cut', 14)}{'':7}{'':{figure}} {fit('', left)}"
+        line = fit(" mass cut", columns.token + columns.logit) + " " * (columns.figure + 1 + columns.left)
         for stage in middle:
             mass = masses.get(stage.name)
-            line += f"{'' if mass is None else percent(mass, 2):>{self._width(stage, figure)}}"
+            line += f"{'' if mass is None else percent(mass, 2):>{columns.of(stage)}}"
         return self.text((line, "muted"))
 
     def _line(self, answer: SamplerLens, width: int) -> Iterator[Text]:
@@ -179,9 +174,9 @@ class SamplerPanel(LensPage[SamplerLens]):
 
     def _contrast(self, answer: SamplerLens, width: int) -> Text:
         return self.text(
-            ("greedy takes ", "muted"),
+            ("greedy ", "muted"),
             (_pick(answer.greedy), "text"),
-            (" · the same u, all tokens alike: ", "muted"),
+            (" · the same u, all alike: ", "muted"),
             (_pick(answer.uniform), "text"),
         )
 
@@ -192,7 +187,7 @@ class SamplerPanel(LensPage[SamplerLens]):
             change = f" (+{len(other.only_there)} −{len(other.only_here)})"
         return self.text(
             (f"{answer.sampler.order}, {AS_IN[answer.sampler.order]}", "text"),
-            (f" · {other.order} keeps {other.stages[-1].kept:,}{change}", "muted"),
+            (f" · {other.order.split()[-1]} keeps {other.stages[-1].kept:,}{change}", "muted"),
         )
 
     def _came(self) -> Text | None:
@@ -209,6 +204,40 @@ class SamplerPanel(LensPage[SamplerLens]):
         was = token.sampler
         words = "greedy" if was.greedy else f"T {setting(was.temperature, 2)} k {was.top_k or 'off'} p {was.top_p:g}"
         return self.text((f"{label(token.piece)} came, drawn with {words}", "muted"))
+
+
+class _Columns(NamedTuple):
+    """Widths, in cells; 0 for what there is no room for."""
+
+    token: int
+    logit: int
+    left: int
+    """The bar of the model's own probability."""
+    right: int
+    """The bar of what is drawn from."""
+    figure: int
+    decimals: int
+
+    def of(self, stage: Stage) -> int:
+        return self.figure if stage.name == "temperature" else STAGE
+
+
+def _columns(width: int, middle: list[Stage], figure: int, decimals: int) -> tuple[_Columns, list[Stage]]:
+    """What a line of `width` holds: where it is short, bars go first, then logits, long names and the temperature."""
+
+    def free(token: int, logit: int) -> int:
+        stages = sum(figure if stage.name == "temperature" else STAGE for stage in middle)
+        return width - token - logit - 2 * figure - 2 - stages
+
+    token, logit = next((each for each in ((14, 7), (14, 0), (9, 0)) if free(*each) >= 0), (9, 0))
+    if free(token, logit) < 0:
+        middle = [stage for stage in middle if stage.name != "temperature"]
+    left = max(0, free(token, logit)) // 2
+    return _Columns(token, logit, left, max(0, free(token, logit)) - left, figure, decimals), middle
+
+
+def _bar(share: float, width: int, scale: float) -> str:
+    return bars([share], [0.0], width, scale)[0] if width else ""
 
 
 def _pick(pick: Pick) -> str:

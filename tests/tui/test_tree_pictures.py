@@ -1,0 +1,113 @@
+"""Pictures of the tree and the lenses around it, compared with the ones kept beside this file."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from textual.pilot import Pilot
+
+from core.config import Sampler
+from core.events import Candidate, Guess, Score, Summary, Token
+from core.explain import sampler_lens
+from core.sampling import Distribution
+from core.tree import Node, Tree
+from tui.app import TokenwalkApp
+
+Make = Callable[..., TokenwalkApp]
+Compare = Callable[..., bool]
+WORDS = [" the", " my", " a", " tea", ".", "\n", " 字字", b" \xf0\x9f", "\t", " your", " its", " everything", "[/b]"]
+PIECES = [word if isinstance(word, bytes) else word.encode() for word in WORDS]
+
+
+def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Turn to a lens, answer what it asks, then press keys."""
+
+    async def go(pilot: Pilot[None]) -> None:
+        app = pilot.app
+        app.runner.ask = lambda question: app.runner.show(replace(app.runner.frame, question=question, answer=answer))
+        await pilot.pause()
+        app.action_look(lens)
+        for key in ("", *keys):
+            if key:
+                app.simulate_key(key)
+            await pilot.pause()
+            await pilot.pause()
+
+    return go
+
+
+def grown() -> tuple[Tree, list[Node]]:
+    """A prompt, three ways from its end, one of which parts again and is named, and another prompt."""
+    tree, chance = Tree(), random.Random(4)
+
+    def run(parent: Node, pieces: list[bytes], **more: Any) -> Node:
+        for piece in pieces:
+            p = chance.random() / 3
+            score = Score(1.0, -2.3 - 9 * p, 6.5, 12) if more else None
+            parent = tree.child(parent, Token(200 + len(tree.nodes), piece, score=score, **more))
+        return parent
+
+    prompt = run(tree.root, [b"I", b" prefer", b" oat", b" milk", b" in"])
+    first = run(prompt, PIECES[:9] * 5, origin="sampled")
+    run(prompt, [b" my", b" \xe5\xad\x97", b"\x1b[2J"], origin="chosen")
+    third = run(prompt, PIECES[3:7], origin="sampled")
+    run(third, PIECES[:2], origin="sampled")
+    run(third, PIECES[7:], origin="chosen").parent.name = "[b]tea, 茶[/b]"
+    run(tree.root, [b"I", b" do not"], origin="sampled")
+    folded = run(tree.root, [b"Rice"])
+    run(folded, [b" a"], origin="sampled")
+    run(folded, [b" b"], origin="sampled")
+    folded.folded = True
+    return tree, [first, third]
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_branches(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    tree, (_, third) = grown()
+    path = tree.path(third)
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    assert snap_compare(app, run_before=looking("branches", tree.forest(path, len(path), 9)), terminal_size=size)
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_sampler(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    sampler = Sampler(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05)
+    logits = torch.tensor([4.0 - n / 3 for n in range(13)] + [-1.0 - n / 500 for n in range(500)])
+    answer = sampler_lens(Distribution(logits), sampler, 0.4321, lambda id: PIECES[id % len(PIECES)])
+    app = scripted(scenes.oat_milk(sampler=sampler), text="I prefer oat milk in my\n", sampler=sampler)
+    assert snap_compare(app, run_before=looking("sampler", answer), terminal_size=size)
+
+
+@pytest.mark.parametrize("keys", [[], ["o", "down", "down"]], ids=["texts", "merged"])
+def test_continuations(snap_compare: Compare, scripted: Make, scenes: Any, keys: list[str]) -> None:
+    tree, _ = grown()
+    prompt = next(iter(tree.root.children.values()))
+    while len(prompt.children) == 1:
+        (prompt,) = prompt.children.values()
+    ends = [node for node in tree.nodes.values() if not node.children and prompt in tree.path(node)]
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    answer = tree.fan(prompt, [*ends, ends[1]])
+    assert snap_compare(app, run_before=looking("continuations", answer, *keys), terminal_size=(120, 36))
+
+
+def test_score(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    answer = Summary(10, 11, 87.25, 36, (8, 7, 9, 11, 6, 5, 10, 4, 3, 2))
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    assert snap_compare(app, run_before=looking("score", answer, "down", "down"), terminal_size=(80, 24))
+
+
+def test_guess(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    def candidate(number: int, share: float) -> Candidate:
+        return Candidate(200 + number, PIECES[number], number, 3.0, share, share)
+
+    came = Token(203, PIECES[3], "sampled", Score(1.0, -2.0, 6.5, 3), 0.5)
+    answer = (
+        Guess(5, candidate(6, 0.0125), candidate(0, 0.31), came),
+        Guess(6, candidate(3, 0.25), candidate(1, 0.5), came),
+        Guess(7, candidate(12, 0.0), candidate(3, 1.0), came),
+    )
+    app = scripted(scenes.oat_milk(cursor=8), text="I prefer oat milk in my\n")
+    assert snap_compare(app, run_before=looking("guess", answer), terminal_size=(120, 36))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import Order, Patch, Sampler
+from core.config import ModelChoice, Order, Patch, Sampler
 
 Origin = Literal["prompt", "sampled", "chosen"]
 By = Literal["token", "byte"]
@@ -552,6 +552,8 @@ class Snapshot:
     """None until there is a prompt."""
     prompt: str = ""
     """The prompt as it was written."""
+    typed: int = 0
+    """The number of the last prompt that was taken up, wherever the walk went since."""
     stopped: str = ""
     """Why the last generation ended before its count; empty where it did not."""
     patches: tuple[Patch, ...] = ()
@@ -572,6 +574,8 @@ class ModelInfo:
     tokenizer: str
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
+    choice: ModelChoice | None = None
+    """What was asked for to have it; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from core.config import ModelChoice, ModelConfig
 from core.errors import Mistake, out_of_memory
 from core.events import ModelInfo
 from core.families import Described
+from core.files import give_back
 from core.hub import Report
 from core.model import Transformer, random_model
 from core.tokenizer import Tokenizer
@@ -73,6 +74,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     """A model from the files people have."""
     place = catalog.find(choice.name) or catalog.fetch(choice.name, report)
     words = vocabulary.load(place.path, choice.name)
+    give_back()
     described = families.describe(place.path)
     format = _fastest(described, device) if choice.dtype == "auto" else choice.dtype
     dtype = devices.dtype(format, device)
@@ -106,6 +108,7 @@ def _model(
         dtype=format or devices.dtype_name(transformer.dtype),
         tokenizer=words.name,
         weights=origin,
+        choice=choice,
     )
     return Model(choice, info, transformer, words)
 

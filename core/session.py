@@ -84,20 +84,25 @@ def shared(before: Sequence[object], after: Sequence[object]) -> int:
 class Session:
     """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
 
-    def __init__(self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
+    def __init__(
+        self, model: Model, sampler: Sampler = Sampler(), tree: Tree | None = None, prefix: Prefix | None = None
+    ) -> None:
         self.model = model
         self.sampler = sampler
         self.tree = tree or Tree()
         self.tokens: list[Token] = []
         self.prompt_length = 0
         self.cursor = 0
+        self.typed = 0
+        """A number that who types gives each prompt, to know when it was taken up."""
         self.stopped = ""
         """How the last generation ended, where it had conditions."""
         self.guesses: list[Guess] = []
+        self._measured = 0
         self._fan: tuple[Node, list[Node]] | None = None
         self._path: list[Node] = []
         self._ids: list[int] = []
-        self._prefix = Prefix(model.transformer)
+        self._prefix = prefix or Prefix(model.transformer)
         self._experiment: Experiment | None = None
         self._done: list[Change] = []
         self._undone: list[Change] = []
@@ -166,6 +171,7 @@ class Session:
             measured = scores(self._prefix.logits(before)[0], [self._ids[at] for at in batch])
             for at, score in zip(batch, measured, strict=True):
                 self.tokens[at] = self._path[at].token = replace(self.tokens[at], score=score)
+            self._measured += len(batch)
             yield
 
     # Steps -----------------------------------------------------------------------------------------------------------
@@ -290,10 +296,14 @@ class Session:
                 self._prefix.append([self._ids])
         self._latest = None
         self.tree.forget_scores()
-        self.tokens = [node.token for node in self._path]
+        self.refresh()
         self._done = [_forgetful(change) for change in self._done]
         self._undone = [_forgetful(change) for change in self._undone]
         return self.read() if self.tokens else iter(())
+
+    def refresh(self) -> None:
+        """Take up what the nodes of the walk say of their tokens now."""
+        self.tokens = [node.token for node in self._path]
 
     # The tree --------------------------------------------------------------------------------------------------------
 
@@ -302,16 +312,28 @@ class Session:
         """Where the walk stands."""
         return Place(self._path[-1] if self._path else self.tree.root, self.cursor)
 
+    def go(self, place: Place) -> Iterator[Reading]:
+        """Stand at a place of the tree, as where a saved walk stood; this is no change to take back."""
+        self._stand(place)
+        return self.read()
+
+    def mark(self) -> object:
+        """Equal as long as nothing was done that is worth keeping."""
+        changes = len(self._done), len(self._undone), self._measured
+        return self.tree.version, *changes, self.place, self.sampler, self.patches
+
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a prompt."""
+        return len(self.tree.nodes) > self.prompt_length
+
     def forest(self, around: int = 200) -> Forest:
         """The branches of the tree, up to `around` before and after the one at the cursor."""
         return self.tree.forest(self._path, self.cursor, around)
 
     def visit(self, serial: int) -> Iterator[Reading]:
         """Walk to the end of a branch, on the way that was last seen through it. Raises `Mistake` where it is gone."""
-        head = self.tree.node(serial)
-        before = self.place
-        path = self.tree.path(self.tree.end(head))
-        self._go(path, len(self.tree.path(self.tree.segment(head)[-1])))
+        head, before = self.tree.node(serial), self.place
+        self._enter(head)
         if self._done and self._done[-1].visit:  # one way back from a tour of the tree
             self._done[-1].after = self.place
             self._undone.clear()
@@ -319,15 +341,24 @@ class Session:
             self._changed(Change(before, before, visit=True))
         return self.read()
 
+    def _enter(self, head: Node) -> None:
+        """Stand at the end of the branch of `head`, on the way that was last seen through it."""
+        last = self.tree.segment(head)[-1]
+        self._go(self.tree.path(self.tree.end(last)), len(self.tree.path(last)))
+
+    def branch(self, by: int = 0) -> int:
+        """The serial number of the branch at the cursor, or of the one `by` rows further on in the forest."""
+        return self.tree.beside(self._path[self.cursor - 1], by).serial
+
     def rename(self, serial: int, name: str) -> None:
         """Give a branch a name; an empty one takes it away."""
         self.tree.node(serial).name = name
         self.tree.version += 1
 
     def fold(self, serial: int) -> None:
-        """Hide what goes on from the end of a branch, or show it again."""
+        """Hide what goes on from the end of a branch, or show it again; where nothing does, nothing is done."""
         node = self.tree.node(serial)
-        node.folded = not node.folded
+        node.folded = not node.folded and bool(self.tree.segment(node)[-1].children)
         self.tree.version += 1
 
     def delete(self, serial: int) -> Iterator[Reading]:
@@ -338,11 +369,13 @@ class Session:
             raise Mistake("this is all there is; the prompt is edited with i")
         before = self.place
         if head in self._path:
-            aside = parent if parent is not self.tree.root else next(n for n in parent.children.values() if n != head)
             self.tree.cut(head)
             parent.latest = None if parent.latest is head else parent.latest
-            path = self.tree.path(self.tree.end(aside))
-            self._go(path, len(self.tree.path(aside)))
+            if parent is self.tree.root:
+                self._enter(next(iter(parent.children.values())))
+            else:
+                path = self.tree.path(parent)
+                self._go(path, len(path))
         else:
             self.tree.cut(head)
         self._changed(Change(before, before, cut=head))
@@ -365,9 +398,9 @@ class Session:
             if not any(batch.running):
                 return
 
-    def fan(self) -> Fan | None:
-        """The last continuations, each by itself and merged; None where there were none."""
-        return self.tree.fan(*self._fan) if self._fan else None
+    def fan(self) -> Fan:
+        """The last continuations, each by itself and merged; empty where there were none."""
+        return self.tree.fan(*self._fan) if self._fan else Fan((), ())
 
     def _changed(self, change: Change) -> None:
         change.after = self.place
@@ -470,6 +503,9 @@ class Session:
         seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
         return self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
 
+    def _seen(self) -> Chart | None:
+        return self.chart() if self.tokens else None
+
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the distribution at the cursor is read where it is not known."""
         return Snapshot(
@@ -480,8 +516,9 @@ class Session:
             sampler=self.sampler,
             can_take_back=bool(self._done),
             can_redo=bool(self._undone),
-            chart=self.chart() if self.tokens else None,
+            chart=self._seen(),
             prompt=self.prompt,
+            typed=self.typed,
             stopped=self.stopped,
             patches=self.patches,
         )
@@ -497,13 +534,20 @@ class Session:
             last.text = self.model.tokenizer.text(self._ids[begin : self.prompt_length])
         return last.text
 
+    def goes_on_in(self, model: Model) -> bool:
+        """Whether the tokens of the walk are tokens of a model."""
+        return self.model.tokenizer is model.tokenizer
+
     def moved_to(self, model: Model) -> "Session":
         """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
         self.tree.forget_scores()
         session = Session(model, self.sampler, self.tree)
+        session.typed = self.typed
         session._go(list(self._path), self.cursor)
         session._done = [_forgetful(change) for change in self._done]
         session._undone = [_forgetful(change) for change in self._undone]
+        if self.patches and model.info.name == self.model.info.name:
+            session.patch(self.patches)
         return session
 
 
@@ -556,6 +600,10 @@ class Batch:
         grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
         self.running = [one is not None and one.id not in self._stops for one in grown]
         return grown
+
+    def margin(self, sample: int) -> float:
+        """How much likelier the favourite was than the second where the last draw of a continuation was made."""
+        return self._distributions[sample].margin()
 
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""

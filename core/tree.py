@@ -13,30 +13,32 @@ SHOWN = 64
 class Node:
     """One token somewhere in the tree."""
 
-    __slots__ = ("children", "cut", "folded", "latest", "name", "parent", "serial", "text", "token")
+    __slots__ = ("children", "cut", "folded", "latest", "name", "parent", "serial", "text", "token", "twin")
 
     def __init__(self, token: Token, parent: "Node | None", serial: int) -> None:
         self.token = token
         self.parent = parent
         self.serial = serial
-        self.children: dict[tuple[int, bool], Node] = {}
+        self.children: dict[tuple[int, bool, int], Node] = {}
         self.latest: Node | None = None
         """The child that was visited last."""
         self.name = ""
         self.folded = False
         self.cut = False
         """Whether it was taken out of the tree; what hangs on it stays on it."""
+        self.twin = 0
+        """Its serial number where it was put back beside another that had grown in its place; else 0."""
         self.text: str | None = None
         """What a person wrote, at the last token it became."""
 
     @property
-    def key(self) -> tuple[int, bool]:
+    def key(self) -> tuple[int, bool, int]:
         """What sets it apart from its siblings: written and sampled tokens of one id are two things."""
-        return self.token.id, self.token.origin == "prompt"
+        return self.token.id, self.token.origin == "prompt", self.twin
 
 
 class Tree:
-    """Nodes below a root that is no token. Siblings have different ids, or one of them was written."""
+    """Nodes below a root that is no token. Siblings have different ids, or one was written, or one was put back."""
 
     def __init__(self) -> None:
         self.root = Node(Token(-1, b""), None, 0)
@@ -51,7 +53,7 @@ class Tree:
 
     def child(self, parent: Node, token: Token) -> Node:
         """The child that stands for `token`, made where there is none; an old one keeps the token it had."""
-        found = parent.children.get((token.id, token.origin == "prompt"))
+        found = parent.children.get((token.id, token.origin == "prompt", 0))
         if found is None:
             self.made += 1
             found = Node(token, parent, self.made)
@@ -85,8 +87,8 @@ class Tree:
 
     def cut(self, node: Node) -> None:
         """Take `node` and all behind it out of the tree; `put_back` undoes it."""
-        if node.parent is not None:
-            node.parent.children.pop(node.key, None)
+        if node.parent is not None and not node.cut:
+            del node.parent.children[node.key]
         node.cut = True
         self.version += 1
 
@@ -94,13 +96,14 @@ class Tree:
         """Cut a node behind which there is nothing, for good."""
         self.cut(node)
         del self.nodes[node.serial]
+        if node.parent is not None and node.parent.latest is node:
+            node.parent.latest = None
 
     def put_back(self, node: Node) -> None:
-        """Undo `cut`; where a twin grew in its place meanwhile, the twin goes."""
+        """Undo `cut`; where a twin grew in its place meanwhile, both stay, with all behind them."""
         if node.parent is not None:
-            twin = node.parent.children.get(node.key)
-            if twin is not None and twin is not node:
-                twin.cut = True
+            if node.parent.children.get(node.key, node) is not node:
+                node.twin = node.serial
             node.parent.children[node.key] = node
         self.nodes[node.serial] = node
         node.cut = False
@@ -142,6 +145,11 @@ class Tree:
                     below = nodes[-1].children
                     stack += [(child, depth + (len(below) > 1)) for child in reversed(below.values())]
         return self._order
+
+    def beside(self, node: Node, by: int = 0) -> Node:
+        """The head of the branch `by` rows from the one that `node` lies in; beyond an end means that end."""
+        order = self.order()
+        return order[max(0, min(self.row(node) + by, len(order) - 1))][0][0]
 
     def row(self, node: Node) -> int:
         """The row of the branch that `node` lies in, or in which it is folded away."""

@@ -11,9 +11,10 @@ from core.events import Token
 Measure = Literal["entropy", "margin", "rank", "surprisal"]
 FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
 _COMPARED = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
-_TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(.+))", re.IGNORECASE | re.DOTALL)
-_COUNT = re.compile(r"(\d{1,6})\s+tokens?", re.IGNORECASE)
+_TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(?!''$|\"\"$)(.+))", re.IGNORECASE | re.DOTALL)
+_COUNT = re.compile(r"([1-9]\d{0,5})\s+tokens?", re.IGNORECASE)
 _TOKEN = re.compile(r"token\s+(\d{1,9})", re.IGNORECASE)
+_PART = re.compile(r"""(?:'[^']*'|"[^"]*"|[^;])+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,18 @@ class Until:
     def after(self, token: Token, text: str) -> str:
         """Why to stop after `token`, with which the generated text is `text`; empty where there is no reason."""
         if token.score:
-            values = {"rank": token.score.rank + 1.0, "surprisal": token.score.surprisal_bits}
+            values = {"rank": token.score.rank + 1, "surprisal": token.score.surprisal_bits}
             for each in self.compared:
-                if each.measure in values and each.holds(values[each.measure]):
-                    return f"{each} ({values[each.measure]:.4g})"
+                if each.measure in values and each.holds(value := values[each.measure]):
+                    return f"{each} ({value:,})" if each.measure == "rank" else f"{each} ({value:.3g})"
         if token.id in self.tokens:
             return f"token {token.id}"
         return next((f"text {wanted!r}" for wanted in self.texts if wanted in text), "")
+
+
+def parts(line: str) -> list[str]:
+    """The conditions of a line, which `;` outside quotes separates; one that is blank where there are none."""
+    return [part for part in _PART.findall(line) if part.strip()] or [""]
 
 
 def parse(conditions: Sequence[str]) -> Until:
@@ -88,7 +94,7 @@ def parse(conditions: Sequence[str]) -> Until:
             except ValueError as error:
                 raise Mistake(f"{match[3]!r} is no number; write a condition such as {FORMS}") from error
         elif match := _COUNT.fullmatch(words):
-            limit = int(match[1])
+            limit = min(int(match[1]), limit or int(match[1]))
         elif match := _TOKEN.fullmatch(words):
             tokens.append(int(match[1]))
         elif match := _TEXT.fullmatch(words):

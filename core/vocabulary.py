@@ -7,7 +7,7 @@ it need not be, so tiktoken's numbers are translated to the model's ids. Needs n
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class ModelTokenizer(Tokenizer):
         self.vocab_size = vocab_size
         self.template = words.template
         self.stops = frozenset(id for id in words.stops if 0 <= id < vocab_size)
-        self._words = words
+        self._words = replace(words, ids={}, merges=())  # they are in the encoding now, and large
         self._pieces = {id: _bytes(token) for token, id in words.ids.items()}
         self._pieces |= {each.id: each.content.encode() for each in words.added}
         self._added = {each.content: each.id for each in words.added}

@@ -7,17 +7,27 @@ where it lies, mapped; what must be put together, turned or unpacked is copied, 
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from core.errors import Mistake
 from core.families import IGNORED, Described
-from core.files import Stored
+from core.files import Stored, give_back
 from core.model import Transformer
-from core.packed import ROWS, Int4Linear, Int8Embedding, Int8Linear, fits, int4, int8, unpack_q4
+from core.packed import DTYPE, ROWS, Int4Linear, Int8Embedding, Int8Linear, fits, int4, int8, unpack_q4
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Draws no random numbers: for those of a tensor without memory torch would import 800 modules first."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def build(described: Described, device: torch.device, dtype: torch.dtype, bits: int | None = None) -> Transformer:
@@ -25,7 +35,7 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
 
     Raises `Mistake` where files and configuration disagree, or for NaN and infinity.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         model = Transformer(described.config)
     wanted = dict(model.named_parameters())
     plan = {name: list(_parts(described, name, parameter.shape)) for name, parameter in wanted.items()}
@@ -38,6 +48,9 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
     for name in packed:
         module = name.removesuffix(".weight")
         model.set_submodule(module, _packed(described, name, plan[name], model.get_submodule(module), bits or 8))
+        for _, stored in plan[name]:
+            stored.release()
+        give_back()
     if described.config.tied:
         _tie(model)
     return model.requires_grad_(False).eval()
@@ -64,8 +77,31 @@ def _packed(
     bias = getattr(module, "bias", None)
     if bits == 4 and name.startswith("blocks.") and fits(4, *module.get_parameter("weight").shape):
         return Int4Linear(*_int4(described, name, parts), bias)
-    levels, scale = int8(_weight(described, name, parts, torch.float32))
+    rows = module.get_parameter("weight").shape
+    levels, scale = torch.empty(rows, dtype=torch.int8), torch.empty(rows[0], dtype=DTYPE)
+    at = 0
+    for block in _row_blocks(described, name, parts):
+        here = slice(at, at := at + len(block))
+        levels[here], scale[here] = int8(block)
     return Int8Embedding(levels, scale) if name == "embed.weight" else Int8Linear(levels, scale, bias)
+
+
+def _row_blocks(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> Iterator[Tensor]:
+    """A matrix in float32, some rows at a time, so that it is never there in full width."""
+    for source, stored in parts:
+        if name not in ("embed.weight", "unembed.weight"):
+            yield _weight(described, name, [(source, stored)], torch.float32)
+            continue
+        bytes_a_row = stored.size // stored.shape[0]
+        for first in range(0, stored.shape[0], ROWS):
+            count = min(ROWS, stored.shape[0] - first)
+            piece = replace(
+                stored,
+                shape=(count, stored.shape[1]),
+                start=stored.start + first * bytes_a_row,
+                size=count * bytes_a_row,
+            )
+            yield _weight(described, name, [(source, piece)], torch.float32)
 
 
 def _int4(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,11 +1,11 @@
 """Owns the app: which panels there are, and what each key asks of the runner. It draws nothing and computes nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
@@ -16,14 +16,16 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, TextArea
 
-from core import catalog, until
+from core import catalog, shelf, until
 from core.chat import encode
 from core.config import ModelChoice, Patch, Sampler
 from core.errors import Mistake
 from core.events import Token
+from core.export import FORMATS, generated
 from core.tokenizer import Tokenizer
 from core.until import FORMS
 from tui import knobs, texts, themes
+from tui.keeper import Keeper
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
@@ -34,7 +36,7 @@ from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
-from tui.report import offer_words
+from tui.report import offer_words, saved_words
 from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.compare import CompareScreen
@@ -45,6 +47,9 @@ from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
 from tui.settings import Settings
 from tui.text import one_line
+
+if TYPE_CHECKING:
+    from core.session import Session
 
 Looked = TypeVar("Looked", bound=Lens)
 UNTIL_LIMIT = 500
@@ -79,6 +84,8 @@ class TokenwalkApp(App[None]):
         special: bool = False,
         chat: bool = False,
         problems: Iterable[str] = (),
+        resume: Path | None = None,
+        sessions: Path | None = None,
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__()
@@ -89,6 +96,11 @@ class TokenwalkApp(App[None]):
         self.reading = {"special": special, "chat": chat}
         """How a prompt becomes ids."""
         self.runner = runner(self._announce, settings.fps)
+        self.keeper = Keeper(sessions or shelf.default(), self._heard, by_itself=sessions is not None)
+        """Keeps the walk by itself where it is given a folder."""
+        self.runner.keeper = self.keeper
+        self._resume = resume
+        self._opened = 0
         self.frame = Frame()
         self._early_problems = list(problems)
         self._words: Tokenizer | None = None
@@ -100,10 +112,12 @@ class TokenwalkApp(App[None]):
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
-        self._turning = False
-        """Whether a lens is about to have the focus."""
+        self._known = self.prompt.text
+        """What is in the prompt, as far as its changes were noticed."""
         self._unread = bool(text)
-        """Whether the walk still has to take up what is in the prompt."""
+        """Whether the walk still has to take it up."""
+        self._typed = 0
+        """How often a person changed it."""
         self.generation = GenerationPanel()
         self.status = StatusLine()
         self.tabs = TabBar(TABS)
@@ -133,14 +147,17 @@ class TokenwalkApp(App[None]):
         for page in self._pages():
             page.add_class("page")
         self._show_page(self.slot)
-        (self.candidates if self.prompt.text else self.prompt).focus()
+        (self.candidates if self.prompt.text or self._resume else self.prompt).focus()
         for problem in self._early_problems:
             self.tell(problem)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         """Start what is heavy, once the first frame is on the screen."""
-        self.runner.load(self.choice, self.prompt.text, self.sampler, **self.reading)
+        if self._resume:
+            self.runner.open(self._resume)
+        else:
+            self.runner.load(self.choice, self.prompt.text, self.sampler, **self.reading)
         self.runner.start()
         self.run_worker(self._load_words, thread=True, exclusive=True, group="words")
 
@@ -195,6 +212,12 @@ class TokenwalkApp(App[None]):
         self.frame, problems = self.runner.take()
         if self.frame.choice:
             self.choice = self.frame.choice
+        if self.frame.opened != self._opened and self.frame.snapshot:
+            self._opened, self._unread = self.frame.opened, False
+            self.sampler = self.frame.snapshot.sampler
+            self.prompt.follow(self.frame.snapshot.prompt)
+            if self.writing:
+                self.action_leave()
         with self.batch_update():
             self.lens.show(self.frame)
             if over := self._over():
@@ -216,12 +239,14 @@ class TokenwalkApp(App[None]):
 
     def _follow_prompt(self) -> None:
         """The walk may have gone to a branch with another prompt."""
-        if self.frame.snapshot and not self.writing:
-            walked = self.frame.snapshot.prompt
-            if self._unread:
-                self._unread = walked != self.prompt.text
-            elif walked != self.prompt.text:
-                self.prompt.follow(walked)
+        snapshot = self.frame.snapshot
+        if snapshot is None:
+            return
+        if snapshot.prompt == self._known or snapshot.typed == self._typed > 0:
+            self._unread = False
+        if not self._unread and self.prompt.text == self._known != snapshot.prompt:
+            self.prompt.follow(snapshot.prompt)
+            self._known = self.prompt.text
 
     def _link_is_busy(self) -> bool:
         """Whether the terminal has not taken the last frames yet: a slow link must not delay the answer to a key."""
@@ -263,15 +288,17 @@ class TokenwalkApp(App[None]):
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         text, reading = event.text_area.text, self.reading
-        followed, self.prompt.followed = self.prompt.followed, None
-        if text == followed:
+        if text == self._known:
             return
-        self._unread = True
+        self._known, self._unread, self._typed = text, True, self._typed + 1
+        number = self._typed
+
+        def take_up(session: "Session") -> object:
+            session.typed = number
+            return session.prefill(encode(session.model.tokenizer, text, **reading), text)
+
         self._preview(text)
-        self.runner.submit(
-            lambda session: session.prefill(encode(session.model.tokenizer, text, **reading), text),
-            instead_of="prompt",
-        )
+        self.runner.submit(take_up, instead_of="prompt")
 
     def _preview(self, text: str) -> None:
         words = self.frame.words or self._words
@@ -307,12 +334,12 @@ class TokenwalkApp(App[None]):
 
     def action_until(self) -> None:
         words = f"Generate until one of these holds, separated by ; : {FORMS}."
-        check = lambda line: until.parse(line.split(";"))  # noqa: E731
+        check = lambda line: until.parse(until.parts(line))  # noqa: E731
         self.push_screen(LineScreen("run until", words, self._until, check=check), self._generate_until)
 
     def _generate_until(self, line: str | None) -> None:
         if line is not None:
-            self._until, conditions = line, until.parse(line.split(";"))
+            self._until, conditions = line, until.parse(until.parts(line))
             count = conditions.limit or UNTIL_LIMIT
             self.frame = replace(self.frame, activity="generating")
             self.runner.submit(lambda session: session.generate(count, conditions))
@@ -381,8 +408,9 @@ class TokenwalkApp(App[None]):
         self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
 
     def look_through(self, kind: type[Looked]) -> Looked:
-        """Let a lens take the slot, with the focus where it was."""
-        focused, before = self.focused is self.lens or self._turning, self.lens
+        """Let a lens take the slot, and the keys."""
+        before = self.lens
+        self.screen.set_focus(None)  # what goes behind a tab would hand the focus on, perhaps to the prompt
         self.lens = self._lenses.get(kind) or kind()
         before.display = False
         self.lens.display = True
@@ -392,9 +420,7 @@ class TokenwalkApp(App[None]):
         self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
-        if focused or self.writing:
-            self._turning = True
-            self.call_after_refresh(self._focus_lens)
+        self.call_after_refresh(lambda: self._focus_panel(self.lens))
         self.ask()
         self.lens.show(self.frame)
         self._show_walk()
@@ -404,18 +430,14 @@ class TokenwalkApp(App[None]):
         """Open the two sides; the lens goes on where it was when they are closed."""
         self.push_screen(CompareScreen(self.frame, self.choice, self.sampler), lambda _: self.ask())
 
-    def action_open(self) -> None:
+    def action_text(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
-        self.push_screen(LineScreen("open a text", words, check=texts.read), self._open)
+        self.push_screen(LineScreen("open a text", words, check=texts.read), self._take_text)
 
-    def _open(self, name: str | None) -> None:
+    def _take_text(self, name: str | None) -> None:
         if name is not None:
-            self.prompt.load_text(texts.read(name))
+            self.prompt.follow(texts.read(name))
             self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
-
-    def _focus_lens(self) -> None:
-        self._turning = False
-        self._focus_panel(self.lens)
 
     # Experiments -----------------------------------------------------------------------------------------------------
 
@@ -498,6 +520,59 @@ class TokenwalkApp(App[None]):
 
     def _load(self, choice: ModelChoice) -> None:
         self.runner.load(choice, self.prompt.text, self.sampler, **self.reading)
+
+    # Sessions --------------------------------------------------------------------------------------------------------
+
+    def _heard(self, words: str, problem: bool) -> None:
+        """The keeper says something, on its own thread."""
+        self.call_later(self.tell if problem else self._say, words)
+
+    def _say(self, words: str) -> None:
+        self.notify(one_line(words), markup=False)
+
+    def action_save(self) -> None:
+        entries = [
+            Entry("save", "save", "The whole tree as a session, to go on with it later"),
+            *(Entry(key, name, "The tokens of this path, with their numbers") for key, (name, *_) in FORMATS.items()),
+            Entry("picture", "picture", "The screen as an SVG file"),
+            Entry("copy", "copy", "The generated text, to the clipboard"),
+        ]
+        self.push_screen(ChooseScreen("save or export", entries, ""), self._take_save)
+
+    def _take_save(self, chosen: str | None) -> None:
+        if chosen == "picture":
+            self.call_after_refresh(self.action_picture)  # without the picker
+        elif chosen == "copy":
+            self.action_copy_text()
+        elif chosen == "save":
+            self.runner.submit(self.keeper.save, interrupts=False)
+        elif chosen is not None:
+            self.runner.submit(lambda session: self.keeper.export(session, chosen, Path.cwd()), interrupts=False)
+
+    def action_copy_text(self) -> None:
+        text = generated(self.frame.snapshot.tokens) if self.frame.snapshot else ""
+        if text:
+            self.copy_to_clipboard(text)
+            self._say(f"copied {len(text):,} characters")
+        else:
+            self.tell("nothing is generated yet; space takes a step")
+
+    def action_open(self) -> None:
+        self.run_worker(self._list_sessions, thread=True, exclusive=True, group="sessions")
+
+    def _list_sessions(self) -> None:
+        self.call_from_thread(self._offer_sessions, shelf.saved(self.keeper.folder))
+
+    def _offer_sessions(self, found: Sequence[shelf.Saved]) -> None:
+        if not found:
+            self.tell(f"there is no saved session in {self.keeper.folder}; w saves one")
+            return
+        entries = [Entry(str(each.path), *saved_words(each), not each.problem) for each in found]
+        self.push_screen(ChooseScreen("sessions", entries, str(self.keeper.path)), self._take_session)
+
+    def _take_session(self, chosen: str | None) -> None:
+        if chosen is not None:
+            self.runner.open(Path(chosen))
 
     async def action_close(self) -> None:
         """Quit by a single key, which ctrl+q does in any mood."""

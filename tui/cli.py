@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tui.commands import bench, compare, devices, generate, lens, models, next_token, score, tokens, walk
+from tui.commands import (
+    bench,
+    compare,
+    devices,
+    export,
+    generate,
+    lens,
+    models,
+    next_token,
+    replay,
+    score,
+    tokens,
+    walk,
+)
 from tui.commands.common import say
 
 APP = "walk"
@@ -61,6 +74,8 @@ for name, command in (
     ("bench", bench.bench),
     ("models", models.models),
     ("devices", devices.devices),
+    ("replay", replay.replay),
+    ("export", export.export),
 ):
     app.command(name)(command)
 

@@ -32,7 +32,7 @@ WALK = [
     _key("b", "look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
     _key("c", "compare", "compare", "Compare two models, formats or settings", "choose.compare"),
     _key("v", "look('guess')", "guess", "Guess what comes next before you see it", "lens.guess"),
-    _key("t", "open", "text", "Open a text file and score it", "walk.open"),
+    _key("t", "text", "text", "Open a text file and score it", "walk.text"),
     _key("o", "turn", "other side", "Turn the lens to its other side", "lens.turn"),
     _key("shift+up,K", "vary(-1,0)", "up", "Another layer of the lens, or the like", "lens.up"),
     _key("shift+down,J", "vary(1,0)", "down", "Another layer of the lens, or the like", "lens.down"),
@@ -52,6 +52,9 @@ WALK = [
     _key("p", "hyperparameters", "sizes", "Change the hyperparameters of a rung", "choose.hyperparameters"),
     _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
     _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
+    _key("w", "save", "save", "Save, export or copy the walk", "session.save"),
+    _key("ctrl+o", "open", "open", "Open a saved session", "session.open", display="^o"),
+    _key("y", "copy_text", "copy", "Copy the generated text", "session.copy"),
     _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
     _key("q", "close", "quit", "Quit", "app.quit"),
 ]
@@ -127,6 +130,7 @@ GROUPS = {
         "lens.experiments",
     ),
     "Choose": ("choose.model", "choose.hyperparameters", "choose.device", "choose.compare"),
-    "App": ("walk.write", "walk.open", "app.help", "app.quit"),
+    "Sessions": ("session.save", "session.open", "session.copy"),
+    "App": ("walk.write", "walk.text", "app.help", "app.quit"),
 }
 """The help screen's order."""

@@ -3,15 +3,20 @@
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.catalog import Offer
 from core.events import Candidate, Chart, DeviceInfo, Draw, ModelInfo
+from core.shelf import Saved
 from core.tokenizer import Tokenizer, piece_text
 from tui.text import decimals_for, fit, label, one_line, percent
 
 if TYPE_CHECKING:
     from core.bench import Measured
+
+NAME = 26
+"""Cells for the name of a session in a list."""
 
 
 def line(value: dict[str, Any]) -> str:
@@ -69,14 +74,14 @@ def step(
     }
 
 
-def done(texts: Sequence[str], tokens: int, seconds: float, reason: str) -> dict[str, Any]:
-    """The last line of a generation; `seconds` is the time after prefill."""
+def done(texts: Sequence[str], tokens: int, seconds: float, reasons: Sequence[str]) -> dict[str, Any]:
+    """The last line of a generation; `seconds` is the time after prefill. `reasons`: one for all, or one a sample."""
     return {
         "event": "done",
         "text": texts[0] if len(texts) == 1 else list(texts),
         "tokens": tokens,
         "tokens_per_second": tokens / seconds if seconds > 0 and tokens else None,
-        "reason": reason,
+        "reason": reasons[0] if len(reasons) == 1 else list(reasons),
     }
 
 
@@ -176,3 +181,14 @@ def bench_lines(measured: "Measured") -> list[str]:
         f"  {measured.share:>9.0%} of the {measured.bandwidth / 1e9:.1f} GB/s that this memory gives",
         f"  {measured.weights / 1e6:>9,.1f} MB of weights{peak}",
     ]
+
+
+def saved_words(saved: Saved) -> tuple[str, str]:
+    """What a list says of a saved session: its name, and all else."""
+    if saved.problem:
+        return fit(one_line(saved.path.stem), NAME), one_line(saved.problem.removeprefix(saved.path.name).lstrip(": "))
+    name = fit(one_line(saved.prompt.strip()) or "no prompt", NAME)
+    tokens = f"{saved.tokens:,} token{'s' if saved.tokens != 1 else ''}"
+    branches = f"{saved.branches:,} branch{'es' if saved.branches != 1 else ''}"
+    when = f"{datetime.fromtimestamp(saved.when).astimezone():%Y-%m-%d %H:%M}"
+    return name, f"{when} · {one_line(saved.model)} · {tokens} · {branches}"

@@ -8,17 +8,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core import threads
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake, out_of_memory
 from core.events import DeviceInfo, ModelInfo, Reading, Sampled, Snapshot, Token
+from core.record import read
 
 if TYPE_CHECKING:
     from core.session import Session
     from core.tokenizer import Tokenizer
+    from tui.keeper import Keeper
 
 Activity = Literal["idle", "loading", "reading", "generating"]
 Operation = Callable[["Session"], object]
@@ -65,6 +69,8 @@ class Frame:
     """What core says to that, perhaps not yet whole; a `Refusal` where it makes no sense here; None until there is."""
     progress: Reading | None = None
     """How far the answer is, where it takes long."""
+    opened: int = 0
+    """How many saved walks were opened; a higher number brings another prompt and sampler."""
 
 
 class Runner:
@@ -90,6 +96,8 @@ class Runner:
         self._running: Iterator[object] | None = None
         self._answering: Iterator[object] | None = None
         self._scoring: Iterator[object] | None = None
+        self.keeper: Keeper | None = None
+        """Who writes the walk to a file; set before `start`."""
         self._thread = threading.Thread(target=self._live, name="torch", daemon=True)
 
     # For the screen's thread -----------------------------------------------------------------------------------------
@@ -103,6 +111,10 @@ class Runner:
     ) -> None:
         """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
         self._submit(lambda: self._load(choice, text, sampler, special, chat), interrupts=True)
+
+    def open(self, path: Path) -> None:
+        """Go on with a saved walk, in its own model where that is here; else it is only shown."""
+        self._submit(lambda: self._open(path), interrupts=True)
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         """Queue an operation; one that `interrupts` ends a generation or reading first.
@@ -156,12 +168,13 @@ class Runner:
                     self._begin()
                 elif self._running:
                     self._advance(self._running)
+                    self._keep()
                 elif self._answering:
                     self._answer(self._answering)
                 elif self._scoring:
                     self._score(self._scoring)
                 else:
-                    self._wake.wait()
+                    self._wake.wait(self._keep())
                     self._wake.clear()
             except Mistake as mistake:
                 self._tell(str(mistake))
@@ -170,6 +183,12 @@ class Runner:
                     self._tell(f"{words}; the walk stands where it stood; a smaller model or shorter prompt may fit")
                 else:
                     self._tell(f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}")
+        with suppress(Exception):  # the terminal is given back already
+            self._keep(last=True)
+
+    def _keep(self, *, last: bool = False) -> float | None:
+        """Let the walk be written where it is due; seconds until it will be."""
+        return self.keeper.look(self._session, last=last) if self.keeper and self._session else None
 
     def _begin(self) -> None:
         with self._queue_lock:
@@ -270,15 +289,47 @@ class Runner:
         self._set(devices=tuple(devices()))
         before, model = self._session, load(choice, self._fetched)
         threads.apply(model.info.parameters, beside_screen=True)
-        if before and before.tokens and before.model.tokenizer is model.tokenizer:
+        if before and before.tokens and before.goes_on_in(model):
             session = before.moved_to(model)
             reading = session.read()
         else:
+            self._keep(last=True)
             session = Session(model, sampler)
             reading = session.prefill(encode(model.tokenizer, text, special=special, chat=chat), text)
         self._session = session  # only now: whatever fails leaves the model before
         self._set(choice=choice, model=model.info, words=model.tokenizer, rate=None)
         return reading
+
+    def _open(self, path: Path) -> Iterator[object]:
+        if self.keeper and self.keeper.path == path:
+            raise Mistake("that is the walk you are in")
+        saved = read(path)
+        self._set(activity="loading", reading=None)
+        self._show(walk=False)
+        threads.prepare()
+        from core import resume  # noqa: PLC0415
+        from core.device import devices  # noqa: PLC0415
+
+        self._set(devices=tuple(devices()))
+        self._keep(last=True)
+        before = self._session.model if self._session else None
+        try:
+            model = before if before and before.info == saved.model else resume.model(saved.model)
+            threads.apply(model.info.parameters, beside_screen=True)
+            if self._session and model is before:
+                self._session.patch(())  # the same weights, under patches of their own
+            session = resume.session(saved, model)
+            self._set(choice=model.choice, model=model.info, words=model.tokenizer)
+        except Mistake as mistake:
+            session = resume.Still(saved, str(mistake))
+            choice = replace(session.model.choice, device="auto", dtype="auto")  # where another model may be tried
+            self._set(choice=choice, model=replace(saved.model, name=f"{saved.model.name} (not here)"), words=None)
+            self._problems.append(session.why)
+        self._session = session
+        if self.keeper:
+            self.keeper.opened(session, path)
+        self._set(snapshot=None, rate=None, opened=self._frame.opened + 1)
+        return session.read()
 
     def _fetched(self, done: int, total: int) -> None:
         """Progress of a download, told by the threads that download while this one waits for them."""

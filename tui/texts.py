@@ -10,19 +10,24 @@ LONGEST = 4_000_000
 
 def read(name: str) -> str:
     """The text of a file. Raises `Mistake` where it cannot be read, is too long, is empty or is no UTF-8."""
-    path = Path(name.strip()).expanduser()
+    if not name.strip() or "\0" in name:
+        raise Mistake("that names no file; name a text file")
     try:
+        path = Path(name.strip()).expanduser()
         if path.is_dir():
             raise Mistake(f"{name} is a folder; name a text file")
+        if path.exists() and not path.is_file():
+            raise Mistake(f"{name} is a device or a pipe; name a text file")
         if path.stat().st_size > LONGEST:
             raise Mistake(f"{name} has more than {LONGEST:,} bytes; open a part of it")
         given = path.read_bytes()
         text = given.decode("utf-8")
     except OSError as error:
         raise Mistake(f"{name} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
-    except ValueError as error:
-        at = f" (its byte {error.start + 1} is none)" if isinstance(error, UnicodeDecodeError) else ""
-        raise Mistake(f"{name} is not UTF-8 text{at}; convert it first") from error
+    except RuntimeError as error:
+        raise Mistake(f"{name} cannot be read: there is no such user") from error
+    except UnicodeDecodeError as error:
+        raise Mistake(f"{name} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
     if not text:
         raise Mistake(f"{name} is empty; name a text file with something in it")
     return text

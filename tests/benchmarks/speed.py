@@ -159,21 +159,34 @@ def smollm2(rounds: int, folder: Path | None) -> None:
 # (c) -----------------------------------------------------------------------------------------------------------------
 
 
-def peak(*arguments: str) -> float:
+WATCHED = """
+import atexit, resource, runpy, sys
+def most():
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+atexit.register(lambda: print(most(), file=sys.stderr))
+"""
+"""Tells on stderr how much memory the process held at most; what a parent is told counts the parent's own."""
+
+
+def peak(code: str, *arguments: str) -> float:
     """The most memory a fresh Python held, in MB."""
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(arguments)} failed")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED + code, *arguments], capture_output=True, text=True, check=True
+    )
+    return int(done.stderr.split()[-1]) / 1e6
 
 
 def memory() -> None:
-    torch_alone = peak("-c", "import torch; torch.ones(8) @ torch.ones(8)")
+    torch_alone = peak("import torch; torch.ones(8) @ torch.ones(8)")
     stored = catalog.find("smollm2").path.stat().st_size / 1e6
     print(f"(c) peak of tokenwalk generate -m smollm2 -n 8, MB; torch alone {torch_alone:.0f}, the file {stored:.0f}")
+    run = "runpy.run_module('tui', run_name='__main__')"
     for dtype in ("int4", "int8", "fp32"):
-        most = peak("-m", "tui", "generate", "I prefer oat milk in", "-m", "smollm2", "--dtype", dtype, "-n", "8")
+        most = peak(run, "generate", "I prefer oat milk in", "-m", "smollm2", "--dtype", dtype, "-n", "8")
         whole = load(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
         held = {t.data_ptr(): t.nbytes for t in (*whole.parameters(), *whole.buffers())}
         kept = sum(held.values()) / 1e6

@@ -1,5 +1,7 @@
 """Which format a model gets where nobody asks for one, which it can have, and what happens where it does not fit."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import gguf
@@ -87,3 +89,13 @@ def test_the_real_allocator_is_understood() -> None:
     with pytest.raises(RuntimeError) as error:
         torch.empty(10**15)
     assert "4,000,000.00 GB" in (out_of_memory(error.value) or "")
+
+
+def test_loading_brings_no_modules_that_it_does_not_use() -> None:
+    """Torch would import sympy and 800 others, 75 MB, to fill tensors that have no memory."""
+    code = (
+        "import sys; from core.models import load; from core.config import ModelChoice; "
+        "load(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"

@@ -80,7 +80,7 @@ def greedy(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     walk = Session(model, Sampler(temperature=0))
     for _ in walk.prefill(prompt):
         pass
-    return [token.id for token in walk.generate(count)]
+    return [walk.step().id for _ in range(count)]
 
 
 def test_what_it_is(smollm2: Model) -> None:

@@ -178,7 +178,9 @@ async def test_a_bad_choice_leaves_the_model_before_it_running(
         await press(pilot, "m")
         await pilot.press("down", "enter")
         await settle(pilot)
-        assert [note.message for note in app._notifications] == ["MemoryError: no room"]
+        assert [note.message for note in app._notifications] == [
+            "there is not enough memory; the walk stands where it stood; a smaller model or shorter prompt may fit"
+        ]
         assert app.frame.model.name == "model1"
         await press(pilot, "space")
         assert len(ids(app)) == 4

@@ -65,7 +65,8 @@ def test_the_version_is_the_installed_one() -> None:
 
 def test_help_names_every_command_and_option() -> None:
     done = run("--help")
-    for command in ("generate", "next", "tokens", "score", "compare", "models", "devices"):
+    names = ("generate", "next", "tokens", "lens", "score", "compare", "bench", "models", "devices", "replay", "export")
+    for command in names:
         assert command in done.stdout
     options = run("generate", "--help").stdout
     for option in (
@@ -104,6 +105,7 @@ class Terminal:
             **{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "SSH_CONNECTION", "COLORTERM")},
             "TERM": "xterm-256color",
             "XDG_CONFIG_HOME": str(path),
+            "XDG_DATA_HOME": str(path),
             "PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())]),
         }
         self.process = subprocess.Popen(

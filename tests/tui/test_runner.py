@@ -26,7 +26,7 @@ class ScriptedSession:
         self.to_score = 0
         self.pause = 0.002
 
-    def prefill(self, ids: list[int]) -> Iterator[object]:
+    def prefill(self, ids: list[int], text: str | None = None) -> Iterator[object]:
         self.tokens = [Token(id, b"a") for id in ids]
         return iter(())
 
@@ -246,15 +246,21 @@ def failing(error: Exception) -> Callable[..., object]:
     return run
 
 
+STANDS = "the walk stands where it stood; a smaller model or shorter prompt may fit"
+NO_MEMORY = f"there is not enough memory; {STANDS}"
+NO_MEMORY_FOR_2_GIB = f"there is no memory for 2.00 GiB more; {STANDS}"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
         (Mistake("there are no more tokens"), "there are no more tokens"),
-        (RuntimeError("out of memory\nsecond line"), "RuntimeError: out of memory"),
+        (RuntimeError("broken\nsecond line"), "RuntimeError: broken"),
         (ZeroDivisionError(), "ZeroDivisionError: no reason given"),
-        (MemoryError("8 GB"), "MemoryError: 8 GB"),
+        (MemoryError(), NO_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"), NO_MEMORY_FOR_2_GIB),
     ],
-    ids=["mistake", "two lines", "no words", "memory"],
+    ids=["mistake", "two lines", "no words", "memory", "memory of a GPU"],
 )
 def test_what_goes_wrong_is_told_in_one_line_and_once(
     play: Callable[..., Playground], error: Exception, line: str

@@ -1,7 +1,9 @@
 """Owns what every command shares: its words on stderr and stdout, the prompt it reads, the model it loads."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -43,6 +45,23 @@ def say(line: str) -> None:
     """One line on standard output."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event, so that what is begun ends whole; a second one does not wait for that."""
+    stop = threading.Event()
+
+    def asked(_: int, __: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, asked)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def read(prompt: str) -> str:

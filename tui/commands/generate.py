@@ -2,13 +2,31 @@
 
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core.config import Sampler
-from tui.commands.common import Json, Prompt, load_model, mistakes, read, say
+from core.errors import Mistake
+from core.events import Token
+from core.tokenizer import Decoder
+from core.until import FORMS, Until, parse
+from tui.commands.common import Json, Prompt, load_model, mistakes, read, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
+
+
+@dataclass(slots=True)
+class Sample:
+    """One continuation as it grows."""
+
+    tokens: list[Token] = field(default_factory=list)
+    text: str = ""
+    decoder: Decoder = field(default_factory=Decoder)
+    ended: str = ""
+    """Why, where it ended before its count."""
 
 
 @shared
@@ -20,58 +38,114 @@ def generate(
     samples: Annotated[
         int, typer.Option(help="Continuations, run as one batch; the i-th draws with seed + i.", min=1)
     ] = 1,
+    conditions: Annotated[
+        list[str] | None,
+        typer.Option("--until", help=f"Stop a sample where this holds: {FORMS}. May be given again."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the walk into this file, for the app, replay and export.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt token by token."""
     with mistakes():
-        draws, text = sampler.sampler(), read(prompt)
+        draws, until, text = sampler.sampler(), parse(conditions or ()), read(prompt)
+        if save and not save.absolute().parent.is_dir():
+            raise Mistake(f"there is no folder {save.absolute().parent} to save the walk in")
         loaded, ids = load_model(model, text)
-        _generate(loaded, ids, draws, count, samples, as_json)
+        grown = [Sample() for _ in range(samples)]
+        try:
+            _generate(loaded, ids, draws, min(count, until.limit or count), until, grown, as_json)
+        finally:
+            if save:
+                _save(save, loaded, draws, ids, text, grown)
 
 
-def _generate(loaded: Any, ids: list[int], sampler: Sampler, count: int, samples: int, as_json: bool) -> None:
-    from core.session import Batch
-    from core.tokenizer import Decoder
+def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
+    """Write the walks as one tree that stands at the end of the first."""
+    from core import record
+    from core.tree import Tree
+
+    tree = Tree()
+    start = tree.root
+    for id in ids:
+        start = tree.child(start, Token(id, loaded.tokenizer.piece(id)))
+    start.text = text
+    ends = []
+    for sample in grown:
+        ends.append(start)
+        for token in sample.tokens:
+            ends[-1] = tree.child(ends[-1], token)
+    for end in reversed(ends):
+        tree.visit(tree.path(end), 0)
+    record.write(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+
+
+def _generate(
+    loaded: Any, ids: list[int], sampler: Sampler, count: int, until: Until, grown: Sequence[Sample], as_json: bool
+) -> None:
+    from core.session import Batch, sampled_token
     from tui import report
     from tui.text import printed
 
     began = time.perf_counter()
-    batch = Batch(loaded, ids, sampler, samples)
-    prefilled = time.perf_counter()
-    decoders, texts = [Decoder() for _ in range(samples)], [""] * samples
-    streams = samples == 1 and not as_json
-    steps, made, reason, before = 0, 0, "length", prefilled
-    try:
+    batch = Batch(loaded, ids, sampler, len(grown))
+    prefilled = before = time.perf_counter()
+    streams = len(grown) == 1 and not as_json
+    steps = 0
+    with stoppable() as stop:
         if as_json:
             say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
-        while any(batch.running) and steps < count:
+        while steps < count and not stop.is_set() and not all(sample.ended for sample in grown):
             drawn = batch.step()
             now = time.perf_counter()
-            for sample, one in ((sample, one) for sample, one in enumerate(drawn) if one):
+            for number, (sample, one) in enumerate(zip(grown, drawn, strict=True)):
+                if one is None or sample.ended:
+                    continue
+                if steps and (why := until.before(one.score.entropy_bits, batch.margin(number))):
+                    sample.ended = why
+                    continue
                 piece = loaded.tokenizer.piece(one.id)
-                fresh = decoders[sample].feed(piece)
-                texts[sample] += fresh
+                token = sampled_token(one, piece, batch.samplers[number], loaded.info)
+                fresh = sample.decoder.feed(piece)
+                sample.tokens.append(token)
+                sample.text += fresh
                 if as_json:
-                    top = batch.top(sample, 20)
-                    position = len(ids) + steps
-                    say(report.line(report.step(sample, position, one, piece, top, now - before)))
+                    top = batch.top(number, 20)
+                    say(report.line(report.step(number, len(ids) + steps, one, piece, top, now - before)))
                 elif streams:
                     sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
-                made += 1
+                sample.ended = until.after(token, sample.text) if batch.running[number] else "stop"
             steps, before = steps + 1, now
-        reason = "length" if any(batch.running) else "stop"
-    except KeyboardInterrupt:
-        reason = "interrupted"
-    seconds = before - prefilled
-    tails = [decoder.finish() for decoder in decoders]
-    texts = [text + tail for text, tail in zip(texts, tails, strict=True)]
+    tails = [sample.decoder.finish() for sample in grown]
+    texts = [sample.text + tail for sample, tail in zip(grown, tails, strict=True)]
     if as_json:
-        say(report.line(report.done(texts, made, seconds, reason)))
+        made = sum(len(sample.tokens) for sample in grown)
+        say(report.line(report.done(texts, made, before - prefilled, _ends(grown, until, stop.is_set()))))
     elif streams:
         say(printed(tails[0]))
     else:
-        for number, each in enumerate(texts, start=1):
-            say(f"── {number} ──\n{printed(each)}")
-    if reason == "interrupted":
+        say("\n".join(f"── {number} ──\n{printed(each)}" for number, each in enumerate(texts, start=1)))
+    if stop.is_set():
         raise typer.Exit(130)
+    if until and not as_json:
+        _tell(grown, f"{count} tokens without {until}")
+
+
+def _ends(grown: Sequence[Sample], until: Until, interrupted: bool) -> list[str]:
+    """Why it ended: for all together, or where there are conditions for each sample."""
+    short = "interrupted" if interrupted else "length"
+    if until:
+        return [sample.ended or short for sample in grown]
+    return ["stop" if all(sample.ended for sample in grown) and not interrupted else short]
+
+
+def _tell(grown: Sequence[Sample], otherwise: str) -> None:
+    """Say on standard error what stopped each sample."""
+    from tui.text import one_line
+
+    for number, sample in enumerate(grown, start=1):
+        name = f"{number}: " if len(grown) > 1 else ""
+        why = f"stopped: {sample.ended}" if sample.ended else otherwise
+        sys.stderr.write(one_line(f"tokenwalk: {name}{why}") + "\n")

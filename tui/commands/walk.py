@@ -2,14 +2,19 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from core import threads
+from core.config import ModelChoice, Sampler
 from core.errors import Mistake
 from tui.commands.common import Prompt, mistakes, read
 from tui.options import ModelOptions, SamplerOptions, shared
+
+LAST_STEP = 2.0
+"""Seconds at most, after the terminal was given back, for a step to end and the walk to be written."""
 
 
 @shared
@@ -20,17 +25,20 @@ def walk(
     count: Annotated[int, typer.Option("-n", help="Tokens that one press of g generates.", min=1)] = 30,
     fps: Annotated[int | None, typer.Option(help="Frames a second at most.", min=1, max=60)] = None,
     theme: Annotated[str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light or a theme of Textual.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last saved session, or with the file given as PROMPT.")
+    ] = False,
 ) -> None:
     """Open the app; what `tokenwalk PROMPT` does."""
     with mistakes():
         from dataclasses import replace
 
-        from core import catalog
+        from core import catalog, shelf
         from tui import settings as own_settings
 
         choice, draws = model.choice(), sampler.sampler()
         catalog.check(choice)
-        text = read(prompt)
+        saved, text = (_saved(prompt, choice, draws), "") if resume else (None, read(prompt))
         if prompt == "-":
             _take_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
@@ -45,12 +53,34 @@ def walk(
     from tui.app import TokenwalkApp
 
     playground = TokenwalkApp(
-        choice, draws, text, settings=settings, count=count, special=model.special, chat=model.chat, problems=problems
+        choice,
+        draws,
+        text,
+        settings=settings,
+        count=count,
+        special=model.special,
+        chat=model.chat,
+        problems=problems,
+        resume=saved,
+        sessions=shelf.default(),
     )
     playground.run()
+    playground.runner.close(LAST_STEP if playground.frame.snapshot else 0)
+    playground.keeper.close(LAST_STEP)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(playground.return_code or 0)  # neither a step that still computes nor torch's own end holds the terminal
+
+
+def _saved(file: str, choice: ModelChoice, draws: Sampler) -> Path:
+    """The session to resume. Raises `Mistake` where it cannot be, before the screen is taken."""
+    from core import record, shelf
+
+    if choice != ModelChoice() or draws != Sampler():
+        raise Mistake("a session brings its own model and sampler; leave theirs away and change them in the app")
+    path = Path(file) if file else shelf.newest(shelf.default())
+    record.read(path)
+    return path.absolute()
 
 
 def _take_terminal() -> None:

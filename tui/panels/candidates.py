@@ -108,6 +108,7 @@ class CandidatesPanel(Lens, can_focus=True):
             self._sampler = frame.snapshot.sampler
         if chart is None:
             self._empty = "no model · m chooses one, d a device" if frame.activity == "idle" else "loading torch …"
+            self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
         self._paint()
 
     def move(self, by: int) -> None:

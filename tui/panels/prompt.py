@@ -34,14 +34,11 @@ class PromptPanel(TextArea):
             placeholder="Write a prompt; its tokens and what comes next appear as you type.",
         )
         self.border_title = Content("prompt")
-        self.followed: str | None = None
-        """The text that the walk put here, until it was noticed as a change."""
         self.cursor_blink = False
         self.move_cursor(self.document.end)
 
     def follow(self, text: str) -> None:
-        """Show the prompt of the walk, which went elsewhere."""
-        self.followed = text
+        """Show another text, such as the prompt of a walk that went elsewhere."""
         self.soft_wrap = _wraps(text)
         self.load_text(text)
         self.move_cursor(self.document.end)

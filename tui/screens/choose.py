@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -12,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.text import one_line
+from tui.text import fit, one_line
 
 WIDTH = 64
 """Cells for the name and the words of an entry."""
@@ -50,12 +51,13 @@ class ChooseScreen(ModalScreen[str | None]):
             yield OptionList(*(Option(self._line(e), id=e.id, disabled=not e.enabled) for e in self._entries))
 
     def _line(self, entry: Entry) -> Content:
-        wide = max(len(e.name) for e in self._entries)
+        wide = max(cell_len(e.name) for e in self._entries)
         mark = "●" if entry.id == self._present else " "
-        lines = textwrap.wrap(one_line(entry.words), WIDTH - wide) or [""]
+        room = min(WIDTH, int(0.94 * self.app.size.width) - 11) - wide
+        lines = textwrap.wrap(one_line(entry.words), max(10, room)) or [""]
         return Content.assemble(
             (f"{mark} ", "bold"),
-            (one_line(entry.name).ljust(wide + 2), "bold"),
+            (fit(one_line(entry.name), wide + 2), "bold"),
             (f"\n{' ' * (wide + 4)}".join(lines), "$text-muted"),
         )
 

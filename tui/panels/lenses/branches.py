@@ -1,8 +1,9 @@
 """Owns the tree: every branch a person opened, one row each, to go to, name, fold and delete."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 from textual.content import Content
@@ -12,6 +13,9 @@ from tui.panels.lens import LensPage
 from tui.runner import Question
 from tui.screens.line import LineScreen
 from tui.text import decimals_for, fit, one_line, percent, run_text
+
+if TYPE_CHECKING:
+    from core.session import Session
 
 DEEPEST = 10
 """Indents that are drawn; deeper rows say how much deeper they are."""
@@ -33,35 +37,31 @@ class BranchesLens(LensPage[Forest]):
     def ask(self) -> Question:
         return Question(lambda session: session.forest(), live=True)
 
-    def _here(self) -> Branch | None:
-        return self.answer.rows[self.answer.here] if self.answer and self.answer.rows else None
-
     def move(self, by: int) -> None:
-        if self.answer and 0 <= self.answer.here + by < len(self.answer.rows):
-            serial = self.answer.rows[self.answer.here + by].serial
-            self.desk.act(lambda session: session.visit(serial))
+        def walk(session: "Session") -> object:
+            aim = session.branch(by)
+            return session.visit(aim) if aim != session.branch() else None
+
+        self.desk.act(walk)
 
     def take(self, place: int | None = None) -> None:
-        if self.answer:
-            self.desk.act(lambda session: session.travel(len(session.tokens)))
+        self.desk.act(lambda session: session.travel(len(session.tokens)))
 
     def action_fold(self) -> None:
-        if branch := self._here():
-            self.desk.act(lambda session: session.fold(branch.serial))
+        self.desk.act(lambda session: session.fold(session.branch()))
 
     def action_delete(self) -> None:
-        if branch := self._here():
-            self.desk.act(lambda session: session.delete(branch.serial))
+        self.desk.act(lambda session: session.delete(session.branch()))
 
     def action_rename(self) -> None:
-        if branch := self._here():
-            serial, words = branch.serial, "A name for this branch; none takes it away."
+        present = self.answer.rows[self.answer.here].name if self.answer and self.answer.rows else ""
+        words = "A name for this branch; none takes it away."
 
-            def take(name: str | None) -> None:
-                if name is not None:
-                    self.desk.act(lambda session: session.rename(serial, name.strip()))
+        def take(name: str | None) -> None:
+            if name is not None:
+                self.desk.act(lambda session: session.rename(session.branch(), name.strip()))
 
-            self.app.push_screen(LineScreen("name", words, branch.name), take)
+        self.app.push_screen(LineScreen("name", words, present), take)
 
     # Painting --------------------------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ class BranchesLens(LensPage[Forest]):
         words = run_text(branch.pieces)
         free = room - 5 - len(indent) - len(count) - len(tail)
         name = f"{one_line(branch.name)}  " if branch.name else ""
-        name = fit(name, min(len(name), free // 2)) if name else ""
+        name = fit(name, min(cell_len(name), free // 2))
         probability = (
             "" if branch.probability is None else percent(branch.probability, min(4, decimals_for(branch.probability)))
         )
@@ -106,7 +106,7 @@ class BranchesLens(LensPage[Forest]):
             (mark, "bar"),
             (f" {indent}{tip} ", "faint"),
             (name, "bar"),
-            (fit(words, max(4, free - len(name))), text),
+            (fit(words, max(4, free - cell_len(name))), text),
             (count, "faint"),
             (tail, "hot"),
             (" ", "text"),

@@ -46,7 +46,9 @@ class ContinuationsLens(LensPage[Fan]):
         self.draw()
 
     def choices(self) -> int:
-        return len(self._serials)
+        if self.answer is None:
+            return 0
+        return len(self.answer.strands if self._merged else self.answer.continuations)
 
     def take(self, place: int | None = None) -> None:
         at = self.at if place is None else place - 1
@@ -62,6 +64,7 @@ class ContinuationsLens(LensPage[Fan]):
 
     def draw(self) -> None:
         self._serials, self._tops = [], []
+        self.at = max(0, min(self.at, self.choices() - 1))
         super().draw()
         count = len(self.answer.continuations) if self.answer else 0
         self.border_title = Content(f"continuations · {count}" if count else self.TITLE)
@@ -70,7 +73,10 @@ class ContinuationsLens(LensPage[Fan]):
         self.border_subtitle = Content(f"↑↓ ⏎ walk there · o {other} · {again}")
 
     def lines(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
-        yield from self._merged_lines(answer, width) if self._merged else self._texts_of(answer, width, height)
+        if not answer.continuations:
+            yield self.text((self.waiting(), "faint"))
+        else:
+            yield from self._merged_lines(answer, width) if self._merged else self._texts_of(answer, width, height)
 
     def _texts_of(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)

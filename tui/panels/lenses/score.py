@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
@@ -40,6 +41,7 @@ class ScoreLens(LensPage[Summary]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
+        self.at = max(0, min(self.at, self.choices() - 1))
         super().draw()
         self.border_subtitle = Content("↑↓ ⏎ go there · t opens a text")
 
@@ -64,7 +66,7 @@ class ScoreLens(LensPage[Summary]):
         )
         yield Text()
         yield self.text(
-            (f"{'place':>6} {fit('the most surprising', width - 39)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
+            (f"{'place':>6} {fit('the most surprising', width - 34)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
         )
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):
@@ -77,19 +79,28 @@ class ScoreLens(LensPage[Summary]):
         if score is None:
             return Text()
         word = label(token.piece)
-        room = width - 34 - 1
+        room = width - 34
         before = run_text(each.piece for each in tokens[max(0, position - BEFORE) : position])
-        word = fit(word, min(len(word), room // 2)) if len(word) > room // 2 else word
-        free = room - len(word) - 1
-        shown = before if len(before) <= free else "…" + before[-(free - 1) :]
+        word = fit(word, min(cell_len(word), room // 2))
+        shown = _end(before, room - cell_len(word) - 1)
         p = score.probability
         return self.row(
             chosen,
             width,
             (f"{position + 1:>6} ", "faint"),
-            (fit(shown, min(free, len(shown))), "muted"),
-            (fit(word, room - min(free, len(shown))), "hot"),
+            (shown, "muted"),
+            (fit(word, room - cell_len(shown)), "hot"),
             (f"{percent(p, min(4, decimals_for(p))):>10}", "text"),
             (f"{score.rank + 1:>9,}", "muted"),
             (f"{score.surprisal_bits:>8.2f}", "text"),
         )
+
+
+def _end(text: str, width: int) -> str:
+    """The end of `text` in at most `width` cells."""
+    if cell_len(text) <= width:
+        return text
+    first = len(text)
+    while first and cell_len(text[first - 1 :]) < width:
+        first -= 1
+    return "…" + text[first:]

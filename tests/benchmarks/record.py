@@ -1,0 +1,100 @@
+"""What keeping a walk of 10,000 nodes costs: the copy, the file, and a key that comes while it is written.
+
+Run: python tests/benchmarks/record.py
+"""
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core import record, threads
+from core.config import ModelChoice, Sampler
+from core.events import ModelInfo, Score, Token
+from core.record import Record
+from core.tree import Tree
+
+NODES = 10_000
+INFO = ModelInfo("m", "m", 1, 100_277, 8, "cpu", "fp32", "cl100k", "random weights, seed 0", ModelChoice())
+
+
+def grown() -> Tree:
+    """A tree with a branch at each tenth token."""
+    tree = Tree()
+    path = [tree.child(tree.root, Token(0, b"a"))]
+    sampler = Sampler(top_k=50)
+    for n in range(1, NODES):
+        if n % 10 == 0:
+            path = path[: max(1, n * 7919 % len(path))]
+        score = Score(n / 7, -n / NODES * 9, n / NODES * 11, n % 999)
+        path.append(tree.child(path[-1], Token(n, b" token", "sampled", score, n / NODES, 1 / n, 0, sampler, INFO)))
+    tree.visit(path, 0)
+    return tree
+
+
+def milliseconds(work: Callable[[], object], times: int = 15) -> float:
+    """The median."""
+    spent = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - began)
+    return 1e3 * statistics.median(spent)
+
+
+def late(seconds: float = 3.0) -> float:
+    """By how many ms a thread that wakes every 2 ms is late, p95: what a key would wait."""
+    delays, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        wanted = time.perf_counter() + 0.002
+        time.sleep(0.002)
+        delays.append(time.perf_counter() - wanted)
+    return 1e3 * statistics.quantiles(delays, n=20)[-1]
+
+
+def beside(work: Callable[[], object]) -> float:
+    """The same while another thread works without a pause."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            work()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    found = late()
+    stop.set()
+    thread.join()
+    return found
+
+
+def main() -> None:
+    """Print the figures."""
+    threads.prepare()
+    tree = grown()
+    end = max(tree.nodes.values(), key=lambda node: node.serial)
+
+    def copy() -> Callable[[], Record]:
+        return record.copy_tree(INFO, Sampler(), tree, end, 1)
+
+    lay_out = copy()
+    walk = lay_out()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "walk.json"
+        record.write(path, walk)
+        copied, laid_out = milliseconds(copy), milliseconds(lay_out)
+        written, read = milliseconds(lambda: record.write(path, walk)), milliseconds(lambda: record.read(path))
+        quiet, busy = late(), beside(lambda: record.write(path, copy()()))
+        python = beside(lambda: sum(n * n for n in range(1000)))
+        size = path.stat().st_size
+    print(f"{len(tree.nodes):,} nodes, {size / 2**20:.2f} MiB, {size / NODES:.0f} bytes a node")
+    print(f"copied in {copied:.1f} ms; laid out {laid_out:.0f}, written {written:.0f}, read {read:.0f}")
+    print(f"a thread that wakes is late by {quiet:.2f} ms (p95); while walks are written without a pause {busy:.2f};")
+    print(f"beside any other thread that computes {python:.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

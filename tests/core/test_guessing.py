@@ -1,0 +1,170 @@
+"""A person's guess against the model's own, and the score of the whole text: each number by float64."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from core.config import Sampler
+from core.errors import Mistake
+from core.events import Scored
+from core.models import Model
+from core.score import score
+from core.session import Session
+
+Small = Callable[..., Model]
+After = Callable[[Any, Sequence[int]], Tensor]
+
+NAMES = ["model1", "model3", "model5", "model6"]
+PROMPT = list(b"oat")
+LONG = list(b"I prefer oat milk in my coffee")
+
+
+def started(model: Model, ids: Sequence[int] = PROMPT, sampler: Sampler = Sampler()) -> Session:
+    walk = Session(model, sampler)
+    list(walk.prefill(ids))
+    return walk
+
+
+def ids(walk: Session) -> list[int]:
+    return [token.id for token in walk.tokens]
+
+
+# Guesses ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["a", "Q", "zebra", "字", " x", "\n"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: After) -> None:
+    """-log2 p of the likelier of its first token with and without a blank; the favourite beside it; both in float64."""
+    model = small(name)
+    walk = started(model)
+    p = after(model.transformer, PROMPT).double().softmax(-1)
+    first = {text.encode()[0], ord(" ")}
+    made = walk.guess(text)
+    assert made.guessed.id == max(first, key=lambda id: p[id])
+    assert made.guessed.bits == pytest.approx(-math.log2(p[made.guessed.id]), abs=1e-4)
+    assert made.favourite.id == int(p.argmax())
+    assert made.favourite.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
+    assert made.position == 3
+    assert made.hit == (made.guessed.id == made.came.id)
+
+
+def test_at_the_end_a_token_is_drawn(small: Small) -> None:
+    """The very one that a step would draw; it can be taken back."""
+    walk, other = started(small("model5")), started(small("model5"))
+    made = walk.guess("x")
+    assert made.came == other.step()
+    assert ids(walk) == ids(other)
+    walk.take_back()
+    assert ids(walk) == PROMPT
+
+
+def test_in_the_past_the_token_that_stands_there_is_shown(small: Small) -> None:
+    """Nothing is drawn; the walk goes on by one place, and at its end draws again."""
+    walk = started(small("model5"), LONG)
+    walk.travel(1)
+    for place in range(1, len(LONG)):
+        made = walk.guess(chr(LONG[place]))
+        assert (made.position, made.came.id) == (place, LONG[place])
+        assert made.hit == (made.guessed.id == LONG[place])
+        assert made.guessed.id in (LONG[place], ord(" "))
+        assert walk.cursor == place + 1
+        assert ids(walk) == LONG
+    walk.guess("e")
+    assert len(walk.tokens) == len(LONG) + 1
+    assert [guess.position for guess in walk.guesses] == list(range(1, len(LONG) + 1))
+
+
+def test_the_words_of_a_real_vocabulary() -> None:
+    """cl100k: what counts is the first token of what is written, with the blank that words have inside a text."""
+    from core.config import ModelChoice
+    from core.models import load
+
+    model = load(ModelChoice(device="cpu"))
+    walk = started(model, model.tokenizer.encode("I prefer oat"))
+    made = walk.guess("milk")
+    wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
+    logits = walk._distribution_before(made.position).logits
+    assert made.guessed.id == max(wanted, key=lambda id: logits[id])
+
+
+def test_an_empty_guess_is_a_mistake_and_nothing_happens(small: Small) -> None:
+    walk = started(small())
+    before = walk.snapshot()
+    with pytest.raises(Mistake) as mistake:
+        walk.guess("")
+    assert len(str(mistake.value).splitlines()) == 1
+    assert walk.snapshot() == before
+    assert walk.guesses == []
+
+
+# The whole text -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [LONG[:2], LONG[:6], LONG[:7], LONG, [65, 256, 66]], ids=len)
+@pytest.mark.parametrize("name", NAMES)
+def test_perplexity_is_the_geometric_mean_of_one_over_p(small: Small, name: str, text: list[int], after: After) -> None:
+    """Against the whole-window forward of each place in float64: perplexity, bits a token, bits a byte, the worst."""
+    model = small(name)
+    walk = started(model, text)
+    list(walk.score())
+    bits = [
+        -math.log2(after(model.transformer, text[:at]).double().softmax(-1)[text[at]]) for at in range(1, len(text))
+    ]
+    size = sum(len(model.tokenizer.piece(id)) for id in text[1:])
+    found = walk.summary(3)
+    assert (found.measured, found.tokens, found.byte_count) == (len(text) - 1, len(text) - 1, size)
+    assert found.bits == pytest.approx(math.fsum(bits), rel=1e-5)
+    assert found.bits_per_token == pytest.approx(math.fsum(bits) / len(bits), rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(math.fsum(bits) / size, rel=1e-5)
+    assert found.perplexity == pytest.approx(math.exp(math.fsum(bits) * math.log(2) / len(bits)), rel=1e-4)
+    worst = sorted(range(len(bits)), key=lambda at: -bits[at])[:3]
+    assert [bits[at - 1] for at in found.worst] == pytest.approx([bits[at] for at in worst], abs=1e-4)
+
+
+@pytest.mark.parametrize("length", [2, 5, 6])
+@pytest.mark.parametrize("name", NAMES)
+def test_within_the_context_it_is_the_score_of_the_command_line(small: Small, name: str, length: int) -> None:
+    """Both predict each token from all before it there."""
+    model, text = small(name), LONG[:length]
+    walk = started(model, text)
+    list(walk.score())
+    *_, scored = score(model, text)
+    assert isinstance(scored, Scored)
+    found = walk.summary()
+    assert found.bits == pytest.approx(scored.bits, abs=1e-5)
+    assert found.perplexity == pytest.approx(scored.perplexity, rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(scored.bits_per_byte, rel=1e-5)
+    assert found.worst == tuple(token.position for token in scored.worst(500))
+
+
+def test_what_is_not_measured_yet_is_counted(small: Small) -> None:
+    """A long text is measured from its end; what is left out of the sums is said."""
+    walk = started(small("model5"), LONG)
+    nothing = walk.summary()
+    assert (nothing.measured, nothing.tokens, nothing.bits, nothing.worst) == (0, len(LONG) - 1, 0.0, ())
+    scoring = walk.score()
+    while walk.tokens[-1].score is None:
+        next(scoring)
+    part = walk.summary()
+    assert 0 < part.measured < part.tokens or part.measured == part.tokens
+    list(walk.generate(4))
+    list(walk.score())
+    whole = walk.summary()
+    assert whole.measured == whole.tokens == len(LONG) + 3
+
+
+def test_one_token_has_nothing_to_score(small: Small) -> None:
+    found = started(small(), [65]).summary()
+    assert (found.measured, found.tokens, found.worst) == (0, 0, ())
+
+
+def test_an_endless_surprise_is_still_a_number_or_infinite() -> None:
+    """Beyond what a float holds the perplexity is infinite, not an error."""
+    from core.events import Summary
+
+    assert Summary(1, 1, 2000.0, 1, (1,)).perplexity == math.inf
+    assert Summary(2, 2, 2000.0, 1, (1,)).perplexity == pytest.approx(2.0**1000)

@@ -1,0 +1,269 @@
+"""Conditions that end a generation: what can be written, when each holds, and what is said."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from core.config import Sampler
+from core.errors import Mistake
+from core.events import Score, Token
+from core.models import Model
+from core.session import Session
+from core.until import FORMS, Compared, Until, parse, parts
+
+Small = Callable[..., Model]
+After = Callable[[Any, Sequence[int]], Tensor]
+
+PROMPT = list(b"oat")
+quiet = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+
+
+def started(model: Model, sampler: Sampler = Sampler()) -> Session:
+    walk = Session(model, sampler)
+    list(walk.prefill(PROMPT))
+    return walk
+
+
+def token(id: int, rank: int = 0, bits: float = 1.0) -> Token:
+    return Token(id, bytes([id]), "sampled", Score(0.0, -bits * math.log(2), 3.0, rank))
+
+
+# What can be written ------------------------------------------------------------------------------------------------
+
+BOUNDS = st.one_of(st.integers(0, 10**6).map(str), st.floats(0, 1e6).map(lambda x: f"{x:g}".replace("e+", "e")))
+BLANKS = st.sampled_from(["", " ", "  ", "\t"])
+NAMES = st.sampled_from(["entropy", "margin", "rank", "surprisal"])
+WORDS = st.text(st.characters(exclude_characters="'\";", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+@quiet
+@given(BLANKS, NAMES, BLANKS, st.sampled_from("<>"), BLANKS, BOUNDS, BLANKS, st.booleans())
+def test_a_measure_and_a_bound(a: str, name: str, b: str, sign: str, c: str, bound: str, d: str, loud: bool) -> None:
+    """Blanks and capitals do not matter; the bound is the number that is written."""
+    line = a + (name.upper() if loud else name) + b + sign + c + bound + d
+    assert parse([line]) == Until(compared=(Compared(name, sign == ">", float(bound)),))  # type: ignore[arg-type]
+
+
+@quiet
+@given(WORDS, st.sampled_from(["'{}'", '"{}"']))
+def test_a_quoted_text_is_taken_as_it_is(words: str, quotes: str) -> None:
+    """With its blanks and line feeds, whatever they are."""
+    assert parse([f"text {quotes.format(words)}"]) == Until(texts=(words,))
+
+
+@quiet
+@given(WORDS)
+def test_a_text_without_quotes_begins_and_ends_with_a_letter(words: str) -> None:
+    """Blanks around it belong to the condition."""
+    assert parse([f"text {words}"]) == Until(texts=(words.strip(),))
+
+
+@quiet
+@given(st.integers(0, 10**9 - 1), st.integers(1, 999_999))
+def test_a_token_and_a_count(id: int, count: int) -> None:
+    assert parse([f"token {id}", f"{count} tokens"]) == Until(tokens=(id,), limit=count)
+
+
+@quiet
+@given(st.text())
+def test_anything_else_is_one_line_that_says_what_can_be_written(line: str) -> None:
+    """No other exception, whatever is typed; the line names the forms."""
+    try:
+        until = parse(parts(line))
+    except Mistake as mistake:
+        assert FORMS in str(mistake)
+        assert len(str(mistake).splitlines()) == 1
+    else:
+        assert until or until.limit
+
+
+@quiet
+@given(st.lists(st.tuples(NAMES, st.sampled_from("<>"), st.integers(0, 99)), min_size=1, max_size=4), st.text("; "))
+def test_conditions_are_read_from_what_is_said_of_them(conditions: list[tuple[str, str, int]], blank: str) -> None:
+    """Several are separated by `;`, empty parts aside; written out again they are the same conditions."""
+    line = f"{blank};".join(f"{name} {sign} {bound}" for name, sign, bound in conditions) + blank
+    until = parse(parts(line))
+    assert len(until.compared) == len(conditions)
+    assert parse(str(until).split(" or ")) == until
+
+
+@pytest.mark.parametrize(
+    ("line", "conditions"),
+    [
+        ("entropy > 4; text '.'", ["entropy > 4", "text '.'"]),
+        ("text ';'", ["text ';'"]),
+        ('text "; "; token 3;', ['text "; "', "token 3"]),
+        ("text don't; rank > 3", ["text don't", "rank > 3"]),
+        ("", [""]),
+        (" ; ;", [""]),
+    ],
+)
+def test_a_semicolon_in_quotes_separates_nothing(line: str, conditions: list[str]) -> None:
+    assert [part.strip() for part in parts(line)] == conditions
+
+
+NO_CONDITIONS = ["", "entropy", "entropy 4", "entropy > ", "entropy > 1.2.3", "entropy >= 4", "entropy > nan"]
+NO_CONDITIONS += ["rank > inf", "0 tokens", "many tokens", "token -1", "text", "text ''", "perplexity > 3"]
+
+
+@pytest.mark.parametrize("line", [*NO_CONDITIONS, "entropy > 4 or margin < 1"])
+def test_what_is_no_condition(line: str) -> None:
+    with pytest.raises(Mistake) as mistake:
+        parse([line])
+    assert FORMS in str(mistake.value)
+    assert len(str(mistake.value).splitlines()) == 1
+
+
+def test_the_smallest_count_counts() -> None:
+    """Whichever holds first ends it."""
+    assert parse(["50 tokens", "7 tokens", "9 tokens"]).limit == 7
+
+
+# When they hold -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "before", "after", "said"),
+    [
+        ("entropy > 3", (3.5, 0.5), token(1), "entropy > 3 (3.5)"),
+        ("entropy < 3", (2.25, 0.5), token(1), "entropy < 3 (2.25)"),
+        ("entropy > 3", (3.0, 0.5), token(1), ""),
+        ("margin < 0.1", (3.5, 0.05), token(1), "margin < 0.1 (0.05)"),
+        ("margin > 0.9", (3.5, 0.05), token(1), ""),
+        ("rank > 10", (3.5, 0.5), token(1, rank=10), "rank > 10 (11)"),
+        ("rank > 10", (3.5, 0.5), token(1, rank=9), ""),
+        ("rank > 10", (3.5, 0.5), token(1, rank=54_320), "rank > 10 (54,321)"),
+        ("surprisal > 8", (3.5, 0.5), token(1, bits=8.5), "surprisal > 8 (8.5)"),
+        ("token 65", (3.5, 0.5), token(65), "token 65"),
+        ("token 65", (3.5, 0.5), token(66), ""),
+        ("text 'AB'", (3.5, 0.5), token(66), "text 'AB'"),
+        ("text 'BA'", (3.5, 0.5), token(66), ""),
+    ],
+)
+def test_each_condition(line: str, before: tuple[float, float], after: Token, said: str) -> None:
+    """A distribution is judged before its token, a token once it came; the words name the value."""
+    until = parse([line])
+    assert (until.before(*before) or until.after(after, "AB")) == said
+
+
+def test_a_token_that_was_not_measured_has_no_rank() -> None:
+    assert parse(["rank > 0", "surprisal > 0"]).after(Token(3, b"x"), "x") == ""
+
+
+# In a walk ----------------------------------------------------------------------------------------------------------
+
+
+def expected(model: Model, sampler: Sampler, holds: Callable[[Session, Token | None, str], bool], most: int) -> int:
+    """How many tokens a walk makes one by one until `holds` of (walk, the last token, the text)."""
+    walk, text = started(model, sampler), b""
+    for made in range(most):
+        if made and holds(walk, None, ""):
+            return made
+        token = walk.step()
+        text += token.piece
+        if holds(walk, token, text.decode("utf-8", "ignore")):
+            return made + 1
+    return most
+
+
+def entropy(walk: Session) -> float:
+    p = walk.distribution().logits.double().softmax(-1)
+    return float(-(p * p.log2()).sum())
+
+
+def margin(walk: Session) -> float:
+    first, second = walk.distribution().logits.double().softmax(-1).topk(2).values.tolist()
+    return first - second
+
+
+def value_of(name: str, walk: Session, made: Token | None) -> float:
+    """A measure of what comes next, or of the token that came."""
+    if made is None or name in ("entropy", "margin"):
+        return entropy(walk) if name == "entropy" else margin(walk)
+    assert made.score
+    return made.score.rank + 1 if name == "rank" else made.score.surprisal_bits
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("measure", ["entropy >", "entropy <", "margin <", "margin >", "rank >", "surprisal >"])
+def test_a_generation_ends_where_the_measure_says(small: Small, measure: str, share: float, seed: int) -> None:
+    """Against float64 over the whole vocabulary, token by token; bounds from the walk itself."""
+    model, sampler = small("model5"), Sampler(seed=seed)
+    name, sign = measure.split()
+    probe, values = started(model, sampler), []
+    for _ in range(25):
+        made = probe.step()
+        assert made.score
+        values.append(value_of(name, probe, made))
+    bound = sorted(values)[int(share * 25)] + (0.5 if name == "rank" else 1e-4)
+
+    def holds(walk: Session, made: Token | None, _: str) -> bool:
+        if (made is None) != (name in ("entropy", "margin")):
+            return False
+        value = value_of(name, walk, made)
+        return value > bound if sign == ">" else value < bound
+
+    walk = started(model, sampler)
+    until = Until(compared=(Compared(name, sign == ">", bound),))  # type: ignore[arg-type]
+    made = list(walk.generate(25, until))
+    want = expected(model, sampler, holds, 25)
+    assert len(made) == want
+    assert walk.stopped.startswith(f"stopped: {name}" if want < 25 else ("stopped", "25 tokens without"))
+
+
+def test_a_text_may_span_tokens_and_bytes_of_a_character(small: Small) -> None:
+    """One token a byte: `é!` and `字` are only there once their last byte came, and the generation ends with it."""
+    for wanted in ("é!", "字", "ab"):
+        walk = started(small())
+        pieces = iter([*b"x\xe5\xe5a" + wanted.encode() + b"zzz"])
+        walk.step = lambda walk=walk, pieces=pieces: walk.take(next(pieces))  # type: ignore[method-assign]
+        made = list(walk.generate(20, parse([f"text {wanted}"])))
+        assert bytes(token.id for token in made) == b"x\xe5\xe5a" + wanted.encode()
+        assert walk.stopped == f"stopped: text {wanted!r}"
+
+
+def test_a_text_of_the_prompt_does_not_count(small: Small) -> None:
+    """What was there before is not what was generated, even where it ends in the middle of the text."""
+    walk = started(small())
+    pieces = iter(b"ts t!oat")
+    walk.step = lambda: walk.take(next(pieces))  # type: ignore[method-assign]
+    made = list(walk.generate(8, parse(["text oat", "text 'at'"])))
+    assert len(made) == 8
+
+
+def test_a_condition_that_never_holds_ends_at_the_limit_and_says_so(small: Small) -> None:
+    walk = started(small())
+    until = parse(["entropy > 1000", "text 'never ever'", "token 999999"])
+    assert len(list(walk.generate(12, until))) == 12
+    assert walk.stopped == "12 tokens without entropy > 1000 or text 'never ever' or token 999999"
+    assert walk.snapshot().stopped == walk.stopped
+
+
+def test_what_is_said_goes_with_the_next_step(small: Small) -> None:
+    """And a generation without conditions, or one left half-way, has nothing to say."""
+    walk = started(small())
+    list(walk.generate(3, parse(["token 999999"])))
+    walk.step()
+    assert walk.stopped == ""
+    list(walk.generate(3))
+    assert walk.stopped == ""
+    next(walk.generate(3, parse(["token 999999"])))
+    assert walk.stopped == ""
+    list(walk.generate(2, parse(["2 tokens"])))
+    assert walk.stopped == ""
+
+
+def test_a_walk_goes_on_from_where_it_stopped(small: Small) -> None:
+    """The distribution that ended one generation does not end the next before its first token."""
+    walk, whole = started(small("model5")), started(small("model5"))
+    until = parse(["entropy > 0"])
+    for _ in range(6):
+        assert len(list(walk.generate(10, until))) == 1
+        assert walk.stopped.startswith("stopped: entropy > 0 (")
+    assert [t.id for t in walk.tokens[3:]] == [t.id for t in whole.generate(6)]

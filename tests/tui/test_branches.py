@@ -1,0 +1,588 @@
+"""The tree and the lenses around it by keys alone, over a real small model: every panel follows, nothing is lost."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widget import Widget
+
+from core.config import ModelChoice, Sampler
+from core.models import load
+from core.session import Session
+from tui.app import TokenwalkApp
+from tui.keys import LEAVE, WALK
+from tui.panels import lenses
+from tui.panels.candidates import CandidatesPanel
+from tui.panels.lenses.branches import BranchesLens
+from tui.panels.lenses.continuations import ContinuationsLens
+from tui.panels.lenses.guess import GuessLens
+from tui.panels.lenses.sampler import SamplerPanel
+from tui.panels.lenses.score import ScoreLens
+from tui.screens.line import LineScreen
+from tui.text import label
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Lines = Callable[[Any], list[str]]
+
+PROMPT = "oat milk"
+SIZE = (120, 36)
+SIZES = [(60, 18), (80, 24), SIZE]
+
+
+@pytest.fixture(scope="module")
+def walk() -> Callable[..., Session]:
+    """The same walk without an app."""
+    model = load(ModelChoice(tokenizer="bytes", device="cpu"))
+
+    def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
+        session = Session(model, sampler)
+        list(session.prefill(list(text.encode())))
+        return session
+
+    return start
+
+
+def ids(app: TokenwalkApp) -> list[int]:
+    return [token.id for token in app.frame.snapshot.tokens]
+
+
+def rows(app: TokenwalkApp) -> list[str]:
+    """What each branch spells."""
+    return [b"".join(row.pieces).decode("latin-1") for row in app.frame.answer.rows]
+
+
+def whole(panel: Widget) -> str:
+    """All lines of a panel, also those it would have to scroll to."""
+    height = max(panel.virtual_size.height, panel.scrollable_content_region.height)
+    panel.scroll_to(y=0, animate=False, immediate=True)
+    return "\n".join(panel.render_line(y).text for y in range(height))
+
+
+async def three_branches(pilot: Pilot[None], press: Go) -> None:
+    """From one place to three others: `x`, `y` and `z` are the first of each, then two steps."""
+    for number, key in enumerate("123"):
+        if number:
+            await press(pilot, "left", "left", "left")
+        await press(pilot, key, "space", "space")
+
+
+# The tree -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
+    real: Make, settle: Go, press: Go, panel_lines: Lines, marked: Any, size: tuple[int, int]
+) -> None:
+    async with real(PROMPT).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await three_branches(pilot, press)
+        await press(pilot, "b")
+        assert isinstance(app.lens, BranchesLens)
+        assert app.focused is app.lens
+        forest = app.frame.answer
+        assert [row.depth for row in forest.rows] == [0, 0, 0, 0] or [row.depth for row in forest.rows] == [0, 1, 1, 1]
+        assert forest.here == 3
+        seen = []
+        for key in ("up", "k", "down", "j", "up", "up", "up", "up"):
+            await press(pilot, key)
+            row = app.frame.answer.rows[app.frame.answer.here]
+            seen.append(app.frame.answer.here)
+            spelled = b"".join(row.pieces)
+            snapshot = app.frame.snapshot
+            tail = b"".join(token.piece for token in snapshot.tokens[: snapshot.cursor])
+            assert tail.endswith(spelled)
+            (chosen,) = [line for line in panel_lines(app.lens) if line.startswith("●")]
+            assert label(row.pieces[0]).replace("·", " ")[:1] in chosen
+            assert snapshot.chart == app.frame.snapshot.chart
+            if app.tokens.size:
+                assert str(app.tokens.border_subtitle).startswith(f"{snapshot.cursor}/{len(snapshot.tokens)}")
+                assert marked(app.tokens, "tokens--cursor").strip() == label(snapshot.tokens[snapshot.cursor - 1].piece)
+            assert "ctx 8/8" in app.status.render().plain or size[0] < 80
+        assert seen == [2, 1, 2, 3, 2, 1, 0, 0]
+        assert app.prompt.text == PROMPT
+        await press(pilot, "b")
+        assert isinstance(app.lens, CandidatesPanel)
+
+
+async def test_keys_typed_ahead_act_in_their_order(real: Make, settle: Go, press: Go) -> None:
+    """Two arrows in one bunch go two rows, and a deletion right after takes what is there by then."""
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await three_branches(pilot, press)
+        await press(pilot, "b")
+        first, second, _ = app.frame.answer.rows[1:]
+        for key in ("up", "up", "delete"):
+            app.post_message(events.Key(key, None))
+        await settle(pilot)
+        assert [row.serial for row in app.frame.answer.rows[1:]] == [second.serial, app.frame.answer.rows[2].serial]
+        assert first.serial not in [row.serial for row in app.frame.answer.rows]
+        await press(pilot, "u")
+        assert first.serial in [row.serial for row in app.frame.answer.rows]
+
+
+async def test_a_branch_is_named_folded_deleted_and_brought_back(
+    real: Make, settle: Go, press: Go, write: Go, panel_lines: Lines
+) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await three_branches(pilot, press)
+        await press(pilot, "b", "e")
+        assert isinstance(app.screen, LineScreen)
+        await write(pilot, "the third")
+        await press(pilot, "enter")
+        assert app.frame.answer.rows[3].name == "the third"
+        assert "the third" in panel_lines(app.lens)[4]
+        await press(pilot, "e", "escape")
+        assert app.frame.answer.rows[3].name == "the third"
+        before = ids(app)
+        await press(pilot, "delete")
+        assert len(app.frame.answer.rows) == 3
+        assert ids(app) == list(PROMPT.encode())
+        await press(pilot, "u")
+        assert ids(app) == before
+        assert len(app.frame.answer.rows) == 4
+        await press(pilot, "up", "up", "up", "f")
+        assert [(row.folded, row.parts) for row in app.frame.answer.rows] == [(True, 3)]
+        assert "3 folded" in panel_lines(app.lens)[1]
+        await press(pilot, "f")
+        assert len(app.frame.answer.rows) == 4
+        await press(pilot, "delete")
+        (note,) = app._notifications
+        assert len(note.message.splitlines()) == 1
+        assert len(app.frame.answer.rows) == 4
+
+
+async def test_hostile_tokens_and_names_are_inert(
+    real: Make, settle: Go, press: Go, screen_lines: Lines, panel_lines: Lines
+) -> None:
+    """Markup, escapes and control characters are drawn, in the tree, the dialog and the continuations."""
+    hostile = "[/b]\x1b[2J[red]\x07"
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+
+        def spell(session: Session) -> None:
+            for byte in hostile.encode():
+                session.take(byte)
+            session.rename(session.tree.segment(session._path[-1])[0].serial, hostile)
+
+        app.act(spell)
+        await press(pilot, "b")
+        shown = "\n".join(panel_lines(app.lens))
+        assert "[/b]\\x1b[2J[red]" in shown
+        await press(pilot, "e")
+        assert not any(c in "".join(screen_lines(app)) for c in "\x1b\x07")
+        await press(pilot, "escape", "n", "o")
+        assert not any(c in "".join(screen_lines(app)) for c in "\x1b\x07")
+
+
+async def test_the_prompt_panel_shows_the_prompt_of_the_branch_and_typing_goes_on_there(
+    real: Make, settle: Go, press: Go, write: Go, panel_lines: Lines
+) -> None:
+    async with real("oats").run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "space", "space", "i")
+        await write(pilot, " and")
+        await press(pilot, "escape", "space", "b")
+        assert app.prompt.text == "oats and"
+        first = ids(app)
+        await press(pilot, *["up"] * 9, "down")
+        assert app.prompt.text == "oats"
+        assert ids(app)[:4] == list(b"oats")
+        assert ids(app) != first
+        assert app.frame.snapshot.prompt_length == 4
+        await press(pilot, "i")
+        await write(pilot, "!")
+        await press(pilot, "escape")
+        assert app.prompt.text == "oats!"
+        assert ids(app) == list(b"oats!")
+        await press(pilot, *["down"] * 9)
+        assert not app._notifications
+
+
+async def test_a_prompt_written_and_left_at_once_is_still_followed(real: Make, settle: Go, press: Go) -> None:
+    """Whatever is typed in one bunch: text, leaving, the tree, an arrow. The panel shows what the walk shows."""
+    async with real("oats").run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "space", "b", "i")
+        for key, character in (("x", "x"), ("escape", None), ("down", None), ("up", None), ("up", None)):
+            app.post_message(events.Key(key, character))
+        await settle(pilot)
+        assert app.prompt.text == app.frame.snapshot.prompt
+        await press(pilot, "up", "up", "up", "down", "i")
+        assert app.prompt.text == app.frame.snapshot.prompt
+
+
+async def test_an_empty_prompt_stays_empty(real: Make, settle: Go, press: Go) -> None:
+    """What stands for nothing in the model is not what a person wrote."""
+    async with real().run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "escape", "space", "b", "up", "down")
+        assert pilot.app.prompt.text == ""
+        assert len(ids(pilot.app)) == 2
+
+
+# Continuations ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_continuations_are_sampled_chosen_and_walked(
+    real: Make, settle: Go, press: Go, walk: Any, size: tuple[int, int]
+) -> None:
+    async with real(PROMPT, count=6).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "n")
+        assert isinstance(app.lens, ContinuationsLens)
+        alone = [walk(sampler=Sampler(seed=seed)) for seed in range(5)]
+        texts = [tuple(token.piece for token in session.generate(6)) for session in alone]
+        assert [each.pieces for each in app.frame.answer.continuations] == texts
+        assert ids(app) == list(PROMPT.encode())
+        await press(pilot, "down", "down", "enter")
+        assert ids(app) == [token.id for token in alone[2].tokens]
+        await press(pilot, "u", "5")
+        assert ids(app) == [token.id for token in alone[4].tokens]
+        await press(pilot, "u", "o", "enter")
+        assert "of them" in whole(app.lens)
+        assert "5/5" in whole(app.lens)
+
+
+async def test_fewer_continuations_leave_no_cursor_behind(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "n", *["down"] * 9)
+        assert app.lens.at == 4
+        await press(pilot, "shift+left", "shift+left", "shift+left", "n")
+        assert len(app.frame.answer.continuations) == 2
+        assert app.lens.at == 1
+        await press(pilot, "enter")
+        assert len(ids(app)) == len(PROMPT) + 3
+
+
+async def test_another_vocabulary_leaves_no_continuations_behind(real: Make, settle: Go, press: Go) -> None:
+    """A new tree: what the lens lists must be of it, or nothing."""
+    async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "n")
+        app._load(ModelChoice(device="cpu"))
+        await settle(pilot)
+        assert app.frame.model.vocab_size == 100_277
+        assert "n samples 5 continuations here" in whole(app.lens)
+        await press(pilot, "enter", "3")
+        assert not app._notifications
+
+
+# Run until ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_condition_stops_the_run_and_the_status_says_which(
+    real: Make, settle: Go, press: Go, write: Go, screen_lines: Lines
+) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "slash", *["backspace"] * 40)
+        for bad, words in (
+            ("", "is no condition"),
+            ("entropy is high", "is no condition"),
+            ("0 tokens", "entropy > 3"),
+        ):
+            await write(pilot, bad)
+            await press(pilot, "enter")
+            assert isinstance(app.screen, LineScreen)
+            assert words in "".join(screen_lines(app))
+            await press(pilot, *["backspace"] * 40)
+        await write(pilot, "7 tokens; entropy > 99; text ';;;'")
+        await press(pilot, "enter")
+        assert len(app.screen_stack) == 1
+        assert len(ids(app)) == len(PROMPT) + 7
+        assert "7 tokens without entropy > 99 or text ';;;'" in app.status.render().plain
+        await press(pilot, "slash", *["backspace"] * 40)
+        await write(pilot, "entropy > 0")
+        await press(pilot, "enter")
+        assert len(ids(app)) == len(PROMPT) + 8
+        assert "stopped: entropy > 0 (" in app.status.render().plain
+        await press(pilot, "space")
+        assert "stopped" not in app.status.render().plain
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_why_it_stopped_is_said_where_there_is_little_room(
+    real: Make, settle: Go, press: Go, write: Go, size: tuple[int, int]
+) -> None:
+    async with real(PROMPT).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "slash", *["backspace"] * 40)
+        await write(pilot, "surprisal > 0")
+        await press(pilot, "enter")
+        said = app.status.render()
+        assert "stopped: surprisal > 0 (" in said.plain
+        assert said.cell_len <= size[0]
+
+
+async def test_a_run_that_waits_for_something_is_paused(
+    real: Make, settle: Go, press: Go, write: Go, until: Go
+) -> None:
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "slash", *["backspace"] * 40)
+        await write(pilot, "token 999999; 99999 tokens")
+        app.simulate_key("enter")
+        await until(lambda: app.frame.activity == "generating" and app.frame.generated > 5)
+        await press(pilot, "g")
+        assert app.frame.activity == "idle"
+        assert len(PROMPT) + 5 < len(ids(app)) < 99_999
+        assert app.frame.snapshot.stopped == ""
+
+
+# The sampler --------------------------------------------------------------------------------------------------------
+
+
+def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens went through the model, call by call, from now on."""
+    transformer, calls = app.runner._session.model.transformer, list[int]()
+    hidden = transformer.hidden
+
+    def watched(window: Any, *rest: Any) -> Any:
+        calls.append(window.shape[1])
+        return hidden(window, *rest)
+
+    monkeypatch.setattr(transformer, "hidden", watched)
+    return calls
+
+
+async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
+    real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, screen_lines: Lines
+) -> None:
+    async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        app.action_look("sampler")
+        await press(pilot, "space", "left")
+        assert isinstance(app.lens, SamplerPanel)
+        calls, before = count_forwards(app, monkeypatch), ids(app)
+        knobs = ["left_square_bracket", "less_than_sign", "left_curly_bracket", "right_parenthesis", "o"]
+        for key in knobs:
+            shown = screen_lines(app)
+            await press(pilot, key)
+            assert screen_lines(app) != shown
+            assert app.frame.answer.sampler == app.sampler
+        assert app.sampler.order == "temperature last"
+        assert "as llama.cpp" in whole(app.lens)
+        await press(pilot, "o")
+        assert app.sampler.order == "temperature first"
+        assert (calls, ids(app)) == ([], before)
+        await press(pilot, "right", "space")
+        assert calls
+
+
+async def test_the_sampler_shows_the_draw_that_came(real: Make, settle: Go, press: Go) -> None:
+    """Standing before a sampled token, u and what it hit are that token's own; a step there draws another."""
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        app.action_look("sampler")
+        await press(pilot, "space", "left")
+        token = app.frame.snapshot.tokens[-1]
+        assert (app.frame.answer.u, app.frame.answer.drawn.id) == (token.u, token.id)
+        assert f"u {token.u:.4f} draws {label(token.piece)}" in whole(app.lens)
+
+
+# Score, guess, text -------------------------------------------------------------------------------------------------
+
+
+async def test_the_score_goes_to_the_worst_token(real: Make, settle: Go, press: Go) -> None:
+    async with real("oat milk in my coffee, please").run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, *["full_stop"] * (1 + lenses.found().index(ScoreLens)))
+        assert isinstance(app.lens, ScoreLens)
+        worst = app.frame.answer.worst
+        scores = [token.score.surprisal_bits for token in app.frame.snapshot.tokens[1:]]
+        assert scores[worst[0] - 1] == max(scores)
+        await press(pilot, "down", "down", "enter")
+        assert app.frame.snapshot.cursor == worst[2]
+        assert app.frame.snapshot.chart.taken.id == ids(app)[worst[2]]
+        lines = whole(app.lens).splitlines()
+        head = next(line for line in lines if "surprised" in line or "surprising" in line)
+        row = next(line for line in lines if line.startswith(f"{worst[0] + 1:>6} "))
+        for name in ("p", "rank", "bits"):
+            at = head.rindex(f" {name}") + len(name)
+            assert row[at] != " "
+            assert row[at + 1 : at + 2] in ("", " ")
+
+
+async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: Go) -> None:
+    """CJK text before a token takes two cells a character; the numbers stay in their columns."""
+    from rich.cells import cell_len
+
+    text = "我喜欢在咖啡里加燕麦奶 and 我喜欢"
+    async with real(text, ModelChoice(device="cpu", tokenizer="cl100k")).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        app.look_through(ScoreLens)
+        await settle(pilot)
+        rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
+        assert len(rows) == app.frame.answer.measured
+        ends = {cell_len(row.rstrip()) for row in rows}
+        assert len(ends) == 1
+        assert {cell_len(row[: row.rindex("%")]) for row in rows if "%" in row} == {next(iter(ends)) - 18}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_a_guess_hides_what_comes_until_it_is_made(
+    real: Make, settle: Go, press: Go, write: Go, panel_lines: Lines, screen_lines: Lines, size: tuple[int, int]
+) -> None:
+    async with real("oats ZQX", count=2).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "home", "v")
+        assert isinstance(app.lens, GuessLens)
+        assert not app.candidates.display
+        app.prompt.display = False  # a person knows what they wrote
+        await press(pilot, "right")
+        screen = "".join(screen_lines(app)).replace("ZQX", "" if size[1] < 24 else "ZQX")
+        assert "Z" not in "".join(panel_lines(app.tokens))
+        assert "Z" not in "".join(panel_lines(app.generation))
+        assert "%" not in screen
+        await press(pilot, "enter")
+        await write(pilot, "t")
+        await press(pilot, "enter")
+        (guess,) = app.frame.answer
+        assert (guess.position, guess.came.id, guess.favourite.rank) == (2, ord("t"), 0)
+        assert app.frame.snapshot.cursor == 3
+        assert "1 came" in whole(app.lens)
+        await press(pilot, "enter", "enter")
+        assert len(app.frame.answer) == 1
+        await press(pilot, "v")
+        assert app.candidates.display
+        assert "Z" in "".join(token.piece.decode() for token in app.tokens._tokens)
+
+
+async def test_a_text_is_opened_and_scored(real: Make, settle: Go, press: Go, write: Go, tmp_path: Path) -> None:
+    (tmp_path / "a text").write_text("oats, then milk\nand coffee", "utf-8")
+    async with real(PROMPT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "t")
+        await write(pilot, str(tmp_path / "a text"))
+        await press(pilot, "enter")
+        assert app.prompt.text == "oats, then milk\nand coffee"
+        assert ids(app) == list(app.prompt.text.encode())
+        assert isinstance(app.lens, ScoreLens)
+        assert app.frame.answer.measured == len(ids(app)) - 1
+        assert app.focused is app.lens
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    """Names of what is no text, and a word of what is said."""
+    (folder / "empty").write_text("")
+    (folder / "bytes").write_bytes(b"ab\xff")
+    (folder / "long").write_bytes(b"a" * 4_000_001)
+    (folder / "[red]b").write_bytes(b"\xff")
+    return {
+        "": "names no file",
+        str(folder): "is a folder",
+        str(folder / "not here"): "cannot be read",
+        str(folder / "empty"): "is empty",
+        str(folder / "bytes"): "its byte 3",
+        str(folder / "long"): "4,000,000 bytes",
+        str(folder / "[red]b"): "[red]b",
+        "/dev/zero": "a device or a pipe",
+        "~nobody-of-that-name/x": "no such user",
+        "a\0b": "names no file",
+    }
+
+
+async def test_what_is_no_text_is_one_line_in_the_dialog(
+    real: Make, settle: Go, press: Go, screen_lines: Lines, tmp_path: Path
+) -> None:
+    async with real(PROMPT).run_test(size=(160, 36)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "t")
+        for name, words in bad_files(tmp_path).items():
+            app.screen.query_one("Input").value = name
+            await press(pilot, "enter")
+            assert isinstance(app.screen, LineScreen)
+            assert words in str(app.screen._problem.render())
+            assert "\n" not in str(app.screen._problem.render())
+        await press(pilot, "escape")
+        assert app.prompt.text == PROMPT
+        assert isinstance(app.lens, CandidatesPanel)
+
+
+# Turning from lens to lens ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_every_lens_is_reached_by_keys_and_by_name(
+    real: Make, settle: Go, press: Go, size: tuple[int, int]
+) -> None:
+    """Around by `.`, back by `,`; each draws without a walk worth the name, and after one."""
+    async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        kinds = [CandidatesPanel, *lenses.found()]
+        for kind in [*kinds[1:], kinds[0]]:
+            await press(pilot, "full_stop")
+            assert type(app.lens) is kind
+            assert app.focused is app.lens
+        await press(pilot, "space", "space", "left")
+        for kind in reversed(kinds):
+            await press(pilot, "comma")
+            assert type(app.lens) is kind
+        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        for kind in (BranchesLens, SamplerPanel):
+            commands[kind.WORDS]()
+            await settle(pilot)
+            assert type(app.lens) is kind
+        assert not app._notifications
+
+
+async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go, press: Go) -> None:
+    """In a small terminal the panel that had the focus is behind a tab by then."""
+    async with real(PROMPT).run_test(size=(60, 18)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "space", "left", "3", "tab", "b", "up", "up", "f")
+        assert app.focused is app.lens
+        assert [row.folded for row in app.frame.answer.rows] == [True]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("panel", [0, 1, 3], ids=["lens", "generation", "tokens"])
+async def test_keys_right_after_a_lens_are_keys_of_the_walk(
+    real: Make, settle: Go, press: Go, size: tuple[int, int], panel: int
+) -> None:
+    """None falls into the prompt while the lens comes forth."""
+    async with real(PROMPT).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, *["tab", "tab", "escape", "tab"][:panel])
+        for key, character in (("full_stop", "."), ("space", " "), ("b", "b"), ("g", "g"), ("r", "r"), ("n", "n")):
+            app.post_message(events.Key(key, character))
+        await settle(pilot)
+        assert app.prompt.text == PROMPT
+        assert isinstance(app.lens, ContinuationsLens)
+        assert app.focused is app.lens
+
+
+def test_every_key_of_the_walk_has_its_action() -> None:
+    for binding in (*WALK, LEAVE):
+        name = binding.action.partition("(")[0]
+        assert callable(getattr(TokenwalkApp, f"action_{name}")), binding.id
+        assert binding.tooltip

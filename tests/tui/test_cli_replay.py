@@ -1,0 +1,295 @@
+"""`generate --save`, `replay` and `export`: what is saved runs again the same, and whatever differs is named."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import models, record
+from core.config import ModelChoice, Sampler
+from core.session import Session
+
+Here = Callable[..., subprocess.CompletedProcess[bytes]]
+SMALL = ("--tokenizer", "bytes", "--model", "model5", "--embed-dim", "16", "--device", "cpu")
+N = 12
+"""Tokens that are generated after a prompt of three."""
+
+
+@pytest.fixture
+def saved(run_here: Here, tmp_path: Path) -> Path:
+    path = tmp_path / "walk.json"
+    done = run_here("generate", "oat", "-n", str(N), "--top-k", "50", "--seed", "4", "--save", str(path), *SMALL)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return path
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    values = json.loads(path.read_text("utf-8"))
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def differing(done: subprocess.CompletedProcess[bytes]) -> list[int]:
+    return [line["position"] for line in lines(done) if line["event"] == "difference"]
+
+
+# The same ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--dtype", "fp32", "--device", "cpu"), ("--tolerance", "1e-6")])
+def test_what_was_saved_comes_out_the_same(more: tuple[str, ...], saved: Path, run_here: Here) -> None:
+    before = saved.read_bytes()
+    done = run_here("replay", str(saved), *more)
+    assert (done.returncode, done.stderr) == (0, b"")
+    if "--json" in more:
+        first, last = lines(done)
+        assert (first["event"], first["tokens"], first["dtype"]) == ("replay", 3 + N, "fp32")
+        assert first["saved"] == {"model": "model5", "device": "cpu", "dtype": "fp32"}
+        assert (last["same"], last["positions"], last["differences"]) == (True, N, 0)
+        assert last["largest"] < 1e-5
+    else:
+        assert f"{N} positions are the same" in done.stdout.decode()
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_a_coarse_format_repeats_itself_to_the_last_bit(dtype: str, run_here: Here, tmp_path: Path) -> None:
+    """It is fed token by token as a walk is, so that not even rounding comes out otherwise."""
+    path = tmp_path / "walk.json"
+    run_here("generate", "oat", "-n", "20", "--dtype", dtype, "--save", str(path), *SMALL)
+    done = run_here("replay", str(path), "--tolerance", "0", "--json")
+    assert (done.returncode, lines(done)[-1]["largest"]) == (0, 0.0)
+
+
+def test_a_walk_of_several_models_is_asked_of_each(run_here: Here, tmp_path: Path) -> None:
+    """Draws of the model that drew them; log-probabilities of the one it stands in, which measured all."""
+    walk = Session(models.load(ModelChoice(name="model2", tokenizer="bytes", device="cpu")), Sampler(seed=3))
+    list(walk.prefill(list(b"oat")))
+    list(walk.generate(4))
+    walk.redraw()
+    walk = walk.moved_to(models.load(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
+    walk.sampler = Sampler(temperature=0)
+    list(walk.generate(2))
+    walk.take(7)
+    list(walk.score())
+    path = tmp_path / "walk.json"
+    record.write(path, record.of(walk))
+    done = run_here("replay", str(path), "--json")
+    assert (done.returncode, differing(done)) == (0, [])
+    assert [line["model"] for line in lines(done) if line["event"] == "replay"] == ["model4", "model2"]
+    assert lines(done)[-1]["positions"] == 9 + 4
+    done = run_here("replay", str(path), "--model", "model4", "--json")
+    assert done.returncode == 1
+    assert set(differing(done)) <= {3, 4, 5, 6}
+
+
+def test_samples_are_branches_of_one_tree(run_here: Here, tmp_path: Path) -> None:
+    path = tmp_path / "walk.json"
+    done = run_here("generate", "oat", "-n", "5", "--samples", "3", "--save", str(path), "--json", *SMALL)
+    walk = record.read(path)
+    assert (walk.branches, walk.prompt, walk.cursor) == (3, "oat", 8)
+    steps = [line for line in lines(done) if line["event"] == "step"]
+    assert [token.id for token in walk.path()[3:]] == [step["id"] for step in steps if step["sample"] == 0]
+    drawn = {(row.token.sampler.seed, row.token.u) for row in walk.rows if row.token.sampler}
+    assert drawn == {(step["sample"], step["u"]) for step in steps}
+    assert run_here("replay", str(path)).returncode == 0
+
+
+# Different -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_logprob_is_named(saved: Path, run_here: Here) -> None:
+    edit(saved, lambda values: values["nodes"][6].update(logprob=values["nodes"][6]["logprob"] - 0.01))
+    done = run_here("replay", str(saved), "--json")
+    assert (done.returncode, differing(done)) == (1, [6])
+    (found,) = [line for line in lines(done) if line["event"] == "difference"]
+    assert found["logprob"] == pytest.approx(found["logprob_now"] - 0.01, abs=1e-5)
+    assert found["drawn"] == found["id"]
+    assert run_here("replay", str(saved), "--tolerance", "0.02").returncode == 0
+    text = run_here("replay", str(saved)).stdout.decode()
+    assert re.search(r"^ +6 ", text, re.MULTILINE)
+    assert f"1 of {N} positions differ" in text
+
+
+def test_a_changed_id_is_named(saved: Path, run_here: Here) -> None:
+    """Another token than was drawn; what comes after it is predicted from it, so that differs too."""
+
+    def change(values: dict[str, Any]) -> None:
+        values["nodes"][-1]["id"] = (values["nodes"][-1]["id"] + 1) % 256
+        values["pieces"][str(values["nodes"][-1]["id"])] = f"{values['nodes'][-1]['id']:02x}"
+
+    before = record.read(saved).path()[-1].id
+    edit(saved, change)
+    done = run_here("replay", str(saved), "--json")
+    assert (done.returncode, differing(done)) == (1, [2 + N])
+    assert lines(done)[1]["drawn"] == before
+
+
+def test_a_number_that_the_seed_does_not_give_is_named(saved: Path, run_here: Here) -> None:
+    edit(saved, lambda values: values["samplers"][0].update(seed=5))
+    done = run_here("replay", str(saved), "--json")
+    assert (done.returncode, differing(done)) == (1, [*range(3, 3 + N)])
+    assert "its u is not what the seed gives" in run_here("replay", str(saved)).stdout.decode()
+
+
+@pytest.mark.parametrize("more", [("--weights-seed", "1"), ("--model", "model6"), ("--dtype", "bf16")], ids=str)
+def test_other_numbers_differ_everywhere(more: tuple[str, ...], saved: Path, run_here: Here) -> None:
+    done = run_here("replay", str(saved), "--json", "--tolerance", "1e-6", *more)
+    assert done.returncode == 1
+    assert len(differing(done)) > N / 2
+    assert lines(done)[-1]["differences"] == len(differing(done))
+    assert lines(done)[-1]["largest"] > 1e-6
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------------
+
+
+def without_choice(values: dict[str, Any]) -> None:
+    values["models"][0]["choice"] = None
+
+
+def elsewhere(values: dict[str, Any]) -> None:
+    values["models"][0]["choice"].update(name="nobody/nothing-of-the-kind")
+
+
+MISTAKES = {
+    "a version to come": (lambda values: values.update(version=99), (), "newer"),
+    "a model that is not here": (elsewhere, (), "nobody/nothing-of-the-kind is not on this machine"),
+    "a model nobody knows": (without_choice, (), "does not say how to have model5"),
+    "another tokenizer": (
+        lambda values: values["pieces"].update({"111": "7a"}),
+        (),
+        "this walk has the tokens of bytes, in which id 111 is 'z'",
+    ),
+    "a device that is not here": (lambda values: None, ("--device", "cuda:99"), "cuda:99"),
+    "no dtype": (lambda values: None, ("--dtype", "fp7"), "fp7"),
+    "no model": (lambda values: None, ("--model", "model99"), "model99"),
+    "a tolerance below zero": (lambda values: None, ("--tolerance", "-1"), "tolerance"),
+    "no tolerance": (lambda values: None, ("--tolerance", "nan"), "tolerance"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(name: str, saved: Path, run_here: Here) -> None:
+    change, more, says = MISTAKES[name]
+    edit(saved, change)
+    before = saved.read_bytes()
+    done = run_here("replay", str(saved), *more)
+    error = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert error.startswith("tokenwalk: ")
+    assert error.count("\n") == 1
+    assert says in error
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [("replay",), ("export", "--format", "csv"), ("walk", "--resume")], ids=str)
+def test_a_broken_file_is_one_line(command: tuple[str, ...], saved: Path, run_here: Here) -> None:
+    for text in ("", "{", "[]", saved.read_text("utf-8")[:-9], '{"format": "\x1b[2J"}'):
+        saved.write_text(text)
+        done = run_here(*command, str(saved))
+        error = done.stderr.decode()
+        assert (done.returncode, done.stdout, error.count("\n")) == (2, b"", 1)
+        assert "walk.json" in error
+        assert error[:-1].isprintable()
+        assert saved.read_text() == text
+
+
+def test_resuming_takes_nothing_else(saved: Path, run_here: Here) -> None:
+    done = run_here("--resume", str(saved), "--model", "model2")
+    assert (done.returncode, b"brings its own model" in done.stderr) == (2, True)
+
+
+def test_there_must_be_something_to_resume(run_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.shelf.default", lambda: tmp_path)
+    done = run_here("--resume")
+    assert (done.returncode, b"no saved session" in done.stderr) == (2, True)
+
+
+def test_a_walk_that_cannot_be_saved_is_told_before_it_is_made(run_here: Here, tmp_path: Path) -> None:
+    done = run_here("generate", "oat", "--save", str(tmp_path / "none" / "walk.json"), *SMALL)
+    assert (done.returncode, done.stdout, b"there is no folder" in done.stderr) == (2, b"", True)
+
+
+# Export --------------------------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "=": b'=HYPERLINK("http://x","y")',
+    "+": b"+1",
+    "-": b"-1",
+    "@": b"@SUM(A1)",
+    "pipe": b"|`a`|\n\r<b>[x](http://y)*_#",
+    "escape": b"\x1b]52;c;aGk=\x07\xc2\x9b",
+    "half": b"\xe5\xad",
+    "bidi": "\u202etxt".encode(),
+}
+
+
+@pytest.fixture
+def hostile(saved: Path) -> Path:
+    """A walk in which the pieces are what spreadsheets, Markdown and terminals would obey."""
+
+    def change(values: dict[str, Any]) -> None:
+        for node, piece in zip(values["nodes"][3:], HOSTILE.values(), strict=False):
+            values["pieces"][str(node["id"])] = piece.hex()
+
+    edit(saved, change)
+    return saved
+
+
+def test_json_lines_have_every_number(saved: Path, run_here: Here) -> None:
+    rows = lines(run_here("export", str(saved), "--format", "jsonl"))
+    path = record.read(saved).path()
+    assert [row["position"] for row in rows] == [*range(3 + N)]
+    for row, token in zip(rows, path, strict=True):
+        assert (row["id"], bytes.fromhex(row["bytes"]), row["origin"]) == (token.id, token.piece, token.origin)
+        assert (row["u"], row["sampled_probability"], row["redraw"]) == (token.u, token.sampled_probability, 0)
+        if token.score and token.sampler:
+            assert (row["logit"], row["logprob"]) == (token.score.logit, token.score.logprob)
+            assert (row["rank"], row["entropy_bits"]) == (token.score.rank, token.score.entropy_bits)
+            assert row["probability"] == pytest.approx(2 ** -row["surprisal_bits"])
+            assert (row["sampler"]["top_k"], row["model"]) == (50, "model5")
+
+
+def test_csv_holds_no_formula(hostile: Path, run_here: Here) -> None:
+    text = run_here("export", str(hostile), "--format", "csv").stdout.decode("utf-8")
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    head, *rows = csv.reader(io.StringIO(text))
+    tokens = record.read(hostile).path()
+    assert len(rows) == len(tokens)
+    for row, token in zip(rows, tokens, strict=True):
+        cells = dict(zip(head, row, strict=True))
+        for cell in row:
+            assert cell[:1] not in "=+-@" or not cell or re.fullmatch(r"-?[\d.e+-]+", cell)
+        assert bytes.fromhex(cells["bytes"]) == token.piece
+        assert not token.score or float(cells["logprob"]) == token.score.logprob
+    assert not any(re.match(r"[=+@]|-\D", cell) for row in rows for cell in row)
+
+
+def test_markdown_marks_nothing_up(hostile: Path, run_here: Here) -> None:
+    text = run_here("export", str(hostile), "--format", "markdown").stdout.decode("utf-8")
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    fence = re.search(r"^(`{3,})text\n(.*?)\n\1\n", text, re.DOTALL | re.MULTILINE)
+    assert fence
+    assert fence[1] not in fence[2]
+    rows = [line for line in text[fence.end() :].splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 3 + N
+    for row in rows[2:]:
+        assert len(re.findall(r"(?<!\\)\|", row)) == 9
+        assert not re.search(r"(?<!\\)[`<\[*_]", row)
+
+
+def test_an_export_needs_a_format_that_exists(saved: Path, run_here: Here) -> None:
+    for more in ((), ("--format", "xls")):
+        done = run_here("export", str(saved), *more)
+        assert (done.returncode, done.stdout) == (2, b"")

@@ -1,0 +1,33 @@
+"""`tokenwalk export`: the tokens of a saved walk in the formats of other programs."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tui.commands.common import mistakes
+from tui.commands.replay import SavedFile
+
+
+class Format(StrEnum):
+    """What it is written as."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+def export(
+    file: SavedFile,
+    format: Annotated[Format, typer.Option("--format", help="JSON Lines, comma-separated values, or Markdown.")],
+) -> None:
+    """Write the tokens of a saved walk on standard output."""
+    with mistakes():
+        from core import record
+        from core.export import FORMATS
+
+        _, _, lines = FORMATS[format]
+        for line in lines(record.read(file)):
+            sys.stdout.write(line)
+        sys.stdout.flush()

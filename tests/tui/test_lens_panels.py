@@ -41,7 +41,10 @@ def inert(lines: list[str]) -> bool:
 
 async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
     pilot.app.action_look(name)
-    await settle(pilot)
+    for _ in range(1000):
+        await settle(pilot)
+        if page(pilot.app)._drawn:  # laid out
+            break
     return page(pilot.app)
 
 

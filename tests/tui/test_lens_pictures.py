@@ -93,23 +93,24 @@ WEIGHTS = Weights(
 ANSWERS = {"attention": ATTENTION, "logit": LOGIT, "flow": FLOW, "last_token": LAST, "weights": WEIGHTS}
 
 
-def looking(name: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     """Turn to a lens whose answer is there at once, then press keys."""
 
     async def go(pilot: Pilot[None]) -> None:
+        async def answer() -> None:
+            app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
+            await until(lambda: app.lens.answer is ANSWERS[name] and app.frame is app.runner.frame)
+            for _ in range(3):
+                await pilot.pause()
+
         app: Any = pilot.app
-        for _ in range(200):
-            if app.frame.snapshot is not None:
-                break
-            await pilot.pause()
+        await until(lambda: app.frame.snapshot is not None)
         app.action_look(name)
-        await pilot.pause()
-        app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
-        await pilot.pause()
+        await until(lambda: name == app.lens.NAME and app.lens.size and app.focused is app.lens)
+        await answer()
         for key in keys:
             await pilot.press(key)
-            app.runner.show(replace(app.runner.frame, answer=ANSWERS[name]))
-            await pilot.pause()
+            await answer()
 
     return go
 
@@ -129,17 +130,23 @@ def looking(name: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     ids=lambda value: value if isinstance(value, str) else "-".join(value).replace("+", "_") or "first",
 )
 def test_a_lens(
-    snap_compare: Compare, scripted: Make, scenes: Any, name: str, keys: tuple[str, ...], size: tuple[int, int]
+    snap_compare: Compare,
+    scripted: Make,
+    scenes: Any,
+    until: Any,
+    name: str,
+    keys: tuple[str, ...],
+    size: tuple[int, int],
 ) -> None:
     app = scripted(scenes.oat_milk(), text=PROMPT)
-    assert snap_compare(app, run_before=looking(name, *keys), terminal_size=size)
+    assert snap_compare(app, run_before=looking(until, name, *keys), terminal_size=size)
 
 
-def test_a_lens_in_the_light(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+def test_a_lens_in_the_light(snap_compare: Compare, scripted: Make, scenes: Any, until: Any) -> None:
     from tui.settings import Settings
 
     app = scripted(scenes.oat_milk(), text=PROMPT, settings=Settings(theme="tokenwalk-light"))
-    assert snap_compare(app, run_before=looking("attention"), terminal_size=(120, 36))
+    assert snap_compare(app, run_before=looking(until, "attention"), terminal_size=(120, 36))
 
 
 def test_a_patched_chart(snap_compare: Compare, scripted: Make, scenes: Any) -> None:

@@ -175,12 +175,11 @@ class AttentionLens(LensPage["Attention"]):
         line = self.text(("›" if chosen else " ", "text"), (fit(name, LABEL - 2), "text" if chosen else "muted"))
         line.append(" ")
         gap = " " if cell > NUMBERED else ""
-        for weight in weights:
-            words = f"{hundredths(weight):>{cell - len(gap)}}" if cell >= NUMBERED else shade(weight) * cell
-            if cell >= NUMBERED:
-                line.append(words + gap, self.tint(weight))
-            else:
-                line.append(words, self._shaded())
+        if cell >= NUMBERED:
+            for weight in weights:
+                line.append(f"{hundredths(weight):>{cell - len(gap)}}{gap}", self.tint(weight))
+        else:
+            line.append("".join(shade(weight) * cell for weight in weights), self._shaded())
         line.append(("·".rjust(cell - len(gap)) + gap) * (count - len(weights)), self.look("lens--faint"))
         return line
 
@@ -201,7 +200,7 @@ class AttentionLens(LensPage["Attention"]):
             (f"   first {hundredths(here.first)}   itself {hundredths(here.own)}", "muted"),
             (f"   H {here.entropy_bits:.2f} bits", "muted"),
         )
-        yield self.text(("largest weight of the last position: ⇤ on the first token, • on itself", "faint"))
+        yield self.text(("the last position's largest weight: ⇤ on the first, • on itself", "faint"))
         yield Text()
         cell = max(1, min(7, (width - 4) // len(answer.heads[0])))
         if cell >= 3:

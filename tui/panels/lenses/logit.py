@@ -80,8 +80,8 @@ class LogitLensPage(LensPage["LogitLens"]):
     def _table(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
         more = max(0, min(4, (width - NAME - TOKEN - 2 * SHARE - RANK - 16) // (TOKEN + SHARE + 2)))
         bar = max(4, min(24, width - NAME - (more + 1) * (TOKEN + SHARE + 2) - SHARE - RANK - 3))
-        decimals = min(4, decimals_for(max(layer.top[0].probability for layer in answer.layers)))
-        scale = scale_for(max(layer.target.probability for layer in answer.layers))
+        most = max(layer.target.probability for layer in answer.layers)
+        scale, decimals = scale_for(most), min(4, decimals_for(most))
         head = f"  {fit('after', NAME)}{fit(' top tokens', (more + 1) * (TOKEN + SHARE + 2))}"
         axis = f"0{f'{scale:g}':>{bar - 1}}"
         yield self.text((f"{head}{axis}{'target p':>{SHARE + 1}}{'rank':>{RANK - 1}}", "head"))
@@ -99,7 +99,10 @@ class LogitLensPage(LensPage["LogitLens"]):
             same = candidate.id == layer.target.id
             style = "hot" if same else "text" if not rank else "muted"
             yield fit(("•" if same else " ") + label(candidate.piece), TOKEN), style
-            yield f" {percent(candidate.probability, decimals):>{SHARE}} ", "text" if not rank else "muted"
+            yield (
+                f" {percent(candidate.probability, 2 if candidate.probability >= 0.001 else 4):>{SHARE}} ",
+                "text" if not rank else "muted",
+            )
         target = layer.target
         yield meter(target.probability / scale, bar), "bar"
         yield f"{percent(target.probability, decimals):>{SHARE}}", "text"

@@ -215,7 +215,7 @@ class TokenwalkApp(App[None]):
         if self.frame.opened != self._opened and self.frame.snapshot:
             self._opened, self._unread = self.frame.opened, False
             self.sampler = self.frame.snapshot.sampler
-            self.prompt.follow(self.frame.snapshot.prompt)
+            self._follow(self.frame.snapshot.prompt)
             if self.writing:
                 self.action_leave()
         with self.batch_update():
@@ -245,8 +245,12 @@ class TokenwalkApp(App[None]):
         if snapshot.prompt == self._known or snapshot.typed == self._typed > 0:
             self._unread = False
         if not self._unread and self.prompt.text == self._known != snapshot.prompt:
-            self.prompt.follow(snapshot.prompt)
-            self._known = self.prompt.text
+            self._follow(snapshot.prompt)
+
+    def _follow(self, prompt: str) -> None:
+        """Show a prompt that nobody typed now."""
+        self.prompt.follow(prompt)
+        self._known = self.prompt.text
 
     def _link_is_busy(self) -> bool:
         """Whether the terminal has not taken the last frames yet: a slow link must not delay the answer to a key."""

@@ -5,26 +5,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.config import Sampler
 from core.errors import Mistake
 from core.events import Token
-from core.tokenizer import Decoder
 from core.until import FORMS, Until, parse
 from tui.commands.common import Json, Prompt, load_model, mistakes, read, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
+
+if TYPE_CHECKING:
+    from core.tokenizer import Decoder
 
 
 @dataclass(slots=True)
 class Sample:
     """One continuation as it grows."""
 
+    decoder: "Decoder"
     tokens: list[Token] = field(default_factory=list)
     text: str = ""
-    decoder: Decoder = field(default_factory=Decoder)
     ended: str = ""
     """Why, where it ended before its count."""
 
@@ -53,7 +55,9 @@ def generate(
         if save and not save.absolute().parent.is_dir():
             raise Mistake(f"there is no folder {save.absolute().parent} to save the walk in")
         loaded, ids = load_model(model, text)
-        grown = [Sample() for _ in range(samples)]
+        from core.tokenizer import Decoder
+
+        grown = [Sample(Decoder()) for _ in range(samples)]
         try:
             _generate(loaded, ids, draws, min(count, until.limit or count), until, grown, as_json)
         finally:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ONE_LINE = 100
 """Cells from which on values stand beside their stage, not below it."""
 NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
+NARROW = 62
+"""Cells below which names and shapes have less room."""
 
 
 class FlowLens(LensPage["Flow"]):
@@ -90,13 +92,14 @@ class FlowLens(LensPage["Flow"]):
 
     def lines(self, answer: "Flow", width: int, height: int) -> Iterator[Text]:
         beside = width >= ONE_LINE
-        bar = max(4, min(12, width - NAME - SHAPE - NORM - SHARE - 4))
+        name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
+        bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
         adds = "adds to stream" if bar + SHARE >= 14 else "adds"
-        head = f"{'  stage':<{NAME}} {'shape':<{SHAPE}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
+        head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
         yield self.text((head + ("  values of the last position" if beside else ""), "head"))
         for number, stage in enumerate(self._shown()):
             chosen = number == self.at
-            row = self._row(stage, bar)
+            row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)
             if beside:
                 yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
@@ -104,14 +107,14 @@ class FlowLens(LensPage["Flow"]):
                 yield self.row(chosen, width, *row)
                 yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
 
-    def _row(self, stage: "Stage", bar: int) -> list[tuple[str, str]]:
+    def _row(self, stage: "Stage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
         mark = "   " if stage.level else "  " if not self._parts(stage) else "▾ " if stage.name in self._open else "▸ "
         name = mark + stage.name
         axes = [f"{axis}={size:,}" for axis, size in stage.axes]
         norm = "" if stage.norm is None else number_in(stage.norm, NORM)
         row = [
-            (fit(name, NAME), "muted" if stage.level else "text"),
-            (" " + fit(" ".join(axes), SHAPE), "muted"),
+            (fit(name, room), "muted" if stage.level else "text"),
+            (" " + fit(" ".join(axes), shape), "muted"),
             (f" {norm:>{NORM}}  ", "muted" if stage.level else "text"),
         ]
         if stage.stream and stage.norm is not None:

@@ -78,18 +78,19 @@ class LogitLensPage(LensPage["LogitLens"]):
         return line
 
     def _table(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
-        more = max(0, min(4, (width - NAME - TOKEN - 2 * SHARE - RANK - 16) // (TOKEN + SHARE + 2)))
-        bar = max(4, min(24, width - NAME - (more + 1) * (TOKEN + SHARE + 2) - SHARE - RANK - 3))
+        token = TOKEN if width >= 60 else TOKEN - 5
+        more = max(0, min(4, (width - NAME - token - 2 * SHARE - RANK - 16) // (token + SHARE + 2)))
+        bar = max(4, min(24, width - NAME - (more + 1) * (token + SHARE + 2) - SHARE - RANK - 3))
         most = max(layer.target.probability for layer in answer.layers)
         scale, decimals = scale_for(most), min(4, decimals_for(most))
-        head = f"  {fit('after', NAME)}{fit(' top tokens', (more + 1) * (TOKEN + SHARE + 2))}"
+        head = f"  {fit('after', NAME)}{fit(' top tokens', (more + 1) * (token + SHARE + 2))}"
         axis = f"0{f'{scale:g}':>{bar - 1}}"
         yield self.text((f"{head}{axis}{'target p':>{SHARE + 1}}{'rank':>{RANK - 1}}", "head"))
         for number in self.window(len(answer.layers), min(self.at, len(answer.layers) - 1), max(3, height - 1)):
-            yield self.row(number == self.at, width, *self._row(answer, number, more, bar, scale, decimals))
+            yield self.row(number == self.at, width, *self._row(answer, number, more, token, bar, scale, decimals))
 
     def _row(
-        self, answer: "LogitLens", number: int, more: int, bar: int, scale: float, decimals: int
+        self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int
     ) -> Iterator[tuple[str, str]]:
         layer, locked = answer.layers[number], answer.locks_in
         mark = "▸ " if number == locked else "│ " if locked is not None and number > locked else "  "
@@ -98,7 +99,7 @@ class LogitLensPage(LensPage["LogitLens"]):
         for rank, candidate in enumerate(layer.top[: more + 1]):
             same = candidate.id == layer.target.id
             style = "hot" if same else "text" if not rank else "muted"
-            yield fit(("•" if same else " ") + label(candidate.piece), TOKEN), style
+            yield fit(("•" if same else " ") + label(candidate.piece), token), style
             yield (
                 f" {percent(candidate.probability, 2 if candidate.probability >= 0.001 else 4):>{SHARE}} ",
                 "text" if not rank else "muted",

@@ -365,7 +365,7 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
     assert [replace(row, on_path=False) for row in still.forest().rows] == [
         replace(row, on_path=False) for row in walk.forest().rows
     ]
-    list(still.visit(walk.tree.root.children[97 + 14, True].serial))
+    list(still.visit(walk.tree.root.children[97 + 14, True, 0].serial))
     still.travel(1)
     for refused in (
         still.step,

@@ -294,3 +294,17 @@ async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Ma
         pilot.app._load(BYTES)
         await settle(pilot)
         assert found.answer.histogram.name == "embed.weight"
+
+
+async def test_the_context_of_nothing_is_shown_on_an_example(real: Make, settle: Go, panel_lines: Lines) -> None:
+    """Before anything is written the table has the article's own text; with the first words it has theirs."""
+    async with real("", DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await turn_to(pilot, settle, "context")
+        assert found.answer.total == len("I prefer oat milk in")
+        assert "example" in str(found.border_title)
+        pilot.app.action_write()
+        await pilot.press("o", "a")
+        await settle(pilot)
+        assert found.answer.total == 2
+        assert "example" not in str(found.border_title)

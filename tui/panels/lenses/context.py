@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -15,8 +16,21 @@ from tui.text import fit, label, percent, within
 
 if TYPE_CHECKING:
     from core.lenses.context import ContextTable, Row
+    from core.session import Session
+    from core.trace import Step
 
+EXAMPLE = "I prefer oat milk in"
+"""What is measured where nothing is written yet."""
 TOKEN, BITS, COUNT, SHARE = 13, 7, 10, 8
+
+
+def _step(session: "Session") -> "Step":
+    """Where the walk stands, or the end of the example where there is no more than a first token."""
+    step = session.here()
+    if len(session.tokens) > 1:
+        return step
+    ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
+    return replace(step, ids=tuple(ids), past=None, target=None)
 
 
 class ContextLens(LensPage["ContextTable"]):
@@ -33,7 +47,7 @@ class ContextLens(LensPage["ContextTable"]):
         """Whether the lines are shown."""
 
     def ask(self) -> Question:
-        return Question(lambda session: lens("context")(session.here()))
+        return Question(lambda session: lens("context")(_step(session)))
 
     def show(self, frame: Frame) -> None:
         before = self.answer.total if self.answer else 0
@@ -53,6 +67,8 @@ class ContextLens(LensPage["ContextTable"]):
 
     def draw(self) -> None:
         side = "the table" if self.plotted else "plot"
+        tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
+        self.border_title = Content(f"{self.TITLE} · an example" if len(tokens) == 1 else self.TITLE)
         self.border_subtitle = Content(f"↑↓ prefix · o {side}" if self.answer else "")
         super().draw()
 

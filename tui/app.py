@@ -424,11 +424,17 @@ class TokenwalkApp(App[None]):
         self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
-        self.call_after_refresh(lambda: self._focus_panel(self.lens))
+        self.call_after_refresh(self._focus_lens)
         self.ask()
         self.lens.show(self.frame)
         self._show_walk()
         return cast(Looked, self.lens)
+
+    def _focus_lens(self) -> None:
+        """Give the lens the keys, as soon as it can have them."""
+        self._focus_panel(self.lens)
+        if self.focused is None and len(self.screen_stack) == 1:
+            self.set_timer(0.01, self._focus_lens)
 
     def action_compare(self) -> None:
         """Open the two sides; the lens goes on where it was when they are closed."""

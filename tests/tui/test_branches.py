@@ -425,7 +425,7 @@ async def test_the_score_goes_to_the_worst_token(real: Make, settle: Go, press: 
             assert row[at + 1 : at + 2] in ("", " ")
 
 
-async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: Go) -> None:
+async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: Go, until: Go) -> None:
     """CJK text before a token takes two cells a character; the numbers stay in their columns."""
     from rich.cells import cell_len
 
@@ -435,6 +435,7 @@ async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: G
         await settle(pilot)
         app.look_through(ScoreLens)
         await settle(pilot)
+        await until(lambda: whole(app.lens).strip())
         rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
         assert len(rows) == app.frame.answer.measured
         ends = {cell_len(row.rstrip()) for row in rows}
@@ -530,7 +531,7 @@ async def test_what_is_no_text_is_one_line_in_the_dialog(
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 async def test_every_lens_is_reached_by_keys_and_by_name(
-    real: Make, settle: Go, press: Go, size: tuple[int, int]
+    real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
 ) -> None:
     """Around by `.`, back by `,`; each draws without a walk worth the name, and after one."""
     async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
@@ -540,7 +541,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
         for kind in [*kinds[1:], kinds[0]]:
             await press(pilot, "full_stop")
             assert type(app.lens) is kind
-            assert app.focused is app.lens
+            await until(lambda: app.focused is app.lens)
         await press(pilot, "space", "space", "left")
         for kind in reversed(kinds):
             await press(pilot, "comma")

@@ -146,6 +146,8 @@ class PatchScreen(ModalScreen[None]):
         self._asked: Question | None = None
         self._patches: tuple[Patch, ...] = ()
         self._listed: tuple[Patch, ...] | None = None
+        self._applied: tuple[Patch, ...] | None = None
+        """What was asked for and no frame has shown yet."""
         self._sweep: Sweep | None = None
         self._swept = ""
         """What was swept, in words."""
@@ -187,7 +189,9 @@ class PatchScreen(ModalScreen[None]):
         """Take up what the runner says."""
         if frame.words:
             self._words = frame.words.piece
-        if frame.snapshot and frame.snapshot.patches != self._listed:
+        if frame.snapshot and frame.snapshot.patches == self._applied:
+            self._applied = None
+        if frame.snapshot and self._applied is None and frame.snapshot.patches != self._listed:
             self._patches = frame.snapshot.patches
             self._list_patches()
         if frame.question is not self._asked or self._asked is None:
@@ -274,9 +278,12 @@ class PatchScreen(ModalScreen[None]):
             self._say()
         if patch not in self._patches:
             same = [p for p in self._patches if (p.part, p.layer, p.index) != (patch.part, patch.layer, patch.index)]
-            self._patches = (*same, patch)
-            self._apply(self._patches)
-            self._list_patches()
+            self._act((*same, patch))
+
+    def _act(self, patches: tuple[Patch, ...]) -> None:
+        self._patches = self._applied = patches
+        self._apply(patches)
+        self._list_patches()
 
     def on_patch_form_added(self) -> None:
         self._add(self.form.patch)
@@ -291,9 +298,7 @@ class PatchScreen(ModalScreen[None]):
         at = self.acting.highlighted
         if self.focused is self.effects or at is None or at >= len(self._patches):
             return
-        self._patches = self._patches[:at] + self._patches[at + 1 :]
-        self._apply(self._patches)
-        self._list_patches()
+        self._act(self._patches[:at] + self._patches[at + 1 :])
 
     def action_sweep(self) -> None:
         if self.form.config is None:

@@ -17,7 +17,7 @@ from tui.text import decimals_for, fit, one_line, percent, run_text
 if TYPE_CHECKING:
     from core.session import Session
 
-AROUND = 64
+AROUND = 32
 """Rows above and below the cursor's that are asked for."""
 DEEPEST = 10
 """Indents that are drawn; deeper rows say how much deeper they are."""

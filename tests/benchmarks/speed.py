@@ -22,7 +22,7 @@ from pathlib import Path
 
 from core import threads
 
-threads.prepare()
+threads.prepare(beside_screen=False)
 
 import torch  # noqa: E402
 import transformers  # noqa: E402

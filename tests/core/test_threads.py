@@ -87,6 +87,15 @@ def test_prepare_makes_waiting_threads_passive(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("interval")
+def test_without_a_screen_threads_may_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No screen waits for a core then, and waking up passive threads costs more than it saves."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "x")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    threads.prepare(beside_screen=False)
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
+@pytest.mark.usefixtures("interval")
 @pytest.mark.parametrize("said", ["ACTIVE", "passive", ""])
 def test_prepare_leaves_what_a_person_set(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     """The environment's own OMP_WAIT_POLICY stays, whatever it says."""

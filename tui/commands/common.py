@@ -75,7 +75,7 @@ def read(prompt: str) -> str:
 
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     """The model, and the ids of a text in it."""
-    threads.prepare()
+    threads.prepare(beside_screen=False)
     from core import chat
     from core.models import load
 

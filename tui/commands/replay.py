@@ -32,7 +32,7 @@ def replay(
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise Mistake(f"the tolerance must be 0 or more, not {tolerance:g}")
         walk = record.read(file)
-        threads.prepare()
+        threads.prepare(beside_screen=False)
         from core.replay import Changes
 
         same = _run(walk, Changes(model, device, dtype, weights_seed), tolerance, as_json)

@@ -308,3 +308,14 @@ async def test_the_context_of_nothing_is_shown_on_an_example(real: Make, settle:
         await settle(pilot)
         assert found.answer.total == 2
         assert "example" not in str(found.border_title)
+
+
+@pytest.mark.parametrize("size", [(60, 18), *SIZES, (200, 50)], ids=str)
+async def test_the_context_table_keeps_its_last_column(
+    real: Make, settle: Go, panel_lines: Lines, size: tuple[int, int]
+) -> None:
+    async with real(PROMPT, DEEP).run_test(size=size) as pilot:
+        await settle(pilot)
+        rows = [line for line in panel_lines(await turn_to(pilot, settle, "context"))[3:] if line.strip()]
+        assert rows
+        assert all(row.rstrip().endswith("%") for row in rows)

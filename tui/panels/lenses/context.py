@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EXAMPLE = "I prefer oat milk in"
 """What is measured where nothing is written yet."""
 TOKEN, BITS, COUNT, SHARE = 13, 7, 10, 8
+NARROW = 67
+"""Cells below which names of tokens are shortened."""
 
 
 def _step(session: "Session") -> "Step":
@@ -84,7 +86,7 @@ class ContextLens(LensPage["ContextTable"]):
         line = self.text(
             ("after ", "muted"),
             (within(label(row.piece), 16), "text"),
-            (f" as uncertain as {_count(row.effective)} equal tokens", "muted"),
+            (f" as unsure as {_count(row.effective)} equal ones", "muted"),
         )
         if row.came:
             line.append_text(self.text((f" · came at rank {row.came.rank + 1:,}", "muted")))
@@ -94,22 +96,24 @@ class ContextLens(LensPage["ContextTable"]):
 
     def _table(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
         most = max(row.entropy_bits for row in answer.rows)
-        bar = max(4, min(16, width - TOKEN - BITS - 2 * COUNT - TOKEN - SHARE - 5))
-        top = max(1, (width - TOKEN - BITS - 2 * COUNT - bar - 4) // (TOKEN + SHARE))
-        head = f"{'after':<{TOKEN + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
+        token = max(6, TOKEN - max(0, NARROW - width + 1) // 2)
+        fixed = 2 + token + BITS + 1 + 2 * COUNT + 2
+        bar = max(3, min(16, width - fixed - token + 2 - SHARE))
+        top = max(1, (width + 2 - fixed - bar) // (token + SHARE))
+        head = f"{'after':<{token + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
         yield self.text((head, "head"))
         for number in self.window(len(answer.rows), at, max(3, height - 3)):
             row = answer.rows[number]
             parts: list[tuple[str, str]] = [
                 ("› " if number == at else "  ", "text"),
-                (fit(label(row.piece), TOKEN), "text" if number == at else "muted"),
+                (fit(label(row.piece), token), "text" if number == at else "muted"),
                 (f"{row.entropy_bits:>{BITS}.2f} ", "text"),
                 (meter(row.entropy_bits / (most or 1.0), bar), "bar"),
                 (f"{_count(row.effective):>{COUNT}}{row.mass90:>{COUNT},}  ", "muted"),
             ]
             for candidate in row.top[:top]:
                 came = row.came is not None and candidate.id == row.came.id
-                parts.append((fit(label(candidate.piece), TOKEN - 2), "hot" if came else "text"))
+                parts.append((fit(label(candidate.piece), token - 2), "hot" if came else "text"))
                 parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
             yield self.row(number == at, width, *parts)
 

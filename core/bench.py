@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from core.batch import Batch
 from core.config import Sampler
 from core.models import Model
-from core.session import Batch
 
 BLOCK = 2**28
 """Bytes that are read to measure the memory; far more than caches hold."""

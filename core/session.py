@@ -10,16 +10,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from core.batch import Batch, sampled_token
 from core.config import Patch, Sampler
 from core.errors import Mistake
 from core.events import (
-    Candidate,
     Chart,
-    Draw,
     Fan,
     Forest,
     Guess,
-    ModelInfo,
     Reading,
     Sampled,
     SamplerLens,
@@ -65,10 +63,6 @@ class Change:
     """Nodes that were there and came again: their token before and after."""
     cut: Node | None = None
     """A branch that was taken out of the tree."""
-
-
-def _unscored(tokens: Sequence[Token]) -> list[Token]:
-    return [replace(token, score=None) for token in tokens]
 
 
 def shared(before: Sequence[object], after: Sequence[object]) -> int:
@@ -186,13 +180,14 @@ class Session:
     def generate(self, count: int, until: Until = Until()) -> Iterator[Token]:
         """`count` steps, one at a time (S9), fewer where the model ends its text or a condition holds.
 
-        `stopped` says how it ended.
-
-        What comes next is not looked at before the first token, so that a walk can go on from where it stopped.
+        `stopped` says how it ended. What comes next is not looked at before the first token, so that a walk can go on
+        from where it stopped.
         """
         decoder, text = Decoder(), ""
         for done in range(count):
-            reason = until.before(self.distribution().entropy_bits(), self.distribution().margin()) if done else ""
+            reason = ""
+            if done and until.compared:
+                reason = until.before(self.distribution().entropy_bits(), self.distribution().margin())
             if not reason:
                 token = self.step()
                 text += decoder.feed(token.piece)
@@ -251,7 +246,7 @@ class Session:
         change = self._done.pop()
         self._undone.append(change)
         for node, (before, _) in change.drawn.items():
-            self._say(node, before)
+            node.token = before
         if change.cut:
             self.tree.put_back(change.cut)
         self._stand(change.before)
@@ -263,7 +258,7 @@ class Session:
         change = self._undone.pop()
         self._done.append(change)
         for node, (_, after) in change.drawn.items():
-            self._say(node, after)
+            node.token = after
         self._stand(change.after)
         if change.cut:
             self.tree.cut(change.cut)
@@ -436,8 +431,7 @@ class Session:
             known += 1
         return known
 
-    def _say(self, node: Node, token: Token) -> None:
-        node.token = token
+    # What is seen ----------------------------------------------------------------------------------------------------
 
     def explain(self) -> SamplerLens:
         """Why the token after the cursor was drawn, or would be, under the present sampler."""
@@ -480,8 +474,6 @@ class Session:
             byte_count=sum(len(self.tokens[at].piece) for at, _ in bits),
             worst=tuple(at for at, _ in places),
         )
-
-    # What is seen ----------------------------------------------------------------------------------------------------
 
     def here(self) -> Step:
         """The step at the cursor, for a lens to look at."""
@@ -554,57 +546,3 @@ class Session:
 def _forgetful(change: Change) -> Change:
     drawn = {node: (replace(old, score=None), replace(new, score=None)) for node, (old, new) in change.drawn.items()}
     return replace(change, drawn=drawn)
-
-
-def sampled_token(drawn: Draw, piece: bytes, sampler: Sampler, model: ModelInfo, redraw: int = 0) -> Token:
-    """A draw as a token of the walk."""
-    return Token(drawn.id, piece, "sampled", drawn.score, drawn.u, drawn.sampled_probability, redraw, sampler, model)
-
-
-class Batch:
-    """Several continuations of one prompt, run as one batch (S6, S10).
-
-    Continuation i draws with seed + i, so the first is what `Session` would draw. Raises `Mistake` for an id outside V.
-    """
-
-    def __init__(
-        self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int, read: Prefix | None = None
-    ) -> None:
-        """What `read` has of `ids` is not read again."""
-        ids = list(ids) or [model.tokenizer.end_of_text]
-        for id in ids:
-            model.tokenizer.piece(id)
-        if read is None:
-            read = Prefix(model.transformer)
-            read.append([ids])
-        for _ in read.read([len(ids) - 1]):
-            pass
-        self._prefix = read.repeat(samples)
-        self._prefix.rewind(len(ids))
-        self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
-        self._piece = model.tokenizer.piece
-        self._stops = model.stops
-        self._distributions: list[Distribution] = []
-        self.running = [True] * samples
-        """Of each continuation, whether it has not come to its end."""
-
-    def step(self) -> list[Draw | None]:
-        """Draw one token for each continuation; None for one that has ended, which the batch only carries along."""
-        at = self._prefix.length
-        self._distributions = [Distribution(row) for row in self._prefix.logits([at - 1])[:, 0]]  # rows of [B, V]
-        drawn = [
-            draw(distribution, sampler, uniform(sampler.seed, at))
-            for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
-        ]
-        self._prefix.append([[one.id] for one in drawn])
-        grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
-        self.running = [one is not None and one.id not in self._stops for one in grown]
-        return grown
-
-    def margin(self, sample: int) -> float:
-        """How much likelier the favourite was than the second where the last draw of a continuation was made."""
-        return self._distributions[sample].margin()
-
-    def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
-        """The likeliest tokens that the last draw of a continuation was made among."""
-        return chart(self._distributions[sample], self.samplers[sample], count, self._piece).candidates

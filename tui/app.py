@@ -403,9 +403,6 @@ class TokenwalkApp(App[None]):
         round: list[type[Lens]] = [CandidatesPanel, *lenses.found()]
         self.look_through(round[(round.index(type(self.lens)) + by) % len(round)])
 
-    def action_branches(self) -> None:
-        self.action_look("branches")
-
     def action_look(self, name: str) -> None:
         """Turn to a lens, or from it back to the next token."""
         kind = next(lens for lens in lenses.found() if name == lens.NAME)

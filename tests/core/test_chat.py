@@ -11,10 +11,11 @@ from tokenizers import models as kinds
 from tokenizers import pre_tokenizers
 
 from core import chat, models, tokenizer, vocabulary
+from core.batch import Batch
 from core.chat import Template
 from core.config import ModelChoice, Sampler
 from core.errors import Mistake
-from core.session import Batch, Session
+from core.session import Session
 from core.vocabulary import BYTE_OF
 
 TURNS = (

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from core.batch import Batch
 from core.config import Sampler
 from core.errors import Mistake
 from core.models import Model
 from core.sampling import Distribution, chart
-from core.session import Batch, Session
+from core.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPTS = [list(b"o"), list(b"oat"), list(b"oatmea"), list(b"I prefer oat milk in")]

@@ -88,7 +88,7 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
 def _generate(
     loaded: Any, ids: list[int], sampler: Sampler, count: int, until: Until, grown: Sequence[Sample], as_json: bool
 ) -> None:
-    from core.session import Batch, sampled_token
+    from core.batch import Batch, sampled_token
     from tui import report
     from tui.text import printed
 
@@ -106,7 +106,8 @@ def _generate(
             for number, (sample, one) in enumerate(zip(grown, drawn, strict=True)):
                 if one is None or sample.ended:
                     continue
-                if steps and (why := until.before(one.score.entropy_bits, batch.margin(number))):
+                seen = steps and until.compared
+                if seen and (why := until.before(one.score.entropy_bits, batch.margin(number))):
                     sample.ended = why
                     continue
                 piece = loaded.tokenizer.piece(one.id)

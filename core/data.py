@@ -26,23 +26,27 @@ class SequenceDataset(Dataset[tuple[Tensor, Tensor]]):
     Sequence i begins at token i · stride. Raises `Mistake` where the text is too short for one.
     """
 
-    def __init__(self, ids: Sequence[int], length: int, stride: int = 1) -> None:
+    def __init__(self, ids: Sequence[int] | Tensor, length: int, stride: int = 1) -> None:
         if length < 1 or stride < 1:
             raise Mistake(f"a sequence and its stride must be at least 1, not {length} and {stride}")
         if len(ids) <= length:
             raise Mistake(f"{len(ids)} tokens are too few for sequences of {length} and a target each; use more text")
-        self.ids = torch.tensor(ids)
+        self.ids = ids if isinstance(ids, Tensor) else torch.tensor(ids)
         self.length, self.stride = length, stride
 
     def __len__(self) -> int:
         return (len(self.ids) - self.length - 1) // self.stride + 1
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        whole = self.whole(index)
+        return whole[:-1], whole[1:]
+
+    def whole(self, index: int) -> Tensor:
+        """Inputs and the last target in one, [length + 1]."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = index * self.stride
-        whole = self.ids[start : start + self.length + 1]
-        return whole[:-1], whole[1:]
+        return self.ids[start : start + self.length + 1]
 
     def batch(self, first: int, size: int) -> tuple[Tensor, Tensor]:
         """`size` neighbouring sequences: inputs [size, length], targets [size, length]."""

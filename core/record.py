@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args
 
+from core.atomic import replacing
 from core.config import ACTIVATIONS, Hyperparameters, ModelChoice, Patch, PatchKind, PatchPart, Sampler
 from core.errors import Mistake
 from core.events import ModelInfo, Origin, Score, Token
@@ -232,38 +233,10 @@ def _number(value: float) -> float | str:
 
 
 def write(path: Path, record: Record) -> None:
-    """Put a walk into a file in one move: whatever happens meanwhile, the file is the old one or the new one, whole.
-
-    Raises `Mistake` where it cannot be written.
-    """
-    temporary = None
-    try:
-        path = path.resolve()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            for line in lines(record):
-                file.write(line.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError, RecursionError) as error:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-        raise Mistake(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself last; systems on which a folder cannot be opened do so by themselves."""
-    with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+    """Put a walk into a file in one move. Raises `Mistake` where it cannot be written."""
+    with replacing(path) as file:
+        for line in lines(record):
+            file.write(line.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ class Tokenizer:
     """How the model is spoken with, where its files say so."""
     stops: frozenset[int] = frozenset()
     """Ids with which the model ends what it has to say. Random weights learned none."""
+    originals: tuple[int, ...] = ()
+    """Of each id the one it has in cl100k, where the vocabulary was cut from that."""
 
     def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
         self.name = name
@@ -136,17 +138,30 @@ def _bytes() -> tiktoken.Encoding:
     return tiktoken.Encoding("bytes", pat_str=r"(?s:.)", mergeable_ranks=ranks, special_tokens={END_OF_TEXT: 256})
 
 
-ENCODINGS: dict[str, Callable[[], tiktoken.Encoding]] = {"cl100k": _cl100k, "bytes": _bytes}
+def _world() -> Tokenizer:
+    from core.world import tiny  # noqa: PLC0415  (which is made of cl100k's tokens)
+
+    return tiny.words()
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "cl100k": lambda: Tokenizer("cl100k", _cl100k()),
+    "bytes": lambda: Tokenizer("bytes", _bytes()),
+    "world": _world,
+}
 
 
 def check(name: str) -> None:
     """Raise `Mistake` where there is no tokenizer of that name; nothing is loaded."""
-    if name not in ENCODINGS:
-        raise Mistake(f"no tokenizer {name!r}; choose one of {', '.join(ENCODINGS)}")
+    if name not in TOKENIZERS:
+        raise Mistake(f"no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
 
 
 @cache
 def load(name: str) -> Tokenizer:
-    """The tokenizer called `name`: `cl100k` (GPT-4's, S3) or `bytes`. Raises `Mistake` for another name."""
+    """The tokenizer called `name`: `cl100k` (GPT-4's, S3), `bytes`, or `world`, of cl100k what the tiny world says.
+
+    Raises `Mistake` for another name.
+    """
     check(name)
-    return Tokenizer(name, ENCODINGS[name]())
+    return TOKENIZERS[name]()

@@ -1,0 +1,47 @@
+"""Owns writing a file in one move: whatever happens meanwhile, it is the old one or the new one, whole."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from core.errors import Mistake
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` once it is written and on the disk.
+
+    Raises `Mistake` where it cannot be written; the old one stays then.
+    """
+    temporary = None
+    try:
+        path = path.resolve()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+        if isinstance(error, OSError | RuntimeError | RecursionError):
+            raise Mistake(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself last; systems on which a folder cannot be opened do so by themselves."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

@@ -1,0 +1,49 @@
+"""Owns the trained ladder that comes with tokenwalk: its recipes, its files, and how they are made."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from core import ladder
+from core.events import Reading
+from core.training import checkpoint
+from core.training.events import Event, Saved
+from core.training.recipe import Recipe
+from core.training.training import Training
+
+SUFFIX = "-trained"
+"""What the name of a rung's trained twin ends with."""
+NAMES = tuple(name + SUFFIX for name in ladder.NAMES)
+COMMAND = "tokenwalk train --ladder"
+STEPS = {"model1": 2000, "model2": 2000, "model3": 4000}
+"""Of rungs that learn otherwise than the larger ones."""
+
+
+def path(name: str) -> Path:
+    """Where the trained twin of that name lies."""
+    return Path(str(files("core").joinpath("trained", f"{name}.safetensors")))
+
+
+def recipe(rung: str) -> Recipe:
+    """How the trained twin of a rung is made."""
+    return Recipe(rung=rung, steps=STEPS.get(rung, 3000), every=250)
+
+
+def make(folder: Path) -> Iterator[Reading | Event]:
+    """Train every rung on one thread of the CPU, and put it into `folder` in 16 bits.
+
+    Raises `Mistake` where it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    for rung in ladder.NAMES:
+        with TemporaryDirectory() as place:
+            training = Training(recipe(rung), Path(place), torch.device("cpu"), COMMAND)
+            yield from training.go()
+            assert training.trainer is not None
+            target = folder / f"{rung}{SUFFIX}.safetensors"
+            checkpoint.write(target, training.card(), training.trainer.model.to(torch.float16))
+            yield Saved(training.trainer.step, target)

@@ -1,0 +1,76 @@
+"""Owns the tiny world: what is said there, in which tokens, and with which probability after any beginning."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+
+from core import prune, tokenizer
+from core.tokenizer import Tokenizer
+from core.world import grammar
+from core.world.grammar import Belief, Grammar
+from core.world.machine import Machine
+
+NAME = "world"
+"""Of its vocabulary."""
+START = "text"
+LONGEST = 32
+"""No text has more tokens."""
+
+
+def _written() -> bytes:
+    return files("core.world").joinpath("tiny.grammar").read_bytes()
+
+
+def sha256() -> str:
+    """Of the grammar as it is written."""
+    return hashlib.sha256(_written()).hexdigest()
+
+
+@cache
+def rules() -> grammar.Rules:
+    """The grammar as it is written in `tiny.grammar`."""
+    return grammar.parse(_written().decode())
+
+
+def words() -> Tokenizer:
+    """The vocabulary: of cl100k the 256 bytes and what the tiny world is said with. `tokenizer.load` keeps it."""
+    whole = tokenizer.load("cl100k")
+    return prune.cut(whole, (id for word in grammar.words(rules(), START) for id in whole.encode(word)), NAME)
+
+
+@cache
+def world() -> Grammar:
+    """The grammar over the ids of its vocabulary."""
+    return Grammar(rules(), START, tokenizer.load(NAME).encode)
+
+
+@cache
+def machine() -> Machine:
+    """All that can be said, and how often: takes about a second."""
+    return Machine(world())
+
+
+class Truth:
+    """The true distribution of what comes next after ids that may grow, shrink and change."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._beliefs: list[Belief] = [world().start]
+
+    def after(self, ids: Sequence[int]) -> dict[int, float] | None:
+        """The probability of each id that may come after `ids`; None where the tiny world never says them."""
+        same = next((at for at, (a, b) in enumerate(zip(self._ids, ids, strict=False)) if a != b), None)
+        same = min(len(self._ids), len(ids)) if same is None else same
+        del self._ids[same:], self._beliefs[same + 1 :]
+        for id in ids[same:]:
+            if (next_ := world().ahead(self._beliefs[-1]).get(id)) is None:
+                return None
+            self._ids.append(id)
+            self._beliefs.append(next_.belief)
+        return {id: float(each.share) for id, each in world().ahead(self._beliefs[-1]).items()}
+
+
+def text(ids: Iterable[int]) -> str:
+    """What ids say."""
+    return tokenizer.load(NAME).text(tuple(ids))

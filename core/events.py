@@ -5,7 +5,6 @@ Probabilities are shares of 1, log-probabilities nats, entropies bits, times sec
 
 import heapq
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,18 +67,6 @@ class Token:
     """The model that proposed it; None for the prompt."""
 
 
-def common_prefix(before: Sequence[Token], after: Sequence[Token]) -> int:
-    """How many tokens both begin with, by id."""
-    shorter = min(len(before), len(after))
-    for start in range(0, shorter, 4096):  # whole pieces are compared by identity first, at the speed of C
-        end = min(start + 4096, shorter)
-        if before[start:end] != after[start:end]:
-            for index in range(start, end):
-                if before[index].id != after[index].id:
-                    return index
-    return shorter
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One token that could come next."""
@@ -94,6 +81,8 @@ class Candidate:
     """After temperature, cuts and renormalising; 0 where a stage cut it."""
     unpatched: float | None = None
     """What the model's own would be without patches; None where there are none."""
+    true: float | None = None
+    """What it truly is, where that is known: in the tiny world."""
 
     @property
     def bits(self) -> float:
@@ -127,6 +116,8 @@ class Chart:
     stages: tuple[Stage, ...]
     taken: Candidate | None = None
     """The token that came next in the walk, where the position is not its end."""
+    divergence_bits: float | None = None
+    """KL(true ‖ model), where the true distribution is known."""
 
     @property
     def effective(self) -> float:

@@ -1,6 +1,7 @@
 """Owns the way from a model's name to a model with weights on a device."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,7 @@ from core.files import give_back
 from core.hub import Report
 from core.model import Transformer, random_model
 from core.tokenizer import Tokenizer
+from core.training import checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,10 @@ def load(choice: ModelChoice, report: Report | None = None) -> Model:
         devices.dtype(choice.dtype, device)
     catalog.check(choice)
     try:
-        return _rung(choice, device) if catalog.is_rung(choice.name) else _from_files(choice, device, report)
+        if catalog.is_rung(choice.name):
+            return _rung(choice, device)
+        trained = catalog.trained(choice.name)
+        return _trained(choice, trained, device) if trained else _from_files(choice, device, report)
     except (RuntimeError, MemoryError) as error:
         if words := out_of_memory(error):
             cure = "choose a smaller model, a --dtype of fewer bits or another --device"
@@ -57,8 +62,7 @@ def _memory(device: torch.device) -> str:
 
 def _rung(choice: ModelChoice, device: torch.device) -> Model:
     """A rung of the ladder, with random weights that are made on the CPU in float32."""
-    if choice.dtype in devices.PACKED:
-        raise Mistake(f"{choice.dtype} is for models from files, not for {choice.name}; choose fp32, bf16 or fp16")
+    _refuse_packed(choice)
     words = tokenizer.load(choice.tokenizer)
     rung = ladder.rung(choice.name, words.vocab_size, choice.changes)
     if not 0 <= choice.weights_seed < 2**63:
@@ -68,6 +72,22 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, words, f"random weights, seed {choice.weights_seed}")
+
+
+def _trained(choice: ModelChoice, path: Path, device: torch.device) -> Model:
+    """A rung that was trained, from its checkpoint."""
+    _refuse_packed(choice)
+    found = checkpoint.read(path)
+    dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
+    transformer = random_model(found.config, seed=0)
+    found.fill(transformer)
+    title = ladder.rung(found.card.recipe.rung, 1).title
+    return _model(choice, title, transformer.to(device, dtype), found.words, found.card.origin)
+
+
+def _refuse_packed(choice: ModelChoice) -> None:
+    if choice.dtype in devices.PACKED:
+        raise Mistake(f"{choice.dtype} is for models from files, not for {choice.name}; choose fp32, bf16 or fp16")
 
 
 def _from_files(choice: ModelChoice, device: torch.device, report: Report | None) -> Model:

@@ -1,4 +1,4 @@
-"""Owns vocabularies cut down to what a corpus uses: the same pieces on that corpus, and any other text still encodes."""
+"""Owns vocabularies cut to what a corpus uses: the same pieces on that corpus, and any other text still encodes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache

@@ -6,11 +6,9 @@ A file is text that anybody may have edited. So each value is checked before it 
 
 import json
 import math
-import os
 import reprlib
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version

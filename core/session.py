@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from core import truth
 from core.batch import Batch, sampled_token
+from core.common import common_prefix
 from core.config import Patch, Sampler
 from core.errors import Mistake
 from core.events import (
@@ -65,16 +67,6 @@ class Change:
     """A branch that was taken out of the tree."""
 
 
-def shared(before: Sequence[object], after: Sequence[object]) -> int:
-    """How many elements both begin with; whole pieces are compared first, at the speed of C."""
-    shorter = min(len(before), len(after))
-    for start in range(0, shorter, 4096):
-        end = min(start + 4096, shorter)
-        if before[start:end] != after[start:end]:
-            return next(index for index in range(start, end) if before[index] != after[index])
-    return shorter
-
-
 class Session:
     """A walk through one model. Not thread-safe: it belongs to the thread that runs the model."""
 
@@ -102,6 +94,7 @@ class Session:
         self._undone: list[Change] = []
         self._latest: tuple[int, Distribution] | None = None
         self._piece = model.tokenizer.piece
+        self._truth = truth.known(model.tokenizer)
 
     # The prompt ------------------------------------------------------------------------------------------------------
 
@@ -126,11 +119,11 @@ class Session:
 
     def _written(self, ids: Sequence[int]) -> int:
         """How many of the tokens of the prompt `ids` begin with."""
-        return shared(self._ids[: self.prompt_length], ids)
+        return common_prefix(self._ids[: self.prompt_length], ids)
 
     def _forget_drafts(self, written: Sequence[Node], kept: Sequence[Node]) -> None:
         """Take out of the tree what was only typed on the way to this prompt."""
-        for node in reversed(written[shared(written, kept) :]):
+        for node in reversed(written[common_prefix(written, kept) :]):
             if node.children or node.name or node.token.origin != "prompt":
                 break
             self.tree.forget(node)
@@ -407,11 +400,11 @@ class Session:
 
     def _go(self, path: list[Node], cursor: int) -> None:
         """Let `path` be the walk; what its ids share with the walk before keeps its cache."""
-        same = shared(self._path, path)
+        same = common_prefix(self._path, path)
         self.tree.visit(path, same)
         fresh = [node.token for node in path[same:]]
         ids = [token.id for token in fresh]
-        kept = same + shared(self._ids[same:], ids)
+        kept = same + common_prefix(self._ids[same:], ids)
         self._prefix.rewind(kept)
         if self._latest and self._latest[0] > kept:
             self._latest = None
@@ -493,7 +486,8 @@ class Session:
         """The `count` likeliest tokens after the cursor under the present sampler, and the one that came, if any."""
         taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
         seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
-        return self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
+        seen = self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
+        return self._truth.beside(seen, self.distribution(), self._ids[: self.cursor]) if self._truth else seen
 
     def _seen(self) -> Chart | None:
         return self.chart() if self.tokens else None

@@ -8,7 +8,7 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,9 @@ from core.record import read
 if TYPE_CHECKING:
     from core.session import Session
     from core.tokenizer import Tokenizer
+    from core.training.progress import Progress
+    from core.training.recipe import Recipe
+    from core.training.training import Training
     from tui.keeper import Keeper
 
 Activity = Literal["idle", "loading", "reading", "generating"]
@@ -70,6 +73,8 @@ class Frame:
     """What core says to that, perhaps not yet whole; a `Refusal` where it makes no sense here; None until there is."""
     progress: Reading | None = None
     """How far the answer is, where it takes long."""
+    training: "Progress | None" = None
+    """How the rung that learns here is getting on."""
     opened: int = 0
     """How many saved walks were opened; a higher number brings another prompt and sampler."""
 
@@ -97,6 +102,8 @@ class Runner:
         self._running: Iterator[object] | None = None
         self._answering: Iterator[object] | None = None
         self._scoring: Iterator[object] | None = None
+        self._training: Training | None = None
+        self._learning: Generator[Any, None, None] | None = None
         self.keeper: Keeper | None = None
         """Who writes the walk to a file; set before `start`."""
         self._thread = threading.Thread(target=self._live, name="torch", daemon=True)
@@ -129,6 +136,14 @@ class Runner:
         self._submit(
             lambda: self._set(question=question, answer=None, progress=None), interrupts=False, instead_of="question"
         )
+
+    def train(self, recipe: "Recipe", folder: Path) -> None:
+        """Let a rung learn in `folder` whenever nothing else is to be done; what is there already is gone on with."""
+        self._submit(lambda: self._train(recipe, folder), interrupts=False)
+
+    def go_on_learning(self, wanted: bool) -> None:
+        """Let the rung that learns go on, or wait."""
+        self._submit(lambda: self._let_learn(wanted), interrupts=False, instead_of="learning")
 
     def pause(self) -> None:
         """End a generation before its next token."""
@@ -174,6 +189,8 @@ class Runner:
                     self._answer(self._answering)
                 elif self._scoring:
                     self._score(self._scoring)
+                elif self._learning:
+                    self._learn(self._learning)
                 else:
                     self._wake.wait(self._keep())
                     self._wake.clear()
@@ -183,9 +200,11 @@ class Runner:
                 if words := out_of_memory(error):
                     self._tell(f"{words}; the walk stands where it stood; a smaller model or shorter prompt may fit")
                 else:
-                    self._tell(f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}")
+                    self._tell(_defect(error))
         with suppress(Exception):  # the terminal is given back already
             self._keep(last=True)
+        with suppress(Exception):
+            self._let_learn(False)
 
     def _keep(self, *, last: bool = False) -> float | None:
         """Let the walk be written where it is due; seconds until it will be."""
@@ -268,6 +287,42 @@ class Runner:
             self._set(answer=answer)
         if self._due():
             self._show()
+
+    # Training, while there is nothing else to do ---------------------------------------------------------------------
+
+    def _train(self, recipe: "Recipe", folder: Path) -> None:
+        threads.prepare()
+        from core.device import resolve  # noqa: PLC0415
+        from core.training.progress import Progress  # noqa: PLC0415
+        from core.training.training import Training  # noqa: PLC0415
+
+        self._training = Training(recipe, folder, resolve("auto"))
+        self._set(training=Progress(recipe, folder.name))
+        self._let_learn(True)
+
+    def _let_learn(self, wanted: bool) -> None:
+        if self._training and self._frame.training:
+            if self._learning:
+                self._learning.close()
+            self._learning = self._training.go() if wanted else None
+            self._set(training=replace(self._frame.training, state="preparing" if wanted else "paused", problem=""))
+
+    def _learn(self, learning: Generator[Any, None, None]) -> None:
+        """One step of the rung that learns; whatever goes wrong, it waits and the walk goes on."""
+        assert self._frame.training is not None
+        try:
+            self._set(training=self._frame.training.after(next(learning)))
+        except StopIteration:
+            self._learning = None
+            self._show(walk=False)
+        except Exception as error:
+            self._learning = None
+            words = str(error) if isinstance(error, Mistake) else out_of_memory(error) or _defect(error)
+            self._set(training=replace(self._frame.training, state="paused", problem=words))
+            self._show(walk=False)
+        else:
+            if self._due():
+                self._show(walk=False)
 
     def _tell(self, problem: str) -> None:
         self._problems.append(problem)
@@ -357,3 +412,7 @@ class Runner:
         self._shown_at = time.perf_counter()
         if taken:
             self._publish()
+
+
+def _defect(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"

@@ -17,10 +17,9 @@ from core.errors import Mistake
 from core.events import Candidate, Reading
 from core.models import Model
 from core.sampling import Distribution, chart
+from core.tokenizer import Tokenizer
 from core.trace import Step
-
-TRAINED = "-trained"
-"""What the name of a rung's trained twin ends with."""
+from core.training.places import SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def ladder(step: Step) -> Iterator[Reading | Ladder]:
     """Build each rung, with the sizes and seed of the present model where they fit, and read the prompt."""
     base, notes = _base(step)
     found: list[Rung] = []
-    logits: list[tuple[str, Tensor]] = []
+    logits: list[tuple[Tokenizer, Tensor]] = []
     yield Reading(0, len(rungs.NAMES))
     previous: ModelConfig | None = None
     for number, name in enumerate(rungs.NAMES, start=1):
@@ -88,7 +87,7 @@ def ladder(step: Step) -> Iterator[Reading | Ladder]:
                 if twin is not None:
                     rung, row = _measure(step, twin, adds, previous, trained=twin is not model)
                     found.append(rung)
-                    logits.append((twin.tokenizer.name, row))
+                    logits.append((twin.tokenizer, row))
             previous = model.transformer.config
         yield Reading(number, len(rungs.NAMES))
         yield Ladder(tuple(found), _divergences(logits), tuple(notes))
@@ -108,7 +107,7 @@ def _base(step: Step) -> tuple[ModelChoice, list[str]]:
 def _trained(base: ModelChoice, name: str) -> Model | None:
     """The trained twin of a rung, where there is one."""
     try:
-        plain = replace(base, name=name + TRAINED, changes=Hyperparameters(), tokenizer="cl100k", weights_seed=0)
+        plain = replace(base, name=name + SUFFIX, changes=Hyperparameters(), tokenizer="cl100k", weights_seed=0)
         return models.load(plain)
     except Mistake:
         return None
@@ -146,7 +145,7 @@ def _measure(
 def _in_words_of(model: Model, step: Step) -> tuple[list[int], int | None]:
     """The prompt and the token that came next as ids of another model; its text is read again where they differ."""
     own, words = step.model.tokenizer, model.tokenizer
-    if own.name == words.name:
+    if own is words:
         return list(step.ids), step.target
     ids = words.encode(own.text(step.ids)) or [words.end_of_text]
     target = words.encode(own.text([step.target])) if step.target is not None else []
@@ -165,5 +164,5 @@ def _words(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _divergences(logits: list[tuple[str, Tensor]]) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(kl(p, q) if own == other else None for other, q in logits) for own, p in logits)
+def _divergences(logits: list[tuple[Tokenizer, Tensor]]) -> tuple[tuple[float | None, ...], ...]:
+    return tuple(tuple(kl(p, q) if own is other else None for other, q in logits) for own, p in logits)

@@ -15,15 +15,24 @@ MEASURED = 4096
 class Corpus(Protocol):
     """Text to learn from, and other text to be measured on."""
 
-    tokenizer: Tokenizer
-    words: str
-    """What it is, for a person."""
-    sha256: str
-    """Of the text, or of the grammar."""
-    validation: Tensor
-    """Ids, [n], that no batch holds."""
-    floors: Floors | None
-    """The lowest losses there are, where they are known."""
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def words(self) -> str:
+        """What it is, for a person."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the text, or of the grammar."""
+
+    @property
+    def validation(self) -> Tensor:
+        """Ids, [n], that no batch holds."""
+
+    @property
+    def floors(self) -> Floors | None:
+        """The lowest losses there are, where they are known."""
 
     def batch(self, step: int, count: int, length: int) -> Tensor:
         """The sequences of a step, each with the token after it: [count, length + 1]."""

@@ -10,8 +10,8 @@ from core.errors import Mistake
 
 Vocabulary = Literal["cut", "cl100k", "bytes"]
 VOCABULARIES: tuple[Vocabulary, ...] = get_args(Vocabulary)
-CONTEXT = 64
-"""T of a trained rung, where nothing else is said: enough for the longest sentences that depend on themselves."""
+SIZES = Hyperparameters(context=64)
+"""Of a trained rung, where nothing else is said: half of that is more than any text of the tiny world is long."""
 LR = {"model1": 1e-2, "model2": 2e-2, "model3": 1e-2}
 """Learning rates of rungs whose first weights are large (torch's defaults, not 0.02); 4e-3 is that of the others."""
 
@@ -21,7 +21,7 @@ class Recipe:
     """One training. Raises `Mistake` for a value that none can have."""
 
     rung: str = "model5"
-    changes: Hyperparameters = Hyperparameters(context=CONTEXT)
+    changes: Hyperparameters = SIZES
     """Of the rung's sizes."""
     text: str = ""
     """The name of a UTF-8 text; empty for the tiny world."""
@@ -57,7 +57,7 @@ class Recipe:
         ):
             if value < 1:
                 raise Mistake(f"the {label} must be at least 1, not {value}")
-        if not 0 <= self.warmup:
+        if not self.warmup >= 0:
             raise Mistake(f"the warm-up must be 0 steps or more, not {self.warmup}")
         if not (math.isfinite(self.peak) and self.peak > 0):
             raise Mistake(f"the learning rate must be above 0, not {self.peak:g}")

@@ -1,7 +1,6 @@
 """Owns the trained ladder that comes with tokenwalk: its recipes, its files, and how they are made."""
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,20 +10,13 @@ from core import ladder
 from core.events import Reading
 from core.training import checkpoint
 from core.training.events import Event, Saved
+from core.training.places import SUFFIX
 from core.training.recipe import Recipe
 from core.training.training import Training
 
-SUFFIX = "-trained"
-"""What the name of a rung's trained twin ends with."""
-NAMES = tuple(name + SUFFIX for name in ladder.NAMES)
 COMMAND = "tokenwalk train --ladder"
 STEPS = {"model1": 2000, "model2": 2000, "model3": 4000}
 """Of rungs that learn otherwise than the larger ones."""
-
-
-def path(name: str) -> Path:
-    """Where the trained twin of that name lies."""
-    return Path(str(files("core").joinpath("trained", f"{name}.safetensors")))
 
 
 def recipe(rung: str) -> Recipe:

@@ -1,23 +1,20 @@
 """Owns a training from the first line of text to the last checkpoint: what runs, what lies on the disk, going on."""
 
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import platformdirs
 import torch
-from torch import Tensor
 
 from core.errors import Mistake
 from core.events import Reading
-from core.training import checkpoint
-from core.training.checkpoint import MOMENTS, Card
-from core.training.events import Begun, Ended, Event, Measured, Saved
+from core.training import card as cards
+from core.training import checkpoint, places
+from core.training.card import Card
+from core.training.events import Event, Measured, Saved
+from core.training.places import LATEST, STEP
 from core.training.recipe import Recipe
 from core.training.trainer import Trainer, corpus
 
-LATEST = "latest.safetensors"
-STEP = "step-{:07}.safetensors"
 MOST = 64
 """Checkpoints that are kept to look back at."""
 ROOM = 10**9
@@ -37,21 +34,25 @@ class Training:
         """The training whose latest checkpoint lies in a folder. Raises `Mistake` where there is none."""
         if not (path := folder / LATEST).is_file():
             raise Mistake(f"there is no training to go on with in {folder}")
-        card = checkpoint.card(path)
+        card = cards.read(path)
         if card is None:
             raise Mistake(f"{path} is no checkpoint of tokenwalk")
         return cls(card.recipe, folder, device, card.command)
 
-    def go(self) -> Iterator[Reading | Event]:
+    def go(self) -> Generator[Reading | Event, None, None]:
         """Train, or train on from where it was left. Raises `Mistake`, after which it may be gone on with, too."""
         if self.trainer is None:
             yield from self._prepare()
         assert self.trainer is not None
-        for event in self.trainer.run():
-            yield event
-            if isinstance(event, Measured) and self.trainer.rank == 0:
-                self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
-                yield Saved(event.step, self._save(event.step))
+        try:
+            for event in self.trainer.run():
+                yield event
+                if isinstance(event, Measured) and self.trainer.rank == 0:
+                    self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
+                    yield Saved(event.step, self._save(event.step))
+        except GeneratorExit:  # it is left here, and perhaps never gone on with in this process
+            self._save_latest()
+            raise
 
     def _prepare(self) -> Iterator[Reading]:
         for read in corpus(self.recipe):
@@ -78,12 +79,18 @@ class Training:
     def _save(self, step: int) -> Path:
         """The rung as it is now: one file to walk from, and the latest, from which it learns on."""
         assert self.trainer is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        card, model = self.card(), self.trainer.model
-        checkpoint.write(path := self.folder / STEP.format(step), card, model)
-        checkpoint.write(self.folder / LATEST, card, model, self.trainer.moments())
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Mistake(f"{self.folder} cannot be made: {error.strerror}") from error
+        checkpoint.write(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
+        self._save_latest()
         self._thin_out()
         return path
+
+    def _save_latest(self) -> None:
+        if self.trainer and self.trainer.rank == 0 and self.folder.is_dir():
+            checkpoint.write(self.folder / LATEST, self.card(), self.trainer.model, self.trainer.moments())
 
     def card(self) -> Card:
         """What the rung is now."""
@@ -104,21 +111,8 @@ class Training:
 
     def _thin_out(self) -> None:
         """Where there are many, the checkpoint goes whose neighbours are nearest."""
-        kept = sorted(self.folder.glob(STEP.replace("{:07}", "*")))
-        size = kept[-1].stat().st_size
+        kept = places.steps(self.folder)
+        size = kept[-1][1].stat().st_size
         while len(kept) > max(2, min(MOST, ROOM // size)):
-            steps = [int(path.stem.removeprefix("step-")) for path in kept]
-            gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]
-            kept.pop(1 + gaps.index(min(gaps))).unlink()
-
-
-def home() -> Path:
-    """Where trainings are kept, a folder each."""
-    return platformdirs.user_data_path("tokenwalk") / "trained"
-
-
-def free(recipe: Recipe) -> Path:
-    """A folder that no training has yet, named for the rung and its text."""
-    stem = f"{recipe.rung}-{Path(recipe.text).stem.lower().replace(' ', '-') if recipe.text else 'world'}"
-    names = (f"{stem}{f'-{n}' if n > 1 else ''}" for n in count(1))
-    return next(home() / name for name in names if not (home() / name).exists())
+            gaps = [after - before for (before, _), (after, _) in zip(kept, kept[2:], strict=False)]
+            kept.pop(1 + gaps.index(min(gaps)))[1].unlink()

@@ -4,8 +4,9 @@ A rule is a line: its name, `=`, and alternatives between bars, each with a whol
 
     gift  = 2 <a:name> gave <b:name-a> <thing> . | <a:name> thanked <b:name-a> .
 
-`<rule>` stands for one of a rule's alternatives. `<a:rule>` also remembers which, for `<a>` to say it again; `-a` leaves
-out what `a` was. A `^` and a word after an item label the place, for measuring. Words keep the space before them.
+`<rule>` stands for one of a rule's alternatives. `<a:rule>` also remembers which, for `<a>` to say it again; `-a`
+leaves out what `a` was. A `^` and a word after an item label the place, for measuring. A word keeps the space before
+it, `¶` is the end of a line.
 """
 
 import re
@@ -127,11 +128,11 @@ class Grammar:
     def _look(self, belief: Belief) -> Iterator[tuple[int, Ahead]]:
         ways: dict[int, dict[int, Fraction]] = {}
         labels: dict[int, str] = {}
-        for number, share in belief:
-            for emission in self._emits(self._stacks[number]):
+        for stack, share in belief:
+            for emission in self._emits(self._stacks[stack]):
                 way = ways.setdefault(emission.token, {})
-                after = self._number(emission.rest)
-                way[after] = way.get(after, Fraction(0)) + share * emission.share
+                number = self._number(emission.rest)
+                way[number] = way.get(number, Fraction(0)) + share * emission.share
                 labels[emission.token] = max(labels.get(emission.token, ""), emission.label)
         for token, way in ways.items():
             total = sum(way.values(), Fraction(0))
@@ -159,7 +160,7 @@ class Grammar:
             first, *more = self._encode(" " * head.spaced + head.word)
             yield Emission(Fraction(1), first, (*more, *rest), head.label)
         else:
-            options = [(weight, items) for weight, items in self._rules[head.rule] if not head.but or _said(items) != head.but]
+            options = [each for each in self._rules[head.rule] if not head.but or _said(each[1]) != head.but]
             total = sum(weight for weight, _ in options)
             for weight, items in options:
                 begin = items[0]._replace(spaced=head.spaced, label=head.label or items[0].label)

@@ -1,11 +1,12 @@
 """Owns the tiny world: what is said there, in which tokens, and with which probability after any beginning."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
 from core import prune, tokenizer
+from core.common import common_prefix
 from core.tokenizer import Tokenizer
 from core.world import grammar
 from core.world.grammar import Belief, Grammar
@@ -59,18 +60,16 @@ class Truth:
         self._beliefs: list[Belief] = [world().start]
 
     def after(self, ids: Sequence[int]) -> dict[int, float] | None:
-        """The probability of each id that may come after `ids`; None where the tiny world never says them."""
-        same = next((at for at, (a, b) in enumerate(zip(self._ids, ids, strict=False)) if a != b), None)
-        same = min(len(self._ids), len(ids)) if same is None else same
+        """The probability of each id that may come after `ids`; None where the tiny world never says them.
+
+        They may begin with `<|endoftext|>`, which says nothing.
+        """
+        ids = ids[1:] if ids and ids[0] == tokenizer.load(NAME).end_of_text else ids
+        same = common_prefix(self._ids, ids)
         del self._ids[same:], self._beliefs[same + 1 :]
         for id in ids[same:]:
-            if (next_ := world().ahead(self._beliefs[-1]).get(id)) is None:
+            if (found := world().ahead(self._beliefs[-1]).get(id)) is None:
                 return None
             self._ids.append(id)
-            self._beliefs.append(next_.belief)
+            self._beliefs.append(found.belief)
         return {id: float(each.share) for id, each in world().ahead(self._beliefs[-1]).items()}
-
-
-def text(ids: Iterable[int]) -> str:
-    """What ids say."""
-    return tokenizer.load(NAME).text(tuple(ids))

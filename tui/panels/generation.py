@@ -1,6 +1,7 @@
 """Owns the streaming text: the prompt muted, what was generated after it, the current token marked."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -9,7 +10,8 @@ from textual.geometry import Size
 from textual.selection import Selection
 from textual.strip import Strip
 
-from core.events import Token, common_prefix
+from core.common import common_prefix
+from core.events import Token
 from core.tokenizer import Decoder
 from tui.panels.looks import PaintedPage
 from tui.runner import Frame
@@ -54,7 +56,7 @@ class GenerationPanel(PaintedPage):
         same = (
             snapshot.prompt_length == self._prompt_length
             and self._wrap.width == self.columns
-            and common_prefix(before, self._tokens) == len(before)
+            and common_prefix(before, self._tokens, key=attrgetter("id")) == len(before)
         )
         self._prompt_length = snapshot.prompt_length
         if same and self.size:

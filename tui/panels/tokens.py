@@ -1,6 +1,7 @@
 """Owns the token IDs: each piece over its id, tinted by surprisal, marked by a bar as second cue, with a cursor."""
 
 from bisect import bisect_right
+from operator import attrgetter
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -10,7 +11,8 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.strip import Strip
 
-from core.events import Token, common_prefix
+from core.common import common_prefix
+from core.events import Token
 from tui.panels.looks import PaintedPage
 from tui.runner import Frame
 from tui.text import fit, label
@@ -64,7 +66,7 @@ class TokensPanel(PaintedPage):
         if tokens is self._tokens and cursor == self._cursor:
             self.refresh()
             return
-        same = common_prefix(self._tokens, tokens)
+        same = common_prefix(self._tokens, tokens, key=attrgetter("id"))
         moved = cursor != self._cursor or same < max(len(tokens), len(self._tokens)) or self.columns != self._wrapped_at
         self._tokens, self._cursor = tokens, cursor
         del self._cells[same:]

@@ -1,0 +1,61 @@
+"""Owns where trained rungs lie: those that come with tokenwalk, and those that were trained here. No torch."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import count
+from pathlib import Path
+
+import platformdirs
+
+from core import ladder
+from core.training.recipe import Recipe
+
+SUFFIX = "-trained"
+"""What the name of a rung's trained twin ends with."""
+SHIPPED = tuple(name + SUFFIX for name in ladder.NAMES)
+LATEST = "latest.safetensors"
+"""In the folder of a training: the rung as it was measured last, from which it learns on."""
+STEP = "step-{:07}.safetensors"
+"""The rung as it was after so many steps."""
+
+
+def shipped(name: str) -> Path:
+    """Where the trained twin of that name lies."""
+    return Path(str(files("core").joinpath("trained", f"{name}.safetensors")))
+
+
+def home() -> Path:
+    """Where trainings are kept, a folder each."""
+    return platformdirs.user_data_path("tokenwalk") / "trained"
+
+
+def here() -> Iterator[tuple[str, Path]]:
+    """The trainings kept here: what `--model` takes, and the latest checkpoint."""
+    try:
+        folders = sorted(home().iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        if (path := folder / LATEST).is_file():
+            yield folder.name, path
+
+
+def find(name: str) -> Path | None:
+    """The checkpoint that a name means; None where it means something else."""
+    if name in SHIPPED:
+        return shipped(name)
+    plain = name and not name.startswith(".") and Path(name).name == name
+    return home() / name / LATEST if plain and (home() / name / LATEST).is_file() else None
+
+
+def steps(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints of a training, by their steps."""
+    found = ((path.stem.removeprefix("step-"), path) for path in folder.glob("step-*.safetensors"))
+    return sorted((int(number), path) for number, path in found if number.isdecimal())
+
+
+def free(recipe: Recipe) -> Path:
+    """A folder that no training has yet, named for the rung and its text."""
+    text = "".join(c if c.isalnum() else "-" for c in Path(recipe.text).stem.lower()) if recipe.text else "world"
+    names = (f"{recipe.rung}-{text}{f'-{n}' if n > 1 else ''}" for n in count(1))
+    return next(home() / name for name in names if not (home() / name).exists())

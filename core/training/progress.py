@@ -1,0 +1,55 @@
+"""Owns a training as it stands: all that was said of it so far, in one frozen value. No torch."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from core.events import Reading
+from core.training.events import Begun, Ended, Event, Measured, Saved, Stepped
+from core.training.recipe import Recipe
+
+State = Literal["preparing", "training", "paused", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of a training."""
+
+    recipe: Recipe
+    name: str
+    """What `--model` will take."""
+    state: State = "preparing"
+    reading: Reading | None = None
+    """How far its text was read, in bytes, while it is."""
+    begun: Begun | None = None
+    last: Stepped | None = None
+    losses: tuple[tuple[int, float], ...] = ()
+    """Steps and the losses of their batches."""
+    measured: tuple[Measured, ...] = ()
+    """Every measurement, by its step."""
+    saved: tuple[Saved, ...] = ()
+    """The checkpoints, by their steps."""
+    problem: str = ""
+    """Why it stands, where nobody asked it to."""
+
+    def after(self, event: Reading | Event) -> "Progress":
+        """The same once something more was said."""
+        match event:
+            case Reading():
+                return replace(self, reading=event)
+            case Begun():
+                return replace(self, state="training", begun=event, reading=None, problem="")
+            case Stepped():
+                return replace(self, state="training", last=event, losses=(*self.losses, (event.step, event.loss)))
+            case Measured():
+                earlier = tuple(each for each in self.measured if each.step < event.step)
+                return replace(self, measured=(*earlier, event))
+            case Saved():
+                earlier_files = tuple(each for each in self.saved if each.step < event.step)
+                return replace(self, saved=(*earlier_files, event))
+            case Ended():
+                return replace(self, state="paused" if event.problem else "ended", problem=event.problem)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.last.step if self.last else self.begun.step if self.begun else 0

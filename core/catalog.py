@@ -193,8 +193,8 @@ def find(name: str) -> Place | None:
     if HUB_ID.fullmatch(name):
         return _cached(name)
     raise Mistake(
-        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, {places.SHIPPED[0]} …, a folder, a .gguf "
-        "file or owner/name"
+        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, {places.SHIPPED[0]} …, "
+        "a folder, a .gguf file or owner/name"
     )
 
 

@@ -1,7 +1,7 @@
 """Owns the tiny world: what is said there, in which tokens, and with which probability after any beginning."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -73,3 +73,13 @@ class Truth:
             self._ids.append(id)
             self._beliefs.append(found.belief)
         return {id: float(each.share) for id, each in world().ahead(self._beliefs[-1]).items()}
+
+
+def texts(seed: int) -> Iterator[list[int]]:
+    """The ids of one text after the other, without end."""
+    ids: list[int] = []
+    for edge in machine().run(seed):
+        ids.append(edge.token)
+        if not edge.after:
+            yield ids
+            ids = []

@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import cache
 from importlib.resources import files
 
 from core import prune, tokenizer
-from core.common import common_prefix
+from core.common import common_prefix, made_once
 from core.tokenizer import Tokenizer
 from core.world import grammar
 from core.world.grammar import Belief, Grammar
@@ -28,7 +27,7 @@ def sha256() -> str:
     return hashlib.sha256(_written()).hexdigest()
 
 
-@cache
+@made_once
 def rules() -> grammar.Rules:
     """The grammar as it is written in `tiny.grammar`."""
     return grammar.parse(_written().decode())
@@ -40,13 +39,13 @@ def words() -> Tokenizer:
     return prune.cut(whole, (id for word in grammar.words(rules(), START) for id in whole.encode(word)), NAME)
 
 
-@cache
+@made_once
 def world() -> Grammar:
     """The grammar over the ids of its vocabulary."""
     return Grammar(rules(), START, tokenizer.load(NAME).encode)
 
 
-@cache
+@made_once
 def machine() -> Machine:
     """All that can be said, and how often: takes about a second."""
     return Machine(world())

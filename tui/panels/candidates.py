@@ -148,8 +148,9 @@ class CandidatesPanel(Lens, can_focus=True):
             unit = " candidates" if width > 50 else ""
             patched = chart.candidates[0].unpatched is not None
             truth = " · │ true" if chart.divergence_bits is not None else ""
-            name = "next" if patched and width <= 50 else "next token"
-            count = "" if patched and width <= 50 else f" · ≈ {effective}{'' if patched else unit}"
+            more = patched or bool(truth)
+            name = "next" if more and width <= 50 else "next token"
+            count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}{truth}"
             self.border_title = Content(title)
             self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
@@ -289,8 +290,8 @@ class _Columns:
 
 
 def tick_at(true: float | None, width: int, scale: float) -> int | None:
-    """The cell of a row in which the true probability ends; None where it is not known, or beyond the row."""
-    if true is None or true > scale:
+    """The cell of a row in which the true probability ends; None where it is not known, 0, or beyond the row."""
+    if not true or true > scale:
         return None
     return min(width - 1, int(true * width / scale))
 

@@ -83,14 +83,14 @@ class TokensPanel(PaintedPage):
             return Content("")
         token = tokens[cursor - 1]
         parts = [f"{cursor:,}/{len(tokens):,}", token.piece.hex(" ")]
-        if words and words.originals:
-            parts.insert(1, f"cl100k {words.originals[token.id]}")
         if token.score:
             parts += [f"{token.score.surprisal_bits:.2f} bits", f"rank {token.score.rank + 1:,}"]
         if token.u is not None:
             parts.append(f"u {token.u:.4f}")
         if token.origin == "chosen":
             parts.append("chosen")
+        if words and words.originals:
+            parts.append(f"cl100k {words.originals[token.id]}")
         return Content(" · ".join(parts))
 
     # Layout ----------------------------------------------------------------------------------------------------------

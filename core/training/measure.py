@@ -53,7 +53,7 @@ class HeldOut:
         self._states = torch.tensor([0, *(edge.after for edge in self.edges)])
         """Before each token, and after the last."""
         self._shares = walker.through.diff(dim=1, prepend=torch.zeros(len(walker.through), 1, dtype=torch.float64))
-        pairs = machine.pairs()
+        pairs = machine.pairs
         highest = max(token for pair in pairs for token in pair)
         self._after = torch.zeros(highest + 1, highest + 1, dtype=torch.float64)
         for (before, token), share in pairs.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from core.common import made_once
 from core.errors import Mistake
 from core.events import Reading
 from core.models import Model
@@ -56,12 +57,16 @@ class Quality:
         return sum(slot.accuracy * slot.count for slot in self.slots) / sum(slot.count for slot in self.slots)
 
 
+@made_once
+def _held(tokens: int) -> HeldOut:
+    return HeldOut(tiny.machine(), Walker(tiny.machine()), tokens, SEED)
+
+
 def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
     """Measure a model in the tiny world, the answer last. Raises `Mistake` for one that speaks in other tokens."""
     if model.tokenizer.name != tiny.NAME:
         raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
-    machine = tiny.machine()
-    held = HeldOut(machine, Walker(machine), tokens, SEED)
+    machine, held = tiny.machine(), _held(tokens)
     groups = {label: torch.tensor(sorted(machine.said_at(label))) for label in machine.labels()}
     right, losses, done = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list), 0
     for places, logprobs in held.logprobs(model.transformer):

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ class Machine:
         beliefs, self.edges = [grammar.start], list[tuple[Edge, ...]]()
         for belief in beliefs:
             self.edges.append(tuple(_edges(grammar.ahead(belief), numbers, beliefs)))
+        self._floors: dict[str | None, Floors] = {}
         self.visits = self._count()
         """How often each state is met in a text, on average."""
 
@@ -67,11 +69,12 @@ class Machine:
                         ready.append(edge.after)
         return visits
 
-    @property
+    @cached_property
     def length(self) -> float:
         """Tokens of a text, on average."""
         return math.fsum(self.visits)
 
+    @cached_property
     def pairs(self) -> dict[tuple[int, int], float]:
         """The probability of each token after each that may come right before it, over all of a long text."""
         met, pairs = defaultdict[int, float](float), defaultdict[tuple[int, int], float](float)
@@ -88,8 +91,14 @@ class Machine:
                     yield edge, after, self.visits[state] * edge.share
 
     def floors(self, label: str | None = None) -> Floors:
-        """Exact entropies in the long run (Shannon 1948, §7), of all tokens or of those at places of a label."""
-        often, pairs, length = defaultdict[int, float](float), self.pairs(), self.length
+        """Of all tokens, or of those at places of a label."""
+        if label not in self._floors:
+            self._floors[label] = self._entropies(label)
+        return self._floors[label]
+
+    def _entropies(self, label: str | None) -> Floors:
+        """Exact entropies in the long run (Shannon 1948, §7)."""
+        often, pairs, length = defaultdict[int, float](float), self.pairs, self.length
         unigram, last_token, context, total = list[float](), list[float](), list[float](), list[float]()
         for _, after, share in self._neighbours():
             often[after.token] += share * after.share / length

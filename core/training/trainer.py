@@ -107,10 +107,10 @@ class Trainer:
             if self.optimizer.state[weight]
         }
 
-    def remember(self, step: int, moments: Mapping[str, Tensor]) -> None:
+    def remember(self, step: int, loss: float, moments: Mapping[str, Tensor]) -> None:
         """Be where a training was left after `step` steps; the weights come by themselves."""
-        self.step = step
-        for name, weight in self.model.named_parameters():
+        self.step, self.loss = step, loss
+        for name, weight in self.model.named_parameters() if step else ():
             first, second = (moments[prefix + name].to(self.device).clone() for prefix in MOMENTS)
             count = torch.tensor(float(step), device=self.device)
             self.optimizer.state[weight] = {"step": count, "exp_avg": first, "exp_avg_sq": second}

@@ -38,6 +38,14 @@ class Corpus(Protocol):
         """The sequences of a step, each with the token after it: [count, length + 1]."""
 
 
+def numbers(seed: int, at: int) -> torch.Generator:
+    """Random numbers of a seed at a place.
+
+    torch's generator of the CPU takes 32 bits of a seed and drops the others, so the two are mixed into these.
+    """
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + at) % 2**32)
+
+
 class Walker:
     """A machine as tensors: many texts at once, a token of each a step."""
 
@@ -57,9 +65,8 @@ class Walker:
 
     def walk(self, states: Tensor, length: int, generator: torch.Generator) -> Tensor:
         """`length` tokens from each of `states`, [rows, length]."""
-        numbers = torch.rand(length, len(states), 1, generator=generator, dtype=torch.float64)
         said = []
-        for u in numbers:
+        for u in torch.rand(length, len(states), 1, generator=generator, dtype=torch.float64):
             edge = torch.searchsorted(self.through[states], u, right=True).clamp_max_(self.through.shape[1] - 1)
             said.append(self.tokens[states].gather(1, edge)[:, 0])
             states = self.after[states].gather(1, edge)[:, 0]
@@ -84,7 +91,7 @@ class World:
 
     def batch(self, step: int, count: int, length: int) -> Tensor:
         """Every fourth row begins with `<|endoftext|>` and a text, every fourth with a text, the others anywhere."""
-        generator = torch.Generator().manual_seed(self.seed << 32 | step)
+        generator = numbers(self.seed, step)
         places = torch.rand(count, generator=generator, dtype=torch.float64)
         states = torch.searchsorted(self.walker.met, places, right=True).clamp_max_(len(self.walker.met) - 1)
         states[::4] = states[1::4] = 0

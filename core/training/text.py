@@ -114,12 +114,12 @@ def _last_gap(data: bytes) -> int:
 
     That is before a lone space, or after the end of a line; where there is neither for long, before any character.
     """
-    for at in range(len(data) - 4, 0, -1):
-        if data[at] in (SPACE, LINE) and not data[at + 1 : at + 4].decode("utf-8", "ignore")[:1].isspace():
-            if data[at] == LINE:
-                return at + 1
-            if not data[at - 1 : at].isspace():
-                return at
+    for at in range(len(data) - 2, 0, -1):
+        before, here, after = not data[at - 1 : at].isspace(), data[at], not data[at + 1 : at + 2].isspace()
+        if before and after and here == SPACE:
+            return at
+        if after and here == LINE:
+            return at + 1
     return next((at for at in range(len(data) - 4, 0, -1) if data[at] & 0xC0 != 0x80), 0) if len(data) > LONG else 0
 
 

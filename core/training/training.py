@@ -46,11 +46,13 @@ class Training:
         assert self.trainer is not None
         try:
             for event in self.trainer.run():
-                if isinstance(event, Measured):
-                    self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
-                yield event
                 if isinstance(event, Measured) and self.trainer.rank == 0:
-                    yield Saved(event.step, self._save(event.step))
+                    self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
+                    path = self._save(event.step)  # first, for who leaves at what was measured
+                    yield event
+                    yield Saved(event.step, path)
+                else:
+                    yield event
         except GeneratorExit:  # it is left here, and perhaps never gone on with in this process
             if not isinstance(event, Ended):  # a rung that diverged does not take the place of one that had not yet
                 self._save_latest()
@@ -75,8 +77,9 @@ class Training:
         if found.card.step and not found.moments:
             raise Mistake(f"{self.folder / LATEST} is a rung that has stopped learning; train anew under another name")
         found.fill(trainer.model)
-        trainer.remember(found.card.step, found.card.loss, found.moments)
         self.losses = [*found.card.losses]
+        measured = self.losses[-1][0] if self.losses else -1
+        trainer.remember(found.card.step, measured, found.card.loss, found.moments)
 
     def _save(self, step: int) -> Path:
         """The rung as it is now: one file to walk from, and the latest, from which it learns on."""

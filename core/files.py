@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,11 @@ def _safetensors(path: Path, view: mmap.mmap) -> WeightsFile:
     metadata = dict(table.pop("__metadata__", {}))
     tensors = {}
     for name, entry in table.items():
-        kind, shape, (first, last) = entry["dtype"], tuple(map(int, entry["shape"])), map(int, entry["data_offsets"])
+        kind, shape, (first, last) = (
+            entry["dtype"],
+            tuple(map(index, entry["shape"])),
+            map(index, entry["data_offsets"]),
+        )
         if kind not in SAFETENSORS_BYTES:
             raise Mistake(f"{path.name}: {name} is stored as {kind}, which is not a format known here")
         if last - first != math.prod(shape) * SAFETENSORS_BYTES[kind]:

@@ -54,10 +54,10 @@ class Card:
         if not self.originals:
             return tokenizer.load(self.tokenizer)
         whole = tokenizer.load("cl100k")
-        pieces = {*map(whole.spelled, self.originals[:-1])}  # those of special tokens are empty
-        whole_bytes = all(bytes([value]) in pieces for value in range(256))
-        ordered = sorted({*self.originals}) == [*self.originals] and self.originals[-1] == whole.end_of_text
-        if not (ordered and whole_bytes and all(pieces)):
+        ids = [*self.originals]
+        ordered = ids == sorted({*ids}) and ids[0] >= 0 and ids[-1] == whole.end_of_text
+        pieces = {*map(whole.spelled, ids[:-1])} if ordered else {b""}  # special tokens are spelled by nothing
+        if b"" in pieces or not pieces.issuperset(bytes([value]) for value in range(256)):
             raise Mistake("its vocabulary is no part of cl100k")
         return prune.made_of(whole, self.originals[:-1], self.tokenizer)
 

@@ -75,15 +75,16 @@ def read(path: Path) -> Checkpoint:
         raise Mistake(f"{path.name} is no checkpoint of tokenwalk")
     words = card.words()
     config = card.recipe.config(words.vocab_size)
-    wanted = _wanted(config, file) if config.blocks <= len(file.tensors) else {}
+    cure = "it is damaged or was made by another version of the ladder; train it again"
+    there, count = sum(math.prod(stored.shape) for stored in file.tensors.values()), config.parameter_count()
+    if count > 1000 * there or config.blocks > len(file.tensors):  # nothing as large as that is built to find out more
+        raise Mistake(f"{path.name} has {there:,} numbers but {count:,} by its card; {cure}")
+    wanted = _wanted(config, file)
     for name in sorted(wanted.keys() | file.tensors.keys()):
         sizes = wanted.get(name), file.tensors[name].shape if name in file.tensors else None
         if sizes[0] != sizes[1]:
-            by_card, there = ("nothing" if size is None else " × ".join(map(str, size)) for size in sizes)
-            raise Mistake(
-                f"{path.name}: {name} is {there} but {by_card} by its card; it is damaged or was made by another "
-                "version of the ladder; train it again"
-            )
+            by_card, found = ("nothing" if size is None else " × ".join(map(str, size)) for size in sizes)
+            raise Mistake(f"{path.name}: {name} is {found} but {by_card} by its card; {cure}")
     tensors = {name: _tensor(path, name, stored) for name, stored in file.tensors.items()}
     return Checkpoint(card, words, config, tensors)
 

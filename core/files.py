@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,14 @@ def _safetensors(path: Path, view: mmap.mmap) -> WeightsFile:
     if begin > len(view):
         raise _cut_short(path, len(view), begin)
     table = json.loads(view[8:begin].decode())
-    metadata = table.pop("__metadata__", {})
+    metadata = dict(table.pop("__metadata__", {}))
     tensors = {}
     for name, entry in table.items():
-        kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        kind, shape, (first, last) = (
+            entry["dtype"],
+            tuple(map(index, entry["shape"])),
+            map(index, entry["data_offsets"]),
+        )
         if kind not in SAFETENSORS_BYTES:
             raise Mistake(f"{path.name}: {name} is stored as {kind}, which is not a format known here")
         if last - first != math.prod(shape) * SAFETENSORS_BYTES[kind]:

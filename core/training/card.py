@@ -1,10 +1,12 @@
 """Owns what a checkpoint says of itself, in the header of its file. No torch."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from core import files, prune, tokenizer
 from core.config import Hyperparameters
@@ -14,6 +16,7 @@ from core.training.recipe import Recipe
 from core.world.machine import Floors
 
 FORMAT, VERSION = "tokenwalk checkpoint", 1
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,10 @@ class Card:
         if not self.originals:
             return tokenizer.load(self.tokenizer)
         whole = tokenizer.load("cl100k")
-        if sorted({*self.originals}) != [*self.originals] or self.originals[-1] != whole.end_of_text:
+        ids = [*self.originals]
+        ordered = ids == sorted({*ids}) and ids[0] >= 0 and ids[-1] == whole.end_of_text
+        pieces = {*map(whole.spelled, ids[:-1])} if ordered else {b""}  # special tokens are spelled by nothing
+        if b"" in pieces or not pieces.issuperset(bytes([value]) for value in range(256)):
             raise Mistake("its vocabulary is no part of cl100k")
         return prune.made_of(whole, self.originals[:-1], self.tokenizer)
 
@@ -80,16 +86,34 @@ def of(file: files.WeightsFile) -> Card | None:
         )
     try:
         said = json.loads(file.metadata["card"])
-        said["recipe"]["changes"] = Hyperparameters(**said["recipe"]["changes"])
-        said["recipe"] = Recipe(**said["recipe"])
-        said["floors"] = Floors(**said["floors"]) if said.get("floors") else None
+        said["recipe"]["changes"] = _made(Hyperparameters, said["recipe"]["changes"])
+        said["recipe"] = _made(Recipe, said["recipe"])
+        said["floors"] = _made(Floors, said["floors"]) if said.get("floors") else None
         said["originals"] = tuple(map(int, said["originals"]))
         said["losses"] = tuple((int(step), float(loss)) for step, loss in said["losses"])
-        return Card(**said)
+        return _made(Card, said)
     except Mistake as mistake:
         raise Mistake(f"{where} has a card that cannot be: {mistake}") from mistake
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Mistake(f"{where} has a damaged card; take another checkpoint") from error
+
+
+def _made(kind: type[Made], said: Mapping[str, Any]) -> Made:
+    """A value of plain data. Raises `TypeError` where that is of other types than the value's own."""
+    for name, wanted in get_type_hints(kind).items():
+        if name in said and not _is(said[name], wanted):
+            raise TypeError(name)
+    return kind(**said)
+
+
+def _is(value: object, wanted: Any) -> bool:
+    if isinstance(wanted, UnionType) or get_origin(wanted) is Union:
+        return any(_is(value, each) for each in get_args(wanted))
+    if get_origin(wanted) is Literal:
+        return value in get_args(wanted)
+    if wanted is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, get_origin(wanted) or wanted)
 
 
 def metadata(card: Card) -> Mapping[str, str]:

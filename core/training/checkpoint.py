@@ -75,18 +75,26 @@ def read(path: Path) -> Checkpoint:
         raise Mistake(f"{path.name} is no checkpoint of tokenwalk")
     words = card.words()
     config = card.recipe.config(words.vocab_size)
+    cure = "it is damaged or was made by another version of the ladder; train it again"
+    there, count = sum(math.prod(stored.shape) for stored in file.tensors.values()), config.parameter_count()
+    if count > 1000 * there or config.blocks > len(file.tensors):  # nothing as large as that is built to find out more
+        raise Mistake(f"{path.name} has {there:,} numbers but {count:,} by its card; {cure}")
+    wanted = _wanted(config, file)
+    for name in sorted(wanted.keys() | file.tensors.keys()):
+        sizes = wanted.get(name), file.tensors[name].shape if name in file.tensors else None
+        if sizes[0] != sizes[1]:
+            by_card, found = ("nothing" if size is None else " × ".join(map(str, size)) for size in sizes)
+            raise Mistake(f"{path.name}: {name} is {found} but {by_card} by its card; {cure}")
     tensors = {name: _tensor(path, name, stored) for name, stored in file.tensors.items()}
-    with torch.device("meta"):
-        wanted = {WEIGHTS + name: tuple(weight.shape) for name, weight in Transformer(config).named_parameters()}
-    there = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith(WEIGHTS)}
-    for name in sorted(wanted.keys() | there.keys()):
-        if wanted.get(name) != there.get(name):
-            sizes = [" × ".join(map(str, each[name])) if name in each else "nothing" for each in (there, wanted)]
-            raise Mistake(
-                f"{path.name}: {name} is {sizes[0]} but {sizes[1]} by its card; it is damaged or was made by another "
-                "version of the ladder; train it again"
-            )
     return Checkpoint(card, words, config, tensors)
+
+
+def _wanted(config: ModelConfig, file: files.WeightsFile) -> dict[str, tuple[int, ...]]:
+    """The shapes of all that a checkpoint of such a rung holds; moments are in it for all weights or for none."""
+    with torch.device("meta"):
+        shapes = {name: tuple(weight.shape) for name, weight in Transformer(config).named_parameters()}
+    kinds = (WEIGHTS, *MOMENTS) if any(name.startswith(MOMENTS) for name in file.tensors) else (WEIGHTS,)
+    return {kind + name: shape for kind in kinds for name, shape in shapes.items()}
 
 
 def _tensor(path: Path, name: str, stored: files.Stored) -> Tensor:

@@ -39,6 +39,14 @@ class Corpus(Protocol):
         """The validation loss, nats a token, on text that no batch holds."""
 
 
+def numbers(seed: int, at: int) -> torch.Generator:
+    """Random numbers of a seed at a place.
+
+    torch's generator of the CPU takes 32 bits of a seed and drops the others, so the two are mixed into these.
+    """
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + at) % 2**32)
+
+
 class World:
     """The tiny world without end: no text is seen twice on purpose."""
 
@@ -53,7 +61,7 @@ class World:
 
     def batch(self, step: int, count: int, length: int) -> Tensor:
         """Every fourth row begins with `<|endoftext|>` and a text, every fourth with a text, the others anywhere."""
-        generator = torch.Generator().manual_seed(self.seed << 32 | step)
+        generator = numbers(self.seed, step)
         places = torch.rand(count, generator=generator, dtype=torch.float64)
         states = torch.searchsorted(self.walker.met, places, right=True).clamp_max_(len(self.walker.met) - 1)
         states[::4] = states[1::4] = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from core import ladder
+from core.errors import Mistake
 from core.training.recipe import Recipe
 
 SUFFIX = "-trained"
@@ -27,6 +28,14 @@ def shipped(name: str) -> Path:
 def home() -> Path:
     """Where trainings are kept, a folder each."""
     return platformdirs.user_data_path("tokenwalk") / "trained"
+
+
+def make(folder: Path) -> None:
+    """Let there be a folder. Raises `Mistake` where there cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def here() -> Iterator[tuple[str, Path]]:

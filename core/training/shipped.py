@@ -8,9 +8,8 @@ import torch
 
 from core import ladder
 from core.events import Reading
-from core.training import checkpoint
+from core.training import checkpoint, places
 from core.training.events import Event, Saved
-from core.training.places import SUFFIX
 from core.training.recipe import Recipe
 from core.training.training import Training
 
@@ -29,13 +28,13 @@ def make(folder: Path) -> Generator[Reading | Event, None, None]:
 
     Raises `Mistake` where it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    places.make(folder)
     torch.set_num_threads(1)
     for rung in ladder.NAMES:
         with TemporaryDirectory() as place:
             training = Training(recipe(rung), Path(place), torch.device("cpu"), COMMAND)
             yield from training.go()
             assert training.trainer is not None
-            target = folder / f"{rung}{SUFFIX}.safetensors"
+            target = folder / f"{rung}{places.SUFFIX}.safetensors"
             checkpoint.write(target, training.card(), training.trainer.model.to(torch.float16))
             yield Saved(training.trainer.step, target)

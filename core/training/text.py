@@ -14,6 +14,7 @@ from core.errors import Mistake
 from core.events import Reading
 from core.model import Transformer
 from core.tokenizer import Tokenizer
+from core.training.corpus import numbers
 from core.training.measure import MEASURED, validation_loss
 from core.training.recipe import Recipe
 from core.world.machine import Floors
@@ -59,8 +60,7 @@ class Text:
         count = len(self._data)
         epoch, at = divmod(place, count)
         if self._order is None or self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(self._seed << 32 | epoch)
-            self._order = epoch, torch.randperm(count, generator=generator, dtype=torch.int32)
+            self._order = epoch, torch.randperm(count, generator=numbers(self._seed, epoch), dtype=torch.int32)
         return int(self._order[1][at])
 
 
@@ -75,14 +75,14 @@ def read(recipe: Recipe) -> Iterator[Reading | Text]:
         ids.extend(whole.encode(part))
         done += len(part.encode())
         yield Reading(done, total)
-    numbers = torch.frombuffer(ids, dtype=torch.int32) if ids else torch.empty(0, dtype=torch.int32)
+    stored = torch.frombuffer(ids, dtype=torch.int32) if ids else torch.empty(0, dtype=torch.int32)
     if recipe.vocabulary == "cut" and ids:
-        used = torch.unique(numbers)
+        used = torch.unique(stored)
         words = prune.cut(whole, used.tolist(), f"cl100k cut for {path.name}")
         compact = torch.zeros(whole.vocab_size, dtype=torch.int32)
         compact[list(words.originals)] = torch.arange(words.vocab_size, dtype=torch.int32)
-        numbers, whole = compact[numbers], words
-    yield Text(path.name, digest.hexdigest(), whole, numbers, recipe)
+        stored, whole = compact[stored], words
+    yield Text(path.name, digest.hexdigest(), whole, stored, recipe)
 
 
 def _size(path: Path) -> int:

@@ -55,8 +55,8 @@ class Trainer:
         self.model: Transformer = random_model(self.config, recipe.seed).requires_grad_(True).to(device)
         self.step = 0
         """Steps taken."""
-        self.loss = math.nan
-        """The last validation loss."""
+        self.measured, self.loss = -1, math.nan
+        """The step of the last measurement, and the validation loss there."""
         self.probe = corpus.tokenizer.encode(recipe.probe)[-self.config.context :] or [corpus.tokenizer.end_of_text]
         matrices = [weight for weight in self.model.parameters() if weight.dim() > 1]
         others = [weight for weight in self.model.parameters() if weight.dim() <= 1]
@@ -75,28 +75,27 @@ class Trainer:
     def run(self) -> Iterator[Begun | Stepped | Measured | Ended]:
         """Train on to the recipe's last step; leave it between two events to stop."""
         yield self._begun()
-        if not self.step:
-            yield self.measure()
         recent = deque([(time.perf_counter(), self.step)], RECENT)
-        while self.step < self.recipe.steps:
-            before = self.recipe.lr_at(self.step)
-            loss, norm = self._step(before)
+        while True:
+            if self.step > self.measured and (self.step % self.recipe.every == 0 or self.step == self.recipe.steps):
+                measured = self.measure()
+                if not math.isfinite(measured.loss):
+                    yield Ended(self.step, self._diverged(measured.loss, 0.0))
+                    return
+                yield measured
+                recent = deque([(time.perf_counter(), self.step)], RECENT)  # the pause is no training
+            if self.step >= self.recipe.steps:
+                yield Ended(self.step)
+                return
+            lr = self.recipe.lr_at(self.step)
+            loss, norm = self._step(lr)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 yield Ended(self.step, self._diverged(loss, norm))
                 return
             recent.append((time.perf_counter(), self.step))
             seconds, steps = recent[-1][0] - recent[0][0], recent[-1][1] - recent[0][1]
             rate = steps * self.recipe.batch * self.config.context / seconds
-            yield Stepped(self.step, loss, before, norm, rate, (self.recipe.steps - self.step) * seconds / steps)
-            if self.step % self.recipe.every == 0 or self.step == self.recipe.steps:
-                measured = self.measure()
-                if not math.isfinite(measured.loss):
-                    yield Ended(self.step, self._diverged(measured.loss, norm))
-                    return
-                yield measured
-                recent.append((time.perf_counter(), self.step))  # the pause is no training
-                recent = deque([recent[-1]], RECENT)
-        yield Ended(self.step)
+            yield Stepped(self.step, loss, lr, norm, rate, (self.recipe.steps - self.step) * seconds / steps)
 
     def moments(self) -> dict[str, Tensor]:
         """What the optimizer remembers of each weight, by the names of a checkpoint; empty before the first step."""
@@ -107,10 +106,10 @@ class Trainer:
             if self.optimizer.state[weight]
         }
 
-    def remember(self, step: int, moments: Mapping[str, Tensor]) -> None:
+    def remember(self, step: int, measured: int, loss: float, moments: Mapping[str, Tensor]) -> None:
         """Be where a training was left after `step` steps; the weights come by themselves."""
-        self.step = step
-        for name, weight in self.model.named_parameters():
+        self.step, self.measured, self.loss = step, measured, loss
+        for name, weight in self.model.named_parameters() if step else ():
             first, second = (moments[prefix + name].to(self.device).clone() for prefix in MOMENTS)
             count = torch.tensor(float(step), device=self.device)
             self.optimizer.state[weight] = {"step": count, "exp_avg": first, "exp_avg_sq": second}
@@ -159,7 +158,7 @@ class Trainer:
     @torch.no_grad()
     def measure(self) -> Measured:
         """What the rung is worth now."""
-        self.loss = self.corpus.loss(self.model)
+        self.measured, self.loss = self.step, self.corpus.loss(self.model)
         ids = list(self.probe)
         if not math.isfinite(self.loss):
             empty = Distribution(torch.zeros(1))

@@ -10,7 +10,7 @@ from core.events import Reading
 from core.training import card as cards
 from core.training import checkpoint, places
 from core.training.card import Card
-from core.training.events import Event, Measured, Saved
+from core.training.events import Ended, Event, Measured, Saved
 from core.training.places import LATEST, STEP
 from core.training.recipe import Recipe
 from core.training.trainer import Trainer, corpus
@@ -46,12 +46,16 @@ class Training:
         assert self.trainer is not None
         try:
             for event in self.trainer.run():
-                yield event
                 if isinstance(event, Measured) and self.trainer.rank == 0:
                     self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
-                    yield Saved(event.step, self._save(event.step))
+                    path = self._save(event.step)  # first, for who leaves at what was measured
+                    yield event
+                    yield Saved(event.step, path)
+                else:
+                    yield event
         except GeneratorExit:  # it is left here, and perhaps never gone on with in this process
-            self._save_latest()
+            if not isinstance(event, Ended):  # a rung that diverged does not take the place of one that had not yet
+                self._save_latest()
             raise
 
     def _prepare(self) -> Iterator[Reading]:
@@ -70,26 +74,24 @@ class Training:
             raise Mistake(f"{self.folder} holds a training by another recipe; choose another name, or go on with that")
         if found.card.corpus_sha256 != trainer.corpus.sha256:
             raise Mistake(f"{trainer.corpus.words} is not the text it was before; train anew under another name")
-        if not found.moments:
+        if found.card.step and not found.moments:
             raise Mistake(f"{self.folder / LATEST} is a rung that has stopped learning; train anew under another name")
         found.fill(trainer.model)
-        trainer.remember(found.card.step, found.moments)
         self.losses = [*found.card.losses]
+        measured = self.losses[-1][0] if self.losses else -1
+        trainer.remember(found.card.step, measured, found.card.loss, found.moments)
 
     def _save(self, step: int) -> Path:
         """The rung as it is now: one file to walk from, and the latest, from which it learns on."""
         assert self.trainer is not None
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Mistake(f"{self.folder} cannot be made: {error.strerror}") from error
+        places.make(self.folder)
         checkpoint.write(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
         self._save_latest()
         self._thin_out()
         return path
 
     def _save_latest(self) -> None:
-        if self.trainer and self.trainer.rank == 0 and self.folder.is_dir():
+        if self.trainer and self.trainer.rank == 0 and self.losses and self.folder.is_dir():
             checkpoint.write(self.folder / LATEST, self.card(), self.trainer.model, self.trainer.moments())
 
     def card(self) -> Card:

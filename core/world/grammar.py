@@ -5,8 +5,8 @@ A rule is a line: its name, `=`, and alternatives between bars, each with a whol
     gift  = 2 <a:name> gave <b:name-a> <thing> . | <a:name> thanked <b:name-a> .
 
 `<rule>` stands for one of a rule's alternatives. `<a:rule>` also remembers which, for `<a>` to say it again; `-a`
-leaves out what `a` was. A `^` and a word after an item label the place, for measuring. A word keeps the space before
-it, `¶` is the end of a line.
+leaves out what `a` was. A name means what it last said in the same alternative, and what it said is words. A `^` and a
+word after an item label the place, for measuring. A word keeps the space before it, `¶` is the end of a line.
 """
 
 import re
@@ -45,12 +45,18 @@ def parse(text: str) -> Rules:
     rules: dict[str, str] = {}
     name = ""
     for line in filter(str.strip, text.splitlines()):
-        if line[0].isspace():
+        if line[0].isspace() and name:
             rules[name] += line
         else:
             name, _, rest = line.partition("=")
-            rules[name := name.strip()] = rest
-    return {name: tuple(_alternative(part) for part in rest.split("|")) for name, rest in rules.items()}
+            if line[0].isspace() or not (name := name.strip()).isidentifier() or name in rules:
+                raise ValueError(f"{line!r} begins no rule")
+            rules[name] = rest
+    parsed = {name: tuple(_alternative(part) for part in rest.split("|")) for name, rest in rules.items()}
+    for alternatives in parsed.values():
+        for _, items in alternatives:
+            _check(items, parsed)
+    return parsed
 
 
 def _alternative(text: str) -> tuple[int, tuple[Item, ...]]:
@@ -65,7 +71,27 @@ def _alternative(text: str) -> tuple[int, tuple[Item, ...]]:
         word = (found["word"] or "").replace("¶", "\n")
         items.append(Item(word=word, spaced=bool(found["space"]), **given))
         at = found.end()
-    return int(weighted[1]) if weighted else 1, tuple(items)
+    weight = int(weighted[1]) if weighted else 1
+    if not (items and weight):
+        raise ValueError(f"{text!r} says nothing")
+    return weight, tuple(items)
+
+
+def _check(items: tuple[Item, ...], rules: Rules) -> None:
+    """Raise `ValueError` for a reference to what there is not, or a name that cannot be given."""
+    given: set[str] = set()
+    for item in items:
+        plain = not (item.bind or item.but)
+        if item.rule and item.rule not in rules and not (plain and item.rule in given):
+            raise ValueError(f"there is no rule {item.rule!r}")
+        if item.but and item.but not in given:
+            raise ValueError(f"nothing is called {item.but!r} before <{item.rule}-{item.but}>")
+        if item.bind:
+            if item.bind in rules:
+                raise ValueError(f"{item.bind!r} is a rule and cannot be a name")
+            if any(each.rule for _, alternative in rules[item.rule] for each in alternative):
+                raise ValueError(f"{item.rule!r} does not say words alone and cannot be remembered")
+            given.add(item.bind)
 
 
 def words(rules: Rules, start: str) -> set[str]:
@@ -164,21 +190,25 @@ class Grammar:
             total = sum(weight for weight, _ in options)
             for weight, items in options:
                 begin = items[0]._replace(spaced=head.spaced, label=head.label or items[0].label)
-                after = tuple(each for item in rest for each in _told(item, head.bind, items)) if head.bind else rest
+                after = tuple(_told(rest, head.bind, items)) if head.bind else rest
                 for emission in self._emits((begin, *items[1:], *after)):
                     yield emission._replace(share=emission.share * Fraction(weight, total))
 
 
 def _said(items: tuple[Item, ...]) -> str:
-    return " ".join(item.word for item in items)
+    """What an alternative says; it begins with a space, as no name does."""
+    return "".join(f" {item.word}" for item in items)
 
 
-def _told(item: Item | int, name: str, said: tuple[Item, ...]) -> Iterator[Item | int]:
-    """An item once it is known what `name` said."""
-    if isinstance(item, int) or name not in (item.rule, item.but):
-        yield item
-    elif item.but == name:
-        yield item._replace(but=_said(said))
-    else:
-        yield said[0]._replace(spaced=item.spaced, label=item.label)
-        yield from said[1:]
+def _told(rest: Stack, name: str, said: tuple[Item, ...]) -> Iterator[Item | int]:
+    """What is still to be said once it is known what `name` said, which holds until the name is given anew."""
+    known = True
+    for item in rest:
+        if isinstance(item, int) or not known or name not in (item.rule, item.but):
+            yield item
+        elif item.but == name:
+            yield item._replace(but=_said(said))
+        else:
+            yield said[0]._replace(spaced=item.spaced, label=item.label)
+            yield from said[1:]
+        known = known and (isinstance(item, int) or item.bind != name)

@@ -1,6 +1,7 @@
 """`tokenwalk train`: let a rung learn, without the app."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -78,16 +79,28 @@ def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: s
     from core.training.training import Training
 
     with joined(resolve(device)) as (own, rank), stoppable() as stop:
+        training = None
         if resume:
             training = Training.resumed(_folder(resume), own)
         elif recipe:
             training = Training(recipe, _new(out, recipe), own, _command(recipe))
-        events = training.go() if recipe or resume else shipped.make(Path(out or "trained"))
+        events = training.go() if training else shipped.make(Path(out or "trained"))
         with closing(events):
             step = _follow(events, stop, rank, as_json)
-        if rank == 0 and step is not None:
-            name = training.folder.name if training.folder.parent == places.home() else str(training.folder)
-            sys.stderr.write(f"stopped after step {step:,}; tokenwalk train --resume {name} goes on\n")
+        if step is not None:
+            if rank == 0:
+                sys.stderr.write(f"stopped after step {step:,}{_goes_on(training.folder if training else None)}\n")
+            raise typer.Exit(130)
+
+
+def _goes_on(folder: Path | None) -> str:
+    """How a training that was stopped is gone on with, where it left something."""
+    from tui.text import one_line
+
+    if not (folder and (folder / places.LATEST).is_file()):
+        return ""
+    name = folder.name if folder.parent == places.home() else str(folder)
+    return one_line(f"; tokenwalk train --resume {shlex.quote(name)} goes on")
 
 
 def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int | None:
@@ -98,9 +111,6 @@ def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int |
 
     shows, last, step = sys.stderr.isatty() and rank == 0, None, 0
     for event in events:
-        if isinstance(event, Reading):
-            _show(f"{event.done:,} of {event.total:,} bytes" if shows else "")
-            continue
         if isinstance(event, Begun):
             last, step = None, event.step
         if isinstance(event, Stepped):
@@ -108,8 +118,10 @@ def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int |
             if shows:
                 left = report_training.clock(event.seconds_left)
                 _show(f"step {event.step:,}, loss {event.loss:.3f}, {event.tokens_per_second:,.0f} tokens/s, {left}")
-        if rank == 0:
-            _show("" if shows and isinstance(event, Measured) else None)
+        if isinstance(event, Reading):
+            _show(f"{event.done:,} of {event.total:,} bytes" if shows else None)
+        elif rank == 0:
+            _show("" if shows and isinstance(event, Begun | Measured) else None)
             for each in [report.line(report_training.plain(event))] if as_json else report_training.lines(event, last):
                 say(each)
         if isinstance(event, Ended) and event.problem:
@@ -134,10 +146,15 @@ def _new(out: str | None, recipe: Recipe) -> Path:
     """The folder of a new training. Raises `Mistake` where there is something already, or for a name of ours."""
     if out is None:
         return places.free(recipe)
-    folder = Path(out).expanduser() if os.sep in out else places.home() / out
-    if out in (*places.SHIPPED, *rungs.NAMES) or out.startswith("."):
+    plain = os.sep not in out
+    if plain and (not out or out.startswith(".") or out in (*places.SHIPPED, *rungs.NAMES)):
         raise Mistake(f"a trained rung cannot be called {out!r}; choose another --out")
-    if folder.exists() and any(folder.iterdir()):
+    folder = places.home() / out if plain else Path(out).expanduser()
+    try:
+        taken = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise Mistake(f"{folder} cannot hold a training: {error.strerror}") from error
+    if taken:
         raise Mistake(f"{folder} is there already; choose another --out, or go on with it by --resume {out}")
     return folder
 
@@ -149,7 +166,7 @@ def _command(recipe: Recipe) -> str:
         value = getattr(recipe, field.name)
         if field.name != "changes" and value != getattr(plain, field.name):
             option = {"rung": "model", "vocabulary": "tokenizer"}.get(field.name, field.name)
-            words.append(f"--{option} {value!r}" if isinstance(value, str) else f"--{option} {value}")
+            words.append(f"--{option} {shlex.quote(str(value))}")
     changes = asdict(recipe.changes)
     words += [f"--{key.replace('_', '-')} {value}" for key, value in changes.items() if value != asdict(SIZES)[key]]
     return " ".join(words)

@@ -31,7 +31,7 @@ class PromptPanel(TextArea):
             soft_wrap=_wraps(text),
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder="Write a prompt, such as: I prefer oat milk in. Its tokens and what comes next appear as you type.",
+            placeholder="Write a prompt, such as: I prefer oat milk in. What comes next appears as you type.",
         )
         self.border_title = Content("prompt")
         self.cursor_blink = False

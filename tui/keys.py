@@ -32,7 +32,8 @@ WALK = [
     _key("b", "look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
     _key("c", "compare", "compare", "Compare two models, formats or settings", "choose.compare"),
     _key("v", "look('guess')", "guess", "Guess what comes next before you see it", "lens.guess"),
-    _key("t", "text", "text", "Open a text file and score it", "walk.text"),
+    _key("t", "train", "train", "Train a rung and watch it learn", "choose.train"),
+    _key("T", "text", "text", "Open a text file and score it", "walk.text"),
     _key("o", "turn", "other side", "Turn the lens to its other side", "lens.turn"),
     _key("shift+up,K", "vary(-1,0)", "up", "Another layer of the lens, or the like", "lens.up"),
     _key("shift+down,J", "vary(1,0)", "down", "Another layer of the lens, or the like", "lens.down"),
@@ -129,7 +130,7 @@ GROUPS = {
         "lens.right",
         "lens.experiments",
     ),
-    "Choose": ("choose.model", "choose.hyperparameters", "choose.device", "choose.compare"),
+    "Choose": ("choose.model", "choose.hyperparameters", "choose.device", "choose.compare", "choose.train"),
     "Sessions": ("session.save", "session.open", "session.copy"),
     "App": ("walk.write", "walk.text", "app.help", "app.quit"),
 }

@@ -74,6 +74,7 @@ class Training:
             raise Mistake(f"{self.folder / LATEST} is a rung that has stopped learning; train anew under another name")
         found.fill(trainer.model)
         trainer.remember(found.card.step, found.moments)
+        trainer.loss = found.card.loss
         self.losses = [*found.card.losses]
 
     def _save(self, step: int) -> Path:

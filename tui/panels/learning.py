@@ -12,7 +12,7 @@ from core.training.progress import Moment, Progress, State
 from tui.panels.looks import Painted
 from tui.panels.plots import Thinned, dotted, place, spread, ticks, trace
 from tui.runner import Activity
-from tui.text import fit
+from tui.text import fit, number_in
 
 STATES: dict[State, str] = {
     "preparing": "◌ preparing",
@@ -130,15 +130,15 @@ class Standing(Sheet):
         )
         measured = progress.moments[-1].loss if progress.moments else None
         yield self.text(
-            *_number("loss", f"{last.loss:.4f}" if last else "–"),
-            *_number("   validation", f"{measured:.4f}" if measured is not None else "–"),
-            *_number("   learning rate", f"{last.lr:.6f}" if last else "–"),
-            *_number("   gradient", f"{last.grad_norm:.3f}" if last else "–"),
+            *_number("loss", f"{last.loss:.3f}" if last else "–"),
+            *_number("  validation", f"{measured:.3f}" if measured is not None else "–"),
+            *_number("  learning rate", f"{last.lr:.6f}" if last else "–"),
+            *_number("  gradient", number_in(last.grad_norm, 7) if last else "–"),
         )
 
 
 def _number(name: str, value: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (f"{name} ", "muted"), (f"{value:>8}"[:8], "text")
+    return (f"{name} ", "muted"), (f"{value:>8}", "text")
 
 
 def clock(seconds: float) -> str:
@@ -157,18 +157,18 @@ class LossPlot(Sheet):
         self._progress: Progress | None = None
         self._at: Moment | None = None
         self._thinned = Thinned()
-        self._logarithmic = False
+        self._logarithmic = True
 
     def show(self, progress: Progress, at: Moment | None) -> None:
         """Draw the losses, and a mark at the moment that is looked at."""
         self._progress, self._at = progress, at
         curve = self._curve(progress, self._field(*self.size)[0])
-        if self.changed(progress.begun, curve, progress.moments, at, self._logarithmic):
-            scale = "logarithmic · " if self._logarithmic else ""
-            self.border_subtitle = Content(f"{scale}⠒ training · ● validation")
+        if self.changed(progress.state, progress.begun, curve, progress.moments, at, self._logarithmic):
+            scale = "logarithmic" if self._logarithmic else "linear"
+            self.border_subtitle = Content(f"⠒ training · ● validation · {scale}")
 
     def turn(self) -> None:
-        """A linear scale, or a logarithmic one."""
+        """A logarithmic scale, on which what is near the floor is told apart, or a linear one."""
         self._logarithmic = not self._logarithmic
         if self._progress:
             self.show(self._progress, self._at)
@@ -192,6 +192,7 @@ class LossPlot(Sheet):
     def lines(self, width: int, height: int) -> Iterable[Text]:
         progress = self._progress
         if progress is None or progress.begun is None:
+            yield self.text(("preparing …" if progress and progress.state == "preparing" else "", "faint"))
             return
         begun, steps = progress.begun, progress.recipe.steps
         across, down = self._field(width, height)
@@ -207,7 +208,7 @@ class LossPlot(Sheet):
             for row in grid:
                 row[column] = ("╎", "hot")
         curve = tuple((x, scale(y)) for x, y in self._curve(progress, across))
-        _lay(grid, trace(curve, across, down, (0.0, float(steps)), up), "ghost")
+        _lay(grid, trace(curve, across, down, (0.0, float(steps)), up), "muted")
         for moment in progress.moments:
             here = moment is self._at or moment == self._at
             line = down - 1 - place(scale(moment.loss), *up, down)
@@ -230,7 +231,7 @@ class LossPlot(Sheet):
             low, high = map(math.exp, up)
             values = [s * d for d in (0.001, 0.01, 0.1, 1.0, 10.0) for s in (1, 2, 5) if low <= s * d * 1.001 <= high]
             return {down - 1 - place(math.log(v) + 1e-9, *up, down): f"{v:g}" for v in values}
-        return {down - 1 - place(v, *up, down): f"{v:g}" for v in ticks(*up, max(2, down // 3))}
+        return {down - 1 - place(v, *up, down): f"{v:g}" for v in ticks(*up, max(2, 2 * down // 3))}
 
     def _under(self, across: int, steps: int, column: int | None) -> Text:
         """The ends of the steps, and the one that is looked at."""

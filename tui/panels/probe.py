@@ -43,7 +43,7 @@ class ProbePanel(Sheet):
             if self._at:
                 yield self.text((fit("it was not looked at here; ⏎ walks from its checkpoint", width), "faint"))
             return
-        rows = 2 if height < SPACIOUS else 3
+        rows = 2
         yield from self._said(measured.sample, width, rows)
         chart = measured.chart
         if height >= SPACIOUS:
@@ -151,7 +151,7 @@ class CheckpointsPanel(Sheet):
             (f"{moment.step:>{steps},}", "text" if chosen else "muted"),
             (f"{moment.loss:>8.4f}", "text"),
             (f"{apart:>8.3f}" if apart is not None else f"{'–':>8}", "muted"),
-            (fit(f"  {told}", max(0, width - steps - 18)), "text" if chosen else "muted"),
+            (fit(f"  {told.lstrip()}", max(0, width - steps - 18)), "text" if chosen else "muted"),
         )
         if chosen:
             row.stylize(self.look("sheet--cursor"))

@@ -39,9 +39,9 @@ NUMBER, REAL, TEXT = r"[0-9]*", r"[-+.0-9eE]*", r".*"
 SECTIONS: dict[str, tuple[Field, ...]] = {
     "what learns, from what": (
         Field("rung", "rung", "", values=ladder.NAMES),
-        Field("text", "text", "a UTF-8 file; empty is the tiny world", TEXT),
+        Field("text", "text", "or a text file", TEXT),
         Field("steps", "steps", "each of one batch", NUMBER),
-        Field("probe", "probe", "looked at while it learns", TEXT),
+        Field("probe", "probe", "watched while it learns", TEXT),
     ),
     "sizes": (
         Field("embed_dim", "d", "width of the residual stream", NUMBER),
@@ -80,8 +80,8 @@ class Turner(Widget, can_focus=True):
     class Turned(Message):
         """It has another value."""
 
-    def __init__(self, id: str, values: Sequence[str], value: str) -> None:
-        super().__init__(id=id, classes="turner")
+    def __init__(self, values: Sequence[str], value: str) -> None:
+        super().__init__(classes="turner")
         self.values, self.value = values, value if value in values else values[0]
 
     def action_turn(self, by: int) -> None:
@@ -91,6 +91,10 @@ class Turner(Widget, can_focus=True):
 
     def render(self) -> Content:
         return Content(f"‹ {self.value} ›")
+
+
+class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """The fields; keys go to them, and the one that has them is scrolled to."""
 
 
 class RecipeScreen(ModalScreen[Recipe | None]):
@@ -114,10 +118,10 @@ class RecipeScreen(ModalScreen[Recipe | None]):
 
     def _field(self, field: Field, value: str) -> Input | Turner:
         if field.values:
-            return Turner(field.name, field.values, value)
+            return Turner(field.values, value)
         entry = Input(
             value,
-            id=field.name,
+            placeholder="the tiny world" if field.name == "text" else "",
             restrict=field.allowed,
             max_length=4000 if field.allowed == TEXT else 12,
             select_on_focus=True,
@@ -130,7 +134,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         with Vertical(classes="dialog", id="recipe") as dialog:
             dialog.border_title = Content("a new training")
             dialog.border_subtitle = Content("↑↓ field · ←→ value · ⏎ begin · esc close")
-            with VerticalScroll(id="fields", can_focus=False):
+            with Fields(id="fields"):
                 for title, fields in SECTIONS.items():
                     yield Static(Content(title), classes="section")
                     for field in fields:
@@ -192,18 +196,17 @@ class RecipeScreen(ModalScreen[Recipe | None]):
 
     def _promise(self, recipe: Recipe) -> Content:
         words = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
-        size = self._words_size.get(words)
+        size, kept = self._words_size.get(words), f"kept as {one_line(places.free(recipe).name)}"
+        config = recipe.config(size or 1)
         if recipe.text and recipe.vocabulary == "cut":
-            config = recipe.config(1)
-            each = recipe.config(2).parameter_count() - config.parameter_count()
-            count = f"{compact(config.parameter_count() - each)} parameters and {each} a token of the text's vocabulary"
+            each = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()
+            others = recipe.config(1).parameter_count() - each
+            count, kept = f"{compact(others)} + {each} V", f"V: the tokens that the text uses · {kept}"
         else:
-            config = recipe.config(size or 1)
-            count = f"{compact(config.parameter_count()) if size else '…'} parameters"
+            count = compact(config.parameter_count()) if size else "…"
         seen = recipe.steps * recipe.batch * config.context
         return Content.assemble(
-            (f"{count} · reads {compact(seen)} tokens", "$secondary"),
-            (f"\nkept as {one_line(places.free(recipe).name)}", "$text-muted"),
+            (f"{count} parameters · reads {compact(seen)} tokens", "$foreground"), (f"\n{kept}", "$secondary")
         )
 
     # Acts ------------------------------------------------------------------------------------------------------------

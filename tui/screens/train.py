@@ -29,7 +29,13 @@ from tui.text import one_line
 
 EVERY = 0.16
 """Seconds between two drawings while it learns; faster ones cannot be read."""
-EMPTY = "nothing learns yet\n\n[n]  train a rung\n[e]  go on with an earlier training"
+EMPTY = Content.assemble(
+    "nothing learns yet\n\n",
+    ("n", "bold $accent"),
+    "  train a rung\n",
+    ("e", "bold $accent"),
+    "  go on with an earlier training",
+)
 
 
 class Teacher(Protocol):
@@ -49,11 +55,11 @@ class TrainScreen(Screen[Path | None]):
         Binding("escape,q,t", "dismiss(None)", "close", key_display="esc"),
         Binding("space", "pause", "pause"),
         Binding("x", "stop", "stop"),
-        Binding("left,h,up,k", "look(-1)", "look back", key_display="←→"),
+        Binding("left,h,up,k", "look(-1)", "look", key_display="←→"),
         Binding("right,l,down,j", "look(1)", "look on", show=False),
         Binding("home", "look_home", "first", show=False),
         Binding("end", "look_end", "newest", show=False),
-        Binding("enter", "walk", "walk from it", key_display="⏎"),
+        Binding("enter", "walk", "walk", key_display="⏎"),
         Binding("o", "turn", "scale"),
         Binding("n", "new", "new"),
         Binding("e", "earlier", "earlier"),
@@ -72,7 +78,7 @@ class TrainScreen(Screen[Path | None]):
         self.losses = LossPlot()
         self.probe = ProbePanel()
         self.checkpoints = CheckpointsPanel()
-        self.empty = Static(Content(EMPTY), id="nothing")
+        self.empty = Static(EMPTY, id="nothing")
 
     def compose(self) -> ComposeResult:
         yield self.empty

@@ -23,6 +23,7 @@ from core.errors import Mistake
 from core.events import Token
 from core.export import FORMATS, generated
 from core.tokenizer import Tokenizer
+from core.training import places
 from core.until import FORMS
 from tui import knobs, texts, themes
 from tui.keeper import Keeper
@@ -447,7 +448,7 @@ class TokenwalkApp(App[None]):
     def _take_checkpoint(self, path: Path | None) -> None:
         self.ask()
         if path is not None:
-            self._load(catalog.applicable(self.choice, str(path)))
+            self._load(catalog.applicable(self.choice, places.name(path)))
 
     def action_text(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.text import Text
 from textual.content import Content
@@ -10,9 +11,9 @@ from textual.strip import Strip
 from core.training.events import Begun
 from core.training.progress import Moment, Progress, State
 from tui.panels.looks import Painted
-from tui.panels.plots import Thinned, dotted, place, spread, ticks, trace
+from tui.panels.plots import Thinned, dots, dotted, place, spread, ticks, trace
 from tui.runner import Activity
-from tui.text import fit, number_in
+from tui.text import fit, number_in, one_line
 
 STATES: dict[State, str] = {
     "preparing": "◌ preparing",
@@ -102,7 +103,7 @@ class Standing(Sheet):
         """Show how a training stands, while the walk does something or nothing."""
         self._progress = progress
         self._waits = progress.state == "training" and activity != "idle"
-        self.changed(progress.state, progress.last, progress.reading, progress.begun, progress.step, self._waits)
+        self.changed(progress.state, progress.problem, progress.last, progress.reading, progress.moments, self._waits)
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
         progress = self._progress
@@ -119,9 +120,10 @@ class Standing(Sheet):
             done, total = progress.reading.done, progress.reading.total
         room = max(4, width - 12 - len(count) - len(rate) - len(left) - 2)
         filled = min(room, room * done // max(1, total))
-        words = "◌ waits" if self._waits else STATES[progress.state]
+        words = "! stopped" if progress.problem else "◌ waits" if self._waits else STATES[progress.state]
+        quiet = self._waits or progress.state in ("paused", "ended")
         yield self.text(
-            (fit(words, 12), "muted" if self._waits or progress.state in ("paused", "ended") else "strong"),
+            (fit(words, 12), "hot" if progress.problem else "muted" if quiet else "strong"),
             ("━" * filled, "bar"),
             ("─" * (room - filled), "ghost"),
             (f"  {count}", "text"),
@@ -132,13 +134,17 @@ class Standing(Sheet):
         yield self.text(
             *_number("loss", f"{last.loss:.3f}" if last else "–"),
             *_number("  validation", f"{measured:.3f}" if measured is not None else "–"),
-            *_number("  learning rate", f"{last.lr:.6f}" if last else "–"),
-            *_number("  gradient", number_in(last.grad_norm, 7) if last else "–"),
+            *_number("  learning rate", (f"{last.lr:.6f}" if last.lr < 10 else f"{last.lr:.2e}") if last else "–"),
+            *_number("  gradient", _norm(last.grad_norm) if last else "–", 7),
         )
 
 
-def _number(name: str, value: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (f"{name} ", "muted"), (f"{value:>8}", "text")
+def _number(name: str, value: str, width: int = 8) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (f"{name} ", "muted"), (f"{value:>{width}}", "text")
+
+
+def _norm(norm: float) -> str:
+    return f"{norm:.3f}" if norm < 1000 else number_in(norm, 7)
 
 
 def clock(seconds: float) -> str:
@@ -153,7 +159,7 @@ class LossPlot(Sheet):
 
     def __init__(self) -> None:
         super().__init__("losses")
-        self.border_title = Content("loss, nats a token")
+        self.border_title = Content("loss")
         self._progress: Progress | None = None
         self._at: Moment | None = None
         self._thinned = Thinned()
@@ -165,6 +171,8 @@ class LossPlot(Sheet):
         curve = self._curve(progress, self._field(*self.size)[0])
         if self.changed(progress.state, progress.begun, curve, progress.moments, at, self._logarithmic):
             scale = "logarithmic" if self._logarithmic else "linear"
+            text = Path(progress.recipe.text).name or "the tiny world"
+            self.border_title = Content(one_line(f"{progress.name} · {text} · nats a token"))
             self.border_subtitle = Content(f"⠒ training · ● validation · {scale}")
 
     def turn(self) -> None:
@@ -229,7 +237,8 @@ class LossPlot(Sheet):
     def _axis(self, up: tuple[float, float], down: int) -> dict[int, str]:
         if self._logarithmic:
             low, high = map(math.exp, up)
-            values = [s * d for d in (0.001, 0.01, 0.1, 1.0, 10.0) for s in (1, 2, 5) if low <= s * d * 1.001 <= high]
+            steps = (1, 2, 5) if high / low < 100 else (1,)
+            values = [s * d for d in (0.001, 0.01, 0.1, 1.0, 10.0) for s in steps if low <= s * d * 1.001 <= high]
             return {down - 1 - place(math.log(v) + 1e-9, *up, down): f"{v:g}" for v in values}
         return {down - 1 - place(v, *up, down): f"{v:g}" for v in ticks(*up, max(2, 2 * down // 3))}
 
@@ -258,10 +267,13 @@ def _levels(begun: Begun) -> list[tuple[str, float]]:
 
 
 def _lay(grid: list[list[tuple[str, str]]], drawn: Sequence[str], style: str) -> None:
+    """Draw braille over what is there; lines of one style share a cell."""
     for row, line in zip(grid, drawn, strict=True):
         for column, cell in enumerate(line):
-            if cell not in " \u2800":
-                row[column] = (cell, "hot" if row[column][1] == "hot" else style)
+            if dots(cell):
+                there, its = row[column]
+                both = chr(0x2800 | dots(cell) | dots(there)) if its == style else cell
+                row[column] = (both, "hot" if its == "hot" else style)
 
 
 def _runs(row: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -66,8 +66,8 @@ def overlay(front: Sequence[str], back: Sequence[str]) -> list[list[tuple[str, i
     for over, under in zip(front, back, strict=True):
         runs: list[tuple[str, int]] = []
         for one, other in zip(over, under, strict=True):
-            which = 0 if _dots(one) else 1
-            cell = chr(0x2800 | _dots(one) | _dots(other))
+            which = 0 if dots(one) else 1
+            cell = chr(0x2800 | dots(one) | dots(other))
             if runs and runs[-1][1] == which:
                 runs[-1] = runs[-1][0] + cell, which
             else:
@@ -76,7 +76,7 @@ def overlay(front: Sequence[str], back: Sequence[str]) -> list[list[tuple[str, i
     return lines
 
 
-def _dots(cell: str) -> int:
+def dots(cell: str) -> int:
     """The dots of a braille cell as bits."""
     return ord(cell) - 0x2800 if "\u2800" <= cell <= "\u28ff" else 0
 
@@ -145,7 +145,7 @@ def trace(
 def dotted(y: float, width: int, height: int, up: tuple[float, float]) -> tuple[str, ...]:
     """A level line in braille, a dot a cell: where a curve crosses it, the curve is at `y`."""
     lines = trace(((0.0, y), (1.0, y)), width, height, (0.0, 1.0), up)
-    return tuple("".join(chr(0x2800 | bits) if (bits := _dots(c) & LEFT_DOTS) else " " for c in line) for line in lines)
+    return tuple("".join(chr(0x2800 | bits) if (bits := dots(c) & LEFT_DOTS) else " " for c in line) for line in lines)
 
 
 def place(value: float, low: float, high: float, cells: int) -> int:

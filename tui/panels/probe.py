@@ -41,7 +41,7 @@ class ProbePanel(Sheet):
         measured = self._at.measured if self._at else None
         if measured is None:
             if self._at:
-                yield self.text((fit("it was not looked at here; ⏎ walks from its checkpoint", width), "faint"))
+                yield self.text((fit("not measured since it was taken up again; ⏎ walks from there", width), "faint"))
             return
         rows = 2
         yield from self._said(measured.sample, width, rows)
@@ -73,8 +73,8 @@ class ProbePanel(Sheet):
 
     def _head(self, chart: Chart, width: int) -> Text:
         token, room, true = self._columns(chart, width)
-        truth = f"{'true │':>{FIGURE}}" if true else ""
-        return self.text((f"{fit('token', token)} 0{'1':>{room - 1}} {'p':>{FIGURE - 1}}{truth}", "faint"))
+        line = self.text((f"{fit('token', token)} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
+        return line.append_text(self.text(("│".rjust(FIGURE - 4), "hot"), ("true", "faint"))) if true else line
 
     def _bars(self, chart: Chart, width: int, rows: int) -> Iterator[Text]:
         listed = chart.candidates[: rows - 1]

@@ -140,9 +140,6 @@ class TrainScreen(Screen[Path | None]):
         trouble = progress.problem if progress else ""
         self.problem.display = bool(trouble)
         self.problem.update(Content(f"{one_line(trouble)} · space tries to go on, n begins anew"))
-        if progress:
-            text = Path(progress.recipe.text).name or "the tiny world"
-            self.standing.border_title = Content(one_line(f"{progress.name} · {text}"))
         self.refresh_bindings()
 
     def _moment(self) -> Moment | None:

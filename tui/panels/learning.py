@@ -270,7 +270,7 @@ def _lay(grid: list[list[tuple[str, str]]], drawn: Sequence[str], style: str) ->
     """Draw braille over what is there; lines of one style share a cell."""
     for row, line in zip(grid, drawn, strict=True):
         for column, cell in enumerate(line):
-            if dots(cell):
+            if cell != " " and dots(cell):
                 there, its = row[column]
                 both = chr(0x2800 | dots(cell) | dots(there)) if its == style else cell
                 row[column] = (both, "hot" if its == "hot" else style)

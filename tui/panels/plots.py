@@ -142,6 +142,7 @@ def trace(
     return tuple(line.ljust(width)[:width] for line in (*drawn, *[""] * (height - len(drawn))))
 
 
+@lru_cache(maxsize=64)
 def dotted(y: float, width: int, height: int, up: tuple[float, float]) -> tuple[str, ...]:
     """A level line in braille, a dot a cell: where a curve crosses it, the curve is at `y`."""
     lines = trace(((0.0, y), (1.0, y)), width, height, (0.0, 1.0), up)

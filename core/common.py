@@ -1,9 +1,13 @@
-"""Owns how much two sequences have in common at their beginning."""
+"""Owns small things that many rooms need: what two sequences begin with, and things made once for all threads."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from functools import cache, wraps
+from threading import RLock
+from typing import ParamSpec, TypeVar
 
 Element = TypeVar("Element")
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 PIECE = 4096
 
 
@@ -19,3 +23,16 @@ def common_prefix(
                 if key(before[index]) != key(after[index]):
                     return index
     return shorter
+
+
+def made_once(make: Callable[Given, Made]) -> Callable[Given, Made]:
+    """`functools.cache` that gives all threads the same object, also where several ask before it is made."""
+    lock, kept = RLock(), cache(make)
+
+    @wraps(make)
+    def made(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        with lock:
+            return kept(*args, **kwargs)  # type: ignore[arg-type]  # a call with what is not hashable fails by itself
+
+    made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
+    return made

@@ -83,8 +83,8 @@ class Described:
 
     family: str
     config: ModelConfig
-    said: "Said"
-    """The words of `config.json`, or the metadata of a GGUF file."""
+    where: str
+    """The file that says so."""
     names: Names
     tensors: Mapping[str, Stored]
     """By their names in the files, without the prefix that a family may put before all of them."""
@@ -190,7 +190,7 @@ def _folder(folder: Path) -> Described:
     return Described(
         family=title,
         config=_gpt2_config(said) if architecture == "gpt2" else _llama_config(said, architecture),
-        said=said,
+        where=said.where,
         names=GPT2 if architecture == "gpt2" else LLAMA,
         tensors={name.removeprefix(prefix): each for name, each in stored.items()},
         transposed=architecture == "gpt2",
@@ -344,7 +344,7 @@ def _gguf(path: Path) -> Described:
     return Described(
         family=title,
         config=read_config(said, file.tensors, vocab_size),
-        said=whole,
+        where=said.where,
         names=GGUF_GPT2 if architecture == "gpt2" else GGUF_LLAMA,
         tensors=file.tensors,
         interleaved=architecture == "llama",

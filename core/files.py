@@ -9,8 +9,10 @@ import math
 import mmap
 import struct
 import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,17 @@ class Stored:
 
     def release(self) -> None:
         """Let the system take back the pages that were read; they would be read again from the file."""
-        if hasattr(self.view, "madvise"):
-            first = -(-self.start // mmap.PAGESIZE) * mmap.PAGESIZE
-            whole = (self.start + self.size - first) // mmap.PAGESIZE * mmap.PAGESIZE
-            if whole > 0:
-                self.view.madvise(mmap.MADV_DONTNEED, first, whole)
+        _release(self.view, self.start, self.size)
+
+
+AROUND = 1 << 16
+"""Bytes that Linux maps with each page that is read, on either side."""
+
+
+def _release(view: mmap.mmap, start: int, size: int) -> None:
+    if hasattr(view, "madvise"):
+        first = max(0, start - AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+        view.madvise(mmap.MADV_DONTNEED, first, start + size + AROUND - first)
 
 
 def give_back() -> None:
@@ -159,6 +167,18 @@ def _safetensors(path: Path, view: mmap.mmap) -> WeightsFile:
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
+GGUF_KINDS = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
+}  # fmt: skip
+"""The formats of numbers: a name, how many numbers lie in a block, and its bytes."""
 
 
 class _Cursor:
@@ -190,7 +210,28 @@ class _Cursor:
             values = list(struct.unpack_from(layout, self.view, self.at))
             self.at += struct.calcsize(layout)
             return values
-        return [self.value(inner) for _ in range(count)]
+        return Strings(self, count) if inner == _STRING else [self.value(inner) for _ in range(count)]
+
+
+class Strings:
+    """An array of strings that stays where it lies; each is read when it is asked for, and none is kept."""
+
+    def __init__(self, cursor: _Cursor, count: int) -> None:
+        self._view, self._bounds = cursor.view, array("Q", [cursor.at])
+        for _ in range(count):
+            cursor.at += 8 + _LENGTH.unpack_from(self._view, cursor.at)[0]
+            if cursor.at > len(self._view):
+                raise ValueError("cut short")
+            self._bounds.append(cursor.at)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._view[start + 8 : end].decode() for start, end in pairwise(self._bounds))
+
+    def __getitem__(self, index: int) -> str:
+        return self._view[self._bounds[index] + 8 : self._bounds[index + 1]].decode()
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
 
 
 def _pairs(cursor: _Cursor, count: int) -> Iterator[tuple[str, Any]]:
@@ -222,8 +263,6 @@ def gguf_architecture(path: Path) -> str | None:
 
 def _gguf(path: Path, view: mmap.mmap) -> WeightsFile:
     """Metadata pairs, a table of tensors, then the numbers, each at a multiple of the alignment."""
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # noqa: PLC0415  (brings numpy)
-
     cursor = _Cursor(view)
     tensor_count, pair_count = _preamble(cursor)
     metadata = dict(_pairs(cursor, pair_count))
@@ -231,17 +270,17 @@ def _gguf(path: Path, view: mmap.mmap) -> WeightsFile:
     for _ in range(tensor_count):
         name, rank = cursor.string(), cursor.number("<I")
         shape = tuple(cursor.number("<Q") for _ in range(min(rank, 5)))[::-1]
-        table.append((name, shape, GGMLQuantizationType(cursor.number("<I")), cursor.number("<Q")))
+        table.append((name, shape, GGUF_KINDS[cursor.number("<I")], cursor.number("<Q")))
     alignment = metadata.get("general.alignment", 32)
     begin = -(-cursor.at // alignment) * alignment
+    _release(view, 0, begin)
     tensors: dict[str, Stored] = {}
-    for name, shape, kind, offset in table:
-        block, size = GGML_QUANT_SIZES[kind]
+    for name, shape, (kind, block, size), offset in table:
         if name in tensors or not 1 <= len(shape) <= 4 or shape[-1] % block:
             raise Mistake(
                 f"{path.name} is corrupt: {name} is there twice or has an impossible shape; download it again"
             )
-        tensors[name] = Stored(kind.name, shape, view, begin + offset, math.prod(shape) // block * size)
+        tensors[name] = Stored(kind, shape, view, begin + offset, math.prod(shape) // block * size)
     end = max((stored.start + stored.size for stored in tensors.values()), default=begin)
     if end > len(view):
         raise _cut_short(path, len(view), end)

@@ -11,8 +11,10 @@ DTYPE = torch.bfloat16
 """Of activations, scales and biases: the kernels are fast for no other."""
 GROUP = 32
 """Neighbouring weights of a row that share a scale and a zero in 4 bits, as in GGUF's Q4_0 and Q4_1."""
-ROWS = 4096
+ROWS = 1024
 """Of a matrix, packed at once: an embedding of many tokens needs no second copy in full width."""
+ROWS_4 = 512
+"""The same for 4 bits: a multiple of the 64 rows that lie together in what the kernel reads."""
 
 
 class Shift(nn.Module):
@@ -75,7 +77,7 @@ class Int4Linear(nn.Module):
 
     def __init__(self, levels: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("levels", torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int().contiguous(), 1))
+        self.register_buffer("levels", torch.cat([_int4pack(rows) for rows in levels.split(ROWS_4)]))
         self.register_buffer("scales", torch.stack((scale, zero), -1).transpose(0, 1).to(DTYPE).contiguous())
         self.shift = _shift(bias)
 
@@ -83,6 +85,11 @@ class Int4Linear(nn.Module):
         """[…, in] → […, out]."""
         rows = torch.ops.aten._weight_int4pack_mm_for_cpu(x.flatten(0, -2), self.levels, GROUP, self.scales)
         return self.shift(rows.unflatten(0, x.shape[:-1]))
+
+
+def _int4pack(levels: Tensor) -> Tensor:
+    """Levels as the kernel reads them; on the way there each has 32 bits."""
+    return torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int().contiguous(), 1)
 
 
 def int8(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,6 +127,13 @@ def unpack_q4(blocks: Tensor, *, with_minimum: bool) -> tuple[Tensor, Tensor, Te
     levels = torch.cat((nibbles & 15, nibbles >> 4), dim=-1).flatten(1)
     scale = halves[..., 0]
     return levels, scale, halves[..., 1] + 8 * scale if with_minimum else torch.zeros_like(scale)
+
+
+def unpack_q8(blocks: Tensor) -> Tensor:
+    """The very numbers of GGUF's Q8_0 [rows, bytes]: a block is a half-precision scale and its levels."""
+    rows = blocks.unflatten(1, (-1, 2 + GROUP))
+    scale, levels = rows[..., :2].contiguous().view(torch.float16).float(), rows[..., 2:].view(torch.int8)
+    return (levels * scale).flatten(1)
 
 
 @torch.inference_mode()

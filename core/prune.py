@@ -1,10 +1,10 @@
 """Owns vocabularies cut to what a corpus uses: the same pieces on that corpus, and any other text still encodes."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 
 import tiktoken
 
+from core.common import made_once
 from core.tokenizer import END_OF_TEXT, Tokenizer
 
 
@@ -21,7 +21,7 @@ def cut(whole: Tokenizer, used: Iterable[int], name: str) -> Tokenizer:
     return made_of(whole, tuple(sorted(ranks[piece] for piece in pieces)), name)
 
 
-@cache
+@made_once
 def made_of(whole: Tokenizer, originals: tuple[int, ...], name: str) -> Tokenizer:
     """A vocabulary of these ids of `whole`, in their order, and `<|endoftext|>`: the same one for the same ids."""
     encoding = tiktoken.Encoding(

@@ -16,7 +16,7 @@ def model(info: ModelInfo, choice: ModelChoice | None = None) -> Model:
     choice = choice or info.choice
     if choice is None:
         raise Mistake(f"the session does not say how to have {info.name}; choose a model")
-    if not catalog.is_rung(choice.name) and catalog.find(choice.name) is None:
+    if not (catalog.is_rung(choice.name) or catalog.trained(choice.name) or catalog.find(choice.name)):
         raise Mistake(f"{choice.name} is not on this machine; tokenwalk --model {choice.name} fetches it")
     return models.load(choice)
 

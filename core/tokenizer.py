@@ -5,12 +5,12 @@ import hashlib
 import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tiktoken
 
+from core.common import made_once
 from core.errors import Mistake
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def check(name: str) -> None:
         raise Mistake(f"no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
 
 
-@cache
+@made_once
 def load(name: str) -> Tokenizer:
     """The tokenizer called `name`: `cl100k` (GPT-4's, S3), `bytes`, or `world`, of cl100k what the tiny world says.
 

@@ -6,9 +6,11 @@ it need not be, so tiktoken's numbers are translated to the model's ids. Needs n
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import tiktoken
 from core.chat import Template
 from core.errors import Mistake
 from core.families import Said, outline, read_json
+from core.files import Strings
 from core.tokenizer import END_OF_TEXT, Tokenizer, readable, well_formed
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -45,8 +48,8 @@ class Vocabulary:
 
     ids: Mapping[str, int]
     """Ordinary tokens, each byte written as the character that stands for it."""
-    merges: Sequence[tuple[str, str]]
-    """The first ones first."""
+    merges: Iterable[tuple[str, str]]
+    """The first ones first, gone through once."""
     pattern: str
     """Cuts text into the words that merges stay within."""
     added: Sequence[Added] = ()
@@ -83,14 +86,14 @@ class ModelTokenizer(Tokenizer):
 
     def __init__(self, name: str, words: Vocabulary, vocab_size: int) -> None:
         ranks, self._ids = _ranks(words)
+        self._ranks, self._pieces = _places(words, ranks)
         self.name = name
         self.encoding = tiktoken.Encoding(name, pat_str=words.pattern, mergeable_ranks=ranks, special_tokens={})
+        ranks.clear()  # tiktoken has copied them, and would keep ours too
         self.vocab_size = vocab_size
         self.template = words.template
         self.stops = frozenset(id for id in words.stops if 0 <= id < vocab_size)
         self._words = replace(words, ids={}, merges=())  # they are in the encoding now, and large
-        self._pieces = {id: _bytes(token) for token, id in words.ids.items()}
-        self._pieces |= {each.id: each.content.encode() for each in words.added}
         self._added = {each.content: each.id for each in words.added}
         self._always = _finder(each for each in words.added if not each.special)
         self._special = _finder(words.added)
@@ -118,30 +121,49 @@ class ModelTokenizer(Tokenizer):
             text = " " + text
         for part in readable(text):
             for rank in self.encoding.encode_ordinary(part):
-                if (id := self._ids[rank]) is not None:
+                if (id := self._ids[rank]) != _NONE:
                     yield id
 
     def _known(self, id: int) -> bytes | None:
-        return self._pieces.get(id)
+        if id in self._pieces or not 0 <= id < len(self._ranks) or self._ranks[id] == _NONE:
+            return self._pieces.get(id)
+        return self.encoding.decode_single_token_bytes(self._ranks[id])
 
     def _is_special(self, id: int) -> bool:
         return id in self._special_ids
 
 
-def _ranks(words: Vocabulary) -> tuple[dict[bytes, int], list[int | None]]:
+_NONE = -1
+"""Stands in an array of numbers for one that is not there."""
+
+
+def _ranks(words: Vocabulary) -> tuple[dict[bytes, int], "array[int]"]:
     """tiktoken's numbers, bytes first and then what is merged, and the model's id of each."""
     ranks = {bytes([byte]): byte for byte in range(256)}
-    ids: list[int | None] = [words.unknown] * 256
+    unknown = _NONE if words.unknown is None else words.unknown
+    ids = array("q", [unknown]) * 256
     for char, byte in BYTE_OF.items():
-        ids[byte] = words.ids.get(char, words.unknown)
+        ids[byte] = words.ids.get(char, unknown)
     reachable = (left + right for left, right in words.merges)
-    for token in [*reachable, *(words.ids if words.whole_words else ())]:
+    for token in chain(reachable, words.ids if words.whole_words else ()):
         if token not in words.ids:
             raise Mistake(f"the tokenizer is corrupt: it merges to {token!r}, which has no id; download it again")
         if (piece := _bytes(token)) not in ranks:
             ranks[piece] = len(ranks)
             ids.append(words.ids[token])
     return ranks, ids
+
+
+def _places(words: Vocabulary, ranks: Mapping[bytes, int]) -> tuple["array[int]", dict[int, bytes]]:
+    """tiktoken's number of each id, and the bytes of those ids that have none: tiktoken keeps the rest."""
+    numbers, pieces = array("q", [_NONE]) * (len(words.ids) + len(words.added)), {}
+    for token, id in words.ids.items():
+        piece = _bytes(token)
+        if piece in ranks and 0 <= id < len(numbers):
+            numbers[id] = ranks[piece]
+        else:
+            pieces[id] = piece
+    return numbers, pieces | {each.id: each.content.encode() for each in words.added}
 
 
 def _bytes(token: str) -> bytes:
@@ -172,7 +194,7 @@ def load(path: Path, name: str) -> ModelTokenizer:
     try:
         words = _folder(path, said) if path.is_dir() else _gguf(said)
         return ModelTokenizer(name, words, vocab_size)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, Mistake):
             raise
         raise Mistake(f"the tokenizer of {path.name} is corrupt ({error!r}); download it again") from error
@@ -226,7 +248,7 @@ def _tokenizer_json(folder: Path, said: Said) -> Vocabulary:
     names = {each.content: each.id for each in added} | ids
     return Vocabulary(
         ids=ids,
-        merges=[_pair(merge) for merge in model.values["merges"]],
+        merges=map(_pair, model.values["merges"]),
         pattern=_pattern(steps, file.where),
         added=added,
         normal_form=bool(normalizers),
@@ -279,7 +301,7 @@ def _vocab_and_merges(folder: Path, said: Said) -> Vocabulary:
     qwen = said.get("model_type", "").startswith("qwen")
     names = read_json(folder / "vocab.json").values
     lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-    merges = [_pair(line) for line in lines if line and not line.startswith("#version")]
+    merges = (_pair(line) for line in lines if line and not line.startswith("#version"))
     added = {
         int(id): Added(
             int(id), each["content"], each.get("special", True), (each.get("lstrip", False), each.get("rstrip", False))
@@ -374,7 +396,7 @@ _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 """What ends a turn or a message, where it is not what ends a text."""
 
 
-def _gguf_template(said: Said, tokens: Sequence[str]) -> Template | None:
+def _gguf_template(said: Said, tokens: Strings) -> Template | None:
     source = said.get("tokenizer.chat_template", "")
     ids = {name: said.values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     known = {f"{name}_token": tokens[id] for name, id in ids.items() if type(id) is int and 0 <= id < len(tokens)}
@@ -387,14 +409,14 @@ def _gguf(said: Said) -> Vocabulary:
     if (pre := said.get("tokenizer.ggml.pre", "gpt-2")) not in _KINDS:
         raise Mistake(f"{said.where} cuts text as {pre!r}, a way not known here; there are {', '.join(_KINDS)}")
     tokens, kinds, merges = (said.values.get(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges"))
-    if not isinstance(tokens, list) or not isinstance(merges, list):
+    if not isinstance(tokens, Strings) or not isinstance(merges, Strings):
         raise Mistake(f"{said.where} has no tokens or no merges; download it again")
     kinds = kinds or [_NORMAL] * len(tokens)
     begin, end, unknown = (said.values.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "unknown"))
     begins = said.get("tokenizer.ggml.add_bos_token", _KINDS[pre].begins)
     return Vocabulary(
         ids={token: id for id, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind == _NORMAL},
-        merges=[_pair(merge) for merge in merges],
+        merges=map(_pair, merges),
         pattern=_KINDS[pre].pattern,
         added=[
             Added(id, token, special=kind == _CONTROL)

@@ -18,7 +18,7 @@ from core.errors import Mistake
 from core.families import IGNORED, Described
 from core.files import Stored, give_back
 from core.model import Transformer
-from core.packed import DTYPE, ROWS, Int4Linear, Int8Embedding, Int8Linear, fits, int4, int8, unpack_q4
+from core.packed import DTYPE, ROWS, Int4Linear, Int8Embedding, Int8Linear, fits, int4, int8, unpack_q4, unpack_q8
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -110,12 +110,17 @@ def _int4(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) 
         return int4(_weight(described, name, parts, torch.float32))
     unpacked = []
     for source, stored in parts:
-        raw = torch.frombuffer(stored.view, dtype=torch.uint8, count=stored.size, offset=stored.start)
-        numbers = unpack_q4(raw.view(stored.shape[0], -1), with_minimum=stored.kind == "Q4_1")
+        numbers = unpack_q4(_blocks(stored), with_minimum=stored.kind == "Q4_1")
         unpacked.append([_ordered(described, source, _checked(source, each, each.dtype)) for each in numbers])
         stored.release()
     levels, scales, zeros = (torch.cat(each) for each in zip(*unpacked, strict=True))
     return levels, scales, zeros
+
+
+def _blocks(stored: Stored) -> Tensor:
+    """The bytes of a tensor as they lie in the file, row by row."""
+    raw = torch.frombuffer(stored.view, dtype=torch.uint8, count=stored.size, offset=stored.start)
+    return raw.view(math.prod(stored.shape[:-1]), -1)
 
 
 def _ordered(described: Described, source: str, tensor: Tensor) -> Tensor:
@@ -136,13 +141,13 @@ def _parts(described: Described, name: str, shape: Sequence[int]) -> Iterator[tu
         want = (rows, *shape[1:])
         if found not in described.tensors:
             raise Mistake(
-                f"the weights lack {found}, {_by(want)}, that {described.said.where} asks for; download the model again"
+                f"the weights lack {found}, {_by(want)}, that {described.where} asks for; download the model again"
             )
         stored = described.tensors[found]
         there = stored.shape[::-1] if _transposed(described, name, stored) else stored.shape
         if there != want:
             raise Mistake(
-                f"{found} is {_by(there)} in the weights but {_by(want)} by {described.said.where}: "
+                f"{found} is {_by(there)} in the weights but {_by(want)} by {described.where}: "
                 "they are not of the same model; download both again"
             )
         yield found, stored
@@ -170,7 +175,7 @@ def _refuse_left_over(described: Described, used: set[str]) -> None:
     if left:
         raise Mistake(
             f"the weights have {left[0]}, {_by(described.tensors[left[0]].shape)}, "
-            f"of which {described.said.where} says nothing ({len(left)} such); they are not of the same model"
+            f"of which {described.where} says nothing ({len(left)} such); they are not of the same model"
         )
 
 
@@ -209,12 +214,14 @@ def read(name: str, stored: Stored) -> Tensor:
 
 
 def _unpacked(name: str, stored: Stored) -> Tensor:
+    if stored.kind == "Q8_0":
+        return unpack_q8(_blocks(stored)).view(stored.shape)
     import numpy as np  # noqa: PLC0415
     from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
     from gguf.quants import dequantize  # noqa: PLC0415
 
     kind = GGMLQuantizationType[stored.kind]
-    packed = np.frombuffer(stored.view, np.uint8, stored.size, stored.start).reshape(math.prod(stored.shape[:-1]), -1)
+    packed = _blocks(stored).numpy()
     numbers = torch.empty(len(packed), stored.shape[-1])
     try:
         with np.errstate(all="ignore"):
@@ -244,7 +251,7 @@ def _checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _finite(tensor: Tensor) -> bool:
     """Whether no number is NaN or infinite, in one pass and without a mask."""
-    if not tensor.numel():
+    if not tensor.numel() or not tensor.is_floating_point():
         return True
     low, high = torch.aminmax(tensor)
-    return bool(torch.isfinite(low) and torch.isfinite(high))
+    return math.isfinite(low) and math.isfinite(high)

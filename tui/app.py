@@ -106,6 +106,8 @@ class TokenwalkApp(App[None]):
         self.frame = Frame()
         self._early_problems = list(problems)
         self._words: Tokenizer | None = None
+        self._twins: tuple[ModelChoice | None, ModelChoice | None] = None, None
+        """Where the other twin was asked for, and which that is."""
         self._until = "entropy > 4; text '.'"
         self.prompt = PromptPanel(text)
         self.tokens = TokensPanel()
@@ -507,6 +509,20 @@ class TokenwalkApp(App[None]):
     def _take_model(self, name: str | None) -> None:
         if name is not None and name != self.choice.name:
             self._load(catalog.applicable(self.choice, name))
+
+    def action_twin(self) -> None:
+        """Go to the same rung before it learned, or after, and from there back."""
+        before, here = self._twins
+        try:
+            other = before if before and here == self.choice else catalog.twin(self.choice)
+        except Mistake as mistake:
+            self.tell(str(mistake))
+            return
+        if other is None:
+            self.tell(f"{self.choice.name} has no twin that learned less or more; m chooses a model")
+        else:
+            self._twins = self.choice, other
+            self._load(other)
 
     def action_device(self) -> None:
         model = self.frame.model

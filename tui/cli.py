@@ -19,7 +19,9 @@ from tui.commands import (
     replay,
     score,
     tokens,
+    train,
     walk,
+    world,
 )
 from tui.commands.common import say
 
@@ -71,6 +73,8 @@ for name, command in (
     ("lens", lens.lens),
     ("score", score.score),
     ("compare", compare.compare),
+    ("train", train.train),
+    ("world", world.world),
     ("bench", bench.bench),
     ("models", models.models),
     ("devices", devices.devices),

@@ -50,6 +50,7 @@ WALK = [
     _key("right_parenthesis", "min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
     _key("i", "write", "write", "Write the prompt", "walk.write", show=True),
     _key("m", "model", "model", "Choose a model", "choose.model"),
+    _key("a", "twin", "twin", "The same rung before it learned, or after", "choose.twin"),
     _key("p", "hyperparameters", "sizes", "Change the hyperparameters of a rung", "choose.hyperparameters"),
     _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
     _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
@@ -130,7 +131,14 @@ GROUPS = {
         "lens.right",
         "lens.experiments",
     ),
-    "Choose": ("choose.model", "choose.hyperparameters", "choose.device", "choose.compare", "choose.train"),
+    "Choose": (
+        "choose.model",
+        "choose.twin",
+        "choose.hyperparameters",
+        "choose.device",
+        "choose.compare",
+        "choose.train",
+    ),
     "Sessions": ("session.save", "session.open", "session.copy"),
     "App": ("walk.write", "walk.text", "app.help", "app.quit"),
 }

@@ -16,13 +16,14 @@ class ModelOptions:
     """What decides which numbers a model computes."""
 
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "-m",
-            help="A rung (model1 … model6), smollm2, gpt2, a folder, a .gguf file or a Hugging Face id.",
+            help="A rung (model1 … model6), its trained twin (model1-trained …), one you trained, smollm2, gpt2, a "
+            "folder, a .gguf file or a Hugging Face id. By itself model1; the app opens on model5-trained.",
         ),
-    ] = "model1"
+    ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     dtype: Annotated[
         str, typer.Option(help="auto, fp32, bf16 or fp16; int8 or int4 for the weights of a model from files.")
@@ -33,7 +34,9 @@ class ModelOptions:
     blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None
     heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None
     activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None
-    tokenizer: Annotated[str, typer.Option(help="cl100k or bytes.")] = "cl100k"
+    tokenizer: Annotated[str, typer.Option(help="cl100k, bytes or world (of cl100k what the tiny world says).")] = (
+        "cl100k"
+    )
     special: Annotated[bool, typer.Option("--special", help="Read <|endoftext|> and the like as tokens.")] = False
     chat: Annotated[
         bool, typer.Option("--chat", help="Put the prompt as a message, by the chat template of the model's files.")
@@ -52,7 +55,7 @@ class ModelOptions:
             activation=activation,
         )
         return ModelChoice(
-            name=self.model,
+            name=ModelChoice().name if self.model is None else self.model,
             tokenizer=self.tokenizer,
             weights_seed=self.weights_seed,
             changes=changes,

@@ -37,7 +37,7 @@ def candidate(found: Candidate) -> dict[str, Any]:
         "logit": found.logit,
         "probability": found.probability,
         "sampled_probability": found.sampled_probability,
-    }
+    } | ({} if found.true is None else {"true_probability": found.true})
 
 
 def prefill(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[str, Any]:
@@ -116,12 +116,22 @@ def distribution_lines(chart: Chart, mass90: int) -> list[str]:
 
 def tokens(words: Tokenizer, ids: Sequence[int]) -> dict[str, Any]:
     """What a tokenizer made of a text."""
-    return {"tokenizer": words.name, "ids": list(ids), "pieces": [token(id, words.piece(id)) for id in ids]}
+    pieces = [token(id, words.piece(id)) | original(words, id) for id in ids]
+    return {"tokenizer": words.name, "ids": list(ids), "pieces": pieces}
+
+
+def original(words: Tokenizer, id: int) -> dict[str, Any]:
+    """The id in cl100k, where a vocabulary was cut from that."""
+    return {"original_id": words.originals[id]} if words.originals else {}
 
 
 def tokens_lines(words: Tokenizer, ids: Sequence[int]) -> list[str]:
     """The same for a person."""
-    lines = [f"{id:>7}  {fit(label(words.piece(id)), 24)} {words.piece(id).hex(' ')}" for id in ids]
+    originals = [f"{words.originals[id]:>7}" if words.originals else "" for id in ids]
+    lines = [
+        f"{id:>7}{original}  {fit(label(words.piece(id)), 24)} {words.piece(id).hex(' ')}"
+        for id, original in zip(ids, originals, strict=True)
+    ]
     return [*lines, f"{len(ids):,} tokens of {words.name}"]
 
 
@@ -146,7 +156,8 @@ def offer_words(offer: Offer) -> str:
     """What is to be said of a model beside its name."""
     if offer.size_bytes is None:
         return offer.words
-    words = one_line(f"{offer.family} · {offer.size_bytes / 1e6:,.0f} MB · {offer.words}")
+    size = f"{offer.size_bytes / 1e6:,.0f} MB" if offer.size_bytes >= 1e6 else f"{offer.size_bytes / 1e3:,.0f} kB"
+    words = one_line(f"{offer.family} · {size} · {offer.words}")
     return f"{words} · not here: {one_line(offer.problem)}" if offer.problem else words
 
 

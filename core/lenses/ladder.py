@@ -96,6 +96,8 @@ def ladder(step: Step) -> Iterator[Reading | Ladder]:
 def _base(step: Step) -> tuple[ModelChoice, list[str]]:
     """What the rungs are chosen by, and what is to be said of it."""
     choice, notes = step.model.choice, []
+    if catalog.trained(choice.name):
+        choice = catalog.twin(choice) or choice
     if not catalog.is_rung(choice.name):
         notes.append("the rungs read the same text with their own tokenizer, cl100k")
         choice = ModelChoice(device=choice.device, dtype=choice.dtype)

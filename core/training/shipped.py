@@ -1,6 +1,6 @@
 """Owns the trained ladder that comes with tokenwalk: its recipes, its files, and how they are made."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +24,7 @@ def recipe(rung: str) -> Recipe:
     return Recipe(rung=rung, steps=STEPS.get(rung, 3000), every=250)
 
 
-def make(folder: Path) -> Iterator[Reading | Event]:
+def make(folder: Path) -> Generator[Reading | Event, None, None]:
     """Train every rung on one thread of the CPU, and put it into `folder` in 16 bits.
 
     Raises `Mistake` where it cannot be written.

@@ -1,12 +1,11 @@
 """Owns the tiny world: what is said there, in which tokens, and with which probability after any beginning."""
 
 import hashlib
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from core import prune, tokenizer
-from core.common import common_prefix
+from core.common import common_prefix, made_once
 from core.tokenizer import Tokenizer
 from core.world import grammar
 from core.world.grammar import Belief, Grammar
@@ -28,7 +27,7 @@ def sha256() -> str:
     return hashlib.sha256(_written()).hexdigest()
 
 
-@cache
+@made_once
 def rules() -> grammar.Rules:
     """The grammar as it is written in `tiny.grammar`."""
     return grammar.parse(_written().decode())
@@ -40,13 +39,13 @@ def words() -> Tokenizer:
     return prune.cut(whole, (id for word in grammar.words(rules(), START) for id in whole.encode(word)), NAME)
 
 
-@cache
+@made_once
 def world() -> Grammar:
     """The grammar over the ids of its vocabulary."""
     return Grammar(rules(), START, tokenizer.load(NAME).encode)
 
 
-@cache
+@made_once
 def machine() -> Machine:
     """All that can be said, and how often: takes about a second."""
     return Machine(world())
@@ -73,3 +72,13 @@ class Truth:
             self._ids.append(id)
             self._beliefs.append(found.belief)
         return {id: float(each.share) for id, each in world().ahead(self._beliefs[-1]).items()}
+
+
+def texts(seed: int) -> Iterator[list[int]]:
+    """The ids of one text after the other, without end."""
+    ids: list[int] = []
+    for edge in machine().run(seed):
+        ids.append(edge.token)
+        if not edge.after:
+            yield ids
+            ids = []

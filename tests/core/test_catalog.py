@@ -19,6 +19,7 @@ from core import catalog, hub, ladder
 from core import models as ours
 from core.config import Hyperparameters, ModelChoice
 from core.errors import Mistake
+from core.training import places
 
 TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
 
@@ -29,7 +30,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path / "models")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(catalog, "SMOLLM2_PACKAGE", "no_such_package")
     return tmp_path
@@ -201,8 +202,9 @@ def test_the_tokenizer_is_known_before_the_model(elsewhere: Path, offline: None)
 
 
 def test_what_is_offered(elsewhere: Path) -> None:
-    """The ladder, then what caches and the working folder hold, with family, size, place and what stands in the way."""
-    assert [offer.name for offer in catalog.offers()] == list(ladder.NAMES)
+    """The ladder and its trained twins, then what caches and folders hold: family, size, place, obstacles."""
+    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *places.SHIPPED]
+    assert not any(offer.problem for offer in catalog.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
     cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "gemma2"}'))
@@ -210,7 +212,7 @@ def test_what_is_offered(elsewhere: Path) -> None:
     model(elsewhere / "models" / "tiny")
     Path("noise.gguf").write_bytes(b"noise")
     own = model(platformdirs.user_cache_path("tokenwalk") / "mine")
-    offers = {offer.name: offer for offer in catalog.offers()[len(ladder.NAMES) :]}
+    offers = {offer.name: offer for offer in catalog.offers()[2 * len(ladder.NAMES) :]}
     assert list(offers) == [
         "a/whole",
         "b/pickled",

@@ -10,7 +10,7 @@ import torch
 from test_families import reference
 from test_weights import write_gguf
 
-from core import catalog, device, families, models, weights
+from core import catalog, device, families, files, models, weights
 from core.config import Hyperparameters, ModelChoice
 from core.errors import Mistake, out_of_memory
 
@@ -33,6 +33,12 @@ def test_the_fastest_format_near_enough(tmp_path: Path, monkeypatch: pytest.Monk
     assert models._fastest(described, gpu) == "fp32"
     assert models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
     assert models.load(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
+
+
+def test_the_formats_of_gguf() -> None:
+    """Names, blocks and bytes are those of the gguf package."""
+    kinds = {number: gguf.GGMLQuantizationType(number) for number in files.GGUF_KINDS}
+    assert {number: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for number, kind in kinds.items()} == files.GGUF_KINDS
 
 
 def test_formats_that_can_be_chosen() -> None:

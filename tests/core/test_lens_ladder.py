@@ -1,7 +1,9 @@
 """Each rung's row against that rung loaded and read by itself."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +21,20 @@ from core.models import Model
 
 CHOICE = ModelChoice(name="model2", tokenizer="bytes", device="cpu", weights_seed=3)
 IDS = list(b"I prefer oat milk")
+
+
+def untrained(choice: ModelChoice) -> Model:
+    """What `models.load` gives where no rung was ever trained."""
+    if choice.name.endswith("-trained"):
+        raise Mistake(f"no model {choice.name}")
+    return models.load(choice)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_twins() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lens, "models", SimpleNamespace(load=untrained))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +114,27 @@ def test_a_trained_twin_stands_beside_its_rung(model: Model, monkeypatch: pytest
         if choice.name == "model3-trained":
             made = models.load(replace(CHOICE, name="model3", weights_seed=9))
             return replace(made, info=replace(made.info, name=choice.name))
-        if choice.name.endswith("-trained"):
-            raise Mistake(f"no model {choice.name}")
-        return models.load(choice)
+        return untrained(choice)
 
-    monkeypatch.setattr(lens, "models", type("Models", (), {"load": staticmethod(load)}))
+    monkeypatch.setattr(lens, "models", SimpleNamespace(load=load))
     shown = last(ladder(step_on(model, IDS)))
     assert [rung.name for rung in shown.rungs if rung.trained] == ["model3-trained"]
     assert shown.rungs[3].name == "model3-trained"
     assert shown.rungs[4].added == shown.rungs[4].parameters - shown.rungs[2].parameters
     assert len(shown.kl) == len(shown.kl[0]) == 7
+
+
+def test_the_trained_ladder_stands_beside_the_rungs_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trained rung is shown among all rungs in its own vocabulary and sizes, before they learned and after."""
+    monkeypatch.setattr(lens, "models", models)
+    trained = models.load(ModelChoice(name="model1-trained", device="cpu"))
+    shown = last(ladder(step_on(trained, trained.tokenizer.encode("I prefer oat milk in"))))
+    assert [rung.name for rung in shown.rungs] == [name for rung in RUNGS for name in (rung, f"{rung}-trained")]
+    assert {rung.ln_v for rung in shown.rungs} == {math.log(trained.tokenizer.vocab_size)}
+    assert all(value is not None for row in shown.kl for value in row)
+    for before, after in zip(shown.rungs[::2], shown.rungs[1::2], strict=True):
+        assert after.loss and before.loss and after.loss < before.loss - 4
+        assert before.parameters == after.parameters
 
 
 def test_another_tokenizer_reads_the_text_again() -> None:

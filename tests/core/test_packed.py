@@ -12,7 +12,7 @@ from test_weights import saved, write_gguf
 from core import device, families, models, weights
 from core.config import ModelChoice
 from core.errors import Mistake
-from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4
+from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4, unpack_q8
 
 TEXTS = [
     "I prefer oat milk in my coffee because it",
@@ -69,6 +69,22 @@ def test_4_bits_of_a_file_are_taken_as_they_are(kind: str) -> None:
     groups = (levels.unflatten(1, (-1, GROUP)).float() - 8) * scale[..., None] + zero[..., None]
     want = torch.from_numpy(gguf.dequantize(packed, gguf.GGMLQuantizationType[kind]))
     assert (groups.flatten(1) - want).abs().max() < 1e-6
+
+
+def test_8_bits_of_a_file_are_taken_as_they_are() -> None:
+    """The very numbers that the gguf package unpacks."""
+    packed = gguf.quantize(matrix().numpy(), gguf.GGMLQuantizationType.Q8_0)
+    want = torch.from_numpy(gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0))
+    assert torch.equal(unpack_q8(torch.from_numpy(packed)), want)
+
+
+@pytest.mark.parametrize("rows", [16, 512, 528, 1040])
+def test_4_bits_packed_some_rows_at_a_time(rows: int) -> None:
+    """They lie in memory as those that are packed at once."""
+    levels = torch.randint(0, 16, (rows, 64), dtype=torch.uint8)
+    scale = torch.ones(rows, 2)
+    whole = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int(), 1)
+    assert torch.equal(Int4Linear(levels, scale, scale).levels, whole)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

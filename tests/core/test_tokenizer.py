@@ -271,7 +271,7 @@ def test_an_unknown_tokenizer_is_a_mistake(name: str) -> None:
     """One line that names those that can be chosen."""
     with pytest.raises(Mistake) as mistake:
         tokenizer.load(name)
-    assert all(known in str(mistake.value) for known in tokenizer.ENCODINGS)
+    assert all(known in str(mistake.value) for known in tokenizer.TOKENIZERS)
     assert len(str(mistake.value).splitlines()) == 1
 
 

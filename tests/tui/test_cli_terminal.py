@@ -212,6 +212,16 @@ def test_a_prompt_is_written_and_walked_and_the_terminal_left_as_it_was(terminal
     assert left_as_it_was(app)
 
 
+def test_by_itself_the_app_opens_on_a_rung_that_speaks(terminal: Callable[..., Terminal]) -> None:
+    app = terminal("I prefer oat milk in")
+    app.until(b"model5-trained")
+    app.until("KL(true‖model)".encode())
+    app.press(b"g")
+    app.until(b"30 generated")
+    app.press(b"q")
+    assert app.ended() == 0
+
+
 def test_a_hostile_prompt_and_stream_do_nothing_to_the_terminal_and_are_quit_at_once(
     terminal: Callable[..., Terminal],
 ) -> None:

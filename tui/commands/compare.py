@@ -47,8 +47,11 @@ def compare(
 def _other(model: ModelOptions, name: str | None, device: str | None, dtype: str | None) -> ModelOptions:
     """The other side; sizes that were asked for are for a rung, and no other model has them."""
     from core import catalog
+    from core.config import ModelChoice
 
     other = replace(model, model=name or model.model, device=device or model.device, dtype=dtype or model.dtype)
-    if catalog.is_rung(other.model):
+    if other.model is None or catalog.is_rung(other.model):
         return other
-    return replace(other, embed_dim=None, context=None, blocks=None, heads=None, activation=None)
+    return replace(
+        other, embed_dim=None, context=None, blocks=None, heads=None, activation=None, tokenizer=ModelChoice().tokenizer
+    )

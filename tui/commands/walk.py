@@ -13,6 +13,8 @@ from core.errors import Mistake
 from tui.commands.common import Prompt, mistakes, read
 from tui.options import ModelOptions, SamplerOptions, shared
 
+OPENS_ON = "model5-trained"
+"""Where nobody asks for a model or for sizes of a rung: it speaks, and was never far away."""
 LAST_STEP = 2.0
 """Seconds at most, after the terminal was given back, for a step to end and the walk to be written."""
 
@@ -37,8 +39,10 @@ def walk(
         from tui import settings as own_settings
 
         choice, draws = model.choice(), sampler.sampler()
-        catalog.check(choice)
         saved, text = (_saved(prompt, choice, draws), "") if resume else (None, read(prompt))
+        if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
+            choice = replace(choice, name=OPENS_ON)
+        catalog.check(choice)
         if prompt == "-":
             _take_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other

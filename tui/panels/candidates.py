@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -21,6 +22,9 @@ STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens stream; faster ones cannot be read."""
 FLAT = 0.2
 """Below this largest share bars that ended at 1 could not be told apart."""
+
+TICK = "│"
+"""Where the true probability ends."""
 
 Row = tuple[Candidate | None, float, float]
 """A candidate (None: all others), its share of the draw, and the model's own, without patches where there are any."""
@@ -80,6 +84,7 @@ class CandidatesPanel(Lens, can_focus=True):
         "candidates--cut",
         "candidates--cursor",
         "candidates--taken",
+        "candidates--truth",
         "candidates--empty",
     }
 
@@ -142,9 +147,11 @@ class CandidatesPanel(Lens, can_focus=True):
             effective = f"{chart.effective:,.0f}" if chart.effective >= 100 else f"{chart.effective:.1f}"
             unit = " candidates" if width > 50 else ""
             patched = chart.candidates[0].unpatched is not None
-            name = "next" if patched and width <= 50 else "next token"
-            count = "" if patched and width <= 50 else f" · ≈ {effective}{'' if patched else unit}"
-            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}"
+            truth = " · │ true" if chart.divergence_bits is not None else ""
+            more = patched or bool(truth)
+            name = "next" if more and width <= 50 else "next token"
+            count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
+            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}{truth}"
             self.border_title = Content(title)
             self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
         self.refresh()
@@ -182,7 +189,8 @@ class CandidatesPanel(Lens, can_focus=True):
             if candidate is None:
                 strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals, scale))
             else:
-                strips.append(self._row(columns, candidate, bar, decimals, taken))
+                tick = tick_at(candidate.true, columns.bar, scale)
+                strips.append(self._row(columns, candidate, bar, tick, decimals, taken))
         return strips
 
     def _head(self, columns: "_Columns", scale: float, width: int) -> Strip:
@@ -196,7 +204,13 @@ class CandidatesPanel(Lens, can_focus=True):
         return Strip([Segment(fit(text, width), style)], width)
 
     def _row(
-        self, columns: "_Columns", candidate: Candidate, bar: str, decimals: int, taken: Candidate | None
+        self,
+        columns: "_Columns",
+        candidate: Candidate,
+        bar: str,
+        tick: int | None,
+        decimals: int,
+        taken: Candidate | None,
     ) -> Strip:
         is_taken = taken is not None and candidate.id == taken.id
         cut = candidate.sampled_probability == 0
@@ -216,7 +230,7 @@ class CandidatesPanel(Lens, can_focus=True):
             (mark, text),
             (fit(label(candidate.piece), columns.token), text),
             (" ", text),
-            *self._bar(bar, "candidates--bar"),
+            *self._bar(bar, "candidates--bar", tick),
             (f" {share:>{columns.share}}", text),
             (f" {number_in(candidate.logit, columns.logit)}", number),
         )
@@ -241,14 +255,15 @@ class CandidatesPanel(Lens, can_focus=True):
             (" " * (columns.logit + 1), style),
         )
 
-    def _bar(self, bar: str, style: str) -> list[tuple[str, Style]]:
+    def _bar(self, bar: str, style: str, tick: int | None = None) -> list[tuple[str, Style]]:
         drawn = bar.rstrip(" ")
         solid = drawn.rstrip("░")
-        return [
+        parts = [
             (solid, self.look(style)),
             (drawn[len(solid) :], self.look("candidates--ghost")),
             (bar[len(drawn) :], self.look("candidates--number")),
         ]
+        return parts if tick is None else list(ticked(parts, tick, self.look("candidates--truth")))
 
     def _join(self, columns: "_Columns", ground: Style, *parts: tuple[str, Style]) -> Strip:
         back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
@@ -272,6 +287,25 @@ class _Columns:
             token = max(8, token - (6 - bar))
             bar = width - rank - logit - share - token - 4
         return cls(rank, token, max(2, bar), share, logit)
+
+
+def tick_at(true: float | None, width: int, scale: float) -> int | None:
+    """The cell of a row in which the true probability ends; None where it is not known, 0, or beyond the row."""
+    if not true or true > scale:
+        return None
+    return min(width - 1, int(true * width / scale))
+
+
+def ticked(parts: Iterable[tuple[str, Style]], tick: int, style: Style) -> Iterator[tuple[str, Style]]:
+    """Pieces of a row with `│` over one of its cells."""
+    for text, own in parts:
+        if 0 <= tick < len(text):
+            yield text[:tick], own
+            yield TICK, own + style
+            yield text[tick + 1 :], own
+        else:
+            yield text, own
+        tick -= len(text)
 
 
 def stages_line(stages: tuple[Stage, ...], sampler: Sampler, width: int) -> str:

@@ -8,6 +8,7 @@ from textual.content import Content
 
 from core.events import Candidate, Chart
 from core.training.progress import Moment, Progress
+from tui.panels.candidates import TICK, tick_at
 from tui.panels.learning import Sheet
 from tui.panels.plots import meter
 from tui.text import fit, label, one_line, percent, run_text
@@ -74,7 +75,7 @@ class ProbePanel(Sheet):
     def _head(self, chart: Chart, width: int) -> Text:
         token, room, true = self._columns(chart, width)
         line = self.text((f"{fit('token', token)} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
-        return line.append_text(self.text(("│".rjust(FIGURE - 4), "hot"), ("true", "faint"))) if true else line
+        return line.append_text(self.text((TICK.rjust(FIGURE - 4), "hot"), ("true", "faint"))) if true else line
 
     def _bars(self, chart: Chart, width: int, rows: int) -> Iterator[Text]:
         listed = chart.candidates[: rows - 1]
@@ -95,11 +96,10 @@ class ProbePanel(Sheet):
         token, room, true = self._columns(chart, width)
         bar = meter(candidate.probability, room)
         line = self.text((f"{fit(label(candidate.piece), token)} ", "text"))
-        if candidate.true is None or not candidate.true:
+        if (at := tick_at(candidate.true, room, 1.0)) is None:
             line.append_text(self.text((bar, "bar")))
         else:
-            at = min(room - 1, int(room * candidate.true))
-            line.append_text(self.text((bar[:at], "bar"), ("│", "hot"), (bar[at + 1 :], "bar")))
+            line.append_text(self.text((bar[:at], "bar"), (TICK, "hot"), (bar[at + 1 :], "bar")))
         line.append_text(self.text((f"{percent(candidate.probability, 2):>{FIGURE}}", "text")))
         if true:
             figure = percent(candidate.true or 0.0, 2) if candidate.true else "–"

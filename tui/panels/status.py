@@ -89,6 +89,9 @@ class StatusLine(Widget):
             parts.append((8, one_line(model.weights), ""))
         if frame.snapshot and frame.snapshot.stopped and not busy:
             parts.append((0, one_line(frame.snapshot.stopped), "status--busy"))
+        chart = frame.snapshot.chart if frame.snapshot else None
+        if chart and chart.divergence_bits is not None:
+            parts.append((2, f"KL(true‖model) {chart.divergence_bits:.3f} bits", ""))
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, f"seed {self._sampler.seed}", ""))

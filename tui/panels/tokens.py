@@ -13,6 +13,7 @@ from textual.strip import Strip
 
 from core.common import common_prefix
 from core.events import Token
+from core.tokenizer import Tokenizer
 from tui.panels.looks import PaintedPage
 from tui.runner import Frame
 from tui.text import fit, label
@@ -54,7 +55,7 @@ class TokensPanel(PaintedPage):
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._set(snapshot.tokens, snapshot.cursor)
-        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor)
+        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.words)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt that the model has not read yet."""
@@ -77,7 +78,7 @@ class TokensPanel(PaintedPage):
             self.follow()
         self.refresh()
 
-    def _detail(self, tokens: tuple[Token, ...], cursor: int) -> Content:
+    def _detail(self, tokens: tuple[Token, ...], cursor: int, words: Tokenizer | None) -> Content:
         if not 0 < cursor <= len(tokens):
             return Content("")
         token = tokens[cursor - 1]
@@ -88,6 +89,8 @@ class TokensPanel(PaintedPage):
             parts.append(f"u {token.u:.4f}")
         if token.origin == "chosen":
             parts.append("chosen")
+        if words and words.originals:
+            parts.append(f"cl100k {words.originals[token.id]}")
         return Content(" · ".join(parts))
 
     # Layout ----------------------------------------------------------------------------------------------------------

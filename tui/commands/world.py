@@ -1,0 +1,66 @@
+"""`tokenwalk world`: texts of the tiny world, and how near the trained rungs come to its truth."""
+
+import sys
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from core import threads
+from core.errors import Mistake
+from core.training import places
+from tui.commands.common import Json, finish, mistakes, say
+
+
+def world(
+    what: Annotated[str, typer.Argument(help="sample: texts; floors: the lowest losses, and the rungs beside them.")],
+    count: Annotated[int, typer.Option("-n", help="sample: how many texts.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="sample: seed of the texts.")] = 0,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="floors: a rung to measure; the trained ladder without.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A tiny world whose true next-token distribution is known."""
+    with mistakes():
+        if what not in ("sample", "floors"):
+            raise Mistake(f"no {what!r} in the tiny world; choose sample or floors")
+        if what == "sample":
+            _sample(count, seed, as_json)
+        else:
+            _floors(model or list(places.SHIPPED), as_json)
+
+
+def _sample(count: int, seed: int, as_json: bool) -> None:
+    from core import tokenizer
+    from core.world import tiny
+    from tui import report
+
+    words, texts = tokenizer.load(tiny.NAME), tiny.texts(seed)
+    for ids in islice(texts, count):
+        text = words.text(ids)
+        if as_json:
+            say(report.line({"text": text, "ids": ids, "originals": [words.originals[id] for id in ids]}))
+        else:
+            sys.stdout.write(text)
+
+
+def _floors(names: list[str], as_json: bool) -> None:
+    threads.prepare(beside_screen=False)
+    from core.config import ModelChoice
+    from core.models import load
+    from core.training.quality import quality
+    from core.world import tiny
+    from tui import report, report_training
+
+    floors = tiny.machine().floors()
+    if not as_json:
+        for line in report_training.floor_lines(floors):
+            say(line)
+    threads.apply(threads.SMALL, beside_screen=False)
+    rungs = [finish(quality(load(ModelChoice(name=name))), "tokens") for name in names]
+    if as_json:
+        say(report.line(report_training.world(floors, rungs)))
+    else:
+        for line in report_training.quality_lines(rungs):
+            say(line)

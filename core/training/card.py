@@ -44,7 +44,15 @@ class Card:
     @property
     def origin(self) -> str:
         """What its weights are, for a person."""
-        return f"trained for {self.step:,} steps on {self.corpus}, loss {self.loss:.2f}"
+        above = f", {self.loss - self.floor:.3f} above its floor" if self.floor is not None else ""
+        return f"trained for {self.step:,} steps on {self.corpus}, loss {self.loss:.3f}{above}"
+
+    @property
+    def floor(self) -> float | None:
+        """The lowest loss of a rung that sees as far: the last token alone, or all of the text."""
+        if self.floors is None:
+            return None
+        return self.floors.last_token if self.recipe.config(1).reach == 1 else self.floors.context
 
     def words(self) -> Tokenizer:
         """Its vocabulary. Raises `Mistake` where that cannot be."""

@@ -3,17 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 
+from core.common import made_once
 from core.errors import Mistake
 from core.events import Reading
-from core.model import Transformer
 from core.models import Model
-from core.training.corpus import Walker
-from core.training.trainer import windows
+from core.training.measure import HeldOut
 from core.world import tiny
+from core.world.walker import Walker
 
 TOKENS = 2**15
 """Of text that no training saw."""
@@ -41,16 +40,16 @@ class Quality:
     """A rung beside the truth, nats a token."""
 
     model: str
-    loss: float
-    """The entropy of the tiny world and what the model adds to it: H + KL(true ‖ model)."""
     floor: float
     """The lowest loss of a model that sees as far: the last token alone, or all of the text."""
+    above: float
+    """How far its loss is above that."""
     slots: tuple[Slot, ...]
 
     @property
-    def above(self) -> float:
-        """How far the loss is above its floor."""
-        return self.loss - self.floor
+    def loss(self) -> float:
+        """In the long run."""
+        return self.floor + self.above
 
     @property
     def long_range_accuracy(self) -> float:
@@ -58,44 +57,30 @@ class Quality:
         return sum(slot.accuracy * slot.count for slot in self.slots) / sum(slot.count for slot in self.slots)
 
 
-@torch.inference_mode()
+@made_once
+def _held(tokens: int) -> HeldOut:
+    return HeldOut(tiny.machine(), Walker(tiny.machine()), tokens, SEED)
+
+
 def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
     """Measure a model in the tiny world, the answer last. Raises `Mistake` for one that speaks in other tokens."""
     if model.tokenizer.name != tiny.NAME:
         raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
-    machine = tiny.machine()
-    walker, run = Walker(machine), list(islice(machine.run(SEED), tokens))
-    ids = torch.tensor([edge.token for edge in run])
-    states = torch.tensor([0, *(edge.after for edge in run)])  # before each token, and after the last
-    labels = [edge.label for edge in run]
+    machine, held = tiny.machine(), _held(tokens)
     groups = {label: torch.tensor(sorted(machine.said_at(label))) for label in machine.labels()}
-    shares = walker.through.diff(dim=1, prepend=torch.zeros(len(walker.through), 1, dtype=torch.float64))
-    extra, count = 0.0, 0
-    right, losses = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list)
-    for places, after in windows(torch.arange(tokens), _length(model.transformer), tokens):
-        half = places.shape[1] // 2
-        logits = model.transformer(ids[places].to(model.transformer.device))[:, half:].flatten(0, 1)
-        logprobs = logits.to("cpu", torch.float64).log_softmax(-1)  # [n, V]
-        wanted = after[:, half:].flatten()
-        true = shares[states[wanted]]  # [n, edges]
-        said = logprobs.gather(1, walker.tokens[states[wanted]])
-        extra += torch.where(true > 0, true * (true.clamp_min(1e-300).log() - said), 0.0).sum().item()
-        count += len(wanted)
-        for row, at in enumerate(wanted.tolist()):
-            if label := labels[at]:
-                group = groups[label]
-                right[label].append(bool(group[logprobs[row, group].argmax()] == ids[at]))
-                losses[label].append(-logprobs[row, ids[at]].item())
-        yield Reading(count, tokens)
-    floors = machine.floors()
+    right, losses, done = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list), 0
+    for places, logprobs in held.logprobs(model.transformer):
+        for row, edge in enumerate(held.edges[place] for place in places.tolist()):
+            if edge.label:
+                group = groups[edge.label]
+                right[edge.label].append(int(group[logprobs[row, group].argmax()]) == edge.token)
+                losses[edge.label].append(-logprobs[row, edge.token].item())
+        done += len(places)
+        yield Reading(done, tokens)
     slots = []
-    for label in sorted(right):
-        low, n = machine.floors(label), len(right[label])
-        slots.append(Slot(label, n, sum(right[label]) / n, sum(losses[label]) / n, low.last_token, low.context))
-    floor = floors.last_token if model.transformer.config.reach == 1 else floors.context
-    yield Quality(model.info.name, floors.context + extra / count, floor, tuple(slots))
-
-
-def _length(model: Transformer) -> int:
-    """A text or two; no more is needed to know all that matters."""
-    return min(model.config.context, 2 * tiny.LONGEST)
+    for label, hits in sorted(right.items()):
+        low = machine.floors(label)
+        accuracy, loss = sum(hits) / len(hits), sum(losses[label]) / len(hits)
+        slots.append(Slot(label, len(hits), accuracy, loss, low.last_token, low.context))
+    transformer = model.transformer
+    yield Quality(model.info.name, held.floor(transformer), held.above(transformer), tuple(slots))

@@ -12,9 +12,10 @@ from core import prune, tokenizer
 from core.data import SequenceDataset
 from core.errors import Mistake
 from core.events import Reading
+from core.model import Transformer
 from core.tokenizer import Tokenizer
 from core.training import source
-from core.training.corpus import MEASURED
+from core.training.measure import MEASURED, validation_loss
 from core.training.recipe import Recipe
 from core.world.machine import Floors
 
@@ -40,7 +41,7 @@ class Text:
                 f"measure on; take more text, or a --context of at most {max(1, len(ids) // 2 - 1)}"
             )
         kept = min(max(len(ids) // 10, length + 1), 2 * MEASURED)
-        self.validation = ids[-kept:].long()
+        self._validation = ids[-kept:].long()
         self._data = SequenceDataset(ids[:-kept], length, recipe.stride)
         self._seed = recipe.seed
         self._order: tuple[int, Tensor] | None = None
@@ -48,6 +49,9 @@ class Text:
     def batch(self, step: int, count: int, length: int) -> Tensor:
         """Each sequence once in a random order, then each once in another."""
         return torch.stack([self._data.whole(self._shuffled(step * count + row)) for row in range(count)]).long()
+
+    def loss(self, model: Transformer) -> float:
+        return validation_loss(model, self._validation)
 
     def _shuffled(self, place: int) -> int:
         """The sequence at a place of the endless order."""

@@ -25,7 +25,7 @@ from core.sampling import Distribution, chart
 from core.tokenizer import piece_text
 from core.training import text
 from core.training.checkpoint import MOMENTS
-from core.training.corpus import MEASURED, Corpus, World
+from core.training.corpus import Corpus, World
 from core.training.events import Begun, Ended, Measured, Stepped
 from core.training.recipe import Recipe
 
@@ -161,7 +161,7 @@ class Trainer:
     @torch.no_grad()
     def measure(self) -> Measured:
         """What the rung is worth now."""
-        self.loss = validation_loss(self.model, self.corpus.validation)
+        self.loss = self.corpus.loss(self.model)
         ids = list(self.probe)
         if not math.isfinite(self.loss):
             empty = Distribution(torch.zeros(1))
@@ -180,27 +180,3 @@ class Trainer:
 
     def _piece(self, id: int) -> bytes:
         return self.corpus.tokenizer.piece(id)
-
-
-@torch.no_grad()
-def validation_loss(model: Transformer, ids: Tensor, limit: int = MEASURED) -> float:
-    """Mean -ln p of the second halves of windows of T that overlap by half, nats; `limit` predictions or a few more.
-
-    So whatever is predicted, half a context or more came before it.
-    """
-    total, count = torch.zeros((), device=model.device), 0
-    for inputs, targets in windows(ids, model.config.context, limit):
-        half = inputs.shape[1] // 2
-        logits = model(inputs.to(model.device))[:, half:]  # [B, T - half, V]
-        total += F.cross_entropy(logits.flatten(0, 1), targets[:, half:].flatten().to(model.device), reduction="sum")
-        count += targets[:, half:].numel()
-    return total.item() / count
-
-
-def windows(ids: Tensor, length: int, limit: int, batch: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs [B, length] and the tokens after each, [B, length], whose second halves lie side by side in a text."""
-    stride = max(1, length - length // 2)
-    starts = torch.arange(0, len(ids) - length, stride)[: -(-limit // stride)]
-    for part in starts.split(batch):
-        whole = ids[part[:, None] + torch.arange(length + 1)]
-        yield whole[:, :-1], whole[:, 1:]

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ class Machine:
         beliefs, self.edges = [grammar.start], list[tuple[Edge, ...]]()
         for belief in beliefs:
             self.edges.append(tuple(_edges(grammar.ahead(belief), numbers, beliefs)))
+        self._floors: dict[str | None, Floors] = {}
         self.visits = self._count()
         """How often each state is met in a text, on average."""
 
@@ -67,37 +69,47 @@ class Machine:
                         ready.append(edge.after)
         return visits
 
-    @property
+    @cached_property
     def length(self) -> float:
         """Tokens of a text, on average."""
         return math.fsum(self.visits)
 
-    def floors(self, label: str | None = None) -> Floors:
-        """Exact entropies in the long run (Shannon 1948, §7), of all tokens or of those at places of a label."""
-        counts: dict[int, float] = defaultdict(float)
-        pairs: dict[tuple[int, int], float] = defaultdict(float)
-        asked: dict[tuple[int, int], float] = defaultdict(float)
-        context = list[float]()
+    @cached_property
+    def pairs(self) -> dict[tuple[int, int], float]:
+        """The probability of each token after each that may come right before it, over all of a long text."""
+        met, pairs = defaultdict[int, float](float), defaultdict[tuple[int, int], float](float)
+        for before, after, share in self._neighbours():
+            met[before.token] += share * after.share
+            pairs[before.token, after.token] += share * after.share
+        return {pair: share / met[pair[0]] for pair, share in pairs.items()}
+
+    def _neighbours(self) -> Iterator[tuple[Edge, Edge, float]]:
+        """Each token, one that may follow it, and how often the first is met there in a text."""
         for state, edges in enumerate(self.edges):
             for edge in edges:
-                share = self.visits[state] * edge.share
-                counts[edge.token] += share
-                if label is None or edge.label == label:
-                    context.append(-share * math.log(edge.share))
                 for after in self.edges[edge.after]:
-                    pairs[edge.token, after.token] += share * after.share
-                    if label is None or after.label == label:
-                        asked[edge.token, after.token] += share * after.share
-        total = math.fsum(asked.values())
-        said = defaultdict[int, float](float)
-        for (_, token), share in asked.items():
-            said[token] += share
-        return Floors(
-            unigram=-math.fsum(share * math.log(counts[token] / self.length) for token, share in said.items()) / total,
-            last_token=-math.fsum(share * math.log(pairs[pair] / counts[pair[0]]) for pair, share in asked.items())
-            / total,
-            context=math.fsum(context) / total,
-        )
+                    yield edge, after, self.visits[state] * edge.share
+
+    def floors(self, label: str | None = None) -> Floors:
+        """Of all tokens, or of those at places of a label."""
+        if label not in self._floors:
+            self._floors[label] = self._entropies(label)
+        return self._floors[label]
+
+    def _entropies(self, label: str | None) -> Floors:
+        """Exact entropies in the long run (Shannon 1948, §7)."""
+        often, pairs, length = defaultdict[int, float](float), self.pairs, self.length
+        unigram, last_token, context, total = list[float](), list[float](), list[float](), list[float]()
+        for _, after, share in self._neighbours():
+            often[after.token] += share * after.share / length
+        for before, after, share in self._neighbours():
+            if label is None or after.label == label:
+                total.append(share * after.share)
+                unigram.append(-total[-1] * math.log(often[after.token]))
+                last_token.append(-total[-1] * math.log(pairs[before.token, after.token]))
+                context.append(-total[-1] * math.log(after.share))
+        known = math.fsum(total)
+        return Floors(math.fsum(unigram) / known, math.fsum(last_token) / known, math.fsum(context) / known)
 
     def said_at(self, label: str) -> frozenset[int]:
         """The tokens that are said at places of a label."""

@@ -172,7 +172,7 @@ class LossPlot(Sheet):
         if self.changed(progress.state, progress.begun, curve, progress.moments, at, self._logarithmic):
             scale = "logarithmic" if self._logarithmic else "linear"
             text = Path(progress.recipe.text).name or "the tiny world"
-            self.border_title = Content(one_line(f"{progress.name} · {text} · nats a token"))
+            self.border_title = Content(one_line(f"{progress.name} · {text} · loss, nats a token"))
             self.border_subtitle = Content(f"⠒ training · ● validation · {scale}")
 
     def turn(self) -> None:

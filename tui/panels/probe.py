@@ -75,7 +75,7 @@ class ProbePanel(Sheet):
     def _head(self, chart: Chart, width: int) -> Text:
         token, room, true = self._columns(chart, width)
         line = self.text((f"{fit('token', token)} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
-        return line.append_text(self.text((TICK.rjust(FIGURE - 4), "hot"), ("true", "faint"))) if true else line
+        return line.append_text(self.text((TICK.rjust(FIGURE - 5), "hot"), (" true", "faint"))) if true else line
 
     def _bars(self, chart: Chart, width: int, rows: int) -> Iterator[Text]:
         listed = chart.candidates[: rows - 1]

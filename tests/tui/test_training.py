@@ -460,7 +460,9 @@ async def test_a_rung_learns_is_walked_from_and_taken_up_again(
         await settle(pilot)
         assert app.frame.model.tokenizer == "world"
 
-        app.runner.train(replace(SMALL, steps=400, every=1), apart / "another")
+        (apart / "text").write_text("I prefer oat milk in my coffee. " * 20)
+        another = replace(SMALL, text=str(apart / "text"), vocabulary="bytes", steps=400, every=1)
+        app.runner.train(another, apart / "another")
         await until(lambda: app.frame.training.name == "another" and len(app.frame.training.saved) > 3)
         app.runner.stop_learning()
         await until(lambda: app.frame.training.state == "ended")

@@ -23,6 +23,7 @@ from core.errors import Mistake
 from core.events import Token
 from core.export import FORMATS, generated
 from core.tokenizer import Tokenizer
+from core.training import places
 from core.until import FORMS
 from tui import knobs, texts, themes
 from tui.keeper import Keeper
@@ -45,6 +46,7 @@ from tui.screens.hyperparameters import HyperparametersScreen
 from tui.screens.line import LineScreen
 from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
+from tui.screens.train import TrainScreen
 from tui.settings import Settings
 from tui.text import one_line
 
@@ -230,9 +232,10 @@ class TokenwalkApp(App[None]):
         for problem in problems:
             self.tell(problem)
 
-    def _over(self) -> CompareScreen | PatchScreen | None:
+    def _over(self) -> CompareScreen | PatchScreen | TrainScreen | None:
         """The screen over the panels that has questions of its own."""
-        return next((s for s in reversed(self.screen_stack) if isinstance(s, CompareScreen | PatchScreen)), None)
+        kinds = CompareScreen | PatchScreen | TrainScreen
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, kinds)), None)
 
     def _show_walk(self) -> None:
         veiled = self.lens.veil(self.frame)
@@ -438,6 +441,16 @@ class TokenwalkApp(App[None]):
     def action_compare(self) -> None:
         """Open the two sides; the lens goes on where it was when they are closed."""
         self.push_screen(CompareScreen(self.frame, self.choice, self.sampler), lambda _: self.ask())
+
+    def action_train(self) -> None:
+        """Watch a rung learn; it learns on when that is closed."""
+        self.push_screen(TrainScreen(self.frame, self.runner), self._take_checkpoint)
+        self.call_after_refresh(self.ask)
+
+    def _take_checkpoint(self, path: Path | None) -> None:
+        self.ask()
+        if path is not None:
+            self._load(catalog.applicable(self.choice, places.name(path)))
 
     def action_text(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."

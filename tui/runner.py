@@ -145,6 +145,10 @@ class Runner:
         """Let the rung that learns go on, or wait."""
         self._submit(lambda: self._let_learn(wanted), interrupts=False, instead_of="learning")
 
+    def stop_learning(self) -> None:
+        """Let the rung that learns take no more steps; what it learned stays in its folder."""
+        self._submit(self._stop_learning, interrupts=False, instead_of="learning")
+
     def pause(self) -> None:
         """End a generation before its next token."""
         self._submit(lambda: None, interrupts=True)
@@ -293,19 +297,38 @@ class Runner:
     def _train(self, recipe: "Recipe", folder: Path) -> None:
         threads.prepare()
         from core.device import resolve  # noqa: PLC0415
+        from core.training import card as cards  # noqa: PLC0415
+        from core.training import places  # noqa: PLC0415
+        from core.training.events import Saved  # noqa: PLC0415
         from core.training.progress import Progress  # noqa: PLC0415
         from core.training.training import Training  # noqa: PLC0415
 
+        if self._session is None:  # else its model has decided on threads
+            threads.apply(0, beside_screen=True)
+        known = cards.read(folder / places.LATEST) if (folder / places.LATEST).is_file() else None
+        self._leave_learning()
         self._training = Training(recipe, folder, resolve("auto"))
-        self._set(training=Progress(recipe, folder.name))
+        saved = tuple(Saved(step, path) for step, path in places.steps(folder))
+        self._set(training=Progress(recipe, folder.name, saved=saved, before=known.losses if known else ()))
         self._let_learn(True)
 
     def _let_learn(self, wanted: bool) -> None:
         if self._training and self._frame.training:
-            if self._learning:
-                self._learning.close()
-            self._learning = self._training.go() if wanted else None
             self._set(training=replace(self._frame.training, state="preparing" if wanted else "paused", problem=""))
+            self._leave_learning()
+            self._learning = self._training.go() if wanted else None
+
+    def _stop_learning(self) -> None:
+        if self._training and self._frame.training:
+            self._set(training=replace(self._frame.training, state="ended", problem=""))
+            self._leave_learning()
+            self._training = None
+
+    def _leave_learning(self) -> None:
+        """Leave it between two steps, which keeps what was learned."""
+        before, self._learning = self._learning, None
+        if before:
+            before.close()
 
     def _learn(self, learning: Generator[Any, None, None]) -> None:
         """One step of the rung that learns; whatever goes wrong, it waits and the walk goes on."""

@@ -50,11 +50,22 @@ def here() -> Iterator[tuple[str, Path]]:
 
 
 def find(name: str) -> Path | None:
-    """The checkpoint that a name means; None where it means something else."""
+    """The checkpoint that a name, or `name@step`, means; None where it means something else."""
     if name in SHIPPED:
         return shipped(name)
-    plain = name and not name.startswith(".") and Path(name).name == name
-    return home() / name / LATEST if plain and (home() / name / LATEST).is_file() else None
+    if not name or name.startswith(".") or Path(name).name != name:
+        return None
+    folder, at, step = name.rpartition("@")
+    known = at and folder and step.isdecimal() and len(step) < 10
+    earlier = home() / folder / STEP.format(int(step)) if known else None
+    return next((path for path in (home() / name / LATEST, earlier) if path and path.is_file()), None)
+
+
+def name(path: Path) -> str:
+    """What `--model` takes for a checkpoint: `name@step` where it is kept here, else its path."""
+    step = path.stem.removeprefix("step-")
+    kept = path.parent.parent == home() and path.name == STEP.format(int(step) if step.isdecimal() else 0)
+    return f"{path.parent.name}@{int(step)}" if kept else str(path)
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:

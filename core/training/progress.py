@@ -1,6 +1,7 @@
 """Owns a training as it stands: all that was said of it so far, in one frozen value. No torch."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from core.events import Reading
@@ -8,6 +9,19 @@ from core.training.events import Begun, Ended, Event, Measured, Saved, Stepped
 from core.training.recipe import Recipe
 
 State = Literal["preparing", "training", "paused", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place to look back at."""
+
+    step: int
+    loss: float
+    """Mean over the validation text."""
+    measured: Measured | None
+    """What was seen there; None where that was before it was taken up again."""
+    path: Path | None
+    """The checkpoint; None where none was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,8 @@ class Progress:
     """Every measurement, by its step."""
     saved: tuple[Saved, ...] = ()
     """The checkpoints, by their steps."""
+    before: tuple[tuple[int, float], ...] = ()
+    """Steps and validation losses from before it was taken up again."""
     problem: str = ""
     """Why it stands, where nobody asked it to."""
 
@@ -53,3 +69,11 @@ class Progress:
     def step(self) -> int:
         """Steps taken."""
         return self.last.step if self.last else self.begun.step if self.begun else 0
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """Where it can be looked back at, by their steps."""
+        paths = {each.step: each.path for each in self.saved}
+        seen = {each.step: each for each in self.measured}
+        losses = dict(self.before) | {step: each.loss for step, each in seen.items()}
+        return tuple(Moment(step, losses[step], seen.get(step), paths.get(step)) for step in sorted(losses))

@@ -14,6 +14,7 @@ from core.errors import Mistake
 from core.events import Reading
 from core.model import Transformer
 from core.tokenizer import Tokenizer
+from core.training import source
 from core.training.corpus import numbers
 from core.training.measure import MEASURED, validation_loss
 from core.training.recipe import Recipe
@@ -24,8 +25,6 @@ PART = 2**18
 LONG = 2**20
 """Bytes without a space or a line's end after which a text is cut all the same."""
 SPACE, LINE = b" \n"
-LARGEST = 2**31
-"""Bytes of a text that is taken: as numbers it is about as large again."""
 
 
 class Text:
@@ -66,10 +65,10 @@ class Text:
 
 def read(recipe: Recipe) -> Iterator[Reading | Text]:
     """The text of a recipe, last; readings in bytes before. Raises `Mistake` for what is none, or too short."""
-    path = Path(recipe.text).expanduser()
+    path = source.path(recipe.text)
     whole = tokenizer.load("bytes" if recipe.vocabulary == "bytes" else "cl100k")
     ids, digest, done = array("i"), hashlib.sha256(), 0
-    total = _size(path)
+    total = source.size(path)
     for part in _parts(path):
         digest.update(part.encode())
         ids.extend(whole.encode(part))
@@ -83,20 +82,6 @@ def read(recipe: Recipe) -> Iterator[Reading | Text]:
         compact[list(words.originals)] = torch.arange(words.vocab_size, dtype=torch.int32)
         stored, whole = compact[stored], words
     yield Text(path.name, digest.hexdigest(), whole, stored, recipe)
-
-
-def _size(path: Path) -> int:
-    try:
-        size = path.stat().st_size if path.is_file() else None
-    except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
-    if size is None:
-        raise Mistake(f"there is no text file {path}" if not path.exists() else f"{path} is not a text file")
-    if not size:
-        raise Mistake(f"{path} is empty; take a text to learn from")
-    if size > LARGEST:
-        raise Mistake(f"{path} has {size / 1e9:.1f} GB, more than {LARGEST / 1e9:.1f}; train on a part of it")
-    return size
 
 
 def _parts(path: Path) -> Iterator[str]:

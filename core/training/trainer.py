@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from core import truth
 from core.config import Sampler
 from core.errors import Mistake
 from core.events import Chart, Reading
@@ -58,6 +59,7 @@ class Trainer:
         self.measured, self.loss = -1, math.nan
         """The step of the last measurement, and the validation loss there."""
         self.probe = corpus.tokenizer.encode(recipe.probe)[-self.config.context :] or [corpus.tokenizer.end_of_text]
+        self._truth = truth.known(corpus.tokenizer)
         matrices = [weight for weight in self.model.parameters() if weight.dim() > 1]
         others = [weight for weight in self.model.parameters() if weight.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -171,7 +173,9 @@ class Trainer:
 
     def _chart(self, ids: list[int], count: int = CANDIDATES) -> Chart:
         window = torch.tensor([ids[-self.config.context :]], device=self.device)
-        return chart(Distribution(self.model(window)[0, -1]), Sampler(), count, self._piece)
+        said = Distribution(self.model(window)[0, -1])
+        found = chart(said, Sampler(), count, self._piece)
+        return self._truth.beside(found, said, ids) if self._truth and count > 1 else found
 
     def _piece(self, id: int) -> bytes:
         return self.corpus.tokenizer.piece(id)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from textual.widget import Widget
 
 from core.config import ModelChoice, Sampler
 from core.events import Candidate, Chart, DeviceInfo, ModelInfo, Score, Snapshot, Stage, Token
+from core.training.recipe import Recipe
 from tui.app import TokenwalkApp
 from tui.cli import main
 from tui.runner import Activity, Frame, Operation, Question, Runner
@@ -63,6 +65,9 @@ class ScriptedRunner:
         self.loads: list[tuple[ModelChoice, str]] = []
         self.operations: list[Operation] = []
         self.pauses = 0
+        self.trainings: list[tuple[Recipe, Path]] = []
+        self.learning: list[bool | None] = []
+        """What was asked of the rung that learns: to go on, to wait, None to stop."""
         self.started = self.closed = False
 
     def start(self) -> None:
@@ -80,6 +85,15 @@ class ScriptedRunner:
 
     def pause(self) -> None:
         self.pauses += 1
+
+    def train(self, recipe: Recipe, folder: Path) -> None:
+        self.trainings.append((recipe, folder))
+
+    def go_on_learning(self, wanted: bool) -> None:
+        self.learning.append(wanted)
+
+    def stop_learning(self) -> None:
+        self.learning.append(None)
 
     def take(self) -> tuple[Frame, list[str]]:
         problems, self.problems = self.problems, []

@@ -478,7 +478,7 @@ async def test_a_text_is_opened_and_scored(real: Make, settle: Go, press: Go, wr
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        await press(pilot, "t")
+        await press(pilot, "T")
         await write(pilot, str(tmp_path / "a text"))
         await press(pilot, "enter")
         assert app.prompt.text == "oats, then milk\nand coffee"
@@ -514,7 +514,7 @@ async def test_what_is_no_text_is_one_line_in_the_dialog(
     async with real(PROMPT).run_test(size=(160, 36)) as pilot:
         app = pilot.app
         await settle(pilot)
-        await press(pilot, "t")
+        await press(pilot, "T")
         for name, words in bad_files(tmp_path).items():
             app.screen.query_one("Input").value = name
             await press(pilot, "enter")

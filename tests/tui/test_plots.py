@@ -4,7 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.panels.plots import EIGHTHS, columns, curve, hundredths, meter, shade
+from tui.panels.plots import (
+    EIGHTHS,
+    Thinned,
+    columns,
+    curve,
+    dots,
+    dotted,
+    hundredths,
+    meter,
+    place,
+    shade,
+    spread,
+    ticks,
+    trace,
+)
 
 shares = st.floats(0, 1)
 
@@ -61,3 +75,51 @@ def test_what_cannot_be_a_line_is_blank() -> None:
 def test_a_flat_line_is_drawn_at_its_height() -> None:
     drawn = curve((0.0, 0.0, 0.0), 12, 4, 0.0, 0.0)
     assert set(heights(drawn)) == {3}
+
+
+steps = st.lists(st.floats(0.1, 9), min_size=1, max_size=300)
+
+
+@given(steps, st.integers(2, 40), st.integers(1, 300))
+def test_thinned_points_stay_while_others_are_added(ys: list[float], parts: int, first: int) -> None:
+    points = [(float(n), y) for n, y in enumerate(ys, start=1)]
+    thinned, length = Thinned(), float(len(points))
+    before = thinned.of(points[:first], length, parts)
+    after = thinned.of(points, length, parts)
+    assert after[: len(before)] == before
+    assert len(after) <= parts + 1
+    assert after == Thinned().of(points, length, parts)
+    assert sum(x for x, _ in after) > 0 and all(min(ys) - 1e-9 <= y <= max(ys) + 1e-9 for _, y in after)
+    assert thinned.of(points[:1], length, parts) == Thinned().of(points[:1], length, parts)
+
+
+@given(st.floats(0, 7), st.integers(1, 20))
+def test_a_level_line_is_in_the_cell_that_its_place_says(y: float, height: int) -> None:
+    lines = dotted(y, 12, height, (0.0, 7.0))
+    rows = [number for number, line in enumerate(lines) if line.strip()]
+    assert rows == [height - 1 - place(y, 0.0, 7.0, height)]
+    assert all(bin(dots(cell)).count("1") == 1 for cell in lines[rows[0]])
+
+
+def test_a_trace_goes_from_edge_to_edge() -> None:
+    lines = trace(((0.0, 0.0), (10.0, 10.0)), 10, 5, (0.0, 10.0), (0.0, 10.0))
+    assert [len(line) for line in lines] == [10] * 5
+    assert dots(lines[-1][0]) and dots(lines[0][-1])
+    assert trace((), 4, 2, (0.0, 1.0), (0.0, 1.0)) == (" " * 4,) * 2
+
+
+@given(st.floats(0, 5), st.floats(0.01, 90), st.integers(1, 12))
+def test_ticks_are_round_and_no_more_than_asked_for(low: float, reach: float, most: int) -> None:
+    found = list(ticks(low, low + reach, most))
+    assert len(found) <= most + 1
+    assert all(low - 1e-6 <= tick <= low + reach + 1e-6 for tick in found)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_labels_are_kept_apart(rows: list[int]) -> None:
+    apart = spread(sorted(rows), 10)
+    assert len(set(apart)) == len(rows)
+    assert apart == sorted(apart)
+    assert apart[0] >= 0 and apart[-1] < 10
+    if len(set(rows)) == len(rows):
+        assert apart == sorted(rows)

@@ -96,6 +96,9 @@ class StatusLine(Widget):
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, f"seed {self._sampler.seed}", ""))
         parts.append((2, sampler_text(self._sampler), ""))
+        if frame.training and frame.training.state in ("preparing", "training"):
+            steps = f"{frame.training.recipe.steps:,}"
+            parts.append((1, one_line(f"◌ {frame.training.name} {frame.training.step:>{len(steps)},}/{steps}"), ""))
         return parts
 
     def _busy(self) -> str:

@@ -1,0 +1,47 @@
+"""Names of trained rungs: those kept here, and their checkpoints by step."""
+
+from pathlib import Path
+
+import pytest
+
+from core.training import places
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(places, "home", lambda: tmp_path)
+    return tmp_path
+
+
+def made(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).touch()
+    return folder / name
+
+
+def test_a_checkpoint_has_a_name_by_its_step(home: Path) -> None:
+    latest = made(home / "model5-world", places.LATEST)
+    step = made(home / "model5-world", places.STEP.format(350))
+    assert places.find("model5-world") == latest
+    assert places.find("model5-world@350") == places.find("model5-world@0350") == step
+    assert places.name(step) == "model5-world@350"
+
+
+def test_what_lies_elsewhere_is_named_by_its_path(home: Path) -> None:
+    for path in (made(home / "a", places.LATEST), made(home / "a" / "b", places.STEP.format(1)), Path("x.safetensors")):
+        assert places.name(path) == str(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model5-world@51", "model5-world@", "@50", "model5-world@-1", "model5-world@²", "../x@50", "a/b@1", ".@1", ""],
+)
+def test_other_names_mean_something_else(home: Path, name: str) -> None:
+    made(home / "model5-world", places.STEP.format(50))
+    assert places.find(name) is None
+
+
+def test_a_folder_with_such_a_name_comes_first(home: Path) -> None:
+    whole = made(home / "x@1", places.LATEST)
+    made(home / "x", places.STEP.format(1))
+    assert places.find("x@1") == whole

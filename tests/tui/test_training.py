@@ -1,0 +1,545 @@
+"""A rung learns before a person: chosen in a form, watched, paused, looked back at, walked from, taken up again."""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input, OptionList
+
+from core import ladder, tokenizer
+from core.config import Hyperparameters
+from core.events import Chart
+from core.training import places
+from core.training.events import Begun, Ended, Measured, Saved, Stepped
+from core.training.progress import Progress
+from core.training.recipe import SIZES, Recipe
+from core.world.machine import Floors
+from tui.app import TokenwalkApp
+from tui.panels.learning import clock
+from tui.screens.choose import ChooseScreen
+from tui.screens.recipe import FIELDS, RecipeScreen, Turner
+from tui.screens.train import TrainScreen
+from tui.settings import Settings
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Screen = Callable[[TokenwalkApp], list[str]]
+Compare = Callable[..., bool]
+
+SIZE = (120, 36)
+SAMPLES = (" in in in in in", "\nThe the the cup", " my coffee.\nThe train to Rome was full")
+SMALL = Recipe(rung="model1", changes=Hyperparameters(context=16), steps=6, every=2, batch=4)
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where trainings are kept during a test."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(places, "home", lambda: tmp_path / "trained")
+    return tmp_path / "trained"
+
+
+# Made-up trainings -------------------------------------------------------------------------------------------------
+
+
+def chart_at(scenes: Any, step: int, world: bool) -> Chart:
+    """What is said after some steps: nothing at first, `my` in the end."""
+    share = min(0.95, step / 700)
+    pieces = [" my", " our", "\x1b[2J", " [/b]", b"\xf0\x9f", " their", " the", " his", " her", " in", "字", " on"]
+    found = scenes.chart(pieces, [share or 0.001, *((1 - share) / 4 / 2**n for n in range(11))])
+    if not world:
+        return found
+    truly = {0: 0.75, 1: 0.25}
+    told = tuple(replace(c, true=truly.get(c.rank, 0.0)) for c in found.candidates)
+    return replace(found, candidates=told, divergence_bits=9.9 * math.exp(-step / 200))
+
+
+def learned(
+    scenes: Any, steps: int = 375, recipe: Recipe = Recipe(), folder: Path = Path("/nowhere"), **more: Any
+) -> Progress:
+    """A training after so many steps; each measurement left a file in `folder`."""
+    world = not recipe.text
+    floors = Floors(4.93, 1.96, 0.80) if world else None
+    progress = Progress(recipe, "model5-world" if world else "model5-text")
+    progress = progress.after(Begun("model5", "the tiny world", 256_960, 825, 64, recipe.steps, 6.72, floors, 0))
+    for step in range(steps + 1):
+        loss = 0.9 + 5.8 * math.exp(-step / 60)
+        if step:
+            noise = 0.05 * math.sin(1.7 * step)
+            left = (recipe.steps - step) / 8
+            progress = progress.after(Stepped(step, loss + noise, recipe.lr_at(step - 1), 0.5, 12_345.0, left))
+        if step % recipe.every == 0:
+            sample = SAMPLES[min(2, step // 100)]
+            progress = progress.after(Measured(step, loss, chart_at(scenes, step, world), sample))
+            progress = progress.after(Saved(step, folder / places.STEP.format(step)))
+    return replace(progress, **more)
+
+
+def watched(app: TokenwalkApp) -> TrainScreen:
+    assert isinstance(app.screen, TrainScreen)
+    return app.screen
+
+
+def form(app: TokenwalkApp) -> RecipeScreen:
+    assert isinstance(app.screen, RecipeScreen)
+    return app.screen
+
+
+@pytest.fixture
+def watching(scripted: Make, scenes: Any) -> Make:
+    """An app over a scripted runner that has a rung that learns, or none."""
+
+    def make(progress: Progress | None = None, **given: Any) -> TokenwalkApp:
+        return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **given)
+
+    return make
+
+
+async def opened(pilot: Any, until: Go) -> None:
+    """Press `t` and wait for what it opens."""
+    await until(lambda: pilot.app.frame.snapshot is not None)
+    await pilot.press("t")
+    await until(lambda: isinstance(pilot.app.screen, TrainScreen | RecipeScreen))
+    await pilot.pause()
+
+
+async def shown(pilot: Any, until: Go, progress: Progress) -> None:
+    """Let a training be drawn, however soon it comes after another."""
+    app = pilot.app
+    app.runner.show(replace(app.runner.frame, training=progress))
+    screen = next(screen for screen in app.screen_stack if isinstance(screen, TrainScreen))
+    await until(lambda: screen.progress is progress and not screen._due)
+    await pilot.pause()
+
+
+def fill(screen: RecipeScreen, **values: str) -> None:
+    for name, value in values.items():
+        field = screen.fields[name]
+        field.value = value
+        if isinstance(field, Turner):
+            field.post_message(field.Turned())
+
+
+# The form ----------------------------------------------------------------------------------------------------------
+
+
+async def test_with_nothing_learning_the_form_opens_on_what_is_good_by_itself(
+    watching: Make, until: Go, screen_lines: Screen, apart: Path
+) -> None:
+    async with watching().run_test(size=(80, 24)) as pilot:
+        await opened(pilot, until)
+        assert form(pilot.app).chosen() == Recipe()
+        whole = Recipe().config(tokenizer.load("world").vocab_size).parameter_count()
+        assert whole == 256_960
+        await until(lambda: "257 k parameters" in "\n".join(screen_lines(pilot.app)))
+        assert "kept as model5-world" in "\n".join(screen_lines(pilot.app))
+        await pilot.press("enter")
+        assert pilot.app.runner.trainings == [(Recipe(), apart / "model5-world")]
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "problem"),
+    [
+        ({"steps": "0"}, "steps", "the number of steps must be at least 1"),
+        ({"batch": "0"}, "batch", "the batch must be at least 1"),
+        ({"heads": "5"}, "heads", "cannot be split among 5 heads"),
+        ({"embed_dim": "0"}, "embed_dim", "the embedding size must be at least 1"),
+        ({"context": "0"}, "context", "the context must be at least 1"),
+        ({"lr": "0"}, "lr", "the learning rate must be above 0"),
+        ({"lr": "-.e"}, "lr", "the learning rate must be a number"),
+        ({"decay": "-1"}, "decay", "the weight decay must be 0 or more"),
+        ({"clip": "0"}, "clip", "the longest gradient must be above 0"),
+        ({"every": "0"}, "every", "the number of steps between measurements must be at least 1"),
+        ({"seed": "99999999999"}, "seed", "the seed must be between"),
+        ({"text": "/nowhere/[b]a"}, "text", "there is no text file /nowhere/[b]a"),
+        ({"text": "~nobody-at-all/a"}, "text", "there is no such user"),
+    ],
+    ids=lambda value: "-".join(value.values())[:12] if isinstance(value, dict) else None,
+)
+async def test_what_cannot_be_is_said_at_its_field_and_not_begun(
+    watching: Make, until: Go, screen_lines: Screen, values: dict[str, str], field: str, problem: str
+) -> None:
+    async with watching().run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        screen = form(pilot.app)
+        fill(screen, **values)
+        await until(lambda: problem in " ".join(" ".join(screen_lines(pilot.app)).replace("│", " ").split()))
+        assert [name for name, label in screen.names.items() if label.has_class("wrong")] == [field]
+        await pilot.press("enter")
+        assert form(pilot.app) is screen
+        assert not pilot.app.runner.trainings
+
+
+async def test_sizes_follow_the_rung_and_those_it_has_not_cannot_be_reached(watching: Make, until: Go) -> None:
+    async with watching().run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        screen = form(pilot.app)
+        await pilot.press("right", "right")  # model6, then model1
+        assert screen.chosen() == Recipe(rung="model1")
+        assert screen.fields["blocks"].disabled and screen.fields["heads"].disabled
+        lr = screen.fields["lr"]
+        assert isinstance(lr, Input) and lr.placeholder == "0.01"
+        fill(screen, embed_dim="32")
+        await pilot.press("left")
+        await until(lambda: screen.fields["heads"].value == "4")
+        assert screen.fields["activation"].value == "silu"
+        assert screen.chosen() == Recipe(rung="model6", changes=replace(SIZES, embed_dim=32))
+
+
+async def test_arrows_go_along_the_fields_and_scroll_to_them(watching: Make, until: Go, tmp_path: Path) -> None:
+    (tmp_path / "a text").write_text("oat milk " * 200)
+    async with watching().run_test(size=(80, 24)) as pilot:
+        await opened(pilot, until)
+        screen = form(pilot.app)
+        fill(screen, text=str(tmp_path / "a text"))
+        await pilot.pause()
+        seen = []
+        for _ in FIELDS:
+            seen.append(next(name for name, field in screen.fields.items() if field is pilot.app.focused))
+            assert pilot.app.focused.region in screen.query_one("#fields").region
+            await pilot.press("down")
+            await pilot.pause()
+        assert seen == list(FIELDS)
+        await pilot.press("up", "up")
+        assert pilot.app.focused is screen.fields["vocabulary"]
+
+
+async def test_a_text_has_a_vocabulary_of_its_own(
+    watching: Make, until: Go, screen_lines: Screen, tmp_path: Path, apart: Path
+) -> None:
+    (tmp_path / "My Notes.txt").write_text("oat milk " * 200)
+    async with watching().run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        screen = form(pilot.app)
+        fill(screen, text=str(tmp_path / "My Notes.txt"))
+        await until(lambda: "+ 64 V parameters" in "\n".join(screen_lines(pilot.app)))
+        fill(screen, vocabulary="bytes")
+        count = ladder.rung("model5", 257, SIZES).config.parameter_count()
+        await until(lambda: f"{count / 1000:.0f} k parameters" in "\n".join(screen_lines(pilot.app)))
+        await pilot.press("enter")
+        assert pilot.app.runner.trainings == [
+            (Recipe(text=str(tmp_path / "My Notes.txt"), vocabulary="bytes"), apart / "model5-my-notes")
+        ]
+
+
+async def test_where_nothing_learns_the_screen_says_which_keys_fill_it(
+    watching: Make, until: Go, screen_lines: Screen
+) -> None:
+    async with watching().run_test(size=(80, 24)) as pilot:
+        await opened(pilot, until)
+        await pilot.press("escape")
+        lines = "\n".join(screen_lines(pilot.app))
+        assert "nothing learns yet" in lines
+        assert "train a rung" in lines
+        await pilot.press("space", "x", "left", "enter", "o")
+        assert pilot.app.runner.learning == []
+        await pilot.press("e")
+        await until(lambda: pilot.app._notifications)
+        assert "no training is kept" in next(iter(pilot.app._notifications)).message
+        await pilot.press("n")
+        form(pilot.app)
+
+
+# Watching ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 45)])
+async def test_a_rung_is_seen_learning(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen, size: tuple[int, int]
+) -> None:
+    """Progress, numbers, level lines with their names, the probe with the truth, and how it goes on."""
+    async with watching(learned(scenes)).run_test(size=size) as pilot:
+        await opened(pilot, until)
+        lines = screen_lines(pilot.app)
+        assert "▶ training" in lines[0] + lines[1]
+        whole = "\n".join(lines)
+        for words in ("375/1,500", "12,345 tok/s", "2:20 left", "ln V        6.72", "unigram     4.93"):
+            assert words in whole
+        for words in (
+            "last token  1.96",
+            "context     0.80",
+            "KL(true‖model) 1.720 bits",
+            "after step 350",
+            "coffee.↵The",
+        ):
+            assert words in whole
+        assert "\\x1b[2J" in whole
+        row = next(line for line in lines if "·my" in line and "%" in line)
+        assert "50.00%" in row and "75.00%" in row
+        assert "│" in row.strip("│ ")
+        assert whole.count("●") > 3 and whole.count("◆") >= 1
+        panels = (watched(pilot.app).standing, watched(pilot.app).losses, watched(pilot.app).probe)
+        assert all(panel.region in pilot.app.screen.region for panel in panels)
+
+
+async def test_what_is_drawn_keeps_its_place_while_steps_are_added(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
+    """Whatever was on the plot stays there; numbers stay right-aligned."""
+    before, after = learned(scenes, 349), learned(scenes, 362)
+    after = replace(after, measured=before.measured, saved=before.saved)
+    async with watching(before).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        first = screen_lines(pilot.app)
+        await shown(pilot, until, after)
+        second = screen_lines(pilot.app)
+        assert "362/1,500" in second[1]
+        assert [line.find("tok/s") for line in first] == [line.find("tok/s") for line in second]
+        assert [line.find("gradient") for line in first] == [line.find("gradient") for line in second]
+        for one, other in zip(first[3:], second[3:], strict=True):
+            assert all(a == b or (a in " ·⠂⠁⠄⡀" and b > "\u2800") for a, b in zip(one, other, strict=True))
+
+
+async def test_the_scale_is_turned(watching: Make, until: Go, scenes: Any, screen_lines: Screen) -> None:
+    async with watching(learned(scenes)).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        assert "validation · logarithmic" in "\n".join(screen_lines(pilot.app))
+        await pilot.press("o")
+        lines = screen_lines(pilot.app)
+        assert "validation · linear" in "\n".join(lines)
+        assert any(line.lstrip("│ ").startswith("0 ┤") for line in lines)
+
+
+async def test_a_text_has_ln_v_alone_and_no_truth(watching: Make, until: Go, scenes: Any, screen_lines: Screen) -> None:
+    recipe = Recipe(text="/home/[b]me/notes\x1b.txt", probe="[/b]\x1b oat")
+    async with watching(learned(scenes, recipe=recipe)).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        whole = "\n".join(screen_lines(pilot.app))
+        assert "ln V        6.72" in whole and "unigram" not in whole
+        assert "H 6.25 bits" in whole and "KL(true" not in whole
+        assert "notes\\x1b.txt" in whole
+        assert "[/b]\\x1b oat" in whole
+
+
+async def test_space_waits_and_goes_on_and_x_stops(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
+    progress = learned(scenes)
+    async with watching(progress).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        await pilot.press("space")
+        await shown(pilot, until, replace(progress, state="paused"))
+        assert "‖ paused" in screen_lines(pilot.app)[1]
+        await pilot.press("space", "x")
+        await shown(pilot, until, replace(progress, state="ended"))
+        assert "■ ended" in screen_lines(pilot.app)[1]
+        assert "pause" not in screen_lines(pilot.app)[-1]
+        await pilot.press("space", "x")  # there is nothing to act on
+        assert pilot.app.runner.learning == [False, True, None]
+
+
+async def test_arrows_look_back_and_end_follows_again(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
+    progress = learned(scenes)
+    async with watching(progress).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        screen = watched(pilot.app)
+
+        def at() -> str:
+            return str(screen.probe.border_subtitle)
+
+        assert at() == "after step 350"
+        await pilot.press("left", "left")
+        assert at() == "after step 250 · end follows the newest"
+        assert any("◆" in line and " 250" in line for line in screen_lines(pilot.app)[20:])
+        await shown(pilot, until, learned(scenes, 400))
+        assert at().startswith("after step 250")
+        await pilot.press("home", "left")
+        assert at().startswith("after step 0 ")
+        assert "in in in" in screen_lines(pilot.app)[screen.probe.region.y + 1]
+        await pilot.press("end")
+        assert at() == "after step 400"
+        await shown(pilot, until, learned(scenes, 450))
+        assert at() == "after step 450"
+        await pilot.press("left", "right", "right")
+        assert at() == "after step 450"
+
+
+async def test_enter_walks_from_the_checkpoint_that_is_looked_at(
+    watching: Make, until: Go, scenes: Any, apart: Path
+) -> None:
+    folder = apart / "model5-world"
+    folder.mkdir(parents=True)
+    (folder / places.STEP.format(300)).touch()
+    async with watching(learned(scenes, folder=folder)).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        await pilot.press("enter")
+        assert "the checkpoint of step 350 is not kept any more" in next(iter(pilot.app._notifications)).message
+        await pilot.press("left", "enter")
+        assert len(pilot.app.screen_stack) == 1
+        assert [choice.name for choice, _ in pilot.app.runner.loads][1:] == ["model5-world@300"]
+
+
+async def test_it_learns_on_while_the_walk_is_used(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
+    """The status line says so, and `t` comes back to it."""
+    async with watching(learned(scenes)).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        await pilot.press("escape")
+        await until(lambda: len(pilot.app.screen_stack) == 1)
+        assert "◌ model5-world   375/1,500" in screen_lines(pilot.app)[-2]
+        await pilot.press("space")
+        assert pilot.app.runner.operations
+        assert pilot.app.runner.learning == []
+        await opened(pilot, until)
+        assert "375/1,500" in screen_lines(pilot.app)[1]
+
+
+async def test_a_problem_is_shown_and_can_be_gone_on_from_or_begun_anew(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
+    wrong = "the loss is nan at step 376: it [b]diverged[/b]\x1b, most likely by a learning rate of 4 that is too high"
+    progress = learned(scenes).after(Ended(375, wrong))
+    async with watching(progress).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, until)
+        lines = screen_lines(pilot.app)
+        assert "! stopped" in lines[0]
+        assert "[b]diverged[/b]\\x1b" in "\n".join(lines)
+        assert "n begins anew" in " ".join(lines)
+        assert watched(pilot.app).probe.region in pilot.app.screen.region
+        await pilot.press("space", "n")
+        assert pilot.app.runner.learning == [True]
+        assert form(pilot.app).chosen() == Recipe()
+        await pilot.press("enter")
+        await shown(pilot, until, replace(progress, state="preparing", problem=""))
+        assert "stopped" not in screen_lines(pilot.app)[0]
+
+
+async def test_before_it_is_taken_up_there_are_steps_and_losses_alone(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
+    whole = learned(scenes)
+    later = replace(whole, measured=whole.measured[-2:], losses=whole.losses[300:])
+    later = replace(later, before=tuple((each.step, each.loss) for each in whole.measured[:-2]))
+    async with watching(later).run_test(size=SIZE) as pilot:
+        await opened(pilot, until)
+        assert len(watched(pilot.app).progress.moments) == 8
+        await pilot.press("home")
+        assert "not measured since it was taken up again" in "\n".join(screen_lines(pilot.app))
+        assert "6.7000" in "\n".join(screen_lines(pilot.app))
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (math.inf, "99:59:59")])
+def test_the_time_that_is_left_is_read_as_a_clock(seconds: float, words: str) -> None:
+    assert clock(seconds) == words
+
+
+# The real thing ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_rung_learns_is_walked_from_and_taken_up_again(
+    real: Make, settle: Go, until: Go, apart: Path, screen_lines: Screen
+) -> None:
+    """From the form to the last step; from a checkpoint to a walk; another, stopped half way, to its end."""
+    async with real("oat").run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await pilot.press("t")
+        fill(form(app), rung="model1", context="16", steps="6", every="2", batch="4")
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(lambda: app.frame.training and app.frame.training.state == "ended")
+        await settle(pilot)
+        progress = app.frame.training
+        assert progress.recipe == SMALL
+        assert [each.step for each in progress.measured] == [0, 2, 4, 6]
+        assert [each.path for each in progress.moments] == [
+            apart / "model1-world" / places.STEP.format(n) for n in (0, 2, 4, 6)
+        ]
+        assert progress.measured[0].loss > progress.measured[-1].loss > progress.begun.floors.context
+        assert all(each.chart.divergence_bits > 0 for each in progress.measured)
+        assert sum(c.true for c in progress.measured[-1].chart.candidates) <= 1
+
+        await pilot.press("left", "left", "enter")
+        await until(lambda: app.frame.model.name == "model1-world@2")
+        await settle(pilot)
+        assert app.frame.model.tokenizer == "world"
+
+        (apart / "text").write_text("I prefer oat milk in my coffee. " * 20)
+        another = replace(SMALL, text=str(apart / "text"), vocabulary="bytes", steps=400, every=1)
+        app.runner.train(another, apart / "another")
+        await until(lambda: app.frame.training.name == "another" and len(app.frame.training.saved) > 3)
+        app.runner.stop_learning()
+        await until(lambda: app.frame.training.state == "ended")
+        left = app.frame.training.step
+        assert 3 <= left < 400
+        await pilot.press("t")
+        await pilot.press("n", "escape", "e")
+        await until(lambda: isinstance(app.screen, ChooseScreen))
+        await pilot.pause(0.1)
+        options = app.screen.query_one(OptionList)
+        assert [options.get_option_at_index(n).id for n in range(2)] == ["another", "model1-world"]
+        options.highlighted = 0
+        await pilot.press("enter")
+        await until(lambda: app.frame.training.last and app.frame.training.last.step > left)
+        app.runner.go_on_learning(False)
+        await until(lambda: app.frame.training.state == "paused")
+        taken_up = app.frame.training
+        assert taken_up.begun.step == left
+        assert taken_up.moments[0].step == 0 and taken_up.moments[0].measured is None
+        assert taken_up.moments[0].path.is_file()
+
+
+async def test_a_problem_of_the_real_thing_leaves_the_walk_alone(
+    real: Make, settle: Go, until: Go, apart: Path, screen_lines: Screen, press: Go, tmp_path: Path
+) -> None:
+    (tmp_path / "short").write_text("oat")
+    async with real("oat").run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await pilot.press("t", "escape")
+        pilot.app.runner.train(replace(SMALL, text=str(tmp_path / "short")), apart / "short")
+        await until(lambda: pilot.app.frame.training and pilot.app.frame.training.problem)
+        await settle(pilot)
+        await until(lambda: "! stopped" in screen_lines(pilot.app)[1])
+        assert "too few for a sequence of 16" in "\n".join(screen_lines(pilot.app))
+        await press(pilot, "escape", "space")
+        assert len(pilot.app.frame.snapshot.tokens) == 4
+
+
+# Pictures ----------------------------------------------------------------------------------------------------------
+
+
+def seeing(until: Go, *keys: str) -> Callable[[Any], Awaitable[None]]:
+    async def go(pilot: Any) -> None:
+        await opened(pilot, until)
+        await pilot.press(*keys)
+        if isinstance(pilot.app.screen, RecipeScreen):
+            screen = pilot.app.screen
+            await until(lambda: len(screen._words_size) == 3)
+        for _ in range(3):
+            await pilot.pause()
+
+    return go
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("keys", [(), ("left", "left", "left", "o")], ids=["newest", "back"])
+def test_a_training(
+    snap_compare: Compare, watching: Make, scenes: Any, until: Go, keys: tuple[str, ...], size: tuple[int, int]
+) -> None:
+    assert snap_compare(watching(learned(scenes)), run_before=seeing(until, *keys), terminal_size=size)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_the_form(snap_compare: Compare, watching: Make, until: Go, size: tuple[int, int]) -> None:
+    assert snap_compare(watching(), run_before=seeing(until), terminal_size=size)
+
+
+def test_a_training_in_the_light(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:
+    app = watching(learned(scenes), settings=Settings(theme="tokenwalk-light"))
+    assert snap_compare(app, run_before=seeing(until, "left"), terminal_size=SIZE)
+
+
+def test_nothing_learns(snap_compare: Compare, watching: Make, until: Go) -> None:
+    assert snap_compare(watching(), run_before=seeing(until, "escape"), terminal_size=(80, 24))
+
+
+def test_a_training_that_stopped(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:
+    words = "the loss is nan at step 376: it diverged, most likely by a learning rate of 4 that is too high"
+    progress = learned(scenes).after(Ended(375, words))
+    assert snap_compare(watching(progress), run_before=seeing(until), terminal_size=(80, 24))

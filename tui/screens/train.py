@@ -1,0 +1,251 @@
+"""Owns the training: a rung learns before a person's eyes, waits, is looked back at and walked from.
+
+It shows what the runner says and asks it to go on, wait or stop; the rung learns on when this is closed.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core.errors import Mistake
+from core.training import card as cards
+from core.training import places
+from core.training.progress import Moment, Progress
+from core.training.recipe import Recipe
+from tui.panels.learning import LossPlot, Standing
+from tui.panels.probe import CheckpointsPanel, ProbePanel
+from tui.runner import Frame, Question
+from tui.screens.choose import ChooseScreen, Entry
+from tui.screens.recipe import RecipeScreen
+from tui.text import one_line
+
+EVERY = 0.16
+"""Seconds between two drawings while it learns; faster ones cannot be read."""
+EMPTY = Content.assemble(
+    "nothing learns yet\n\n",
+    ("n", "bold $accent"),
+    "  train a rung\n",
+    ("e", "bold $accent"),
+    "  go on with an earlier training",
+)
+
+
+class Teacher(Protocol):
+    """Who lets a rung learn."""
+
+    def train(self, recipe: Recipe, folder: Path) -> None: ...
+
+    def go_on_learning(self, wanted: bool) -> None: ...
+
+    def stop_learning(self) -> None: ...
+
+
+class TrainScreen(Screen[Path | None]):
+    """A training as it goes; dismissed with the checkpoint to walk from, if any."""
+
+    BINDINGS = [
+        Binding("escape,q,t", "dismiss(None)", "close", key_display="esc"),
+        Binding("space", "pause", "pause"),
+        Binding("x", "stop", "stop"),
+        Binding("left,h,up,k", "look(-1)", "look", key_display="←→"),
+        Binding("right,l,down,j", "look(1)", "look on", show=False),
+        Binding("home", "look_home", "first", show=False),
+        Binding("end", "look_end", "newest", show=False),
+        Binding("enter", "walk", "walk", key_display="⏎"),
+        Binding("o", "turn", "scale"),
+        Binding("n", "new", "new"),
+        Binding("e", "earlier", "earlier"),
+    ]
+
+    def __init__(self, frame: Frame, teacher: Teacher) -> None:
+        super().__init__()
+        self._frame, self._teacher = frame, teacher
+        self._step: int | None = None
+        """Of the moment that is looked at; None follows the newest."""
+        self._shown_at = 0.0
+        self._due = False
+        self._seen: tuple[object, ...] | None = ()
+        self.standing = Standing()
+        self.problem = Static(id="trouble")
+        self.losses = LossPlot()
+        self.probe = ProbePanel()
+        self.checkpoints = CheckpointsPanel()
+        self.empty = Static(EMPTY, id="nothing")
+
+    def compose(self) -> ComposeResult:
+        yield self.empty
+        yield self.standing
+        yield self.problem
+        yield self.losses
+        with Horizontal(id="looked"):
+            yield self.probe
+            yield self.checkpoints
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._draw()
+        if self.progress is None:
+            self.action_new()
+
+    @property
+    def progress(self) -> Progress | None:
+        """The training, if there is one."""
+        return self._frame.training
+
+    def question(self) -> Question | None:
+        """Nothing is asked of the walk while this is open."""
+        return None
+
+    # Frames ----------------------------------------------------------------------------------------------------------
+
+    def show(self, frame: Frame) -> None:
+        """Take up a frame; what comes too soon is drawn a little later."""
+        self._frame = frame
+        wait = self._shown_at + EVERY - time.monotonic()
+        if wait <= 0:
+            self._draw()
+        elif not self._due:
+            self._due = True
+            self.set_timer(wait, self._draw)
+
+    def _draw(self) -> None:
+        self._due, self._shown_at = False, time.monotonic()
+        progress = self.progress
+        seen = (
+            progress is None,
+            progress and (progress.name, progress.state, progress.problem, bool(progress.moments)),
+        )
+        if seen != self._seen:
+            self._turn_to(progress)
+            self._seen = seen
+        if progress is None:
+            return
+        at = self._moment()
+        self.standing.show(progress, self._frame.activity)
+        self.losses.show(progress, at)
+        self.probe.show(progress, at, self._step is None)
+        self.checkpoints.show(progress, at)
+
+    def _turn_to(self, progress: Progress | None) -> None:
+        """Show what there is to be seen, and name the keys that act on it."""
+        self.set_class(progress is None, "-nothing")
+        trouble = progress.problem if progress else ""
+        self.problem.display = bool(trouble)
+        self.problem.update(Content(f"{one_line(trouble)} · space tries to go on, n begins anew"))
+        self.refresh_bindings()
+
+    def _moment(self) -> Moment | None:
+        """The one that is looked at."""
+        moments = self.progress.moments if self.progress else ()
+        if self._step is None or not moments:
+            return moments[-1] if moments else None
+        return min(moments, key=lambda each: abs(each.step - self._step))  # type: ignore[operator]
+
+    # Acts ------------------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys that act now."""
+        progress = self.progress
+        if action in ("pause", "stop"):
+            return progress is not None and progress.state != "ended"
+        if action in ("look", "look_home", "look_end", "walk"):
+            return progress is not None and bool(progress.moments)
+        return progress is not None if action == "turn" else True
+
+    def action_pause(self) -> None:
+        if self.progress:
+            self._teacher.go_on_learning(self.progress.state == "paused")
+
+    def action_stop(self) -> None:
+        self._teacher.stop_learning()
+
+    def action_look(self, by: int) -> None:
+        moments, at = self.progress.moments if self.progress else (), self._moment()
+        if at is None:
+            return
+        to = max(0, moments.index(at) + by)
+        self._step = moments[to].step if to < len(moments) - 1 else None
+        self._draw()
+
+    def action_look_home(self) -> None:
+        self._step = 0
+        self._draw()
+
+    def action_look_end(self) -> None:
+        self._step = None
+        self._draw()
+
+    def action_turn(self) -> None:
+        self.losses.turn()
+
+    def action_walk(self) -> None:
+        at = self._moment()
+        if at is None:
+            return
+        if at.path is not None and at.path.is_file():
+            self.dismiss(at.path)
+        else:
+            self._tell(f"the checkpoint of step {at.step:,} is not kept any more; take one beside it")
+
+    def _tell(self, problem: str) -> None:
+        self.notify(one_line(problem), severity="warning", markup=False, timeout=8)
+
+    # Another training ------------------------------------------------------------------------------------------------
+
+    def action_new(self) -> None:
+        recipe = self.progress.recipe if self.progress else Recipe()
+        self.app.push_screen(RecipeScreen(recipe), self._take_recipe)
+
+    def _take_recipe(self, recipe: Recipe | None) -> None:
+        if recipe is not None:
+            self._begin(recipe, places.free(recipe))
+
+    def _begin(self, recipe: Recipe, folder: Path) -> None:
+        self._step = None
+        self._teacher.train(recipe, folder)
+
+    def action_earlier(self) -> None:
+        self.run_worker(self._list_earlier, thread=True, exclusive=True, group="trainings")
+
+    def _list_earlier(self) -> None:
+        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in places.here()])
+
+    def _offer_earlier(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            self._tell(f"no training is kept in {places.home()}; n begins one")
+        elif self.is_current:
+            present = self.progress.name if self.progress else ""
+            self.app.push_screen(ChooseScreen("go on with a training", entries, present), self._take_earlier)
+
+    def _take_earlier(self, name: str | None) -> None:
+        if name is None:
+            return
+        if self.progress and name == self.progress.name and self.progress.state != "ended":
+            self._teacher.go_on_learning(True)
+            return
+        try:
+            card = cards.read(places.home() / name / places.LATEST)
+        except Mistake as mistake:
+            self._tell(str(mistake))
+        else:
+            if card:
+                self._begin(card.recipe, places.home() / name)
+
+
+def _entry(name: str, path: Path) -> Entry:
+    """A training that was kept, as the list shows it."""
+    try:
+        card = cards.read(path)
+    except Mistake as mistake:
+        return Entry(name, name, str(mistake), enabled=False)
+    if card is None:
+        return Entry(name, name, f"{path.name} is no checkpoint of tokenwalk", enabled=False)
+    return Entry(name, name, f"{card.step:,}/{card.recipe.steps:,} steps · loss {card.loss:.2f} · {card.corpus}")

@@ -58,11 +58,16 @@ class Quality:
         return sum(slot.accuracy * slot.count for slot in self.slots) / sum(slot.count for slot in self.slots)
 
 
+def check(model: Model) -> None:
+    """Raise `Mistake` for a model that speaks in other tokens than the tiny world."""
+    if model.tokenizer.name != tiny.NAME:
+        raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
+
+
 @torch.inference_mode()
 def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
     """Measure a model in the tiny world, the answer last. Raises `Mistake` for one that speaks in other tokens."""
-    if model.tokenizer.name != tiny.NAME:
-        raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
+    check(model)
     machine = tiny.machine()
     walker, run = Walker(machine), list(islice(machine.run(SEED), tokens))
     ids = torch.tensor([edge.token for edge in run])

@@ -34,7 +34,7 @@ def load(name: str) -> models.Model:
 @cache
 def measured(name: str) -> Quality:
     """What a rung is worth on a long text, each measured once."""
-    *readings, found = quality.quality(load(name))
+    *readings, found = quality.quality(load(name), 2**14)
     assert isinstance(found, Quality)
     done = [each.done for each in readings if isinstance(each, Reading)]
     assert done == sorted(done)
@@ -91,7 +91,8 @@ def test_without_attention_the_last_token_is_all(name: str) -> None:
     assert found.floor == floors.last_token
     assert -0.01 < found.above < 0.05
     for slot in found.slots:
-        assert -0.05 < slot.loss - slot.last_token < 0.15, slot.label
+        chance = 4 / math.sqrt(slot.count)  # -ln p is about one nat from its mean there
+        assert -chance < slot.loss - slot.last_token < 0.15, slot.label
         assert slot.loss > slot.context + 2, slot.label
     accuracy = {slot.label: slot.accuracy for slot in found.slots}
     assert accuracy["copy"] < 0.2
@@ -108,7 +109,7 @@ def test_with_attention_the_text_so_far_counts(name: str) -> None:
     assert found.loss < floors.last_token - 0.9
     assert tuple(slot.label for slot in found.slots) == LABELS
     for slot in found.slots:
-        assert slot.count > 200
+        assert slot.count > 100
         assert slot.loss < slot.last_token - 1.2, slot.label
     accuracy = {slot.label: slot.accuracy for slot in found.slots}
     assert accuracy["close"] > 0.98
@@ -178,6 +179,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
     length = min(model.config.context, 2 * tiny.LONGEST)
     truth, divergences = tiny.Truth(), list[float]()
     right, losses = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list)
+    groups = {label: machine.said_at(label) for label in LABELS}
     first = 0
     while first + length < tokens:
         for at in range(first + length // 2 + 1, first + length + 1):
@@ -186,8 +188,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
             assert shares
             divergences.append(sum(p * (math.log(p) - logprobs[id].item()) for id, p in shares.items()))
             if label := run[at].label:
-                said = {edge.token for edges in machine.edges for edge in edges if edge.label == label}
-                right[label].append(max(said, key=lambda id: logprobs[id].item()) == ids[at])
+                right[label].append(max(groups[label], key=lambda id: logprobs[id].item()) == ids[at])
                 losses[label].append(-logprobs[ids[at]].item())
         first += length - length // 2
     return {
@@ -202,7 +203,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
 @torch.inference_mode()
 def test_quality_is_what_the_obvious_loop_says(name: str) -> None:
     """Loss, places, accuracies and losses at them, on a short text."""
-    tokens, machine = 330, tiny.machine()
+    tokens, machine = 230, tiny.machine()
     *_, found = quality.quality(load(name), tokens)
     assert isinstance(found, Quality)
     slow = slowly(name, tokens, machine)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from core import tokenizer
 from core.data import REFERENCE
-from core.training import card, checkpoint, places, quality, shipped, trainer
+from core.training import card, checkpoint, places, quality, shipped, text, trainer
 from core.training.places import LATEST
 from core.training.recipe import Recipe
 from core.world import tiny
@@ -206,18 +207,23 @@ def test_who_stops_before_anything_is_learned_is_told_no_more(
 ) -> None:
     """While the text is read, or while the ladder is made: there is nothing yet that could be gone on with."""
     if where == "corpus":
-        whole = trainer.text.read
+        whole = text.read
 
         def slow(recipe: Recipe) -> Any:
             for event in whole(recipe):
                 signal.raise_signal(signal.SIGINT)
                 yield event
 
-        monkeypatch.setattr(trainer.text, "read", slow)
+        monkeypatch.setattr(text, "read", slow)
         done = run_here("train", *SMALL, "--text", str(story), "--json")
     else:
         small = Recipe(rung="model1", text=str(story), vocabulary="bytes", steps=3, batch=2)
-        monkeypatch.setattr(shipped, "recipe", lambda _: signal.raise_signal(signal.SIGINT) or small)
+
+        def at_once(_: str) -> Recipe:
+            signal.raise_signal(signal.SIGINT)
+            return small
+
+        monkeypatch.setattr(shipped, "recipe", at_once)
         done = run_here("train", "--ladder", "--out", str(home / "ladder"), "--json")
     assert done.returncode == 130
     assert done.stderr == b"stopped after step 0\n"
@@ -259,8 +265,8 @@ def test_the_ladder_is_made_rung_by_rung(
     run_here: Here, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every rung by its own recipe into one folder, in 16 bits."""
-    sizes = {"text": str(story), "vocabulary": "bytes", "steps": 1, "batch": 2, "every": 1}
-    monkeypatch.setattr(shipped, "recipe", lambda rung: Recipe(rung=rung, **sizes))
+    small = Recipe(text=str(story), vocabulary="bytes", steps=1, batch=2, every=1)
+    monkeypatch.setattr(shipped, "recipe", lambda rung: replace(small, rung=rung))
     events = told(run_here("train", "--ladder", "--out", str(tmp_path / "ladder"), "--json"))
     assert [event["event"] for event in events].count("begun") == 6
     assert sorted(path.stem for path in (tmp_path / "ladder").iterdir()) == sorted(places.SHIPPED)
@@ -276,15 +282,15 @@ def test_what_cannot_be_trained_is_one_clear_line(run_here: Here, story: Path, h
     (tmp_path / "latin.txt").write_bytes(b"ol\xe9" * 99)
     (home / "taken").mkdir(parents=True)
     (home / "taken" / "thing").write_text("x")
-    text = ("--text", str(story))
+    given = ("--text", str(story))
     for words, wanted in (
-        (("--out", "taken", *text), "is there already"),
-        (("--out", "model1", *text), "cannot be called"),
-        (("--out", "model1-trained", *text), "cannot be called"),
-        (("--out", "", *text), "cannot be called"),
-        (("--out", "..", *text), "cannot be called"),
-        (("--out", str(tmp_path / "file"), *text), "cannot hold a training"),
-        (("--out", "x" * 300, *text), "cannot hold a training"),
+        (("--out", "taken", *given), "is there already"),
+        (("--out", "model1", *given), "cannot be called"),
+        (("--out", "model1-trained", *given), "cannot be called"),
+        (("--out", "", *given), "cannot be called"),
+        (("--out", "..", *given), "cannot be called"),
+        (("--out", str(tmp_path / "file"), *given), "cannot hold a training"),
+        (("--out", "x" * 300, *given), "cannot hold a training"),
         (("--text", str(tmp_path / "none\x1b[2J.txt")), "no text file"),
         (("--text", str(tmp_path)), "not a text file"),
         (("--text", str(tmp_path / "latin.txt")), "not UTF-8"),
@@ -309,7 +315,7 @@ def test_what_cannot_be_trained_is_one_clear_line(run_here: Here, story: Path, h
     ):
         assert wanted in refusal(run_here("train", *words)), words
     assert [path.name for path in home.iterdir()] == ["taken"]
-    late = run_here("train", *SMALL, *text, "--out", str(tmp_path / "file" / "a"))
+    late = run_here("train", *SMALL, *given, "--out", str(tmp_path / "file" / "a"))
     assert (late.returncode, late.stderr.count(b"\n")) == (2, 1)
     assert b"cannot be made: Not a directory" in late.stderr
 

@@ -57,6 +57,12 @@ class Quality:
         return sum(slot.accuracy * slot.count for slot in self.slots) / sum(slot.count for slot in self.slots)
 
 
+def check(model: Model) -> None:
+    """Raise `Mistake` for a model that speaks in other tokens than the tiny world."""
+    if model.tokenizer.name != tiny.NAME:
+        raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
+
+
 @made_once
 def _held(tokens: int) -> HeldOut:
     return HeldOut(tiny.machine(), Walker(tiny.machine()), tokens, SEED)
@@ -64,8 +70,7 @@ def _held(tokens: int) -> HeldOut:
 
 def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
     """Measure a model in the tiny world, the answer last. Raises `Mistake` for one that speaks in other tokens."""
-    if model.tokenizer.name != tiny.NAME:
-        raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
+    check(model)
     machine, held = tiny.machine(), _held(tokens)
     groups = {label: torch.tensor(sorted(machine.said_at(label))) for label in machine.labels()}
     right, losses, done = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list), 0

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import catalog, device, models, tokenizer
+from core import catalog, device, files, models, tokenizer
 from core.config import Hyperparameters, ModelChoice
 from core.data import REFERENCE
 from core.errors import Mistake
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_version_is_told(file: Path) -> None:
 def test_weights_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> None:
     model, path = model_of(world_card()), tmp_path / "a.safetensors"
     with torch.no_grad():
-        model.blocks[0].attention.out.weight[1, 1] = value
+        model.get_parameter("blocks.0.attention.out.weight")[1, 1] = value
     checkpoint.write(path, world_card(), model)
     assert "blocks.0.attention.out.weight has numbers that are not finite" in refusal(lambda: checkpoint.read(path))
 
@@ -344,7 +344,7 @@ def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], valu
     if isinstance(place, dict) and path:
         place[path[-1]] = value
     metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
-    file = checkpoint.files.WeightsFile(Path("a.safetensors"), metadata, {})
+    file = files.WeightsFile(Path("a.safetensors"), metadata, {})
     try:
         found = cards.of(file)
         assert found is not None
@@ -414,9 +414,9 @@ def test_a_checkpoint_is_a_model(name: str, dtype: str, file: Path) -> None:
     assert (model.info.tokenizer, model.info.context, model.info.vocab_size) == ("world", 6, 825)
 
 
-def test_packed_formats_are_for_other_models(file: Path) -> None:
-    for dtype in ("int8", "int4"):
-        assert "choose fp32, bf16 or fp16" in refusal(lambda d=dtype: models.load(ModelChoice(name=str(file), dtype=d)))
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_packed_formats_are_for_other_models(file: Path, dtype: str) -> None:
+    assert "choose fp32, bf16 or fp16" in refusal(lambda: models.load(ModelChoice(name=str(file), dtype=dtype)))
 
 
 def test_a_training_is_a_model_by_its_name(file: Path, home: Path) -> None:

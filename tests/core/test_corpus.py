@@ -18,7 +18,7 @@ from core.config import Hyperparameters
 from core.data import REFERENCE
 from core.errors import Mistake
 from core.events import Reading
-from core.training import text
+from core.training import source, text
 from core.training.corpus import World
 from core.training.measure import MEASURED
 from core.training.recipe import Recipe
@@ -219,9 +219,9 @@ def test_so_is_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "cannot be read" in refusal(tmp_path / ("x" * 300))
     path = tmp_path / "large.txt"
     path.write_text("oat milk " * 100)
-    monkeypatch.setattr(text, "LARGEST", 899)
+    monkeypatch.setattr(source, "LARGEST", 899)
     assert "train on a part of it" in refusal(path)
-    monkeypatch.setattr(text, "LARGEST", 900)
+    monkeypatch.setattr(source, "LARGEST", 900)
     assert read(path).words == "large.txt"
 
 

@@ -15,7 +15,7 @@ from core.world import grammar
 from core.world.grammar import Grammar, Item
 from core.world.machine import Machine
 
-EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 MOST = 600
 """Texts that are written out of one grammar."""
 
@@ -115,10 +115,10 @@ class Oracle:
                     if label is None or self.label[beginning, c] == label:
                         places.append((float(share * part), before, c, float(share / total)))
         sums = [0.0, 0.0, 0.0]
-        for share, before, c, p in places:
+        for often, before, c, p in places:
             for n, q in enumerate((single[c] / length, pair[before + c] / single[before], p)):
-                sums[n] -= share * math.log(q)
-        count = math.fsum(share for share, *_ in places)
+                sums[n] -= often * math.log(q)
+        count = math.fsum(often for often, *_ in places)
         return sums[0] / count, sums[1] / count, sums[2] / count
 
     def _ends(self) -> dict[str, Fraction]:

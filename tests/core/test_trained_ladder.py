@@ -93,7 +93,8 @@ def test_without_attention_the_last_token_is_all(name: str) -> None:
     assert found.floor == floors.last_token
     assert -0.01 < found.above < 0.05
     for slot in found.slots:
-        assert -0.1 < slot.loss - slot.last_token < 0.15, slot.label
+        chance = 4 / math.sqrt(slot.count)  # -ln p is about one nat from its mean there
+        assert -chance < slot.loss - slot.last_token < 0.15, slot.label
         assert slot.loss > slot.context + 2, slot.label
     accuracy = {slot.label: slot.accuracy for slot in found.slots}
     assert accuracy["copy"] < 0.2
@@ -185,6 +186,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
     floors = machine.floors()
     floor = floors.last_token if name in BLIND else floors.context
     right, losses = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list)
+    groups = {label: machine.said_at(label) for label in LABELS}
     first = 0
     while first + length < tokens:
         for at in range(first + length // 2 + 1, first + length + 1):
@@ -194,8 +196,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
             best = {id: machine.pairs[ids[at - 1], id] for id in shares} if name in BLIND else shares
             excess.append(sum(p * (math.log(best[id]) - logprobs[id].item()) for id, p in shares.items()))
             if label := run[at].label:
-                said = {edge.token for edges in machine.edges for edge in edges if edge.label == label}
-                right[label].append(max(said, key=lambda id: logprobs[id].item()) == ids[at])
+                right[label].append(max(groups[label], key=lambda id: logprobs[id].item()) == ids[at])
                 losses[label].append(-logprobs[ids[at]].item())
         first += length - length // 2
     return {
@@ -210,7 +211,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
 @torch.inference_mode()
 def test_quality_is_what_the_obvious_loop_says(name: str) -> None:
     """Loss, places, accuracies and losses at them, on a short text."""
-    tokens, machine = 330, tiny.machine()
+    tokens, machine = 230, tiny.machine()
     *_, found = quality.quality(load(name), tokens)
     assert isinstance(found, Quality)
     slow = slowly(name, tokens, machine)

@@ -211,7 +211,7 @@ def test_the_validation_loss_is_a_plain_mean(recipe: Recipe, limit: int) -> None
     data = corpus_of(recipe)
     model = random_model(recipe.config(257), 3)
     exact = model.double()
-    ids, losses = data._validation.tolist(), []
+    ids, losses = data._validation.tolist(), list[float]()
     for end in range(6 + 1, len(ids), 6):
         if len(losses) >= limit or end + 6 > len(ids):
             break
@@ -437,11 +437,11 @@ def test_there_is_a_checkpoint_of_each_measurement(recipe: Recipe, tmp_path: Pat
 def test_many_checkpoints_are_thinned_out(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first and the last stay, and those between lie far apart; those that were told last are still there."""
     monkeypatch.setattr(training, "MOST", 5)
-    go(Training(replace(recipe, steps=33, every=1), tmp_path / "a", CPU))
+    go(Training(replace(recipe, steps=20, every=1), tmp_path / "a", CPU))
     kept = [step for step, _ in places.steps(tmp_path / "a")]
-    assert (len(kept), kept[0], kept[-1]) == (5, 0, 33)
+    assert (len(kept), kept[0], kept[-1]) == (5, 0, 20)
     gaps = [after - before for before, after in pairwise(kept)]
-    assert max(gaps) <= 3 * min(gaps) + 12
+    assert max(gaps) <= 10
     monkeypatch.setattr(training, "ROOM", 1)
     go(Training(replace(recipe, steps=6, every=2), tmp_path / "b", CPU))
     assert [step for step, _ in places.steps(tmp_path / "b")] == [0, 6]
@@ -472,7 +472,7 @@ def test_two_processes_are_one(recipe: Recipe, story: Path, tmp_path: Path) -> N
     two = [json.loads(line) for line in done.stdout.splitlines()]
     one = go(Training(recipe, tmp_path / "one", CPU))
     assert [event["event"] for event in two] == [
-        {Stepped: "step"}.get(type(event), type(event).__name__.lower()) for event in one
+        "step" if isinstance(event, Stepped) else type(event).__name__.lower() for event in one
     ]
     for here, there in zip(one, two, strict=True):
         if isinstance(here, Stepped | Measured):

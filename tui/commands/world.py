@@ -49,16 +49,19 @@ def _floors(names: list[str], as_json: bool) -> None:
     threads.prepare(beside_screen=False)
     from core.config import ModelChoice
     from core.models import load
-    from core.training.quality import quality
+    from core.training.quality import check, quality
     from core.world import tiny
     from tui import report, report_training
 
+    models = [load(ModelChoice(name=name)) for name in names]
+    for model in models:
+        check(model)
     floors = tiny.machine().floors()
     if not as_json:
         for line in report_training.floor_lines(floors):
             say(line)
     threads.apply(threads.SMALL, beside_screen=False)
-    rungs = [finish(quality(load(ModelChoice(name=name))), "tokens") for name in names]
+    rungs = [finish(quality(model), "tokens") for model in models]
     if as_json:
         say(report.line(report_training.world(floors, rungs)))
     else:

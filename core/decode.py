@@ -21,7 +21,7 @@ ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
 """In the order in which the kernels count them."""
 
 
-class Decoder(Transformer):
+class CompiledTransformer(Transformer):
     """A `Transformer` of packed weights whose single tokens take the fast way."""
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -137,7 +137,7 @@ class Stack:
             inner=config.mlp_dim,
         )
         compiled.run(told.model, told.blocks, self._none, places, id, cache.length)
-        return torch.from_numpy(places[0])
+        return torch.from_numpy(places[1])
 
     def _about(self, cache: KVCache) -> "_Told":
         """What the kernels are told for a cache, which then has room for another position."""

@@ -536,28 +536,29 @@ def _pieces(stage, model, blocks, head):
 def _do(stage, first, last, model, blocks, head, position, room):
     """Pieces `first` to `last` of a stage."""
     stream, _, made, heads, scores, x, y = room
-    span, part = _span(model), stage % PARTS
-    if stage == PARTS * len(blocks):
-        _product(head[0], model, x, first * span, min(last * span, head[0].rows), made)
-    elif part == HEADS:
+    span, part, headless = _span(model), stage % PARTS, stage < PARTS * len(blocks)
+    block = blocks[stage // PARTS if headless else 0]  # where there are none, nothing is read of it
+    if headless and part == HEADS:
         for n in range(first, last):
-            _attend(n, position, made, blocks[stage // PARTS], model, scores, heads)
-    else:
-        block, start, end = blocks[stage // PARTS], first * span, last * span
-        if part in (QKV, UP):
-            _product(block.qkv if part == QKV else block.up, model, x, start, end, made)
-        else:
-            _product(block.out if part == OUT else block.down, model, y, start, end, made)
-            for n in range(start, end):
-                stream[n] += made[n]
-        if part == UP:
-            if model.gated:
-                _product(block.up, model, x, model.inner + start, model.inner + end, made)
-            for n in range(start, end):
-                active = _activate(made[n], model.activation)
-                made[n] = active * made[model.inner + n] if model.gated else active
-            for group in range(start // GROUP, end // GROUP):
-                _quantise(made, group * GROUP, group, y)
+            _attend(n, position, made, block, model, scores, heads)
+        return
+    matrix = head[0]
+    if headless:
+        matrix = block.qkv if part == QKV else block.out if part == OUT else block.up if part == UP else block.down
+    start, end = first * span, min(last * span, matrix.rows)
+    inner = headless and part == UP
+    for half in range(2 if inner and model.gated else 1):  # one product in all the code, or it takes long to compile
+        skipped = half * model.inner
+        _product(matrix, model, y if headless and part in (OUT, DOWN) else x, skipped + start, skipped + end, made)
+    if inner:
+        for n in range(start, end):
+            active = _activate(made[n], model.activation)
+            made[n] = active * made[model.inner + n] if model.gated else active
+        for group in range(start // GROUP, end // GROUP):
+            _quantise(made, group * GROUP, group, y)
+    elif headless and part != QKV:
+        for n in range(start, end):
+            stream[n] += made[n]
 
 
 @compiled
@@ -577,30 +578,28 @@ def _embed(id, position, model, stream):
 def _prepare(stage, model, blocks, id, position, room):
     """What comes before a stage, or after the last."""
     stream, normed, made, heads, _, x, y = room
-    width, part = len(stream), stage % PARTS
-    if stage == PARTS * len(blocks):
-        if len(blocks):
-            _normalise(stream, model.norm, model.shift, model.eps, model.centred)
-        _quantise_all(stream, width, x)
-        return
-    block = blocks[stage // PARTS]
-    if stage == 0:
+    part, final = stage % PARTS, stage == PARTS * len(blocks)
+    if stage == 0 and not final:
         _embed(id, position, model, stream)
-    if part in (QKV, UP):
-        for n in range(width):
-            normed[n] = stream[n]
-        norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
+    for n in range(len(stream)):
+        normed[n] = stream[n]
+    if len(blocks) and (final or part in (QKV, UP)):
+        norm, shift = model.norm, model.shift
+        if not final:
+            block = blocks[stage // PARTS]
+            norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
         _normalise(normed, norm, shift, model.eps, model.centred)
-        _quantise_all(normed, width, x)
-    elif part == HEADS:
-        _remember(position, made, block, model)
-    elif part == OUT:
+    if part == HEADS and not final:
+        _remember(position, made, blocks[stage // PARTS], model)
+    elif part == OUT and not final:
         _quantise_all(heads, len(heads), y)
+    elif part != DOWN:
+        _quantise_all(normed, len(normed), x)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def step(leads, threads, state, models, blocks, head, id, position, room):
-    """One token through all blocks and the final norm, into `stream`; without blocks, `stream` through the `head`.
+    """One token through all blocks and the final norm; without blocks, the stream through the `head`.
 
     The thread that leads opens one stage after the other and returns when all are done. Others take part, for as long
     as there is something to do for them.

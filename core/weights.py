@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from core import compiled
-from core.decode import Decoder
+from core.decode import CompiledTransformer
 from core.errors import Mistake
 from core.families import IGNORED, Described
 from core.files import Stored, give_back
@@ -40,7 +40,7 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
     if bits:
         compiled.available()  # before the weights are there, for a compiler is large
     with torch.device("meta"), _Unfilled():
-        model = (Decoder if bits else Transformer)(described.config)
+        model = (CompiledTransformer if bits else Transformer)(described.config)
     wanted = dict(model.named_parameters())
     plan = {name: list(_parts(described, name, parameter.shape)) for name, parameter in wanted.items()}
     _refuse_left_over(described, {source for parts in plan.values() for source, _ in parts})

@@ -17,7 +17,7 @@ from core import compiled, decode, families, kernels, models, weights
 from core.cache import KVCache
 from core.compiled import ORDERS, Matrix, Order
 from core.config import ModelChoice
-from core.decode import Decoder, Stack
+from core.decode import CompiledTransformer, Stack
 from core.model import Transformer
 from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, as_matrix, int4, int8, matrix
 from core.trace import recording
@@ -44,10 +44,10 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def built(case: str, bits: int, folder: Path) -> Decoder:
+def built(case: str, bits: int, folder: Path) -> CompiledTransformer:
     reference(case, **CASES[case]).save_pretrained(folder)
     model = weights.build(families.describe(folder), torch.device("cpu"), torch.bfloat16, bits)
-    assert isinstance(model, Decoder)
+    assert isinstance(model, CompiledTransformer)
     return model
 
 
@@ -56,23 +56,39 @@ def ids(count: int = 20) -> list[int]:
 
 
 @torch.inference_mode()
-def one_by_one(model: Decoder, ids: list[int], cache: KVCache | None = None) -> Tensor:
+def one_by_one(model: CompiledTransformer, ids: list[int], cache: KVCache | None = None) -> Tensor:
     """Logits after each token, float32."""
     cache = KVCache(model.config, 1, model.device, model.dtype) if cache is None else cache
     return torch.cat([model(torch.tensor([[id]]), cache)[0] for id in ids]).float()
 
 
-def unpacked(model: Decoder) -> Transformer:
+def unpacked(model: CompiledTransformer) -> Transformer:
     """The stack in float32 on the numbers that the packed ones stand for."""
     whole = Transformer(model.config).requires_grad_(False)
     for name, parameter in whole.named_parameters():
         module, _, field = name.rpartition(".")
         there = model.get_submodule(module)
         if isinstance(there, Int4Linear | Int8Linear | Int8Embedding):
-            parameter.copy_(matrix(there) if field == "weight" else there.shift.bias)
+            parameter.copy_(exactly(there) if field == "weight" else there.shift.bias)
         else:
             parameter.copy_(there.get_parameter(field))
     return whole
+
+
+def exactly(module: Int4Linear | Int8Linear | Int8Embedding) -> Tensor:
+    """The matrix that a packed one stands for, which `packed.matrix` rounds where it has 4 bits."""
+    if not isinstance(module, Int4Linear):
+        return matrix(module)
+    order, (groups, rows, _) = compiled.order(), module.scales.shape
+    assert order
+    bytes_ = module.levels.view(-1, groups * GROUP, order.half).transpose(1, 2)
+    levels = torch.empty(len(bytes_), 2 * order.half, groups * GROUP)
+    levels[:, :: order.near][:, : order.half], levels[:, order.far :: order.near][:, : order.half] = (
+        bytes_ & 15,
+        bytes_ >> 4,
+    )
+    scale, zero = module.scales.float().transpose(0, 1)[..., None, :].unbind(-1)
+    return ((levels.view(rows, groups, GROUP) - 8) * scale + zero).flatten(1)
 
 
 def off(got: Tensor, want: Tensor) -> float:
@@ -133,7 +149,7 @@ def test_smollm2_is_nearer_than_the_stack_and_writes_on_as_well() -> None:
     want = torch.cat([whole.transformer(torch.tensor([prompt]))[0] for prompt in prompts]).log_softmax(-1)
     for dtype, most in (("int4", 0.0031), ("int8", 0.0091)):
         packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
-        assert isinstance(packed, Decoder)
+        assert isinstance(packed, CompiledTransformer)
         assert packed.fast
         got = torch.cat([one_by_one(packed, prompt) for prompt in prompts]).log_softmax(-1)
         assert (want.exp() * (want - got)).sum(-1).mean() < most
@@ -201,7 +217,7 @@ def test_a_compiler_that_fails_is_no_mistake(monkeypatch: pytest.MonkeyPatch) ->
 def test_sizes_that_the_kernels_do_not_take(sizes: dict[str, int], tmp_path: Path) -> None:
     reference("llama", **CASES["llama"] | sizes).save_pretrained(tmp_path)
     model = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.bfloat16, 8)
-    assert isinstance(model, Decoder)
+    assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert one_by_one(model, ids()).isfinite().all()
 

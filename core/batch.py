@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core import threads
 from core.config import Sampler
 from core.events import Candidate, Draw, ModelInfo, Token
 from core.models import Model
@@ -45,11 +46,13 @@ class Batch:
     def step(self) -> list[Draw | None]:
         """Draw one token for each continuation; None for one that has ended, which the batch only carries along."""
         at = self._prefix.length
-        self._distributions = [Distribution(row) for row in self._prefix.logits([at - 1])[:, 0]]  # rows of [B, V]
-        drawn = [
-            draw(distribution, sampler, uniform(sampler.seed, at))
-            for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
-        ]
+        logits = self._prefix.logits([at - 1])[:, 0]  # [B, V]
+        with threads.alone():
+            self._distributions = [Distribution(row) for row in logits]
+            drawn = [
+                draw(distribution, sampler, uniform(sampler.seed, at))
+                for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
+            ]
         self._prefix.append([[one.id] for one in drawn])
         grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
         self.running = [one is not None and one.id not in self._stops for one in grown]

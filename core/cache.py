@@ -25,10 +25,14 @@ class LayerCache:
         self.keys = torch.empty(batch, heads, 0, head_dim, device=device, dtype=dtype)
         self.values = torch.empty_like(self.keys)
 
+    def reserve(self, length: int) -> None:
+        """Have room for `length` positions."""
+        self.keys, self.values = grown(self.keys, length, 2), grown(self.values, length, 2)
+
     def extend(self, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put [B, kv heads, t, head width] at `start`; return all keys and values up to their end."""
         end = start + keys.shape[2]
-        self.keys, self.values = grown(self.keys, end, 2), grown(self.values, end, 2)
+        self.reserve(end)
         self.keys[:, :, start:end] = keys
         self.values[:, :, start:end] = values
         return self.keys[:, :, :end], self.values[:, :, :end]

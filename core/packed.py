@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core import compiled
+
 DTYPE = torch.bfloat16
 """Of activations, scales and biases: the kernels are fast for no other."""
 GROUP = 32
@@ -50,6 +52,16 @@ class Int8Linear(nn.Module):
         return self.shift(rows.unflatten(0, x.shape[:-1]))
 
 
+class Int8Unembedding(Int8Linear):
+    """Logits in float32; those of one position by compiled code, where there is some."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, d] → […, V]."""
+        if x.numel() == x.shape[-1] and x.numel() % GROUP == 0 and compiled.available():
+            return compiled.product(as_matrix(self), x)
+        return super().forward(x).float()
+
+
 class Int8Embedding(nn.Module):
     """Rows of `levels` [V, d] times `scale` [V]: the same tensors as a tied unembedding's."""
 
@@ -90,6 +102,16 @@ class Int4Linear(nn.Module):
 def _int4pack(levels: Tensor) -> Tensor:
     """Levels as the kernel reads them; on the way there each has 32 bits."""
     return torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int().contiguous(), 1)
+
+
+def as_matrix(module: Int8Linear | Int4Linear) -> compiled.Matrix:
+    """A packed map as compiled code is told of it."""
+    bias = module.shift.bias.float() if isinstance(module.shift, Shift) else None
+    if isinstance(module, Int8Linear):
+        rows, columns = module.levels.shape
+        return compiled.Matrix(8, rows, columns, module.levels, module.scale, bias)
+    groups, rows, _ = module.scales.shape
+    return compiled.Matrix(4, rows, groups * GROUP, module.levels, module.scales, bias)
 
 
 def int8(weight: Tensor) -> tuple[Tensor, Tensor]:

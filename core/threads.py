@@ -8,6 +8,8 @@ may spin, which makes a token of several threads up to 1.7 times as fast. Small 
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def prepare(*, beside_screen: bool = True) -> None:
@@ -39,3 +41,19 @@ def apply(parameters: int, *, beside_screen: bool) -> int:
     threads = count(parameters, beside_screen=beside_screen)
     torch.set_num_threads(threads)
     return threads
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Torch computes on the calling thread within the block: what is done for one token after its logits is little.
+
+    Threads that waited for more of it would take the cores from the next token.
+    """
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

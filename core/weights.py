@@ -14,11 +14,25 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from core import compiled
+from core.decode import CompiledTransformer
 from core.errors import Mistake
 from core.families import IGNORED, Described
 from core.files import Stored, give_back
 from core.model import Transformer
-from core.packed import DTYPE, ROWS, Int4Linear, Int8Embedding, Int8Linear, fits, int4, int8, unpack_q4, unpack_q8
+from core.packed import (
+    DTYPE,
+    ROWS,
+    Int4Linear,
+    Int8Embedding,
+    Int8Linear,
+    Int8Unembedding,
+    fits,
+    int4,
+    int8,
+    unpack_q4,
+    unpack_q8,
+)
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -35,8 +49,10 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
 
     Raises `Mistake` where files and configuration disagree, or for NaN and infinity.
     """
+    if bits:
+        compiled.available()  # before the weights are there, for a compiler is large
     with torch.device("meta"), _Unfilled():
-        model = Transformer(described.config)
+        model = (CompiledTransformer if bits else Transformer)(described.config)
     wanted = dict(model.named_parameters())
     plan = {name: list(_parts(described, name, parameter.shape)) for name, parameter in wanted.items()}
     _refuse_left_over(described, {source for parts in plan.values() for source, _ in parts})
@@ -59,7 +75,7 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
 def _tie(model: Transformer) -> None:
     """Let the unembedding be the embedding."""
     if isinstance(model.embed, Int8Embedding):
-        model.set_submodule("unembed", Int8Linear(model.embed.levels, model.embed.scale))
+        model.set_submodule("unembed", Int8Unembedding(model.embed.levels, model.embed.scale))
     else:
         model.unembed.weight = model.embed.weight
 
@@ -83,7 +99,9 @@ def _packed(
     for block in _row_blocks(described, name, parts):
         here = slice(at, at := at + len(block))
         levels[here], scale[here] = int8(block)
-    return Int8Embedding(levels, scale) if name == "embed.weight" else Int8Linear(levels, scale, bias)
+    if name == "embed.weight":
+        return Int8Embedding(levels, scale)
+    return (Int8Unembedding if name == "unembed.weight" else Int8Linear)(levels, scale, bias)
 
 
 def _row_blocks(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> Iterator[Tensor]:

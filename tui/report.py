@@ -184,8 +184,9 @@ def bench_lines(measured: "Measured") -> list[str]:
     """The same for a person."""
     peak = f", {measured.peak / 1e6:,.0f} MB at the most" if measured.peak else ""
     threads = f", {measured.threads} threads" if measured.device == "cpu" else ""
+    way = ", single tokens by compiled code" if measured.compiled else ""
     return [
-        f"{one_line(measured.model)} on {measured.device} in {measured.dtype}{threads}",
+        f"{one_line(measured.model)} on {measured.device} in {measured.dtype}{threads}{way}",
         f"  {measured.rate:>9,.1f} tokens a second",
         f"  {1000 * measured.first_token:>9,.1f} ms to the first token after {measured.prompt_tokens:,} of a prompt "
         f"({measured.prompt_rate:,.0f} a second)",

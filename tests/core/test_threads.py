@@ -116,3 +116,16 @@ def test_apply_binds_the_thread_that_calls(cores: pytest.MonkeyPatch) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_alone_is_for_a_block() -> None:
+    """Whatever happens in it."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with pytest.raises(ZeroDivisionError), threads.alone():
+            assert torch.get_num_threads() == 1
+            1 / 0  # noqa: B018
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

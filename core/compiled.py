@@ -1,0 +1,173 @@
+"""Owns the threads that run compiled code, and whether there is any: numba is imported for the first packed model.
+
+As many take part as torch computes with. The thread that calls does whatever the others come too late for, so it
+depends on none of them; where one lost its core in the midst of something, it does without them for a while.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import cache
+from queue import SimpleQueue
+from threading import Lock, Thread
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.files import let_go
+
+SHORTEST, LONGEST = 0.01, 0.5
+"""Seconds without help after it was in the way for once, and where it often is."""
+
+
+class Matrix(NamedTuple):
+    """A packed linear map as the kernels are told of it: `levels` and `scales` as torch's own kernels want them."""
+
+    bits: int
+    rows: int
+    columns: int
+    levels: Tensor
+    scales: Tensor
+    bias: Tensor | None
+    """[rows], float32."""
+
+    @property
+    def record(self) -> tuple[int, ...]:
+        """Sizes and addresses."""
+        tensors = (self.levels, self.scales, self.bias)
+        return (self.bits, self.rows, self.columns, *(0 if each is None else each.data_ptr() for each in tensors))
+
+
+class Order(NamedTuple):
+    """How torch packs int4 here: each input has the bytes of 2 · `half` rows together.
+
+    The low halves of the bytes are the levels of rows n · near, the high ones of rows n · near + far.
+    """
+
+    half: int
+    near: int
+    far: int
+
+
+ORDERS = (Order(16, 1, 16), Order(32, 1, 32), Order(16, 2, 1), Order(8, 2, 1))
+"""For AVX2, AVX-512, other processors with vectors of 8 numbers, and of 4."""
+
+
+def packed(levels: Tensor, order: Order) -> Tensor:
+    """Levels [rows, columns] of 0 to 15 in an order, [rows · columns / 2]."""
+    blocks = levels.unflatten(0, (-1, 2 * order.half))
+    low, high = (blocks[:, at :: order.near][:, : order.half] for at in (0, order.far))
+    return (high << 4 | low).transpose(1, 2).flatten().to(torch.uint8)
+
+
+@cache
+def order() -> Order | None:
+    """That of torch on this processor; None where it is one that the kernels do not know."""
+    rows = torch.arange(64, dtype=torch.int32)[:, None]
+    levels = torch.cat((rows % 16, rows // 16), 1).repeat(1, 16)  # [64, 32]: no two rows are alike
+    theirs = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels, 1).flatten()
+    known = [each for each in ORDERS if each.near == 1 or not kernels().AVX2]
+    return next((each for each in known if torch.equal(packed(levels, each), theirs)), None)
+
+
+@cache
+def kernels() -> ModuleType:
+    """The compiled code, as it is before it was ever used."""
+    from core import kernels  # noqa: PLC0415
+
+    return kernels
+
+
+@cache
+def available() -> bool:
+    """Whether there is compiled code; it is compiled here, unless it was before. Else all goes through torch."""
+    try:
+        wide = kernels().GROUP
+        ones = Matrix(8, wide, wide, torch.ones(wide, wide, dtype=torch.int8), torch.ones(wide).bfloat16(), None)
+        works = bool((product(ones, torch.ones(1, wide)) == wide).all())
+    except Exception as error:  # whatever a compiler lacks, there is another way
+        logging.getLogger(__name__).info("torch computes single tokens, for nothing could be compiled: %s", error)
+        return False
+    let_go("llvmlite")
+    return works
+
+
+def product(matrix: Matrix, x: Tensor) -> Tensor:
+    """A row through a packed map: […, in] → […, out], float32."""
+    model, head = np.zeros(1, kernels().MODEL), np.zeros(1, kernels().MATRIX)
+    model["half"], head[0] = kernels().GROUP // 2, matrix.record
+    places = room(matrix.columns, made=matrix.rows)
+    places[0][:] = x.flatten().float().numpy()
+    run(model, np.zeros(0, kernels().BLOCK), head, places)
+    return torch.from_numpy(places[2]).view(*x.shape[:-1], -1)
+
+
+def room(width: int, *, made: int, heads: int = 0, scores: int = 0, inner: int = 0) -> tuple[Any, ...]:
+    """Where the numbers of a step are kept while it is made: the stream, its norm, what is made of it …"""
+    sizes = (width, width, made, heads, scores)
+    return (*(np.empty(size, np.float32) for size in sizes), _levels(width), _levels(max(heads, inner)))
+
+
+def _levels(count: int) -> tuple[Any, ...]:
+    """Of activations as whole numbers: levels; scale, zero and centre of each group; and levels byte by byte."""
+    groups = count // kernels().GROUP
+    return (
+        np.empty(count, np.int16),
+        np.empty(groups, np.float32),
+        np.empty(groups, np.float32),
+        np.empty(groups, np.int32),
+        np.empty(2 * count, np.int64),
+    )
+
+
+# Threads -------------------------------------------------------------------------------------------------------------
+
+
+class _Helpers:
+    """Threads that wait for work, without the interpreter and without a core."""
+
+    def __init__(self) -> None:
+        self._queues: list[SimpleQueue[Any]] = []
+        self._growing = Lock()
+        self._back, self._pause = 0.0, SHORTEST
+
+    def wanted(self, count: int) -> Sequence[SimpleQueue[Any]]:
+        """Where `count` of them wait; nowhere after they were in the way."""
+        if time.monotonic() < self._back:
+            return ()
+        with self._growing:
+            while len(self._queues) < count:
+                self._queues.append(SimpleQueue())
+                Thread(target=_help, args=(self._queues[-1],), name="helper", daemon=True).start()
+        return self._queues[:count]
+
+    def judge(self, *, alone: bool) -> None:
+        """Do without them for a while where it would have been faster `alone`, for longer where that happens often."""
+        if alone:
+            self._back = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST) if alone else max(0.8 * self._pause, SHORTEST)
+
+
+def _help(queue: SimpleQueue[Any]) -> None:
+    while True:
+        work = queue.get()
+        kernels().step(False, *work)
+        del work
+
+
+_helpers = _Helpers()
+
+
+def run(model: Any, blocks: Any, head: Any, places: Any, id: int = 0, position: int = 0) -> None:
+    """Take a token through the blocks, or where there are none what is in `room` through the head."""
+    state = np.array([-1 << 32, *[0] * 23])  # three lines of a cache
+    queues = _helpers.wanted(torch.get_num_threads() - 1)
+    work = (1 + len(queues), state, model, blocks, head, id, position, places)
+    for queue in queues:
+        queue.put(work)
+    kernels().step(True, *work)
+    if queues:
+        _helpers.judge(alone=bool(state[kernels().ALONE]))

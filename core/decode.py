@@ -1,0 +1,166 @@
+"""Owns the fast way of one token through a packed model: compiled code, of which the stack stays the oracle.
+
+One new token of one sequence takes it, where there is a cache and nothing is hooked to any module. All else, and every
+model that the kernels do not know, goes through the modules of `core.model`.
+"""
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as everywhere
+
+from core import compiled
+from core.cache import KVCache
+from core.model import Rotary, Transformer
+from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, as_matrix
+
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
+"""In the order in which the kernels count them."""
+
+
+class CompiledTransformer(Transformer):
+    """A `Transformer` of packed weights whose single tokens take the fast way."""
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """As the stack gives it: [B, T] → [B, T, d]."""
+        if cache is None or ids.shape != (1, 1) or self.fast is None or self.fast.hooked:
+            return super().hidden(ids, cache)
+        state = self.fast.step(int(ids), cache)
+        cache.length += 1
+        return state.to(self.dtype).view(1, 1, -1)
+
+    @cached_property
+    def fast(self) -> "Stack | None":
+        """The way of a single token, where there is compiled code and it knows a model like this."""
+        return Stack(self) if compiled.available() and known(self) else None
+
+
+def known(model: Transformer) -> bool:
+    """Whether all parts of a model are such as the kernels compute."""
+    config = model.config
+    maps = [each for block in model.blocks for each in _maps(block)]
+    packed = [each for each in maps if isinstance(each, Int8Linear | Int4Linear)]
+    order = compiled.order()
+    span = max(GROUP, 2 * order.half) if order else GROUP
+    return (
+        config.blocks > 0
+        and config.pre_norm
+        and config.feed_forward
+        and config.norm != "none"
+        and not config.final_activation
+        and not config.logit_scale
+        and isinstance(model.embed, Int8Embedding)
+        and len(packed) == len(maps)
+        and all(matrix.rows % span == 0 and matrix.columns % GROUP == 0 for matrix in map(as_matrix, packed))
+        and config.mlp_dim % span == 0
+        and (order is not None or not any(isinstance(each, Int4Linear) for each in packed))
+    )
+
+
+def _maps(block: Any) -> tuple[Any, ...]:
+    """Those of a block, in the order in which it computes them."""
+    return block.attention.qkv, block.attention.out, block.feed_forward.up, block.feed_forward.down
+
+
+class Stack:
+    """The blocks and the final norm of a model as the kernels are told of them: sizes and addresses."""
+
+    def __init__(self, model: Transformer) -> None:
+        embed: Any = model.embed
+        config, order = model.config, compiled.order() or compiled.ORDERS[0]
+        self._config = config
+        self._kept: list[Tensor] = []
+        self._blocks = np.zeros(config.blocks, compiled.kernels().BLOCK)
+        blocks: Any = model.blocks
+        for told, block in zip(self._blocks, blocks, strict=True):
+            for name, module in zip(("qkv", "out", "up", "down"), _maps(block), strict=True):
+                matrix = as_matrix(module)
+                told[name] = matrix.record
+                self._kept += [each for each in matrix if isinstance(each, Tensor)]
+            self._tell(told, "norm1", "shift1", block.norm1)
+            self._tell(told, "norm2", "shift2", block.norm2)
+            self._tell(told, "q_norm", "", block.attention.q_norm)
+            self._tell(told, "k_norm", "", block.attention.k_norm)
+        self._model = np.zeros(1, compiled.kernels().MODEL)
+        sizes = {
+            "heads": config.heads,
+            "kv_heads": config.kv_heads,
+            "head_dim": config.head_dim,
+            "inner": config.mlp_dim,
+            "gated": config.gated,
+            "activation": ACTIVATIONS.index(config.activation),
+            "centred": config.norm == "layer",
+            "eps": config.norm_eps,
+            "levels": self._keep(embed.levels),
+            "scales": self._keep(embed.scale),
+            **order._asdict(),
+        }
+        for name, value in sizes.items():
+            self._model[name] = value
+        if config.positions == "learned":
+            self._model["positions"] = self._keep(model.position.get_parameter("weight"))
+        self._tell(self._model[0], "norm", "shift", model.norm)
+        self._none = np.zeros(1, compiled.kernels().MATRIX)
+        self._told: _Told | None = None
+        modules = [*model.modules()]
+        hooks = [hook for each in modules for hook in (each._forward_hooks, each._forward_pre_hooks)]
+        self._hooks = [*hooks, everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
+
+    def _keep(self, tensor: Tensor) -> int:
+        """The address of a tensor that stays where it is."""
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def _tell(self, told: Any, weight: str, shift: str, norm: nn.Module) -> None:
+        for name, tensor in ((weight, getattr(norm, "weight", None)), (shift, getattr(norm, "bias", None))):
+            if tensor is not None:
+                told[name] = self._keep(tensor.float().contiguous())
+
+    @property
+    def hooked(self) -> bool:
+        """Whether anything is to be called when a module of the model is."""
+        return any(self._hooks)
+
+    def step(self, id: int, cache: KVCache) -> Tensor:
+        """A token at the end of what `cache` holds, which it fills there: the final state, [d], float32."""
+        config, told, values = self._config, self._told, cache.layers[-1].values
+        if told is None or told.values is not values or values.shape[2] <= cache.length:
+            told = self._told = self._about(cache)
+        places = compiled.room(
+            config.embed_dim,
+            made=max(config.mlp_dim * (1 + config.gated), (config.heads + 2 * config.kv_heads) * config.head_dim),
+            heads=config.heads * config.head_dim,
+            scores=config.heads * told.values.shape[2],
+            inner=config.mlp_dim,
+        )
+        compiled.run(told.model, told.blocks, self._none, places, id, cache.length)
+        return torch.from_numpy(places[1])
+
+    def _about(self, cache: KVCache) -> "_Told":
+        """What the kernels are told for a cache, which then has room for another position."""
+        for layer in cache.layers:
+            layer.reserve(cache.length + 1)
+        model, blocks, room = self._model.copy(), self._blocks.copy(), cache.layers[-1].values.shape[2]
+        blocks["keys"] = [layer.keys.data_ptr() for layer in cache.layers]
+        blocks["values"] = [layer.values.data_ptr() for layer in cache.layers]
+        model["room"] = room
+        angles = None
+        if self._config.positions == "rotary":
+            rotary = Rotary(self._config)
+            rotary(torch.empty(1, 1, room, self._config.head_dim), 0)
+            angles = rotary.table
+            model["angles"], model["turned"] = angles.data_ptr(), angles.shape[1]
+        return _Told(cache.layers[-1].values, angles, model, blocks)
+
+
+class _Told(NamedTuple):
+    """What the kernels are told while a cache does not grow."""
+
+    values: Tensor
+    """Of the last block, the last to grow."""
+    angles: Tensor | None
+    model: Any
+    blocks: Any

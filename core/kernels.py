@@ -1,0 +1,635 @@
+"""Owns compiled code for one token: products with packed weights, and a stack of blocks, by one thread or several.
+
+Weights are read where torch keeps them, in the order its own kernels want them. Activations become whole numbers of
+15 bits with a scale for every 32 of them, so that a product is integer arithmetic; all else is float32. The threads
+claim spans of rows from one counter: who comes late finds less to do, and nobody waits for one that has not come.
+"""
+
+import math
+import platform
+import sys
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+GROUP = 32
+"""Neighbouring numbers that share a scale."""
+AHEAD = 4096
+"""Bytes between what is computed with and what is fetched from memory: no processor looks beyond a page by itself."""
+TOP = 16256
+"""The largest level of an activation: 127 · 128, so that it is two bytes with a sign each, 128 · high + low."""
+AVX2 = platform.machine().lower() in ("x86_64", "amd64") and bool(llvm.get_host_cpu_features().get("avx2"))
+YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+
+SILU, GELU, GELU_TANH, RELU = range(4)
+PARTS = 5
+QKV, HEADS, OUT, UP, DOWN = range(PARTS)
+"""Stages of a block, each shared by the threads; what is between them is too little to share."""
+DONE, ALONE = 8, 16
+"""Where a step counts the pieces that are done, and says that it wants no help; 0 has the stage and what is claimed."""
+PATIENCE = 10_000
+"""Looks at a counter, some tenths of a millisecond, before a thread takes it that another has lost its core."""
+
+
+def _record(*names: str, **more: np.dtype) -> np.dtype:
+    return np.dtype([*((name, np.dtype(np.int64)) for name in names), *more.items()])
+
+
+MATRIX = _record("bits", "rows", "columns", "levels", "scales", "bias")
+"""A packed linear map: sizes, and the addresses of its tensors; no bias is 0."""
+BLOCK = _record(
+    *("norm1", "shift1", "norm2", "shift2", "q_norm", "k_norm", "keys", "values"),
+    **dict.fromkeys(("qkv", "out", "up", "down"), MATRIX),
+)
+"""Addresses of what a block computes with; what it does not have is 0."""
+MODEL = _record(
+    *("heads", "kv_heads", "head_dim", "inner", "gated", "activation", "centred"),
+    *("levels", "scales", "positions", "norm", "shift"),
+    *("room", "angles", "turned"),
+    *("half", "near", "far"),
+    eps=np.dtype(np.float64),
+)
+"""What all blocks share, the embedding and the final norm; room of the cache and of the table of angles; `Order`."""
+compiled = njit(nogil=True, fastmath=True, error_model="numpy")
+
+
+# LLVM ----------------------------------------------------------------------------------------------------------------
+
+I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+BYTES, WORDS, INTS, FLOATS = ir.VectorType(I8, 32), ir.VectorType(I16, 16), ir.VectorType(I32, 8), ir.VectorType(F32, 8)
+
+
+@intrinsic
+def _pointer(context, address):
+    """An address as a pointer for `carray`."""
+    return types.voidptr(types.intp), lambda _, builder, __, args: builder.inttoptr(args[0], I8.as_pointer())
+
+
+@intrinsic
+def _float_of(context, bits):
+    """The float32 with these bits."""
+    return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(args[0], F32)
+
+
+@intrinsic
+def _bits_of(context, number):
+    """The bits of a float32."""
+    return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(args[0], I32)
+
+
+@intrinsic
+def _wide(context, half):
+    """The float32 of a bfloat16."""
+
+    def generate(_, builder, signature, args):
+        return builder.bitcast(builder.shl(builder.zext(args[0], I32), ir.Constant(I32, 16)), F32)
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def _read(context, address):
+    """The whole number there, after all that was written before it."""
+
+    def generate(_, builder, signature, args):
+        return builder.load_atomic(builder.inttoptr(args[0], I64.as_pointer()), "acquire", 8)
+
+    return types.int64(types.intp), generate
+
+
+@intrinsic
+def _write(context, address, value):
+    """Put a whole number there, after all that was written before."""
+
+    def generate(context, builder, signature, args):
+        builder.store_atomic(args[1], builder.inttoptr(args[0], I64.as_pointer()), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64), generate
+
+
+@intrinsic
+def _add(context, address, value):
+    """Add to the whole number there, whoever else does."""
+
+    def generate(_, builder, signature, args):
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], I64.as_pointer()), args[1], "acq_rel")
+
+    return types.int64(types.intp, types.int64), generate
+
+
+@intrinsic
+def _swap(context, address, old, new):
+    """Put `new` there where `old` still is, and say whether it was."""
+
+    def generate(_, builder, signature, args):
+        place = builder.inttoptr(args[0], I64.as_pointer())
+        return builder.extract_value(builder.cmpxchg(place, args[1], args[2], "acq_rel", "acquire"), 1)
+
+    return types.boolean(types.intp, types.int64, types.int64), generate
+
+
+@intrinsic
+def _pause(context):
+    """Tell the core that this thread only waits."""
+
+    def generate(context, builder, signature, args):
+        if AVX2:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+_yield = types.ExternalFunction(YIELD, types.int32())
+
+
+class _Emit:
+    """Writes LLVM's instructions for addresses and vectors."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    def at(self, address: Any, offset: Any, kind: Any) -> Any:
+        return self.builder.inttoptr(self.builder.add(address, offset), kind.as_pointer())
+
+    def load(self, address: Any, offset: Any, kind: Any) -> Any:
+        return self.builder.load(self.at(address, offset, kind), align=1)
+
+    def splat(self, value: Any, kind: Any) -> Any:
+        nothing = ir.Constant(kind, ir.Undefined)
+        return self.shuffle(self.builder.insert_element(nothing, value, ir.Constant(I32, 0)), nothing, [0] * 8)
+
+    def shuffle(self, a: Any, b: Any, order: list[int]) -> Any:
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))
+
+    def prefetch(self, address: Any, offset: Any) -> None:
+        self.call(
+            "llvm.prefetch.p0i8", ir.VoidType(), self.at(address, offset, I8), *[ir.Constant(I32, n) for n in (0, 3, 1)]
+        )
+
+    def call(self, name: str, kind: Any, *args: Any) -> Any:
+        signature = ir.FunctionType(kind, [each.type for each in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), args)
+
+
+def _all(kind: Any, value: Any) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+@intrinsic
+def _rows4_avx2(typing, levels, stride, scales, rows, half, groups, planes, factors, zeros, centres, out):
+    """32 rows of an int4 product: 16 in the low halves of bytes that lie `stride` apart for each input, 16 in the high.
+
+    4 inputs × 16 bytes are interleaved to pairs of inputs, whose products with a byte of the activations are added by
+    `pmaddubsw`; 16 bits hold the sum over a group. Every argument but `groups` and `half` (in rows) is an address or a
+    distance in bytes.
+    """
+    signature = types.void(*[types.intp] * 11)
+
+    def generate(context, builder, signature, args):
+        levels, stride, scales, rows, half, groups, planes, factors, zeros, centres, out = args
+        emit, k = _Emit(builder), lambda number: ir.Constant(I64, number)
+        totals = [cgutils.alloca_once_value(builder, _all(FLOATS, 0.0)) for _ in range(4)]
+        first = [lane * 16 + row + 32 * odd for lane in (0, 1) for row in range(8) for odd in (0, 1)]
+        offsets = [k(0), k(32), builder.mul(half, k(4)), builder.add(builder.mul(half, k(4)), k(32))]
+        with cgutils.for_range(builder, groups) as loop:
+            start = builder.mul(loop.index, builder.mul(stride, k(GROUP)))
+            sums: list[list[Any]] = [[None] * 4, [None] * 4]
+            ahead = builder.add(builder.mul(loop.index, rows), builder.mul(half, k(8)))
+            emit.prefetch(scales, ahead)
+            emit.prefetch(scales, builder.add(ahead, k(64)))
+            for quad in range(8):
+                emit.prefetch(levels, builder.add(start, k(64 * quad + AHEAD)))
+                inputs = [
+                    emit.load(levels, builder.add(start, builder.mul(stride, k(4 * quad + n))), ir.VectorType(I8, 16))
+                    for n in range(4)
+                ]
+                even = emit.shuffle(inputs[0], inputs[2], list(range(32)))
+                odd = emit.shuffle(inputs[1], inputs[3], list(range(32)))
+                pairs = [emit.shuffle(even, odd, order) for order in (first, [place + 8 for place in first])]
+                high = [builder.lshr(builder.bitcast(each, WORDS), _all(WORDS, 4)) for each in pairs]
+                four = [builder.and_(each, _all(BYTES, 15)) for each in pairs]
+                four += [builder.and_(builder.bitcast(each, BYTES), _all(BYTES, 15)) for each in high]
+                for plane in (0, 1):
+                    offset = builder.add(builder.mul(loop.index, k(512)), k(256 * plane + 32 * quad))
+                    x = emit.load(planes, offset, BYTES)
+                    for n, each in enumerate(four):
+                        product = emit.call("llvm.x86.avx2.pmadd.ub.sw", WORDS, each, x)
+                        before = sums[plane][n]
+                        sums[plane][n] = builder.add(before, product) if before else product
+            place = builder.mul(loop.index, k(4))
+            factor, zero = (emit.splat(emit.load(each, place, F32), FLOATS) for each in (factors, zeros))
+            centre = emit.splat(emit.load(centres, place, I32), INTS)
+            for n, total in enumerate(totals):
+                whole = []
+                for plane in (0, 1):
+                    lanes = [emit.shuffle(*[sums[plane][n]] * 2, list(range(lane, lane + 8))) for lane in (0, 8)]
+                    whole.append(builder.add(*[builder.sext(lane, INTS) for lane in lanes]))
+                dot = builder.sub(builder.add(builder.shl(whole[0], _all(INTS, 7)), whole[1]), centre)
+                both = emit.load(scales, builder.add(builder.mul(loop.index, rows), offsets[n]), INTS)
+                scale = builder.bitcast(builder.shl(both, _all(INTS, 16)), FLOATS)
+                shift = builder.bitcast(builder.and_(both, _all(INTS, 0xFFFF0000)), FLOATS)
+                added = emit.call("llvm.fma.v8f32", FLOATS, shift, zero, builder.load(total))
+                scaled = builder.fmul(scale, factor)
+                builder.store(emit.call("llvm.fma.v8f32", FLOATS, scaled, builder.sitofp(dot, FLOATS), added), total)
+        for offset, total in zip(offsets, totals, strict=True):
+            builder.store(builder.load(total), emit.at(out, offset, FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _row8_avx2(typing, levels, groups, numbers, factors):
+    """A row of an int8 product but for its scale; every argument but `groups` is an address."""
+    signature = types.float32(*[types.intp] * 4)
+
+    def generate(context, builder, signature, args):
+        levels, groups, numbers, factors = args
+        emit, k = _Emit(builder), lambda number: ir.Constant(I64, number)
+        total = cgutils.alloca_once_value(builder, _all(FLOATS, 0.0))
+        with cgutils.for_range(builder, groups) as loop:
+            start = builder.mul(loop.index, k(GROUP))
+            emit.prefetch(levels, builder.add(start, k(AHEAD)))
+            products = []
+            for place in (start, builder.add(start, k(16))):
+                weights = builder.sext(emit.load(levels, place, ir.VectorType(I8, 16)), WORDS)
+                x = emit.load(numbers, builder.mul(place, k(2)), WORDS)
+                products.append(emit.call("llvm.x86.avx2.pmadd.wd", INTS, weights, x))
+            dot = builder.sitofp(builder.add(*products), FLOATS)
+            factor = emit.splat(emit.load(factors, builder.mul(loop.index, k(4)), F32), FLOATS)
+            builder.store(emit.call("llvm.fma.v8f32", FLOATS, dot, factor, builder.load(total)), total)
+        sums = builder.load(total)
+        for width in (4, 2, 1):
+            sums = builder.fadd(*[emit.shuffle(sums, sums, list(range(n, n + width))) for n in (0, width)])
+        return builder.extract_element(sums, ir.Constant(I32, 0))
+
+    return signature, generate
+
+
+# Activations ---------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _quantise(x, at, group, into):
+    """32 numbers of `x` from `at` on as a group of `into`: levels, scale, and what int4 needs of their sum."""
+    numbers, factors, zeros, centres, planes = into
+    most = np.float32(0)
+    for n in range(at, at + GROUP):
+        most = max(most, abs(x[n]))
+    inverse = np.float32(TOP) / most if most > 0 else np.float32(0)
+    factors[group] = most / np.float32(TOP)
+    sum = np.int32(0)
+    start = group * GROUP
+    for n in range(GROUP):
+        level = np.int32(np.rint(x[at + n] * inverse))
+        numbers[start + n] = level
+        sum = np.int32(sum + level)
+    zeros[group] = np.float32(sum) * factors[group]
+    centres[group] = 8 * sum
+    if AVX2:
+        for n in range(0, GROUP, 2):
+            a, b = np.int32(numbers[start + n]), np.int32(numbers[start + n + 1])
+            c, d = (a + 64) >> 7, (b + 64) >> 7
+            place = group * 64 + n
+            planes[place] = planes[place + 1] = np.int64(c & 255 | (d & 255) << 8) * 0x0001000100010001
+            low = np.int64(a - (c << 7) & 255 | (b - (d << 7) & 255) << 8)
+            planes[place + 32] = planes[place + 33] = low * 0x0001000100010001
+
+
+@compiled
+def _quantise_all(x, count, into):
+    for group in range(count // GROUP):
+        _quantise(x, group * GROUP, group, into)
+
+
+@compiled
+def _floats(address, count):
+    return carray(_pointer(address), (count,), np.float32)
+
+
+@compiled
+def _normalise(x, weight, shift, eps, centred):
+    """RMS norm of `x` in place, or layer norm where it is `centred`."""
+    count = len(x)
+    weights = _floats(weight, count)
+    mean, square = np.float32(0), np.float32(0)
+    if centred:
+        for n in range(count):
+            mean += x[n]
+        mean /= np.float32(count)
+    for n in range(count):
+        square += (x[n] - mean) * (x[n] - mean)
+    inverse = np.float32(1 / math.sqrt(square / count + eps))
+    for n in range(count):
+        x[n] = (x[n] - mean) * inverse * weights[n]
+    if shift:
+        shifts = _floats(shift, count)
+        for n in range(count):
+            x[n] += shifts[n]
+
+
+@compiled
+def _exp(x):
+    """e^x in float32, of numbers that need not come one by one."""
+    x = min(max(x, np.float32(-87)), np.float32(88))
+    turns = np.rint(x * np.float32(1.44269504))
+    rest = x - turns * np.float32(0.693359375) + turns * np.float32(2.12194440e-4)
+    series = np.float32(1.9875691500e-4)
+    for term in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+        series = series * rest + np.float32(term)
+    return (series * rest * rest + rest + np.float32(1)) * _float_of(np.int32((np.int32(turns) + 127) << 23))
+
+
+@compiled
+def _activate(x, activation):
+    one, half = np.float32(1), np.float32(0.5)
+    if activation == SILU:
+        return x / (one + _exp(-x))
+    if activation == GELU_TANH:
+        inner = np.float32(1.5957691216) * (x + np.float32(0.044715) * x * x * x)
+        return x / (one + _exp(-inner))
+    if activation == GELU:
+        return half * x * (one + np.float32(math.erf(x * np.float32(0.70710678))))
+    return max(x, np.float32(0))
+
+
+# Products ------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def portable_rows4(levels, scales, rows, model, into, groups, out):
+    """The rows of a column of an int4 product, as any processor computes them; `rows` apart are the scales of groups.
+
+    A column is up to 16 bytes for each input. The low halves are the levels of rows n · near, the high ones of rows
+    n · near + far.
+    """
+    numbers, factors, zeros, centres, _ = into
+    width, near, far = min(model.half, 16), model.near, model.far
+    column = carray(_pointer(levels), (groups * GROUP, model.half), np.uint8)
+    halves = carray(_pointer(scales), (groups, rows, 2), np.uint16)
+    made = _floats(out, width * near + far)
+    sums = np.empty((2, 16), np.int32)
+    for n in range(width):
+        made[n * near] = made[n * near + far] = np.float32(0)
+    for group in range(groups):
+        sums[:] = 0
+        for k in range(group * GROUP, (group + 1) * GROUP):
+            x = np.int32(numbers[k])
+            for n in range(width):
+                byte = np.int32(column[k, n])
+                sums[0, n] += np.int32(x * np.int32(byte & 15))
+                sums[1, n] += np.int32(x * np.int32(byte >> 4))
+        for high in range(2):
+            for n in range(width):
+                row = n * near + high * far
+                dot = np.float32(np.int32(sums[high, n] - centres[group]))
+                made[row] += _wide(halves[group, row, 1]) * zeros[group]
+                made[row] += _wide(halves[group, row, 0]) * factors[group] * dot
+
+
+@compiled
+def portable_row8(levels, into, groups):
+    """A row of an int8 product but for its scale, as any processor computes it."""
+    numbers, factors = into[0], into[1]
+    row = carray(_pointer(levels), (groups * GROUP,), np.int8)
+    total = np.float32(0)
+    for group in range(groups):
+        sum = np.int32(0)
+        for k in range(group * GROUP, (group + 1) * GROUP):
+            sum = np.int32(sum + np.int32(np.int32(row[k]) * np.int32(numbers[k])))
+        total += np.float32(sum) * factors[group]
+    return total
+
+
+@compiled
+def avx2_rows4(levels, scales, rows, model, into, groups, out):
+    """`portable_rows4` by the instructions of a processor with AVX2, where `near` is 1."""
+    _, factors, zeros, centres, planes = into
+    places = (planes.ctypes.data, factors.ctypes.data, zeros.ctypes.data, centres.ctypes.data)
+    _rows4_avx2(levels, model.half, scales, 4 * rows, model.half, groups, *places, out)
+
+
+@compiled
+def avx2_row8(levels, into, groups):
+    """`portable_row8` by the instructions of a processor with AVX2."""
+    return _row8_avx2(levels, groups, into[0].ctypes.data, into[1].ctypes.data)
+
+
+_rows4, _row8 = (avx2_rows4, avx2_row8) if AVX2 else (portable_rows4, portable_row8)
+
+
+@compiled
+def _product(matrix, model, x, first, last, made):
+    """Rows `first` to `last` of a packed map of quantised `x`, into their places."""
+    groups = matrix.columns // GROUP
+    if matrix.bits == 4:
+        for block in range(first, last, 2 * model.half):
+            for part in range(0, model.half, 16):
+                levels = matrix.levels + block // 2 * matrix.columns + part
+                row = block + part
+                scales = matrix.scales + 4 * row
+                _rows4(levels, scales, matrix.rows, model, x, groups, made.ctypes.data + 4 * row)
+    else:
+        scales = carray(_pointer(matrix.scales), (matrix.rows,), np.uint16)
+        for row in range(first, last):
+            made[row] = _row8(matrix.levels + row * matrix.columns, x, groups) * _wide(scales[row])
+    if matrix.bias:
+        bias = _floats(matrix.bias, matrix.rows)
+        for row in range(first, last):
+            made[row] += bias[row]
+
+
+# A block -------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _turn(x, position, model):
+    """Rotary positions for a head, in place."""
+    width = model.head_dim
+    angles = carray(_pointer(model.angles), (2, model.turned, width), np.float32)
+    cos, sin = angles[0, position], angles[1, position]
+    for n in range(width // 2):
+        a, b = x[n], x[n + width // 2]
+        x[n] = a * cos[n] + b * sin[n]
+        x[n + width // 2] = b * cos[n + width // 2] + a * sin[n + width // 2]
+
+
+@compiled
+def _remember(position, made, block, model):
+    """Put the new keys and values where the cache wants them, in bfloat16."""
+    width, heads = model.head_dim, model.kv_heads
+    for head in range(heads):
+        key = made[(model.heads + head) * width :][:width]
+        value = made[(model.heads + heads + head) * width :][:width]
+        if block.k_norm:
+            _normalise(key, block.k_norm, 0, model.eps, 0)
+        if model.angles:
+            _turn(key, position, model)
+        for address, numbers in ((block.keys, key), (block.values, value)):
+            past = carray(_pointer(address), (heads, model.room, width), np.uint16)
+            for n in range(width):
+                bits = _bits_of(numbers[n])
+                past[head, position, n] = np.uint16((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF)
+
+
+@compiled
+def _attend(head, position, made, block, model, scores, heads):
+    """softmax(q kᵀ / √c) v for one head, over all that is remembered."""
+    width, count = model.head_dim, position + 1
+    shared = head // (model.heads // model.kv_heads)
+    query, gave = made[head * width :][:width], heads[head * width :][:width]
+    if block.q_norm:
+        _normalise(query, block.q_norm, 0, model.eps, 0)
+    if model.angles:
+        _turn(query, position, model)
+    keys = carray(_pointer(block.keys), (model.kv_heads, model.room, width), np.uint16)[shared]
+    values = carray(_pointer(block.values), (model.kv_heads, model.room, width), np.uint16)[shared]
+    score = scores[head * model.room :][:count]
+    most, scale = np.float32(-3e38), np.float32(1 / math.sqrt(width))
+    for t in range(count):
+        dot = np.float32(0)
+        for n in range(width):
+            dot += query[n] * _wide(keys[t, n])
+        score[t] = dot * scale
+        most = max(most, score[t])
+    total = np.float32(0)
+    for t in range(count):
+        score[t] = _exp(score[t] - most)
+        total += score[t]
+    gave[:] = 0
+    for t in range(count):
+        share = score[t] / total
+        for n in range(width):
+            gave[n] += share * _wide(values[t, n])
+
+
+@compiled
+def _span(model):
+    """Rows that are computed together: whole groups, and whole blocks of int4."""
+    return max(GROUP, 2 * model.half)
+
+
+@compiled
+def _pieces(stage, model, blocks, head):
+    """Into how many pieces a stage can be cut."""
+    if stage < 0:
+        return 0
+    if stage >= PARTS * len(blocks):
+        return -(-head[0].rows // _span(model))
+    block, part = blocks[stage // PARTS], stage % PARTS
+    if part == HEADS:
+        return model.heads
+    if part == UP:
+        return model.inner // _span(model)
+    return (block.qkv.rows if part == QKV else block.out.rows) // _span(model)
+
+
+@compiled
+def _do(stage, first, last, model, blocks, head, position, room):
+    """Pieces `first` to `last` of a stage."""
+    stream, _, made, heads, scores, x, y = room
+    span, part, headless = _span(model), stage % PARTS, stage < PARTS * len(blocks)
+    block = blocks[stage // PARTS if headless else 0]  # where there are none, nothing is read of it
+    if headless and part == HEADS:
+        for n in range(first, last):
+            _attend(n, position, made, block, model, scores, heads)
+        return
+    matrix = head[0]
+    if headless:
+        matrix = block.qkv if part == QKV else block.out if part == OUT else block.up if part == UP else block.down
+    start, end = first * span, min(last * span, matrix.rows)
+    inner = headless and part == UP
+    for half in range(2 if inner and model.gated else 1):  # one product in all the code, or it takes long to compile
+        skipped = half * model.inner
+        _product(matrix, model, y if headless and part in (OUT, DOWN) else x, skipped + start, skipped + end, made)
+    if inner:
+        for n in range(start, end):
+            active = _activate(made[n], model.activation)
+            made[n] = active * made[model.inner + n] if model.gated else active
+        for group in range(start // GROUP, end // GROUP):
+            _quantise(made, group * GROUP, group, y)
+    elif headless and part != QKV:
+        for n in range(start, end):
+            stream[n] += made[n]
+
+
+@compiled
+def _embed(id, position, model, stream):
+    width = len(stream)
+    levels = carray(_pointer(model.levels + id * width), (width,), np.int8)
+    scale = _wide(carray(_pointer(model.scales + 2 * id), (1,), np.uint16)[0])
+    for n in range(width):
+        stream[n] = scale * np.float32(levels[n])
+    if model.positions:
+        places = carray(_pointer(model.positions + 2 * position * width), (width,), np.uint16)
+        for n in range(width):
+            stream[n] += _wide(places[n])
+
+
+@compiled
+def _prepare(stage, model, blocks, id, position, room):
+    """What comes before a stage, or after the last."""
+    stream, normed, made, heads, _, x, y = room
+    part, final = stage % PARTS, stage == PARTS * len(blocks)
+    if stage == 0 and not final:
+        _embed(id, position, model, stream)
+    for n in range(len(stream)):
+        normed[n] = stream[n]
+    if len(blocks) and (final or part in (QKV, UP)):
+        norm, shift = model.norm, model.shift
+        if not final:
+            block = blocks[stage // PARTS]
+            norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
+        _normalise(normed, norm, shift, model.eps, model.centred)
+    if part == HEADS and not final:
+        _remember(position, made, blocks[stage // PARTS], model)
+    elif part == OUT and not final:
+        _quantise_all(heads, len(heads), y)
+    elif part != DOWN:
+        _quantise_all(normed, len(normed), x)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def step(leads, threads, state, models, blocks, head, id, position, room):
+    """One token through all blocks and the final norm; without blocks, the stream through the `head`.
+
+    The thread that leads opens one stage after the other and returns when all are done. Others take part, for as long
+    as there is something to do for them.
+    """
+    place, model, turns = state.ctypes.data, models[0], 0
+    last = PARTS * len(blocks) + (head[0].rows > 0)
+    while leads or _read(place + 8 * ALONE) == 0:
+        word = _read(place)
+        stage, first = word >> 32, word & 0xFFFFFFFF
+        pieces = _pieces(stage, model, blocks, head)
+        if stage == last:
+            return
+        if first < pieces:
+            count = max(1, (pieces - first) // (2 * threads))
+            if _swap(place, word, word + count):
+                _do(stage, first, first + count, model, blocks, head, position, room)
+                _add(place + 8 * DONE, count)
+            turns = 0
+        elif leads and _read(place + 8 * DONE) == pieces:
+            if stage + 1 < last or len(blocks):
+                _prepare(stage + 1, model, blocks, id, position, room)
+            _write(place + 8 * DONE, 0)
+            _write(place, (stage + 1) << 32)
+            turns = 0
+        else:
+            turns += 1
+            if turns < PATIENCE:
+                _pause()
+            elif leads:
+                _write(place + 8 * ALONE, 1)
+                _yield()
+            else:
+                return

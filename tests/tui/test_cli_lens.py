@@ -96,7 +96,8 @@ def test_other_lenses_in_numbers(said: Callable[..., dict[str, Any]]) -> None:
     assert weights["total"] == weights["expected"] == 257 * 16 * 2 + 257
     assert weights["histogram"]["shape"] == [257]
     ladder = said("lens", "ladder", PROMPT, "--target", "y")
-    assert [rung["name"] for rung in ladder["rungs"]] == [f"model{n}" for n in range(1, 7)]
+    names = [name for n in range(1, 7) for name in (f"model{n}", f"model{n}-trained")]
+    assert [rung["name"] for rung in ladder["rungs"]] == names
     assert {rung["target"]["text"] for rung in ladder["rungs"]} == {"y"}
     lab = said("lens", "lab", PROMPT, "--switch", "silu")
     assert lab["switch"]["other"] == "silu"

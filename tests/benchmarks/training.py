@@ -13,8 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from core import threads
 
@@ -88,31 +88,36 @@ def key_latency() -> None:
 
 
 async def _latencies(count: int) -> list[float]:
-    from tui.app import TokenwalkApp
+    """Seconds from a key's arrival to the end of the refresh that shows another checkpoint."""
+    from tui.app import TokenwalkApp  # noqa: PLC0415
+    from tui.screens.train import TrainScreen  # noqa: PLC0415
 
     app = TokenwalkApp(text="I prefer")
-    seconds: list[float] = []
+    waits: list[float] = []
+    pressed = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        async with app.run_test(size=(120, 36)) as pilot:
-            app.runner.train(RECIPE, Path(folder) / "model5")
-            while not (app.frame.training and app.frame.training.step > 5):
-                await pilot.pause(0.1)
-            await pilot.press("t")
-            for number in range(count):
-                seconds.append(await _painted(app, "left" if number % 2 else "right"))
-                await asyncio.sleep(0.05)
-            app.runner.go_on_learning(False)
-    return seconds
+        async with app.run_test(size=(120, 36)):
+            app.runner.train(replace(RECIPE, every=10), Path(folder) / "model5")
+            while not (app.frame.training and len(app.frame.training.measured) > 5):
+                await asyncio.sleep(0.1)
+            app.post_message(events.Key("t", None))
+            while not isinstance(app.screen, TrainScreen):
+                await asyncio.sleep(0.1)
+            look = app.screen.action_look
 
+            def timed(by: int) -> None:
+                look(by)
+                app.screen.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
 
-async def _painted(app: Any, key: str) -> float:
-    """Seconds from a key to the next time the screen has been painted after it."""
-    began = time.perf_counter()
-    app.post_message(events.Key(key, None))
-    done = asyncio.Event()
-    app.call_later(lambda: app.call_after_refresh(done.set))
-    await done.wait()
-    return time.perf_counter() - began
+            app.screen.action_look = timed  # type: ignore[method-assign]
+            for turn in range(count):
+                await asyncio.sleep(0.05 + 0.003 * (turn % 20))
+                pressed = time.perf_counter()
+                app.post_message(events.Key("left" if turn % 8 < 4 else "right", None))
+                while len(waits) <= turn:
+                    await asyncio.sleep(0.001)
+            app.runner.stop_learning()
+    return waits
 
 
 if __name__ == "__main__":

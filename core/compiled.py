@@ -87,7 +87,7 @@ def available() -> bool:
     try:
         wide = kernels().GROUP
         ones = Matrix(8, wide, wide, torch.ones(wide, wide, dtype=torch.int8), torch.ones(wide).bfloat16(), None)
-        works = bool((product(ones, torch.ones(1, wide)) == wide).all())
+        works = bool((Product(ones)(torch.ones(1, wide)) == wide).all())
     except Exception as error:  # whatever a compiler lacks, there is another way
         logging.getLogger(__name__).info("torch computes single tokens, for nothing could be compiled: %s", error)
         return False
@@ -95,14 +95,23 @@ def available() -> bool:
     return works
 
 
-def product(matrix: Matrix, x: Tensor) -> Tensor:
-    """A row through a packed map: […, in] → […, out], float32."""
-    model, head = np.zeros(1, kernels().MODEL), np.zeros(1, kernels().MATRIX)
-    model["half"], head[0] = kernels().GROUP // 2, matrix.record
-    places = room(matrix.columns, made=matrix.rows)
-    places[0][:] = x.flatten().float().numpy()
-    run(model, np.zeros(0, kernels().BLOCK), head, places)
-    return torch.from_numpy(places[2]).view(*x.shape[:-1], -1)
+class Product:
+    """One row at a time through a packed map."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+        self._model, self._head = np.zeros(1, kernels().MODEL), np.zeros(1, kernels().MATRIX)
+        self._model["half"], self._head[0] = kernels().GROUP // 2, matrix.record
+        self._blocks = np.zeros(0, kernels().BLOCK)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[…, in] → […, out], bfloat16 to float32."""
+        x, made = x.bfloat16().contiguous(), torch.empty(*x.shape[:-1], self._matrix.rows)
+        places = room(self._matrix.columns, made=0)
+        run(
+            self._model, self._blocks, self._head, 0, 0, x.data_ptr(), (*places[:2], made.view(-1).numpy(), *places[3:])
+        )
+        return made
 
 
 def room(width: int, *, made: int, heads: int = 0, scores: int = 0, inner: int = 0) -> tuple[Any, ...]:
@@ -161,13 +170,16 @@ def _help(queue: SimpleQueue[Any]) -> None:
 _helpers = _Helpers()
 
 
-def run(model: Any, blocks: Any, head: Any, places: Any, id: int = 0, position: int = 0) -> None:
-    """Take a token through the blocks, or where there are none what is in `room` through the head."""
-    state = np.array([-1 << 32, *[0] * 23])  # three lines of a cache
+def run(model: Any, blocks: Any, head: Any, id: int, position: int, state: int, places: Any) -> None:
+    """Take a token through the blocks to its state, or where there are none a state through the head.
+
+    `state` is the address of its bfloat16.
+    """
+    progress = np.array([-1 << 32, *[0] * 23])  # three lines of a cache
     queues = _helpers.wanted(torch.get_num_threads() - 1)
-    work = (1 + len(queues), state, model, blocks, head, id, position, places)
+    work = (1 + len(queues), progress, model, blocks, head, id, position, state, places)
     for queue in queues:
         queue.put(work)
     kernels().step(True, *work)
     if queues:
-        _helpers.judge(alone=bool(state[kernels().ALONE]))
+        _helpers.judge(alone=bool(progress[kernels().ALONE]))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as everywhere
+from torch.utils.hooks import RemovableHandle
 
 from core import compiled
 from core.cache import KVCache
@@ -30,7 +31,7 @@ class CompiledTransformer(Transformer):
             return super().hidden(ids, cache)
         state = self.fast.step(int(ids), cache)
         cache.length += 1
-        return state.to(self.dtype).view(1, 1, -1)
+        return state
 
     @cached_property
     def fast(self) -> "Stack | None":
@@ -71,7 +72,7 @@ class Stack:
     def __init__(self, model: Transformer) -> None:
         embed: Any = model.embed
         config, order = model.config, compiled.order() or compiled.ORDERS[0]
-        self._config = config
+        self._config, self._width = config, config.embed_dim
         self._kept: list[Tensor] = []
         self._blocks = np.zeros(config.blocks, compiled.kernels().BLOCK)
         blocks: Any = model.blocks
@@ -105,9 +106,10 @@ class Stack:
         self._tell(self._model[0], "norm", "shift", model.norm)
         self._none = np.zeros(1, compiled.kernels().MATRIX)
         self._told: _Told | None = None
-        modules = [*model.modules()]
-        hooks = [hook for each in modules for hook in (each._forward_hooks, each._forward_pre_hooks)]
+        hooks = [hook for each in model.modules() for hook in (each._forward_hooks, each._forward_pre_hooks)]
         self._hooks = [*hooks, everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
+        self._unhooked = -1
+        """The number of the next hook that anybody registers, when there was none here."""
 
     def _keep(self, tensor: Tensor) -> int:
         """The address of a tensor that stays where it is."""
@@ -122,38 +124,44 @@ class Stack:
     @property
     def hooked(self) -> bool:
         """Whether anything is to be called when a module of the model is."""
-        return any(self._hooks)
+        following = RemovableHandle.next_id
+        if following != self._unhooked and not any(self._hooks):
+            self._unhooked = following
+        return following != self._unhooked
 
     def step(self, id: int, cache: KVCache) -> Tensor:
-        """A token at the end of what `cache` holds, which it fills there: the final state, [d], float32."""
-        config, told, values = self._config, self._told, cache.layers[-1].values
+        """A token at the end of what `cache` holds, which it fills there: the final state, [1, 1, d]."""
+        told, values = self._told, cache.layers[-1].values
         if told is None or told.values is not values or values.shape[2] <= cache.length:
             told = self._told = self._about(cache)
-        places = compiled.room(
-            config.embed_dim,
-            made=max(config.mlp_dim * (1 + config.gated), (config.heads + 2 * config.kv_heads) * config.head_dim),
-            heads=config.heads * config.head_dim,
-            scores=config.heads * told.values.shape[2],
-            inner=config.mlp_dim,
-        )
-        compiled.run(told.model, told.blocks, self._none, places, id, cache.length)
-        return torch.from_numpy(places[1])
+        state = torch.empty(1, 1, self._width, dtype=values.dtype)
+        compiled.run(told.model, told.blocks, self._none, id, cache.length, state.data_ptr(), told.places)
+        return state
 
     def _about(self, cache: KVCache) -> "_Told":
         """What the kernels are told for a cache, which then has room for another position."""
         for layer in cache.layers:
             layer.reserve(cache.length + 1)
-        model, blocks, room = self._model.copy(), self._blocks.copy(), cache.layers[-1].values.shape[2]
+        config, values = self._config, cache.layers[-1].values
+        model, blocks, room = self._model.copy(), self._blocks.copy(), values.shape[2]
         blocks["keys"] = [layer.keys.data_ptr() for layer in cache.layers]
         blocks["values"] = [layer.values.data_ptr() for layer in cache.layers]
         model["room"] = room
         angles = None
-        if self._config.positions == "rotary":
-            rotary = Rotary(self._config)
-            rotary(torch.empty(1, 1, room, self._config.head_dim), 0)
+        if config.positions == "rotary":
+            rotary = Rotary(config)
+            rotary(torch.empty(1, 1, room, config.head_dim), 0)
             angles = rotary.table
             model["angles"], model["turned"] = angles.data_ptr(), angles.shape[1]
-        return _Told(cache.layers[-1].values, angles, model, blocks)
+        heads = config.heads * config.head_dim
+        places = compiled.room(
+            config.embed_dim,
+            made=max(config.mlp_dim * (1 + config.gated), heads + 2 * config.kv_heads * config.head_dim),
+            heads=heads,
+            scores=config.heads * room,
+            inner=config.mlp_dim,
+        )
+        return _Told(values, angles, model, blocks, places)
 
 
 class _Told(NamedTuple):
@@ -164,3 +172,5 @@ class _Told(NamedTuple):
     angles: Tensor | None
     model: Any
     blocks: Any
+    places: Any
+    """Of one cache, as a token after the other is."""

@@ -274,6 +274,13 @@ def _row8_avx2(typing, levels, groups, numbers, factors):
     return signature, generate
 
 
+@compiled
+def _narrow(number):
+    """The nearest bfloat16."""
+    bits = _bits_of(number)
+    return np.uint16((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF)
+
+
 # Activations ---------------------------------------------------------------------------------------------------------
 
 
@@ -476,8 +483,7 @@ def _remember(position, made, block, model):
         for address, numbers in ((block.keys, key), (block.values, value)):
             past = carray(_pointer(address), (heads, model.room, width), np.uint16)
             for n in range(width):
-                bits = _bits_of(numbers[n])
-                past[head, position, n] = np.uint16((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF)
+                past[head, position, n] = _narrow(numbers[n])
 
 
 @compiled
@@ -575,36 +581,40 @@ def _embed(id, position, model, stream):
 
 
 @compiled
-def _prepare(stage, model, blocks, id, position, room):
+def _prepare(stage, model, blocks, id, position, state, room):
     """What comes before a stage, or after the last."""
     stream, normed, made, heads, _, x, y = room
     part, final = stage % PARTS, stage == PARTS * len(blocks)
+    given = carray(_pointer(state), (len(stream),), np.uint16)
     if stage == 0 and not final:
         _embed(id, position, model, stream)
     for n in range(len(stream)):
-        normed[n] = stream[n]
+        normed[n] = stream[n] if len(blocks) else _wide(given[n])
     if len(blocks) and (final or part in (QKV, UP)):
         norm, shift = model.norm, model.shift
         if not final:
             block = blocks[stage // PARTS]
             norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
         _normalise(normed, norm, shift, model.eps, model.centred)
-    if part == HEADS and not final:
+    if final and len(blocks):
+        for n in range(len(stream)):
+            given[n] = _narrow(normed[n])
+    elif part == HEADS:
         _remember(position, made, blocks[stage // PARTS], model)
-    elif part == OUT and not final:
+    elif part == OUT:
         _quantise_all(heads, len(heads), y)
     elif part != DOWN:
         _quantise_all(normed, len(normed), x)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def step(leads, threads, state, models, blocks, head, id, position, room):
-    """One token through all blocks and the final norm; without blocks, the stream through the `head`.
+def step(leads, threads, progress, models, blocks, head, id, position, state, room):
+    """One token through all blocks and the final norm to its `state`; without blocks, that through the `head`.
 
     The thread that leads opens one stage after the other and returns when all are done. Others take part, for as long
     as there is something to do for them.
     """
-    place, model, turns = state.ctypes.data, models[0], 0
+    place, model, turns = progress.ctypes.data, models[0], 0
     last = PARTS * len(blocks) + (head[0].rows > 0)
     while leads or _read(place + 8 * ALONE) == 0:
         word = _read(place)
@@ -620,7 +630,7 @@ def step(leads, threads, state, models, blocks, head, id, position, room):
             turns = 0
         elif leads and _read(place + 8 * DONE) == pieces:
             if stage + 1 < last or len(blocks):
-                _prepare(stage + 1, model, blocks, id, position, room)
+                _prepare(stage + 1, model, blocks, id, position, state, room)
             _write(place + 8 * DONE, 0)
             _write(place, (stage + 1) << 32)
             turns = 0

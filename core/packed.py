@@ -3,6 +3,8 @@
 One token reads every weight once, so its time is that of the memory: fewer bytes, more tokens.
 """
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,8 +60,12 @@ class Int8Unembedding(Int8Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[…, d] → […, V]."""
         if x.numel() == x.shape[-1] and x.numel() % GROUP == 0 and compiled.available():
-            return compiled.product(as_matrix(self), x)
+            return self._product(x)
         return super().forward(x).float()
+
+    @cached_property
+    def _product(self) -> compiled.Product:
+        return compiled.Product(as_matrix(self))
 
 
 class Int8Embedding(nn.Module):

@@ -91,7 +91,7 @@ class Prefix:
         self._store(positions, states.unflatten(0, (self.batch, -1)))
 
     def _store(self, positions: Sequence[int], states: Tensor) -> None:
-        self._states[:, torch.tensor(positions, device=states.device)] = states
+        self._states[:, self._places(positions)] = states
         for position in positions:
             self._known[position] = True
 
@@ -100,4 +100,10 @@ class Prefix:
         """Logits of the token after each position, [B, n, V]; reads what is not known yet."""
         for _ in self.read(positions):
             pass
-        return self.model.unembed(self._states[:, torch.tensor(positions, device=self._states.device)])
+        return self.model.unembed(self._states[:, self._places(positions)])
+
+    def _places(self, positions: Sequence[int]) -> Tensor | slice:
+        """As an index; that of one position copies nothing."""
+        if len(positions) == 1:
+            return slice(positions[0], positions[0] + 1)
+        return torch.tensor(positions, device=self._states.device)

@@ -82,11 +82,13 @@ class Distribution:
     def score(self, id: int) -> Score:
         """What the model thinks of `id` coming next."""
         logit = self.logits[id].item()
-        rank = int((self.logits > logit).sum())
+        rank = int(torch.count_nonzero(self.logits > logit)) if logit < self.highest else 0
         return Score(logit, logit - self.log_total, self.entropy_bits(), rank)
 
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens in order, equal ones by id."""
+        if count == 1:
+            return torch.tensor([int(self.logits.numpy().argmax())])  # the first of equal ones, and far the fastest
         count = min(count, len(self.logits))
         ids = (self.logits >= self.logits.topk(max(1, count)).values[-1]).nonzero()[:, 0]
         return self._sorted(ids)[:count]

@@ -162,7 +162,7 @@ def test_smollm2_is_nearer_than_the_stack_and_writes_on_as_well() -> None:
 def test_hooks_see_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fast way is not taken while anything is hooked anywhere, and taken again after it."""
     model, taken = built("llama", 4, tmp_path), []
-    monkeypatch.setattr(Stack, "step", lambda *_: taken.append(1) or torch.zeros(64))
+    monkeypatch.setattr(Stack, "step", lambda *_: taken.append(1) or torch.zeros(1, 1, 64).bfloat16())
     for name, module in model.named_modules():
         if name:
             for hook in (module.register_forward_hook, module.register_forward_pre_hook):
@@ -235,10 +235,10 @@ def test_a_product_is_the_product(shape: tuple[int, int], biased: bool) -> None:
     """Of any number of rows, to within the 15 bits of the activations; nothing gives nothing."""
     levels, scale = int8(random(*shape))
     bias = torch.arange(shape[0]).bfloat16() if biased else None
-    packed, x = as_matrix(Int8Linear(levels, scale, bias)), random(1, shape[1], 1)
-    want = x @ (levels * scale.float()[:, None]).T + (0 if bias is None else bias.float())
-    assert (compiled.product(packed, x) - want).abs().max() < 1e-4 * want.abs().max()
-    assert torch.equal(compiled.product(packed, 0 * x)[0], torch.zeros(shape[0]) if bias is None else bias.float())
+    packed, x = as_matrix(Int8Linear(levels, scale, bias)), random(1, shape[1], 1).bfloat16()
+    want = x.float() @ (levels * scale.float()[:, None]).T + (0 if bias is None else bias.float())
+    assert (compiled.Product(packed)(x) - want).abs().max() < 1e-4 * want.abs().max()
+    assert torch.equal(compiled.Product(packed)(0 * x)[0], torch.zeros(shape[0]) if bias is None else bias.float())
 
 
 def quantised(x: Tensor) -> tuple[np.ndarray, ...]:
@@ -297,20 +297,20 @@ def test_the_order_of_torch_is_known() -> None:
 # Threads -------------------------------------------------------------------------------------------------------------
 
 
-def work(threads: int) -> tuple[tuple, np.ndarray, Matrix]:
+def work(threads: int) -> tuple[tuple, np.ndarray, tuple[Matrix, Tensor]]:
     levels, scale = int8(random(640, 64))
     packed = Matrix(8, 640, 64, levels, scale, None)
     model, head = np.zeros(1, kernels.MODEL), np.zeros(1, kernels.MATRIX)
     model["half"], head[0] = 16, packed.record
-    places = compiled.room(64, made=640)
-    places[0][:] = 1
-    state = np.array([-1 << 32, *[0] * 23])
-    return (threads, state, model, np.zeros(0, kernels.BLOCK), head, 0, 0, places), places[2], packed
+    places, ones = compiled.room(64, made=640), torch.ones(64).bfloat16()
+    progress = np.array([-1 << 32, *[0] * 23])
+    given = (threads, progress, model, np.zeros(0, kernels.BLOCK), head, 0, 0, ones.data_ptr(), places)
+    return given, places[2], (packed, ones)
 
 
 def test_nobody_waits_for_help_that_does_not_come() -> None:
     """One of eight threads does all the work."""
-    given, made, packed = work(8)
+    given, made, (packed, _) = work(8)
     kernels.step(True, *given)
     want = packed.levels.sum(1) * packed.scales.float()
     assert np.allclose(made, want.numpy(), rtol=1e-4, atol=1e-3)
@@ -318,7 +318,7 @@ def test_nobody_waits_for_help_that_does_not_come() -> None:
 
 def test_help_that_comes_too_early_or_too_late_goes_again() -> None:
     """It does nothing and does not stay."""
-    given, made, _ = work(2)
+    given, made, _kept = work(2)
     made[:] = 5
     began = time.perf_counter()
     kernels.step(False, *given)

@@ -89,8 +89,8 @@ def key_latency() -> None:
 
 async def _latencies(count: int) -> list[float]:
     """Seconds from a key's arrival to the end of the refresh that shows another checkpoint."""
-    from tui.app import TokenwalkApp  # noqa: PLC0415
-    from tui.screens.train import TrainScreen  # noqa: PLC0415
+    from tui.app import TokenwalkApp
+    from tui.screens.train import TrainScreen
 
     app = TokenwalkApp(text="I prefer")
     waits: list[float] = []

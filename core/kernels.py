@@ -174,6 +174,11 @@ class _Emit:
             "llvm.prefetch.p0i8", ir.VoidType(), self.at(address, offset, I8), *[ir.Constant(I32, n) for n in (0, 3, 1)]
         )
 
+    def kept(self, value: Any) -> Any:
+        """The same, in its register and in its turn: LLVM would do all at once and run out of registers."""
+        kind = ir.FunctionType(value.type, [value.type])
+        return self.builder.asm(kind, "", "=x,0,~{memory}", [value], side_effect=True)
+
     def call(self, name: str, kind: Any, *args: Any) -> Any:
         signature = ir.FunctionType(kind, [each.type for each in args])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), args)
@@ -198,6 +203,8 @@ def _rows4_avx2(typing, levels, stride, scales, rows, half, groups, planes, fact
         emit, k = _Emit(builder), lambda number: ir.Constant(I64, number)
         totals = [cgutils.alloca_once_value(builder, _all(FLOATS, 0.0)) for _ in range(4)]
         first = [lane * 16 + row + 32 * odd for lane in (0, 1) for row in range(8) for odd in (0, 1)]
+        near = [lane * 8 + row + 16 * low for lane in (0, 1) for row in range(4) for low in (0, 1)]
+        far, weights = [place + 4 for place in near], ir.Constant(WORDS, [128, 1] * 8)
         offsets = [k(0), k(32), builder.mul(half, k(4)), builder.add(builder.mul(half, k(4)), k(32))]
         with cgutils.for_range(builder, groups) as loop:
             start = builder.mul(loop.index, builder.mul(stride, k(GROUP)))
@@ -223,16 +230,20 @@ def _rows4_avx2(typing, levels, stride, scales, rows, half, groups, planes, fact
                     for n, each in enumerate(four):
                         product = emit.call("llvm.x86.avx2.pmadd.ub.sw", WORDS, each, x)
                         before = sums[plane][n]
-                        sums[plane][n] = builder.add(before, product) if before else product
+                        sums[plane][n] = emit.kept(builder.add(before, product) if before else product)
             place = builder.mul(loop.index, k(4))
             factor, zero = (emit.splat(emit.load(each, place, F32), FLOATS) for each in (factors, zeros))
             centre = emit.splat(emit.load(centres, place, I32), INTS)
             for n, total in enumerate(totals):
-                whole = []
-                for plane in (0, 1):
-                    lanes = [emit.shuffle(*[sums[plane][n]] * 2, list(range(lane, lane + 8))) for lane in (0, 8)]
-                    whole.append(builder.add(*[builder.sext(lane, INTS) for lane in lanes]))
-                dot = builder.sub(builder.add(builder.shl(whole[0], _all(INTS, 7)), whole[1]), centre)
+                mixed = [emit.shuffle(sums[0][n], sums[1][n], order) for order in (near, far)]
+                whole = [emit.call("llvm.x86.avx2.pmadd.wd", INTS, each, weights) for each in mixed]
+                dot = builder.add(
+                    *[
+                        emit.shuffle(*whole, order)
+                        for order in ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
+                    ]
+                )
+                dot = builder.sub(dot, centre)
                 both = emit.load(scales, builder.add(builder.mul(loop.index, rows), offsets[n]), INTS)
                 scale = builder.bitcast(builder.shl(both, _all(INTS, 16)), FLOATS)
                 shift = builder.bitcast(builder.and_(both, _all(INTS, 0xFFFF0000)), FLOATS)

@@ -103,5 +103,5 @@ def test_loading_brings_no_modules_that_it_does_not_use() -> None:
         "import sys; from core.models import load; from core.config import ModelChoice; "
         "load(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"

@@ -5,9 +5,11 @@ Weights are read where torch keeps them, in the order its own kernels want them.
 claim spans of rows from one counter: who comes late finds less to do, and nobody waits for one that has not come.
 """
 
+import functools
 import math
 import platform
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -62,6 +64,10 @@ compiled = njit(nogil=True, fastmath=True, error_model="numpy")
 
 I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 BYTES, WORDS, INTS, FLOATS = ir.VectorType(I8, 32), ir.VectorType(I16, 16), ir.VectorType(I32, 8), ir.VectorType(F32, 8)
+INTERLEAVED = tuple(
+    [16 * lane + first + row + 32 * odd for lane in (0, 1) for row in range(8) for odd in (0, 1)] for first in (0, 8)
+)
+"""Bytes of two vectors in turns: the first and the last of each half of them."""
 
 
 @intrinsic
@@ -179,6 +185,15 @@ class _Emit:
         kind = ir.FunctionType(value.type, [value.type])
         return self.builder.asm(kind, "", "=x,0,~{memory}", [value], side_effect=True)
 
+    def larger(self, a: Any, b: Any) -> Any:
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+
+    def folded(self, vector: Any, how: Callable[[Any, Any], Any]) -> Any:
+        """The 8 numbers of a vector made one."""
+        for width in (4, 2, 1):
+            vector = how(*[self.shuffle(vector, vector, list(range(n, n + width))) for n in (0, width)])
+        return self.builder.extract_element(vector, ir.Constant(I32, 0))
+
     def call(self, name: str, kind: Any, *args: Any) -> Any:
         signature = ir.FunctionType(kind, [each.type for each in args])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), args)
@@ -188,39 +203,39 @@ def _all(kind: Any, value: Any) -> Any:
     return ir.Constant(kind, [value] * kind.count)
 
 
-@intrinsic
-def _rows4_avx2(typing, levels, stride, scales, rows, half, groups, planes, factors, zeros, centres, out):
-    """32 rows of an int4 product: 16 in the low halves of bytes that lie `stride` apart for each input, 16 in the high.
+def _make_rows4(stride: int) -> Any:
+    """32 rows of an int4 product: 16 in the low halves of bytes, `stride` apart for each input, 16 in the high.
 
     4 inputs × 16 bytes are interleaved to pairs of inputs, whose products with a byte of the activations are added by
-    `pmaddubsw`; 16 bits hold the sum over a group. Every argument but `groups` and `half` (in rows) is an address or a
-    distance in bytes.
+    `pmaddubsw`; 16 bits hold the sum over a group. Every argument but `groups` is an address or a distance in bytes.
     """
-    signature = types.void(*[types.intp] * 11)
 
     def generate(context, builder, signature, args):
-        levels, stride, scales, rows, half, groups, planes, factors, zeros, centres, out = args
+        levels, scales, rows, groups, planes, factors, zeros, centres, out = args
         emit, k = _Emit(builder), lambda number: ir.Constant(I64, number)
         totals = [cgutils.alloca_once_value(builder, _all(FLOATS, 0.0)) for _ in range(4)]
-        first = [lane * 16 + row + 32 * odd for lane in (0, 1) for row in range(8) for odd in (0, 1)]
         near = [lane * 8 + row + 16 * low for lane in (0, 1) for row in range(4) for low in (0, 1)]
         far, weights = [place + 4 for place in near], ir.Constant(WORDS, [128, 1] * 8)
-        offsets = [k(0), k(32), builder.mul(half, k(4)), builder.add(builder.mul(half, k(4)), k(32))]
+        offsets = [0, 32, 4 * stride, 4 * stride + 32]
+
+        def inputs(place):
+            """16 rows of two inputs."""
+            if stride == 16:
+                return emit.load(levels, place, BYTES)
+            two = [emit.load(levels, builder.add(place, k(n)), ir.VectorType(I8, 16)) for n in (0, stride)]
+            return emit.shuffle(*two, list(range(32)))
+
         with cgutils.for_range(builder, groups) as loop:
-            start = builder.mul(loop.index, builder.mul(stride, k(GROUP)))
+            start = builder.mul(loop.index, k(stride * GROUP))
             sums: list[list[Any]] = [[None] * 4, [None] * 4]
-            ahead = builder.add(builder.mul(loop.index, rows), builder.mul(half, k(8)))
-            emit.prefetch(scales, ahead)
-            emit.prefetch(scales, builder.add(ahead, k(64)))
+            here = builder.mul(loop.index, rows)
+            for line in (0, 64):
+                emit.prefetch(scales, builder.add(here, k(8 * stride + line)))
             for quad in range(8):
-                emit.prefetch(levels, builder.add(start, k(64 * quad + AHEAD)))
-                inputs = [
-                    emit.load(levels, builder.add(start, builder.mul(stride, k(4 * quad + n))), ir.VectorType(I8, 16))
-                    for n in range(4)
-                ]
-                even = emit.shuffle(inputs[0], inputs[2], list(range(32)))
-                odd = emit.shuffle(inputs[1], inputs[3], list(range(32)))
-                pairs = [emit.shuffle(even, odd, order) for order in (first, [place + 8 for place in first])]
+                place = builder.add(start, k(4 * stride * quad))
+                emit.prefetch(levels, builder.add(place, k(AHEAD)))
+                both = [inputs(place), inputs(builder.add(place, k(2 * stride)))]
+                pairs = [emit.shuffle(*both, order) for order in INTERLEAVED]
                 high = [builder.lshr(builder.bitcast(each, WORDS), _all(WORDS, 4)) for each in pairs]
                 four = [builder.and_(each, _all(BYTES, 15)) for each in pairs]
                 four += [builder.and_(builder.bitcast(each, BYTES), _all(BYTES, 15)) for each in high]
@@ -244,45 +259,91 @@ def _rows4_avx2(typing, levels, stride, scales, rows, half, groups, planes, fact
                     ]
                 )
                 dot = builder.sub(dot, centre)
-                both = emit.load(scales, builder.add(builder.mul(loop.index, rows), offsets[n]), INTS)
+                both = emit.load(scales, builder.add(here, k(offsets[n])), INTS)
                 scale = builder.bitcast(builder.shl(both, _all(INTS, 16)), FLOATS)
                 shift = builder.bitcast(builder.and_(both, _all(INTS, 0xFFFF0000)), FLOATS)
                 added = emit.call("llvm.fma.v8f32", FLOATS, shift, zero, builder.load(total))
                 scaled = builder.fmul(scale, factor)
                 builder.store(emit.call("llvm.fma.v8f32", FLOATS, scaled, builder.sitofp(dot, FLOATS), added), total)
         for offset, total in zip(offsets, totals, strict=True):
-            builder.store(builder.load(total), emit.at(out, offset, FLOATS), align=4)
+            builder.store(builder.load(total), emit.at(out, k(offset), FLOATS), align=4)
         return context.get_dummy_value()
 
-    return signature, generate
+    @intrinsic
+    def rows4(typing, levels, scales, rows, groups, planes, factors, zeros, centres, out):
+        return types.void(*[types.intp] * 9), generate
+
+    return rows4
+
+
+_rows4_of_16, _rows4_of_32 = _make_rows4(16), _make_rows4(32)
 
 
 @intrinsic
-def _row8_avx2(typing, levels, groups, numbers, factors):
-    """A row of an int8 product but for its scale; every argument but `groups` is an address."""
-    signature = types.float32(*[types.intp] * 4)
+def _rows8_avx2(typing, levels, stride, groups, numbers, factors):
+    """Four rows of an int8 product, `stride` bytes apart, but for their scales; the others are addresses."""
+    four = types.UniTuple(types.float32, 4)
 
     def generate(context, builder, signature, args):
-        levels, groups, numbers, factors = args
+        levels, stride, groups, numbers, factors = args
         emit, k = _Emit(builder), lambda number: ir.Constant(I64, number)
-        total = cgutils.alloca_once_value(builder, _all(FLOATS, 0.0))
+        totals = [cgutils.alloca_once_value(builder, _all(FLOATS, 0.0)) for _ in range(4)]
+        rows = [levels]
+        for _ in range(3):
+            rows.append(builder.add(rows[-1], stride))
         with cgutils.for_range(builder, groups) as loop:
             start = builder.mul(loop.index, k(GROUP))
-            emit.prefetch(levels, builder.add(start, k(AHEAD)))
-            products = []
-            for place in (start, builder.add(start, k(16))):
-                weights = builder.sext(emit.load(levels, place, ir.VectorType(I8, 16)), WORDS)
-                x = emit.load(numbers, builder.mul(place, k(2)), WORDS)
-                products.append(emit.call("llvm.x86.avx2.pmadd.wd", INTS, weights, x))
-            dot = builder.sitofp(builder.add(*products), FLOATS)
+            places = (start, builder.add(start, k(16)))
+            x = [emit.load(numbers, builder.mul(place, k(2)), WORDS) for place in places]
             factor = emit.splat(emit.load(factors, builder.mul(loop.index, k(4)), F32), FLOATS)
-            builder.store(emit.call("llvm.fma.v8f32", FLOATS, dot, factor, builder.load(total)), total)
-        sums = builder.load(total)
-        for width in (4, 2, 1):
-            sums = builder.fadd(*[emit.shuffle(sums, sums, list(range(n, n + width))) for n in (0, width)])
-        return builder.extract_element(sums, ir.Constant(I32, 0))
+            for line in (0, 64):
+                emit.prefetch(levels, builder.add(builder.mul(start, k(4)), k(AHEAD + line)))
+            for row, total in zip(rows, totals, strict=True):
+                weights = [builder.sext(emit.load(row, place, ir.VectorType(I8, 16)), WORDS) for place in places]
+                products = [emit.call("llvm.x86.avx2.pmadd.wd", INTS, *each) for each in zip(weights, x, strict=True)]
+                dot = builder.sitofp(builder.add(*products), FLOATS)
+                builder.store(emit.call("llvm.fma.v8f32", FLOATS, dot, factor, builder.load(total)), total)
+        sums = [builder.load(total) for total in totals]
+        return context.make_tuple(builder, four, [emit.folded(each, builder.fadd) for each in sums])
 
-    return signature, generate
+    return four(*[types.intp] * 5), generate
+
+
+@intrinsic
+def _levels(typing, x, numbers, planes):
+    """32 numbers to whole ones of 15 bits: the scale and the sum of these.
+
+    `planes` get their high and low bytes, each pair 8 times beside its neighbour, as the int4 kernel wants them.
+    """
+    both = types.Tuple((types.float32, types.int32))
+
+    def generate(context, builder, signature, args):
+        x, numbers, planes = args
+        emit, k = _Emit(builder), lambda number: ir.Constant(I64, number)
+        given = [emit.load(x, k(32 * n), FLOATS) for n in range(4)]
+        sizes = [emit.call("llvm.fabs.v8f32", FLOATS, each) for each in given]
+        most = emit.folded(functools.reduce(emit.larger, sizes), emit.larger)
+        top, zero = ir.Constant(F32, float(TOP)), ir.Constant(F32, 0.0)
+        inverse = builder.select(builder.fcmp_ordered(">", most, zero), builder.fdiv(top, most), zero)
+        scaled = [builder.fmul(each, emit.splat(inverse, FLOATS)) for each in given]
+        whole = [builder.fptosi(emit.call("llvm.rint.v8f32", FLOATS, each), INTS) for each in scaled]
+        kind = ir.VectorType(I16, 8)
+        for n, each in enumerate(whole):
+            builder.store(builder.trunc(each, kind), emit.at(numbers, k(16 * n), kind), align=2)
+        for part in (0, 1) if AVX2 else ():
+            level = emit.load(numbers, k(32 * part), WORDS)
+            high = builder.ashr(builder.add(level, _all(WORDS, 64)), _all(WORDS, 7))
+            low = builder.sub(level, builder.shl(high, _all(WORDS, 7)))
+            for plane, each in enumerate((high, low)):
+                bytes_ = builder.bitcast(each, BYTES)
+                for quad in range(4):
+                    order = [8 * quad + 2 * (n + 2 * odd) for n in (0, 1) for _ in range(8) for odd in (0, 1)]
+                    place = emit.at(planes, k(256 * plane + 128 * part + 32 * quad), BYTES)
+                    builder.store(emit.shuffle(bytes_, bytes_, order), place, align=8)
+        scale, sum = builder.fdiv(most, top), emit.folded(functools.reduce(builder.add, whole), builder.add)
+        return context.make_tuple(builder, both, [scale, sum])
+
+    return both(*[types.intp] * 3), generate
 
 
 @compiled
@@ -296,30 +357,18 @@ def _narrow(number):
 
 
 @compiled
+def _round(x):
+    """The nearest whole number, of those below 2^22, in a way that need not be done one by one."""
+    return np.int32(_bits_of(x + np.float32(12582912)) - np.int32(0x4B400000))
+
+
+@compiled
 def _quantise(x, at, group, into):
     """32 numbers of `x` from `at` on as a group of `into`: levels, scale, and what int4 needs of their sum."""
     numbers, factors, zeros, centres, planes = into
-    most = np.float32(0)
-    for n in range(at, at + GROUP):
-        most = max(most, abs(x[n]))
-    inverse = np.float32(TOP) / most if most > 0 else np.float32(0)
-    factors[group] = most / np.float32(TOP)
-    sum = np.int32(0)
-    start = group * GROUP
-    for n in range(GROUP):
-        level = np.int32(np.rint(x[at + n] * inverse))
-        numbers[start + n] = level
-        sum = np.int32(sum + level)
-    zeros[group] = np.float32(sum) * factors[group]
-    centres[group] = 8 * sum
-    if AVX2:
-        for n in range(0, GROUP, 2):
-            a, b = np.int32(numbers[start + n]), np.int32(numbers[start + n + 1])
-            c, d = (a + 64) >> 7, (b + 64) >> 7
-            place = group * 64 + n
-            planes[place] = planes[place + 1] = np.int64(c & 255 | (d & 255) << 8) * 0x0001000100010001
-            low = np.int64(a - (c << 7) & 255 | (b - (d << 7) & 255) << 8)
-            planes[place + 32] = planes[place + 33] = low * 0x0001000100010001
+    levels, spread = numbers.ctypes.data + 2 * GROUP * group, planes.ctypes.data + 16 * GROUP * group
+    factor, sum = _levels(x.ctypes.data + 4 * at, levels, spread)
+    factors[group], zeros[group], centres[group] = factor, np.float32(sum) * factor, 8 * sum
 
 
 @compiled
@@ -358,25 +407,37 @@ def _normalise(x, weight, shift, eps, centred):
 def _exp(x):
     """e^x in float32, of numbers that need not come one by one."""
     x = min(max(x, np.float32(-87)), np.float32(88))
-    turns = np.rint(x * np.float32(1.44269504))
+    whole = _round(x * np.float32(1.44269504))
+    turns = np.float32(whole)
     rest = x - turns * np.float32(0.693359375) + turns * np.float32(2.12194440e-4)
-    series = np.float32(1.9875691500e-4)
-    for term in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
-        series = series * rest + np.float32(term)
-    return (series * rest * rest + rest + np.float32(1)) * _float_of(np.int32((np.int32(turns) + 127) << 23))
+    series = np.float32(1.9875691500e-4) * rest + np.float32(1.3981999507e-3)
+    series = series * rest + np.float32(8.3334519073e-3)
+    series = series * rest + np.float32(4.1665795894e-2)
+    series = series * rest + np.float32(1.6666665459e-1)
+    series = series * rest + np.float32(5.0000001201e-1)
+    return (series * rest * rest + rest + np.float32(1)) * _float_of(np.int32((whole + 127) << 23))
+
+
+@compiled
+def _sigmoid(x):
+    return np.float32(1) / (np.float32(1) + _exp(-x))
 
 
 @compiled
 def _activate(x, activation):
-    one, half = np.float32(1), np.float32(0.5)
+    """The activation of all numbers of `x`, in place."""
     if activation == SILU:
-        return x / (one + _exp(-x))
-    if activation == GELU_TANH:
-        inner = np.float32(1.5957691216) * (x + np.float32(0.044715) * x * x * x)
-        return x / (one + _exp(-inner))
-    if activation == GELU:
-        return half * x * (one + np.float32(math.erf(x * np.float32(0.70710678))))
-    return max(x, np.float32(0))
+        for n in range(len(x)):
+            x[n] *= _sigmoid(x[n])
+    elif activation == GELU_TANH:
+        for n in range(len(x)):
+            x[n] *= _sigmoid(np.float32(1.5957691216) * (x[n] + np.float32(0.044715) * x[n] * x[n] * x[n]))
+    elif activation == GELU:
+        for n in range(len(x)):
+            x[n] *= np.float32(0.5) * (np.float32(1) + np.float32(math.erf(x[n] * np.float32(0.70710678))))
+    else:
+        for n in range(len(x)):
+            x[n] = max(x[n], np.float32(0))
 
 
 # Products ------------------------------------------------------------------------------------------------------------
@@ -428,20 +489,34 @@ def portable_row8(levels, into, groups):
 
 
 @compiled
-def avx2_rows4(levels, scales, rows, model, into, groups, out):
-    """`portable_rows4` by the instructions of a processor with AVX2, where `near` is 1."""
-    _, factors, zeros, centres, planes = into
-    places = (planes.ctypes.data, factors.ctypes.data, zeros.ctypes.data, centres.ctypes.data)
-    _rows4_avx2(levels, model.half, scales, 4 * rows, model.half, groups, *places, out)
+def portable_rows8(levels, stride, into, groups):
+    """Four rows of an int8 product, as any processor computes them."""
+    return (
+        portable_row8(levels, into, groups),
+        portable_row8(levels + stride, into, groups),
+        portable_row8(levels + 2 * stride, into, groups),
+        portable_row8(levels + 3 * stride, into, groups),
+    )
 
 
 @compiled
-def avx2_row8(levels, into, groups):
-    """`portable_row8` by the instructions of a processor with AVX2."""
-    return _row8_avx2(levels, groups, into[0].ctypes.data, into[1].ctypes.data)
+def avx2_rows4(levels, scales, rows, model, into, groups, out):
+    """`portable_rows4` by the instructions of a processor with AVX2, where `near` is 1."""
+    _, factors, zeros, centres, planes = into
+    x = (planes.ctypes.data, factors.ctypes.data, zeros.ctypes.data, centres.ctypes.data)
+    if model.half == 16:
+        _rows4_of_16(levels, scales, 4 * rows, groups, *x, out)
+    else:
+        _rows4_of_32(levels, scales, 4 * rows, groups, *x, out)
 
 
-_rows4, _row8 = (avx2_rows4, avx2_row8) if AVX2 else (portable_rows4, portable_row8)
+@compiled
+def avx2_rows8(levels, stride, into, groups):
+    """`portable_rows8` by the instructions of a processor with AVX2."""
+    return _rows8_avx2(levels, stride, groups, into[0].ctypes.data, into[1].ctypes.data)
+
+
+_rows4, _rows8 = (avx2_rows4, avx2_rows8) if AVX2 else (portable_rows4, portable_rows8)
 
 
 @compiled
@@ -457,8 +532,15 @@ def _product(matrix, model, x, first, last, made):
                 _rows4(levels, scales, matrix.rows, model, x, groups, made.ctypes.data + 4 * row)
     else:
         scales = carray(_pointer(matrix.scales), (matrix.rows,), np.uint16)
-        for row in range(first, last):
-            made[row] = _row8(matrix.levels + row * matrix.columns, x, groups) * _wide(scales[row])
+        row = first
+        while row < last:
+            four = row + 4 <= last
+            sums = _rows8(matrix.levels + row * matrix.columns, matrix.columns if four else 0, x, groups)
+            made[row] = sums[0] * _wide(scales[row])
+            if four:
+                for n in range(1, 4):
+                    made[row + n] = sums[n] * _wide(scales[row + n])
+            row += 4 if four else 1
     if matrix.bias:
         bias = _floats(matrix.bias, matrix.rows)
         for row in range(first, last):
@@ -568,9 +650,11 @@ def _do(stage, first, last, model, blocks, head, position, room):
         skipped = half * model.inner
         _product(matrix, model, y if headless and part in (OUT, DOWN) else x, skipped + start, skipped + end, made)
     if inner:
-        for n in range(start, end):
-            active = _activate(made[n], model.activation)
-            made[n] = active * made[model.inner + n] if model.gated else active
+        gates, through = made[start:end], made[model.inner + start :]
+        _activate(gates, model.activation)
+        if model.gated:
+            for n in range(end - start):
+                gates[n] *= through[n]
         for group in range(start // GROUP, end // GROUP):
             _quantise(made, group * GROUP, group, y)
     elif headless and part != QKV:
@@ -597,25 +681,29 @@ def _prepare(stage, model, blocks, id, position, state, room):
     stream, normed, made, heads, _, x, y = room
     part, final = stage % PARTS, stage == PARTS * len(blocks)
     given = carray(_pointer(state), (len(stream),), np.uint16)
-    if stage == 0 and not final:
-        _embed(id, position, model, stream)
-    for n in range(len(stream)):
-        normed[n] = stream[n] if len(blocks) else _wide(given[n])
-    if len(blocks) and (final or part in (QKV, UP)):
+    if len(blocks) == 0:
+        for n in range(len(given)):
+            normed[n] = _wide(given[n])
+        _quantise_all(normed, len(normed), x)
+    elif final or part in (QKV, UP):
+        if stage == 0:
+            _embed(id, position, model, stream)
+        for n in range(len(stream)):
+            normed[n] = stream[n]
         norm, shift = model.norm, model.shift
         if not final:
             block = blocks[stage // PARTS]
             norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
         _normalise(normed, norm, shift, model.eps, model.centred)
-    if final and len(blocks):
-        for n in range(len(stream)):
-            given[n] = _narrow(normed[n])
+        if final:
+            for n in range(len(given)):
+                given[n] = _narrow(normed[n])
+        else:
+            _quantise_all(normed, len(normed), x)
     elif part == HEADS:
         _remember(position, made, blocks[stage // PARTS], model)
     elif part == OUT:
         _quantise_all(heads, len(heads), y)
-    elif part != DOWN:
-        _quantise_all(normed, len(normed), x)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

@@ -248,9 +248,10 @@ def quantised(x: Tensor) -> tuple[np.ndarray, ...]:
 
 
 @njit
-def _rows8(row, address, into, groups, made):  # type: ignore[no-untyped-def]
-    for n in range(len(made)):
-        made[n] = row(address + n * groups * 32, into, groups)
+def _rows(rows8, address, into, groups, made):  # type: ignore[no-untyped-def]
+    for row in range(0, len(made), 4):
+        for n, each in enumerate(rows8(address + row * groups * 32, groups * 32, into, groups)):
+            made[row + n] = each
 
 
 @pytest.mark.skipif(not kernels.AVX2, reason="there is one kernel alone")
@@ -258,8 +259,8 @@ def test_the_portable_int8_kernel_is_the_other() -> None:
     """The same whole numbers; sums of float32 may differ by their order."""
     levels, _ = int8(random(32, 576))
     into, made = quantised(random(1, 576, 1)[0]), np.empty((2, 32), np.float32)
-    for row, each in zip((kernels.avx2_row8, kernels.portable_row8), made, strict=True):
-        _rows8(row, levels.data_ptr(), into, 18, each)
+    for rows8, each in zip((kernels.avx2_rows8, kernels.portable_rows8), made, strict=True):
+        _rows(rows8, levels.data_ptr(), into, 18, each)
     np.testing.assert_allclose(made[0], made[1], rtol=1e-4, atol=1e-5 * np.abs(made).max())
 
 

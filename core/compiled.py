@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from queue import SimpleQueue
 from threading import Lock, Thread
 from types import ModuleType
@@ -95,41 +96,43 @@ def available() -> bool:
     return works
 
 
+def takes(matrix: Matrix) -> bool:
+    """Whether the kernels compute a packed map like this."""
+    if not available() or matrix.columns % kernels().GROUP:
+        return False
+    return matrix.bits == 8 or ((known := order()) is not None and matrix.rows % (2 * known.half) == 0)
+
+
 class Product:
-    """One row at a time through a packed map."""
+    """Any number of states through a packed map."""
 
     def __init__(self, matrix: Matrix) -> None:
         self._matrix = matrix
-        self._model, self._head = np.zeros(1, kernels().MODEL), np.zeros(1, kernels().MATRIX)
-        self._model["half"], self._head[0] = kernels().GROUP // 2, matrix.record
+        self._task = np.zeros(1, kernels().TASK)
+        self._task["head"] = matrix.record
+        for name, value in (order() or ORDERS[0])._asdict().items():
+            self._task[name] = value
         self._blocks = np.zeros(0, kernels().BLOCK)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out], bfloat16 to float32."""
-        x, made = x.bfloat16().contiguous(), torch.empty(*x.shape[:-1], self._matrix.rows)
-        places = room(self._matrix.columns, made=0)
-        run(
-            self._model, self._blocks, self._head, 0, 0, x.data_ptr(), (*places[:2], made.view(-1).numpy(), *places[3:])
-        )
+        """[…, in] → […, out], float32."""
+        x = x.float().contiguous()
+        made, task = torch.empty(*x.shape[:-1], self._matrix.rows), self._task.copy()
+        kept = levels(task, "x", x.numel())
+        task["count"], task["state"], task["made"] = x.numel() // self._matrix.columns, x.data_ptr(), made.data_ptr()
+        run(task, self._blocks)
+        del kept
         return made
 
 
-def room(width: int, *, made: int, heads: int = 0, scores: int = 0, inner: int = 0) -> tuple[Any, ...]:
-    """Where the numbers of a step are kept while it is made: the stream, its norm, what is made of it …"""
-    sizes = (width, width, made, heads, scores)
-    return (*(np.empty(size, np.float32) for size in sizes), _levels(width), _levels(max(heads, inner)))
-
-
-def _levels(count: int) -> tuple[Any, ...]:
-    """Of activations as whole numbers: levels; scale, zero and centre of each group; and levels byte by byte."""
+def levels(task: Any, name: str, count: int) -> Tensor:
+    """Room for `count` quantised activations, which `task` is told of by that name; to be kept as long as that."""
     groups = count // kernels().GROUP
-    return (
-        np.empty(count, np.int16),
-        np.empty(groups, np.float32),
-        np.empty(groups, np.float32),
-        np.empty(groups, np.int32),
-        np.empty(2 * count, np.int64),
-    )
+    sizes = (2 * count, 4 * groups, 4 * groups, 4 * groups, 16 * count)
+    room = torch.empty(sum(sizes) + 64, dtype=torch.uint8)
+    places = accumulate(sizes[:-1], initial=room.data_ptr() + -room.data_ptr() % 64)
+    task[name] = tuple(places)
+    return room
 
 
 # Threads -------------------------------------------------------------------------------------------------------------
@@ -170,14 +173,12 @@ def _help(queue: SimpleQueue[Any]) -> None:
 _helpers = _Helpers()
 
 
-def run(model: Any, blocks: Any, head: Any, id: int, position: int, state: int, places: Any) -> None:
-    """Take a token through the blocks to its state, or where there are none a state through the head.
-
-    `state` is the address of its bfloat16.
-    """
+def run(task: Any, blocks: Any) -> None:
+    """Take a token through the blocks to its state, or where there are none some states through the head."""
     progress = np.array([-1 << 32, *[0] * 23])  # three lines of a cache
     queues = _helpers.wanted(torch.get_num_threads() - 1)
-    work = (1 + len(queues), progress, model, blocks, head, id, position, state, places)
+    task["threads"] = 1 + len(queues)
+    work = (progress, task, blocks)
     for queue in queues:
         queue.put(work)
     kernels().step(True, *work)

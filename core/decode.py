@@ -85,8 +85,9 @@ class Stack:
             self._tell(told, "norm2", "shift2", block.norm2)
             self._tell(told, "q_norm", "", block.attention.q_norm)
             self._tell(told, "k_norm", "", block.attention.k_norm)
-        self._model = np.zeros(1, compiled.kernels().MODEL)
+        self._task = np.zeros(1, compiled.kernels().TASK)
         sizes = {
+            "width": config.embed_dim,
             "heads": config.heads,
             "kv_heads": config.kv_heads,
             "head_dim": config.head_dim,
@@ -100,11 +101,10 @@ class Stack:
             **order._asdict(),
         }
         for name, value in sizes.items():
-            self._model[name] = value
+            self._task[name] = value
         if config.positions == "learned":
-            self._model["positions"] = self._keep(model.position.get_parameter("weight"))
-        self._tell(self._model[0], "norm", "shift", model.norm)
-        self._none = np.zeros(1, compiled.kernels().MATRIX)
+            self._task["positions"] = self._keep(model.position.get_parameter("weight"))
+        self._tell(self._task[0], "norm", "shift", model.norm)
         self._told: _Told | None = None
         hooks = [hook for each in model.modules() for hook in (each._forward_hooks, each._forward_pre_hooks)]
         self._hooks = [*hooks, everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
@@ -135,7 +135,8 @@ class Stack:
         if told is None or told.values is not values or values.shape[2] <= cache.length:
             told = self._told = self._about(cache)
         state = torch.empty(1, 1, self._width, dtype=values.dtype)
-        compiled.run(told.model, told.blocks, self._none, id, cache.length, state.data_ptr(), told.places)
+        told.task["id"], told.task["position"], told.task["state"] = id, cache.length, state.data_ptr()
+        compiled.run(told.task, told.blocks)
         return state
 
     def _about(self, cache: KVCache) -> "_Told":
@@ -143,25 +144,31 @@ class Stack:
         for layer in cache.layers:
             layer.reserve(cache.length + 1)
         config, values = self._config, cache.layers[-1].values
-        model, blocks, room = self._model.copy(), self._blocks.copy(), values.shape[2]
+        task, blocks, room = self._task.copy(), self._blocks.copy(), values.shape[2]
         blocks["keys"] = [layer.keys.data_ptr() for layer in cache.layers]
         blocks["values"] = [layer.values.data_ptr() for layer in cache.layers]
-        model["room"] = room
-        angles = None
+        heads = config.heads * config.head_dim
+        sizes = {
+            "stream": config.embed_dim,
+            "normed": config.embed_dim,
+            "made": max(config.mlp_dim * (1 + config.gated), heads + 2 * config.kv_heads * config.head_dim),
+            "gave": heads,
+            "scores": config.heads * room,
+        }
+        kept = [torch.empty(size) for size in sizes.values()]
+        for name, each in zip(sizes, kept, strict=True):
+            task[name] = each.data_ptr()
+        kept += [
+            compiled.levels(task, "x", config.embed_dim),
+            compiled.levels(task, "y", max(heads, config.mlp_dim)),
+        ]
+        task["room"] = room
         if config.positions == "rotary":
             rotary = Rotary(config)
             rotary(torch.empty(1, 1, room, config.head_dim), 0)
-            angles = rotary.table
-            model["angles"], model["turned"] = angles.data_ptr(), angles.shape[1]
-        heads = config.heads * config.head_dim
-        places = compiled.room(
-            config.embed_dim,
-            made=max(config.mlp_dim * (1 + config.gated), heads + 2 * config.kv_heads * config.head_dim),
-            heads=heads,
-            scores=config.heads * room,
-            inner=config.mlp_dim,
-        )
-        return _Told(values, angles, model, blocks, places)
+            task["angles"], task["turned"] = rotary.table.data_ptr(), rotary.table.shape[1]
+            kept.append(rotary.table)
+        return _Told(values, task, blocks, kept)
 
 
 class _Told(NamedTuple):
@@ -169,8 +176,7 @@ class _Told(NamedTuple):
 
     values: Tensor
     """Of the last block, the last to grow."""
-    angles: Tensor | None
-    model: Any
+    task: Any
     blocks: Any
-    places: Any
-    """Of one cache, as a token after the other is."""
+    kept: list[Tensor]
+    """What is told of, of one cache: one token comes after the other."""

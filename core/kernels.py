@@ -1,4 +1,4 @@
-"""Owns compiled code for one token: products with packed weights, and a stack of blocks, by one thread or several.
+"""Owns compiled code: products with packed weights, and a stack of blocks for one token, by one thread or several.
 
 Weights are read where torch keeps them, in the order its own kernels want them. Activations become whole numbers of
 15 bits with a scale for every 32 of them, so that a product is integer arithmetic; all else is float32. The threads
@@ -23,6 +23,8 @@ GROUP = 32
 """Neighbouring numbers that share a scale."""
 AHEAD = 4096
 """Bytes between what is computed with and what is fetched from memory: no processor looks beyond a page by itself."""
+BESIDE = 8
+"""States that go through a piece of a matrix together: they and it stay in the cache nearest to a core but one."""
 TOP = 16256
 """The largest level of an activation: 127 · 128, so that it is two bytes with a sign each, 128 · high + low."""
 AVX2 = platform.machine().lower() in ("x86_64", "amd64") and bool(llvm.get_host_cpu_features().get("avx2"))
@@ -32,6 +34,8 @@ SILU, GELU, GELU_TANH, RELU = range(4)
 PARTS = 5
 QKV, HEADS, OUT, UP, DOWN = range(PARTS)
 """Stages of a block, each shared by the threads; what is between them is too little to share."""
+ROUND, MULTIPLY, ENDS = range(3)
+"""Those of a head."""
 DONE, ALONE = 8, 16
 """Where a step counts the pieces that are done, and says that it wants no help; 0 has the stage and what is claimed."""
 PATIENCE = 10_000
@@ -49,14 +53,24 @@ BLOCK = _record(
     **dict.fromkeys(("qkv", "out", "up", "down"), MATRIX),
 )
 """Addresses of what a block computes with; what it does not have is 0."""
-MODEL = _record(
-    *("heads", "kv_heads", "head_dim", "inner", "gated", "activation", "centred"),
+LEVELS = _record("numbers", "factors", "zeros", "centres", "planes")
+"""Where quantised activations are: whole numbers, of each group scale, zero and centre, and the numbers' bytes."""
+TASK = _record(
+    *("width", "heads", "kv_heads", "head_dim", "inner", "gated", "activation", "centred"),
     *("levels", "scales", "positions", "norm", "shift"),
     *("room", "angles", "turned"),
     *("half", "near", "far"),
+    *("stream", "normed", "made", "gave", "scores"),
+    *("threads", "id", "position", "state", "count"),
     eps=np.dtype(np.float64),
+    head=MATRIX,
+    x=LEVELS,
+    y=LEVELS,
 )
-"""What all blocks share, the embedding and the final norm; room of the cache and of the table of angles; `Order`."""
+"""What all blocks share, the embedding and the final norm; room of the cache and of the table of angles; `Order`.
+
+Then where the numbers of a step are while it is made, and what this step is for.
+"""
 compiled = njit(nogil=True, fastmath=True, error_model="numpy")
 
 
@@ -363,18 +377,15 @@ def _round(x):
 
 
 @compiled
-def _quantise(x, at, group, into):
-    """32 numbers of `x` from `at` on as a group of `into`: levels, scale, and what int4 needs of their sum."""
-    numbers, factors, zeros, centres, planes = into
-    levels, spread = numbers.ctypes.data + 2 * GROUP * group, planes.ctypes.data + 16 * GROUP * group
-    factor, sum = _levels(x.ctypes.data + 4 * at, levels, spread)
-    factors[group], zeros[group], centres[group] = factor, np.float32(sum) * factor, 8 * sum
-
-
-@compiled
-def _quantise_all(x, count, into):
-    for group in range(count // GROUP):
-        _quantise(x, group * GROUP, group, into)
+def _quantise(x, count, into, at):
+    """Numbers at the address `x` as groups of `into` from `at` on: levels, scale, and what int4 needs of their sum."""
+    groups = at + count // GROUP
+    factors, zeros = _floats(into.factors, groups), _floats(into.zeros, groups)
+    centres = carray(_pointer(into.centres), (groups,), np.int32)
+    for group in range(at, groups):
+        given, numbers = x + 4 * GROUP * (group - at), into.numbers + 2 * GROUP * group
+        factor, sum = _levels(given, numbers, into.planes + 16 * GROUP * group)
+        factors[group], zeros[group], centres[group] = factor, np.float32(sum) * factor, 8 * sum
 
 
 @compiled
@@ -444,13 +455,15 @@ def _activate(x, activation):
 
 
 @compiled
-def portable_rows4(levels, scales, rows, model, into, groups, out):
+def portable_rows4(levels, scales, rows, model, into, at, groups, out):
     """The rows of a column of an int4 product, as any processor computes them; `rows` apart are the scales of groups.
 
-    A column is up to 16 bytes for each input. The low halves are the levels of rows n · near, the high ones of rows
-    n · near + far.
+    `at` is the first group of the activations. A column is up to 16 bytes for each input. The low halves are the levels
+    of rows n · near, the high ones of rows n · near + far.
     """
-    numbers, factors, zeros, centres, _ = into
+    numbers = carray(_pointer(into.numbers), ((at + groups) * GROUP,), np.int16)
+    factors, zeros = _floats(into.factors, at + groups), _floats(into.zeros, at + groups)
+    centres = carray(_pointer(into.centres), (at + groups,), np.int32)
     width, near, far = min(model.half, 16), model.near, model.far
     column = carray(_pointer(levels), (groups * GROUP, model.half), np.uint8)
     halves = carray(_pointer(scales), (groups, rows, 2), np.uint16)
@@ -461,7 +474,7 @@ def portable_rows4(levels, scales, rows, model, into, groups, out):
     for group in range(groups):
         sums[:] = 0
         for k in range(group * GROUP, (group + 1) * GROUP):
-            x = np.int32(numbers[k])
+            x = np.int32(numbers[at * GROUP + k])
             for n in range(width):
                 byte = np.int32(column[k, n])
                 sums[0, n] += np.int32(x * np.int32(byte & 15))
@@ -469,59 +482,59 @@ def portable_rows4(levels, scales, rows, model, into, groups, out):
         for high in range(2):
             for n in range(width):
                 row = n * near + high * far
-                dot = np.float32(np.int32(sums[high, n] - centres[group]))
-                made[row] += _wide(halves[group, row, 1]) * zeros[group]
-                made[row] += _wide(halves[group, row, 0]) * factors[group] * dot
+                dot = np.float32(np.int32(sums[high, n] - centres[at + group]))
+                made[row] += _wide(halves[group, row, 1]) * zeros[at + group]
+                made[row] += _wide(halves[group, row, 0]) * factors[at + group] * dot
 
 
 @compiled
-def portable_row8(levels, into, groups):
+def portable_row8(levels, into, at, groups):
     """A row of an int8 product but for its scale, as any processor computes it."""
-    numbers, factors = into[0], into[1]
+    numbers = carray(_pointer(into.numbers), ((at + groups) * GROUP,), np.int16)
+    factors = _floats(into.factors, at + groups)
     row = carray(_pointer(levels), (groups * GROUP,), np.int8)
     total = np.float32(0)
     for group in range(groups):
         sum = np.int32(0)
         for k in range(group * GROUP, (group + 1) * GROUP):
-            sum = np.int32(sum + np.int32(np.int32(row[k]) * np.int32(numbers[k])))
-        total += np.float32(sum) * factors[group]
+            sum = np.int32(sum + np.int32(np.int32(row[k]) * np.int32(numbers[at * GROUP + k])))
+        total += np.float32(sum) * factors[at + group]
     return total
 
 
 @compiled
-def portable_rows8(levels, stride, into, groups):
+def portable_rows8(levels, stride, into, at, groups):
     """Four rows of an int8 product, as any processor computes them."""
     return (
-        portable_row8(levels, into, groups),
-        portable_row8(levels + stride, into, groups),
-        portable_row8(levels + 2 * stride, into, groups),
-        portable_row8(levels + 3 * stride, into, groups),
+        portable_row8(levels, into, at, groups),
+        portable_row8(levels + stride, into, at, groups),
+        portable_row8(levels + 2 * stride, into, at, groups),
+        portable_row8(levels + 3 * stride, into, at, groups),
     )
 
 
 @compiled
-def avx2_rows4(levels, scales, rows, model, into, groups, out):
+def avx2_rows4(levels, scales, rows, model, into, at, groups, out):
     """`portable_rows4` by the instructions of a processor with AVX2, where `near` is 1."""
-    _, factors, zeros, centres, planes = into
-    x = (planes.ctypes.data, factors.ctypes.data, zeros.ctypes.data, centres.ctypes.data)
+    x, sums = into.planes + 16 * GROUP * at, (into.factors + 4 * at, into.zeros + 4 * at, into.centres + 4 * at)
     if model.half == 16:
-        _rows4_of_16(levels, scales, 4 * rows, groups, *x, out)
+        _rows4_of_16(levels, scales, 4 * rows, groups, x, *sums, out)
     else:
-        _rows4_of_32(levels, scales, 4 * rows, groups, *x, out)
+        _rows4_of_32(levels, scales, 4 * rows, groups, x, *sums, out)
 
 
 @compiled
-def avx2_rows8(levels, stride, into, groups):
+def avx2_rows8(levels, stride, into, at, groups):
     """`portable_rows8` by the instructions of a processor with AVX2."""
-    return _rows8_avx2(levels, stride, groups, into[0].ctypes.data, into[1].ctypes.data)
+    return _rows8_avx2(levels, stride, groups, into.numbers + 2 * GROUP * at, into.factors + 4 * at)
 
 
 _rows4, _rows8 = (avx2_rows4, avx2_rows8) if AVX2 else (portable_rows4, portable_rows8)
 
 
 @compiled
-def _product(matrix, model, x, first, last, made):
-    """Rows `first` to `last` of a packed map of quantised `x`, into their places."""
+def _product(matrix, model, x, at, first, last, out):
+    """Rows `first` to `last` of a packed map of what `x` has from the group `at` on, to their places from `out` on."""
     groups = matrix.columns // GROUP
     if matrix.bits == 4:
         for block in range(first, last, 2 * model.half):
@@ -529,20 +542,20 @@ def _product(matrix, model, x, first, last, made):
                 levels = matrix.levels + block // 2 * matrix.columns + part
                 row = block + part
                 scales = matrix.scales + 4 * row
-                _rows4(levels, scales, matrix.rows, model, x, groups, made.ctypes.data + 4 * row)
+                _rows4(levels, scales, matrix.rows, model, x, at, groups, out + 4 * row)
     else:
-        scales = carray(_pointer(matrix.scales), (matrix.rows,), np.uint16)
+        scales, made = carray(_pointer(matrix.scales), (matrix.rows,), np.uint16), _floats(out, matrix.rows)
         row = first
         while row < last:
             four = row + 4 <= last
-            sums = _rows8(matrix.levels + row * matrix.columns, matrix.columns if four else 0, x, groups)
+            sums = _rows8(matrix.levels + row * matrix.columns, matrix.columns if four else 0, x, at, groups)
             made[row] = sums[0] * _wide(scales[row])
             if four:
                 for n in range(1, 4):
                     made[row + n] = sums[n] * _wide(scales[row + n])
             row += 4 if four else 1
     if matrix.bias:
-        bias = _floats(matrix.bias, matrix.rows)
+        bias, made = _floats(matrix.bias, matrix.rows), _floats(out, matrix.rows)
         for row in range(first, last):
             made[row] += bias[row]
 
@@ -563,12 +576,12 @@ def _turn(x, position, model):
 
 
 @compiled
-def _remember(position, made, block, model):
+def _remember(block, model):
     """Put the new keys and values where the cache wants them, in bfloat16."""
-    width, heads = model.head_dim, model.kv_heads
+    width, heads, position = model.head_dim, model.kv_heads, model.position
     for head in range(heads):
-        key = made[(model.heads + head) * width :][:width]
-        value = made[(model.heads + heads + head) * width :][:width]
+        key = _floats(model.made + 4 * (model.heads + head) * width, width)
+        value = _floats(model.made + 4 * (model.heads + heads + head) * width, width)
         if block.k_norm:
             _normalise(key, block.k_norm, 0, model.eps, 0)
         if model.angles:
@@ -580,18 +593,19 @@ def _remember(position, made, block, model):
 
 
 @compiled
-def _attend(head, position, made, block, model, scores, heads):
+def _attend(head, block, model):
     """softmax(q kᵀ / √c) v for one head, over all that is remembered."""
-    width, count = model.head_dim, position + 1
+    width, position, count = model.head_dim, model.position, model.position + 1
     shared = head // (model.heads // model.kv_heads)
-    query, gave = made[head * width :][:width], heads[head * width :][:width]
+    query = _floats(model.made + 4 * head * width, width)
+    gave = _floats(model.gave + 4 * head * width, width)
     if block.q_norm:
         _normalise(query, block.q_norm, 0, model.eps, 0)
     if model.angles:
         _turn(query, position, model)
     keys = carray(_pointer(block.keys), (model.kv_heads, model.room, width), np.uint16)[shared]
     values = carray(_pointer(block.values), (model.kv_heads, model.room, width), np.uint16)[shared]
-    score = scores[head * model.room :][:count]
+    score = _floats(model.scores + 4 * head * model.room, count)
     most, scale = np.float32(-3e38), np.float32(1 / math.sqrt(width))
     for t in range(count):
         dot = np.float32(0)
@@ -617,12 +631,12 @@ def _span(model):
 
 
 @compiled
-def _pieces(stage, model, blocks, head):
+def _pieces(stage, model, blocks):
     """Into how many pieces a stage can be cut."""
     if stage < 0:
         return 0
-    if stage >= PARTS * len(blocks):
-        return -(-head[0].rows // _span(model))
+    if len(blocks) == 0:
+        return model.count if stage == ROUND else -(-model.head.rows // _span(model))
     block, part = blocks[stage // PARTS], stage % PARTS
     if part == HEADS:
         return model.heads
@@ -632,63 +646,74 @@ def _pieces(stage, model, blocks, head):
 
 
 @compiled
-def _do(stage, first, last, model, blocks, head, position, room):
-    """Pieces `first` to `last` of a stage."""
-    stream, _, made, heads, scores, x, y = room
-    span, part, headless = _span(model), stage % PARTS, stage < PARTS * len(blocks)
-    block = blocks[stage // PARTS if headless else 0]  # where there are none, nothing is read of it
-    if headless and part == HEADS:
+def _do(stage, first, last, model, blocks):
+    """Pieces `first` to `last` of a stage of a block."""
+    span, part, block = _span(model), stage % PARTS, blocks[stage // PARTS]
+    if part == HEADS:
         for n in range(first, last):
-            _attend(n, position, made, block, model, scores, heads)
+            _attend(n, block, model)
         return
-    matrix = head[0]
-    if headless:
-        matrix = block.qkv if part == QKV else block.out if part == OUT else block.up if part == UP else block.down
+    matrix = block.qkv if part == QKV else block.out if part == OUT else block.up if part == UP else block.down
     start, end = first * span, min(last * span, matrix.rows)
-    inner = headless and part == UP
-    for half in range(2 if inner and model.gated else 1):  # one product in all the code, or it takes long to compile
+    for half in range(2 if part == UP and model.gated else 1):
         skipped = half * model.inner
-        _product(matrix, model, y if headless and part in (OUT, DOWN) else x, skipped + start, skipped + end, made)
-    if inner:
-        gates, through = made[start:end], made[model.inner + start :]
-        _activate(gates, model.activation)
+        x = model.y if part in (OUT, DOWN) else model.x
+        _product(matrix, model, x, 0, skipped + start, skipped + end, model.made)
+    here, count = model.made + 4 * start, end - start
+    made = _floats(here, count)
+    if part == UP:
+        _activate(made, model.activation)
         if model.gated:
-            for n in range(end - start):
-                gates[n] *= through[n]
-        for group in range(start // GROUP, end // GROUP):
-            _quantise(made, group * GROUP, group, y)
-    elif headless and part != QKV:
-        for n in range(start, end):
+            through = _floats(here + 4 * model.inner, count)
+            for n in range(count):
+                made[n] *= through[n]
+        _quantise(here, count, model.y, start // GROUP)
+    elif part != QKV:
+        stream = _floats(model.stream + 4 * start, count)
+        for n in range(count):
             stream[n] += made[n]
 
 
 @compiled
-def _embed(id, position, model, stream):
-    width = len(stream)
+def _multiply(stage, first, last, model):
+    """Pieces `first` to `last` of a stage of a head, for all states."""
+    matrix, span = model.head, _span(model)
+    rows, columns = matrix.rows, matrix.columns
+    groups = columns // GROUP
+    if stage == ROUND:
+        for n in range(first, last):
+            _quantise(model.state + 4 * n * columns, columns, model.x, n * groups)
+        return
+    for near in range(0, model.count, BESIDE):
+        for piece in range(first, last):
+            start, end = piece * span, min((piece + 1) * span, rows)
+            for n in range(near, min(near + BESIDE, model.count)):
+                _product(matrix, model, model.x, n * groups, start, end, model.made + 4 * n * rows)
+
+
+@compiled
+def _embed(model):
+    width, id = model.width, model.id
+    stream = _floats(model.stream, width)
     levels = carray(_pointer(model.levels + id * width), (width,), np.int8)
     scale = _wide(carray(_pointer(model.scales + 2 * id), (1,), np.uint16)[0])
     for n in range(width):
         stream[n] = scale * np.float32(levels[n])
     if model.positions:
-        places = carray(_pointer(model.positions + 2 * position * width), (width,), np.uint16)
+        places = carray(_pointer(model.positions + 2 * model.position * width), (width,), np.uint16)
         for n in range(width):
             stream[n] += _wide(places[n])
 
 
 @compiled
-def _prepare(stage, model, blocks, id, position, state, room):
-    """What comes before a stage, or after the last."""
-    stream, normed, made, heads, _, x, y = room
-    part, final = stage % PARTS, stage == PARTS * len(blocks)
-    given = carray(_pointer(state), (len(stream),), np.uint16)
-    if len(blocks) == 0:
-        for n in range(len(given)):
-            normed[n] = _wide(given[n])
-        _quantise_all(normed, len(normed), x)
-    elif final or part in (QKV, UP):
+def _prepare(stage, model, blocks):
+    """What comes before a stage of a block, or after the last."""
+    width, part, final = model.width, stage % PARTS, stage == PARTS * len(blocks)
+    if final or part in (QKV, UP):
         if stage == 0:
-            _embed(id, position, model, stream)
-        for n in range(len(stream)):
+            _embed(model)
+        stream, normed = _floats(model.stream, width), _floats(model.normed, width)
+        for n in range(width):
             normed[n] = stream[n]
         norm, shift = model.norm, model.shift
         if not final:
@@ -696,40 +721,44 @@ def _prepare(stage, model, blocks, id, position, state, room):
             norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
         _normalise(normed, norm, shift, model.eps, model.centred)
         if final:
-            for n in range(len(given)):
-                given[n] = _narrow(normed[n])
+            state = carray(_pointer(model.state), (width,), np.uint16)
+            for n in range(width):
+                state[n] = _narrow(normed[n])
         else:
-            _quantise_all(normed, len(normed), x)
+            _quantise(model.normed, width, model.x, 0)
     elif part == HEADS:
-        _remember(position, made, blocks[stage // PARTS], model)
+        _remember(blocks[stage // PARTS], model)
     elif part == OUT:
-        _quantise_all(heads, len(heads), y)
+        _quantise(model.gave, model.heads * model.head_dim, model.y, 0)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def step(leads, threads, progress, models, blocks, head, id, position, state, room):
-    """One token through all blocks and the final norm to its `state`; without blocks, that through the `head`.
+def step(leads, progress, tasks, blocks):
+    """One token through all blocks and the final norm to its bfloat16 state; without blocks, some states of float32.
 
-    The thread that leads opens one stage after the other and returns when all are done. Others take part, for as long
-    as there is something to do for them.
+    These go through the head. The thread that leads opens one stage after the other and returns when all are done.
+    Others take part, for as long as there is something to do for them.
     """
-    place, model, turns = progress.ctypes.data, models[0], 0
-    last = PARTS * len(blocks) + (head[0].rows > 0)
+    place, model, turns = progress.ctypes.data, tasks[0], 0
+    last = PARTS * len(blocks) if len(blocks) else ENDS
     while leads or _read(place + 8 * ALONE) == 0:
         word = _read(place)
         stage, first = word >> 32, word & 0xFFFFFFFF
-        pieces = _pieces(stage, model, blocks, head)
         if stage == last:
             return
+        pieces = _pieces(stage, model, blocks)
         if first < pieces:
-            count = max(1, (pieces - first) // (2 * threads))
-            if _swap(place, word, word + count):
-                _do(stage, first, first + count, model, blocks, head, position, room)
-                _add(place + 8 * DONE, count)
+            many = max(1, (pieces - first) // (2 * model.threads))
+            if _swap(place, word, word + many):
+                if len(blocks):
+                    _do(stage, first, first + many, model, blocks)
+                else:
+                    _multiply(stage, first, first + many, model)
+                _add(place + 8 * DONE, many)
             turns = 0
         elif leads and _read(place + 8 * DONE) == pieces:
-            if stage + 1 < last or len(blocks):
-                _prepare(stage + 1, model, blocks, id, position, state, room)
+            if len(blocks):
+                _prepare(stage + 1, model, blocks)
             _write(place + 8 * DONE, 0)
             _write(place, (stage + 1) << 32)
             turns = 0

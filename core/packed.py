@@ -36,8 +36,32 @@ def _shift(bias: Tensor | None) -> nn.Module:
     return nn.Identity() if bias is None else Shift(bias)
 
 
-class Int8Linear(nn.Module):
-    """x Wᵀ + b, where W is `levels` [out, in] times `scale` [out]."""
+class PackedLinear(nn.Module):
+    """x Wᵀ + b with a packed W: by compiled code, where there is some and it takes the sizes, else by torch."""
+
+    shift: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, in] → […, out]."""
+        return self.shift(self._rows(x).to(x.dtype))
+
+    def _rows(self, x: Tensor) -> Tensor:
+        if self._product:
+            return self._product(x)
+        return self._by_torch(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        """[n, in] → [n, out]."""
+        raise NotImplementedError
+
+    @cached_property
+    def _product(self) -> compiled.Product | None:
+        matrix = as_matrix(self)._replace(bias=None)
+        return compiled.Product(matrix) if compiled.takes(matrix) else None
+
+
+class Int8Linear(PackedLinear):
+    """W is `levels` [out, in] times `scale` [out]."""
 
     levels: Tensor
     scale: Tensor
@@ -48,24 +72,16 @@ class Int8Linear(nn.Module):
         self.register_buffer("scale", scale)
         self.shift = _shift(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out]."""
-        rows = torch.ops.aten._weight_int8pack_mm(x.flatten(0, -2), self.levels, self.scale)
-        return self.shift(rows.unflatten(0, x.shape[:-1]))
+    def _by_torch(self, x: Tensor) -> Tensor:
+        return torch.ops.aten._weight_int8pack_mm(x, self.levels, self.scale)
 
 
 class Int8Unembedding(Int8Linear):
-    """Logits in float32; those of one position by compiled code, where there is some."""
+    """Logits in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, d] → […, V]."""
-        if x.numel() == x.shape[-1] and x.numel() % GROUP == 0 and compiled.available():
-            return self._product(x)
-        return super().forward(x).float()
-
-    @cached_property
-    def _product(self) -> compiled.Product:
-        return compiled.Product(as_matrix(self))
+        return self.shift(self._rows(x).float())
 
 
 class Int8Embedding(nn.Module):
@@ -84,8 +100,8 @@ class Int8Embedding(nn.Module):
         return F.embedding(ids, self.levels) * F.embedding(ids, self.scale[:, None])
 
 
-class Int4Linear(nn.Module):
-    """x Wᵀ + b, where each weight is (level - 8) · scale + zero, with a scale and a zero for every group of a row.
+class Int4Linear(PackedLinear):
+    """Each weight of W is (level - 8) · scale + zero, with a scale and a zero for every group of a row.
 
     `levels` is [out, in] of 0 to 15, `scale` and `zero` are [out, in / GROUP]; out must be a multiple of 16.
     """
@@ -99,10 +115,8 @@ class Int4Linear(nn.Module):
         self.register_buffer("scales", torch.stack((scale, zero), -1).transpose(0, 1).to(DTYPE).contiguous())
         self.shift = _shift(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out]."""
-        rows = torch.ops.aten._weight_int4pack_mm_for_cpu(x.flatten(0, -2), self.levels, GROUP, self.scales)
-        return self.shift(rows.unflatten(0, x.shape[:-1]))
+    def _by_torch(self, x: Tensor) -> Tensor:
+        return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.levels, GROUP, self.scales)
 
 
 def _int4pack(levels: Tensor) -> Tensor:
@@ -110,7 +124,7 @@ def _int4pack(levels: Tensor) -> Tensor:
     return torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int().contiguous(), 1)
 
 
-def as_matrix(module: Int8Linear | Int4Linear) -> compiled.Matrix:
+def as_matrix(module: nn.Module) -> compiled.Matrix:
     """A packed map as compiled code is told of it."""
     bias = module.shift.bias.float() if isinstance(module.shift, Shift) else None
     if isinstance(module, Int8Linear):

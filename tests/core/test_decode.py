@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,26 +242,38 @@ def test_a_product_is_the_product(shape: tuple[int, int], biased: bool) -> None:
     assert torch.equal(compiled.Product(packed)(0 * x)[0], torch.zeros(shape[0]) if bias is None else bias.float())
 
 
-def quantised(x: Tensor) -> tuple[np.ndarray, ...]:
-    into = compiled._levels(len(x))
-    kernels._quantise_all(x.numpy(), len(x), into)
-    return into
+def quantised(x: Tensor) -> tuple[np.ndarray, Tensor]:
+    """A task that knows where the levels of `x` are, and these."""
+    task = np.zeros(1, kernels.TASK)
+    kept = compiled.levels(task, "x", len(x))
+    _quantise(x.data_ptr(), len(x), task)
+    return task, kept
 
 
 @njit
-def _rows(rows8, address, into, groups, made):  # type: ignore[no-untyped-def]
+def _quantise(x, count, tasks):  # type: ignore[no-untyped-def]
+    kernels._quantise(x, count, tasks[0].x, 0)
+
+
+@njit
+def _rows8(rows8, address, tasks, groups, made):  # type: ignore[no-untyped-def]
     for row in range(0, len(made), 4):
-        for n, each in enumerate(rows8(address + row * groups * 32, groups * 32, into, groups)):
+        for n, each in enumerate(rows8(address + row * groups * 32, groups * 32, tasks[0].x, 0, groups)):
             made[row + n] = each
+
+
+@njit
+def _rows4(rows4, levels, scales, rows, tasks, groups, out):  # type: ignore[no-untyped-def]
+    rows4(levels, scales, rows, tasks[0], tasks[0].x, 0, groups, out)
 
 
 @pytest.mark.skipif(not kernels.AVX2, reason="there is one kernel alone")
 def test_the_portable_int8_kernel_is_the_other() -> None:
     """The same whole numbers; sums of float32 may differ by their order."""
     levels, _ = int8(random(32, 576))
-    into, made = quantised(random(1, 576, 1)[0]), np.empty((2, 32), np.float32)
+    (task, _kept), made = quantised(random(1, 576, 1)[0]), np.empty((2, 32), np.float32)
     for rows8, each in zip((kernels.avx2_rows8, kernels.portable_rows8), made, strict=True):
-        _rows(rows8, levels.data_ptr(), into, 18, each)
+        _rows8(rows8, levels.data_ptr(), task, 18, each)
     np.testing.assert_allclose(made[0], made[1], rtol=1e-4, atol=1e-5 * np.abs(made).max())
 
 
@@ -272,17 +285,16 @@ def test_int4_in_every_order(order: Order) -> None:
     want = x @ ((levels.unflatten(1, (-1, GROUP)) - 8.0) * scale[..., None] + zero[..., None]).flatten(1).T
     scales = torch.stack((scale, zero), -1).transpose(0, 1).bfloat16().contiguous()
     bytes_ = compiled.packed(levels, order)
-    model = np.zeros(1, kernels.MODEL)
+    task, _kept = quantised(x[0])
     for name, value in order._asdict().items():
-        model[name] = value
+        task[name] = value
     for rows4 in (kernels.portable_rows4, *([kernels.avx2_rows4] if kernels.AVX2 and order.near == 1 else [])):
         made = np.zeros(64, np.float32)
         for block in range(0, 64, 2 * order.half):
             for part in range(0, order.half, 16):
                 row = block + part
                 place = bytes_.data_ptr() + block // 2 * 96 + part
-                into = quantised(x[0])
-                rows4(place, scales.data_ptr() + 4 * row, 64, model[0], into, 3, made.ctypes.data + 4 * row)
+                _rows4(rows4, place, scales.data_ptr() + 4 * row, 64, task, 3, made.ctypes.data + 4 * row)
         assert (torch.from_numpy(made) - want[0]).abs().max() < 1e-4 * want.abs().max()
 
 
@@ -298,23 +310,24 @@ def test_the_order_of_torch_is_known() -> None:
 # Threads -------------------------------------------------------------------------------------------------------------
 
 
-def work(threads: int) -> tuple[tuple, np.ndarray, tuple[Matrix, Tensor]]:
+def work(threads: int) -> tuple[tuple, Tensor, tuple[Any, ...]]:
+    """What a step of a product is given, what it makes, and what must be kept until then."""
     levels, scale = int8(random(640, 64))
-    packed = Matrix(8, 640, 64, levels, scale, None)
-    model, head = np.zeros(1, kernels.MODEL), np.zeros(1, kernels.MATRIX)
-    model["half"], head[0] = 16, packed.record
-    places, ones = compiled.room(64, made=640), torch.ones(64).bfloat16()
-    progress = np.array([-1 << 32, *[0] * 23])
-    given = (threads, progress, model, np.zeros(0, kernels.BLOCK), head, 0, 0, ones.data_ptr(), places)
-    return given, places[2], (packed, ones)
+    packed, ones, made = Matrix(8, 640, 64, levels, scale, None), torch.ones(64), torch.empty(640)
+    task = np.zeros(1, kernels.TASK)
+    room = compiled.levels(task, "x", 64)
+    told = {"half": 16, "threads": threads, "count": 1, "state": ones.data_ptr(), "made": made.data_ptr()}
+    for name, value in (told | {"head": packed.record}).items():
+        task[name] = value
+    return (np.array([-1 << 32, *[0] * 23]), task, np.zeros(0, kernels.BLOCK)), made, (packed, ones, room)
 
 
 def test_nobody_waits_for_help_that_does_not_come() -> None:
     """One of eight threads does all the work."""
-    given, made, (packed, _) = work(8)
+    given, made, (packed, *_) = work(8)
     kernels.step(True, *given)
     want = packed.levels.sum(1) * packed.scales.float()
-    assert np.allclose(made, want.numpy(), rtol=1e-4, atol=1e-3)
+    assert torch.allclose(made, want, rtol=1e-4, atol=1e-3)
 
 
 def test_help_that_comes_too_early_or_too_late_goes_again() -> None:

@@ -47,7 +47,8 @@ def known(model: Transformer) -> bool:
     order = compiled.order()
     span = max(GROUP, 2 * order.half) if order else GROUP
     return (
-        config.blocks > 0
+        model.dtype is torch.float32
+        and config.blocks > 0
         and config.pre_norm
         and config.feed_forward
         and config.norm != "none"

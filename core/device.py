@@ -11,7 +11,7 @@ from core.events import DeviceInfo
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PACKED = {"int8": 8, "int4": 4}
-"""Formats of weights alone, and their bits; what flows through the model is bf16 then."""
+"""Formats of weights alone, and their bits; what flows through the model is fp32 then."""
 
 
 def devices() -> list[DeviceInfo]:
@@ -41,7 +41,7 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
     if name in PACKED:
         if device.type != "cpu":
             raise Mistake(f"{name} is for the cpu; choose bf16 or fp16 on {device}")
-        name = "bf16"
+        name = "fp32"
     if name not in DTYPES:
         raise Mistake(f"no dtype {name!r}; choose auto, {', '.join((*DTYPES, *PACKED))}")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():

@@ -360,13 +360,6 @@ def _levels(typing, x, numbers, planes):
     return both(*[types.intp] * 3), generate
 
 
-@compiled
-def _narrow(number):
-    """The nearest bfloat16."""
-    bits = _bits_of(number)
-    return np.uint16((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF)
-
-
 # Activations ---------------------------------------------------------------------------------------------------------
 
 
@@ -577,7 +570,7 @@ def _turn(x, position, model):
 
 @compiled
 def _remember(block, model):
-    """Put the new keys and values where the cache wants them, in bfloat16."""
+    """Put the new keys and values where the cache wants them."""
     width, heads, position = model.head_dim, model.kv_heads, model.position
     for head in range(heads):
         key = _floats(model.made + 4 * (model.heads + head) * width, width)
@@ -587,9 +580,9 @@ def _remember(block, model):
         if model.angles:
             _turn(key, position, model)
         for address, numbers in ((block.keys, key), (block.values, value)):
-            past = carray(_pointer(address), (heads, model.room, width), np.uint16)
+            past = carray(_pointer(address), (heads, model.room, width), np.float32)
             for n in range(width):
-                past[head, position, n] = _narrow(numbers[n])
+                past[head, position, n] = numbers[n]
 
 
 @compiled
@@ -603,14 +596,14 @@ def _attend(head, block, model):
         _normalise(query, block.q_norm, 0, model.eps, 0)
     if model.angles:
         _turn(query, position, model)
-    keys = carray(_pointer(block.keys), (model.kv_heads, model.room, width), np.uint16)[shared]
-    values = carray(_pointer(block.values), (model.kv_heads, model.room, width), np.uint16)[shared]
+    keys = carray(_pointer(block.keys), (model.kv_heads, model.room, width), np.float32)[shared]
+    values = carray(_pointer(block.values), (model.kv_heads, model.room, width), np.float32)[shared]
     score = _floats(model.scores + 4 * head * model.room, count)
     most, scale = np.float32(-3e38), np.float32(1 / math.sqrt(width))
     for t in range(count):
         dot = np.float32(0)
         for n in range(width):
-            dot += query[n] * _wide(keys[t, n])
+            dot += query[n] * keys[t, n]
         score[t] = dot * scale
         most = max(most, score[t])
     total = np.float32(0)
@@ -621,7 +614,7 @@ def _attend(head, block, model):
     for t in range(count):
         share = score[t] / total
         for n in range(width):
-            gave[n] += share * _wide(values[t, n])
+            gave[n] += share * values[t, n]
 
 
 @compiled
@@ -700,9 +693,9 @@ def _embed(model):
     for n in range(width):
         stream[n] = scale * np.float32(levels[n])
     if model.positions:
-        places = carray(_pointer(model.positions + 2 * model.position * width), (width,), np.uint16)
+        places = _floats(model.positions + 4 * model.position * width, width)
         for n in range(width):
-            stream[n] += _wide(places[n])
+            stream[n] += places[n]
 
 
 @compiled
@@ -721,9 +714,9 @@ def _prepare(stage, model, blocks):
             norm, shift = (block.norm1, block.shift1) if part == QKV else (block.norm2, block.shift2)
         _normalise(normed, norm, shift, model.eps, model.centred)
         if final:
-            state = carray(_pointer(model.state), (width,), np.uint16)
+            state = _floats(model.state, width)
             for n in range(width):
-                state[n] = _narrow(normed[n])
+                state[n] = normed[n]
         else:
             _quantise(model.normed, width, model.x, 0)
     elif part == HEADS:
@@ -734,9 +727,9 @@ def _prepare(stage, model, blocks):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def step(leads, progress, tasks, blocks):
-    """One token through all blocks and the final norm to its bfloat16 state; without blocks, some states of float32.
+    """One token through all blocks and the final norm to its state; without blocks, some states through the head.
 
-    These go through the head. The thread that leads opens one stage after the other and returns when all are done.
+    The thread that leads opens one stage after the other and returns when all are done.
     Others take part, for as long as there is something to do for them.
     """
     place, model, turns = progress.ctypes.data, tasks[0], 0

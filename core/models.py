@@ -68,7 +68,7 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     if not 0 <= choice.weights_seed < 2**63:
         raise Mistake(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
     cure = "choose a smaller --embed-dim, --context or --blocks"
-    _check_room(f"{rung.name} in these sizes", rung.config, torch.float32, device, cure)
+    _check_room(f"{rung.name} in these sizes", rung.config, 32, device, cure)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, words, f"random weights, seed {choice.weights_seed}")
@@ -98,7 +98,8 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     described = families.describe(place.path)
     format = _fastest(described, device) if choice.dtype == "auto" else choice.dtype
     dtype = devices.dtype(format, device)
-    _check_room(choice.name, described.config, dtype, device, "choose a smaller model, or --dtype bf16")
+    bits = devices.PACKED.get(format, 8 * dtype.itemsize)
+    _check_room(choice.name, described.config, bits, device, "choose a smaller model, or a --dtype of fewer bits")
     transformer = weights.build(described, device, dtype, devices.PACKED.get(format))
     return _model(choice, described.family, transformer, words, place.words, format)
 
@@ -133,9 +134,9 @@ def _model(
     return Model(choice, info, transformer, words)
 
 
-def _check_room(name: str, config: ModelConfig, dtype: torch.dtype, device: torch.device, cure: str) -> None:
+def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, cure: str) -> None:
     """Refuse sizes that the machine would be killed over."""
-    needed = dtype.itemsize * config.parameter_count()
+    needed = bits * config.parameter_count() / 8
     for info in devices.devices():
         if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:
             raise Mistake(

@@ -1,4 +1,4 @@
-"""Owns linear maps whose weights stay packed in 8 or 4 bits, by torch's kernels for CPUs; activations are bfloat16.
+"""Owns linear maps whose weights stay packed in 8 or 4 bits, as torch's kernels for CPUs want them.
 
 One token reads every weight once, so its time is that of the memory: fewer bytes, more tokens.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core import compiled
 
 DTYPE = torch.bfloat16
-"""Of activations, scales and biases: the kernels are fast for no other."""
+"""Of scales, and of activations where torch's kernels compute: they are fast for no other."""
 GROUP = 32
 """Neighbouring weights of a row that share a scale and a zero in 4 bits, as in GGUF's Q4_0 and Q4_1."""
 ROWS = 1024
@@ -42,13 +42,11 @@ class PackedLinear(nn.Module):
     shift: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out]."""
-        return self.shift(self._rows(x).to(x.dtype))
-
-    def _rows(self, x: Tensor) -> Tensor:
+        """[…, in] → […, out], float32."""
         if self._product:
-            return self._product(x)
-        return self._by_torch(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+            return self.shift(self._product(x))
+        rows = self._by_torch(x.flatten(0, -2).to(DTYPE)).float()
+        return self.shift(rows.unflatten(0, x.shape[:-1]))
 
     def _by_torch(self, x: Tensor) -> Tensor:
         """[n, in] → [n, out]."""
@@ -76,14 +74,6 @@ class Int8Linear(PackedLinear):
         return torch.ops.aten._weight_int8pack_mm(x, self.levels, self.scale)
 
 
-class Int8Unembedding(Int8Linear):
-    """Logits in float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[…, d] → […, V]."""
-        return self.shift(self._rows(x).float())
-
-
 class Int8Embedding(nn.Module):
     """Rows of `levels` [V, d] times `scale` [V]: the same tensors as a tied unembedding's."""
 
@@ -96,8 +86,8 @@ class Int8Embedding(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """[B, T] → [B, T, d]."""
-        return F.embedding(ids, self.levels) * F.embedding(ids, self.scale[:, None])
+        """[B, T] → [B, T, d], float32."""
+        return F.embedding(ids, self.levels).float() * F.embedding(ids, self.scale[:, None])
 
 
 class Int4Linear(PackedLinear):

@@ -27,7 +27,6 @@ from core.packed import (
     Int4Linear,
     Int8Embedding,
     Int8Linear,
-    Int8Unembedding,
     fits,
     int4,
     int8,
@@ -76,7 +75,7 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
 def _tie(model: Transformer) -> None:
     """Let the unembedding be the embedding."""
     if isinstance(model.embed, Int8Embedding):
-        model.set_submodule("unembed", Int8Unembedding(model.embed.levels, model.embed.scale))
+        model.set_submodule("unembed", Int8Linear(model.embed.levels, model.embed.scale))
     else:
         model.unembed.weight = model.embed.weight
 
@@ -102,7 +101,7 @@ def _packed(
         levels[here], scale[here] = int8(block)
     if name == "embed.weight":
         return Int8Embedding(levels, scale)
-    return (Int8Unembedding if name == "unembed.weight" else Int8Linear)(levels, scale, bias)
+    return Int8Linear(levels, scale, bias)
 
 
 def _row_blocks(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> Iterator[Tensor]:

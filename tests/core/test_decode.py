@@ -47,7 +47,7 @@ def threads() -> Iterator[None]:
 
 def built(case: str, bits: int, folder: Path) -> CompiledTransformer:
     reference(case, **CASES[case]).save_pretrained(folder)
-    model = weights.build(families.describe(folder), torch.device("cpu"), torch.bfloat16, bits)
+    model = weights.build(families.describe(folder), torch.device("cpu"), torch.float32, bits)
     assert isinstance(model, CompiledTransformer)
     return model
 
@@ -163,7 +163,7 @@ def test_smollm2_is_nearer_than_the_stack_and_writes_on_as_well() -> None:
 def test_hooks_see_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fast way is not taken while anything is hooked anywhere, and taken again after it."""
     model, taken = built("llama", 4, tmp_path), []
-    monkeypatch.setattr(Stack, "step", lambda *_: taken.append(1) or torch.zeros(1, 1, 64).bfloat16())
+    monkeypatch.setattr(Stack, "step", lambda *_: taken.append(1) or torch.zeros(1, 1, 64))
     for name, module in model.named_modules():
         if name:
             for hook in (module.register_forward_hook, module.register_forward_pre_hook):
@@ -217,7 +217,7 @@ def test_a_compiler_that_fails_is_no_mistake(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("sizes", [{"hidden_size": 48}, {"intermediate_size": 80}])
 def test_sizes_that_the_kernels_do_not_take(sizes: dict[str, int], tmp_path: Path) -> None:
     reference("llama", **CASES["llama"] | sizes).save_pretrained(tmp_path)
-    model = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.bfloat16, 8)
+    model = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
     assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert one_by_one(model, ids()).isfinite().all()

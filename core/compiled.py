@@ -113,16 +113,25 @@ class Product:
         for name, value in (order() or ORDERS[0])._asdict().items():
             self._task[name] = value
         self._blocks = np.zeros(0, kernels().BLOCK)
+        self._idle: list[tuple[Any, Tensor]] = []
+        """What was used for one state before, with its room."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[…, in] → […, out], float32."""
-        x = x.float().contiguous()
-        made, task = torch.empty(*x.shape[:-1], self._matrix.rows), self._task.copy()
-        kept = levels(task, "x", x.numel())
-        task["count"], task["state"], task["made"] = x.numel() // self._matrix.columns, x.data_ptr(), made.data_ptr()
-        run(task, self._blocks)
-        del kept
+        x, count = x.float().contiguous(), x.numel() // self._matrix.columns
+        made = torch.empty(*x.shape[:-1], self._matrix.rows)
+        told = self._idle.pop() if count == 1 and self._idle else self._told(count)
+        task = told[0][0]
+        task["state"], task["made"] = x.data_ptr(), made.data_ptr()
+        run(told[0], self._blocks)
+        if count == 1:
+            self._idle.append(told)
         return made
+
+    def _told(self, count: int) -> tuple[Any, Tensor]:
+        task = self._task.copy()
+        task["count"] = count
+        return task, levels(task, "x", count * self._matrix.columns)
 
 
 def levels(task: Any, name: str, count: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from core import compiled
 from core.cache import KVCache
 from core.model import Rotary, Transformer
-from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, as_matrix
+from core.packed import GROUP, Int4Linear, Int8Embedding, PackedLinear
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
 """In the order in which the kernels count them."""
@@ -43,8 +43,8 @@ def known(model: Transformer) -> bool:
     """Whether all parts of a model are such as the kernels compute."""
     config = model.config
     maps = [each for block in model.blocks for each in _maps(block)]
-    packed = [each for each in maps if isinstance(each, Int8Linear | Int4Linear)]
-    order = compiled.order()
+    packed = [each for each in maps if isinstance(each, PackedLinear)]
+    matrices, order = [each.as_matrix() for each in packed], compiled.order()
     span = max(GROUP, 2 * order.half) if order else GROUP
     return (
         model.dtype is torch.float32
@@ -56,7 +56,7 @@ def known(model: Transformer) -> bool:
         and not config.logit_scale
         and isinstance(model.embed, Int8Embedding)
         and len(packed) == len(maps)
-        and all(matrix.rows % span == 0 and matrix.columns % GROUP == 0 for matrix in map(as_matrix, packed))
+        and all(matrix.rows % span == 0 and matrix.columns % GROUP == 0 for matrix in matrices)
         and config.mlp_dim % span == 0
         and (order is not None or not any(isinstance(each, Int4Linear) for each in packed))
     )
@@ -79,7 +79,7 @@ class Stack:
         blocks: Any = model.blocks
         for told, block in zip(self._blocks, blocks, strict=True):
             for name, module in zip(("qkv", "out", "up", "down"), _maps(block), strict=True):
-                matrix = as_matrix(module)
+                matrix = module.as_matrix()
                 told[name] = matrix.record
                 self._kept += [each for each in matrix if isinstance(each, Tensor)]
             self._tell(told, "norm1", "shift1", block.norm1)

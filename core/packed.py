@@ -48,13 +48,21 @@ class PackedLinear(nn.Module):
         rows = self._by_torch(x.flatten(0, -2).to(DTYPE)).float()
         return self.shift(rows.unflatten(0, x.shape[:-1]))
 
-    def _by_torch(self, x: Tensor) -> Tensor:
-        """[n, in] → [n, out]."""
+    def as_matrix(self) -> compiled.Matrix:
+        """The map as compiled code is told of it."""
         raise NotImplementedError
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        """[n, in] → [n, out], bfloat16."""
+        raise NotImplementedError
+
+    @property
+    def _bias(self) -> Tensor | None:
+        return self.shift.bias.float() if isinstance(self.shift, Shift) else None
 
     @cached_property
     def _product(self) -> compiled.Product | None:
-        matrix = as_matrix(self)._replace(bias=None)
+        matrix = self.as_matrix()._replace(bias=None)
         return compiled.Product(matrix) if compiled.takes(matrix) else None
 
 
@@ -69,6 +77,10 @@ class Int8Linear(PackedLinear):
         self.register_buffer("levels", levels)
         self.register_buffer("scale", scale)
         self.shift = _shift(bias)
+
+    def as_matrix(self) -> compiled.Matrix:
+        rows, columns = self.levels.shape
+        return compiled.Matrix(8, rows, columns, self.levels, self.scale, self._bias)
 
     def _by_torch(self, x: Tensor) -> Tensor:
         return torch.ops.aten._weight_int8pack_mm(x, self.levels, self.scale)
@@ -105,6 +117,10 @@ class Int4Linear(PackedLinear):
         self.register_buffer("scales", torch.stack((scale, zero), -1).transpose(0, 1).to(DTYPE).contiguous())
         self.shift = _shift(bias)
 
+    def as_matrix(self) -> compiled.Matrix:
+        groups, rows, _ = self.scales.shape
+        return compiled.Matrix(4, rows, groups * GROUP, self.levels, self.scales, self._bias)
+
     def _by_torch(self, x: Tensor) -> Tensor:
         return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.levels, GROUP, self.scales)
 
@@ -112,16 +128,6 @@ class Int4Linear(PackedLinear):
 def _int4pack(levels: Tensor) -> Tensor:
     """Levels as the kernel reads them; on the way there each has 32 bits."""
     return torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int().contiguous(), 1)
-
-
-def as_matrix(module: nn.Module) -> compiled.Matrix:
-    """A packed map as compiled code is told of it."""
-    bias = module.shift.bias.float() if isinstance(module.shift, Shift) else None
-    if isinstance(module, Int8Linear):
-        rows, columns = module.levels.shape
-        return compiled.Matrix(8, rows, columns, module.levels, module.scale, bias)
-    groups, rows, _ = module.scales.shape
-    return compiled.Matrix(4, rows, groups * GROUP, module.levels, module.scales, bias)
 
 
 def int8(weight: Tensor) -> tuple[Tensor, Tensor]:

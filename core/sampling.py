@@ -25,7 +25,7 @@ BUCKETS = 2048
 def softmax(below: Tensor) -> Tensor:
     """Shares of 1 of logits [V] whose highest is 0; torch's own sums them with an error of 1e-5 where V is large."""
     powers = below.exp()
-    return powers / powers.sum()
+    return powers.div_(powers.sum())
 
 
 class Place(NamedTuple):
@@ -46,12 +46,13 @@ class Distribution:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits.detach().to("cpu", torch.float32)
         """[V], float32, CPU."""
-        self.highest = self.logits.max().item()
+        self._favourite = int(self.logits.numpy().argmax())  # the first of equal ones, and far the fastest
+        self.highest = self.logits[self._favourite].item()
         self.probabilities = softmax(self.logits - self.highest)
         """[V], the model's own."""
         if not math.isfinite(self.highest) or math.isnan(self.probabilities[0].item()):
             raise Mistake("the model's logits are not finite numbers; its weights or this dtype are at fault")
-        self.log_total = self.highest - math.log(self.probabilities.max().item())
+        self.log_total = self.highest - math.log(self.probabilities[self._favourite].item())
         """log Σ exp(logit), nats."""
         self._tempered = (1.0, self.probabilities)
         self._buckets: tuple[Tensor, Tensor] | None = None
@@ -62,7 +63,7 @@ class Distribution:
         if self._tempered[0] != temperature:
             if temperature == 0:
                 tempered = torch.zeros_like(self.logits)
-                tempered[self.head(1)] = 1.0
+                tempered[self._favourite] = 1.0
             else:
                 tempered = softmax((self.logits - self.highest) / min(max(temperature, 1e-30), 1e30))
             self._tempered = (temperature, tempered)
@@ -70,7 +71,7 @@ class Distribution:
 
     def entropy_bits(self) -> float:
         """H = -Σ p log2 p of the model's own distribution."""
-        below = (self.logits - self.highest).clamp(min=-1e4)  # 0 · -inf would be no number
+        below = (self.logits - self.highest).clamp_(min=-1e4)  # 0 · -inf would be no number
         nats = self.log_total - self.highest - torch.dot(self.probabilities, below).item()
         return max(0.0, nats / math.log(2))
 
@@ -88,7 +89,7 @@ class Distribution:
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens in order, equal ones by id."""
         if count == 1:
-            return torch.tensor([int(self.logits.numpy().argmax())])  # the first of equal ones, and far the fastest
+            return torch.tensor([self._favourite])
         count = min(count, len(self.logits))
         ids = (self.logits >= self.logits.topk(max(1, count)).values[-1]).nonzero()[:, 0]
         return self._sorted(ids)[:count]

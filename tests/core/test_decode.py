@@ -20,7 +20,7 @@ from core.compiled import ORDERS, Matrix, Order
 from core.config import ModelChoice
 from core.decode import CompiledTransformer, Stack
 from core.model import Transformer
-from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, as_matrix, int4, int8, matrix
+from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, matrix
 from core.trace import recording
 
 LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24}
@@ -103,15 +103,17 @@ def off(got: Tensor, want: Tensor) -> float:
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("case", CASES)
 def test_a_token_at_a_time_is_the_stack(case: str, bits: int, tmp_path: Path) -> None:
-    """Of every family, in 8 and 4 bits; and nearer to it in float32 than it is in bfloat16."""
+    """Of every family, in 8 and 4 bits, and both are what float32 makes of the same numbers."""
     model = built(case, bits, tmp_path)
     assert model.fast
     got = one_by_one(model, ids())
     with torch.inference_mode():
         want = unpacked(model)(torch.tensor([ids()]))[0]
-    assert off(got, want) < 0.01
+        prompt = model(torch.tensor([ids()]))[0]
     model.fast = None
-    assert off(got, want) < off(one_by_one(model, ids()), want)
+    for each in (got, prompt, one_by_one(model, ids())):
+        assert off(each, want) < 0.001
+    assert off(got, prompt) < 0.001
 
 
 def test_any_number_of_threads_computes_the_same(tmp_path: Path) -> None:
@@ -137,18 +139,18 @@ def test_a_cache_that_was_rewound_and_one_that_both_ways_filled(tmp_path: Path) 
     cache.rewind(3)
     with torch.inference_mode():
         model(torch.tensor([ids()[3:12]]), cache)
-    assert off(one_by_one(model, ids()[12:], cache), want[12:]) < 0.02
+    assert off(one_by_one(model, ids()[12:], cache), want[12:]) < 0.001
     copy = cache.first(12)
     assert torch.equal(one_by_one(model, ids()[12:], copy), one_by_one(model, ids()[12:], cache.first(12)))
 
 
 @torch.inference_mode()
-def test_smollm2_is_nearer_than_the_stack_and_writes_on_as_well() -> None:
+def test_smollm2_says_nearly_the_same_a_token_at_a_time() -> None:
     """KL from float32 over all positions of a few texts, in nats; and greedy tokens."""
     whole = models.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     prompts = [whole.tokenizer.encode(text) for text in TEXTS]
     want = torch.cat([whole.transformer(torch.tensor([prompt]))[0] for prompt in prompts]).log_softmax(-1)
-    for dtype, most in (("int4", 0.0031), ("int8", 0.0091)):
+    for dtype, most in (("int4", 0.002), ("int8", 0.007)):
         packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
         assert isinstance(packed, CompiledTransformer)
         assert packed.fast
@@ -199,7 +201,9 @@ def test_without_a_compiler_all_goes_through_torch(tmp_path: Path, monkeypatch: 
     model = built("llama", 4, tmp_path)
     monkeypatch.setattr(compiled, "run", lambda *_: pytest.fail("there is nothing to run"))
     assert model.fast is None
-    assert one_by_one(model, ids()).isfinite().all()
+    with torch.inference_mode():
+        want = unpacked(model)(torch.tensor([ids()]))[0]
+    assert off(one_by_one(model, ids()), want) < 0.05
 
 
 def test_a_compiler_that_fails_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +240,7 @@ def test_a_product_is_the_product(shape: tuple[int, int], biased: bool) -> None:
     """Of any number of rows, to within the 15 bits of the activations; nothing gives nothing."""
     levels, scale = int8(random(*shape))
     bias = torch.arange(shape[0]).bfloat16() if biased else None
-    packed, x = as_matrix(Int8Linear(levels, scale, bias)), random(1, shape[1], 1).bfloat16()
+    packed, x = Int8Linear(levels, scale, bias).as_matrix(), random(1, shape[1], 1).bfloat16()
     want = x.float() @ (levels * scale.float()[:, None]).T + (0 if bias is None else bias.float())
     assert (compiled.Product(packed)(x) - want).abs().max() < 1e-4 * want.abs().max()
     assert torch.equal(compiled.Product(packed)(0 * x)[0], torch.zeros(shape[0]) if bias is None else bias.float())

@@ -95,14 +95,14 @@ def test_every_family_can_be_packed(case: str, bits: int, tmp_path: Path) -> Non
     reference(case, **sizes).save_pretrained(tmp_path)
     described = families.describe(tmp_path)
     whole = weights.build(described, torch.device("cpu"), torch.float32)
-    packed = weights.build(described, torch.device("cpu"), torch.bfloat16, bits)
-    assert packed.dtype is torch.bfloat16
+    packed = weights.build(described, torch.device("cpu"), torch.float32, bits)
+    assert packed.dtype is torch.float32
     assert isinstance(packed.blocks[0].feed_forward.down, Int4Linear if bits == 4 else Int8Linear)
     for name, module in whole.named_modules():
         if isinstance(module, torch.nn.Linear):
             few, weight = packed.get_submodule(name), module.weight
-            nothing = few(torch.zeros(1, weight.shape[1], dtype=torch.bfloat16)).float()
-            rows = few(torch.eye(weight.shape[1], dtype=torch.bfloat16)).float() - nothing  # the matrix, turned
+            nothing = few(torch.zeros(1, weight.shape[1]))
+            rows = few(torch.eye(weight.shape[1])) - nothing  # the matrix, turned
             assert (rows.T - weight).abs().max() < 0.1 * weight.abs().max()
             assert (
                 close(nothing[0], torch.zeros(len(weight)) if module.bias is None else module.bias) or not nothing.any()
@@ -113,10 +113,10 @@ def test_every_family_can_be_packed(case: str, bits: int, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_what_does_not_fit_the_kernels_stays_as_it_is(bits: int, tmp_path: Path) -> None:
-    """The kernels read beyond the end of matrices of other widths: those keep 16 bits."""
+    """The kernels read beyond the end of matrices of other widths: those stay as they are."""
     model = reference("qwen2-tied")  # 40 wide
     model.save_pretrained(tmp_path)
-    ours = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.bfloat16, bits)
+    ours = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
     assert ours.unembed.weight is ours.embed.weight
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
@@ -128,7 +128,7 @@ def test_a_file_of_4_bits_stays_one(tmp_path: Path) -> None:
     values: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
     model = saved(tmp_path, **values)
     model.load_state_dict(write_gguf(tmp_path / "m.gguf", model, gguf.GGMLQuantizationType.Q4_1), strict=False)
-    ours = weights.build(families.describe(tmp_path / "m.gguf"), torch.device("cpu"), torch.bfloat16, 4)
+    ours = weights.build(families.describe(tmp_path / "m.gguf"), torch.device("cpu"), torch.float32, 4)
     assert isinstance(ours.blocks[0].attention.qkv, Int4Linear)
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
@@ -141,11 +141,11 @@ def test_smollm2_in_few_bits_says_nearly_the_same() -> None:
     whole = models.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     prompts = [torch.tensor([whole.tokenizer.encode(text)]) for text in TEXTS]
     want = torch.cat([whole.transformer(prompt)[0] for prompt in prompts]).log_softmax(-1)
-    for dtype in ("int4", "int8"):
+    for dtype, most in (("int4", 0.002), ("int8", 0.007)):
         packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype=dtype))
         assert (packed.info.dtype, packed.info.parameters) == (dtype, 134_515_008)
         got = torch.cat([packed.transformer(prompt)[0] for prompt in prompts]).float().log_softmax(-1)
-        assert (want.exp() * (want - got)).sum(-1).mean() < 0.01
+        assert (want.exp() * (want - got)).sum(-1).mean() < most
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])

@@ -67,7 +67,8 @@ def test_every_format_can_be_looked_into(case: str, bits: int | None, tmp_path: 
     """Models from files in bfloat16 and packed, token after token."""
     sizes = {"n_embd": 48, "n_inner": 96} if case == "gpt2" else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, vocab_size=257, **sizes).save_pretrained(tmp_path)
-    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), torch.bfloat16, bits))
+    dtype = torch.float32 if bits else torch.bfloat16
+    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), dtype, bits))
     for name in FROM_RUNGS:
         assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
 

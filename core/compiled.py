@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.files import let_go
-
 SHORTEST, LONGEST = 0.01, 0.5
 """Seconds without help after it was in the way for once, and where it often is."""
 
@@ -92,7 +90,6 @@ def available() -> bool:
     except Exception as error:  # whatever a compiler lacks, there is another way
         logging.getLogger(__name__).info("torch computes single tokens, for nothing could be compiled: %s", error)
         return False
-    let_go("llvmlite")
     return works
 
 
@@ -122,7 +119,7 @@ class Product:
         made = torch.empty(*x.shape[:-1], self._matrix.rows)
         told = self._idle.pop() if count == 1 and self._idle else self._told(count)
         task = told[0][0]
-        task["state"], task["made"] = x.data_ptr(), made.data_ptr()
+        task["state"], task["product"] = x.data_ptr(), made.data_ptr()
         run(told[0], self._blocks)
         if count == 1:
             self._idle.append(told)
@@ -183,7 +180,7 @@ _helpers = _Helpers()
 
 
 def run(task: Any, blocks: Any) -> None:
-    """Take a token through the blocks to its state, or where there are none some states through the head."""
+    """Take a token through the blocks to its state and through the head; where there are no blocks, some states."""
     progress = np.array([-1 << 32, *[0] * 23])  # three lines of a cache
     queues = _helpers.wanted(torch.get_num_threads() - 1)
     task["threads"] = 1 + len(queues)

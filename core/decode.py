@@ -25,13 +25,13 @@ ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
 class CompiledTransformer(Transformer):
     """A `Transformer` of packed weights whose single tokens take the fast way."""
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """As the stack gives it: [B, T] → [B, T, d]."""
-        if cache is None or ids.shape != (1, 1) or self.fast is None or self.fast.hooked:
-            return super().hidden(ids, cache)
-        state = self.fast.step(int(ids), cache)
+    def step(self, ids: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
+        """As the stack gives it, one token of B sequences: [B, 1] → [B, 1, d], [B, 1, V]."""
+        if ids.shape != (1, 1) or self.fast is None or self.fast.hooked:
+            return super().step(ids, cache)
+        made = self.fast.step(int(ids), cache)
         cache.length += 1
-        return state
+        return made
 
     @cached_property
     def fast(self) -> "Stack | None":
@@ -55,6 +55,7 @@ def known(model: Transformer) -> bool:
         and not config.final_activation
         and not config.logit_scale
         and isinstance(model.embed, Int8Embedding)
+        and isinstance(model.unembed, PackedLinear)
         and len(packed) == len(maps)
         and all(matrix.rows % span == 0 and matrix.columns % GROUP == 0 for matrix in matrices)
         and config.mlp_dim % span == 0
@@ -73,15 +74,13 @@ class Stack:
     def __init__(self, model: Transformer) -> None:
         embed: Any = model.embed
         config, order = model.config, compiled.order() or compiled.ORDERS[0]
-        self._config, self._width = config, config.embed_dim
+        self._config = config
         self._kept: list[Tensor] = []
         self._blocks = np.zeros(config.blocks, compiled.kernels().BLOCK)
         blocks: Any = model.blocks
         for told, block in zip(self._blocks, blocks, strict=True):
             for name, module in zip(("qkv", "out", "up", "down"), _maps(block), strict=True):
-                matrix = module.as_matrix()
-                told[name] = matrix.record
-                self._kept += [each for each in matrix if isinstance(each, Tensor)]
+                told[name] = self._matrix(module)
             self._tell(told, "norm1", "shift1", block.norm1)
             self._tell(told, "norm2", "shift2", block.norm2)
             self._tell(told, "q_norm", "", block.attention.q_norm)
@@ -99,6 +98,8 @@ class Stack:
             "eps": config.norm_eps,
             "levels": self._keep(embed.levels),
             "scales": self._keep(embed.scale),
+            "count": 1,
+            "head": self._matrix(model.unembed),
             **order._asdict(),
         }
         for name, value in sizes.items():
@@ -111,6 +112,12 @@ class Stack:
         self._hooks = [*hooks, everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
         self._unhooked = -1
         """The number of the next hook that anybody registers, when there was none here."""
+
+    def _matrix(self, module: Any) -> tuple[int, ...]:
+        """What is told of a packed map."""
+        matrix = module.as_matrix()
+        self._kept += [each for each in matrix if isinstance(each, Tensor)]
+        return matrix.record
 
     def _keep(self, tensor: Tensor) -> int:
         """The address of a tensor that stays where it is."""
@@ -130,15 +137,16 @@ class Stack:
             self._unhooked = following
         return following != self._unhooked
 
-    def step(self, id: int, cache: KVCache) -> Tensor:
-        """A token at the end of what `cache` holds, which it fills there: the final state, [1, 1, d]."""
+    def step(self, id: int, cache: KVCache) -> tuple[Tensor, Tensor]:
+        """A token at the end of what `cache` holds, which it fills there: state [1, 1, d] and logits [1, 1, V]."""
         told, values = self._told, cache.layers[-1].values
         if told is None or told.values is not values or values.shape[2] <= cache.length:
             told = self._told = self._about(cache)
-        state = torch.empty(1, 1, self._width, dtype=values.dtype)
-        told.task["id"], told.task["position"], told.task["state"] = id, cache.length, state.data_ptr()
+        state, logits = torch.empty(1, 1, self._config.embed_dim), torch.empty(1, 1, self._config.vocab_size)
+        told.task["id"], told.task["position"] = id, cache.length
+        told.task["state"], told.task["product"] = state.data_ptr(), logits.data_ptr()
         compiled.run(told.task, told.blocks)
-        return state
+        return state, logits
 
     def _about(self, cache: KVCache) -> "_Told":
         """What the kernels are told for a cache, which then has room for another position."""

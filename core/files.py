@@ -64,10 +64,10 @@ def give_back() -> None:
         libc.malloc_trim(0)
 
 
-def let_go(library: str) -> None:
-    """Let the system take back the memory of a library that was used for once; it would be read again from the file."""
+def let_go() -> None:
+    """Let the system take back what libraries were read for once, as to begin; it would be read again from the file."""
     if sys.platform == "linux":
-        unwritten = rf"^(\w+)-(\w+) r.* \S*{library}\S*\n(?:\w+: .*\n)*?Private_Dirty: +0 kB$"
+        unwritten = r"^(\w+)-(\w+) r-..(?: \S+){3} +/.*\n(?:\w+: .*\n)*?Private_Dirty: +0 kB$"
         for start, end in re.findall(unwritten, Path("/proc/self/smaps").read_text(), re.MULTILINE):
             first, size = int(start, 16), int(end, 16) - int(start, 16)
             ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), mmap.MADV_DONTNEED)

@@ -61,7 +61,7 @@ TASK = _record(
     *("room", "angles", "turned"),
     *("half", "near", "far"),
     *("stream", "normed", "made", "gave", "scores"),
-    *("threads", "id", "position", "state", "count"),
+    *("threads", "id", "position", "state", "count", "product"),
     eps=np.dtype(np.float64),
     head=MATRIX,
     x=LEVELS,
@@ -628,8 +628,9 @@ def _pieces(stage, model, blocks):
     """Into how many pieces a stage can be cut."""
     if stage < 0:
         return 0
-    if len(blocks) == 0:
-        return model.count if stage == ROUND else -(-model.head.rows // _span(model))
+    beyond = stage - PARTS * len(blocks)
+    if beyond >= 0:
+        return model.count if beyond == ROUND else -(-model.head.rows // _span(model))
     block, part = blocks[stage // PARTS], stage % PARTS
     if part == HEADS:
         return model.heads
@@ -681,7 +682,7 @@ def _multiply(stage, first, last, model):
         for piece in range(first, last):
             start, end = piece * span, min((piece + 1) * span, rows)
             for n in range(near, min(near + BESIDE, model.count)):
-                _product(matrix, model, model.x, n * groups, start, end, model.made + 4 * n * rows)
+                _product(matrix, model, model.x, n * groups, start, end, model.product + 4 * n * rows)
 
 
 @compiled
@@ -700,8 +701,10 @@ def _embed(model):
 
 @compiled
 def _prepare(stage, model, blocks):
-    """What comes before a stage of a block, or after the last."""
+    """What comes before a stage of a block, and after the last."""
     width, part, final = model.width, stage % PARTS, stage == PARTS * len(blocks)
+    if stage > PARTS * len(blocks) or len(blocks) == 0:
+        return
     if final or part in (QKV, UP):
         if stage == 0:
             _embed(model)
@@ -727,13 +730,14 @@ def _prepare(stage, model, blocks):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def step(leads, progress, tasks, blocks):
-    """One token through all blocks and the final norm to its state; without blocks, some states through the head.
+    """One token through all blocks and the final norm to its state, and it through the head; or only some states.
 
     The thread that leads opens one stage after the other and returns when all are done.
     Others take part, for as long as there is something to do for them.
     """
     place, model, turns = progress.ctypes.data, tasks[0], 0
-    last = PARTS * len(blocks) if len(blocks) else ENDS
+    inside = PARTS * len(blocks)
+    last = inside + ENDS
     while leads or _read(place + 8 * ALONE) == 0:
         word = _read(place)
         stage, first = word >> 32, word & 0xFFFFFFFF
@@ -743,15 +747,14 @@ def step(leads, progress, tasks, blocks):
         if first < pieces:
             many = max(1, (pieces - first) // (2 * model.threads))
             if _swap(place, word, word + many):
-                if len(blocks):
+                if stage < inside:
                     _do(stage, first, first + many, model, blocks)
                 else:
-                    _multiply(stage, first, first + many, model)
+                    _multiply(stage - inside, first, first + many, model)
                 _add(place + 8 * DONE, many)
             turns = 0
         elif leads and _read(place + 8 * DONE) == pieces:
-            if len(blocks):
-                _prepare(stage + 1, model, blocks)
+            _prepare(stage + 1, model, blocks)
             _write(place + 8 * DONE, 0)
             _write(place, (stage + 1) << 32)
             turns = 0

@@ -199,6 +199,11 @@ class Transformer(nn.Module):
             cache.length = start + ids.shape[1]
         return self.scale(self.activation(self.norm(x)))
 
+    def step(self, ids: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
+        """One token [B, 1] after those in the cache: its final state [B, 1, d] and the logits after it [B, 1, V]."""
+        state = self.hidden(ids, cache)
+        return state, self.unembed(state)
+
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits of the token after each position: [B, T] → [B, T, V] (S6)."""
         return self.unembed(self.hidden(ids, cache))

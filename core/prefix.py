@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from core.cache import KVCache, grown
+from core.cache import KVCache
 from core.model import Transformer
 
 CHUNK = 256
@@ -26,32 +26,36 @@ class Prefix:
         self.model = model
         self.batch = batch
         self.length = 0
-        self._ids = torch.empty(batch, 0, dtype=torch.long, device=model.device)
-        self._states = torch.empty(batch, 0, model.config.embed_dim, device=model.device, dtype=model.dtype)
-        self._known = bytearray()
+        self._ids: list[list[int]] = [[] for _ in range(batch)]
+        self._states: list[Tensor | None] = []
+        """Of each position [B, d], None where it was not read."""
+        self._latest: tuple[int, Tensor] | None = None
+        """The position that was read by itself last, and its logits [B, 1, V]."""
         self._cache = KVCache(model.config, batch, model.device, model.dtype)
 
     def append(self, ids: Sequence[Sequence[int]]) -> None:
         """Put ids [B, n] at the end without reading them."""
-        count = len(ids[0])
-        end = self.length + count
-        self._ids, self._states = grown(self._ids, end, 1), grown(self._states, end, 1)
-        self._ids[:, self.length : end] = torch.tensor(ids, device=self._ids.device)
-        self._known.extend(bytes(count))
-        self.length = end
+        for row, more in zip(self._ids, ids, strict=True):
+            row.extend(more)
+        self._states.extend([None] * len(ids[0]))
+        self.length += len(ids[0])
 
     def rewind(self, length: int) -> None:
         """Forget everything from `length` on."""
         self.length = min(self.length, length)
-        del self._known[self.length :]
+        for row in self._ids:
+            del row[self.length :]
+        del self._states[self.length :]
+        if self._latest and self._latest[0] >= self.length:
+            self._latest = None
         self._cache.rewind(self.length)
 
     def repeat(self, batch: int) -> "Prefix":
         """A copy of a one-row prefix for `batch` rows that go on separately (S10)."""
-        copy = object.__new__(Prefix)
-        copy.model, copy.batch, copy.length = self.model, batch, self.length
-        copy._ids, copy._states = self._ids.repeat(batch, 1), self._states.repeat(batch, 1, 1)
-        copy._known, copy._cache = bytearray(self._known), self._cache.repeat(batch)
+        copy = Prefix(self.model, batch)
+        copy.append(batch * self._ids)
+        copy._states = [None if state is None else state.expand(batch, -1) for state in self._states]
+        copy._cache = self._cache.repeat(batch)
         return copy
 
     @torch.inference_mode()
@@ -61,7 +65,7 @@ class Prefix:
 
     def knows(self, position: int) -> bool:
         """Whether the position was read."""
-        return bool(self._known[position])
+        return self._states[position] is not None
 
     @torch.inference_mode()
     def read(self, positions: Sequence[int]) -> Iterator[int]:
@@ -71,39 +75,43 @@ class Prefix:
         while self._cache.length < inside:
             start = self._cache.length
             end = min(start + CHUNK, inside)
-            self._store(range(start, end), self.model.hidden(self._ids[:, start:end], self._cache))
+            self._read_chunk(start, end)
             yield end
-        beyond = [p for p in positions if p >= context and not self._known[p]]
+        beyond = [p for p in positions if p >= context and not self.knows(p)]
         reach = self.model.config.reach
         step = max(1, CHUNK // (reach * self.batch))
         for first in range(0, len(beyond), step):
             self._read_windows(beyond[first : first + step], reach)
             yield inside + min(first + step, len(beyond))
 
+    def _read_chunk(self, start: int, end: int) -> None:
+        """Read some positions after those in the cache; who reads one by itself wants its logits."""
+        ids = self._tensor([row[start:end] for row in self._ids])
+        if end - start == 1:
+            states, logits = self.model.step(ids, self._cache)
+            self._latest = start, logits
+        else:
+            states = self.model.hidden(ids, self._cache)
+        self._states[start:end] = states.unbind(1)
+
     def _read_windows(self, positions: Sequence[int], reach: int) -> None:
         """Read each position as the last of a full window, of which the model needs the last `reach` tokens."""
-        ends = torch.tensor(positions, device=self._ids.device)
-        offsets = torch.arange(1 - reach, 1, device=self._ids.device)
-        windows = self._ids[:, ends[:, None] + offsets].flatten(0, 1)  # [B·n, reach]
+        windows = self._tensor([row[p + 1 - reach : p + 1] for row in self._ids for p in positions])  # [B·n, reach]
         past = KVCache(self.model.config, len(windows), self.model.device, self.model.dtype)
         past.length = self.model.config.context - reach
-        states = self.model.hidden(windows, past)[:, -1]
-        self._store(positions, states.unflatten(0, (self.batch, -1)))
+        states = self.model.hidden(windows, past)[:, -1].contiguous()
+        for position, state in zip(positions, states.unflatten(0, (self.batch, -1)).unbind(1), strict=True):
+            self._states[position] = state
 
-    def _store(self, positions: Sequence[int], states: Tensor) -> None:
-        self._states[:, self._places(positions)] = states
-        for position in positions:
-            self._known[position] = True
+    def _tensor(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(ids, device=self.model.device)
 
     @torch.inference_mode()
     def logits(self, positions: Sequence[int]) -> Tensor:
         """Logits of the token after each position, [B, n, V]; reads what is not known yet."""
         for _ in self.read(positions):
             pass
-        return self.model.unembed(self._states[:, self._places(positions)])
-
-    def _places(self, positions: Sequence[int]) -> Tensor | slice:
-        """As an index; that of one position copies nothing."""
-        if len(positions) == 1:
-            return slice(positions[0], positions[0] + 1)
-        return torch.tensor(positions, device=self._states.device)
+        if self._latest and [self._latest[0]] == [*positions]:
+            return self._latest[1]
+        states = [state for position in positions if (state := self._states[position]) is not None]
+        return self.model.unembed(torch.stack(states, 1))

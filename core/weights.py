@@ -19,7 +19,7 @@ from core import compiled
 from core.decode import CompiledTransformer
 from core.errors import Mistake
 from core.families import IGNORED, Described
-from core.files import Stored, give_back
+from core.files import Stored, give_back, let_go
 from core.model import Transformer
 from core.packed import (
     DTYPE,
@@ -49,8 +49,10 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
 
     Raises `Mistake` where files and configuration disagree, or for NaN and infinity.
     """
+    let_go()
     if bits:
         compiled.available()  # before the weights are there, for a compiler is large
+        let_go()
     with torch.device("meta"), _Unfilled():
         model = (CompiledTransformer if bits else Transformer)(described.config)
     wanted = dict(model.named_parameters())

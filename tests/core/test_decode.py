@@ -60,7 +60,7 @@ def ids(count: int = 20) -> list[int]:
 def one_by_one(model: CompiledTransformer, ids: list[int], cache: KVCache | None = None) -> Tensor:
     """Logits after each token, float32."""
     cache = KVCache(model.config, 1, model.device, model.dtype) if cache is None else cache
-    return torch.cat([model(torch.tensor([[id]]), cache)[0] for id in ids]).float()
+    return torch.cat([model.step(torch.tensor([[id]]), cache)[1][0] for id in ids])
 
 
 def unpacked(model: CompiledTransformer) -> Transformer:
@@ -165,7 +165,7 @@ def test_smollm2_says_nearly_the_same_a_token_at_a_time() -> None:
 def test_hooks_see_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fast way is not taken while anything is hooked anywhere, and taken again after it."""
     model, taken = built("llama", 4, tmp_path), []
-    monkeypatch.setattr(Stack, "step", lambda *_: taken.append(1) or torch.zeros(1, 1, 64))
+    monkeypatch.setattr(Stack, "step", lambda *_: taken.append(1) or (torch.zeros(1, 1, 64), torch.zeros(1, 1, 83)))
     for name, module in model.named_modules():
         if name:
             for hook in (module.register_forward_hook, module.register_forward_pre_hook):
@@ -191,7 +191,9 @@ def test_only_one_token_of_one_sequence_with_a_past(tmp_path: Path, monkeypatch:
     assert model(torch.tensor([[1]])).shape == (1, 1, 83)
     for batch, count in ((2, 1), (1, 2)):
         cache = KVCache(model.config, batch, model.device, model.dtype)
-        assert model(torch.ones(batch, count, dtype=torch.long), cache).shape == (batch, count, 83)
+        states, logits = model.step(torch.ones(batch, count, dtype=torch.long), cache)
+        assert states.shape == (batch, count, 64)
+        assert logits.shape == (batch, count, 83)
         assert cache.length == count
 
 
@@ -320,7 +322,7 @@ def work(threads: int) -> tuple[tuple, Tensor, tuple[Any, ...]]:
     packed, ones, made = Matrix(8, 640, 64, levels, scale, None), torch.ones(64), torch.empty(640)
     task = np.zeros(1, kernels.TASK)
     room = compiled.levels(task, "x", 64)
-    told = {"half": 16, "threads": threads, "count": 1, "state": ones.data_ptr(), "made": made.data_ptr()}
+    told = {"half": 16, "threads": threads, "count": 1, "state": ones.data_ptr(), "product": made.data_ptr()}
     for name, value in (told | {"head": packed.record}).items():
         task[name] = value
     return (np.array([-1 << 32, *[0] * 23]), task, np.zeros(0, kernels.BLOCK)), made, (packed, ones, room)

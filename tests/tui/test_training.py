@@ -505,7 +505,7 @@ async def test_a_problem_of_the_real_thing_leaves_the_walk_alone(
         await until(lambda: pilot.app.frame.training and pilot.app.frame.training.problem)
         await settle(pilot)
         await until(lambda: "! stopped" in screen_lines(pilot.app)[1])
-        assert "too few for a sequence of 16" in "\n".join(screen_lines(pilot.app))
+        await until(lambda: "too few for a sequence of 16" in "\n".join(screen_lines(pilot.app)))
         await press(pilot, "escape", "space")
         assert len(pilot.app.frame.snapshot.tokens) == 4
 

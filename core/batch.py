@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core import threads
 from core.config import Sampler
 from core.events import Candidate, Draw, ModelInfo, Token
 from core.models import Model
@@ -47,12 +46,11 @@ class Batch:
         """Draw one token for each continuation; None for one that has ended, which the batch only carries along."""
         at = self._prefix.length
         logits = self._prefix.logits([at - 1])[:, 0]  # [B, V]
-        with threads.alone():
-            self._distributions = [Distribution(row) for row in logits]
-            drawn = [
-                draw(distribution, sampler, uniform(sampler.seed, at))
-                for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
-            ]
+        self._distributions = [Distribution(row) for row in logits]
+        drawn = [
+            draw(distribution, sampler, uniform(sampler.seed, at))
+            for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
+        ]
         self._prefix.append([[one.id] for one in drawn])
         grown = [one if runs else None for one, runs in zip(drawn, self.running, strict=True)]
         self.running = [one is not None and one.id not in self._stops for one in grown]

@@ -39,7 +39,7 @@ class Side:
 
     def best(self) -> int:
         """The id of the likeliest token."""
-        return int(self.distribution.head(1))
+        return self.distribution.favourite
 
 
 def after(model: Model, ids: Sequence[int]) -> Distribution:

@@ -31,6 +31,7 @@ class Prefix:
         """Of each position [B, d], None where it was not read."""
         self._latest: tuple[int, Tensor] | None = None
         """The position that was read by itself last, and its logits [B, 1, V]."""
+        self._device = model.device
         self._cache = KVCache(model.config, batch, model.device, model.dtype)
 
     def append(self, ids: Sequence[Sequence[int]]) -> None:
@@ -67,7 +68,6 @@ class Prefix:
         """Whether the position was read."""
         return self._states[position] is not None
 
-    @torch.inference_mode()
     def read(self, positions: Sequence[int]) -> Iterator[int]:
         """Read what `positions` need, pausing between chunks with the number of tokens done."""
         context = self.model.config.context
@@ -84,6 +84,7 @@ class Prefix:
             self._read_windows(beyond[first : first + step], reach)
             yield inside + min(first + step, len(beyond))
 
+    @torch.inference_mode()
     def _read_chunk(self, start: int, end: int) -> None:
         """Read some positions after those in the cache; who reads one by itself wants its logits."""
         ids = self._tensor([row[start:end] for row in self._ids])
@@ -94,6 +95,7 @@ class Prefix:
             states = self.model.hidden(ids, self._cache)
         self._states[start:end] = states.unbind(1)
 
+    @torch.inference_mode()
     def _read_windows(self, positions: Sequence[int], reach: int) -> None:
         """Read each position as the last of a full window, of which the model needs the last `reach` tokens."""
         windows = self._tensor([row[p + 1 - reach : p + 1] for row in self._ids for p in positions])  # [B·n, reach]
@@ -104,14 +106,17 @@ class Prefix:
             self._states[position] = state
 
     def _tensor(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        return torch.tensor(ids, device=self.model.device)
+        return torch.tensor(ids, device=self._device)
 
-    @torch.inference_mode()
     def logits(self, positions: Sequence[int]) -> Tensor:
         """Logits of the token after each position, [B, n, V]; reads what is not known yet."""
         for _ in self.read(positions):
             pass
         if self._latest and [self._latest[0]] == [*positions]:
             return self._latest[1]
+        return self._unembedded(positions)
+
+    @torch.inference_mode()
+    def _unembedded(self, positions: Sequence[int]) -> Tensor:
         states = [state for position in positions if (state := self._states[position]) is not None]
         return self.model.unembed(torch.stack(states, 1))

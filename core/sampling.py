@@ -10,22 +10,31 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from core import threads
 from core.config import Sampler
 from core.errors import Mistake
 from core.events import Candidate, Chart, Draw, Score, Stage
 
 BUCKETS = 2048
+NEAR, FEW = 8.0, 4096
+"""Nats below the favourite within which lies what is drawn most often, and how many are few enough to be sorted."""
 
 
-def softmax(below: Tensor) -> Tensor:
-    """Shares of 1 of logits [V] whose highest is 0; torch's own sums them with an error of 1e-5 where V is large."""
-    powers = below.exp()
-    return powers.div_(powers.sum())
+def softmax(below: Any) -> Any:
+    """Shares of 1 of logits [V] of numpy whose highest is 0.
+
+    Torch's own sums them with an error of 1e-5 where V is large.
+    """
+    powers = np.exp(below)
+    powers /= powers.sum()
+    return powers
 
 
 class Place(NamedTuple):
@@ -46,56 +55,94 @@ class Distribution:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits.detach().to("cpu", torch.float32)
         """[V], float32, CPU."""
-        self._favourite = int(self.logits.numpy().argmax())  # the first of equal ones, and far the fastest
-        self.highest = self.logits[self._favourite].item()
-        self.probabilities = softmax(self.logits - self.highest)
-        """[V], the model's own."""
-        if not math.isfinite(self.highest) or math.isnan(self.probabilities[0].item()):
+        self._numbers = self.logits.numpy()
+        """The same: for what is done once a token, numpy is the shorter way."""
+        self._numbers = self.logits.numpy()
+        """The same: for what is done once a token, numpy is the shorter way."""
+        self.favourite = int(self._numbers.argmax())  # the first of equal ones, or of what is no number
+        """The likeliest token."""
+        self.highest = float(self._numbers[self.favourite])
+        """Its logit."""
+        if not math.isfinite(self.highest):
             raise Mistake("the model's logits are not finite numbers; its weights or this dtype are at fault")
-        self.log_total = self.highest - math.log(self.probabilities[self._favourite].item())
+        below = self._below()
+        shares = softmax(below)
+        self.probabilities = torch.from_numpy(shares)
+        """[V], the model's own."""
+        nats = -math.log(shares[self.favourite])
+        self.log_total = self.highest + nats
         """log Σ exp(logit), nats."""
+        np.maximum(below, -1e4, out=below)  # 0 · -inf would be no number
+        below *= shares
+        self.entropy_bits = max(0.0, (nats - float(below.sum())) / math.log(2))
+        """H = -Σ p log2 p of the model's own distribution."""
         self._tempered = (1.0, self.probabilities)
         self._buckets: tuple[Tensor, Tensor] | None = None
         self._through: tuple[Tensor, Tensor] | None = None
+
+    def _below(self) -> Any:
+        """How far each logit lies from the highest, [V] of numpy."""
+        with np.errstate(over="ignore"):
+            return self._numbers - self.highest
 
     def tempered(self, temperature: float) -> Tensor:
         """softmax(logits / T), [V]; all mass on the first favourite at T = 0."""
         if self._tempered[0] != temperature:
             if temperature == 0:
-                tempered = torch.zeros_like(self.logits)
-                tempered[self._favourite] = 1.0
+                shares = np.zeros_like(self._numbers)
+                shares[self.favourite] = 1
             else:
-                tempered = softmax((self.logits - self.highest) / min(max(temperature, 1e-30), 1e30))
-            self._tempered = (temperature, tempered)
+                below = self._below()
+                with np.errstate(over="ignore"):
+                    below /= min(max(temperature, 1e-30), 1e30)
+                shares = softmax(below)
+            self._tempered = (temperature, torch.from_numpy(shares))
         return self._tempered[1]
-
-    def entropy_bits(self) -> float:
-        """H = -Σ p log2 p of the model's own distribution."""
-        below = (self.logits - self.highest).clamp_(min=-1e4)  # 0 · -inf would be no number
-        nats = self.log_total - self.highest - torch.dot(self.probabilities, below).item()
-        return max(0.0, nats / math.log(2))
 
     def margin(self) -> float:
         """How much likelier the favourite is than the second."""
-        first, second = self.probabilities.topk(2).values.tolist() if len(self.probabilities) > 1 else (1.0, 0.0)
+        first, second = [*self.probabilities[self.head(2)].tolist(), 0.0][:2]
         return first - second
 
     def score(self, id: int) -> Score:
         """What the model thinks of `id` coming next."""
-        logit = self.logits[id].item()
-        rank = int(torch.count_nonzero(self.logits > logit)) if logit < self.highest else 0
-        return Score(logit, logit - self.log_total, self.entropy_bits(), rank)
+        logit = float(self._numbers[id])
+        rank = int(np.count_nonzero(self._numbers > logit)) if logit < self.highest else 0
+        return Score(logit, logit - self.log_total, self.entropy_bits, rank)
 
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens in order, equal ones by id."""
         if count == 1:
-            return torch.tensor([self._favourite])
+            return torch.tensor([self.favourite])
         count = min(count, len(self.logits))
+        if count <= len(self._near):
+            return torch.from_numpy(self._near[:count])
         ids = (self.logits >= self.logits.topk(max(1, count)).values[-1]).nonzero()[:, 0]
         return self._sorted(ids)[:count]
 
+    @cached_property
+    def _near(self) -> Any:
+        """The ids of the likeliest tokens in order, [n] of numpy; none where too many are nearly as likely."""
+        ids = np.flatnonzero(self._numbers >= self.highest - NEAR)
+        return ids[np.argsort(-self._numbers[ids], kind="stable")] if len(ids) <= FEW else ids[:0]
+
     def at_mass(self, weights: Tensor, target: float, *, reached: bool = False) -> Place:
         """The token at which the mass of `weights` [V], summed from the likeliest on, passes (or reaches) `target`."""
+        masses = np.cumsum(weights.numpy()[self._near], dtype=np.float64)
+        if not len(masses) or masses[-1] <= target:
+            return self._at_mass_of_all(weights, target, reached=reached)
+        index = int(np.searchsorted(masses, target, "left" if reached else "right"))
+        return Place(int(self._near[index]), index, float(masses[index]))
+
+    def at_rank(self, weights: Tensor, rank: int) -> Place:
+        """The token of that rank, and the mass of `weights` through it."""
+        if rank >= len(self._near):
+            return self._at_rank_of_all(weights, rank)
+        masses = np.cumsum(weights.numpy()[self._near[: rank + 1]], dtype=np.float64)
+        return Place(int(self._near[rank]), rank, float(masses[rank]))
+
+    @threads.alone()
+    def _at_mass_of_all(self, weights: Tensor, target: float, *, reached: bool) -> Place:
         through = self._mass(weights)
         target = min(target, math.nextafter(through[-1].item(), 0.0))
 
@@ -105,8 +152,8 @@ class Distribution:
 
         return self._inside(first(through), weights, through, first)
 
-    def at_rank(self, weights: Tensor, rank: int) -> Place:
-        """The token of that rank, and the mass of `weights` through it."""
+    @threads.alone()
+    def _at_rank_of_all(self, weights: Tensor, rank: int) -> Place:
         _, counts = self._order()
         bucket = int(torch.searchsorted(counts, rank, right=True))
         before = counts[bucket - 1].item() if bucket else 0
@@ -183,7 +230,8 @@ def _cuts(distribution: Distribution, sampler: Sampler, weights: Tensor, before:
             count, mass = place.rank + 1, place.through
     stages.append(Stage("top-p", count, mass))
     if sampler.min_p > 0 and count > 1:
-        likely = int((weights >= sampler.min_p * weights.max().item()).sum())
+        shares = weights.numpy()
+        likely = int(np.count_nonzero(shares >= sampler.min_p * shares.max()))
         if likely < count:
             count, mass = likely, distribution.at_rank(weights, likely - 1).through
     stages.append(Stage("min-p", count, mass))
@@ -193,7 +241,7 @@ def _cuts(distribution: Distribution, sampler: Sampler, weights: Tensor, before:
 def hit(distribution: Distribution, kept: Kept, u: float) -> Place:
     """The token whose share of the kept, cumulative probability contains `u` in [0, 1) (inverse CDF; S8)."""
     if kept.count == 1:
-        return Place(int(distribution.head(1)), 0, kept.mass)
+        return Place(distribution.favourite, 0, kept.mass)
     return distribution.at_mass(kept.weights, u * kept.mass)
 
 
@@ -241,7 +289,7 @@ def chart(
         others_count=len(distribution.logits) - len(candidates),
         others_probability=max(0.0, 1.0 - math.fsum(shares)),
         others_sampled=max(0.0, 1.0 - sampled) if kept.count > count else 0.0,
-        entropy_bits=distribution.entropy_bits(),
+        entropy_bits=distribution.entropy_bits,
         stages=kept.stages,
         taken=None if taken is None else _candidate(distribution, kept, taken, piece),
     )

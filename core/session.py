@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from core import threads, truth
+from core import truth
 from core.batch import Batch, sampled_token
 from core.common import common_prefix
 from core.config import Patch, Sampler
@@ -180,7 +180,7 @@ class Session:
         for done in range(count):
             reason = ""
             if done and until.compared:
-                reason = until.before(self.distribution().entropy_bits(), self.distribution().margin())
+                reason = until.before(self.distribution().entropy_bits, self.distribution().margin())
             if not reason:
                 token = self.step()
                 text += decoder.feed(token.piece)
@@ -207,8 +207,7 @@ class Session:
     def _sample(self, at: int, again: bool) -> Token:
         redraw = self._draws(self._path[at - 1]) if again else 0
         distribution = self._distribution_before(at)
-        with threads.alone():
-            drawn = draw(distribution, self.sampler, uniform(self.sampler.seed, at, redraw))
+        drawn = draw(distribution, self.sampler, uniform(self.sampler.seed, at, redraw))
         token = sampled_token(drawn, self._piece(drawn.id), self.sampler, self.model.info, redraw)
         self._extend(at, token)
         return token
@@ -482,8 +481,7 @@ class Session:
     def _distribution_before(self, at: int) -> Distribution:
         if self._latest is None or self._latest[0] != at:
             logits = self._prefix.logits([at - 1])[0, 0]
-            with threads.alone():
-                self._latest = at, Distribution(logits)
+            self._latest = at, Distribution(logits)
         return self._latest[1]
 
     def chart(self, count: int = SHOWN) -> Chart:

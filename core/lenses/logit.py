@@ -47,7 +47,7 @@ def logit(step: Step, count: int = 10) -> Iterator[Reading | LogitLens]:
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     trace = yield from follow(step)
     output = Distribution(trace.logits)
-    target = int(output.head(1)) if step.target is None else step.target
+    target = output.favourite if step.target is None else step.target
 
     def layer(name: str, block: int | None, distribution: Distribution) -> Layer:
         seen = chart(distribution, Sampler(), count, piece, target)

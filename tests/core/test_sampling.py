@@ -118,21 +118,21 @@ def entropy(logits: Tensor) -> float:
 
 def test_entropy_is_the_sum_of_p_log_p(logits: Tensor) -> None:
     """H in bits as float64 has it (S12), to a ten-thousandth of a bit."""
-    assert Distribution(logits).entropy_bits() == pytest.approx(entropy(logits), abs=1e-4)
+    assert Distribution(logits).entropy_bits == pytest.approx(entropy(logits), abs=1e-4)
 
 
 @pytest.mark.parametrize("shift", [-1e4, -100.0, -30.0, 30.0, 100.0, 1e4])
 def test_entropy_does_not_depend_on_where_the_logits_lie(shift: float) -> None:
     """Trained models put all logits near -30 or -100: the same number of bits as around 0, over a whole vocabulary."""
     shifted = normal(100_277, 3.0, seed=11, shift=shift)
-    assert Distribution(shifted).entropy_bits() == pytest.approx(entropy(shifted), abs=1e-4)
+    assert Distribution(shifted).entropy_bits == pytest.approx(entropy(shifted), abs=1e-4)
 
 
 def test_entropy_of_equal_logits_is_log2_v() -> None:
     """A closed form at both ends: log2 V for equal logits, 0 for a certain token."""
     for count in (1, 2, 1000, 100_277):
-        assert Distribution(torch.zeros(count)).entropy_bits() == pytest.approx(math.log2(count), abs=1e-4)
-    assert Distribution(torch.tensor([200.0, 0.0, 0.0])).entropy_bits() == pytest.approx(0, abs=1e-12)
+        assert Distribution(torch.zeros(count)).entropy_bits == pytest.approx(math.log2(count), abs=1e-4)
+    assert Distribution(torch.tensor([200.0, 0.0, 0.0])).entropy_bits == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
@@ -177,7 +177,7 @@ def test_scores_are_log_softmax(logits: Tensor) -> None:
         assert score.logprob == pytest.approx(exact[id].item(), abs=1e-5, rel=1e-9)
         assert score.probability == pytest.approx(exact[id].exp().item(), abs=1e-6)
         assert score.rank == sum(other > score.logit for other in logits.tolist())
-        assert score.entropy_bits == distribution.entropy_bits()
+        assert score.entropy_bits == distribution.entropy_bits
         assert score.surprisal_bits == pytest.approx(-exact[id].item() / math.log(2), abs=1e-4, rel=1e-9)
 
 
@@ -449,7 +449,7 @@ def test_a_chart_drops_nothing(logits: Tensor, count: int, sampler: Sampler) -> 
     assert drawn.others_sampled == pytest.approx(shares[shown:].sum().item(), abs=1e-5)
     assert math.fsum(c.probability for c in drawn.candidates) + drawn.others_probability == pytest.approx(1, abs=1e-6)
     assert math.fsum(alive) + drawn.others_sampled == pytest.approx(1, abs=1e-5)
-    assert drawn.entropy_bits == Distribution(logits).entropy_bits()
+    assert drawn.entropy_bits == Distribution(logits).entropy_bits
     assert drawn.effective == pytest.approx(2**drawn.entropy_bits)
     assert drawn.taken is None
 

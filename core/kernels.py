@@ -23,6 +23,8 @@ GROUP = 32
 """Neighbouring numbers that share a scale."""
 AHEAD = 4096
 """Bytes between what is computed with and what is fetched from memory: no processor looks beyond a page by itself."""
+BEGINNING = 1 << 17
+"""Bytes of the next matrix that a thread which waits fetches: the memory need not wait too."""
 BESIDE = 8
 """States that go through a piece of a matrix together: they and it stay in the cache nearest to a core but one."""
 TOP = 16256
@@ -165,6 +167,17 @@ def _pause(context):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def _fetch(context, address):
+    """Let the memory begin to bring what is there."""
+
+    def generate(context, builder, signature, args):
+        _Emit(builder).prefetch(args[0], ir.Constant(I64, 0))
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
 
 
 _yield = types.ExternalFunction(YIELD, types.int32())
@@ -640,14 +653,43 @@ def _pieces(stage, model, blocks):
 
 
 @compiled
+def _matrix(stage, model, blocks):
+    """What is read in a stage that is a product."""
+    if stage >= PARTS * len(blocks):
+        return model.head
+    block, part = blocks[stage // PARTS], stage % PARTS
+    return block.qkv if part == QKV else block.out if part == OUT else block.up if part == UP else block.down
+
+
+@compiled
+def _multiply(stage, first, last, model):
+    """Pieces `first` to `last` of a stage of a head, for all states."""
+    matrix, span = model.head, _span(model)
+    rows, columns = matrix.rows, matrix.columns
+    groups = columns // GROUP
+    if stage == ROUND:
+        for n in range(first, last):
+            _quantise(model.state + 4 * n * columns, columns, model.x, n * groups)
+        return
+    for near in range(0, model.count, BESIDE):
+        for piece in range(first, last):
+            start, end = piece * span, min((piece + 1) * span, rows)
+            for n in range(near, min(near + BESIDE, model.count)):
+                _product(matrix, model, model.x, n * groups, start, end, model.product + 4 * n * rows)
+
+
+@compiled
 def _do(stage, first, last, model, blocks):
-    """Pieces `first` to `last` of a stage of a block."""
-    span, part, block = _span(model), stage % PARTS, blocks[stage // PARTS]
+    """Pieces `first` to `last` of a stage."""
+    if stage >= PARTS * len(blocks):
+        _multiply(stage - PARTS * len(blocks), first, last, model)
+        return
+    span, part = _span(model), stage % PARTS
     if part == HEADS:
         for n in range(first, last):
-            _attend(n, block, model)
+            _attend(n, blocks[stage // PARTS], model)
         return
-    matrix = block.qkv if part == QKV else block.out if part == OUT else block.up if part == UP else block.down
+    matrix = _matrix(stage, model, blocks)
     start, end = first * span, min(last * span, matrix.rows)
     for half in range(2 if part == UP and model.gated else 1):
         skipped = half * model.inner
@@ -666,23 +708,6 @@ def _do(stage, first, last, model, blocks):
         stream = _floats(model.stream + 4 * start, count)
         for n in range(count):
             stream[n] += made[n]
-
-
-@compiled
-def _multiply(stage, first, last, model):
-    """Pieces `first` to `last` of a stage of a head, for all states."""
-    matrix, span = model.head, _span(model)
-    rows, columns = matrix.rows, matrix.columns
-    groups = columns // GROUP
-    if stage == ROUND:
-        for n in range(first, last):
-            _quantise(model.state + 4 * n * columns, columns, model.x, n * groups)
-        return
-    for near in range(0, model.count, BESIDE):
-        for piece in range(first, last):
-            start, end = piece * span, min((piece + 1) * span, rows)
-            for n in range(near, min(near + BESIDE, model.count)):
-                _product(matrix, model, model.x, n * groups, start, end, model.product + 4 * n * rows)
 
 
 @compiled
@@ -728,6 +753,13 @@ def _prepare(stage, model, blocks):
         _quantise(model.gave, model.heads * model.head_dim, model.y, 0)
 
 
+@compiled
+def _beginning(stage, model, blocks):
+    """Where the levels begin that are read after a stage, and where those end that are fetched while it is waited."""
+    matrix = _matrix(stage + 2 if stage % PARTS == QKV else stage + 1, model, blocks)
+    return matrix.levels, matrix.levels + min(BEGINNING, matrix.rows * matrix.columns * matrix.bits // 8)
+
+
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def step(leads, progress, tasks, blocks):
     """One token through all blocks and the final norm to its state, and it through the head; or only some states.
@@ -736,8 +768,8 @@ def step(leads, progress, tasks, blocks):
     Others take part, for as long as there is something to do for them.
     """
     place, model, turns = progress.ctypes.data, tasks[0], 0
-    inside = PARTS * len(blocks)
-    last = inside + ENDS
+    near, end, waited = 0, 0, -2
+    last = PARTS * len(blocks) + ENDS
     while leads or _read(place + 8 * ALONE) == 0:
         word = _read(place)
         stage, first = word >> 32, word & 0xFFFFFFFF
@@ -747,10 +779,7 @@ def step(leads, progress, tasks, blocks):
         if first < pieces:
             many = max(1, (pieces - first) // (2 * model.threads))
             if _swap(place, word, word + many):
-                if stage < inside:
-                    _do(stage, first, first + many, model, blocks)
-                else:
-                    _multiply(stage - inside, first, first + many, model)
+                _do(stage, first, first + many, model, blocks)
                 _add(place + 8 * DONE, many)
             turns = 0
         elif leads and _read(place + 8 * DONE) == pieces:
@@ -760,6 +789,11 @@ def step(leads, progress, tasks, blocks):
             turns = 0
         else:
             turns += 1
+            if stage != waited and stage + 1 < last:
+                waited, (near, end) = stage, _beginning(stage, model, blocks)
+            for line in range(near, min(near + 512, end), 64):
+                _fetch(line)
+            near += 512
             if turns < PATIENCE:
                 _pause()
             elif leads:

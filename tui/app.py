@@ -14,7 +14,7 @@ from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, TextArea
+from textual.widgets import TextArea
 
 from core import catalog, shelf, until
 from core.chat import encode
@@ -30,6 +30,7 @@ from tui.keeper import Keeper
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.panels import lenses
 from tui.panels.candidates import CandidatesPanel
+from tui.panels.footer import KeyFooter
 from tui.panels.generation import GenerationPanel
 from tui.panels.lens import Lens
 from tui.panels.lenses.continuations import ContinuationsLens
@@ -136,7 +137,7 @@ class TokenwalkApp(App[None]):
             yield self.tokens
             yield self.generation
         yield self.status
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.register_theme(themes.DARK)

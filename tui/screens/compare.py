@@ -10,13 +10,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from core import catalog
 from core.config import ModelChoice, Sampler
 from core.events import Candidate, Chart, Comparison, Faced, ModelInfo
 from tui import knobs
 from tui.panels.candidates import FLAT, bars, scale_for
+from tui.panels.footer import KeyFooter
 from tui.panels.lens import Desk, LensPage
 from tui.panels.status import sampler_text
 from tui.runner import Frame, Question
@@ -163,7 +163,7 @@ class CompareScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self.page
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.page.show(self._frame)

@@ -13,13 +13,14 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core.errors import Mistake
 from core.training import card as cards
 from core.training import places
 from core.training.progress import Moment, Progress
 from core.training.recipe import Recipe
+from tui.panels.footer import KeyFooter
 from tui.panels.learning import LossPlot, Standing
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
@@ -88,7 +89,7 @@ class TrainScreen(Screen[Path | None]):
         with Horizontal(id="looked"):
             yield self.probe
             yield self.checkpoints
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._draw()

@@ -1,0 +1,23 @@
+"""Owns the row of keys at the bottom."""
+
+from textual.screen import Screen
+from textual.widgets import Footer
+
+
+class KeyFooter(Footer):
+    """Textual's footer, made anew only where other keys act: it is asked after every action."""
+
+    def __init__(self) -> None:
+        super().__init__(show_command_palette=False)
+        self._shown: list[tuple[str, str, bool]] = []
+
+    def bindings_changed(self, screen: Screen[object]) -> None:
+        if self.is_attached and screen is self.screen:
+            self.call_after_refresh(self._renew)
+
+    async def _renew(self) -> None:
+        active = self.screen.active_bindings.values()
+        shown = [(each.binding.key, each.binding.description, each.enabled) for each in active if each.binding.show]
+        if shown != self._shown and self.app.app_focus:
+            self._shown, self._bindings_ready = shown, True
+            await self.recompose()

@@ -105,3 +105,15 @@ def test_loading_brings_no_modules_that_it_does_not_use() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system says what of a file is in memory")
+def test_what_libraries_were_read_for_once_is_let_go() -> None:
+    """Torch needs most of itself only to begin; it computes as before, and reads again what it needs."""
+    code = (
+        "import re, torch; from pathlib import Path; from core.files import let_go\n"
+        "held = lambda: int(re.search(r'RssFile:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "before, x = held(), torch.arange(100.0); let_go(); print(held() < before / 2, (x @ x).item())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
+    assert done.stdout == "True 328350.0\n"

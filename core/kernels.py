@@ -789,7 +789,7 @@ def step(leads, progress, tasks, blocks):
             turns = 0
         else:
             turns += 1
-            if stage != waited and stage + 1 < last:
+            if stage != waited and stage + 1 < last and len(blocks):
                 waited, (near, end) = stage, _beginning(stage, model, blocks)
             for line in range(near, min(near + 512, end), 64):
                 _fetch(line)

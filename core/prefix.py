@@ -99,7 +99,7 @@ class Prefix:
     def _read_windows(self, positions: Sequence[int], reach: int) -> None:
         """Read each position as the last of a full window, of which the model needs the last `reach` tokens."""
         windows = self._tensor([row[p + 1 - reach : p + 1] for row in self._ids for p in positions])  # [B·n, reach]
-        past = KVCache(self.model.config, len(windows), self.model.device, self.model.dtype)
+        past = KVCache(self.model.config, len(windows), self._device, self.model.dtype)
         past.length = self.model.config.context - reach
         states = self.model.hidden(windows, past)[:, -1].contiguous()
         for position, state in zip(positions, states.unflatten(0, (self.batch, -1)).unbind(1), strict=True):

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.widgets._footer import FooterKey
 
+from core.config import ModelChoice
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -119,3 +121,23 @@ async def test_the_prompt_has_the_focus_where_it_is_empty_and_the_chart_where_it
         assert pilot.app.focused is pilot.app.prompt
     async with scripted(text="a").run_test(size=(80, 24)) as pilot:
         assert pilot.app.focused is pilot.app.candidates
+
+
+async def test_the_row_of_keys_is_made_anew_only_where_other_keys_act(real: Make, settle: Any, press: Any) -> None:
+    """A step leaves it as it is; the prompt has keys of its own, and then it is as it was."""
+    async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(
+        size=(80, 24)
+    ) as pilot:
+
+        def keys() -> list[FooterKey]:
+            return list(pilot.app.query(FooterKey))
+
+        await settle(pilot)
+        before = keys()
+        assert "step" in [each.description for each in before]
+        await press(pilot, "space", "left")
+        assert [id(each) for each in keys()] == [id(each) for each in before]
+        await press(pilot, "i")
+        assert [each.description for each in keys()] == ["walk"]
+        await press(pilot, "escape")
+        assert [each.description for each in keys()] == [each.description for each in before]

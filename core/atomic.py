@@ -7,14 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from core.errors import Mistake
+from core.errors import UserError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` once it is written and on the disk.
 
-    Raises `Mistake` where it cannot be written; the old one stays then.
+    Raises `UserError` where it cannot be written; the old one stays then.
     """
     temporary = None
     try:
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
         if isinstance(error, OSError | RuntimeError | RecursionError):
-            raise Mistake(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            raise UserError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
         raise
 
 

@@ -3,7 +3,7 @@
 import re
 
 
-class Mistake(ValueError):
+class UserError(ValueError):
     """A user's mistake: its text is one line that says what is wrong and how to mend it."""
 
 

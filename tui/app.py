@@ -16,29 +16,33 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from core import catalog, shelf, until
-from core.chat import encode
-from core.config import ModelChoice, Patch, Sampler
-from core.errors import Mistake
-from core.events import Token
-from core.export import FORMATS, generated
-from core.tokenizer import Tokenizer
-from core.training import places
-from core.until import FORMS
-from tui import knobs, texts, themes
+from core.activations.patch import Patch
+from core.errors import UserError
+from core.generation import stop_conditions
+from core.generation.stop_conditions import FORMS
+from core.generation.token import Token
+from core.loading import catalog
+from core.loading.checkpoints import folders
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.sessions import storage
+from core.sessions.export import FORMATS, generated
+from core.tokenizers.chat import encode
+from core.tokenizers.tokenizer import Tokenizer
+from tui import knobs, lenses, texts, themes
+from tui.drawing.text import one_line
 from tui.keeper import Keeper
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
-from tui.panels import lenses
+from tui.lenses.base import Lens
+from tui.lenses.continuations import ContinuationsLens
 from tui.panels.candidates import CandidatesPanel
 from tui.panels.footer import KeyFooter
 from tui.panels.generation import GenerationPanel
-from tui.panels.lens import Lens
-from tui.panels.lenses.continuations import ContinuationsLens
 from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
-from tui.report import offer_words, saved_words
+from tui.reports.general import offer_words, saved_words
 from tui.runner import Frame, Operation, Runner
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.compare import CompareScreen
@@ -49,10 +53,9 @@ from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
-from tui.text import one_line
 
 if TYPE_CHECKING:
-    from core.session import Session
+    from core.walk.session import Session
 
 Looked = TypeVar("Looked", bound=Lens)
 UNTIL_LIMIT = 500
@@ -99,7 +102,7 @@ class TokenwalkApp(App[None]):
         self.reading = {"special": special, "chat": chat}
         """How a prompt becomes ids."""
         self.runner = runner(self._announce, settings.fps)
-        self.keeper = Keeper(sessions or shelf.default(), self._heard, by_itself=sessions is not None)
+        self.keeper = Keeper(sessions or storage.default_folder(), self._heard, by_itself=sessions is not None)
         """Keeps the walk by itself where it is given a folder."""
         self.runner.keeper = self.keeper
         self._resume = resume
@@ -293,8 +296,8 @@ class TokenwalkApp(App[None]):
     # Writing ---------------------------------------------------------------------------------------------------------
 
     def _load_words(self) -> None:
-        with suppress(Mistake):  # the runner will tell
-            self._words = catalog.words(self.choice)
+        with suppress(UserError):  # the runner will tell
+            self._words = catalog.tokenizer_of(self.choice)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         text, reading = event.text_area.text, self.reading
@@ -344,12 +347,12 @@ class TokenwalkApp(App[None]):
 
     def action_until(self) -> None:
         words = f"Generate until one of these holds, separated by ; : {FORMS}."
-        check = lambda line: until.parse(until.parts(line))  # noqa: E731
+        check = lambda line: stop_conditions.parse(stop_conditions.parts(line))  # noqa: E731
         self.push_screen(LineScreen("run until", words, self._until, check=check), self._generate_until)
 
     def _generate_until(self, line: str | None) -> None:
         if line is not None:
-            self._until, conditions = line, until.parse(until.parts(line))
+            self._until, conditions = line, stop_conditions.parse(stop_conditions.parts(line))
             count = conditions.limit or UNTIL_LIMIT
             self.frame = replace(self.frame, activity="generating")
             self.runner.submit(lambda session: session.generate(count, conditions))
@@ -451,15 +454,15 @@ class TokenwalkApp(App[None]):
     def _take_checkpoint(self, path: Path | None) -> None:
         self.ask()
         if path is not None:
-            self._load(catalog.applicable(self.choice, places.name(path)))
+            self._load(catalog.applicable(self.choice, folders.name(path)))
 
     def action_text(self) -> None:
         words = "The name of a text file; its text becomes the prompt, and every token of it is scored."
-        self.push_screen(LineScreen("open a text", words, check=texts.read), self._take_text)
+        self.push_screen(LineScreen("open a text", words, check=texts.read_text_file), self._take_text)
 
     def _take_text(self, name: str | None) -> None:
         if name is not None:
-            self.prompt.follow(texts.read(name))
+            self.prompt.follow(texts.read_text_file(name))
             self.look_through(next(lens for lens in lenses.found() if lens.NAME == "score"))
 
     # Experiments -----------------------------------------------------------------------------------------------------
@@ -516,7 +519,7 @@ class TokenwalkApp(App[None]):
         before, here = self._twins
         try:
             other = before if before and here == self.choice else catalog.twin(self.choice)
-        except Mistake as mistake:
+        except UserError as mistake:
             self.tell(str(mistake))
             return
         if other is None:
@@ -598,9 +601,9 @@ class TokenwalkApp(App[None]):
         self.run_worker(self._list_sessions, thread=True, exclusive=True, group="sessions")
 
     def _list_sessions(self) -> None:
-        self.call_from_thread(self._offer_sessions, shelf.saved(self.keeper.folder))
+        self.call_from_thread(self._offer_sessions, storage.saved_sessions(self.keeper.folder))
 
-    def _offer_sessions(self, found: Sequence[shelf.Saved]) -> None:
+    def _offer_sessions(self, found: Sequence[storage.SavedSession]) -> None:
         if not found:
             self.tell(f"there is no saved session in {self.keeper.folder}; w saves one")
             return

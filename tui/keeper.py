@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core import record, shelf
-from core.errors import Mistake
-from core.export import FORMATS
-from core.record import Record
+from core.errors import UserError
+from core.sessions import record, storage
+from core.sessions.export import FORMATS
+from core.sessions.record import Record
 
 if TYPE_CHECKING:
-    from core.session import Session
-    from core.tree import Tree
+    from core.walk.session import Session
+    from core.walk.tree import Tree
 
 EVERY = 3.0
 """Seconds between two writings of a walk that goes on."""
@@ -98,12 +98,12 @@ class Keeper:
 
         def job() -> None:
             laid_out = walk()
-            path = shelf.free(folder, laid_out.prompt, suffix)
+            path = storage.free(folder, laid_out.prompt, suffix)
             try:
                 with path.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
                     file.writelines(lines(laid_out))
             except OSError as error:
-                raise Mistake(f"{path} cannot be written: {error.strerror}") from error
+                raise UserError(f"{path} cannot be written: {error.strerror}") from error
             self._tell(f"written to {path}", False)
 
         self._hand_over(id(job), job)
@@ -143,17 +143,17 @@ class Keeper:
                 job = self._jobs.pop(next(iter(self._jobs)))
             try:
                 job()
-            except Mistake as mistake:
+            except UserError as mistake:
                 self._tell(str(mistake), True)
             except Exception as error:  # a defect here must not end the keeping of walks
                 self._tell(f"the walk was not written: {type(error).__name__}: {error}", True)
 
     def _put(self, walk: Record, kept: Kept, loud: bool) -> None:
         began = time.monotonic()
-        shelf.prepare(self.folder)
+        storage.prepare(self.folder)
         if kept.path is None or _stamp(kept.path) != kept.stamp:  # what somebody else wrote there is not overwritten
-            kept.path = shelf.free(self.folder, walk.prompt)
-        record.write(kept.path, walk)
+            kept.path = storage.free(self.folder, walk.prompt)
+        record.write_record(kept.path, walk)
         kept.stamp = _stamp(kept.path)
         self._took = time.monotonic() - began
         if loud:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from core.config import Sampler
+from core.sampling.sampler import Sampler
 
 TOP_K = (1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """The steps; beyond the last, all tokens are kept."""

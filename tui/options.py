@@ -7,8 +7,10 @@ from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
-from core.config import ORDERS, Activation, Hyperparameters, ModelChoice, Sampler
-from core.errors import Mistake
+from core.engine.config import Activation
+from core.errors import UserError
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.sampling.sampler import ORDERS, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class ModelOptions:
     ] = False
 
     def choice(self) -> ModelChoice:
-        """The same as core says it. Raises `Mistake` for an activation that does not exist."""
+        """The same as core says it. Raises `UserError` for an activation that does not exist."""
         if self.activation not in (None, "gelu", "relu", "silu"):
-            raise Mistake(f"no activation {self.activation!r}; choose gelu, relu or silu")
+            raise UserError(f"no activation {self.activation!r}; choose gelu, relu or silu")
         activation = cast(Activation | None, self.activation)
         changes = Hyperparameters(
             embed_dim=self.embed_dim,
@@ -81,10 +83,10 @@ class SamplerOptions:
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token, as --temperature 0.")] = False
 
     def sampler(self) -> Sampler:
-        """The same as core says it. Raises `Mistake` for a value out of its range."""
+        """The same as core says it. Raises `UserError` for a value out of its range."""
         names = {order.replace(" ", "-"): order for order in ORDERS}
         if self.order not in names:
-            raise Mistake(f"no order {self.order!r}; choose {' or '.join(names)}")
+            raise UserError(f"no order {self.order!r}; choose {' or '.join(names)}")
         return Sampler(
             temperature=0.0 if self.greedy else self.temperature,
             top_k=self.top_k,

@@ -14,18 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core import threads
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake, out_of_memory
-from core.events import DeviceInfo, ModelInfo, Reading, Sampled, Snapshot, Token
-from core.record import read
+from core.engine import threads
+from core.engine.info import DeviceInfo
+from core.errors import UserError, out_of_memory
+from core.generation.token import Token
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.progress import Progress
+from core.sampling.sampler import Sampler
+from core.sessions.record import read_record
+from core.walk.values import SamplingProgress, Snapshot
 
 if TYPE_CHECKING:
-    from core.session import Session
-    from core.tokenizer import Tokenizer
-    from core.training.progress import Progress
-    from core.training.recipe import Recipe
+    from core.loading.checkpoints.recipe import Recipe
+    from core.tokenizers.tokenizer import Tokenizer
+    from core.training.status import TrainingStatus
     from core.training.training import Training
+    from core.walk.session import Session
     from tui.keeper import Keeper
 
 Activity = Literal["idle", "loading", "reading", "generating"]
@@ -38,7 +43,7 @@ class Question:
     """What a lens wants to know of the walk, again whenever that changes."""
 
     ask: Callable[["Session"], object]
-    """Gives the answer, or an iterator of ever better ones with `Reading`s between them."""
+    """Gives the answer, or an iterator of ever better ones with `Progress` values between them."""
     live: bool = False
     """Whether it is answered with every frame, while tokens stream too; then it must be quick and no iterator."""
 
@@ -61,7 +66,7 @@ class Frame:
     """The tokenizer of the model."""
     devices: tuple[DeviceInfo, ...] = ()
     snapshot: Snapshot | None = None
-    reading: Reading | None = None
+    reading: Progress | None = None
     """How far a prompt was read, while it is; or, while loading, how many MB of a model were fetched."""
     generated: int = 0
     """Tokens sampled in the present or last run."""
@@ -71,9 +76,9 @@ class Frame:
     """What the lens on the screen wants to know."""
     answer: object = None
     """What core says to that, perhaps not yet whole; a `Refusal` where it makes no sense here; None until there is."""
-    progress: Reading | None = None
+    progress: Progress | None = None
     """How far the answer is, where it takes long."""
-    training: "Progress | None" = None
+    training: "TrainingStatus | None" = None
     """How the rung that learns here is getting on."""
     opened: int = 0
     """How many saved walks were opened; a higher number brings another prompt and sampler."""
@@ -198,7 +203,7 @@ class Runner:
                 else:
                     self._wake.wait(self._keep())
                     self._wake.clear()
-            except Mistake as mistake:
+            except UserError as mistake:
                 self._tell(str(mistake))
             except Exception as error:  # a defect or the machine's limits must not take the walk down
                 if words := out_of_memory(error):
@@ -242,12 +247,12 @@ class Runner:
             generated = self._frame.generated + 1
             rate = generated / (time.perf_counter() - self._began_at)
             self._set(activity="generating", generated=generated, rate=rate)
-        elif isinstance(event, Reading):
+        elif isinstance(event, Progress):
             self._set(activity="reading", reading=event)
-        elif isinstance(event, Sampled):
-            self._set(activity="reading", reading=Reading(event.done, event.total))
+        elif isinstance(event, SamplingProgress):
+            self._set(activity="reading", reading=Progress(event.done, event.total))
         if self._due():
-            self._show(walk=not isinstance(event, Reading))
+            self._show(walk=not isinstance(event, Progress))
 
     def _score(self, scoring: Iterator[object]) -> None:
         try:
@@ -274,7 +279,7 @@ class Runner:
         try:
             answer = question.ask(self._session)  # type: ignore[arg-type]  # there is one
             yield from answer if isinstance(answer, Iterator) else (answer,)
-        except Mistake as mistake:
+        except UserError as mistake:
             yield Refusal(str(mistake))
 
     def _answer(self, answering: Iterator[object]) -> None:
@@ -285,7 +290,7 @@ class Runner:
             self._set(progress=None)
             self._show()
             return
-        if isinstance(answer, Reading):
+        if isinstance(answer, Progress):
             self._set(progress=answer)
         else:
             self._set(answer=answer)
@@ -296,20 +301,20 @@ class Runner:
 
     def _train(self, recipe: "Recipe", folder: Path) -> None:
         threads.prepare()
-        from core.device import resolve  # noqa: PLC0415
-        from core.training import card as cards  # noqa: PLC0415
-        from core.training import places  # noqa: PLC0415
-        from core.training.events import Saved  # noqa: PLC0415
-        from core.training.progress import Progress  # noqa: PLC0415
+        from core.engine.device import resolve  # noqa: PLC0415
+        from core.loading.checkpoints import card as cards  # noqa: PLC0415
+        from core.loading.checkpoints import folders  # noqa: PLC0415
+        from core.training.events import CheckpointSaved  # noqa: PLC0415
+        from core.training.status import TrainingStatus  # noqa: PLC0415
         from core.training.training import Training  # noqa: PLC0415
 
         if self._session is None:  # else its model has decided on threads
             threads.apply(0, beside_screen=True)
-        known = cards.read(folder / places.LATEST) if (folder / places.LATEST).is_file() else None
+        known = cards.read_card(folder / folders.LATEST) if (folder / folders.LATEST).is_file() else None
         self._leave_learning()
         self._training = Training(recipe, folder, resolve("auto"))
-        saved = tuple(Saved(step, path) for step, path in places.steps(folder))
-        self._set(training=Progress(recipe, folder.name, saved=saved, before=known.losses if known else ()))
+        saved = tuple(CheckpointSaved(step, path) for step, path in folders.steps(folder))
+        self._set(training=TrainingStatus(recipe, folder.name, saved=saved, before=known.losses if known else ()))
         self._let_learn(True)
 
     def _let_learn(self, wanted: bool) -> None:
@@ -340,7 +345,7 @@ class Runner:
             self._show(walk=False)
         except Exception as error:
             self._learning = None
-            words = str(error) if isinstance(error, Mistake) else out_of_memory(error) or _defect(error)
+            words = str(error) if isinstance(error, UserError) else out_of_memory(error) or _defect(error)
             self._set(training=replace(self._frame.training, state="paused", problem=words))
             self._show(walk=False)
         else:
@@ -360,15 +365,15 @@ class Runner:
         self._set(activity="loading", reading=None)
         self._show(walk=False)
         threads.prepare()
-        from core.chat import encode  # noqa: PLC0415
-        from core.device import devices  # noqa: PLC0415
-        from core.models import load  # noqa: PLC0415
-        from core.session import Session  # noqa: PLC0415
+        from core.engine.device import devices  # noqa: PLC0415
+        from core.loading.models import load_model  # noqa: PLC0415
+        from core.tokenizers.chat import encode  # noqa: PLC0415
+        from core.walk.session import Session  # noqa: PLC0415
 
         if self._session is None:
             gc.freeze()  # what was imported stays; to look for garbage in it would be felt at the keys (150 ms)
         self._set(devices=tuple(devices()))
-        before, model = self._session, load(choice, self._fetched)
+        before, model = self._session, load_model(choice, self._fetched)
         threads.apply(model.info.parameters, beside_screen=True)
         if before and before.tokens and before.goes_on_in(model):
             session = before.moved_to(model)
@@ -383,13 +388,13 @@ class Runner:
 
     def _open(self, path: Path) -> Iterator[object]:
         if self.keeper and self.keeper.path == path:
-            raise Mistake("that is the walk you are in")
-        saved = read(path)
+            raise UserError("that is the walk you are in")
+        saved = read_record(path)
         self._set(activity="loading", reading=None)
         self._show(walk=False)
         threads.prepare()
-        from core import resume  # noqa: PLC0415
-        from core.device import devices  # noqa: PLC0415
+        from core.engine.device import devices  # noqa: PLC0415
+        from core.sessions import resume  # noqa: PLC0415
 
         self._set(devices=tuple(devices()))
         self._keep(last=True)
@@ -401,8 +406,8 @@ class Runner:
                 self._session.patch(())  # the same weights, under patches of their own
             session = resume.session(saved, model)
             self._set(choice=model.choice, model=model.info, words=model.tokenizer)
-        except Mistake as mistake:
-            session = resume.Still(saved, str(mistake))
+        except UserError as mistake:
+            session = resume.SavedWalk(saved, str(mistake))
             choice = replace(session.model.choice, device="auto", dtype="auto")  # where another model may be tried
             self._set(choice=choice, model=replace(saved.model, name=f"{saved.model.name} (not here)"), words=None)
             self._problems.append(session.why)
@@ -414,7 +419,7 @@ class Runner:
 
     def _fetched(self, done: int, total: int) -> None:
         """Progress of a download, told by the threads that download while this one waits for them."""
-        self._set(reading=Reading(done // 1_000_000, total // 1_000_000))
+        self._set(reading=Progress(done // 1_000_000, total // 1_000_000))
         if self._due():
             self._show(walk=False)
 

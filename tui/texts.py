@@ -2,32 +2,32 @@
 
 from pathlib import Path
 
-from core.errors import Mistake
+from core.errors import UserError
 
 LONGEST = 4_000_000
 """Bytes a text may have."""
 
 
-def read(name: str) -> str:
-    """The text of a file. Raises `Mistake` where it cannot be read, is too long, is empty or is no UTF-8."""
+def read_text_file(name: str) -> str:
+    """The text of a file. Raises `UserError` where it cannot be read, is too long, is empty or is no UTF-8."""
     if not name.strip() or "\0" in name:
-        raise Mistake("that names no file; name a text file")
+        raise UserError("that names no file; name a text file")
     try:
         path = Path(name.strip()).expanduser()
         if path.is_dir():
-            raise Mistake(f"{name} is a folder; name a text file")
+            raise UserError(f"{name} is a folder; name a text file")
         if path.exists() and not path.is_file():
-            raise Mistake(f"{name} is a device or a pipe; name a text file")
+            raise UserError(f"{name} is a device or a pipe; name a text file")
         if path.stat().st_size > LONGEST:
-            raise Mistake(f"{name} has more than {LONGEST:,} bytes; open a part of it")
+            raise UserError(f"{name} has more than {LONGEST:,} bytes; open a part of it")
         given = path.read_bytes()
         text = given.decode("utf-8")
     except OSError as error:
-        raise Mistake(f"{name} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
+        raise UserError(f"{name} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
     except RuntimeError as error:
-        raise Mistake(f"{name} cannot be read: there is no such user") from error
+        raise UserError(f"{name} cannot be read: there is no such user") from error
     except UnicodeDecodeError as error:
-        raise Mistake(f"{name} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+        raise UserError(f"{name} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
     if not text:
-        raise Mistake(f"{name} is empty; name a text file with something in it")
+        raise UserError(f"{name} is empty; name a text file with something in it")
     return text

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.cache import KVCache
-from core.errors import Mistake
-from core.events import Reading
-from core.trace import READ_AT_ONCE, Step, follow, fresh_past, ids_of, read, recording
+from core.activations.trace import READ_AT_ONCE, Step, fill_cache, fresh_past, ids_of, recording, trace_step
+from core.engine.cache import KVCache
+from core.errors import UserError
+from core.progress import Progress
 
 SHOWN = 64
 """Positions of the pattern, the last ones."""
@@ -35,7 +35,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class AttentionView:
     """One head in full and all heads in brief."""
 
     layer: int
@@ -64,19 +64,19 @@ class Attention:
 
 
 @torch.inference_mode()
-def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> Iterator[Reading | Attention]:
+def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> Iterator[Progress | AttentionView]:
     """The rows of the last position first, then the pattern of the last `shown` positions in one head.
 
-    Raises `Mistake` for a model without attention, and for a layer or head it does not have.
+    Raises `UserError` for a model without attention, and for a layer or head it does not have.
     """
     config = step.model.transformer.config
     if not config.blocks:
-        raise Mistake(f"{step.model.info.name} has no attention; it begins at model3")
+        raise UserError(f"{step.model.info.name} has no attention; it begins at model3")
     for what, value, count in (("layer", layer, config.blocks), ("head", head, config.heads)):
         if not 0 <= value < count:
-            raise Mistake(f"no {what} {value}; {step.model.info.name} has {what}s 0 to {count - 1}")
+            raise UserError(f"no {what} {value}; {step.model.info.name} has {what}s 0 to {count - 1}")
     length = len(step.ids)
-    trace = yield from follow(step)
+    trace = yield from trace_step(step)
     heads, row, difference = [], Tensor(), 0.0
     for number in range(config.blocks):
         name = f"blocks.{number}.attention.attend"
@@ -89,10 +89,10 @@ def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> 
             difference = (mixed[:, 0] - trace.gave[name][0, :, -1].float()).abs().max().item()
     start = max(0, length - max(1, shown))
     note = f"the pattern shows the last {length - start} of {length:,} positions" if start else ""
-    first = Attention(layer, head, step.pieces, tuple(row.tolist()), tuple(heads), difference, start, (), (), note)
+    first = AttentionView(layer, head, step.pieces, tuple(row.tolist()), tuple(heads), difference, start, (), (), note)
     yield first
     pattern = yield from _pattern(step, layer, head, start)
-    yield Attention(
+    yield AttentionView(
         layer,
         head,
         first.pieces,
@@ -125,11 +125,11 @@ def _brief(rows: Tensor) -> tuple[Head, ...]:
     return tuple(Head(*values) for values in zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Reading, None, Tensor]:
+def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progress, None, Tensor]:
     """Rows of the positions from `start` on in one head, [T - start, T], float32."""
     transformer, ids, length = step.model.transformer, ids_of(step), len(step.ids)
     past = (fresh_past(step) if step.past is None else step.past).first(start)
-    yield from read(step, past, start)
+    yield from fill_cache(step, past, start)
     name = f"blocks.{layer}.attention.attend"
     group, rows = transformer.config.group, []
     for begin in range(start, length, READ_AT_ONCE):
@@ -140,7 +140,7 @@ def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Reading
         some = weights(q[0, head : head + 1], k[0, head // group : head // group + 1])[0]
         rows.append(torch.nn.functional.pad(some, (0, length - end)).cpu())
         if end < length:
-            yield Reading(end - start, length - start)
+            yield Progress(end - start, length - start)
     return torch.cat(rows)
 
 

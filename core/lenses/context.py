@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from core.config import Sampler
-from core.events import Candidate, Reading
-from core.sampling import Distribution, chart, mass_count
-from core.trace import Step, fresh_past, ids_of, read
+from core.activations.trace import Step, fill_cache, fresh_past, ids_of
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution, mass_count
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate
 
 ROWS = 16
 """Positions whose logits are held at the same time."""
@@ -17,7 +19,7 @@ LAST = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PrefixRow:
     """What may come after one prefix."""
 
     piece: bytes
@@ -37,7 +39,7 @@ class Row:
 class ContextTable:
     """The prefixes of one text, each a token longer."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PrefixRow, ...]
     """As far as read."""
     total: int
     """How many rows there will be."""
@@ -48,7 +50,7 @@ class ContextTable:
 
 
 @torch.inference_mode()
-def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Reading | ContextTable]:
+def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress | ContextTable]:
     """Entropy, effective candidates, tokens for 90 % and the `count` likeliest after each of the `last` prefixes."""
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     length = len(step.ids)
@@ -56,9 +58,9 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Reading | 
     note = f"the last {length - start:,} of {length:,} prefixes" if start else ""
     ids, came = ids_of(step), (*step.ids[1:], step.target)
     past = (fresh_past(step) if step.past is None else step.past).first(start)
-    yield from read(step, past, start)
-    yield Reading(0, length - start)
-    rows: list[Row] = []
+    yield from fill_cache(step, past, start)
+    yield Progress(0, length - start)
+    rows: list[PrefixRow] = []
     while past.length < length:
         at = past.length
         logits = transformer(ids[:, at : at + ROWS], past)[0]
@@ -67,6 +69,8 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Reading | 
             seen = chart(distribution, Sampler(), count, piece, came[place])
             mass90 = mass_count(distribution, 0.9)
             rows.append(
-                Row(piece(step.ids[place]), seen.entropy_bits, seen.effective, mass90, seen.candidates, seen.taken)
+                PrefixRow(
+                    piece(step.ids[place]), seen.entropy_bits, seen.effective, mass90, seen.candidates, seen.taken
+                )
             )
         yield ContextTable(tuple(rows), length - start, start, note)

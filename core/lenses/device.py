@@ -9,17 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import device as devices
-from core import models
-from core.bench import Measured, measure
-from core.config import ModelChoice
-from core.data import REFERENCE, SequenceDataset
-from core.divergence import kl
-from core.errors import Mistake
-from core.events import DeviceInfo, Reading
-from core.model import Transformer
-from core.models import Model
-from core.trace import Step
+from core.activations.trace import Step
+from core.engine import device as devices
+from core.engine.info import DeviceInfo
+from core.engine.model import Transformer
+from core.errors import UserError
+from core.evaluation.bench import BenchResult, measure
+from core.loading import models
+from core.loading.choice import ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.divergence import kl_nats
+from core.training.dataset import REFERENCE, SequenceDataset
 
 TOKENS = 64
 """Of the step, that are read for a measurement at most."""
@@ -76,16 +77,16 @@ class Devices:
     """None until measured, where the model in use is the reference itself, and where there is no room for that."""
     note: str
     """Why there is no parity; empty where there is one, or will be."""
-    speed: Measured | None = None
+    speed: BenchResult | None = None
     """Tokens a second of the model in use, and how much of the memory's speed that takes; the last to be measured."""
 
 
-def device(step: Step) -> Iterator[Reading | Devices]:
+def device(step: Step) -> Iterator[Progress | Devices]:
     """Parity of the model in use, then creation, forward and training step on every device there is, then speed."""
     model, found = step.model, devices.devices()
     ids = torch.tensor([step.ids[-TOKENS:]])
     total = len(found) + 1
-    yield Reading(0, total)
+    yield Progress(0, total)
     is_reference = model.info.device == "cpu" and model.info.dtype == "fp32"
     note = "this is float32 on the CPU, what others are compared with" if is_reference else ""
     times: list[Times] = []
@@ -98,7 +99,7 @@ def device(step: Step) -> Iterator[Reading | Devices]:
             result = replace(result, note="there is no room for the same model in float32 beside it")
         yield result
     for number, info in enumerate(found, start=1):
-        yield Reading(number, total)
+        yield Progress(number, total)
         for measured in _times(model, info, ids):
             result = replace(result, times=(*times, measured))
             yield result
@@ -112,13 +113,13 @@ def _fits(size: int, info: DeviceInfo) -> bool:
 
 @torch.inference_mode()
 def _parity(model: Model, ids: Tensor) -> Parity:
-    reference = models.load(replace(model.choice, device="cpu", dtype="fp32"))
+    reference = models.load_model(replace(model.choice, device="cpu", dtype="fp32"))
     want = reference.transformer(ids)[0]
     got = model.transformer(ids.to(model.transformer.device))[0].to("cpu", torch.float32)
     return Parity(
         positions=len(want),
         max_logit=(want - got).abs().max().item(),
-        kl=statistics.fmean(kl(p, q) for p, q in zip(want, got, strict=True)),
+        kl=statistics.fmean(kl_nats(p, q) for p, q in zip(want, got, strict=True)),
         top1=(want.argmax(-1) == got.argmax(-1)).float().mean().item(),
     )
 
@@ -134,7 +135,7 @@ def _times(model: Model, info: DeviceInfo, ids: Tensor) -> Iterator[Times]:
         return
     try:
         made, seconds = _create(replace(model.choice, device=info.name))
-    except Mistake as mistake:
+    except UserError as mistake:
         yield replace(times, problem=str(mistake))
         return
     times = replace(times, create_seconds=seconds, size_bytes=_size(made.transformer))
@@ -153,7 +154,7 @@ def _create(choice: ModelChoice) -> tuple[Model, float]:
     """A model and the seconds that took; no inference tensors, so that it can be trained."""
     with torch.inference_mode(mode=False):
         began = time.perf_counter()
-        made = models.load(choice)
+        made = models.load_model(choice)
         _wait(made.transformer)
         return made, time.perf_counter() - began
 

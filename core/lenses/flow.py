@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import sampling
-from core.config import ModelConfig
-from core.events import Reading
-from core.model import causal_attention
-from core.sampling import Distribution
-from core.tokenizer import Decoder, piece_text
-from core.trace import Step, Trace, follow, stream
+from core.activations.trace import Step, Trace, stream, trace_step
+from core.engine.config import ModelConfig
+from core.engine.model import causal_attention
+from core.progress import Progress
+from core.sampling import draw
+from core.sampling.distribution import Distribution
+from core.tokenizers.tokenizer import Decoder, piece_text
 
 VALUES = 8
 """Numbers of a stage that are told."""
@@ -30,7 +30,7 @@ Axes = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class FlowStage:
     """One stage of a step."""
 
     name: str
@@ -68,15 +68,15 @@ class Source:
 class Flow:
     """A step from text to text."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[FlowStage, ...]
     sources: tuple[Source, ...]
     """One for each component, in the order of the stages."""
 
 
 @torch.inference_mode()
-def flow(step: Step) -> Iterator[Reading | Flow]:
+def flow(step: Step) -> Iterator[Progress | Flow]:
     """Every stage of the step, in order."""
-    trace = yield from follow(step)
+    trace = yield from trace_step(step)
     stages = [*_before(step), *_inside(step, trace), *_after(step, trace)]
     components = dict.fromkeys(stage.component for stage in stages)
     yield Flow(tuple(stages), tuple(_source(step, component) for component in components))
@@ -85,21 +85,21 @@ def flow(step: Step) -> Iterator[Reading | Flow]:
 # Stages --------------------------------------------------------------------------------------------------------------
 
 
-def _before(step: Step) -> Iterator[Stage]:
+def _before(step: Step) -> Iterator[FlowStage]:
     ids = step.ids[-VALUES:]
     text = step.model.tokenizer.text(step.ids[-TEXT:])
-    yield Stage("text", "encode", 0, (("characters", len(step.model.tokenizer.text(step.ids))),), (), text=text)
-    yield Stage("ids", "encode", 0, (("B", 1), ("T", len(step.ids))), ids, step.pieces[-VALUES:])
+    yield FlowStage("text", "encode", 0, (("characters", len(step.model.tokenizer.text(step.ids))),), (), text=text)
+    yield FlowStage("ids", "encode", 0, (("B", 1), ("T", len(step.ids))), ids, step.pieces[-VALUES:])
 
 
-def _inside(step: Step, trace: Trace) -> Iterator[Stage]:
+def _inside(step: Step, trace: Trace) -> Iterator[FlowStage]:
     config, length = step.model.transformer.config, len(step.ids)
     after = {half.name: half.state.norm().item() for half in stream(step.model.transformer, trace)}
     states: Axes = (("B", 1), ("T", length), ("d", config.embed_dim))
 
-    def stage(name: str, component: str, vector: Tensor, level: int = 0, axes: Axes = states, **more: Any) -> Stage:
+    def stage(name: str, component: str, vector: Tensor, level: int = 0, axes: Axes = states, **more: Any) -> FlowStage:
         flat = vector.flatten().float()
-        return Stage(name, component, level, axes, tuple(flat[:VALUES].tolist()), norm=flat.norm().item(), **more)
+        return FlowStage(name, component, level, axes, tuple(flat[:VALUES].tolist()), norm=flat.norm().item(), **more)
 
     embedded = trace.last("embed")
     yield stage("embedding", "embed", embedded, stream=embedded.norm().item())
@@ -138,8 +138,8 @@ def _inside(step: Step, trace: Trace) -> Iterator[Stage]:
 
 
 def _mlp(
-    config: ModelConfig, trace: Trace, n: int, stage: Callable[..., Stage], states: Axes, after: dict[str, float]
-) -> Iterator[Stage]:
+    config: ModelConfig, trace: Trace, n: int, stage: Callable[..., FlowStage], states: Axes, after: dict[str, float]
+) -> Iterator[FlowStage]:
     name, path = f"block {n} mlp", f"blocks.{n}.feed_forward"
     inner = (*states[:2], ("m", config.mlp_dim))
     up = (*states[:2], ("2m", 2 * config.mlp_dim)) if config.gated else inner
@@ -152,7 +152,7 @@ def _mlp(
     yield stage("down", "down", trace.last(f"{path}.down"), 1)
 
 
-def _after(step: Step, trace: Trace) -> Iterator[Stage]:
+def _after(step: Step, trace: Trace) -> Iterator[FlowStage]:
     words, length = step.model.tokenizer, len(step.ids)
     distribution = Distribution(trace.logits)
     vocabulary = ("V", len(distribution.logits))
@@ -160,11 +160,11 @@ def _after(step: Step, trace: Trace) -> Iterator[Stage]:
     labels = tuple(words.piece(id) for id in ids.tolist())
     logits, shares = distribution.logits[ids].tolist(), distribution.probabilities[ids].tolist()
     norm = distribution.logits.norm().item()
-    yield Stage("logits", "unembed", 0, (("B", 1), ("T", length), vocabulary), tuple(logits), labels, norm)
-    yield Stage("probabilities", "softmax", 0, (("B", 1), vocabulary), tuple(shares), labels)
+    yield FlowStage("logits", "unembed", 0, (("B", 1), ("T", length), vocabulary), tuple(logits), labels, norm)
+    yield FlowStage("probabilities", "softmax", 0, (("B", 1), vocabulary), tuple(shares), labels)
     id = int(ids[0]) if step.target is None else step.target
-    yield Stage("token", "draw", 0, (("B", 1), ("T", 1)), (id,), (words.piece(id),))
-    yield Stage("text", "decode", 0, (("characters", len(piece_text(words.piece(id)))),), (), text=words.text([id]))
+    yield FlowStage("token", "draw", 0, (("B", 1), ("T", 1)), (id,), (words.piece(id),))
+    yield FlowStage("text", "decode", 0, (("characters", len(piece_text(words.piece(id)))),), (), text=words.text([id]))
 
 
 # Sources -------------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def _known(config: ModelConfig) -> dict[str, tuple[str, Any]]:
         "scale": (f"x / √d = x / {math.sqrt(config.embed_dim):g}", "scale"),
         "unembed": ("z = x Eᵀ" if config.tied else f"z = x Wᵀ{head}", "unembed"),
         "softmax": ("pᵢ = exp zᵢ / Σⱼ exp zⱼ", Distribution),
-        "draw": ("the first token whose summed probability passes u", sampling.draw),
+        "draw": ("the first token whose summed probability passes u", draw.draw),
         "decode": ("i → bytes → UTF-8", Decoder),
     }
 

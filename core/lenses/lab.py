@@ -13,15 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config import Activation, Sampler
-from core.data import REFERENCE, SequenceDataset
-from core.divergence import kl
-from core.errors import Mistake
-from core.events import Chart, Reading
-from core.model import Transformer, activation
-from core.packed import matrix
-from core.sampling import Distribution, chart
-from core.trace import Step, Trace, follow
+from core.activations.trace import Step, Trace, trace_step
+from core.engine.config import Activation
+from core.engine.model import Transformer, activation
+from core.engine.packed.packed import matrix
+from core.errors import UserError
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_nats
+from core.sampling.sampler import Sampler
+from core.sampling.values import Chart
+from core.training.dataset import REFERENCE, SequenceDataset
 
 SWITCHED = 512
 """Tokens that are read with another activation at most."""
@@ -144,18 +147,18 @@ class Lab:
 
 
 @torch.inference_mode()
-def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterator[Reading | Lab]:
+def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterator[Progress | Lab]:
     """Every experiment, the quick ones first. `other` is the activation to switch to: ReLU, or GELU where it is ReLU.
 
-    Raises `Mistake` where it is the model's own, or none.
+    Raises `UserError` where it is the model's own, or none.
     """
     own = step.model.transformer.config.activation
     other = other or ("gelu" if own == "relu" else "relu")
     replace(step.model.transformer.config, activation=other)
     if other == own:
-        raise Mistake(f"{step.model.info.name} computes with {own} already; choose another activation")
+        raise UserError(f"{step.model.info.name} computes with {own} already; choose another activation")
     done = Lab()
-    trace = yield from follow(step)
+    trace = yield from trace_step(step)
     done = replace(done, averaging=_average(step))
     yield done
     done = replace(done, norm=_norm(step.model.transformer, trace))
@@ -173,17 +176,17 @@ def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterato
 
 def _switch(
     step: Step, own: Activation, other: Activation, trace: Trace, count: int
-) -> Generator[Reading, None, Switch]:
+) -> Generator[Progress, None, Switch]:
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     note = f"read by the last {SWITCHED} tokens alone" if len(step.ids) > SWITCHED else ""
     few = replace(step, ids=step.ids[-SWITCHED:], past=None)
-    unchanged = (yield from follow(few)).logits if note else trace.logits
-    changed = (yield from _under(partial(switched, transformer, other), follow(few))).logits
+    unchanged = (yield from trace_step(few)).logits if note else trace.logits
+    changed = (yield from _under(partial(switched, transformer, other), trace_step(few))).logits
     xs = torch.arange(-REACH * STEPS, REACH * STEPS + 1) / STEPS
     named: tuple[Activation, ...] = tuple(dict.fromkeys(("gelu", "relu", own, other)))
     curves = tuple(Curve(name, tuple(_function(transformer, name)(xs).tolist())) for name in named)
     charts = [chart(Distribution(row), Sampler(), count, piece, step.target) for row in (unchanged, changed)]
-    return Switch(tuple(xs.tolist()), curves, own, other, charts[0], charts[1], kl(unchanged, changed), note)
+    return Switch(tuple(xs.tolist()), curves, own, other, charts[0], charts[1], kl_nats(unchanged, changed), note)
 
 
 def _function(transformer: Transformer, name: Activation) -> nn.Module:
@@ -208,8 +211,8 @@ def switched(transformer: Transformer, other: Activation) -> Iterator[None]:
 
 
 def _under(
-    condition: Callable[[], AbstractContextManager[None]], work: Generator[Reading, None, Trace]
-) -> Generator[Reading, None, Trace]:
+    condition: Callable[[], AbstractContextManager[None]], work: Generator[Progress, None, Trace]
+) -> Generator[Progress, None, Trace]:
     """Let `work` go on under a condition that does not hold while it pauses."""
     while True:
         try:

@@ -8,18 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import catalog, models
-from core import ladder as rungs
-from core.config import Hyperparameters, ModelChoice, ModelConfig, Sampler
-from core.device import PACKED
-from core.divergence import kl
-from core.errors import Mistake
-from core.events import Candidate, Reading
-from core.models import Model
-from core.sampling import Distribution, chart
-from core.tokenizer import Tokenizer
-from core.trace import Step
-from core.training.places import SUFFIX
+from core.activations.trace import Step
+from core.engine.config import ModelConfig
+from core.engine.device import PACKED
+from core.errors import UserError
+from core.loading import catalog, models
+from core.loading import ladder as rungs
+from core.loading.checkpoints.folders import SUFFIX
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_nats
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate
+from core.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class RungResult:
     """What one model of the ladder makes of the prompt."""
 
     name: str
@@ -61,7 +65,7 @@ class Rung:
 class Ladder:
     """The rungs side by side."""
 
-    rungs: tuple[Rung, ...]
+    rungs: tuple[RungResult, ...]
     """As far as measured."""
     kl: tuple[tuple[float | None, ...], ...]
     """KL(row ‖ column) of the distributions after the prompt, nats; None between different tokenizers."""
@@ -69,17 +73,17 @@ class Ladder:
     """What was left out or done otherwise, one line each."""
 
 
-def ladder(step: Step) -> Iterator[Reading | Ladder]:
+def ladder(step: Step) -> Iterator[Progress | Ladder]:
     """Build each rung, with the sizes and seed of the present model where they fit, and read the prompt."""
     base, notes = _base(step)
-    found: list[Rung] = []
+    found: list[RungResult] = []
     logits: list[tuple[Tokenizer, Tensor]] = []
-    yield Reading(0, len(rungs.NAMES))
+    yield Progress(0, len(rungs.NAMES))
     previous: ModelConfig | None = None
     for number, name in enumerate(rungs.NAMES, start=1):
         try:
-            model = models.load(catalog.applicable(base, name))
-        except Mistake as mistake:
+            model = models.load_model(catalog.applicable(base, name))
+        except UserError as mistake:
             notes.append(f"{name} is left out: {mistake}")
         else:
             adds = rungs.rung(name, 1).adds
@@ -89,7 +93,7 @@ def ladder(step: Step) -> Iterator[Reading | Ladder]:
                     found.append(rung)
                     logits.append((twin.tokenizer, row))
             previous = model.transformer.config
-        yield Reading(number, len(rungs.NAMES))
+        yield Progress(number, len(rungs.NAMES))
         yield Ladder(tuple(found), _divergences(logits), tuple(notes))
 
 
@@ -110,15 +114,15 @@ def _trained(base: ModelChoice, name: str) -> Model | None:
     """The trained twin of a rung, where there is one."""
     try:
         plain = replace(base, name=name + SUFFIX, changes=Hyperparameters(), tokenizer="cl100k", weights_seed=0)
-        return models.load(plain)
-    except Mistake:
+        return models.load_model(plain)
+    except UserError:
         return None
 
 
 @torch.inference_mode()
 def _measure(
     step: Step, model: Model, adds: str, previous: ModelConfig | None, *, trained: bool
-) -> tuple[Rung, Tensor]:
+) -> tuple[RungResult, Tensor]:
     config, piece = model.transformer.config, model.tokenizer.piece
     ids, target = _in_words_of(model, step)
     ids = ids[-config.context :]
@@ -127,7 +131,7 @@ def _measure(
     loss = F.cross_entropy(logits[: len(followed)], torch.tensor(followed)).item() if followed else None
     seen = chart(Distribution(logits[-1]), Sampler(), 1, piece, target)
     count = config.parameter_count()
-    rung = Rung(
+    rung = RungResult(
         name=model.info.name,
         title=model.info.title,
         adds=adds,
@@ -167,4 +171,4 @@ def _words(value: object) -> str:
 
 
 def _divergences(logits: list[tuple[Tokenizer, Tensor]]) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(kl(p, q) if own is other else None for other, q in logits) for own, p in logits)
+    return tuple(tuple(kl_nats(p, q) if own is other else None for other, q in logits) for own, p in logits)

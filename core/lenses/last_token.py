@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.cache import KVCache
-from core.divergence import kl
-from core.errors import Mistake
-from core.events import Reading
-from core.model import Transformer
-from core.models import Model
-from core.trace import Step, fresh_past, read
+from core.activations.trace import Step, fill_cache, fresh_past
+from core.engine.cache import KVCache
+from core.engine.model import Transformer
+from core.errors import UserError
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.divergence import kl_nats
 
 How = Literal["replace", "mask", "shuffle"]
 LAST = 32
@@ -27,7 +27,7 @@ LAST = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PositionEffect:
     """One earlier token changed, all others as they were."""
 
     position: int
@@ -45,7 +45,7 @@ class LastToken:
     """How far each earlier token moves what comes after the last one."""
 
     how: How
-    changes: tuple[Change, ...]
+    changes: tuple[PositionEffect, ...]
     """By position; those measured so far."""
     total: int
     """How many there will be."""
@@ -58,31 +58,31 @@ class LastToken:
 
 
 @torch.inference_mode()
-def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0) -> Iterator[Reading | LastToken]:
+def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0) -> Iterator[Progress | LastToken]:
     """Change each of the `last` earlier tokens alone, the nearest first, then all of them.
 
-    Raises `Mistake` for another way to change them.
+    Raises `UserError` for another way to change them.
     """
     if how not in get_args(How):
-        raise Mistake(f"no way {how!r} to change tokens; choose replace, mask or shuffle")
+        raise UserError(f"no way {how!r} to change tokens; choose replace, mask or shuffle")
     length = len(step.ids)
     lowest = 1 if how == "shuffle" else 0  # the first token has none before it
     start = max(lowest, length - 1 - max(1, last))
     positions = range(length - 2, start - 1, -1)
     note = f"only the {len(positions):,} tokens before the last were changed" if start > lowest else ""
     past = fresh_past(step) if step.past is None else step.past
-    yield from read(step, past, length - 1)
-    yield Reading(0, len(positions) + 1)
+    yield from fill_cache(step, past, length - 1)
+    yield Progress(0, len(positions) + 1)
     runs = _Runs(step, past, how, seed)
     before = runs.logits(())
-    changes: list[Change] = []
+    changes: list[PositionEffect] = []
     why = _why(step.model)
     for position in positions:
         by = b"" if how == "mask" else step.model.tokenizer.piece(runs.changed((position,))[position])
-        moved = kl(before, runs.logits((position,)))
-        changes.insert(0, Change(position, step.pieces[position], by, moved))
+        moved = kl_nats(before, runs.logits((position,)))
+        changes.insert(0, PositionEffect(position, step.pieces[position], by, moved))
         yield LastToken(how, tuple(changes), len(positions), None, why, note)
-    together = kl(before, runs.logits(tuple(reversed(positions)))) if positions else None
+    together = kl_nats(before, runs.logits(tuple(reversed(positions)))) if positions else None
     yield LastToken(how, tuple(changes), len(positions), together, why, note)
 
 

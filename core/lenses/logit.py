@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from core.config import Sampler
-from core.events import Candidate, Reading
-from core.sampling import Distribution, chart
-from core.trace import Step, follow, readout, stream
+from core.activations.trace import Step, readout, stream, trace_step
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate
 
 ROWS = 16
 """Layers whose logits are held at the same time."""
@@ -42,10 +44,10 @@ class LogitLens:
 
 
 @torch.inference_mode()
-def logit(step: Step, count: int = 10) -> Iterator[Reading | LogitLens]:
+def logit(step: Step, count: int = 10) -> Iterator[Progress | LogitLens]:
     """The `count` likeliest tokens after every sublayer, under the final norm of that very position."""
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
-    trace = yield from follow(step)
+    trace = yield from trace_step(step)
     output = Distribution(trace.logits)
     target = output.favourite if step.target is None else step.target
 

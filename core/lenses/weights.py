@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.errors import Mistake
-from core.events import Reading
-from core.model import Transformer
-from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, Shift, matrix
-from core.trace import Step
+from core.activations.trace import Step
+from core.engine.model import Transformer
+from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, Shift, matrix
+from core.errors import UserError
+from core.progress import Progress
 
 BINS = 40
 NUMBERS_AT_ONCE = 4_000_000
@@ -75,14 +75,14 @@ class Weights:
     """None until measured."""
 
 
-def weights(step: Step, name: str = "embed.weight") -> Iterator[Reading | Weights]:
-    """Counts at once, then the histogram of the weight called `name`. Raises `Mistake` for one that is not there."""
+def weights(step: Step, name: str = "embed.weight") -> Iterator[Progress | Weights]:
+    """Counts at once, then the histogram of the weight called `name`. Raises `UserError` for one that is not there."""
     transformer = step.model.transformer
     found = list(_tensors(transformer))
     named = tuple(Named(each.name, each.shape) for each in found)
     chosen = next((each for each in found if each.name == name), None)
     if chosen is None:
-        raise Mistake(f"{step.model.info.name} has no weight {name!r}; there are {_some(named)}")
+        raise UserError(f"{step.model.info.name} has no weight {name!r}; there are {_some(named)}")
     counts = count(transformer)
     total, expected, tied = sum(each.parameters for each in counts), step.model.info.parameters, transformer.config.tied
     yield Weights(counts, total, expected, tied, named, None)
@@ -162,22 +162,22 @@ def _shape(module: Int8Linear | Int8Embedding | Int4Linear) -> tuple[int, ...]:
     return tuple(module.levels.shape)
 
 
-def _histogram(weight: _Weight) -> Generator[Reading, None, Histogram]:
+def _histogram(weight: _Weight) -> Generator[Progress, None, Histogram]:
     total = math.prod(weight.shape)
     low, high, summed, squared, done = math.inf, -math.inf, 0.0, 0.0, 0
-    yield Reading(0, 2 * total)
+    yield Progress(0, 2 * total)
     for some in weight.numbers():
         least, most = torch.aminmax(some)
         low, high = min(low, least.item()), max(high, most.item())
         summed += some.sum(dtype=torch.float64).item()
         squared += some.double().square().sum().item()
         done += some.numel()
-        yield Reading(done, 2 * total)
+        yield Progress(done, 2 * total)
     counts = torch.zeros(BINS, dtype=torch.float64)
     for some in weight.numbers():
         counts += torch.histc(some, BINS, low, high)
         done += some.numel()
-        yield Reading(done, 2 * total)
+        yield Progress(done, 2 * total)
     mean = summed / total
     std = math.sqrt(max(0.0, squared / total - mean**2))
     return Histogram(weight.name, weight.shape, mean, std, low, high, tuple(int(n) for n in counts.tolist()))

@@ -5,9 +5,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from core import tokenizer
-from core.model import Transformer
-from core.tokenizer import Tokenizer
+from core.engine.model import Transformer
+from core.loading import tokenizers
+from core.tokenizers.tokenizer import Tokenizer
 from core.training.measure import MEASURED, HeldOut
 from core.world import tiny
 from core.world.machine import Floors
@@ -53,7 +53,7 @@ class World:
     words = "the tiny world"
 
     def __init__(self, seed: int) -> None:
-        self.seed, self.tokenizer = seed, tokenizer.load(tiny.NAME)
+        self.seed, self.tokenizer = seed, tokenizers.load_tokenizer(tiny.NAME)
         self.sha256 = tiny.sha256()
         machine = tiny.machine()
         self.floors, self.walker = machine.floors(), Walker(machine)

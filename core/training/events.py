@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.events import Chart
+from core.sampling.values import Chart
 from core.world.machine import Floors
 
 
@@ -42,7 +42,7 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Evaluated:
     """What the rung is worth after some steps."""
 
     step: int
@@ -55,7 +55,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class CheckpointSaved:
     """The rung as it was measured can be walked from a file."""
 
     step: int
@@ -71,4 +71,4 @@ class Ended:
     """Why it ended early."""
 
 
-Event = Begun | Stepped | Measured | Saved | Ended
+Event = Begun | Stepped | Evaluated | CheckpointSaved | Ended

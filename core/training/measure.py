@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.model import Transformer
+from core.engine.model import Transformer
 from core.world import tiny
 from core.world.machine import Machine
 from core.world.walker import Walker

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from core.common import made_once
-from core.errors import Mistake
-from core.events import Reading
-from core.models import Model
+from core.errors import UserError
+from core.loading.models import Model
+from core.once import thread_safe_cache
+from core.progress import Progress
 from core.training.measure import HeldOut
 from core.world import tiny
 from core.world.walker import Walker
@@ -58,18 +58,20 @@ class Quality:
 
 
 def check(model: Model) -> None:
-    """Raise `Mistake` for a model that speaks in other tokens than the tiny world."""
+    """Raise `UserError` for a model that speaks in other tokens than the tiny world."""
     if model.tokenizer.name != tiny.NAME:
-        raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
+        raise UserError(
+            f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there"
+        )
 
 
-@made_once
+@thread_safe_cache
 def _held(tokens: int) -> HeldOut:
     return HeldOut(tiny.machine(), Walker(tiny.machine()), tokens, SEED)
 
 
-def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
-    """Measure a model in the tiny world, the answer last. Raises `Mistake` for one that speaks in other tokens."""
+def quality(model: Model, tokens: int = TOKENS) -> Iterator[Progress | Quality]:
+    """Measure a model in the tiny world, the answer last. Raises `UserError` for one that speaks in other tokens."""
     check(model)
     machine, held = tiny.machine(), _held(tokens)
     groups = {label: torch.tensor(sorted(machine.said_at(label))) for label in machine.labels()}
@@ -81,7 +83,7 @@ def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
                 right[edge.label].append(int(group[logprobs[row, group].argmax()]) == edge.token)
                 losses[edge.label].append(-logprobs[row, edge.token].item())
         done += len(places)
-        yield Reading(done, tokens)
+        yield Progress(done, tokens)
     slots = []
     for label, hits in sorted(right.items()):
         low = machine.floors(label)

@@ -6,11 +6,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from core import ladder
-from core.events import Reading
-from core.training import checkpoint, places
-from core.training.events import Event, Saved
-from core.training.recipe import Recipe
+from core.loading import ladder
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.recipe import Recipe
+from core.progress import Progress
+from core.training.events import CheckpointSaved, Event
 from core.training.training import Training
 
 COMMAND = "tokenwalk train --ladder"
@@ -23,18 +23,18 @@ def recipe(rung: str) -> Recipe:
     return Recipe(rung=rung, steps=STEPS.get(rung, 3000), every=250)
 
 
-def make(folder: Path) -> Generator[Reading | Event, None, None]:
+def make(folder: Path) -> Generator[Progress | Event, None, None]:
     """Train every rung on one thread of the CPU, and put it into `folder` in 16 bits.
 
-    Raises `Mistake` where it cannot be written.
+    Raises `UserError` where it cannot be written.
     """
-    places.make(folder)
+    folders.make(folder)
     torch.set_num_threads(1)
     for rung in ladder.NAMES:
         with TemporaryDirectory() as place:
             training = Training(recipe(rung), Path(place), torch.device("cpu"), COMMAND)
             yield from training.go()
             assert training.trainer is not None
-            target = folder / f"{rung}{places.SUFFIX}.safetensors"
-            checkpoint.write(target, training.card(), training.trainer.model.to(torch.float16))
-            yield Saved(training.trainer.step, target)
+            target = folder / f"{rung}{folders.SUFFIX}.safetensors"
+            checkpoint.write_checkpoint(target, training.card(), training.trainer.model.to(torch.float16))
+            yield CheckpointSaved(training.trainer.step, target)

@@ -8,16 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core import prune, tokenizer
-from core.data import SequenceDataset
-from core.errors import Mistake
-from core.events import Reading
-from core.model import Transformer
-from core.tokenizer import Tokenizer
+from core.engine.model import Transformer
+from core.errors import UserError
+from core.loading import tokenizers
+from core.loading.checkpoints.recipe import Recipe
+from core.progress import Progress
+from core.tokenizers import prune
+from core.tokenizers.tokenizer import Tokenizer
 from core.training import source
 from core.training.corpus import numbers
+from core.training.dataset import SequenceDataset
 from core.training.measure import MEASURED, validation_loss
-from core.training.recipe import Recipe
 from core.world.machine import Floors
 
 PART = 2**18
@@ -33,11 +34,11 @@ class Text:
     floors: Floors | None = None
 
     def __init__(self, words: str, sha256: str, tokenizer: Tokenizer, ids: Tensor, recipe: Recipe) -> None:
-        """`ids` is [n], int32. Raises `Mistake` where it is too short for a sequence and another to measure on."""
+        """`ids` is [n], int32. Raises `UserError` where it is too short for a sequence and another to measure on."""
         self.words, self.sha256, self.tokenizer = words, sha256, tokenizer
         length = recipe.config(tokenizer.vocab_size).context
         if len(ids) < 2 * (length + 1):
-            raise Mistake(
+            raise UserError(
                 f"{words} has {len(ids):,} tokens, too few for a sequence of {length} to learn from and another to "
                 f"measure on; take more text, or a --context of at most {max(1, len(ids) // 2 - 1)}"
             )
@@ -63,21 +64,21 @@ class Text:
         return int(self._order[1][at])
 
 
-def read(recipe: Recipe) -> Iterator[Reading | Text]:
-    """The text of a recipe, last; readings in bytes before. Raises `Mistake` for what is none, or too short."""
+def read_text(recipe: Recipe) -> Iterator[Progress | Text]:
+    """The text of a recipe, last; readings in bytes before. Raises `UserError` for what is none, or too short."""
     path = source.path(recipe.text)
-    whole = tokenizer.load("bytes" if recipe.vocabulary == "bytes" else "cl100k")
+    whole = tokenizers.load_tokenizer("bytes" if recipe.vocabulary == "bytes" else "cl100k")
     ids, digest, done = array("i"), hashlib.sha256(), 0
     total = source.size(path)
     for part in _parts(path):
         digest.update(part.encode())
         ids.extend(whole.encode(part))
         done += len(part.encode())
-        yield Reading(done, total)
+        yield Progress(done, total)
     stored = torch.frombuffer(ids, dtype=torch.int32) if ids else torch.empty(0, dtype=torch.int32)
     if recipe.vocabulary == "cut" and ids:
         used = torch.unique(stored)
-        words = prune.cut(whole, used.tolist(), f"cl100k cut for {path.name}")
+        words = prune.prune(whole, used.tolist(), f"cl100k cut for {path.name}")
         compact = torch.zeros(whole.vocab_size, dtype=torch.int32)
         compact[list(words.originals)] = torch.arange(words.vocab_size, dtype=torch.int32)
         stored, whole = compact[stored], words
@@ -95,7 +96,7 @@ def _parts(path: Path) -> Iterator[str]:
                     yield _text(left[:cut], path, at - len(left))
                     left = left[cut:]
     except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     yield _text(left, path, at - len(left))
 
 
@@ -118,7 +119,7 @@ def _text(data: bytes, path: Path, start: int) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         place = f"its byte {start + error.start + 1:,} is none"
-        raise Mistake(f"{path} is not UTF-8 text ({place}); convert it first, or take another") from error
+        raise UserError(f"{path} is not UTF-8 text ({place}); convert it first, or take another") from error
     if "\0" in text:
-        raise Mistake(f"{path} is not text but binary (its byte {start + data.index(0) + 1:,} is 0); take another")
+        raise UserError(f"{path} is not text but binary (its byte {start + data.index(0) + 1:,} is 0); take another")
     return text

@@ -15,19 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from core import truth
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Chart, Reading
-from core.ladder import rung
-from core.model import Transformer, random_model
-from core.sampling import Distribution, chart
-from core.tokenizer import piece_text
+from core.engine.model import Transformer, random_model
+from core.errors import UserError
+from core.loading.checkpoints.checkpoint import MOMENTS
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.ladder import rung
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.sampling.values import Chart
+from core.tokenizers.tokenizer import piece_text
 from core.training import text
-from core.training.checkpoint import MOMENTS
 from core.training.corpus import Corpus, World
-from core.training.events import Begun, Ended, Measured, Stepped
-from core.training.recipe import Recipe
+from core.training.events import Begun, Ended, Evaluated, Stepped
+from core.world import truth
 
 CANDIDATES = 12
 """Of the probe, that are shown."""
@@ -39,16 +41,16 @@ RECENT = 50
 """Steps that a rate is measured over."""
 
 
-def corpus(recipe: Recipe) -> Iterator[Reading | Corpus]:
-    """What a recipe trains on, last; readings before where it takes long. Raises `Mistake` for a text that is none."""
+def corpus(recipe: Recipe) -> Iterator[Progress | Corpus]:
+    """What a recipe trains on, last; readings before where it takes long. Raises `UserError` for a text that is none."""
     if recipe.text:
-        yield from text.read(recipe)
+        yield from text.read_text(recipe)
     else:
         yield World(recipe.seed)
 
 
 class Trainer:
-    """A rung that learns on a device. Raises `Mistake` where it does not fit the recipe's batch and the processes."""
+    """A rung that learns on a device. Raises `UserError` where it does not fit the recipe's batch and the processes."""
 
     def __init__(self, recipe: Recipe, corpus: Corpus, device: torch.device) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
@@ -71,10 +73,10 @@ class Trainer:
         together = distributed.is_available() and distributed.is_initialized()
         self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
         if recipe.batch % self.ranks:
-            raise Mistake(f"a batch of {recipe.batch} cannot be shared among {self.ranks} processes; take a multiple")
+            raise UserError(f"a batch of {recipe.batch} cannot be shared among {self.ranks} processes; take a multiple")
         self._forward: nn.Module = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
 
-    def run(self) -> Iterator[Begun | Stepped | Measured | Ended]:
+    def run(self) -> Iterator[Begun | Stepped | Evaluated | Ended]:
         """Train on to the recipe's last step; leave it between two events to stop."""
         yield self._begun()
         recent = deque([(time.perf_counter(), self.step)], RECENT)
@@ -158,18 +160,18 @@ class Trainer:
         )
 
     @torch.no_grad()
-    def measure(self) -> Measured:
+    def measure(self) -> Evaluated:
         """What the rung is worth now."""
         self.measured, self.loss = self.step, self.corpus.loss(self.model)
         ids = list(self.probe)
         if not math.isfinite(self.loss):
             empty = Distribution(torch.zeros(1))
-            return Measured(self.step, self.loss, chart(empty, Sampler(), 1, self._piece), "")
+            return Evaluated(self.step, self.loss, chart(empty, Sampler(), 1, self._piece), "")
         seen = self._chart(ids)
         for _ in range(SAMPLED):
             ids.append(self._chart(ids, 1).candidates[0].id)
         told = "".join(piece_text(self._piece(id)) for id in ids[len(self.probe) :])
-        return Measured(self.step, self.loss, seen, told)
+        return Evaluated(self.step, self.loss, seen, told)
 
     def _chart(self, ids: list[int], count: int = CANDIDATES) -> Chart:
         window = torch.tensor([ids[-self.config.context :]], device=self.device)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from core.errors import Mistake
-from core.events import Reading
-from core.training import card as cards
-from core.training import checkpoint, places
-from core.training.card import Card
-from core.training.events import Ended, Event, Measured, Saved
-from core.training.places import LATEST, STEP
-from core.training.recipe import Recipe
+from core.errors import UserError
+from core.loading.checkpoints import card as cards
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.card import Card
+from core.loading.checkpoints.folders import LATEST, STEP
+from core.loading.checkpoints.recipe import Recipe
+from core.progress import Progress
+from core.training.events import CheckpointSaved, Ended, Evaluated, Event
 from core.training.trainer import Trainer, corpus
 
 MOST = 64
@@ -31,26 +31,26 @@ class Training:
 
     @classmethod
     def resumed(cls, folder: Path, device: torch.device) -> "Training":
-        """The training whose latest checkpoint lies in a folder. Raises `Mistake` where there is none."""
+        """The training whose latest checkpoint lies in a folder. Raises `UserError` where there is none."""
         if not (path := folder / LATEST).is_file():
-            raise Mistake(f"there is no training to go on with in {folder}")
-        card = cards.read(path)
+            raise UserError(f"there is no training to go on with in {folder}")
+        card = cards.read_card(path)
         if card is None:
-            raise Mistake(f"{path} is no checkpoint of tokenwalk")
+            raise UserError(f"{path} is no checkpoint of tokenwalk")
         return cls(card.recipe, folder, device, card.command)
 
-    def go(self) -> Generator[Reading | Event, None, None]:
-        """Train, or train on from where it was left. Raises `Mistake`, after which it may be gone on with, too."""
+    def go(self) -> Generator[Progress | Event, None, None]:
+        """Train, or train on from where it was left. Raises `UserError`, after which it may be gone on with, too."""
         if self.trainer is None:
             yield from self._prepare()
         assert self.trainer is not None
         try:
             for event in self.trainer.run():
-                if isinstance(event, Measured) and self.trainer.rank == 0:
+                if isinstance(event, Evaluated) and self.trainer.rank == 0:
                     self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
                     path = self._save(event.step)  # first, for who leaves at what was measured
                     yield event
-                    yield Saved(event.step, path)
+                    yield CheckpointSaved(event.step, path)
                 else:
                     yield event
         except GeneratorExit:  # it is left here, and perhaps never gone on with in this process
@@ -58,9 +58,9 @@ class Training:
                 self._save_latest()
             raise
 
-    def _prepare(self) -> Iterator[Reading]:
+    def _prepare(self) -> Iterator[Progress]:
         for read in corpus(self.recipe):
-            if isinstance(read, Reading):
+            if isinstance(read, Progress):
                 yield read
             else:
                 trainer = Trainer(self.recipe, read, self.device)
@@ -69,13 +69,17 @@ class Training:
         self.trainer = trainer
 
     def _take_up(self, trainer: Trainer) -> None:
-        found = checkpoint.read(self.folder / LATEST)
+        found = checkpoint.read_checkpoint(self.folder / LATEST)
         if found.card.recipe != self.recipe:
-            raise Mistake(f"{self.folder} holds a training by another recipe; choose another name, or go on with that")
+            raise UserError(
+                f"{self.folder} holds a training by another recipe; choose another name, or go on with that"
+            )
         if found.card.corpus_sha256 != trainer.corpus.sha256:
-            raise Mistake(f"{trainer.corpus.words} is not the text it was before; train anew under another name")
+            raise UserError(f"{trainer.corpus.words} is not the text it was before; train anew under another name")
         if found.card.step and not found.moments:
-            raise Mistake(f"{self.folder / LATEST} is a rung that has stopped learning; train anew under another name")
+            raise UserError(
+                f"{self.folder / LATEST} is a rung that has stopped learning; train anew under another name"
+            )
         found.fill(trainer.model)
         self.losses = [*found.card.losses]
         measured = self.losses[-1][0] if self.losses else -1
@@ -84,15 +88,15 @@ class Training:
     def _save(self, step: int) -> Path:
         """The rung as it is now: one file to walk from, and the latest, from which it learns on."""
         assert self.trainer is not None
-        places.make(self.folder)
-        checkpoint.write(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
+        folders.make(self.folder)
+        checkpoint.write_checkpoint(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
         self._save_latest()
         self._thin_out()
         return path
 
     def _save_latest(self) -> None:
         if self.trainer and self.trainer.rank == 0 and self.losses and self.folder.is_dir():
-            checkpoint.write(self.folder / LATEST, self.card(), self.trainer.model, self.trainer.moments())
+            checkpoint.write_checkpoint(self.folder / LATEST, self.card(), self.trainer.model, self.trainer.moments())
 
     def card(self) -> Card:
         """What the rung is now."""
@@ -113,7 +117,7 @@ class Training:
 
     def _thin_out(self) -> None:
         """Where there are many, the checkpoint goes whose neighbours are nearest."""
-        kept = places.steps(self.folder)
+        kept = folders.steps(self.folder)
         size = kept[-1][1].stat().st_size
         while len(kept) > max(2, min(MOST, ROOM // size)):
             gaps = [after - before for (before, _), (after, _) in zip(kept, kept[2:], strict=False)]

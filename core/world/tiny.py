@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
-from core import prune, tokenizer
-from core.common import common_prefix, made_once
-from core.tokenizer import Tokenizer
+from core.once import thread_safe_cache
+from core.sequences import common_prefix
+from core.tokenizers import builtin, prune
+from core.tokenizers.tokenizer import Tokenizer
 from core.world import grammar
 from core.world.grammar import Belief, Grammar
 from core.world.machine import Machine
@@ -27,31 +28,32 @@ def sha256() -> str:
     return hashlib.sha256(_written()).hexdigest()
 
 
-@made_once
+@thread_safe_cache
 def rules() -> grammar.Rules:
     """The grammar as it is written in `tiny.grammar`."""
     return grammar.parse(_written().decode())
 
 
-def words() -> Tokenizer:
-    """The vocabulary: of cl100k the 256 bytes and what the tiny world is said with. `tokenizer.load` keeps it."""
-    whole = tokenizer.load("cl100k")
-    return prune.cut(whole, (id for word in grammar.words(rules(), START) for id in whole.encode(word)), NAME)
+@thread_safe_cache
+def vocabulary() -> Tokenizer:
+    """The vocabulary: the 256 bytes and the tokens of cl100k that the tiny world uses."""
+    whole = builtin.cl100k()
+    return prune.prune(whole, (id for word in grammar.words(rules(), START) for id in whole.encode(word)), NAME)
 
 
-@made_once
+@thread_safe_cache
 def world() -> Grammar:
     """The grammar over the ids of its vocabulary."""
-    return Grammar(rules(), START, tokenizer.load(NAME).encode)
+    return Grammar(rules(), START, vocabulary().encode)
 
 
-@made_once
+@thread_safe_cache
 def machine() -> Machine:
     """All that can be said, and how often: takes about a second."""
     return Machine(world())
 
 
-class Truth:
+class TrueDistribution:
     """The true distribution of what comes next after ids that may grow, shrink and change."""
 
     def __init__(self) -> None:
@@ -63,7 +65,7 @@ class Truth:
 
         They may begin with `<|endoftext|>`, which says nothing.
         """
-        ids = ids[1:] if ids and ids[0] == tokenizer.load(NAME).end_of_text else ids
+        ids = ids[1:] if ids and ids[0] == vocabulary().end_of_text else ids
         same = common_prefix(self._ids, ids)
         del self._ids[same:], self._beliefs[same + 1 :]
         for id in ids[same:]:

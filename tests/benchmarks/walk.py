@@ -21,21 +21,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from core import threads
+from core.engine import threads
 
 threads.prepare()
 
 import torch  # noqa: E402
 from textual import events  # noqa: E402
 
-from core.config import ORDERS, Hyperparameters, ModelChoice, Order, Sampler  # noqa: E402
-from core.device import devices  # noqa: E402
-from core.events import Score, Token  # noqa: E402
-from core.explain import sampler_lens  # noqa: E402
-from core.model import generate  # noqa: E402
-from core.models import Model, load  # noqa: E402
-from core.sampling import Distribution, chart  # noqa: E402
-from core.session import Session  # noqa: E402
+from core.engine.device import devices  # noqa: E402
+from core.engine.model import generate  # noqa: E402
+from core.generation.token import Token  # noqa: E402
+from core.loading.choice import Hyperparameters, ModelChoice  # noqa: E402
+from core.loading.models import Model, load_model  # noqa: E402
+from core.sampling.chart import chart  # noqa: E402
+from core.sampling.distribution import Distribution  # noqa: E402
+from core.sampling.explain import sampler_lens  # noqa: E402
+from core.sampling.sampler import ORDERS, Order, Sampler  # noqa: E402
+from core.sampling.values import Score  # noqa: E402
+from core.walk.session import Session  # noqa: E402
 from tui.app import TokenwalkApp  # noqa: E402
 from tui.runner import Frame  # noqa: E402
 
@@ -75,7 +78,7 @@ def fast_path() -> None:
 
 def loop_and_fast(context: int) -> tuple[float, float, int]:
     """Seconds a token of the article's loop and of the fast path, and the threads both had."""
-    model = load(ModelChoice(changes=Hyperparameters(context=context)))
+    model = load_model(ModelChoice(changes=Hyperparameters(context=context)))
     count = threads.apply(model.info.parameters, beside_screen=False)
     ids = torch.randint(0, 100_000, (1, context), generator=torch.Generator().manual_seed(0))
     session = ready_session(model, ids[0].tolist())
@@ -89,7 +92,7 @@ def loop_and_fast(context: int) -> tuple[float, float, int]:
 
 def free_rate(choice: ModelChoice, tokens: int) -> tuple[float, int]:
     """Tokens a second of the session where no screen has a core to itself, and the threads it had."""
-    model = load(choice)
+    model = load_model(choice)
     count = threads.apply(model.info.parameters, beside_screen=False)
     session = ready_session(model, model.tokenizer.encode(PROMPT))
     return tokens / median_seconds(lambda: list(session.generate(tokens))), count
@@ -290,7 +293,7 @@ async def tree_waits(count: int) -> list[float]:
 
 def step_costs(choice: ModelChoice) -> tuple[float, float]:
     """Median seconds of a step with its distribution, at the end and after travelling to a place in the past."""
-    model = load(choice)
+    model = load_model(choice)
     threads.apply(model.info.parameters, beside_screen=True)
     session = ready_session(model, torch.randint(0, 100_000, (100,)).tolist())
     list(session.generate(20))

@@ -6,26 +6,26 @@ from typing import Any
 
 import torch
 
-from core import models, tokenizer
-from core.config import ModelChoice
-from core.events import Reading
-from core.model import Transformer
-from core.models import Model
-from core.prefix import Prefix
-from core.trace import Step, step_at
+from core.activations.trace import Step, step_at
+from core.engine.model import Transformer
+from core.engine.prefix import Prefix
+from core.loading import models, tokenizers
+from core.loading.choice import ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
 
 RUNGS = ["model1", "model2", "model3", "model4", "model5", "model6"]
 
 
 def wrapped(transformer: Transformer) -> Model:
     """A transformer over 257 ids as a model with one token a byte."""
-    made = models.load(ModelChoice(tokenizer="bytes", device="cpu"))
+    made = models.load_model(ModelChoice(tokenizer="bytes", device="cpu"))
     config = transformer.config
     info = replace(
         made.info, name="wrapped", vocab_size=config.vocab_size, context=config.context,
         parameters=config.parameter_count(),
     )  # fmt: skip
-    return Model(made.choice, info, transformer, tokenizer.load("bytes"))
+    return Model(made.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
 
 
 def some_ids(count: int, seed: int = 0, vocab_size: int = 257) -> list[int]:
@@ -45,7 +45,7 @@ def step_on(model: Model, ids: Sequence[int], target: int | None = None, *, know
 def last(answers: Iterable[Any]) -> Any:
     """The last answer, which is whole."""
     *_, answer = answers
-    assert not isinstance(answer, Reading)
+    assert not isinstance(answer, Progress)
     return answer
 
 

@@ -10,18 +10,26 @@ import core
 EVERY = sorted(module.name for module in pkgutil.walk_packages(core.__path__, "core."))
 SCREEN = ["tui", "textual", "plotext", "rich", "typer"]
 LIGHT = [
-    "core.catalog",
-    "core.config",
+    "core.loading.catalog",
+    "core.engine.config",
     "core.errors",
-    "core.events",
-    "core.families",
-    "core.files",
-    "core.hub",
-    "core.ladder",
+    "core.evaluation.values",
+    "core.generation.stop_conditions",
+    "core.generation.token",
+    "core.sampling.values",
+    "core.sampling.explanation",
+    "core.walk.values",
+    "core.walk.tree",
+    "core.sessions.record",
+    "core.loading.tokenizers",
+    "core.loading.families",
+    "core.formats.files",
+    "core.loading.hub",
+    "core.loading.ladder",
     "core.lenses",
-    "core.threads",
-    "core.tokenizer",
-    "core.vocabulary",
+    "core.engine.threads",
+    "core.tokenizers.tokenizer",
+    "core.tokenizers.vocabulary",
 ]
 
 
@@ -40,8 +48,8 @@ def importing(modules: Iterable[str], without: Iterable[str]) -> str:
 def test_core_needs_no_screen() -> None:
     """Every room imports, a model loads and a token is drawn, where Textual, plotext, rich and typer cannot be had."""
     walk = (
-        "from core.config import ModelChoice\n"
-        "walk = core.session.Session(core.models.load(ModelChoice(tokenizer='bytes', device='cpu')))\n"
+        "from core.loading.choice import ModelChoice\n"
+        "walk = core.walk.session.Session(core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu')))\n"
         "list(walk.prefill([104, 105]))\n"
         "print(walk.step().id)\n"
     )
@@ -59,7 +67,10 @@ def test_the_block_would_be_noticed() -> None:
 def test_light_rooms_do_not_wait_for_torch() -> None:
     """What the command line and the first paint need is there without torch."""
     assert set(LIGHT) <= set(EVERY)
-    assert fresh(importing(LIGHT, without=["torch"]) + "print(len(core.tokenizer.load('cl100k').encode('oat milk')))")
+    assert fresh(
+        importing(LIGHT, without=["torch"])
+        + "print(len(core.loading.tokenizers.load_tokenizer('cl100k').encode('oat milk')))"
+    )
     assert fresh(importing(LIGHT, without=[]) + "print('torch' in sys.modules, 'numpy' in sys.modules)") == [
         "False False"
     ]

@@ -2,14 +2,14 @@
 
 import torch
 
-from core import models
-from core.bench import Measured, measure, sizes
-from core.config import Hyperparameters, ModelChoice
+from core.evaluation.bench import BenchResult, measure, sizes
+from core.loading import models
+from core.loading.choice import Hyperparameters, ModelChoice
 
 
 def small(name: str, **changes: int) -> models.Model:
     sizes = {"embed_dim": 16, "context": 8, **changes}
-    return models.load(ModelChoice(name=name, tokenizer="bytes", device="cpu", changes=Hyperparameters(**sizes)))
+    return models.load_model(ModelChoice(name=name, tokenizer="bytes", device="cpu", changes=Hyperparameters(**sizes)))
 
 
 def test_what_each_token_reads() -> None:
@@ -19,7 +19,7 @@ def test_what_each_token_reads() -> None:
     assert sizes(apart) == (4 * parameters, 4 * (parameters - 257 * 16))
     tied = small("model5", blocks=2, heads=2)
     assert sizes(tied) == (4 * tied.info.parameters, 4 * (tied.info.parameters - 8 * 16))
-    packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
     whole, read = sizes(packed)
     assert whole == read
     assert whole < 1.1 * 92.1 * 2**20  # what the file has
@@ -41,5 +41,5 @@ def test_a_measurement() -> None:
 def test_the_share_of_the_memory() -> None:
     """10 tokens a second of 1 GB each from a memory of 20 GB a second are a half."""
     given = {"threads": 1, "prompt_tokens": 1, "first_token": 1.0, "prompt_rate": 1.0, "weights": 1, "peak": None}
-    found = Measured("a", "cpu", "fp32", rate=10.0, read=10**9, bandwidth=20e9, **given)
+    found = BenchResult("a", "cpu", "fp32", rate=10.0, read=10**9, bandwidth=20e9, **given)
     assert found.share == 0.5

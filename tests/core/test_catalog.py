@@ -15,11 +15,11 @@ import transformers
 from huggingface_hub import errors
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from core import catalog, hub, ladder
-from core import models as ours
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake
-from core.training import places
+from core.errors import UserError
+from core.loading import catalog, hub, ladder
+from core.loading import models as ours
+from core.loading.checkpoints import folders
+from core.loading.choice import Hyperparameters, ModelChoice
 
 TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
 
@@ -67,8 +67,8 @@ def cached(home: Path, id: str, make: Callable[[Path], object] = model) -> Path:
 
 
 def refusal(choice: ModelChoice) -> str:
-    with pytest.raises(Mistake) as mistake:
-        ours.load(choice)
+    with pytest.raises(UserError) as mistake:
+        ours.load_model(choice)
     assert len(str(mistake.value).splitlines()) == 1
     return str(mistake.value)
 
@@ -77,7 +77,7 @@ def test_a_folder_is_a_model(elsewhere: Path) -> None:
     """By its path, relative or not, or by the file of its weights; what it is said to be is true."""
     model(elsewhere / "models" / "tiny")
     for name in ("tiny", "./tiny", str(elsewhere / "models" / "tiny"), "~/models/tiny", "tiny/model.safetensors"):
-        loaded = ours.load(ModelChoice(name=name, device="cpu"))
+        loaded = ours.load_model(ModelChoice(name=name, device="cpu"))
         assert (loaded.info.name, loaded.info.title) == (name, "GPT-2")
         assert (loaded.info.vocab_size, loaded.info.context) == (300, 16)
         assert "tiny" in loaded.info.weights
@@ -90,7 +90,7 @@ def test_the_cache_is_asked_before_the_network(name: str, id: str, elsewhere: Pa
     """A model that was fetched whole needs no network."""
     assert "is not on this machine" in refusal(ModelChoice(name=name))
     cached(elsewhere, id)
-    assert id in ours.load(ModelChoice(name=name, device="cpu")).info.weights
+    assert id in ours.load_model(ModelChoice(name=name, device="cpu")).info.weights
 
 
 def test_a_half_fetched_model_is_not_taken_for_a_whole_one(elsewhere: Path, offline: None) -> None:
@@ -118,7 +118,9 @@ def test_only_what_is_needed_is_fetched(elsewhere: Path, monkeypatch: pytest.Mon
         return str(model(elsewhere / "fetched"))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    loaded = ours.load(ModelChoice(name="some/model", device="cpu"), lambda done, total: told.append((done, total)))
+    loaded = ours.load_model(
+        ModelChoice(name="some/model", device="cpu"), lambda done, total: told.append((done, total))
+    )
     assert loaded.info.weights == "some/model from the Hugging Face Hub"
     assert (40, 100) in told
 
@@ -194,16 +196,16 @@ def test_the_tokenizer_is_known_before_the_model(elsewhere: Path, offline: None)
     """The one that loading gives; none for a model that must be fetched."""
     model(elsewhere / "models" / "tiny")
     choice = ModelChoice(name="./tiny", device="cpu")
-    assert catalog.words(choice) is ours.load(choice).tokenizer
-    assert catalog.words(ModelChoice(name="a/b")) is None
-    rung = catalog.words(ModelChoice())
+    assert catalog.tokenizer_of(choice) is ours.load_model(choice).tokenizer
+    assert catalog.tokenizer_of(ModelChoice(name="a/b")) is None
+    rung = catalog.tokenizer_of(ModelChoice())
     assert rung
     assert rung.name == "cl100k"
 
 
 def test_what_is_offered(elsewhere: Path) -> None:
     """The ladder and its trained twins, then what caches and folders hold: family, size, place, obstacles."""
-    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *places.SHIPPED]
+    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *folders.SHIPPED]
     assert not any(offer.problem for offer in catalog.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
@@ -232,7 +234,7 @@ def test_what_is_offered(elsewhere: Path) -> None:
     }
     assert offers["c/other"].family == "gemma2"
     for name in ("a/whole", "./tiny", "~/.cache/tokenwalk/mine"):
-        assert ours.load(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
+        assert ours.load_model(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:

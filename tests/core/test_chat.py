@@ -4,19 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
+import tokenizers as reference_tokenizers
 import transformers
 from test_families import CASES, reference
 from tokenizers import models as kinds
 from tokenizers import pre_tokenizers
 
-from core import chat, models, tokenizer, vocabulary
-from core.batch import Batch
-from core.chat import Template
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from core.session import Session
-from core.vocabulary import BYTE_OF
+from core.errors import UserError
+from core.generation.batch import Batch
+from core.loading import models, tokenizers
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.tokenizers import chat
+from core.tokenizers.template import Template
+from core.tokenizers.vocabulary import BYTE_OF
+from core.walk.session import Session
 
 TURNS = (
     "{% for message in messages %}\n    {% if loop.first %}{{ bos_token }}{% endif %}\n"
@@ -32,9 +34,9 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 def folder(tmp_path: Path) -> Path:
     """A small Llama whose tokenizer knows bytes, three special tokens and a chat template."""
     reference("llama", vocab_size=300, eos_token_id=[256, 258]).save_pretrained(tmp_path)
-    words = tokenizers.Tokenizer(kinds.BPE(BYTE_OF, []))
+    words = reference_tokenizers.Tokenizer(kinds.BPE(BYTE_OF, []))
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.add_special_tokens([tokenizers.AddedToken(each, special=True) for each in SPECIAL])
+    words.add_special_tokens([reference_tokenizers.AddedToken(each, special=True) for each in SPECIAL])
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token="<|endoftext|>", eos_token="<|im_end|>", chat_template=TURNS
     )
@@ -52,7 +54,7 @@ def theirs(folder: Path, text: str) -> tuple[str, list[int]]:
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_template_is_filled_in_as_the_reference_does(folder: Path, text: str) -> None:
     """The text and the ids, special tokens of the template as tokens."""
-    words = vocabulary.load(folder, f"chat {text}")
+    words = tokenizers.load_model_tokenizer(folder, f"chat {text}")
     assert words.template
     rendered, ids = theirs(folder, text)
     assert chat.render(words.template, words.name, text) == rendered
@@ -68,12 +70,12 @@ def test_where_a_template_may_lie(folder: Path) -> None:
     values: dict[str, Any] = json.loads(config.read_text())
     assert own.exists()
     own.unlink()
-    assert vocabulary.load(folder, "none").template is None
+    assert tokenizers.load_model_tokenizer(folder, "none").template is None
     for number, given in enumerate(
         (TURNS, [{"name": "tool_use", "template": "x"}, {"name": "default", "template": TURNS}])
     ):
         config.write_text(json.dumps(values | {"chat_template": given}))
-        found = vocabulary.load(folder, f"config {number}").template
+        found = tokenizers.load_model_tokenizer(folder, f"config {number}").template
         assert found
         assert found.source == TURNS
         assert (found.tokens["bos_token"], found.tokens["eos_token"]) == ("<|endoftext|>", "<|im_end|>")
@@ -81,7 +83,7 @@ def test_where_a_template_may_lie(folder: Path) -> None:
 
 def test_smollm2_is_spoken_with_by_the_template_of_its_file() -> None:
     """As its makers wrote it: a system message, the user's, and the beginning of an answer."""
-    words = models.load(ModelChoice(name="smollm2", device="cpu")).tokenizer
+    words = models.load_model(ModelChoice(name="smollm2", device="cpu")).tokenizer
     ids = chat.encode(words, "hi", chat=True)
     assert words.text(ids) == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -93,8 +95,8 @@ def test_smollm2_is_spoken_with_by_the_template_of_its_file() -> None:
 
 def test_a_model_without_a_template() -> None:
     """One line that says so."""
-    with pytest.raises(Mistake, match="bytes has no chat template"):
-        chat.encode(tokenizer.load("bytes"), "hi", chat=True)
+    with pytest.raises(UserError, match="bytes has no chat template"):
+        chat.encode(tokenizers.load_tokenizer("bytes"), "hi", chat=True)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_model_without_a_template() -> None:
 def test_hostile_and_broken_templates(monkeypatch: pytest.MonkeyPatch, source: str, words: str) -> None:
     """Each is one line that names the model, and nothing else happens."""
     monkeypatch.setattr(chat, "PATIENCE", 1.5)
-    with pytest.raises(Mistake, match=words) as mistake:
+    with pytest.raises(UserError, match=words) as mistake:
         chat.render(Template(source, {}), "somebody", "hi")
     assert "the chat template of somebody" in str(mistake.value)
     assert len(str(mistake.value)) < 600
@@ -123,19 +125,19 @@ def test_hostile_and_broken_templates(monkeypatch: pytest.MonkeyPatch, source: s
 
 def test_a_model_ends_its_text(folder: Path) -> None:
     """Ids of generation_config.json; without that file those of config.json; ids outside V mean nothing."""
-    assert vocabulary.load(folder, "stops").stops == {256, 258}
+    assert tokenizers.load_model_tokenizer(folder, "stops").stops == {256, 258}
     (folder / "generation_config.json").write_text('{"eos_token_id": 257}')
-    assert vocabulary.load(folder, "one").stops == {257}
+    assert tokenizers.load_model_tokenizer(folder, "one").stops == {257}
     (folder / "generation_config.json").write_text('{"eos_token_id": [257, 999]}')
-    assert vocabulary.load(folder, "outside").stops == {257}
+    assert tokenizers.load_model_tokenizer(folder, "outside").stops == {257}
     (folder / "generation_config.json").unlink()
-    assert vocabulary.load(folder, "config").stops == {256, 258}
+    assert tokenizers.load_model_tokenizer(folder, "config").stops == {256, 258}
     assert "llama" in CASES
 
 
 def test_generation_stops_where_the_model_ends_its_text() -> None:
     """SmolLM2 answers a question and ends; the token that says so is the last. Rungs go on."""
-    model = models.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     assert {model.tokenizer.piece(id) for id in model.stops} == {b"<|im_end|>"}
     ids = chat.encode(model.tokenizer, "What is the capital of France?", chat=True)
     walk = Session(model, Sampler(temperature=0))
@@ -143,12 +145,12 @@ def test_generation_stops_where_the_model_ends_its_text() -> None:
     made = list(walk.generate(40))
     assert b"".join(token.piece for token in made) == b"The capital of France is Paris.<|im_end|>"
     assert walk.stopped == "stopped: the model ended its text"
-    assert models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
+    assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
 
 
 def test_a_continuation_that_ended_grows_no_more(folder: Path) -> None:
     """The others go on, and draw what they would have drawn without it."""
-    model = models.load(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
+    model = models.load_model(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
     sampler = Sampler(temperature=3)
     free = Batch(model, [1, 2, 3], sampler, samples=4)
     free._stops = frozenset()

@@ -18,17 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import catalog, device, files, models, tokenizer
-from core.config import Hyperparameters, ModelChoice
-from core.data import REFERENCE
-from core.errors import Mistake
-from core.events import DeviceInfo
-from core.model import Transformer, random_model
-from core.training import card as cards
-from core.training import checkpoint, places
-from core.training.card import Card
-from core.training.places import LATEST
-from core.training.recipe import Recipe
+from core.engine import device
+from core.engine.info import DeviceInfo
+from core.engine.model import Transformer, random_model
+from core.errors import UserError
+from core.formats import files
+from core.loading import catalog, models, tokenizers
+from core.loading.checkpoints import card as cards
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.card import Card
+from core.loading.checkpoints.folders import LATEST
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.training.dataset import REFERENCE
 from core.training.training import Training
 from core.world import tiny
 from core.world.machine import Floors
@@ -42,7 +44,7 @@ Edit = Callable[[Header], object]
 
 
 def world_card(recipe: Recipe = RECIPE, **more: Any) -> Card:
-    words = tokenizer.load(tiny.NAME)
+    words = tokenizers.load_tokenizer(tiny.NAME)
     given: dict[str, Any] = {
         "recipe": recipe, "step": 60, "loss": 2.5, "corpus": "the tiny world", "corpus_sha256": tiny.sha256(),
         "tokenizer": words.name, "originals": words.originals, "floors": FLOORS, "losses": ((0, 6.5), (60, 2.5)),
@@ -66,7 +68,7 @@ def moments_of(model: Transformer) -> dict[str, Tensor]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "latest.safetensors"
-    checkpoint.write(path, world_card(), model_of(world_card()))
+    checkpoint.write_checkpoint(path, world_card(), model_of(world_card()))
     return path
 
 
@@ -100,7 +102,7 @@ def carded(path: Path, edit: Edit) -> Path:
 
 
 def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         act()
     assert len(str(mistake.value).splitlines()) == 1
     return str(mistake.value)
@@ -122,10 +124,10 @@ def test_a_card_is_read_as_it_was_written(card: Card, tmp_path: Path) -> None:
     """All of it, with what made it and the hash of the weights; weights and moments to the last bit."""
     model, path = model_of(card), tmp_path / "a.safetensors"
     moments = moments_of(model)
-    checkpoint.write(path, card, model, moments)
-    found = checkpoint.read(path)
+    checkpoint.write_checkpoint(path, card, model, moments)
+    found = checkpoint.read_checkpoint(path)
     digest = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.parameters())).hexdigest()
-    assert found.card == cards.read(path) == replace(card, program=found.card.program, weights_sha256=digest)
+    assert found.card == cards.read_card(path) == replace(card, program=found.card.program, weights_sha256=digest)
     for part in ("tokenwalk ", "torch ", "Python "):
         assert part in found.card.program
     filled = model_of(card, seed=2)
@@ -152,9 +154,9 @@ def test_weights_may_have_16_bits(tmp_path: Path) -> None:
     card = world_card()
     for dtype in (torch.float16, torch.bfloat16):
         model = model_of(card).to(dtype)
-        checkpoint.write(tmp_path / "a.safetensors", card, model)
+        checkpoint.write_checkpoint(tmp_path / "a.safetensors", card, model)
         filled = model_of(card, seed=2)
-        checkpoint.read(tmp_path / "a.safetensors").fill(filled)
+        checkpoint.read_checkpoint(tmp_path / "a.safetensors").fill(filled)
         assert all(torch.equal(a, b.float()) for a, b in zip(filled.parameters(), model.parameters(), strict=True))
 
 
@@ -172,26 +174,28 @@ def test_a_damaged_file_is_one_clear_line(file: Path, tmp_path: Path) -> None:
     data, broken = file.read_bytes(), tmp_path / "broken.safetensors"
     for cut in (0, 4, 8, 100, len(data) // 2, len(data) - 1):
         broken.write_bytes(data[:cut])
-        assert "broken.safetensors" in refusal(lambda: checkpoint.read(broken))
+        assert "broken.safetensors" in refusal(lambda: checkpoint.read_checkpoint(broken))
     for other in (data + b"x", b"GGUF" + data, b"PK\x03\x04" + data, b"\0" * 100, b"[]" * 50):
         broken.write_bytes(other)
-        assert "broken.safetensors" in refusal(lambda: checkpoint.read(broken))
+        assert "broken.safetensors" in refusal(lambda: checkpoint.read_checkpoint(broken))
     broken.unlink()
-    assert "cannot be read" in refusal(lambda: checkpoint.read(broken))
+    assert "cannot be read" in refusal(lambda: checkpoint.read_checkpoint(broken))
 
 
 def test_a_foreign_file_is_told(tmp_path: Path) -> None:
     """Safetensors that others made are no checkpoint, by the card and as a model."""
     path = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
-    assert cards.read(path) is None
-    assert refusal(lambda: checkpoint.read(path)) == "foreign.safetensors is no checkpoint of tokenwalk"
+    assert cards.read_card(path) is None
+    assert refusal(lambda: checkpoint.read_checkpoint(path)) == "foreign.safetensors is no checkpoint of tokenwalk"
     assert catalog.trained(str(path)) is None
 
 
 def test_a_checkpoint_of_another_version_is_told(file: Path) -> None:
     path = edited(file, lambda header: header["__metadata__"].update(version="2"))
-    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(lambda: checkpoint.read(path))
+    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(
+        lambda: checkpoint.read_checkpoint(path)
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -199,8 +203,10 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> N
     model, path = model_of(world_card()), tmp_path / "a.safetensors"
     with torch.no_grad():
         model.get_parameter("blocks.0.attention.out.weight")[1, 1] = value
-    checkpoint.write(path, world_card(), model)
-    assert "blocks.0.attention.out.weight has numbers that are not finite" in refusal(lambda: checkpoint.read(path))
+    checkpoint.write_checkpoint(path, world_card(), model)
+    assert "blocks.0.attention.out.weight has numbers that are not finite" in refusal(
+        lambda: checkpoint.read_checkpoint(path)
+    )
 
 
 SHAPES: dict[str, tuple[Edit, list[str]]] = {
@@ -222,7 +228,7 @@ SHAPES: dict[str, tuple[Edit, list[str]]] = {
 def test_a_card_that_does_not_fit_the_weights_names_both_shapes(file: Path, name: str) -> None:
     """What there is and what there should be, and nothing is built that would fill the memory."""
     edit, wanted = SHAPES[name]
-    said = refusal(lambda: checkpoint.read(carded(file, edit)))
+    said = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
     assert "by its card" in said
     for word in wanted:
         assert word in said
@@ -239,15 +245,15 @@ def test_moments_are_of_all_weights_or_of_none(tmp_path: Path) -> None:
         ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0 but nothing"),
         ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),
     ):
-        checkpoint.write(path, world_card(), model, moments)
-        assert wanted in refusal(lambda: checkpoint.read(path))
+        checkpoint.write_checkpoint(path, world_card(), model, moments)
+        assert wanted in refusal(lambda: checkpoint.read_checkpoint(path))
 
 
 def test_numbers_of_another_kind_are_told(file: Path) -> None:
     def whole_numbers(header: Header) -> None:
         header["weights.embed.weight"]["dtype"] = "I32"
 
-    assert "stored as I32" in refusal(lambda: checkpoint.read(edited(file, whole_numbers)))
+    assert "stored as I32" in refusal(lambda: checkpoint.read_checkpoint(edited(file, whole_numbers)))
 
 
 HEADERS: dict[str, Edit] = {
@@ -268,7 +274,7 @@ HEADERS: dict[str, Edit] = {
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_hostile_header_is_one_clear_line(file: Path, name: str) -> None:
     path = edited(file, HEADERS[name])
-    refusal(lambda: checkpoint.read(path))
+    refusal(lambda: checkpoint.read_checkpoint(path))
 
 
 CARDS: dict[str, Edit] = {
@@ -318,9 +324,9 @@ CARDS: dict[str, Edit] = {
 def test_a_hostile_card_is_one_clear_line(file: Path, home: Path, name: str) -> None:
     """Read as a checkpoint, listed among models, chosen as one: a line, and nothing else happens."""
     path = carded(file, CARDS[name])
-    refusal(lambda: checkpoint.read(path))
+    refusal(lambda: checkpoint.read_checkpoint(path))
     choice = ModelChoice(name=str(path), device="cpu")
-    refusal(lambda: models.load(choice))
+    refusal(lambda: models.load_model(choice))
     (home / "mine").mkdir(parents=True)
     path.rename(home / "mine" / LATEST)
     (offer,) = (each for each in catalog.offers() if each.name == "mine")
@@ -350,7 +356,7 @@ def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], valu
         assert found is not None
         assert found.origin
         found.words()
-    except Mistake as mistake:
+    except UserError as mistake:
         assert len(str(mistake).splitlines()) == 1
 
 
@@ -365,7 +371,7 @@ def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    said = refusal(lambda: checkpoint.write(file, world_card(step=61), model_of(world_card())))
+    said = refusal(lambda: checkpoint.write_checkpoint(file, world_card(step=61), model_of(world_card())))
     assert "No space left on device" in said
     assert file.read_bytes() == before
     assert [*file.parent.iterdir()] == [file]
@@ -387,12 +393,14 @@ def test_a_full_disk_ends_a_training_with_what_it_had(tmp_path: Path, monkeypatc
         assert "No space left" in refusal(lambda: list(made.go()))
         assert {path.name for path in (tmp_path / "a").iterdir()} == {LATEST, "step-0000000.safetensors"}
     assert list(made.go())[-1].step == 4  # type: ignore[union-attr]
-    assert checkpoint.read(tmp_path / "a" / LATEST).card.step == 4
+    assert checkpoint.read_checkpoint(tmp_path / "a" / LATEST).card.step == 4
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = tmp_path / "none" / "a.safetensors"
-    assert "cannot be written" in refusal(lambda: checkpoint.write(path, world_card(), model_of(world_card())))
+    assert "cannot be written" in refusal(
+        lambda: checkpoint.write_checkpoint(path, world_card(), model_of(world_card()))
+    )
 
 
 # As a model ----------------------------------------------------------------------------------------------------------
@@ -404,7 +412,7 @@ HERE: list[DeviceInfo] = [each for each in device.devices() if each.problem is N
 @pytest.mark.parametrize("dtype", ["auto", "fp32", "bf16", "fp16"])
 def test_a_checkpoint_is_a_model(name: str, dtype: str, file: Path) -> None:
     """By its path, on every device and in every format there is; its logits are those of its weights."""
-    model = models.load(ModelChoice(name=str(file), device=name, dtype=dtype))
+    model = models.load_model(ModelChoice(name=str(file), device=name, dtype=dtype))
     exact = model_of(world_card())
     ids = torch.tensor([list(islice((id for text in tiny.texts(1) for id in text), 6))])
     found = model.transformer(ids.to(model.transformer.device))[0].float().cpu()
@@ -416,7 +424,7 @@ def test_a_checkpoint_is_a_model(name: str, dtype: str, file: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_packed_formats_are_for_other_models(file: Path, dtype: str) -> None:
-    assert "choose fp32, bf16 or fp16" in refusal(lambda: models.load(ModelChoice(name=str(file), dtype=dtype)))
+    assert "choose fp32, bf16 or fp16" in refusal(lambda: models.load_model(ModelChoice(name=str(file), dtype=dtype)))
 
 
 def test_a_training_is_a_model_by_its_name(file: Path, home: Path) -> None:
@@ -424,11 +432,11 @@ def test_a_training_is_a_model_by_its_name(file: Path, home: Path) -> None:
     (home / "mine").mkdir(parents=True)
     (home / "mine" / LATEST).write_bytes(file.read_bytes())
     (home / "empty").mkdir()
-    assert [name for name, _ in places.here()] == ["mine"]
+    assert [name for name, _ in folders.here()] == ["mine"]
     (offer,) = (each for each in catalog.offers() if each.name == "mine")
     assert (offer.family, offer.words, offer.problem) == ("Llama", world_card().origin, None)
     assert offer.size_bytes == file.stat().st_size
-    assert models.load(ModelChoice(name="mine", device="cpu")).info.name == "mine"
+    assert models.load_model(ModelChoice(name="mine", device="cpu")).info.name == "mine"
     for wrong in ("empty", "nobody", "../trained/mine", ".", "", "mine/"):
         assert catalog.trained(wrong) is None
     assert "sizes, weights and tokenizer" in refusal(lambda: catalog.check(ModelChoice(name="mine", weights_seed=4)))
@@ -439,8 +447,8 @@ def test_a_twin_is_the_rung_before_it_learned(file: Path, home: Path) -> None:
     trained = ModelChoice(name=str(file), device="cpu", dtype="bf16")
     plain = catalog.twin(trained)
     assert plain == ModelChoice(name="model6", tokenizer="world", changes=SIZES, device="cpu", dtype="bf16")
-    one, other = models.load(trained), models.load(plain)
-    assert one.tokenizer is other.tokenizer is catalog.words(trained) is catalog.words(plain)
+    one, other = models.load_model(trained), models.load_model(plain)
+    assert one.tokenizer is other.tokenizer is catalog.tokenizer_of(trained) is catalog.tokenizer_of(plain)
     assert one.transformer.config == other.transformer.config
     first = random_model(one.transformer.config, RECIPE.seed).to(torch.bfloat16)
     assert all(torch.equal(a, b) for a, b in zip(other.transformer.parameters(), first.parameters(), strict=True))
@@ -456,8 +464,8 @@ def test_a_rung_of_a_cut_vocabulary_has_no_twin(tmp_path: Path) -> None:
     list(Training(recipe, tmp_path / "a", CPU).go())
     choice = ModelChoice(name=str(tmp_path / "a" / LATEST), device="cpu")
     assert catalog.twin(choice) is None
-    one, other = models.load(choice), models.load(replace(choice, dtype="bf16"))
+    one, other = models.load_model(choice), models.load_model(replace(choice, dtype="bf16"))
     assert one.tokenizer is other.tokenizer
     assert one.tokenizer.name == "cl100k cut for text.txt"
     ids = one.tokenizer.encode(REFERENCE)
-    assert [one.tokenizer.originals[id] for id in ids] == tokenizer.load("cl100k").encode(REFERENCE)
+    assert [one.tokenizer.originals[id] for id in ids] == tokenizers.load_tokenizer("cl100k").encode(REFERENCE)

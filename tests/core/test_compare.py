@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import catalog, compare, tokenizer, vocabulary
-from core.compare import Side, align, compare_text, counterpart, diverge, next_byte
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from core.events import ComparedText, Reading
-from core.models import Model, load
-from core.sampling import Distribution
-from core.tokenizer import END_OF_TEXT, Tokenizer
+from core.errors import UserError
+from core.evaluation import compare
+from core.evaluation.compare import Side, align, compare_text, counterpart, diverge, next_byte
+from core.evaluation.values import ComparedText
+from core.loading import catalog, tokenizers
+from core.loading.choice import ModelChoice
+from core.loading.models import Model, load_model
+from core.progress import Progress
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.tokenizers.tokenizer import END_OF_TEXT, Tokenizer
 
 Small = Callable[..., Model]
 INF = math.inf
@@ -32,7 +35,7 @@ def toy(name: str, pieces: Sequence[bytes]) -> Tokenizer:
     return Tokenizer(name, tiktoken.Encoding(name, pat_str=r"(?s:.+)", mergeable_ranks=ranks, special_tokens=special))
 
 
-BYTES = tokenizer.load("bytes")
+BYTES = tokenizers.load_tokenizer("bytes")
 PAIRS = toy("pairs", [b"oa", b"oat", b" m", b"il"])
 
 
@@ -214,7 +217,7 @@ def test_places_by_hand() -> None:
 def compared(a: Model, b: Model, text: str) -> ComparedText:
     *readings, answer = compare_text(a, b, text)
     assert isinstance(answer, ComparedText)
-    done = [reading.done for reading in readings if isinstance(reading, Reading)]
+    done = [reading.done for reading in readings if isinstance(reading, Progress)]
     assert done == sorted(done)
     assert done[-1] == len(answer.places)
     return answer
@@ -244,8 +247,8 @@ def test_along_a_text_over_tokens(small: Small, after: Callable[..., Tensor]) ->
 
 def test_along_a_text_over_bytes() -> None:
     """GPT-4's tokens against bytes: at each end of one of its tokens, in windows where the text is longer."""
-    a = load(ModelChoice(name="model5", device="cpu"))
-    b = load(ModelChoice(name="model5", tokenizer="bytes", device="cpu"))
+    a = load_model(ModelChoice(name="model5", device="cpu"))
+    b = load_model(ModelChoice(name="model5", tokenizer="bytes", device="cpu"))
     found = compared(a, b, TEXT)
     pieces = map(a.tokenizer.piece, a.tokenizer.encode(TEXT))
     assert found.by == "byte"
@@ -265,7 +268,7 @@ def test_a_model_agrees_with_itself(small: Small) -> None:
 
 
 def test_a_text_without_a_place_is_a_mistake(small: Small) -> None:
-    with pytest.raises(Mistake, match="longer"):
+    with pytest.raises(UserError, match="longer"):
         compare_text(small("model5"), small("model6"), "")
 
 
@@ -290,7 +293,7 @@ def test_few_logits_are_held_at_once(small: Small, monkeypatch: pytest.MonkeyPat
 
 
 def test_special_and_unused_ids_spell_nothing() -> None:
-    words = tokenizer.load("cl100k")
+    words = tokenizers.load_tokenizer("cl100k")
     assert words.spelled(words.end_of_text) == b""
     unused = next(id for id in range(words.vocab_size) if words.piece(id).startswith(b"<|unused"))
     assert words.spelled(unused) == b""
@@ -301,7 +304,7 @@ def test_special_and_unused_ids_spell_nothing() -> None:
 def test_special_tokens_of_a_real_model_spell_nothing() -> None:
     place = catalog.find("smollm2")
     assert place
-    words = vocabulary.load(place.path, "smollm2")
+    words = tokenizers.load_model_tokenizer(place.path, "smollm2")
     named = [words.encode(name, special=True) for name in ("<|im_start|>", "<|im_end|>", END_OF_TEXT)]
     assert [words.spelled(id) for (id,) in named] == [b""] * 3
     assert b"".join(map(words.spelled, words.encode(TEXT))) == TEXT.encode()

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from core.batch import Batch
-from core.config import Sampler
-from core.errors import Mistake
-from core.models import Model
-from core.sampling import Distribution, chart
-from core.session import Session
+from core.errors import UserError
+from core.generation.batch import Batch
+from core.loading.models import Model
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPTS = [list(b"o"), list(b"oat"), list(b"oatmea"), list(b"I prefer oat milk in")]
@@ -79,5 +80,5 @@ def test_an_empty_prompt_continues_the_end_of_text(small: Small) -> None:
 @pytest.mark.parametrize("bad", [257, -1])
 def test_an_id_outside_the_vocabulary_is_a_mistake(small: Small, bad: int) -> None:
     """One line, as in a walk."""
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         Batch(small(), [1, bad], Sampler(), samples=2).step()

@@ -13,15 +13,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import tokenizer
-from core.config import Hyperparameters
-from core.data import REFERENCE
-from core.errors import Mistake
-from core.events import Reading
+from core.errors import UserError
+from core.loading import tokenizers
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters
+from core.progress import Progress
 from core.training import source, text
 from core.training.corpus import World
+from core.training.dataset import REFERENCE
 from core.training.measure import MEASURED
-from core.training.recipe import Recipe
 from core.training.text import Text
 from core.world import tiny
 from core.world.machine import Edge
@@ -36,13 +36,13 @@ def recipe(path: Path | str, context: int = 4, **more: object) -> Recipe:
 
 
 def read(path: Path, context: int = 4, **more: object) -> Text:
-    *readings, found = text.read(recipe(path, context, **more))
+    *readings, found = text.read_text(recipe(path, context, **more))
     assert isinstance(found, Text)
     size = path.stat().st_size
-    done = [reading.done for reading in readings if isinstance(reading, Reading)]
+    done = [reading.done for reading in readings if isinstance(reading, Progress)]
     assert len(done) == len(readings)
     assert done == sorted(done)
-    assert (done[-1], {each.total for each in readings if isinstance(each, Reading)}) == (size, {size})
+    assert (done[-1], {each.total for each in readings if isinstance(each, Progress)}) == (size, {size})
     return found
 
 
@@ -88,7 +88,7 @@ def test_a_text_read_in_parts_is_the_whole_text(
     """Token by token, wherever the parts end: at 64 bytes, and at every place of the first hundreds."""
     whole = TEXTS[name]
     path = written(whole.encode())
-    words = tokenizer.load("bytes" if vocabulary == "bytes" else "cl100k")
+    words = tokenizers.load_tokenizer("bytes" if vocabulary == "bytes" else "cl100k")
     monkeypatch.setattr(text, "LONG", LONG)
     for part in (PART, *range(97, 109)) if vocabulary == "cl100k" else (PART,):
         monkeypatch.setattr(text, "PART", part)
@@ -106,7 +106,7 @@ def test_a_text_read_in_parts_is_the_whole_text(
 def test_so_it_is_of_texts_that_nobody_thought_of(parts: list[str]) -> None:
     """Every place that a part may end at falls between two tokens."""
     whole = "".join(parts)
-    data, words = whole.encode(), tokenizer.load("cl100k")
+    data, words = whole.encode(), tokenizers.load_tokenizer("cl100k")
     for end in range(len(data) + 1):
         if cut := text._last_gap(data[:end]):
             halves = data[:cut].decode(), data[cut:].decode()
@@ -129,7 +129,7 @@ def test_a_long_text_takes_little_memory(written: Callable[[bytes], Path], monke
     """2 MB are read with a quarter of them as Python's own objects at once: numbers are kept, not lists."""
     monkeypatch.setattr(text, "PART", 2**14)
     path = written((REFERENCE * (2_000_000 // len(REFERENCE))).encode())
-    tokenizer.load("cl100k").encode("warm")
+    tokenizers.load_tokenizer("cl100k").encode("warm")
     tracemalloc.start()
     try:
         parts = sum(1 for _ in text._parts(path))
@@ -183,8 +183,8 @@ def test_no_batch_holds_what_is_measured(written: Callable[[bytes], Path]) -> No
 
 
 def refusal(path: Path | str, **more: object) -> str:
-    with pytest.raises(Mistake) as mistake:
-        list(text.read(recipe(path, **more)))  # type: ignore[arg-type]
+    with pytest.raises(UserError) as mistake:
+        list(text.read_text(recipe(path, **more)))  # type: ignore[arg-type]
     assert len(str(mistake.value).splitlines()) == 1
     return str(mistake.value)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from core.data import SequenceDataset
-from core.errors import Mistake
+from core.errors import UserError
+from core.training.dataset import SequenceDataset
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 8, 11])
@@ -38,5 +38,5 @@ def test_batches_are_torchs_own() -> None:
 
 @pytest.mark.parametrize(("count", "length", "stride"), [(8, 8, 1), (0, 1, 1), (9, 0, 1), (9, 8, 0)])
 def test_what_cannot_be_cut_is_a_mistake(count: int, length: int, stride: int) -> None:
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         SequenceDataset(range(count), length, stride)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from core import device
-from core.errors import Mistake
-from core.events import DeviceInfo
+from core.engine import device
+from core.engine.info import DeviceInfo
+from core.errors import UserError
 
 CPU = DeviceInfo("cpu", "a processor", 2**34)
 GPUS = [DeviceInfo("cuda:0", "a GPU", 2**33), DeviceInfo("cuda:1", "another GPU", 2**33)]
@@ -15,7 +15,7 @@ NO_MPS = DeviceInfo("mps", "Apple GPU", None, "no Metal")
 
 
 def refusal(name: str) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         device.resolve(name)
     text = str(mistake.value)
     assert len(text.splitlines()) == 1
@@ -103,7 +103,7 @@ def test_number_formats_have_short_names(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", ["", "float32", "fp64", "int2"])
 def test_an_unknown_format_is_a_mistake(name: str) -> None:
     """One line with what can be chosen."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         device.dtype(name, torch.device("cpu"))
     assert all(known in str(mistake.value) for known in device.DTYPES)
     assert len(str(mistake.value).splitlines()) == 1
@@ -112,7 +112,7 @@ def test_an_unknown_format_is_a_mistake(name: str) -> None:
 def test_a_gpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """bf16 is refused where the hardware has none; fp16 is not."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         device.dtype("bf16", torch.device("cuda:0"))
     assert "bf16" in str(mistake.value)
     assert device.dtype("fp16", torch.device("cuda:0")) is torch.float16

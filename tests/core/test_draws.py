@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import Sampler
-from core.sampling import Distribution, draw, keep, uniform
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw, uniform
+from core.sampling.sampler import Sampler
+from core.sampling.stages import apply_stages
 
 DRAWS = 200_000
 DOUBT = 1e-3
@@ -121,7 +123,7 @@ def test_a_wrong_sampler_would_be_found(us: list[float]) -> None:
     assert fit(counts, expected(LOGITS, Sampler(temperature=1.03))) < 1e-6
     assert fit(counts, torch.full((50,), 1 / 50, dtype=torch.float64)) < 1e-6
     twelve = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(top_k=12), us)), minlength=50)
-    assert int((twelve > 0).sum()) == keep(Distribution(LOGITS), Sampler(top_k=12)).count == 12
+    assert int((twelve > 0).sum()) == apply_stages(Distribution(LOGITS), Sampler(top_k=12)).count == 12
     assert same_source(counts, twelve) < 1e-6
 
 

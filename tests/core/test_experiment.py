@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from core.config import Hyperparameters, ModelChoice, Patch
-from core.errors import Mistake
-from core.models import Model, load
-from core.patch import patched
-from core.sampling import Distribution
-from core.session import Session
+from core.activations.hooks import patched
+from core.activations.patch import Patch
+from core.errors import UserError
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model, load_model
+from core.sampling.distribution import Distribution
+from core.walk.session import Session
 
 TEXT = b"oat milk in"
 CHOICE = ModelChoice(
@@ -19,7 +20,7 @@ PATCHES = (Patch(kind="zero", part="block", layer=1), Patch(kind="noise", part="
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return load(CHOICE)
+    return load_model(CHOICE)
 
 
 def walk(model: Model, text: bytes = TEXT) -> Session:
@@ -39,7 +40,7 @@ def test_the_chart_is_the_patched_model_with_the_unpatched_one_behind_it(model: 
     session = walk(model)
     list(session.patch(PATCHES))
     chart = session.snapshot().chart
-    want, plain = oracle(model, list(TEXT), PATCHES), oracle(load(CHOICE), list(TEXT))
+    want, plain = oracle(model, list(TEXT), PATCHES), oracle(load_model(CHOICE), list(TEXT))
     assert chart is not None
     assert session.snapshot().patches == PATCHES
     for candidate in chart.candidates:
@@ -56,7 +57,7 @@ def test_both_follow_the_walk_wherever_it_goes(model: Model) -> None:
         session.travel(cursor)
         list(session.read())
         ids = [token.id for token in session.tokens[:cursor]][-16:]
-        chart, plain = session.chart(), oracle(load(CHOICE), ids)
+        chart, plain = session.chart(), oracle(load_model(CHOICE), ids)
         want = oracle(model, ids, ())  # the model is patched as it is
         for candidate in chart.candidates[:5]:
             assert candidate.probability == pytest.approx(want.probabilities[candidate.id].item(), rel=1e-4)
@@ -96,7 +97,7 @@ def test_scores_are_those_of_the_patched_model(model: Model) -> None:
 def test_a_patch_that_cannot_be_leaves_the_others(model: Model) -> None:
     session = walk(model)
     list(session.patch(PATCHES))
-    with pytest.raises(Mistake, match="layer from 0 to 1"):
+    with pytest.raises(UserError, match="layer from 0 to 1"):
         session.patch((Patch(part="mlp", layer=9),))
     assert session.patches == PATCHES
     list(session.patch(()))

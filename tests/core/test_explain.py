@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from core.config import ORDERS, Sampler
-from core.errors import Mistake
-from core.events import SamplerLens
-from core.explain import sampler_lens
-from core.sampling import Distribution, chart, draw, keep
+from core.errors import UserError
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw
+from core.sampling.explain import sampler_lens
+from core.sampling.explanation import SamplerLens
+from core.sampling.sampler import ORDERS, Sampler
+from core.sampling.stages import apply_stages
 
 EXTREMES = (0.0, -1e4, 1e4, 88.0, -104.0, 3e38)
 
@@ -75,7 +78,7 @@ def test_the_kept_set_is_that_of_transformers(logits: Tensor, sampler: Sampler) 
     logits = logits.clamp(min=-1e30)  # a hole would count as cut
     distribution = Distribution(logits)
     order = distribution.head(len(logits))
-    kept = {stage.name: stage.kept for stage in keep(distribution, sampler).stages}
+    kept = {stage.name: stage.kept for stage in apply_stages(distribution, sampler).stages}
     for stage, scores in transformers_stages(logits, sampler).items():
         theirs, ours = kept_by(scores), kept[stage]
         if theirs != ours:
@@ -121,15 +124,15 @@ def test_what_is_drawn_from_is_the_softmax_of_their_last_scores(logits: Tensor, 
 def test_min_p_by_hand(order: str, kept: int) -> None:
     """0.5, 0.3, 0.15, 0.05 and min-p 0.4: 0.3 / 0.5 is above it and 0.15 / 0.5 below; at T = 2 √0.3 = 0.55 is not."""
     distribution = Distribution(torch.tensor([0.5, 0.3, 0.15, 0.05]).log())
-    assert keep(distribution, Sampler(min_p=0.4)).count == 2
-    found = keep(distribution, Sampler(min_p=0.4, temperature=2, order=order))  # type: ignore[arg-type]
+    assert apply_stages(distribution, Sampler(min_p=0.4)).count == 2
+    found = apply_stages(distribution, Sampler(min_p=0.4, temperature=2, order=order))  # type: ignore[arg-type]
     assert found.count == kept
 
 
 def test_stages_are_told_in_the_order_applied() -> None:
     distribution = Distribution(torch.tensor([0.5, 0.3, 0.15, 0.05]).log())
-    first = keep(distribution, Sampler(temperature=2)).stages
-    last = keep(distribution, Sampler(temperature=2, top_k=2, order="temperature last")).stages
+    first = apply_stages(distribution, Sampler(temperature=2)).stages
+    last = apply_stages(distribution, Sampler(temperature=2, top_k=2, order="temperature last")).stages
     assert [stage.name for stage in first] == ["raw", "temperature", "top-k", "top-p", "min-p", "renormalised"]
     assert [stage.name for stage in last] == ["raw", "top-k", "top-p", "min-p", "temperature", "renormalised"]
     roots = [math.sqrt(p) for p in (0.5, 0.3, 0.15, 0.05)]
@@ -140,9 +143,9 @@ def test_stages_are_told_in_the_order_applied() -> None:
 def test_temperature_moves_no_cut_that_came_before_it() -> None:
     distribution = Distribution(torch.randn(1000, generator=torch.Generator().manual_seed(1)))
     sampler = Sampler(top_p=0.8, min_p=0.02, order="temperature last")
-    counts = {keep(distribution, replace(sampler, temperature=t)).count for t in (0.1, 0.5, 1, 2, 50)}
+    counts = {apply_stages(distribution, replace(sampler, temperature=t)).count for t in (0.1, 0.5, 1, 2, 50)}
     assert len(counts) == 1
-    assert len({keep(distribution, Sampler(top_p=0.8, temperature=t)).count for t in (0.5, 1, 2)}) == 3
+    assert len({apply_stages(distribution, Sampler(top_p=0.8, temperature=t)).count for t in (0.5, 1, 2)}) == 3
 
 
 @settings(max_examples=200, deadline=None)
@@ -256,12 +259,12 @@ def test_min_p_is_a_share(value: float) -> None:
     if 0 <= value <= 1:
         assert Sampler(min_p=value).min_p == value
     else:
-        with pytest.raises(Mistake, match="min-p"):
+        with pytest.raises(UserError, match="min-p"):
             Sampler(min_p=value)
 
 
 def test_an_order_that_does_not_exist_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match="temperature first or temperature last"):
+    with pytest.raises(UserError, match="temperature first or temperature last"):
         Sampler(order="backwards")  # type: ignore[arg-type]
 
 

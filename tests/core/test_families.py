@@ -10,10 +10,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from core import families, weights
-from core.cache import KVCache
-from core.config import ModelConfig
-from core.model import Transformer, random_model
+from core.engine.cache import KVCache
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.loading import families, weights
 
 LENGTH = 23
 LLAMA = {
@@ -90,7 +90,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model.save_pretrained(folder)
     with torch.inference_mode():
         want = model(ids()).logits
-    return weights.build(families.describe(folder), torch.device("cpu"), torch.float32), want
+    return weights.build_model(families.describe(folder), torch.device("cpu"), torch.float32), want
 
 
 def steps(sizes: list[int]) -> Callable[[Transformer], Tensor]:
@@ -126,7 +126,7 @@ def test_16_bit_models_stay_near_the_reference(dtype: torch.dtype, tmp_path: Pat
     """Weights of one format computed in another: the same distribution, rounded."""
     model = reference("llama")
     model.save_pretrained(tmp_path)
-    ours = weights.build(families.describe(tmp_path), torch.device("cpu"), dtype)
+    ours = weights.build_model(families.describe(tmp_path), torch.device("cpu"), dtype)
     assert ours.dtype is dtype
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Fan
-from core.models import Model
-from core.session import Session
+from core.errors import UserError
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
+from core.walk.values import Fan
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -190,5 +190,5 @@ def test_another_model_has_none_yet(small: Small) -> None:
     assert other.fan() == Fan((), ())
     list(other.visit(fan.continuations[2].serial))
     assert tuple(token.piece for token in other.tokens[3:]) == fan.continuations[2].pieces
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         other.visit(10**6)

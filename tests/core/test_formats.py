@@ -10,9 +10,11 @@ import torch
 from test_families import reference
 from test_weights import write_gguf
 
-from core import catalog, device, families, files, models, weights
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake, out_of_memory
+from core.engine import device
+from core.errors import UserError, out_of_memory
+from core.formats import files
+from core.loading import catalog, families, models, weights
+from core.loading.choice import Hyperparameters, ModelChoice
 
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
 
@@ -31,8 +33,8 @@ def test_the_fastest_format_near_enough(tmp_path: Path, monkeypatch: pytest.Monk
     assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert models._fastest(described, gpu) == "fp32"
-    assert models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
-    assert models.load(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
+    assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
+    assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
 
 
 def test_the_formats_of_gguf() -> None:
@@ -69,8 +71,8 @@ def test_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, e
 
     monkeypatch.setattr(models, "random_model", full)
     monkeypatch.setattr(weights, "build", full)
-    with pytest.raises(Mistake) as mistake:
-        models.load(ModelChoice(name=name, device="cpu", changes=Hyperparameters()))
+    with pytest.raises(UserError) as mistake:
+        models.load_model(ModelChoice(name=name, device="cpu", changes=Hyperparameters()))
     assert f"{name} does not fit on cpu" in str(mistake.value)
     assert size in str(mistake.value)
     assert " GB" in str(mistake.value)
@@ -87,7 +89,7 @@ def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(models, "random_model", broken)
     with pytest.raises(RuntimeError, match="a defect"):
-        models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))
+        models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))
 
 
 def test_the_real_allocator_is_understood() -> None:
@@ -100,8 +102,8 @@ def test_the_real_allocator_is_understood() -> None:
 def test_loading_brings_no_modules_that_it_does_not_use() -> None:
     """Torch would import sympy and 800 others, 75 MB, to fill tensors that have no memory. The first one compiles."""
     code = (
-        "import sys; from core.models import load; from core.config import ModelChoice; "
-        "load(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
+        "import sys; from core.loading.models import load_model; from core.loading.choice import ModelChoice; "
+        "load_model(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == "False\n"
@@ -111,9 +113,9 @@ def test_loading_brings_no_modules_that_it_does_not_use() -> None:
 def test_what_libraries_were_read_for_once_is_let_go() -> None:
     """Torch needs most of itself only to begin; it computes as before, and reads again what it needs."""
     code = (
-        "import re, torch; from pathlib import Path; from core.files import let_go\n"
+        "import re, torch; from pathlib import Path; from core.engine.memory import release_clean_pages\n"
         "held = lambda: int(re.search(r'RssFile:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
-        "before, x = held(), torch.arange(100.0); let_go(); print(held() < before / 2, (x @ x).item())"
+        "before, x = held(), torch.arange(100.0); release_clean_pages(); print(held() < before / 2, (x @ x).item())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == "True 328350.0\n"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Scored
-from core.models import Model
-from core.score import score
-from core.session import Session
+from core.errors import UserError
+from core.evaluation.score import score
+from core.evaluation.values import Scored
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -80,10 +80,10 @@ def test_in_the_past_the_token_that_stands_there_is_shown(small: Small) -> None:
 
 def test_the_words_of_a_real_vocabulary() -> None:
     """cl100k: what counts is the first token of what is written, with the blank that words have inside a text."""
-    from core.config import ModelChoice
-    from core.models import load
+    from core.loading.choice import ModelChoice
+    from core.loading.models import load_model
 
-    model = load(ModelChoice(device="cpu"))
+    model = load_model(ModelChoice(device="cpu"))
     walk = started(model, model.tokenizer.encode("I prefer oat"))
     made = walk.guess("milk")
     wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
@@ -94,7 +94,7 @@ def test_the_words_of_a_real_vocabulary() -> None:
 def test_an_empty_guess_is_a_mistake_and_nothing_happens(small: Small) -> None:
     walk = started(small())
     before = walk.snapshot()
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         walk.guess("")
     assert len(str(mistake.value).splitlines()) == 1
     assert walk.snapshot() == before
@@ -164,7 +164,7 @@ def test_one_token_has_nothing_to_score(small: Small) -> None:
 
 def test_an_endless_surprise_is_still_a_number_or_infinite() -> None:
     """Beyond what a float holds the perplexity is infinite, not an error."""
-    from core.events import Summary
+    from core.walk.values import Summary
 
     assert Summary(1, 1, 2000.0, 1, (1,)).perplexity == math.inf
     assert Summary(2, 2, 2000.0, 1, (1,)).perplexity == pytest.approx(2.0**1000)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core import ladder, tokenizer
-from core.config import Hyperparameters, ModelChoice, ModelConfig
-from core.model import Transformer, random_model
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.loading import ladder, tokenizers
+from core.loading.choice import Hyperparameters, ModelChoice
 
 V = 97
 Config = Callable[..., ModelConfig]
@@ -308,7 +309,7 @@ def test_the_defaults_are_the_articles() -> None:
     """V = cl100k's 100,277, d = 64, T = 8; then 1 block, 4 blocks, 4 heads, and pairs of them that share keys (S3)."""
     choice = ModelChoice()
     assert (choice.name, choice.tokenizer, choice.weights_seed) == ("model1", "cl100k", 0)
-    configs = [rung.config for rung in ladder.rungs(tokenizer.load(choice.tokenizer).vocab_size)]
+    configs = [rung.config for rung in ladder.rungs(tokenizers.load_tokenizer(choice.tokenizer).vocab_size)]
     assert [(c.vocab_size, c.embed_dim, c.context) for c in configs] == [(100_277, 64, 8)] * 6
     assert [c.activation for c in configs] == ["gelu"] * 5 + ["silu"]
     assert [c.blocks for c in configs] == [0, 0, 1, 4, 4, 4]

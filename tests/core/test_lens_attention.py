@@ -8,10 +8,10 @@ import torch
 from looking import last, some_ids, step_on, wrapped
 from test_families import reference
 
-from core import families, weights
-from core.errors import Mistake
-from core.lenses.attention import Attention, attention
-from core.models import Model
+from core.errors import UserError
+from core.lenses.attention import AttentionView, attention
+from core.loading import families, weights
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 
@@ -25,14 +25,14 @@ def test_patterns_are_the_references(case: str, known: bool, tmp_path: Path) -> 
     theirs = reference(case, vocab_size=257)
     theirs.save_pretrained(tmp_path)
     theirs.set_attn_implementation("eager")
-    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), torch.float32))
+    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32))
     ids = some_ids(9)
     with torch.inference_mode():
         want = theirs(torch.tensor([ids]), output_attentions=True).attentions
     step, config = step_on(model, ids, known=known), model.transformer.config
     for layer in range(config.blocks):
         for head in range(config.heads):
-            found: Attention = last(attention(step, layer, head))
+            found: AttentionView = last(attention(step, layer, head))
             their_pattern = want[layer][0, head]
             assert [len(row) for row in found.pattern] == list(range(1, 10))
             for place, row in enumerate(found.pattern):
@@ -78,7 +78,7 @@ def test_beyond_the_context_the_window_is_shown(dtype: str, small: Small) -> Non
 
 @pytest.mark.parametrize("name", ["model1", "model2"])
 def test_without_attention_there_is_nothing_to_see(name: str, small: Small) -> None:
-    with pytest.raises(Mistake, match=f"{name} has no attention; it begins at model3"):
+    with pytest.raises(UserError, match=f"{name} has no attention; it begins at model3"):
         next(attention(step_on(small(name), some_ids(4))))
 
 
@@ -86,5 +86,5 @@ def test_without_attention_there_is_nothing_to_see(name: str, small: Small) -> N
     ("layer", "head", "says"), [(2, 0, "layers 0 to 1"), (0, 3, "heads 0 to 2"), (-1, 0, "no layer")]
 )
 def test_a_head_that_is_not_there(layer: int, head: int, says: str, small: Small) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         next(attention(step_on(small("model5"), some_ids(4)), layer, head))

@@ -7,7 +7,7 @@ import torch
 from looking import RUNGS, last, some_ids, step_on
 
 from core.lenses.context import ContextTable, context
-from core.models import Model
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 

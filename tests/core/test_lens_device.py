@@ -7,13 +7,14 @@ import pytest
 import torch
 from looking import last, some_ids, step_on
 
-from core import device as devices
-from core import models
-from core.config import Hyperparameters, ModelChoice
-from core.events import DeviceInfo, Reading
+from core.engine import device as devices
+from core.engine.info import DeviceInfo
 from core.lenses import device as lens
 from core.lenses.device import Devices, device
-from core.models import Model
+from core.loading import models
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
 
 CHOICE = ModelChoice(
     name="model5", tokenizer="bytes", device="cpu", changes=Hyperparameters(embed_dim=16, blocks=2, heads=2)
@@ -24,7 +25,7 @@ Load = Callable[[str], Model]
 
 @pytest.fixture(scope="module")
 def load() -> Load:
-    return lambda dtype: models.load(replace(CHOICE, dtype=dtype))
+    return lambda dtype: models.load_model(replace(CHOICE, dtype=dtype))
 
 
 def test_float32_on_the_cpu_is_the_reference(load: Load) -> None:
@@ -84,7 +85,7 @@ def test_the_model_in_use_stays_as_it_is(load: Load) -> None:
 
 def test_packed_weights_are_measured_but_not_trained() -> None:
     """The real SmolLM2 in 4 bits: near its float32 numbers."""
-    model = models.load(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
     found = last(device(step_on(model, model.tokenizer.encode("I prefer oat milk in"))))
     assert found.parity and 0 < found.parity.kl < 0.02
     assert found.times[0].problem == "packed weights cannot be trained"
@@ -104,7 +105,7 @@ def test_where_there_is_no_room(load: Load, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_answers_grow(load: Load) -> None:
     seen = list(device(step_on(load("bf16"), IDS)))
-    assert seen[0] == Reading(0, len(devices.devices()) + 1)
+    assert seen[0] == Progress(0, len(devices.devices()) + 1)
     answers = [each for each in seen if isinstance(each, Devices)]
     assert [each.parity is None for each in answers][:2] == [True, False]
     assert [len(each.times) for each in answers][:5] == [0, 0, 1, 1, 1]

@@ -10,11 +10,11 @@ import pytest
 import torch
 from looking import RUNGS, last, some_ids, step_on
 
-import core.model
-from core.config import ModelConfig
+import core.engine.model
+from core.activations.trace import recording
+from core.engine.config import ModelConfig
 from core.lenses.flow import ACTIVATIONS, NORMS, Flow, flow
-from core.models import Model
-from core.trace import recording
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 
@@ -72,7 +72,7 @@ def test_a_step_goes_from_text_to_text(name: str, small: Small) -> None:
 def test_sources_are_what_runs(name: str, small: Small) -> None:
     """Our own are in our files as they stand; every component has an equation."""
     model = small(name)
-    files = "".join(path.read_text() for path in Path(core.model.__file__).parent.glob("*.py"))
+    files = "".join(path.read_text() for path in Path(core.engine.model.__file__).parent.glob("*.py"))
     sources = {source.component: source for source in last(flow(step_on(model, some_ids(4)))).sources}
     for source in sources.values():
         assert source.equation
@@ -82,8 +82,8 @@ def test_sources_are_what_runs(name: str, small: Small) -> None:
     config = model.transformer.config
     assert sources["embed"].where == "torch.nn.modules.sparse.Embedding.forward"
     if config.blocks:
-        assert sources["attend"].code == inspect.getsource(core.model.causal_attention)
-        assert sources["attention"].code == inspect.getsource(core.model.Attention)
+        assert sources["attend"].code == inspect.getsource(core.engine.model.causal_attention)
+        assert sources["attention"].code == inspect.getsource(core.engine.model.Attention)
     if config.norm != "none":
         assert sources["norm"].equation == NORMS[config.norm]
 
@@ -101,4 +101,4 @@ def test_equations_are_the_functions() -> None:
     assert set(by_hand) == set(ACTIVATIONS)
     for name, want in by_hand.items():
         config = ModelConfig(vocab_size=2, activation=name)  # type: ignore[arg-type]
-        assert (core.model.activation(config)(x) - want).abs().max() < 1e-7
+        assert (core.engine.model.activation(config)(x) - want).abs().max() < 1e-7

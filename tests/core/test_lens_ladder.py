@@ -9,15 +9,16 @@ import pytest
 import torch
 from looking import RUNGS, last, step_on, wrapped
 
-from core import ladder as rungs
-from core import models
-from core.config import Hyperparameters, ModelChoice, ModelConfig
-from core.errors import Mistake
-from core.events import Reading
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer
+from core.errors import UserError
 from core.lenses import ladder as lens
 from core.lenses.ladder import Ladder, ladder
-from core.model import Transformer
-from core.models import Model
+from core.loading import ladder as rungs
+from core.loading import models
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
 
 CHOICE = ModelChoice(name="model2", tokenizer="bytes", device="cpu", weights_seed=3)
 IDS = list(b"I prefer oat milk")
@@ -26,8 +27,8 @@ IDS = list(b"I prefer oat milk")
 def untrained(choice: ModelChoice) -> Model:
     """What `models.load` gives where no rung was ever trained."""
     if choice.name.endswith("-trained"):
-        raise Mistake(f"no model {choice.name}")
-    return models.load(choice)
+        raise UserError(f"no model {choice.name}")
+    return models.load_model(choice)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +40,7 @@ def no_twins() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return models.load(CHOICE)
+    return models.load_model(CHOICE)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_rungs_are_the_models_of_the_ladder(shown: Ladder) -> None:
     assert [rung.name for rung in shown.rungs] == RUNGS
     assert not shown.notes
     for rung in shown.rungs:
-        alone = models.load(replace(CHOICE, name=rung.name))
+        alone = models.load_model(replace(CHOICE, name=rung.name))
         with torch.inference_mode():
             logits = alone.transformer(torch.tensor([IDS[-8:]]))[0].double()
         shares = logits.softmax(-1)
@@ -80,7 +81,7 @@ def test_kl_between_rungs(shown: Ladder) -> None:
     """Zero with itself, by the formula with another."""
     rows = []
     for name in RUNGS:
-        alone = models.load(replace(CHOICE, name=name))
+        alone = models.load_model(replace(CHOICE, name=name))
         with torch.inference_mode():
             rows.append(alone.transformer(torch.tensor([IDS[-8:]]))[0, -1].double().log_softmax(-1))
     for p, line in zip(rows, shown.kl, strict=True):
@@ -90,18 +91,18 @@ def test_kl_between_rungs(shown: Ladder) -> None:
 
 def test_rungs_come_one_by_one(model: Model) -> None:
     seen = list(ladder(step_on(model, IDS)))
-    assert [each.done for each in seen if isinstance(each, Reading)] == list(range(7))
+    assert [each.done for each in seen if isinstance(each, Progress)] == list(range(7))
     assert [len(each.rungs) for each in seen if isinstance(each, Ladder)] == [1, 2, 3, 4, 5, 6]
     assert all(rung.target is None for rung in seen[-1].rungs)
 
 
 def test_changed_sizes_hold_on_every_rung_that_has_them() -> None:
     choice = replace(CHOICE, name="model5", changes=Hyperparameters(embed_dim=12, heads=3, context=5))
-    shown = last(ladder(step_on(models.load(choice), IDS)))
+    shown = last(ladder(step_on(models.load_model(choice), IDS)))
     assert [rung.seen for rung in shown.rungs] == [5] * 6
     assert [rung.name for rung in shown.rungs] == RUNGS
     odd = replace(CHOICE, name="model5", changes=Hyperparameters(embed_dim=9, heads=3))
-    shown = last(ladder(step_on(models.load(odd), IDS)))
+    shown = last(ladder(step_on(models.load_model(odd), IDS)))
     assert [rung.name for rung in shown.rungs] == RUNGS[:5]
     assert len(shown.notes) == 1
     assert shown.notes[0].startswith("model6 is left out: rotary positions turn pairs")
@@ -112,7 +113,7 @@ def test_a_trained_twin_stands_beside_its_rung(model: Model, monkeypatch: pytest
 
     def load(choice: ModelChoice) -> Model:
         if choice.name == "model3-trained":
-            made = models.load(replace(CHOICE, name="model3", weights_seed=9))
+            made = models.load_model(replace(CHOICE, name="model3", weights_seed=9))
             return replace(made, info=replace(made.info, name=choice.name))
         return untrained(choice)
 
@@ -127,7 +128,7 @@ def test_a_trained_twin_stands_beside_its_rung(model: Model, monkeypatch: pytest
 def test_the_trained_ladder_stands_beside_the_rungs_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trained rung is shown among all rungs in its own vocabulary and sizes, before they learned and after."""
     monkeypatch.setattr(lens, "models", models)
-    trained = models.load(ModelChoice(name="model1-trained", device="cpu"))
+    trained = models.load_model(ModelChoice(name="model1-trained", device="cpu"))
     shown = last(ladder(step_on(trained, trained.tokenizer.encode("I prefer oat milk in"))))
     assert [rung.name for rung in shown.rungs] == [name for rung in RUNGS for name in (rung, f"{rung}-trained")]
     assert {rung.ln_v for rung in shown.rungs} == {math.log(trained.tokenizer.vocab_size)}

@@ -7,9 +7,9 @@ import pytest
 import torch
 from looking import RUNGS, last, some_ids, step_on, wrapped
 
+from core.engine.model import Transformer
 from core.lenses.logit import LogitLens, locked_in, logit
-from core.model import Transformer
-from core.models import Model
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 

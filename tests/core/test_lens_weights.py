@@ -10,15 +10,15 @@ from looking import RUNGS, last, some_ids, step_on, wrapped
 from test_families import CASES, reference
 from torch import nn
 
-from core import families
-from core import weights as files
-from core.config import ModelConfig
-from core.errors import Mistake
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer
+from core.engine.packed.packed import matrix
+from core.errors import UserError
 from core.lenses import weights as lens
 from core.lenses.weights import Weights, count, weights
-from core.model import Transformer
-from core.models import Model
-from core.packed import matrix
+from core.loading import families
+from core.loading import weights as files
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 
@@ -64,8 +64,8 @@ def test_packed_models_count_what_they_stand_for(case: str, bits: int, tmp_path:
     sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, **sizes).save_pretrained(tmp_path)
     described = families.describe(tmp_path)
-    whole = files.build(described, torch.device("cpu"), torch.float32)
-    packed = files.build(described, torch.device("cpu"), torch.float32, bits)
+    whole = files.build_model(described, torch.device("cpu"), torch.float32)
+    packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
     for mine, want in zip(count(packed), count(whole), strict=True):
         assert (mine.part, mine.weights, mine.biases) == (want.part, want.weights, want.biases)
     step = step_on(wrapped(packed), [1, 2])
@@ -82,7 +82,7 @@ def test_a_packed_matrix_is_what_the_map_multiplies_by(tmp_path: Path) -> None:
     reference("llama", hidden_size=64, intermediate_size=96).save_pretrained(tmp_path)
     described = families.describe(tmp_path)
     for bits in (8, 4):
-        packed = files.build(described, torch.device("cpu"), torch.float32, bits)
+        packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
         for name in ("blocks.0.attention.qkv", "blocks.0.feed_forward.down", "unembed"):
             module: nn.Module = packed.get_submodule(name)
             width = matrix(module).shape[1]
@@ -114,7 +114,7 @@ def test_counts_come_before_numbers_are_read(small: Small) -> None:
 
 def test_a_weight_that_is_not_there(small: Small) -> None:
     step = step_on(small("model1"), some_ids(3))
-    with pytest.raises(Mistake, match=r"no weight 'wte'; there are embed.weight, unembed.weight, unembed.bias"):
+    with pytest.raises(UserError, match=r"no weight 'wte'; there are embed.weight, unembed.weight, unembed.bias"):
         next(weights(step, "wte"))
 
 

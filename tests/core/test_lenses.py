@@ -10,13 +10,13 @@ import torch
 from looking import RUNGS, some_ids, step_on, wrapped
 from test_families import reference
 
-from core import families, weights
-from core.config import Patch
-from core.errors import Mistake
-from core.events import Reading
+from core.activations.hooks import patched
+from core.activations.patch import Patch
+from core.errors import UserError
 from core.lenses import NAMES, lens
-from core.models import Model
-from core.patch import patched
+from core.loading import families, weights
+from core.loading.models import Model
+from core.progress import Progress
 
 Small = Callable[..., Model]
 FROM_RUNGS = [name for name in NAMES if name not in ("ladder", "device")]
@@ -49,12 +49,12 @@ def test_answers_are_plain_and_the_model_stays_as_it_was(name: str, rung: str, s
     step = step_on(model, ids, target=65)
     try:
         answers = list(lens(name)(step))
-    except Mistake as mistake:
+    except UserError as mistake:
         assert (name, str(mistake).count("\n")) == ("attention", 0)
         assert rung in ("model1", "model2")
         return
     assert answers
-    assert not isinstance(answers[-1], Reading)
+    assert not isinstance(answers[-1], Progress)
     assert all(map(plain, answers))
     with torch.inference_mode():
         assert torch.equal(model.transformer(torch.tensor([ids[-6:]])), before)
@@ -68,7 +68,7 @@ def test_every_format_can_be_looked_into(case: str, bits: int | None, tmp_path: 
     sizes = {"n_embd": 48, "n_inner": 96} if case == "gpt2" else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, vocab_size=257, **sizes).save_pretrained(tmp_path)
     dtype = torch.float32 if bits else torch.bfloat16
-    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), dtype, bits))
+    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), dtype, bits))
     for name in FROM_RUNGS:
         assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from core import ladder
-from core.config import Hyperparameters, ModelConfig, Sampler
-from core.errors import Mistake
+from core.engine.config import ModelConfig
+from core.errors import UserError
+from core.loading import ladder
+from core.loading.choice import Hyperparameters
+from core.sampling.sampler import Sampler
 
 
-def line(mistake: pytest.ExceptionInfo[Mistake]) -> str:
+def line(mistake: pytest.ExceptionInfo[UserError]) -> str:
     text = str(mistake.value)
     assert text
     assert text == text.strip()
@@ -37,7 +39,7 @@ def line(mistake: pytest.ExceptionInfo[Mistake]) -> str:
 )
 def test_an_impossible_model_is_a_mistake(values: dict[str, Any], says: str) -> None:
     """Sizes below 1, heads that do not divide d, an unknown activation: the line names the value or its cure (S3)."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         ModelConfig(**({"vocab_size": 97} | values))
     assert says in line(mistake)
 
@@ -58,7 +60,7 @@ def test_an_impossible_model_is_a_mistake(values: dict[str, Any], says: str) -> 
 )
 def test_an_impossible_sampler_is_a_mistake(values: dict[str, Any], says: str) -> None:
     """A temperature, top-k or top-p outside its range, and what is no number."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         Sampler(**values)
     assert says in line(mistake)
 
@@ -91,14 +93,14 @@ def test_the_ends_of_a_range_are_possible(values: dict[str, Any]) -> None:
 )
 def test_a_rung_that_cannot_be_is_a_mistake(name: str, changes: dict[str, int], says: str) -> None:
     """An unknown rung, parts that a rung does not have, sizes that do not fit each other."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         ladder.rung(name, 97, Hyperparameters(**changes))
     assert says in line(mistake)
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
     """The line names every rung that can be chosen."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         ladder.rung("gpt", 97)
     assert all(name in line(mistake) for name in ladder.NAMES)
 
@@ -106,7 +108,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize(("embed_dim", "heads"), [(64, 5), (60, 7), (97, 2), (12, 100), (1, 9)])
 def test_the_number_of_heads_that_is_offered_divides_the_embedding(embed_dim: int, heads: int) -> None:
     """Following the advice in the line leads to a model."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         ModelConfig(vocab_size=97, embed_dim=embed_dim, heads=heads)
     offered = int(line(mistake).split()[-1])
     assert ModelConfig(vocab_size=97, embed_dim=embed_dim, heads=offered).heads == offered
@@ -118,10 +120,10 @@ def test_the_number_of_heads_that_is_offered_divides_the_embedding(embed_dim: in
 def test_huge_sizes_are_answered_at_once(embed_dim: int, heads: int) -> None:
     """Advice on heads does not count up to 10^15; in a process of its own, which can be ended if it does."""
     script = (
-        "from core.config import ModelConfig\n"
-        "from core.errors import Mistake\n"
+        "from core.engine.config import ModelConfig\n"
+        "from core.errors import UserError\n"
         f"try: ModelConfig(vocab_size=97, embed_dim={embed_dim}, heads={heads})\n"
-        "except Mistake as mistake: print(mistake)\n"
+        "except UserError as mistake: print(mistake)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=5, check=True)
     assert embed_dim % int(done.stdout.split()[-1]) == 0

@@ -6,18 +6,19 @@ from typing import Any
 import pytest
 import torch
 
-from core import device, ladder, model, models
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake
-from core.events import DeviceInfo
-from core.model import Block, Transformer
+from core.engine import device, model
+from core.engine.info import DeviceInfo
+from core.engine.model import Block, Transformer
+from core.errors import UserError
+from core.loading import ladder, models
+from core.loading.choice import Hyperparameters, ModelChoice
 
 SMALL = Hyperparameters(embed_dim=8, context=4)
 
 
 def refusal(choice: ModelChoice) -> str:
-    with pytest.raises(Mistake) as mistake:
-        models.load(choice)
+    with pytest.raises(UserError) as mistake:
+        models.load_model(choice)
     text = str(mistake.value)
     assert text
     assert len(text.splitlines()) == 1
@@ -28,7 +29,7 @@ def refusal(choice: ModelChoice) -> str:
 def test_a_loaded_model_tells_what_it_is(name: str) -> None:
     """Name, sizes, device, format, tokenizer and where the weights come from, true to the weights themselves."""
     choice = ModelChoice(name=name, tokenizer="bytes", weights_seed=4, device="cpu", dtype="bf16", changes=SMALL)
-    loaded = models.load(choice)
+    loaded = models.load_model(choice)
     info, transformer = loaded.info, loaded.transformer
     assert loaded.choice == choice
     assert (info.name, info.vocab_size, info.context, info.tokenizer) == (name, 257, 4, "bytes")
@@ -43,7 +44,7 @@ def test_a_loaded_model_tells_what_it_is(name: str) -> None:
 
 def test_the_default_is_the_articles_model_1() -> None:
     """No choice at all: the zero-layer transformer over GPT-4's vocabulary in float32 (S2, S3)."""
-    loaded = models.load(ModelChoice(device="cpu"))
+    loaded = models.load_model(ModelChoice(device="cpu"))
     assert (loaded.info.name, loaded.info.vocab_size, loaded.info.context) == ("model1", 100_277, 8)
     assert loaded.info.parameters == 100_277 * 64 + 100_277 * 64 + 100_277
     assert loaded.info.dtype == "fp32"
@@ -53,7 +54,9 @@ def test_the_default_is_the_articles_model_1() -> None:
 
 def test_16_bit_weights_are_the_rounded_32_bit_ones() -> None:
     """Another format is the same model, rounded."""
-    one, other = (models.load(ModelChoice(tokenizer="bytes", dtype=dtype, device="cpu")) for dtype in ("fp32", "fp16"))
+    one, other = (
+        models.load_model(ModelChoice(tokenizer="bytes", dtype=dtype, device="cpu")) for dtype in ("fp32", "fp16")
+    )
     for exact, rounded in zip(one.transformer.parameters(), other.transformer.parameters(), strict=True):
         assert torch.equal(exact.half(), rounded)
 
@@ -80,7 +83,7 @@ def test_what_does_not_exist_is_a_mistake(choice: ModelChoice, says: str) -> Non
 def test_the_largest_seed_is_a_seed() -> None:
     """The ends of the range of seeds load, and give different weights."""
     ends = [
-        models.load(ModelChoice(tokenizer="bytes", weights_seed=seed, changes=SMALL)).transformer.embed.weight
+        models.load_model(ModelChoice(tokenizer="bytes", weights_seed=seed, changes=SMALL)).transformer.embed.weight
         for seed in (0, 2**63 - 1)
     ]
     assert not torch.equal(*ends)
@@ -121,10 +124,10 @@ def test_sizes_no_machine_holds_are_refused(what: str, size: int, monkeypatch: p
 def test_memory_is_asked_before_weights_are_made(kept: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Float32 weights that would take more than a fair part of the memory are refused; others load."""
     choice = ModelChoice(name="model2", tokenizer="bytes", changes=SMALL, device="cpu")
-    needed = 4 * models.load(choice).info.parameters
+    needed = 4 * models.load_model(choice).info.parameters
     monkeypatch.setattr(device, "devices", lambda: [DeviceInfo("cpu", "small", int(needed / kept))])
     if fits:
-        assert models.load(choice).info.parameters * 4 == needed
+        assert models.load_model(choice).info.parameters * 4 == needed
     else:
         assert "GB" in refusal(choice)
 
@@ -132,11 +135,11 @@ def test_memory_is_asked_before_weights_are_made(kept: float, fits: bool, monkey
 def test_a_machine_that_does_not_tell_its_memory_may_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figure, no refusal."""
     monkeypatch.setattr(device, "devices", lambda: [DeviceInfo("cpu", "unknown", None)])
-    assert models.load(ModelChoice(tokenizer="bytes", changes=SMALL)).info.device == "cpu"
+    assert models.load_model(ModelChoice(tokenizer="bytes", changes=SMALL)).info.device == "cpu"
 
 
 def test_loading_leaves_the_tokenizer_shared() -> None:
     """Two models over one vocabulary have one tokenizer, so a walk can move between them."""
     choices = [ModelChoice(name=name, tokenizer="bytes", changes=SMALL) for name in ("model1", "model5")]
-    one, other = map(models.load, choices)
+    one, other = map(models.load_model, choices)
     assert one.tokenizer is other.tokenizer

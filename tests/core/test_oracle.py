@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import ModelConfig, Sampler
-from core.model import Scale, Transformer, generate, random_model
-from core.models import Model
-from core.session import Session
+from core.engine.config import ModelConfig
+from core.engine.model import Scale, Transformer, generate, random_model
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 

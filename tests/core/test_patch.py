@@ -10,16 +10,17 @@ from looking import RUNGS, last, some_ids, step_on, wrapped
 from test_families import reference
 from torch import Tensor
 
-from core import families, weights
-from core import patch as experiments
-from core.config import PATCH_KINDS, PATCH_PARTS, ModelConfig, Patch
-from core.data import REFERENCE
-from core.errors import Mistake
-from core.events import Reading
-from core.model import Transformer
-from core.models import Model
-from core.patch import Installed, every, patched, sweep
-from core.prefix import Prefix
+from core.activations import hooks as experiments
+from core.activations.hooks import Installed, every, patched, sweep
+from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer
+from core.engine.prefix import Prefix
+from core.errors import UserError
+from core.loading import families, weights
+from core.loading.models import Model
+from core.progress import Progress
+from core.training.dataset import REFERENCE
 
 Small = Callable[..., Model]
 PLACES: dict[str, dict[str, int]] = {
@@ -208,11 +209,11 @@ def test_a_sweep_tells_how_far_it_is_and_may_be_broken_off(small: Small) -> None
     step = step_on(model, some_ids(6))
     patches = every(model.transformer.config, "head")
     seen = list(sweep(step, patches, by="kl"))
-    readings = [each.done for each in seen if isinstance(each, Reading)]
+    readings = [each.done for each in seen if isinstance(each, Progress)]
     assert readings == sorted(readings)
     assert readings[0] == 0
-    assert {each.total for each in seen if isinstance(each, Reading)} == {readings[-1]}
-    assert [len(each.effects) for each in seen if not isinstance(each, Reading)] == [3, 6]
+    assert {each.total for each in seen if isinstance(each, Progress)} == {readings[-1]}
+    assert [len(each.effects) for each in seen if not isinstance(each, Progress)] == [3, 6]
     sizes = [effect.kl for effect in seen[-1].effects]
     assert sizes == sorted(sizes, reverse=True)
     assert seen[-1].target != seen[-1].other
@@ -244,7 +245,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Model]:
     folder = tmp_path_factory.mktemp("model")
     reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(folder)
     described = families.describe(folder)
-    made = {bits: wrapped(weights.build(described, torch.device("cpu"), torch.float32, bits)) for bits in (8, 4)}
+    made = {bits: wrapped(weights.build_model(described, torch.device("cpu"), torch.float32, bits)) for bits in (8, 4)}
     return made.__getitem__
 
 
@@ -277,22 +278,22 @@ def test_of_a_long_text_the_end_is_swept(small: Small, monkeypatch: pytest.Monke
     ],
 )
 def test_a_part_the_model_lacks_is_a_mistake(values: dict[str, object], says: str, small: Small) -> None:
-    with pytest.raises(Mistake, match=says) as mistake:
+    with pytest.raises(UserError, match=says) as mistake:
         Installed(small("model5"), [Patch(**values)])  # type: ignore[arg-type]
     assert len(str(mistake.value).splitlines()) == 1
 
 
 def test_rungs_without_a_part_say_where_it_begins(small: Small) -> None:
-    with pytest.raises(Mistake, match="model3"):
+    with pytest.raises(UserError, match="model3"):
         Installed(small("model1"), [Patch(part="attention", layer=0)])
-    with pytest.raises(Mistake, match="model4"):
+    with pytest.raises(UserError, match="model4"):
         Installed(small("model3"), [Patch(part="mlp", layer=0)])
 
 
 def test_no_patches_are_no_sweep(small: Small) -> None:
     """What the model has none of gives nothing to try."""
     model = small("model1")
-    with pytest.raises(Mistake, match="model1 has nothing of that kind"):
+    with pytest.raises(UserError, match="model1 has nothing of that kind"):
         next(sweep(step_on(model, some_ids(3)), every(model.transformer.config, "head")))
 
 

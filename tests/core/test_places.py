@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from core.training import places
+from core.loading.checkpoints import folders
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(places, "home", lambda: tmp_path)
+    monkeypatch.setattr(folders, "home", lambda: tmp_path)
     return tmp_path
 
 
@@ -20,16 +20,20 @@ def made(folder: Path, name: str) -> Path:
 
 
 def test_a_checkpoint_has_a_name_by_its_step(home: Path) -> None:
-    latest = made(home / "model5-world", places.LATEST)
-    step = made(home / "model5-world", places.STEP.format(350))
-    assert places.find("model5-world") == latest
-    assert places.find("model5-world@350") == places.find("model5-world@0350") == step
-    assert places.name(step) == "model5-world@350"
+    latest = made(home / "model5-world", folders.LATEST)
+    step = made(home / "model5-world", folders.STEP.format(350))
+    assert folders.find("model5-world") == latest
+    assert folders.find("model5-world@350") == folders.find("model5-world@0350") == step
+    assert folders.name(step) == "model5-world@350"
 
 
 def test_what_lies_elsewhere_is_named_by_its_path(home: Path) -> None:
-    for path in (made(home / "a", places.LATEST), made(home / "a" / "b", places.STEP.format(1)), Path("x.safetensors")):
-        assert places.name(path) == str(path)
+    for path in (
+        made(home / "a", folders.LATEST),
+        made(home / "a" / "b", folders.STEP.format(1)),
+        Path("x.safetensors"),
+    ):
+        assert folders.name(path) == str(path)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +41,11 @@ def test_what_lies_elsewhere_is_named_by_its_path(home: Path) -> None:
     ["model5-world@51", "model5-world@", "@50", "model5-world@-1", "model5-world@²", "../x@50", "a/b@1", ".@1", ""],
 )
 def test_other_names_mean_something_else(home: Path, name: str) -> None:
-    made(home / "model5-world", places.STEP.format(50))
-    assert places.find(name) is None
+    made(home / "model5-world", folders.STEP.format(50))
+    assert folders.find(name) is None
 
 
 def test_a_folder_with_such_a_name_comes_first(home: Path) -> None:
-    whole = made(home / "x@1", places.LATEST)
-    made(home / "x", places.STEP.format(1))
-    assert places.find("x@1") == whole
+    whole = made(home / "x@1", folders.LATEST)
+    made(home / "x", folders.STEP.format(1))
+    assert folders.find("x@1") == whole

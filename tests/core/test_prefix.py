@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import device, prefix
-from core.config import ModelConfig
-from core.model import Transformer, random_model
-from core.prefix import Prefix
+from core.engine import device, prefix
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.engine.prefix import Prefix
 
 V = 97
 SHAPES: dict[str, tuple[str, dict[str, int]]] = {

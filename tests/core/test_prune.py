@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import prune, tokenizer
-from core.data import REFERENCE
-from core.tokenizer import Tokenizer
+from core.loading import tokenizers
+from core.tokenizers import prune
+from core.tokenizers.tokenizer import Tokenizer
+from core.training.dataset import REFERENCE
 
 EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 TEXTS = st.text(max_size=60) | st.text("aeinorst' \n,1", max_size=60)
@@ -16,11 +17,11 @@ CORPUS = (
 
 
 def whole() -> Tokenizer:
-    return tokenizer.load("cl100k")
+    return tokenizers.load_tokenizer("cl100k")
 
 
 def cut(text: str, name: str = "cut") -> Tokenizer:
-    return prune.cut(whole(), whole().encode(text), name)
+    return prune.prune(whole(), whole().encode(text), name)
 
 
 USED = cut(CORPUS).originals[:-1]
@@ -71,7 +72,7 @@ def test_nothing_is_kept_but_bytes_used_tokens_and_the_merges_on_the_way() -> No
 
 
 def test_nothing_used_is_bytes_alone() -> None:
-    words = prune.cut(whole(), [], "none")
+    words = prune.prune(whole(), [], "none")
     assert words.vocab_size == 257
     assert sorted(words.piece(id) for id in range(256)) == [bytes([value]) for value in range(256)]
 
@@ -80,7 +81,7 @@ def test_nothing_used_is_bytes_alone() -> None:
 @given(text=TEXTS)
 def test_any_text_goes_through(text: str) -> None:
     """Of text it was not cut for nothing is lost, and no id is outside."""
-    words = prune.made_of(whole(), USED, "cut")
+    words = prune.from_ids(whole(), USED, "cut")
     ids = words.encode(text)
     assert words.text(ids) == text
     assert all(0 <= id < words.vocab_size - 1 for id in ids)
@@ -96,7 +97,7 @@ def test_any_text_is_the_same_in_what_was_cut_for_it(text: str) -> None:
 
 def test_the_end_of_a_text_may_be_used() -> None:
     """It is there in any case, once, and plain text unless it is asked for."""
-    words = prune.cut(whole(), whole().encode("a<|endoftext|>b", special=True), "ends")
+    words = prune.prune(whole(), whole().encode("a<|endoftext|>b", special=True), "ends")
     assert words.vocab_size == 257
     assert words.encode("<|endoftext|>", special=True) == [256]
     assert 256 not in words.encode("<|endoftext|>")
@@ -104,5 +105,5 @@ def test_the_end_of_a_text_may_be_used() -> None:
 
 def test_the_same_ids_are_the_same_vocabulary() -> None:
     """One object, so that models which share it can be compared; another name or another text is another."""
-    assert cut("oat milk") is cut("oat milk milk") is prune.made_of(whole(), cut("oat milk").originals[:-1], "cut")
+    assert cut("oat milk") is cut("oat milk milk") is prune.from_ids(whole(), cut("oat milk").originals[:-1], "cut")
     assert cut("oat milk", "another") is not cut("oat milk") is not cut("soy milk")

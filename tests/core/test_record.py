@@ -14,15 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import record, resume, shelf
-from core.config import Hyperparameters, ModelChoice, Patch, Sampler
-from core.errors import Mistake
-from core.events import ModelInfo, Score, Token
-from core.models import Model
-from core.record import Record, Row
-from core.session import Session
-from core.tokenizer import load
-from core.tree import Node, Tree
+from core.activations.patch import Patch
+from core.errors import UserError
+from core.generation.token import Token
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.info import ModelInfo
+from core.loading.models import Model
+from core.loading.tokenizers import load_tokenizer
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.sessions import record, resume, storage
+from core.sessions.record import NodeRow, Record
+from core.walk.session import Session
+from core.walk.tree import Node, Tree
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Any]
@@ -35,7 +39,7 @@ def text_of(walk: Record) -> str:
 
 def again(walk: Record) -> Record:
     """What a file of it says, but for when it was written."""
-    return replace(record.parse(text_of(walk), "walk.json"), written="", program="")
+    return replace(record.parse_record(text_of(walk), "walk.json"), written="", program="")
 
 
 def plain(**changes: Any) -> Record:
@@ -43,10 +47,10 @@ def plain(**changes: Any) -> Record:
     score = Score(0.1, -1.25, 3.5, 7)
     drawn = Token(98, b"b", "sampled", score, 1 / 3, 0.1, 2, Sampler(top_k=5), INFO)
     rows = (
-        Row(0, Token(97, b"a"), latest=True, text="a"),
-        Row(1, drawn, latest=True),
-        Row(2, Token(128, b"\x80", "chosen", score, model=INFO), name="mine", folded=True, latest=True),
-        Row(1, replace(drawn, id=99, piece=b"c", u=0.9)),
+        NodeRow(0, Token(97, b"a"), latest=True, text="a"),
+        NodeRow(1, drawn, latest=True),
+        NodeRow(2, Token(128, b"\x80", "chosen", score, model=INFO), name="mine", folded=True, latest=True),
+        NodeRow(1, replace(drawn, id=99, piece=b"c", u=0.9)),
     )
     return replace(Record(INFO, Sampler(), rows, 3, 2), **changes)
 
@@ -124,10 +128,10 @@ def test_any_walk_comes_back_as_it_was(operations: list[tuple[str, Any]], small:
     for kind, value in operations:
         try:
             act(walk, kind, value)
-        except Mistake:
+        except UserError:
             continue
     taken = record.of(walk)
-    read = record.parse(text_of(taken), "walk.json")
+    read = record.parse_record(text_of(taken), "walk.json")
     back = resume.session(read, model)
     list(back.read())
     assert shape(back.tree) == shape(walk.tree)
@@ -144,14 +148,14 @@ def test_any_walk_comes_back_as_it_was(operations: list[tuple[str, Any]], small:
 @settings(derandomize=True, database=None, max_examples=200)
 def test_floats_come_back_to_the_last_bit(value: float) -> None:
     score = Score(value, min(value, 0.0), abs(value) % 64, 3)
-    walk = plain(rows=(Row(0, Token(97, b"a", score=score)),), end=1, cursor=1)
+    walk = plain(rows=(NodeRow(0, Token(97, b"a", score=score)),), end=1, cursor=1)
     assert again(walk).rows[0].token.score == score
 
 
 def test_a_token_that_cannot_come_was_chosen() -> None:
     """Its logit is -inf, which JSON has no number for."""
     score = Score(-math.inf, -math.inf, 1.0, 256)
-    walk = plain(rows=(Row(0, Token(97, b"a")), Row(1, Token(98, b"b", "chosen", score))), end=2)
+    walk = plain(rows=(NodeRow(0, Token(97, b"a")), NodeRow(1, Token(98, b"b", "chosen", score))), end=2)
     json.loads(text_of(walk), parse_constant=pytest.fail)
     assert again(walk) == walk
 
@@ -167,7 +171,7 @@ def test_another_model_keeps_the_draws_and_forgets_the_scores(small: Small) -> N
 
 
 def test_half_a_surrogate_pair_is_no_text() -> None:
-    rows = (Row(0, Token(97, b"a"), name="\ud800x", text="a\udfff"),)
+    rows = (NodeRow(0, Token(97, b"a"), name="\ud800x", text="a\udfff"),)
     row = again(plain(rows=rows, end=1, cursor=1)).rows[0]
     assert (row.name, row.text) == ("\ufffdx", "a\ufffd")
 
@@ -185,7 +189,7 @@ def test_what_this_version_does_not_know_is_passed_over_and_patches_are_kept() -
     values["samplers"] = [{"top_k": 5, "mirostat": 2}]
     values["nodes"][1]["feeling"] = {"mood": "good"}
     values["rumour"] = None
-    read = record.parse(json.dumps(values), "walk.json")
+    read = record.parse_record(json.dumps(values), "walk.json")
     assert read.rows == plain().rows
     assert read.patches == (Patch(kind="scale", part="mlp", layer=3, factor=0.5),)
     assert again(read).patches == read.patches
@@ -200,11 +204,11 @@ def test_the_prompt_and_the_branches_of_a_walk() -> None:
 def test_other_tokens_are_told(small: Small) -> None:
     words = small().tokenizer
     plain().check(words)
-    rows = (Row(0, Token(97, b"not a")),)
-    with pytest.raises(Mistake, match="id 97 is 'not a'"):
+    rows = (NodeRow(0, Token(97, b"not a")),)
+    with pytest.raises(UserError, match="id 97 is 'not a'"):
         plain(rows=rows, end=1, cursor=1).check(words)
-    with pytest.raises(Mistake, match="cl100k"):
-        plain().check(load("cl100k"))
+    with pytest.raises(UserError, match="cl100k"):
+        plain().check(load_tokenizer("cl100k"))
 
 
 # What is broken ------------------------------------------------------------------------------------------------------
@@ -289,8 +293,8 @@ def test_each_is_one_line_that_says_what_and_where(name: str, tmp_path: Path) ->
     text, says = WRONG[name]
     path = tmp_path / "walk.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(Mistake) as mistake:
-        record.read(path)
+    with pytest.raises(UserError) as mistake:
+        record.read_record(path)
     words = str(mistake.value)
     assert says in words
     assert words.startswith("walk.json")
@@ -303,8 +307,8 @@ def test_each_is_one_line_that_says_what_and_where(name: str, tmp_path: Path) ->
 def test_a_file_cut_short_anywhere_is_told() -> None:
     text = text_of(plain())
     for end in range(len(text) - 2):
-        with pytest.raises(Mistake, match=r"^walk.json is no whole session: line \d+, column \d+: "):
-            record.parse(text[:end], "walk.json")
+        with pytest.raises(UserError, match=r"^walk.json is no whole session: line \d+, column \d+: "):
+            record.parse_record(text[:end], "walk.json")
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=300)
@@ -323,31 +327,31 @@ def test_no_edit_of_a_file_is_a_crash(data: st.DataObject) -> None:
         st.sampled_from([None, True, -1, 0, 1, 2**63, 10**300, 0.5, -1e308, "", "x", "-inf", [], {}, [[]], {"": 0}])
     )
     try:
-        read = record.parse(json.dumps(values), "walk.json")
-    except Mistake as mistake:
+        read = record.parse_record(json.dumps(values), "walk.json")
+    except UserError as mistake:
         assert len(str(mistake).splitlines()) == 1
         return
     assert again(read) == replace(read, written="", program="")
-    still = resume.Still(read, "it is not here")
+    still = resume.SavedWalk(read, "it is not here")
     assert still.snapshot().chart is None
     assert still.forest().rows
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.json", Path("/dev/zero"), Path("nul\0.json")):
-        with pytest.raises(Mistake, match=r"is no file|cannot be read"):
-            record.read(path)
+        with pytest.raises(UserError, match=r"is no file|cannot be read"):
+            record.read_record(path)
     (tmp_path / "bytes.json").write_bytes(b'{"format": "\xff"}')
-    with pytest.raises(Mistake, match="byte 13 is no UTF-8"):
-        record.read(tmp_path / "bytes.json")
+    with pytest.raises(UserError, match="byte 13 is no UTF-8"):
+        record.read_record(tmp_path / "bytes.json")
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "walk.json"
     with path.open("wb") as file:
         file.truncate(record.LARGEST + 1)  # a hole: it takes no room
-    with pytest.raises(Mistake, match="too large"):
-        record.read(path)
+    with pytest.raises(UserError, match="too large"):
+        record.read_record(path)
 
 
 # Without its model ---------------------------------------------------------------------------------------------------
@@ -359,7 +363,7 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
     list(walk.generate(3))
     walk.travel(4)
     walk.step()
-    still = resume.Still(record.of(walk), "model99 is not on this machine")
+    still = resume.SavedWalk(record.of(walk), "model99 is not on this machine")
     shot = still.snapshot()
     assert (shot.tokens, shot.cursor, shot.prompt, shot.chart) == (tuple(walk.tokens), 5, "oat", None)
     assert [replace(row, on_path=False) for row in still.forest().rows] == [
@@ -377,7 +381,7 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
         lambda: still.model.transformer.config,
         still.distribution,
     ):
-        with pytest.raises(Mistake, match="model99 is not on this machine"):
+        with pytest.raises(UserError, match="model99 is not on this machine"):
             refused()
     assert not still.unscored()
     assert still.goes_on_in(small("model6"))
@@ -388,9 +392,9 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
 def test_nothing_is_fetched_for_a_session() -> None:
     """A file from somebody else must not make this machine download a model."""
     for name in ("openai-community/gpt2-of-nobody", "model99", "./none.gguf"):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             resume.model(replace(INFO, choice=ModelChoice(name=name)))
-    with pytest.raises(Mistake, match="does not say"):
+    with pytest.raises(UserError, match="does not say"):
         resume.model(replace(INFO, choice=None))
 
 
@@ -402,28 +406,28 @@ def test_writing_keeps_rights_and_follows_links(tmp_path: Path) -> None:
     real.write_text("old")
     real.chmod(0o640)
     link.symlink_to(real)
-    record.write(link, plain())
+    record.write_record(link, plain())
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
-    assert record.read(link).rows == plain().rows
+    assert record.read_record(link).rows == plain().rows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "walk.json"]
 
 
 def test_where_nothing_can_be_written_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "walk.json"
-    record.write(path, plain())
+    record.write_record(path, plain())
     before = path.read_bytes()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Mistake, match="cannot be written: No space left"):
-        record.write(path, plain(cursor=1))
+    with pytest.raises(UserError, match="cannot be written: No space left"):
+        record.write_record(path, plain(cursor=1))
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["walk.json"]
-    with pytest.raises(Mistake, match="cannot be written"):
-        record.write(tmp_path / "none" / "walk.json", plain())
+    with pytest.raises(UserError, match="cannot be written"):
+        record.write_record(tmp_path / "none" / "walk.json", plain())
 
 
 KILLED = """
@@ -457,9 +461,9 @@ print(len(seen), left)
 
 def test_killed_at_any_moment_it_leaves_the_last_good_one(tmp_path: Path) -> None:
     """A writer that never rests is killed 120 times; the file is each time one of the two it writes, whole."""
-    rows = [Row(0, Token(97, b"a"))] + [Row(n, plain().rows[1].token) for n in range(1, 60)]
+    rows = [NodeRow(0, Token(97, b"a"))] + [NodeRow(n, plain().rows[1].token) for n in range(1, 60)]
     path = tmp_path / "walk.json"
-    record.write(path, plain(rows=tuple(rows), end=60, cursor=60))
+    record.write_record(path, plain(rows=tuple(rows), end=60, cursor=60))
     command = [sys.executable, "-c", KILLED, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -473,15 +477,15 @@ def test_killed_at_any_moment_it_leaves_the_last_good_one(tmp_path: Path) -> Non
 
 def test_the_folder_is_its_owners_and_lists_the_newest_first(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "sessions"
-    shelf.prepare(folder)
-    shelf.prepare(folder)
+    storage.prepare(folder)
+    storage.prepare(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
-    with pytest.raises(Mistake, match="no saved session"):
-        shelf.newest(folder)
+    with pytest.raises(UserError, match="no saved session"):
+        storage.newest(folder)
     for number, name in enumerate(("one.json", "two.json", "broken.json", "note.txt")):
         (folder / name).write_text("{" if name == "broken.json" else text_of(plain()))
         os.utime(folder / name, (1e9 + number, 1e9 + number))
-    broken, two, one = shelf.saved(folder)
+    broken, two, one = storage.saved_sessions(folder)
     assert (two.path.name, two.prompt, two.model, two.tokens, two.branches) == (
         "two.json",
         "a",
@@ -492,7 +496,7 @@ def test_the_folder_is_its_owners_and_lists_the_newest_first(tmp_path: Path) -> 
     assert (one.path.name, one.problem) == ("one.json", None)
     assert broken.problem
     assert "ends too early" in broken.problem
-    assert shelf.newest(folder).name == "broken.json"
+    assert storage.newest(folder).name == "broken.json"
 
 
 def test_what_a_kill_left_behind_is_swept_away_later(tmp_path: Path) -> None:
@@ -500,7 +504,7 @@ def test_what_a_kill_left_behind_is_swept_away_later(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         if age:
             os.utime(tmp_path / name, (age, age))
-    shelf.prepare(tmp_path)
+    storage.prepare(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".new.json.2.tmp"]
 
 
@@ -515,12 +519,12 @@ def test_what_a_kill_left_behind_is_swept_away_later(tmp_path: Path) -> None:
     ],
 )
 def test_names_are_of_the_time_and_the_prompt(prompt: str, words: str, tmp_path: Path) -> None:
-    first = shelf.free(tmp_path, prompt)
+    first = storage.free(tmp_path, prompt)
     assert first.parent == tmp_path
     assert first.name[18:] == f"{words}.json"
     assert len(os.fsencode(first.name)) < 200
     first.touch()
-    second = shelf.free(tmp_path, prompt)
+    second = storage.free(tmp_path, prompt)
     assert second != first
 
 
@@ -539,7 +543,7 @@ def test_patches_act_again_in_a_walk_that_is_opened(small: Callable[..., Model])
         walk.distribution().logits,
     )
     list(walk.patch(()))
-    opened = resume.session(record.parse(saved, "walk.json"), small("model5"))
+    opened = resume.session(record.parse_record(saved, "walk.json"), small("model5"))
     assert (opened.patches, opened.tokens) == (patches, tokens)
     assert (opened.distribution().logits - patched).abs().max() < 1e-5
     list(opened.patch(()))

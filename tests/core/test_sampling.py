@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.sampling import Distribution, chart, draw, keep, mass_count, scores
+from core.errors import UserError
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution, mass_count, scores
+from core.sampling.draw import draw
+from core.sampling.sampler import Sampler
+from core.sampling.stages import apply_stages
 
 INF = math.inf
 
@@ -162,7 +165,7 @@ def test_other_formats_are_upcast_first(dtype: torch.dtype) -> None:
 )
 def test_what_is_no_number_is_a_mistake(bad: list[float]) -> None:
     """NaN anywhere, +inf anywhere, or nothing but -inf: one line instead of a wrong draw."""
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         Distribution(torch.tensor(bad))
     assert len(str(mistake.value).splitlines()) == 1
 
@@ -257,7 +260,7 @@ def test_a_share_that_is_met_exactly_needs_no_token_more(count: int) -> None:
     """Of 2^n equal tokens half of them hold one half: sums of powers of two are exact, so there is nothing to round."""
     even = Distribution(torch.zeros(count))
     assert mass_count(even, 0.5) == count // 2
-    assert keep(even, Sampler(top_p=0.5)).count == count // 2
+    assert apply_stages(even, Sampler(top_p=0.5)).count == count // 2
     assert mass_count(even, 1 / count) == 1
     assert mass_count(even, 1.0) == count
 
@@ -292,7 +295,7 @@ def test_temperature_then_top_k_then_top_p(logits: Tensor, temperature: float) -
     distribution, want = Distribution(logits), reference(logits, temperature)
     size = len(logits)
     for top_k, top_p in product((0, 1, 2, 7, 40, 10**9), (1.0, 0.999, 0.9, 0.5, 0.05, 1e-9)):
-        kept = keep(distribution, Sampler(temperature=temperature, top_k=top_k, top_p=top_p))
+        kept = apply_stages(distribution, Sampler(temperature=temperature, top_k=top_k, top_p=top_p))
         hot = 1 if temperature == 0 else size
         left = top_k if 0 < top_k < hot else hot
         target = top_p * want.mass(left)
@@ -321,7 +324,7 @@ def test_the_order_of_the_stages_matters_and_is_ours() -> None:
     distribution = Distribution(torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
 
     def count(**settings: float) -> int:
-        return keep(distribution, Sampler(**settings)).count  # type: ignore[arg-type]
+        return apply_stages(distribution, Sampler(**settings)).count  # type: ignore[arg-type]
 
     assert count(top_p=0.65) == 2  # 0.4 + 0.3 = 0.7
     assert count(top_k=3, top_p=0.75) == 2  # 0.7 / 0.9 = 0.78; without top-k, 0.7 would not do
@@ -342,9 +345,9 @@ def test_top_k_keeps_exactly_k_among_ties() -> None:
 
 def test_k_of_the_vocabulary_and_p_of_1_are_off(logits: Tensor) -> None:
     """k >= V and p = 1 leave every token and its probability."""
-    plain = keep(Distribution(logits), Sampler())
+    plain = apply_stages(Distribution(logits), Sampler())
     for top_k in (len(logits), len(logits) + 1, 10**9):
-        kept = keep(Distribution(logits), Sampler(top_k=top_k, top_p=1.0))
+        kept = apply_stages(Distribution(logits), Sampler(top_k=top_k, top_p=1.0))
         assert (kept.count, kept.mass, kept.stages) == (plain.count, plain.mass, plain.stages)
     assert (plain.count, plain.mass) == (len(logits), 1.0)
 
@@ -368,7 +371,7 @@ US = [0.0, 2**-53, 1e-9, 0.1, 0.25, 1 / 3, 0.5, 0.77, 0.9, 0.999, 1 - 1e-9, 1 - 
 def test_a_draw_is_the_inverse_cdf(logits: Tensor, sampler: Sampler) -> None:
     """The token drawn is the one whose share of the kept, cumulative probability contains u, against a full sort."""
     distribution, want = Distribution(logits), reference(logits, sampler.temperature)
-    count = keep(distribution, sampler).count
+    count = apply_stages(distribution, sampler).count
     through = (want.through[:count] / want.through[count - 1]).tolist()
     for u in US:
         drawn = draw(distribution, sampler, u)

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import families, models, score, weights
-from core import tokenizer as tokenizers
-from core.config import ModelChoice
-from core.errors import Mistake
-from core.events import ModelInfo, Reading, Scored
-from core.models import Model
-from core.session import Session
+from core.errors import UserError
+from core.evaluation import score
+from core.evaluation.values import Scored
+from core.loading import families, models, tokenizers, weights
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.loading.models import Model
+from core.progress import Progress
+from core.walk.session import Session
 
 Small = Callable[..., Model]
 CONTEXT = 24
@@ -27,7 +29,7 @@ LONG = 131
 def scored(model: Model, ids: Sequence[int]) -> Scored:
     *readings, answer = score.score(model, ids)
     assert isinstance(answer, Scored)
-    done = [reading.done for reading in readings if isinstance(reading, Reading)]
+    done = [reading.done for reading in readings if isinstance(reading, Progress)]
     assert len(done) == len(readings)
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, len(ids) - 1)
@@ -50,8 +52,8 @@ def ours(gpt2: transformers.GPT2LMHeadModel, tmp_path_factory: pytest.TempPathFa
     """The same weights in our model, over bytes."""
     folder: Path = tmp_path_factory.mktemp("gpt2")
     gpt2.save_pretrained(folder)
-    transformer = weights.build(families.describe(folder), torch.device("cpu"), torch.float32)
-    words = tokenizers.load("bytes")
+    transformer = weights.build_model(families.describe(folder), torch.device("cpu"), torch.float32)
+    words = tokenizers.load_tokenizer("bytes")
     info = ModelInfo("gpt2", "", 0, 257, CONTEXT, "cpu", "fp32", words.name, "")
     return Model(ModelChoice(name="gpt2"), info, transformer, words)
 
@@ -168,7 +170,7 @@ def test_the_first_token_counts_nowhere(small: Small) -> None:
 
 
 def test_bytes_of_longer_tokens_are_all_counted() -> None:
-    model = models.load(ModelChoice(device="cpu"))
+    model = models.load_model(ModelChoice(device="cpu"))
     text = "I prefer oat milk, 字 too"
     answer = scored(model, model.tokenizer.encode(text))
     assert answer.first_piece + b"".join(token.piece for token in answer.tokens) == text.encode()
@@ -185,12 +187,12 @@ def test_the_worst_are_the_least_likely(small: Small) -> None:
 
 @pytest.mark.parametrize("ids", [[], [7]])
 def test_one_token_cannot_be_scored(small: Small, ids: list[int]) -> None:
-    with pytest.raises(Mistake, match="two tokens"):
+    with pytest.raises(UserError, match="two tokens"):
         score.score(small("model1"), ids)
 
 
 def test_an_id_outside_the_vocabulary_is_a_mistake_at_once(small: Small) -> None:
-    with pytest.raises(Mistake, match="257"):
+    with pytest.raises(UserError, match="257"):
         score.score(small("model1"), [1, 257])
 
 

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import prefix, session
-from core.config import Sampler
-from core.errors import Mistake
-from core.models import Model
-from core.sampling import Distribution, draw, uniform
-from core.session import Session
-from core.tokenizer import END_OF_TEXT
+from core.engine import prefix
+from core.errors import UserError
+from core.loading.models import Model
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw, uniform
+from core.sampling.sampler import Sampler
+from core.tokenizers.tokenizer import END_OF_TEXT
+from core.walk import session
+from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPT = list(b"oat")
@@ -80,10 +82,10 @@ def test_an_id_outside_the_vocabulary_loses_nothing(small: Small, bad: list[int]
     walk = started(small(), PROMPT)
     list(walk.generate(4))
     before = walk.snapshot()
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         list(walk.prefill(bad))
     assert len(str(mistake.value).splitlines()) == 1
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.take(bad[-1])
     assert walk.snapshot() == before
     assert_as_fresh(walk, after)
@@ -272,7 +274,7 @@ def test_the_prompt_is_not_drawn_again(model: Model) -> None:
     for cursor in (1, len(PROMPT)):
         walk.travel(cursor)
         before = walk.snapshot()
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             walk.redraw()
         assert walk.snapshot() == before
 
@@ -305,14 +307,14 @@ def test_taking_back_is_undone_by_redoing(model: Model, after: After) -> None:
         states.append((tuple(walk.tokens), walk.cursor))
         assert_as_fresh(walk, after)
     assert ids(walk) == PROMPT
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.take_back()
     for tokens, cursor in states[-2::-1]:
         assert walk.snapshot().can_redo
         walk.redo()
         assert (tuple(walk.tokens), walk.cursor) == (tokens, cursor)
         assert_as_fresh(walk, after)
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.redo()
 
 
@@ -358,7 +360,7 @@ def test_a_new_step_forgets_what_could_be_redone(model: Model) -> None:
     walk.take_back()
     walk.take(ord("z"))
     assert not walk.snapshot().can_redo
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.redo()
 
 

@@ -11,18 +11,19 @@ import transformers
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Reference
 
-from core import catalog
-from core import models as ours
-from core.config import ModelChoice, Sampler
-from core.models import Model
-from core.session import Session
+from core.loading import catalog
+from core.loading import models as ours
+from core.loading.choice import ModelChoice
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 PROMPT = "I prefer oat milk in"
 
 
 @pytest.fixture(scope="module")
 def smollm2() -> Model:
-    return ours.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    return ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_its_tokenizer_is_the_references(smollm2: Model, reader: gguf.GGUFReader
 
 def test_the_same_model_keeps_its_tokenizer(smollm2: Model) -> None:
     """So a walk goes on where only the device or the format changes."""
-    assert ours.load(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is smollm2.tokenizer
+    assert ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is smollm2.tokenizer
 
 
 def test_a_megabyte_is_tokenized_in_a_moment(smollm2: Model) -> None:

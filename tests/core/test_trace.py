@@ -8,11 +8,11 @@ import torch
 from looking import RUNGS, returned, some_ids, step_on, wrapped
 from test_families import CASES, reference
 
-from core import families, weights
-from core.cache import KVCache
-from core.models import Model
-from core.prefix import Prefix
-from core.trace import Step, contributions, follow, readout, recording, step_at, stream
+from core.activations.trace import Step, contributions, readout, recording, step_at, stream, trace_step
+from core.engine.cache import KVCache
+from core.engine.prefix import Prefix
+from core.loading import families, weights
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 
@@ -23,11 +23,11 @@ def test_states_are_the_references_hidden_states(case: str, known: bool, tmp_pat
     """After the embedding and after each block; the reference norms the last one."""
     theirs = reference(case, vocab_size=257)
     theirs.save_pretrained(tmp_path)
-    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), torch.float32))
+    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32))
     ids = some_ids(17)
     with torch.inference_mode():
         want = theirs(torch.tensor([ids]), output_hidden_states=True)
-    trace = returned(follow(step_on(model, ids, known=known)))
+    trace = returned(trace_step(step_on(model, ids, known=known)))
     halves = stream(model.transformer, trace)
     states = [halves[0].state, *(half.state for half in halves if half.name.endswith("mlp"))]
     for mine, other in zip(states, want.hidden_states[:-1], strict=False):
@@ -41,7 +41,7 @@ def test_contributions_add_up_to_the_final_state(name: str, small: Small) -> Non
     """Embedding, position, attention and feed-forward; and the lens at the end is the model."""
     model = small(name)
     step = step_on(model, some_ids(6))
-    trace = returned(follow(step))
+    trace = returned(trace_step(step))
     total = torch.stack(list(contributions(model.transformer, trace).values())).sum(0)
     final = stream(model.transformer, trace)[-1].state
     assert (total - final).abs().max() < 1e-4
@@ -57,9 +57,9 @@ def test_tracing_leaves_nothing_behind(name: str, small: Small) -> None:
     prefix.append([ids])
     before = prefix.logits([5])
     step = step_at(model, ids, prefix)
-    first = returned(follow(step)).logits
+    first = returned(trace_step(step)).logits
     assert step.past and step.past.length == 5
-    assert (returned(follow(step)).logits == first).all()
+    assert (returned(trace_step(step)).logits == first).all()
     for module in model.transformer.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
@@ -91,17 +91,17 @@ def test_beyond_the_context_a_step_is_its_window(small: Small) -> None:
     assert step.ids == tuple(ids[-6:])
     with torch.inference_mode():
         want = model.transformer(torch.tensor([ids[-6:]]))[0, -1]
-    assert (returned(follow(step)).logits - want).abs().max() < 1e-5
+    assert (returned(trace_step(step)).logits - want).abs().max() < 1e-5
 
 
 def test_reading_what_the_past_lacks_is_told(small: Small) -> None:
     model = small("model5")
     step = step_on(model, some_ids(6), known=False)
     assert step.past and step.past.length == 0
-    seen = list(follow(step))
+    seen = list(trace_step(step))
     assert [reading.done for reading in seen] == [0, 5]
-    assert list(follow(step)) == []
-    assert list(follow(Step(model, step.ids))) == seen
+    assert list(trace_step(step)) == []
+    assert list(trace_step(Step(model, step.ids))) == seen
 
 
 def test_recording_names_modules_and_gives_what_they_gave(small: Small) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from core import catalog, ladder, models, tokenizer
-from core.config import ModelChoice
-from core.errors import Mistake
-from core.events import Reading
-from core.session import Session
-from core.training import checkpoint, places, quality, shipped
+from core.errors import UserError
+from core.loading import catalog, ladder, models, tokenizers
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.choice import ModelChoice
+from core.progress import Progress
+from core.training import quality, shipped
 from core.training.quality import Quality
+from core.walk.session import Session
 from core.world import tiny
 from core.world.machine import Machine
 
@@ -29,7 +30,7 @@ LABELS = ("agreement", "close", "copy", "pronoun")
 
 
 def load(name: str) -> models.Model:
-    return models.load(ModelChoice(name=name, device="cpu"))
+    return models.load_model(ModelChoice(name=name, device="cpu"))
 
 
 @cache
@@ -37,7 +38,7 @@ def measured(name: str) -> Quality:
     """What a rung is worth on a long text, each measured once."""
     *readings, found = quality.quality(load(name), 2**14)
     assert isinstance(found, Quality)
-    done = [each.done for each in readings if isinstance(each, Reading)]
+    done = [each.done for each in readings if isinstance(each, Progress)]
     assert done == sorted(done)
     assert len(done) == len(readings)
     return found
@@ -48,21 +49,21 @@ def measured(name: str) -> Quality:
 
 def test_it_is_small() -> None:
     """All rungs together, in 16 bits, are less than 4 MB."""
-    assert sum(places.shipped(name).stat().st_size for name in places.SHIPPED) <= 4_000_000
+    assert sum(folders.shipped(name).stat().st_size for name in folders.SHIPPED) <= 4_000_000
 
 
-@pytest.mark.parametrize("name", places.SHIPPED)
+@pytest.mark.parametrize("name", folders.SHIPPED)
 def test_each_is_what_its_card_says(name: str) -> None:
     """Trained by its recipe to the end, on the tiny world as it is written now; the weights have the card's hash."""
-    found = checkpoint.read(places.shipped(name))
-    card, rung = found.card, name.removesuffix(places.SUFFIX)
+    found = checkpoint.read_checkpoint(folders.shipped(name))
+    card, rung = found.card, name.removesuffix(folders.SUFFIX)
     assert (card.recipe, card.step) == (shipped.recipe(rung), shipped.recipe(rung).steps)
     assert (card.corpus, card.corpus_sha256, card.command) == ("the tiny world", tiny.sha256(), shipped.COMMAND)
     assert card.floors
     assert asdict(card.floors) == pytest.approx(asdict(tiny.machine().floors()), rel=1e-12)
     assert card.losses[-1] == (card.step, card.loss)
     assert [step for step, _ in card.losses] == [*range(0, card.step + 1, 250)]
-    assert found.words is tokenizer.load("world")
+    assert found.words is tokenizers.load_tokenizer("world")
     assert not found.moments
     assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float16}
     order = [weight for weight, _ in load(name).transformer.named_parameters()]
@@ -70,17 +71,17 @@ def test_each_is_what_its_card_says(name: str) -> None:
     assert hashlib.sha256(data).hexdigest() == card.weights_sha256
 
 
-@pytest.mark.parametrize("name", places.SHIPPED)
+@pytest.mark.parametrize("name", folders.SHIPPED)
 def test_each_is_offered_and_has_a_twin(name: str) -> None:
     """Under its name, without a problem; its twin is the rung it was before, in the same tokens."""
     (offer,) = (each for each in catalog.offers() if each.name == name)
-    rung = name.removesuffix(places.SUFFIX)
+    rung = name.removesuffix(folders.SUFFIX)
     assert offer.problem is None
     assert offer.family == ladder.rung(rung, 1).title
     assert "trained for" in offer.words
     plain = catalog.twin(ModelChoice(name=name))
     assert plain and (plain.name, plain.tokenizer) == (rung, "world")
-    assert models.load(plain).transformer.config == load(name).transformer.config
+    assert models.load_model(plain).transformer.config == load(name).transformer.config
 
 
 # What it learned -----------------------------------------------------------------------------------------------------
@@ -138,9 +139,9 @@ def test_stacked_blocks_come_near_the_truth(name: str) -> None:
 
 def test_the_ladder_is_a_story() -> None:
     """Attention brings most, stacking nearly all of what is left, heads no less; positions alone bring nothing."""
-    loss = {name: measured(name).loss for name in places.SHIPPED}
-    far = {name: measured(name).long_range_accuracy for name in places.SHIPPED}
-    one, two, three, four, five, six = places.SHIPPED
+    loss = {name: measured(name).loss for name in folders.SHIPPED}
+    far = {name: measured(name).long_range_accuracy for name in folders.SHIPPED}
+    one, two, three, four, five, six = folders.SHIPPED
     assert abs(loss[one] - loss[two]) < 0.03
     assert loss[three] < min(loss[one], loss[two]) - 0.9
     assert loss[four] < loss[three] - 0.05
@@ -150,16 +151,18 @@ def test_the_ladder_is_a_story() -> None:
 
 def test_the_card_tells_the_same_loss() -> None:
     """On another text, with its own chance, and before its weights had 16 bits."""
-    for name in places.SHIPPED:
-        assert checkpoint.read(places.shipped(name)).card.loss == pytest.approx(measured(name).loss, abs=0.01)
+    for name in folders.SHIPPED:
+        assert checkpoint.read_checkpoint(folders.shipped(name)).card.loss == pytest.approx(
+            measured(name).loss, abs=0.01
+        )
 
 
 def test_the_articles_sentence_goes_on_as_it_truly_does() -> None:
     """After "I prefer oat milk in" comes "my", for who attends; the chart knows how far off a rung is."""
-    words = tokenizer.load("world")
-    shares = tiny.Truth().after(words.encode("I prefer oat milk in"))
+    words = tokenizers.load_tokenizer("world")
+    shares = tiny.TrueDistribution().after(words.encode("I prefer oat milk in"))
     assert shares == {words.encode(" my")[0]: 1.0}
-    for name in places.SHIPPED:
+    for name in folders.SHIPPED:
         session = Session(load(name))
         list(session.prefill(words.encode("I prefer oat milk in")))
         chart = session.chart(words.vocab_size)
@@ -182,7 +185,7 @@ def slowly(name: str, tokens: int, machine: Machine) -> dict[str, Any]:
     run = list(islice(machine.run(quality.SEED), tokens))
     ids = [edge.token for edge in run]
     length = min(model.config.context, 2 * tiny.LONGEST)
-    truth, excess = tiny.Truth(), list[float]()
+    truth, excess = tiny.TrueDistribution(), list[float]()
     floors = machine.floors()
     floor = floors.last_token if name in BLIND else floors.context
     right, losses = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list)
@@ -226,15 +229,15 @@ def test_quality_is_what_the_obvious_loop_says(name: str) -> None:
 
 
 def test_who_speaks_in_other_tokens_is_told() -> None:
-    with pytest.raises(Mistake, match="does not speak in the tokens of the tiny world"):
-        list(quality.quality(models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))))
+    with pytest.raises(UserError, match="does not speak in the tokens of the tiny world"):
+        list(quality.quality(models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))))
 
 
 def test_an_untrained_twin_knows_nothing() -> None:
     """Which is what the measurement says of it: no better than guessing among all tokens."""
     plain = catalog.twin(ModelChoice(name="model5-trained", device="cpu"))
     assert plain
-    *_, found = quality.quality(models.load(plain), 2000)
+    *_, found = quality.quality(models.load_model(plain), 2000)
     assert isinstance(found, Quality)
     assert found.loss == pytest.approx(math.log(825), abs=0.5)
     assert found.long_range_accuracy < 0.4

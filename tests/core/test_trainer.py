@@ -17,17 +17,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core import sampling
-from core.config import Hyperparameters
-from core.data import REFERENCE
-from core.errors import Mistake
-from core.events import Reading
-from core.model import random_model
-from core.training import checkpoint, places, training
-from core.training.events import Begun, Ended, Event, Measured, Saved, Stepped
+from core.engine.model import random_model
+from core.errors import UserError
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.folders import LATEST, STEP
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters
+from core.progress import Progress
+from core.sampling import distribution
+from core.training import training
+from core.training.dataset import REFERENCE
+from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Event, Stepped
 from core.training.measure import validation_loss, windows
-from core.training.places import LATEST, STEP
-from core.training.recipe import Recipe
 from core.training.text import Text
 from core.training.trainer import Trainer, corpus
 from core.training.training import Training
@@ -69,7 +70,7 @@ def trainer_of(recipe: Recipe) -> Trainer:
     return Trainer(recipe, corpus_of(recipe), CPU)
 
 
-def only(events: Iterator[Reading | Event], kind: type[Any]) -> list[Any]:
+def only(events: Iterator[Progress | Event], kind: type[Any]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
@@ -149,7 +150,7 @@ def test_a_training_tells_its_story(recipe: Recipe) -> None:
     """Begun, measured before anything was learned, each step, measured every so often and at the end, ended."""
     trainer = trainer_of(recipe)
     events = list(trainer.run())
-    kinds = "".join({Begun: "b", Stepped: "s", Measured: "m", Ended: "e"}[type(event)] for event in events)
+    kinds = "".join({Begun: "b", Stepped: "s", Evaluated: "m", Ended: "e"}[type(event)] for event in events)
     assert kinds == "b" + "m" + "sssssm" * 2 + "ssm" + "e"
     begun, end = events[0], events[-1]
     assert isinstance(begun, Begun)
@@ -166,7 +167,7 @@ def test_a_training_tells_its_story(recipe: Recipe) -> None:
 @pytest.mark.parametrize("rung", RUNGS)
 def test_every_rung_learns(recipe: Recipe, rung: str) -> None:
     """From guessing evenly towards the letters of the text, in 80 steps."""
-    steps = only(trainer_of(replace(recipe, rung=rung, changes=RUNGS[rung], steps=80, every=40)).run(), Measured)
+    steps = only(trainer_of(replace(recipe, rung=rung, changes=RUNGS[rung], steps=80, every=40)).run(), Evaluated)
     assert steps[0].loss > 5
     assert steps[-1].loss < steps[0].loss - 1.2
 
@@ -174,10 +175,10 @@ def test_every_rung_learns(recipe: Recipe, rung: str) -> None:
 def test_what_is_measured_is_what_the_model_says(recipe: Recipe) -> None:
     """The chart after the probe, and the likeliest way on from it, by the whole window for each token."""
     trainer = trainer_of(replace(recipe, probe="The kettle was on"))
-    *_, last = only(trainer.run(), Measured)
+    *_, last = only(trainer.run(), Evaluated)
     words, model = trainer.corpus.tokenizer, trainer.model.requires_grad_(False)
     ids = words.encode("The kettle was on")[-12:]
-    exact = sampling.Distribution(model(torch.tensor([ids]))[0, -1])
+    exact = distribution.Distribution(model(torch.tensor([ids]))[0, -1])
     assert [each.id for each in last.chart.candidates] == exact.head(12).tolist()
     assert last.chart.candidates[0].probability == exact.probabilities.max().item()
     for _ in range(16):
@@ -247,7 +248,7 @@ def test_a_loss_that_is_no_number_ends_it(recipe: Recipe, tmp_path: Path, left: 
     events, seen = made.go(), list[Event]()
     with closing(events):
         for event in events:
-            assert not isinstance(event, Reading) or made.trainer is None
+            assert not isinstance(event, Progress) or made.trainer is None
             if isinstance(event, Begun):
                 assert made.trainer
                 poisoned(made.trainer, at=7)
@@ -260,9 +261,9 @@ def test_a_loss_that_is_no_number_ends_it(recipe: Recipe, tmp_path: Path, left: 
     for word in ("nan", "at step 8", "--lr", "the last checkpoint is kept"):
         assert word in end.problem
     assert "\n" not in end.problem
-    kept = checkpoint.read(tmp_path / "a" / LATEST)
+    kept = checkpoint.read_checkpoint(tmp_path / "a" / LATEST)
     assert kept.card.step == 5
-    assert kept.card.losses == tuple((event.step, event.loss) for event in only(iter(seen), Measured))
+    assert kept.card.losses == tuple((event.step, event.loss) for event in only(iter(seen), Evaluated))
 
 
 def test_a_rate_that_is_too_high_is_told(recipe: Recipe, tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_a_rate_that_is_too_high_is_told(recipe: Recipe, tmp_path: Path) -> None
         *_, end = events
     assert isinstance(end, Ended)
     assert "1e+30" in end.problem
-    assert math.isfinite(checkpoint.read(tmp_path / "a" / LATEST).card.loss)
+    assert math.isfinite(checkpoint.read_checkpoint(tmp_path / "a" / LATEST).card.loss)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_a_rate_that_is_too_high_is_told(recipe: Recipe, tmp_path: Path) -> None
     ],
 )  # fmt: skip
 def test_a_recipe_that_cannot_be_is_one_clear_line(recipe: Recipe, change: dict[str, Any]) -> None:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         replace(recipe, **change)
     assert len(str(mistake.value).splitlines()) == 1
 
@@ -298,7 +299,7 @@ def go(made: Training, until: int | None = None, kind: type[Any] = Stepped) -> l
     seen: list[Event] = []
     with closing(made.go()) as events:
         for event in events:
-            if not isinstance(event, Reading):
+            if not isinstance(event, Progress):
                 seen.append(event)
                 if until is not None and isinstance(event, kind) and event.step >= until:
                     break
@@ -307,7 +308,7 @@ def go(made: Training, until: int | None = None, kind: type[Any] = Stepped) -> l
 
 def state(folder: Path) -> dict[str, Any]:
     """All that a training is, but for the program that made it."""
-    found = checkpoint.read(folder / LATEST)
+    found = checkpoint.read_checkpoint(folder / LATEST)
     return {"card": replace(found.card, program="")} | {name: t.tolist() for name, t in found.tensors.items()}
 
 
@@ -315,10 +316,10 @@ STOPS: list[tuple[list[int], type[Any]]] = [
     ([1, 2, 3], Stepped),
     ([5], Stepped),
     ([7, 8], Stepped),
-    ([0, 5, 10], Measured),
-    ([0, 5], Saved),
+    ([0, 5, 10], Evaluated),
+    ([0, 5], CheckpointSaved),
     ([12], Stepped),
-    ([12], Measured),
+    ([12], Evaluated),
 ]
 
 
@@ -335,11 +336,11 @@ def test_who_left_is_where_who_stayed_is(recipe: Recipe, tmp_path: Path, stops: 
         else Training(recipe, tmp_path / "parts", CPU)
     )
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
-    assert [[step for step, _ in places.steps(tmp_path / each)] for each in ("parts", "whole")] == [[0, 5, 10, 12]] * 2
+    assert [[step for step, _ in folders.steps(tmp_path / each)] for each in ("parts", "whole")] == [[0, 5, 10, 12]] * 2
     by_step = {event.step: event.loss for event in told if isinstance(event, Stepped)}
     assert by_step == {event.step: event.loss for event in whole if isinstance(event, Stepped)}
-    measured = {event.step: event for event in told if isinstance(event, Measured)}
-    assert measured == {event.step: event for event in whole if isinstance(event, Measured)}
+    measured = {event.step: event for event in told if isinstance(event, Evaluated)}
+    assert measured == {event.step: event for event in whole if isinstance(event, Evaluated)}
 
 
 def test_in_the_same_process_it_goes_on_too(recipe: Recipe, tmp_path: Path) -> None:
@@ -358,7 +359,7 @@ def test_what_is_left_before_it_learned_is_begun_again(recipe: Recipe, tmp_path:
     (tmp_path / "empty").mkdir()
     go(Training(recipe, tmp_path / "empty", CPU), 0, Begun)
     assert [*(tmp_path / "empty").iterdir()] == []
-    go(Training(recipe, tmp_path / "a", CPU), 0, Saved)
+    go(Training(recipe, tmp_path / "a", CPU), 0, CheckpointSaved)
     begun, *_, end = go(Training.resumed(tmp_path / "a", CPU))
     assert isinstance(begun, Begun)
     assert (begun.step, end) == (0, Ended(12))
@@ -383,7 +384,7 @@ def test_the_recipe_is_all_that_is_needed(recipe: Recipe, tmp_path: Path) -> Non
 
 
 def refusal(made: Training) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         go(made)
     assert len(str(mistake.value).splitlines()) == 1
     return str(mistake.value)
@@ -403,10 +404,10 @@ def test_what_cannot_be_gone_on_with_is_one_clear_line(recipe: Recipe, tmp_path:
     text.write_bytes(story.read_bytes())
     (folder / LATEST).write_bytes((folder / STEP.format(5)).read_bytes())
     assert "stopped learning" in refusal(Training.resumed(folder, CPU))
-    with pytest.raises(Mistake, match="no training to go on with"):
+    with pytest.raises(UserError, match="no training to go on with"):
         Training.resumed(tmp_path / "none", CPU)
     (folder / LATEST).write_bytes(b"{}" * 50)
-    with pytest.raises(Mistake, match="safetensors"):
+    with pytest.raises(UserError, match="safetensors"):
         Training.resumed(folder, CPU)
 
 
@@ -421,12 +422,12 @@ def test_where_nothing_can_be_written_is_told(recipe: Recipe, tmp_path: Path) ->
 def test_there_is_a_checkpoint_of_each_measurement(recipe: Recipe, tmp_path: Path) -> None:
     """And one to go on from; each says how it came to be so far."""
     seen = go(Training(recipe, tmp_path / "a", CPU, "tokenwalk train"))
-    measured = only(iter(seen), Measured)
-    found = places.steps(tmp_path / "a")
+    measured = only(iter(seen), Evaluated)
+    found = folders.steps(tmp_path / "a")
     assert [step for step, _ in found] == [event.step for event in measured] == [0, 5, 10, 12]
-    assert [(event.step, event.path) for event in only(iter(seen), Saved)] == found
+    assert [(event.step, event.path) for event in only(iter(seen), CheckpointSaved)] == found
     for n, (step, path) in enumerate(found):
-        kept = checkpoint.read(path)
+        kept = checkpoint.read_checkpoint(path)
         assert not kept.moments
         assert kept.card.losses == tuple((event.step, event.loss) for event in measured[: n + 1])
         assert (kept.card.step, kept.card.loss) == (step, measured[n].loss)
@@ -438,13 +439,13 @@ def test_many_checkpoints_are_thinned_out(recipe: Recipe, tmp_path: Path, monkey
     """The first and the last stay, and those between lie far apart; those that were told last are still there."""
     monkeypatch.setattr(training, "MOST", 5)
     go(Training(replace(recipe, steps=20, every=1), tmp_path / "a", CPU))
-    kept = [step for step, _ in places.steps(tmp_path / "a")]
+    kept = [step for step, _ in folders.steps(tmp_path / "a")]
     assert (len(kept), kept[0], kept[-1]) == (5, 0, 20)
     gaps = [after - before for before, after in pairwise(kept)]
     assert max(gaps) <= 10
     monkeypatch.setattr(training, "ROOM", 1)
     go(Training(replace(recipe, steps=6, every=2), tmp_path / "b", CPU))
-    assert [step for step, _ in places.steps(tmp_path / "b")] == [0, 6]
+    assert [step for step, _ in folders.steps(tmp_path / "b")] == [0, 6]
 
 
 # Two processes -------------------------------------------------------------------------------------------------------
@@ -475,11 +476,11 @@ def test_two_processes_are_one(recipe: Recipe, story: Path, tmp_path: Path) -> N
         "step" if isinstance(event, Stepped) else type(event).__name__.lower() for event in one
     ]
     for here, there in zip(one, two, strict=True):
-        if isinstance(here, Stepped | Measured):
+        if isinstance(here, Stepped | Evaluated):
             assert there["loss"] == pytest.approx(here.loss, abs=1e-5)
         if isinstance(here, Stepped):
             assert there["grad_norm"] == pytest.approx(here.grad_norm, rel=1e-4)
-    kept = [checkpoint.read(tmp_path / name / LATEST) for name in ("one", "two")]
+    kept = [checkpoint.read_checkpoint(tmp_path / name / LATEST) for name in ("one", "two")]
     assert kept[0].card.recipe == kept[1].card.recipe
     for name, tensor in kept[0].tensors.items():
         if name.startswith(checkpoint.WEIGHTS) and not name.endswith("qkv.bias"):  # keys' biases change nothing
@@ -490,5 +491,5 @@ def test_a_batch_that_cannot_be_shared_is_told(recipe: Recipe, monkeypatch: pyte
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
-    with pytest.raises(Mistake, match="a batch of 4 cannot be shared among 3"):
+    with pytest.raises(UserError, match="a batch of 4 cannot be shared among 3"):
         trainer_of(recipe)

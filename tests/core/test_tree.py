@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Score, Token
-from core.models import Model
-from core.sampling import Distribution
-from core.session import Session
-from core.tree import Node, Tree
+from core.errors import UserError
+from core.generation.token import Token
+from core.loading.models import Model
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.walk.session import Session
+from core.walk.tree import Node, Tree
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -270,7 +271,7 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
         if plain.delete(row):
             list(walk.delete(rows[row].serial))
         else:
-            with pytest.raises(Mistake):
+            with pytest.raises(UserError):
                 walk.delete(rows[row].serial)
     elif kind == "continuations":
         list(walk.continuations(chance.randrange(1, 4), chance.randrange(1, 4)))
@@ -516,7 +517,7 @@ def test_deleting_the_same_branch_twice_takes_nothing_else(small: Small) -> None
 def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
     """Something must stand; where there are two prompts the walk goes to the end of the other's row."""
     walk = started(small())
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.delete(walk.branch())
     walk.step()
     list(walk.prefill(list(b"rice")))
@@ -538,7 +539,7 @@ def test_a_named_branch_is_a_row_and_its_prompt_stays(small: Small) -> None:
     assert [row.name for row in walk.forest().rows] == ["mine", ""]
     walk.rename(walk.forest().rows[0].serial, "")
     assert [row.name for row in walk.forest().rows] == ["", ""]
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.rename(10**6, "nobody")
 
 

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Score, Token
-from core.models import Model
-from core.session import Session
-from core.until import FORMS, Compared, Until, parse, parts
+from core.errors import UserError
+from core.generation.stop_conditions import FORMS, Compared, Until, parse, parts
+from core.generation.token import Token
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.walk.session import Session
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -75,7 +76,7 @@ def test_anything_else_is_one_line_that_says_what_can_be_written(line: str) -> N
     """No other exception, whatever is typed; the line names the forms."""
     try:
         until = parse(parts(line))
-    except Mistake as mistake:
+    except UserError as mistake:
         assert FORMS in str(mistake)
         assert len(str(mistake).splitlines()) == 1
     else:
@@ -113,7 +114,7 @@ NO_CONDITIONS += ["rank > inf", "0 tokens", "many tokens", "token -1", "text", "
 
 @pytest.mark.parametrize("line", [*NO_CONDITIONS, "entropy > 4 or margin < 1"])
 def test_what_is_no_condition(line: str) -> None:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         parse([line])
     assert FORMS in str(mistake.value)
     assert len(str(mistake.value).splitlines()) == 1

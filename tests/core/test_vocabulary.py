@@ -13,9 +13,9 @@ from test_tokenizer import HALVES, HOSTILE
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Reference
 
-from core import vocabulary
-from core.errors import Mistake
-from core.vocabulary import LLAMA3, QWEN2, ModelTokenizer
+from core.errors import UserError
+from core.loading import tokenizers
+from core.tokenizers.vocabulary import LLAMA3, QWEN2, ModelTokenizer
 
 CORPUS = [*HOSTILE, Path(__file__).read_text(encoding="utf-8"), *(str(n**5) + " × " for n in range(2000))]
 LETTERS = "abcdetT 's\n\t 0192٣½²Ⅷéßạ日本\u0301\u0338\u200b👩‍🚀\x04\xff\x85\u00a0\u2028<|im_start|>.,!-_\r"
@@ -76,7 +76,7 @@ def folder_of(made: Reference, folder: Path, **config: Any) -> Path:
 
 
 def load(path: Path) -> ModelTokenizer:
-    return vocabulary.load(path, "theirs")
+    return tokenizers.load_model_tokenizer(path, "theirs")
 
 
 def agree(made: Reference, ours: ModelTokenizer) -> None:
@@ -131,7 +131,7 @@ def test_every_id_has_a_piece(tmp_path: Path) -> None:
     assert {ours.piece(id) for id in range(3)} == {name.encode() for name in SPECIAL}
     text = "日本 👩‍🚀 I prefer oat milk"
     assert b"".join(map(ours.piece, ours.encode(text))) == text.encode()
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         ours.piece(count + 3)
 
 
@@ -234,7 +234,7 @@ def test_gguf_says_how_texts_begin(pre: str, says: dict[str, Any], begins: bool,
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         load(path)
     assert len(str(mistake.value).splitlines()) == 1
     return str(mistake.value)
@@ -259,7 +259,7 @@ def test_other_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
     assert "WordPiece" in refusal(folder_of(Reference(models.WordPiece({"a": 0}, unk_token="a")), words))
     (words / "tokenizer.json").unlink()
     (words / "tokenizer.model").write_bytes(b"x")
-    vocabulary.load.cache_clear()
+    tokenizers.load_model_tokenizer.cache_clear()
     assert "SentencePiece" in refusal(words)
     (words / "tokenizer.model").unlink()
     assert "tokenizer.json" in refusal(words)

@@ -18,9 +18,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core import families, files, weights
-from core.errors import Mistake
-from core.model import Transformer
+from core.engine.model import Transformer
+from core.errors import UserError
+from core.formats import files
+from core.loading import families, weights
 
 CPU = torch.device("cpu")
 LLAMA = {
@@ -35,11 +36,11 @@ LLAMA = {
 
 
 def build(path: Path, dtype: torch.dtype = torch.float32) -> Transformer:
-    return weights.build(families.describe(path), CPU, dtype)
+    return weights.build_model(families.describe(path), CPU, dtype)
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         build(path)
     text = str(mistake.value)
     assert text
@@ -134,7 +135,7 @@ def test_what_needs_no_change_stays_in_the_file(gpt2: Path) -> None:
     described = families.describe(gpt2)
     start = torch.frombuffer(described.tensors["wte.weight"].view, dtype=torch.uint8).data_ptr()
     end = start + (gpt2 / "model.safetensors").stat().st_size
-    model = weights.build(described, CPU, torch.float32)
+    model = weights.build_model(described, CPU, torch.float32)
     for name, parameter in model.named_parameters():
         turned = name.endswith("down.weight") or name == "embed.weight"
         assert (start <= parameter.data_ptr() < end) is not turned
@@ -274,9 +275,9 @@ def test_k_quants_are_what_the_gguf_package_says(kind: str, tmp_path: Path) -> N
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    stored = files.read(tmp_path / "k.gguf").tensors["x"]
+    stored = files.read_weights_file(tmp_path / "k.gguf").tensors["x"]
     assert (stored.kind, stored.shape) == (kind, (4, 2 * block))
-    assert torch.equal(weights.read("x", stored), torch.from_numpy(gguf.dequantize(raw, Q[kind])))
+    assert torch.equal(weights.load_weights("x", stored), torch.from_numpy(gguf.dequantize(raw, Q[kind])))
 
 
 def test_gguf_of_gpt2(gpt2: Path, tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_a_file_cut_short_says_so(kind: str, part: float, llama: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["safetensors", "gguf"])
 def test_any_damaged_byte_of_a_table_is_a_mistake_or_harmless(kind: str, llama: Path) -> None:
-    """Nothing but a model or a `Mistake` comes of bytes changed at random."""
+    """Nothing but a model or a `UserError` comes of bytes changed at random."""
     path = llama / f"model.{kind}"
     if kind == "gguf":
         write_gguf(path, transformers.LlamaForCausalLM.from_pretrained(llama))
@@ -341,7 +342,7 @@ def test_any_damaged_byte_of_a_table_is_a_mistake_or_harmless(kind: str, llama: 
         path.write_bytes(damaged + whole[40_000:])
         try:
             families.describe(path if kind == "gguf" else llama)
-        except Mistake as mistake:
+        except UserError as mistake:
             assert len(str(mistake).splitlines()) == 1
 
 
@@ -390,8 +391,8 @@ def test_pickles_are_refused_with_the_reason(name: str, llama: Path) -> None:
     text = refusal(llama)
     assert name in text
     assert "any program" in text
-    with pytest.raises(Mistake, match="any program"):
-        files.read(llama / name)
+    with pytest.raises(UserError, match="any program"):
+        files.read_weights_file(llama / name)
 
 
 def test_a_folder_without_weights_says_so(llama: Path) -> None:
@@ -441,14 +442,14 @@ def test_weights_too_large_for_16_bits_are_named(llama: Path) -> None:
     """Finite in the file, infinite in fp16: another format is advised."""
     rewrite(llama, lambda tensors: tensors | {"model.norm.weight": torch.full((256,), 1e5)})
     build(llama, torch.bfloat16)
-    with pytest.raises(Mistake, match="bf16"):
+    with pytest.raises(UserError, match="bf16"):
         build(llama, torch.float16)
 
 
 def test_packed_numbers_that_are_none_are_named(tmp_path: Path) -> None:
     """An infinite scale in a packed block."""
     write_gguf(tmp_path / "m.gguf", saved(tmp_path), Q.Q8_0)
-    stored = files.read(tmp_path / "m.gguf").tensors["blk.0.ffn_up.weight"]
+    stored = files.read_weights_file(tmp_path / "m.gguf").tensors["blk.0.ffn_up.weight"]
     data = bytearray((tmp_path / "m.gguf").read_bytes())
     data[stored.start : stored.start + 2] = np.float16(np.inf).tobytes()
     (tmp_path / "m.gguf").write_bytes(data)

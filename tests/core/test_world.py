@@ -9,11 +9,12 @@ from itertools import islice, pairwise
 import pytest
 import torch
 
-from core import sampling, tokenizer, truth
-from core.config import Sampler
-from core.sampling import Distribution
-from core.tokenizer import Tokenizer
-from core.world import grammar, tiny
+from core.loading import tokenizers
+from core.sampling.chart import chart as chart_of
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.tokenizers.tokenizer import Tokenizer
+from core.world import grammar, tiny, truth
 from core.world.machine import Edge, Machine
 
 OAT_MILK = "I prefer oat milk in my coffee.\n"
@@ -23,7 +24,7 @@ LONG = 300_000
 
 @pytest.fixture(scope="module")
 def words() -> Tokenizer:
-    return tokenizer.load(tiny.NAME)
+    return tokenizers.load_tokenizer(tiny.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_texts_are_the_tokens_that_the_tokenizers_make_of_them(words: Tokenizer)
     whole = "".join(map(words.text, texts))
     ids = [id for text in texts for id in text]
     assert words.encode(whole) == ids
-    assert tokenizer.load("cl100k").encode(whole) == [words.originals[id] for id in ids]
+    assert tokenizers.load_tokenizer("cl100k").encode(whole) == [words.originals[id] for id in ids]
     assert len({*whole.splitlines()}) > 800
 
 
@@ -66,16 +67,16 @@ def test_each_text_is_a_line_by_itself(words: Tokenizer) -> None:
 
 def test_every_word_is_in_the_vocabulary(words: Tokenizer) -> None:
     """With the space before it, in the tokens that cl100k has for it; nothing else is in it but bytes and merges."""
-    whole = tokenizer.load("cl100k")
+    whole = tokenizers.load_tokenizer("cl100k")
     for word in grammar.words(tiny.rules(), tiny.START):
         assert [words.originals[id] for id in words.encode(word)] == whole.encode(word)
     assert words.vocab_size == len(words.originals) < 900
-    assert words is tokenizer.load("world") is tiny.words()
+    assert words is tokenizers.load_tokenizer("world") is tiny.vocabulary()
 
 
 def test_the_articles_sentence_is_one_of_the_texts(words: Tokenizer) -> None:
     """With the probability that its weights give: a text of taste, I, prefer, white, oat milk, coffee."""
-    ids, truth, share = words.encode(OAT_MILK), tiny.Truth(), 1.0
+    ids, truth, share = words.encode(OAT_MILK), tiny.TrueDistribution(), 1.0
     for at, id in enumerate(ids):
         ahead = truth.after(ids[:at])
         assert ahead
@@ -220,10 +221,10 @@ def beginnings(words: Tokenizer) -> Iterator[list[int]]:
 
 def test_truth_follows_ids_however_they_change(words: Tokenizer) -> None:
     """What one that remembers says is what one says that begins anew."""
-    followed = tiny.Truth()
+    followed = tiny.TrueDistribution()
     kinds = Counter[bool]()
     for ids in beginnings(words):
-        fresh, found = tiny.Truth().after(ids), followed.after(ids)
+        fresh, found = tiny.TrueDistribution().after(ids), followed.after(ids)
         assert found == fresh
         assert fresh == followed.after(tuple(ids))
         kinds[fresh is None] += 1
@@ -234,7 +235,7 @@ def test_truth_follows_ids_however_they_change(words: Tokenizer) -> None:
 
 def test_truth_is_the_machines(machine: Machine) -> None:
     """Through many texts, the shares of the state that they lead to."""
-    followed, state, ids = tiny.Truth(), 0, list[int]()
+    followed, state, ids = tiny.TrueDistribution(), 0, list[int]()
     for edge in islice(machine.run(9), 400):
         assert followed.after(ids) == {each.token: each.share for each in machine.edges[state]}
         ids.append(edge.token)
@@ -243,7 +244,7 @@ def test_truth_is_the_machines(machine: Machine) -> None:
 
 def test_outside_the_world_nothing_is_true(words: Tokenizer) -> None:
     """What it never says has no truth after it, and neither has an end of text amid words."""
-    known = tiny.Truth()
+    known = tiny.TrueDistribution()
     for text in ("I prefer oat milk on", "Prefer", " I prefer", "I  prefer", "ich", "\n", "I prefer oat milk\n"):
         assert known.after(words.encode(text)) is None, text
         assert known.after(words.encode("I prefer"))
@@ -266,10 +267,10 @@ def test_ticks_and_divergence_are_those_of_float64(words: Tokenizer, distributio
     """Each candidate has its true share; KL(true ‖ model) is the sum of p log2(p / q), written out."""
     ids = words.encode("I prefer oat milk in")
     exact = distribution.logits.double().log_softmax(0)
-    shares = tiny.Truth().after(ids)
+    shares = tiny.TrueDistribution().after(ids)
     known = truth.known(words)
     assert known and shares
-    plain = sampling.chart(distribution, Sampler(), 40, words.piece, taken=words.encode(" my")[0])
+    plain = chart_of(distribution, Sampler(), 40, words.piece, taken=words.encode(" my")[0])
     told = known.beside(plain, distribution, ids)
     assert [each.true for each in told.candidates] == [shares.get(each.id, 0.0) for each in plain.candidates]
     assert told.taken and told.taken.true == shares[words.encode(" my")[0]]
@@ -280,14 +281,14 @@ def test_ticks_and_divergence_are_those_of_float64(words: Tokenizer, distributio
 def test_nothing_diverges_from_itself(words: Tokenizer) -> None:
     """A model that says the truth is 0 bits away from it, never less."""
     ids = words.encode("I")
-    shares = tiny.Truth().after(ids)
+    shares = tiny.TrueDistribution().after(ids)
     known = truth.known(words)
     assert known and shares
     logits = torch.full((words.vocab_size,), -60.0)
     for id, share in shares.items():
         logits[id] = math.log(share)
     exact = Distribution(logits)
-    chart = known.beside(sampling.chart(exact, Sampler(), 5, words.piece), exact, ids)
+    chart = known.beside(chart_of(exact, Sampler(), 5, words.piece), exact, ids)
     assert chart.divergence_bits == pytest.approx(0, abs=1e-5)
     assert chart.divergence_bits is not None and chart.divergence_bits >= 0
     for each in chart.candidates:
@@ -297,6 +298,6 @@ def test_nothing_diverges_from_itself(words: Tokenizer) -> None:
 def test_where_nothing_is_known_a_chart_stays(words: Tokenizer, distribution: Distribution) -> None:
     """After what the world never says, and in any other vocabulary."""
     known = truth.known(words)
-    plain = sampling.chart(distribution, Sampler(), 5, words.piece)
+    plain = chart_of(distribution, Sampler(), 5, words.piece)
     assert known and known.beside(plain, distribution, words.encode("nonsense")) is plain
-    assert truth.known(tokenizer.load("cl100k")) is truth.known(tokenizer.load("bytes")) is None
+    assert truth.known(tokenizers.load_tokenizer("cl100k")) is truth.known(tokenizers.load_tokenizer("bytes")) is None

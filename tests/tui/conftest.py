@@ -19,9 +19,14 @@ from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from core.config import ModelChoice, Sampler
-from core.events import Candidate, Chart, DeviceInfo, ModelInfo, Score, Snapshot, Stage, Token
-from core.training.recipe import Recipe
+from core.engine.info import DeviceInfo
+from core.generation.token import Token
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart, SamplerStage, Score
+from core.walk.values import Snapshot
 from tui.app import TokenwalkApp
 from tui.cli import main
 from tui.runner import Activity, Frame, Operation, Question, Runner
@@ -172,11 +177,11 @@ class Scenes:
             others_sampled=0.0 if kept < len(pieces) else 1 - sum(shares),
             entropy_bits=6.25,
             stages=(
-                Stage("raw", self.vocab_size, 1.0),
-                Stage("temperature", self.vocab_size, 1.0),
-                Stage("top-k", left, mass),
-                Stage("top-p", left, mass),
-                Stage("renormalised", left, 1.0),
+                SamplerStage("raw", self.vocab_size, 1.0),
+                SamplerStage("temperature", self.vocab_size, 1.0),
+                SamplerStage("top-k", left, mass),
+                SamplerStage("top-p", left, mass),
+                SamplerStage("renormalised", left, 1.0),
             ),
             taken=None if taken is None else candidates[taken],
         )

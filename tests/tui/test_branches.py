@@ -9,20 +9,21 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from core.config import ModelChoice, Sampler
-from core.models import load
-from core.session import Session
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
+from tui import lenses
 from tui.app import TokenwalkApp
+from tui.drawing.text import label
 from tui.keys import LEAVE, WALK
-from tui.panels import lenses
+from tui.lenses.branches import BranchesLens
+from tui.lenses.continuations import ContinuationsLens
+from tui.lenses.guess import GuessLens
+from tui.lenses.sampler import SamplerPanel
+from tui.lenses.score import ScoreLens
 from tui.panels.candidates import CandidatesPanel
-from tui.panels.lenses.branches import BranchesLens
-from tui.panels.lenses.continuations import ContinuationsLens
-from tui.panels.lenses.guess import GuessLens
-from tui.panels.lenses.sampler import SamplerPanel
-from tui.panels.lenses.score import ScoreLens
 from tui.screens.line import LineScreen
-from tui.text import label
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -36,7 +37,7 @@ SIZES = [(60, 18), (80, 24), SIZE]
 @pytest.fixture(scope="module")
 def walk() -> Callable[..., Session]:
     """The same walk without an app."""
-    model = load(ModelChoice(tokenizer="bytes", device="cpu"))
+    model = load_model(ModelChoice(tokenizer="bytes", device="cpu"))
 
     def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
         session = Session(model, sampler)

@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from core.config import Sampler
-from core.events import Stage
+from core.sampling.sampler import Sampler
+from core.sampling.values import SamplerStage
 from tui.panels.candidates import FLAT, bar, bars, scale_for, stages_line
 from tui.panels.status import sampler_text
 
@@ -85,14 +85,14 @@ def test_bars_end_at_a_round_number_that_holds_the_largest(largest: float) -> No
         assert f"{scale:e}"[:8] in ("1.000000", "2.000000", "5.000000")
 
 
-def stages(temperature: float = 1.0, *, k: tuple[int, float], p: tuple[int, float]) -> tuple[Stage, ...]:
+def stages(temperature: float = 1.0, *, k: tuple[int, float], p: tuple[int, float]) -> tuple[SamplerStage, ...]:
     """What is left after each stage, from a vocabulary of 100."""
     return (
-        Stage("raw", 100, 1.0),
-        Stage("temperature", 1 if temperature == 0 else 100, 1.0),
-        Stage("top-k", *k),
-        Stage("top-p", *p),
-        Stage("renormalised", p[0], 1.0),
+        SamplerStage("raw", 100, 1.0),
+        SamplerStage("temperature", 1 if temperature == 0 else 100, 1.0),
+        SamplerStage("top-k", *k),
+        SamplerStage("top-p", *p),
+        SamplerStage("renormalised", p[0], 1.0),
     )
 
 
@@ -126,27 +126,27 @@ def test_a_setting_is_shown_as_it_was_set() -> None:
 
 def test_min_p_is_told_only_where_it_is_set() -> None:
     told = (
-        Stage("raw", 100, 1.0),
-        Stage("temperature", 100, 1.0),
-        Stage("top-k", 40, 0.9),
-        Stage("top-p", 40, 0.9),
-        Stage("min-p", 10, 0.6),
-        Stage("renormalised", 10, 1.0),
+        SamplerStage("raw", 100, 1.0),
+        SamplerStage("temperature", 100, 1.0),
+        SamplerStage("top-k", 40, 0.9),
+        SamplerStage("top-p", 40, 0.9),
+        SamplerStage("min-p", 10, 0.6),
+        SamplerStage("renormalised", 10, 1.0),
     )
     line = stages_line(told, Sampler(top_k=40, min_p=0.05), 120)
     assert line == "T 1.0 → k 40 cuts 10.0% → p off → min-p 0.05 cuts 30.0% → 10 kept"
-    off = (*told[:4], Stage("min-p", 40, 0.9), Stage("renormalised", 40, 1.0))
+    off = (*told[:4], SamplerStage("min-p", 40, 0.9), SamplerStage("renormalised", 40, 1.0))
     assert stages_line(off, Sampler(top_k=40), 120) == "T 1.0 → k 40 cuts 10.0% → p off → 40 kept"
 
 
 def test_temperature_last_is_told_last_and_cuts_nothing() -> None:
     told = (
-        Stage("raw", 100, 1.0),
-        Stage("top-k", 40, 0.9),
-        Stage("top-p", 12, 0.45),
-        Stage("min-p", 12, 0.45),
-        Stage("temperature", 12, 0.2),
-        Stage("renormalised", 12, 1.0),
+        SamplerStage("raw", 100, 1.0),
+        SamplerStage("top-k", 40, 0.9),
+        SamplerStage("top-p", 12, 0.45),
+        SamplerStage("min-p", 12, 0.45),
+        SamplerStage("temperature", 12, 0.2),
+        SamplerStage("renormalised", 12, 1.0),
     )
     sampler = Sampler(temperature=2, top_k=40, top_p=0.5, order="temperature last")
     assert stages_line(told, sampler, 120) == "k 40 cuts 10.0% → p 0.50 cuts 45.0% → T 2.0 → 12 kept"

@@ -10,7 +10,7 @@ from textual.command import CommandPalette
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from core.config import Hyperparameters, ModelChoice
+from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
 from tui.keys import GROUPS, WALK
 from tui.screens.choose import ChooseScreen
@@ -174,7 +174,7 @@ async def test_a_bad_choice_leaves_the_model_before_it_running(
         def broken(choice: ModelChoice, report: object = None) -> object:
             raise MemoryError("no room")
 
-        monkeypatch.setattr("core.models.load", broken)
+        monkeypatch.setattr("core.loading.models.load_model", broken)
         await press(pilot, "m")
         await pilot.press("down", "enter")
         await settle(pilot)

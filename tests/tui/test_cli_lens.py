@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.lenses import NAMES
-from tui.lens_report import LINES, bar
+from tui.reports.lenses import LINES, bar
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"

@@ -148,7 +148,7 @@ def test_ctrl_c_ends_with_the_text_so_far(as_json: bool) -> None:
         assert last["text"][:20] == made.decode("utf-8", "backslashreplace")[:20]
 
 
-@pytest.mark.parametrize("place", ["core.models.load", "core.batch.Batch"])
+@pytest.mark.parametrize("place", ["core.loading.models.load_model", "core.generation.batch.Batch"])
 def test_ctrl_c_before_the_first_token_ends_quietly(
     place: str, run_here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:

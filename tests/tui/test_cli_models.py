@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from core import chat, models
-from core.config import ModelChoice
+from core.loading import models
+from core.loading.choice import ModelChoice
+from core.tokenizers import chat
 from tui.app import TokenwalkApp
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -22,7 +23,7 @@ def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
 
 
 def ids_of(text: str) -> list[int]:
-    return chat.encode(models.load(ModelChoice(name="smollm2", device="cpu")).tokenizer, text, chat=True)
+    return chat.encode(models.load_model(ModelChoice(name="smollm2", device="cpu")).tokenizer, text, chat=True)
 
 
 def test_bench(run_here: Here) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from core import models, record
-from core.config import ModelChoice, Sampler
-from core.session import Session
+from core.loading import models
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.sessions import record
+from core.walk.session import Session
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 SMALL = ("--tokenizer", "bytes", "--model", "model5", "--embed-dim", "16", "--device", "cpu")
@@ -73,17 +75,17 @@ def test_a_coarse_format_repeats_itself_to_the_last_bit(dtype: str, run_here: He
 
 def test_a_walk_of_several_models_is_asked_of_each(run_here: Here, tmp_path: Path) -> None:
     """Draws of the model that drew them; log-probabilities of the one it stands in, which measured all."""
-    walk = Session(models.load(ModelChoice(name="model2", tokenizer="bytes", device="cpu")), Sampler(seed=3))
+    walk = Session(models.load_model(ModelChoice(name="model2", tokenizer="bytes", device="cpu")), Sampler(seed=3))
     list(walk.prefill(list(b"oat")))
     list(walk.generate(4))
     walk.redraw()
-    walk = walk.moved_to(models.load(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
+    walk = walk.moved_to(models.load_model(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
     walk.sampler = Sampler(temperature=0)
     list(walk.generate(2))
     walk.take(7)
     list(walk.score())
     path = tmp_path / "walk.json"
-    record.write(path, record.of(walk))
+    record.write_record(path, record.of(walk))
     done = run_here("replay", str(path), "--json")
     assert (done.returncode, differing(done)) == (0, [])
     assert [line["model"] for line in lines(done) if line["event"] == "replay"] == ["model4", "model2"]
@@ -96,7 +98,7 @@ def test_a_walk_of_several_models_is_asked_of_each(run_here: Here, tmp_path: Pat
 def test_samples_are_branches_of_one_tree(run_here: Here, tmp_path: Path) -> None:
     path = tmp_path / "walk.json"
     done = run_here("generate", "oat", "-n", "5", "--samples", "3", "--save", str(path), "--json", *SMALL)
-    walk = record.read(path)
+    walk = record.read_record(path)
     assert (walk.branches, walk.prompt, walk.cursor) == (3, "oat", 8)
     steps = [line for line in lines(done) if line["event"] == "step"]
     assert [token.id for token in walk.path()[3:]] == [step["id"] for step in steps if step["sample"] == 0]
@@ -128,7 +130,7 @@ def test_a_changed_id_is_named(saved: Path, run_here: Here) -> None:
         values["nodes"][-1]["id"] = (values["nodes"][-1]["id"] + 1) % 256
         values["pieces"][str(values["nodes"][-1]["id"])] = f"{values['nodes'][-1]['id']:02x}"
 
-    before = record.read(saved).path()[-1].id
+    before = record.read_record(saved).path()[-1].id
     edit(saved, change)
     done = run_here("replay", str(saved), "--json")
     assert (done.returncode, differing(done)) == (1, [2 + N])
@@ -211,7 +213,7 @@ def test_resuming_takes_nothing_else(saved: Path, run_here: Here) -> None:
 
 
 def test_there_must_be_something_to_resume(run_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.shelf.default", lambda: tmp_path)
+    monkeypatch.setattr("core.sessions.storage.default_folder", lambda: tmp_path)
     done = run_here("--resume")
     assert (done.returncode, b"no saved session" in done.stderr) == (2, True)
 
@@ -249,7 +251,7 @@ def hostile(saved: Path) -> Path:
 
 def test_json_lines_have_every_number(saved: Path, run_here: Here) -> None:
     rows = lines(run_here("export", str(saved), "--format", "jsonl"))
-    path = record.read(saved).path()
+    path = record.read_record(saved).path()
     assert [row["position"] for row in rows] == [*range(3 + N)]
     for row, token in zip(rows, path, strict=True):
         assert (row["id"], bytes.fromhex(row["bytes"]), row["origin"]) == (token.id, token.piece, token.origin)
@@ -265,7 +267,7 @@ def test_csv_holds_no_formula(hostile: Path, run_here: Here) -> None:
     text = run_here("export", str(hostile), "--format", "csv").stdout.decode("utf-8")
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
     head, *rows = csv.reader(io.StringIO(text))
-    tokens = record.read(hostile).path()
+    tokens = record.read_record(hostile).path()
     assert len(rows) == len(tokens)
     for row, token in zip(rows, tokens, strict=True):
         cells = dict(zip(head, row, strict=True))

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from textual.widget import Widget
 
-from core.config import Hyperparameters, ModelChoice, Patch
-from core.models import load
-from core.patch import every, sweep
-from core.session import Session
+from core.activations.hooks import every, sweep
+from core.activations.patch import Patch
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import load_model
+from core.walk.session import Session
 from tui.app import TokenwalkApp
 from tui.screens.patch import PatchScreen
 
@@ -72,7 +73,7 @@ async def test_a_part_has_one_patch_at_most(real: Make, settle: Go, press: Go) -
 async def test_a_sweep_ranks_every_head_and_enter_adds_one(
     real: Make, settle: Go, press: Go, screen_lines: Screen
 ) -> None:
-    model = load(DEEP)
+    model = load_model(DEEP)
     session = Session(model)
     list(session.prefill(list(PROMPT.encode())))
     want: Any = list(sweep(session.here(), every(model.transformer.config, "head")))[-1]

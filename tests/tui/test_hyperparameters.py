@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from core import catalog
-from core.config import Hyperparameters, ModelChoice
+from core.loading import catalog
+from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
 from tui.screens.hyperparameters import HyperparametersScreen
 

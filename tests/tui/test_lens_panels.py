@@ -8,15 +8,15 @@ import pytest
 from rich.cells import cell_len
 from textual.widget import Widget
 
-from core.config import Hyperparameters, ModelChoice
 from core.lenses import lens
-from core.models import load
-from core.session import Session
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import load_model
+from core.walk.session import Session
+from tui import lenses
 from tui.app import TokenwalkApp
-from tui.panels import lenses
-from tui.panels.lens import Lens, LensPage
+from tui.drawing.text import label
+from tui.lenses.base import Lens, LensPage
 from tui.screens.source import SourceScreen
-from tui.text import label
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -49,7 +49,7 @@ async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
 
 
 def session(choice: ModelChoice, text: str = PROMPT) -> Session:
-    found = Session(load(choice))
+    found = Session(load_model(choice))
     list(found.prefill(list(text.encode())))
     return found
 
@@ -281,7 +281,7 @@ async def test_a_weight_is_chosen_and_measured(real: Make, settle: Go, press: Go
         await press(pilot, "o", "down", "down", "enter")
         name = found.answer.names[2].name
         assert found.answer.histogram.name == name
-        tensor = load(DEEP).transformer.get_parameter(name)
+        tensor = load_model(DEEP).transformer.get_parameter(name)
         assert found.answer.histogram.mean == pytest.approx(tensor.mean().item(), abs=1e-6)
         assert any(f"mean {tensor.mean().item():+.4f}" in line for line in panel_lines(found))
 

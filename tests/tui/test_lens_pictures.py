@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from core.config import Patch
-from core.events import Candidate
-from core.lenses.attention import Attention, Head
-from core.lenses.flow import Flow, Source, Stage
-from core.lenses.last_token import Change, LastToken
+from core.activations.patch import Patch
+from core.lenses.attention import AttentionView, Head
+from core.lenses.flow import Flow, FlowStage, Source
+from core.lenses.last_token import LastToken, PositionEffect
 from core.lenses.logit import Layer, LogitLens
 from core.lenses.weights import Count, Histogram, Named, Weights
+from core.sampling.values import Candidate
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -37,7 +37,7 @@ HEADS = tuple(
     tuple(Head(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
     for layer in range(6)
 )
-ATTENTION = Attention(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
+ATTENTION = AttentionView(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
 
 
 def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Candidate:
@@ -58,14 +58,14 @@ STATES = (("B", 1), ("T", 6), ("d", 64))
 VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
 FLOW = Flow(
     (
-        Stage("text", "encode", 0, (("characters", 21),), (), text="I prefer oat milk in\x1b字"),
-        Stage("ids", "encode", 0, (("B", 1), ("T", 6)), (40, 10932, 72754, 14403, 304, 17), PIECES),
-        Stage("embedding", "embed", 0, STATES, VALUES, norm=8.0, stream=8.0),
-        Stage("block 0 attention", "attention", 0, STATES, VALUES, norm=3.0, stream=9.5),
-        Stage("queries", "qkv", 1, (("B", 1), ("h", 4), ("T", 6), ("c", 16)), VALUES, norm=2.0),
-        Stage("block 0 mlp", "mlp", 0, STATES, VALUES, norm=12.0, stream=14.0),
-        Stage("probabilities", "softmax", 0, (("B", 1), ("V", 100277)), (0.25, 0.125, 0.0625), PIECES[1:4]),
-        Stage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
+        FlowStage("text", "encode", 0, (("characters", 21),), (), text="I prefer oat milk in\x1b字"),
+        FlowStage("ids", "encode", 0, (("B", 1), ("T", 6)), (40, 10932, 72754, 14403, 304, 17), PIECES),
+        FlowStage("embedding", "embed", 0, STATES, VALUES, norm=8.0, stream=8.0),
+        FlowStage("block 0 attention", "attention", 0, STATES, VALUES, norm=3.0, stream=9.5),
+        FlowStage("queries", "qkv", 1, (("B", 1), ("h", 4), ("T", 6), ("c", 16)), VALUES, norm=2.0),
+        FlowStage("block 0 mlp", "mlp", 0, STATES, VALUES, norm=12.0, stream=14.0),
+        FlowStage("probabilities", "softmax", 0, (("B", 1), ("V", 100277)), (0.25, 0.125, 0.0625), PIECES[1:4]),
+        FlowStage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
     ),
     tuple(
         Source(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
@@ -74,7 +74,7 @@ FLOW = Flow(
 )
 LAST = LastToken(
     "replace",
-    tuple(Change(n, piece, b" other", 0.4 / (5 - n)) for n, piece in enumerate(PIECES[:5])),
+    tuple(PositionEffect(n, piece, b" other", 0.4 / (5 - n)) for n, piece in enumerate(PIECES[:5])),
     5,
     0.9,
     "Attention lets the last position read all earlier ones, so changing them moves what comes next.",

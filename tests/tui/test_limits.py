@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import torch
 
-from core import models
-from core.session import Session
+from core.loading import models
+from core.walk.session import Session
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]

@@ -7,8 +7,8 @@ import pytest
 from textual.selection import Selection
 from textual.widget import Widget
 
-from core.config import Sampler
-from core.events import Reading
+from core.progress import Progress
+from core.sampling.sampler import Sampler
 from tui.app import TokenwalkApp
 from tui.panels.status import progress
 from tui.panels.tokens import BARS, level
@@ -257,7 +257,7 @@ async def test_the_status_keeps_what_matters_most_where_there_is_little_room(scr
     ("frame", "words"),
     [
         (Frame("loading"), "loading"),
-        (Frame("reading", reading=Reading(2_500, 10_000)), "2,500/10,000"),
+        (Frame("reading", reading=Progress(2_500, 10_000)), "2,500/10,000"),
         (Frame("generating", generated=1_234, rate=77.4), "1,234 · 77 tok/s"),
     ],
     ids=["loading", "reading", "generating"],
@@ -269,7 +269,7 @@ async def test_the_status_says_what_is_going_on(scripted: Make, frame: Frame, wo
 
 
 def test_progress_fills_with_what_was_read() -> None:
-    bars = [progress(Reading(done, 1_000)) for done in range(0, 1_001, 100)]
+    bars = [progress(Progress(done, 1_000)) for done in range(0, 1_001, 100)]
     assert [bar.count("━") for bar in bars] == list(range(11))
     assert len({len(bar.split(" ")[0]) for bar in bars}) == 1
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.panels.plots import (
+from tui.drawing.plots import (
     EIGHTHS,
     Thinned,
     columns,

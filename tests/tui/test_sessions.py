@@ -12,12 +12,13 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from core import record, shelf
-from core.config import ModelChoice, Sampler
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.sessions import record, storage
 from tui import keeper as keeping
 from tui.app import TokenwalkApp
 from tui.keeper import Keeper
-from tui.report import saved_words
+from tui.reports.general import saved_words
 from tui.screens.choose import ChooseScreen
 
 Make = Callable[..., TokenwalkApp]
@@ -43,7 +44,7 @@ def walk_of(app: TokenwalkApp) -> record.Record:
 
 
 def said(path: Path) -> record.Record:
-    return replace(record.read(path), written="", program="")
+    return replace(record.read_record(path), written="", program="")
 
 
 def notes(app: TokenwalkApp) -> list[str]:
@@ -114,7 +115,7 @@ async def test_a_slow_disk_delays_no_key(
     kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writing hangs; the walk and the screen go on, and the newest state is written in the end."""
-    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), record.write
+    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), record.write_record
 
     def hanging(path: Path, walk: record.Record) -> None:
         threads.add(threading.current_thread().name)
@@ -158,7 +159,7 @@ async def test_what_somebody_else_wrote_is_not_overwritten(
         await kept_as_it_is(app, tmp_path, until)
         (path,) = files(tmp_path)
         foreign = replace(said(path), cursor=1)
-        record.write(path, foreign)
+        record.write_record(path, foreign)
         await press(pilot, "space")
         await until(lambda: len(files(tmp_path)) == 2)
         assert said(path) == foreign
@@ -187,7 +188,7 @@ async def test_another_tokenizer_loses_nothing(
 
 
 async def test_w_saves(real: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(shelf, "default", lambda: tmp_path / "sessions")
+    monkeypatch.setattr(storage, "default_folder", lambda: tmp_path / "sessions")
     async with real("oat milk").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -404,8 +405,8 @@ async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, kept: M
 
 async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
     for saved in (
-        shelf.Saved(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
-        shelf.Saved(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
+        storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
+        storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
         assert all(words.isprintable() for words in saved_words(saved))
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
+from tui.drawing.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
 
 SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 SKIN_TONES = range(0x1F3FB, 0x1F400)

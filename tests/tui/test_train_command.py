@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import torch
 
-from core import tokenizer
-from core.data import REFERENCE
-from core.training import card, checkpoint, places, quality, shipped, text, trainer
-from core.training.places import LATEST
-from core.training.recipe import Recipe
+from core.loading import tokenizers
+from core.loading.checkpoints import card, checkpoint, folders
+from core.loading.checkpoints.folders import LATEST
+from core.loading.checkpoints.recipe import Recipe
+from core.training import quality, shipped, text, trainer
+from core.training.dataset import REFERENCE
 from core.world import tiny
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -93,21 +94,21 @@ def test_a_program_reads_every_event(run_here: Here, story: Path, home: Path) ->
     assert [len(event["top"]) for event in measured] == [12] * 3
     folder = home / "model3-a-story"
     assert [Path(event["path"]) for name, event in zip(names, events, strict=True) if name == "saved"] == [
-        path for _, path in places.steps(folder)
+        path for _, path in folders.steps(folder)
     ]
-    found = card.read(folder / LATEST)
+    found = card.read_card(folder / LATEST)
     assert found and found.losses == tuple((event["step"], event["loss"]) for event in measured)
 
 
 def test_the_card_says_what_makes_the_same_again(run_here: Here, story: Path, home: Path) -> None:
     """Its command is one for a shell, and ends with the same weights."""
     told(run_here("train", *SMALL, "--text", str(story), "--probe", 'it\'s\n"oat" milk', "--json", "--out", "one"))
-    first = card.read(home / "one" / LATEST)
+    first = card.read_card(home / "one" / LATEST)
     assert first
     program, command, *words = shlex.split(first.command)
     assert (program, command) == ("tokenwalk", "train")
     told(run_here("train", *words, "--device", "cpu", "--json", "--out", "two"))
-    second = card.read(home / "two" / LATEST)
+    second = card.read_card(home / "two" / LATEST)
     assert second == first
 
 
@@ -138,17 +139,20 @@ def test_the_tiny_world_has_floors(run_here: Here) -> None:
         "last_token": floors.last_token,
         "context": floors.context,
     }
-    assert (events[0]["corpus"], events[0]["vocab_size"]) == ("the tiny world", tokenizer.load("world").vocab_size)
+    assert (events[0]["corpus"], events[0]["vocab_size"]) == (
+        "the tiny world",
+        tokenizers.load_tokenizer("world").vocab_size,
+    )
 
 
 def test_a_trained_rung_is_a_model_like_any_other(run_here: Here, story: Path, home: Path) -> None:
     """Listed under its name, it generates, and its words are its own."""
     told(run_here("train", *SMALL, "--text", str(story), "--out", "mine", "--json"))
     offers = {line["name"]: line for line in told(run_here("models", "--json"))}
-    found = card.read(home / "mine" / LATEST)
+    found = card.read_card(home / "mine" / LATEST)
     assert found
     assert (offers["mine"]["words"], offers["mine"]["problem"]) == (found.origin, None)
-    assert offers.keys() > {*places.SHIPPED, "model1"}
+    assert offers.keys() > {*folders.SHIPPED, "model1"}
     first, *steps, last = told(run_here("generate", "oat", "-m", "mine", "-n", "3", "--greedy", "--json"))
     assert (first["model"], first["vocab_size"], first["prompt_ids"]) == ("mine", 257, list(b"oat"))
     assert (len(steps), last["reason"]) == (3, "length")
@@ -196,7 +200,7 @@ def test_what_was_stopped_is_gone_on_with(
         {event["step"]: event["loss"] for event in each if event["event"] == "step"} for each in (before + after, whole)
     ]
     assert losses[0] == losses[1]
-    one, two = (checkpoint.read(home / name / LATEST) for name in ("whole", "my rung"))
+    one, two = (checkpoint.read_checkpoint(home / name / LATEST) for name in ("whole", "my rung"))
     assert one.card.weights_sha256 == two.card.weights_sha256
     assert one.card.losses == two.card.losses
 
@@ -207,7 +211,7 @@ def test_who_stops_before_anything_is_learned_is_told_no_more(
 ) -> None:
     """While the text is read, or while the ladder is made: there is nothing yet that could be gone on with."""
     if where == "corpus":
-        whole = text.read
+        whole = text.read_text
 
         def slow(recipe: Recipe) -> Any:
             for event in whole(recipe):
@@ -241,7 +245,7 @@ def test_ctrl_c_in_a_terminal_keeps_what_was_learned(story: Path, home: Path) ->
         error = process.stderr.read().decode()
         assert process.wait(30) == 130
     last = json.loads([*begun, *rest][-1])
-    found = checkpoint.read(home / "model3-a-story" / LATEST)
+    found = checkpoint.read_checkpoint(home / "model3-a-story" / LATEST)
     assert found.moments
     assert found.card.step >= last["step"] >= 10
     assert error == f"stopped after step {found.card.step:,}; tokenwalk train --resume model3-a-story goes on\n"
@@ -257,7 +261,7 @@ def test_a_training_that_diverges_is_one_clear_line(run_here: Here, story: Path,
     for word in ("tokenwalk: ", "at step", "1e+30", "--lr", "the last checkpoint is kept"):
         assert word in error
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "ended"
-    kept = checkpoint.read(home / "mine" / LATEST)
+    kept = checkpoint.read_checkpoint(home / "mine" / LATEST)
     assert dict(kept.card.losses)[kept.card.step] == kept.card.loss
 
 
@@ -269,9 +273,9 @@ def test_the_ladder_is_made_rung_by_rung(
     monkeypatch.setattr(shipped, "recipe", lambda rung: replace(small, rung=rung))
     events = told(run_here("train", "--ladder", "--out", str(tmp_path / "ladder"), "--json"))
     assert [event["event"] for event in events].count("begun") == 6
-    assert sorted(path.stem for path in (tmp_path / "ladder").iterdir()) == sorted(places.SHIPPED)
+    assert sorted(path.stem for path in (tmp_path / "ladder").iterdir()) == sorted(folders.SHIPPED)
     for path in (tmp_path / "ladder").iterdir():
-        found = checkpoint.read(path)
+        found = checkpoint.read_checkpoint(path)
         assert f"{found.card.recipe.rung}-trained" == path.stem
         assert found.card.command == "tokenwalk train --ladder"
         assert {str(tensor.dtype) for tensor in found.tensors.values()} == {"torch.float16"}
@@ -338,12 +342,12 @@ def test_a_text_whose_name_is_no_text_can_be_learned(run_here: Here, tmp_path: P
 def test_samples_are_texts_of_the_world(run_here: Here) -> None:
     """The same ones for the same seed; a program is told the ids, a person reads the text."""
     lines = told(run_here("world", "sample", "-n", "5", "--seed", "3", "--json"))
-    words = tokenizer.load(tiny.NAME)
+    words = tokenizers.load_tokenizer(tiny.NAME)
     assert [line["ids"] for line in lines] == list(islice(tiny.texts(3), 5))
     for line in lines:
         assert line.keys() == {"text", "ids", "originals"}
         assert line["text"] == words.text(line["ids"])
-        assert line["originals"] == tokenizer.load("cl100k").encode(line["text"])
+        assert line["originals"] == tokenizers.load_tokenizer("cl100k").encode(line["text"])
     plain = run_here("world", "sample", "-n", "5", "--seed", "3")
     assert (plain.returncode, plain.stderr) == (0, b"")
     assert plain.stdout.decode() == "".join(line["text"] for line in lines)

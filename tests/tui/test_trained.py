@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rich.style import Style
 from textual.widget import Widget
 
-from core import tokenizer
-from core.config import ModelChoice
-from core.models import load
-from core.training import places
+from core.loading import tokenizers
+from core.loading.checkpoints import folders
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
 from core.world import tiny
 from tui.app import TokenwalkApp
 from tui.panels.candidates import TICK, tick_at, ticked
@@ -56,13 +56,13 @@ async def test_the_truth_stands_beside_the_chart(real: Make, settle: Go, press: 
     async with real("I prefer oat milk in my", TRAINED).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        chart, words = app.frame.snapshot.chart, tokenizer.load(tiny.NAME)
-        truth = tiny.Truth().after([token.id for token in app.frame.snapshot.tokens])
+        chart, words = app.frame.snapshot.chart, tokenizers.load_tokenizer(tiny.NAME)
+        truth = tiny.TrueDistribution().after([token.id for token in app.frame.snapshot.tokens])
         assert {words.piece(id): share for id, share in truth.items()} == pytest.approx(
             {b" coffee": 0.6, b" tea": 0.2, b" por": 0.1, b" cocoa": 0.1}
         )
         assert all(candidate.true == truth.get(candidate.id, 0.0) for candidate in chart.candidates)
-        shown = {c.id: c.probability for c in load(TRAINED) and chart.candidates}
+        shown = {c.id: c.probability for c in load_model(TRAINED) and chart.candidates}
         nats = sum(share * math.log(share / shown[id]) for id, share in truth.items())
         assert chart.divergence_bits == pytest.approx(nats / math.log(2), abs=1e-5)
         assert f"KL(true‖model) {chart.divergence_bits:.3f} bits" in app.status.render().plain
@@ -120,11 +120,11 @@ async def test_a_model_without_a_twin_says_so(scripted: Make, scenes: Any) -> No
 
 
 def test_every_rung_has_a_twin_with_its_tokens() -> None:
-    from core import catalog
+    from core.loading import catalog
 
-    for name in places.SHIPPED:
+    for name in folders.SHIPPED:
         twin = catalog.twin(ModelChoice(name=name, device="cpu"))
         assert twin
-        before, after = load(twin), load(ModelChoice(name=name, device="cpu"))
+        before, after = load_model(twin), load_model(ModelChoice(name=name, device="cpu"))
         assert before.tokenizer is after.tokenizer
         assert before.transformer.config == after.transformer.config

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from textual.widgets import Input, OptionList
 
-from core import ladder, tokenizer
-from core.config import Hyperparameters
-from core.events import Chart
-from core.training import places
-from core.training.events import Begun, Ended, Measured, Saved, Stepped
-from core.training.progress import Progress
-from core.training.recipe import SIZES, Recipe
+from core.loading import ladder, tokenizers
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import SIZES, Recipe
+from core.loading.choice import Hyperparameters
+from core.sampling.values import Chart
+from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Stepped
+from core.training.status import TrainingStatus
 from core.world import tiny
 from core.world.machine import Floors
 from tui.app import TokenwalkApp
@@ -39,7 +39,7 @@ SMALL = Recipe(rung="model1", changes=Hyperparameters(context=16), steps=6, ever
 def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where trainings are kept during a test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr(places, "home", lambda: tmp_path / "trained")
+    monkeypatch.setattr(folders, "home", lambda: tmp_path / "trained")
     return tmp_path / "trained"
 
 
@@ -60,11 +60,11 @@ def chart_at(scenes: Any, step: int, world: bool) -> Chart:
 
 def learned(
     scenes: Any, steps: int = 375, recipe: Recipe = Recipe(), folder: Path = Path("/nowhere"), **more: Any
-) -> Progress:
+) -> TrainingStatus:
     """A training after so many steps; each measurement left a file in `folder`."""
     world = not recipe.text
     floors = Floors(4.93, 1.96, 0.80) if world else None
-    progress = Progress(recipe, "model5-world" if world else "model5-text")
+    progress = TrainingStatus(recipe, "model5-world" if world else "model5-text")
     progress = progress.after(Begun("model5", "the tiny world", 256_960, 825, 64, recipe.steps, 6.72, floors, 0))
     for step in range(steps + 1):
         loss = 0.9 + 5.8 * math.exp(-step / 60)
@@ -74,8 +74,8 @@ def learned(
             progress = progress.after(Stepped(step, loss + noise, recipe.lr_at(step - 1), 0.5, 12_345.0, left))
         if step % recipe.every == 0:
             sample = SAMPLES[min(2, step // 100)]
-            progress = progress.after(Measured(step, loss, chart_at(scenes, step, world), sample))
-            progress = progress.after(Saved(step, folder / places.STEP.format(step)))
+            progress = progress.after(Evaluated(step, loss, chart_at(scenes, step, world), sample))
+            progress = progress.after(CheckpointSaved(step, folder / folders.STEP.format(step)))
     return replace(progress, **more)
 
 
@@ -93,7 +93,7 @@ def form(app: TokenwalkApp) -> RecipeScreen:
 def watching(scripted: Make, scenes: Any) -> Make:
     """An app over a scripted runner that has a rung that learns, or none."""
 
-    def make(progress: Progress | None = None, **given: Any) -> TokenwalkApp:
+    def make(progress: TrainingStatus | None = None, **given: Any) -> TokenwalkApp:
         return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **given)
 
     return make
@@ -107,7 +107,7 @@ async def opened(pilot: Any, until: Go) -> None:
     await pilot.pause()
 
 
-async def shown(pilot: Any, until: Go, progress: Progress) -> None:
+async def shown(pilot: Any, until: Go, progress: TrainingStatus) -> None:
     """Let a training be drawn, however soon it comes after another."""
     app = pilot.app
     app.runner.show(replace(app.runner.frame, training=progress))
@@ -133,7 +133,7 @@ async def test_with_nothing_learning_the_form_opens_on_what_is_good_by_itself(
     async with watching().run_test(size=(80, 24)) as pilot:
         await opened(pilot, until)
         assert form(pilot.app).chosen() == Recipe()
-        whole = Recipe().config(tokenizer.load("world").vocab_size).parameter_count()
+        whole = Recipe().config(tokenizers.load_tokenizer("world").vocab_size).parameter_count()
         assert whole == 256_960
         await until(lambda: "257 k parameters" in "\n".join(screen_lines(pilot.app)))
         assert "kept as model5-world" in "\n".join(screen_lines(pilot.app))
@@ -367,7 +367,7 @@ async def test_enter_walks_from_the_checkpoint_that_is_looked_at(
 ) -> None:
     folder = apart / "model5-world"
     folder.mkdir(parents=True)
-    (folder / places.STEP.format(300)).touch()
+    (folder / folders.STEP.format(300)).touch()
     async with watching(learned(scenes, folder=folder)).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         await pilot.press("enter")
@@ -451,7 +451,7 @@ async def test_a_rung_learns_and_is_walked_from(real: Make, settle: Go, until: G
         assert progress.recipe == SMALL
         assert [each.step for each in progress.measured] == [0, 2, 4, 6]
         assert [each.path for each in progress.moments] == [
-            apart / "model1-world" / places.STEP.format(n) for n in (0, 2, 4, 6)
+            apart / "model1-world" / folders.STEP.format(n) for n in (0, 2, 4, 6)
         ]
         assert progress.measured[0].loss > progress.measured[-1].loss > progress.begun.floors.context
         assert all(each.chart.divergence_bits > 0 for each in progress.measured)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from textual.pilot import Pilot
 
-from core.config import Sampler
-from core.events import Candidate, Guess, Score, Summary, Token
-from core.explain import sampler_lens
-from core.sampling import Distribution
-from core.tree import Node, Tree
+from core.generation.token import Token
+from core.sampling.distribution import Distribution
+from core.sampling.explain import sampler_lens
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Score
+from core.walk.tree import Node, Tree
+from core.walk.values import Guess, Summary
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.config import ModelChoice, Sampler
-from core.models import load
-from core.session import Session
-from core.until import parse
+from core.generation.stop_conditions import parse
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
@@ -20,7 +21,7 @@ MODEL = ("--model", "model5", "--tokenizer", "bytes", "--device", "cpu")
 @pytest.fixture(scope="module")
 def walk() -> Callable[..., Session]:
     """The same walk without the command."""
-    model = load(ModelChoice(name="model5", tokenizer="bytes", device="cpu"))
+    model = load_model(ModelChoice(name="model5", tokenizer="bytes", device="cpu"))
 
     def start(seed: int) -> Session:
         session = Session(model, Sampler(seed=seed))

@@ -4,8 +4,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import prose
-from tui.wrap import Fragment, Wrap
+from tui.drawing.text import prose
+from tui.drawing.wrap import Fragment, Wrap
 
 texts = st.lists(st.text(st.sampled_from("ab  \n字́🇩한-.") | st.characters(), max_size=12).map(prose), max_size=12)
 widths = st.integers(2, 30)

@@ -21,10 +21,10 @@ def bench(
     """Tokens a second, time to the first token, share of the memory's speed, memory."""
     with mistakes():
         loaded, ids = load_model(model, TEXT)
-        from core.bench import measure
-        from tui import report
+        from core.evaluation.bench import measure
+        from tui.reports import general
 
         ids = (ids * (1 + prompt // len(ids)))[:prompt]
         measured = measure(loaded, ids, count, runs)
-        for each in [report.line(report.bench(measured))] if as_json else report.bench_lines(measured):
+        for each in [general.line(general.bench(measured))] if as_json else general.bench_lines(measured):
             say(each)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core import threads
-from core.errors import Mistake, out_of_memory
+from core.engine import threads
+from core.errors import UserError, out_of_memory
 from tui.options import ModelOptions
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
@@ -23,7 +23,7 @@ def mistakes() -> Iterator[None]:
     """A user's mistake becomes one line on stderr and exit code 2; a closed pipe ends quietly."""
     try:
         yield
-    except Mistake as mistake:
+    except UserError as mistake:
         _fail(str(mistake))
     except (RuntimeError, MemoryError) as error:
         if (words := out_of_memory(error)) is None:
@@ -35,7 +35,7 @@ def mistakes() -> Iterator[None]:
 
 
 def _fail(words: str) -> None:
-    from tui.text import one_line
+    from tui.drawing.text import one_line
 
     sys.stderr.write(f"tokenwalk: {one_line(words)}\n")
     raise typer.Exit(2)
@@ -64,22 +64,22 @@ def stoppable() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def read(prompt: str) -> str:
+def read_argument(prompt: str) -> str:
     """The prompt, from standard input where it is `-`."""
     given, where = (sys.stdin.buffer.read(), "standard input") if prompt == "-" else (os.fsencode(prompt), "the prompt")
     try:
         return given.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Mistake(f"{where} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+        raise UserError(f"{where} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
 
 
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     """The model, and the ids of a text in it."""
     threads.prepare(beside_screen=False)
-    from core import chat
-    from core.models import load
+    from core.loading.models import load_model
+    from core.tokenizers import chat
 
-    loaded = load(model.choice())
+    loaded = load_model(model.choice())
     threads.apply(loaded.info.parameters, beside_screen=False)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]
@@ -88,11 +88,11 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
 def finish(said: Iterable[Any], unit: str) -> Any:
     """The answer of something long, which comes last; the readings before it show on a terminal's standard error."""
-    from core.events import Reading
+    from core.progress import Progress
 
     shows, answer = sys.stderr.isatty(), None
     for answer in said:
-        if shows and isinstance(answer, Reading):
+        if shows and isinstance(answer, Progress):
             sys.stderr.write(f"\r{answer.done:,} of {answer.total:,} {unit}")
             sys.stderr.flush()
     if shows:

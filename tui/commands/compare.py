@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from core.errors import Mistake
-from tui.commands.common import Json, Prompt, finish, load_model, mistakes, read, say
+from core.errors import UserError
+from tui.commands.common import Json, Prompt, finish, load_model, mistakes, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -24,13 +24,13 @@ def compare(
     """What two models say comes next: divergence, agreement, and both charts."""
     with mistakes():
         if other is with_device is with_dtype is None:
-            raise Mistake("name the other side: --with MODEL, or --with-dtype or --with-device for the same model")
-        text = read(prompt)
+            raise UserError("name the other side: --with MODEL, or --with-dtype or --with-device for the same model")
+        text = read_argument(prompt)
         a, ids_a = load_model(model, text)
         b, ids_b = load_model(_other(model, other, with_device, with_dtype), text)
-        from core.compare import Side, after, compare_text
-        from core.compare import compare as measure
-        from tui import report_compare as report
+        from core.evaluation.compare import Side, after, compare_text
+        from core.evaluation.compare import compare as measure
+        from tui.reports import compare as report
 
         if along:
             compared = finish(compare_text(a, b, text, special=model.special), "places")
@@ -46,8 +46,8 @@ def compare(
 
 def _other(model: ModelOptions, name: str | None, device: str | None, dtype: str | None) -> ModelOptions:
     """The other side; sizes that were asked for are for a rung, and no other model has them."""
-    from core import catalog
-    from core.config import ModelChoice
+    from core.loading import catalog
+    from core.loading.choice import ModelChoice
 
     other = replace(model, model=name or model.model, device=device or model.device, dtype=dtype or model.dtype)
     if other.model is None or catalog.is_rung(other.model):

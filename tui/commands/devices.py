@@ -10,9 +10,9 @@ def devices(as_json: Json = False) -> None:
     with mistakes():
         from dataclasses import asdict
 
-        from core.device import devices as find
-        from tui import report
+        from core.engine.device import devices as find
+        from tui.reports import general
 
         found = find()
-        for each in [json.dumps(asdict(info)) for info in found] if as_json else report.device_lines(found):
+        for each in [json.dumps(asdict(info)) for info in found] if as_json else general.device_lines(found):
             say(each)

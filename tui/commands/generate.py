@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Token
-from core.until import FORMS, Until, parse
-from tui.commands.common import Json, Prompt, load_model, mistakes, read, say, stoppable
+from core.errors import UserError
+from core.generation.stop_conditions import FORMS, Until, parse
+from core.generation.token import Token
+from core.sampling.sampler import Sampler
+from tui.commands.common import Json, Prompt, load_model, mistakes, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
 
 if TYPE_CHECKING:
-    from core.tokenizer import Decoder
+    from core.tokenizers.tokenizer import Decoder
 
 
 @dataclass(slots=True)
@@ -51,11 +51,11 @@ def generate(
 ) -> None:
     """Continue a prompt token by token."""
     with mistakes():
-        draws, until, text = sampler.sampler(), parse(conditions or ()), read(prompt)
+        draws, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
-            raise Mistake(f"there is no folder {save.absolute().parent} to save the walk in")
+            raise UserError(f"there is no folder {save.absolute().parent} to save the walk in")
         loaded, ids = load_model(model, text)
-        from core.tokenizer import Decoder
+        from core.tokenizers.tokenizer import Decoder
 
         grown = [Sample(Decoder()) for _ in range(samples)]
         try:
@@ -67,8 +67,8 @@ def generate(
 
 def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
     """Write the walks as one tree that stands at the end of the first."""
-    from core import record
-    from core.tree import Tree
+    from core.sessions import record
+    from core.walk.tree import Tree
 
     tree = Tree()
     start = tree.root
@@ -82,15 +82,15 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
             ends[-1] = tree.child(ends[-1], token)
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
-    record.write(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+    record.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
 
 
 def _generate(
     loaded: Any, ids: list[int], sampler: Sampler, count: int, until: Until, grown: Sequence[Sample], as_json: bool
 ) -> None:
-    from core.batch import Batch, sampled_token
-    from tui import report
-    from tui.text import printed
+    from core.generation.batch import Batch, sampled_token
+    from tui.drawing.text import printed
+    from tui.reports import general
 
     began = time.perf_counter()
     batch = Batch(loaded, ids, sampler, len(grown))
@@ -99,7 +99,7 @@ def _generate(
     steps = 0
     with stoppable() as stop:
         if as_json:
-            say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
+            say(general.line(general.prefill(loaded.info, ids, prefilled - began)))
         while steps < count and not stop.is_set() and not all(sample.ended for sample in grown):
             drawn = batch.step()
             now = time.perf_counter()
@@ -117,7 +117,7 @@ def _generate(
                 sample.text += fresh
                 if as_json:
                     top = batch.top(number, 20)
-                    say(report.line(report.step(number, len(ids) + steps, one, piece, top, now - before)))
+                    say(general.line(general.step(number, len(ids) + steps, one, piece, top, now - before)))
                 elif streams:
                     sys.stdout.write(printed(fresh))
                     sys.stdout.flush()
@@ -127,7 +127,7 @@ def _generate(
     texts = [sample.text + tail for sample, tail in zip(grown, tails, strict=True)]
     if as_json:
         made = sum(len(sample.tokens) for sample in grown)
-        say(report.line(report.done(texts, made, before - prefilled, _ends(grown, until, stop.is_set()))))
+        say(general.line(general.done(texts, made, before - prefilled, _ends(grown, until, stop.is_set()))))
     elif streams:
         say(printed(tails[0]))
     else:
@@ -148,7 +148,7 @@ def _ends(grown: Sequence[Sample], until: Until, interrupted: bool) -> list[str]
 
 def _tell(grown: Sequence[Sample], otherwise: str) -> None:
     """Say on standard error what stopped each sample."""
-    from tui.text import one_line
+    from tui.drawing.text import one_line
 
     for number, sample in enumerate(grown, start=1):
         name = f"{number}: " if len(grown) > 1 else ""

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core.errors import Mistake
-from tui.commands.common import Json, load_model, mistakes, read, say
+from core.errors import UserError
+from tui.commands.common import Json, load_model, mistakes, read_argument, say
 from tui.options import ModelOptions, shared
 
 EXAMPLE = "I prefer oat milk in"
@@ -45,18 +45,18 @@ def lens(
     }  # fmt: skip
     with mistakes():
         from core.lenses import NAMES
-        from tui import lens_report, report
+        from tui.reports import general, lenses
 
         if name.replace("-", "_") not in NAMES:
-            raise Mistake(f"no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}")
-        text = read(prompt)
+            raise UserError(f"no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}")
+        text = read_argument(prompt)
         loaded, ids = load_model(model, text)
         answer = _look(name, loaded, ids, target, {key: value for key, value in options.items() if value is not None})
         if as_json:
             head_of = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
-            say(report.line(head_of | lens_report.plain(name, answer)))
+            say(general.line(head_of | lenses.plain(name, answer)))
         else:
-            for each in lens_report.lines(name, answer):
+            for each in lenses.lines(name, answer):
                 say(each)
 
 
@@ -67,18 +67,18 @@ SPOKEN = {"weight": "name", "switch": "other"}
 def _look(name: str, loaded: Any, ids: list[int], target: str | None, options: dict[str, Any]) -> Any:
     """The last answer of a lens."""
     from core import lenses
-    from core.prefix import Prefix
-    from core.trace import step_at
+    from core.activations.trace import step_at
+    from core.engine.prefix import Prefix
 
     function = lenses.lens(name.replace("-", "_"))
     known = inspect.signature(function).parameters
     given = {SPOKEN.get(key, key): value for key, value in options.items()}
     for key in options:
         if SPOKEN.get(key, key) not in known:
-            raise Mistake(f"the lens {name} takes no {'-k' if key == 'count' else f'--{key}'}; leave it out")
+            raise UserError(f"the lens {name} takes no {'-k' if key == 'count' else f'--{key}'}; leave it out")
     came = loaded.tokenizer.encode(target) if target is not None else []
     if target is not None and not came:
-        raise Mistake("the target is empty; give the text of a token")
+        raise UserError("the target is empty; give the text of a token")
     prefix = Prefix(loaded.transformer)
     prefix.append([ids])
     return _last(function(step_at(loaded, ids, prefix, came[0] if came else None), **given))
@@ -86,11 +86,11 @@ def _look(name: str, loaded: Any, ids: list[int], target: str | None, options: d
 
 def _last(answers: Iterator[Any]) -> Any:
     """The last answer; progress goes to a person's terminal meanwhile."""
-    from core.events import Reading
+    from core.progress import Progress
 
     answer, told = None, False
     for each in answers:
-        if not isinstance(each, Reading):
+        if not isinstance(each, Progress):
             answer = each
         elif sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{each.done:,} of {each.total:,}")

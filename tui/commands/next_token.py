@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, Prompt, load_model, mistakes, read, say
+from tui.commands.common import Json, Prompt, load_model, mistakes, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -17,17 +17,17 @@ def next_token(
 ) -> None:
     """The next-token distribution after a prompt."""
     with mistakes():
-        loaded, ids = load_model(model, read(prompt))
-        from core.sampling import mass_count
-        from core.session import Session
-        from tui import report
+        loaded, ids = load_model(model, read_argument(prompt))
+        from core.sampling.distribution import mass_count
+        from core.walk.session import Session
+        from tui.reports import general
 
         session = Session(loaded)
         for _ in session.prefill(ids):
             pass
         chart, mass90 = session.chart(count), mass_count(session.distribution(), 0.9)
         if as_json:
-            say(report.line(report.distribution(loaded.info, ids, chart, mass90)))
+            say(general.line(general.distribution(loaded.info, ids, chart, mass90)))
         else:
-            for each in report.distribution_lines(chart, mass90):
+            for each in general.distribution_lines(chart, mass90):
                 say(each)

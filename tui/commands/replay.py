@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core import threads
-from core.errors import Mistake
+from core.engine import threads
+from core.errors import UserError
 from tui.commands.common import Json, mistakes, say
 
 if TYPE_CHECKING:
-    from core.replay import Changes, Replayed
+    from core.sessions.replay import Changes, Replayed
 
 SavedFile = Annotated[Path, typer.Argument(help="A saved session.")]
 
@@ -27,13 +27,13 @@ def replay(
 ) -> None:
     """Run a saved walk again and list what differs; exit code 0 where nothing does, 1 where something does."""
     with mistakes():
-        from core import record
+        from core.sessions import record
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise Mistake(f"the tolerance must be 0 or more, not {tolerance:g}")
-        walk = record.read(file)
+            raise UserError(f"the tolerance must be 0 or more, not {tolerance:g}")
+        walk = record.read_record(file)
         threads.prepare(beside_screen=False)
-        from core.replay import Changes
+        from core.sessions.replay import Changes
 
         same = _run(walk, Changes(model, device, dtype, weights_seed), tolerance, as_json)
     if not same:
@@ -41,8 +41,8 @@ def replay(
 
 
 def _run(walk: Any, changes: "Changes", tolerance: float, as_json: bool) -> bool:
-    from core.replay import runs
-    from tui import report
+    from core.sessions.replay import runs
+    from tui.reports import general
 
     places, different, apart = 0, 0, 0.0
     for model, replayed in runs(walk, changes):
@@ -54,11 +54,11 @@ def _run(walk: Any, changes: "Changes", tolerance: float, as_json: bool) -> bool
             apart = max(apart, place.apart or 0.0)
             if place.differs(tolerance):
                 different += 1
-                say(report.line(_difference(place)) if as_json else _line(place))
+                say(general.line(_difference(place)) if as_json else _line(place))
     if as_json:
         largest = apart if math.isfinite(apart) else None
         end = {"event": "done", "same": not different, "positions": places, "differences": different}
-        say(report.line({**end, "largest": largest}))
+        say(general.line({**end, "largest": largest}))
     else:
         words = (
             f"{different:,} of {places:,} positions differ" if different else f"all {places:,} positions are the same"
@@ -68,15 +68,15 @@ def _run(walk: Any, changes: "Changes", tolerance: float, as_json: bool) -> bool
 
 
 def _begin(walk: Any, info: Any, tolerance: float, as_json: bool) -> list[str]:
-    from tui import report
-    from tui.text import one_line
+    from tui.drawing.text import one_line
+    from tui.reports import general
 
     def named(model: Any) -> dict[str, str]:
         return {"model": model.name, "device": model.device, "dtype": model.dtype}
 
     if as_json:
         said = {"event": "replay", **named(info), "saved": named(walk.model)}
-        return [report.line({**said, "tokens": len(walk.path()), "tolerance": tolerance})]
+        return [general.line({**said, "tokens": len(walk.path()), "tolerance": tolerance})]
     saved, now = (" ".join(named(each).values()) for each in (walk.model, info))
     return [
         one_line(f"{len(walk.path()):,} tokens of {saved}, again with {now}"),
@@ -85,13 +85,13 @@ def _begin(walk: Any, info: Any, tolerance: float, as_json: bool) -> list[str]:
 
 
 def _difference(place: "Replayed") -> dict[str, Any]:
-    from tui import report
+    from tui.reports import general
 
     then = place.token.score.logprob if place.token.score else None
     return {
         "event": "difference",
         "position": place.position,
-        **report.token(place.token.id, place.token.piece),
+        **general.token(place.token.id, place.token.piece),
         "drawn": place.drawn,
         "u": place.token.u,
         "u_now": place.u,
@@ -106,7 +106,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _line(place: "Replayed") -> str:
-    from tui.text import fit, label
+    from tui.drawing.text import fit, label
 
     drawn = "–" if place.drawn is None else str(place.drawn)
     then = f"{place.token.score.logprob:.6f}" if place.token.score else "–"

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from core.errors import Mistake
-from tui.commands.common import Json, finish, load_model, mistakes, read, say
+from core.errors import UserError
+from tui.commands.common import Json, finish, load_model, mistakes, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -18,12 +18,12 @@ def score(
 ) -> None:
     """Probability, rank and surprisal of each token of a text; perplexity and bits per byte."""
     with mistakes():
-        text = read("-") if file == "-" else _text_of(Path(file))
+        text = read_argument("-") if file == "-" else _text_of(Path(file))
         if not text:
-            raise Mistake(f"{'standard input' if file == '-' else file} is empty; give a text of two tokens at least")
+            raise UserError(f"{'standard input' if file == '-' else file} is empty; give a text of two tokens at least")
         loaded, ids = load_model(model, text)
-        from core.score import score as measure
-        from tui import report_score as report
+        from core.evaluation.score import score as measure
+        from tui.reports import score as report
 
         scored = finish(measure(loaded, ids), "tokens")
         for each in (report.json_lines if as_json else report.lines)(loaded.info, scored):
@@ -34,7 +34,7 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Mistake(f"{path} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+        raise UserError(f"{path} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Mistake(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error
+        raise UserError(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, mistakes, read, say
+from tui.commands.common import Json, mistakes, read_argument, say
 
 
 def tokens(
@@ -15,10 +15,10 @@ def tokens(
 ) -> None:
     """Pieces, ids and bytes of a text."""
     with mistakes():
-        from core import tokenizer as tokenizers
-        from tui import report
+        from core.loading import tokenizers
+        from tui.reports import general
 
-        words = tokenizers.load(tokenizer)
-        ids = words.encode(read(text), special=special)
-        for each in [report.line(report.tokens(words, ids))] if as_json else report.tokens_lines(words, ids):
+        words = tokenizers.load_tokenizer(tokenizer)
+        ids = words.encode(read_argument(text), special=special)
+        for each in [general.line(general.tokens(words, ids))] if as_json else general.tokens_lines(words, ids):
             say(each)

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from core import ladder as rungs
-from core import threads
-from core.config import Hyperparameters
-from core.errors import Mistake
-from core.training import places
-from core.training.recipe import SIZES, Recipe
+from core.engine import threads
+from core.errors import UserError
+from core.loading import ladder as rungs
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import SIZES, Recipe
+from core.loading.choice import Hyperparameters
 from tui.commands.common import Json, mistakes, say, stoppable
 
 
@@ -60,11 +60,11 @@ def train(
     given, sizes = ({key: value for key, value in each.items() if value is not None} for each in (given, sizes))
     with mistakes():
         if activation not in (None, "gelu", "relu", "silu"):
-            raise Mistake(f"no activation {activation!r}; choose gelu, relu or silu")
+            raise UserError(f"no activation {activation!r}; choose gelu, relu or silu")
         if ladder or resume:
             if given or sizes or (resume and (out or ladder)):
                 words = "--resume goes on with the recipe it had" if resume else "--ladder has recipes of its own"
-                raise Mistake(f"{words}; leave the other options away")
+                raise UserError(f"{words}; leave the other options away")
             recipe = None
         else:
             recipe = Recipe(**given, changes=Hyperparameters(**asdict(SIZES) | sizes))
@@ -73,7 +73,7 @@ def train(
 
 def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: str, as_json: bool) -> None:
     threads.prepare(beside_screen=False)
-    from core.device import resolve
+    from core.engine.device import resolve
     from core.training import shipped
     from core.training.together import joined
     from core.training.training import Training
@@ -95,19 +95,19 @@ def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: s
 
 def _goes_on(folder: Path | None) -> str:
     """How a training that was stopped is gone on with, where it left something."""
-    from tui.text import one_line
+    from tui.drawing.text import one_line
 
-    if not (folder and (folder / places.LATEST).is_file()):
+    if not (folder and (folder / folders.LATEST).is_file()):
         return ""
-    name = folder.name if folder.parent == places.home() else str(folder)
+    name = folder.name if folder.parent == folders.home() else str(folder)
     return one_line(f"; tokenwalk train --resume {shlex.quote(name)} goes on")
 
 
 def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int | None:
     """Say what happens; where it was stopped, after which step."""
-    from core.events import Reading
-    from core.training.events import Begun, Ended, Measured, Stepped
-    from tui import report, report_training
+    from core.progress import Progress
+    from core.training.events import Begun, Ended, Evaluated, Stepped
+    from tui.reports import general, training
 
     shows, last, step = sys.stderr.isatty() and rank == 0, None, 0
     for event in events:
@@ -116,16 +116,16 @@ def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int |
         if isinstance(event, Stepped):
             last, step = event, event.step
             if shows:
-                left = report_training.clock(event.seconds_left)
+                left = training.clock(event.seconds_left)
                 _show(f"step {event.step:,}, loss {event.loss:.3f}, {event.tokens_per_second:,.0f} tokens/s, {left}")
-        if isinstance(event, Reading):
+        if isinstance(event, Progress):
             _show(f"{event.done:,} of {event.total:,} bytes" if shows else None)
         elif rank == 0:
-            _show("" if shows and isinstance(event, Begun | Measured) else None)
-            for each in [report.line(report_training.plain(event))] if as_json else report_training.lines(event, last):
+            _show("" if shows and isinstance(event, Begun | Evaluated) else None)
+            for each in [general.line(training.plain(event))] if as_json else training.lines(event, last):
                 say(each)
         if isinstance(event, Ended) and event.problem:
-            raise Mistake(event.problem)
+            raise UserError(event.problem)
         if stop.is_set():
             return step
     return None
@@ -138,24 +138,24 @@ def _show(words: str | None) -> None:
 
 
 def _folder(name: str) -> Path:
-    found = places.find(name)
-    return found.parent if found and name not in places.SHIPPED else Path(name).expanduser()
+    found = folders.find(name)
+    return found.parent if found and name not in folders.SHIPPED else Path(name).expanduser()
 
 
 def _new(out: str | None, recipe: Recipe) -> Path:
-    """The folder of a new training. Raises `Mistake` where there is something already, or for a name of ours."""
+    """The folder of a new training. Raises `UserError` where there is something already, or for a name of ours."""
     if out is None:
-        return places.free(recipe)
+        return folders.free(recipe)
     plain = os.sep not in out
-    if plain and (not out or out.startswith(".") or out in (*places.SHIPPED, *rungs.NAMES)):
-        raise Mistake(f"a trained rung cannot be called {out!r}; choose another --out")
-    folder = places.home() / out if plain else Path(out).expanduser()
+    if plain and (not out or out.startswith(".") or out in (*folders.SHIPPED, *rungs.NAMES)):
+        raise UserError(f"a trained rung cannot be called {out!r}; choose another --out")
+    folder = folders.home() / out if plain else Path(out).expanduser()
     try:
         taken = folder.exists() and any(folder.iterdir())
     except OSError as error:
-        raise Mistake(f"{folder} cannot hold a training: {error.strerror}") from error
+        raise UserError(f"{folder} cannot hold a training: {error.strerror}") from error
     if taken:
-        raise Mistake(f"{folder} is there already; choose another --out, or go on with it by --resume {out}")
+        raise UserError(f"{folder} is there already; choose another --out, or go on with it by --resume {out}")
     return folder
 
 

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from core import threads
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from tui.commands.common import Prompt, mistakes, read
+from core.engine import threads
+from core.errors import UserError
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from tui.commands.common import Prompt, mistakes, read_argument
 from tui.options import ModelOptions, SamplerOptions, shared
 
 OPENS_ON = "model5-trained"
@@ -35,22 +36,23 @@ def walk(
     with mistakes():
         from dataclasses import replace
 
-        from core import catalog, shelf
+        from core.loading import catalog
+        from core.sessions import storage
         from tui import settings as own_settings
 
         choice, draws = model.choice(), sampler.sampler()
-        saved, text = (_saved(prompt, choice, draws), "") if resume else (None, read(prompt))
+        saved, text = (_saved(prompt, choice, draws), "") if resume else (None, read_argument(prompt))
         if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
             choice = replace(choice, name=OPENS_ON)
         catalog.check(choice)
         if prompt == "-":
             _take_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
-            raise Mistake("the app needs a terminal; tokenwalk generate, next and tokens work without one")
+            raise UserError("the app needs a terminal; tokenwalk generate, next and tokens work without one")
         problems = []
         try:
             settings = own_settings.load()
-        except Mistake as mistake:
+        except UserError as mistake:
             settings, problems = own_settings.Settings(), [str(mistake)]
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
@@ -66,7 +68,7 @@ def walk(
         chat=model.chat,
         problems=problems,
         resume=saved,
-        sessions=shelf.default(),
+        sessions=storage.default_folder(),
     )
     playground.run()
     playground.runner.close(LAST_STEP if playground.frame.snapshot else 0)
@@ -77,13 +79,13 @@ def walk(
 
 
 def _saved(file: str, choice: ModelChoice, draws: Sampler) -> Path:
-    """The session to resume. Raises `Mistake` where it cannot be, before the screen is taken."""
-    from core import record, shelf
+    """The session to resume. Raises `UserError` where it cannot be, before the screen is taken."""
+    from core.sessions import record, storage
 
     if choice != ModelChoice() or draws != Sampler():
-        raise Mistake("a session brings its own model and sampler; leave theirs away and change them in the app")
-    path = Path(file) if file else shelf.newest(shelf.default())
-    record.read(path)
+        raise UserError("a session brings its own model and sampler; leave theirs away and change them in the app")
+    path = Path(file) if file else storage.newest(storage.default_folder())
+    record.read_record(path)
     return path.absolute()
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from core import threads
-from core.errors import Mistake
-from core.training import places
+from core.engine import threads
+from core.errors import UserError
+from core.loading.checkpoints import folders
 from tui.commands.common import Json, finish, mistakes, say
 
 
@@ -24,46 +24,46 @@ def world(
     """A tiny world whose true next-token distribution is known."""
     with mistakes():
         if what not in ("sample", "floors"):
-            raise Mistake(f"no {what!r} in the tiny world; choose sample or floors")
+            raise UserError(f"no {what!r} in the tiny world; choose sample or floors")
         if what == "sample":
             _sample(count, seed, as_json)
         else:
-            _floors(model or list(places.SHIPPED), as_json)
+            _floors(model or list(folders.SHIPPED), as_json)
 
 
 def _sample(count: int, seed: int, as_json: bool) -> None:
-    from core import tokenizer
+    from core.loading import tokenizers
     from core.world import tiny
-    from tui import report
+    from tui.reports import general
 
-    words, texts = tokenizer.load(tiny.NAME), tiny.texts(seed)
+    words, texts = tokenizers.load_tokenizer(tiny.NAME), tiny.texts(seed)
     for ids in islice(texts, count):
         text = words.text(ids)
         if as_json:
-            say(report.line({"text": text, "ids": ids, "originals": [words.originals[id] for id in ids]}))
+            say(general.line({"text": text, "ids": ids, "originals": [words.originals[id] for id in ids]}))
         else:
             sys.stdout.write(text)
 
 
 def _floors(names: list[str], as_json: bool) -> None:
     threads.prepare(beside_screen=False)
-    from core.config import ModelChoice
-    from core.models import load
+    from core.loading.choice import ModelChoice
+    from core.loading.models import load_model
     from core.training.quality import check, quality
     from core.world import tiny
-    from tui import report, report_training
+    from tui.reports import general, training
 
-    models = [load(ModelChoice(name=name)) for name in names]
+    models = [load_model(ModelChoice(name=name)) for name in names]
     for model in models:
         check(model)
     floors = tiny.machine().floors()
     if not as_json:
-        for line in report_training.floor_lines(floors):
+        for line in training.floor_lines(floors):
             say(line)
     threads.apply(threads.SMALL, beside_screen=False)
     rungs = [finish(quality(model), "tokens") for model in models]
     if as_json:
-        say(report.line(report_training.world(floors, rungs)))
+        say(general.line(training.world(floors, rungs)))
     else:
-        for line in report_training.quality_lines(rungs):
+        for line in training.quality_lines(rungs):
             say(line)

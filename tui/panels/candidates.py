@@ -12,11 +12,11 @@ from rich.style import Style
 from textual.content import Content
 from textual.strip import Strip
 
-from core.config import Sampler
-from core.events import Candidate, Chart, Stage, StageName
-from tui.panels.lens import Lens
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart, SamplerStage, StageName
+from tui.drawing.text import decimals_for, fit, label, number_in, percent, setting
+from tui.lenses.base import Lens
 from tui.runner import Frame
-from tui.text import decimals_for, fit, label, number_in, percent, setting
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens stream; faster ones cannot be read."""
@@ -308,7 +308,7 @@ def ticked(parts: Iterable[tuple[str, Style]], tick: int, style: Style) -> Itera
         tick -= len(text)
 
 
-def stages_line(stages: tuple[Stage, ...], sampler: Sampler, width: int) -> str:
+def stages_line(stages: tuple[SamplerStage, ...], sampler: Sampler, width: int) -> str:
     """What each stage of the sampler is set to and what it left, in their order; min-p only where it is set."""
     temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 1)}"
     settings: dict[StageName, str] = {

@@ -10,13 +10,13 @@ from textual.geometry import Size
 from textual.selection import Selection
 from textual.strip import Strip
 
-from core.common import common_prefix
-from core.events import Token
-from core.tokenizer import Decoder
-from tui.panels.looks import PaintedPage
+from core.generation.token import Token
+from core.sequences import common_prefix
+from core.tokenizers.tokenizer import Decoder
+from tui.drawing.painted import PaintedPage
+from tui.drawing.text import prose
+from tui.drawing.wrap import Wrap
 from tui.runner import Frame
-from tui.text import prose
-from tui.wrap import Wrap
 
 PROMPT_SHOWN = 2_000
 """Tokens of the prompt that lead into the generated text."""

@@ -9,11 +9,11 @@ from textual.content import Content
 from textual.strip import Strip
 
 from core.training.events import Begun
-from core.training.progress import Moment, Progress, State
-from tui.panels.looks import Painted
-from tui.panels.plots import Thinned, dots, dotted, place, spread, ticks, trace
+from core.training.status import Moment, State, TrainingStatus
+from tui.drawing.painted import Painted
+from tui.drawing.plots import Thinned, dots, dotted, place, spread, ticks, trace
+from tui.drawing.text import fit, number_in, one_line
 from tui.runner import Activity
-from tui.text import fit, number_in, one_line
 
 STATES: dict[State, str] = {
     "preparing": "◌ preparing",
@@ -96,10 +96,10 @@ class Standing(Sheet):
 
     def __init__(self) -> None:
         super().__init__("standing")
-        self._progress: Progress | None = None
+        self._progress: TrainingStatus | None = None
         self._waits = False
 
-    def show(self, progress: Progress, activity: Activity) -> None:
+    def show(self, progress: TrainingStatus, activity: Activity) -> None:
         """Show how a training stands, while the walk does something or nothing."""
         self._progress = progress
         self._waits = progress.state == "training" and activity != "idle"
@@ -160,12 +160,12 @@ class LossPlot(Sheet):
     def __init__(self) -> None:
         super().__init__("losses")
         self.border_title = Content("loss")
-        self._progress: Progress | None = None
+        self._progress: TrainingStatus | None = None
         self._at: Moment | None = None
         self._thinned = Thinned()
         self._logarithmic = True
 
-    def show(self, progress: Progress, at: Moment | None) -> None:
+    def show(self, progress: TrainingStatus, at: Moment | None) -> None:
         """Draw the losses, and a mark at the moment that is looked at."""
         self._progress, self._at = progress, at
         curve = self._curve(progress, self._field(*self.size)[0])
@@ -185,10 +185,10 @@ class LossPlot(Sheet):
         levels = LEVELS if width >= NARROW else 0
         return max(2, width - AXIS - levels), max(1, height - 1)
 
-    def _curve(self, progress: Progress, across: int) -> tuple[tuple[float, float], ...]:
+    def _curve(self, progress: TrainingStatus, across: int) -> tuple[tuple[float, float], ...]:
         return self._thinned.of(progress.losses, progress.recipe.steps, across)
 
-    def _up(self, progress: Progress, begun: Begun) -> tuple[float, float]:
+    def _up(self, progress: TrainingStatus, begun: Begun) -> tuple[float, float]:
         """The lowest and the highest loss that is drawn; what may come is in it, so that it stays."""
         losses = [moment.loss for moment in progress.moments]
         high = 1.04 * max([begun.ln_v, *losses[:1], *(loss for _, loss in progress.losses[:1])])

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from rich.text import Text
 from textual.content import Content
 
-from core.events import Candidate, Chart
-from core.training.progress import Moment, Progress
+from core.sampling.values import Candidate, Chart
+from core.training.status import Moment, TrainingStatus
+from tui.drawing.plots import meter
+from tui.drawing.text import fit, label, one_line, percent, run_text
 from tui.panels.candidates import TICK, tick_at
 from tui.panels.learning import Sheet
-from tui.panels.plots import meter
-from tui.text import fit, label, one_line, percent, run_text
 
 FIGURE = 9
 """Cells of a probability."""
@@ -28,7 +28,7 @@ class ProbePanel(Sheet):
         self._probe = ""
         self._at: Moment | None = None
 
-    def show(self, progress: Progress, at: Moment | None, follows: bool) -> None:
+    def show(self, progress: TrainingStatus, at: Moment | None, follows: bool) -> None:
         """Draw a moment; `follows` tells whether it is the newest, whichever that becomes."""
         self._probe, self._at = progress.recipe.probe, at
         if not self.changed(progress.recipe.probe, at, follows):
@@ -125,7 +125,7 @@ class CheckpointsPanel(Sheet):
         self._at: Moment | None = None
         self._first = 0
 
-    def show(self, progress: Progress, at: Moment | None) -> None:
+    def show(self, progress: TrainingStatus, at: Moment | None) -> None:
         """List the moments, and mark one."""
         self._moments, self._at = progress.moments, at
         if self.changed(self._moments, at):

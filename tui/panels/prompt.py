@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
-from tui.text import in_place
+from tui.drawing.text import in_place
 
 LONGEST = 4_000_000
 """Characters a prompt may have."""

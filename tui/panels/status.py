@@ -3,10 +3,10 @@
 from rich.text import Text
 from textual.widget import Widget
 
-from core.config import Sampler
-from core.events import Reading
+from core.progress import Progress
+from core.sampling.sampler import Sampler
+from tui.drawing.text import compact, one_line, setting
 from tui.runner import Frame
-from tui.text import compact, one_line, setting
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -113,7 +113,7 @@ class StatusLine(Widget):
         return ""
 
 
-def progress(reading: Reading, width: int = 10) -> str:
+def progress(reading: Progress, width: int = 10) -> str:
     """How far a prompt was read, as a bar and a count."""
     filled = width * reading.done // max(1, reading.total)
     return f"{'━' * filled}{'╌' * (width - filled)} {reading.done:,}/{reading.total:,}"

@@ -11,12 +11,12 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.strip import Strip
 
-from core.common import common_prefix
-from core.events import Token
-from core.tokenizer import Tokenizer
-from tui.panels.looks import PaintedPage
+from core.generation.token import Token
+from core.sequences import common_prefix
+from core.tokenizers.tokenizer import Tokenizer
+from tui.drawing.painted import PaintedPage
+from tui.drawing.text import fit, label
 from tui.runner import Frame
-from tui.text import fit, label
 
 BARS = "▁▂▃▄▅▆▇█"
 BITS_PER_BAR = 2.5

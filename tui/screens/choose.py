@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.text import fit, one_line
+from tui.drawing.text import fit, one_line
 
 WIDTH = 64
 """Cells for the name and the words of an entry."""

@@ -11,26 +11,30 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
 
-from core import catalog
-from core.config import ModelChoice, Sampler
-from core.events import Candidate, Chart, Comparison, Faced, ModelInfo
+from core.evaluation.values import Comparison
+from core.loading import catalog
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart
+from core.walk.values import OtherSide
 from tui import knobs
+from tui.drawing.text import decimals_for, fit, label, one_line, percent, run_text
+from tui.lenses.base import Desk, LensPage
 from tui.panels.candidates import FLAT, bars, scale_for
 from tui.panels.footer import KeyFooter
-from tui.panels.lens import Desk, LensPage
 from tui.panels.status import sampler_text
 from tui.runner import Frame, Question
 from tui.screens.choose import ChooseScreen
 from tui.screens.line import LineScreen
-from tui.text import decimals_for, fit, label, one_line, percent, run_text
 
 if TYPE_CHECKING:
-    from core.session import Session
+    from core.walk.session import Session
 
 Pick = Callable[[str, Callable[[str | None], None]], None]
 
 
-class ComparePage(LensPage[Faced]):
+class ComparePage(LensPage[OtherSide]):
     """Both charts, and how far they are apart."""
 
     NAME = "comparison"
@@ -46,7 +50,7 @@ class ComparePage(LensPage[Faced]):
     def waiting(self) -> str:
         return "loading the other side …" if self.frame.question is self._asked else "m chooses the other model"
 
-    def lines(self, answer: Faced, width: int, height: int) -> Iterator[Text]:
+    def lines(self, answer: OtherSide, width: int, height: int) -> Iterator[Text]:
         snapshot, model = self.frame.snapshot, self.frame.model
         if snapshot is None or model is None:
             return
@@ -177,9 +181,9 @@ class CompareScreen(Screen[None]):
         choice, sampler, prompt = self.choice or self._present, self._sampler, self._prompt
 
         def face(session: "Session") -> object:
-            from core.opposite import Opposite  # noqa: PLC0415
+            from core.walk.side_by_side import SideBySide  # noqa: PLC0415
 
-            self._opposite = self._opposite or Opposite()  # made and used on the model's thread alone
+            self._opposite = self._opposite or SideBySide()  # made and used on the model's thread alone
             return self._opposite.face(session, choice, sampler, prompt)
 
         return Question(face)

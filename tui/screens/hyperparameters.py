@@ -10,11 +10,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
-from core import catalog, ladder
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake
-from core.tokenizer import Tokenizer
-from tui.text import compact, one_line
+from core.errors import UserError
+from core.loading import catalog, ladder
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.tokenizers.tokenizer import Tokenizer
+from tui.drawing.text import compact, one_line
 
 NUMBERS = {
     "embed_dim": ("d", "width of the residual stream"),
@@ -75,7 +75,7 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         self._check()
 
     def chosen(self) -> ModelChoice:
-        """What the fields say; an empty one is the rung's own value. Raises `Mistake` for what cannot be."""
+        """What the fields say; an empty one is the rung's own value. Raises `UserError` for what cannot be."""
         values = {name: field.value for name, field in self.fields.items()}
         changes: dict[str, Any] = {}
         for name, own in self._own.items():
@@ -91,14 +91,14 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         )
         catalog.check(choice)
         if choice.weights_seed >= 2**63:
-            raise Mistake(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
+            raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
         return choice
 
     def _check(self) -> ModelChoice | None:
         """Say what would be built, or why nothing."""
         try:
             choice = self.chosen()
-        except Mistake as mistake:
+        except UserError as mistake:
             self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
             return None
         same = self._words is not None and self._words.name == choice.tokenizer

@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from core.errors import Mistake
-from tui.text import one_line
+from core.errors import UserError
+from tui.drawing.text import one_line
 
 
 class LineScreen(ModalScreen[str | None]):
@@ -38,7 +38,7 @@ class LineScreen(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         try:
             self._check(event.value)
-        except Mistake as mistake:
+        except UserError as mistake:
             self._problem.update(Content(one_line(str(mistake))))
             self._problem.add_class("told")
         else:

@@ -14,14 +14,15 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from core.config import PATCH_KINDS, PATCH_PARTS, ModelConfig, Patch, PatchKind, PatchPart
-from tui.panels.plots import meter
+from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, PatchPart
+from core.engine.config import ModelConfig
+from tui.drawing.plots import meter
+from tui.drawing.text import fit, label, one_line, within
 from tui.runner import Frame, Question, Refusal
-from tui.text import fit, label, one_line, within
 
 if TYPE_CHECKING:
-    from core.patch import Effect, Sweep
-    from core.session import Session
+    from core.activations.hooks import Effect, Sweep
+    from core.walk.session import Session
 
 LISTED = 100
 """Rows of a sweep that are listed, the strongest."""
@@ -306,7 +307,7 @@ class PatchScreen(ModalScreen[None]):
         patch = self.form.patch
 
         def run(session: "Session") -> Any:
-            from core.patch import every, sweep  # noqa: PLC0415  # torch is there by now
+            from core.activations.hooks import every, sweep  # noqa: PLC0415  # torch is there by now
 
             config = session.model.transformer.config
             given = replace(patch, layer=None, index=None)

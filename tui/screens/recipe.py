@@ -13,12 +13,13 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
-from core import ladder, tokenizer
-from core.config import Hyperparameters
-from core.errors import Mistake
-from core.training import places, source
-from core.training.recipe import VOCABULARIES, Recipe
-from tui.text import compact, one_line
+from core.errors import UserError
+from core.loading import ladder, tokenizers
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import VOCABULARIES, Recipe
+from core.loading.choice import Hyperparameters
+from core.training import source
+from tui.drawing.text import compact, one_line
 
 ACTIVATIONS = ("gelu", "relu", "silu")
 
@@ -152,7 +153,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
     def _count_words(self) -> None:
         """Vocabularies take a moment to be read."""
         for name in ("world", "bytes", "cl100k"):
-            self._words_size[name] = tokenizer.load(name).vocab_size
+            self._words_size[name] = tokenizers.load_tokenizer(name).vocab_size
             self.app.call_from_thread(self._check)
 
     # What the fields say ---------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         return {name: field.value.strip() if name != "probe" else field.value for name, field in self.fields.items()}
 
     def chosen(self) -> Recipe:
-        """What the fields say; an empty one is as it would be by itself. Raises `Mistake` for what cannot be."""
+        """What the fields say; an empty one is as it would be by itself. Raises `UserError` for what cannot be."""
         recipe = _recipe(self._values())
         if recipe.text:
             source.size(source.path(recipe.text))
@@ -176,7 +177,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
                 alone = _recipe({"rung": rung, name: values[name]})
                 if alone.text:
                     source.size(source.path(alone.text))
-            except Mistake:
+            except UserError:
                 return name
         return None
 
@@ -187,7 +188,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         try:
             recipe = self.chosen()
             self.verdict.update(self._promise(recipe))
-        except Mistake as mistake:
+        except UserError as mistake:
             if wrong := self._wrong():
                 self.names[wrong].add_class("wrong")
             self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
@@ -196,7 +197,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
 
     def _promise(self, recipe: Recipe) -> Content:
         words = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
-        size, kept = self._words_size.get(words), f"kept as {one_line(places.free(recipe).name)}"
+        size, kept = self._words_size.get(words), f"kept as {one_line(folders.free(recipe).name)}"
         config = recipe.config(size or 1)
         if recipe.text and recipe.vocabulary == "cut":
             each = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()
@@ -267,7 +268,7 @@ def _written(recipe: Recipe, name: str) -> str:
 
 
 def _recipe(values: dict[str, str]) -> Recipe:
-    """The recipe of what was written. Raises `Mistake`."""
+    """The recipe of what was written. Raises `UserError`."""
     rung, plain = values["rung"], Recipe()
     own = ladder.rung(rung, 1).config
     changes: dict[str, Any] = {"context": plain.changes.context}
@@ -287,4 +288,4 @@ def _number(field: Field, kind: Callable[[str], Any], text: str) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise Mistake(f"the {field.title} must be a number, not {text}") from error
+        raise UserError(f"the {field.title} must be a number, not {text}") from error

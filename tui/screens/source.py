@@ -8,7 +8,7 @@ from textual.highlight import highlight
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.text import one_line, prose
+from tui.drawing.text import one_line, prose
 
 
 class SourceScreen(ModalScreen[None]):

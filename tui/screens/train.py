@@ -15,18 +15,18 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from core.errors import Mistake
-from core.training import card as cards
-from core.training import places
-from core.training.progress import Moment, Progress
-from core.training.recipe import Recipe
+from core.errors import UserError
+from core.loading.checkpoints import card as cards
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import Recipe
+from core.training.status import Moment, TrainingStatus
+from tui.drawing.text import one_line
 from tui.panels.footer import KeyFooter
 from tui.panels.learning import LossPlot, Standing
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.recipe import RecipeScreen
-from tui.text import one_line
 
 EVERY = 0.16
 """Seconds between two drawings while it learns; faster ones cannot be read."""
@@ -97,7 +97,7 @@ class TrainScreen(Screen[Path | None]):
             self.action_new()
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> TrainingStatus | None:
         """The training, if there is one."""
         return self._frame.training
 
@@ -135,7 +135,7 @@ class TrainScreen(Screen[Path | None]):
         self.probe.show(progress, at, self._step is None)
         self.checkpoints.show(progress, at)
 
-    def _turn_to(self, progress: Progress | None) -> None:
+    def _turn_to(self, progress: TrainingStatus | None) -> None:
         """Show what there is to be seen, and name the keys that act on it."""
         self.set_class(progress is None, "-nothing")
         trouble = progress.problem if progress else ""
@@ -207,7 +207,7 @@ class TrainScreen(Screen[Path | None]):
 
     def _take_recipe(self, recipe: Recipe | None) -> None:
         if recipe is not None:
-            self._begin(recipe, places.free(recipe))
+            self._begin(recipe, folders.free(recipe))
 
     def _begin(self, recipe: Recipe, folder: Path) -> None:
         self._step = None
@@ -217,11 +217,11 @@ class TrainScreen(Screen[Path | None]):
         self.run_worker(self._list_earlier, thread=True, exclusive=True, group="trainings")
 
     def _list_earlier(self) -> None:
-        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in places.here()])
+        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in folders.here()])
 
     def _offer_earlier(self, entries: Sequence[Entry]) -> None:
         if not entries:
-            self._tell(f"no training is kept in {places.home()}; n begins one")
+            self._tell(f"no training is kept in {folders.home()}; n begins one")
         elif self.is_current:
             present = self.progress.name if self.progress else ""
             self.app.push_screen(ChooseScreen("go on with a training", entries, present), self._take_earlier)
@@ -233,19 +233,19 @@ class TrainScreen(Screen[Path | None]):
             self._teacher.go_on_learning(True)
             return
         try:
-            card = cards.read(places.home() / name / places.LATEST)
-        except Mistake as mistake:
+            card = cards.read_card(folders.home() / name / folders.LATEST)
+        except UserError as mistake:
             self._tell(str(mistake))
         else:
             if card:
-                self._begin(card.recipe, places.home() / name)
+                self._begin(card.recipe, folders.home() / name)
 
 
 def _entry(name: str, path: Path) -> Entry:
     """A training that was kept, as the list shows it."""
     try:
-        card = cards.read(path)
-    except Mistake as mistake:
+        card = cards.read_card(path)
+    except UserError as mistake:
         return Entry(name, name, str(mistake), enabled=False)
     if card is None:
         return Entry(name, name, f"{path.name} is no checkpoint of tokenwalk", enabled=False)

@@ -1,0 +1,104 @@
+"""Owns what ends a generation before its count: conditions a person writes, such as `entropy > 3`. Needs no torch."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import UserError
+from core.generation.token import Token
+
+Measure = Literal["entropy", "margin", "rank", "surprisal"]
+FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
+_COMPARED = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
+_TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(?!''$|\"\"$)(.+))", re.IGNORECASE | re.DOTALL)
+_COUNT = re.compile(r"([1-9]\d{0,5})\s+tokens?", re.IGNORECASE)
+_TOKEN = re.compile(r"token\s+(\d{1,9})", re.IGNORECASE)
+_PART = re.compile(r"""(?:'[^']*'|"[^"]*"|[^;])+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Holds where a measure is above or below a bound.
+
+    `entropy` (bits) and `margin` (probability of the favourite less that of the second) are of what comes next, so
+    they stop before a token is drawn; `rank` (1 is the favourite) and `surprisal` (bits) are of the token that came.
+    """
+
+    measure: Measure
+    above: bool
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is beyond the bound."""
+        return value > self.bound if self.above else value < self.bound
+
+    def __str__(self) -> str:
+        return f"{self.measure} {'>' if self.above else '<'} {self.bound:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Conditions of which the first that holds ends a generation."""
+
+    compared: tuple[Compared, ...] = ()
+    texts: tuple[str, ...] = ()
+    """Holds as soon as what was generated has one of them, which may span tokens."""
+    tokens: tuple[int, ...] = ()
+    limit: int | None = None
+    """Tokens at most; None leaves that to who generates."""
+
+    def __bool__(self) -> bool:
+        return bool(self.compared or self.texts or self.tokens)
+
+    def __str__(self) -> str:
+        return " or ".join([*map(str, self.compared), *(f"text {t!r}" for t in self.texts), *self._named()])
+
+    def _named(self) -> list[str]:
+        return [f"token {id}" for id in self.tokens]
+
+    def before(self, entropy_bits: float, margin: float) -> str:
+        """Why no token should be drawn from such a distribution; empty where one should."""
+        values = {"entropy": entropy_bits, "margin": margin}
+        for each in self.compared:
+            if each.measure in values and each.holds(values[each.measure]):
+                return f"{each} ({values[each.measure]:.3g})"
+        return ""
+
+    def after(self, token: Token, text: str) -> str:
+        """Why to stop after `token`, with which the generated text is `text`; empty where there is no reason."""
+        if token.score:
+            values = {"rank": token.score.rank + 1, "surprisal": token.score.surprisal_bits}
+            for each in self.compared:
+                if each.measure in values and each.holds(value := values[each.measure]):
+                    return f"{each} ({value:,})" if each.measure == "rank" else f"{each} ({value:.3g})"
+        if token.id in self.tokens:
+            return f"token {token.id}"
+        return next((f"text {wanted!r}" for wanted in self.texts if wanted in text), "")
+
+
+def parts(line: str) -> list[str]:
+    """The conditions of a line, which `;` outside quotes separates; one that is blank where there are none."""
+    return [part for part in _PART.findall(line) if part.strip()] or [""]
+
+
+def parse(conditions: Sequence[str]) -> Until:
+    """Raises `UserError` for what is no condition."""
+    compared, texts, tokens, limit = list[Compared](), list[str](), list[int](), None
+    for condition in conditions:
+        words = condition.strip()
+        if match := _COMPARED.fullmatch(words):
+            measure: Measure = match[1].lower()  # type: ignore[assignment]  # the pattern names them
+            try:
+                compared.append(Compared(measure, match[2] == ">", float(match[3])))
+            except ValueError as error:
+                raise UserError(f"{match[3]!r} is no number; write a condition such as {FORMS}") from error
+        elif match := _COUNT.fullmatch(words):
+            limit = min(int(match[1]), limit or int(match[1]))
+        elif match := _TOKEN.fullmatch(words):
+            tokens.append(int(match[1]))
+        elif match := _TEXT.fullmatch(words):
+            texts.append(match[1] or match[2] or match[3])
+        else:
+            raise UserError(f"{words!r} is no condition; write {FORMS}")
+    return Until(tuple(compared), tuple(texts), tuple(tokens), limit)

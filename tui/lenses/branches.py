@@ -1,0 +1,117 @@
+"""Owns the tree: every branch a person opened, one row each, to go to, name, fold and delete."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.binding import Binding
+from textual.content import Content
+
+from core.walk.values import Branch, Forest
+from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
+from tui.lenses.base import LensPage
+from tui.runner import Question
+from tui.screens.line import LineScreen
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+AROUND = 32
+"""Rows above and below the cursor's that are asked for."""
+DEEPEST = 10
+"""Indents that are drawn; deeper rows say how much deeper they are."""
+
+
+class BranchesLens(LensPage[Forest]):
+    """Going along the rows walks: every panel shows the branch."""
+
+    NAME = "branches"
+    TITLE = "branches"
+    WORDS = "Every branch of the walk: go there, name it, fold it, delete it"
+    ORDER = 1
+    BINDINGS: ClassVar = [
+        Binding("f", "fold", "fold", tooltip="Hide or show what goes on from a branch", show=True),
+        Binding("e", "rename", "name", tooltip="Give a branch a name", show=True),
+        Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
+    ]
+
+    def ask(self) -> Question:
+        return Question(lambda session: session.forest(AROUND), live=True)
+
+    def move(self, by: int) -> None:
+        def walk(session: "Session") -> object:
+            aim = session.branch(by)
+            return session.visit(aim) if aim != session.branch() else None
+
+        self.desk.act(walk)
+
+    def take(self, place: int | None = None) -> None:
+        self.desk.act(lambda session: session.travel(len(session.tokens)))
+
+    def action_fold(self) -> None:
+        self.desk.act(lambda session: session.fold(session.branch()))
+
+    def action_delete(self) -> None:
+        self.desk.act(lambda session: session.delete(session.branch()))
+
+    def action_rename(self) -> None:
+        present = self.answer.rows[self.answer.here].name if self.answer and self.answer.rows else ""
+        words = "A name for this branch; none takes it away."
+
+        def take(name: str | None) -> None:
+            if name is not None:
+                self.desk.act(lambda session: session.rename(session.branch(), name.strip()))
+
+        self.app.push_screen(LineScreen("name", words, present), take)
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        super().draw()
+        if self.answer:
+            self.border_title = Content(f"branches · {self.answer.total:,}")
+            self.border_subtitle = Content("↑↓ walk there · f fold · e name · del delete · u back")
+            self.follow()
+
+    def current_lines(self) -> tuple[int, int]:
+        return (0, 1) if self.answer is None or not self.answer.here else (self.answer.here + 1,) * 2
+
+    def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
+        more = f"{answer.first:,} above" if answer.first else ""
+        room = width - 18
+        yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
+        for number, branch in enumerate(answer.rows):
+            yield self._row(branch, number == answer.here, room, width)
+        if below := answer.total - answer.first - len(answer.rows):
+            yield self.text((f"  {below:,} below", "faint"))
+
+    def _row(self, branch: Branch, here: bool, room: int, width: int) -> Text:
+        indent = "  " * min(branch.depth, DEEPEST) + (f"+{branch.depth - DEEPEST} " if branch.depth > DEEPEST else "")
+        mark = "●" if here else "│" if branch.on_path else " "
+        tip = "▸" if branch.folded else "├" if branch.depth else "╶"
+        tail = f" {branch.parts} folded" if branch.folded else ""
+        count = f" · {branch.length:,}" if branch.length > 1 else ""
+        words = run_text(branch.pieces)
+        free = room - 5 - len(indent) - len(count) - len(tail)
+        name = f"{one_line(branch.name)}  " if branch.name else ""
+        name = fit(name, min(cell_len(name), free // 2))
+        probability = (
+            "" if branch.probability is None else percent(branch.probability, min(4, decimals_for(branch.probability)))
+        )
+        bits = "" if branch.surprisal_bits is None or branch.origin == "prompt" else f"{branch.surprisal_bits:.1f}"
+        chosen = "text" if branch.on_path else "muted"
+        text = chosen if branch.origin != "prompt" else "faint" if not branch.on_path else "muted"
+        return self.row(
+            here,
+            width,
+            (mark, "bar"),
+            (f" {indent}{tip} ", "faint"),
+            (name, "bar"),
+            (fit(words, max(4, free - cell_len(name))), text),
+            (count, "faint"),
+            (tail, "hot"),
+            (" ", "text"),
+            (f"{probability:>8}", chosen if branch.origin != "chosen" else "hot"),
+            (f"{bits:>10}", "muted"),
+        )

@@ -1,0 +1,137 @@
+"""Owns the context table: how what may come shrinks with each token of the prompt (S12), as rows or as lines."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.plots import curve, meter
+from tui.drawing.text import fit, label, percent, within
+from tui.lenses.base import AXIS, LensPage
+from tui.runner import Frame, Question
+
+if TYPE_CHECKING:
+    from core.activations.trace import Step
+    from core.lenses.context import ContextTable, PrefixRow
+    from core.walk.session import Session
+
+EXAMPLE = "I prefer oat milk in"
+"""What is measured where nothing is written yet."""
+TOKEN, BITS, COUNT, SHARE = 13, 7, 10, 8
+NARROW = 67
+"""Cells below which names of tokens are shortened."""
+
+
+def _step(session: "Session") -> "Step":
+    """Where the walk stands, or the end of the example where there is no more than a first token."""
+    step = session.here()
+    if len(session.tokens) > 1:
+        return step
+    ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
+    return replace(step, ids=tuple(ids), past=None, target=None)
+
+
+class ContextLens(LensPage["ContextTable"]):
+    """A row a prefix, each one token longer than the one above."""
+
+    NAME = "context"
+    TITLE = "context"
+    WORDS = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
+    ORDER = 14
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plotted = False
+        """Whether the lines are shown."""
+
+    def ask(self) -> Question:
+        return Question(lambda session: lens("context")(_step(session)))
+
+    def show(self, frame: Frame) -> None:
+        before = self.answer.total if self.answer else 0
+        super().show(frame)
+        if self.answer and self.answer.total != before:  # the last prefix is where the walk stands
+            self.at = self.answer.total - 1
+            self.draw()
+
+    def choices(self) -> int:
+        return len(self.answer.rows) if self.answer else 0
+
+    def turn(self) -> None:
+        self.plotted = not self.plotted
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        side = "the table" if self.plotted else "plot"
+        tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
+        self.border_title = Content(f"{self.TITLE} · an example" if len(tokens) == 1 else self.TITLE)
+        self.border_subtitle = Content(f"↑↓ prefix · o {side}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:
+        if not answer.rows:
+            return
+        at = min(self.at, len(answer.rows) - 1)
+        yield self._sentence(answer.rows[at], answer.note, width)
+        yield Text()
+        yield from self._plots(answer, at, width, height) if self.plotted else self._table(answer, at, width, height)
+
+    def _sentence(self, row: "PrefixRow", note: str, width: int) -> Text:
+        line = self.text(
+            ("after ", "muted"),
+            (within(label(row.piece), 16), "text"),
+            (f" as unsure as {_count(row.effective)} equal ones", "muted"),
+        )
+        if row.came:
+            line.append_text(self.text((f" · came at rank {row.came.rank + 1:,}", "muted")))
+        if note and line.cell_len + len(note) + 3 <= width:
+            line.append_text(self.text((f" · {note}", "faint")))
+        return line
+
+    def _table(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
+        most = max(row.entropy_bits for row in answer.rows)
+        token = max(6, TOKEN - max(0, NARROW - width + 1) // 2)
+        fixed = 2 + token + BITS + 1 + 2 * COUNT + 2
+        bar = max(3, min(16, width - fixed - token + 2 - SHARE))
+        top = max(1, (width + 2 - fixed - bar) // (token + SHARE))
+        head = f"{'after':<{token + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
+        yield self.text((head, "head"))
+        for number in self.window(len(answer.rows), at, max(3, height - 3)):
+            row = answer.rows[number]
+            parts: list[tuple[str, str]] = [
+                ("› " if number == at else "  ", "text"),
+                (fit(label(row.piece), token), "text" if number == at else "muted"),
+                (f"{row.entropy_bits:>{BITS}.2f} ", "text"),
+                (meter(row.entropy_bits / (most or 1.0), bar), "bar"),
+                (f"{_count(row.effective):>{COUNT}}{row.mass90:>{COUNT},}  ", "muted"),
+            ]
+            for candidate in row.top[:top]:
+                came = row.came is not None and candidate.id == row.came.id
+                parts.append((fit(label(candidate.piece), token - 2), "hot" if came else "text"))
+                parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
+            yield self.row(number == at, width, *parts)
+
+    def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
+        rows = answer.rows
+        room, across = max(2, (height - 5) // 2), max(8, width - AXIS)
+        place = round((across - 1) * at / max(1, len(rows) - 1))
+        bits = tuple(row.entropy_bits for row in rows)
+        high = float(max(1, math.ceil(max(bits))))
+        yield self.text((" " * AXIS + "entropy, bits", "head"))
+        yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", place)
+        counts = tuple(math.log10(row.mass90) for row in rows)
+        most = float(max(1, math.ceil(max(counts))))
+        yield self.text((" " * AXIS + "tokens that hold 90 %, in powers of ten", "head"))
+        yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", place)
+        row = rows[at]
+        yield self.under(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, place)
+
+
+def _count(effective: float) -> str:
+    return f"{effective:,.0f}" if effective >= 100 else f"{effective:.1f}"

@@ -1,0 +1,143 @@
+"""Owns the flow: the stages of one step as rows, from text to text, each with its shape, values and length."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.plots import meter
+from tui.drawing.text import decimals_for, fit, label, number_in, one_line, percent, within
+from tui.lenses.base import LensPage
+from tui.runner import Question
+from tui.screens.source import SourceScreen
+
+if TYPE_CHECKING:
+    from core.lenses.flow import Flow, FlowStage
+
+ONE_LINE = 100
+"""Cells from which on values stand beside their stage, not below it."""
+NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
+NARROW = 62
+"""Cells below which names and shapes have less room."""
+
+
+class FlowLens(LensPage["Flow"]):
+    """A row a stage; a stage of parts unfolds; the source of what computes it opens."""
+
+    NAME = "flow"
+    TITLE = "flow"
+    WORDS = "Every stage of this step from text to text: shape, values, what each part added"
+    ORDER = 11
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: set[str] = set()
+        """Stages whose parts are shown."""
+
+    def ask(self) -> Question:
+        return Question(lambda session: lens("flow")(session.here()))
+
+    def choices(self) -> int:
+        return len(self._shown())
+
+    def take(self, place: int | None = None) -> None:
+        shown = self._shown()
+        at = self.at if place is None else place - 1
+        if self.answer and at < len(shown):
+            component = shown[at].component
+            source = next(each for each in self.answer.sources if each.component == component)
+            self.app.push_screen(SourceScreen(source.where, source.equation, source.code))
+
+    def turn(self) -> None:
+        """Show or hide the parts of the stage under the cursor."""
+        shown = self._shown()
+        if self.at >= len(shown):
+            return
+        here = next(n for n in range(self.at, -1, -1) if not shown[n].level)
+        if self._parts(shown[here]):
+            self._open ^= {shown[here].name}
+            self.at = here
+            self.draw()
+            self.follow()
+
+    def _shown(self) -> list["FlowStage"]:
+        """The stages of the way, and the parts of those that are open."""
+        shown: list[FlowStage] = []
+        unfolded = False
+        for stage in self.answer.stages if self.answer else ():
+            if not stage.level:
+                unfolded = stage.name in self._open
+            if not stage.level or unfolded:
+                shown.append(stage)
+        return shown
+
+    def _parts(self, stage: "FlowStage") -> bool:
+        """Whether a stage has parts."""
+        stages = self.answer.stages if self.answer else ()
+        at = next(n for n, each in enumerate(stages) if each is stage)
+        return at + 1 < len(stages) and stages[at + 1].level > stage.level
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        self.at = max(0, min(self.at, self.choices() - 1))
+        self.border_subtitle = Content("↑↓ stage · ⏎ its source · o its parts" if self.answer else "")
+        super().draw()
+
+    def current_lines(self) -> tuple[int, int]:
+        each = 1 if self.columns >= ONE_LINE else 2
+        return (each * self.at + 1 if self.at else 0), each * self.at + each
+
+    def lines(self, answer: "Flow", width: int, height: int) -> Iterator[Text]:
+        beside = width >= ONE_LINE
+        name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
+        bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
+        adds = "adds to stream" if bar + SHARE >= 14 else "adds"
+        head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
+        yield self.text((head + ("  values of the last position" if beside else ""), "head"))
+        for number, stage in enumerate(self._shown()):
+            chosen = number == self.at
+            row = self._row(stage, bar, name, shape)
+            used = sum(len(words) for words, _ in row)
+            if beside:
+                yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
+            else:
+                yield self.row(chosen, width, *row)
+                yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+
+    def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
+        mark = "   " if stage.level else "  " if not self._parts(stage) else "▾ " if stage.name in self._open else "▸ "
+        name = mark + stage.name
+        axes = [f"{axis}={size:,}" for axis, size in stage.axes]
+        norm = "" if stage.norm is None else number_in(stage.norm, NORM)
+        row = [
+            (fit(name, room), "muted" if stage.level else "text"),
+            (" " + fit(" ".join(axes), shape), "muted"),
+            (f" {norm:>{NORM}}  ", "muted" if stage.level else "text"),
+        ]
+        if stage.stream and stage.norm is not None:
+            share = stage.norm / stage.stream
+            return [*row, (meter(share, bar), "bar"), (f"{share:>{SHARE}.0%}", "text")]
+        return [*row, (" " * (bar + SHARE), "text")]
+
+    def _values(self, stage: "FlowStage", room: int) -> Iterator[tuple[str, str]]:
+        """As many of the first values as there is room for, with their tokens; or the text that went in or came out."""
+        if stage.text or not stage.values:
+            yield fit(f"“{one_line(stage.text)}”", room), "text" if stage.level else "muted"
+            return
+        labelled = bool(stage.labels)
+        for number, value in enumerate(stage.values):
+            name = label(stage.labels[number]) if labelled else ""
+            if stage.name == "probabilities":
+                shown = percent(value, decimals_for(stage.values[0]))
+            elif isinstance(value, int):
+                shown = f"{value}"
+            else:
+                shown = f"{value:8.4f}" if abs(value) < 10 else number_in(value, 8)
+            cell = f"{within(name, 10)} {shown.strip()}   " if labelled else f"{shown} "
+            room -= len(cell)
+            if room < 0:
+                break
+            yield cell, "muted"

@@ -1,0 +1,207 @@
+"""Owns the lab: small experiments that show one idea each, a page an experiment."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.plots import columns, curve, meter, overlay
+from tui.drawing.text import fit, label, percent
+from tui.lenses.base import AXIS, LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
+
+TITLES = {
+    "switch": "activations",
+    "lookup": "nn.Embedding and nn.Linear",
+    "norm": "before and after the norm",
+    "averaging": "averaging the past",
+    "batch": "a training batch",
+}
+PAGES = tuple(TITLES)
+TOKEN, CELL, BINS = 12, 7, 32
+
+
+class LabLens(LensPage["Lab"]):
+    """`o` goes through the experiments."""
+
+    NAME = "lab"
+    TITLE = "lab"
+    WORDS = "Small experiments: GELU and ReLU, lookup and product, norms, averaging the past, a training batch"
+    ORDER = 18
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.page = PAGES[0]
+
+    def ask(self) -> Question:
+        return Question(lambda session: lens("lab")(session.here()))
+
+    def turn(self) -> None:
+        self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
+        self.draw()
+        self.scroll_to(y=0, animate=False, immediate=True)
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        number = PAGES.index(self.page)
+        self.border_title = Content(f"lab · {TITLES[self.page]} · {number + 1}/{len(PAGES)}")
+        following = TITLES[PAGES[(number + 1) % len(PAGES)]]
+        self.border_subtitle = Content(f"o {following}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Lab", width: int, height: int) -> Iterator[Text]:
+        drawn: dict[str, Callable[..., Iterator[Text]]] = {
+            "switch": self._switch,
+            "lookup": self._lookup,
+            "norm": self._norm,
+            "averaging": self._averaging,
+            "batch": self._batch,
+        }
+        found = getattr(answer, self.page)
+        if found is None:
+            yield self.text(("measuring …", "faint"))
+        else:
+            yield from drawn[self.page](found, width, height)
+
+    def _switch(self, seen: "Switch", width: int, height: int) -> Iterator[Text]:
+        """Two curves over each other, then the distribution with either."""
+        across, room = min(64, width - AXIS), max(5, min(14, height - 9))
+        pair = {each.name: each.values for each in seen.curves}
+        low = min(0.0, *(min(values) for values in pair.values()))
+        high = max(max(values) for values in pair.values())
+        solid, dotted = (
+            curve(pair[name], across, room, low, high, name == seen.own) for name in (seen.own, seen.other)
+        )
+        yield self.text((" " * AXIS, "text"), (f"── {seen.own}", "bar"), ("   ", "text"), (f"·· {seen.other}", "hot"))
+        for number, cells in enumerate(overlay(solid, dotted)):
+            mark = f"{high:.1f}" if not number else f"{low:.1f}" if number == room - 1 else ""
+            line = self.text((f"{mark:>{AXIS - 2}} ", "muted"), ("┤" if mark else "│", "faint"))
+            for text, which in cells:
+                line.append(text, self.look({0: "lens--bar", 1: "lens--hot"}[which]))
+            yield line
+        yield self.text((" " * AXIS + f"{seen.xs[0]:g}" + f"{seen.xs[-1]:g}".rjust(across - 2), "muted"))
+        yield Text()
+        yield self.text(
+            (f"{seen.other} for {seen.own}, weights as they are: ", "muted"),
+            (f"KL {seen.kl:.6f} nats", "text"),
+            (f" · {seen.note}" if seen.note else "", "faint"),
+        )
+        for before, after in zip(seen.before.candidates[:5], seen.after.candidates[:5], strict=False):
+            yield self.text(
+                ("  " + fit(label(before.piece), TOKEN), "text"),
+                (f"{percent(before.probability, 4):>9}", "bar"),
+                ("   →   ", "faint"),
+                (fit(label(after.piece), TOKEN), "text"),
+                (f"{percent(after.probability, 4):>9}", "hot"),
+            )
+
+    def _lookup(self, seen: "Lookup", width: int, height: int) -> Iterator[Text]:
+        yield from self.said(
+            f"A row of the table looked up, and a one-hot vector times the table: the same {len(seen.pieces)} × "
+            f"{seen.columns} numbers. They differ by at most {seen.difference:g}.",
+            "text",
+            width,
+        )
+        yield Text()
+        bar = max(6, min(40, width - 40))
+        slowest = max(seen.lookup_seconds, seen.product_seconds) or 1.0
+        for name, seconds in (("nn.Embedding", seen.lookup_seconds), ("nn.Linear, one-hot", seen.product_seconds)):
+            yield self.text(
+                (f"{name:<20}", "muted"),
+                (meter(seconds / slowest, bar), "bar"),
+                (f"{1000 * seconds:>10.4f} ms", "text"),
+            )
+        yield self.text(
+            (f"the product takes {seen.product_seconds / (seen.lookup_seconds or 1e-9):,.0f} × as long", "muted")
+        )
+        yield Text()
+        same = "the same rows" if seen.lookup_rows == seen.product_rows else "other rows"
+        yield from self.said(
+            f"The gradient of either is not zero in {len(seen.lookup_rows)} of {seen.rows:,} rows, {same}: "
+            "those of the tokens that came.",
+            "text",
+            width,
+        )
+        yield self.text((", ".join(f"{row:,}" for row in seen.lookup_rows), "hot"))
+        yield self.text((" ".join(label(piece) for piece in seen.pieces), "muted"))
+
+    def _norm(self, seen: "Normed", width: int, height: int) -> Iterator[Text]:
+        """Both histograms over the same axis."""
+        if not seen.own:
+            yield from self.said("This model has no norm; a plain layer norm is shown.", "muted", width)
+            yield Text()
+        low, high = min(*seen.before, *seen.after), max(*seen.before, *seen.after)
+        across, room = min(80, width), max(3, min(9, (height - 8) // 2))
+        for name, values, mean, std, style in (
+            ("the last state", seen.before, seen.mean_before, seen.std_before, "ghost"),
+            (f"after {seen.name}", seen.after, seen.mean_after, seen.std_after, "bar"),
+        ):
+            yield self.text((name, "text"), (f"   mean {mean:+.4f} · std {std:.4f}", "muted"))
+            counts = _bins(values, low, high, BINS)
+            shares = [counts[x * BINS // across] / (max(counts) or 1) for x in range(across)]
+            for line in columns(shares, room):
+                yield self.text((line, style))
+            yield self.text(("─" * across, "faint"))
+        yield self.text((f"{low:+.3f}" + f"{high:+.3f}".rjust(across - len(f"{low:+.3f}")), "muted"))
+
+    def _averaging(self, seen: "Averaging", width: int, height: int) -> Iterator[Text]:
+        yield from self.said(
+            "Row by row the mean of the past: a lower triangle over its row sums, which is the softmax of 0 where a "
+            "position may look and -∞ where it may not.",
+            "text",
+            width,
+        )
+        yield Text()
+        yield self.text(
+            (" " * (TOKEN + 1), "head"), ("".join(f"{fit(label(p), CELL - 1):>{CELL}}" for p in seen.pieces), "head")
+        )
+        for piece, row, mask in zip(seen.pieces, seen.weights, seen.seen, strict=True):
+            line = self.text((fit(label(piece), TOKEN) + " ", "muted"))
+            for weight, visible in zip(row, mask, strict=True):
+                if visible:
+                    line.append(f"{weight:>{CELL}.2f}", self.tint(weight))
+                else:
+                    line.append(f"{'·':>{CELL}}", self.look("lens--faint"))
+            yield line
+        yield Text()
+        shown = max(1, min(4, (width - TOKEN - 6) // 16))
+        yield self.text((f"{'':<{TOKEN}} {'embedding':<{8 * shown}}   {'mean of the past':<{8 * shown}}", "head"))
+        for piece, before, after in zip(seen.pieces, seen.before, seen.after, strict=True):
+            yield self.text(
+                (fit(label(piece), TOKEN) + " ", "muted"),
+                ("".join(f"{value:>8.3f}" for value in before[:shown]), "text"),
+                (" → ", "faint"),
+                ("".join(f"{value:>8.3f}" for value in after[:shown]), "bar"),
+            )
+        yield self.text((f"from the means taken one by one it differs by at most {seen.difference:.1e}", "faint"))
+
+    def _batch(self, seen: "TrainingBatch", width: int, height: int) -> Iterator[Text]:
+        rows, length = len(seen.inputs), len(seen.inputs[0])
+        yield self.text(
+            (f"[{rows}, {length}]", "text"),
+            (f" inputs x over targets y, each the token after · stride {seen.stride}", "muted"),
+        )
+        yield self.text(
+            (f"loss {seen.loss:.4f}", "text"), (f" · guessing evenly costs ln V = {seen.ln_v:.4f}", "muted")
+        )
+        cell = max(4, min(12, (width - 3) // length))
+        for number in range(rows):
+            if not number or height >= 3 * rows + 2:
+                yield Text()
+            for mark, pieces, style in (("x", seen.input_pieces, "text"), ("y", seen.target_pieces, "bar")):
+                body = "".join(fit(label(piece), cell - 1) + " " for piece in pieces[number])
+                yield self.text((f"{mark} ", "faint"), (body, style))
+
+
+def _bins(values: Sequence[float], low: float, high: float, count: int) -> list[int]:
+    """How many values fall into each of equal bins."""
+    counts = [0] * count
+    for value in values:
+        counts[min(count - 1, int(count * (value - low) / ((high - low) or 1.0)))] += 1
+    return counts

@@ -1,0 +1,124 @@
+"""Owns the ladder as a lens (S17): the prompt on every rung, what each rung adds, and how far apart they stand."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.plots import meter
+from tui.drawing.text import compact, fit, label, one_line, percent, within
+from tui.lenses.base import LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.ladder import Ladder, RungResult
+
+NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 7, 12, 9
+
+
+class LadderLens(LensPage["Ladder"]):
+    """A row a rung; on its other side KL between every two of them."""
+
+    NAME = "ladder"
+    TITLE = "ladder"
+    WORDS = "The prompt on every rung: parameters, loss against ln V, favourites, KL between rungs"
+    ORDER = 17
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crossed = False
+        """Whether the KLs are shown."""
+
+    def ask(self) -> Question:
+        return Question(lambda session: lens("ladder")(session.here()))
+
+    def waiting(self) -> str:
+        return "building the rungs …"
+
+    def choices(self) -> int:
+        return len(self.answer.rungs) if self.answer else 0
+
+    def turn(self) -> None:
+        self.crossed = not self.crossed
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        side = "the rungs" if self.crossed else "KL between them"
+        self.border_subtitle = Content(f"↑↓ rung · o {side}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Ladder", width: int, height: int) -> Iterator[Text]:
+        if not answer.rungs:
+            return
+        at = min(self.at, len(answer.rungs) - 1)
+        yield from self._crossed(answer, at, width) if self.crossed else self._table(answer, at, width)
+        for note in answer.notes:
+            yield Text()
+            yield from self.said(note, "faint", width)
+
+    def _table(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
+        used = 2 + NAME + 2 * COUNT + LOSS + TOKEN + SHARE + 3
+        bar = max(0, min(20, width - used - SHARE - 2)) if width - used > 14 else 0
+        head = f"  {'rung':<{NAME}}{'size':>{COUNT}}{'adds':>{COUNT}}{'loss':>{LOSS}}  {'':<{bar}}"
+        yield self.text((f"{head} {'favourite':<{TOKEN}}{'p':>{SHARE}}", "head"))
+        for number, rung in enumerate(answer.rungs):
+            yield self.row(number == at, width, *self._row(rung, number == at, bar))
+        yield Text()
+        yield from self._detail(answer.rungs[at], width)
+
+    def _row(self, rung: "RungResult", chosen: bool, bar: int) -> Iterator[tuple[str, str]]:
+        yield "› " if chosen else "  ", "text"
+        yield fit(one_line(rung.name), NAME), "text"
+        yield f"{compact(rung.parameters):>{COUNT}}", "text"
+        more = "" if rung.trained else f"{'+' if rung.added >= 0 else '-'}{compact(abs(rung.added))}".replace(" ", "")
+        yield f"{more:>{COUNT}}", "muted"
+        yield f"{'' if rung.loss is None else f'{rung.loss:.2f}':>{LOSS}}  ", "text"
+        if bar:
+            share = 0.0 if rung.loss is None else rung.loss / (1.25 * rung.ln_v)
+            line = int(bar / 1.25)
+            drawn = meter(share, bar)
+            yield drawn[:line] + ("│" if drawn[line] == " " else drawn[line]) + drawn[line + 1 :], "bar"
+        yield " " + fit(label(rung.top.piece), TOKEN), "text"
+        yield f"{percent(rung.top.probability, 4 if rung.top.probability < 0.01 else 2):>{SHARE}}", "muted"
+
+    def _detail(self, rung: "RungResult", width: int) -> Iterator[Text]:
+        yield self.text((one_line(rung.title), "bar"))
+        yield from self.said(rung.adds, "text", width)
+        loss = f"loss {rung.loss:.4f}, " if rung.loss is not None else ""
+        yield self.text((f"{loss}ln V {rung.ln_v:.4f}: what guessing evenly costs", "muted"))
+        if rung.target:
+            name = within(label(rung.target.piece), 16)
+            words = f" came next: {percent(rung.target.probability, 4)}, rank {rung.target.rank + 1:,}"
+            yield self.text((name, "hot"), (words, "muted"))
+        if rung.differences:
+            yield Text()
+            for each in rung.differences:
+                yield self.text(
+                    (f"  {each.name:<18}", "muted"),
+                    (one_line(each.before), "faint"),
+                    (" → ", "faint"),
+                    (within(one_line(each.after), width - 30), "text"),
+                )
+
+    def _crossed(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
+        yield self.text(("KL(row ‖ column) of what comes next, nats", "muted"))
+        yield Text()
+        cell = max(6, min(10, (width - NAME - 2) // max(1, len(answer.rungs))))
+        names = [_short(rung) for rung in answer.rungs]
+        yield self.text((" " * (NAME + 2), "head"), ("".join(f"{name:>{cell}}" for name in names), "head"))
+        largest = max((value for row in answer.kl for value in row if value is not None), default=0.0) or 1.0
+        for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl, strict=True)):
+            line = self.text(("› " if number == at else "  ", "text"), (fit(one_line(rung.name), NAME), "text"))
+            for value in row:
+                shown = "–" if value is None else "0" if value == 0 else f"{value:.{1 if value >= 100 else 3}f}"
+                line.append(f"{shown:>{cell}}", self.tint((value or 0.0) / largest))
+            yield line
+
+
+def _short(rung: "RungResult") -> str:
+    """`3`, or `3t` for a trained twin."""
+    return one_line(rung.name).removeprefix("model").replace("-trained", "t")

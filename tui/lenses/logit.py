@@ -1,0 +1,138 @@
+"""Owns the logit lens: what the model would say after each sublayer, and the way of one token through depth."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.plots import curve, meter
+from tui.drawing.text import decimals_for, fit, label, percent, within
+from tui.lenses.base import AXIS, LensPage
+from tui.panels.candidates import scale_for
+from tui.runner import Frame, Question
+
+if TYPE_CHECKING:
+    from core.lenses.logit import Layer, LogitLens
+
+NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
+
+
+class LogitLensPage(LensPage["LogitLens"]):
+    """A row a half step, or the target's probability and rank as lines."""
+
+    NAME = "logit"
+    TITLE = "logit lens"
+    WORDS = "What the model would say after every half step, and where the answer locks in"
+    ORDER = 13
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plotted = False
+        """Whether the lines are shown."""
+
+    def ask(self) -> Question:
+        return Question(lambda session: lens("logit")(session.here()))
+
+    def show(self, frame: Frame) -> None:
+        fresh = self.answer is None
+        super().show(frame)
+        if self.answer and fresh:  # begin where the model ends
+            self.at = 10**6
+            self.draw()
+
+    def choices(self) -> int:
+        return len(self.answer.layers) if self.answer else 0
+
+    def turn(self) -> None:
+        self.plotted = not self.plotted
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        if self.answer and self.answer.locks_in is not None:
+            self.at = max(0, min(self.at, self.choices() - 1))
+        self.border_subtitle = Content(f"↑↓ layer · o {'the table' if self.plotted else 'plot'}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
+        yield self._head(answer, width)
+        yield Text()
+        yield from self._plots(answer, width, height - 2) if self.plotted else self._table(answer, width, height - 2)
+
+    def _head(self, answer: "LogitLens", width: int) -> Text:
+        target = answer.layers[0].target
+        line = self.text((_fitted(target.piece), "hot"), (" came next" if answer.target_came else "", "muted"))
+        if answer.locks_in is None:
+            return line
+        layer, last = answer.layers[answer.locks_in], answer.layers[-1]
+        favourite = last.top[0]
+        line.append_text(self.text((", the favourite" if favourite.id == target.id else " · favourite ", "muted")))
+        if favourite.id != target.id:
+            line.append_text(self.text((_fitted(favourite.piece), "bar")))
+        where = "at the output alone" if layer is last else f"from {short(layer)} on"
+        line.append_text(self.text((f" ▸ locked in {where}", "text")))
+        return line
+
+    def _table(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
+        token = TOKEN if width >= 60 else TOKEN - 5
+        more = max(0, min(4, (width - NAME - token - 2 * SHARE - RANK - 16) // (token + SHARE + 2)))
+        bar = max(4, min(24, width - NAME - (more + 1) * (token + SHARE + 2) - SHARE - RANK - 3))
+        most = max(layer.target.probability for layer in answer.layers)
+        scale, decimals = scale_for(most), min(4, decimals_for(most))
+        head = f"  {fit('after', NAME)}{fit(' top tokens', (more + 1) * (token + SHARE + 2))}"
+        axis = f"0{f'{scale:g}':>{bar - 1}}"
+        yield self.text((f"{head}{axis}{'target p':>{SHARE + 1}}{'rank':>{RANK - 1}}", "head"))
+        for number in self.window(len(answer.layers), min(self.at, len(answer.layers) - 1), max(3, height - 1)):
+            yield self.row(number == self.at, width, *self._row(answer, number, more, token, bar, scale, decimals))
+
+    def _row(
+        self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int
+    ) -> Iterator[tuple[str, str]]:
+        layer, locked = answer.layers[number], answer.locks_in
+        mark = "▸ " if number == locked else "│ " if locked is not None and number > locked else "  "
+        yield mark, "bar"
+        yield fit(short(layer), NAME), "text" if number == self.at else "muted"
+        for rank, candidate in enumerate(layer.top[: more + 1]):
+            same = candidate.id == layer.target.id
+            style = "hot" if same else "text" if not rank else "muted"
+            yield fit(("•" if same else " ") + label(candidate.piece), token), style
+            yield (
+                f" {percent(candidate.probability, 2 if candidate.probability >= 0.001 else 4):>{SHARE}} ",
+                "text" if not rank else "muted",
+            )
+        target = layer.target
+        yield meter(target.probability / scale, bar), "bar"
+        yield f"{percent(target.probability, decimals):>{SHARE}}", "text"
+        yield f"{target.rank + 1:>{RANK},}", "muted"
+
+    def _plots(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
+        targets = [layer.target for layer in answer.layers]
+        if len(targets) < 2:
+            return
+        room, across = max(2, (height - 3) // 2), max(8, width - AXIS)
+        here = answer.layers[min(self.at, len(targets) - 1)]
+        at = round((across - 1) * min(1.0, self.at / (len(targets) - 1)))
+        shares = tuple(target.probability for target in targets)
+        scale = scale_for(max(shares))
+        yield self.text((" " * AXIS + "probability of the target", "head"))
+        yield from self.plot(curve(shares, across, room, 0.0, scale), f"{scale:g}", "0", at)
+        ranks = tuple(-math.log10(target.rank + 1) for target in targets)
+        low = min(-1.0, *ranks)
+        yield self.text((" " * AXIS + "its rank, in powers of ten", "head"))
+        yield from self.plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", at)
+        words = f"{short(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
+        yield self.under(words, across, at)
+
+
+def _fitted(piece: bytes) -> str:
+    """A token in as many cells as it needs, up to 18."""
+    return within(label(piece), 18)
+
+
+def short(layer: "Layer") -> str:
+    """A name that fits a column: `3 attention`."""
+    return layer.name.removeprefix("block ")

@@ -1,0 +1,154 @@
+"""Owns the weights: how many parameters each part has, and how the numbers of any one weight are distributed."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.plots import columns, meter
+from tui.drawing.text import compact, fit, one_line, within
+from tui.lenses.base import Kept, LensPage
+from tui.runner import Frame, Question, Refusal
+
+if TYPE_CHECKING:
+    from core.lenses.weights import Histogram, Weights
+    from core.walk.session import Session
+
+FIRST = "embed.weight"
+"""The one whose histogram is shown at first."""
+PART, COUNT, SHARE = 12, 13, 7
+LISTED = 6
+"""Names that are listed at least."""
+
+
+class WeightsLens(LensPage["Weights"]):
+    """Counts by part; on its other side every weight by name, one of them as a histogram."""
+
+    NAME = "weights"
+    TITLE = "weights"
+    WORDS = "Parameters counted by part, and the distribution of any weight"
+    ORDER = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept = Kept()
+        self.chosen = FIRST
+        self.listed = False
+        """Whether the names are shown."""
+
+    def ask(self) -> Question:
+        name = self.chosen
+
+        def count(session: "Session") -> Iterator[object]:
+            model = ref(session.model.transformer)
+            return self._kept.answers((model, name), lambda: lens("weights")(session.here(), name))
+
+        return Question(count)
+
+    def show(self, frame: Frame) -> None:
+        super().show(frame)
+        if frame.question is self._asked and isinstance(frame.answer, Refusal) and self.chosen != FIRST:
+            self.chosen = FIRST  # another model has other weights
+            self.asks()
+
+    def choices(self) -> int:
+        return len(self.answer.names) if self.answer and self.listed else 0
+
+    def take(self, place: int | None = None) -> None:
+        if not self.listed:
+            self.turn()
+        elif self.answer:
+            at = self.at if place is None else place - 1
+            if at < len(self.answer.names):
+                self.at, self.chosen = at, self.answer.names[at].name
+                self.asks()
+
+    def turn(self) -> None:
+        self.listed = not self.listed
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        self.at = max(0, min(self.at, self.choices() - 1)) if self.listed else self.at
+        keys = "↑↓ weight · ⏎ its histogram · o parts" if self.listed else "o every weight"
+        self.border_subtitle = Content(keys if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
+        yield from self._names(answer, width, height) if self.listed else self._parts(answer, width)
+
+    def _parts(self, answer: "Weights", width: int) -> Iterator[Text]:
+        bar = max(6, min(30, width - PART - 2 * COUNT - SHARE - 12))
+        yield self.text(
+            (
+                f"{'part':<{PART}}{'weights':>{COUNT}}{'biases':>{COUNT - 3}}  {'':<{bar}}{'share':>{SHARE}}{'MB':>9}",
+                "head",
+            )
+        )
+        for each in answer.counts:
+            share = each.parameters / answer.total
+            yield self.text(
+                (f"{each.part:<{PART}}", "text"),
+                (f"{each.weights:>{COUNT},}", "text"),
+                (f"{each.biases:>{COUNT - 3},}  ", "muted"),
+                (meter(share, bar), "bar"),
+                (f"{share:>{SHARE}.1%}", "text"),
+                (f"{each.size_bytes / 1e6:>9,.1f}", "muted"),
+            )
+        size = sum(each.size_bytes for each in answer.counts) / 1e6
+        yield Text()
+        yield self.text(
+            (f"{'all':<{PART}}{answer.total:>{COUNT},}", "text"),
+            (" " * (COUNT - 1 + bar + SHARE), "text"),
+            (f"{size:>9,.1f}", "muted"),
+        )
+        yield Text()
+        if answer.total == answer.expected:
+            yield self.text(("counted on the tensors; the configuration says the same", "muted"))
+        else:
+            yield self.text((f"counted on the tensors; the configuration says {answer.expected:,}", "hot"))
+        if answer.tied:
+            yield self.text(("the unembedding is the embedding, so it counts once", "muted"))
+
+    def _names(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
+        chart = max(4, min(12, height - LISTED - 5))
+        shown = answer.histogram.name if answer.histogram else ""
+        for number in self.window(len(answer.names), self.at, max(LISTED, height - chart - 5)):
+            each = answer.names[number]
+            shape = " × ".join(f"{size:,}" for size in each.shape)
+            name = fit(one_line(each.name), max(10, width - 24))
+            yield self.row(
+                number == self.at,
+                width,
+                ("● " if each.name == shown else "  ", "bar"),
+                (name, "text" if number == self.at else "muted"),
+                (f"{shape:>21}", "muted"),
+            )
+        yield Text()
+        if answer.histogram:
+            yield from self._histogram(answer.histogram, width, chart)
+        else:
+            done = self.frame.progress
+            yield self.text((f"measuring … {100 * done.done // max(1, done.total)} %" if done else "…", "faint"))
+
+    def _histogram(self, seen: "Histogram", width: int, height: int) -> Iterator[Text]:
+        across = max(len(seen.counts), min(width, 120))
+        most = max(seen.counts) or 1
+        facts = f"{compact(sum(seen.counts))} numbers · mean {seen.mean:+.4f} · std {seen.std:.4f}"
+        name = within(one_line(seen.name), max(0, width - len(facts) - 3))
+        yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
+        shares = [seen.counts[x * len(seen.counts) // across] / most for x in range(across)]
+        for line in columns(shares, height):
+            yield self.text((line, "bar"))
+        axis = ["─"] * across
+        reach = (seen.high - seen.low) or 1.0
+        for value, mark in ((seen.mean - seen.std, "├"), (seen.mean + seen.std, "┤"), (seen.mean, "┼")):
+            axis[max(0, min(across - 1, int(across * (value - seen.low) / reach)))] = mark
+        yield self.text(("".join(axis), "faint"))
+        low, high = f"{seen.low:+.4f}", f"{seen.high:+.4f}"
+        middle = "┼ mean   ├ ┤ one std"
+        yield self.text((low + f"{middle:^{max(0, across - len(low) - len(high))}}" + high, "muted"))

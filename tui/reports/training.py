@@ -1,0 +1,94 @@
+"""Owns how `train` and `world` speak: JSON Lines for programs, plain lines for people."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Event, Stepped
+from core.training.quality import Quality
+from core.world.machine import Floors
+from tui.drawing.text import one_line
+from tui.reports.general import candidate
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """An event for a program."""
+    match event:
+        case Begun():
+            return {"event": "begun"} | asdict(event)
+        case Stepped():
+            return {"event": "step"} | asdict(event)
+        case Evaluated():
+            return {
+                "event": "measured",
+                "step": event.step,
+                "loss": event.loss,
+                "sample": event.sample,
+                "top": [candidate(each) for each in event.chart.candidates],
+                "divergence_bits": event.chart.divergence_bits,
+            }
+        case CheckpointSaved():
+            return {"event": "saved", "step": event.step, "path": str(event.path)}
+        case Ended():
+            return {"event": "ended", "step": event.step, "problem": event.problem}
+
+
+def lines(event: Event, last: Stepped | None) -> Iterator[str]:
+    """An event for a person; `last` is the step before it."""
+    match event:
+        case Begun():
+            sizes = f"{event.parameters:,} parameters, V {event.vocab_size:,}, T {event.context}"
+            yield one_line(f"{event.title} learns {event.corpus}: {sizes}")
+            yield from floor_lines(event.floors, event.ln_v)
+            yield f"{'step':>7} {'batch':>8} {'validation':>11} {'tokens/s':>9} {'left':>6}  goes on from the probe"
+        case Evaluated():
+            batch, rate, left = (
+                (f"{last.loss:.3f}", f"{last.tokens_per_second:,.0f}", clock(last.seconds_left))
+                if (last)
+                else ("", "", "")
+            )
+            yield f"{event.step:>7,} {batch:>8} {event.loss:>11.3f} {rate:>9} {left:>6}  {one_line(event.sample)[:60]}"
+        case Ended(problem=""):
+            yield f"{event.step:,} steps are done"
+
+
+def floor_lines(floors: Floors | None, ln_v: float | None = None) -> Iterator[str]:
+    """The lowest losses there are."""
+    known = {"even guessing, ln V": ln_v} if ln_v else {}
+    if floors:
+        known |= {"unigram": floors.unigram, "last token": floors.last_token, "all of the context": floors.context}
+    yield from (f"{value:>10.4f} nats  {name}" for name, value in known.items())
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def world(floors: Floors, rungs: Sequence[Quality]) -> dict[str, Any]:
+    """What `world floors` says to a program, nats a token."""
+    return {
+        "floors": asdict(floors),
+        "rungs": [
+            {
+                "model": each.model,
+                "loss": each.loss,
+                "floor": each.floor,
+                "above": each.above,
+                "long_range_accuracy": each.long_range_accuracy,
+                "slots": [asdict(slot) for slot in each.slots],
+            }
+            for each in rungs
+        ],
+    }
+
+
+def quality_lines(rungs: Sequence[Quality]) -> Iterator[str]:
+    """The same for a person, one rung a line."""
+    names = [slot.label for slot in rungs[0].slots]
+    wide = max(len(each.model) for each in rungs)
+    yield f"{'':<{wide}}  {'loss':>7} {'floor':>7} {'above':>7}  {'far':>5}  " + "  ".join(f"{n:>9}" for n in names)
+    for each in rungs:
+        shares = "  ".join(f"{slot.accuracy:>9.1%}" for slot in each.slots)
+        numbers = f"{each.loss:>7.4f} {each.floor:>7.4f} {each.above:>7.4f}"
+        yield f"{one_line(each.model):<{wide}}  {numbers}  {each.long_range_accuracy:>5.1%}  {shares}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from looking import last, some_ids, step_on, wrapped
+from steps import last, some_ids, step_on, wrapped
 from test_families import reference
 
 from core.errors import UserError

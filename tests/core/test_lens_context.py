@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on
+from steps import RUNGS, last, some_ids, step_on
 
 from core.lenses.context import ContextTable, context
 from core.loading.models import Model

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from looking import last, some_ids, step_on
+from steps import last, some_ids, step_on
 
 from core.engine import device as devices
 from core.engine.info import DeviceInfo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on
+from steps import RUNGS, last, some_ids, step_on
 
 import core.engine.model
 from core.activations.trace import recording

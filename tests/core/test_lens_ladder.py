@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from looking import RUNGS, last, step_on, wrapped
+from steps import RUNGS, last, step_on, wrapped
 
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on
+from steps import RUNGS, last, some_ids, step_on
 from torch import Tensor
 
 from core.engine.model import Attention

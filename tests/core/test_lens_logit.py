@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on, wrapped
+from steps import RUNGS, last, some_ids, step_on, wrapped
 
 from core.engine.model import Transformer
 from core.lenses.logit import LogitLens, locked_in, logit

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on, wrapped
+from steps import RUNGS, last, some_ids, step_on, wrapped
 from test_families import CASES, reference
 from torch import nn
 

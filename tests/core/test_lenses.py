@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from looking import RUNGS, some_ids, step_on, wrapped
+from steps import RUNGS, some_ids, step_on, wrapped
 from test_families import reference
 
 from core.activations.hooks import patched

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on, wrapped
+from steps import RUNGS, last, some_ids, step_on, wrapped
 from test_families import reference
 from torch import Tensor
 

@@ -434,10 +434,10 @@ KILLED = """
 import os, random, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
-from core import record
+from core.sessions import record
 
 path = Path(sys.argv[1])
-old = replace(record.read(path), written="", program="")
+old = replace(record.read_record(path), written="", program="")
 new = replace(old, cursor=1)
 numbers, seen, left = random.Random(7), set(), 0
 for _ in range(120):
@@ -445,11 +445,11 @@ for _ in range(120):
     if not child:
         while True:
             for each in (new, old):
-                record.write(path, each)
+                record.write_record(path, each)
     time.sleep(numbers.uniform(0.0005, 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found = replace(record.read(path), written="", program="")
+    found = replace(record.read_record(path), written="", program="")
     assert found in (old, new)
     seen.add(found.cursor)
     for temporary in path.parent.glob(".*.tmp"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from looking import RUNGS, returned, some_ids, step_on, wrapped
+from steps import RUNGS, returned, some_ids, step_on, wrapped
 from test_families import CASES, reference
 
 from core.activations.trace import Step, contributions, readout, recording, step_at, stream, trace_step

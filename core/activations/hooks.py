@@ -311,7 +311,7 @@ def sweep(
     below = [torch.cat(parts, 1) for parts in streams]  # [1, T, d] before each block, and after the last
     final, below[0] = below[-1], transformer.embed(ids) + transformer.position(torch.arange(length, device=ids.device))
     base = Distribution(transformer.unembed(finished(transformer, final)[:, -1])[0])
-    target = base.favourite if step.target is None else step.target
+    target = base.argmax if step.target is None else step.target
     if other is None:
         other = next(id for id in base.head(2).tolist() if id != target)
     effects: list[Effect] = []

@@ -41,7 +41,7 @@ class Side:
 
     def best(self) -> int:
         """The id of the likeliest token."""
-        return self.distribution.favourite
+        return self.distribution.argmax
 
 
 def after(model: Model, ids: Sequence[int]) -> Distribution:

@@ -49,7 +49,7 @@ def logit(step: Step, count: int = 10) -> Iterator[Progress | LogitLens]:
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     trace = yield from trace_step(step)
     output = Distribution(trace.logits)
-    target = output.favourite if step.target is None else step.target
+    target = output.argmax if step.target is None else step.target
 
     def layer(name: str, block: int | None, distribution: Distribution) -> Layer:
         seen = chart(distribution, Sampler(), count, piece, target)

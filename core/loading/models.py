@@ -1,5 +1,6 @@
 """Owns the way from a model's name to a model with weights on a device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from core.engine import device as devices
 from core.engine.config import ModelConfig
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
-from core.errors import UserError, out_of_memory
+from core.errors import Option, Part, UserError, out_of_memory
 from core.loading import catalog, families, ladder, tokenizers, weights
 from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
@@ -50,8 +51,12 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
         return _trained(choice, trained, device) if trained else _from_files(choice, device, report)
     except (RuntimeError, MemoryError) as error:
         if words := out_of_memory(error):
-            cure = "choose a smaller model, a --dtype of fewer bits or another --device"
-            raise UserError(f"{choice.name} does not fit on {device}: {words}{_memory(device)}; {cure}") from error
+            raise UserError(
+                f"{choice.name} does not fit on {device}: {words}{_memory(device)}; choose a smaller model, a ",
+                Option("dtype"),
+                " of fewer bits or another ",
+                Option("device"),
+            ) from error
         raise
 
 
@@ -68,8 +73,8 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     rung = ladder.rung(choice.name, words.vocab_size, choice.changes)
     if not 0 <= choice.weights_seed < 2**63:
         raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
-    cure = "choose a smaller --embed-dim, --context or --blocks"
-    _check_room(f"{rung.name} in these sizes", rung.config, 32, device, cure)
+    smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
+    _check_room(f"{rung.name} in these sizes", rung.config, 32, device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, words, f"random weights, seed {choice.weights_seed}")
@@ -100,7 +105,8 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     format = _fastest(described, device) if choice.dtype == "auto" else choice.dtype
     dtype = devices.dtype(format, device)
     bits = devices.PACKED.get(format, 8 * dtype.itemsize)
-    _check_room(choice.name, described.config, bits, device, "choose a smaller model, or a --dtype of fewer bits")
+    smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
+    _check_room(choice.name, described.config, bits, device, smaller)
     transformer = weights.build_model(described, device, dtype, devices.PACKED.get(format))
     return _model(choice, described.family, transformer, words, place.words, format)
 
@@ -135,11 +141,11 @@ def _model(
     return Model(choice, info, transformer, words)
 
 
-def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, cure: str) -> None:
+def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, advice: Sequence[Part]) -> None:
     """Refuse sizes that the machine would be killed over."""
     needed = bits * config.parameter_count() / 8
     for info in devices.devices():
         if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:
             raise UserError(
-                f"{name} needs {needed / 1e9:.1f} GB; {info.name} has {info.memory_bytes / 1e9:.1f} GB; {cure}"
+                f"{name} needs {needed / 1e9:.1f} GB; {info.name} has {info.memory_bytes / 1e9:.1f} GB; ", *advice
             )

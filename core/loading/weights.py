@@ -31,7 +31,7 @@ from core.engine.packed.packed import (
     unpack_q4,
     unpack_q8,
 )
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.formats.files import Stored
 from core.loading.families import IGNORED, Described
 
@@ -277,7 +277,7 @@ def _checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     converted = tensor.to(dtype)
     if not _finite(converted):
         if _finite(tensor):
-            raise UserError(f"{name} has numbers too large for fp16; choose --dtype bf16 or fp32")
+            raise UserError(f"{name} has numbers too large for fp16; choose ", Option("dtype"), " bf16 or fp32")
         raise UserError(f"{name} has weights that are not finite numbers (NaN or inf); download the model again")
     return converted
 

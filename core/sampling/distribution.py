@@ -56,9 +56,9 @@ class Distribution:
         """The same: for what is done once a token, numpy is the shorter way."""
         self._numbers = self.logits.numpy()
         """The same: for what is done once a token, numpy is the shorter way."""
-        self.favourite = int(self._numbers.argmax())  # the first of equal ones, or of what is no number
+        self.argmax = int(self._numbers.argmax())  # the first of equal ones, or of what is no number
         """The likeliest token."""
-        self.highest = float(self._numbers[self.favourite])
+        self.highest = float(self._numbers[self.argmax])
         """Its logit."""
         if not math.isfinite(self.highest):
             raise UserError("the model's logits are not finite numbers; its weights or this dtype are at fault")
@@ -66,7 +66,7 @@ class Distribution:
         shares = softmax(below)
         self.probabilities = torch.from_numpy(shares)
         """[V], the model's own."""
-        nats = -math.log(shares[self.favourite])
+        nats = -math.log(shares[self.argmax])
         self.log_total = self.highest + nats
         """log Σ exp(logit), nats."""
         np.maximum(below, -1e4, out=below)  # 0 · -inf would be no number
@@ -87,7 +87,7 @@ class Distribution:
         if self._tempered[0] != temperature:
             if temperature == 0:
                 shares = np.zeros_like(self._numbers)
-                shares[self.favourite] = 1
+                shares[self.argmax] = 1
             else:
                 below = self._below()
                 with np.errstate(over="ignore"):
@@ -110,7 +110,7 @@ class Distribution:
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens in order, equal ones by id."""
         if count == 1:
-            return torch.tensor([self.favourite])
+            return torch.tensor([self.argmax])
         count = min(count, len(self.logits))
         if count <= len(self._near):
             return torch.from_numpy(self._near[:count])

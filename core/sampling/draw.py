@@ -11,7 +11,7 @@ from core.sampling.values import Draw
 def token_at(distribution: Distribution, kept: Selection, u: float) -> RankedToken:
     """The token whose share of the kept, cumulative probability contains `u` in [0, 1) (inverse CDF; S8)."""
     if kept.count == 1:
-        return RankedToken(distribution.favourite, 0, kept.mass)
+        return RankedToken(distribution.argmax, 0, kept.mass)
     return distribution.at_mass(kept.weights, u * kept.mass)
 
 

@@ -85,12 +85,12 @@ def _tail(distribution: Distribution, kept: Selection, rows: tuple[SamplerRow, .
     return SamplerTail(len(distribution.logits) - shown, max(0, kept.count - shown), shares, interval)
 
 
-def _cuts(distribution: Distribution, kept: Selection, favourite: int) -> tuple[Cut, ...]:
+def _cuts(distribution: Distribution, kept: Selection, argmax: int) -> tuple[Cut, ...]:
     def cut(before: SamplerStage, after: SamplerStage) -> Cut:
         left = after.mass
         if after.name == "temperature":  # it takes none away, but for T = 0, which leaves the favourite alone
             greedy = after.kept < before.kept
-            left = distribution.probabilities[favourite].item() if greedy else before.mass
+            left = distribution.probabilities[argmax].item() if greedy else before.mass
         mass = max(0.0, before.mass - left)
         return Cut(after.name, before.kept - after.kept, mass, mass / before.mass)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.activations.patch import Patch
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
@@ -19,7 +19,9 @@ def model(info: ModelInfo, choice: ModelChoice | None = None) -> Model:
     if choice is None:
         raise UserError(f"the session does not say how to have {info.name}; choose a model")
     if not (catalog.is_rung(choice.name) or catalog.trained(choice.name) or catalog.find(choice.name)):
-        raise UserError(f"{choice.name} is not on this machine; tokenwalk --model {choice.name} fetches it")
+        raise UserError(
+            f"{choice.name} is not on this machine; start with ", Option("model"), f" {choice.name} to fetch it"
+        )
     return models.load_model(choice)
 
 

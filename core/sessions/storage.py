@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from core.errors import UserError
+from core.errors import Action, UserError
 from core.sessions import record
 
 LISTED = 50
@@ -76,7 +76,7 @@ def _files(folder: Path) -> Iterator[tuple[float, Path]]:
 def newest(folder: Path) -> Path:
     """The session that was written last. Raises `UserError` where there is none."""
     if not (found := [*_files(folder)]):
-        raise UserError(f"there is no saved session in {folder}; w saves one in the app")
+        raise UserError(f"there is no saved session in {folder}; ", Action("session.save"), " saves one")
     return max(found)[1]
 
 

@@ -6,7 +6,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.tokenizers.template import Template
 from core.tokenizers.tokenizer import Tokenizer, well_formed
 
@@ -25,7 +25,9 @@ def encode(words: Tokenizer, text: str, *, special: bool = False, chat: bool = F
         return words.encode(text, special=special)
     if words.template is None:
         raise UserError(
-            f"{words.name} has no chat template; leave --chat, or choose a model made for chat, such as smollm2"
+            f"{words.name} has no chat template; leave out ",
+            Option("chat"),
+            ", or choose a model made for chat, such as smollm2",
         )
     return words.encode(render(words.template, words.name, text), special=True)
 
@@ -41,14 +43,14 @@ def render(template: Template, name: str, text: str) -> str:
 def _run(request: str, name: str) -> str:
     command = [sys.executable, "-I", str(Path(__file__).with_name("templating.py"))]
     blame = f"the chat template of {name}"
-    cure = "leave --chat, or get the model from its makers"
+    advice = ("; leave out ", Option("chat"), ", or get the model from its makers")
     try:
         done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=PATIENCE, check=True)
         answer = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        raise UserError(f"{blame} did not end within {PATIENCE:g} seconds; {cure}") from None
+        raise UserError(f"{blame} did not end within {PATIENCE:g} seconds", *advice) from None
     except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        raise UserError(f"{blame} took its process down; {cure}") from error
+        raise UserError(f"{blame} took its process down", *advice) from error
     if "text" not in answer:
-        raise UserError(f"{blame} fails ({answer['problem']}); {cure}")
+        raise UserError(f"{blame} fails ({answer['problem']})", *advice)
     return answer["text"]

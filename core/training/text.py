@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.engine.model import Transformer
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.loading import tokenizers
 from core.loading.checkpoints.recipe import Recipe
 from core.progress import Progress
@@ -40,7 +40,9 @@ class Text:
         if len(ids) < 2 * (length + 1):
             raise UserError(
                 f"{words} has {len(ids):,} tokens, too few for a sequence of {length} to learn from and another to "
-                f"measure on; take more text, or a --context of at most {max(1, len(ids) // 2 - 1)}"
+                "measure on; take more text, or a ",
+                Option("context"),
+                f" of at most {max(1, len(ids) // 2 - 1)}",
             )
         kept = min(max(len(ids) // 10, length + 1), 2 * MEASURED)
         self._validation = ids[-kept:].long()

@@ -14,7 +14,7 @@ from core.activations.experiment import Experiment
 from core.activations.patch import Patch
 from core.activations.trace import Step, step_at
 from core.engine.prefix import Prefix
-from core.errors import UserError
+from core.errors import Action, UserError
 from core.generation.batch import Batch, sampled_token
 from core.generation.stop_conditions import Until
 from core.generation.token import Token
@@ -197,7 +197,7 @@ class Session:
     def redraw(self) -> Token:
         """Draw the token under the cursor again from the same distribution. Raises `UserError` where none was drawn."""
         if self.cursor <= self.prompt_length:
-            raise UserError("nothing was drawn here yet; press space for a first draw")
+            raise UserError("nothing was drawn here yet; ", Action("walk.step"), " draws the first token")
         return self._sample(self.cursor - 1, again=True)
 
     def _sample(self, at: int, again: bool) -> Token:
@@ -232,7 +232,7 @@ class Session:
     def take_back(self) -> None:
         """Undo the last step, choice, draw, visit or deletion. Raises `UserError` where there is none."""
         if not self._done:
-            raise UserError("nothing to take back; the prompt is edited with i")
+            raise UserError("nothing to take back; ", Action("walk.write"), " edits the prompt")
         change = self._done.pop()
         self._undone.append(change)
         for node, (before, _) in change.drawn.items():
@@ -351,7 +351,7 @@ class Session:
         head = self.tree.node(serial)
         parent = head.parent
         if parent is None or (parent is self.tree.root and len(parent.children) == 1):
-            raise UserError("this is all there is; the prompt is edited with i")
+            raise UserError("the only branch cannot be deleted; ", Action("walk.write"), " edits the prompt")
         before = self.place
         if head in self._path:
             self.tree.cut(head)

@@ -124,7 +124,7 @@ class Guess:
 
     position: int
     guessed: Candidate
-    favourite: Candidate
+    likeliest: Candidate
     """The model's own guess."""
     came: Token
 

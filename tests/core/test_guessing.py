@@ -46,8 +46,8 @@ def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: 
     made = walk.guess(text)
     assert made.guessed.id == max(first, key=lambda id: p[id])
     assert made.guessed.bits == pytest.approx(-math.log2(p[made.guessed.id]), abs=1e-4)
-    assert made.favourite.id == int(p.argmax())
-    assert made.favourite.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
+    assert made.likeliest.id == int(p.argmax())
+    assert made.likeliest.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
     assert made.position == 3
     assert made.hit == (made.guessed.id == made.came.id)
 

@@ -464,7 +464,7 @@ async def test_a_guess_hides_what_comes_until_it_is_made(
         await write(pilot, "t")
         await press(pilot, "enter")
         (guess,) = app.frame.answer
-        assert (guess.position, guess.came.id, guess.favourite.rank) == (2, ord("t"), 0)
+        assert (guess.position, guess.came.id, guess.likeliest.rank) == (2, ord("t"), 0)
         assert app.frame.snapshot.cursor == 3
         assert "1 came" in whole(app.lens)
         await press(pilot, "enter", "enter")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, load_model, mistakes, say
+from tui.commands.common import Json, exit_on_user_error, load_model, say
 from tui.options import ModelOptions, shared
 
 TEXT = "I prefer oat milk in my coffee because it is sweet, and on Sundays I drink it with a friend. "
@@ -19,7 +19,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Tokens a second, time to the first token, share of the memory's speed, memory."""
-    with mistakes():
+    with exit_on_user_error():
         loaded, ids = load_model(model, TEXT)
         from core.evaluation.bench import measure
         from tui.reports import general

@@ -13,18 +13,19 @@ import typer
 from core.engine import threads
 from core.errors import UserError, out_of_memory
 from tui.options import ModelOptions
+from tui.wording import spell_without_keys
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON Lines on standard output, and nothing else.")]
 
 
 @contextmanager
-def mistakes() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """A user's mistake becomes one line on stderr and exit code 2; a closed pipe ends quietly."""
     try:
         yield
-    except UserError as mistake:
-        _fail(str(mistake))
+    except UserError as error:
+        _fail(spell_without_keys(error))
     except (RuntimeError, MemoryError) as error:
         if (words := out_of_memory(error)) is None:
             raise

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from tui.commands.common import Json, Prompt, finish, load_model, mistakes, read_argument, say
+from tui.commands.common import Json, Prompt, exit_on_user_error, finish, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -22,7 +22,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """What two models say comes next: divergence, agreement, and both charts."""
-    with mistakes():
+    with exit_on_user_error():
         if other is with_device is with_dtype is None:
             raise UserError("name the other side: --with MODEL, or --with-dtype or --with-device for the same model")
         text = read_argument(prompt)

@@ -2,12 +2,12 @@
 
 import json
 
-from tui.commands.common import Json, mistakes, say
+from tui.commands.common import Json, exit_on_user_error, say
 
 
 def devices(as_json: Json = False) -> None:
     """The devices that can be chosen, and why not where they cannot."""
-    with mistakes():
+    with exit_on_user_error():
         from dataclasses import asdict
 
         from core.engine.device import devices as find

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import mistakes
+from tui.commands.common import exit_on_user_error
 from tui.commands.replay import SavedFile
 
 
@@ -23,7 +23,7 @@ def export(
     format: Annotated[Format, typer.Option("--format", help="JSON Lines, comma-separated values, or Markdown.")],
 ) -> None:
     """Write the tokens of a saved walk on standard output."""
-    with mistakes():
+    with exit_on_user_error():
         from core.sessions import record
         from core.sessions.export import FORMATS
 

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.generation.stop_conditions import FORMS, Until, parse
 from core.generation.token import Token
 from core.sampling.sampler import Sampler
-from tui.commands.common import Json, Prompt, load_model, mistakes, read_argument, say, stoppable
+from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Continue a prompt token by token."""
-    with mistakes():
+    with exit_on_user_error():
         draws, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent} to save the walk in")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import UserError
-from tui.commands.common import Json, load_model, mistakes, read_argument, say
+from tui.commands.common import Json, exit_on_user_error, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 EXAMPLE = "I prefer oat milk in"
@@ -43,7 +43,7 @@ def lens(
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
         "weight": weight, "switch": switch,
     }  # fmt: skip
-    with mistakes():
+    with exit_on_user_error():
         from core.lenses import NAMES
         from tui.reports import general, lenses
 

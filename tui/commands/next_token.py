@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, Prompt, load_model, mistakes, read_argument, say
+from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -16,7 +16,7 @@ def next_token(
     as_json: Json = False,
 ) -> None:
     """The next-token distribution after a prompt."""
-    with mistakes():
+    with exit_on_user_error():
         loaded, ids = load_model(model, read_argument(prompt))
         from core.sampling.distribution import mass_count
         from core.walk.session import Session

@@ -8,7 +8,7 @@ import typer
 
 from core.engine import threads
 from core.errors import UserError
-from tui.commands.common import Json, mistakes, say
+from tui.commands.common import Json, exit_on_user_error, say
 
 if TYPE_CHECKING:
     from core.sessions.replay import Changes, Replayed
@@ -26,7 +26,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Run a saved walk again and list what differs; exit code 0 where nothing does, 1 where something does."""
-    with mistakes():
+    with exit_on_user_error():
         from core.sessions import record
 
         if not (math.isfinite(tolerance) and tolerance >= 0):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from tui.commands.common import Json, finish, load_model, mistakes, read_argument, say
+from tui.commands.common import Json, exit_on_user_error, finish, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -17,7 +17,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Probability, rank and surprisal of each token of a text; perplexity and bits per byte."""
-    with mistakes():
+    with exit_on_user_error():
         text = read_argument("-") if file == "-" else _text_of(Path(file))
         if not text:
             raise UserError(f"{'standard input' if file == '-' else file} is empty; give a text of two tokens at least")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, mistakes, read_argument, say
+from tui.commands.common import Json, exit_on_user_error, read_argument, say
 
 
 def tokens(
@@ -14,7 +14,7 @@ def tokens(
     as_json: Json = False,
 ) -> None:
     """Pieces, ids and bytes of a text."""
-    with mistakes():
+    with exit_on_user_error():
         from core.loading import tokenizers
         from tui.reports import general
 

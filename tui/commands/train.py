@@ -17,7 +17,7 @@ from core.loading import ladder as rungs
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import SIZES, Recipe
 from core.loading.choice import Hyperparameters
-from tui.commands.common import Json, mistakes, say, stoppable
+from tui.commands.common import Json, exit_on_user_error, say, stoppable
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
         "embed_dim": embed_dim, "context": context, "blocks": blocks, "heads": heads, "activation": activation,
     }  # fmt: skip
     given, sizes = ({key: value for key, value in each.items() if value is not None} for each in (given, sizes))
-    with mistakes():
+    with exit_on_user_error():
         if activation not in (None, "gelu", "relu", "silu"):
             raise UserError(f"no activation {activation!r}; choose gelu, relu or silu")
         if ladder or resume:

@@ -11,7 +11,7 @@ from core.engine import threads
 from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from tui.commands.common import Prompt, mistakes, read_argument
+from tui.commands.common import Prompt, exit_on_user_error, read_argument
 from tui.options import ModelOptions, SamplerOptions, shared
 
 OPENS_ON = "model5-trained"
@@ -33,7 +33,7 @@ def walk(
     ] = False,
 ) -> None:
     """Open the app; what `tokenwalk PROMPT` does."""
-    with mistakes():
+    with exit_on_user_error():
         from dataclasses import replace
 
         from core.loading import catalog

@@ -9,7 +9,7 @@ import typer
 from core.engine import threads
 from core.errors import UserError
 from core.loading.checkpoints import folders
-from tui.commands.common import Json, finish, mistakes, say
+from tui.commands.common import Json, exit_on_user_error, finish, say
 
 
 def world(
@@ -22,7 +22,7 @@ def world(
     as_json: Json = False,
 ) -> None:
     """A tiny world whose true next-token distribution is known."""
-    with mistakes():
+    with exit_on_user_error():
         if what not in ("sample", "floors"):
             raise UserError(f"no {what!r} in the tiny world; choose sample or floors")
         if what == "sample":

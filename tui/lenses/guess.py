@@ -61,7 +61,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             return
         you, model = (sum(side.bits for side in each) for each in self._sides(answer))
         hits = sum(guess.hit for guess in answer)
-        own = sum(guess.favourite.id == guess.came.id for guess in answer)
+        own = sum(guess.likeliest.id == guess.came.id for guess in answer)
         count = len(answer)
         for words, bits, right in (("you", you, hits), ("the model", model, own)):
             yield self.text(
@@ -81,7 +81,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             yield self._row(guess, each)
 
     def _sides(self, answer: tuple[Guess, ...]) -> tuple[list[Candidate], list[Candidate]]:
-        return [guess.guessed for guess in answer], [guess.favourite for guess in answer]
+        return [guess.guessed for guess in answer], [guess.likeliest for guess in answer]
 
     def _row(self, guess: Guess, each: int) -> Text:
         def shown(candidate: Candidate) -> str:
@@ -92,8 +92,8 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             (f"{guess.position + 1:>6} ", "faint"),
             (shown(guess.guessed), "bar" if guess.hit else "text"),
             (_bits(guess.guessed.bits, 8, 2) + " ", "text"),
-            (shown(guess.favourite), "muted"),
-            (_bits(guess.favourite.bits, 8, 2) + " ", "muted"),
+            (shown(guess.likeliest), "muted"),
+            (_bits(guess.likeliest.bits, 8, 2) + " ", "muted"),
             (("✓ " if guess.hit else "  ") + label(guess.came.piece), "bar" if guess.hit else "text"),
         )
 

@@ -119,7 +119,7 @@ async def test_model_1_has_positions_alone(real: Make, settle: Go, press: Go, sc
 async def test_the_lens_is_asked_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        pilot.app.action_look("logit")
+        pilot.app.do("lens.look", "logit")
         await settle(pilot)
         before = pilot.app.lens.answer.layers[-1].entropy_bits
         await press(pilot, "x", "right", "down", "down", "enter", "escape")

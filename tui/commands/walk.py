@@ -49,11 +49,11 @@ def walk(
             _take_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
             raise UserError("the app needs a terminal; tokenwalk generate, next and tokens work without one")
-        problems = []
+        problems: list[UserError | str] = []
         try:
             settings = own_settings.load()
         except UserError as mistake:
-            settings, problems = own_settings.Settings(), [str(mistake)]
+            settings, problems = own_settings.Settings(), [mistake]
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
     from tui.app import TokenwalkApp
@@ -71,8 +71,8 @@ def walk(
         sessions=storage.default_folder(),
     )
     playground.run()
-    playground.runner.close(LAST_STEP if playground.frame.snapshot else 0)
-    playground.keeper.close(LAST_STEP)
+    playground.runner.close(LAST_STEP if playground.state.frame.snapshot else 0)
+    playground.autosave.close(LAST_STEP)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(playground.return_code or 0)  # neither a step that still computes nor torch's own end holds the terminal

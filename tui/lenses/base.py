@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.strip import Strip
 
+from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.drawing.painted import Painted, PaintedPage
@@ -64,6 +65,9 @@ class Desk(Protocol):
 
     def device_entries(self, choice: ModelChoice) -> "list[Entry]":
         """Every place and number format for a model, to choose one."""
+
+    def spell(self, problem: UserError | str) -> str:
+        """A problem in one line, with the keys that are bound at present."""
 
 
 class Lens(Painted):
@@ -206,7 +210,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     def _texts(self, width: int) -> Sequence[Text]:
         refused = self.frame.answer if self.frame.question is self._asked else None
         if isinstance(refused, Refusal):
-            return self.said(refused.words, "muted", width)
+            return self.said(self.desk.spell(refused.problem), "muted", width)
         if self.answer is None:
             progress = self.frame.progress
             done = f" {progress.done:,}/{progress.total:,}" if progress else ""

@@ -18,6 +18,7 @@ from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, P
 from core.engine.config import ModelConfig
 from tui.drawing.plots import meter
 from tui.drawing.text import fit, label, one_line, within
+from tui.notices import spelled
 from tui.runner import Frame, Question, Refusal
 
 if TYPE_CHECKING:
@@ -188,8 +189,8 @@ class PatchScreen(ModalScreen[None]):
 
     def show(self, frame: Frame) -> None:
         """Take up what the runner says."""
-        if frame.words:
-            self._words = frame.words.piece
+        if frame.tokenizer:
+            self._words = frame.tokenizer.piece
         if frame.snapshot and frame.snapshot.patches == self._applied:
             self._applied = None
         if frame.snapshot and self._applied is None and frame.snapshot.patches != self._listed:
@@ -201,7 +202,7 @@ class PatchScreen(ModalScreen[None]):
             seen = frame.snapshot.tokens[frame.snapshot.window : frame.snapshot.cursor]
             self.form.set_model(frame.answer, tuple(token.piece for token in seen))
         elif isinstance(frame.answer, Refusal):
-            self._said = frame.answer.words
+            self._said = spelled(self, frame.answer.problem)
         elif frame.answer is not None and frame.answer is not self._sweep and self._swept:
             self._sweep = frame.answer  # type: ignore[assignment]  # what was asked is what comes
             self._list_effects()

@@ -20,6 +20,7 @@ from core.loading.checkpoints.recipe import VOCABULARIES, Recipe
 from core.loading.choice import Hyperparameters
 from core.training import source
 from tui.drawing.text import compact, one_line
+from tui.notices import spelled
 
 ACTIVATIONS = ("gelu", "relu", "silu")
 
@@ -191,7 +192,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         except UserError as mistake:
             if wrong := self._wrong():
                 self.names[wrong].add_class("wrong")
-            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+            self.verdict.update(Content.styled(spelled(self, mistake), "$warning"))
             return None
         return recipe
 

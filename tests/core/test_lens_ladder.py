@@ -34,7 +34,7 @@ def untrained(choice: ModelChoice) -> Model:
 @pytest.fixture(scope="module", autouse=True)
 def no_twins() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lens, "models", SimpleNamespace(load=untrained))
+        patch.setattr(lens, "models", SimpleNamespace(load_model=untrained))
         yield
 
 
@@ -117,7 +117,7 @@ def test_a_trained_twin_stands_beside_its_rung(model: Model, monkeypatch: pytest
             return replace(made, info=replace(made.info, name=choice.name))
         return untrained(choice)
 
-    monkeypatch.setattr(lens, "models", SimpleNamespace(load=load))
+    monkeypatch.setattr(lens, "models", SimpleNamespace(load_model=load))
     shown = last(ladder(step_on(model, IDS)))
     assert [rung.name for rung in shown.rungs if rung.trained] == ["model3-trained"]
     assert shown.rungs[3].name == "model3-trained"

@@ -387,7 +387,7 @@ def test_a_full_disk_ends_a_training_with_what_it_had(tmp_path: Path, monkeypatc
     made = Training(recipe, tmp_path / "a", CPU)
     with monkeypatch.context() as patch:
         for event in made.go():
-            if type(event).__name__ == "Saved":
+            if type(event).__name__ == "CheckpointSaved":
                 break
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
         assert "No space left" in refusal(lambda: list(made.go()))

@@ -70,7 +70,7 @@ def test_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, e
         raise error
 
     monkeypatch.setattr(models, "random_model", full)
-    monkeypatch.setattr(weights, "build", full)
+    monkeypatch.setattr(weights, "build_model", full)
     with pytest.raises(UserError) as mistake:
         models.load_model(ModelChoice(name=name, device="cpu", changes=Hyperparameters()))
     assert f"{name} does not fit on cpu" in str(mistake.value)

@@ -10,20 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.engine.config import Activation, Bias, ModelConfig
+from core.engine.activation import ACTIVATIONS, Activation
+from core.engine.config import Bias, ModelConfig
 from core.errors import UserError
 from core.formats import files
 from core.formats.checked import CheckedValues, read_json
 from core.formats.files import PICKLES, Stored
 
 FAMILIES = {"gpt2": "GPT-2", "llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
+ACTIVATION_NAMES: dict[str, Activation] = {
+    hub_name: name for name, function in ACTIVATIONS.items() for hub_name in function.hub_names
 }
 Names = Mapping[str, tuple[str, ...]]
 
@@ -355,6 +351,6 @@ def _gguf_divisors(said: CheckedValues, tensors: Mapping[str, Stored], head_dim:
 
 def _activation(values: CheckedValues, key: str, default: str) -> Activation:
     """The activation function that `key` names."""
-    if (name := values.get(key, default)) not in ACTIVATIONS:
-        raise UserError(f"{values.where} says {key} is {name!r}; known here are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    if (name := values.get(key, default)) not in ACTIVATION_NAMES:
+        raise UserError(f"{values.where} says {key} is {name!r}; known here are {', '.join(ACTIVATION_NAMES)}")
+    return ACTIVATION_NAMES[name]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.activations.trace import Step, Trace, trace_step
-from core.engine.config import Activation
+from core.engine.activation import Activation
 from core.engine.model import Transformer, activation
 from core.engine.packed.packed import matrix
 from core.errors import UserError

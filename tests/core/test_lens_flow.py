@@ -13,8 +13,9 @@ from steps import RUNGS, last, some_ids, step_on
 import core
 import core.engine.model
 from core.activations.trace import recording
+from core.engine.activation import ACTIVATIONS
 from core.engine.config import ModelConfig
-from core.lenses.flow import ACTIVATIONS, NORMS, Flow, flow
+from core.lenses.flow import NORMS, Flow, flow
 from core.loading.models import Model
 
 Small = Callable[..., Model]

@@ -17,9 +17,9 @@ from core.sampling.sampler import Sampler
 from core.sessions import record, storage
 from tui import keeper as keeping
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.keeper import Keeper
 from tui.reports.general import saved_words
-from tui.screens.choose import ChooseScreen
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]

@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, PatchPart
 from core.engine.config import ModelConfig
-from tui.drawing.plots import meter
+from tui.drawing.bars import meter
 from tui.drawing.text import fit, label, one_line, within
 from tui.runner import Frame, Question, Refusal
 

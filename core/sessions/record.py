@@ -121,7 +121,7 @@ class Record:
 
 def copy(session: "Session") -> Callable[[], Record]:
     """A walk as it stands, in a millisecond or so; what is returned lays it out, on whatever thread has the time."""
-    walk = session.model.info, session.sampler, session.tree, session.place.end, session.cursor
+    walk = session.info, session.sampler, session.tree, session.history.position.end, session.cursor
     return copy_tree(*walk, session.patches)
 
 

@@ -81,7 +81,7 @@ def way(node: Node) -> list[int]:
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("prefill"), st.lists(st.sampled_from(b"ab\xe5"), max_size=6)),
-        st.tuples(st.sampled_from(["step", "step", "redraw", "take_back", "redo", "score", "fan"]), st.just(0)),
+        st.tuples(st.sampled_from(["step", "step", "redraw", "take_back", "redo", "score", "sample"]), st.just(0)),
         st.tuples(st.just("take"), st.integers(0, 256)),
         st.tuples(st.sampled_from(["travel", "visit", "fold", "rename", "delete"]), st.integers(0, 30)),
         st.tuples(st.just("sampler"), st.integers(0, 3)),
@@ -104,16 +104,18 @@ def act(walk: Session, kind: str, value: Any) -> None:
             walk.travel(value)
         case "sampler":
             walk.sampler = KNOBS[value]
-        case "fan":
+        case "sample":
             list(walk.continuations(2, 2))
         case "rename":
-            walk.rename(value, f"name {value} 字\x1b")
+            walk.tree.rename(value, f"name {value} 字\x1b")
         case "visit" | "delete":
             list(getattr(walk, kind)(value))
         case "score":
             list(walk.score())
-        case "take" | "fold":
-            getattr(walk, kind)(value)
+        case "take":
+            walk.take(value)
+        case "fold":
+            walk.tree.fold(value)
         case _:
             getattr(walk, kind)()
 
@@ -137,7 +139,7 @@ def test_any_walk_comes_back_as_it_was(operations: list[tuple[str, Any]], small:
     assert shape(back.tree) == shape(walk.tree)
     assert again(read) == replace(taken, written="", program="")
     assert (back.tokens, back.cursor, back.prompt_length) == (walk.tokens, walk.cursor, walk.prompt_length)
-    assert (back.sampler, way(back.place.end)) == (walk.sampler, way(walk.place.end))
+    assert (back.sampler, way(back.history.position.end)) == (walk.sampler, way(walk.history.position.end))
     want = after(model.transformer, [token.id for token in walk.tokens][: walk.cursor])
     assert (back.distribution().logits - want).abs().max() < 1e-5
     one, other = walk.step(), back.step()
@@ -332,9 +334,9 @@ def test_no_edit_of_a_file_is_a_crash(data: st.DataObject) -> None:
         assert len(str(mistake).splitlines()) == 1
         return
     assert again(read) == replace(read, written="", program="")
-    still = resume.SavedWalk(read, "it is not here")
+    still = resume.session_without_model(read, UserError("it is not here"))
     assert still.snapshot().chart is None
-    assert still.forest().rows
+    assert still.history.forest().rows
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
@@ -363,11 +365,11 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
     list(walk.generate(3))
     walk.travel(4)
     walk.step()
-    still = resume.SavedWalk(record.of(walk), "model99 is not on this machine")
+    still = resume.session_without_model(record.of(walk), UserError("model99 is not on this machine"))
     shot = still.snapshot()
     assert (shot.tokens, shot.cursor, shot.prompt, shot.chart) == (tuple(walk.tokens), 5, "oat", None)
-    assert [replace(row, on_path=False) for row in still.forest().rows] == [
-        replace(row, on_path=False) for row in walk.forest().rows
+    assert [replace(row, on_path=False) for row in still.history.forest().rows] == [
+        replace(row, on_path=False) for row in walk.history.forest().rows
     ]
     list(still.visit(walk.tree.root.children[111, True, 0].serial))
     still.travel(1)

@@ -37,7 +37,7 @@ class FlowLens(LensPage["Flow"]):
         """Stages whose parts are shown."""
 
     def ask(self) -> Question:
-        return Question(lambda session: lens("flow")(session.here()))
+        return Question(lambda session: lens("flow")(session.current_step()))
 
     def choices(self) -> int:
         return len(self._shown())

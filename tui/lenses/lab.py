@@ -39,7 +39,7 @@ class LabLens(LensPage["Lab"]):
         self.page = PAGES[0]
 
     def ask(self) -> Question:
-        return Question(lambda session: lens("lab")(session.here()))
+        return Question(lambda session: lens("lab")(session.current_step()))
 
     def turn(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]

@@ -32,7 +32,7 @@ class LadderLens(LensPage["Ladder"]):
         """Whether the KLs are shown."""
 
     def ask(self) -> Question:
-        return Question(lambda session: lens("ladder")(session.here()))
+        return Question(lambda session: lens("ladder")(session.current_step()))
 
     def waiting(self) -> str:
         return "building the rungs …"

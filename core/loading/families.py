@@ -124,14 +124,14 @@ def _folder(folder: Path) -> Described:
     said = read_json(folder / "config.json")
     architecture = said.get("model_type", "")
     title = family(architecture)
-    if method := said.part("quantization_config").get("quant_method", ""):
+    if method := said.optional_object("quantization_config").get("quant_method", ""):
         raise UserError(f"the weights are packed by {method}, which is not known here; get them unpacked or as .gguf")
     stored = _safetensors(folder)
     prefix = "transformer." if architecture == "gpt2" else "model."
     return Described(
         family=title,
         config=_gpt2_config(said) if architecture == "gpt2" else _llama_config(said, architecture),
-        where=said.where,
+        where=said.source,
         names=GPT2 if architecture == "gpt2" else LLAMA,
         tensors={name.removeprefix(prefix): each for name, each in stored.items()},
         transposed=architecture == "gpt2",
@@ -142,7 +142,7 @@ def _safetensors(folder: Path) -> dict[str, Stored]:
     """All tensors of a folder, from the files that its index names or else from those that are there."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        places = sorted({str(name) for name in read_json(index).part("weight_map").values.values()})
+        places = sorted({str(name) for name in read_json(index).optional_object("weight_map").values.values()})
         paths = [folder / Path(place).name for place in places]
         if missing := [path.name for path in paths if not path.exists()]:
             raise UserError(
@@ -161,9 +161,9 @@ def _safetensors(folder: Path) -> dict[str, Stored]:
 
 
 def _gpt2_config(said: CheckedValues) -> ModelConfig:
-    said.must_be("scale_attn_weights", True)
-    said.must_be("scale_attn_by_inverse_layer_idx", False)
-    said.must_be("add_cross_attention", False)
+    said.require("scale_attn_weights", True)
+    said.require("scale_attn_by_inverse_layer_idx", False)
+    said.require("add_cross_attention", False)
     return ModelConfig(
         vocab_size=said.count("vocab_size"),
         embed_dim=said.count("n_embd"),
@@ -187,9 +187,9 @@ def _llama_config(said: CheckedValues, architecture: str) -> ModelConfig:
     heads = said.count("num_attention_heads")
     kv_heads = said.get("num_key_value_heads", heads)
     head_size = said.get("head_dim", 128 if architecture == "qwen3" else 0) or None
-    rope = said.part("rope_parameters")
-    scaling = rope if rope.values else said.part("rope_scaling")
-    said.must_be("partial_rotary_factor", 1.0)
+    rope = said.optional_object("rope_parameters")
+    scaling = rope if rope.values else said.optional_object("rope_scaling")
+    said.require("partial_rotary_factor", 1.0)
     base = rope.get("rope_theta", said.get("rope_theta", 10_000.0))
     width = head_size or said.count("hidden_size") // heads
     bias = said.get("attention_bias", False)
@@ -221,7 +221,7 @@ def _llama_config(said: CheckedValues, architecture: str) -> ModelConfig:
 def _rms_config(said: CheckedValues, *, heads: int, kv_heads: int, **values: Any) -> ModelConfig:
     """What all of the Llama family share."""
     if kv_heads < 1 or heads % kv_heads:
-        raise UserError(f"{said.where} says {kv_heads} key heads for {heads} query heads, which do not divide")
+        raise UserError(f"{said.source} says {kv_heads} key heads for {heads} query heads, which do not divide")
     return ModelConfig(
         heads=heads,
         group=heads // kv_heads,
@@ -253,7 +253,7 @@ def _divisors(rope: CheckedValues, width: int, base: float, said: CheckedValues)
     if kind == "linear":
         return (factor,) * (width // 2)
     if kind != "llama3":
-        raise UserError(f"{said.where} scales rotary positions by {kind!r}; known here are default, linear and llama3")
+        raise UserError(f"{said.source} scales rotary positions by {kind!r}; known here are default, linear and llama3")
     low, high = rope.get("low_freq_factor", 1.0), rope.get("high_freq_factor", 4.0)
     trained = rope.get("original_max_position_embeddings", 0) or said.count("max_position_embeddings")
     divisors = []
@@ -280,12 +280,12 @@ def _gguf(path: Path) -> Described:
     title = family(architecture)
     prefix = f"{architecture}."
     said = CheckedValues(path.name, {key.removeprefix(prefix): value for key, value in file.metadata.items()})
-    said.must_be("expert_count", 0)
+    said.require("expert_count", 0)
     read_config = _gguf_gpt2_config if architecture == "gpt2" else _gguf_llama_config
     return Described(
         family=title,
         config=read_config(said, file.tensors, vocab_size),
-        where=said.where,
+        where=said.source,
         names=GGUF_GPT2 if architecture == "gpt2" else GGUF_LLAMA,
         tensors=file.tensors,
         interleaved=architecture == "llama",
@@ -316,8 +316,8 @@ def _gguf_llama_config(said: CheckedValues, tensors: Mapping[str, Stored], vocab
     heads, width = said.count("attention.head_count"), said.count("embedding_length")
     head_size = said.get("attention.key_length", 0) or None
     head_dim = head_size or width // heads
-    said.must_be("rope.dimension_count", head_dim)
-    said.must_be("attention.value_length", head_dim)
+    said.require("rope.dimension_count", head_dim)
+    said.require("attention.value_length", head_dim)
     biases: dict[Bias, str] = {"qkv": "attn_q", "out": "attn_output", "mlp": "ffn_down"}
     window = said.get("attention.sliding_window", 0)
     return _rms_config(
@@ -344,17 +344,15 @@ def _gguf_divisors(said: CheckedValues, tensors: Mapping[str, Stored], head_dim:
     if stored := tensors.get("rope_freqs.weight"):
         if (stored.kind, stored.shape) != ("F32", (head_dim // 2,)):
             raise UserError(
-                f"{said.where}: rope_freqs.weight does not fit heads of {head_dim} numbers; download it again"
+                f"{said.source}: rope_freqs.weight does not fit heads of {head_dim} numbers; download it again"
             )
         return struct.unpack_from(f"<{head_dim // 2}f", stored.view, stored.start)
     kind = said.get("rope.scaling.type", "none")
     if kind not in ("none", "linear"):
-        raise UserError(f"{said.where} scales rotary positions by {kind!r}; known here are none and linear")
+        raise UserError(f"{said.source} scales rotary positions by {kind!r}; known here are none and linear")
     return (said.get("rope.scaling.factor", 1.0),) * (head_dim // 2) if kind == "linear" else ()
 
 
 def _activation(values: CheckedValues, key: str, default: str) -> Activation:
     """The activation function that `key` names."""
-    if (name := values.get(key, default)) not in ACTIVATIONS:
-        raise UserError(f"{values.where} says {key} is {name!r}; known here are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return values.one_of(key, ACTIVATIONS, default)

@@ -31,6 +31,7 @@ from core.loading.checkpoints.folders import LATEST
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.training.dataset import REFERENCE
+from core.training.events import CheckpointSaved
 from core.training.training import Training
 from core.world import tiny
 from core.world.machine import Floors
@@ -387,7 +388,7 @@ def test_a_full_disk_ends_a_training_with_what_it_had(tmp_path: Path, monkeypatc
     made = Training(recipe, tmp_path / "a", CPU)
     with monkeypatch.context() as patch:
         for event in made.go():
-            if type(event).__name__ == "CheckpointSaved":
+            if isinstance(event, CheckpointSaved):
                 break
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
         assert "No space left" in refusal(lambda: list(made.go()))

@@ -22,7 +22,7 @@ from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.progress import Progress
 from core.sampling.sampler import Sampler
-from core.sessions.record import read_record
+from core.sessions.reader import read_record
 from core.walk.values import SamplingProgress, Snapshot
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ def generate(
 
 def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
     """Write the walks as one tree that stands at the end of the first."""
-    from core.sessions import record
+    from core.sessions import record, writer
     from core.walk.tree import Tree
 
     tree = Tree()
@@ -66,7 +66,7 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
             ends[-1] = tree.child(ends[-1], token)
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
-    record.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
 
 
 def _generate(

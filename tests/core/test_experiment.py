@@ -118,7 +118,7 @@ def test_taking_back_reaches_before_the_patches(model: Model) -> None:
 def test_a_step_is_seen_where_the_cursor_is(model: Model) -> None:
     session = walk(model)
     session.travel(4)
-    here = session.here()
+    here = session.current_step()
     assert (here.ids, here.target) == (tuple(TEXT[:4]), TEXT[4])
     session.travel(len(TEXT))
-    assert session.here().target is None
+    assert session.current_step().target is None

@@ -3,32 +3,18 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from core.errors import UserError
-from core.generation.stop_conditions import FORMS, Until, parse
+from core.generation.sample import MODEL_ENDED, Sample
+from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
 from core.sampling.sampler import Sampler
 from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
-
-if TYPE_CHECKING:
-    from core.tokenizers.tokenizer import Decoder
-
-
-@dataclass(slots=True)
-class Sample:
-    """One continuation as it grows."""
-
-    decoder: "Decoder"
-    tokens: list[Token] = field(default_factory=list)
-    text: str = ""
-    ended: str = ""
-    """Why, where it ended before its count."""
 
 
 @shared
@@ -55,9 +41,7 @@ def generate(
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent} to save the walk in")
         loaded, ids = load_model(model, text)
-        from core.tokenizers.tokenizer import Decoder
-
-        grown = [Sample(Decoder()) for _ in range(samples)]
+        grown = [Sample(until, loaded.stops) for _ in range(samples)]
         try:
             _generate(loaded, ids, draws, min(count, until.limit or count), until, grown, as_json)
         finally:
@@ -67,7 +51,7 @@ def generate(
 
 def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
     """Write the walks as one tree that stands at the end of the first."""
-    from core.sessions import record
+    from core.sessions import record, writer
     from core.walk.tree import Tree
 
     tree = Tree()
@@ -82,13 +66,19 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
             ends[-1] = tree.child(ends[-1], token)
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
-    record.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
 
 
 def _generate(
-    loaded: Any, ids: list[int], sampler: Sampler, count: int, until: Until, grown: Sequence[Sample], as_json: bool
+    loaded: Any,
+    ids: list[int],
+    sampler: Sampler,
+    count: int,
+    until: StopConditions,
+    grown: Sequence[Sample],
+    as_json: bool,
 ) -> None:
-    from core.generation.batch import Batch, sampled_token
+    from core.generation.batch import Batch, generate_batch
     from tui.drawing.text import printed
     from tui.reports import general
 
@@ -96,34 +86,23 @@ def _generate(
     batch = Batch(loaded, ids, sampler, len(grown))
     prefilled = before = time.perf_counter()
     streams = len(grown) == 1 and not as_json
-    steps = 0
+    steps = generate_batch(batch, grown, count)
     with stoppable() as stop:
         if as_json:
             say(general.line(general.prefill(loaded.info, ids, prefilled - began)))
-        while steps < count and not stop.is_set() and not all(sample.ended for sample in grown):
-            drawn = batch.step()
+        while not stop.is_set() and (step := next(steps, None)) is not None:
             now = time.perf_counter()
-            for number, (sample, one) in enumerate(zip(grown, drawn, strict=True)):
-                if one is None or sample.ended:
-                    continue
-                seen = steps and until.compared
-                if seen and (why := until.before(one.score.entropy_bits, batch.margin(number))):
-                    sample.ended = why
-                    continue
-                piece = loaded.tokenizer.piece(one.id)
-                token = sampled_token(one, piece, batch.samplers[number], loaded.info)
-                fresh = sample.decoder.feed(piece)
-                sample.tokens.append(token)
-                sample.text += fresh
+            for new in step:
                 if as_json:
-                    top = batch.top(number, 20)
-                    say(general.line(general.step(number, len(ids) + steps, one, piece, top, now - before)))
+                    position = len(ids) + len(grown[new.sample].tokens) - 1
+                    top = batch.top(new.sample, 20)
+                    line = general.step(new.sample, position, new.draw, new.token.piece, top, now - before)
+                    say(general.line(line))
                 elif streams:
-                    sys.stdout.write(printed(fresh))
+                    sys.stdout.write(printed(new.text))
                     sys.stdout.flush()
-                sample.ended = until.after(token, sample.text) if batch.running[number] else "stop"
-            steps, before = steps + 1, now
-    tails = [sample.decoder.finish() for sample in grown]
+            before = now
+    tails = [sample.finish() for sample in grown]
     texts = [sample.text + tail for sample, tail in zip(grown, tails, strict=True)]
     if as_json:
         made = sum(len(sample.tokens) for sample in grown)
@@ -138,12 +117,12 @@ def _generate(
         _tell(grown, f"{count} tokens without {until}")
 
 
-def _ends(grown: Sequence[Sample], until: Until, interrupted: bool) -> list[str]:
-    """Why it ended: for all together, or where there are conditions for each sample."""
-    short = "interrupted" if interrupted else "length"
+def _ends(grown: Sequence[Sample], until: StopConditions, interrupted: bool) -> list[str]:
+    """Why the generation ended, as the JSON says it: one word for all samples, or with conditions one for each."""
+    otherwise = "interrupted" if interrupted else "length"
     if until:
-        return [sample.ended or short for sample in grown]
-    return ["stop" if all(sample.ended for sample in grown) and not interrupted else short]
+        return ["stop" if each.stopped == MODEL_ENDED else each.stopped or otherwise for each in grown]
+    return ["stop" if all(sample.stopped for sample in grown) and not interrupted else otherwise]
 
 
 def _tell(grown: Sequence[Sample], otherwise: str) -> None:
@@ -152,5 +131,5 @@ def _tell(grown: Sequence[Sample], otherwise: str) -> None:
 
     for number, sample in enumerate(grown, start=1):
         name = f"{number}: " if len(grown) > 1 else ""
-        why = f"stopped: {sample.ended}" if sample.ended else otherwise
+        why = f"stopped: {sample.stopped}" if sample.stopped else otherwise
         sys.stderr.write(one_line(f"tokenwalk: {name}{why}") + "\n")

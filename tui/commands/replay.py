@@ -27,11 +27,11 @@ def replay(
 ) -> None:
     """Run a saved walk again and list what differs; exit code 0 where nothing does, 1 where something does."""
     with exit_on_user_error():
-        from core.sessions import record
+        from core.sessions import reader
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise UserError(f"the tolerance must be 0 or more, not {tolerance:g}")
-        walk = record.read_record(file)
+        walk = reader.read_record(file)
         threads.prepare(beside_screen=False)
         from core.sessions.replay import Changes
 

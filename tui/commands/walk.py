@@ -80,12 +80,12 @@ def walk(
 
 def _saved(file: str, choice: ModelChoice, draws: Sampler) -> Path:
     """The session to resume. Raises `UserError` where it cannot be, before the screen is taken."""
-    from core.sessions import record, storage
+    from core.sessions import reader, storage
 
     if choice != ModelChoice() or draws != Sampler():
         raise UserError("a session brings its own model and sampler; leave theirs away and change them in the app")
     path = Path(file) if file else storage.newest(storage.default_folder())
-    record.read_record(path)
+    reader.read_record(path)
     return path.absolute()
 
 

@@ -49,7 +49,7 @@ class AttentionLens(LensPage["AttentionView"]):
         def look(session: "Session") -> Any:
             config = session.model.transformer.config
             nearest = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
-            return lens("attention")(session.here(), *nearest)
+            return lens("attention")(session.current_step(), *nearest)
 
         return Question(look)
 

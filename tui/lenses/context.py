@@ -29,7 +29,7 @@ NARROW = 67
 
 def _step(session: "Session") -> "Step":
     """Where the walk stands, or the end of the example where there is no more than a first token."""
-    step = session.here()
+    step = session.current_step()
     if len(session.tokens) > 1:
         return step
     ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]

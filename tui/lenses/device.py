@@ -33,7 +33,7 @@ class DeviceLens(LensPage["Devices"]):
 
     def new_question(self) -> Question:
         def measure(session: "Session") -> Iterator[object]:
-            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.here()))
+            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.current_step()))
 
         return Question(measure)
 

@@ -40,7 +40,7 @@ class LabLens(LensPage["Lab"]):
         self.page = PAGES[0]
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("lab")(session.here()))
+        return Question(lambda session: lens("lab")(session.current_step()))
 
     def switch_view(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]

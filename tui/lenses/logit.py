@@ -34,7 +34,7 @@ class LogitLensPage(LensPage["LogitLens"]):
         """Whether the lines are shown."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("logit")(session.here()))
+        return Question(lambda session: lens("logit")(session.current_step()))
 
     def show(self, frame: Frame) -> None:
         fresh = self.answer is None

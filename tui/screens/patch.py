@@ -312,7 +312,7 @@ class PatchScreen(ModalScreen[None]):
             config = session.model.transformer.config
             given = replace(patch, layer=None, index=None)
             alike = every(config, given.part, given.kind, factor=given.factor)
-            return sweep(session.here(), alike)
+            return sweep(session.current_step(), alike)
 
         self._sweep, self._swept, self._said = None, f"{patch.kind} every {patch.part}", "…"
         self.effects.clear_options()

@@ -273,7 +273,7 @@ class Session:
             each.check(self.model.transformer.config)
         if self._experiment:
             self._experiment.end()
-            self._prefix, self._experiment = self._experiment.plain, None
+            self._prefix, self._experiment = self._experiment.unpatched, None
         if patches:
             self._experiment = Experiment(self.model, patches, self._prefix)
             self._prefix = Prefix(self.model.transformer)
@@ -484,7 +484,7 @@ class Session:
         """The `count` likeliest tokens after the cursor under the present sampler, and the one that came, if any."""
         taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
         seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
-        seen = self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
+        seen = self._experiment.with_unpatched(seen, self.cursor - 1) if self._experiment else seen
         return self._truth.beside(seen, self.distribution(), self._ids[: self.cursor]) if self._truth else seen
 
     def _seen(self) -> Chart | None:

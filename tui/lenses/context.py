@@ -33,7 +33,7 @@ def _step(session: "Session") -> "Step":
     if len(session.tokens) > 1:
         return step
     ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
-    return replace(step, ids=tuple(ids), past=None, target=None)
+    return replace(step, ids=tuple(ids), cache=None, target=None)
 
 
 class ContextLens(LensPage["ContextTable"]):

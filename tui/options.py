@@ -3,11 +3,11 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from core.engine.config import Activation
+from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.sampling.sampler import ORDERS, Sampler
@@ -22,7 +22,7 @@ EmbedDim = Annotated[int | None, typer.Option(help="d, the width of the residual
 Context = Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")]
 Blocks = Annotated[int | None, typer.Option(help="N, the number of stacked blocks (model3 to model6).")]
 Heads = Annotated[int | None, typer.Option(help="Attention heads per block (model3 to model6).")]
-ActivationName = Annotated[str | None, typer.Option(help="Activation function: gelu, relu or silu.")]
+ActivationName = Annotated[str | None, typer.Option(help=f"Activation function: {CHOICES_TEXT}.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,12 @@ class ModelOptions:
 
     def choice(self) -> ModelChoice:
         """The choice these options mean. Raises `UserError` for an activation that does not exist."""
-        if self.activation not in (None, "gelu", "relu", "silu"):
-            raise UserError(f"no activation {self.activation!r}; choose gelu, relu or silu")
-        activation = cast(Activation | None, self.activation)
         changes = Hyperparameters(
             embed_dim=self.embed_dim,
             context=self.context,
             blocks=self.blocks,
             heads=self.heads,
-            activation=activation,
+            activation=choose(self.activation),
         )
         return ModelChoice(
             name=ModelChoice().name if self.model is None else self.model,

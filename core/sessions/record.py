@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args
 
 from core.activations.patch import Patch, PatchKind, PatchPart
 from core.atomic import replacing
-from core.engine.config import ACTIVATIONS
+from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
+from core.formats.checked import CheckedValues
 from core.generation.token import Origin, Token
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
-from core.tokenizers.tokenizer import Tokenizer, piece_text, well_formed
+from core.tokenizers.tokenizer import Tokenizer, piece_text
 from core.walk.tree import Node, Tree
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ FORMAT = "tokenwalk session"
 VERSION = 1
 LARGEST = 2**29
 """Bytes of a file that is read at all."""
-WHOLE = 2**63
-"""Whole numbers from here on are no count of anything."""
 
 T = TypeVar("T")
 
@@ -277,7 +276,7 @@ def parse_record(text: str, where: str) -> Record:
     except ValueError as error:
         raise UserError(f"{where} is no session: {str(error).splitlines()[0]}") from error
     try:
-        return _record(_Part(where, values))
+        return _record(CheckedValues(where, values))
     except RecursionError as error:
         raise UserError(f"{where} is no session: it is nested too deeply") from error
 
@@ -286,104 +285,47 @@ def _no_number(name: str) -> float:
     raise ValueError(f"it says {name}, which is no number of JSON")
 
 
-class _Part:
-    """A JSON object of the file, asked for its values by name and kind; names it does not know are passed over."""
-
-    def __init__(self, where: str, values: object) -> None:
-        if not isinstance(values, dict):
-            raise UserError(f"{where}: {reprlib.repr(values)} should be an object with names")
-        self.where: str = where
-        self.values: dict[str, Any] = values
-
-    def wrong(self, key: str, wanted: str) -> UserError:
-        """What is wrong with a value."""
-        if key not in self.values:
-            return UserError(f"{self.where}: {key} is missing; it should be {wanted}")
-        return UserError(f"{self.where}: {key} is {reprlib.repr(self.values[key])}, but should be {wanted}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.values.get(key, default)
-        if not isinstance(value, str):
-            raise self.wrong(key, "text")
-        return well_formed(value)
-
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
-        return value
-
-    def whole(self, key: str, low: int, below: int, default: int | None = None) -> int:
-        value = self.values.get(key, default)
-        if type(value) is not int or not low <= value < below:
-            kind = "a whole number" if below == WHOLE else f"a whole number from {low} to {below - 1}"
-            raise self.wrong(key, kind if below else "nothing, as there is nothing to choose from")
-        return value
-
-    def number(self, key: str, low: float, high: float, *, infinite: bool = False) -> float:
-        value: Any = self.values.get(key)
-        if infinite and value == "-inf":
-            return -math.inf
-        if type(value) not in (int, float) or not low <= value <= high:
-            raise self.wrong(key, f"a number from {low:g} to {high:g}" if high < 1e30 else "a number")
-        return float(value)
-
-    def part(self, key: str) -> "_Part":
-        if key not in self.values:
-            raise self.wrong(key, "an object with names")
-        return _Part(f"{self.where}: {key}", self.values[key])
-
-    def items(self, key: str) -> list[Any]:
-        value = self.values.get(key)
-        if not isinstance(value, list):
-            raise self.wrong(key, "a list")
-        return value
-
-    def parts(self, key: str, name: str) -> list["_Part"]:
-        return [_Part(f"{self.where}: {name} {n}", value) for n, value in enumerate(self.items(key), start=1)]
-
-
-def _patch(part: _Part) -> Patch:
-    places = {key: None if part.values.get(key) is None else part.whole(key, 0, WHOLE) for key in ("layer", "index")}
+def _patch(part: CheckedValues) -> Patch:
+    places = {key: None if part.values.get(key) is None else part.integer(key) for key in ("layer", "index")}
     kind, patched = part.text("kind"), part.text("part")
-    factor, seed = part.number("factor", -1e30, 1e30), part.whole("seed", 0, WHOLE, 0)
+    factor, seed = part.number("factor", -1e30, 1e30), part.integer("seed", default=0)
     try:
         return Patch(kind=cast(PatchKind, kind), part=cast(PatchPart, patched), **places, factor=factor, seed=seed)
     except UserError as mistake:
-        raise UserError(f"{part.where}: {mistake}") from mistake
+        raise UserError(f"{part.source}: {mistake}") from mistake
 
 
-def _record(file: _Part) -> Record:
+def _record(file: CheckedValues) -> Record:
     if file.values.get("format") != FORMAT:
-        raise UserError(f"{file.where} is no session of tokenwalk: its format is not {FORMAT!r}")
-    if file.whole("version", 1, WHOLE) > VERSION:
+        raise UserError(f"{file.source} is no session of tokenwalk: its format is not {FORMAT!r}")
+    if file.integer("version", 1) > VERSION:
         raise UserError(
-            f"{file.where} was written by a newer tokenwalk (version {file.values['version']} of the format, "
+            f"{file.source} was written by a newer tokenwalk (version {file.values['version']} of the format, "
             f"{VERSION} is known here); update tokenwalk to open it"
         )
-    models = [_model(part) for part in file.parts("models", "model")]
-    samplers = [_sampler(part) for part in file.parts("samplers", "sampler")]
-    model = models[file.whole("model", 0, len(models))]
-    pieces = _pieces(file.part("pieces"), model.vocab_size)
+    models = [_model(part) for part in file.objects("models", "model")]
+    samplers = [_sampler(part) for part in file.objects("samplers", "sampler")]
+    model = models[file.integer("model", 0, len(models))]
+    pieces = _pieces(file.object("pieces"), model.vocab_size)
     rows = tuple(_rows(file, _Tables(pieces, models, samplers, model.vocab_size)))
     if not rows:
-        raise UserError(f"{file.where}: nodes is empty, but a walk has at least one token")
+        raise UserError(f"{file.source}: nodes is empty, but a walk has at least one token")
     numbers = {part["node"]: n for n, part in enumerate(file.items("nodes"), start=1)}
-    place = file.part("place")
-    end = numbers.get(place.whole("node", 1, WHOLE))
+    place = file.object("place")
+    end = numbers.get(place.integer("node", 1))
     if end is None:
-        raise place.wrong("node", "the number of a node")
+        raise place.invalid("node", "the number of a node")
     record = Record(
         model=model,
-        sampler=_sampler(file.part("sampler")),
+        sampler=_sampler(file.object("sampler")),
         rows=rows,
         end=end,
         cursor=0,
-        patches=tuple(map(_patch, file.parts("patches", "patch"))) if "patches" in file.values else (),
+        patches=tuple(map(_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
         written=file.text("written", ""),
         program=file.text("program", ""),
     )
-    cursor = place.whole("cursor", 1, len(record.path()) + 1)
+    cursor = place.integer("cursor", 1, len(record.path()) + 1)
     return replace(record, cursor=cursor)
 
 
@@ -396,21 +338,21 @@ class _Tables(NamedTuple):
     vocab_size: int
 
 
-def _rows(file: _Part, tables: _Tables) -> Iterator[NodeRow]:
+def _rows(file: CheckedValues, tables: _Tables) -> Iterator[NodeRow]:
     """The nodes in preorder, renumbered; each must follow one that came before, so there are no rings."""
     numbers, keys, origins = {0: 0}, set[tuple[int, int, bool]](), ["prompt"]
-    for part in file.parts("nodes", "node"):
-        number, parent = part.whole("node", 1, WHOLE), part.whole("parent", 0, WHOLE)
+    for part in file.objects("nodes", "node"):
+        number, parent = part.integer("node", 1), part.integer("parent")
         if number in numbers:
-            raise UserError(f"{part.where}: there are two nodes {number}")
+            raise UserError(f"{part.source}: there are two nodes {number}")
         if parent not in numbers:
-            raise UserError(f"{part.where}: its parent {parent} does not come before it")
+            raise UserError(f"{part.source}: its parent {parent} does not come before it")
         token = _token(part, tables)
         if token.origin == "prompt" and origins[numbers[parent]] != "prompt":
-            raise UserError(f"{part.where}: a token of the prompt cannot follow one that is none")
+            raise UserError(f"{part.source}: a token of the prompt cannot follow one that is none")
         key = numbers[parent], token.id, token.origin == "prompt"
         if key in keys:
-            raise UserError(f"{part.where}: its parent {parent} is followed by two tokens with the id {token.id}")
+            raise UserError(f"{part.source}: its parent {parent} is followed by two tokens with the id {token.id}")
         keys.add(key)
         numbers[number] = len(origins)
         origins.append(token.origin)
@@ -418,14 +360,14 @@ def _rows(file: _Part, tables: _Tables) -> Iterator[NodeRow]:
         yield NodeRow(numbers[parent], token, part.text("name", ""), part.flag("folded"), part.flag("latest"), text)
 
 
-def _token(part: _Part, tables: _Tables) -> Token:
+def _token(part: CheckedValues, tables: _Tables) -> Token:
     has = part.values.keys()
-    id = part.whole("id", 0, tables.vocab_size)
+    id = part.integer("id", 0, tables.vocab_size)
     if id not in tables.pieces:
-        raise UserError(f"{part.where}: pieces has no bytes for its id {id}")
+        raise UserError(f"{part.source}: pieces has no bytes for its id {id}")
     origin: Any = part.values.get("origin")
     if origin not in get_args(Origin):
-        raise part.wrong("origin", f"one of {', '.join(get_args(Origin))}")
+        raise part.invalid("origin", f"one of {', '.join(get_args(Origin))}")
     drawn = origin == "sampled"
     return Token(
         id=id,
@@ -434,50 +376,52 @@ def _token(part: _Part, tables: _Tables) -> Token:
         score=_score(part, tables.vocab_size) if "logprob" in has else None,
         u=part.number("u", 0, math.nextafter(1, 0)) if "u" in has else None,
         sampled_probability=part.number("sampled_probability", 0, 1.001) if "sampled_probability" in has else None,
-        redraw=part.whole("redraw", 0, WHOLE, 0),
-        sampler=tables.samplers[part.whole("sampler", 0, len(tables.samplers))] if drawn or "sampler" in has else None,
-        model=tables.models[part.whole("model", 0, len(tables.models))] if drawn or "model" in has else None,
+        redraw=part.integer("redraw", default=0),
+        sampler=tables.samplers[part.integer("sampler", 0, len(tables.samplers))]
+        if drawn or "sampler" in has
+        else None,
+        model=tables.models[part.integer("model", 0, len(tables.models))] if drawn or "model" in has else None,
     )
 
 
-def _score(part: _Part, vocab_size: int) -> Score:
+def _score(part: CheckedValues, vocab_size: int) -> Score:
     return Score(
         logit=part.number("logit", -1e38, 1e38, infinite=True),
         logprob=part.number("logprob", -1e38, 0.001, infinite=True),
         entropy_bits=part.number("entropy_bits", 0, 64),
-        rank=part.whole("rank", 0, vocab_size),
+        rank=part.integer("rank", 0, vocab_size),
     )
 
 
-def _pieces(part: _Part, vocab_size: int) -> dict[int, bytes]:
+def _pieces(part: CheckedValues, vocab_size: int) -> dict[int, bytes]:
     pieces = {}
     for key in part.values:
         if not (key.isascii() and key.isdecimal() and len(key) < 19 and int(key) < vocab_size):
-            raise UserError(f"{part.where}: {reprlib.repr(key)} is none of the {vocab_size:,} ids")
+            raise UserError(f"{part.source}: {reprlib.repr(key)} is none of the {vocab_size:,} ids")
         try:
             pieces[int(key)] = bytes.fromhex(part.text(key))
         except ValueError as error:
-            raise part.wrong(key, "bytes in hex") from error
+            raise part.invalid(key, "bytes in hex") from error
     return pieces
 
 
-def _sampler(part: _Part) -> Sampler:
+def _sampler(part: CheckedValues) -> Sampler:
     """Settings by their names; those that the file does not know yet are as they were before there was a choice."""
     given: dict[str, Any] = {}
     for field in fields(Sampler):
         if field.name in part.values:
             given[field.name] = _as(part, field.name, type(field.default))
-    return _made(part.where, Sampler, given)
+    return _made(part.source, Sampler, given)
 
 
-def _as(part: _Part, key: str, kind: type) -> Any:
+def _as(part: CheckedValues, key: str, kind: type) -> Any:
     if kind is str:
         return part.text(key)
     if kind is float:
         return part.number(key, -1e38, 1e38)
     value = part.values[key]
     if type(value) is not int:
-        raise part.wrong(key, "a whole number")
+        raise part.invalid(key, "a whole number")
     return value
 
 
@@ -488,14 +432,14 @@ def _made(where: str, kind: type[T], given: dict[str, Any]) -> T:
         raise UserError(f"{where}: {mistake}") from mistake
 
 
-def _model(part: _Part) -> ModelInfo:
+def _model(part: CheckedValues) -> ModelInfo:
     texts = {key: part.text(key) for key in ("name", "title", "device", "dtype", "tokenizer", "weights")}
-    sizes = {key: part.whole(key, 1, WHOLE) for key in ("parameters", "vocab_size", "context")}
-    choice = _choice(part.part("choice")) if part.values.get("choice") is not None else None
+    sizes = {key: part.integer(key, 1) for key in ("parameters", "vocab_size", "context")}
+    choice = _choice(part.object("choice")) if part.values.get("choice") is not None else None
     return ModelInfo(**texts, **sizes, choice=choice)  # type: ignore[arg-type]  # each name has its kind
 
 
-def _choice(part: _Part) -> ModelChoice:
+def _choice(part: CheckedValues) -> ModelChoice:
     """What was asked for, as far as it is said."""
     given: dict[str, Any] = {
         key: _as(part, key, str) for key in ("name", "tokenizer", "device", "dtype") if key in part.values
@@ -503,12 +447,12 @@ def _choice(part: _Part) -> ModelChoice:
     if "weights_seed" in part.values:
         given["weights_seed"] = _as(part, "weights_seed", int)
     if part.values.get("changes") is not None:
-        changes = part.part("changes")
+        changes = part.object("changes")
         said = {field.name for field in fields(Hyperparameters) if changes.values.get(field.name) is not None}
-        sizes: dict[str, Any] = {key: changes.whole(key, 0, WHOLE) for key in sorted(said - {"activation"})}
+        sizes: dict[str, Any] = {key: changes.integer(key) for key in sorted(said - {"activation"})}
         if "activation" in said:
             if changes.values["activation"] not in ACTIVATIONS:
-                raise changes.wrong("activation", f"one of {', '.join(ACTIVATIONS)}")
+                raise changes.invalid("activation", f"one of {', '.join(ACTIVATIONS)}")
             sizes["activation"] = changes.values["activation"]
         given["changes"] = Hyperparameters(**sizes)
     return ModelChoice(**given)

@@ -11,7 +11,7 @@ from test_families import CASES, reference
 from core.activations.trace import Step, contributions, readout, recording, step_at, stream, trace_step
 from core.engine.cache import KVCache
 from core.engine.prefix import Prefix
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 
 Small = Callable[..., Model]
@@ -23,7 +23,7 @@ def test_states_are_the_references_hidden_states(case: str, known: bool, tmp_pat
     """After the embedding and after each block; the reference norms the last one."""
     theirs = reference(case, vocab_size=257)
     theirs.save_pretrained(tmp_path)
-    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32))
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32))
     ids = some_ids(17)
     with torch.inference_mode():
         want = theirs(torch.tensor([ids]), output_hidden_states=True)

@@ -17,9 +17,9 @@ from core.sampling.sampler import Sampler
 from core.sessions import record, storage
 from tui import keeper as keeping
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.keeper import Keeper
 from tui.reports.sessions import session_description
-from tui.screens.choose import ChooseScreen
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -123,7 +123,7 @@ async def test_a_slow_disk_delays_no_key(
         assert go_on.wait(20)
         write(path, walk)
 
-    monkeypatch.setattr(record, "write", hanging)
+    monkeypatch.setattr(record, "write_record", hanging)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")

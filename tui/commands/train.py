@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from core.engine import threads
+from core.engine.activation import choose
 from core.errors import Option, UserError
 from core.loading import ladder as rungs
 from core.loading.checkpoints import folders
@@ -74,8 +75,7 @@ def train(
     }  # fmt: skip
     settings, sizes = ({key: value for key, value in each.items() if value is not None} for each in (settings, sizes))
     with exit_on_user_error():
-        if activation not in (None, "gelu", "relu", "silu"):
-            raise UserError(f"no activation {activation!r}; choose gelu, relu or silu")
+        choose(activation)
         if ladder or resume:
             if settings or sizes or (resume and (out or ladder)):
                 reason = " continues with the settings it began with" if resume else " has its own settings"

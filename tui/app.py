@@ -15,10 +15,10 @@ from core.sampling.sampler import Sampler
 from core.sessions import storage
 from tui import lenses, terminal, themes
 from tui.autosave import Autosave
+from tui.dialogs.choose import Entry
 from tui.keys import WALK, action
 from tui.notices import Notices
 from tui.runner import Operation, Runner
-from tui.screens.choose import Entry
 from tui.settings import Settings
 from tui.walk.choosing import device_entries, model_entries
 from tui.walk.screen import WalkScreen
@@ -34,7 +34,7 @@ class FrameReady(Message):
 
 
 class TokenwalkApp(App[None]):
-    """The playground. Lenses and screens reach it as the `Desk` of `tui.lenses.base`."""
+    """The playground. Lenses and screens reach it as the `LensHost` of `tui.lenses.base`."""
 
     TITLE = "tokenwalk"
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -154,9 +154,9 @@ class TokenwalkApp(App[None]):
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
                 help = f"key {self.get_key_display(binding)}"
                 yield SystemCommand(binding.tooltip, help, partial(self._run_later, binding.action))
-        for lens in lenses.found():
+        for lens in lenses.found()[1:]:
             look = action(f"lens.look({lens.NAME!r})")
-            yield SystemCommand(lens.WORDS, f"lens {lens.TITLE}", partial(self._run_later, look))
+            yield SystemCommand(lens.DESCRIPTION, f"lens {lens.TITLE}", partial(self._run_later, look))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.walk.sessions.picture)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.sessions import record, storage
+from core.sessions import record, storage, writer
 from core.sessions.export import FORMATS
 from core.sessions.record import Record
 
@@ -157,7 +157,7 @@ class Autosave:
         storage.prepare(self.folder)
         if file.path is None or _stamp(file.path) != file.stamp:  # another program's version is not overwritten
             file.path = storage.free(self.folder, walk.prompt)
-        record.write_record(file.path, walk)
+        writer.write_record(file.path, walk)
         file.stamp = _stamp(file.path)
         self._write_seconds = time.monotonic() - began
         if report:

@@ -14,16 +14,24 @@ LIGHT = [
     "core.engine.config",
     "core.errors",
     "core.evaluation.values",
+    "core.generation.sample",
     "core.generation.stop_conditions",
     "core.generation.token",
     "core.sampling.values",
     "core.sampling.explanation",
     "core.walk.values",
     "core.walk.tree",
+    "core.walk.history",
+    "core.walk.continuation_tree",
     "core.sessions.record",
+    "core.sessions.reader",
+    "core.sessions.writer",
+    "core.sessions.storage",
+    "core.sessions.export",
     "core.loading.tokenizers",
+    "core.loading.description",
     "core.loading.families",
-    "core.formats.files",
+    "core.formats.weights_file",
     "core.loading.hub",
     "core.loading.ladder",
     "core.lenses",
@@ -49,7 +57,8 @@ def test_core_needs_no_screen() -> None:
     """Every room imports, a model loads and a token is drawn, where Textual, plotext, rich and typer cannot be had."""
     walk = (
         "from core.loading.choice import ModelChoice\n"
-        "walk = core.walk.session.Session(core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu')))\n"
+        "model = core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu'))\n"
+        "walk = core.walk.session.Session(model)\n"
         "list(walk.prefill([104, 105]))\n"
         "print(walk.step().id)\n"
     )

@@ -14,12 +14,11 @@ from textual.widgets import OptionList
 
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.sessions import record, storage
+from core.sessions import record, storage, writer
 from tui import autosave
 from tui.app import TokenwalkApp
 from tui.autosave import Autosave
-from tui.reports.general import saved_words
-from tui.screens.choose import ChooseScreen
+from tui.dialogs.choose import ChooseScreen
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -123,7 +122,7 @@ async def test_a_slow_disk_delays_no_key(
         assert go_on.wait(20)
         write(path, walk)
 
-    monkeypatch.setattr(record, "write_record", hanging)
+    monkeypatch.setattr(writer, "write_record", hanging)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -410,7 +409,7 @@ async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
         storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
         storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
-        assert all(words.isprintable() for words in saved_words(saved))
+        assert all(words.isprintable() for words in session_description(saved))
 
 
 # The thread that writes ----------------------------------------------------------------------------------------------

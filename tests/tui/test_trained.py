@@ -17,7 +17,7 @@ from core.loading.choice import ModelChoice
 from core.loading.models import load_model
 from core.world import tiny
 from tui.app import TokenwalkApp
-from tui.panels.candidates import TICK, tick_at, ticked
+from tui.drawing.bars import TICK, tick_at, ticked
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -116,7 +116,9 @@ async def test_a_model_without_a_twin_says_so(scripted: Make, scenes: Any) -> No
         loads = len(app.runner.loads)
         await pilot.press("a")
         assert len(app.runner.loads) == loads
-        assert any("no trained or untrained version; m chooses another model" in note.message for note in app._notifications)
+        assert any(
+            "no trained or untrained version; m chooses another model" in note.message for note in app._notifications
+        )
 
 
 def test_every_rung_has_a_twin_with_its_tokens() -> None:

@@ -20,7 +20,7 @@ from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.progress import Progress
 from core.sampling.sampler import Sampler
-from core.sessions.record import read_record
+from core.sessions.reader import read_record
 from core.walk.values import SamplingProgress
 from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
 from tui.runner.jobs import Job, JobQueue
@@ -279,7 +279,7 @@ class Runner:
 
         self._outbox.change(devices=tuple(devices()))
         self._autosave(last=True)
-        before = self._session.model if self._session else None
+        before = self._session.model if self._session and self._session.available else None
         try:
             model = before if before and before.info == saved.model else resume.model(saved.model)
             threads.apply(model.info.parameters, beside_screen=True)
@@ -288,11 +288,13 @@ class Runner:
             session = resume.session(saved, model)
             self._outbox.change(choice=model.choice, model=model.info, tokenizer=model.tokenizer)
         except UserError as error:
-            session = resume.SavedWalk(saved, str(error))
-            choice = replace(session.model.choice, device="auto", dtype="auto")  # the default for another model
+            session = resume.session_without_model(saved, error)
+            choice = saved.model.choice or ModelChoice(name=saved.model.name)
+            choice = replace(choice, device="auto", dtype="auto")  # the default for another model
             info = replace(saved.model, name=f"{saved.model.name} (not here)")
             self._outbox.change(choice=choice, model=info, tokenizer=None)
-            self._outbox.add_problem(session.why)
+            if session.unavailable:
+                self._outbox.add_problem(session.unavailable)
         self._session = session
         if self.autosave:
             self.autosave.attach(session, path)

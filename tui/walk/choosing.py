@@ -7,8 +7,8 @@ from core.engine.info import DeviceInfo
 from core.errors import Action, UserError
 from core.loading import catalog
 from core.loading.choice import ModelChoice
-from tui.reports.general import offer_words
-from tui.screens.choose import ChooseScreen, Entry
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.reports.choices import model_description
 from tui.screens.hyperparameters import HyperparametersScreen
 from tui.walk.group import ActionGroup
 from tui.walk.panels import PanelsScreen
@@ -16,7 +16,7 @@ from tui.walk.panels import PanelsScreen
 
 def model_entries() -> list[Entry]:
     """Every model that can be loaded."""
-    return [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in catalog.offers()]
+    return [Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in catalog.offers()]
 
 
 def device_entries(choice: ModelChoice, devices: Sequence[DeviceInfo]) -> list[Entry]:

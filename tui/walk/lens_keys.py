@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 from tui import lenses
-from tui.lenses.base import Lens
+from tui.lenses.chart import ChartLens
 from tui.lenses.continuations import ContinuationsLens
-from tui.panels.candidates import CandidatesPanel
 from tui.walk.group import ActionGroup
 from tui.walk.panels import AnyLens, PanelsScreen
 
@@ -19,13 +18,13 @@ class LensKeys(ActionGroup):
 
     def next(self, by: int) -> None:
         """Turn to the next lens, or to the one before."""
-        kinds: list[type[Lens]] = [CandidatesPanel, *lenses.found()]
+        kinds = lenses.found()
         self.turn_to(kinds[(kinds.index(type(self.screen.lens)) + by) % len(kinds)])
 
     def look(self, name: str) -> None:
         """Turn to a lens by its name, or from it back to the next token."""
         kind = next(lens for lens in lenses.found() if name == lens.NAME)
-        self.turn_to(CandidatesPanel if isinstance(self.screen.lens, kind) else kind)
+        self.turn_to(ChartLens if isinstance(self.screen.lens, kind) else kind)
 
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
         """Put a lens into the slot, ask its question and draw what is known."""
@@ -47,12 +46,12 @@ class LensKeys(ActionGroup):
 
     def take(self, place: int | None = None) -> None:
         """Take what is under the cursor, or the n-th entry."""
-        self.screen.lens.take(place)
+        self.screen.lens.choose(place)
 
     def vary(self, down: int, across: int) -> None:
         """Show another layer or head."""
-        self.screen.lens.vary(down, across)
+        self.screen.lens.adjust(down, across)
 
     def turn(self) -> None:
         """Show the other view of the lens."""
-        self.screen.lens.turn()
+        self.screen.lens.switch_view()

@@ -7,10 +7,10 @@ from core.activations.patch import Patch
 from core.loading import catalog
 from core.loading.checkpoints import folders
 from tui import lenses, texts
+from tui.dialogs.line import LineScreen
 from tui.keys import key_name
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
-from tui.screens.line import LineScreen
 from tui.screens.patch import PatchScreen
 from tui.screens.train import TrainScreen
 from tui.walk.choosing import Choosing

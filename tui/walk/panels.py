@@ -8,8 +8,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from tui.lenses.base import Lens
+from tui.lenses.chart import ChartLens
 from tui.notices import Notices
-from tui.panels.candidates import CandidatesPanel
 from tui.panels.footer import KeyFooter
 from tui.panels.generation import GenerationPanel
 from tui.panels.prompt import PromptPanel
@@ -38,14 +38,14 @@ class PanelsScreen(Screen[None]):
         self.prompt = PromptPanel(text)
         self.tokens = TokensPanel()
         self.generation = GenerationPanel()
-        self.candidates = CandidatesPanel()
+        self.candidates = ChartLens()
         self.lens: Lens = self.candidates
         """The lens in the slot."""
         self.slot = Container(self.candidates, id="slot")
         self.status = StatusLine()
         self.tabs = TabBar(TABS)
         self.desk = Container(self.prompt, self.tabs, self.slot, self.tokens, self.generation, id="desk")
-        self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
+        self._lenses: dict[type[Lens], Lens] = {ChartLens: self.candidates}
 
     def compose(self) -> ComposeResult:
         yield self.desk
@@ -110,7 +110,7 @@ class PanelsScreen(Screen[None]):
         if kind not in self._lenses:
             self._lenses[kind] = lens
             self.slot.mount(lens)
-        self.desk.set_class(kind is not CandidatesPanel, "-lens")
+        self.desk.set_class(kind is not ChartLens, "-lens")
         self.tabs.rename("slot", kind.TITLE)
         self.focus_panel(lens)
         return cast(AnyLens, lens)
@@ -125,7 +125,7 @@ class PanelsScreen(Screen[None]):
 
     def show_walk(self, frame: Frame) -> None:
         """Draw the tokens and the generated text, as far as the lens lets them be seen."""
-        visible = self.lens.veil(frame)
+        visible = self.lens.frame_for_panels(frame)
         self.tokens.show(visible)
         self.generation.show(visible)
 

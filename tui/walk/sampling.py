@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from core.sampling.sampler import Sampler
 from tui import knobs
-from tui.screens.number import NumberScreen
+from tui.dialogs.number import NumberScreen
 from tui.walk.group import ActionGroup
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from core.errors import Action, UserError
 from core.sessions import storage
 from core.sessions.export import FORMATS, generated
-from tui.reports.general import saved_words
-from tui.screens.choose import ChooseScreen, Entry
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.reports.sessions import session_description
 from tui.walk.group import ActionGroup
 
 
@@ -67,7 +67,7 @@ class Sessions(ActionGroup):
             problem = f"there is no saved session in {autosave.folder}; "
             self.notices.warn(UserError(problem, Action("session.save"), " saves one"))
             return
-        entries = [Entry(str(each.path), *saved_words(each), not each.problem) for each in found]
+        entries = [Entry(str(each.path), *session_description(each), not each.problem) for each in found]
         self.open_dialog(ChooseScreen("sessions", entries, str(autosave.path)), self._open)
 
     def _open(self, chosen: str | None) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from core.generation import stop_conditions
 from core.generation.stop_conditions import FORMS
-from tui.screens.line import LineScreen
+from tui.dialogs.line import LineScreen
 from tui.walk.group import ActionGroup
 from tui.walk.panels import PanelsScreen
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.loading.description import read_metadata
-from core.tokenizers import builtin, vocabulary
+from core.tokenizers import builtin
+from core.tokenizers.byte_level import ModelTokenizer
+from core.tokenizers.model_files import read_tokenizer
 from core.tokenizers.tokenizer import Tokenizer
-from core.tokenizers.vocabulary import ModelTokenizer
 from core.world import tiny
 
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
@@ -36,5 +37,5 @@ def load_model_tokenizer(path: Path, name: str) -> ModelTokenizer:
 
     Raises `UserError` for one that is damaged or of a kind not supported.
     """
-    values, vocab_size = read_metadata(path)
-    return vocabulary.read_tokenizer(path, name, values, vocab_size)
+    metadata, vocab_size = read_metadata(path)
+    return read_tokenizer(path, name, metadata, vocab_size)

@@ -16,8 +16,8 @@ from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.tokenizers import chat
-from core.tokenizers.template import Template
-from core.tokenizers.vocabulary import BYTE_OF
+from core.tokenizers.byte_level import BYTE_OF
+from core.tokenizers.chat_template import ChatTemplate
 from core.walk.session import Session
 
 TURNS = (
@@ -116,9 +116,9 @@ def test_a_model_without_a_template() -> None:
 )
 def test_hostile_and_broken_templates(monkeypatch: pytest.MonkeyPatch, source: str, words: str) -> None:
     """Each is one line that names the model, and nothing else happens."""
-    monkeypatch.setattr(chat, "PATIENCE", 1.5)
+    monkeypatch.setattr(chat, "TIME_LIMIT", 1.5)
     with pytest.raises(UserError, match=words) as mistake:
-        chat.render(Template(source, {}), "somebody", "hi")
+        chat.render(ChatTemplate(source, {}), "somebody", "hi")
     assert "the chat template of somebody" in str(mistake.value)
     assert len(str(mistake.value)) < 600
 

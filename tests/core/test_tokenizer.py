@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.errors import UserError
 from core.loading import tokenizers
+from core.tokenizers import builtin
 from core.tokenizers.tokenizer import Decoder, Tokenizer, piece_text
 
 EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=200)
@@ -163,9 +164,9 @@ def installed(
         if ranks is not None:
             file.write_bytes(ranks)
 
-    tokenizers.load_tokenizer.cache_clear()
+    builtin.cl100k.cache_clear()
     yield install
-    tokenizers.load_tokenizer.cache_clear()
+    builtin.cl100k.cache_clear()
 
 
 def refusal() -> str:

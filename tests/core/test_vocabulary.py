@@ -15,7 +15,8 @@ from tokenizers import Tokenizer as Reference
 
 from core.errors import UserError
 from core.loading import tokenizers
-from core.tokenizers.vocabulary import LLAMA3, QWEN2, ModelTokenizer
+from core.tokenizers.byte_level import ModelTokenizer
+from core.tokenizers.split_patterns import LLAMA3, QWEN2
 
 CORPUS = [*HOSTILE, Path(__file__).read_text(encoding="utf-8"), *(str(n**5) + " × " for n in range(2000))]
 LETTERS = "abcdetT 's\n\t 0192٣½²Ⅷéßạ日本\u0301\u0338\u200b👩‍🚀\x04\xff\x85\u00a0\u2028<|im_start|>.,!-_\r"

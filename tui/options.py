@@ -3,11 +3,11 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from core.engine.config import Activation
+from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import UserError
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.sampling.sampler import ORDERS, Sampler
@@ -35,7 +35,7 @@ class ModelOptions:
     context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None
     blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None
     heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None
-    activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None
+    activation: Annotated[str | None, typer.Option(help=f"{CHOICES_TEXT}.")] = None
     tokenizer: Annotated[str, typer.Option(help="cl100k, bytes or world (of cl100k what the tiny world says).")] = (
         "cl100k"
     )
@@ -46,15 +46,12 @@ class ModelOptions:
 
     def choice(self) -> ModelChoice:
         """The same as core says it. Raises `UserError` for an activation that does not exist."""
-        if self.activation not in (None, "gelu", "relu", "silu"):
-            raise UserError(f"no activation {self.activation!r}; choose gelu, relu or silu")
-        activation = cast(Activation | None, self.activation)
         changes = Hyperparameters(
             embed_dim=self.embed_dim,
             context=self.context,
             blocks=self.blocks,
             heads=self.heads,
-            activation=activation,
+            activation=choose(self.activation),
         )
         return ModelChoice(
             name=ModelChoice().name if self.model is None else self.model,

@@ -34,7 +34,7 @@ from core.errors import UserError
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.distribution import Distribution
-from core.sampling.divergence import kl_nats
+from core.sampling.divergence import kl_bits
 from core.training.dataset import REFERENCE
 
 REFERENCE_TOKENS = 128
@@ -244,8 +244,8 @@ class Effect:
     patch: Patch
     difference: float
     """How much logit(target) - logit(other) rose."""
-    kl: float
-    """KL(unpatched ‖ patched), nats."""
+    kl_bits: float
+    """KL(unpatched ‖ patched), in bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +324,8 @@ def sweep(
             yield Progress(done, total)
         for patch, row in zip(group, result, strict=True):
             rise = (row[target] - row[other] - base.logits[target] + base.logits[other]).item()
-            effects.append(Effect(patch, rise, kl_nats(base.logits, row)))
-        effects.sort(key=lambda effect: -effect.kl if by == "kl" else -abs(effect.difference))
+            effects.append(Effect(patch, rise, kl_bits(base.logits, row)))
+        effects.sort(key=lambda effect: -effect.kl_bits if by == "kl" else -abs(effect.difference))
         done += 1
         yield Progress(done, total)
         yield Sweep(tuple(effects), len(patches), target, other, note)

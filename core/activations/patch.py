@@ -18,7 +18,7 @@ PATCH_PARTS: tuple[PatchPart, ...] = get_args(PatchPart)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patch:
-    """What is changed in a running model, without touching its weights; `core.activations.hooks` says what each kind means."""
+    """One change to a running model; the weights stay. `core.activations.hooks` says what each kind means."""
 
     kind: PatchKind = "zero"
     part: PatchPart

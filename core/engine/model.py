@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.engine.activation import ACTIVATIONS
 from core.engine.cache import KVCache, LayerCache
 from core.engine.config import ModelConfig
 
@@ -231,9 +232,10 @@ def norm(config: ModelConfig) -> nn.Module:
 
 
 def activation(config: ModelConfig) -> nn.Module:
-    """The non-linearity a config names (S16: GELU(x) = x·Φ(x), ReLU(x) = max(0, x))."""
-    kinds = {"gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "relu": nn.ReLU(), "silu": nn.SiLU()}
-    return kinds[config.activation]
+    """The activation function a config names."""
+    function = ACTIVATIONS[config.activation]
+    module: nn.Module = getattr(nn, function.torch_class)(**function.torch_options)
+    return module
 
 
 def random_model(config: ModelConfig, seed: int) -> Transformer:

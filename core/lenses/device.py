@@ -19,7 +19,7 @@ from core.loading import models
 from core.loading.choice import ModelChoice
 from core.loading.models import Model
 from core.progress import Progress
-from core.sampling.divergence import kl_nats
+from core.sampling.divergence import kl_bits
 from core.training.dataset import REFERENCE, SequenceDataset
 
 TOKENS = 64
@@ -57,8 +57,8 @@ class Parity:
     """How many next-token distributions were compared."""
     max_logit: float
     """Largest |Δlogit|."""
-    kl: float
-    """Mean KL(reference ‖ model), nats."""
+    kl_bits: float
+    """Mean KL(reference ‖ model), in bits."""
     top1: float
     """Share of positions with the same favourite."""
 
@@ -119,7 +119,7 @@ def _parity(model: Model, ids: Tensor) -> Parity:
     return Parity(
         positions=len(want),
         max_logit=(want - got).abs().max().item(),
-        kl=statistics.fmean(kl_nats(p, q) for p, q in zip(want, got, strict=True)),
+        kl_bits=statistics.fmean(kl_bits(p, q) for p, q in zip(want, got, strict=True)),
         top1=(want.argmax(-1) == got.argmax(-1)).float().mean().item(),
     )
 

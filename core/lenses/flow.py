@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.activations.trace import Step, Trace, stream, trace_step
+from core.engine.activation import ACTIVATIONS
 from core.engine.config import ModelConfig
 from core.engine.model import causal_attention
 from core.progress import Progress
@@ -169,12 +170,6 @@ def _after(step: Step, trace: Trace) -> Iterator[FlowStage]:
 
 # Sources -------------------------------------------------------------------------------------------------------------
 
-ACTIVATIONS = {
-    "gelu": "GELU(x) = x · Φ(x)",
-    "gelu_tanh": "GELU(x) ≈ x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))",
-    "relu": "ReLU(x) = max(0, x)",
-    "silu": "SiLU(x) = x · σ(x)",
-}
 NORMS = {
     "none": "x",
     "layer": "LN(x) = (x - mean x) / √(var x + ε) ⊙ γ + β",
@@ -209,9 +204,9 @@ def _known(config: ModelConfig) -> dict[str, tuple[str, Any]]:
         "out": (f"y = heads W_oᵀ{out}", f"{attention}.out"),
         "mlp": (f"x ← x + W₂ ({mixed}){b2}" if config.gated else f"x ← x + W₂ {act}(W₁ x{b1}){b2}", mlp),
         "up": ("W_g x, W_u x" if config.gated else f"W₁ x{b1}", f"{mlp}.up"),
-        "gated": (f"{mixed}; {ACTIVATIONS[config.activation]}", f"{mlp}.activation"),
+        "gated": (f"{mixed}; {ACTIVATIONS[config.activation].formula}", f"{mlp}.activation"),
         "activation": (
-            ACTIVATIONS[config.activation],
+            ACTIVATIONS[config.activation].formula,
             "activation" if config.final_activation else f"{mlp}.activation",
         ),
         "down": (f"W₂ y{b2}", f"{mlp}.down"),

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.activations.trace import Step, Trace, trace_step
-from core.engine.config import Activation
+from core.engine.activation import Activation
 from core.engine.model import Transformer, activation
 from core.engine.packed.packed import matrix
 from core.errors import UserError
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
-from core.sampling.divergence import kl_nats
+from core.sampling.divergence import kl_bits
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.training.dataset import REFERENCE, SequenceDataset
@@ -57,8 +57,8 @@ class Switch:
     other: Activation
     before: Chart
     after: Chart
-    kl: float
-    """KL(before ‖ after), nats."""
+    kl_bits: float
+    """KL(before ‖ after), in bits."""
     note: str
     """What was left out; empty where nothing was."""
 
@@ -186,7 +186,7 @@ def _switch(
     named: tuple[Activation, ...] = tuple(dict.fromkeys(("gelu", "relu", own, other)))
     curves = tuple(Curve(name, tuple(_function(transformer, name)(xs).tolist())) for name in named)
     charts = [chart(Distribution(row), Sampler(), count, piece, step.target) for row in (unchanged, changed)]
-    return Switch(tuple(xs.tolist()), curves, own, other, charts[0], charts[1], kl_nats(unchanged, changed), note)
+    return Switch(tuple(xs.tolist()), curves, own, other, charts[0], charts[1], kl_bits(unchanged, changed), note)
 
 
 def _function(transformer: Transformer, name: Activation) -> nn.Module:

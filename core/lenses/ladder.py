@@ -20,7 +20,7 @@ from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
-from core.sampling.divergence import kl_nats
+from core.sampling.divergence import kl_bits
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate
 from core.tokenizers.tokenizer import Tokenizer
@@ -67,8 +67,8 @@ class Ladder:
 
     rungs: tuple[RungResult, ...]
     """As far as measured."""
-    kl: tuple[tuple[float | None, ...], ...]
-    """KL(row ‖ column) of the distributions after the prompt, nats; None between different tokenizers."""
+    kl_bits: tuple[tuple[float | None, ...], ...]
+    """KL(row ‖ column) of the distributions after the prompt, in bits; None between different tokenizers."""
     notes: tuple[str, ...]
     """What was left out or done otherwise, one line each."""
 
@@ -171,4 +171,4 @@ def _words(value: object) -> str:
 
 
 def _divergences(logits: list[tuple[Tokenizer, Tensor]]) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(kl_nats(p, q) if own is other else None for other, q in logits) for own, p in logits)
+    return tuple(tuple(kl_bits(p, q) if own is other else None for other, q in logits) for own, p in logits)

@@ -19,7 +19,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.loading.models import Model
 from core.progress import Progress
-from core.sampling.divergence import kl_nats
+from core.sampling.divergence import kl_bits
 
 How = Literal["replace", "mask", "shuffle"]
 LAST = 32
@@ -36,8 +36,8 @@ class PositionEffect:
     """The token that stood there."""
     by: bytes
     """What stands there instead; empty where it is hidden."""
-    kl: float
-    """KL(as it was ‖ changed) of the distribution after the last token, nats."""
+    kl_bits: float
+    """KL(as it was ‖ changed) of the distribution after the last token, in bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class LastToken:
     """By position; those measured so far."""
     total: int
     """How many there will be."""
-    together: float | None
-    """KL where all of them are changed at once, nats; None until measured and where there is nothing to change."""
+    together_bits: float | None
+    """KL where all of them are changed at once, in bits; None until measured and where there is nothing to change."""
     why: str
     """What the numbers mean for this model."""
     note: str
@@ -79,10 +79,10 @@ def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0
     why = _why(step.model)
     for position in positions:
         by = b"" if how == "mask" else step.model.tokenizer.piece(runs.changed((position,))[position])
-        moved = kl_nats(before, runs.logits((position,)))
+        moved = kl_bits(before, runs.logits((position,)))
         changes.insert(0, PositionEffect(position, step.pieces[position], by, moved))
         yield LastToken(how, tuple(changes), len(positions), None, why, note)
-    together = kl_nats(before, runs.logits(tuple(reversed(positions)))) if positions else None
+    together = kl_bits(before, runs.logits(tuple(reversed(positions)))) if positions else None
     yield LastToken(how, tuple(changes), len(positions), together, why, note)
 
 

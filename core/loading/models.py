@@ -112,10 +112,10 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:
-    """The fastest format whose KL from fp32 stays within 0.01 nats, by what was measured (see README).
+    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (see README).
 
-    On the CPU that is 4 bits for the numbers of a file that has no more (0.002 on SmolLM2), and 8 bits for all others
-    (0.006); 16 bits are nearer (0.001) but slower at reading a prompt and at each token. On CUDA it is bf16.
+    On the CPU that is 4 bits for the numbers of a file that has no more (0.003 on SmolLM2), and 8 bits for all others
+    (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
     """
     if device.type == "cpu":
         few = any(stored.dtype in ("Q4_0", "Q4_1") for stored in description.tensors.values())

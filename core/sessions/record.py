@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, get_args
 
 from core.activations.patch import Patch, PatchKind, PatchPart
 from core.atomic import replacing
-from core.engine.config import ACTIVATIONS
+from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.generation.token import Origin, Token

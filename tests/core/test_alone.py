@@ -50,7 +50,8 @@ def test_core_needs_no_screen() -> None:
     """Every room imports, a model loads and a token is drawn, where Textual, plotext, rich and typer cannot be had."""
     walk = (
         "from core.loading.choice import ModelChoice\n"
-        "walk = core.walk.session.Session(core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu')))\n"
+        "model = core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu'))\n"
+        "walk = core.walk.session.Session(model)\n"
         "list(walk.prefill([104, 105]))\n"
         "print(walk.step().id)\n"
     )

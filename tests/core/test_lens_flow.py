@@ -10,10 +10,12 @@ import pytest
 import torch
 from steps import RUNGS, last, some_ids, step_on
 
+import core
 import core.engine.model
 from core.activations.trace import recording
+from core.engine.activation import ACTIVATIONS
 from core.engine.config import ModelConfig
-from core.lenses.flow import ACTIVATIONS, NORMS, Flow, flow
+from core.lenses.flow import NORMS, Flow, flow
 from core.loading.models import Model
 
 Small = Callable[..., Model]
@@ -72,7 +74,7 @@ def test_a_step_goes_from_text_to_text(name: str, small: Small) -> None:
 def test_sources_are_what_runs(name: str, small: Small) -> None:
     """Our own are in our files as they stand; every component has an equation."""
     model = small(name)
-    files = "".join(path.read_text() for path in Path(core.engine.model.__file__).parent.glob("*.py"))
+    files = "".join(path.read_text() for path in Path(core.__file__).parent.rglob("*.py"))
     sources = {source.component: source for source in last(flow(step_on(model, some_ids(4)))).sources}
     for source in sources.values():
         assert source.equation

@@ -58,7 +58,7 @@ def test_the_switch_is_a_model_with_the_other_activation(shown: tuple[Model, Lab
     assert [each.probability for each in switch.before.candidates] == pytest.approx(
         before.exp().topk(10).values.tolist()
     )
-    assert switch.kl == pytest.approx((before.exp() * (before - after)).sum().item(), abs=1e-6)
+    assert switch.kl_bits == pytest.approx((before.exp() * (before - after)).sum().item() / math.log(2), abs=1e-6)
     assert switch.after.taken and switch.after.taken.id == 108
 
 
@@ -159,4 +159,4 @@ def test_packed_models_have_a_lab(bits: int, tmp_path: Path) -> None:
     found = last(lab(step_on(wrapped(packed), list(b"oat milk"))))
     assert found.lookup.difference == 0.0
     assert found.lookup.lookup_rows == tuple(sorted(set(b"oat milk")))
-    assert found.switch.kl > 0
+    assert found.switch.kl_bits > 0

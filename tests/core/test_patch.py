@@ -194,12 +194,12 @@ def test_a_sweep_finds_what_each_patch_alone_does(name: str, part: str, kind: st
             with patched(model, [patch]):
                 row = whole(model, ids)[-1].double()
             before, after = base.log_softmax(-1), row.log_softmax(-1)
-            kl = (before.exp() * (before - after)).sum().item()
+            kl = (before.exp() * (before - after)).sum().item() / math.log(2)
             want[patch] = (row[7] - row[9] - base[7] + base[9]).item(), kl
     assert {effect.patch for effect in found.effects} == set(patches)
     assert (found.total, found.target, found.other, found.note) == (len(patches), 7, 9, "")
     for effect in found.effects:
-        assert (effect.difference, effect.kl) == pytest.approx(want[effect.patch], abs=1e-4)
+        assert (effect.difference, effect.kl_bits) == pytest.approx(want[effect.patch], abs=1e-4)
     sizes = [abs(effect.difference) for effect in found.effects]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -214,7 +214,7 @@ def test_a_sweep_tells_how_far_it_is_and_may_be_broken_off(small: Small) -> None
     assert readings[0] == 0
     assert {each.total for each in seen if isinstance(each, Progress)} == {readings[-1]}
     assert [len(each.effects) for each in seen if not isinstance(each, Progress)] == [3, 6]
-    sizes = [effect.kl for effect in seen[-1].effects]
+    sizes = [effect.kl_bits for effect in seen[-1].effects]
     assert sizes == sorted(sizes, reverse=True)
     assert seen[-1].target != seen[-1].other
     for _ in sweep(step, patches):  # at each pause the model is its own
@@ -257,7 +257,7 @@ def test_of_a_long_text_the_end_is_swept(small: Small, monkeypatch: pytest.Monke
     found = last(sweep(step_on(model, ids), [patch]))
     short = last(sweep(step_on(model, ids[-4:]), [patch]))
     assert found.note == "read by the last 4 tokens alone"
-    assert found.effects[0].kl == pytest.approx(short.effects[0].kl, abs=1e-6)
+    assert found.effects[0].kl_bits == pytest.approx(short.effects[0].kl_bits, abs=1e-6)
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------

@@ -472,9 +472,8 @@ def test_two_processes_are_one(recipe: Recipe, story: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr.decode()
     two = [json.loads(line) for line in done.stdout.splitlines()]
     one = go(Training(recipe, tmp_path / "one", CPU))
-    assert [event["event"] for event in two] == [
-        "step" if isinstance(event, Stepped) else type(event).__name__.lower() for event in one
-    ]
+    names = {Begun: "begun", Stepped: "step", Evaluated: "measured", CheckpointSaved: "saved", Ended: "ended"}
+    assert [event["event"] for event in two] == [names[type(event)] for event in one]
     for here, there in zip(one, two, strict=True):
         if isinstance(here, Stepped | Evaluated):
             assert there["loss"] == pytest.approx(here.loss, abs=1e-5)

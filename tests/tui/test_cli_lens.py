@@ -89,7 +89,7 @@ def test_other_lenses_in_numbers(said: Callable[..., dict[str, Any]]) -> None:
     assert math.fsum(attention["row"]) == pytest.approx(1, abs=1e-5)
     assert [len(row) for row in attention["pattern"]] == [1, 2, 3]
     last = said("lens", "last-token", PROMPT, "--model", "model1", "--how", "mask")
-    assert [change["kl"] for change in last["changes"]] == [0.0] * 7
+    assert [change["kl_bits"] for change in last["changes"]] == [0.0] * 7
     assert [change["text"] for change in last["changes"]] == list(PROMPT[:-1])
     assert "no attention" in last["why"]
     weights = said("lens", "weights", "--model", "model1", "--weight", "unembed.bias")

@@ -82,12 +82,12 @@ async def test_a_sweep_ranks_every_head_and_enter_adds_one(
         await press(pilot, "x", "s")
         shown = "\n".join(screen_lines(pilot.app))
         assert f"  1  {want.effects[0].patch.words} " in shown
-        assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl:.6f}" in shown
+        assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl_bits:.6f}" in shown
         await press(pilot, "o")  # by KL
-        strongest = max(want.effects, key=lambda effect: effect.kl)
+        strongest = max(want.effects, key=lambda effect: effect.kl_bits)
         assert f"  1  {strongest.patch.words} " in "\n".join(screen_lines(pilot.app))
         await press(pilot, "tab", "tab", "down", "enter")
-        second = sorted(want.effects, key=lambda effect: -effect.kl)[1]
+        second = sorted(want.effects, key=lambda effect: -effect.kl_bits)[1]
         assert acting(pilot.app) == (second.patch,)
         assert "zero every head" in "\n".join(screen_lines(pilot.app))  # what was swept stays
 

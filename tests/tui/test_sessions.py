@@ -123,7 +123,7 @@ async def test_a_slow_disk_delays_no_key(
         assert go_on.wait(20)
         write(path, walk)
 
-    monkeypatch.setattr(record, "write", hanging)
+    monkeypatch.setattr(record, "write_record", hanging)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")

@@ -218,7 +218,7 @@ def test_who_stops_before_anything_is_learned_is_told_no_more(
                 signal.raise_signal(signal.SIGINT)
                 yield event
 
-        monkeypatch.setattr(text, "read", slow)
+        monkeypatch.setattr(text, "read_text", slow)
         done = run_here("train", *SMALL, "--text", str(story), "--json")
     else:
         small = Recipe(rung="model1", text=str(story), vocabulary="bytes", steps=3, batch=2)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from core.engine import threads
+from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import UserError
 from core.loading import ladder as rungs
 from core.loading.checkpoints import folders
@@ -45,7 +46,7 @@ def train(
     context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None,
     blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None,
-    activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None,
+    activation: Annotated[str | None, typer.Option(help=f"{CHOICES_TEXT}.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -59,8 +60,7 @@ def train(
     }  # fmt: skip
     given, sizes = ({key: value for key, value in each.items() if value is not None} for each in (given, sizes))
     with exit_on_user_error():
-        if activation not in (None, "gelu", "relu", "silu"):
-            raise UserError(f"no activation {activation!r}; choose gelu, relu or silu")
+        choose(activation)
         if ladder or resume:
             if given or sizes or (resume and (out or ladder)):
                 words = "--resume goes on with the recipe it had" if resume else "--ladder has recipes of its own"

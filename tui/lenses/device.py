@@ -73,7 +73,7 @@ class DeviceLens(LensPage["Devices"]):
         yield self.text(
             (f"{same} ", "bar"),
             (f"{parity.top1:.1%} the same favourite", "text"),
-            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl:.2e} nats", "text"),
+            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl_bits:.2e} bits", "text"),
         )
         yield self.text((f"against float32 on the CPU, over {parity.positions} positions", "muted"))
 

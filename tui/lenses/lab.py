@@ -89,7 +89,7 @@ class LabLens(LensPage["Lab"]):
         yield Text()
         yield self.text(
             (f"{seen.other} for {seen.own}, weights as they are: ", "muted"),
-            (f"KL {seen.kl:.6f} nats", "text"),
+            (f"KL {seen.kl_bits:.6f} bits", "text"),
             (f" · {seen.note}" if seen.note else "", "faint"),
         )
         for before, after in zip(seen.before.candidates[:5], seen.after.candidates[:5], strict=False):

@@ -163,16 +163,16 @@ def _context(answer: "ContextTable") -> Iterator[str]:
 
 def _last_token(answer: "LastToken") -> Iterator[str]:
     verb = {"replace": "replaced by", "mask": "hidden", "shuffle": "exchanged with"}[answer.how]
-    largest = max((change.kl for change in answer.changes), default=0.0) or 1.0
-    yield f"{'#':>5}  {'token':<16} {verb:<18} {'KL nats':>10}"
+    largest = max((change.kl_bits for change in answer.changes), default=0.0) or 1.0
+    yield f"{'#':>5}  {'token':<16} {verb:<18} {'KL bits':>10}"
     for change in answer.changes:
         by = fit(label(change.by), 18)
         yield (
-            f"{change.position:>5}  {fit(label(change.piece), 16)} {by} {change.kl:>10.6f}  "
-            f"{bar(change.kl / largest, 30)}"
+            f"{change.position:>5}  {fit(label(change.piece), 16)} {by} {change.kl_bits:>10.6f}  "
+            f"{bar(change.kl_bits / largest, 30)}"
         )
-    if answer.together is not None:
-        yield f"{'':>5}  {'all of them':<35} {answer.together:>10.6f}"
+    if answer.together_bits is not None:
+        yield f"{'':>5}  {'all of them':<35} {answer.together_bits:>10.6f}"
     yield from _noted(answer.why, answer.note)
 
 
@@ -197,8 +197,8 @@ def _ladder(answer: "Ladder") -> Iterator[str]:
         if changed:
             yield f"{'':<16} {one_line(changed)}"
     yield ""
-    yield "KL(row ‖ column), nats"
-    for rung, row in zip(answer.rungs, answer.kl, strict=True):
+    yield "KL(row ‖ column), bits"
+    for rung, row in zip(answer.rungs, answer.kl_bits, strict=True):
         cells = " ".join("       –" if value is None else f"{value:>8.4f}" for value in row)
         yield f"{rung.name:<16} {cells}"
     yield from _noted(*answer.notes)
@@ -253,7 +253,7 @@ def _lab(answer: "Lab") -> Iterator[str]:
     yield f"  rows with a gradient, {same}: {', '.join(map(str, look.lookup_rows))} of {look.rows:,}"
     switch = answer.switch
     yield ""
-    yield f"{switch.own} switched to {switch.other}: KL {switch.kl:.4f} nats"
+    yield f"{switch.own} switched to {switch.other}: KL {switch.kl_bits:.4f} bits"
     decimals = _decimals((switch.before.candidates[0], switch.after.candidates[0]))
     for own, other in zip(switch.before.candidates, switch.after.candidates, strict=True):
         yield f"  {_token(own, 20, decimals)}  {_token(other, 20, decimals)}"
@@ -269,7 +269,7 @@ def _device(answer: "Devices") -> Iterator[str]:
         parity = answer.parity
         yield (
             f"against float32 on the CPU at {parity.positions} positions: |Δlogit| ≤ {parity.max_logit:.4f}, "
-            f"KL {parity.kl:.2e} nats, the same favourite at {percent(parity.top1, 2)}"
+            f"KL {parity.kl_bits:.2e} bits, the same favourite at {percent(parity.top1, 2)}"
         )
     if answer.speed:
         yield (

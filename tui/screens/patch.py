@@ -226,12 +226,12 @@ class PatchScreen(ModalScreen[None]):
     def _ranked(self) -> list["Effect"]:
         if self._sweep is None:
             return []
-        key: Callable[[Effect], float] = (lambda e: e.kl) if self._by_kl else (lambda e: abs(e.difference))
+        key: Callable[[Effect], float] = (lambda e: e.kl_bits) if self._by_kl else (lambda e: abs(e.difference))
         return sorted(self._sweep.effects, key=key, reverse=True)[:LISTED]
 
     def _list_effects(self) -> None:
         ranked, at = self._ranked(), self.effects.highlighted
-        values = [each.kl if self._by_kl else abs(each.difference) for each in ranked]
+        values = [each.kl_bits if self._by_kl else abs(each.difference) for each in ranked]
         largest = max(values, default=0.0) or 1.0
         self.effects.clear_options()
         self.effects.add_options(
@@ -242,7 +242,7 @@ class PatchScreen(ModalScreen[None]):
                         (f"{each.patch.words:<22}", "$foreground"),
                         (meter(value / largest, BAR), "$accent"),
                         (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
-                        (f"{each.kl:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
+                        (f"{each.kl_bits:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
                     )
                 )
                 for number, (each, value) in enumerate(zip(ranked, values, strict=True), start=1)
@@ -266,7 +266,7 @@ class PatchScreen(ModalScreen[None]):
             lines.append(
                 Content.styled(f"{words}{shown}{note} · o orders by {'Δ' if self._by_kl else 'KL'}", "$secondary")
             )
-            head = f"     {'patch':<{22 + BAR}}{'Δ logit':>10}{'KL nats':>11}"
+            head = f"     {'patch':<{22 + BAR}}{'Δ logit':>10}{'KL bits':>11}"
             lines.append(Content.styled(head, "$secondary dim"))
         self.said.update(Content("\n").join(lines))
 

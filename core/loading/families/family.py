@@ -3,19 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from core.engine.config import Activation, ModelConfig
+from core.engine.activation import ACTIVATIONS, Activation
+from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 
 KeyMap = Mapping[str, tuple[str, ...]]
 """Our module → the modules of a file whose rows are stacked in it, in order; `#` is the number of the block."""
-ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
+ACTIVATION_NAMES: Mapping[str, Activation] = {
+    hub_name: name for name, function in ACTIVATIONS.items() for hub_name in function.hub_names
 }
 """Hugging Face's names of activation functions → ours."""
 

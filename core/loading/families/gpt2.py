@@ -6,7 +6,7 @@ from typing import Any
 from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
-from core.loading.families.family import ACTIVATIONS, Family, KeyMap
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap
 
 NAMES: KeyMap = {
     "embed": ("wte",),
@@ -60,7 +60,7 @@ def config(values: CheckedValues) -> ModelConfig:
         heads=values.count("n_head"),
         norm_eps=values.get("layer_norm_epsilon", 1e-5),
         mlp_size=values.get("n_inner", 0) or None,
-        activation=values.one_of("activation_function", ACTIVATIONS, "gelu_new"),
+        activation=values.one_of("activation_function", ACTIVATION_NAMES, "gelu_new"),
         tied=values.get("tie_word_embeddings", True),
     )
 

@@ -9,7 +9,7 @@ from core.engine.config import Bias, ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import ACTIVATIONS, KeyMap
+from core.loading.families.family import ACTIVATION_NAMES, KeyMap
 
 PREFIX = "model."
 NAMES: KeyMap = {
@@ -74,7 +74,7 @@ def config(
         norm_eps=values.get("rms_norm_eps", 1e-6),
         qk_norm=qk_norm,
         mlp_size=values.count("intermediate_size"),
-        activation=values.one_of("hidden_act", ACTIVATIONS, "silu"),
+        activation=values.one_of("hidden_act", ACTIVATION_NAMES, "silu"),
         tied=values.get("tie_word_embeddings", False),
         biases=tuple(name for name, present in biases.items() if present),
     )

@@ -162,9 +162,9 @@ def test_offline_mode_is_named(offline: None, monkeypatch: pytest.MonkeyPatch) -
         ("nothing.gguf", "no file or folder"),
         ("a/b/c", "owner/name"),
         ("../x y/z", "no file or folder"),
-        ("notes.txt", "is no model"),
+        ("notes.txt", "is not a model"),
         ("model.bin", "any program"),
-        (".", "config.json"),
+        (".", "is not a model folder: it has no config.json"),
     ],
 )
 def test_what_is_no_model_is_answered_with_what_is(name: str, says: str, elsewhere: Path) -> None:
@@ -224,7 +224,7 @@ def test_what_is_offered(elsewhere: Path) -> None:
         *("./noise.gguf", "./tiny"),
     ]
     whole = offers["a/whole"]
-    assert (whole.family, whole.words, whole.problem) == ("GPT-2", "in the Hugging Face cache", None)
+    assert (whole.family, whole.description, whole.problem) == ("GPT-2", "in the Hugging Face cache", None)
     assert whole.size_bytes == (own / "model.safetensors").stat().st_size
     assert {name for name, offer in offers.items() if offer.problem} == {
         "b/pickled",

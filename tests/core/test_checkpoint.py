@@ -55,7 +55,7 @@ def world_card(recipe: Recipe = RECIPE, **more: Any) -> Card:
 
 
 def model_of(card: Card, seed: int = 1) -> Transformer:
-    return random_model(card.recipe.config(card.words().vocab_size), seed)
+    return random_model(card.recipe.config(card.load_tokenizer().vocab_size), seed)
 
 
 def moments_of(model: Transformer) -> dict[str, Tensor]:
@@ -137,10 +137,10 @@ def test_a_card_is_read_as_it_was_written(card: Card, tmp_path: Path) -> None:
         assert torch.equal(weight, other)
     assert found.moments.keys() == moments.keys()
     assert all(torch.equal(found.moments[name], tensor) for name, tensor in moments.items())
-    assert found.words is card.words()
+    assert found.tokenizer is card.load_tokenizer()
     assert found.config == model.config
-    assert cards.plain(card).keys().isdisjoint({"originals", "losses"})
-    json.dumps(cards.plain(card), allow_nan=False)
+    assert cards.summary(card).keys().isdisjoint({"originals", "losses"})
+    json.dumps(cards.summary(card), allow_nan=False)
 
 
 def test_others_can_read_it_too(file: Path) -> None:
@@ -188,7 +188,10 @@ def test_a_foreign_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
     assert cards.read_card(path) is None
-    assert refusal(lambda: checkpoint.read_checkpoint(path)) == "foreign.safetensors is no checkpoint of tokenwalk"
+    assert (
+        refusal(lambda: checkpoint.read_checkpoint(path))
+        == "foreign.safetensors is not a tokenwalk checkpoint; choose another file"
+    )
     assert catalog.trained(str(path)) is None
 
 
@@ -205,9 +208,7 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> N
     with torch.no_grad():
         model.get_parameter("blocks.0.attention.out.weight")[1, 1] = value
     checkpoint.write_checkpoint(path, world_card(), model)
-    assert "blocks.0.attention.out.weight has numbers that are not finite" in refusal(
-        lambda: checkpoint.read_checkpoint(path)
-    )
+    assert "blocks.0.attention.out.weight has non-finite numbers" in refusal(lambda: checkpoint.read_checkpoint(path))
 
 
 SHAPES: dict[str, tuple[Edit, list[str]]] = {
@@ -254,7 +255,7 @@ def test_numbers_of_another_kind_are_told(file: Path) -> None:
     def whole_numbers(header: Header) -> None:
         header["weights.embed.weight"]["dtype"] = "I32"
 
-    assert "stored as I32" in refusal(lambda: checkpoint.read_checkpoint(edited(file, whole_numbers)))
+    assert "number format I32" in refusal(lambda: checkpoint.read_checkpoint(edited(file, whole_numbers)))
 
 
 HEADERS: dict[str, Edit] = {
@@ -353,10 +354,10 @@ def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], valu
     metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
     file = WeightsFile(Path("a.safetensors"), metadata, {})
     try:
-        found = cards.of(file)
+        found = cards.card_of(file)
         assert found is not None
         assert found.origin
-        found.words()
+        found.load_tokenizer()
     except UserError as mistake:
         assert len(str(mistake).splitlines()) == 1
 
@@ -433,9 +434,9 @@ def test_a_training_is_a_model_by_its_name(file: Path, home: Path) -> None:
     (home / "mine").mkdir(parents=True)
     (home / "mine" / LATEST).write_bytes(file.read_bytes())
     (home / "empty").mkdir()
-    assert [name for name, _ in folders.here()] == ["mine"]
+    assert [name for name, _ in folders.trainings()] == ["mine"]
     (offer,) = (each for each in catalog.offers() if each.name == "mine")
-    assert (offer.family, offer.words, offer.problem) == ("Llama", world_card().origin, None)
+    assert (offer.family, offer.description, offer.problem) == ("Llama", world_card().origin, None)
     assert offer.size_bytes == file.stat().st_size
     assert models.load_model(ModelChoice(name="mine", device="cpu")).info.name == "mine"
     for wrong in ("empty", "nobody", "../trained/mine", ".", "", "mine/"):

@@ -145,7 +145,7 @@ def _folder(name: str) -> Path:
 def _new(out: str | None, recipe: Recipe) -> Path:
     """The folder of a new training. Raises `UserError` where there is something already, or for a name of ours."""
     if out is None:
-        return folders.free(recipe)
+        return folders.unused(recipe)
     plain = os.sep not in out
     if plain and (not out or out.startswith(".") or out in (*folders.SHIPPED, *rungs.NAMES)):
         raise UserError(f"a trained rung cannot be called {out!r}; choose another --out")

@@ -157,9 +157,9 @@ def model_lines(found: Sequence[Offer]) -> list[str]:
 def offer_words(offer: Offer) -> str:
     """What is to be said of a model beside its name."""
     if offer.size_bytes is None:
-        return offer.words
+        return offer.description
     size = f"{offer.size_bytes / 1e6:,.0f} MB" if offer.size_bytes >= 1e6 else f"{offer.size_bytes / 1e3:,.0f} kB"
-    words = one_line(f"{offer.family} · {size} · {offer.words}")
+    words = one_line(f"{offer.family} · {size} · {offer.description}")
     return f"{words} · not here: {one_line(offer.problem)}" if offer.problem else words
 
 

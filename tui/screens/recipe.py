@@ -196,7 +196,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
 
     def _promise(self, recipe: Recipe) -> Content:
         words = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
-        size, kept = self._words_size.get(words), f"kept as {one_line(folders.free(recipe).name)}"
+        size, kept = self._words_size.get(words), f"kept as {one_line(folders.unused(recipe).name)}"
         config = recipe.config(size or 1)
         if recipe.text and recipe.vocabulary == "cut":
             each = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()

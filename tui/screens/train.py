@@ -207,7 +207,7 @@ class TrainScreen(Screen[Path | None]):
 
     def _take_recipe(self, recipe: Recipe | None) -> None:
         if recipe is not None:
-            self._begin(recipe, folders.free(recipe))
+            self._begin(recipe, folders.unused(recipe))
 
     def _begin(self, recipe: Recipe, folder: Path) -> None:
         self._step = None
@@ -217,7 +217,7 @@ class TrainScreen(Screen[Path | None]):
         self.run_worker(self._list_earlier, thread=True, exclusive=True, group="trainings")
 
     def _list_earlier(self) -> None:
-        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in folders.here()])
+        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in folders.trainings()])
 
     def _offer_earlier(self, entries: Sequence[Entry]) -> None:
         if not entries:

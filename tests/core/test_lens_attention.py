@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference_models import reference
 from steps import last, some_ids, step_on, wrapped
-from test_families import reference
 
 from core.errors import UserError
 from core.lenses.attention import AttentionView, attention

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference_models import reference
 from steps import RUNGS, last, some_ids, step_on, wrapped
-from test_families import reference
 
 from core.engine.model import Transformer
 from core.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference_models import CASES, reference
 from steps import RUNGS, last, some_ids, step_on, wrapped
-from test_families import CASES, reference
 from torch import nn
 
 from core.engine.config import ModelConfig

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from reference_models import reference
 from steps import RUNGS, some_ids, step_on, wrapped
-from test_families import reference
 
 from core.activations.apply import patched
 from core.activations.patch import Patch

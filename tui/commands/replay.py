@@ -51,7 +51,7 @@ def _run(walk: Any, changes: "Changes", tolerance: float, as_json: bool) -> bool
             say(each)
         for place in replayed:
             places += 1
-            apart = max(apart, place.apart or 0.0)
+            apart = max(apart, place.difference or 0.0)
             if place.differs(tolerance):
                 different += 1
                 say(general.line(_difference(place)) if as_json else _line(place))

@@ -69,8 +69,8 @@ class Changes:
 def runs(record: Record, changes: Changes) -> Iterator[tuple[Model, Iterator[Replayed]]]:
     """Each model that the walk needs, and the positions it repeats. Raises `UserError` for another tokenizer.
 
-    A walk may have gone through several models: each repeats its own draws, and the last one also the log-probabilities,
-    which are all its own. A model that `changes` names repeats everything.
+    A walk may have gone through several models: each repeats its own draws; the last one also repeats the
+    log-probabilities, which are all its own. A model that `changes` names repeats everything.
     """
     tokens = record.path()
     if changes.name is not None:

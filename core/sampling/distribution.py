@@ -138,7 +138,7 @@ class Distribution:
         masses = np.cumsum(weights.numpy()[self._head[: rank + 1]], dtype=np.float64)
         return RankedToken(int(self._head[rank]), rank, float(masses[rank]))
 
-    @threads.alone()
+    @threads.single_thread()
     def _at_mass_by_buckets(self, weights: Tensor, target: float, *, reached: bool) -> RankedToken:
         cumulative = self._cumulative(weights)
         target = min(target, math.nextafter(cumulative[-1].item(), 0.0))
@@ -149,7 +149,7 @@ class Distribution:
 
         return self._in_bucket(first(cumulative), weights, cumulative, first)
 
-    @threads.alone()
+    @threads.single_thread()
     def _at_rank_by_buckets(self, weights: Tensor, rank: int) -> RankedToken:
         _, counts = self._bucket_order()
         bucket = int(torch.searchsorted(counts, rank, right=True))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 from core.activations.patch import Patch, PatchKind, PatchPart
-from core.engine.config import ACTIVATIONS
+from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.generation.token import Origin, Token

@@ -17,7 +17,7 @@ import tiktoken
 
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
-from core.formats.files import Strings
+from core.formats.gguf import StringArray
 from core.tokenizers.template import Template
 from core.tokenizers.tokenizer import END_OF_TEXT, Tokenizer, readable, well_formed
 
@@ -393,7 +393,7 @@ _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 """What ends a turn or a message, where it is not what ends a text."""
 
 
-def _gguf_template(said: CheckedValues, tokens: Strings) -> Template | None:
+def _gguf_template(said: CheckedValues, tokens: StringArray) -> Template | None:
     source = said.get("tokenizer.chat_template", "")
     ids = {name: said.values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     known = {f"{name}_token": tokens[id] for name, id in ids.items() if type(id) is int and 0 <= id < len(tokens)}
@@ -406,7 +406,7 @@ def _gguf(said: CheckedValues) -> Vocabulary:
     if (pre := said.get("tokenizer.ggml.pre", "gpt-2")) not in _KINDS:
         raise UserError(f"{said.source} cuts text as {pre!r}, a way not known here; there are {', '.join(_KINDS)}")
     tokens, kinds, merges = (said.values.get(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges"))
-    if not isinstance(tokens, Strings) or not isinstance(merges, Strings):
+    if not isinstance(tokens, StringArray) or not isinstance(merges, StringArray):
         raise UserError(f"{said.source} has no tokens or no merges; download it again")
     kinds = kinds or [_NORMAL] * len(tokens)
     begin, end, unknown = (said.values.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "unknown"))

@@ -120,7 +120,7 @@ class Reading:
         distribution = self.distribution(length)
         seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length))
         if self._experiment:
-            seen = self._experiment.beside(seen, length - 1)
+            seen = self._experiment.with_unpatched(seen, length - 1)
         return self._truth.beside(seen, distribution, self._ids[:length]) if self._truth else seen
 
     # What needs the weights on this machine --------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Reading:
             each.check(self.model.transformer.config)
         if self._experiment:
             self._experiment.end()
-            self._prefix, self._experiment = self._experiment.plain, None
+            self._prefix, self._experiment = self._experiment.unpatched, None
         if patches:
             self._experiment = Experiment(self.model, patches, self._prefix)
             self._prefix = Prefix(self.model.transformer)

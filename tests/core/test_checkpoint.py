@@ -22,7 +22,7 @@ from core.engine import device
 from core.engine.info import DeviceInfo
 from core.engine.model import Transformer, random_model
 from core.errors import UserError
-from core.formats import files
+from core.formats.tensors import WeightsFile
 from core.loading import catalog, models, tokenizers
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import checkpoint, folders
@@ -351,7 +351,7 @@ def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], valu
     if isinstance(place, dict) and path:
         place[path[-1]] = value
     metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
-    file = files.WeightsFile(Path("a.safetensors"), metadata, {})
+    file = WeightsFile(Path("a.safetensors"), metadata, {})
     try:
         found = cards.of(file)
         assert found is not None

@@ -17,9 +17,9 @@ from core.sampling.sampler import Sampler
 from core.sessions import reader, record, storage, writer
 from tui import keeper as keeping
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.keeper import Keeper
-from tui.reports.general import saved_words
-from tui.screens.choose import ChooseScreen
+from tui.reports.sessions import session_description
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -408,7 +408,7 @@ async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
         storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
         storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
-        assert all(words.isprintable() for words in saved_words(saved))
+        assert all(words.isprintable() for words in session_description(saved))
 
 
 # The thread that writes ----------------------------------------------------------------------------------------------

@@ -22,35 +22,35 @@ def generate(
     prompt: Prompt,
     model: ModelOptions,
     sampler: SamplerOptions,
-    count: Annotated[int, typer.Option("-n", help="Tokens to generate.", min=0)] = 30,
+    count: Annotated[int, typer.Option("-n", help="How many tokens to generate.", min=0)] = 30,
     samples: Annotated[
-        int, typer.Option(help="Continuations, run as one batch; the i-th draws with seed + i.", min=1)
+        int, typer.Option(help="How many continuations to generate in one batch; the i-th uses seed + i.", min=1)
     ] = 1,
     conditions: Annotated[
         list[str] | None,
-        typer.Option("--until", help=f"Stop a sample where this holds: {FORMS}. May be given again."),
+        typer.Option("--until", help=f"Stop a sample as soon as this holds: {FORMS}. May be given again."),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write the walk into this file, for the app, replay and export.")
+        Path | None, typer.Option(help="Save the walk to this file, for walk --resume, replay and export.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt token by token."""
+    """Continue a prompt token by token and print the text."""
     with exit_on_user_error():
-        draws, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
+        chosen_sampler, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
-            raise UserError(f"there is no folder {save.absolute().parent} to save the walk in")
+            raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
         loaded, ids = load_model(model, text)
         grown = [Sample(until, loaded.stops) for _ in range(samples)]
         try:
-            _generate(loaded, ids, draws, min(count, until.limit or count), until, grown, as_json)
+            _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
         finally:
             if save:
-                _save(save, loaded, draws, ids, text, grown)
+                _save(save, loaded, chosen_sampler, ids, text, grown)
 
 
 def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
-    """Write the walks as one tree that stands at the end of the first."""
+    """Save the samples as branches of one tree whose cursor is at the end of the first."""
     from core.sessions import record, writer
     from core.walk.tree import Tree
 
@@ -80,7 +80,8 @@ def _generate(
 ) -> None:
     from core.generation.batch import Batch, generate_batch
     from tui.drawing.text import printed
-    from tui.reports import general
+    from tui.reports.generation import done_json, prefill_json, step_json
+    from tui.reports.json_values import json_line
 
     began = time.perf_counter()
     batch = Batch(loaded, ids, sampler, len(grown))
@@ -89,15 +90,15 @@ def _generate(
     steps = generate_batch(batch, grown, count)
     with stoppable() as stop:
         if as_json:
-            say(general.line(general.prefill(loaded.info, ids, prefilled - began)))
+            say(json_line(prefill_json(loaded.info, ids, prefilled - began)))
         while not stop.is_set() and (step := next(steps, None)) is not None:
             now = time.perf_counter()
             for new in step:
                 if as_json:
                     position = len(ids) + len(grown[new.sample].tokens) - 1
                     top = batch.top(new.sample, 20)
-                    line = general.step(new.sample, position, new.draw, new.token.piece, top, now - before)
-                    say(general.line(line))
+                    line = step_json(new.sample, position, new.draw, new.token.piece, top, now - before)
+                    say(json_line(line))
                 elif streams:
                     sys.stdout.write(printed(new.text))
                     sys.stdout.flush()
@@ -105,8 +106,9 @@ def _generate(
     tails = [sample.finish() for sample in grown]
     texts = [sample.text + tail for sample, tail in zip(grown, tails, strict=True)]
     if as_json:
-        made = sum(len(sample.tokens) for sample in grown)
-        say(general.line(general.done(texts, made, before - prefilled, _ends(grown, until, stop.is_set()))))
+        count_generated = sum(len(sample.tokens) for sample in grown)
+        reasons = _reasons(grown, until, stop.is_set())
+        say(json_line(done_json(texts, count_generated, before - prefilled, reasons)))
     elif streams:
         say(printed(tails[0]))
     else:
@@ -114,22 +116,22 @@ def _generate(
     if stop.is_set():
         raise typer.Exit(130)
     if until and not as_json:
-        _tell(grown, f"{count} tokens without {until}")
+        _print_reasons(grown, f"stopped after {count} tokens without {until}")
 
 
-def _ends(grown: Sequence[Sample], until: StopConditions, interrupted: bool) -> list[str]:
+def _reasons(grown: Sequence[Sample], until: StopConditions, interrupted: bool) -> list[str]:
     """Why the generation ended, as the JSON says it: one word for all samples, or with conditions one for each."""
-    otherwise = "interrupted" if interrupted else "length"
+    default = "interrupted" if interrupted else "length"
     if until:
-        return ["stop" if each.stopped == MODEL_ENDED else each.stopped or otherwise for each in grown]
-    return ["stop" if all(sample.stopped for sample in grown) and not interrupted else otherwise]
+        return ["stop" if each.stopped == MODEL_ENDED else each.stopped or default for each in grown]
+    return ["stop" if all(sample.stopped for sample in grown) and not interrupted else default]
 
 
-def _tell(grown: Sequence[Sample], otherwise: str) -> None:
-    """Say on standard error what stopped each sample."""
+def _print_reasons(grown: Sequence[Sample], default: str) -> None:
+    """Print on standard error what stopped each sample, `default` where nothing did."""
     from tui.drawing.text import one_line
 
     for number, sample in enumerate(grown, start=1):
         name = f"{number}: " if len(grown) > 1 else ""
-        why = f"stopped: {sample.stopped}" if sample.stopped else otherwise
-        sys.stderr.write(one_line(f"tokenwalk: {name}{why}") + "\n")
+        reason = f"stopped: {sample.stopped}" if sample.stopped else default
+        sys.stderr.write(one_line(f"tokenwalk: {name}{reason}") + "\n")

@@ -9,10 +9,10 @@ from textual.binding import Binding
 from textual.content import Content
 
 from core.walk.values import Branch, Forest
+from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
 from tui.lenses.base import LensPage
 from tui.runner import Question
-from tui.screens.line import LineScreen
 
 if TYPE_CHECKING:
     from core.walk.session import Session
@@ -28,7 +28,7 @@ class BranchesLens(LensPage[Forest]):
 
     NAME = "branches"
     TITLE = "branches"
-    WORDS = "Every branch of the walk: go there, name it, fold it, delete it"
+    DESCRIPTION = "Every branch of the walk: go there, name it, fold it, delete it"
     ORDER = 1
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show what goes on from a branch", show=True),
@@ -36,7 +36,7 @@ class BranchesLens(LensPage[Forest]):
         Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
     ]
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         return Question(lambda session: session.history.forest(AROUND), live=True)
 
     def move(self, by: int) -> None:
@@ -44,16 +44,16 @@ class BranchesLens(LensPage[Forest]):
             aim = session.history.branch(by)
             return session.visit(aim) if aim != session.history.branch() else None
 
-        self.desk.act(walk)
+        self.host.act(walk)
 
-    def take(self, place: int | None = None) -> None:
-        self.desk.act(lambda session: session.travel(len(session.tokens)))
+    def choose(self, number: int | None = None) -> None:
+        self.host.act(lambda session: session.travel(len(session.tokens)))
 
     def action_fold(self) -> None:
-        self.desk.act(lambda session: session.tree.fold(session.history.branch()))
+        self.host.act(lambda session: session.tree.fold(session.history.branch()))
 
     def action_delete(self) -> None:
-        self.desk.act(lambda session: session.delete(session.history.branch()))
+        self.host.act(lambda session: session.delete(session.history.branch()))
 
     def action_rename(self) -> None:
         present = self.answer.rows[self.answer.current].name if self.answer and self.answer.rows else ""
@@ -61,7 +61,7 @@ class BranchesLens(LensPage[Forest]):
 
         def take(name: str | None) -> None:
             if name is not None:
-                self.desk.act(lambda session: session.tree.rename(session.history.branch(), name.strip()))
+                self.host.act(lambda session: session.tree.rename(session.history.branch(), name.strip()))
 
         self.app.push_screen(LineScreen("name", words, present), take)
 

@@ -16,12 +16,12 @@ from textual.widgets.option_list import Option
 
 from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, PatchPart
 from core.engine.config import ModelConfig
-from tui.drawing.plots import meter
+from tui.drawing.bars import meter
 from tui.drawing.text import fit, label, one_line, within
 from tui.runner import Frame, Question, Refusal
 
 if TYPE_CHECKING:
-    from core.activations.hooks import Effect, Sweep
+    from core.activations.sweep import Effect, Sweep
     from core.walk.session import Session
 
 LISTED = 100
@@ -218,7 +218,7 @@ class PatchScreen(ModalScreen[None]):
         self._listed = self._patches
         at = self.acting.highlighted
         self.acting.clear_options()
-        self.acting.add_options([Option(Content(patch.words)) for patch in self._patches])
+        self.acting.add_options([Option(Content(patch.label)) for patch in self._patches])
         if not self._patches:
             self.acting.add_option(Option(Content.styled("nothing; the model is what it is", "$secondary dim")))
         self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
@@ -239,7 +239,7 @@ class PatchScreen(ModalScreen[None]):
                 Option(
                     Content.assemble(
                         (f"{number:>3}  ", "$secondary dim"),
-                        (f"{each.patch.words:<22}", "$foreground"),
+                        (f"{each.patch.label:<22}", "$foreground"),
                         (meter(value / largest, BAR), "$accent"),
                         (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
                         (f"{each.kl_bits:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
@@ -307,11 +307,11 @@ class PatchScreen(ModalScreen[None]):
         patch = self.form.patch
 
         def run(session: "Session") -> Any:
-            from core.activations.hooks import every, sweep  # noqa: PLC0415  # torch is there by now
+            from core.activations.sweep import all_patches, sweep  # noqa: PLC0415  # torch is there by now
 
             config = session.model.transformer.config
             given = replace(patch, layer=None, index=None)
-            alike = every(config, given.part, given.kind, factor=given.factor)
+            alike = all_patches(config, given.part, given.kind, factor=given.factor)
             return sweep(session.current_step(), alike)
 
         self._sweep, self._swept, self._said = None, f"{patch.kind} every {patch.part}", "…"

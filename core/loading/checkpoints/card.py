@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.formats import files
 from core.formats.checked import CheckedValues
+from core.formats.tensors import WeightsFile
+from core.formats.weights_file import read_weights_file
 from core.loading import tokenizers
 from core.loading.checkpoints.recipe import Recipe
 from core.tokenizers import prune
@@ -71,10 +72,10 @@ class Card:
 
 def read_card(path: Path) -> Card | None:
     """What the checkpoint at `path` is; None where that is another kind of file. Raises `UserError` for a damaged one."""
-    return of(files.read_weights_file(path))
+    return of(read_weights_file(path))
 
 
-def of(file: files.WeightsFile) -> Card | None:
+def of(file: WeightsFile) -> Card | None:
     """The card in a file."""
     if file.metadata.get("format") != FORMAT:
         return None

@@ -178,7 +178,7 @@ def test_hooks_see_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     handle.remove()
     with recording(model, ["blocks.1.attention.attend"]) as trace:
         one_by_one(model, [1])
-    assert len(trace.gave) == 1
+    assert len(trace.outputs) == 1
     assert not taken
     one_by_one(model, [1, 2])
     assert len(taken) == 2

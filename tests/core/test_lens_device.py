@@ -100,8 +100,8 @@ def test_where_there_is_no_room(load: Load, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(lens.devices, "devices", lambda: tiny)
     found = last(device(step))
     assert found.parity is None
-    assert found.note == "there is no room for the same model in float32 beside it"
-    assert found.times[0].problem == "there is no room for the model a second time"
+    assert found.note == "there is not enough memory for the same model in float32"
+    assert found.times[0].problem == "there is not enough memory for a second copy of the model"
 
 
 def test_answers_grow(load: Load) -> None:

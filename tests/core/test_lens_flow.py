@@ -47,7 +47,7 @@ def test_shapes_and_numbers_are_those_of_a_whole_pass(name: str, small: Small) -
     checked = 0
     for stage in shown.stages:
         if stage.name in places:
-            gave = trace.gave[places[stage.name].pop(0)]
+            gave = trace.outputs[places[stage.name].pop(0)]
             assert [size for _, size in stage.axes] == list(gave.shape)
             vector = (gave[0, :, -1] if gave.ndim == 4 else gave[0, -1]).flatten()
             assert stage.norm == pytest.approx(vector.norm().item(), rel=1e-4)

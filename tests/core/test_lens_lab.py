@@ -136,10 +136,10 @@ def test_while_it_pauses_the_model_is_its_own(small: Small, monkeypatch: pytest.
 
 
 def test_long_texts_are_switched_at_their_end(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lens, "SWITCHED", 3)
+    monkeypatch.setattr(lens, "SWITCH_TOKENS", 3)
     model, ids = small("model5"), some_ids(6)
     switch = last(lab(step_on(model, ids))).switch
-    assert switch.note == "read by the last 3 tokens alone"
+    assert switch.note == "only the last 3 tokens are read"
     with torch.inference_mode():
         share = model.transformer(torch.tensor([ids[-3:]]))[0, -1].softmax(-1).max().item()
     assert switch.before.candidates[0].probability == pytest.approx(share, rel=1e-5)

@@ -10,7 +10,7 @@ import torch
 from steps import RUNGS, some_ids, step_on, wrapped
 from test_families import reference
 
-from core.activations.hooks import patched
+from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.errors import UserError
 from core.lenses import NAMES, lens

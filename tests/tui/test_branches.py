@@ -87,12 +87,12 @@ async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
         assert app.focused is app.lens
         forest = app.frame.answer
         assert [row.depth for row in forest.rows] == [0, 0, 0, 0] or [row.depth for row in forest.rows] == [0, 1, 1, 1]
-        assert forest.here == 3
+        assert forest.current == 3
         seen = []
         for key in ("up", "k", "down", "j", "up", "up", "up", "up"):
             await press(pilot, key)
-            row = app.frame.answer.rows[app.frame.answer.here]
-            seen.append(app.frame.answer.here)
+            row = app.frame.answer.rows[app.frame.answer.current]
+            seen.append(app.frame.answer.current)
             spelled = b"".join(row.pieces)
             snapshot = app.frame.snapshot
             tail = b"".join(token.piece for token in snapshot.tokens[: snapshot.cursor])
@@ -172,7 +172,7 @@ async def test_hostile_tokens_and_names_are_inert(
         def spell(session: Session) -> None:
             for byte in hostile.encode():
                 session.take(byte)
-            session.rename(session.tree.segment(session._path[-1])[0].serial, hostile)
+            session.tree.rename(session.tree.segment(session.history.path[-1])[0].serial, hostile)
 
         app.act(spell)
         await press(pilot, "b")

@@ -14,7 +14,7 @@ import pytest
 from core.loading import models
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.sessions import record
+from core.sessions import reader, record, writer
 from core.walk.session import Session
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -85,7 +85,7 @@ def test_a_walk_of_several_models_is_replayed_with_each(run_here: Here, tmp_path
     walk.take(7)
     list(walk.score())
     path = tmp_path / "walk.json"
-    record.write_record(path, record.of(walk))
+    writer.write_record(path, record.record_of(walk))
     done = run_here("replay", str(path), "--json")
     assert (done.returncode, differing(done)) == (0, [])
     assert [line["model"] for line in lines(done) if line["event"] == "replay"] == ["model4", "model2"]
@@ -98,7 +98,7 @@ def test_a_walk_of_several_models_is_replayed_with_each(run_here: Here, tmp_path
 def test_samples_are_branches_of_one_tree(run_here: Here, tmp_path: Path) -> None:
     path = tmp_path / "walk.json"
     done = run_here("generate", "oat", "-n", "5", "--samples", "3", "--save", str(path), "--json", *SMALL)
-    walk = record.read_record(path)
+    walk = reader.read_record(path)
     assert (walk.branches, walk.prompt, walk.cursor) == (3, "oat", 8)
     steps = [line for line in lines(done) if line["event"] == "step"]
     assert [token.id for token in walk.path()[3:]] == [step["id"] for step in steps if step["sample"] == 0]
@@ -130,7 +130,7 @@ def test_a_changed_id_is_listed(saved: Path, run_here: Here) -> None:
         values["nodes"][-1]["id"] = (values["nodes"][-1]["id"] + 1) % 256
         values["pieces"][str(values["nodes"][-1]["id"])] = f"{values['nodes'][-1]['id']:02x}"
 
-    before = record.read_record(saved).path()[-1].id
+    before = reader.read_record(saved).path()[-1].id
     edit(saved, change)
     done = run_here("replay", str(saved), "--json")
     assert (done.returncode, differing(done)) == (1, [2 + N])
@@ -253,7 +253,7 @@ def hostile(saved: Path) -> Path:
 
 def test_exported_json_lines_have_every_number(saved: Path, run_here: Here) -> None:
     rows = lines(run_here("export", str(saved), "--format", "jsonl"))
-    path = record.read_record(saved).path()
+    path = reader.read_record(saved).path()
     assert [row["position"] for row in rows] == [*range(3 + N)]
     for row, token in zip(rows, path, strict=True):
         assert (row["id"], bytes.fromhex(row["bytes"]), row["origin"]) == (token.id, token.piece, token.origin)
@@ -269,7 +269,7 @@ def test_exported_csv_has_no_formula(hostile: Path, run_here: Here) -> None:
     text = run_here("export", str(hostile), "--format", "csv").stdout.decode("utf-8")
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
     head, *rows = csv.reader(io.StringIO(text))
-    tokens = record.read_record(hostile).path()
+    tokens = reader.read_record(hostile).path()
     assert len(rows) == len(tokens)
     for row, token in zip(rows, tokens, strict=True):
         cells = dict(zip(head, row, strict=True))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from textual.widget import Widget
 
-from core.activations.hooks import every, sweep
 from core.activations.patch import Patch
+from core.activations.sweep import all_patches, sweep
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import load_model
 from core.walk.session import Session
@@ -76,16 +76,16 @@ async def test_a_sweep_ranks_every_head_and_enter_adds_one(
     model = load_model(DEEP)
     session = Session(model)
     list(session.prefill(list(PROMPT.encode())))
-    want: Any = list(sweep(session.here(), every(model.transformer.config, "head")))[-1]
+    want: Any = list(sweep(session.current_step(), all_patches(model.transformer.config, "head")))[-1]
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "x", "s")
         shown = "\n".join(screen_lines(pilot.app))
-        assert f"  1  {want.effects[0].patch.words} " in shown
+        assert f"  1  {want.effects[0].patch.label} " in shown
         assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl_bits:.6f}" in shown
         await press(pilot, "o")  # by KL
         strongest = max(want.effects, key=lambda effect: effect.kl_bits)
-        assert f"  1  {strongest.patch.words} " in "\n".join(screen_lines(pilot.app))
+        assert f"  1  {strongest.patch.label} " in "\n".join(screen_lines(pilot.app))
         await press(pilot, "tab", "tab", "down", "enter")
         second = sorted(want.effects, key=lambda effect: -effect.kl_bits)[1]
         assert acting(pilot.app) == (second.patch,)

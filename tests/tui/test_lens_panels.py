@@ -55,7 +55,7 @@ def session(choice: ModelChoice, text: str = PROMPT) -> Session:
 
 
 def answered(choice: ModelChoice, name: str, text: str = PROMPT, **options: Any) -> Any:
-    return list(lens(name)(session(choice, text).here(), **options))[-1]
+    return list(lens(name)(session(choice, text).current_step(), **options))[-1]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -24,10 +24,10 @@ def export(
 ) -> None:
     """Write the tokens of a saved walk to standard output in another format."""
     with exit_on_user_error():
-        from core.sessions import record
+        from core.sessions import reader
         from core.sessions.export import FORMATS
 
         _, _, lines = FORMATS[format]
-        for line in lines(record.read_record(file)):
+        for line in lines(reader.read_record(file)):
             sys.stdout.write(line)
         sys.stdout.flush()

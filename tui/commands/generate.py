@@ -3,32 +3,18 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from core.errors import UserError
-from core.generation.stop_conditions import FORMS, Until, parse
+from core.generation.sample import MODEL_ENDED, Sample
+from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
 from core.sampling.sampler import Sampler
 from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
-
-if TYPE_CHECKING:
-    from core.tokenizers.tokenizer import Decoder
-
-
-@dataclass(slots=True)
-class GrowingSample:
-    """One continuation that is being generated."""
-
-    decoder: "Decoder"
-    tokens: list[Token] = field(default_factory=list)
-    text: str = ""
-    ended: str = ""
-    """Why it ended before the number of tokens asked for; empty where it did not."""
 
 
 @shared
@@ -55,9 +41,7 @@ def generate(
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
         loaded, ids = load_model(model, text)
-        from core.tokenizers.tokenizer import Decoder
-
-        grown = [GrowingSample(Decoder()) for _ in range(samples)]
+        grown = [Sample(until, loaded.stops) for _ in range(samples)]
         try:
             _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
         finally:
@@ -65,9 +49,9 @@ def generate(
                 _save(save, loaded, chosen_sampler, ids, text, grown)
 
 
-def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[GrowingSample]) -> None:
+def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
     """Save the samples as branches of one tree whose cursor is at the end of the first."""
-    from core.sessions import record
+    from core.sessions import record, writer
     from core.walk.tree import Tree
 
     tree = Tree()
@@ -82,7 +66,7 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
             ends[-1] = tree.child(ends[-1], token)
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
-    record.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
 
 
 def _generate(
@@ -90,11 +74,11 @@ def _generate(
     ids: list[int],
     sampler: Sampler,
     count: int,
-    until: Until,
-    grown: Sequence[GrowingSample],
+    until: StopConditions,
+    grown: Sequence[Sample],
     as_json: bool,
 ) -> None:
-    from core.generation.batch import Batch, sampled_token
+    from core.generation.batch import Batch, generate_batch
     from tui.drawing.text import printed
     from tui.reports.generation import done_json, prefill_json, step_json
     from tui.reports.json_values import json_line
@@ -103,34 +87,23 @@ def _generate(
     batch = Batch(loaded, ids, sampler, len(grown))
     prefilled = before = time.perf_counter()
     streams = len(grown) == 1 and not as_json
-    steps = 0
+    steps = generate_batch(batch, grown, count)
     with stoppable() as stop:
         if as_json:
             say(json_line(prefill_json(loaded.info, ids, prefilled - began)))
-        while steps < count and not stop.is_set() and not all(sample.ended for sample in grown):
-            drawn = batch.step()
+        while not stop.is_set() and (step := next(steps, None)) is not None:
             now = time.perf_counter()
-            for number, (sample, one) in enumerate(zip(grown, drawn, strict=True)):
-                if one is None or sample.ended:
-                    continue
-                has_conditions = steps and until.compared
-                if has_conditions and (reason := until.before(one.score.entropy_bits, batch.margin(number))):
-                    sample.ended = reason
-                    continue
-                piece = loaded.tokenizer.piece(one.id)
-                token = sampled_token(one, piece, batch.samplers[number], loaded.info)
-                new_text = sample.decoder.feed(piece)
-                sample.tokens.append(token)
-                sample.text += new_text
+            for new in step:
                 if as_json:
-                    top = batch.top(number, 20)
-                    say(json_line(step_json(number, len(ids) + steps, one, piece, top, now - before)))
+                    position = len(ids) + len(grown[new.sample].tokens) - 1
+                    top = batch.top(new.sample, 20)
+                    line = step_json(new.sample, position, new.draw, new.token.piece, top, now - before)
+                    say(json_line(line))
                 elif streams:
-                    sys.stdout.write(printed(new_text))
+                    sys.stdout.write(printed(new.text))
                     sys.stdout.flush()
-                sample.ended = until.after(token, sample.text) if batch.running[number] else "stop"
-            steps, before = steps + 1, now
-    tails = [sample.decoder.finish() for sample in grown]
+            before = now
+    tails = [sample.finish() for sample in grown]
     texts = [sample.text + tail for sample, tail in zip(grown, tails, strict=True)]
     if as_json:
         count_generated = sum(len(sample.tokens) for sample in grown)
@@ -146,19 +119,19 @@ def _generate(
         _print_reasons(grown, f"stopped after {count} tokens without {until}")
 
 
-def _reasons(grown: Sequence[GrowingSample], until: Until, interrupted: bool) -> list[str]:
-    """Why generation ended: one reason for all samples, or with conditions one per sample."""
+def _reasons(grown: Sequence[Sample], until: StopConditions, interrupted: bool) -> list[str]:
+    """Why the generation ended, as the JSON says it: one word for all samples, or with conditions one for each."""
     default = "interrupted" if interrupted else "length"
     if until:
-        return [sample.ended or default for sample in grown]
-    return ["stop" if all(sample.ended for sample in grown) and not interrupted else default]
+        return ["stop" if each.stopped == MODEL_ENDED else each.stopped or default for each in grown]
+    return ["stop" if all(sample.stopped for sample in grown) and not interrupted else default]
 
 
-def _print_reasons(grown: Sequence[GrowingSample], default: str) -> None:
+def _print_reasons(grown: Sequence[Sample], default: str) -> None:
     """Print on standard error what stopped each sample, `default` where nothing did."""
     from tui.drawing.text import one_line
 
     for number, sample in enumerate(grown, start=1):
         name = f"{number}: " if len(grown) > 1 else ""
-        reason = f"stopped: {sample.ended}" if sample.ended else default
+        reason = f"stopped: {sample.stopped}" if sample.stopped else default
         sys.stderr.write(one_line(f"tokenwalk: {name}{reason}") + "\n")

@@ -31,11 +31,11 @@ def replay(
 ) -> None:
     """Run a saved walk again and list the positions that differ. Exit code: 0 none differs, 1 some differ."""
     with exit_on_user_error():
-        from core.sessions import record
+        from core.sessions import reader
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise UserError(Option("tolerance"), f" must be 0 or more, not {tolerance:g}")
-        walk = record.read_record(file)
+        walk = reader.read_record(file)
         threads.prepare(beside_screen=False)
         from core.sessions.replay import Changes
 

@@ -85,7 +85,7 @@ def walk(
 
 def _saved(file: str, choice: ModelChoice, sampler: Sampler) -> Path:
     """The session to resume. Raises `UserError` where there is none or other options are given."""
-    from core.sessions import record, storage
+    from core.sessions import reader, storage
 
     if choice != ModelChoice() or sampler != Sampler():
         raise UserError(
@@ -94,7 +94,7 @@ def _saved(file: str, choice: ModelChoice, sampler: Sampler) -> Path:
             " and change them in the app",
         )
     path = Path(file) if file else storage.newest(storage.default_folder())
-    record.read_record(path)
+    reader.read_record(path)
     return path.absolute()
 
 

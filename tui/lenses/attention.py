@@ -14,7 +14,7 @@ from tui.lenses.base import LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
-    from core.lenses.attention import AttentionView, Head
+    from core.lenses.attention import AttentionView, HeadSummary
     from core.walk.session import Session
 
 LABEL = 11
@@ -49,7 +49,7 @@ class AttentionLens(LensPage["AttentionView"]):
         def look(session: "Session") -> Any:
             config = session.model.transformer.config
             nearest = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
-            return lens("attention")(session.here(), *nearest)
+            return lens("attention")(session.current_step(), *nearest)
 
         return Question(look)
 
@@ -215,7 +215,7 @@ class AttentionLens(LensPage["AttentionView"]):
                 self._brief(line, each, cell, len(answer.pieces) - 1, chosen)
             yield line
 
-    def _brief(self, line: Text, head: "Head", cell: int, last: int, chosen: bool) -> None:
+    def _brief(self, line: Text, head: "HeadSummary", cell: int, last: int, chosen: bool) -> None:
         """One head in a cell of the grid."""
         if cell < 5:
             line.append("◆" if chosen else shade(head.peak_weight), self._shaded())

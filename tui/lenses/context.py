@@ -29,11 +29,11 @@ NARROW = 67
 
 def _step(session: "Session") -> "Step":
     """Where the walk stands, or the end of the example where there is no more than a first token."""
-    step = session.here()
+    step = session.current_step()
     if len(session.tokens) > 1:
         return step
     ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
-    return replace(step, ids=tuple(ids), past=None, target=None)
+    return replace(step, ids=tuple(ids), cache=None, target=None)
 
 
 class ContextLens(LensPage["ContextTable"]):

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
-from core.walk.values import Continuation, Fan, Strand
+from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
 from tui.lenses.base import LensPage
 from tui.runner import Question
@@ -15,7 +15,7 @@ SAMPLES = 5
 MOST = 32
 
 
-class ContinuationsLens(LensPage[Fan]):
+class ContinuationsLens(LensPage[ContinuationTree]):
     """Going along the list chooses one; taking it walks there."""
 
     NAME = "continuations"
@@ -31,7 +31,7 @@ class ContinuationsLens(LensPage[Fan]):
         self._tops: list[int] = []
 
     def new_question(self) -> Question:
-        return Question(lambda session: session.fan(), live=True)
+        return Question(lambda session: session.continuation_tree(), live=True)
 
     def waiting_text(self) -> str:
         return f"n samples {self.samples} continuations here · shift → more, shift ← fewer"
@@ -72,13 +72,13 @@ class ContinuationsLens(LensPage[Fan]):
         again = f"n samples {self.samples}" + (" · ⇧←→ how many" if self.size.width > 58 else "")
         self.border_subtitle = Content(f"↑↓ ⏎ walk there · o {other} · {again}")
 
-    def lines(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
+    def lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         if not answer.continuations:
             yield self.text((self.waiting_text(), "faint"))
         else:
             yield from self._merged_lines(answer, width) if self._merged else self._texts_of(answer, width, height)
 
-    def _texts_of(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
+    def _texts_of(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)
         yield self.text((f"{'':>4}{fit('', width - 12)}{'Σ bits':>8}", "head"))
         line = 1
@@ -107,7 +107,7 @@ class ContinuationsLens(LensPage[Fan]):
                 (bits, "muted"),
             )
 
-    def _merged_lines(self, answer: Fan, width: int) -> Iterator[Text]:
+    def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
         yield self.text((f"{fit('', width - 18)}{'of them':>8}{'H bits':>10}", "head"))
         for number, strand in enumerate(answer.strands):
             self._serials.append(strand.serial)

@@ -13,7 +13,7 @@ from tui.lenses.base import AnswerCache, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
-    from core.lenses.device import Devices, Times
+    from core.lenses.device import Devices, DeviceTimes
     from core.walk.session import Session
 
 WHAT, TIME = 15, 11
@@ -33,7 +33,7 @@ class DeviceLens(LensPage["Devices"]):
 
     def new_question(self) -> Question:
         def measure(session: "Session") -> Iterator[object]:
-            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.here()))
+            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.current_step()))
 
         return Question(measure)
 
@@ -77,7 +77,7 @@ class DeviceLens(LensPage["Devices"]):
         )
         yield self.text((f"against float32 on the CPU, over {parity.positions} positions", "muted"))
 
-    def _times(self, times: "Times", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
+    def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
         bar = max(6, min(40, width - WHAT - TIME - 14))
         for what, seconds, more in (
             ("creation", times.create_seconds, ""),

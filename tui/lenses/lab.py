@@ -14,7 +14,7 @@ from tui.lenses.base import AXIS, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
-    from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
+    from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
 
 TITLES = {
     "switch": "activations",
@@ -40,7 +40,7 @@ class LabLens(LensPage["Lab"]):
         self.page = PAGES[0]
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("lab")(session.here()))
+        return Question(lambda session: lens("lab")(session.current_step()))
 
     def switch_view(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
@@ -70,7 +70,7 @@ class LabLens(LensPage["Lab"]):
         else:
             yield from drawn[self.page](found, width, height)
 
-    def _switch(self, seen: "Switch", width: int, height: int) -> Iterator[Text]:
+    def _switch(self, seen: "ActivationSwitch", width: int, height: int) -> Iterator[Text]:
         """Two curves over each other, then the distribution with either."""
         across, room = min(64, width - AXIS), max(5, min(14, height - 9))
         pair = {each.name: each.values for each in seen.curves}
@@ -102,7 +102,7 @@ class LabLens(LensPage["Lab"]):
                 (f"{percent(after.probability, 4):>9}", "hot"),
             )
 
-    def _lookup(self, seen: "Lookup", width: int, height: int) -> Iterator[Text]:
+    def _lookup(self, seen: "EmbeddingLookup", width: int, height: int) -> Iterator[Text]:
         yield from self.paragraph(
             f"A row of the table looked up, and a one-hot vector times the table: the same {len(seen.pieces)} × "
             f"{seen.columns} numbers. They differ by at most {seen.difference:g}.",
@@ -132,7 +132,7 @@ class LabLens(LensPage["Lab"]):
         yield self.text((", ".join(f"{row:,}" for row in seen.lookup_rows), "hot"))
         yield self.text((" ".join(label(piece) for piece in seen.pieces), "muted"))
 
-    def _norm(self, seen: "Normed", width: int, height: int) -> Iterator[Text]:
+    def _norm(self, seen: "NormEffect", width: int, height: int) -> Iterator[Text]:
         """Both histograms over the same axis."""
         if not seen.own:
             yield from self.paragraph("This model has no norm; a plain layer norm is shown.", "muted", width)
@@ -151,7 +151,7 @@ class LabLens(LensPage["Lab"]):
             yield self.text(("─" * across, "faint"))
         yield self.text((f"{low:+.3f}" + f"{high:+.3f}".rjust(across - len(f"{low:+.3f}")), "muted"))
 
-    def _averaging(self, seen: "Averaging", width: int, height: int) -> Iterator[Text]:
+    def _averaging(self, seen: "CausalAverage", width: int, height: int) -> Iterator[Text]:
         yield from self.paragraph(
             "Row by row the mean of the past: a lower triangle over its row sums, which is the softmax of 0 where a "
             "position may look and -∞ where it may not.",

@@ -32,7 +32,7 @@ class LadderLens(LensPage["Ladder"]):
         """Whether the KLs are shown."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("ladder")(session.here()))
+        return Question(lambda session: lens("ladder")(session.current_step()))
 
     def waiting_text(self) -> str:
         return "building the rungs …"

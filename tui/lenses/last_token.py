@@ -38,7 +38,7 @@ class LastTokenLens(LensPage["LastToken"]):
 
     def new_question(self) -> Question:
         how = self.how
-        return Question(lambda session: lens("last_token")(session.here(), how))
+        return Question(lambda session: lens("last_token")(session.current_step(), how))
 
     def show(self, frame: Frame) -> None:
         before = self.answer

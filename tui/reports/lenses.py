@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from core.lenses.context import ContextTable
     from core.lenses.device import Devices
     from core.lenses.flow import Flow
-    from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
+    from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
     from core.lenses.ladder import Ladder
     from core.lenses.last_token import LastToken
     from core.lenses.logit import LogitLens
@@ -205,7 +205,7 @@ def _lab(answer: "Lab") -> Iterator[str]:
     yield from _switch(answer.switch)
 
 
-def _averaging(averaging: "Averaging") -> Iterator[str]:
+def _averaging(averaging: "CausalAverage") -> Iterator[str]:
     yield "Averaging the past: a lower triangular matrix, each row divided by its sum, times the embeddings"
     for n, piece in enumerate(averaging.pieces):
         row = " ".join(
@@ -216,7 +216,7 @@ def _averaging(averaging: "Averaging") -> Iterator[str]:
         yield f"  {fit(label(piece), 14)} {row}  ×  {before}  =  {after}"
 
 
-def _norm(norm: "Normed") -> Iterator[str]:
+def _norm(norm: "NormEffect") -> Iterator[str]:
     yield f"Norm: {norm.name}" + ("" if norm.own else ", which this model does not have")
     yield f"  before  mean {norm.mean_before:>9.4f}  std {norm.std_before:>9.4f}  {_numbers(norm.before)}"
     yield f"  after   mean {norm.mean_after:>9.4f}  std {norm.std_after:>9.4f}  {_numbers(norm.after)}"
@@ -229,7 +229,7 @@ def _batch(batch: "TrainingBatch") -> Iterator[str]:
     yield f"  loss {batch.loss:.4f} nats per token; uniform guessing has ln V = {batch.ln_v:.4f}"
 
 
-def _lookup(lookup: "Lookup") -> Iterator[str]:
+def _lookup(lookup: "EmbeddingLookup") -> Iterator[str]:
     yield f"nn.Embedding and nn.Linear on one-hot vectors, {lookup.rows:,} × {lookup.columns}"
     yield f"  largest difference {lookup.difference:.1e}"
     yield f"  lookup {1e6 * lookup.lookup_seconds:,.0f} µs, matrix product {1e6 * lookup.product_seconds:,.0f} µs"
@@ -237,7 +237,7 @@ def _lookup(lookup: "Lookup") -> Iterator[str]:
     yield f"  rows with a gradient, {same}: {', '.join(map(str, lookup.lookup_rows))} of {lookup.rows:,}"
 
 
-def _switch(switch: "Switch") -> Iterator[str]:
+def _switch(switch: "ActivationSwitch") -> Iterator[str]:
     yield f"activation {switch.own} replaced by {switch.other}: KL {switch.kl_bits:.4f} bits"
     decimals = _decimals((switch.before.candidates[0], switch.after.candidates[0]))
     for own, other in zip(switch.before.candidates, switch.after.candidates, strict=True):

@@ -19,7 +19,7 @@ from tui.runner import Frame, Question, Refusal
 from tui.screens.patch_form import PatchForm
 
 if TYPE_CHECKING:
-    from core.activations.hooks import Effect, Sweep
+    from core.activations.sweep import Effect, Sweep
     from core.walk.session import Session
 
 LISTED = 100
@@ -121,7 +121,7 @@ class PatchScreen(ModalScreen[None]):
         self._listed = self._patches
         at = self.acting.highlighted
         self.acting.clear_options()
-        self.acting.add_options([Option(Content(patch.words)) for patch in self._patches])
+        self.acting.add_options([Option(Content(patch.label)) for patch in self._patches])
         if not self._patches:
             self.acting.add_option(Option(Content.styled("no patch: the model is unchanged", "$secondary dim")))
         self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
@@ -143,7 +143,7 @@ class PatchScreen(ModalScreen[None]):
                 Option(
                     Content.assemble(
                         (f"{number:>3}  ", "$secondary dim"),
-                        (f"{each.patch.words:<22}", "$foreground"),
+                        (f"{each.patch.label:<22}", "$foreground"),
                         (meter(value / largest, BAR_WIDTH), "$accent"),
                         (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
                         (f"{each.kl_bits:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
@@ -211,10 +211,10 @@ class PatchScreen(ModalScreen[None]):
         patch = self.form.patch
 
         def run(session: "Session") -> Any:
-            from core.activations.hooks import every, sweep  # noqa: PLC0415  # needs torch, which the runner has imported by now
+            from core.activations.sweep import all_patches, sweep  # noqa: PLC0415  # needs torch, imported by now
 
             config = session.model.transformer.config
-            return sweep(session.here(), every(config, patch.part, patch.kind, factor=patch.factor))
+            return sweep(session.current_step(), all_patches(config, patch.part, patch.kind, factor=patch.factor))
 
         self._sweep, self._sweep_name, self._status = None, f"{patch.kind} every {patch.part}", "…"
         self.effects.clear_options()

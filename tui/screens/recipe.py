@@ -18,6 +18,7 @@ from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters
 from core.training import source
 from tui.drawing.text import compact, one_line
+from tui.notices import spelled
 from tui.screens.recipe_fields import (
     BLOCK_FIELDS,
     FIELDS,
@@ -126,7 +127,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         except UserError as mistake:
             if wrong := self._wrong():
                 self.names[wrong].add_class("wrong")
-            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+            self.verdict.update(Content.styled(spelled(self, mistake), "$warning"))
             return None
         return recipe
 

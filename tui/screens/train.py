@@ -22,6 +22,7 @@ from core.loading.checkpoints.recipe import Recipe
 from core.training.status import Moment, TrainingStatus
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
+from tui.notices import spelled
 from tui.panels.footer import KeyFooter
 from tui.panels.learning import LossPlot, Standing
 from tui.panels.probe import CheckpointsPanel, ProbePanel
@@ -236,7 +237,7 @@ class TrainScreen(Screen[Path | None]):
         try:
             card = cards.read_card(folders.home() / name / folders.LATEST)
         except UserError as mistake:
-            self._warn(str(mistake))
+            self._warn(spelled(self, mistake))
         else:
             if card:
                 self._begin(card.recipe, folders.home() / name)

@@ -60,4 +60,4 @@ class SideBySide:
         other = words.encode(text) or [words.end_of_text]
         mine = [walk.model.tokenizer.spelled(id) for id in ids]
         at = counterpart(align(mine, [words.spelled(id) for id in other]), walk.cursor)
-        return other, max(1, at.b)
+        return other, max(1, at.tokens_b)

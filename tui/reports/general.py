@@ -171,29 +171,31 @@ def bench(measured: "BenchResult") -> dict[str, Any]:
         "dtype": measured.dtype,
         "threads": measured.threads,
         "prompt_tokens": measured.prompt_tokens,
-        "first_token_seconds": measured.first_token,
-        "prompt_tokens_per_second": measured.prompt_rate,
-        "tokens_per_second": measured.rate,
-        "weights_bytes": measured.weights,
-        "bytes_per_token": measured.read,
-        "bandwidth_bytes_per_second": measured.bandwidth,
-        "bandwidth_share": measured.share,
-        "peak_bytes": measured.peak,
+        "first_token_seconds": measured.first_token_seconds,
+        "prompt_tokens_per_second": measured.prompt_tokens_per_second,
+        "tokens_per_second": measured.tokens_per_second,
+        "weights_bytes": measured.weights_bytes,
+        "bytes_per_token": measured.bytes_per_token,
+        "bandwidth_bytes_per_second": measured.bandwidth_bytes_per_second,
+        "bandwidth_share": measured.bandwidth_share,
+        "peak_bytes": measured.peak_bytes,
     }
 
 
 def bench_lines(measured: "BenchResult") -> list[str]:
     """The same for a person."""
-    peak = f", {measured.peak / 1e6:,.0f} MB at the most" if measured.peak else ""
+    peak = f", {measured.peak_bytes / 1e6:,.0f} MB at the most" if measured.peak_bytes else ""
     threads = f", {measured.threads} threads" if measured.device == "cpu" else ""
     way = ", single tokens by compiled code" if measured.compiled else ""
     return [
         f"{one_line(measured.model)} on {measured.device} in {measured.dtype}{threads}{way}",
-        f"  {measured.rate:>9,.1f} tokens a second",
-        f"  {1000 * measured.first_token:>9,.1f} ms to the first token after {measured.prompt_tokens:,} of a prompt "
-        f"({measured.prompt_rate:,.0f} a second)",
-        f"  {measured.share:>9.0%} of the {measured.bandwidth / 1e9:.1f} GB/s that this memory gives",
-        f"  {measured.weights / 1e6:>9,.1f} MB of weights{peak}",
+        f"  {measured.tokens_per_second:>9,.1f} tokens a second",
+        f"  {1000 * measured.first_token_seconds:>9,.1f} ms to the first token "
+        f"after {measured.prompt_tokens:,} of a prompt "
+        f"({measured.prompt_tokens_per_second:,.0f} a second)",
+        f"  {measured.bandwidth_share:>9.0%} of the "
+        f"{measured.bandwidth_bytes_per_second / 1e9:.1f} GB/s that this memory gives",
+        f"  {measured.weights_bytes / 1e6:>9,.1f} MB of weights{peak}",
     ]
 
 

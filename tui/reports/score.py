@@ -2,7 +2,7 @@
 
 import math
 
-from core.evaluation.values import Scored, ScoredToken
+from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.info import ModelInfo
 from tui.drawing.text import compact, fit, label, one_line
 from tui.reports import general
@@ -11,7 +11,7 @@ WORST = 10
 """Tokens in the list of the worst."""
 
 
-def json_lines(info: ModelInfo, scored: Scored) -> list[str]:
+def json_lines(info: ModelInfo, scored: ScoredText) -> list[str]:
     """One object a token, the first of which has no score, and one for all."""
     first = {"event": "token", "position": 0, **general.token(scored.first_id, scored.first_piece)}
     unknown = ("context", "logit", "probability", "logprob", "surprisal_bits", "rank", "entropy_bits")
@@ -43,7 +43,7 @@ def json_lines(info: ModelInfo, scored: Scored) -> list[str]:
         "scored": len(scored.tokens),
         "bytes": scored.byte_count,
         **_finite(sums),
-        "context_at_least": scored.context_at_least,
+        "context_at_least": scored.min_context,
         "worst": [token.position for token in scored.worst(WORST)],
     }
     return [general.line(each) for each in (*found, summary)]
@@ -54,12 +54,12 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def lines(info: ModelInfo, scored: Scored) -> list[str]:
+def lines(info: ModelInfo, scored: ScoredText) -> list[str]:
     """The sums and the worst tokens for a person."""
     perplexity = scored.perplexity
     shown = f"{perplexity:,.2f}" if perplexity < 1e6 else compact(perplexity)
     short = len(scored.tokens) <= info.context
-    seen = "" if short else f", or from the last {scored.context_at_least:,} at least"
+    seen = "" if short else f", or from the last {scored.min_context:,} at least"
     return [
         f"perplexity {shown} · {scored.bits_per_token:.3f} bits a token · {scored.bits_per_byte:.3f} bits a byte",
         f"{len(scored.tokens):,} tokens, {scored.byte_count:,} bytes, without the first, which nothing predicts · "

@@ -73,14 +73,14 @@ class ComparePage(LensPage[OtherSide]):
 
     def _apart(self, found: Comparison) -> Text:
         apart = found.divergence
-        over = "" if apart.by == "token" else " over the next byte, as the tokens differ"
+        over = "" if apart.over == "token" else " over the next byte, as the tokens differ"
         return self.text(
             ("KL(A‖B) ", "muted"),
-            (_bits(apart.kl_ab), "text"),
+            (_bits(apart.kl_ab_bits), "text"),
             ("   KL(B‖A) ", "muted"),
-            (_bits(apart.kl_ba), "text"),
+            (_bits(apart.kl_ba_bits), "text"),
             ("   JS ", "muted"),
-            (_bits(apart.js), "text"),
+            (_bits(apart.js_bits), "text"),
             (" bits", "muted"),
             (over, "hot"),
         )

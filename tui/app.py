@@ -30,26 +30,27 @@ from core.sessions.export import FORMATS, generated
 from core.tokenizers.chat import encode
 from core.tokenizers.tokenizer import Tokenizer
 from tui import knobs, lenses, texts, themes
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.dialogs.line import LineScreen
+from tui.dialogs.number import NumberScreen
 from tui.drawing.text import one_line
 from tui.keeper import Keeper
 from tui.keys import LEAVE, SINGLE_KEYS, WALK, key_name
 from tui.lenses.base import Lens
+from tui.lenses.chart import ChartLens
 from tui.lenses.continuations import ContinuationsLens
-from tui.panels.candidates import CandidatesPanel
 from tui.panels.footer import KeyFooter
 from tui.panels.generation import GenerationPanel
 from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
-from tui.reports.general import offer_words, saved_words
+from tui.reports.choices import model_description
+from tui.reports.sessions import session_description
 from tui.runner import Frame, Operation, Runner
-from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.hyperparameters import HyperparametersScreen
-from tui.screens.line import LineScreen
-from tui.screens.number import NumberScreen
 from tui.screens.patch import PatchScreen
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
@@ -115,11 +116,11 @@ class TokenwalkApp(App[None]):
         self._until = "entropy > 4; text '.'"
         self.prompt = PromptPanel(text)
         self.tokens = TokensPanel()
-        self.candidates = CandidatesPanel()
+        self.candidates = ChartLens()
         self.lens: Lens = self.candidates
         """The one in the slot."""
         self.slot = Container(self.candidates, id="slot")
-        self._lenses: dict[type[Lens], Lens] = {CandidatesPanel: self.candidates}
+        self._lenses: dict[type[Lens], Lens] = {ChartLens: self.candidates}
         self._known = self.prompt.text
         """What is in the prompt, as far as its changes were noticed."""
         self._unread = bool(text)
@@ -242,7 +243,7 @@ class TokenwalkApp(App[None]):
         return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, kinds)), None)
 
     def _show_walk(self) -> None:
-        veiled = self.lens.veil(self.frame)
+        veiled = self.lens.frame_for_panels(self.frame)
         for panel in (self.tokens, self.generation):
             panel.show(veiled)
 
@@ -367,16 +368,16 @@ class TokenwalkApp(App[None]):
         self.lens.move(by)
 
     def action_take(self) -> None:
-        self.lens.take()
+        self.lens.choose()
 
     def action_take_rank(self, place: int) -> None:
-        self.lens.take(place)
+        self.lens.choose(place)
 
     def action_vary(self, down: int, across: int) -> None:
-        self.lens.vary(down, across)
+        self.lens.adjust(down, across)
 
     def action_turn(self) -> None:
-        self.lens.turn()
+        self.lens.switch_view()
 
     def action_travel(self, by: int) -> None:
         self.runner.submit(lambda session: session.travel(session.cursor + by))
@@ -409,13 +410,13 @@ class TokenwalkApp(App[None]):
     # Lenses ----------------------------------------------------------------------------------------------------------
 
     def action_lens(self, by: int) -> None:
-        round: list[type[Lens]] = [CandidatesPanel, *lenses.found()]
+        round = lenses.found()
         self.look_through(round[(round.index(type(self.lens)) + by) % len(round)])
 
     def action_look(self, name: str) -> None:
         """Turn to a lens, or from it back to the next token."""
         kind = next(lens for lens in lenses.found() if name == lens.NAME)
-        self.look_through(CandidatesPanel if isinstance(self.lens, kind) else kind)
+        self.look_through(ChartLens if isinstance(self.lens, kind) else kind)
 
     def look_through(self, kind: type[Looked]) -> Looked:
         """Let a lens take the slot, and the keys."""
@@ -427,7 +428,7 @@ class TokenwalkApp(App[None]):
         if kind not in self._lenses:
             self._lenses[kind] = self.lens
             self.slot.mount(self.lens)
-        self.query_one("#desk").set_class(kind is not CandidatesPanel, "-lens")
+        self.query_one("#desk").set_class(kind is not ChartLens, "-lens")
         self.tabs.rename("slot", kind.TITLE)
         self._show_page(self.slot)
         self.call_after_refresh(self._focus_lens)
@@ -505,7 +506,9 @@ class TokenwalkApp(App[None]):
 
     def model_entries(self) -> list[Entry]:
         """Every model, to choose one."""
-        return [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in catalog.offers()]
+        return [
+            Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in catalog.offers()
+        ]
 
     def action_model(self) -> None:
         self.push_screen(ChooseScreen("model", self.model_entries(), self.choice.name), self._take_model)
@@ -607,7 +610,7 @@ class TokenwalkApp(App[None]):
         if not found:
             self.tell(f"there is no saved session in {self.keeper.folder}; w saves one")
             return
-        entries = [Entry(str(each.path), *saved_words(each), not each.problem) for each in found]
+        entries = [Entry(str(each.path), *session_description(each), not each.problem) for each in found]
         self.push_screen(ChooseScreen("sessions", entries, str(self.keeper.path)), self._take_session)
 
     def _take_session(self, chosen: str | None) -> None:
@@ -634,8 +637,10 @@ class TokenwalkApp(App[None]):
                 yield SystemCommand(
                     binding.tooltip, f"key {self.get_key_display(binding)}", lambda action=action: self._run(action)
                 )
-        for lens in lenses.found():
-            yield SystemCommand(lens.WORDS, f"lens {lens.TITLE}", partial(self.call_later, self.action_look, lens.NAME))
+        for lens in lenses.found()[1:]:
+            yield SystemCommand(
+                lens.DESCRIPTION, f"lens {lens.TITLE}", partial(self.call_later, self.action_look, lens.NAME)
+            )
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.action_picture)
 

@@ -3,12 +3,45 @@
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from core.sampling.values import Chart, Score
 
 Over = Literal["token", "byte"]
 """The outcomes of two compared distributions: token ids, or the next byte of the text."""
+
+
+class _Surprisal(Protocol):
+    """A sum of surprisal and what it is a sum over."""
+
+    @property
+    def bits(self) -> float: ...
+    @property
+    def token_count(self) -> int: ...
+    @property
+    def byte_count(self) -> int: ...
+
+
+class SurprisalRates:
+    """Rates of a summed surprisal, for a class with `bits`, `token_count` and `byte_count`."""
+
+    __slots__ = ()
+
+    @property
+    def bits_per_token(self: _Surprisal) -> float:
+        """The mean surprisal of a token, in bits."""
+        return self.bits / self.token_count
+
+    @property
+    def bits_per_byte(self: _Surprisal) -> float:
+        """The mean surprisal of a byte of text, in bits: the length of a code that the model gives (Shannon 1948)."""
+        return self.bits / max(1, self.byte_count)
+
+    @property
+    def perplexity(self: _Surprisal) -> float:
+        """2 to the bits per token: over how many equally likely tokens the mean surprisal would be the same."""
+        rate = self.bits / self.token_count
+        return math.exp2(rate) if rate < 1024 else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +58,7 @@ class ScoredToken:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredText:
+class ScoredText(SurprisalRates):
     """The scores of a text, token by token. No distribution predicts the first token, so no sum includes it."""
 
     first_id: int
@@ -46,18 +79,9 @@ class ScoredText:
         return sum(len(token.piece) for token in self.tokens)
 
     @property
-    def bits_per_token(self) -> float:
-        return self.bits / len(self.tokens)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """The mean length of a byte of the text in an ideal code of this model."""
-        return self.bits / self.byte_count
-
-    @property
-    def perplexity(self) -> float:
-        """2^(bits per token); ∞ where that overflows."""
-        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+    def token_count(self) -> int:
+        """The number of tokens that have a score."""
+        return len(self.tokens)
 
     def worst(self, count: int) -> tuple[ScoredToken, ...]:
         """The tokens with the largest surprisals, largest first; equal ones in the order of the text."""

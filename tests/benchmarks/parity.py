@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 from test_families import CASES, ids, reference
 from test_packed import TEXTS
 
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.choice import ModelChoice
 from core.loading.models import load_model
 
@@ -28,7 +28,7 @@ def logits() -> None:
         with tempfile.TemporaryDirectory() as folder:
             model = reference(case)
             model.save_pretrained(folder)
-            ours = weights.build_model(families.describe(Path(folder)), torch.device("cpu"), torch.float32)
+            ours = weights.build_model(description.describe(Path(folder)), torch.device("cpu"), torch.float32)
             apart = (ours(ids()) - model(ids()).logits).abs().max().item()
         print(f"| {case} | {apart:.1e} |")
 

@@ -118,7 +118,7 @@ def test_undo_reaches_steps_before_the_patches(model: Model) -> None:
 def test_a_lens_step_ends_at_the_cursor(model: Model) -> None:
     session = session_on(model)
     session.travel(4)
-    step = session.here()
+    step = session.current_step()
     assert (step.ids, step.target) == (tuple(TEXT[:4]), TEXT[4])
     session.travel(len(TEXT))
-    assert session.here().target is None
+    assert session.current_step().target is None

@@ -14,7 +14,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.lenses import lab as lens
 from core.lenses.lab import Lab, lab
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 from core.training.dataset import REFERENCE
 
@@ -155,7 +155,7 @@ def test_its_own_activation_is_no_other(small: Small) -> None:
 def test_packed_models_have_a_lab(bits: int, tmp_path: Path) -> None:
     """Looking up in a packed table is looking up in what it stands for."""
     reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(tmp_path)
-    packed = weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    packed = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
     found = last(lab(step_on(wrapped(packed), list(b"oat milk"))))
     assert found.lookup.difference == 0.0
     assert found.lookup.lookup_rows == tuple(sorted(set(b"oat milk")))

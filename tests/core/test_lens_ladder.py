@@ -105,7 +105,7 @@ def test_changed_sizes_hold_on_every_rung_that_has_them() -> None:
     shown = last(ladder(step_on(models.load_model(odd), IDS)))
     assert [rung.name for rung in shown.rungs] == RUNGS[:5]
     assert len(shown.notes) == 1
-    assert shown.notes[0].startswith("model6 is left out: rotary positions turn pairs")
+    assert shown.notes[0].startswith("model6 is left out: rotary positions rotate pairs")
 
 
 def test_a_trained_twin_stands_beside_its_rung(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

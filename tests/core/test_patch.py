@@ -18,7 +18,7 @@ from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.errors import UserError
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 from core.progress import Progress
 from core.training.dataset import REFERENCE
@@ -250,7 +250,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Model]:
     """A small Llama whose matrices are packed in 8 or 4 bits."""
     folder = tmp_path_factory.mktemp("model")
     reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(folder)
-    described = families.describe(folder)
+    described = description.describe(folder)
     by_bits = {
         bits: wrapped(weights.build_model(described, torch.device("cpu"), torch.float32, bits)) for bits in (8, 4)
     }

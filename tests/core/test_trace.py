@@ -20,7 +20,7 @@ from core.activations.trace import (
 )
 from core.engine.cache import KVCache
 from core.engine.prefix import Prefix
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 
 Small = Callable[..., Model]
@@ -32,7 +32,7 @@ def test_residual_stream_equals_the_hidden_states_of_the_reference(case: str, kn
     """After the embedding and after each block; the reference applies its final norm to the last one."""
     expected_model = reference(case, vocab_size=257)
     expected_model.save_pretrained(tmp_path)
-    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32))
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32))
     ids = some_ids(17)
     with torch.inference_mode():
         expected = expected_model(torch.tensor([ids]), output_hidden_states=True)

@@ -12,8 +12,8 @@ from textual.widgets import Input, OptionList, Static
 
 from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.keys import GROUPS, WALK
-from tui.screens.choose import ChooseScreen
 from tui.screens.help import HelpScreen
 from tui.settings import Settings
 

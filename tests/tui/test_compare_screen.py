@@ -7,7 +7,7 @@ import pytest
 from textual.widgets import OptionList
 
 from tui.app import TokenwalkApp
-from tui.screens.choose import ChooseScreen
+from tui.dialogs.choose import ChooseScreen
 from tui.screens.compare import CompareScreen
 
 Make = Callable[..., TokenwalkApp]

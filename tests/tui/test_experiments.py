@@ -76,7 +76,7 @@ async def test_a_sweep_ranks_every_head_and_enter_adds_one(
     model = load_model(DEEP)
     session = Session(model)
     list(session.prefill(list(PROMPT.encode())))
-    want: Any = list(sweep(session.here(), all_patches(model.transformer.config, "head")))[-1]
+    want: Any = list(sweep(session.current_step(), all_patches(model.transformer.config, "head")))[-1]
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "x", "s")

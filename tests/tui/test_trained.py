@@ -17,7 +17,7 @@ from core.loading.choice import ModelChoice
 from core.loading.models import load_model
 from core.world import tiny
 from tui.app import TokenwalkApp
-from tui.panels.candidates import TICK, tick_at, ticked
+from tui.drawing.bars import TICK, tick_at, ticked
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]

@@ -19,8 +19,8 @@ from core.training.status import TrainingStatus
 from core.world import tiny
 from core.world.machine import Floors
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.panels.learning import clock
-from tui.screens.choose import ChooseScreen
 from tui.screens.recipe import FIELDS, RecipeScreen, Turner
 from tui.screens.train import TrainScreen
 from tui.settings import Settings

@@ -11,7 +11,7 @@ class Painted(Widget):
 
     _found: dict[str, Style] | None = None
 
-    def look(self, name: str = "") -> Style:
+    def style_of(self, name: str = "") -> Style:
         """The style of a component of this widget, or its own."""
         if self._found is None:
             self._found = {}

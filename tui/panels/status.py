@@ -5,18 +5,11 @@ from textual.widget import Widget
 
 from core.progress import Progress
 from core.sampling.sampler import Sampler
-from tui.drawing.text import compact, one_line, setting
+from tui.drawing.sampler import sampler_text
+from tui.drawing.text import compact, one_line
 from tui.runner import Frame
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-
-
-def sampler_text(sampler: Sampler) -> str:
-    """The knobs in the order they act."""
-    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 2)}"
-    k = f"k {sampler.top_k}" if sampler.top_k else "k off"
-    p = f"p {setting(sampler.top_p, 2)}" if sampler.top_p < 1 else "p off"
-    return f"{temperature} {k} {p}" + (f" min-p {setting(sampler.min_p, 2)}" if sampler.min_p > 0 else "")
 
 
 class StatusLine(Widget):

@@ -19,14 +19,14 @@ from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 from core.walk.values import OtherSide
 from tui import knobs
+from tui.dialogs.choose import ChooseScreen
+from tui.dialogs.line import LineScreen
+from tui.drawing.bars import FLAT, bars, scale_for
+from tui.drawing.sampler import sampler_text
 from tui.drawing.text import decimals_for, fit, label, one_line, percent, run_text
-from tui.lenses.base import Desk, LensPage
-from tui.panels.candidates import FLAT, bars, scale_for
+from tui.lenses.base import LensHost, LensPage
 from tui.panels.footer import KeyFooter
-from tui.panels.status import sampler_text
 from tui.runner import Frame, Question
-from tui.screens.choose import ChooseScreen
-from tui.screens.line import LineScreen
 
 if TYPE_CHECKING:
     from core.walk.session import Session
@@ -44,11 +44,11 @@ class ComparePage(LensPage[OtherSide]):
         super().__init__()
         self._make = ask
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         return self._make()
 
-    def waiting(self) -> str:
-        return "loading the other side …" if self.frame.question is self._asked else "m chooses the other model"
+    def waiting_text(self) -> str:
+        return "loading the other side …" if self.frame.question is self._question else "m chooses the other model"
 
     def lines(self, answer: OtherSide, width: int, height: int) -> Iterator[Text]:
         snapshot, model = self.frame.snapshot, self.frame.model
@@ -101,7 +101,7 @@ class ComparePage(LensPage[OtherSide]):
         scale = next((s for s in (0.25, 0.5) if FLAT < largest <= s), scale_for(largest))
         left, right = (self._column(x, y, side, rows, scale) for x, y in ((a, b), (b, a)))
         for one, other in zip_longest(left, right, fillvalue=Text()):
-            one.append(" │ ", self.look("lens--faint"))
+            one.append(" │ ", self.style_of("lens--faint"))
             one.append_text(other)
             yield one
 
@@ -194,31 +194,31 @@ class CompareScreen(Screen[None]):
         self.page.show(frame)
 
     @property
-    def desk(self) -> Desk:
-        return self.page.desk
+    def host(self) -> LensHost:
+        return self.page.host
 
     def action_leave(self) -> None:
         self.dismiss(None)
 
     def action_travel(self, by: int) -> None:
-        self.desk.act(lambda session: session.travel(session.cursor + by))
+        self.host.act(lambda session: session.travel(session.cursor + by))
 
     def action_step(self) -> None:
-        self.desk.act(lambda session: session.step())
+        self.host.act(lambda session: session.step())
 
     def action_model(self) -> None:
-        entries = self.desk.model_entries()
+        entries = self.host.model_entries()
         present = (self.choice or self._present).name
         self.app.push_screen(ChooseScreen("the other side", entries, present), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None:
             self.choice = catalog.applicable(self.choice or self._present, name)
-            self.desk.ask()
+            self.host.ask()
 
     def action_dtype(self) -> None:
         choice = self.choice or self._present
-        entries = self.desk.device_entries(choice)
+        entries = self.host.device_entries(choice)
         self.app.push_screen(
             ChooseScreen("its device and dtype", entries, f"{choice.device} {choice.dtype}"), self._take_dtype
         )
@@ -227,7 +227,7 @@ class CompareScreen(Screen[None]):
         if chosen is not None:
             device, dtype = chosen.split()
             self.choice = replace(self.choice or self._present, device=device, dtype=dtype)
-            self.desk.ask()
+            self.host.ask()
 
     def action_prompt(self) -> None:
         words = "A prompt for B alone; an empty one lets B read what A reads."
@@ -236,12 +236,12 @@ class CompareScreen(Screen[None]):
     def _take_prompt(self, prompt: str | None) -> None:
         if prompt is not None:
             self._prompt = prompt or None
-            self.desk.ask()
+            self.host.ask()
 
     def action_knob(self, name: str, by: int) -> None:
         self._sampler = getattr(knobs, name)(self._sampler, by)
         if self.choice:
-            self.desk.ask()
+            self.host.ask()
 
 
 def _named(model: ModelInfo) -> str:

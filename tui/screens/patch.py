@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, PatchPart
 from core.engine.config import ModelConfig
-from tui.drawing.plots import meter
+from tui.drawing.bars import meter
 from tui.drawing.text import fit, label, one_line, within
 from tui.runner import Frame, Question, Refusal
 
@@ -312,7 +312,7 @@ class PatchScreen(ModalScreen[None]):
             config = session.model.transformer.config
             given = replace(patch, layer=None, index=None)
             alike = all_patches(config, given.part, given.kind, factor=given.factor)
-            return sweep(session.here(), alike)
+            return sweep(session.current_step(), alike)
 
         self._sweep, self._swept, self._said = None, f"{patch.kind} every {patch.part}", "…"
         self.effects.clear_options()

@@ -20,12 +20,12 @@ from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
 from core.training.status import Moment, TrainingStatus
+from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
 from tui.panels.footer import KeyFooter
 from tui.panels.learning import LossPlot, Standing
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
-from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.recipe import RecipeScreen
 
 EVERY = 0.16
@@ -185,7 +185,7 @@ class TrainScreen(Screen[Path | None]):
         self._draw()
 
     def action_turn(self) -> None:
-        self.losses.turn()
+        self.losses.switch_scale()
 
     def action_walk(self) -> None:
         at = self._moment()

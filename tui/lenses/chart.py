@@ -1,79 +1,32 @@
-"""Owns the top-k chart: bars by plotext, the numbers of each token beside them, the tail as `others`."""
+"""The top-k chart of the next token: a bar and the numbers of each candidate, and all others as one row."""
 
-import math
 import time
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import pairwise
 
-import plotext
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
 from textual.strip import Strip
 
 from core.sampling.sampler import Sampler
-from core.sampling.values import Candidate, Chart, SamplerStage, StageName
-from tui.drawing.text import decimals_for, fit, label, number_in, percent, setting
+from core.sampling.values import Candidate, Chart
+from tui.drawing.bars import bars, scale_for, tick_at, ticked
+from tui.drawing.sampler import stages_line
+from tui.drawing.text import decimals_for, fit, label, number_in, percent
 from tui.lenses.base import Lens
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens stream; faster ones cannot be read."""
-FLAT = 0.2
-"""Below this largest share bars that ended at 1 could not be told apart."""
-
-TICK = "│"
-"""Where the true probability ends."""
-
 Row = tuple[Candidate | None, float, float]
 """A candidate (None: all others), its share of the draw, and the model's own, without patches where there are any."""
 
 
-def scale_for(largest: float) -> float:
-    """Where the bars end: at 1, or for a flat distribution at the round number (1, 2 or 5) above its largest share."""
-    if largest > FLAT:
-        return 1.0
-    decade = 10.0 ** math.floor(math.log10(max(largest, 1e-12)))
-    return next(factor * decade for factor in (1, 2, 5, 10) if largest <= factor * decade)
-
-
-def bars(shares: list[float], ghosts: list[float], width: int, scale: float) -> list[str]:
-    """One row of `width` characters a share: `█▌` is the share of the draw, `░` what the model gave beyond it.
-
-    A share above `scale` fills the row.
-    """
-    halves = 2 * width / scale
-    return [
-        bar(round(min(share, scale) * halves), round(min(ghost, scale) * halves), width)
-        for share, ghost in zip(shares, ghosts, strict=True)
-    ]
-
-
-@lru_cache(maxsize=8192)
-def bar(share: int, ghost: int, width: int) -> str:
-    """One row drawn by plotext: lengths in half cells. There are few of them, so each is drawn once."""
-    plotext.terminal.limit(False, False)
-    figure = plotext.figure
-    figure.clear()
-    figure.plot_size(width, 1)
-    figure.theme("colorless")
-    figure.axes(False)
-    for length, marker in ((ghost, "░"), (share, "hd")):
-        if length:
-            # a quarter cell short, so that the last half cell is the one the length ends in
-            figure.draw(figure.bar([1], [(length - 0.5) / 2], orientation="h", width=0.6, marker=marker))
-    figure.ruler("x").lim(0, width).ticks([]).alignment(lim="edge")
-    figure.ruler("y").lim(0.5, 1.5).ticks([]).alignment(lim="edge")
-    return plotext.uncolorize(figure.build().string()).split("\n")[0].ljust(width)[:width]
-
-
-class CandidatesPanel(Lens, can_focus=True):
+class ChartLens(Lens, can_focus=True):
     """What could come next, likeliest first, with a cursor on one of them."""
 
     NAME = "candidates"
     TITLE = "next token"
-    WORDS = "The likeliest next tokens, to pick one"
+    DESCRIPTION = "The likeliest next tokens, to pick one"
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",
@@ -122,13 +75,13 @@ class CandidatesPanel(Lens, can_focus=True):
             self._cursor = max(0, min(self._cursor + by, len(self._chart.candidates) - 1))
             self._paint()
 
-    def take(self, place: int | None = None) -> None:
+    def choose(self, number: int | None = None) -> None:
         """Choose the candidate under the cursor, or the n-th."""
         if self._chart:
-            rank = self._cursor if place is None else place - 1
+            rank = self._cursor if number is None else number - 1
             if rank < len(self._chart.candidates):
                 id = self._chart.candidates[rank].id
-                self.desk.act(lambda session: session.take(id))
+                self.host.act(lambda session: session.take(id))
 
     def on_resize(self) -> None:
         self._paint()
@@ -159,11 +112,11 @@ class CandidatesPanel(Lens, can_focus=True):
     def render_line(self, y: int) -> Strip:
         if self._strips is None:
             self._strips = self._lines(*self.size)
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.look())
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.style_of())
 
     def _lines(self, width: int, height: int) -> list[Strip]:
         if self._chart is None:
-            return [Strip([Segment(fit(self._empty, width), self.look("candidates--empty"))], width)]
+            return [Strip([Segment(fit(self._empty, width), self.style_of("candidates--empty"))], width)]
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
@@ -194,7 +147,7 @@ class CandidatesPanel(Lens, can_focus=True):
         return strips
 
     def _head(self, columns: "_Columns", scale: float, width: int) -> Strip:
-        style = self.look("candidates--head")
+        style = self.style_of("candidates--head")
         end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
         axis = "0" + end.rjust(columns.bar - 1)
         text = (
@@ -215,11 +168,11 @@ class CandidatesPanel(Lens, can_focus=True):
         is_taken = taken is not None and candidate.id == taken.id
         cut = candidate.sampled_probability == 0
         at_cursor = candidate.rank == self._cursor
-        ground = self.look("candidates--cursor") if at_cursor else self.look()
-        number = self.look("candidates--cut" if cut else "candidates--number")
-        text = self.look("candidates--cut") if cut else self.look()
+        ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
+        number = self.style_of("candidates--cut" if cut else "candidates--number")
+        text = self.style_of("candidates--cut") if cut else self.style_of()
         if is_taken:
-            text = self.look("candidates--taken")
+            text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else "›" if at_cursor else " "
         share = "cut" if cut else percent(candidate.sampled_probability, decimals)
@@ -238,7 +191,7 @@ class CandidatesPanel(Lens, can_focus=True):
     def _others(
         self, columns: "_Columns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
     ) -> Strip:
-        style = self.look("candidates--others")
+        style = self.style_of("candidates--others")
         name = f"others {count:,}"
         cut = share == 0 and own > 0
         figure = "cut" if cut else percent(share, min(decimals, 2))
@@ -246,7 +199,7 @@ class CandidatesPanel(Lens, can_focus=True):
             bar = bar[:-1] + "▶"
         return self._join(
             columns,
-            self.look(),
+            self.style_of(),
             (" " * (columns.rank + 1), style),
             (fit(name, columns.token), style),
             (" ", style),
@@ -259,11 +212,11 @@ class CandidatesPanel(Lens, can_focus=True):
         drawn = bar.rstrip(" ")
         solid = drawn.rstrip("░")
         parts = [
-            (solid, self.look(style)),
-            (drawn[len(solid) :], self.look("candidates--ghost")),
-            (bar[len(drawn) :], self.look("candidates--number")),
+            (solid, self.style_of(style)),
+            (drawn[len(solid) :], self.style_of("candidates--ghost")),
+            (bar[len(drawn) :], self.style_of("candidates--number")),
         ]
-        return parts if tick is None else list(ticked(parts, tick, self.look("candidates--truth")))
+        return parts if tick is None else list(ticked(parts, tick, self.style_of("candidates--truth")))
 
     def _join(self, columns: "_Columns", ground: Style, *parts: tuple[str, Style]) -> Strip:
         back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
@@ -287,46 +240,6 @@ class _Columns:
             token = max(8, token - (6 - bar))
             bar = width - rank - logit - share - token - 4
         return cls(rank, token, max(2, bar), share, logit)
-
-
-def tick_at(true: float | None, width: int, scale: float) -> int | None:
-    """The cell of a row in which the true probability ends; None where it is not known, 0, or beyond the row."""
-    if not true or true > scale:
-        return None
-    return min(width - 1, int(true * width / scale))
-
-
-def ticked(parts: Iterable[tuple[str, Style]], tick: int, style: Style) -> Iterator[tuple[str, Style]]:
-    """Pieces of a row with `│` over one of its cells."""
-    for text, own in parts:
-        if 0 <= tick < len(text):
-            yield text[:tick], own
-            yield TICK, own + style
-            yield text[tick + 1 :], own
-        else:
-            yield text, own
-        tick -= len(text)
-
-
-def stages_line(stages: tuple[SamplerStage, ...], sampler: Sampler, width: int) -> str:
-    """What each stage of the sampler is set to and what it left, in their order; min-p only where it is set."""
-    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 1)}"
-    settings: dict[StageName, str] = {
-        "temperature": temperature,
-        "top-k": f"k {sampler.top_k or 'off'}",
-        "top-p": f"p {setting(sampler.top_p, 2) if sampler.top_p < 1 else 'off'}",
-    }
-    if sampler.min_p > 0:
-        settings["min-p"] = f"min-p {setting(sampler.min_p, 2)}"
-    parts = []
-    for before, after in pairwise(stages):
-        if after.name in settings:
-            cuts = after.kept < before.kept and after.name != "temperature"
-            cut = f" cuts {100 * (before.mass - after.mass):.1f}%" if cuts else ""
-            parts.append(settings[after.name] + cut)
-    kept = f"{stages[-1].kept:,} kept"
-    text = " → ".join([*parts, kept])
-    return text if len(text) + 4 <= width else f"{temperature} → {kept}"
 
 
 def _ghost(candidate: Candidate) -> float:

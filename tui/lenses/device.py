@@ -45,8 +45,9 @@ class DeviceLens(LensPage["Devices"]):
         yield from self._parity(answer, width)
         if speed := answer.speed:
             yield self.text(
-                (f"{speed.rate:,.1f} tokens a second", "text"),
-                (f" · {speed.share:.0%} of the {speed.bandwidth / 1e9:.1f} GB/s of its memory", "text"),
+                (f"{speed.tokens_per_second:,.1f} tokens a second", "text"),
+                (f" · {speed.bandwidth_share:.0%} of the ", "text"),
+                (f"{speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s of its memory", "text"),
             )
         spent = [
             seconds

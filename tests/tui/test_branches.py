@@ -253,7 +253,7 @@ async def test_continuations_are_sampled_chosen_and_walked(
         await press(pilot, "u", "5")
         assert ids(app) == [token.id for token in alone[4].tokens]
         await press(pilot, "u", "o", "enter")
-        assert "of them" in whole(app.lens)
+        assert "samples" in whole(app.lens)
         assert "5/5" in whole(app.lens)
 
 
@@ -382,7 +382,7 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
             assert screen_lines(app) != shown
             assert app.frame.answer.sampler == app.sampler
         assert app.sampler.order == "temperature last"
-        assert "as llama.cpp" in whole(app.lens)
+        assert "as in llama.cpp" in whole(app.lens)
         await press(pilot, "o")
         assert app.sampler.order == "temperature first"
         assert (calls, ids(app)) == ([], before)
@@ -466,7 +466,7 @@ async def test_a_guess_hides_what_comes_until_it_is_made(
         (guess,) = app.frame.answer
         assert (guess.position, guess.came.id, guess.likeliest.rank) == (2, ord("t"), 0)
         assert app.frame.snapshot.cursor == 3
-        assert "1 came" in whole(app.lens)
+        assert "1 right" in whole(app.lens)
         await press(pilot, "enter", "enter")
         assert len(app.frame.answer) == 1
         await press(pilot, "v")

@@ -174,7 +174,7 @@ async def test_the_grid_shows_every_head_and_opens_one(real: Make, settle: Go, p
         assert "›" in lines[5] and "›" not in lines[4]
         await press(pilot, "enter")
         assert (found.answer.layer, found.answer.head) == (1, 1)
-        assert "looks at" in panel_lines(found)[0]
+        assert "attends to" in panel_lines(found)[0]
 
 
 async def test_a_long_context_keeps_the_row_of_the_cursor_in_sight(

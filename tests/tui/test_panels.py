@@ -10,7 +10,7 @@ from textual.widget import Widget
 from core.progress import Progress
 from core.sampling.sampler import Sampler
 from tui.app import TokenwalkApp
-from tui.panels.status import progress
+from tui.panels.status import progress_bar
 from tui.panels.tokens import BARS, level
 from tui.runner import Frame
 
@@ -269,7 +269,7 @@ async def test_the_status_says_what_is_going_on(scripted: Make, frame: Frame, wo
 
 
 def test_progress_fills_with_what_was_read() -> None:
-    bars = [progress(Progress(done, 1_000)) for done in range(0, 1_001, 100)]
+    bars = [progress_bar(Progress(done, 1_000)) for done in range(0, 1_001, 100)]
     assert [bar.count("━") for bar in bars] == list(range(11))
     assert len({len(bar.split(" ")[0]) for bar in bars}) == 1
 
@@ -278,7 +278,7 @@ async def test_empty_panels_say_what_fills_them(scripted: Make, panel_lines: Lin
     async with scripted(Frame("idle")).run_test(size=WIDE) as pilot:
         await pilot.pause()
         assert "no tokens yet" in panel_lines(pilot.app.tokens)[0]
-        assert "m chooses one" in panel_lines(pilot.app.candidates)[0]
+        assert "m chooses a model" in panel_lines(pilot.app.candidates)[0]
         assert pilot.app.prompt.placeholder
 
 

@@ -423,7 +423,7 @@ async def test_before_it_is_taken_up_there_are_steps_and_losses_alone(
         await opened(pilot, until)
         assert len(watched(pilot.app).progress.moments) == 8
         await pilot.press("home")
-        assert "not measured since it was taken up again" in "\n".join(screen_lines(pilot.app))
+        assert "not measured again after resuming" in "\n".join(screen_lines(pilot.app))
         assert "6.7000" in "\n".join(screen_lines(pilot.app))
 
 

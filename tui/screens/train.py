@@ -23,7 +23,7 @@ from core.training.status import Moment, TrainingStatus
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
 from tui.panels.footer import KeyFooter
-from tui.panels.learning import LossPlot, Standing
+from tui.panels.learning import LossPlot, TrainingProgress
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
 from tui.screens.recipe import RecipeScreen
@@ -74,7 +74,7 @@ class TrainScreen(Screen[Path | None]):
         self._shown_at = 0.0
         self._due = False
         self._seen: tuple[object, ...] | None = ()
-        self.standing = Standing()
+        self.standing = TrainingProgress()
         self.problem = Static(id="trouble")
         self.losses = LossPlot()
         self.probe = ProbePanel()

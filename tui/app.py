@@ -45,7 +45,8 @@ from tui.panels.prompt import PromptPanel
 from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
-from tui.reports.general import offer_words, saved_words
+from tui.reports.choices import model_description
+from tui.reports.sessions import session_description
 from tui.runner import Frame, Operation, Runner
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
@@ -505,7 +506,9 @@ class TokenwalkApp(App[None]):
 
     def model_entries(self) -> list[Entry]:
         """Every model, to choose one."""
-        return [Entry(offer.name, offer.name, offer_words(offer), not offer.problem) for offer in catalog.offers()]
+        return [
+            Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in catalog.offers()
+        ]
 
     def action_model(self) -> None:
         self.push_screen(ChooseScreen("model", self.model_entries(), self.choice.name), self._take_model)
@@ -607,7 +610,7 @@ class TokenwalkApp(App[None]):
         if not found:
             self.tell(f"there is no saved session in {self.keeper.folder}; w saves one")
             return
-        entries = [Entry(str(each.path), *saved_words(each), not each.problem) for each in found]
+        entries = [Entry(str(each.path), *session_description(each), not each.problem) for each in found]
         self.push_screen(ChooseScreen("sessions", entries, str(self.keeper.path)), self._take_session)
 
     def _take_session(self, chosen: str | None) -> None:

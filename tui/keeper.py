@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.sessions import record, storage
+from core.sessions import record, storage, writer
 from core.sessions.export import FORMATS
 from core.sessions.record import Record
 
@@ -153,7 +153,7 @@ class Keeper:
         storage.prepare(self.folder)
         if kept.path is None or _stamp(kept.path) != kept.stamp:  # what somebody else wrote there is not overwritten
             kept.path = storage.free(self.folder, walk.prompt)
-        record.write_record(kept.path, walk)
+        writer.write_record(kept.path, walk)
         kept.stamp = _stamp(kept.path)
         self._took = time.monotonic() - began
         if loud:

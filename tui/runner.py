@@ -22,7 +22,7 @@ from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.progress import Progress
 from core.sampling.sampler import Sampler
-from core.sessions.record import read_record
+from core.sessions.reader import read_record
 from core.walk.values import SamplingProgress, Snapshot
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ class Runner:
 
         self._set(devices=tuple(devices()))
         self._keep(last=True)
-        before = self._session.model if self._session else None
+        before = self._session.model if self._session and self._session.available else None
         try:
             model = before if before and before.info == saved.model else resume.model(saved.model)
             threads.apply(model.info.parameters, beside_screen=True)
@@ -407,10 +407,11 @@ class Runner:
             session = resume.session(saved, model)
             self._set(choice=model.choice, model=model.info, words=model.tokenizer)
         except UserError as mistake:
-            session = resume.SavedWalk(saved, str(mistake))
-            choice = replace(session.model.choice, device="auto", dtype="auto")  # where another model may be tried
+            session = resume.session_without_model(saved, mistake)
+            choice = saved.model.choice or ModelChoice(name=saved.model.name)
+            choice = replace(choice, device="auto", dtype="auto")  # where another model may be tried
             self._set(choice=choice, model=replace(saved.model, name=f"{saved.model.name} (not here)"), words=None)
-            self._problems.append(session.why)
+            self._problems.append(str(session.unavailable))
         self._session = session
         if self.keeper:
             self.keeper.opened(session, path)

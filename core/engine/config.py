@@ -1,22 +1,21 @@
-"""Owns what a model is made of, what a sampler may do and a patch change: frozen, validated, nothing heavy."""
+"""The configuration of a model: sizes and parts, checked when it is made. Imports no torch."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from core.engine.activation import ACTIVATIONS, Activation, unknown
 from core.errors import UserError
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
 Positions = Literal["none", "learned", "rotary"]
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """One stack for every rung. The defaults are Model 1, the zero-layer transformer (S2, S3).
+    """Sizes and parts of a model. The defaults are the article's Model 1, the zero-layer transformer.
 
-    Raises `UserError` for a value no model can have.
+    Raises `UserError` for a value that no model can have.
     """
 
     vocab_size: int
@@ -26,45 +25,45 @@ class ModelConfig:
     context: int = 8
     """T, how many of the last tokens the model sees."""
     blocks: int = 0
-    """N, how many blocks are stacked between embedding and unembedding."""
+    """N, how many blocks are stacked between the embedding and the unembedding."""
     heads: int = 1
-    """Attention heads in a block, h."""
+    """h, the number of query heads in a block."""
     group: int = 1
-    """Query heads that share one key and value head (Ainslie et al. 2023); 1 gives each its own."""
+    """Query heads per key and value head: grouped-query attention (Ainslie et al. 2023). 1 is multi-head attention."""
     head_size: int | None = None
-    """Width of a head; None splits d evenly among the heads."""
+    """c, the size of a head; None is d / h."""
     positions: Positions = "none"
-    """How the model knows where a token stands: a vector added to the embedding, or queries and keys turned."""
+    """How positions enter: not at all, as a learned vector added to the embedding, or as rotated queries and keys."""
     rope_base: float = 10_000.0
-    """θ of the rotary angles: pair i of a head turns by θ^(-2i/width) a position (Su et al. 2021, §3.2.2)."""
+    """θ of rotary positions: pair i of a head rotates by θ^(-2i/c) radians per position (Su et al. 2021, §3.2.2)."""
     rope_divisors: tuple[float, ...] = ()
-    """Each pair's turn is divided by its own number, to reach further than was trained; empty divides nothing."""
+    """One divisor of the rotary frequency per pair, for contexts longer than in training; empty divides nothing."""
     norm: Norm = "none"
-    """The norm before the unembedding, and before each sublayer where `pre_norm` is set."""
+    """The kind of norm, before the unembedding and, where `pre_norm` is set, before attention and MLP."""
     norm_eps: float = 1e-5
-    """Added to the variance or mean square before its root."""
+    """ε, added to the variance (or mean square) before the square root."""
     qk_norm: bool = False
-    """Whether each head's queries and keys are normalised before they meet (Qwen3)."""
+    """Whether the queries and keys of each head are RMS-normalized before the rotation (Qwen3)."""
     pre_norm: bool = False
-    """Whether attention and feed-forward read a normalised stream."""
+    """Whether attention and MLP read a normalized residual stream."""
     feed_forward: bool = False
-    """Whether a block has a feed-forward layer after its attention."""
+    """Whether a block has an MLP after its attention."""
     mlp_size: int | None = None
-    """Its inner width; None is 4 d, or ⌊8 d / 3⌋ where it is gated: as many weights (Shazeer 2020, §2)."""
+    """m, its inner size. None is 4 d, or ⌊8 d / 3⌋ where it is gated, which has as many weights (Shazeer 2020, §2)."""
     gated: bool = False
-    """Whether the non-linearity of one half of the feed-forward layer gates the other (SwiGLU with `silu`)."""
+    """Whether the activation of one half of the MLP multiplies the other half (SwiGLU with `silu`)."""
     activation: Activation = "gelu"
-    """The non-linearity, S16; `gelu_tanh` is the approximation GPT-2 was trained with."""
+    """The activation function; `gelu_tanh` is the approximation that GPT-2 was trained with."""
     final_activation: bool = True
-    """Whether the non-linearity stands before the unembedding."""
+    """Whether the activation function is also applied before the unembedding (Models 1 to 3 of the article)."""
     tied: bool = False
-    """Whether the unembedding is the embedding matrix transposed; it has no bias then."""
+    """Whether the unembedding is the embedding matrix transposed, without a bias."""
     biases: tuple[Bias, ...] = ("qkv", "out", "mlp", "head")
-    """The linear maps that have one."""
+    """The linear layers that have a bias."""
     logit_scale: bool = False
     """Whether logits are divided by √d."""
     init_std: float | None = None
-    """Standard deviation of random weights (GPT-2: 0.02); None leaves torch's own defaults."""
+    """Standard deviation of random weights (GPT-2: 0.02); None is torch's default for each layer."""
 
     def __post_init__(self) -> None:
         for label, value in (
@@ -74,7 +73,7 @@ class ModelConfig:
             ("number of heads", self.heads),
             ("number of heads that share keys", self.group),
             ("size of a head", 1 if self.head_size is None else self.head_size),
-            ("width of the feed-forward layer", 1 if self.mlp_size is None else self.mlp_size),
+            ("inner size of the MLP", 1 if self.mlp_size is None else self.mlp_size),
         ):
             if value < 1:
                 raise UserError(f"the {label} must be at least 1, not {value}")
@@ -87,35 +86,35 @@ class ModelConfig:
             )
         if self.heads % self.group:
             raise UserError(
-                f"{self.heads} heads cannot share keys {self.group} by {self.group}; choose a multiple of it"
+                f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
         if self.positions == "rotary" and self.head_dim % 2:
             raise UserError(
-                f"rotary positions turn pairs, so the size of a head must be even, not {self.head_dim}; "
+                f"rotary positions rotate pairs, so the size of a head must be even, not {self.head_dim}; "
                 "choose another embedding size or number of heads"
             )
         if self.activation not in ACTIVATIONS:
-            raise UserError(f"no activation {self.activation!r}; choose gelu, relu or silu")
+            raise unknown(self.activation)
 
     @property
     def head_dim(self) -> int:
-        """Width of one head."""
+        """c, the size of one head."""
         return self.embed_dim // self.heads if self.head_size is None else self.head_size
 
     @property
     def kv_heads(self) -> int:
-        """Key and value heads in a block."""
+        """k, the number of key and value heads in a block."""
         return self.heads // self.group
 
     @property
     def mlp_dim(self) -> int:
-        """Inner width of a feed-forward layer."""
+        """m, the inner size of the MLP."""
         if self.mlp_size is not None:
             return self.mlp_size
         return 8 * self.embed_dim // 3 if self.gated else 4 * self.embed_dim
 
     def parameter_count(self) -> int:
-        """How many numbers training would change, without building anything."""
+        """How many numbers can be trained. No model is built for this."""
         d, heads = self.embed_dim, self.heads * self.head_dim
         norm = {"none": 0, "layer": 2 * d, "rms": d}[self.norm]
 
@@ -133,7 +132,7 @@ class ModelConfig:
 
     @property
     def reach(self) -> int:
-        """How many of the last tokens can change the next prediction: without attention, only the last one (S13)."""
+        """How many of the last tokens can change the next prediction: T with attention, 1 without."""
         return self.context if self.blocks else 1
 
 

@@ -1,4 +1,4 @@
-"""Owns where a model can run and in which number format."""
+"""The devices of this machine, and the number formats that a model can compute in."""
 
 import os
 import platform
@@ -11,16 +11,16 @@ from core.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PACKED = {"int8": 8, "int4": 4}
-"""Formats of weights alone, and their bits; what flows through the model is fp32 then."""
+"""Formats of quantized weights, with their bits per weight. Hidden states are fp32 then."""
 
 
 def devices() -> list[DeviceInfo]:
-    """What can be chosen here, and for what cannot the reason."""
+    """Every device that could be chosen: the CPU, each CUDA GPU, MPS. Those that cannot be used say why."""
     return [DeviceInfo("cpu", _cpu_name(), _cpu_memory()), *_cuda(), _mps()]
 
 
 def resolve(name: str) -> torch.device:
-    """The device called `name`; `auto` prefers cuda, then mps, then cpu. Raises `UserError` where it cannot be used."""
+    """The device called `name`; `auto` prefers cuda, then mps, then cpu. Raises `UserError` for any other."""
     known = {info.name: info for info in devices()}
     if name == "auto":
         usable = [info.name for info in known.values() if not info.problem]
@@ -39,10 +39,10 @@ def resolve(name: str) -> torch.device:
 
 
 def dtype(name: str, device: torch.device) -> torch.dtype:
-    """What flows through a model in the format called `name`. Raises `UserError` where the device cannot compute so."""
+    """The dtype of hidden states in the format called `name`. Raises `UserError` where `device` cannot use it."""
     if name in PACKED:
         if device.type != "cpu":
-            raise UserError(f"{name} is for the cpu; choose bf16 or fp16 on {device}")
+            raise UserError(f"{name} weights need the cpu; choose bf16 or fp16 on {device}")
         name = "fp32"
     if name not in DTYPES:
         raise UserError(f"no dtype {name!r}; choose auto, {', '.join((*DTYPES, *PACKED))}")
@@ -52,7 +52,7 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def dtype_name(value: torch.dtype) -> str:
-    """What `--dtype` calls a torch dtype."""
+    """The short name of a torch dtype, such as `bf16`."""
     return next(name for name, dtype in DTYPES.items() if dtype is value)
 
 

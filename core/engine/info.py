@@ -1,16 +1,17 @@
-"""What is known of a device, without torch."""
+"""The description of a device, without torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """A place a model could run."""
+    """A device that a model could run on."""
 
     name: str
-    """What `--device` takes."""
+    """What a person chooses it by: `cpu`, `cuda:0`, `mps`."""
     label: str
-    """The maker's name for it."""
+    """The manufacturer's name for it."""
     memory_bytes: int | None
+    """Size of its memory; None where the system does not tell."""
     problem: str | None = None
     """Why it cannot be used; None where it can."""

@@ -1,9 +1,10 @@
-"""Owns the CPU thread policy; imports torch only where the policy is applied.
+"""How many CPU threads torch computes with, and how they wait. Imports torch only where that number is applied.
 
-OpenMP workers that spin while they wait take the very core the screen needs. So beside a screen they wait passively,
-which must be said in the environment before torch is imported, and one core is left to the screen. Without one they
-may spin, which makes a token of several threads up to 1.7 times as fast. Small models compute on one thread.
-`OMP_NUM_THREADS` and `OMP_WAIT_POLICY` of the user win over all that.
+OpenMP's worker threads can wait for work in two ways. Spinning keeps a core busy, and the screen needs that core;
+passive waiting leaves the core free. So beside a screen the threads wait passively, and one core is not used.
+The environment must say so before torch is imported. Without a screen the threads may spin, which makes a token on
+several threads up to 1.7 times as fast. Models below `SMALL` parameters compute on one thread.
+A user's `OMP_NUM_THREADS` and `OMP_WAIT_POLICY` take precedence over all of this.
 """
 
 import os
@@ -13,21 +14,21 @@ from contextlib import contextmanager
 
 
 def prepare(*, beside_screen: bool = True) -> None:
-    """Set what must be set before torch is imported, and let a waiting thread have the interpreter within 0.5 ms."""
+    """Set the OpenMP wait policy; call this before torch is imported. A thread gets the interpreter within 0.5 ms."""
     if beside_screen:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         sys.setswitchinterval(0.0005)
 
 
 SMALL = 30_000_000
-"""Parameters below which one thread is faster than several, which would wait for each other more than they compute."""
+"""Number of parameters below which one thread is faster than several: synchronization costs more than it saves."""
 
 
 def count(parameters: int, *, beside_screen: bool) -> int:
-    """How many threads torch should compute with: one for a small model, else all cores, less one beside a screen."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
+    """The number of threads for a model: 1 for a small one, else all usable cores, one fewer beside a screen."""
+    requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if requested.isdecimal() and int(requested) > 0:
+        return int(requested)
     if parameters < SMALL:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -35,7 +36,7 @@ def count(parameters: int, *, beside_screen: bool) -> int:
 
 
 def apply(parameters: int, *, beside_screen: bool) -> int:
-    """Bind the policy to the calling thread (torch counts threads per thread) and return the number of threads."""
+    """Apply `count` to the calling thread, for which alone torch keeps the number, and return it."""
     import torch  # noqa: PLC0415
 
     threads = count(parameters, beside_screen=beside_screen)
@@ -44,10 +45,10 @@ def apply(parameters: int, *, beside_screen: bool) -> int:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Torch computes on the calling thread within the block: what is done for one token after its logits is little.
+def single_thread() -> Iterator[None]:
+    """Within the block torch computes on the calling thread alone.
 
-    Threads that waited for more of it would take the cores from the next token.
+    For the little work after a token's logits: worker threads that wait for more of it would slow the next token down.
     """
     import torch  # noqa: PLC0415
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import UserError
-from core.formats import files
-from core.formats.checked import read_json
+from core.formats import gguf
+from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
 from core.loading import hub, ladder, tokenizers
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.families import FAMILIES
+from core.loading.description import read_config
+from core.loading.families import FAMILIES, TITLES
 from core.tokenizers.tokenizer import Tokenizer
 
 SMOLLM2 = "smollm2"
@@ -82,8 +83,8 @@ def _offer(name: str, path: Path, where: str) -> Offer:
     except UserError as mistake:
         return Offer(name, "unknown", where, size, str(mistake))
     if architecture not in FAMILIES:
-        return Offer(name, architecture, where, size, f"not one of {', '.join(FAMILIES.values())}")
-    return Offer(name, FAMILIES[architecture], where, size, None if size else "its weights are not there")
+        return Offer(name, architecture, where, size, f"not one of {', '.join(TITLES)}")
+    return Offer(name, FAMILIES[architecture].title, where, size, None if size else "its weights are not there")
 
 
 def _trained_offer(name: str, path: Path) -> Offer:
@@ -98,8 +99,8 @@ def _trained_offer(name: str, path: Path) -> Offer:
 
 def _architecture(path: Path) -> str:
     if path.is_file():
-        return files.gguf_architecture(path) or "unknown"
-    return read_json(path / "config.json").get("model_type", "unknown")
+        return gguf.read_architecture(path) or "unknown"
+    return read_config(path).get("model_type", "unknown")
 
 
 def _models_in(folder: Path) -> Iterator[Path]:
@@ -190,7 +191,7 @@ def find(name: str) -> ModelLocation | None:
     path = Path(name).expanduser()
     if name and path.exists():
         return _on_disk(path)
-    if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *files.PICKLES}:
+    if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *PICKLE_SUFFIXES}:
         raise UserError(f"there is no file or folder {name}")
     if HUB_ID.fullmatch(name):
         return _cached(name)
@@ -202,7 +203,7 @@ def find(name: str) -> ModelLocation | None:
 
 def _on_disk(path: Path) -> ModelLocation:
     if path.is_file():
-        files.refuse_pickle(path)
+        refuse_pickle(path)
         if path.suffix not in (".gguf", ".safetensors"):
             raise UserError(
                 f"{path} is no model; choose a .gguf file, or a folder with config.json and .safetensors files"

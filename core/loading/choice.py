@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.engine.config import Activation
+from core.engine.activation import Activation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

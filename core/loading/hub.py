@@ -59,7 +59,7 @@ def _snapshot(repository: Path) -> Path | None:
 def _complete(folder: Path) -> bool:
     index = folder / "model.safetensors.index.json"
     try:
-        named: Iterable[Any] = read_json(index).part("weight_map").values.values() if index.exists() else ()
+        named: Iterable[Any] = read_json(index).optional_object("weight_map").values.values() if index.exists() else ()
     except UserError:
         return False
     weights = {folder / str(name) for name in named} or set(folder.glob("*.safetensors"))

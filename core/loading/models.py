@@ -11,10 +11,10 @@ from core.engine.config import ModelConfig
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, Part, UserError, out_of_memory
-from core.loading import catalog, families, ladder, tokenizers, weights
+from core.loading import catalog, ladder, tokenizers, weights
 from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
-from core.loading.families import Described
+from core.loading.description import ModelDescription, describe
 from core.loading.hub import Report
 from core.loading.info import ModelInfo
 from core.tokenizers.tokenizer import Tokenizer
@@ -101,24 +101,24 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     place = catalog.find(choice.name) or catalog.fetch(choice.name, report)
     words = tokenizers.load_model_tokenizer(place.path, choice.name)
     return_free_memory()
-    described = families.describe(place.path)
-    format = _fastest(described, device) if choice.dtype == "auto" else choice.dtype
+    description = describe(place.path)
+    format = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
     dtype = devices.dtype(format, device)
     bits = devices.PACKED.get(format, 8 * dtype.itemsize)
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
-    _check_room(choice.name, described.config, bits, device, smaller)
-    transformer = weights.build_model(described, device, dtype, devices.PACKED.get(format))
-    return _model(choice, described.family, transformer, words, place.words, format)
+    _check_room(choice.name, description.config, bits, device, smaller)
+    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(format))
+    return _model(choice, description.family, transformer, words, place.words, format)
 
 
-def _fastest(described: Described, device: torch.device) -> str:
-    """The fastest format whose KL from fp32 stays within 0.01 nats, by what was measured (see README).
+def _fastest(description: ModelDescription, device: torch.device) -> str:
+    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (see README).
 
-    On the CPU that is 4 bits for the numbers of a file that has no more (0.002 on SmolLM2), and 8 bits for all others
-    (0.006); 16 bits are nearer (0.001) but slower at reading a prompt and at each token. On CUDA it is bf16.
+    On the CPU that is 4 bits for the numbers of a file that has no more (0.003 on SmolLM2), and 8 bits for all others
+    (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
     """
     if device.type == "cpu":
-        few = any(stored.kind in ("Q4_0", "Q4_1") for stored in described.tensors.values())
+        few = any(stored.dtype in ("Q4_0", "Q4_1") for stored in description.tensors.values())
         return "int4" if few else "int8"
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 

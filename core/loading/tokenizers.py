@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from core.errors import UserError
-from core.loading.families import outline
+from core.loading.description import read_metadata
 from core.tokenizers import builtin, vocabulary
 from core.tokenizers.tokenizer import Tokenizer
 from core.tokenizers.vocabulary import ModelTokenizer
@@ -36,5 +36,5 @@ def load_model_tokenizer(path: Path, name: str) -> ModelTokenizer:
 
     Raises `UserError` for one that is damaged or of a kind not supported.
     """
-    values, vocab_size = outline(path)
+    values, vocab_size = read_metadata(path)
     return vocabulary.read_tokenizer(path, name, values, vocab_size)

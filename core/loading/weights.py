@@ -32,8 +32,8 @@ from core.engine.packed.packed import (
     unpack_q8,
 )
 from core.errors import Option, UserError
-from core.formats.files import Stored
-from core.loading.families import IGNORED, Described
+from core.formats.tensors import StoredTensor
+from core.loading.description import COMPUTED, ModelDescription
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -45,7 +45,9 @@ class _Unfilled(TorchFunctionMode):
         return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
-def build_model(described: Described, device: torch.device, dtype: torch.dtype, bits: int | None = None) -> Transformer:
+def build_model(
+    description: ModelDescription, device: torch.device, dtype: torch.dtype, bits: int | None = None
+) -> Transformer:
     """The model with its weights, its matrices packed in 8 or 4 `bits` where they are given.
 
     Raises `UserError` where files and configuration disagree, or for NaN and infinity.
@@ -55,22 +57,22 @@ def build_model(described: Described, device: torch.device, dtype: torch.dtype, 
         compiled.available()  # before the weights are there, for a compiler is large
         release_clean_pages()
     with torch.device("meta"), _Unfilled():
-        model = (CompiledTransformer if bits else Transformer)(described.config)
+        model = (CompiledTransformer if bits else Transformer)(description.config)
     wanted = dict(model.named_parameters())
-    plan = {name: list(_parts(described, name, parameter.shape)) for name, parameter in wanted.items()}
-    _refuse_left_over(described, {source for parts in plan.values() for source, _ in parts})
+    plan = {name: list(_parts(description, name, parameter.shape)) for name, parameter in wanted.items()}
+    _refuse_left_over(description, {source for parts in plan.values() for source, _ in parts})
     packed = _packable(model, plan) if bits else []
     weights = {
-        name: _weight(described, name, parts, dtype).to(device) for name, parts in plan.items() if name not in packed
+        name: _weight(description, name, parts, dtype).to(device) for name, parts in plan.items() if name not in packed
     }
     model.load_state_dict(weights, assign=True, strict=False)  # the plan has every name; a tied one once
     for name in packed:
         module = name.removesuffix(".weight")
-        model.set_submodule(module, _packed(described, name, plan[name], model.get_submodule(module), bits or 8))
+        model.set_submodule(module, _packed(description, name, plan[name], model.get_submodule(module), bits or 8))
         for _, stored in plan[name]:
             stored.release()
         return_free_memory()
-    if described.config.tied:
+    if description.config.tied:
         _tie(model)
     return model.requires_grad_(False).eval()
 
@@ -90,16 +92,16 @@ def _packable(model: Transformer, plan: Iterable[str]) -> list[str]:
 
 
 def _packed(
-    described: Described, name: str, parts: Sequence[tuple[str, Stored]], module: nn.Module, bits: int
+    description: ModelDescription, name: str, parts: Sequence[tuple[str, StoredTensor]], module: nn.Module, bits: int
 ) -> nn.Module:
     """What stands for a module of the model; the first and the last always have 8 bits."""
     bias = getattr(module, "bias", None)
     if bits == 4 and name.startswith("blocks.") and fits(4, *module.get_parameter("weight").shape):
-        return Int4Linear(*_int4(described, name, parts), bias)
+        return Int4Linear(*_int4(description, name, parts), bias)
     rows = module.get_parameter("weight").shape
     levels, scale = torch.empty(rows, dtype=torch.int8), torch.empty(rows[0], dtype=DTYPE)
     at = 0
-    for block in _row_blocks(described, name, parts):
+    for block in _row_blocks(description, name, parts):
         here = slice(at, at := at + len(block))
         levels[here], scale[here] = int8(block)
     if name == "embed.weight":
@@ -107,11 +109,13 @@ def _packed(
     return Int8Linear(levels, scale, bias)
 
 
-def _row_blocks(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> Iterator[Tensor]:
+def _row_blocks(
+    description: ModelDescription, name: str, parts: Sequence[tuple[str, StoredTensor]]
+) -> Iterator[Tensor]:
     """A matrix in float32, some rows at a time, so that it is never there in full width."""
     for source, stored in parts:
         if name not in ("embed.weight", "unembed.weight"):
-            yield _weight(described, name, [(source, stored)], torch.float32)
+            yield _weight(description, name, [(source, stored)], torch.float32)
             continue
         bytes_a_row = stored.size // stored.shape[0]
         for first in range(0, stored.shape[0], ROWS):
@@ -122,104 +126,108 @@ def _row_blocks(described: Described, name: str, parts: Sequence[tuple[str, Stor
                 start=stored.start + first * bytes_a_row,
                 size=count * bytes_a_row,
             )
-            yield _weight(described, name, [(source, piece)], torch.float32)
+            yield _weight(description, name, [(source, piece)], torch.float32)
 
 
-def _int4(described: Described, name: str, parts: Sequence[tuple[str, Stored]]) -> tuple[Tensor, Tensor, Tensor]:
+def _int4(
+    description: ModelDescription, name: str, parts: Sequence[tuple[str, StoredTensor]]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Levels, scales and zeros of a parameter: those of the file where it has them, else the nearest."""
-    if not all(stored.kind in ("Q4_0", "Q4_1") for _, stored in parts):
-        return int4(_weight(described, name, parts, torch.float32))
+    if not all(stored.dtype in ("Q4_0", "Q4_1") for _, stored in parts):
+        return int4(_weight(description, name, parts, torch.float32))
     unpacked = []
     for source, stored in parts:
-        numbers = unpack_q4(_blocks(stored), with_minimum=stored.kind == "Q4_1")
-        unpacked.append([_ordered(described, source, _checked(source, each, each.dtype)) for each in numbers])
+        numbers = unpack_q4(_blocks(stored), with_minimum=stored.dtype == "Q4_1")
+        unpacked.append([_ordered(description, source, _checked(source, each, each.dtype)) for each in numbers])
         stored.release()
     levels, scales, zeros = (torch.cat(each) for each in zip(*unpacked, strict=True))
     return levels, scales, zeros
 
 
-def _blocks(stored: Stored) -> Tensor:
+def _blocks(stored: StoredTensor) -> Tensor:
     """The bytes of a tensor as they lie in the file, row by row."""
     raw = torch.frombuffer(stored.view, dtype=torch.uint8, count=stored.size, offset=stored.start)
     return raw.view(math.prod(stored.shape[:-1]), -1)
 
 
-def _ordered(described: Described, source: str, tensor: Tensor) -> Tensor:
+def _ordered(description: ModelDescription, source: str, tensor: Tensor) -> Tensor:
     """A tensor of a file with the rows of queries and keys in our order."""
-    if described.interleaved and re.search(r"attn_[qk]\.", source):
-        return _halves(tensor, described.config.head_dim)
+    if description.interleaved and re.search(r"attn_[qk]\.", source):
+        return _halves(tensor, description.config.head_dim)
     return tensor
 
 
-def _parts(described: Described, name: str, shape: Sequence[int]) -> Iterator[tuple[str, Stored]]:
+def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> Iterator[tuple[str, StoredTensor]]:
     """The tensors of the files that lie one below the other in a parameter of ours, each checked against its shape."""
     module, _, field = name.rpartition(".")
     number = re.search(r"(?<=blocks\.)\d+", module)
     block = number.group() if number else ""
-    sources = described.names[module.replace(f"blocks.{block}.", "blocks.#.")]
-    for source, rows in zip(sources, _rows(described, module, shape[0], len(sources)), strict=True):
+    sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
+    for source, rows in zip(sources, _rows(description, module, shape[0], len(sources)), strict=True):
         found = f"{source.replace('#', block)}.{field}"
         want = (rows, *shape[1:])
-        if found not in described.tensors:
+        if found not in description.tensors:
             raise UserError(
-                f"the weights lack {found}, {_by(want)}, that {described.where} asks for; download the model again"
+                f"the weights lack {found}, {_by(want)}, that {description.source} asks for; download the model again"
             )
-        stored = described.tensors[found]
-        there = stored.shape[::-1] if _transposed(described, name, stored) else stored.shape
+        stored = description.tensors[found]
+        there = stored.shape[::-1] if _transposed(description, name, stored) else stored.shape
         if there != want:
             raise UserError(
-                f"{found} is {_by(there)} in the weights but {_by(want)} by {described.where}: "
+                f"{found} is {_by(there)} in the weights but {_by(want)} by {description.source}: "
                 "they are not of the same model; download both again"
             )
         yield found, stored
 
 
-def _rows(described: Described, module: str, rows: int, count: int) -> Sequence[int]:
+def _rows(description: ModelDescription, module: str, rows: int, count: int) -> Sequence[int]:
     """How many rows of a parameter each of its parts has."""
     if module.endswith("qkv") and count > 1:
-        config = described.config
+        config = description.config
         return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
     return [rows // count] * count
 
 
-def _transposed(described: Described, name: str, stored: Stored) -> bool:
-    return described.transposed and name.startswith("blocks.") and len(stored.shape) == 2
+def _transposed(description: ModelDescription, name: str, stored: StoredTensor) -> bool:
+    return description.transposed and name.startswith("blocks.") and len(stored.shape) == 2
 
 
 def _by(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "one number"
 
 
-def _refuse_left_over(described: Described, used: set[str]) -> None:
-    ignored = (*IGNORED, "lm_head.weight", "output.weight") if described.config.tied else IGNORED
-    left = [name for name in described.tensors if name not in used and not name.endswith(ignored)]
+def _refuse_left_over(description: ModelDescription, used: set[str]) -> None:
+    ignored = (*COMPUTED, "lm_head.weight", "output.weight") if description.config.tied else COMPUTED
+    left = [name for name in description.tensors if name not in used and not name.endswith(ignored)]
     if left:
         raise UserError(
-            f"the weights have {left[0]}, {_by(described.tensors[left[0]].shape)}, "
-            f"of which {described.where} says nothing ({len(left)} such); they are not of the same model"
+            f"the weights have {left[0]}, {_by(description.tensors[left[0]].shape)}, "
+            f"of which {description.source} says nothing ({len(left)} such); they are not of the same model"
         )
 
 
-def _weight(described: Described, name: str, parts: Sequence[tuple[str, Stored]], dtype: torch.dtype) -> Tensor:
+def _weight(
+    description: ModelDescription, name: str, parts: Sequence[tuple[str, StoredTensor]], dtype: torch.dtype
+) -> Tensor:
     """One parameter of ours: read, put together, converted, checked."""
     tensors = []
     for source, stored in parts:
-        tensor = _ordered(described, source, load_weights(source, stored))
-        if _transposed(described, name, stored):
+        tensor = _ordered(description, source, load_weights(source, stored))
+        if _transposed(description, name, stored):
             tensor = tensor.t()
         tensors.append(_checked(source, tensor, dtype))
     whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
-    if dtype is torch.float32 and whole.ndim == 2 and _multiplies(described, name):
+    if dtype is torch.float32 and whole.ndim == 2 and _multiplies(description, name):
         whole = _for_one_token(whole)
-    mapped = len(tensors) == 1 and TORCH.get(parts[0][1].kind) is dtype and whole.data_ptr() == tensors[0].data_ptr()
+    mapped = len(tensors) == 1 and TORCH.get(parts[0][1].dtype) is dtype and whole.data_ptr() == tensors[0].data_ptr()
     for _, stored in () if mapped else parts:
         stored.release()
     return whole
 
 
-def _multiplies(described: Described, name: str) -> bool:
+def _multiplies(description: ModelDescription, name: str) -> bool:
     """Whether a matrix is one of a linear map."""
-    return name.startswith(("blocks.", "unembed.")) or (described.config.tied and name == "embed.weight")
+    return name.startswith(("blocks.", "unembed.")) or (description.config.tied and name == "embed.weight")
 
 
 def _for_one_token(matrix: Tensor) -> Tensor:
@@ -230,10 +238,10 @@ def _for_one_token(matrix: Tensor) -> Tensor:
     return matrix.t().contiguous().t() if matrix.shape[0] >= matrix.shape[1] else matrix.contiguous()
 
 
-def load_weights(name: str, stored: Stored) -> Tensor:
+def load_weights(name: str, stored: StoredTensor) -> Tensor:
     """A tensor of a file: a view of it where torch knows the format, else unpacked to float32."""
-    if stored.kind in TORCH:
-        dtype = TORCH[stored.kind]
+    if stored.dtype in TORCH:
+        dtype = TORCH[stored.dtype]
         if stored.size == 0:
             return torch.empty(stored.shape, dtype=dtype)
         if stored.start % dtype.itemsize:
@@ -246,14 +254,14 @@ def load_weights(name: str, stored: Stored) -> Tensor:
     return _unpacked(name, stored)
 
 
-def _unpacked(name: str, stored: Stored) -> Tensor:
-    if stored.kind == "Q8_0":
+def _unpacked(name: str, stored: StoredTensor) -> Tensor:
+    if stored.dtype == "Q8_0":
         return unpack_q8(_blocks(stored)).view(stored.shape)
     import numpy as np  # noqa: PLC0415
     from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
     from gguf.quants import dequantize  # noqa: PLC0415
 
-    kind = GGMLQuantizationType[stored.kind]
+    kind = GGMLQuantizationType[stored.dtype]
     packed = _blocks(stored).numpy()
     numbers = torch.empty(len(packed), stored.shape[-1])
     try:
@@ -263,7 +271,7 @@ def _unpacked(name: str, stored: Stored) -> Tensor:
         return numbers.view(stored.shape)
     except NotImplementedError as error:
         raise UserError(
-            f"{name} is stored as {stored.kind}, which cannot be unpacked here; get another format"
+            f"{name} is stored as {stored.dtype}, which cannot be unpacked here; get another format"
         ) from error
 
 

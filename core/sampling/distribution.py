@@ -138,7 +138,7 @@ class Distribution:
         masses = np.cumsum(weights.numpy()[self._near[: rank + 1]], dtype=np.float64)
         return RankedToken(int(self._near[rank]), rank, float(masses[rank]))
 
-    @threads.alone()
+    @threads.single_thread()
     def _at_mass_of_all(self, weights: Tensor, target: float, *, reached: bool) -> RankedToken:
         through = self._mass(weights)
         target = min(target, math.nextafter(through[-1].item(), 0.0))
@@ -149,7 +149,7 @@ class Distribution:
 
         return self._inside(first(through), weights, through, first)
 
-    @threads.alone()
+    @threads.single_thread()
     def _at_rank_of_all(self, weights: Tensor, rank: int) -> RankedToken:
         _, counts = self._order()
         bucket = int(torch.searchsorted(counts, rank, right=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import Action, UserError
-from core.sessions import record
+from core.sessions import reader
 
 LISTED = 50
 """Sessions that are looked into at once, the newest."""
@@ -87,7 +87,7 @@ def saved_sessions(folder: Path) -> list[SavedSession]:
 
 def _look(path: Path, when: float) -> SavedSession:
     try:
-        found = record.read_record(path)
+        found = reader.read_record(path)
     except UserError as mistake:
         return SavedSession(path, when, problem=str(mistake))
     about = found.model

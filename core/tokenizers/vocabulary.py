@@ -17,7 +17,7 @@ import tiktoken
 
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
-from core.formats.files import Strings
+from core.formats.gguf import StringArray
 from core.tokenizers.template import Template
 from core.tokenizers.tokenizer import END_OF_TEXT, Tokenizer, readable, well_formed
 
@@ -224,17 +224,17 @@ def _folder(folder: Path, said: CheckedValues) -> Vocabulary:
 
 def _tokenizer_json(folder: Path, said: CheckedValues) -> Vocabulary:
     file = read_json(folder / "tokenizer.json")
-    model, values = file.part("model"), file.values
+    model, values = file.optional_object("model"), file.values
     steps, normalizers = (
         _flat(values.get("pre_tokenizer"), "pretokenizers"),
         _flat(values.get("normalizer"), "normalizers"),
     )
     if (kind := model.get("type", "BPE")) != "BPE":
-        raise _not_byte_level(file.where, f"a {kind} tokenizer")
+        raise _not_byte_level(file.source, f"a {kind} tokenizer")
     if not any(step["type"] == "ByteLevel" for step in steps) or model.get("byte_fallback", False):
-        raise _not_byte_level(file.where, "a SentencePiece tokenizer")
+        raise _not_byte_level(file.source, "a SentencePiece tokenizer")
     if others := [step["type"] for step in normalizers if step["type"] != "NFC"]:
-        raise _not_byte_level(file.where, f"a tokenizer that rewrites text ({others[0]})")
+        raise _not_byte_level(file.source, f"a tokenizer that rewrites text ({others[0]})")
     added = [
         Added(each["id"], each["content"], each["special"], (each["lstrip"], each["rstrip"]))
         for each in values.get("added_tokens", [])
@@ -246,7 +246,7 @@ def _tokenizer_json(folder: Path, said: CheckedValues) -> Vocabulary:
     return Vocabulary(
         ids=ids,
         merges=map(_pair, model.values["merges"]),
-        pattern=_pattern(steps, file.where),
+        pattern=_pattern(steps, file.source),
         added=added,
         normal_form=bool(normalizers),
         leading_space=any(step.get("add_prefix_space") for step in steps),
@@ -303,7 +303,7 @@ def _vocab_and_merges(folder: Path, said: CheckedValues) -> Vocabulary:
         int(id): Added(
             int(id), each["content"], each.get("special", True), (each.get("lstrip", False), each.get("rstrip", False))
         )
-        for id, each in config.part("added_tokens_decoder").values.items()
+        for id, each in config.optional_object("added_tokens_decoder").values.items()
     }
     if END_OF_TEXT in names:
         added.setdefault(names[END_OF_TEXT], Added(names[END_OF_TEXT], END_OF_TEXT, special=True))
@@ -393,7 +393,7 @@ _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 """What ends a turn or a message, where it is not what ends a text."""
 
 
-def _gguf_template(said: CheckedValues, tokens: Strings) -> Template | None:
+def _gguf_template(said: CheckedValues, tokens: StringArray) -> Template | None:
     source = said.get("tokenizer.chat_template", "")
     ids = {name: said.values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     known = {f"{name}_token": tokens[id] for name, id in ids.items() if type(id) is int and 0 <= id < len(tokens)}
@@ -402,12 +402,12 @@ def _gguf_template(said: CheckedValues, tokens: Strings) -> Template | None:
 
 def _gguf(said: CheckedValues) -> Vocabulary:
     if (kind := said.get("tokenizer.ggml.model", "")) != "gpt2":
-        raise _not_byte_level(said.where, f"a {'SentencePiece' if kind == 'llama' else kind or 'nameless'} tokenizer")
+        raise _not_byte_level(said.source, f"a {'SentencePiece' if kind == 'llama' else kind or 'nameless'} tokenizer")
     if (pre := said.get("tokenizer.ggml.pre", "gpt-2")) not in _KINDS:
-        raise UserError(f"{said.where} cuts text as {pre!r}, a way not known here; there are {', '.join(_KINDS)}")
+        raise UserError(f"{said.source} cuts text as {pre!r}, a way not known here; there are {', '.join(_KINDS)}")
     tokens, kinds, merges = (said.values.get(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges"))
-    if not isinstance(tokens, Strings) or not isinstance(merges, Strings):
-        raise UserError(f"{said.where} has no tokens or no merges; download it again")
+    if not isinstance(tokens, StringArray) or not isinstance(merges, StringArray):
+        raise UserError(f"{said.source} has no tokens or no merges; download it again")
     kinds = kinds or [_NORMAL] * len(tokens)
     begin, end, unknown = (said.values.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "unknown"))
     begins = said.get("tokenizer.ggml.add_bos_token", _KINDS[pre].begins)

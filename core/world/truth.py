@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_bits_from_logprobs
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import Tokenizer
 from core.world import tiny
@@ -27,15 +30,14 @@ class KnownTruth:
         def told(candidate: Candidate) -> Candidate:
             return replace(candidate, true=shares.get(candidate.id, 0.0))
 
-        nats = math.fsum(
-            share * (math.log(share) - distribution.logits[id].item() + distribution.log_total)
-            for id, share in shares.items()
-        )
+        ids_with_mass = list(shares)
+        log_true = torch.tensor([math.log(share) for share in shares.values()], dtype=torch.float64)
+        log_model = distribution.logits[ids_with_mass].double() - distribution.log_total
         return replace(
             chart,
             candidates=tuple(map(told, chart.candidates)),
             taken=told(chart.taken) if chart.taken else None,
-            divergence_bits=max(0.0, nats / math.log(2)),
+            divergence_bits=kl_bits_from_logprobs(log_true, log_model),
         )
 
 

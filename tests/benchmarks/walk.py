@@ -254,7 +254,7 @@ def grow(session: Session, count: int) -> None:
     """Put tokens into the tree until it has so many: runs of a few, parting anywhere."""
     chance, tree = random.Random(0), session.tree
     score = Score(1.0, -11.0, 16.5, 50_000)
-    nodes = [session.place.end]
+    nodes = [session.history.position.end]
     while len(tree.nodes) < count:
         parent = nodes[-1] if chance.random() < 0.8 else chance.choice(nodes)
         id = chance.randrange(100_000)

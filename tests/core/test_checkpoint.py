@@ -22,7 +22,7 @@ from core.engine import device
 from core.engine.info import DeviceInfo
 from core.engine.model import Transformer, random_model
 from core.errors import UserError
-from core.formats import files
+from core.formats.tensors import WeightsFile
 from core.loading import catalog, models, tokenizers
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import checkpoint, folders
@@ -31,6 +31,7 @@ from core.loading.checkpoints.folders import LATEST
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.training.dataset import REFERENCE
+from core.training.events import CheckpointSaved
 from core.training.training import Training
 from core.world import tiny
 from core.world.machine import Floors
@@ -350,7 +351,7 @@ def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], valu
     if isinstance(place, dict) and path:
         place[path[-1]] = value
     metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
-    file = files.WeightsFile(Path("a.safetensors"), metadata, {})
+    file = WeightsFile(Path("a.safetensors"), metadata, {})
     try:
         found = cards.of(file)
         assert found is not None
@@ -387,7 +388,7 @@ def test_a_full_disk_ends_a_training_with_what_it_had(tmp_path: Path, monkeypatc
     made = Training(recipe, tmp_path / "a", CPU)
     with monkeypatch.context() as patch:
         for event in made.go():
-            if type(event).__name__ == "CheckpointSaved":
+            if isinstance(event, CheckpointSaved):
                 break
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
         assert "No space left" in refusal(lambda: list(made.go()))

@@ -13,7 +13,7 @@ from torch import Tensor
 from core.engine.cache import KVCache
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer, random_model
-from core.loading import families, weights
+from core.loading import description, weights
 
 LENGTH = 23
 LLAMA = {
@@ -90,7 +90,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model.save_pretrained(folder)
     with torch.inference_mode():
         want = model(ids()).logits
-    return weights.build_model(families.describe(folder), torch.device("cpu"), torch.float32), want
+    return weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32), want
 
 
 def steps(sizes: list[int]) -> Callable[[Transformer], Tensor]:
@@ -126,7 +126,7 @@ def test_16_bit_models_stay_near_the_reference(dtype: torch.dtype, tmp_path: Pat
     """Weights of one format computed in another: the same distribution, rounded."""
     model = reference("llama")
     model.save_pretrained(tmp_path)
-    ours = weights.build_model(families.describe(tmp_path), torch.device("cpu"), dtype)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype)
     assert ours.dtype is dtype
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
@@ -136,17 +136,17 @@ def test_16_bit_models_stay_near_the_reference(dtype: torch.dtype, tmp_path: Pat
 def test_old_configs_say_the_same(tmp_path: Path) -> None:
     """`rope_theta` and `rope_scaling` beside each other, as files before transformers 5 have them."""
     reference("llama-scaled").save_pretrained(tmp_path)
-    new = families.describe(tmp_path).config
+    new = description.describe(tmp_path).config
     path = tmp_path / "config.json"
     values = json.loads(path.read_text())
     rope = values.pop("rope_parameters")
     values["rope_theta"] = rope.pop("rope_theta")
     values["rope_scaling"] = rope
     path.write_text(json.dumps(values))
-    assert families.describe(tmp_path).config == new
+    assert description.describe(tmp_path).config == new
     values["rope_scaling"] = {**rope, "type": rope["rope_type"], "rope_type": None}
     path.write_text(json.dumps(values))
-    assert families.describe(tmp_path).config == new
+    assert description.describe(tmp_path).config == new
 
 
 @pytest.mark.parametrize(("window", "context"), [(None, 64), (12, 12)])
@@ -155,7 +155,7 @@ def test_a_sliding_window_ends_the_context(window: int | None, context: int, tmp
     config = {**CASES["mistral"][1], "sliding_window": window, "model_type": "mistral"}
     reference("mistral").save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert families.describe(tmp_path).config.context == context
+    assert description.describe(tmp_path).config.context == context
 
 
 def test_training_may_follow_walking(rung_config: Callable[..., ModelConfig]) -> None:

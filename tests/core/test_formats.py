@@ -12,8 +12,8 @@ from test_weights import write_gguf
 
 from core.engine import device
 from core.errors import UserError, out_of_memory
-from core.formats import files
-from core.loading import catalog, families, models, weights
+from core.formats.gguf import TENSOR_TYPES
+from core.loading import catalog, description, models, weights
 from core.loading.choice import Hyperparameters, ModelChoice
 
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
@@ -24,11 +24,11 @@ def test_the_fastest_format_near_enough(tmp_path: Path, monkeypatch: pytest.Monk
     model = reference("llama", **SIZES)
     cpu, gpu, apple = (torch.device(name) for name in ("cpu", "cuda:0", "mps"))
     model.save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
+    described = description.describe(tmp_path)
     assert models._fastest(described, cpu) == "int8"
     for kind, wanted in (("Q4_1", "int4"), ("Q4_0", "int4"), ("Q8_0", "int8"), ("F16", "int8")):
         write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
-        assert models._fastest(families.describe(tmp_path / f"{kind}.gguf"), cpu) == wanted
+        assert models._fastest(description.describe(tmp_path / f"{kind}.gguf"), cpu) == wanted
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
@@ -39,8 +39,8 @@ def test_the_fastest_format_near_enough(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_formats_of_gguf() -> None:
     """Names, blocks and bytes are those of the gguf package."""
-    kinds = {number: gguf.GGMLQuantizationType(number) for number in files.GGUF_KINDS}
-    assert {number: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for number, kind in kinds.items()} == files.GGUF_KINDS
+    kinds = {number: gguf.GGMLQuantizationType(number) for number in TENSOR_TYPES}
+    assert {number: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for number, kind in kinds.items()} == TENSOR_TYPES
 
 
 def test_formats_that_can_be_chosen() -> None:

@@ -123,7 +123,7 @@ def test_alone_is_for_a_block() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with pytest.raises(ZeroDivisionError), threads.alone():
+        with pytest.raises(ZeroDivisionError), threads.single_thread():
             assert torch.get_num_threads() == 1
             1 / 0  # noqa: B018
         assert torch.get_num_threads() == 3

@@ -14,12 +14,12 @@ from textual.widgets import OptionList
 
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.sessions import record, storage
+from core.sessions import reader, record, storage, writer
 from tui import keeper as keeping
 from tui.app import TokenwalkApp
 from tui.dialogs.choose import ChooseScreen
 from tui.keeper import Keeper
-from tui.reports.general import saved_words
+from tui.reports.sessions import session_description
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -40,11 +40,11 @@ def files(path: Path) -> list[Path]:
 
 
 def walk_of(app: TokenwalkApp) -> record.Record:
-    return replace(record.of(app.runner._session), written="", program="")
+    return replace(record.record_of(app.runner._session), written="", program="")
 
 
 def said(path: Path) -> record.Record:
-    return replace(record.read_record(path), written="", program="")
+    return replace(reader.read_record(path), written="", program="")
 
 
 def notes(app: TokenwalkApp) -> list[str]:
@@ -115,7 +115,7 @@ async def test_a_slow_disk_delays_no_key(
     kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writing hangs; the walk and the screen go on, and the newest state is written in the end."""
-    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), record.write_record
+    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), writer.write_record
 
     def hanging(path: Path, walk: record.Record) -> None:
         threads.add(threading.current_thread().name)
@@ -123,7 +123,7 @@ async def test_a_slow_disk_delays_no_key(
         assert go_on.wait(20)
         write(path, walk)
 
-    monkeypatch.setattr(record, "write_record", hanging)
+    monkeypatch.setattr(writer, "write_record", hanging)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -159,7 +159,7 @@ async def test_what_somebody_else_wrote_is_not_overwritten(
         await kept_as_it_is(app, tmp_path, until)
         (path,) = files(tmp_path)
         foreign = replace(said(path), cursor=1)
-        record.write_record(path, foreign)
+        writer.write_record(path, foreign)
         await press(pilot, "space")
         await until(lambda: len(files(tmp_path)) == 2)
         assert said(path) == foreign
@@ -408,7 +408,7 @@ async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
         storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
         storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
-        assert all(words.isprintable() for words in saved_words(saved))
+        assert all(words.isprintable() for words in session_description(saved))
 
 
 # The thread that writes ----------------------------------------------------------------------------------------------

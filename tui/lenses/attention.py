@@ -14,7 +14,7 @@ from tui.lenses.base import LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
-    from core.lenses.attention import AttentionView, Head
+    from core.lenses.attention import AttentionView, HeadSummary
     from core.walk.session import Session
 
 LABEL = 11
@@ -50,7 +50,7 @@ class AttentionLens(LensPage["AttentionView"]):
         def attention(session: "Session") -> Any:
             config = session.model.transformer.config
             existing = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
-            return lens("attention")(session.here(), *existing)
+            return lens("attention")(session.current_step(), *existing)
 
         return Question(attention)
 
@@ -221,7 +221,7 @@ class AttentionLens(LensPage["AttentionView"]):
                 self._add_head(line, summary, cell, len(answer.pieces) - 1, chosen)
             yield line
 
-    def _add_head(self, line: Text, head: "Head", cell: int, last: int, chosen: bool) -> None:
+    def _add_head(self, line: Text, head: "HeadSummary", cell: int, last: int, chosen: bool) -> None:
         """Append one head, as a cell of the grid."""
         if cell < 5:
             line.append("◆" if chosen else shade(head.peak_weight), self._shaded())

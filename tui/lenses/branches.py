@@ -37,12 +37,12 @@ class BranchesLens(LensPage[Forest]):
     ]
 
     def new_question(self) -> Question:
-        return Question(lambda session: session.forest(AROUND), live=True)
+        return Question(lambda session: session.history.forest(AROUND), live=True)
 
     def move(self, by: int) -> None:
         def visit(session: "Session") -> object:
-            target = session.branch(by)
-            return session.visit(target) if target != session.branch() else None
+            target = session.history.branch(by)
+            return session.visit(target) if target != session.history.branch() else None
 
         self.host.act(visit)
 
@@ -50,18 +50,18 @@ class BranchesLens(LensPage[Forest]):
         self.host.act(lambda session: session.travel(len(session.tokens)))
 
     def action_fold(self) -> None:
-        self.host.act(lambda session: session.fold(session.branch()))
+        self.host.act(lambda session: session.tree.fold(session.history.branch()))
 
     def action_delete(self) -> None:
-        self.host.act(lambda session: session.delete(session.branch()))
+        self.host.act(lambda session: session.delete(session.history.branch()))
 
     def action_rename(self) -> None:
-        present = self.answer.rows[self.answer.here].name if self.answer and self.answer.rows else ""
+        present = self.answer.rows[self.answer.current].name if self.answer and self.answer.rows else ""
         words = "A name for this branch; an empty line removes the name."
 
         def rename(name: str | None) -> None:
             if name is not None:
-                self.host.act(lambda session: session.rename(session.branch(), name.strip()))
+                self.host.act(lambda session: session.tree.rename(session.history.branch(), name.strip()))
 
         self.app.push_screen(LineScreen("name", words, present), rename)
 
@@ -75,14 +75,14 @@ class BranchesLens(LensPage[Forest]):
             self.follow()
 
     def current_lines(self) -> tuple[int, int]:
-        return (0, 1) if self.answer is None or not self.answer.here else (self.answer.here + 1,) * 2
+        return (0, 1) if self.answer is None or not self.answer.current else (self.answer.current + 1,) * 2
 
     def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
         more = f"{answer.first:,} more above" if answer.first else ""
         room = width - 18
         yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
         for number, branch in enumerate(answer.rows):
-            yield self._row(branch, number == answer.here, room, width)
+            yield self._row(branch, number == answer.current, room, width)
         if below := answer.total - answer.first - len(answer.rows):
             yield self.text((f"  {below:,} more below", "faint"))
 

@@ -29,11 +29,11 @@ NARROW = 67
 
 def _step_to_measure(session: "Session") -> "Step":
     """The step at the cursor, or the end of the example where the walk has one token at most."""
-    step = session.here()
+    step = session.current_step()
     if len(session.tokens) > 1:
         return step
     ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
-    return replace(step, ids=tuple(ids), past=None, target=None)
+    return replace(step, ids=tuple(ids), cache=None, target=None)
 
 
 class ContextLens(LensPage["ContextTable"]):

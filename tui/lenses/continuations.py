@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
-from core.walk.values import Continuation, Fan, Strand
+from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
 from tui.lenses.base import LensPage
 from tui.runner import Question
@@ -17,7 +17,7 @@ MOST = 32
 """Continuations at most."""
 
 
-class ContinuationsLens(LensPage[Fan]):
+class ContinuationsLens(LensPage[ContinuationTree]):
     """The cursor marks a continuation; choosing it moves the walk to its end."""
 
     NAME = "continuations"
@@ -35,7 +35,7 @@ class ContinuationsLens(LensPage[Fan]):
         """The first line of each row."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: session.fan(), live=True)
+        return Question(lambda session: session.continuation_tree(), live=True)
 
     def waiting_text(self) -> str:
         return f"n samples {self.samples} continuations here · ⇧→ more · ⇧← fewer"
@@ -76,13 +76,13 @@ class ContinuationsLens(LensPage[Fan]):
         again = f"n samples {self.samples}" + (" · ⇧←→ how many" if self.size.width > 58 else "")
         self.border_subtitle = Content(f"↑↓ ⏎ walk there · o {other} · {again}")
 
-    def lines(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
+    def lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         if not answer.continuations:
             yield self.text((self.waiting_text(), "faint"))
         else:
             yield from self._merged_lines(answer, width) if self._merged else self._text_lines(answer, width, height)
 
-    def _text_lines(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
+    def _text_lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)
         yield self.text((f"{'':>4}{fit('', width - 12)}{'Σ bits':>8}", "head"))
         line = 1
@@ -111,7 +111,7 @@ class ContinuationsLens(LensPage[Fan]):
                 (bits, "muted"),
             )
 
-    def _merged_lines(self, answer: Fan, width: int) -> Iterator[Text]:
+    def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
         yield self.text((f"{fit('', width - 18)}{'samples':>8}{'H bits':>10}", "head"))
         for number, strand in enumerate(answer.strands):
             self._serials.append(strand.serial)

@@ -13,7 +13,7 @@ from tui.lenses.base import AnswerCache, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
-    from core.lenses.device import Devices, Times
+    from core.lenses.device import Devices, DeviceTimes
     from core.walk.session import Session
 
 WHAT, TIME = 15, 11
@@ -33,7 +33,9 @@ class DeviceLens(LensPage["Devices"]):
 
     def new_question(self) -> Question:
         def measure(session: "Session") -> Iterator[object]:
-            return self._cache.answers((ref(session.model.transformer),), lambda: lens("device")(session.here()))
+            return self._cache.answers(
+                (ref(session.model.transformer),), lambda: lens("device")(session.current_step())
+            )
 
         return Question(measure)
 
@@ -73,11 +75,11 @@ class DeviceLens(LensPage["Devices"]):
         yield self.text(
             (f"{mark} ", "bar"),
             (f"same likeliest token: {parity.top1:.1%}", "text"),
-            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl:.2e} nats", "text"),
+            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl_bits:.2e} bits", "text"),
         )
         yield self.text((f"compared with float32 on the CPU at {parity.positions} positions", "muted"))
 
-    def _times(self, times: "Times", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
+    def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
         bar = max(6, min(40, width - WHAT - TIME - 14))
         for what, seconds, more in (
             ("creation", times.create_seconds, ""),

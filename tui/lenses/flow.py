@@ -37,7 +37,7 @@ class FlowLens(LensPage["Flow"]):
         """Names of the stages whose parts are shown."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("flow")(session.here()))
+        return Question(lambda session: lens("flow")(session.current_step()))
 
     def choice_count(self) -> int:
         return len(self._shown())

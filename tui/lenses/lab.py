@@ -14,7 +14,7 @@ from tui.lenses.base import AXIS, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
-    from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
+    from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
 
 TITLES = {
     "switch": "activations",
@@ -40,7 +40,7 @@ class LabLens(LensPage["Lab"]):
         self.page = PAGES[0]
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("lab")(session.here()))
+        return Question(lambda session: lens("lab")(session.current_step()))
 
     def switch_view(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
@@ -70,7 +70,7 @@ class LabLens(LensPage["Lab"]):
         else:
             yield from painters[self.page](experiment, width, height)
 
-    def _switch(self, data: "Switch", width: int, height: int) -> Iterator[Text]:
+    def _switch(self, data: "ActivationSwitch", width: int, height: int) -> Iterator[Text]:
         """Both activations as curves in one plot, then the distribution with each of them."""
         across, room = min(64, width - AXIS), max(5, min(14, height - 9))
         pair = {each.name: each.values for each in data.curves}
@@ -90,7 +90,7 @@ class LabLens(LensPage["Lab"]):
         yield Text()
         yield self.text(
             (f"{data.other} in place of {data.own}, same weights: ", "muted"),
-            (f"KL {data.kl:.6f} nats", "text"),
+            (f"KL {data.kl_bits:.6f} bits", "text"),
             (f" · {data.note}" if data.note else "", "faint"),
         )
         for before, after in zip(data.before.candidates[:5], data.after.candidates[:5], strict=False):
@@ -102,7 +102,7 @@ class LabLens(LensPage["Lab"]):
                 (f"{percent(after.probability, 4):>9}", "hot"),
             )
 
-    def _lookup(self, data: "Lookup", width: int, height: int) -> Iterator[Text]:
+    def _lookup(self, data: "EmbeddingLookup", width: int, height: int) -> Iterator[Text]:
         yield from self.paragraph(
             f"Looking up rows of the table, and multiplying one-hot vectors by the table, give the same "
             f"{len(data.pieces)} × {data.columns} numbers. They differ by at most {data.difference:g}.",
@@ -132,7 +132,7 @@ class LabLens(LensPage["Lab"]):
         yield self.text((", ".join(f"{row:,}" for row in data.lookup_rows), "hot"))
         yield self.text((" ".join(label(piece) for piece in data.pieces), "muted"))
 
-    def _norm(self, data: "Normed", width: int, height: int) -> Iterator[Text]:
+    def _norm(self, data: "NormEffect", width: int, height: int) -> Iterator[Text]:
         """Both histograms over the same axis."""
         if not data.own:
             yield from self.paragraph(
@@ -153,7 +153,7 @@ class LabLens(LensPage["Lab"]):
             yield self.text(("─" * across, "faint"))
         yield self.text((f"{low:+.3f}" + f"{high:+.3f}".rjust(across - len(f"{low:+.3f}")), "muted"))
 
-    def _averaging(self, data: "Averaging", width: int, height: int) -> Iterator[Text]:
+    def _averaging(self, data: "CausalAverage", width: int, height: int) -> Iterator[Text]:
         yield from self.paragraph(
             "Each row is the mean of all positions up to its own: a lower triangle of ones divided by its row sums. "
             "The softmax of 0 at visible positions and -∞ at masked ones gives the same weights.",

@@ -32,7 +32,7 @@ class LadderLens(LensPage["Ladder"]):
         """Whether the KL matrix is shown."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("ladder")(session.here()))
+        return Question(lambda session: lens("ladder")(session.current_step()))
 
     def waiting_text(self) -> str:
         return "building the rungs …"
@@ -105,13 +105,13 @@ class LadderLens(LensPage["Ladder"]):
                 )
 
     def _matrix(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
-        yield self.text(("KL(row ‖ column) of the next token, nats", "muted"))
+        yield self.text(("KL(row ‖ column) of the next token, bits", "muted"))
         yield Text()
         cell = max(6, min(10, (width - NAME - 2) // max(1, len(answer.rungs))))
         names = [_short_name(rung) for rung in answer.rungs]
         yield self.text((" " * (NAME + 2), "head"), ("".join(f"{name:>{cell}}" for name in names), "head"))
-        largest = max((value for row in answer.kl for value in row if value is not None), default=0.0) or 1.0
-        for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl, strict=True)):
+        largest = max((value for row in answer.kl_bits for value in row if value is not None), default=0.0) or 1.0
+        for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl_bits, strict=True)):
             line = self.text(("› " if number == at else "  ", "text"), (fit(one_line(rung.name), NAME), "text"))
             for value in row:
                 shown = "–" if value is None else "0" if value == 0 else f"{value:.{1 if value >= 100 else 3}f}"

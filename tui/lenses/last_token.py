@@ -38,7 +38,7 @@ class LastTokenLens(LensPage["LastToken"]):
 
     def new_question(self) -> Question:
         method = self.method
-        return Question(lambda session: lens("last_token")(session.here(), method))
+        return Question(lambda session: lens("last_token")(session.current_step(), method))
 
     def show(self, frame: Frame) -> None:
         before = self.answer
@@ -70,22 +70,22 @@ class LastTokenLens(LensPage["LastToken"]):
         yield self.text(
             (EXPLANATIONS[answer.how], "text"), (f" · {one_line(answer.note)}" if answer.note else "", "faint")
         )
-        scale = max([change.kl for change in answer.changes] + [answer.together or 0.0])
+        scale = max([change.kl_bits for change in answer.changes] + [answer.together_bits or 0.0])
         bar = max(6, min(40, width - POSITION - 2 * TOKEN - NUMBER - 5))
         yield self.text(
-            (f"{'':>{POSITION}} {'token':<{TOKEN}}  {'becomes':<{TOKEN}} {'':<{bar}}{'KL nats':>{NUMBER}}", "head")
+            (f"{'':>{POSITION}} {'token':<{TOKEN}}  {'becomes':<{TOKEN}} {'':<{bar}}{'KL bits':>{NUMBER}}", "head")
         )
         at = min(self.cursor, len(answer.changes) - 1)
         room = height - len(explanation) - 6
         for number in self.visible_rows(len(answer.changes), max(0, at), max(3, room)):
             yield self._row(answer.changes[number], number == at, scale, bar, width)
-        if answer.together is not None:
+        if answer.together_bits is not None:
             name = "all at once" if len(answer.changes) > 1 else "this one"
             yield Text()
             yield self.text(
                 (f"{'':>{POSITION}} {name:<{2 * TOKEN + 3}}", "text"),
-                (meter(answer.together / scale if scale else 0.0, bar), "bar"),
-                (f"{_exact(answer.together):>{NUMBER}}", "text"),
+                (meter(answer.together_bits / scale if scale else 0.0, bar), "bar"),
+                (f"{_exact(answer.together_bits):>{NUMBER}}", "text"),
             )
 
     def _row(self, change: "PositionEffect", chosen: bool, scale: float, bar: int, width: int) -> Text:
@@ -97,11 +97,11 @@ class LastTokenLens(LensPage["LastToken"]):
             (fit(label(change.piece), TOKEN), "text"),
             ("→ ", "faint"),
             (fit(replacement, TOKEN) + " ", "muted"),
-            (meter(change.kl / scale if scale else 0.0, bar), "bar"),
-            (f"{_exact(change.kl):>{NUMBER}}", "text"),
+            (meter(change.kl_bits / scale if scale else 0.0, bar), "bar"),
+            (f"{_exact(change.kl_bits):>{NUMBER}}", "text"),
         )
 
 
-def _exact(nats: float) -> str:
-    """A divergence; `exactly 0` where both distributions are equal bit by bit."""
-    return "exactly 0" if nats == 0 else f"{nats:.6f}"
+def _exact(bits: float) -> str:
+    """A divergence in bits; `exactly 0` where both distributions are equal bit by bit."""
+    return "exactly 0" if bits == 0 else f"{bits:.6f}"

@@ -15,7 +15,7 @@ from tui.lenses.base import AXIS, LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
-    from core.lenses.logit import Layer, LogitLens
+    from core.lenses.logit import LayerPrediction, LogitLens
 
 NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
 
@@ -34,7 +34,7 @@ class LogitLensPage(LensPage["LogitLens"]):
         """Whether the plots are shown instead of the table."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("logit")(session.here()))
+        return Question(lambda session: lens("logit")(session.current_step()))
 
     def show(self, frame: Frame) -> None:
         first_answer = self.answer is None
@@ -134,6 +134,6 @@ def _short_label(piece: bytes) -> str:
     return within(label(piece), 18)
 
 
-def short_name(layer: "Layer") -> str:
+def short_name(layer: "LayerPrediction") -> str:
     """A name that fits a column: `3 attention`."""
     return layer.name.removeprefix("block ")

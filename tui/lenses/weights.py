@@ -44,7 +44,7 @@ class WeightsLens(LensPage["Weights"]):
 
         def count(session: "Session") -> Iterator[object]:
             model = ref(session.model.transformer)
-            return self._cache.answers((model, name), lambda: lens("weights")(session.here(), name))
+            return self._cache.answers((model, name), lambda: lens("weights")(session.current_step(), name))
 
         return Question(count)
 

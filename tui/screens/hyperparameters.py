@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
+from core.engine.activation import CHOICES_TEXT
 from core.errors import UserError
 from core.loading import catalog, ladder
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -23,7 +24,7 @@ NUMBERS = {
     "heads": ("h", "attention heads in a block"),
 }
 WORDS = {
-    "activation": ("activation", "gelu, relu or silu"),
+    "activation": ("activation", CHOICES_TEXT),
     "weights_seed": ("weights seed", "chooses the random weights"),
     "tokenizer": ("tokenizer", "cl100k or bytes"),
 }

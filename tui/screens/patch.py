@@ -21,7 +21,7 @@ from tui.drawing.text import fit, label, one_line, within
 from tui.runner import Frame, Question, Refusal
 
 if TYPE_CHECKING:
-    from core.activations.hooks import Effect, Sweep
+    from core.activations.sweep import Effect, Sweep
     from core.walk.session import Session
 
 LISTED = 100
@@ -218,7 +218,7 @@ class PatchScreen(ModalScreen[None]):
         self._listed = self._patches
         at = self.acting.highlighted
         self.acting.clear_options()
-        self.acting.add_options([Option(Content(patch.words)) for patch in self._patches])
+        self.acting.add_options([Option(Content(patch.label)) for patch in self._patches])
         if not self._patches:
             self.acting.add_option(Option(Content.styled("nothing; the model is what it is", "$secondary dim")))
         self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
@@ -226,12 +226,12 @@ class PatchScreen(ModalScreen[None]):
     def _ranked(self) -> list["Effect"]:
         if self._sweep is None:
             return []
-        key: Callable[[Effect], float] = (lambda e: e.kl) if self._by_kl else (lambda e: abs(e.difference))
+        key: Callable[[Effect], float] = (lambda e: e.kl_bits) if self._by_kl else (lambda e: abs(e.difference))
         return sorted(self._sweep.effects, key=key, reverse=True)[:LISTED]
 
     def _list_effects(self) -> None:
         ranked, at = self._ranked(), self.effects.highlighted
-        values = [each.kl if self._by_kl else abs(each.difference) for each in ranked]
+        values = [each.kl_bits if self._by_kl else abs(each.difference) for each in ranked]
         largest = max(values, default=0.0) or 1.0
         self.effects.clear_options()
         self.effects.add_options(
@@ -239,10 +239,10 @@ class PatchScreen(ModalScreen[None]):
                 Option(
                     Content.assemble(
                         (f"{number:>3}  ", "$secondary dim"),
-                        (f"{each.patch.words:<22}", "$foreground"),
+                        (f"{each.patch.label:<22}", "$foreground"),
                         (meter(value / largest, BAR), "$accent"),
                         (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
-                        (f"{each.kl:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
+                        (f"{each.kl_bits:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
                     )
                 )
                 for number, (each, value) in enumerate(zip(ranked, values, strict=True), start=1)
@@ -266,7 +266,7 @@ class PatchScreen(ModalScreen[None]):
             lines.append(
                 Content.styled(f"{words}{shown}{note} · o orders by {'Δ' if self._by_kl else 'KL'}", "$secondary")
             )
-            head = f"     {'patch':<{22 + BAR}}{'Δ logit':>10}{'KL nats':>11}"
+            head = f"     {'patch':<{22 + BAR}}{'Δ logit':>10}{'KL bits':>11}"
             lines.append(Content.styled(head, "$secondary dim"))
         self.said.update(Content("\n").join(lines))
 
@@ -307,12 +307,12 @@ class PatchScreen(ModalScreen[None]):
         patch = self.form.patch
 
         def run(session: "Session") -> Any:
-            from core.activations.hooks import every, sweep  # noqa: PLC0415  # torch is there by now
+            from core.activations.sweep import all_patches, sweep  # noqa: PLC0415  # torch is there by now
 
             config = session.model.transformer.config
             given = replace(patch, layer=None, index=None)
-            alike = every(config, given.part, given.kind, factor=given.factor)
-            return sweep(session.here(), alike)
+            alike = all_patches(config, given.part, given.kind, factor=given.factor)
+            return sweep(session.current_step(), alike)
 
         self._sweep, self._swept, self._said = None, f"{patch.kind} every {patch.part}", "…"
         self.effects.clear_options()

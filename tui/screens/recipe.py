@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
+from core.engine import activation
 from core.errors import UserError
 from core.loading import ladder, tokenizers
 from core.loading.checkpoints import folders
@@ -20,8 +21,6 @@ from core.loading.checkpoints.recipe import VOCABULARIES, Recipe
 from core.loading.choice import Hyperparameters
 from core.training import source
 from tui.drawing.text import compact, one_line
-
-ACTIVATIONS = ("gelu", "relu", "silu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
         Field("context", "T", "tokens it sees", NUMBER),
         Field("blocks", "N", "stacked blocks", NUMBER),
         Field("heads", "h", "attention heads in a block", NUMBER),
-        Field("activation", "activation", "", values=ACTIVATIONS),
+        Field("activation", "activation", "", values=activation.CHOICES),
     ),
     "how it learns": (
         Field("lr", "learning rate", "the highest; then a cosine to 0", REAL),

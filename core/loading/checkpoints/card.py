@@ -1,24 +1,22 @@
 """Owns what a checkpoint says of itself, in the header of its file. No torch."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from core.errors import UserError
-from core.formats import files
+from core.formats.checked import CheckedValues
+from core.formats.tensors import WeightsFile
+from core.formats.weights_file import read_weights_file
 from core.loading import tokenizers
 from core.loading.checkpoints.recipe import Recipe
-from core.loading.choice import Hyperparameters
 from core.tokenizers import prune
 from core.tokenizers.tokenizer import Tokenizer
 from core.world.machine import Floors
 
 FORMAT, VERSION = "tokenwalk checkpoint", 1
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +72,10 @@ class Card:
 
 def read_card(path: Path) -> Card | None:
     """What the checkpoint at `path` is; None where that is another kind of file. Raises `UserError` for a damaged one."""
-    return of(files.read_weights_file(path))
+    return of(read_weights_file(path))
 
 
-def of(file: files.WeightsFile) -> Card | None:
+def of(file: WeightsFile) -> Card | None:
     """The card in a file."""
     if file.metadata.get("format") != FORMAT:
         return None
@@ -86,36 +84,12 @@ def of(file: files.WeightsFile) -> Card | None:
         raise UserError(
             f"{where} is a checkpoint of version {file.metadata.get('version')}; this tokenwalk reads version {VERSION}"
         )
+    advice = "take another checkpoint"
     try:
-        said = json.loads(file.metadata["card"])
-        said["recipe"]["changes"] = _made(Hyperparameters, said["recipe"]["changes"])
-        said["recipe"] = _made(Recipe, said["recipe"])
-        said["floors"] = _made(Floors, said["floors"]) if said.get("floors") else None
-        said["originals"] = tuple(map(int, said["originals"]))
-        said["losses"] = tuple((int(step), float(loss)) for step, loss in said["losses"])
-        return _made(Card, said)
-    except UserError as mistake:
-        raise UserError(f"{where} has a card that cannot be: {mistake}") from mistake
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UserError(f"{where} has a damaged card; take another checkpoint") from error
-
-
-def _made(kind: type[Made], said: Mapping[str, Any]) -> Made:
-    """A value of plain data. Raises `TypeError` where that is of other types than the value's own."""
-    for name, wanted in get_type_hints(kind).items():
-        if name in said and not _is(said[name], wanted):
-            raise TypeError(name)
-    return kind(**said)
-
-
-def _is(value: object, wanted: Any) -> bool:
-    if isinstance(wanted, UnionType) or get_origin(wanted) is Union:
-        return any(_is(value, each) for each in get_args(wanted))
-    if get_origin(wanted) is Literal:
-        return value in get_args(wanted)
-    if wanted is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, get_origin(wanted) or wanted)
+        values = json.loads(file.metadata["card"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{where} has no readable card; {advice}") from error
+    return CheckedValues(f"{where}: card", values, advice).build(Card)
 
 
 def metadata(card: Card) -> Mapping[str, str]:

@@ -19,7 +19,8 @@ from core.atomic import replacing
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.errors import UserError
-from core.formats import files
+from core.formats.tensors import StoredTensor, WeightsFile
+from core.formats.weights_file import read_weights_file
 from core.loading.checkpoints.card import Card, metadata, of
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -69,7 +70,7 @@ class Checkpoint:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint, checked against its card. Raises `UserError` for what is none, damaged, or does not fit together."""
-    file = files.read_weights_file(path)
+    file = read_weights_file(path)
     card = of(file)
     if card is None:
         raise UserError(f"{path.name} is no checkpoint of tokenwalk")
@@ -89,7 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(card, words, config, tensors)
 
 
-def _wanted(config: ModelConfig, file: files.WeightsFile) -> dict[str, tuple[int, ...]]:
+def _wanted(config: ModelConfig, file: WeightsFile) -> dict[str, tuple[int, ...]]:
     """The shapes of all that a checkpoint of such a rung holds; moments are in it for all weights or for none."""
     with torch.device("meta"):
         shapes = {name: tuple(weight.shape) for name, weight in Transformer(config).named_parameters()}
@@ -97,10 +98,10 @@ def _wanted(config: ModelConfig, file: files.WeightsFile) -> dict[str, tuple[int
     return {kind + name: shape for kind in kinds for name, shape in shapes.items()}
 
 
-def _tensor(path: Path, name: str, stored: files.Stored) -> Tensor:
-    if stored.kind not in KINDS:
-        raise UserError(f"{path.name}: {name} is stored as {stored.kind}, which no checkpoint is")
-    kind, count = KINDS[stored.kind], math.prod(stored.shape)
+def _tensor(path: Path, name: str, stored: StoredTensor) -> Tensor:
+    if stored.dtype not in KINDS:
+        raise UserError(f"{path.name}: {name} is stored as {stored.dtype}, which no checkpoint is")
+    kind, count = KINDS[stored.dtype], math.prod(stored.shape)
     tensor = torch.frombuffer(stored.view, dtype=kind, count=count, offset=stored.start).view(stored.shape)
     if not bool(tensor.isfinite().all()):
         raise UserError(f"{path.name}: {name} has numbers that are not finite; take an earlier checkpoint")

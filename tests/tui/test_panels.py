@@ -259,7 +259,7 @@ async def test_a_narrow_status_line_keeps_model_and_sampler(scripted: Make, scen
     ("frame", "words"),
     [
         (Frame("loading"), "loading"),
-        (Frame("reading", reading=Progress(2_500, 10_000)), "2,500/10,000"),
+        (Frame("reading", activity_progress=Progress(2_500, 10_000)), "2,500/10,000"),
         (Frame("generating", generated=1_234, rate=77.4), "1,234 · 77 tok/s"),
     ],
     ids=["loading", "reading", "generating"],

@@ -1,6 +1,7 @@
 """Base classes of widgets that paint their own lines: cached component styles, and scrolling pages."""
 
 from rich.style import Style
+from textual import events
 from textual.binding import Binding
 from textual.scroll_view import ScrollView
 from textual.widget import Widget
@@ -23,6 +24,9 @@ class Painted(Widget):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles_by_name = None
+
+    def on_hide(self, event: events.Hide) -> None:
+        event.prevent_default()  # the screen moves the focus; Textual would move it once more, and late
 
 
 class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):

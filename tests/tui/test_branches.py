@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.actions import parse
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -276,7 +277,7 @@ async def test_another_vocabulary_leaves_no_continuations_behind(real: Make, set
         app = pilot.app
         await settle(pilot)
         await press(pilot, "n")
-        app._load(ModelChoice(device="cpu"))
+        app.do("choosing.load", ModelChoice(device="cpu"))
         await settle(pilot)
         assert app.frame.model.vocab_size == 100_277
         assert "n samples 5 continuations here" in whole(app.lens)
@@ -371,7 +372,7 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
     async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.action_look("sampler")
+        app.do("lens.look", "sampler")
         await press(pilot, "space", "left")
         assert isinstance(app.lens, SamplerLensPage)
         calls, before = count_forwards(app, monkeypatch), ids(app)
@@ -395,7 +396,7 @@ async def test_the_sampler_shows_the_draw_that_came(real: Make, settle: Go, pres
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.action_look("sampler")
+        app.do("lens.look", "sampler")
         await press(pilot, "space", "left")
         token = app.frame.snapshot.tokens[-1]
         assert (app.frame.answer.u, app.frame.answer.drawn.id) == (token.u, token.id)
@@ -434,7 +435,7 @@ async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: G
     async with real(text, ModelChoice(device="cpu", tokenizer="cl100k")).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.look_through(ScoreLens)
+        app.do("lens.turn_to", ScoreLens)
         await settle(pilot)
         await until(lambda: whole(app.lens).strip())
         rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
@@ -583,8 +584,10 @@ async def test_keys_right_after_a_lens_are_keys_of_the_walk(
         assert app.focused is app.lens
 
 
-def test_every_key_of_the_walk_has_its_action() -> None:
+def test_every_key_of_the_walk_has_its_action(scripted: Make) -> None:
+    app = scripted()
     for binding in (*WALK, LEAVE):
-        name = binding.action.partition("(")[0]
-        assert callable(getattr(TokenwalkApp, f"action_{name}")), binding.id
+        action, arguments = parse(binding.action)[1:]
+        assert callable(getattr(app.walk, f"action_{action}")), binding.id
+        assert action == "leave" or callable(app.walk.command(arguments[0])), binding.id
         assert binding.tooltip

@@ -121,7 +121,7 @@ async def test_model1_can_patch_positions_only(real: Make, settle: Go, press: Go
 async def test_the_lens_is_asked_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        pilot.app.action_look("logit")
+        pilot.app.do("lens.look", "logit")
         await settle(pilot)
         before = pilot.app.lens.answer.layers[-1].entropy_bits
         await press(pilot, "x", "right", "down", "down", "enter", "escape")

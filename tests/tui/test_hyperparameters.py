@@ -65,7 +65,7 @@ async def test_every_field_is_checked(
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        pilot.app.action_hyperparameters()
+        pilot.app.do("choosing.hyperparameters")
         await settle(pilot)
         field = opened(pilot.app).fields[name]
         field.max_length = 0
@@ -94,9 +94,9 @@ async def test_a_model_from_files_has_no_sizes_to_change(
 ) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        told: list[str] = []
-        monkeypatch.setattr(pilot.app, "tell", told.append)
         monkeypatch.setattr(catalog, "is_rung", lambda name: False)
         await press(pilot, "p")
         assert len(pilot.app.screen_stack) == 1
-        assert told == ["model1 has the sizes of its files; rungs can be changed: m chooses one"]
+        assert [note.message for note in pilot.app._notifications] == [
+            "the sizes of model1 are fixed by its files; m chooses one of the rungs, whose sizes can be changed"
+        ]

@@ -40,7 +40,7 @@ def inert(lines: list[str]) -> bool:
 
 
 async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
-    pilot.app.action_look(name)
+    pilot.app.do("lens.look", name)
     for _ in range(1000):
         await settle(pilot)
         if page(pilot.app)._drawn:  # laid out
@@ -130,7 +130,7 @@ async def test_another_model_without_attention_refuses_and_comes_back(real: Make
         await settle(pilot)
         found = await turn_to(pilot, settle, "attention")
         for choice, answers in ((BYTES, False), (DEEP, True)):
-            pilot.app._load(choice)
+            pilot.app.do("choosing.load", choice)
             await settle(pilot)
             assert (found.answer is not None) == answers
 
@@ -291,7 +291,7 @@ async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Ma
         await settle(pilot)
         found = await turn_to(pilot, settle, "weights")
         await press(pilot, "o", "down", "down", "down", "enter")
-        pilot.app._load(BYTES)
+        pilot.app.do("choosing.load", BYTES)
         await settle(pilot)
         assert found.answer.histogram.name == "embed.weight"
 
@@ -303,7 +303,7 @@ async def test_the_context_of_nothing_is_shown_on_an_example(real: Make, settle:
         found = await turn_to(pilot, settle, "context")
         assert found.answer.total == len("I prefer oat milk in")
         assert "example" in str(found.border_title)
-        pilot.app.action_write()
+        pilot.app.do("writing.write")
         await pilot.press("o", "a")
         await settle(pilot)
         assert found.answer.total == 2

@@ -105,7 +105,7 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
 
         app: Any = pilot.app
         await until(lambda: app.frame.snapshot is not None)
-        app.action_look(name)
+        app.do("lens.look", name)
         await until(lambda: name == app.lens.NAME and app.lens.size and app.focused is app.lens)
         await answer()
         for key in keys:

@@ -112,11 +112,13 @@ async def test_a_model_without_a_twin_is_an_error_message(scripted: Make, scenes
     app = scripted(scenes.oat_milk(), text="a")
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
-        app.choice = ModelChoice(name="smollm2")
+        app.state.choice = ModelChoice(name="smollm2")
         loads = len(app.runner.loads)
         await pilot.press("a")
         assert len(app.runner.loads) == loads
-        assert any("no twin" in note.message for note in app._notifications)
+        assert any(
+            "no trained or untrained version; m chooses another model" in note.message for note in app._notifications
+        )
 
 
 def test_every_trained_rung_has_a_twin_with_its_tokenizer() -> None:

@@ -32,7 +32,7 @@ def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Aw
         app = pilot.app
         app.runner.ask = lambda question: app.runner.show(replace(app.runner.frame, question=question, answer=answer))
         await pilot.pause()
-        app.action_look(lens)
+        app.do("lens.look", lens)
         for key in ("", *keys):
             if key:
                 app.simulate_key(key)

@@ -11,6 +11,7 @@ from textual.widgets import Input, Static
 
 from core.errors import UserError
 from tui.drawing.text import one_line
+from tui.notices import spelled
 
 
 class LineScreen(ModalScreen[str | None]):
@@ -39,7 +40,7 @@ class LineScreen(ModalScreen[str | None]):
         try:
             self._check(event.value)
         except UserError as mistake:
-            self._problem.update(Content(one_line(str(mistake))))
+            self._problem.update(Content(spelled(self, mistake)))
             self._problem.add_class("shown")
         else:
             self.dismiss(event.value)

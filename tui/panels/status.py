@@ -98,9 +98,13 @@ class StatusLine(Widget):
         frame = self._frame
         if frame.activity == "loading":
             spinner = SPINNER[self._turn % len(SPINNER)]
-            return f"{spinner} fetching {progress(frame.reading)} MB" if frame.reading else f"{spinner} loading"
-        if frame.activity == "reading" and frame.reading:
-            return progress(frame.reading)
+            return (
+                f"{spinner} fetching {progress(frame.activity_progress)} MB"
+                if frame.activity_progress
+                else f"{spinner} loading"
+            )
+        if frame.activity == "reading" and frame.activity_progress:
+            return progress(frame.activity_progress)
         if frame.activity == "generating":
             return f"▶ {frame.generated:,} · {frame.rate or 0:.0f} tok/s"
         return ""

@@ -55,7 +55,7 @@ class TokensPanel(PaintedPage):
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._set(snapshot.tokens, snapshot.cursor)
-        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.words)
+        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.tokenizer)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt that the model has not read yet."""

@@ -16,6 +16,7 @@ from core.loading import catalog, ladder
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.tokenizers.tokenizer import Tokenizer
 from tui.drawing.text import compact, one_line
+from tui.notices import spelled
 
 NUMBERS = {
     "embed_dim": ("d", "width of the residual stream"),
@@ -101,7 +102,7 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         try:
             choice = self.chosen()
         except UserError as mistake:
-            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+            self.verdict.update(Content.styled(spelled(self, mistake), "$warning"))
             return None
         same = self._tokenizer is not None and self._tokenizer.name == choice.tokenizer
         vocabulary = cast(Tokenizer, self._tokenizer).vocab_size if same else 0

@@ -15,6 +15,7 @@ from core.activations.patch import Patch
 from core.engine.config import ModelConfig
 from tui.drawing.bars import meter
 from tui.drawing.text import label, one_line, within
+from tui.notices import spelled
 from tui.runner import Frame, Question, Refusal
 from tui.screens.patch_form import PatchForm
 
@@ -90,8 +91,8 @@ class PatchScreen(ModalScreen[None]):
 
     def show(self, frame: Frame) -> None:
         """Take over the patches of a frame, and the answer or progress of a sweep."""
-        if frame.words:
-            self._piece_of = frame.words.piece
+        if frame.tokenizer:
+            self._piece_of = frame.tokenizer.piece
         if frame.snapshot and frame.snapshot.patches == self._applied:
             self._applied = None
         if frame.snapshot and self._applied is None and frame.snapshot.patches != self._listed:
@@ -103,7 +104,7 @@ class PatchScreen(ModalScreen[None]):
             window = frame.snapshot.tokens[frame.snapshot.window : frame.snapshot.cursor]
             self.form.set_model(frame.answer, tuple(token.piece for token in window))
         elif isinstance(frame.answer, Refusal):
-            self._status = frame.answer.words
+            self._status = spelled(self, frame.answer.problem)
         elif frame.answer is not None and frame.answer is not self._sweep and self._sweep_name:
             self._sweep = frame.answer  # type: ignore[assignment]  # the question has this answer
             self._list_effects()

@@ -18,6 +18,7 @@ from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters
 from core.training import source
 from tui.drawing.text import compact, one_line
+from tui.notices import spelled
 from tui.screens.recipe_fields import (
     BLOCK_FIELDS,
     FIELDS,
@@ -126,14 +127,14 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         except UserError as mistake:
             if wrong := self._wrong():
                 self.names[wrong].add_class("wrong")
-            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+            self.verdict.update(Content.styled(spelled(self, mistake), "$warning"))
             return None
         return recipe
 
     def _summary(self, recipe: Recipe) -> Content:
         """Parameters, tokens that will be read, and the name of the trained model."""
         tokenizer = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
-        size, name = self._vocab_sizes.get(tokenizer), f"saved as {one_line(folders.free(recipe).name)}"
+        size, name = self._vocab_sizes.get(tokenizer), f"saved as {one_line(folders.unused(recipe).name)}"
         config = recipe.config(size or 1)
         if recipe.text and recipe.vocabulary == "cut":
             per_token = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()

@@ -22,6 +22,7 @@ from core.loading.checkpoints.recipe import Recipe
 from core.training.status import Moment, TrainingStatus
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
+from tui.notices import spelled
 from tui.panels.footer import KeyFooter
 from tui.panels.learning import LossPlot, Standing
 from tui.panels.probe import CheckpointsPanel, ProbePanel
@@ -208,7 +209,7 @@ class TrainScreen(Screen[Path | None]):
 
     def _take_recipe(self, recipe: Recipe | None) -> None:
         if recipe is not None:
-            self._begin(recipe, folders.free(recipe))
+            self._begin(recipe, folders.unused(recipe))
 
     def _begin(self, recipe: Recipe, folder: Path) -> None:
         self._step = None
@@ -218,7 +219,7 @@ class TrainScreen(Screen[Path | None]):
         self.run_worker(self._list_earlier, thread=True, exclusive=True, group="trainings")
 
     def _list_earlier(self) -> None:
-        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in folders.here()])
+        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in folders.trainings()])
 
     def _offer_earlier(self, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -236,7 +237,7 @@ class TrainScreen(Screen[Path | None]):
         try:
             card = cards.read_card(folders.home() / name / folders.LATEST)
         except UserError as mistake:
-            self._warn(str(mistake))
+            self._warn(spelled(self, mistake))
         else:
             if card:
                 self._begin(card.recipe, folders.home() / name)

@@ -148,7 +148,7 @@ class CompareScreen(Screen[None]):
     BINDINGS = [
         Binding("escape,q,c", "leave", "close", key_display="esc"),
         Binding("left,h", "travel(-1)", "go", key_display="←→"),
-        Binding("right,l", "travel(1)", "go on", show=False),
+        Binding("right,l", "travel(1)", "go forward", show=False),
         Binding("space", "step", "step"),
         Binding("m", "model", "model B"),
         Binding("d", "dtype", "device B"),

@@ -102,7 +102,7 @@ async def test_the_app_uses_the_chat_template(real: Callable[..., TokenwalkApp],
         await settle(pilot)
         assert app.frame.snapshot is not None
         assert [token.id for token in app.frame.snapshot.tokens] == ids_of(QUESTION)
-        app.action_temperature(-100)
+        app.do("sampling.temperature", -100)
         await press(pilot, "g")
         generated = app.frame.snapshot.tokens[app.frame.snapshot.prompt_length :]
         assert generated[-1].piece == b"<|im_end|>"

@@ -119,9 +119,10 @@ def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
     words = ("train", *SMALL, "--text", str(story))
     done = run_here(*words)
     assert (done.returncode, done.stderr) == (0, b"")
-    first, guessing, head, *rows, last = done.stdout.decode().splitlines()
+    first, guessing, legend, head, *rows, last = done.stdout.decode().splitlines()
     assert first == "training model3 · one attention head on A story.txt: 5,360 parameters, V 257, T 8"
     assert guessing.split() == ["5.5491", "nats", "uniform", "guessing,", "ln", "V"]
+    assert legend == "losses of the batch and of the validation text, nats per token:"
     assert head.split()[:3] == ["step", "batch", "validation"]
     assert last == "finished 6 steps"
     events = json_lines(run_here(*words, "--json"))
@@ -374,8 +375,9 @@ def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPa
     assert [slot["label"] for slot in rung["slots"]] == list(tiny.machine().labels())
     done = run_here("world", "floors", "-m", "mine")
     assert (done.returncode, done.stderr) == (0, b"")
-    *lows, head, row = done.stdout.decode().splitlines()
+    *lows, legend, head, row = done.stdout.decode().splitlines()
     assert [line.split()[0] for line in lows] == [f"{value:.4f}" for value in exact.values()]
+    assert legend.startswith("losses in nats per token")
     assert head.split() == ["loss", "floor", "above", "far", *tiny.machine().labels()]
     assert row.split()[:4] == ["mine", *(f"{rung[key]:.4f}" for key in ("loss", "floor", "above"))]
 

@@ -166,7 +166,7 @@ def _existing_folder(name: str) -> Path:
 def _new_folder(out: str | None, recipe: Recipe) -> Path:
     """The folder of a new training. Raises `UserError` where it is not empty, or the name is one of tokenwalk's own."""
     if out is None:
-        return folders.free(recipe)
+        return folders.unused(recipe)
     plain = os.sep not in out
     if plain and (not out or out.startswith(".") or out in (*folders.SHIPPED, *rungs.NAMES)):
         raise UserError(

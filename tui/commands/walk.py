@@ -13,7 +13,6 @@ from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.commands.common import Prompt, exit_on_user_error, read_argument
 from tui.options import ModelOptions, SamplerOptions, shared
-from tui.wording import spell_without_keys
 
 DEFAULT_MODEL = "model5-trained"
 """The model where no option chooses one: it is trained and comes with tokenwalk."""
@@ -54,11 +53,11 @@ def walk(
             _read_keys_from_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
             raise UserError("the app needs a terminal; without one use tokenwalk generate, next or tokens")
-        problems = []
+        problems: list[UserError | str] = []
         try:
             settings = app_settings.load()
         except UserError as error:
-            settings, problems = app_settings.Settings(), [spell_without_keys(error)]
+            settings, problems = app_settings.Settings(), [error]
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
     from tui.app import TokenwalkApp
@@ -76,8 +75,8 @@ def walk(
         sessions=storage.default_folder(),
     )
     app.run()
-    app.runner.close(CLOSING_SECONDS if app.frame.snapshot else 0)
-    app.keeper.close(CLOSING_SECONDS)
+    app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
+    app.autosave.close(CLOSING_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(app.return_code or 0)  # do not wait for a step that still computes, nor for torch's exit handlers

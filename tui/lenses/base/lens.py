@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.dialogs.choose import Entry
@@ -31,12 +32,15 @@ class LensHost(Protocol):
     def device_entries(self, choice: ModelChoice) -> list[Entry]:
         """Every device and dtype for a model, as entries of a `ChooseScreen`."""
 
+    def spell(self, problem: UserError | str) -> str:
+        """A problem in one line, with the keys that are bound at present."""
+
 
 class Lens(Painted):
     """A view of the walk. A subclass sets the class variables and draws frames; keys call its methods below."""
 
     NAME: ClassVar[str] = ""
-    """One word, the widget's id and the name for `action_look`. A class without a name is no lens to be found."""
+    """One word, the widget's id and the name for `LensKeys.look`. A class without a name is no lens to be found."""
     TITLE: ClassVar[str] = ""
     """The title in the border."""
     DESCRIPTION: ClassVar[str] = ""

@@ -127,7 +127,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     def _texts(self, width: int) -> Sequence[Text]:
         refusal = self.frame.answer if self.frame.question is self._question else None
         if isinstance(refusal, Refusal):
-            return self.paragraph(refusal.words, "muted", width)
+            return self.paragraph(self.host.spell(refusal.problem), "muted", width)
         if self.answer is None:
             progress = self.frame.progress
             done = f" {progress.done:,}/{progress.total:,}" if progress else ""

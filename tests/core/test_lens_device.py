@@ -53,9 +53,10 @@ def test_speed_is_measured_last_and_a_share_of_what_the_memory_gives(load: Load)
     answers = list(device(step_on(load("fp32"), IDS)))
     assert all(getattr(each, "speed", None) is None for each in answers[:-1])
     speed = answers[-1].speed
-    assert speed.rate > 0
-    assert speed.read <= speed.weights == 4 * load("fp32").transformer.parameter_count()
-    assert speed.share == pytest.approx(speed.rate * speed.read / speed.bandwidth)
+    assert speed.tokens_per_second > 0
+    assert speed.bytes_per_token <= speed.weights_bytes == 4 * load("fp32").transformer.parameter_count()
+    bytes_per_second = speed.tokens_per_second * speed.bytes_per_token
+    assert speed.bandwidth_share == pytest.approx(bytes_per_second / speed.bandwidth_bytes_per_second)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])

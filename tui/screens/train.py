@@ -24,7 +24,7 @@ from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
 from tui.notices import spelled
 from tui.panels.footer import KeyFooter
-from tui.panels.learning import LossPlot, Standing
+from tui.panels.learning import LossPlot, TrainingProgress
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
 from tui.screens.recipe import RecipeScreen
@@ -76,7 +76,7 @@ class TrainScreen(Screen[Path | None]):
         self._due = False
         """Whether a drawing is scheduled."""
         self._drawn_state: tuple[object, ...] | None = ()
-        self.standing = Standing()
+        self.standing = TrainingProgress()
         self.problem = Static(id="problem")
         self.losses = LossPlot()
         self.probe = ProbePanel()

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from core.errors import UserError
+from core.formats.text import well_formed
 
 T = TypeVar("T", int, float, bool, str)
 Built = TypeVar("Built")
@@ -80,11 +81,11 @@ class CheckedValues:
     # An absent value means the default where there is one; null is a value of the wrong type.
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string. Half of a surrogate pair, which is not text, becomes U+FFFD."""
+        """A string. Half of a surrogate pair becomes U+FFFD."""
         value = self.values.get(key, default)
         if not isinstance(value, str):
             raise self.invalid(key, _TYPE_NAMES[str])
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return well_formed(value)
 
     def flag(self, key: str) -> bool:
         """True or false; absence means false."""

@@ -1,4 +1,4 @@
-"""Owns the way from a model's name to a model with weights on a device."""
+"""Loads a model: from a `ModelChoice` to weights on a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from core.tokenizers.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Weights, the tokenizer they were made for, and what to say of them."""
+    """Weights, their tokenizer, and a description."""
 
     choice: ModelChoice
     info: ModelInfo
@@ -31,14 +31,14 @@ class Model:
 
     @property
     def stops(self) -> frozenset[int]:
-        """Ids with which the model ends what it has to say."""
+        """Ids that end a text."""
         return self.tokenizer.stops
 
 
 def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
-    """Build the model a person chose, fetched first where it must be, of which `report` is told.
+    """Load the chosen model; a download calls `report` with bytes done and total.
 
-    Raises `UserError` for what does not exist, cannot be, or does not fit.
+    Raises `UserError` for a model that does not exist, an impossible setting, or one that does not fit into memory.
     """
     device = devices.resolve(choice.device)
     if choice.dtype != "auto":
@@ -50,9 +50,9 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
         trained = catalog.trained(choice.name)
         return _trained(choice, trained, device) if trained else _from_files(choice, device, report)
     except (RuntimeError, MemoryError) as error:
-        if words := out_of_memory(error):
+        if problem := out_of_memory(error):
             raise UserError(
-                f"{choice.name} does not fit on {device}: {words}{_memory(device)}; choose a smaller model, a ",
+                f"{choice.name} does not fit on {device}: {problem}{_memory(device)}; choose a smaller model, a ",
                 Option("dtype"),
                 " of fewer bits or another ",
                 Option("device"),
@@ -67,48 +67,50 @@ def _memory(device: torch.device) -> str:
 
 
 def _rung(choice: ModelChoice, device: torch.device) -> Model:
-    """A rung of the ladder, with random weights that are made on the CPU in float32."""
+    """A rung of the ladder, with random weights drawn on the CPU in float32."""
     _refuse_packed(choice)
-    words = tokenizers.load_tokenizer(choice.tokenizer)
-    rung = ladder.rung(choice.name, words.vocab_size, choice.changes)
+    tokenizer = tokenizers.load_tokenizer(choice.tokenizer)
+    rung = ladder.rung(choice.name, tokenizer.vocab_size, choice.changes)
     if not 0 <= choice.weights_seed < 2**63:
         raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
     smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
     _check_room(f"{rung.name} in these sizes", rung.config, 32, device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
-    return _model(choice, rung.title, transformer, words, f"random weights, seed {choice.weights_seed}")
+    return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
 
 
 def _trained(choice: ModelChoice, path: Path, device: torch.device) -> Model:
-    """A rung that was trained, from its checkpoint."""
+    """A trained rung, from its checkpoint."""
     _refuse_packed(choice)
     found = checkpoint.read_checkpoint(path)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(found.config, seed=0)
     found.fill(transformer)
     title = ladder.rung(found.card.recipe.rung, 1).title
-    return _model(choice, title, transformer.to(device, dtype), found.words, found.card.origin)
+    return _model(choice, title, transformer.to(device, dtype), found.tokenizer, found.card.origin)
 
 
 def _refuse_packed(choice: ModelChoice) -> None:
     if choice.dtype in devices.PACKED:
-        raise UserError(f"{choice.dtype} is for models from files, not for {choice.name}; choose fp32, bf16 or fp16")
+        raise UserError(
+            f"{choice.dtype} is a format of models from files, which {choice.name} is not; choose fp32, bf16 or fp16"
+        )
 
 
 def _from_files(choice: ModelChoice, device: torch.device, report: Report | None) -> Model:
-    """A model from the files people have."""
-    place = catalog.find(choice.name) or catalog.fetch(choice.name, report)
-    words = tokenizers.load_model_tokenizer(place.path, choice.name)
+    """A model from a folder, a GGUF file or the Hub."""
+    location = catalog.find(choice.name) or catalog.fetch(choice.name, report)
+    tokenizer = tokenizers.load_model_tokenizer(location.path, choice.name)
     return_free_memory()
-    description = describe(place.path)
-    format = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
-    dtype = devices.dtype(format, device)
-    bits = devices.PACKED.get(format, 8 * dtype.itemsize)
+    description = describe(location.path)
+    dtype_name = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
+    dtype = devices.dtype(dtype_name, device)
+    bits = devices.PACKED.get(dtype_name, 8 * dtype.itemsize)
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
     _check_room(choice.name, description.config, bits, device, smaller)
-    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(format))
-    return _model(choice, description.family, transformer, words, place.words, format)
+    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name))
+    return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name)
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:
@@ -124,7 +126,7 @@ def _fastest(description: ModelDescription, device: torch.device) -> str:
 
 
 def _model(
-    choice: ModelChoice, title: str, transformer: Transformer, words: Tokenizer, origin: str, format: str = ""
+    choice: ModelChoice, title: str, transformer: Transformer, tokenizer: Tokenizer, origin: str, dtype_name: str = ""
 ) -> Model:
     info = ModelInfo(
         name=choice.name,
@@ -133,16 +135,16 @@ def _model(
         vocab_size=transformer.config.vocab_size,
         context=transformer.config.context,
         device=str(transformer.device),
-        dtype=format or devices.dtype_name(transformer.dtype),
-        tokenizer=words.name,
+        dtype=dtype_name or devices.dtype_name(transformer.dtype),
+        tokenizer=tokenizer.name,
         weights=origin,
         choice=choice,
     )
-    return Model(choice, info, transformer, words)
+    return Model(choice, info, transformer, tokenizer)
 
 
 def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, advice: Sequence[Part]) -> None:
-    """Refuse sizes that the machine would be killed over."""
+    """Raise `UserError` for weights of more than 0.8 of the memory, before any is allocated."""
     needed = bits * config.parameter_count() / 8
     for info in devices.devices():
         if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:

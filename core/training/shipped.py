@@ -28,7 +28,7 @@ def make(folder: Path) -> Generator[Progress | Event, None, None]:
 
     Raises `UserError` where it cannot be written.
     """
-    folders.make(folder)
+    folders.create(folder)
     torch.set_num_threads(1)
     for rung in ladder.NAMES:
         with TemporaryDirectory() as place:

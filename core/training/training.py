@@ -88,7 +88,7 @@ class Training:
     def _save(self, step: int) -> Path:
         """The rung as it is now: one file to walk from, and the latest, from which it learns on."""
         assert self.trainer is not None
-        folders.make(self.folder)
+        folders.create(self.folder)
         checkpoint.write_checkpoint(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
         self._save_latest()
         self._thin_out()

@@ -37,7 +37,7 @@ LIGHT = [
     "core.lenses",
     "core.engine.threads",
     "core.tokenizers.tokenizer",
-    "core.tokenizers.vocabulary",
+    "core.tokenizers.model_files",
 ]
 
 

@@ -63,7 +63,7 @@ def test_each_is_what_its_card_says(name: str) -> None:
     assert asdict(card.floors) == pytest.approx(asdict(tiny.machine().floors()), rel=1e-12)
     assert card.losses[-1] == (card.step, card.loss)
     assert [step for step, _ in card.losses] == [*range(0, card.step + 1, 250)]
-    assert found.words is tokenizers.load_tokenizer("world")
+    assert found.tokenizer is tokenizers.load_tokenizer("world")
     assert not found.moments
     assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float16}
     order = [weight for weight, _ in load(name).transformer.named_parameters()]
@@ -78,7 +78,7 @@ def test_each_is_offered_and_has_a_twin(name: str) -> None:
     rung = name.removesuffix(folders.SUFFIX)
     assert offer.problem is None
     assert offer.family == ladder.rung(rung, 1).title
-    assert "trained for" in offer.words
+    assert "trained for" in offer.description
     plain = catalog.twin(ModelChoice(name=name))
     assert plain and (plain.name, plain.tokenizer) == (rung, "world")
     assert models.load_model(plain).transformer.config == load(name).transformer.config

@@ -1,4 +1,4 @@
-"""A person patches the model: parts chosen by keys, seen in the chart and the status line, swept, taken out again."""
+"""The experiments: patches are added by keys, shown in chart and status line, swept and removed."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ def acting(app: TokenwalkApp) -> tuple[Patch, ...]:
     return app.frame.snapshot.patches
 
 
-async def test_a_patch_is_chosen_by_keys_and_acts(
+async def test_a_patch_is_added_by_keys_and_acts(
     real: Make, settle: Go, press: Go, panel_lines: Lines, screen_lines: Screen
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
@@ -54,7 +54,7 @@ async def test_a_patch_is_chosen_by_keys_and_acts(
         assert str(pilot.app.candidates.border_title).endswith("░ unpatched")
 
 
-async def test_a_patch_is_taken_out_and_the_walk_is_what_it_was(real: Make, settle: Go, press: Go) -> None:
+async def test_removing_a_patch_restores_the_chart(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         before = pilot.app.frame.snapshot.chart
@@ -63,7 +63,7 @@ async def test_a_patch_is_taken_out_and_the_walk_is_what_it_was(real: Make, sett
         assert pilot.app.frame.snapshot.chart == before
 
 
-async def test_a_part_has_one_patch_at_most(real: Make, settle: Go, press: Go) -> None:
+async def test_a_part_has_at_most_one_patch(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "x", "enter", "down", "enter", "enter")
@@ -89,10 +89,12 @@ async def test_a_sweep_ranks_every_head_and_enter_adds_one(
         await press(pilot, "tab", "tab", "down", "enter")
         second = sorted(want.effects, key=lambda effect: -effect.kl_bits)[1]
         assert acting(pilot.app) == (second.patch,)
-        assert "zero every head" in "\n".join(screen_lines(pilot.app))  # what was swept stays
+        assert "zero every head" in "\n".join(screen_lines(pilot.app))  # the sweep stays on the screen
 
 
-async def test_escape_stops_a_sweep_before_it_closes(real: Make, settle: Go, press: Go, until: Any) -> None:
+async def test_escape_stops_a_sweep_and_closes_at_the_second_press(
+    real: Make, settle: Go, press: Go, until: Any
+) -> None:
     deep = replace(DEEP, changes=Hyperparameters(context=256, blocks=12, heads=16, embed_dim=128))
     async with real("the kettle was on before the others woke " * 4, deep).run_test(size=SIZE) as pilot:
         await settle(pilot)
@@ -108,7 +110,7 @@ async def test_escape_stops_a_sweep_before_it_closes(real: Make, settle: Go, pre
         assert len(pilot.app.screen_stack) == 1
 
 
-async def test_model_1_has_positions_alone(real: Make, settle: Go, press: Go, screen_lines: Screen) -> None:
+async def test_model1_can_patch_positions_only(real: Make, settle: Go, press: Go, screen_lines: Screen) -> None:
     async with real(PROMPT).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "x", "right", "up", "right", "up", "up", "enter")
@@ -116,7 +118,7 @@ async def test_model_1_has_positions_alone(real: Make, settle: Go, press: Go, sc
         assert "2 t" in "\n".join(screen_lines(pilot.app))
 
 
-async def test_the_lens_is_asked_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
+async def test_the_lens_is_computed_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         pilot.app.do("lens.look", "logit")

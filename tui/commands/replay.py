@@ -61,7 +61,7 @@ def _run(walk: Any, changes: "Changes", tolerance: float, as_json: bool) -> bool
                 say(line)
         for found in replayed:
             positions += 1
-            largest = max(largest, found.apart or 0.0)
+            largest = max(largest, found.difference or 0.0)
             if found.differs(tolerance):
                 differences += 1
                 say(json_line(report.difference_json(found)) if as_json else report.difference_line(found))

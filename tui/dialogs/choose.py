@@ -1,4 +1,4 @@
-"""Owns the pickers: a short list over the panels, of which one entry is chosen or none."""
+"""A dialog with a list, from which one entry is chosen or none."""
 
 import textwrap
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from textual.widgets.option_list import Option
 from tui.drawing.text import fit, one_line
 
 WIDTH = 64
-"""Cells for the name and the words of an entry."""
+"""Cells for the name and the description of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing to choose."""
+    """One line of the list. `id` is the answer of the dialog; an entry that is not enabled cannot be chosen."""
 
     id: str
     name: str
-    words: str
+    description: str
     enabled: bool = True
 
 
 class ChooseScreen(ModalScreen[str | None]):
-    """A list; `enter` chooses, `escape` leaves everything as it was."""
+    """A list. `enter` answers with the id of an entry, `escape` with None."""
 
     BINDINGS = [
         Binding("escape,q", "dismiss(None)", "close", show=False),
@@ -51,14 +51,14 @@ class ChooseScreen(ModalScreen[str | None]):
             yield OptionList(*(Option(self._line(e), id=e.id, disabled=not e.enabled) for e in self._entries))
 
     def _line(self, entry: Entry) -> Content:
-        wide = max(cell_len(e.name) for e in self._entries)
+        width = max(cell_len(e.name) for e in self._entries)
         mark = "●" if entry.id == self._present else " "
-        room = min(WIDTH, int(0.94 * self.app.size.width) - 11) - wide
-        lines = textwrap.wrap(one_line(entry.words), max(10, room)) or [""]
+        room = min(WIDTH, int(0.94 * self.app.size.width) - 11) - width
+        lines = textwrap.wrap(one_line(entry.description), max(10, room)) or [""]
         return Content.assemble(
             (f"{mark} ", "bold"),
-            (fit(one_line(entry.name), wide + 2), "bold"),
-            (f"\n{' ' * (wide + 4)}".join(lines), "$text-muted"),
+            (fit(one_line(entry.name), width + 2), "bold"),
+            (f"\n{' ' * (width + 4)}".join(lines), "$text-muted"),
         )
 
     def on_mount(self) -> None:

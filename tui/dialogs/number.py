@@ -1,4 +1,4 @@
-"""Owns the dialog that asks for one whole number."""
+"""A dialog that asks for one whole number."""
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -9,19 +9,19 @@ from textual.widgets import Input, Static
 
 
 class NumberScreen(ModalScreen[int | None]):
-    """A number from 0 on; `enter` takes it, `escape` leaves everything as it was."""
+    """A number of at least 0. `enter` answers with it, `escape` with None."""
 
     BINDINGS = [Binding("escape", "dismiss(None)", "close", show=False)]
 
-    def __init__(self, title: str, words: str, present: int) -> None:
+    def __init__(self, title: str, hint: str, present: int) -> None:
         super().__init__()
-        self._title, self._words, self._present = title, words, present
+        self._title, self._hint, self._present = title, hint, present
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
-            dialog.border_subtitle = Content("⏎ take · esc close")
-            yield Static(Content(self._words))
+            dialog.border_subtitle = Content("⏎ accept · esc close")
+            yield Static(Content(self._hint))
             field = Input(str(self._present), type="integer", max_length=18, restrict=r"[0-9]*")
             field.cursor_blink = False
             yield field

@@ -1,4 +1,4 @@
-"""Owns the source of a component, shown as it runs, under the equation it computes (S18)."""
+"""A dialog with the Python source of a component and the equation it computes."""
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -21,13 +21,13 @@ class SourceScreen(ModalScreen[None]):
         Binding("space", "scroll(10)", "page down", show=False),
     ]
 
-    def __init__(self, where: str, equation: str, code: str) -> None:
+    def __init__(self, title: str, equation: str, code: str) -> None:
         super().__init__()
-        self._where, self._equation, self._code = where, equation, code
+        self._title, self._equation, self._code = title, equation, code
 
     def compose(self) -> ComposeResult:
         with Vertical(id="source", classes="dialog wide") as dialog:
-            dialog.border_title = Content(one_line(self._where))
+            dialog.border_title = Content(one_line(self._title))
             dialog.border_subtitle = Content("↑↓ scroll · esc close")
             yield Static(Content(one_line(self._equation)), id="equation")
             with VerticalScroll(id="code"):

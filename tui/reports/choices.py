@@ -33,7 +33,7 @@ def model_json(offer: Offer) -> dict[str, Any]:
     return {
         "name": offer.name,
         "family": offer.family,
-        "words": offer.words,
+        "words": offer.description,
         "size_bytes": offer.size_bytes,
         "problem": offer.problem,
     }
@@ -48,7 +48,7 @@ def model_lines(offers: Sequence[Offer]) -> list[str]:
 def model_description(offer: Offer) -> str:
     """What a list of models says beside a model's name: family, size of the weights, location, problem."""
     if offer.size_bytes is None:
-        return offer.words
+        return offer.description
     size = f"{offer.size_bytes / 1e6:,.0f} MB" if offer.size_bytes >= 1e6 else f"{offer.size_bytes / 1e3:,.0f} kB"
-    description = one_line(f"{offer.family} · {size} · {offer.words}")
+    description = one_line(f"{offer.family} · {size} · {offer.description}")
     return f"{description} · not available: {one_line(offer.problem)}" if offer.problem else description

@@ -1,4 +1,4 @@
-"""Names of trained rungs: those kept here, and their checkpoints by step."""
+"""Names of own trainings and of their checkpoints by step."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def made(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_a_checkpoint_has_a_name_by_its_step(home: Path) -> None:
+def test_a_checkpoint_is_named_by_its_step(home: Path) -> None:
     latest = made(home / "model5-world", folders.LATEST)
     step = made(home / "model5-world", folders.STEP.format(350))
     assert folders.find("model5-world") == latest
@@ -27,7 +27,7 @@ def test_a_checkpoint_has_a_name_by_its_step(home: Path) -> None:
     assert folders.name(step) == "model5-world@350"
 
 
-def test_what_lies_elsewhere_is_named_by_its_path(home: Path) -> None:
+def test_other_checkpoints_are_named_by_their_path(home: Path) -> None:
     for path in (
         made(home / "a", folders.LATEST),
         made(home / "a" / "b", folders.STEP.format(1)),
@@ -40,12 +40,12 @@ def test_what_lies_elsewhere_is_named_by_its_path(home: Path) -> None:
     "name",
     ["model5-world@51", "model5-world@", "@50", "model5-world@-1", "model5-world@²", "../x@50", "a/b@1", ".@1", ""],
 )
-def test_other_names_mean_something_else(home: Path, name: str) -> None:
+def test_names_of_another_form_find_nothing(home: Path, name: str) -> None:
     made(home / "model5-world", folders.STEP.format(50))
     assert folders.find(name) is None
 
 
-def test_a_folder_with_such_a_name_comes_first(home: Path) -> None:
+def test_a_training_named_like_a_step_comes_first(home: Path) -> None:
     whole = made(home / "x@1", folders.LATEST)
     made(home / "x", folders.STEP.format(1))
     assert folders.find("x@1") == whole

@@ -1,7 +1,7 @@
-"""Owns the process that fills in chat templates: a program of its own, run as a file, that imports jinja2 alone.
+"""The program that renders chat templates in a process of its own; it imports only jinja2.
 
-A template is a program from a stranger. Jinja2's sandbox takes the machine from it; a process of its own, which may be
-ended at any moment and has little memory, takes the endless loop and the endless text.
+A template is a program of unknown origin. Jinja2's sandbox keeps it from files and Python objects; the process, which
+has a time and memory limit, bounds endless loops and endless text.
 """
 
 import json
@@ -14,15 +14,15 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MEMORY = 1_000_000_000
-"""Bytes the process may have, where the system can hold it to that."""
+"""Limit of the process in bytes, on systems that support one."""
 
 
 def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, **given: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, **given)
+def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
 
 def _strftime_now(layout: str) -> str:
@@ -30,7 +30,7 @@ def _strftime_now(layout: str) -> str:
 
 
 def render(template: str, values: dict[str, Any], longest: int) -> str:
-    """The template filled in, in the environment that chat templates are written for (that of transformers)."""
+    """The rendered template. Environment, filters and functions are those that transformers gives templates."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
@@ -38,12 +38,12 @@ def render(template: str, values: dict[str, Any], longest: int) -> str:
     for part in environment.from_string(template).generate(**values):
         length += len(part)
         if length > longest:
-            raise TemplateError(f"it makes more than {longest:,} characters")
+            raise TemplateError(f"its text has more than {longest:,} characters")
         parts.append(part)
     return "".join(parts)
 
 
-def _limit() -> None:
+def _limit_memory() -> None:
     try:
         import resource  # noqa: PLC0415
     except ImportError:  # Windows
@@ -52,14 +52,14 @@ def _limit() -> None:
 
 
 def main() -> None:
-    """One request on standard input, one answer on standard output, both JSON."""
-    asked = json.load(sys.stdin)
-    _limit()
+    """Read a request from standard input and write the answer to standard output, both JSON."""
+    request = json.load(sys.stdin)
+    _limit_memory()
     try:
-        answer = {"text": render(asked["template"], asked["values"], asked["longest"])}
+        answer = {"text": render(request["template"], request["values"], request["longest"])}
     except MemoryError:
-        answer = {"problem": "it wants too much memory"}
-    except Exception as error:  # a stranger's program may raise anything
+        answer = {"problem": "it needs too much memory"}
+    except Exception as error:  # a template may raise anything
         answer = {"problem": f"{type(error).__name__}: {error}"[:300]}
     json.dump(answer, sys.stdout)
 

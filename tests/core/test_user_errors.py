@@ -1,4 +1,4 @@
-"""A value no model and no sampler can have gives one clear line."""
+"""Values that no model and no sampler can have are refused with one line."""
 
 import math
 import subprocess
@@ -14,8 +14,8 @@ from core.loading.choice import Hyperparameters
 from core.sampling.sampler import Sampler
 
 
-def line(mistake: pytest.ExceptionInfo[UserError]) -> str:
-    text = str(mistake.value)
+def line(caught: pytest.ExceptionInfo[UserError]) -> str:
+    text = str(caught.value)
     assert text
     assert text == text.strip()
     assert len(text.splitlines()) == 1
@@ -37,11 +37,11 @@ def line(mistake: pytest.ExceptionInfo[UserError]) -> str:
         ({"activation": "swish"}, "swish"),
     ],
 )
-def test_an_impossible_model_is_a_mistake(values: dict[str, Any], says: str) -> None:
-    """Sizes below 1, heads that do not divide d, an unknown activation: the line names the value or its cure (S3)."""
-    with pytest.raises(UserError) as mistake:
+def test_an_impossible_model_config_is_refused(values: dict[str, Any], says: str) -> None:
+    """Sizes below 1, heads that do not divide d, an unknown activation: the line names the value or the advice."""
+    with pytest.raises(UserError) as caught:
         ModelConfig(**({"vocab_size": 97} | values))
-    assert says in line(mistake)
+    assert says in line(caught)
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,18 @@ def test_an_impossible_model_is_a_mistake(values: dict[str, Any], says: str) -> 
         ({"top_p": math.nan}, "top-p"),
     ],
 )
-def test_an_impossible_sampler_is_a_mistake(values: dict[str, Any], says: str) -> None:
-    """A temperature, top-k or top-p outside its range, and what is no number."""
-    with pytest.raises(UserError) as mistake:
+def test_an_impossible_sampler_is_refused(values: dict[str, Any], says: str) -> None:
+    """A temperature, top-k or top-p outside its range, and NaN."""
+    with pytest.raises(UserError) as caught:
         Sampler(**values)
-    assert says in line(mistake)
+    assert says in line(caught)
 
 
 @pytest.mark.parametrize(
     "values", [{"temperature": 0.0}, {"temperature": 1e-4}, {"temperature": 1e6}, {"top_p": 1.0}, {"top_p": 1e-9}]
 )
-def test_the_ends_of_a_range_are_possible(values: dict[str, Any]) -> None:
-    """0 is greedy, 1 is off; only the temperature 0 is greedy."""
+def test_the_limits_of_a_range_are_allowed(values: dict[str, Any]) -> None:
+    """Temperature 0, and only 0, is greedy; top-p 1 is off."""
     assert Sampler(**values).greedy == (values.get("temperature") == 0)
 
 
@@ -91,46 +91,46 @@ def test_the_ends_of_a_range_are_possible(values: dict[str, Any]) -> None:
         ("model1", {"embed_dim": -1}, "-1"),
     ],
 )
-def test_a_rung_that_cannot_be_is_a_mistake(name: str, changes: dict[str, int], says: str) -> None:
-    """An unknown rung, parts that a rung does not have, sizes that do not fit each other."""
-    with pytest.raises(UserError) as mistake:
+def test_an_impossible_rung_is_refused(name: str, changes: dict[str, int], says: str) -> None:
+    """An unknown rung, hyperparameters that a rung does not have, sizes that do not fit each other."""
+    with pytest.raises(UserError) as caught:
         ladder.rung(name, 97, Hyperparameters(**changes))
-    assert says in line(mistake)
+    assert says in line(caught)
 
 
-def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
-    """The line names every rung that can be chosen."""
-    with pytest.raises(UserError) as mistake:
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    """The line names every rung."""
+    with pytest.raises(UserError) as caught:
         ladder.rung("gpt", 97)
-    assert all(name in line(mistake) for name in ladder.NAMES)
+    assert all(name in line(caught) for name in ladder.NAMES)
 
 
 @pytest.mark.parametrize(("embed_dim", "heads"), [(64, 5), (60, 7), (97, 2), (12, 100), (1, 9)])
-def test_the_number_of_heads_that_is_offered_divides_the_embedding(embed_dim: int, heads: int) -> None:
-    """Following the advice in the line leads to a model."""
-    with pytest.raises(UserError) as mistake:
+def test_the_advised_number_of_heads_divides_the_embedding(embed_dim: int, heads: int) -> None:
+    """The advice of the error leads to a valid model."""
+    with pytest.raises(UserError) as caught:
         ModelConfig(vocab_size=97, embed_dim=embed_dim, heads=heads)
-    offered = int(line(mistake).split()[-1])
+    offered = int(line(caught).split()[-1])
     assert ModelConfig(vocab_size=97, embed_dim=embed_dim, heads=offered).heads == offered
 
 
 @pytest.mark.parametrize(
     ("embed_dim", "heads"), [(10**15 + 1, 5), (64, 10**18), (10**18 + 1, 10**17)], ids=["wide", "many", "both"]
 )
-def test_huge_sizes_are_answered_at_once(embed_dim: int, heads: int) -> None:
-    """Advice on heads does not count up to 10^15; in a process of its own, which can be ended if it does."""
+def test_huge_sizes_are_refused_fast(embed_dim: int, heads: int) -> None:
+    """The advice on heads does not count up to 10^15. The test runs in a process that can be ended."""
     script = (
         "from core.engine.config import ModelConfig\n"
         "from core.errors import UserError\n"
         f"try: ModelConfig(vocab_size=97, embed_dim={embed_dim}, heads={heads})\n"
-        "except UserError as mistake: print(mistake)\n"
+        "except UserError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=5, check=True)
     assert embed_dim % int(done.stdout.split()[-1]) == 0
 
 
-def test_configs_are_frozen() -> None:
-    """A validated value stays valid."""
+def test_configs_are_immutable() -> None:
+    """So a validated value stays valid."""
     for value, field in ((ModelConfig(vocab_size=97), "heads"), (Sampler(), "top_k"), (Hyperparameters(), "blocks")):
         with pytest.raises(AttributeError):
             setattr(value, field, 5)

@@ -9,20 +9,21 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from test_tokenizer import HALVES, HOSTILE
+from texts import HALVES, HOSTILE
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Reference
 
 from core.errors import UserError
 from core.loading import tokenizers
-from core.tokenizers.vocabulary import LLAMA3, QWEN2, ModelTokenizer
+from core.tokenizers.byte_level import ModelTokenizer
+from core.tokenizers.split_patterns import LLAMA3, QWEN2
 
 CORPUS = [*HOSTILE, Path(__file__).read_text(encoding="utf-8"), *(str(n**5) + " × " for n in range(2000))]
 LETTERS = "abcdetT 's\n\t 0192٣½²Ⅷéßạ日本\u0301\u0338\u200b👩‍🚀\x04\xff\x85\u00a0\u2028<|im_start|>.,!-_\r"
 
 
 def texts() -> list[str]:
-    """Hostile text, and text put together at random from what makes tokenizers differ."""
+    """Hostile text, and random text of characters on which tokenizers differ."""
     numbers = random.Random(0)
     mixed = ["".join(numbers.choice(LETTERS) for _ in range(numbers.randrange(1, 30))) for _ in range(300)]
     planes = [(0x20, 0x7F), (0x80, 0x3000), (0x3000, 0xD800), (0xE000, 0x110000)]
@@ -48,7 +49,7 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def trained(kind: str, *, first: bool = False, alphabet: bool = True) -> Reference:
-    """A small byte-level BPE of the reference, with special tokens before (`first`) or after the others."""
+    """A small byte-level BPE of the tokenizers library; special tokens have the first ids (`first`) or the last."""
     made = Reference(models.BPE(unk_token=None if alphabet else SPECIAL[0]))
     made.pre_tokenizer = CUTS[kind]()
     made.decoder = decoders.ByteLevel()
@@ -88,22 +89,22 @@ def agree(made: Reference, ours: ModelTokenizer) -> None:
 
 @pytest.mark.parametrize("first", [False, True], ids=["special last", "special first"])
 @pytest.mark.parametrize("kind", CUTS)
-def test_ids_are_the_references(kind: str, first: bool, tmp_path: Path) -> None:
-    """Every way of cutting text, whether or not ids are the places of merges; special tokens as text and as tokens."""
+def test_ids_equal_those_of_the_tokenizers_library(kind: str, first: bool, tmp_path: Path) -> None:
+    """For every split pattern, whether or not ids equal merge ranks; special tokens as text and as tokens."""
     made = trained(kind, first=first)
     agree(made, load(folder_of(made, tmp_path)))
 
 
-def test_bytes_without_a_token_are_shown_as_unknown(tmp_path: Path) -> None:
-    """A vocabulary that never saw some bytes."""
+def test_bytes_without_a_token_get_the_unknown_id(tmp_path: Path) -> None:
+    """A vocabulary without some bytes."""
     made = trained("smollm", first=True, alphabet=False)
     ours = load(folder_of(made, tmp_path))
     agree(made, ours)
     assert ours.encode("\x1c") == [ours.encode(SPECIAL[0], special=True)[0]]
 
 
-def test_vocab_and_merges_are_a_tokenizer_too(tmp_path: Path) -> None:
-    """GPT-2's older pair of files."""
+def test_vocab_json_and_merges_txt_are_read(tmp_path: Path) -> None:
+    """GPT-2's older file layout."""
     made = trained("gpt-2")
     made.model.save(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": made.get_vocab_size()}))
@@ -113,16 +114,16 @@ def test_vocab_and_merges_are_a_tokenizer_too(tmp_path: Path) -> None:
         assert ours.encode(text) == made.encode(text.replace("<tool>", "")).ids
 
 
-def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
-    """It becomes U+FFFD, as everywhere."""
+def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path) -> None:
+    """As in every tokenizer here."""
     ours = load(folder_of(trained("gpt-2"), tmp_path))
     for text in HALVES:
         ids = ours.encode(text)
         assert ours.text(ids) == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def test_every_id_has_a_piece(tmp_path: Path) -> None:
-    """V is the model's: ids beyond the vocabulary show their number, those beyond V are a mistake."""
+def test_every_id_below_v_has_a_piece(tmp_path: Path) -> None:
+    """V is the model's: ids without a token show their number, ids outside V are refused."""
     made = trained("gpt-2", first=True)
     ours = load(folder_of(made, tmp_path))
     count = made.get_vocab_size()
@@ -144,14 +145,14 @@ def test_every_id_has_a_piece(tmp_path: Path) -> None:
         ({}, "<|endoftext|>"),
     ],
 )
-def test_an_empty_text_starts_where_the_model_begins(config: dict[str, Any], want: str, tmp_path: Path) -> None:
+def test_an_empty_text_starts_from_bos_else_eos(config: dict[str, Any], want: str, tmp_path: Path) -> None:
     """From BOS, else EOS, else <|endoftext|>."""
     ours = load(folder_of(trained("gpt-2"), tmp_path, **config))
     assert ours.piece(ours.end_of_text) == want.encode()
 
 
-def test_a_beginning_is_put_before_every_text_once(tmp_path: Path) -> None:
-    """As the model's template says; also before no text; not again where it was written."""
+def test_bos_is_put_before_every_text_once(tmp_path: Path) -> None:
+    """As the post-processor says; also before an empty text; not again where the text begins with it."""
     made = trained("llama-bpe")
     begin = made.token_to_id("<|im_start|>")
     made.post_processor = processors.Sequence(
@@ -170,8 +171,8 @@ def test_a_beginning_is_put_before_every_text_once(tmp_path: Path) -> None:
     assert ours.encode("<|im_start|>x") != ours.encode("x")
 
 
-def test_whole_words_are_taken_where_the_model_says_so(tmp_path: Path) -> None:
-    """`ignore_merges`: a word of the vocabulary that no merge reaches."""
+def test_ignore_merges_takes_whole_tokens(tmp_path: Path) -> None:
+    """A token that no merges lead to."""
     made = trained("llama-bpe")
     path = folder_of(made, tmp_path) / "tokenizer.json"
     values = json.loads(path.read_text())
@@ -208,8 +209,8 @@ def gguf_of(path: Path, made: Reference, pre: str, **says: Any) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["gpt-2", "smollm", "qwen2"])
-def test_gguf_has_the_same_tokenizer(kind: str, tmp_path: Path) -> None:
-    """Tokens, kinds and merges in the metadata; V is the number of rows of the embedding."""
+def test_a_gguf_file_has_the_same_tokenizer(kind: str, tmp_path: Path) -> None:
+    """Tokens, types and merges are in the metadata; V is the number of rows of the embedding."""
     made = trained(kind, first=True)
     ours = load(gguf_of(tmp_path / "m.gguf", made, kind, bos_token_id=1, eos_token_id=2))
     agree(made, ours)
@@ -226,22 +227,24 @@ def test_gguf_has_the_same_tokenizer(kind: str, tmp_path: Path) -> None:
         ("gpt-2", {"add_bos_token": True}, True),
     ],
 )
-def test_gguf_says_how_texts_begin(pre: str, says: dict[str, Any], begins: bool, tmp_path: Path) -> None:
-    """Where it does not, Llama 3's begin with BOS and the others do not."""
+def test_gguf_metadata_decides_whether_bos_is_added(
+    pre: str, says: dict[str, Any], begins: bool, tmp_path: Path
+) -> None:
+    """Where it does not say, only Llama 3's pre-tokenizer adds BOS."""
     ours = load(gguf_of(tmp_path / "m.gguf", trained(pre), pre, bos_token_id=5, **says))
     assert ours.encode("x")[:1] == ([5] if begins else ours.encode("x")[:1])
     assert len(ours.encode("x")) == 1 + begins
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as caught:
         load(path)
-    assert len(str(mistake.value).splitlines()) == 1
-    return str(mistake.value)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
 
 
-def test_other_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
-    """SentencePiece in each of its disguises, WordPiece, an unknown way of cutting."""
+def test_unsupported_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
+    """SentencePiece in each file layout, WordPiece, an unknown split."""
     made = trained("gpt-2")
     assert "SentencePiece" in refusal(gguf_of(tmp_path / "a.gguf", made, "default", model="llama"))
     assert "'tekken'" in refusal(gguf_of(tmp_path / "b.gguf", made, "tekken"))
@@ -278,7 +281,7 @@ def test_other_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
         lambda values: values.update(pre_tokenizer={"type": "ByteLevel", "use_regex": False}),
     ],
 )
-def test_a_corrupt_tokenizer_is_a_mistake(spoil: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
+def test_a_corrupt_tokenizer_is_refused(spoil: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
     """Missing, impossible or contradictory parts."""
     path = folder_of(trained("gpt-2"), tmp_path) / "tokenizer.json"
     values = json.loads(path.read_text())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.evaluation.score import score
-from core.evaluation.values import Scored
+from core.evaluation.values import ScoredText
 from core.loading.models import Model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
@@ -133,7 +133,7 @@ def test_within_the_context_it_is_the_score_of_the_command_line(small: Small, na
     walk = started(model, text)
     list(walk.score())
     *_, scored = score(model, text)
-    assert isinstance(scored, Scored)
+    assert isinstance(scored, ScoredText)
     found = walk.summary()
     assert found.bits == pytest.approx(scored.bits, abs=1e-5)
     assert found.perplexity == pytest.approx(scored.perplexity, rel=1e-5)

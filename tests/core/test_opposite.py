@@ -45,8 +45,8 @@ def test_the_same_model_has_divergence_0(cursor: int) -> None:
     opposite = SideBySide()
     answer = faced(opposite, walk, BYTES)
     assert answer.cursor == cursor
-    assert answer.comparison.divergence.kl_ab == pytest.approx(0, abs=1e-9)
-    assert answer.comparison.divergence.js == pytest.approx(0, abs=1e-9)
+    assert answer.comparison.divergence.kl_ab_bits == pytest.approx(0, abs=1e-9)
+    assert answer.comparison.divergence.js_bits == pytest.approx(0, abs=1e-9)
     assert (answer.comparison.agree, answer.comparison.rank_in_a, answer.comparison.rank_in_b) == (True, 0, 0)
     assert opposite._session is not None
     assert opposite._session.model is walk.model
@@ -63,7 +63,7 @@ def test_another_model_computes_what_it_computes_alone(after: Callable[..., torc
         ids = [token.id for token in walk.tokens][: walk.cursor]
         sides = [Side(Distribution(after(model.transformer, ids)), model.tokenizer) for model in (walk.model, other)]
         want = compare(*sides)
-        assert answer.comparison.divergence.kl_ab == pytest.approx(want.divergence.kl_ab, abs=1e-4)
+        assert answer.comparison.divergence.kl_ab_bits == pytest.approx(want.divergence.kl_ab_bits, abs=1e-4)
         assert answer.comparison.chart_b.candidates[0].id == want.chart_b.candidates[0].id
         assert answer.cursor == walk.cursor
 
@@ -77,7 +77,7 @@ def test_another_tokenizer_stands_at_the_last_shared_boundary() -> None:
     for cursor in (8, 9, 11, 12, 30):
         walk.travel(cursor)
         answer = faced(opposite, walk, ModelChoice(name="model1", device="cpu"))
-        assert answer.comparison.divergence.by == "byte"
+        assert answer.comparison.divergence.over == "byte"
         assert answer.cursor == max(1, sum(end <= cursor for end in ends))
 
 
@@ -86,9 +86,9 @@ def test_the_other_side_can_have_its_own_prompt() -> None:
     walk, opposite = walking(), SideBySide()
     own = faced(opposite, walk, BYTES, "something else")
     assert b"".join(own.pieces) == b"ing else"
-    assert own.comparison.divergence.kl_ab > 0
+    assert own.comparison.divergence.kl_ab_bits > 0
     back = faced(opposite, walk, BYTES)
-    assert back.comparison.divergence.kl_ab == pytest.approx(0, abs=1e-9)
+    assert back.comparison.divergence.kl_ab_bits == pytest.approx(0, abs=1e-9)
 
 
 def test_after_a_model_that_cannot_be_loaded_another_can_be_asked() -> None:

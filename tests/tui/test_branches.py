@@ -1,4 +1,4 @@
-"""The tree and the lenses around it by keys alone, over a real small model: every panel follows, nothing is lost."""
+"""The branches of the walk and the lenses of the tree, used by keys with a small real model."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -53,19 +53,19 @@ def ids(app: TokenwalkApp) -> list[int]:
 
 
 def rows(app: TokenwalkApp) -> list[str]:
-    """What each branch spells."""
+    """The text of each branch."""
     return [b"".join(row.pieces).decode("latin-1") for row in app.frame.answer.rows]
 
 
 def whole(panel: Widget) -> str:
-    """All lines of a panel, also those it would have to scroll to."""
+    """All lines of a panel, visible or not."""
     height = max(panel.virtual_size.height, panel.scrollable_content_region.height)
     panel.scroll_to(y=0, animate=False, immediate=True)
     return "\n".join(panel.render_line(y).text for y in range(height))
 
 
 async def three_branches(pilot: Pilot[None], press: Go) -> None:
-    """From one place to three others: `x`, `y` and `z` are the first of each, then two steps."""
+    """Three branches from one position: `x`, `y` and `z` are their first tokens, then two steps follow."""
     for number, key in enumerate("123"):
         if number:
             await press(pilot, "left", "left", "left")
@@ -112,7 +112,7 @@ async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
 
 
 async def test_keys_typed_ahead_act_in_their_order(real: Make, settle: Go, press: Go) -> None:
-    """Two arrows in one bunch go two rows, and a deletion right after takes what is there by then."""
+    """Two arrows sent at once move two rows, and a deletion right after them deletes the branch there."""
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -211,7 +211,7 @@ async def test_the_prompt_panel_shows_the_prompt_of_the_branch_and_typing_goes_o
 
 
 async def test_a_prompt_written_and_left_at_once_is_still_followed(real: Make, settle: Go, press: Go) -> None:
-    """Whatever is typed in one bunch: text, leaving, the tree, an arrow. The panel shows what the walk shows."""
+    """Text, `escape`, the tree and an arrow are sent at once; then the panel shows the prompt of the walk."""
     async with real("oats").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -225,7 +225,7 @@ async def test_a_prompt_written_and_left_at_once_is_still_followed(real: Make, s
 
 
 async def test_an_empty_prompt_stays_empty(real: Make, settle: Go, press: Go) -> None:
-    """What stands for nothing in the model is not what a person wrote."""
+    """The token that stands for an empty prompt in the model does not appear in the editor."""
     async with real().run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "escape", "space", "b", "up", "down")
@@ -254,11 +254,11 @@ async def test_continuations_are_sampled_chosen_and_walked(
         await press(pilot, "u", "5")
         assert ids(app) == [token.id for token in alone[4].tokens]
         await press(pilot, "u", "o", "enter")
-        assert "of them" in whole(app.lens)
+        assert "samples" in whole(app.lens)
         assert "5/5" in whole(app.lens)
 
 
-async def test_fewer_continuations_leave_no_cursor_behind(real: Make, settle: Go, press: Go) -> None:
+async def test_fewer_continuations_move_the_cursor_to_the_last(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -271,8 +271,8 @@ async def test_fewer_continuations_leave_no_cursor_behind(real: Make, settle: Go
         assert len(ids(app)) == len(PROMPT) + 3
 
 
-async def test_another_vocabulary_leaves_no_continuations_behind(real: Make, settle: Go, press: Go) -> None:
-    """A new tree: what the lens lists must be of it, or nothing."""
+async def test_another_tokenizer_clears_the_continuations(real: Make, settle: Go, press: Go) -> None:
+    """The new tokenizer starts a new tree, so the lens lists nothing of the old one."""
     async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -296,8 +296,8 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
         await settle(pilot)
         await press(pilot, "slash", *["backspace"] * 40)
         for bad, words in (
-            ("", "is no condition"),
-            ("entropy is high", "is no condition"),
+            ("", "is not a stop condition"),
+            ("entropy is high", "is not a stop condition"),
             ("0 tokens", "entropy > 3"),
         ):
             await write(pilot, bad)
@@ -320,7 +320,7 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-async def test_why_it_stopped_is_said_where_there_is_little_room(
+async def test_a_narrow_status_line_shows_the_stop_condition(
     real: Make, settle: Go, press: Go, write: Go, size: tuple[int, int]
 ) -> None:
     async with real(PROMPT).run_test(size=size) as pilot:
@@ -334,9 +334,7 @@ async def test_why_it_stopped_is_said_where_there_is_little_room(
         assert said.cell_len <= size[0]
 
 
-async def test_a_run_that_waits_for_something_is_paused(
-    real: Make, settle: Go, press: Go, write: Go, until: Go
-) -> None:
+async def test_a_run_with_a_condition_can_be_paused(real: Make, settle: Go, press: Go, write: Go, until: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -354,7 +352,7 @@ async def test_a_run_that_waits_for_something_is_paused(
 
 
 def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens went through the model, call by call, from now on."""
+    """The number of tokens of each forward pass from now on."""
     transformer, calls = app.runner._session.model.transformer, list[int]()
     hidden = transformer.hidden
 
@@ -366,7 +364,7 @@ def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[i
     return calls
 
 
-async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
+async def test_sampler_settings_are_explained_without_running_the_model(
     real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, screen_lines: Lines
 ) -> None:
     async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
@@ -383,7 +381,7 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
             assert screen_lines(app) != shown
             assert app.frame.answer.sampler == app.sampler
         assert app.sampler.order == "temperature last"
-        assert "as llama.cpp" in whole(app.lens)
+        assert "as in llama.cpp" in whole(app.lens)
         await press(pilot, "o")
         assert app.sampler.order == "temperature first"
         assert (calls, ids(app)) == ([], before)
@@ -392,7 +390,7 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
 
 
 async def test_the_sampler_shows_the_draw_that_came(real: Make, settle: Go, press: Go) -> None:
-    """Standing before a sampled token, u and what it hit are that token's own; a step there draws another."""
+    """Before a sampled token the lens shows the u that drew it; a step there draws with another u."""
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -427,8 +425,8 @@ async def test_the_score_goes_to_the_worst_token(real: Make, settle: Go, press: 
             assert row[at + 1 : at + 2] in ("", " ")
 
 
-async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: Go, until: Go) -> None:
-    """CJK text before a token takes two cells a character; the numbers stay in their columns."""
+async def test_columns_stay_aligned_with_wide_characters(real: Make, settle: Go, press: Go, until: Go) -> None:
+    """CJK characters before a token take two cells each; the numbers stay in their columns."""
     from rich.cells import cell_len
 
     text = "我喜欢在咖啡里加燕麦奶 and 我喜欢"
@@ -446,7 +444,7 @@ async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: G
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-async def test_a_guess_hides_what_comes_until_it_is_made(
+async def test_the_next_token_is_hidden_until_it_is_guessed(
     real: Make, settle: Go, press: Go, write: Go, panel_lines: Lines, screen_lines: Lines, size: tuple[int, int]
 ) -> None:
     async with real("oats ZQX", count=2).run_test(size=size) as pilot:
@@ -467,7 +465,7 @@ async def test_a_guess_hides_what_comes_until_it_is_made(
         (guess,) = app.frame.answer
         assert (guess.position, guess.came.id, guess.likeliest.rank) == (2, ord("t"), 0)
         assert app.frame.snapshot.cursor == 3
-        assert "1 came" in whole(app.lens)
+        assert "1 right" in whole(app.lens)
         await press(pilot, "enter", "enter")
         assert len(app.frame.answer) == 1
         await press(pilot, "v")
@@ -491,7 +489,7 @@ async def test_a_text_is_opened_and_scored(real: Make, settle: Go, press: Go, wr
 
 
 def bad_files(folder: Path) -> dict[str, str]:
-    """Names of what is no text, and a word of what is said."""
+    """Names of unreadable files, and words of the error of each."""
     (folder / "empty").write_text("")
     (folder / "bytes").write_bytes(b"ab\xff")
     (folder / "long").write_bytes(b"a" * 4_000_001)
@@ -510,7 +508,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-async def test_what_is_no_text_is_one_line_in_the_dialog(
+async def test_an_unreadable_text_file_is_one_line_in_the_dialog(
     real: Make, settle: Go, press: Go, screen_lines: Lines, tmp_path: Path
 ) -> None:
     async with real(PROMPT).run_test(size=(160, 36)) as pilot:
@@ -535,7 +533,7 @@ async def test_what_is_no_text_is_one_line_in_the_dialog(
 async def test_every_lens_is_reached_by_keys_and_by_name(
     real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
 ) -> None:
-    """Around by `.`, back by `,`; each draws without a walk worth the name, and after one."""
+    """`.` goes round all lenses and `,` back; each lens draws for one token and for a short walk."""
     async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -557,7 +555,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
 
 
 async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go, press: Go) -> None:
-    """In a small terminal the panel that had the focus is behind a tab by then."""
+    """In a small terminal a tab hides the panel that had the focus."""
     async with real(PROMPT).run_test(size=(60, 18)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -571,7 +569,7 @@ async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go
 async def test_keys_right_after_a_lens_are_keys_of_the_walk(
     real: Make, settle: Go, press: Go, size: tuple[int, int], panel: int
 ) -> None:
-    """None falls into the prompt while the lens comes forth."""
+    """No key reaches the prompt while the lens is being shown."""
     async with real(PROMPT).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)

@@ -118,7 +118,7 @@ async def test_model1_can_patch_positions_only(real: Make, settle: Go, press: Go
         assert "2 t" in "\n".join(screen_lines(pilot.app))
 
 
-async def test_the_lens_is_asked_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
+async def test_the_lens_is_computed_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         pilot.app.do("lens.look", "logit")

@@ -1,4 +1,4 @@
-"""A person turns to each lens: it answers for the step on the screen, and its keys change what is asked."""
+"""Each lens in the app: it answers for the step on the screen, and its keys change the question."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ PROMPT = "oat milk"
 BYTES = ModelChoice(tokenizer="bytes", device="cpu")
 DEEP = replace(BYTES, name="model5", changes=Hyperparameters(context=32, blocks=3, heads=4))
 PAGES = [kind for kind in lenses.found() if kind.NAME not in ("candidates", "branches", "continuations", "guess")]
-"""The others show what a person did, which is nothing yet."""
+"""Lenses with an answer from the model; the others show what a person did."""
 SIZES = [(80, 24), (120, 36)]
 
 
@@ -115,7 +115,7 @@ async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go,
         assert found.answer is pilot.app.frame.answer
 
 
-async def test_keys_pressed_fast_go_round_with_the_focus(real: Make, settle: Go) -> None:
+async def test_each_of_several_fast_keys_moves_on_by_one_lens(real: Make, settle: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         for _ in range(4):
@@ -154,7 +154,7 @@ async def test_shift_and_arrows_choose_layer_and_head(real: Make, settle: Go, pr
         assert found.answer.layer == 0
 
 
-async def test_what_lies_ahead_is_masked(real: Make, settle: Go, panel_lines: Lines) -> None:
+async def test_later_positions_are_masked(real: Make, settle: Go, panel_lines: Lines) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "attention")
@@ -174,7 +174,7 @@ async def test_the_grid_shows_every_head_and_opens_one(real: Make, settle: Go, p
         assert "›" in lines[5] and "›" not in lines[4]
         await press(pilot, "enter")
         assert (found.answer.layer, found.answer.head) == (1, 1)
-        assert "looks at" in panel_lines(found)[0]
+        assert "attends to" in panel_lines(found)[0]
 
 
 async def test_a_long_context_keeps_the_row_of_the_cursor_in_sight(
@@ -239,7 +239,9 @@ async def test_the_logit_lens_shows_the_rank_of_what_came(
         assert "k came next" in panel_lines(found)[0]
 
 
-async def test_the_context_table_has_a_row_a_prefix(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+async def test_the_context_table_has_a_row_for_each_prefix(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "context")
@@ -252,7 +254,9 @@ async def test_the_context_table_has_a_row_a_prefix(real: Make, settle: Go, pres
         assert "entropy, bits" in panel_lines(found)[2]
 
 
-async def test_o_changes_how_earlier_tokens_are_changed(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+async def test_o_switches_between_replace_mask_and_shuffle(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "last_token")
@@ -286,7 +290,7 @@ async def test_a_weight_is_chosen_and_measured(real: Make, settle: Go, press: Go
         assert any(f"mean {tensor.mean().item():+.4f}" in line for line in panel_lines(found))
 
 
-async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Make, settle: Go, press: Go) -> None:
+async def test_a_weight_missing_in_another_model_is_replaced_by_the_first(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "weights")
@@ -296,8 +300,8 @@ async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Ma
         assert found.answer.histogram.name == "embed.weight"
 
 
-async def test_the_context_of_nothing_is_shown_on_an_example(real: Make, settle: Go, panel_lines: Lines) -> None:
-    """Before anything is written the table has the article's own text; with the first words it has theirs."""
+async def test_the_context_table_of_an_empty_prompt_uses_an_example(real: Make, settle: Go, panel_lines: Lines) -> None:
+    """With an empty prompt the table shows the text of the article, then the text that is typed."""
     async with real("", DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "context")

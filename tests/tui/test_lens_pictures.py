@@ -1,4 +1,4 @@
-"""Pictures of lenses over made-up answers, compared with the ones kept beside this file."""
+"""Snapshots of lenses with fixed answers, compared with the stored ones."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ PIECES = (b"I", b" prefer", b" oat", b" milk", b" in", "字".encode())
 
 
 def pattern() -> tuple[tuple[float, ...], ...]:
-    """Rows that sum to 1: half on the position itself, the rest halving backwards."""
+    """Attention rows that sum to 1: about half on the position itself, then half as much for each earlier one."""
     rows = []
     for length in range(1, len(PIECES) + 1):
         row = [0.5 ** min(length, length - n + 0) for n in range(length)]
@@ -45,10 +45,10 @@ def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Ca
 
 
 def layer(name: str, block: int | None, number: int) -> LayerPrediction:
-    favourite = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
+    likeliest = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
     second = candidate(1, 0.1, b" the", 9)
-    target = favourite if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
-    return LayerPrediction(name, block, (favourite, second, second), target, 3.5)
+    target = likeliest if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
+    return LayerPrediction(name, block, (likeliest, second, second), target, 3.5)
 
 
 NAMES = [("embedding", None)] + [(f"block {n} {half}", n) for n in range(3) for half in ("attention", "mlp")]

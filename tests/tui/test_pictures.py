@@ -1,4 +1,4 @@
-"""Pictures of the screen, compared with the ones kept beside this file."""
+"""Snapshots of the screen, compared with the stored ones."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -6,9 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from rich.style import Style
 from textual.widget import Widget
 
 from core.loading import tokenizers
@@ -17,7 +14,7 @@ from core.loading.choice import ModelChoice
 from core.loading.models import load_model
 from core.world import tiny
 from tui.app import TokenwalkApp
-from tui.drawing.bars import TICK, tick_at, ticked
+from tui.drawing.bars import TICK
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -25,30 +22,6 @@ Lines = Callable[[Widget], list[str]]
 
 TRAINED = ModelChoice(name="model1-trained", device="cpu")
 SIZE = (120, 36)
-
-
-@given(st.floats(0, 1), st.integers(1, 60), st.sampled_from([0.05, 0.5, 1.0]))
-def test_a_tick_is_in_the_cell_where_the_true_probability_ends(true: float, width: int, scale: float) -> None:
-    tick = tick_at(true, width, scale)
-    if not 0 < true <= scale:
-        assert tick is None
-    else:
-        assert tick is not None
-        assert 0 <= tick < width
-        assert tick == width - 1 or tick <= true * width / scale < tick + 1
-
-
-def test_an_unknown_probability_has_no_tick() -> None:
-    assert tick_at(None, 20, 1.0) is None
-
-
-@given(st.lists(st.text("█▌░ ", max_size=6), max_size=4), st.integers(0, 30))
-def test_a_tick_replaces_one_cell(pieces: list[str], tick: int) -> None:
-    row = "".join(pieces)
-    drawn = list(ticked([(piece, Style()) for piece in pieces], tick, Style(bold=True)))
-    expected = row[:tick] + TICK + row[tick + 1 :] if tick < len(row) else row
-    assert "".join(text for text, _ in drawn) == expected
-    assert [text for text, style in drawn if style.bold] == ([TICK] if tick < len(row) else [])
 
 
 async def test_true_probabilities_are_shown_in_the_chart(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:

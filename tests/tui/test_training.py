@@ -424,7 +424,7 @@ async def test_steps_before_a_resumed_training_have_losses_only(
         await opened(pilot, until)
         assert len(train_screen(pilot.app).progress.moments) == 8
         await pilot.press("home")
-        assert "not measured since it was taken up again" in "\n".join(screen_lines(pilot.app))
+        assert "not measured again after resuming" in "\n".join(screen_lines(pilot.app))
         assert "6.7000" in "\n".join(screen_lines(pilot.app))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the tree and the lenses around it, compared with the ones kept beside this file."""
+"""Snapshots of the lenses of the tree, compared with the stored ones."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -43,7 +43,7 @@ def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Aw
 
 
 def grown() -> tuple[Tree, list[Node]]:
-    """A prompt, three ways from its end, one of which parts again and is named, and another prompt."""
+    """A prompt with three branches, one of which branches again and has a name, and another prompt."""
     tree, chance = Tree(), random.Random(4)
 
     def run(parent: Node, pieces: list[bytes], **more: Any) -> Node:

@@ -1,1 +1,1 @@
-"""Drawing."""
+"""Bars, plots, text and painted pages for panels, lenses, screens and reports. Import from its modules."""

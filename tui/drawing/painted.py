@@ -1,4 +1,4 @@
-"""Owns what the hand-painted panels share: styles looked up once a theme, and lines that scroll by page."""
+"""Base classes of widgets that paint their own lines: cached component styles, and scrolling pages."""
 
 from rich.style import Style
 from textual import events
@@ -8,28 +8,29 @@ from textual.widget import Widget
 
 
 class Painted(Widget):
-    """A widget that paints its own lines in component styles."""
+    """A widget that paints its own lines, in the styles that CSS gives to its component classes."""
 
-    _found: dict[str, Style] | None = None
+    _styles_by_name: dict[str, Style] | None = None
+    """Component styles by name; None after the theme has changed."""
 
     def style_of(self, name: str = "") -> Style:
-        """The style of a component of this widget, or its own."""
-        if self._found is None:
-            self._found = {}
-        if name not in self._found:
-            self._found[name] = self.get_component_rich_style(name) if name else self.rich_style
-        return self._found[name]
+        """The style of a component class, or of the widget itself."""
+        if self._styles_by_name is None:
+            self._styles_by_name = {}
+        if name not in self._styles_by_name:
+            self._styles_by_name[name] = self.get_component_rich_style(name) if name else self.rich_style
+        return self._styles_by_name[name]
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._found = None
+        self._styles_by_name = None
 
     def on_hide(self, event: events.Hide) -> None:
         event.prevent_default()  # the screen moves the focus; Textual would move it once more, and late
 
 
 class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
-    """Painted lines, of which those on the screen are drawn."""
+    """Painted lines that scroll; only visible lines are drawn."""
 
     BINDINGS = [
         Binding("pageup", "page_up", "Scroll up", show=False),
@@ -43,27 +44,27 @@ class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
 
     @property
     def top(self) -> int:
-        """The first line on the screen."""
+        """The first visible line."""
         return int(self.scroll_offset.y)
 
     def on_show(self) -> None:
-        """Come forth from behind a tab, perhaps at the size of before."""
+        """Lay out again when the widget is shown; without a change of size there is no resize event."""
         self.on_resize()
 
     def on_resize(self) -> None:
-        """Lay the lines out anew."""
+        """Lay the lines out for the new size."""
 
     def current_lines(self) -> tuple[int, int]:
-        """The first and the last line of what must be seen."""
+        """The first and the last line that must be visible."""
         return 0, 0
 
     def watch_show_vertical_scrollbar(self, shown: bool) -> None:
-        """Follow once the layout knows that there are more lines than fit; before, nothing scrolls."""
+        """Scroll to the current lines once there is a scroll bar; before that, Textual does not scroll."""
         if shown:
             self.call_after_refresh(self.follow)
 
     def follow(self) -> None:
-        """Scroll as little as shows the current lines."""
+        """Scroll as little as possible to make the current lines visible."""
         (first, last), height = self.current_lines(), self.scrollable_content_region.height
         limit = max(0, self.virtual_size.height - height)
         if self.top > limit:  # the panel grew

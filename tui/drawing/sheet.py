@@ -1,4 +1,4 @@
-"""A panel of painted lines that does not scroll."""
+"""The base class of panels that draw lines of text and do not scroll."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from tui.drawing.painted import Painted
 
 
 class Sheet(Painted):
-    """A panel of painted lines that does not scroll; `lines` is all that it must say."""
+    """A panel of text lines that does not scroll. A subclass implements `lines`."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
@@ -29,11 +29,11 @@ class Sheet(Painted):
         self._shown: tuple[object, ...] = ()
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
-        """What is drawn, for a panel of this size."""
+        """The lines of a panel of `width` × `height` cells."""
         raise NotImplementedError
 
     def changed(self, *shown: object) -> bool:
-        """Draw anew where what is to be shown is not what was shown."""
+        """Draw again if these values differ from those that were drawn; returns whether they do."""
         before, self._shown = self._shown, shown
         if len(before) == len(shown) and all(a is b or a == b for a, b in zip(before, shown, strict=True)):
             return False
@@ -41,7 +41,7 @@ class Sheet(Painted):
         return True
 
     def draw(self) -> None:
-        """Lay the lines out anew."""
+        """Build all lines again."""
         self._strips = None
         self.refresh()
 
@@ -63,7 +63,7 @@ class Sheet(Painted):
         return Strip(line.render(self.app.console)).adjust_cell_length(width, self.style_of()).simplify()
 
     def text(self, *parts: tuple[str, str]) -> Text:
-        """A line of pieces, each in one of the styles: `("42 %", "muted")`."""
+        """A line of pieces, each with the name of a component style: `("42 %", "muted")`."""
         line = Text()
         for words, style in parts:
             line.append(words, self.style_of(f"sheet--{style}"))

@@ -1,7 +1,7 @@
-"""Owns how text and numbers look on a terminal, and makes hostile text inert.
+"""Formats text and numbers for a terminal, and makes untrusted text inert.
 
-Model text, prompts and file names may hold anything. Nothing reaches the screen but through `prose` (running text) or
-`label` (a cell of a table), and then as `rich.text.Text` or `Content`, never as markup.
+Model text, prompts and file names may hold control characters or markup. All of them pass through `prose`, `printed`,
+`label`, `run_text` or `one_line`, and reach the screen as `rich.text.Text` or `Content`, never as markup.
 """
 
 import unicodedata
@@ -12,9 +12,9 @@ from rich.cells import cell_len, chop_cells
 
 from core.tokenizers.tokenizer import Decoder, piece_text
 
-_PICTURES = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
+_SYMBOLS = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
 _WIDTH_CHANGERS = {0x20E3, *range(0x1F3FB, 0x1F400), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
-"""Keycaps, skin tones and variation selectors: terminals disagree about the width of what they join."""
+"""Keycaps, skin tones and variation selectors. Terminals disagree about the width of text that contains them."""
 
 
 def _escaped(character: str) -> str:
@@ -24,7 +24,7 @@ def _escaped(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _safe(character: str) -> str:
-    """`character`, or its escape where a terminal might obey it, hide it or disagree about its width."""
+    """`character`, or its escape if terminals execute it, hide it, or disagree about its width."""
     category = unicodedata.category(character)
     if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or ord(character) in _WIDTH_CHANGERS:
         return _escaped(character)
@@ -32,12 +32,12 @@ def _safe(character: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Running text made inert for a panel; line feeds stay, tabs are drawn, all else a terminal obeys is escaped."""
-    return printed(text).replace("\t", _PICTURES["\t"])
+    """Running text for a panel: line feeds stay, a tab becomes `⇥`, other control characters are escaped."""
+    return printed(text).replace("\t", _SYMBOLS["\t"])
 
 
 def printed(text: str) -> str:
-    """Running text made inert for standard output, where line feeds and tabs are text."""
+    """Running text for standard output: line feeds and tabs stay, other control characters are escaped."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c in "\n\t" else _safe(c) for c in text)
@@ -45,8 +45,8 @@ def printed(text: str) -> str:
 
 @lru_cache(maxsize=65536)
 def label(piece: bytes) -> str:
-    """A token's bytes as one inert cell: spaces and line feeds are drawn, parts of characters escaped."""
-    shown = "".join(_PICTURES.get(c) or _safe_in_cell(c) for c in piece_text(piece))
+    """A token's bytes as one line: spaces and line feeds become symbols, incomplete UTF-8 is escaped."""
+    shown = "".join(_SYMBOLS.get(c) or _safe_in_cell(c) for c in piece_text(piece))
     return "◌" + shown if shown and unicodedata.combining(shown[0]) else shown
 
 
@@ -55,15 +55,15 @@ def _safe_in_cell(character: str) -> str:
 
 
 def run_text(pieces: Iterable[bytes]) -> str:
-    """Tokens in a row as one inert line of text; one that is blank by itself is drawn."""
+    """Consecutive tokens as one line of text; a blank text is shown by symbols."""
     decoder = Decoder()
     text = "".join(map(decoder.feed, pieces)) + decoder.finish()
-    shown = prose(text).replace("\n", _PICTURES["\n"])
+    shown = prose(text).replace("\n", _SYMBOLS["\n"])
     return shown if shown.strip() else label(text.encode())
 
 
 def one_line(text: str) -> str:
-    """Any text as one inert line, for messages and titles."""
+    """Any text as one line without control characters, for messages and titles."""
     return "".join(_safe(c) if c != "\n" else " " for c in text)
 
 
@@ -85,12 +85,12 @@ def within(text: str, most: int) -> str:
 
 
 def percent(share: float, decimals: int) -> str:
-    """A share of 1 in percent with fixed decimals, 2 to 6."""
+    """A share (0 to 1) in percent, with 2 to 6 decimals."""
     return f"{100 * share:.{decimals}f}%"
 
 
 def decimals_for(largest: float) -> int:
-    """How many decimals of a percentage let the largest share of a table show two digits."""
+    """How many decimals a percentage needs so that the largest share of a table shows two digits."""
     for decimals, bound in ((2, 0.001), (3, 0.0001), (4, 0.00001), (5, 0.000001)):
         if largest >= bound:
             return decimals
@@ -98,19 +98,19 @@ def decimals_for(largest: float) -> int:
 
 
 def setting(value: float, decimals: int) -> str:
-    """What a person set, with `decimals` decimals or as many as it has: never another number."""
+    """A setting with `decimals` decimals, or with all it has where that would round it."""
     fixed = f"{value:.{decimals}f}"
     return fixed if float(fixed) == value else f"{value:g}"
 
 
 def number_in(value: float, width: int) -> str:
-    """A number right-aligned in `width` cells, with as many of two decimals as fit."""
+    """A number right-aligned in `width` cells, with two decimals, one or none, as many as fit."""
     shown = (f"{value:.{decimals}f}" for decimals in (2, 1, 0))
     return next((text for text in shown if len(text) <= width), f"{value:.0e}").rjust(width)
 
 
 def compact(count: float) -> str:
-    """A large count in three digits: 12.9 M."""
+    """A large count with three digits and a unit: 12.9 M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= 0.9995 * size:
             scaled = count / size
@@ -119,9 +119,9 @@ def compact(count: float) -> str:
 
 
 def in_place(text: str) -> str:
-    """A line of an editor made inert, each character by one other, so that the cursor's columns hold.
+    """A line of an editor in which each control character is replaced by one other character.
 
-    Tabs stay: the editor draws them as spaces.
+    So the columns of the cursor stay right. Tabs stay, as the editor draws them as spaces.
     """
     if text.isascii() and text.isprintable():
         return text

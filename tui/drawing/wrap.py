@@ -1,4 +1,4 @@
-"""Owns the wrapping of text that grows at its end: an append wraps the last line again and no other."""
+"""Wraps text that grows at its end: an append wraps only the last line again."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.cells import cell_len
 
 Fragment = tuple[int, str]
-"""The number of a token, and text of it that stands in one line."""
+"""The index of a token, and a part of its text that stands in one line."""
 
 
 class Wrap:
@@ -17,17 +17,17 @@ class Wrap:
         self.lines: list[list[Fragment]] = []
         """Finished lines."""
         self._open: list[Fragment] = []
-        """The last line, one character a fragment."""
+        """The last line; each fragment is one character."""
         self._cells = 0
 
     def __len__(self) -> int:
         return len(self.lines) + 1
 
     def __getitem__(self, index: int) -> list[Fragment]:
-        return self.lines[index] if index < len(self.lines) else _joined(self._open)
+        return self.lines[index] if index < len(self.lines) else _merged(self._open)
 
     def extend(self, fragments: Iterable[Fragment]) -> None:
-        """Append text of tokens in order; a line feed ends a line, and is the last character in it."""
+        """Append the text of tokens in order. A line feed ends a line and is its last character."""
         for token, text in fragments:
             for character in text:
                 if character == "\n":
@@ -47,12 +47,12 @@ class Wrap:
         return len(self._open)
 
     def _break(self, at: int) -> None:
-        self.lines.append(_joined(self._open[:at]))
+        self.lines.append(_merged(self._open[:at]))
         self._open = self._open[at:]
         self._cells = sum(cell_len(character) for _, character in self._open)
 
 
-def _joined(characters: list[Fragment]) -> list[Fragment]:
+def _merged(characters: list[Fragment]) -> list[Fragment]:
     return [
         (token, "".join(character for _, character in group)) for token, group in groupby(characters, lambda f: f[0])
     ]

@@ -1,4 +1,4 @@
-"""Owns the attention pattern: one head as a map of who looks at whom, all heads of all layers as its other side."""
+"""The attention pattern: one head as a map from position to position, or all heads of all layers in brief."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,74 +20,78 @@ if TYPE_CHECKING:
 LABEL = 11
 """Cells for the token of a row, its mark and the gap after it."""
 CHART = 3
-"""Lines of the columns over the map."""
+"""Lines of the column chart over the map."""
 ABOVE = CHART + 4
-"""Lines over the map in all."""
+"""All lines over the map."""
 NUMBERED = 4
-"""Cells of a place from which on its weight is written into it."""
+"""Width of a map cell from which its weight is written as a number; narrower ones are shaded."""
 WIDEST = 8
+"""Width of a map cell at most."""
 
 
 class AttentionLens(LensPage["AttentionView"]):
-    """Rows look, columns are looked at; what lies ahead is not there to be seen."""
+    """Rows are the attending positions (queries), columns the attended ones (keys). Later positions are masked."""
 
     NAME = "attention"
     TITLE = "attention"
-    DESCRIPTION = "Where the positions look: the pattern of a head, and all heads in brief"
+    DESCRIPTION = "The attention pattern of one head, and all heads of all layers in brief"
     ORDER = 12
 
     def __init__(self) -> None:
         super().__init__()
-        self.at_layer = self.at_head = 0
-        """What is asked for."""
-        self.brief = False
+        self.chosen_layer = self.chosen_head = 0
+        """The layer and head that are asked for."""
+        self.all_heads = False
         """Whether all heads are shown in brief."""
 
     def new_question(self) -> Question:
-        layer, head = self.at_layer, self.at_head
+        layer, head = self.chosen_layer, self.chosen_head
 
-        def look(session: "Session") -> Any:
+        def attention(session: "Session") -> Any:
             config = session.model.transformer.config
-            nearest = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
-            return lens("attention")(session.current_step(), *nearest)
+            existing = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
+            return lens("attention")(session.current_step(), *existing)
 
-        return Question(look)
+        return Question(attention)
 
     def show(self, frame: Frame) -> None:
         before = self.answer
         super().show(frame)
         if self.answer and self.answer is not before and self.answer.pattern:
-            stayed = before is not None and before.pieces == self.answer.pieces and bool(before.pattern)
-            if not stayed:
+            same = before is not None and before.pieces == self.answer.pieces and bool(before.pattern)
+            if not same:
                 self.cursor = len(self.answer.pattern) - 1
-            self.at_layer = min(self.at_layer, len(self.answer.heads) - 1)
-            self.at_head = min(self.at_head, len(self.answer.heads[0]) - 1)
+            self.chosen_layer = min(self.chosen_layer, len(self.answer.heads) - 1)
+            self.chosen_head = min(self.chosen_head, len(self.answer.heads[0]) - 1)
             self.draw()
 
     def choice_count(self) -> int:
         return len(self.answer.pattern) if self.answer else 0
 
     def move(self, by: int) -> None:
-        if self.brief:
+        if self.all_heads:
             self.adjust(by, 0)
         else:
             super().move(by)
 
     def choose(self, number: int | None = None) -> None:
-        if self.brief:
+        if self.all_heads:
             self.switch_view()
 
     def switch_view(self) -> None:
-        self.brief = not self.brief
+        self.all_heads = not self.all_heads
         self._first_row = 0
         self.draw()
 
     def adjust(self, down: int, across: int) -> None:
         if self.answer:
             layers, heads = len(self.answer.heads), len(self.answer.heads[0])
-            layer, head = max(0, min(self.at_layer + down, layers - 1)), max(0, min(self.at_head + across, heads - 1))
-            if (layer, head) != (self.at_layer, self.at_head):
-                self.at_layer, self.at_head = layer, head
+            layer, head = (
+                max(0, min(self.chosen_layer + down, layers - 1)),
+                max(0, min(self.chosen_head + across, heads - 1)),
+            )
+            if (layer, head) != (self.chosen_layer, self.chosen_head):
+                self.chosen_layer, self.chosen_head = layer, head
                 self.ask_again()
                 self.draw()
 
@@ -95,21 +99,21 @@ class AttentionLens(LensPage["AttentionView"]):
 
     def draw(self) -> None:
         if self.answer:
-            self.border_title = Content(f"attention · layer {self.at_layer} · head {self.at_head}")
-            side = "⏎ its pattern" if self.brief else "↑↓ row · o all heads"
-            self.border_subtitle = Content(f"⇧↑↓ layer · ⇧←→ head · {side}")
+            self.border_title = Content(f"attention · layer {self.chosen_layer} · head {self.chosen_head}")
+            other = "⏎ its pattern" if self.all_heads else "↑↓ row · o all heads"
+            self.border_subtitle = Content(f"⇧↑↓ layer · ⇧←→ head · {other}")
         else:
             self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
         super().draw()
 
     def lines(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
-        yield from self._all(answer, width, height) if self.brief else self._one(answer, width, height)
+        yield from self._grid(answer, width, height) if self.all_heads else self._map(answer, width, height)
 
-    # One head
+    # One head as a map
 
-    def _one(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
+    def _map(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
         pattern, before = answer.pattern, answer.before
-        if not pattern:  # the last row comes first
+        if not pattern:  # the row of the last position is computed before the others
             pattern, before = (answer.row[answer.start :],), (sum(answer.row[: answer.start]),)
         shown = len(answer.pieces) - answer.start
         count = min(shown, width - LABEL)
@@ -118,10 +122,10 @@ class AttentionLens(LensPage["AttentionView"]):
         cell = max(1, min(WIDEST, (width - LABEL) // count))
         at = min(self.cursor, len(pattern) - 1) if answer.pattern else 0
         weights = pattern[at][cut:]
-        unseen = before[at] + sum(pattern[at][:cut])
+        not_shown = before[at] + sum(pattern[at][:cut])
 
-        looker = label(answer.pieces[answer.start + at if answer.pattern else -1])
-        yield self._looks(looker, answer.pieces[start:], weights, unseen, width)
+        query = label(answer.pieces[answer.start + at if answer.pattern else -1])
+        yield self._strongest(query, answer.pieces[start:], weights, not_shown, width)
         exact = f"softmax(q kᵀ/√c) v and SDPA differ by at most {answer.difference:.1e}"
         last = f"   the last {count} of {len(answer.pieces):,} positions" if start else ""
         yield self.text((exact, "faint"), (fit(last, max(0, width - len(exact))), "faint"))
@@ -137,13 +141,15 @@ class AttentionLens(LensPage["AttentionView"]):
                 label(answer.pieces[answer.start + number]), pattern[number][cut:], count, cell, number == at
             )
 
-    def _looks(self, looker: str, pieces: Sequence[bytes], weights: Sequence[float], unseen: float, width: int) -> Text:
-        """In words, where one position looks most."""
+    def _strongest(
+        self, query: str, pieces: Sequence[bytes], weights: Sequence[float], not_shown: float, width: int
+    ) -> Text:
+        """The positions with the largest weights; `not_shown` is the weight on positions left of the map."""
         best = sorted(range(len(weights)), key=lambda n: -weights[n])[:4]
-        line = self.text((within(looker, 14), "text"), (" looks at", "muted"))
+        line = self.text((within(query, 14), "text"), (" attends to", "muted"))
         parts = [(label(pieces[n]), weights[n]) for n in best]
-        if unseen >= 0.005:
-            parts.insert(0, ("what is further back", unseen))
+        if not_shown >= 0.005:
+            parts.insert(0, ("earlier, not shown", not_shown))
         for words, weight in parts:
             name = within(words, 20)
             if line.cell_len + len(name) + 8 > width:
@@ -160,7 +166,7 @@ class AttentionLens(LensPage["AttentionView"]):
             yield self.text((f"{mark:>{LABEL - 2}} ", "faint"), ("┤" if mark else "│", "faint"), (body, "bar"))
 
     def _names(self, pieces: Sequence[bytes], start: int, cell: int) -> Text:
-        """The tokens over their columns, or where they stand if there is no room."""
+        """The tokens over their columns, or position numbers where there is no room."""
         if cell >= 3:
             body = "".join(fit(label(piece), cell - 1) + " " for piece in pieces)
         else:
@@ -183,23 +189,23 @@ class AttentionLens(LensPage["AttentionView"]):
         return line
 
     def _shaded(self) -> Style:
-        """Shades on the ground of what can be seen."""
+        """The style of shades; their background tells visible positions from masked ones."""
         return self.style_of("lens--bar") + Style(bgcolor=self.tint(0).bgcolor)
 
-    # All heads
+    # All heads in a grid
 
-    def _all(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
-        layer, head = min(self.at_layer, len(answer.heads) - 1), min(self.at_head, len(answer.heads[0]) - 1)
+    def _grid(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
+        layer, head = min(self.chosen_layer, len(answer.heads) - 1), min(self.chosen_head, len(answer.heads[0]) - 1)
         here = answer.heads[layer][head]
         most = label(answer.pieces[here.peak])
         yield self.text(
-            ("looks most at ", "muted"),
+            ("attends most to ", "muted"),
             (within(most, 16), "text"),
             (f" {hundredths(here.peak_weight)}", "bar"),
             (f"   first {hundredths(here.first)}   itself {hundredths(here.own)}", "muted"),
             (f"   H {here.entropy_bits:.2f} bits", "muted"),
         )
-        yield self.text(("the last position's largest weight: ⇤ on the first, • on itself", "faint"))
+        yield self.text(("largest weight of the last position: ⇤ on the first, • on itself", "faint"))
         yield Text()
         cell = max(1, min(7, (width - 4) // len(answer.heads[0])))
         if cell >= 3:
@@ -210,13 +216,13 @@ class AttentionLens(LensPage["AttentionView"]):
         for number in self.visible_rows(len(answer.heads), layer, max(3, height - 4)):
             heads = answer.heads[number]
             line = self.text((f"{number:>3} ", "text" if number == layer else "faint"))
-            for column, each in enumerate(heads):
+            for column, summary in enumerate(heads):
                 chosen = (number, column) == (layer, head)
-                self._brief(line, each, cell, len(answer.pieces) - 1, chosen)
+                self._add_head(line, summary, cell, len(answer.pieces) - 1, chosen)
             yield line
 
-    def _brief(self, line: Text, head: "HeadSummary", cell: int, last: int, chosen: bool) -> None:
-        """One head in a cell of the grid."""
+    def _add_head(self, line: Text, head: "HeadSummary", cell: int, last: int, chosen: bool) -> None:
+        """Append one head, as a cell of the grid."""
         if cell < 5:
             line.append("◆" if chosen else shade(head.peak_weight), self._shaded())
             line.append(shade(head.peak_weight) * (cell - 1), self._shaded())

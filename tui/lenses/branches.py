@@ -1,4 +1,4 @@
-"""Owns the tree: every branch a person opened, one row each, to go to, name, fold and delete."""
+"""The tree of the walk: one row for each branch, to go to, name, fold or delete."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 AROUND = 32
-"""Rows above and below the cursor's that are asked for."""
+"""Rows that are asked for above and below the row of the cursor."""
 DEEPEST = 10
-"""Indents that are drawn; deeper rows say how much deeper they are."""
+"""Depth up to which rows are indented; deeper rows show the difference as a number."""
 
 
 class BranchesLens(LensPage[Forest]):
-    """Going along the rows walks: every panel shows the branch."""
+    """Moving the cursor moves the walk, so that every panel shows the chosen branch."""
 
     NAME = "branches"
     TITLE = "branches"
     DESCRIPTION = "Every branch of the walk: go there, name it, fold it, delete it"
     ORDER = 1
     BINDINGS: ClassVar = [
-        Binding("f", "fold", "fold", tooltip="Hide or show what goes on from a branch", show=True),
+        Binding("f", "fold", "fold", tooltip="Hide or show the branches that continue a branch", show=True),
         Binding("e", "rename", "name", tooltip="Give a branch a name", show=True),
         Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
     ]
@@ -40,11 +40,11 @@ class BranchesLens(LensPage[Forest]):
         return Question(lambda session: session.history.forest(AROUND), live=True)
 
     def move(self, by: int) -> None:
-        def walk(session: "Session") -> object:
-            aim = session.history.branch(by)
-            return session.visit(aim) if aim != session.history.branch() else None
+        def visit(session: "Session") -> object:
+            target = session.history.branch(by)
+            return session.visit(target) if target != session.history.branch() else None
 
-        self.host.act(walk)
+        self.host.act(visit)
 
     def choose(self, number: int | None = None) -> None:
         self.host.act(lambda session: session.travel(len(session.tokens)))
@@ -57,13 +57,13 @@ class BranchesLens(LensPage[Forest]):
 
     def action_rename(self) -> None:
         present = self.answer.rows[self.answer.current].name if self.answer and self.answer.rows else ""
-        words = "A name for this branch; none takes it away."
+        words = "A name for this branch; an empty line removes the name."
 
-        def take(name: str | None) -> None:
+        def rename(name: str | None) -> None:
             if name is not None:
                 self.host.act(lambda session: session.tree.rename(session.history.branch(), name.strip()))
 
-        self.app.push_screen(LineScreen("name", words, present), take)
+        self.app.push_screen(LineScreen("name", words, present), rename)
 
     # Painting --------------------------------------------------------------------------------------------------------
 
@@ -78,13 +78,13 @@ class BranchesLens(LensPage[Forest]):
         return (0, 1) if self.answer is None or not self.answer.current else (self.answer.current + 1,) * 2
 
     def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
-        more = f"{answer.first:,} above" if answer.first else ""
+        more = f"{answer.first:,} more above" if answer.first else ""
         room = width - 18
         yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
         for number, branch in enumerate(answer.rows):
             yield self._row(branch, number == answer.current, room, width)
         if below := answer.total - answer.first - len(answer.rows):
-            yield self.text((f"  {below:,} below", "faint"))
+            yield self.text((f"  {below:,} more below", "faint"))
 
     def _row(self, branch: Branch, here: bool, room: int, width: int) -> Text:
         indent = "  " * min(branch.depth, DEEPEST) + (f"+{branch.depth - DEEPEST} " if branch.depth > DEEPEST else "")

@@ -1,4 +1,4 @@
-"""The top-k chart of the next token: a bar and the numbers of each candidate, and all others as one row."""
+"""The chart of the next token: a bar and the numbers of each candidate, and one row for all other tokens."""
 
 import time
 
@@ -16,17 +16,17 @@ from tui.lenses.base import Lens
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
-"""Seconds between two charts while tokens stream; faster ones cannot be read."""
-Row = tuple[Candidate | None, float, float]
-"""A candidate (None: all others), its share of the draw, and the model's own, without patches where there are any."""
+"""Seconds between two charts while tokens are generated; nobody can read them faster."""
+ChartRow = tuple[Candidate | None, float, float]
+"""A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
 
 class ChartLens(Lens, can_focus=True):
-    """What could come next, likeliest first, with a cursor on one of them."""
+    """The candidates, likeliest first, with a cursor on one of them."""
 
     NAME = "candidates"
     TITLE = "next token"
-    DESCRIPTION = "The likeliest next tokens, to pick one"
+    DESCRIPTION = "The likeliest next tokens, to choose one"
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",
@@ -49,7 +49,7 @@ class ChartLens(Lens, can_focus=True):
         self._sampler = Sampler()
         self._empty = "loading torch …"
         self._cursor = 0
-        self._top = 0
+        self._first_row = 0
         self._strips: list[Strip] | None = None
 
     def show(self, frame: Frame) -> None:
@@ -59,13 +59,13 @@ class ChartLens(Lens, can_focus=True):
             return
         if frame.activity == "generating" and time.monotonic() - self._painted_at < STREAMED_EVERY:
             return
-        if chart is not None and self._chart is not None and _ids(chart) != _ids(self._chart):
+        if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
             self._cursor = 0
         self._chart = chart
         if frame.snapshot:
             self._sampler = frame.snapshot.sampler
         if chart is None:
-            self._empty = "no model · m chooses one, d a device" if frame.activity == "idle" else "loading torch …"
+            self._empty = "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
             self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
         self._paint()
 
@@ -76,7 +76,7 @@ class ChartLens(Lens, can_focus=True):
             self._paint()
 
     def choose(self, number: int | None = None) -> None:
-        """Choose the candidate under the cursor, or the n-th."""
+        """Append the candidate under the cursor, or candidate `number`, to the walk."""
         if self._chart:
             rank = self._cursor if number is None else number - 1
             if rank < len(self._chart.candidates):
@@ -123,19 +123,19 @@ class ChartLens(Lens, can_focus=True):
         room = max(1, height - 2)
         taken = chart.taken
         shown = min(len(chart.candidates), room)
-        self._top = max(0, min(self._top, self._cursor, len(chart.candidates) - shown))
-        self._top = max(self._top, self._cursor - shown + 1)
-        visible = chart.candidates[self._top : self._top + shown]
+        self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
+        self._first_row = max(self._first_row, self._cursor - shown + 1)
+        visible = chart.candidates[self._first_row : self._first_row + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
-        rows: list[Row] = [(c, c.sampled_probability, _ghost(c)) for c in visible]
-        kept_besides = chart.stages[-1].kept - sum(c.sampled_probability > 0 for c in visible)
-        share = max(0.0, 1 - sum(share for _, share, _ in rows)) if kept_besides else 0.0
+        rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
+        others_kept = chart.stages[-1].kept - sum(c.sampled_probability > 0 for c in visible)
+        share = max(0.0, 1 - sum(share for _, share, _ in rows)) if others_kept else 0.0
         rows.append((None, share, max(0.0, 1 - sum(own for _, _, own in rows))))
 
         largest = max(max(share, own) for _, share, own in rows[:-1])
         scale, decimals = scale_for(largest), decimals_for(largest)
-        columns = _Columns.of(width, decimals)
+        columns = ChartColumns.of(width, decimals)
         drawn = bars([share for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
         strips = [self._head(columns, scale, width)]
         for (candidate, share, own), bar in zip(rows, drawn, strict=True):
@@ -146,7 +146,7 @@ class ChartLens(Lens, can_focus=True):
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken))
         return strips
 
-    def _head(self, columns: "_Columns", scale: float, width: int) -> Strip:
+    def _head(self, columns: "ChartColumns", scale: float, width: int) -> Strip:
         style = self.style_of("candidates--head")
         end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
         axis = "0" + end.rjust(columns.bar - 1)
@@ -158,7 +158,7 @@ class ChartLens(Lens, can_focus=True):
 
     def _row(
         self,
-        columns: "_Columns",
+        columns: "ChartColumns",
         candidate: Candidate,
         bar: str,
         tick: int | None,
@@ -189,7 +189,7 @@ class ChartLens(Lens, can_focus=True):
         )
 
     def _others(
-        self, columns: "_Columns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
+        self, columns: "ChartColumns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
     ) -> Strip:
         style = self.style_of("candidates--others")
         name = f"others {count:,}"
@@ -218,21 +218,21 @@ class ChartLens(Lens, can_focus=True):
         ]
         return parts if tick is None else list(ticked(parts, tick, self.style_of("candidates--truth")))
 
-    def _join(self, columns: "_Columns", ground: Style, *parts: tuple[str, Style]) -> Strip:
+    def _join(self, columns: "ChartColumns", ground: Style, *parts: tuple[str, Style]) -> Strip:
         back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
         strip = Strip([Segment(text, style + back) for text, style in parts if text], columns.width)
         return strip.simplify().adjust_cell_length(self.size.width, back)
 
 
-class _Columns:
-    """Widths of the columns: the bar takes what the numbers leave."""
+class ChartColumns:
+    """Widths of the columns in cells; the bar takes the rest of the row."""
 
     def __init__(self, rank: int, token: int, bar: int, share: int, logit: int) -> None:
         self.rank, self.token, self.bar, self.share, self.logit = rank, token, bar, share, logit
         self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
-    def of(cls, width: int, decimals: int) -> "_Columns":
+    def of(cls, width: int, decimals: int) -> "ChartColumns":
         rank, logit, share = 2, 6, max(7, decimals + 3)
         token = 14 if width < 56 else 18
         bar = width - rank - logit - share - token - 4
@@ -242,9 +242,9 @@ class _Columns:
         return cls(rank, token, max(2, bar), share, logit)
 
 
-def _ghost(candidate: Candidate) -> float:
+def _own_probability(candidate: Candidate) -> float:
     return candidate.probability if candidate.unpatched is None else candidate.unpatched
 
 
-def _ids(chart: Chart) -> tuple[int, ...]:
+def _first_ids(chart: Chart) -> tuple[int, ...]:
     return tuple(candidate.id for candidate in chart.candidates[:5])

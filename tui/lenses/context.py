@@ -1,4 +1,4 @@
-"""Owns the context table: how what may come shrinks with each token of the prompt (S12), as rows or as lines."""
+"""How uncertain the next token is after each prefix of the prompt, as a table or as plots (article: search space)."""
 
 import math
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 EXAMPLE = "I prefer oat milk in"
-"""What is measured where nothing is written yet."""
+"""The prompt that is measured while the prompt is empty."""
 TOKEN, BITS, COUNT, SHARE = 13, 7, 10, 8
 NARROW = 67
-"""Cells below which names of tokens are shortened."""
+"""Cells below which labels of tokens are shortened."""
 
 
-def _step(session: "Session") -> "Step":
-    """Where the walk stands, or the end of the example where there is no more than a first token."""
+def _step_to_measure(session: "Session") -> "Step":
+    """The step at the cursor, or the end of the example where the walk has one token at most."""
     step = session.current_step()
     if len(session.tokens) > 1:
         return step
@@ -37,7 +37,7 @@ def _step(session: "Session") -> "Step":
 
 
 class ContextLens(LensPage["ContextTable"]):
-    """A row a prefix, each one token longer than the one above."""
+    """One row for each prefix; each is one token longer than the one above."""
 
     NAME = "context"
     TITLE = "context"
@@ -47,15 +47,15 @@ class ContextLens(LensPage["ContextTable"]):
     def __init__(self) -> None:
         super().__init__()
         self.plotted = False
-        """Whether the lines are shown."""
+        """Whether the plots are shown instead of the table."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("context")(_step(session)))
+        return Question(lambda session: lens("context")(_step_to_measure(session)))
 
     def show(self, frame: Frame) -> None:
         before = self.answer.total if self.answer else 0
         super().show(frame)
-        if self.answer and self.answer.total != before:  # the last prefix is where the walk stands
+        if self.answer and self.answer.total != before:  # begin at the last prefix, where the cursor of the walk is
             self.cursor = self.answer.total - 1
             self.draw()
 
@@ -69,10 +69,10 @@ class ContextLens(LensPage["ContextTable"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        side = "the table" if self.plotted else "plot"
+        other = "the table" if self.plotted else "plot"
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         self.border_title = Content(f"{self.TITLE} · an example" if len(tokens) == 1 else self.TITLE)
-        self.border_subtitle = Content(f"↑↓ prefix · o {side}" if self.answer else "")
+        self.border_subtitle = Content(f"↑↓ prefix · o {other}" if self.answer else "")
         super().draw()
 
     def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:
@@ -87,12 +87,12 @@ class ContextLens(LensPage["ContextTable"]):
         line = self.text(
             ("after ", "muted"),
             (within(label(row.piece), 16), "text"),
-            (f" as unsure as {_count(row.effective)} equal ones", "muted"),
+            (f": as uncertain as {_count(row.effective)} equally likely tokens", "muted"),
         )
-        if row.came:
-            line.append_text(self.text((f" · came at rank {row.came.rank + 1:,}", "muted")))
-        if note and line.cell_len + len(note) + 3 <= width:
-            line.append_text(self.text((f" · {note}", "faint")))
+        rank = f" · the next one had rank {row.came.rank + 1:,}" if row.came else ""
+        for words, style in ((rank, "muted"), (f" · {note}" if note else "", "faint")):
+            if line.cell_len + len(words) <= width:
+                line.append_text(self.text((words, style)))
         return line
 
     def _table(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
@@ -121,17 +121,17 @@ class ContextLens(LensPage["ContextTable"]):
     def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
         rows = answer.rows
         room, across = max(2, (height - 5) // 2), max(8, width - AXIS)
-        place = round((across - 1) * at / max(1, len(rows) - 1))
+        column = round((across - 1) * at / max(1, len(rows) - 1))
         bits = tuple(row.entropy_bits for row in rows)
         high = float(max(1, math.ceil(max(bits))))
         yield self.text((" " * AXIS + "entropy, bits", "head"))
-        yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", place)
+        yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", column)
         counts = tuple(math.log10(row.mass90) for row in rows)
         most = float(max(1, math.ceil(max(counts))))
-        yield self.text((" " * AXIS + "tokens that hold 90 %, in powers of ten", "head"))
-        yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", place)
+        yield self.text((" " * AXIS + "tokens that hold 90 % of the probability, log scale", "head"))
+        yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", column)
         row = rows[at]
-        yield self.plot_caption(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, place)
+        yield self.plot_caption(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, column)
 
 
 def _count(effective: float) -> str:

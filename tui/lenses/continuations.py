@@ -1,4 +1,4 @@
-"""Owns several continuations of one prefix: as texts below each other, or merged where they begin alike (S10)."""
+"""Several continuations of one prefix, as texts below each other or merged into a tree of shared beginnings."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,13 @@ from tui.lenses.base import LensPage
 from tui.runner import Question
 
 SAMPLES = 5
+"""Continuations that are sampled at first."""
 MOST = 32
+"""Continuations at most."""
 
 
 class ContinuationsLens(LensPage[ContinuationTree]):
-    """Going along the list chooses one; taking it walks there."""
+    """The cursor marks a continuation; choosing it moves the walk to its end."""
 
     NAME = "continuations"
     TITLE = "continuations"
@@ -28,13 +30,15 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         self.samples = SAMPLES
         self._merged = False
         self._serials: list[int] = []
+        """The node in the tree that each row leads to."""
         self._tops: list[int] = []
+        """The first line of each row."""
 
     def new_question(self) -> Question:
         return Question(lambda session: session.continuation_tree(), live=True)
 
     def waiting_text(self) -> str:
-        return f"n samples {self.samples} continuations here · shift → more, shift ← fewer"
+        return f"n samples {self.samples} continuations here · ⇧→ more · ⇧← fewer"
 
     def adjust(self, down: int, across: int) -> None:
         self.samples = max(1, min(MOST, self.samples + across))
@@ -76,9 +80,9 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         if not answer.continuations:
             yield self.text((self.waiting_text(), "faint"))
         else:
-            yield from self._merged_lines(answer, width) if self._merged else self._texts_of(answer, width, height)
+            yield from self._merged_lines(answer, width) if self._merged else self._text_lines(answer, width, height)
 
-    def _texts_of(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
+    def _text_lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)
         yield self.text((f"{'':>4}{fit('', width - 12)}{'Σ bits':>8}", "head"))
         line = 1
@@ -93,7 +97,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
                 yield Text()
 
     def _text_of(self, continuation: Continuation, number: int, width: int, most: int) -> Iterator[Text]:
-        rows = _folded(run_text(continuation.pieces).strip(), width - 13)
+        rows = _wrapped(run_text(continuation.pieces).strip(), width - 13)
         if len(rows) > most:
             rows = [*rows[: most - 1], fit(rows[most - 1] + "…", width - 13)]
         chosen = number == self.cursor
@@ -108,7 +112,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
             )
 
     def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
-        yield self.text((f"{fit('', width - 18)}{'of them':>8}{'H bits':>10}", "head"))
+        yield self.text((f"{fit('', width - 18)}{'samples':>8}{'H bits':>10}", "head"))
         for number, strand in enumerate(answer.strands):
             self._serials.append(strand.serial)
             self._tops.append(number + 1)
@@ -128,8 +132,8 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         )
 
 
-def _folded(text: str, width: int) -> list[str]:
-    """`text` in rows of at most `width` cells, broken at spaces where there are some."""
+def _wrapped(text: str, width: int) -> list[str]:
+    """`text` in rows of at most `width` cells, broken at spaces where there are any."""
     rows, row, used = list[str](), "", 0
     for word in text.replace(" ", " \0").split("\0"):
         rest = word

@@ -1,4 +1,4 @@
-"""Owns the devices as a lens: how long the model takes on each, and how near its numbers are to the reference."""
+"""How long the model takes on each device, and how close its results are to the reference."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ WHAT, TIME = 15, 11
 
 
 class DeviceLens(LensPage["Devices"]):
-    """Three bars a device on one scale, and the parity of the one in use."""
+    """Three bars for each device on one scale, and the parity of the device in use."""
 
     NAME = "device"
     TITLE = "device"
@@ -29,11 +29,13 @@ class DeviceLens(LensPage["Devices"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept = AnswerCache()
+        self._cache = AnswerCache()
 
     def new_question(self) -> Question:
         def measure(session: "Session") -> Iterator[object]:
-            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.current_step()))
+            return self._cache.answers(
+                (ref(session.model.transformer),), lambda: lens("device")(session.current_step())
+            )
 
         return Question(measure)
 
@@ -45,16 +47,20 @@ class DeviceLens(LensPage["Devices"]):
         yield from self._parity(answer, width)
         if speed := answer.speed:
             yield self.text(
-                (f"{speed.rate:,.1f} tokens a second", "text"),
-                (f" · {speed.share:.0%} of the {speed.bandwidth / 1e9:.1f} GB/s of its memory", "text"),
+                (f"{speed.tokens_per_second:,.1f} tokens per second", "text"),
+                (
+                    f" · {speed.bandwidth_share:.0%} of its memory bandwidth, "
+                    f"{speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s",
+                    "text",
+                ),
             )
-        spent = [
+        durations = [
             seconds
             for each in answer.times
             for seconds in (each.create_seconds, each.forward_seconds, each.train_seconds)
             if seconds is not None
         ]
-        longest = max(spent, default=1.0)
+        longest = max(durations, default=1.0)
         for times in answer.times:
             yield Text()
             size = f"   {times.size_bytes / 1e6:,.1f} MB of weights" if times.size_bytes else ""
@@ -69,13 +75,13 @@ class DeviceLens(LensPage["Devices"]):
             yield from self.paragraph(answer.note or "comparing with float32 on the CPU …", "muted", width)
             return
         parity = answer.parity
-        same = "✓" if parity.top1 == 1 else "≈"
+        mark = "✓" if parity.top1 == 1 else "≈"
         yield self.text(
-            (f"{same} ", "bar"),
-            (f"{parity.top1:.1%} the same favourite", "text"),
+            (f"{mark} ", "bar"),
+            (f"same likeliest token: {parity.top1:.1%}", "text"),
             (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl_bits:.2e} bits", "text"),
         )
-        yield self.text((f"against float32 on the CPU, over {parity.positions} positions", "muted"))
+        yield self.text((f"compared with float32 on the CPU at {parity.positions} positions", "muted"))
 
     def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
         bar = max(6, min(40, width - WHAT - TIME - 14))

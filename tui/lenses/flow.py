@@ -1,4 +1,4 @@
-"""Owns the flow: the stages of one step as rows, from text to text, each with its shape, values and length."""
+"""The stages of one step, from text to text: one row each, with shape, values and Euclidean norm."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from core.lenses.flow import Flow, FlowStage
 
 ONE_LINE = 100
-"""Cells from which on values stand beside their stage, not below it."""
+"""Width in cells from which the values stand beside their stage, not below it."""
 NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
 NARROW = 62
-"""Cells below which names and shapes have less room."""
+"""Width in cells below which names and shapes have less room."""
 
 
 class FlowLens(LensPage["Flow"]):
-    """A row a stage; a stage of parts unfolds; the source of what computes it opens."""
+    """One row for each stage. A stage can unfold into its parts, and open the source code that computes it."""
 
     NAME = "flow"
     TITLE = "flow"
-    DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part added"
+    DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part adds"
     ORDER = 11
 
     def __init__(self) -> None:
         super().__init__()
-        self._open: set[str] = set()
-        """Stages whose parts are shown."""
+        self._unfolded: set[str] = set()
+        """Names of the stages whose parts are shown."""
 
     def new_question(self) -> Question:
         return Question(lambda session: lens("flow")(session.current_step()))
@@ -56,24 +56,24 @@ class FlowLens(LensPage["Flow"]):
         if self.cursor >= len(shown):
             return
         here = next(n for n in range(self.cursor, -1, -1) if not shown[n].level)
-        if self._parts(shown[here]):
-            self._open ^= {shown[here].name}
+        if self._has_parts(shown[here]):
+            self._unfolded ^= {shown[here].name}
             self.cursor = here
             self.draw()
             self.follow()
 
     def _shown(self) -> list["FlowStage"]:
-        """The stages of the way, and the parts of those that are open."""
+        """The stages, and the parts of the unfolded ones."""
         shown: list[FlowStage] = []
-        unfolded = False
+        parent_unfolded = False
         for stage in self.answer.stages if self.answer else ():
             if not stage.level:
-                unfolded = stage.name in self._open
-            if not stage.level or unfolded:
+                parent_unfolded = stage.name in self._unfolded
+            if not stage.level or parent_unfolded:
                 shown.append(stage)
         return shown
 
-    def _parts(self, stage: "FlowStage") -> bool:
+    def _has_parts(self, stage: "FlowStage") -> bool:
         """Whether a stage has parts."""
         stages = self.answer.stages if self.answer else ()
         at = next(n for n, each in enumerate(stages) if each is stage)
@@ -94,7 +94,7 @@ class FlowLens(LensPage["Flow"]):
         beside = width >= ONE_LINE
         name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
         bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
-        adds = "adds to stream" if bar + SHARE >= 14 else "adds"
+        adds = "adds to residual" if bar + SHARE >= 16 else "adds"
         head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
         yield self.text((head + ("  values of the last position" if beside else ""), "head"))
         for number, stage in enumerate(self._shown()):
@@ -108,7 +108,15 @@ class FlowLens(LensPage["Flow"]):
                 yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
-        mark = "   " if stage.level else "  " if not self._parts(stage) else "▾ " if stage.name in self._open else "▸ "
+        mark = (
+            "   "
+            if stage.level
+            else "  "
+            if not self._has_parts(stage)
+            else "▾ "
+            if stage.name in self._unfolded
+            else "▸ "
+        )
         name = mark + stage.name
         axes = [f"{axis}={size:,}" for axis, size in stage.axes]
         norm = "" if stage.norm is None else number_in(stage.norm, NORM)
@@ -123,7 +131,7 @@ class FlowLens(LensPage["Flow"]):
         return [*row, (" " * (bar + SHARE), "text")]
 
     def _values(self, stage: "FlowStage", room: int) -> Iterator[tuple[str, str]]:
-        """As many of the first values as there is room for, with their tokens; or the text that went in or came out."""
+        """As many of the first values as fit into `room` cells, with their tokens; or the text of the stage."""
         if stage.text or not stage.values:
             yield fit(f"“{one_line(stage.text)}”", room), "text" if stage.level else "muted"
             return

@@ -1,4 +1,4 @@
-"""Owns the guessing game: what comes next is hidden until a person has said what they expect."""
+"""A guessing game: the next token is hidden until a person has guessed it."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tui.runner import Frame, Question
 
 
 class GuessLens(LensPage[tuple[Guess, ...]]):
-    """`⏎` asks for a guess, then shows the model's own and what came, and goes on."""
+    """`⏎` asks for a guess; then the lens shows the model's likeliest token and the token that came."""
 
     NAME = "guess"
     TITLE = "guess"
@@ -29,13 +29,13 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         return Question(lambda session: tuple(session.guesses), live=True)
 
     def choose(self, number: int | None = None) -> None:
-        words = "What comes next? Its first token counts, with or without a space before it."
+        words = "What comes next? Only the first token of your text counts, with or without a space before it."
 
-        def take(guess: str | None) -> None:
+        def submit(guess: str | None) -> None:
             if guess:
                 self.host.act(lambda session: session.guess(guess))
 
-        self.app.push_screen(LineScreen("your guess", words), take)
+        self.app.push_screen(LineScreen("your guess", words), submit)
 
     def frame_for_panels(self, frame: Frame) -> Frame:
         snapshot = frame.snapshot
@@ -51,11 +51,11 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
 
     def lines(self, answer: tuple[Guess, ...], width: int, height: int) -> Iterator[Text]:
         if not answer:
-            yield self.text(("What comes next is hidden.", "text"))
+            yield self.text(("The next token is hidden.", "text"))
             yield Text()
             yield from self._wrapped(
-                "⏎ lets you say what you expect. Then you see what the model thought of it, its own favourite, "
-                "and what came. A guess costs its surprisal: -log2 of the probability the model gave it.",
+                "⏎ asks for your guess. Then you see the probability that the model gave it, the model's likeliest "
+                "token, and the token that came. A guess costs its surprisal in bits: -log2 of that probability.",
                 width,
             )
             return
@@ -67,13 +67,13 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             yield self.text(
                 (f"{words:<10}", "muted"),
                 (_bits(bits, 8, 1), "text"),
-                (f" bits · {right} of {count} came", "muted"),
+                (f" bits · {right} of {count} right", "muted"),
             )
         yield Text()
         each = max(8, (width - 7 - 9 - 9) // 3)
         yield self.text(
             (
-                f"{'place':>6} {fit('you', each)}{'bits':>8} {fit('the model', each)}{'bits':>8} {fit('came', each)}",
+                f"{'pos':>6} {fit('you', each)}{'bits':>8} {fit('the model', each)}{'bits':>8} {fit('came', each)}",
                 "head",
             )
         )

@@ -1,4 +1,4 @@
-"""Owns the ladder as a lens (S17): the prompt on every rung, what each rung adds, and how far apart they stand."""
+"""The prompt on every rung of the ladder: what each rung adds, and the divergence between every two of them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -19,17 +19,17 @@ NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 7, 12, 9
 
 
 class LadderLens(LensPage["Ladder"]):
-    """A row a rung; on its other side KL between every two of them."""
+    """One row for each rung; its other view is a matrix of KL divergences between rungs."""
 
     NAME = "ladder"
     TITLE = "ladder"
-    DESCRIPTION = "The prompt on every rung: parameters, loss against ln V, favourites, KL between rungs"
+    DESCRIPTION = "The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs"
     ORDER = 17
 
     def __init__(self) -> None:
         super().__init__()
-        self.crossed = False
-        """Whether the KLs are shown."""
+        self.divergences = False
+        """Whether the KL matrix is shown."""
 
     def new_question(self) -> Question:
         return Question(lambda session: lens("ladder")(session.current_step()))
@@ -41,21 +41,21 @@ class LadderLens(LensPage["Ladder"]):
         return len(self.answer.rungs) if self.answer else 0
 
     def switch_view(self) -> None:
-        self.crossed = not self.crossed
+        self.divergences = not self.divergences
         self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        side = "the rungs" if self.crossed else "KL between them"
-        self.border_subtitle = Content(f"↑↓ rung · o {side}" if self.answer else "")
+        other = "the rungs" if self.divergences else "KL between them"
+        self.border_subtitle = Content(f"↑↓ rung · o {other}" if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Ladder", width: int, height: int) -> Iterator[Text]:
         if not answer.rungs:
             return
         at = min(self.cursor, len(answer.rungs) - 1)
-        yield from self._crossed(answer, at, width) if self.crossed else self._table(answer, at, width)
+        yield from self._matrix(answer, at, width) if self.divergences else self._table(answer, at, width)
         for note in answer.notes:
             yield Text()
             yield from self.paragraph(note, "faint", width)
@@ -64,7 +64,7 @@ class LadderLens(LensPage["Ladder"]):
         used = 2 + NAME + 2 * COUNT + LOSS + TOKEN + SHARE + 3
         bar = max(0, min(20, width - used - SHARE - 2)) if width - used > 14 else 0
         head = f"  {'rung':<{NAME}}{'size':>{COUNT}}{'adds':>{COUNT}}{'loss':>{LOSS}}  {'':<{bar}}"
-        yield self.text((f"{head} {'favourite':<{TOKEN}}{'p':>{SHARE}}", "head"))
+        yield self.text((f"{head} {'likeliest':<{TOKEN}}{'p':>{SHARE}}", "head"))
         for number, rung in enumerate(answer.rungs):
             yield self.row(number == at, width, *self._row(rung, number == at, bar))
         yield Text()
@@ -74,8 +74,8 @@ class LadderLens(LensPage["Ladder"]):
         yield "› " if chosen else "  ", "text"
         yield fit(one_line(rung.name), NAME), "text"
         yield f"{compact(rung.parameters):>{COUNT}}", "text"
-        more = "" if rung.trained else f"{'+' if rung.added >= 0 else '-'}{compact(abs(rung.added))}".replace(" ", "")
-        yield f"{more:>{COUNT}}", "muted"
+        added = "" if rung.trained else f"{'+' if rung.added >= 0 else '-'}{compact(abs(rung.added))}".replace(" ", "")
+        yield f"{added:>{COUNT}}", "muted"
         yield f"{'' if rung.loss is None else f'{rung.loss:.2f}':>{LOSS}}  ", "text"
         if bar:
             share = 0.0 if rung.loss is None else rung.loss / (1.25 * rung.ln_v)
@@ -88,8 +88,8 @@ class LadderLens(LensPage["Ladder"]):
     def _detail(self, rung: "RungResult", width: int) -> Iterator[Text]:
         yield self.text((one_line(rung.title), "bar"))
         yield from self.paragraph(rung.adds, "text", width)
-        loss = f"loss {rung.loss:.4f}, " if rung.loss is not None else ""
-        yield self.text((f"{loss}ln V {rung.ln_v:.4f}: what guessing evenly costs", "muted"))
+        loss = f"loss {rung.loss:.4f} nats · " if rung.loss is not None else ""
+        yield self.text((f"{loss}a uniform guess has ln V = {rung.ln_v:.4f} nats", "muted"))
         if rung.target:
             name = within(label(rung.target.piece), 16)
             words = f" came next: {percent(rung.target.probability, 4)}, rank {rung.target.rank + 1:,}"
@@ -104,11 +104,11 @@ class LadderLens(LensPage["Ladder"]):
                     (within(one_line(each.after), width - 30), "text"),
                 )
 
-    def _crossed(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
-        yield self.text(("KL(row ‖ column) of what comes next, bits", "muted"))
+    def _matrix(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
+        yield self.text(("KL(row ‖ column) of the next token, bits", "muted"))
         yield Text()
         cell = max(6, min(10, (width - NAME - 2) // max(1, len(answer.rungs))))
-        names = [_short(rung) for rung in answer.rungs]
+        names = [_short_name(rung) for rung in answer.rungs]
         yield self.text((" " * (NAME + 2), "head"), ("".join(f"{name:>{cell}}" for name in names), "head"))
         largest = max((value for row in answer.kl_bits for value in row if value is not None), default=0.0) or 1.0
         for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl_bits, strict=True)):
@@ -119,6 +119,6 @@ class LadderLens(LensPage["Ladder"]):
             yield line
 
 
-def _short(rung: "RungResult") -> str:
-    """`3`, or `3t` for a trained twin."""
+def _short_name(rung: "RungResult") -> str:
+    """`3`, or `3t` for the trained version of rung 3."""
     return one_line(rung.name).removeprefix("model").replace("-trained", "t")

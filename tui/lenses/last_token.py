@@ -1,4 +1,4 @@
-"""Owns what the earlier tokens do to the last prediction (S13): one bar for each of them that is changed."""
+"""How the prediction after the last token depends on earlier tokens: one bar for each token that is changed."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,91 +15,93 @@ from tui.runner import Frame, Question
 if TYPE_CHECKING:
     from core.lenses.last_token import LastToken, PositionEffect
 
-HOW = ("replace", "mask", "shuffle")
-DOES = {
+METHODS = ("replace", "mask", "shuffle")
+EXPLANATIONS = {
     "replace": "each earlier token replaced by a random one",
-    "mask": "each earlier token hidden from all later ones",
-    "shuffle": "each earlier token exchanged with the one before",
+    "mask": "each earlier token masked for all later positions",
+    "shuffle": "each earlier token swapped with the one before it",
 }
-PLACE, TOKEN, NUMBER = 5, 14, 11
+POSITION, TOKEN, NUMBER = 5, 14, 11
 
 
 class LastTokenLens(LensPage["LastToken"]):
-    """A row a changed token: how far the distribution after the last one moves."""
+    """One row for each changed token: the KL divergence of the distribution after the last token."""
 
     NAME = "last_token"
     TITLE = "last token"
-    DESCRIPTION = "Does the model use the last token alone? Earlier ones replaced, hidden or shuffled"
+    DESCRIPTION = "Does the model use only the last token? Earlier ones are replaced, masked or shuffled"
     ORDER = 15
 
     def __init__(self) -> None:
         super().__init__()
-        self.how = HOW[0]
+        self.method = METHODS[0]
 
     def new_question(self) -> Question:
-        how = self.how
-        return Question(lambda session: lens("last_token")(session.current_step(), how))
+        method = self.method
+        return Question(lambda session: lens("last_token")(session.current_step(), method))
 
     def show(self, frame: Frame) -> None:
         before = self.answer
         super().show(frame)
         if self.answer and (before is None or before.total != self.answer.total):
-            self.cursor = 10**6  # the nearest token
+            self.cursor = 10**6  # the last row
             self.draw()
 
     def choice_count(self) -> int:
         return len(self.answer.changes) if self.answer else 0
 
     def switch_view(self) -> None:
-        self.how = HOW[(HOW.index(self.how) + 1) % len(HOW)]
+        self.method = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
         self.ask_again()
         self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        self.border_title = Content(f"last token · {self.how}")
-        following = HOW[(HOW.index(self.how) + 1) % len(HOW)]
+        self.border_title = Content(f"last token · {self.method}")
+        following = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
         self.border_subtitle = Content(f"↑↓ token · o {following}" if self.answer else "")
         super().draw()
 
     def lines(self, answer: "LastToken", width: int, height: int) -> Iterator[Text]:
-        why = self.paragraph(answer.why, "muted", width)
-        yield from why
+        explanation = self.paragraph(answer.why, "muted", width)
+        yield from explanation
         yield Text()
-        yield self.text((DOES[answer.how], "text"), (f" · {one_line(answer.note)}" if answer.note else "", "faint"))
-        scale = max([change.kl_bits for change in answer.changes] + [answer.together_bits or 0.0])
-        bar = max(6, min(40, width - PLACE - 2 * TOKEN - NUMBER - 5))
         yield self.text(
-            (f"{'':>{PLACE}} {'token':<{TOKEN}}  {'instead':<{TOKEN}} {'':<{bar}}{'KL bits':>{NUMBER}}", "head")
+            (EXPLANATIONS[answer.how], "text"), (f" · {one_line(answer.note)}" if answer.note else "", "faint")
+        )
+        scale = max([change.kl_bits for change in answer.changes] + [answer.together_bits or 0.0])
+        bar = max(6, min(40, width - POSITION - 2 * TOKEN - NUMBER - 5))
+        yield self.text(
+            (f"{'':>{POSITION}} {'token':<{TOKEN}}  {'becomes':<{TOKEN}} {'':<{bar}}{'KL bits':>{NUMBER}}", "head")
         )
         at = min(self.cursor, len(answer.changes) - 1)
-        room = height - len(why) - 6
+        room = height - len(explanation) - 6
         for number in self.visible_rows(len(answer.changes), max(0, at), max(3, room)):
             yield self._row(answer.changes[number], number == at, scale, bar, width)
         if answer.together_bits is not None:
-            name = "all of them" if len(answer.changes) > 1 else "that one"
+            name = "all at once" if len(answer.changes) > 1 else "this one"
             yield Text()
             yield self.text(
-                (f"{'':>{PLACE}} {name:<{2 * TOKEN + 3}}", "text"),
+                (f"{'':>{POSITION}} {name:<{2 * TOKEN + 3}}", "text"),
                 (meter(answer.together_bits / scale if scale else 0.0, bar), "bar"),
                 (f"{_exact(answer.together_bits):>{NUMBER}}", "text"),
             )
 
     def _row(self, change: "PositionEffect", chosen: bool, scale: float, bar: int, width: int) -> Text:
-        instead = label(change.by) if change.by else "hidden"
+        replacement = label(change.by) if change.by else "masked"
         return self.row(
             chosen,
             width,
-            (f"{change.position:>{PLACE}} ", "faint"),
+            (f"{change.position:>{POSITION}} ", "faint"),
             (fit(label(change.piece), TOKEN), "text"),
             ("→ ", "faint"),
-            (fit(instead, TOKEN) + " ", "muted"),
+            (fit(replacement, TOKEN) + " ", "muted"),
             (meter(change.kl_bits / scale if scale else 0.0, bar), "bar"),
             (f"{_exact(change.kl_bits):>{NUMBER}}", "text"),
         )
 
 
 def _exact(bits: float) -> str:
-    """A divergence in bits; one that is zero to the last bit says so."""
+    """A divergence in bits; `exactly 0` where both distributions are equal bit by bit."""
     return "exactly 0" if bits == 0 else f"{bits:.6f}"

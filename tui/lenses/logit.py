@@ -1,4 +1,4 @@
-"""Owns the logit lens: what the model would say after each sublayer, and the way of one token through depth."""
+"""The logit lens: the prediction read out after each sublayer, and the probability and rank of one token there."""
 
 import math
 from collections.abc import Iterator
@@ -21,25 +21,25 @@ NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
 
 
 class LogitLensPage(LensPage["LogitLens"]):
-    """A row a half step, or the target's probability and rank as lines."""
+    """One row for each sublayer, or the probability and rank of the target as plots."""
 
     NAME = "logit"
     TITLE = "logit lens"
-    DESCRIPTION = "What the model would say after every half step, and where the answer locks in"
+    DESCRIPTION = "The prediction after every sublayer, and from which one on it stays the same"
     ORDER = 13
 
     def __init__(self) -> None:
         super().__init__()
         self.plotted = False
-        """Whether the lines are shown."""
+        """Whether the plots are shown instead of the table."""
 
     def new_question(self) -> Question:
         return Question(lambda session: lens("logit")(session.current_step()))
 
     def show(self, frame: Frame) -> None:
-        fresh = self.answer is None
+        first_answer = self.answer is None
         super().show(frame)
-        if self.answer and fresh:  # begin where the model ends
+        if self.answer and first_answer:  # begin at the output
             self.cursor = 10**6
             self.draw()
 
@@ -65,16 +65,15 @@ class LogitLensPage(LensPage["LogitLens"]):
 
     def _head(self, answer: "LogitLens", width: int) -> Text:
         target = answer.layers[0].target
-        line = self.text((_fitted(target.piece), "hot"), (" came next" if answer.target_came else "", "muted"))
+        line = self.text((_short_label(target.piece), "hot"), (" came next" if answer.target_came else "", "muted"))
         if answer.locks_in is None:
             return line
         layer, last = answer.layers[answer.locks_in], answer.layers[-1]
-        favourite = last.top[0]
-        line.append_text(self.text((", the favourite" if favourite.id == target.id else " · favourite ", "muted")))
-        if favourite.id != target.id:
-            line.append_text(self.text((_fitted(favourite.piece), "bar")))
-        where = "at the output alone" if layer is last else f"from {short(layer)} on"
-        line.append_text(self.text((f" ▸ locked in {where}", "text")))
+        likeliest = last.top[0]
+        if likeliest.id != target.id:
+            line.append_text(self.text((" · ", "muted"), (_short_label(likeliest.piece), "bar")))
+        where = "only at the output" if layer is last else f"from {short_name(layer)} on"
+        line.append_text(self.text((f" ▸ likeliest {where}", "text")))
         return line
 
     def _table(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
@@ -94,10 +93,10 @@ class LogitLensPage(LensPage["LogitLens"]):
     def _row(
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int
     ) -> Iterator[tuple[str, str]]:
-        layer, locked = answer.layers[number], answer.locks_in
-        mark = "▸ " if number == locked else "│ " if locked is not None and number > locked else "  "
+        layer, first = answer.layers[number], answer.locks_in
+        mark = "▸ " if number == first else "│ " if first is not None and number > first else "  "
         yield mark, "bar"
-        yield fit(short(layer), NAME), "text" if number == self.cursor else "muted"
+        yield fit(short_name(layer), NAME), "text" if number == self.cursor else "muted"
         for rank, candidate in enumerate(layer.top[: more + 1]):
             same = candidate.id == layer.target.id
             style = "hot" if same else "text" if not rank else "muted"
@@ -124,17 +123,17 @@ class LogitLensPage(LensPage["LogitLens"]):
         yield from self.plot(curve(shares, across, room, 0.0, scale), f"{scale:g}", "0", at)
         ranks = tuple(-math.log10(target.rank + 1) for target in targets)
         low = min(-1.0, *ranks)
-        yield self.text((" " * AXIS + "its rank, in powers of ten", "head"))
+        yield self.text((" " * AXIS + "rank of the target, log scale", "head"))
         yield from self.plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", at)
-        words = f"{short(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
+        words = f"{short_name(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
         yield self.plot_caption(words, across, at)
 
 
-def _fitted(piece: bytes) -> str:
+def _short_label(piece: bytes) -> str:
     """A token in as many cells as it needs, up to 18."""
     return within(label(piece), 18)
 
 
-def short(layer: "LayerPrediction") -> str:
+def short_name(layer: "LayerPrediction") -> str:
     """A name that fits a column: `3 attention`."""
     return layer.name.removeprefix("block ")

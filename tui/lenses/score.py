@@ -1,4 +1,4 @@
-"""Owns the score of the text: perplexity, bits per byte, and the tokens that surprised most, to jump to."""
+"""The score of the text: perplexity, bits per token and byte, and the tokens with the largest surprisal."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from tui.lenses.base import LensPage
 from tui.runner import Question
 
 BEFORE = 8
-"""Tokens shown before a surprising one."""
+"""Tokens of context shown before each listed one."""
 
 
 class ScoreLens(LensPage[Summary]):
-    """Taking a row goes to where the chart shows what was expected there."""
+    """Choosing a row moves the walk there; the chart then shows what the model predicted."""
 
     NAME = "score"
     TITLE = "score"
@@ -44,11 +44,11 @@ class ScoreLens(LensPage[Summary]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        self.border_subtitle = Content("↑↓ ⏎ go there · t opens a text")
+        self.border_subtitle = Content("↑↓ ⏎ go there · T opens a text")
 
     def lines(self, answer: Summary, width: int, height: int) -> Iterator[Text]:
         if not answer.measured:
-            yield self.text(("nothing to score yet; the first token is predicted by nothing", "muted"))
+            yield self.text(("nothing to score yet: the first token has no prediction", "muted"))
             return
         perplexity = f"{answer.perplexity:,.2f}" if answer.perplexity < 1e6 else f"{answer.perplexity:.2e}"
         yield self.text(
@@ -56,18 +56,18 @@ class ScoreLens(LensPage[Summary]):
             (perplexity, "text"),
             (" · ", "faint"),
             (f"{answer.bits_per_token:.3f}", "text"),
-            (" bits a token · ", "muted"),
+            (" bits per token · ", "muted"),
             (f"{answer.bits_per_byte:.3f}", "text"),
-            (" bits a byte", "muted"),
+            (" bits per byte", "muted"),
         )
         left = answer.tokens - answer.measured
         yield self.text(
             (f"{answer.measured:,} tokens, {compact(answer.byte_count)} bytes, {answer.bits:,.1f} bits", "muted"),
-            (f" · {left:,} not measured yet" if left else "", "hot"),
+            (f" · {left:,} not scored yet" if left else "", "hot"),
         )
         yield Text()
         yield self.text(
-            (f"{'place':>6} {fit('the most surprising', width - 34)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
+            (f"{'pos':>6} {fit('the most surprising tokens', width - 34)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
         )
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):
@@ -83,7 +83,7 @@ class ScoreLens(LensPage[Summary]):
         room = width - 34
         before = run_text(each.piece for each in tokens[max(0, position - BEFORE) : position])
         word = fit(word, min(cell_len(word), room // 2))
-        shown = _end(before, room - cell_len(word) - 1)
+        shown = _last_cells(before, room - cell_len(word) - 1)
         p = score.probability
         return self.row(
             chosen,
@@ -97,7 +97,7 @@ class ScoreLens(LensPage[Summary]):
         )
 
 
-def _end(text: str, width: int) -> str:
+def _last_cells(text: str, width: int) -> str:
     """The end of `text` in at most `width` cells."""
     if cell_len(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""Owns a small laboratory over the step's own logits: what softmax makes of them, grown and repeated (S7)."""
+"""What softmax makes of the logits of this step when they are scaled, and when softmax is repeated."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 SHOWN = 8
+"""Tokens whose logits are used."""
 FACTORS = (1, 2, 5, 10, 20, 50, 100, 1000)
 
 
 class SoftmaxLens(LensPage[SoftmaxLab]):
-    """The likeliest tokens' logits, made larger by a factor; `o` turns to repetition and temperature."""
+    """The logits of the likeliest tokens, multiplied by a factor; `o` shows repetition and temperature."""
 
     NAME = "softmax"
     TITLE = "softmax"
@@ -31,7 +32,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     def __init__(self) -> None:
         super().__init__()
         self._factor = 0
-        self._repeated = False
+        self._second_view = False
 
     def new_question(self) -> Question:
         factor = FACTORS[self._factor]
@@ -48,14 +49,14 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         self.ask_again()
 
     def switch_view(self) -> None:
-        self._repeated = not self._repeated
+        self._second_view = not self._second_view
         self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         super().draw()
-        other = "maximum" if self._repeated else "repetition, temperature"
+        other = "maximum" if self._second_view else "repetition, temperature"
         self.border_subtitle = Content(f"⇧←→ logits × {FACTORS[self._factor]} · o {other}")
 
     def lines(self, answer: SoftmaxLab, width: int, height: int) -> Iterator[Text]:
@@ -63,13 +64,15 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         chart = snapshot.chart.candidates if snapshot and snapshot.chart else ()
         names = [label(candidate.piece) for candidate in chart[: len(answer.logits)]]
         names += [""] * (len(answer.logits) - len(names))
-        yield from self._settings(answer, names, width) if self._repeated else self._two_ways(answer, names, width)
-
-    def _two_ways(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
-        yield self.text(
-            ("The likeliest tokens alone, float32: the formula as it stands, and with the maximum", "muted")
+        yield from (
+            self._repeated_and_heated(answer, names, width)
+            if self._second_view
+            else self._naive_and_stable(answer, names, width)
         )
-        yield self.text(("subtracted first. Both are the same number, until exp overflows.", "muted"))
+
+    def _naive_and_stable(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
+        yield self.text(("Softmax over the likeliest tokens, in float32: the plain formula, and with the", "muted"))
+        yield self.text(("maximum subtracted first. Both give the same shares until exp overflows.", "muted"))
         yield Text()
         yield self.text(
             (f"{fit('token', 14)}{'logit':>9}{'exp(x)':>11}{'share':>9}{'exp(x−max)':>12}{'share':>9}", "head")
@@ -93,30 +96,32 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         )
         yield Text()
         if naive.works:
-            yield self.text(("Both work. ⇧→ makes the logits larger until one does not.", "muted"))
+            yield self.text(("Both work. ⇧→ scales the logits up until the plain formula fails.", "muted"))
         else:
-            yield self.text(("exp overflows float32 beyond x = 88.7: ∞ / ∞ is no number. Subtracting cures it.", "hot"))
+            yield self.text(
+                ("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it.", "hot")
+            )
 
-    def _settings(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
+    def _repeated_and_heated(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
         each = max(4, (width - 16) // 2 - 2)
         for title, rows, form in (
-            ("softmax of softmax of …, this often: always nearer to uniform", answer.repeated, "{:g}×"),
-            ("softmax(x / T): cold sharpens, hot flattens", answer.temperatures, "T {:g}"),
+            ("softmax applied n times: each time closer to uniform", answer.repeated, "{:g}×"),
+            ("softmax(x / T): a low T sharpens, a high T flattens", answer.temperatures, "T {:g}"),
         ):
             yield self.text((title, "muted"))
             yield self.text(
                 (f"{'':6}{fit(names[0], each)} {fit(names[1] if len(names) > 1 else '', each)}{'H bits':>8}", "head")
             )
             for row in rows:
-                first, next_one = row.shares[0], row.shares[1] if len(row.shares) > 1 else 0.0
-                one, two = bars([first, next_one], [0.0, 0.0], each - 7, 1.0)
+                first, second = row.shares[0], row.shares[1] if len(row.shares) > 1 else 0.0
+                one, two = bars([first, second], [0.0, 0.0], each - 7, 1.0)
                 yield self.text(
                     (f"{form.format(row.setting):<6}", "text"),
                     (one, "bar"),
                     (f"{100 * first:>6.2f}%", "text"),
                     (" ", "text"),
                     (two, "ghost"),
-                    (f"{100 * next_one:>6.2f}%", "muted"),
+                    (f"{100 * second:>6.2f}%", "muted"),
                     (f"{row.entropy_bits:>8.3f}", "text"),
                 )
             yield Text()

@@ -1,4 +1,4 @@
-"""Owns the weights: how many parameters each part has, and how the numbers of any one weight are distributed."""
+"""How many parameters each part has, and the histogram of any weight."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 FIRST = "embed.weight"
-"""The one whose histogram is shown at first."""
+"""The weight whose histogram is shown at first."""
 PART, COUNT, SHARE = 12, 13, 7
 LISTED = 6
-"""Names that are listed at least."""
+"""Names that are listed at least, however low the panel is."""
 
 
 class WeightsLens(LensPage["Weights"]):
-    """Counts by part; on its other side every weight by name, one of them as a histogram."""
+    """Parameter counts by part; its other view lists every weight and draws the histogram of one."""
 
     NAME = "weights"
     TITLE = "weights"
@@ -34,24 +34,24 @@ class WeightsLens(LensPage["Weights"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept = AnswerCache()
+        self._cache = AnswerCache()
         self.chosen = FIRST
         self.listed = False
-        """Whether the names are shown."""
+        """Whether the weights are listed by name."""
 
     def new_question(self) -> Question:
         name = self.chosen
 
         def count(session: "Session") -> Iterator[object]:
             model = ref(session.model.transformer)
-            return self._kept.answers((model, name), lambda: lens("weights")(session.current_step(), name))
+            return self._cache.answers((model, name), lambda: lens("weights")(session.current_step(), name))
 
         return Question(count)
 
     def show(self, frame: Frame) -> None:
         super().show(frame)
         if frame.question is self._question and isinstance(frame.answer, Refusal) and self.chosen != FIRST:
-            self.chosen = FIRST  # another model has other weights
+            self.chosen = FIRST  # this model has no weight of that name
             self.ask_again()
 
     def choice_count(self) -> int:
@@ -74,7 +74,7 @@ class WeightsLens(LensPage["Weights"]):
 
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1)) if self.listed else self.cursor
-        keys = "↑↓ weight · ⏎ its histogram · o parts" if self.listed else "o every weight"
+        keys = "↑↓ weight · ⏎ its histogram · o parts" if self.listed else "o all weights"
         self.border_subtitle = Content(keys if self.answer else "")
         super().draw()
 
@@ -102,17 +102,17 @@ class WeightsLens(LensPage["Weights"]):
         size = sum(each.size_bytes for each in answer.counts) / 1e6
         yield Text()
         yield self.text(
-            (f"{'all':<{PART}}{answer.total:>{COUNT},}", "text"),
+            (f"{'total':<{PART}}{answer.total:>{COUNT},}", "text"),
             (" " * (COUNT - 1 + bar + SHARE), "text"),
             (f"{size:>9,.1f}", "muted"),
         )
         yield Text()
         if answer.total == answer.expected:
-            yield self.text(("counted on the tensors; the configuration says the same", "muted"))
+            yield self.text(("counted from the tensors; the configuration gives the same number", "muted"))
         else:
-            yield self.text((f"counted on the tensors; the configuration says {answer.expected:,}", "hot"))
+            yield self.text((f"counted from the tensors; the configuration gives {answer.expected:,}", "hot"))
         if answer.tied:
-            yield self.text(("the unembedding is the embedding, so it counts once", "muted"))
+            yield self.text(("the embedding and the unembedding share their weights, which count once", "muted"))
 
     def _names(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
         chart = max(4, min(12, height - LISTED - 5))
@@ -135,20 +135,24 @@ class WeightsLens(LensPage["Weights"]):
             done = self.frame.progress
             yield self.text((f"measuring … {100 * done.done // max(1, done.total)} %" if done else "…", "faint"))
 
-    def _histogram(self, seen: "Histogram", width: int, height: int) -> Iterator[Text]:
-        across = max(len(seen.counts), min(width, 120))
-        most = max(seen.counts) or 1
-        facts = f"{compact(sum(seen.counts))} numbers · mean {seen.mean:+.4f} · std {seen.std:.4f}"
-        name = within(one_line(seen.name), max(0, width - len(facts) - 3))
+    def _histogram(self, histogram: "Histogram", width: int, height: int) -> Iterator[Text]:
+        across = max(len(histogram.counts), min(width, 120))
+        most = max(histogram.counts) or 1
+        facts = f"{compact(sum(histogram.counts))} numbers · mean {histogram.mean:+.4f} · std {histogram.std:.4f}"
+        name = within(one_line(histogram.name), max(0, width - len(facts) - 3))
         yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
-        shares = [seen.counts[x * len(seen.counts) // across] / most for x in range(across)]
+        shares = [histogram.counts[x * len(histogram.counts) // across] / most for x in range(across)]
         for line in columns(shares, height):
             yield self.text((line, "bar"))
         axis = ["─"] * across
-        reach = (seen.high - seen.low) or 1.0
-        for value, mark in ((seen.mean - seen.std, "├"), (seen.mean + seen.std, "┤"), (seen.mean, "┼")):
-            axis[max(0, min(across - 1, int(across * (value - seen.low) / reach)))] = mark
+        reach = (histogram.high - histogram.low) or 1.0
+        for value, mark in (
+            (histogram.mean - histogram.std, "├"),
+            (histogram.mean + histogram.std, "┤"),
+            (histogram.mean, "┼"),
+        ):
+            axis[max(0, min(across - 1, int(across * (value - histogram.low) / reach)))] = mark
         yield self.text(("".join(axis), "faint"))
-        low, high = f"{seen.low:+.4f}", f"{seen.high:+.4f}"
+        low, high = f"{histogram.low:+.4f}", f"{histogram.high:+.4f}"
         middle = "┼ mean   ├ ┤ one std"
         yield self.text((low + f"{middle:^{max(0, across - len(low) - len(high))}}" + high, "muted"))

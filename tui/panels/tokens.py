@@ -1,4 +1,4 @@
-"""Owns the token IDs: each piece over its id, tinted by surprisal, marked by a bar as second cue, with a cursor."""
+"""The tokens of the walk: each label over its id, with a tint and a bar for its surprisal."""
 
 from bisect import bisect_right
 from operator import attrgetter
@@ -20,16 +20,18 @@ from tui.runner import Frame
 
 BARS = "▁▂▃▄▅▆▇█"
 BITS_PER_BAR = 2.5
+"""Surprisal in bits by which one bar is higher than the one before."""
 LONGEST_LABEL = 18
+"""Cells of a label at most."""
 
 
 def level(bits: float) -> int:
-    """Which of the eight bars and tints stands for a surprisal."""
+    """The index, 0 to 7, of the bar and tint for a surprisal in bits."""
     return max(0, min(len(BARS) - 1, int(bits / BITS_PER_BAR)))
 
 
 class TokensPanel(PaintedPage):
-    """A grid of tokens in reading order; only the rows on the screen are drawn."""
+    """A grid of tokens in reading order; only visible rows are drawn."""
 
     COMPONENT_CLASSES = {"tokens--id", "tokens--gone", "tokens--cursor", "tokens--hot", "tokens--empty"}
 
@@ -55,10 +57,10 @@ class TokensPanel(PaintedPage):
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._set(snapshot.tokens, snapshot.cursor)
-        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.tokenizer)
+        self.border_subtitle = self._details(snapshot.tokens, snapshot.cursor, frame.tokenizer)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
-        """Draw the tokens of a prompt that the model has not read yet."""
+        """Draw the tokens of a prompt before the model has read them."""
         self._window, self._prompt_length = 0, len(tokens)
         self._set(tokens, len(tokens))
         self.border_subtitle = Content("")
@@ -78,7 +80,8 @@ class TokensPanel(PaintedPage):
             self.follow()
         self.refresh()
 
-    def _detail(self, tokens: tuple[Token, ...], cursor: int, words: Tokenizer | None) -> Content:
+    def _details(self, tokens: tuple[Token, ...], cursor: int, tokenizer: Tokenizer | None) -> Content:
+        """The token at the cursor: position, bytes in hex, surprisal, rank and the random number that drew it."""
         if not 0 < cursor <= len(tokens):
             return Content("")
         token = tokens[cursor - 1]
@@ -89,16 +92,16 @@ class TokensPanel(PaintedPage):
             parts.append(f"u {token.u:.4f}")
         if token.origin == "chosen":
             parts.append("chosen")
-        if words and words.originals:
-            parts.append(f"cl100k {words.originals[token.id]}")
+        if tokenizer and tokenizer.originals:
+            parts.append(f"cl100k {tokenizer.originals[token.id]}")
         return Content(" · ".join(parts))
 
     # Layout ----------------------------------------------------------------------------------------------------------
 
     def _wrap(self, from_token: int) -> None:
-        """Put tokens from `from_token` on into rows; rows before it stay."""
+        """Distribute the tokens from `from_token` on over rows; earlier rows stay."""
         width = self.columns
-        if not self.size:  # behind a tab; it is laid out when it comes forth
+        if not self.size:  # hidden behind a tab; `on_show` lays it out
             self._wrapped_at = 0
             return
         if width != self._wrapped_at:

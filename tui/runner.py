@@ -314,14 +314,14 @@ class Runner:
         self._leave_learning()
         self._training = Training(recipe, folder, resolve("auto"))
         saved = tuple(CheckpointSaved(step, path) for step, path in folders.steps(folder))
-        self._set(training=TrainingStatus(recipe, folder.name, saved=saved, before=known.losses if known else ()))
+        self._set(training=TrainingStatus(recipe, folder.name, saved=saved, earlier_losses=known.losses if known else ()))
         self._let_learn(True)
 
     def _let_learn(self, wanted: bool) -> None:
         if self._training and self._frame.training:
             self._set(training=replace(self._frame.training, state="preparing" if wanted else "paused", problem=""))
             self._leave_learning()
-            self._learning = self._training.go() if wanted else None
+            self._learning = self._training.run() if wanted else None
 
     def _stop_learning(self) -> None:
         if self._training and self._frame.training:
@@ -345,8 +345,8 @@ class Runner:
             self._show(walk=False)
         except Exception as error:
             self._learning = None
-            words = str(error) if isinstance(error, UserError) else out_of_memory(error) or _defect(error)
-            self._set(training=replace(self._frame.training, state="paused", problem=words))
+            problem = error if isinstance(error, UserError) else out_of_memory(error) or _defect(error)
+            self._set(training=replace(self._frame.training, state="paused", problem=problem))
             self._show(walk=False)
         else:
             if self._due():

@@ -90,7 +90,7 @@ class Session:
         self._undone: list[HistoryEntry] = []
         self._latest: tuple[int, Distribution] | None = None
         self._piece = model.tokenizer.piece
-        self._truth = truth.known(model.tokenizer)
+        self._truth = truth.known_truth(model.tokenizer)
 
     # The prompt ------------------------------------------------------------------------------------------------------
 
@@ -485,7 +485,7 @@ class Session:
         taken = self._ids[self.cursor] if self.cursor < len(self.tokens) else None
         seen = chart(self.distribution(), self.sampler, count, self._piece, taken)
         seen = self._experiment.beside(seen, self.cursor - 1) if self._experiment else seen
-        return self._truth.beside(seen, self.distribution(), self._ids[: self.cursor]) if self._truth else seen
+        return self._truth.annotate(seen, self.distribution(), self._ids[: self.cursor]) if self._truth else seen
 
     def _seen(self) -> Chart | None:
         return self.chart() if self.tokens else None

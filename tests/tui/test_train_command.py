@@ -133,7 +133,7 @@ def test_a_person_reads_a_table(run_here: Here, story: Path) -> None:
 def test_the_tiny_world_has_floors(run_here: Here) -> None:
     """A program is told them, and how far the chart of the probe is from the truth."""
     events = told(run_here("train", "-m", "model1", "-n", "1", "--batch", "4", "--device", "cpu", "--json"))
-    floors = tiny.machine().floors()
+    floors = tiny.automaton().floors()
     assert events[0]["floors"] == {
         "unigram": floors.unigram,
         "last_token": floors.last_token,
@@ -362,7 +362,7 @@ def test_floors_for_a_program_and_for_a_person(run_here: Here, monkeypatch: pyte
     told(run_here("train", *words))
     (found,) = told(run_here("world", "floors", "-m", "mine", "--json"))
     assert found.keys() == {"floors", "rungs"}
-    floors = tiny.machine().floors()
+    floors = tiny.automaton().floors()
     exact = {"unigram": floors.unigram, "last_token": floors.last_token, "context": floors.context}
     assert found["floors"] == exact
     (rung,) = found["rungs"]
@@ -371,12 +371,12 @@ def test_floors_for_a_program_and_for_a_person(run_here: Here, monkeypatch: pyte
     assert rung["above"] == pytest.approx(rung["loss"] - rung["floor"])
     for slot in rung["slots"]:
         assert slot.keys() == {"label", "count", "accuracy", "loss", "last_token", "context"}
-    assert [slot["label"] for slot in rung["slots"]] == list(tiny.machine().labels())
+    assert [slot["label"] for slot in rung["slots"]] == list(tiny.automaton().labels())
     done = run_here("world", "floors", "-m", "mine")
     assert (done.returncode, done.stderr) == (0, b"")
     *lows, head, row = done.stdout.decode().splitlines()
     assert [line.split()[0] for line in lows] == [f"{value:.4f}" for value in exact.values()]
-    assert head.split() == ["loss", "floor", "above", "far", *tiny.machine().labels()]
+    assert head.split() == ["loss", "floor", "above", "far", *tiny.automaton().labels()]
     assert row.split()[:4] == ["mine", *(f"{rung[key]:.4f}" for key in ("loss", "floor", "above"))]
 
 

@@ -17,7 +17,7 @@ from core.sampling.values import Chart
 from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Stepped
 from core.training.status import TrainingStatus
 from core.world import tiny
-from core.world.machine import Floors
+from core.world.automaton import Floors
 from tui.app import TokenwalkApp
 from tui.panels.learning import clock
 from tui.screens.choose import ChooseScreen
@@ -281,7 +281,7 @@ async def test_what_is_drawn_keeps_its_place_while_steps_are_added(
 ) -> None:
     """Whatever was on the plot stays there; numbers stay right-aligned."""
     before, after = learned(scenes, 349), learned(scenes, 362)
-    after = replace(after, measured=before.measured, saved=before.saved)
+    after = replace(after, evaluations=before.evaluations, saved=before.saved)
     async with watching(before).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         first = screen_lines(pilot.app)
@@ -417,11 +417,11 @@ async def test_before_it_is_taken_up_there_are_steps_and_losses_alone(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
     whole = learned(scenes)
-    later = replace(whole, measured=whole.measured[-2:], losses=whole.losses[300:])
-    later = replace(later, before=tuple((each.step, each.loss) for each in whole.measured[:-2]))
+    later = replace(whole, evaluations=whole.evaluations[-2:], losses=whole.losses[300:])
+    later = replace(later, earlier_losses=tuple((each.step, each.loss) for each in whole.evaluations[:-2]))
     async with watching(later).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
-        assert len(watched(pilot.app).progress.moments) == 8
+        assert len(watched(pilot.app).progress.evaluated_steps) == 8
         await pilot.press("home")
         assert "not measured since it was taken up again" in "\n".join(screen_lines(pilot.app))
         assert "6.7000" in "\n".join(screen_lines(pilot.app))
@@ -437,7 +437,7 @@ def test_the_time_that_is_left_is_read_as_a_clock(seconds: float, words: str) ->
 
 async def test_a_rung_learns_and_is_walked_from(real: Make, settle: Go, until: Go, apart: Path) -> None:
     """From the form to the last step; from a checkpoint to a walk."""
-    tiny.machine()  # takes its time
+    tiny.automaton()  # takes its time
     async with real("oat").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -449,13 +449,13 @@ async def test_a_rung_learns_and_is_walked_from(real: Make, settle: Go, until: G
         await settle(pilot)
         progress = app.frame.training
         assert progress.recipe == SMALL
-        assert [each.step for each in progress.measured] == [0, 2, 4, 6]
-        assert [each.path for each in progress.moments] == [
+        assert [each.step for each in progress.evaluations] == [0, 2, 4, 6]
+        assert [each.path for each in progress.evaluated_steps] == [
             apart / "model1-world" / folders.STEP.format(n) for n in (0, 2, 4, 6)
         ]
-        assert progress.measured[0].loss > progress.measured[-1].loss > progress.begun.floors.context
-        assert all(each.chart.divergence_bits > 0 for each in progress.measured)
-        assert sum(c.true for c in progress.measured[-1].chart.candidates) <= 1
+        assert progress.evaluations[0].loss > progress.evaluations[-1].loss > progress.begun.floors.context
+        assert all(each.chart.divergence_bits > 0 for each in progress.evaluations)
+        assert sum(c.true for c in progress.evaluations[-1].chart.candidates) <= 1
 
         await pilot.press("left", "left", "enter")
         await until(lambda: app.frame.model.name == "model1-world@2")
@@ -490,8 +490,8 @@ async def test_a_training_that_was_stopped_is_taken_up_again(
         await until(lambda: app.frame.training.state == "paused")
         taken_up = app.frame.training
         assert taken_up.begun.step == left
-        assert taken_up.moments[0].step == 0 and taken_up.moments[0].measured is None
-        assert taken_up.moments[0].path.is_file()
+        assert taken_up.evaluated_steps[0].step == 0 and taken_up.evaluated_steps[0].evaluation is None
+        assert taken_up.evaluated_steps[0].path.is_file()
 
 
 async def test_a_problem_of_the_real_thing_leaves_the_walk_alone(

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.strip import Strip
 
 from core.training.events import Begun
-from core.training.status import Moment, State, TrainingStatus
+from core.training.status import EvaluatedStep, State, TrainingStatus
 from tui.drawing.painted import Painted
 from tui.drawing.plots import Thinned, dots, dotted, place, spread, ticks, trace
 from tui.drawing.text import fit, number_in, one_line
@@ -103,7 +103,8 @@ class Standing(Sheet):
         """Show how a training stands, while the walk does something or nothing."""
         self._progress = progress
         self._waits = progress.state == "training" and activity != "idle"
-        self.changed(progress.state, progress.problem, progress.last, progress.reading, progress.moments, self._waits)
+        steps = progress.evaluated_steps
+        self.changed(progress.state, progress.problem, progress.last, progress.reading, steps, self._waits)
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
         progress = self._progress
@@ -130,7 +131,7 @@ class Standing(Sheet):
             (rate, "muted"),
             (left, "muted"),
         )
-        measured = progress.moments[-1].loss if progress.moments else None
+        measured = progress.evaluated_steps[-1].loss if progress.evaluated_steps else None
         yield self.text(
             *_number("loss", f"{last.loss:.3f}" if last else "–"),
             *_number("  validation", f"{measured:.3f}" if measured is not None else "–"),
@@ -161,15 +162,15 @@ class LossPlot(Sheet):
         super().__init__("losses")
         self.border_title = Content("loss")
         self._progress: TrainingStatus | None = None
-        self._at: Moment | None = None
+        self._at: EvaluatedStep | None = None
         self._thinned = Thinned()
         self._logarithmic = True
 
-    def show(self, progress: TrainingStatus, at: Moment | None) -> None:
+    def show(self, progress: TrainingStatus, at: EvaluatedStep | None) -> None:
         """Draw the losses, and a mark at the moment that is looked at."""
         self._progress, self._at = progress, at
         curve = self._curve(progress, self._field(*self.size)[0])
-        if self.changed(progress.state, progress.begun, curve, progress.moments, at, self._logarithmic):
+        if self.changed(progress.state, progress.begun, curve, progress.evaluated_steps, at, self._logarithmic):
             scale = "logarithmic" if self._logarithmic else "linear"
             text = Path(progress.recipe.text).name or "the tiny world"
             self.border_title = Content(one_line(f"{progress.name} · {text} · loss, nats a token"))
@@ -190,7 +191,7 @@ class LossPlot(Sheet):
 
     def _up(self, progress: TrainingStatus, begun: Begun) -> tuple[float, float]:
         """The lowest and the highest loss that is drawn; what may come is in it, so that it stays."""
-        losses = [moment.loss for moment in progress.moments]
+        losses = [moment.loss for moment in progress.evaluated_steps]
         high = 1.04 * max([begun.ln_v, *losses[:1], *(loss for _, loss in progress.losses[:1])])
         if not self._logarithmic:
             return 0.0, high
@@ -217,7 +218,7 @@ class LossPlot(Sheet):
                 row[column] = ("╎", "hot")
         curve = tuple((x, scale(y)) for x, y in self._curve(progress, across))
         _lay(grid, trace(curve, across, down, (0.0, float(steps)), up), "muted")
-        for moment in progress.moments:
+        for moment in progress.evaluated_steps:
             here = moment is self._at or moment == self._at
             line = down - 1 - place(scale(moment.loss), *up, down)
             grid[line][place(moment.step, 0, steps, across)] = ("◆", "hot") if here else ("●", "bar")

@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.content import Content
 
 from core.sampling.values import Candidate, Chart
-from core.training.status import Moment, TrainingStatus
+from core.training.status import EvaluatedStep, TrainingStatus
 from tui.drawing.plots import meter
 from tui.drawing.text import fit, label, one_line, percent, run_text
 from tui.panels.candidates import TICK, tick_at
@@ -26,20 +26,20 @@ class ProbePanel(Sheet):
         super().__init__("probe")
         self.border_title = Content("after the probe")
         self._probe = ""
-        self._at: Moment | None = None
+        self._at: EvaluatedStep | None = None
 
-    def show(self, progress: TrainingStatus, at: Moment | None, follows: bool) -> None:
+    def show(self, progress: TrainingStatus, at: EvaluatedStep | None, follows: bool) -> None:
         """Draw a moment; `follows` tells whether it is the newest, whichever that becomes."""
         self._probe, self._at = progress.recipe.probe, at
         if not self.changed(progress.recipe.probe, at, follows):
             return
-        chart = at.measured.chart if at and at.measured else None
+        chart = at.evaluation.chart if at and at.evaluation else None
         self.border_title = Content(_title(chart))
         known = "" if at is None else f"after step {at.step:,}"
         self.border_subtitle = Content(known if follows or not known else f"{known} · end follows the newest")
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
-        measured = self._at.measured if self._at else None
+        measured = self._at.evaluation if self._at else None
         if measured is None:
             if self._at:
                 yield self.text((fit("not measured since it was taken up again; ⏎ walks from there", width), "faint"))
@@ -121,13 +121,13 @@ class CheckpointsPanel(Sheet):
     def __init__(self) -> None:
         super().__init__("checkpoints")
         self.border_title = Content("checkpoints")
-        self._moments: tuple[Moment, ...] = ()
-        self._at: Moment | None = None
+        self._moments: tuple[EvaluatedStep, ...] = ()
+        self._at: EvaluatedStep | None = None
         self._first = 0
 
-    def show(self, progress: TrainingStatus, at: Moment | None) -> None:
+    def show(self, progress: TrainingStatus, at: EvaluatedStep | None) -> None:
         """List the moments, and mark one."""
-        self._moments, self._at = progress.moments, at
+        self._moments, self._at = progress.evaluated_steps, at
         if self.changed(self._moments, at):
             self.border_subtitle = Content(f"{len(self._moments):,}" if self._moments else "")
 
@@ -142,8 +142,8 @@ class CheckpointsPanel(Sheet):
         for each in self._moments[self._first : self._first + room]:
             yield self._row(each, each == self._at, steps, width)
 
-    def _row(self, moment: Moment, chosen: bool, steps: int, width: int) -> Text:
-        seen = moment.measured
+    def _row(self, moment: EvaluatedStep, chosen: bool, steps: int, width: int) -> Text:
+        seen = moment.evaluation
         apart = seen.chart.divergence_bits if seen else None
         told = run_text([seen.sample.encode()]) if seen and seen.sample else "" if seen else "·"
         row = self.text(

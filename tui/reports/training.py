@@ -6,9 +6,10 @@ from typing import Any
 
 from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Event, Stepped
 from core.training.quality import Quality
-from core.world.machine import Floors
+from core.world.automaton import Floors
 from tui.drawing.text import one_line
 from tui.reports.general import candidate
+from tui.wording import spell_without_keys
 
 
 def plain(event: Event) -> dict[str, Any]:
@@ -30,7 +31,11 @@ def plain(event: Event) -> dict[str, Any]:
         case CheckpointSaved():
             return {"event": "saved", "step": event.step, "path": str(event.path)}
         case Ended():
-            return {"event": "ended", "step": event.step, "problem": event.problem}
+            return {"event": "ended", "step": event.step, "problem": _spelled(event)}
+
+
+def _spelled(ended: Ended) -> str:
+    return spell_without_keys(ended.problem) if ended.problem else ""
 
 
 def lines(event: Event, last: Stepped | None) -> Iterator[str]:
@@ -48,7 +53,7 @@ def lines(event: Event, last: Stepped | None) -> Iterator[str]:
                 else ("", "", "")
             )
             yield f"{event.step:>7,} {batch:>8} {event.loss:>11.3f} {rate:>9} {left:>6}  {one_line(event.sample)[:60]}"
-        case Ended(problem=""):
+        case Ended(problem=None):
             yield f"{event.step:,} steps are done"
 
 

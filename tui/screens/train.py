@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
-from core.training.status import Moment, TrainingStatus
+from core.training.status import EvaluatedStep, TrainingStatus
 from tui.drawing.text import one_line
 from tui.panels.footer import KeyFooter
 from tui.panels.learning import LossPlot, Standing
@@ -27,6 +27,7 @@ from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
 from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.recipe import RecipeScreen
+from tui.wording import keys_at_present, spell
 
 EVERY = 0.16
 """Seconds between two drawings while it learns; faster ones cannot be read."""
@@ -122,7 +123,7 @@ class TrainScreen(Screen[Path | None]):
         progress = self.progress
         seen = (
             progress is None,
-            progress and (progress.name, progress.state, progress.problem, bool(progress.moments)),
+            progress and (progress.name, progress.state, progress.problem, bool(progress.evaluated_steps)),
         )
         if seen != self._seen:
             self._turn_to(progress)
@@ -138,14 +139,15 @@ class TrainScreen(Screen[Path | None]):
     def _turn_to(self, progress: TrainingStatus | None) -> None:
         """Show what there is to be seen, and name the keys that act on it."""
         self.set_class(progress is None, "-nothing")
-        trouble = progress.problem if progress else ""
+        problem = progress.problem if progress else ""
+        trouble = spell(problem, keys_at_present()) if isinstance(problem, UserError) else problem
         self.problem.display = bool(trouble)
         self.problem.update(Content(f"{one_line(trouble)} · space tries to go on, n begins anew"))
         self.refresh_bindings()
 
-    def _moment(self) -> Moment | None:
+    def _moment(self) -> EvaluatedStep | None:
         """The one that is looked at."""
-        moments = self.progress.moments if self.progress else ()
+        moments = self.progress.evaluated_steps if self.progress else ()
         if self._step is None or not moments:
             return moments[-1] if moments else None
         return min(moments, key=lambda each: abs(each.step - self._step))  # type: ignore[operator]
@@ -158,7 +160,7 @@ class TrainScreen(Screen[Path | None]):
         if action in ("pause", "stop"):
             return progress is not None and progress.state != "ended"
         if action in ("look", "look_home", "look_end", "walk"):
-            return progress is not None and bool(progress.moments)
+            return progress is not None and bool(progress.evaluated_steps)
         return progress is not None if action == "turn" else True
 
     def action_pause(self) -> None:
@@ -169,7 +171,7 @@ class TrainScreen(Screen[Path | None]):
         self._teacher.stop_learning()
 
     def action_look(self, by: int) -> None:
-        moments, at = self.progress.moments if self.progress else (), self._moment()
+        moments, at = self.progress.evaluated_steps if self.progress else (), self._moment()
         if at is None:
             return
         to = max(0, moments.index(at) + by)

@@ -15,7 +15,7 @@ from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters
 from core.tokenizers import prune
 from core.tokenizers.tokenizer import Tokenizer
-from core.world.machine import Floors
+from core.world.automaton import Floors
 
 FORMAT, VERSION = "tokenwalk checkpoint", 1
 Made = TypeVar("Made")

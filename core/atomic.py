@@ -1,4 +1,4 @@
-"""Owns writing a file in one move: whatever happens meanwhile, it is the old one or the new one, whole."""
+"""Atomic file writing: after a crash the path holds the old file or the new one, each complete."""
 
 import os
 import stat
@@ -12,9 +12,9 @@ from core.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` once it is written and on the disk.
+    """A new file that replaces `path` when the block ends without an error and the data is on the disk.
 
-    Raises `UserError` where it cannot be written; the old one stays then.
+    Raises `UserError` where it cannot be written; `path` is unchanged then.
     """
     temporary = None
     try:
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself last; systems on which a folder cannot be opened do so by themselves."""
+    """Write the folder entry to the disk. Windows, where a folder cannot be opened, does so by itself."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The error for a request that cannot be met, and how allocators report that memory is missing."""
+"""The error for a request that cannot be met, and how allocators report that memory is exhausted."""
 
 import re
 from dataclasses import dataclass

@@ -5,19 +5,18 @@ from functools import cache, wraps
 from threading import RLock
 from typing import ParamSpec, TypeVar
 
-Given = ParamSpec("Given")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
-Made = TypeVar("Made")
 
+def thread_safe_cache(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """`functools.cache` with a lock, so that threads which call at the same time get one object, computed once."""
+    lock, cached = RLock(), cache(function)
 
-def thread_safe_cache(make: Callable[Given, Made]) -> Callable[Given, Made]:
-    """`functools.cache` that gives all threads the same object, also where several ask before it is made."""
-    lock, kept = RLock(), cache(make)
-
-    @wraps(make)
-    def made(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+    @wraps(function)
+    def locked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         with lock:
-            return kept(*args, **kwargs)  # type: ignore[arg-type]  # a call with what is not hashable fails by itself
+            return cached(*args, **kwargs)  # type: ignore[arg-type]  # an unhashable argument raises TypeError
 
-    made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
-    return made
+    locked.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
+    return locked

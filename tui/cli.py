@@ -24,6 +24,7 @@ from tui.commands import (
     world,
 )
 from tui.commands.common import say
+from tui.commands.examples import EXAMPLES
 
 APP = "walk"
 """The command that a prompt without a command means."""
@@ -42,7 +43,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     help="See a language model think, one token at a time.",
-    epilog="tokenwalk [PROMPT] opens the app.",
+    epilog=f"tokenwalk [PROMPT] opens the app. tokenwalk COMMAND --help explains a command. Example: {EXAMPLES[APP]}",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -81,7 +82,7 @@ for name, command in (
     ("replay", replay.replay),
     ("export", export.export),
 ):
-    app.command(name)(command)
+    app.command(name, epilog=f"Example: {EXAMPLES[name]}")(command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""One change to a running model, as data: which part, and what replaces its output."""
+"""A patch: one change to a running model, as data. It says which part, and what replaces the part's output."""
 
 import math
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ PATCH_PARTS: tuple[PatchPart, ...] = get_args(PatchPart)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patch:
-    """One change to a running model; the weights stay. `core.activations.hooks` says what each kind means."""
+    """One change to a running model; the weights stay. `core.activations.apply` says what each kind means."""
 
     kind: PatchKind = "zero"
     part: PatchPart
     layer: int | None = None
-    """The block, from 0; None for a position, which is patched before the first one."""
+    """The block, from 0; None for a position, which is patched before the first block."""
     index: int | None = None
     """The head of the layer, or the position in the model's window, from 0; None for other parts."""
     factor: float = 2.0
-    """What `scale` multiplies by."""
+    """The factor of `scale`."""
     seed: int = 0
-    """Chooses the noise."""
+    """The seed of `noise`."""
 
     def __post_init__(self) -> None:
         if self.kind not in PATCH_KINDS:
@@ -40,26 +40,26 @@ class Patch:
             raise UserError(f"a patch cannot scale by {self.factor:g}; choose a finite factor")
 
     def check(self, config: ModelConfig) -> None:
-        """Raise `UserError` where a model has no such part."""
+        """Raise `UserError` where a model of this configuration has no such part."""
         if self.part == "position":
-            self._check("position", self.index, config.context)
+            self._check_number("position", self.index, config.context)
             return
         if not config.blocks:
             raise UserError(f"this model has no blocks, so no {self.part} to patch; they begin at model3")
-        self._check("layer", self.layer, config.blocks)
+        self._check_number("layer", self.layer, config.blocks)
         if self.part == "head":
-            self._check("head", self.index, config.heads)
+            self._check_number("head", self.index, config.heads)
         if self.part == "mlp" and not config.feed_forward:
             raise UserError("this model has no feed-forward layers to patch; they begin at model4")
 
-    def _check(self, what: str, value: int | None, count: int) -> None:
+    def _check_number(self, what: str, value: int | None, count: int) -> None:
         if value is None or not 0 <= value < count:
-            given = "which is missing" if value is None else f"not {value}"
-            raise UserError(f"a patch of a {self.part} needs a {what} from 0 to {count - 1}, {given}")
+            problem = "which is missing" if value is None else f"not {value}"
+            raise UserError(f"a patch of a {self.part} needs a {what} from 0 to {count - 1}, {problem}")
 
     @property
-    def words(self) -> str:
-        """The patch for a person, such as `zero head 3.5` or `scale mlp 2 × 0.5`."""
-        place = [str(number) for number in (self.layer, self.index) if number is not None]
+    def label(self) -> str:
+        """The patch in one short line, such as `zero head 3.5` or `scale mlp 2 × 0.5`."""
+        numbers = [str(number) for number in (self.layer, self.index) if number is not None]
         amount = f" × {self.factor:g}" if self.kind == "scale" else ""
-        return f"{self.kind} {self.part} {'.'.join(place)}{amount}"
+        return f"{self.kind} {self.part} {'.'.join(numbers)}{amount}"

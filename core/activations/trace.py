@@ -1,6 +1,7 @@
-"""Owns what a forward pass did inside: hooks on the modules of a model, there only while one step is traced.
+"""Records the inputs and outputs of a model's modules at one position, by forward hooks.
 
-The last position alone is traced, after a past that was read without hooks; so a trace costs little more than a step.
+`trace_step` sends only the last position through the model with hooks; the positions before it are read without hooks
+into a KV cache, so a trace costs little more than one generation step.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -12,27 +13,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.activations.hooks import ForwardHooks
 from core.engine.cache import KVCache
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.loading.models import Model
 from core.progress import Progress
 
-READ_AT_ONCE = 32
-"""Tokens that go through the model between two pauses."""
+TOKENS_PER_PAUSE = 32
+"""Tokens that go through the model between two reports of progress."""
+
+
+# Steps ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a lens looks at: one position, after which one token comes."""
+    """One generation step that a lens looks at: a model, the tokens it sees, and the token that came next."""
 
     model: Model
     ids: tuple[int, ...]
-    """What the model sees: up to and including the position, at most the last `context` ids."""
+    """What the model sees, up to and including the position at hand: at most the last `context` ids, [T]."""
     target: int | None = None
-    """The token that came next in the walk, where one did."""
-    past: KVCache | None = None
-    """Some or all positions before the last, so they need not be read again; it is left as it was or fuller."""
+    """The id that came next in the walk; None where the walk ends here."""
+    cache: KVCache | None = None
+    """Keys and values of some or all of the T - 1 earlier positions; a lens may fill it up to T - 1, nothing else."""
 
     @property
     def pieces(self) -> tuple[bytes, ...]:
@@ -41,88 +46,95 @@ class Step:
 
 
 def step_at(model: Model, ids: Sequence[int], prefix: Prefix, target: int | None = None) -> Step:
-    """The step after all of `ids`, with what `prefix`, which begins with them, has read; beyond the context, a window.
+    """The step after all of `ids`, with a copy of the KV cache of `prefix`, which begins with these ids.
 
-    A walk gives its ids up to the cursor.
+    Where there are more ids than the context has room for, the step has the last `context` ids and an empty cache.
     """
     context = model.transformer.config.context
-    past = prefix.past(len(ids) - 1 if len(ids) <= context else 0)
-    return Step(model, tuple(ids[-context:]), target, past)
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What modules took and gave while a pass was recorded, by their names in the model."""
-
-    took: dict[str, tuple[Any, ...]]
-    gave: dict[str, Any]
-
-    def last(self, name: str) -> Tensor:
-        """What a module gave at the last position, float32."""
-        return self.gave[name][0, -1].float()
-
-    def entered(self, name: str) -> Tensor:
-        """What a module took at the last position, float32."""
-        return self.took[name][0][0, -1].float()
-
-    @property
-    def logits(self) -> Tensor:
-        """Of the token after the last position, [V], float32."""
-        return self.last("unembed")
-
-
-@contextmanager
-def recording(transformer: Transformer, names: Iterable[str] | None = None) -> Iterator[Trace]:
-    """Note what the modules called `names`, or all, take and give within the block."""
-    trace = Trace({}, {})
-
-    def note(name: str, module: nn.Module, took: tuple[Any, ...], gave: Any) -> None:
-        trace.took[name], trace.gave[name] = took, gave
-
-    modules = dict(transformer.named_modules())
-    wanted = [name for name in modules if name] if names is None else names
-    hooks = [modules[name].register_forward_hook(partial(note, name)) for name in wanted]
-    try:
-        yield trace
-    finally:
-        for hook in hooks:
-            hook.remove()
+    cache = prefix.past(len(ids) - 1 if len(ids) <= context else 0)
+    return Step(model, tuple(ids[-context:]), target, cache)
 
 
 def ids_of(step: Step) -> Tensor:
-    """The ids on the model's device, [1, T]."""
+    """The ids of a step on the model's device, [1, T]."""
     return torch.tensor([step.ids], device=step.model.transformer.device)
 
 
-def fresh_past(step: Step) -> KVCache:
-    """An empty past for the model of a step."""
+def empty_cache(step: Step) -> KVCache:
+    """An empty KV cache for the model of a step, one sequence."""
     transformer = step.model.transformer
     return KVCache(transformer.config, 1, transformer.device, transformer.dtype)
 
 
 @torch.inference_mode()
-def fill_cache(step: Step, past: KVCache, length: int) -> Iterator[Progress]:
-    """Fill `past` up to `length`, pausing between pieces; nothing where it is there already."""
+def fill_cache(step: Step, cache: KVCache, length: int) -> Iterator[Progress]:
+    """Read tokens of a step until `cache` holds `length` positions; nothing is yielded where it does already."""
     ids, transformer = ids_of(step), step.model.transformer
-    if past.length < length:
-        yield Progress(past.length, length)
-    while past.length < length:
-        transformer.hidden(ids[:, past.length : min(past.length + READ_AT_ONCE, length)], past)
-        yield Progress(past.length, length)
+    if cache.length < length:
+        yield Progress(cache.length, length)
+    while cache.length < length:
+        transformer.hidden(ids[:, cache.length : min(cache.length + TOKENS_PER_PAUSE, length)], cache)
+        yield Progress(cache.length, length)
+
+
+# Traces --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Inputs and outputs of modules in one forward pass, by the modules' names in `Transformer.named_modules`.
+
+    core/activations/README.md lists the modules and the shapes of their outputs.
+    """
+
+    inputs: dict[str, tuple[Any, ...]]
+    """The positional arguments of each module."""
+    outputs: dict[str, Any]
+
+    def last_input(self, name: str) -> Tensor:
+        """The first input of a module at the last position, float32: [B, T, …] → […], of the first sequence."""
+        return self.inputs[name][0][0, -1].float()
+
+    def last_output(self, name: str) -> Tensor:
+        """The output of a module at the last position, float32: [B, T, …] → […], of the first sequence."""
+        return self.outputs[name][0, -1].float()
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of the token after the last position, [V], float32."""
+        return self.last_output("unembed")
+
+
+@contextmanager
+def recording(transformer: Transformer, names: Iterable[str] | None = None) -> Iterator[Trace]:
+    """Record the modules called `names`, or all modules, within the block; a later pass replaces an earlier one."""
+    trace = Trace({}, {})
+
+    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        trace.inputs[name], trace.outputs[name] = inputs, output
+
+    modules = dict(transformer.named_modules())
+    with ForwardHooks() as hooks:
+        for name in filter(None, modules) if names is None else names:
+            hooks.after(modules[name], partial(record, name))
+        yield trace
 
 
 @torch.inference_mode()
 def trace_step(step: Step) -> Generator[Progress, None, Trace]:
-    """Read what the past lacks, then trace the last position through the whole model."""
+    """Fill the cache of a step up to T - 1, then record all modules while the last position goes through the model.
+
+    Progress is yielded, the trace returned. The cache holds T - 1 positions afterwards.
+    """
     last = len(step.ids) - 1
-    past = fresh_past(step) if step.past is None else step.past
-    yield from fill_cache(step, past, last)
+    cache = empty_cache(step) if step.cache is None else step.cache
+    yield from fill_cache(step, cache, last)
     transformer = step.model.transformer
     try:
         with recording(transformer) as trace:
-            transformer(ids_of(step)[:, last:], past)
+            transformer(ids_of(step)[:, last:], cache)
     finally:
-        past.rewind(last)
+        cache.rewind(last)
     return trace
 
 
@@ -130,50 +142,37 @@ def trace_step(step: Step) -> Generator[Progress, None, Trace]:
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
-    """One half of a block, or the embedding."""
+class ResidualState:
+    """The residual stream at one position, after the embedding or after one sublayer."""
 
     name: str
     """`embedding`, `block 0 attention`, `block 0 mlp` …; blocks are counted from 0."""
     block: int | None
     """None for the embedding."""
     state: Tensor
-    """The residual stream after it at the last position, [d], float32."""
+    """[d], float32."""
 
 
-def stream(transformer: Transformer, trace: Trace) -> list[Half]:
-    """The residual stream at the last position: after the embedding and after each sublayer."""
+def residual_stream(transformer: Transformer, trace: Trace) -> list[ResidualState]:
+    """The residual stream at the last position: after the embedding (with positions) and after each sublayer."""
     first = "blocks.0" if transformer.config.blocks else "norm"
-    halves = [Half("embedding", None, trace.entered(first))]
+    states = [ResidualState("embedding", None, trace.last_input(first))]
     for n in range(transformer.config.blocks):
-        halves.append(Half(f"block {n} attention", n, trace.entered(f"blocks.{n}.norm2")))
+        states.append(ResidualState(f"block {n} attention", n, trace.last_input(f"blocks.{n}.norm2")))
         if transformer.config.feed_forward:
-            halves.append(Half(f"block {n} mlp", n, trace.last(f"blocks.{n}")))
-    return halves
+            states.append(ResidualState(f"block {n} mlp", n, trace.last_output(f"blocks.{n}")))
+    return states
 
 
-def contributions(transformer: Transformer, trace: Trace) -> dict[str, Tensor]:
-    """What each part added to the stream at the last position, by its module, [d] each; their sum is the last state."""
-    parts = ["embed"] + (["position"] if transformer.config.positions == "learned" else [])
-    for n in range(transformer.config.blocks):
-        parts += [f"blocks.{n}.attention"] + ([f"blocks.{n}.feed_forward"] if transformer.config.feed_forward else [])
-    return {name: _added(trace.gave[name]) for name in parts}
-
-
-def _added(gave: Tensor) -> Tensor:
-    """At the last position of [B, T, d], or of [T, d] as positions are."""
-    return (gave[-1] if gave.ndim == 2 else gave[0, -1]).float()
-
-
-def finished(transformer: Transformer, states: Tensor) -> Tensor:
-    """What comes after the last block, up to the unembedding: […, d] → […, d]."""
-    return transformer.scale(transformer.activation(transformer.norm(states)))
+def final_layers(transformer: Transformer, residual: Tensor) -> Tensor:
+    """The layers between the last block and the unembedding (norm, activation, scale): […, d] → […, d]."""
+    return transformer.scale(transformer.activation(transformer.norm(residual)))
 
 
 @torch.inference_mode()
-def readout(transformer: Transformer, states: Tensor) -> Tensor:
-    """The logits a model would give if its blocks ended with `states` [n, d]: final norm, then unembedding; [n, V].
+def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
+    """The logits of a model whose blocks end with `residual`: final norm, then unembedding; [n, d] → [n, V], float32.
 
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    return transformer.unembed(finished(transformer, states.to(transformer.dtype))).float()
+    return transformer.unembed(final_layers(transformer, residual.to(transformer.dtype))).float()

@@ -1,15 +1,14 @@
 """The configuration of a model: sizes and parts, checked when it is made. Imports no torch."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from core.engine.activation import ACTIVATIONS, Activation, unknown
 from core.errors import UserError
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
 Positions = Literal["none", "learned", "rotary"]
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +94,7 @@ class ModelConfig:
                 "choose another embedding size or number of heads"
             )
         if self.activation not in ACTIVATIONS:
-            raise UserError(f"no activation {self.activation!r}; choose gelu, relu or silu")
+            raise unknown(self.activation)
 
     @property
     def head_dim(self) -> int:

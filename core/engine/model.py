@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.engine.activation import ACTIVATIONS
 from core.engine.cache import KVCache, LayerCache
 from core.engine.config import ModelConfig
 
@@ -25,8 +26,9 @@ def norm(config: ModelConfig) -> nn.Module:
 
 def activation(config: ModelConfig) -> nn.Module:
     """The activation function of a configuration, applied to each number alone."""
-    kinds = {"gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "relu": nn.ReLU(), "silu": nn.SiLU()}
-    return kinds[config.activation]
+    function = ACTIVATIONS[config.activation]
+    module: nn.Module = getattr(nn, function.torch_class)(**function.torch_options)
+    return module
 
 
 class Zero(nn.Module):

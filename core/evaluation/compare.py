@@ -23,6 +23,7 @@ from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_bits_from_logprobs
 from core.sampling.sampler import Sampler
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -84,8 +85,12 @@ def diverge(a: Side, b: Side) -> Divergence:
     if not by_token:
         log_a, log_b = _by_byte(log_a, a.tokenizer), _by_byte(log_b, b.tokenizer)
     mixed = torch.logaddexp(log_a, log_b) - math.log(2)
-    js = (_kl(log_a, mixed) + _kl(log_b, mixed)) / 2
-    return Divergence("token" if by_token else "byte", _kl(log_a, log_b), _kl(log_b, log_a), js)
+    return Divergence(
+        by="token" if by_token else "byte",
+        kl_ab=kl_bits_from_logprobs(log_a, log_b),
+        kl_ba=kl_bits_from_logprobs(log_b, log_a),
+        js=(kl_bits_from_logprobs(log_a, mixed) + kl_bits_from_logprobs(log_b, mixed)) / 2,
+    )
 
 
 def next_byte(side: Side) -> tuple[float, ...]:
@@ -96,13 +101,6 @@ def next_byte(side: Side) -> tuple[float, ...]:
 def _log_shares(distribution: Distribution) -> Tensor:
     """ln p, [V], float64."""
     return torch.log_softmax(distribution.logits.double(), dim=-1)
-
-
-def _kl(log_a: Tensor, log_b: Tensor) -> float:
-    """Σ a log2(a / b), to which an outcome that A forbids adds nothing."""
-    shares = log_a.exp()
-    terms = torch.where(shares > 0, shares * (log_a - log_b), 0.0)
-    return max(0.0, terms.sum().item() / math.log(2))
 
 
 def _by_byte(log_shares: Tensor, words: Tokenizer) -> Tensor:

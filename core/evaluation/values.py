@@ -3,11 +3,44 @@
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from core.sampling.values import Chart, Score
 
 By = Literal["token", "byte"]
+
+
+class _Surprisal(Protocol):
+    """A sum of surprisal and what it is a sum over."""
+
+    @property
+    def bits(self) -> float: ...
+    @property
+    def token_count(self) -> int: ...
+    @property
+    def byte_count(self) -> int: ...
+
+
+class SurprisalRates:
+    """Rates of a summed surprisal, for a class with `bits`, `token_count` and `byte_count`."""
+
+    __slots__ = ()
+
+    @property
+    def bits_per_token(self: _Surprisal) -> float:
+        """The mean surprisal of a token, in bits."""
+        return self.bits / self.token_count
+
+    @property
+    def bits_per_byte(self: _Surprisal) -> float:
+        """The mean surprisal of a byte of text, in bits: the length of a code that the model gives (Shannon 1948)."""
+        return self.bits / max(1, self.byte_count)
+
+    @property
+    def perplexity(self: _Surprisal) -> float:
+        """2 to the bits per token: over how many equally likely tokens the mean surprisal would be the same."""
+        rate = self.bits / self.token_count
+        return math.exp2(rate) if rate < 1024 else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +57,7 @@ class ScoredToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(SurprisalRates):
     """A text under a model, token by token. Nothing predicts the first one: it and its bytes count nowhere."""
 
     first_id: int
@@ -45,18 +78,9 @@ class Scored:
         return sum(len(token.piece) for token in self.tokens)
 
     @property
-    def bits_per_token(self) -> float:
-        return self.bits / len(self.tokens)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """What a code by this model would need for a byte of the text."""
-        return self.bits / self.byte_count
-
-    @property
-    def perplexity(self) -> float:
-        """2 to the bits per token: among how many equal tokens the model was as uncertain."""
-        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+    def token_count(self) -> int:
+        """How many tokens have a score."""
+        return len(self.tokens)
 
     def worst(self, count: int) -> tuple[ScoredToken, ...]:
         """The tokens that surprised most, first ones first among equals."""

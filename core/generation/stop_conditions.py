@@ -1,4 +1,4 @@
-"""Owns what ends a generation before its count: conditions a person writes, such as `entropy > 3`. Needs no torch."""
+"""Conditions that end a generation before its count, such as `entropy > 3`. Needs no torch."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from core.generation.token import Token
 
 Measure = Literal["entropy", "margin", "rank", "surprisal"]
 FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
-_COMPARED = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
+_THRESHOLD = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
 _TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(?!''$|\"\"$)(.+))", re.IGNORECASE | re.DOTALL)
 _COUNT = re.compile(r"([1-9]\d{0,5})\s+tokens?", re.IGNORECASE)
 _TOKEN = re.compile(r"token\s+(\d{1,9})", re.IGNORECASE)
@@ -18,11 +18,12 @@ _PART = re.compile(r"""(?:'[^']*'|"[^"]*"|[^;])+""")
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """Holds where a measure is above or below a bound.
+class Threshold:
+    """Holds if a measure is above or below a bound.
 
-    `entropy` (bits) and `margin` (probability of the favourite less that of the second) are of what comes next, so
-    they stop before a token is drawn; `rank` (1 is the favourite) and `surprisal` (bits) are of the token that came.
+    `entropy` (bits) and `margin` (probability of the likeliest token minus that of the second) belong to the next-token
+    distribution and stop before a token is drawn. `rank` and `surprisal` (bits) belong to the token that was drawn.
+    `rank` counts from 1, as a person does: 1 is the likeliest token.
     """
 
     measure: Measure
@@ -38,38 +39,37 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Until:
+class StopConditions:
     """Conditions of which the first that holds ends a generation."""
 
-    compared: tuple[Compared, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
     texts: tuple[str, ...] = ()
-    """Holds as soon as what was generated has one of them, which may span tokens."""
+    """Each holds as soon as the generated text contains it; it may span tokens."""
     tokens: tuple[int, ...] = ()
+    """Each holds when the token with this id was drawn."""
     limit: int | None = None
-    """Tokens at most; None leaves that to who generates."""
+    """Tokens at most; None leaves the count to the caller."""
 
     def __bool__(self) -> bool:
-        return bool(self.compared or self.texts or self.tokens)
+        return bool(self.thresholds or self.texts or self.tokens)
 
     def __str__(self) -> str:
-        return " or ".join([*map(str, self.compared), *(f"text {t!r}" for t in self.texts), *self._named()])
-
-    def _named(self) -> list[str]:
-        return [f"token {id}" for id in self.tokens]
+        texts, tokens = (f"text {text!r}" for text in self.texts), (f"token {id}" for id in self.tokens)
+        return " or ".join([*map(str, self.thresholds), *texts, *tokens])
 
     def before(self, entropy_bits: float, margin: float) -> str:
-        """Why no token should be drawn from such a distribution; empty where one should."""
+        """Why no token should be drawn from a distribution with these measures; empty if one should."""
         values = {"entropy": entropy_bits, "margin": margin}
-        for each in self.compared:
+        for each in self.thresholds:
             if each.measure in values and each.holds(values[each.measure]):
                 return f"{each} ({values[each.measure]:.3g})"
         return ""
 
     def after(self, token: Token, text: str) -> str:
-        """Why to stop after `token`, with which the generated text is `text`; empty where there is no reason."""
+        """Why to stop after `token`, which ends the generated `text`; empty if there is no reason."""
         if token.score:
             values = {"rank": token.score.rank + 1, "surprisal": token.score.surprisal_bits}
-            for each in self.compared:
+            for each in self.thresholds:
                 if each.measure in values and each.holds(value := values[each.measure]):
                     return f"{each} ({value:,})" if each.measure == "rank" else f"{each} ({value:.3g})"
         if token.id in self.tokens:
@@ -78,19 +78,19 @@ class Until:
 
 
 def parts(line: str) -> list[str]:
-    """The conditions of a line, which `;` outside quotes separates; one that is blank where there are none."""
+    """The conditions of a line, separated by `;` outside quotes; a blank one if there are none."""
     return [part for part in _PART.findall(line) if part.strip()] or [""]
 
 
-def parse(conditions: Sequence[str]) -> Until:
-    """Raises `UserError` for what is no condition."""
-    compared, texts, tokens, limit = list[Compared](), list[str](), list[int](), None
+def parse(conditions: Sequence[str]) -> StopConditions:
+    """The conditions in the forms of `FORMS`. Raises `UserError` for any other form."""
+    thresholds, texts, tokens, limit = list[Threshold](), list[str](), list[int](), None
     for condition in conditions:
         words = condition.strip()
-        if match := _COMPARED.fullmatch(words):
-            measure: Measure = match[1].lower()  # type: ignore[assignment]  # the pattern names them
+        if match := _THRESHOLD.fullmatch(words):
+            measure: Measure = match[1].lower()  # type: ignore[assignment]  # the pattern allows only these
             try:
-                compared.append(Compared(measure, match[2] == ">", float(match[3])))
+                thresholds.append(Threshold(measure, match[2] == ">", float(match[3])))
             except ValueError as error:
                 raise UserError(f"{match[3]!r} is no number; write a condition such as {FORMS}") from error
         elif match := _COUNT.fullmatch(words):
@@ -101,4 +101,4 @@ def parse(conditions: Sequence[str]) -> Until:
             texts.append(match[1] or match[2] or match[3])
         else:
             raise UserError(f"{words!r} is no condition; write {FORMS}")
-    return Until(tuple(compared), tuple(texts), tuple(tokens), limit)
+    return StopConditions(tuple(thresholds), tuple(texts), tuple(tokens), limit)

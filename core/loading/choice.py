@@ -1,13 +1,13 @@
-"""Which model to load and how, as a person chooses it."""
+"""Which model to load and how."""
 
 from dataclasses import dataclass
 
-from core.engine.config import Activation
+from core.engine.activation import Activation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hyperparameters:
-    """What a person may change of a rung (S3); None leaves the rung's own value."""
+    """Sizes of a rung that can be changed; None means the rung's own value."""
 
     embed_dim: int | None = None
     context: int | None = None
@@ -18,7 +18,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChoice:
-    """Everything that decides which numbers a model computes, as a person says it."""
+    """Everything that decides which numbers a model computes."""
 
     name: str = "model1"
     tokenizer: str = "cl100k"

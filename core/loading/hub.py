@@ -1,6 +1,6 @@
-"""Owns the Hugging Face Hub: its cache on this machine, and fetching into it. Needs no torch.
+"""The Hugging Face Hub: its cache on this machine, and downloads into it. Needs no torch.
 
-Only `fetch` uses the network, and asks for configuration, tokenizer and .safetensors files alone: no code, no pickle.
+Only `fetch` uses the network. It downloads configuration, tokenizer and .safetensors files, but no code and no pickle.
 """
 
 import os
@@ -23,24 +23,24 @@ WANTED = [
 ]
 UNWANTED = ["*/*", "consolidated*"]
 Report = Callable[[int, int], None]
-"""Told the bytes that were fetched, and of how many."""
+"""Called with the bytes downloaded so far and their total."""
 
 
 def cache() -> Path:
-    """Where huggingface_hub keeps what it fetched, by the rules of its own documentation."""
+    """The cache folder of huggingface_hub, by the environment variables that it documents."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", home)) / "hub"
     return Path(hub).expanduser()
 
 
 def cached(id: str) -> Path | None:
-    """The folder of a model that was fetched whole."""
+    """The folder of a model in the cache; None where it is missing or incomplete."""
     snapshot = _snapshot(cache() / f"models--{id.replace('/', '--')}")
     return snapshot if snapshot and _complete(snapshot) else None
 
 
 def all_cached() -> Iterator[tuple[str, Path]]:
-    """Every model in the cache, whole or not: its id and its folder."""
+    """Every model in the cache, complete or not: its id and its folder."""
     for repository in sorted(cache().glob("models--*--*")):
         snapshot = _snapshot(repository)
         if snapshot and (snapshot / "config.json").is_file():
@@ -48,7 +48,7 @@ def all_cached() -> Iterator[tuple[str, Path]]:
 
 
 def _snapshot(repository: Path) -> Path | None:
-    """The files of a cached repository as its main branch was when they were fetched."""
+    """The folder of the revision that the main branch had when it was downloaded."""
     try:
         snapshot = repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
     except OSError:
@@ -59,7 +59,7 @@ def _snapshot(repository: Path) -> Path | None:
 def _complete(folder: Path) -> bool:
     index = folder / "model.safetensors.index.json"
     try:
-        named: Iterable[Any] = read_json(index).part("weight_map").values.values() if index.exists() else ()
+        named: Iterable[Any] = read_json(index).optional_object("weight_map").values.values() if index.exists() else ()
     except UserError:
         return False
     weights = {folder / str(name) for name in named} or set(folder.glob("*.safetensors"))
@@ -67,9 +67,9 @@ def _complete(folder: Path) -> bool:
 
 
 def fetch(id: str, report: Report | None = None) -> Path:
-    """Download a model into the cache, with a progress bar on stderr or telling `report`; returns its folder.
+    """Download a model into the cache and return its folder. Progress goes to `report`, else to a bar on stderr.
 
-    Raises `UserError` where the Hub cannot be reached or will not give the model.
+    Raises `UserError` where the Hub cannot be reached or refuses the model.
     """
     from huggingface_hub import constants, errors, snapshot_download  # noqa: PLC0415
 
@@ -78,23 +78,23 @@ def fetch(id: str, report: Report | None = None) -> Path:
         return Path(snapshot_download(id, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar))
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{id} asks you to accept its licence: do so at huggingface.co/{id}, then hf auth login"
+            f"{id} requires you to accept its licence: do so at huggingface.co/{id}, then run hf auth login"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise UserError(f"the Hugging Face Hub has no model {id}, or it is private; check the name") from error
-    except Exception as error:  # what a network can do is a list without end
-        why = "the Hugging Face Hub did not answer"
+    except Exception as error:  # network libraries raise many types
+        reason = "the Hugging Face Hub did not answer"
         if constants.HF_HUB_OFFLINE:
-            why = "HF_HUB_OFFLINE is set"
+            reason = "HF_HUB_OFFLINE is set"
         elif isinstance(error, OSError) and error.strerror:
-            why = f"it could not be fetched ({error.strerror})"
+            reason = f"it could not be downloaded ({error.strerror})"
         raise UserError(
-            f"{id} is not on this machine and {why}; mend that, or choose a model that is here (tokenwalk models)"
+            f"{id} is not on this machine and {reason}; correct that, or choose a model that is here (tokenwalk models)"
         ) from error
 
 
 def _silent(report: Report) -> type:
-    """A progress bar that draws nothing and tells the bytes."""
+    """A class of progress bars that draw nothing and call `report`."""
     from tqdm.auto import tqdm  # noqa: PLC0415
 
     class Silent(tqdm):  # type: ignore[misc]

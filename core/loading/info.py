@@ -1,4 +1,4 @@
-"""What is known of a loaded model, without its weights."""
+"""A description of a loaded model, without its weights."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from core.loading.choice import ModelChoice
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a status line says of a loaded model."""
+    """What is shown of a loaded model."""
 
     name: str
     title: str
@@ -20,4 +20,4 @@ class ModelInfo:
     weights: str
     """Where the weights come from, such as `random weights, seed 0`."""
     choice: ModelChoice | None = None
-    """What was asked for to have it; None where that is not known."""
+    """The choice it was loaded by; None where that is not known."""

@@ -1,4 +1,4 @@
-"""Owns the rungs of the article's ladder (S17): each is the one before with something replaced, in one sentence."""
+"""The ladder of the article: six models, each the one before with one thing added or replaced."""
 
 import math
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from core.loading.choice import Hyperparameters
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One model of the ladder, without weights."""
+    """One model of the ladder."""
 
     name: str
     title: str
     adds: str
-    """What it adds to the rung before, in one sentence."""
+    """What it adds to the rung before, in a sentence."""
     config: ModelConfig
 
 
@@ -64,7 +64,7 @@ NAMES = tuple(rung.name for rung in rungs(vocab_size=1))
 
 
 def rung(name: str, vocab_size: int, changes: Hyperparameters = Hyperparameters()) -> Rung:
-    """The rung called `name` with its hyperparameters changed. Raises `UserError` for what it cannot be."""
+    """The rung called `name` with changed hyperparameters. Raises `UserError` where impossible."""
     for found in rungs(vocab_size):
         if found.name == name:
             return replace(found, config=_change(found, changes))
@@ -72,7 +72,7 @@ def rung(name: str, vocab_size: int, changes: Hyperparameters = Hyperparameters(
 
 
 def applicable(name: str, changes: Hyperparameters) -> Hyperparameters:
-    """Those of `changes` that the rung called `name` has at all."""
+    """`changes` without the hyperparameters that the rung called `name` does not have."""
     found = rung(name, vocab_size=1)
     return changes if found.config.blocks else replace(changes, blocks=None, heads=None)
 
@@ -80,11 +80,11 @@ def applicable(name: str, changes: Hyperparameters) -> Hyperparameters:
 def _change(found: Rung, changes: Hyperparameters) -> ModelConfig:
     config = found.config
     if changes.blocks is not None and not config.blocks:
-        raise UserError(f"{found.name} has no blocks to count; they begin at model3")
+        raise UserError(f"{found.name} has no blocks; choose model3 or a later one")
     if changes.blocks == 0:
-        raise UserError(f"{found.name} needs at least 1 block; model1 and model2 are the ones without")
+        raise UserError(f"{found.name} needs at least 1 block; choose model1 or model2 for none")
     if changes.heads is not None and changes.heads != 1 and not config.blocks:
-        raise UserError(f"{found.name} has no attention heads; they begin at model3")
+        raise UserError(f"{found.name} has no attention heads; choose model3 or a later one")
     return replace(
         config,
         embed_dim=config.embed_dim if changes.embed_dim is None else changes.embed_dim,

@@ -1,4 +1,4 @@
-"""The next-token distribution as a chart: the likeliest tokens exactly, the tail summed."""
+"""The chart of a next-token distribution: the likeliest tokens one by one, the others summed."""
 
 import math
 from collections.abc import Callable
@@ -16,14 +16,17 @@ def chart(
     piece: Callable[[int], bytes],
     taken: int | None = None,
 ) -> Chart:
-    """The `count` likeliest tokens, the rest summed, and what each stage of `sampler` keeps."""
-    kept = apply_stages(distribution, sampler)
+    """The `count` likeliest tokens, the others summed, and what each stage of `sampler` leaves.
+
+    `piece` gives the bytes of an id; `taken` is the id of the next token of the walk, if there is one.
+    """
+    selection = apply_stages(distribution, sampler)
     ids = distribution.head(count)
     logits = distribution.logits[ids].tolist()
     shares = distribution.probabilities[ids].tolist()
-    weights = kept.weights[ids].tolist()
+    weights = selection.weights[ids].tolist()
     candidates = tuple(
-        Candidate(id, piece(id), rank, logit, share, weight / kept.mass if rank < kept.count else 0.0)
+        Candidate(id, piece(id), rank, logit, share, weight / selection.mass if rank < selection.count else 0.0)
         for rank, (id, logit, share, weight) in enumerate(zip(ids.tolist(), logits, shares, weights, strict=True))
     )
     sampled = math.fsum(candidate.sampled_probability for candidate in candidates)
@@ -31,15 +34,15 @@ def chart(
         candidates=candidates,
         others_count=len(distribution.logits) - len(candidates),
         others_probability=max(0.0, 1.0 - math.fsum(shares)),
-        others_sampled=max(0.0, 1.0 - sampled) if kept.count > count else 0.0,
+        others_sampled=max(0.0, 1.0 - sampled) if selection.count > count else 0.0,
         entropy_bits=distribution.entropy_bits,
-        stages=kept.stages,
-        taken=None if taken is None else _candidate(distribution, kept, taken, piece),
+        stages=selection.stages,
+        taken=None if taken is None else _candidate(distribution, selection, taken, piece),
     )
 
 
-def _candidate(distribution: Distribution, kept: Selection, id: int, piece: Callable[[int], bytes]) -> Candidate:
+def _candidate(distribution: Distribution, selection: Selection, id: int, piece: Callable[[int], bytes]) -> Candidate:
     score = distribution.score(id)
     rank = score.rank + int((distribution.logits[:id] == score.logit).sum())
-    sampled = kept.weights[id].item() / kept.mass if rank < kept.count else 0.0
+    sampled = selection.weights[id].item() / selection.mass if rank < selection.count else 0.0
     return Candidate(id, piece(id), rank, score.logit, score.probability, sampled)

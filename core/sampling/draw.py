@@ -1,4 +1,4 @@
-"""One draw by inverse CDF from one uniform number."""
+"""One draw by the inverse CDF from one uniform number (article: draw by probability, as `torch.multinomial`)."""
 
 import random
 
@@ -8,24 +8,24 @@ from core.sampling.stages import Selection, apply_stages
 from core.sampling.values import Draw
 
 
-def token_at(distribution: Distribution, kept: Selection, u: float) -> RankedToken:
-    """The token whose share of the kept, cumulative probability contains `u` in [0, 1) (inverse CDF; S8)."""
-    if kept.count == 1:
-        return RankedToken(distribution.argmax, 0, kept.mass)
-    return distribution.at_mass(kept.weights, u * kept.mass)
+def token_at(distribution: Distribution, selection: Selection, u: float) -> RankedToken:
+    """The token whose interval of the cumulative probability of the selection contains `u` in [0, 1)."""
+    if selection.count == 1:
+        return RankedToken(distribution.argmax, 0, selection.mass)
+    return distribution.at_mass(selection.weights, u * selection.mass)
 
 
 def draw(distribution: Distribution, sampler: Sampler, u: float) -> Draw:
-    """What `u` in [0, 1) draws; greedy leaves nothing to it."""
-    kept = apply_stages(distribution, sampler)
-    id = token_at(distribution, kept, u).id
-    share = kept.weights[id].item() / kept.mass
+    """The token that `u` in [0, 1) draws; greedy sampling ignores `u`."""
+    selection = apply_stages(distribution, sampler)
+    id = token_at(distribution, selection, u).id
+    share = selection.weights[id].item() / selection.mass
     return Draw(id, None if sampler.greedy else u, share, distribution.score(id))
 
 
 def uniform(seed: int, position: int, redraw: int = 0) -> float:
-    """The number in [0, 1) that decides the draw at a position: the same on every machine and device.
+    """The number in [0, 1) that decides the draw at a position; the same on every machine and device.
 
-    It depends on the seed, the place and how often that place was drawn again, and on nothing that happened before.
+    It depends only on the seed, the position and how often the token at that position was drawn again.
     """
     return random.Random(f"{seed}:{position}:{redraw}").random()

@@ -1,4 +1,4 @@
-"""Owns why a token was drawn: the sampler's stages side by side, the number u, and what other ways would have taken."""
+"""Why a token was drawn: each token through each stage, the number u, and what other ways of choosing would give."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from core.sampling.stages import Selection, apply_stages
 from core.sampling.values import SamplerStage
 
 ROWS = 50
-"""Rows at most."""
+"""Tokens at most that are listed one by one."""
 
 Piece = Callable[[int], bytes]
 
@@ -21,34 +21,37 @@ Piece = Callable[[int], bytes]
 def sampler_lens(
     distribution: Distribution, sampler: Sampler, u: float, piece: Piece, count: int = ROWS
 ) -> SamplerLens:
-    """The way of the `count` likeliest tokens, 50 at most, through every stage, and what `u` in [0, 1) draws."""
-    kept = apply_stages(distribution, sampler)
-    rows = _rows(distribution, kept, piece, min(count, ROWS))
-    drawn = token_at(distribution, kept, u)
-    share = kept.weights[drawn.id].item() / kept.mass
-    through = min(1.0, drawn.through / kept.mass)
-    interval = rows[drawn.rank].interval if drawn.rank < len(rows) else (max(0.0, through - share), through)
+    """The `count` likeliest tokens, `ROWS` at most, through every stage, and what `u` in [0, 1) draws.
+
+    `piece` gives the bytes of an id.
+    """
+    selection = apply_stages(distribution, sampler)
+    rows = _rows(distribution, selection, piece, min(count, ROWS))
+    drawn = token_at(distribution, selection, u)
+    share = selection.weights[drawn.id].item() / selection.mass
+    end = min(1.0, drawn.cumulative / selection.mass)
+    interval = rows[drawn.rank].interval if drawn.rank < len(rows) else (max(0.0, end - share), end)
     return SamplerLens(
         sampler=sampler,
-        stages=kept.stages,
-        cuts=_cuts(distribution, kept, rows[0].id),
+        stages=selection.stages,
+        cuts=_cuts(distribution, selection, rows[0].id),
         rows=rows,
-        tail=_tail(distribution, kept, rows),
+        tail=_tail(distribution, selection, rows),
         u=u,
         drawn=_pick(distribution, drawn, share, interval, piece),
         greedy=_pick(distribution, RankedToken(rows[0].id, 0, 1.0), 1.0, (0.0, 1.0), piece),
         uniform=_uniform(distribution, u, piece),
-        other=_other_order(distribution, sampler, kept, rows),
+        other=_other_order(distribution, sampler, selection, rows),
     )
 
 
-def _rows(distribution: Distribution, kept: Selection, piece: Piece, count: int) -> tuple[SamplerRow, ...]:
+def _rows(distribution: Distribution, selection: Selection, piece: Piece, count: int) -> tuple[SamplerRow, ...]:
     ids = distribution.head(max(1, count))
-    numbers = [values[ids].tolist() for values in (distribution.logits, distribution.probabilities, kept.weights)]
+    numbers = [values[ids].tolist() for values in (distribution.logits, distribution.probabilities, selection.weights)]
     columns = list(zip(ids.tolist(), *numbers, strict=True))
-    shares = [_shares(kept, rank, own, tempered) for rank, (_, _, own, tempered) in enumerate(columns)]
+    shares = [_shares(selection, rank, own, tempered) for rank, (_, _, own, tempered) in enumerate(columns)]
     edges = list(accumulate((share[-1] for share in shares), initial=0.0))
-    whole = edges[-1] if kept.count <= len(shares) else max(1.0, edges[-1])  # float32 shares add up to 1 but nearly
+    total = edges[-1] if selection.count <= len(shares) else max(1.0, edges[-1])  # float32 shares sum to nearly 1
     return tuple(
         SamplerRow(
             id,
@@ -56,65 +59,70 @@ def _rows(distribution: Distribution, kept: Selection, piece: Piece, count: int)
             rank,
             logit,
             shares[rank],
-            next((stage.name for stage in kept.stages if rank >= stage.kept), None),
-            (edges[rank] / whole, edges[rank + 1] / whole),
+            next((stage.name for stage in selection.stages if rank >= stage.kept), None),
+            (edges[rank] / total, edges[rank + 1] / total),
         )
         for rank, (id, logit, _, _) in enumerate(columns)
     )
 
 
-def _shares(kept: Selection, rank: int, own: float, tempered: float) -> tuple[float, ...]:
-    """The probability of the token of that rank after each stage, 0 from the one on that cuts it."""
-    found, present = [], own
-    for stage in kept.stages:
+def _shares(selection: Selection, rank: int, own: float, tempered: float) -> tuple[float, ...]:
+    """The probability of the token of a rank after each stage; 0 from the stage on that cuts it.
+
+    `own` is its probability before temperature, `tempered` after it.
+    """
+    shares, present = [], own
+    for stage in selection.stages:
         if stage.name == "temperature":
             present = tempered
         elif stage.name == "renormalised":
-            present = tempered / kept.mass
-        found.append(present if rank < stage.kept else 0.0)
-    return tuple(found)
+            present = tempered / selection.mass
+        shares.append(present if rank < stage.kept else 0.0)
+    return tuple(shares)
 
 
-def _tail(distribution: Distribution, kept: Selection, rows: tuple[SamplerRow, ...]) -> SamplerTail:
+def _tail(distribution: Distribution, selection: Selection, rows: tuple[SamplerRow, ...]) -> SamplerTail:
     shown = len(rows)
     shares = tuple(
         max(0.0, stage.mass - math.fsum(row.shares[at] for row in rows)) if stage.kept > shown else 0.0
-        for at, stage in enumerate(kept.stages)
+        for at, stage in enumerate(selection.stages)
     )
-    interval = (rows[-1].interval[1], 1.0) if kept.count > shown else (1.0, 1.0)
-    return SamplerTail(len(distribution.logits) - shown, max(0, kept.count - shown), shares, interval)
+    interval = (rows[-1].interval[1], 1.0) if selection.count > shown else (1.0, 1.0)
+    return SamplerTail(len(distribution.logits) - shown, max(0, selection.count - shown), shares, interval)
 
 
-def _cuts(distribution: Distribution, kept: Selection, argmax: int) -> tuple[Cut, ...]:
+def _cuts(distribution: Distribution, selection: Selection, argmax: int) -> tuple[Cut, ...]:
     def cut(before: SamplerStage, after: SamplerStage) -> Cut:
         left = after.mass
-        if after.name == "temperature":  # it takes none away, but for T = 0, which leaves the favourite alone
+        if after.name == "temperature":  # it removes nothing, except for T = 0, which leaves the argmax
             greedy = after.kept < before.kept
             left = distribution.probabilities[argmax].item() if greedy else before.mass
         mass = max(0.0, before.mass - left)
         return Cut(after.name, before.kept - after.kept, mass, mass / before.mass)
 
-    return tuple(cut(before, after) for before, after in pairwise(kept.stages[:-1]))
+    return tuple(cut(before, after) for before, after in pairwise(selection.stages[:-1]))
 
 
 def _uniform(distribution: Distribution, u: float, piece: Piece) -> Pick:
+    """What `u` would draw if every token of the vocabulary had the same probability."""
     size = len(distribution.logits)
     rank = min(int(u * size), size - 1)
-    place = distribution.at_rank(distribution.probabilities, rank)
-    return _pick(distribution, place, 1 / size, (rank / size, (rank + 1) / size), piece)
+    token = distribution.at_rank(distribution.probabilities, rank)
+    return _pick(distribution, token, 1 / size, (rank / size, (rank + 1) / size), piece)
 
 
 def _pick(
-    distribution: Distribution, place: RankedToken, share: float, interval: tuple[float, float], piece: Piece
+    distribution: Distribution, token: RankedToken, share: float, interval: tuple[float, float], piece: Piece
 ) -> Pick:
-    own = distribution.probabilities[place.id].item()
-    return Pick(place.id, piece(place.id), place.rank, own, share, interval)
+    own = distribution.probabilities[token.id].item()
+    return Pick(token.id, piece(token.id), token.rank, own, share, interval)
 
 
 def _other_order(
-    distribution: Distribution, sampler: Sampler, kept: Selection, rows: tuple[SamplerRow, ...]
+    distribution: Distribution, sampler: Sampler, selection: Selection, rows: tuple[SamplerRow, ...]
 ) -> OtherOrder:
     order = next(order for order in ORDERS if order != sampler.order)
-    there = apply_stages(distribution, replace(sampler, order=order))
+    other = apply_stages(distribution, replace(sampler, order=order))
     ids = [row.id for row in rows]
-    return OtherOrder(order, there.stages, tuple(ids[there.count : kept.count]), tuple(ids[kept.count : there.count]))
+    only_here, only_there = ids[other.count : selection.count], ids[selection.count : other.count]
+    return OtherOrder(order, other.stages, tuple(only_here), tuple(only_there))

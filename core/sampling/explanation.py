@@ -8,91 +8,92 @@ from core.sampling.values import SamplerStage, StageName
 
 @dataclass(frozen=True, slots=True)
 class SamplerRow:
-    """One token's way through the sampler."""
+    """One token and what each stage did to it."""
 
     id: int
     piece: bytes
     rank: int
+    """0 is the likeliest token."""
     logit: float
     shares: tuple[float, ...]
-    """Its probability after each stage, in the order of `SamplerLens.stages`: what `Stage.mass` is the sum of."""
+    """Its probability after each stage of `SamplerLens.stages`; `SamplerStage.mass` is the sum over all tokens."""
     cut_by: StageName | None
-    """The first stage that did not keep it."""
+    """The first stage that removed it; None if it can be drawn."""
     interval: tuple[float, float]
-    """[from, to): the numbers u that draw it; empty where it was cut."""
+    """[from, to): the values of u that draw it; empty if it was removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerTail:
-    """All tokens after the rows, summed."""
+    """The tokens after the rows, summed."""
 
     count: int
     kept: int
-    """How many of them could still be drawn."""
+    """How many of them can be drawn."""
     shares: tuple[float, ...]
-    """Their probability after each stage."""
+    """Their summed probability after each stage."""
     interval: tuple[float, float]
-    """[from, 1): the numbers u that draw one of them; empty where all were cut."""
+    """[from, 1): the values of u that draw one of them; empty if all were removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What one stage took away."""
+    """What one stage removed."""
 
     name: StageName
     count: int
-    """Tokens that reached it and did not leave it."""
+    """Tokens that it removed."""
     mass: float
-    """Their probability in the distribution it was applied to, over the whole vocabulary: adds up over cuts."""
+    """Their probability over the whole vocabulary; the masses of all cuts add up."""
     share: float
-    """The same of what had reached it."""
+    """Their probability among the tokens that reached the stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A token and how it came to be the one."""
+    """A token that one way of choosing gives."""
 
     id: int
     piece: bytes
     rank: int
     probability: float
-    """The model's own."""
+    """softmax(logits), before temperature and cuts."""
     share: float
-    """In the distribution it was drawn from."""
+    """Its probability in the distribution it was drawn from."""
     interval: tuple[float, float]
-    """[from, to): the numbers u that draw it."""
+    """[from, to): the values of u that draw it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherOrder:
-    """What the same settings keep where temperature has its turn at the other end."""
+    """What the same settings select with temperature applied at the other end."""
 
     order: Order
     stages: tuple[SamplerStage, ...]
-    """In that order."""
+    """What each stage leaves in that order."""
     only_here: tuple[int, ...]
-    """Ids among the rows that the present order keeps and that one does not."""
+    """Ids of rows that only the present order selects."""
     only_there: tuple[int, ...]
-    """Ids among the rows that it keeps and the present order does not."""
+    """Ids of rows that only the other order selects."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerLens:
-    """Why a token was drawn: every stage side by side, the number u, and what it hit."""
+    """Why a token was drawn: every stage side by side, the number u, and the token it selects."""
 
     sampler: Sampler
     stages: tuple[SamplerStage, ...]
     """In the order applied, from `raw` to `renormalised`."""
     cuts: tuple[Cut, ...]
-    """Of the stages between those two, in their order; a stage that is off cut nothing."""
+    """Of the stages between those two, in their order; a stage that is off removed nothing."""
     rows: tuple[SamplerRow, ...]
-    """Likeliest first; equal ones by id."""
+    """Likeliest first; equally likely ones by id."""
     tail: SamplerTail
     u: float
-    """The uniform number in [0, 1); greedy asks for none."""
+    """The uniform number in [0, 1); greedy sampling does not use it."""
     drawn: Pick
     greedy: Pick
-    """What always taking the likeliest would take."""
+    """The argmax."""
     uniform: Pick
-    """What the same u takes where every token of the vocabulary has the same share, in the same order (S8)."""
+    """What the same u draws if every token of the vocabulary is equally likely, in the same order."""
     other: OtherOrder

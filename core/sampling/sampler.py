@@ -13,23 +13,23 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampler:
-    """How one token is drawn from the logits: temperature and cuts in their order, then one uniform number.
+    """The settings of one draw: temperature and cuts in their order, then one uniform number.
 
     Raises `UserError` for a value outside its range.
     """
 
     temperature: float = 1.0
-    """Logits are divided by it; 0 means greedy."""
+    """Logits are divided by it; 0 means greedy sampling."""
     top_k: int = 0
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
-    """Keep the fewest tokens that hold this share of what top-k left (Holtzman et al. 2020); 1 keeps all."""
+    """Keep the fewest tokens that hold this share of the mass after top-k (Holtzman et al. 2020); 1 keeps all."""
     min_p: float = 0.0
-    """Keep tokens at least this share as likely as the likeliest (Nguyen et al. 2024); 0 keeps all."""
+    """Keep the tokens at least this many times as likely as the likeliest (Nguyen et al. 2024); 0 keeps all."""
     order: Order = "temperature first"
-    """Whether cuts are measured on what the temperature made, or on the model's own distribution."""
+    """Whether the cuts apply to softmax(logits / T), or to softmax(logits)."""
     seed: int = 0
-    """Chooses the uniform numbers."""
+    """Determines the uniform numbers."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -45,5 +45,5 @@ class Sampler:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Whether the argmax is always taken."""
         return self.temperature == 0

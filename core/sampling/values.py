@@ -9,136 +9,139 @@ StageName = Literal["raw", "temperature", "top-k", "top-p", "min-p", "renormalis
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What the model thought of one token before it came."""
+    """How likely the model found one token, before temperature and cuts."""
 
     logit: float
     logprob: float
-    """ln p under the model's own distribution, before temperature and cuts."""
+    """ln p, in nats."""
     entropy_bits: float
     """Entropy of the distribution the token came from."""
     rank: int
-    """How many tokens had a higher logit; 0 is the model's favourite."""
+    """How many tokens have a higher logit; 0 is the likeliest token."""
 
     @property
     def probability(self) -> float:
+        """p."""
         return math.exp(self.logprob)
 
     @property
     def surprisal_bits(self) -> float:
+        """-log2 p."""
         return -self.logprob / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One draw: the token at which the cumulative kept probability, likeliest first, passes u."""
+    """One draw: the first token, likeliest first, at which the cumulative probability exceeds u."""
 
     id: int
     u: float | None
-    """The uniform number in [0, 1); None where nothing was left to chance (greedy)."""
+    """The uniform number in [0, 1); None for greedy sampling."""
     sampled_probability: float
-    """After temperature, cuts and renormalising."""
+    """Its probability after temperature and cuts, renormalized."""
     score: Score
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One token that could come next."""
+    """One possible next token."""
 
     id: int
     piece: bytes
     rank: int
+    """0 is the likeliest token."""
     logit: float
     probability: float
-    """The model's own."""
+    """softmax(logits), before temperature and cuts."""
     sampled_probability: float
-    """After temperature, cuts and renormalising; 0 where a stage cut it."""
+    """After temperature and cuts, renormalized; 0 if a stage removed it."""
     unpatched: float | None = None
-    """What the model's own would be without patches; None where there are none."""
+    """The probability without patches; None if there are none."""
     true: float | None = None
-    """What it truly is, where that is known: in the tiny world."""
+    """The true probability, which is known in the tiny world; else None."""
 
     @property
     def bits(self) -> float:
-        """Its surprisal."""
+        """Its surprisal, -log2 p; ∞ for p = 0."""
         return 0.0 - math.log2(self.probability) if self.probability > 0 else math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerStage:
-    """One step from logits to the distribution that is drawn from."""
+    """The state after one stage between logits and the distribution that is drawn from."""
 
     name: StageName
     kept: int
-    """Tokens left after it."""
+    """How many tokens are left."""
     mass: float
-    """Probability they hold: of softmax(logits) before temperature had its turn, of softmax(logits / T) from then on;
-    1 again once renormalised."""
+    """Their probability: in softmax(logits) before temperature, in softmax(logits / T) after it; finally 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A next-token distribution as a picture needs it: the head exact, the tail summed, nothing dropped."""
+    """A next-token distribution for a picture: the likeliest tokens one by one, all others summed."""
 
     candidates: tuple[Candidate, ...]
-    """Likeliest first; equal ones by id."""
+    """Likeliest first; equally likely ones by id."""
     others_count: int
     others_probability: float
     others_sampled: float
-    """The tail's share after temperature, cuts and renormalising."""
+    """The summed probability of the others after temperature and cuts, renormalized."""
     entropy_bits: float
     stages: tuple[SamplerStage, ...]
     taken: Candidate | None = None
-    """The token that came next in the walk, where the position is not its end."""
+    """The next token of the walk; None at its end."""
     divergence_bits: float | None = None
-    """KL(true ‖ model), where the true distribution is known."""
+    """KL(true ‖ model); None if the true distribution is not known."""
 
     @property
     def effective(self) -> float:
-        """How many equally likely tokens would be as uncertain: 2^H (S12)."""
+        """2^H: how many equally likely tokens have the same entropy."""
         return math.exp2(self.entropy_bits)
 
     @property
     def vocab_size(self) -> int:
+        """V."""
         return len(self.candidates) + self.others_count
 
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """One way to compute a softmax in float32, number by number."""
+    """The intermediate results of one way to compute a softmax in float32."""
 
     powers: tuple[float, ...]
-    """exp of each logit, or of its distance from the highest: inf where float32 ends, 0 where it vanishes."""
+    """exp of each logit, or of its difference to the highest: inf on overflow, 0 on underflow."""
     total: float
     """Their sum."""
     shares: tuple[float, ...]
-    """Each power over the sum; nan where that is ∞ / ∞ or 0 / 0."""
+    """Each power divided by the sum; NaN for ∞ / ∞ and 0 / 0."""
 
     @property
     def works(self) -> bool:
-        """Whether every share is a number."""
+        """Whether every share is finite."""
         return all(math.isfinite(share) for share in self.shares)
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What a softmax made of the same logits at one setting."""
+    """The result of a softmax at one setting."""
 
     setting: float
-    """The temperature, or how often the softmax was taken."""
+    """The temperature, or how often the softmax was applied."""
     shares: tuple[float, ...]
     entropy_bits: float
 
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxLab:
-    """What becomes of some logits in a softmax (S7)."""
+    """The softmax of some logits, computed in several ways."""
 
     logits: tuple[float, ...]
     naive: Softmax
-    """exp(x) / Σ exp(x), as the formula stands."""
+    """exp(x) / Σ exp(x), literally."""
     stable: Softmax
-    """exp(x - max) / Σ exp(x - max): the same number, but nothing is larger than 1."""
+    """exp(x - max) / Σ exp(x - max): mathematically equal, and no power exceeds 1."""
     repeated: tuple[Shares, ...]
-    """The softmax of the softmax of …: shares differ by 1 at most, so each turn brings them nearer to uniform."""
+    """Softmax applied repeatedly: shares differ by at most 1, so each application brings them nearer to uniform."""
     temperatures: tuple[Shares, ...]
-    """softmax(x / T), coldest first."""
+    """softmax(x / T), lowest T first."""

@@ -1,4 +1,4 @@
-"""Owns running a saved walk again: every draw and every log-probability of its path, against the model as it is now."""
+"""Compares every draw and log-probability of a saved walk with those of a model today."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,35 +16,35 @@ from core.walk.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One position of a walk, then and now."""
+    """One position of a walk, as saved and as computed now."""
 
     position: int
     token: Token
-    """As it was saved."""
+    """The saved token."""
     drawn: int | None = None
-    """The id that its uniform number draws now; None where none was drawn, or by another model."""
+    """The id that its uniform number draws now; None if the token was not drawn, or by another model."""
     u: float | None = None
-    """The uniform number that seed, position and redraw give now."""
+    """The uniform number for seed, position and redraw count now."""
     logprob: float | None = None
-    """Of the saved id, now; None where none was saved."""
+    """Of the saved id now, in nats; None if none was saved."""
 
     @property
-    def apart(self) -> float | None:
-        """How far the log-probabilities are apart, nats; None where there are not two."""
+    def difference(self) -> float | None:
+        """|Δ log-probability|, in nats; None without two of them."""
         if self.logprob is None or self.token.score is None:
             return None
         before = self.token.score.logprob
         return 0.0 if before == self.logprob else abs(before - self.logprob)
 
     def differs(self, tolerance: float) -> bool:
-        """Whether it came out otherwise; log-probabilities may be `tolerance` apart."""
+        """Whether the draw differs, or the log-probability by more than `tolerance` nats."""
         other_draw = self.drawn is not None and (self.drawn != self.token.id or self.u != self.token.u)
-        return other_draw or (self.apart is not None and not self.apart <= tolerance)
+        return other_draw or (self.difference is not None and not self.difference <= tolerance)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the models are replaced by; None leaves what the walk was made with."""
+    """What to replace in the models; None keeps what the walk was made with."""
 
     name: str | None = None
     device: str | None = None
@@ -52,7 +52,7 @@ class Changes:
     weights_seed: int | None = None
 
     def model(self, info: ModelInfo) -> Model:
-        """The model to run in the place of one that the walk was made with. Only a name that is given is fetched."""
+        """The model to run instead of one that the walk was made with. Only a model named here is downloaded."""
         choice = info.choice or ModelChoice(name=info.name)
         choice = choice if self.name is None else catalog.applicable(choice, self.name)
         choice = replace(
@@ -67,10 +67,10 @@ class Changes:
 
 
 def runs(record: Record, changes: Changes) -> Iterator[tuple[Model, Iterator[Replayed]]]:
-    """Each model that the walk needs, and what it says of its positions. Raises `UserError` where one has other tokens.
+    """Each model that the walk needs, and the positions it repeats. Raises `UserError` for another tokenizer.
 
-    A walk may have gone through several models: each is asked for its own draws, and the one the walk stands in for
-    the log-probabilities, which are all its own. A model that is named is asked for everything.
+    A walk may have gone through several models: each repeats its own draws; the last one also repeats the
+    log-probabilities, which are all its own. A model that `changes` names repeats everything.
     """
     tokens = record.path()
     if changes.name is not None:
@@ -87,9 +87,9 @@ def runs(record: Record, changes: Changes) -> Iterator[tuple[Model, Iterator[Rep
 def replay(
     record: Record, model: Model, drawn_by: ModelInfo | None = None, *, scores: bool = True
 ) -> Iterator[Replayed]:
-    """The positions of the path, fed with the saved tokens whatever is drawn now, in the steps of a walk.
+    """The positions of the path, computed step by step; the saved token is taken whatever is drawn now.
 
-    Repeats the draws that `drawn_by` made, or all.
+    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities.
     """
     tokens = record.path()
     prompt = next((n for n, token in enumerate(tokens) if token.origin != "prompt"), len(tokens))
@@ -107,9 +107,9 @@ def replay(
             drawn = draw(walk.distribution(), token.sampler, u if token.u is None else token.u).id
             u = None if token.sampler.greedy else u
         now = walk.take(token.id).score
-        measured = now.logprob if now and scores and token.score else None
-        if drawn is not None or measured is not None:
-            yield Replayed(position, token, drawn, u, measured)
+        logprob = now.logprob if now and scores and token.score else None
+        if drawn is not None or logprob is not None:
+            yield Replayed(position, token, drawn, u, logprob)
 
 
 def _compared(saved: Sequence[Token], now: Sequence[Token]) -> Iterator[Replayed]:

@@ -1,4 +1,4 @@
-"""Owns the folder of saved walks: where it is, how its files are called, what is in it. No torch."""
+"""The folder of saved walks: its location, the names of its files, and a list of them. Needs no torch."""
 
 import time
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import Action, UserError
-from core.sessions import record
+from core.sessions import reader
 
 LISTED = 50
-"""Sessions that are looked into at once, the newest."""
+"""Sessions that a list contains at most, the newest ones."""
 STALE = 3600.0
-"""Seconds after which what an interrupted writing left behind is swept away."""
+"""Seconds after which a temporary file of an interrupted write is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class SavedSession:
     prompt: str = ""
     model: str = ""
     tokens: int = 0
-    """Of its walk."""
+    """Tokens of its walk."""
     branches: int = 0
     problem: str | None = None
-    """Why it cannot be opened."""
+    """Why it cannot be opened; None if it can."""
 
 
 def default_folder() -> Path:
@@ -41,7 +41,7 @@ def default_folder() -> Path:
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder, for its owner alone. Raises `UserError` where that is impossible."""
+    """Create the folder, readable by its owner alone. Raises `UserError` if that fails."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -54,10 +54,10 @@ def prepare(folder: Path) -> None:
 
 
 def free(folder: Path, prompt: str, suffix: str = ".json") -> Path:
-    """A name that nothing has yet, of the time and the prompt."""
-    words = "".join(c if c.isalnum() else "-" for c in prompt[:200])
-    words = "-".join(filter(None, words.split("-")))[:40].strip("-") or "walk"
-    stem = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}-{words.lower()}"
+    """An unused file name made of the time and the prompt."""
+    slug = "".join(c if c.isalnum() else "-" for c in prompt[:200])
+    slug = "-".join(filter(None, slug.split("-")))[:40].strip("-") or "walk"
+    stem = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}-{slug.lower()}"
     names = (f"{stem}{f'-{n}' if n > 1 else ''}{suffix}" for n in count(1))
     return next(path for name in names if not (path := folder / name).exists())
 
@@ -74,23 +74,23 @@ def _files(folder: Path) -> Iterator[tuple[float, Path]]:
 
 
 def newest(folder: Path) -> Path:
-    """The session that was written last. Raises `UserError` where there is none."""
+    """The session that was written last. Raises `UserError` if there is none."""
     if not (found := [*_files(folder)]):
         raise UserError(f"there is no saved session in {folder}; ", Action("session.save"), " saves one")
     return max(found)[1]
 
 
 def saved_sessions(folder: Path) -> list[SavedSession]:
-    """The newest sessions, newest first; broken ones with what is wrong with them."""
-    return [_look(path, when) for when, path in sorted(_files(folder), reverse=True)[:LISTED]]
+    """The newest sessions, newest first; one that cannot be opened says why."""
+    return [_entry(path, when) for when, path in sorted(_files(folder), reverse=True)[:LISTED]]
 
 
-def _look(path: Path, when: float) -> SavedSession:
+def _entry(path: Path, when: float) -> SavedSession:
     try:
-        found = record.read_record(path)
-    except UserError as mistake:
-        return SavedSession(path, when, problem=str(mistake))
-    about = found.model
+        saved = reader.read_record(path)
+    except UserError as error:
+        return SavedSession(path, when, problem=str(error))
+    model = saved.model
     return SavedSession(
-        path, when, found.prompt, f"{about.name} {about.device} {about.dtype}", len(found.path()), found.branches
+        path, when, saved.prompt, f"{model.name} {model.device} {model.dtype}", len(saved.path()), saved.branches
     )

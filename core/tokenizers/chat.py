@@ -1,4 +1,4 @@
-"""Owns chat: what a model's own template makes of a prompt, and the ids of that. Needs no torch."""
+"""Prompts for chat models: renders the model's chat template and encodes the result."""
 
 import json
 import subprocess
@@ -7,50 +7,53 @@ from functools import lru_cache
 from pathlib import Path
 
 from core.errors import Option, UserError
-from core.tokenizers.template import Template
-from core.tokenizers.tokenizer import Tokenizer, well_formed
+from core.formats.text import well_formed
+from core.tokenizers.chat_template import ChatTemplate
+from core.tokenizers.tokenizer import Tokenizer
 
-PATIENCE = 5.0
-"""Seconds a template may take."""
-ROOM = 1_000_000
-"""Characters a template may add to four times its prompt."""
+TIME_LIMIT = 5.0
+"""Seconds that rendering may take."""
+EXTRA_CHARACTERS = 1_000_000
+"""Limit of the rendered text, beyond four times the prompt."""
 
 
-def encode(words: Tokenizer, text: str, *, special: bool = False, chat: bool = False) -> list[int]:
-    """Ids of a prompt, or, for `chat`, of what the model's template makes of it, in which special tokens are tokens.
+def encode(tokenizer: Tokenizer, text: str, *, special: bool = False, chat: bool = False) -> list[int]:
+    """Ids of a prompt. With `chat`: ids of the rendered chat template, in which special tokens are tokens.
 
-    Raises `UserError` where there is no template, or where it fails, never ends or makes too much.
+    Raises `UserError` where there is no template, or where it fails or exceeds the limits of time, memory or length.
     """
     if not chat:
-        return words.encode(text, special=special)
-    if words.template is None:
+        return tokenizer.encode(text, special=special)
+    if tokenizer.template is None:
         raise UserError(
-            f"{words.name} has no chat template; leave out ",
+            f"{tokenizer.name} has no chat template; leave out ",
             Option("chat"),
             ", or choose a model made for chat, such as smollm2",
         )
-    return words.encode(render(words.template, words.name, text), special=True)
+    return tokenizer.encode(render(tokenizer.template, tokenizer.name, text), special=True)
 
 
-def render(template: Template, name: str, text: str) -> str:
-    """A message of the user as the model was trained to read it, up to where its answer begins."""
+def render(template: ChatTemplate, name: str, text: str) -> str:
+    """The chat template rendered with `text` as the user's message, up to the beginning of the answer."""
     text = well_formed(text)
     values = {"messages": [{"role": "user", "content": text}], "add_generation_prompt": True, **template.tokens}
-    return _run(json.dumps({"template": template.source, "values": values, "longest": 4 * len(text) + ROOM}), name)
+    return _run(
+        json.dumps({"template": template.source, "values": values, "longest": 4 * len(text) + EXTRA_CHARACTERS}), name
+    )
 
 
 @lru_cache(maxsize=8)
 def _run(request: str, name: str) -> str:
-    command = [sys.executable, "-I", str(Path(__file__).with_name("templating.py"))]
-    blame = f"the chat template of {name}"
-    advice = ("; leave out ", Option("chat"), ", or get the model from its makers")
+    command = [sys.executable, "-I", str(Path(__file__).with_name("template_process.py"))]
+    source = f"the chat template of {name}"
+    advice = ("; leave out ", Option("chat"), "; or choose another model")
     try:
-        done = subprocess.run(command, input=request.encode(), capture_output=True, timeout=PATIENCE, check=True)
-        answer = json.loads(done.stdout)
+        finished = subprocess.run(command, input=request.encode(), capture_output=True, timeout=TIME_LIMIT, check=True)
+        answer = json.loads(finished.stdout)
     except subprocess.TimeoutExpired:
-        raise UserError(f"{blame} did not end within {PATIENCE:g} seconds", *advice) from None
+        raise UserError(f"{source} did not end within {TIME_LIMIT:g} seconds", *advice) from None
     except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        raise UserError(f"{blame} took its process down", *advice) from error
+        raise UserError(f"{source} ended its process", *advice) from error
     if "text" not in answer:
-        raise UserError(f"{blame} fails ({answer['problem']})", *advice)
+        raise UserError(f"{source} fails ({answer['problem']})", *advice)
     return answer["text"]

@@ -1,32 +1,33 @@
-"""Owns vocabularies cut to what a corpus uses: the same pieces on that corpus, and any other text still encodes."""
+"""Vocabularies cut down to what a corpus uses. The corpus keeps its tokens, and any other text can be encoded."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 import tiktoken
 
 from core.once import thread_safe_cache
+from core.tokenizers.tiktoken_internals import merge_ranks, split_pattern
 from core.tokenizers.tokenizer import END_OF_TEXT, Tokenizer
 
 
 def prune(whole: Tokenizer, used: Iterable[int], name: str) -> Tokenizer:
-    """`whole` with the 256 bytes, the tokens `used` and those they are merged from alone, under compact ids.
+    """`whole` with only the 256 bytes, the tokens `used` and the tokens they are merged from, under compact ids.
 
-    The order of merges stays. Whatever merge `whole` makes on text of `used` tokens leads to a token that was kept, and
-    is still the first possible one, so it is made here too.
+    The order of merges stays. On text of `used` tokens, every merge that `whole` performs gives a token of this
+    vocabulary and is still the first one possible, so it is performed here too.
     """
-    ranks: Mapping[bytes, int] = whole.encoding._mergeable_ranks  # tiktoken's own way of extending an encoding
+    ranks = merge_ranks(whole.encoding)
     pieces = {bytes([value]) for value in range(256)}
     for id in set(used) - {whole.end_of_text}:
-        pieces.update(_merged(whole.piece(id), ranks))
+        pieces.update(_merge_steps(whole.piece(id), ranks))
     return from_ids(whole, tuple(sorted(ranks[piece] for piece in pieces)), name)
 
 
 @thread_safe_cache
 def from_ids(whole: Tokenizer, originals: tuple[int, ...], name: str) -> Tokenizer:
-    """A vocabulary of these ids of `whole`, in their order, and `<|endoftext|>`: the same one for the same ids."""
+    """A vocabulary of these ids of `whole`, in their order, and `<|endoftext|>`; the same object for the same ids."""
     encoding = tiktoken.Encoding(
         name,
-        pat_str=whole.encoding._pat_str,
+        pat_str=split_pattern(whole.encoding),
         mergeable_ranks={whole.piece(original): id for id, original in enumerate(originals)},
         special_tokens={END_OF_TEXT: len(originals)},
     )
@@ -35,8 +36,8 @@ def from_ids(whole: Tokenizer, originals: tuple[int, ...], name: str) -> Tokeniz
     return tokenizer
 
 
-def _merged(piece: bytes, ranks: Mapping[bytes, int]) -> Iterator[bytes]:
-    """A token and all that is made on the way to it (byte-pair encoding; Sennrich et al. 2016, §3.2)."""
+def _merge_steps(piece: bytes, ranks: Mapping[bytes, int]) -> Iterator[bytes]:
+    """A token and the tokens that byte-pair encoding merges to form it (Sennrich et al. 2016, §3.2)."""
     yield piece
     parts = [piece[at : at + 1] for at in range(len(piece))]
     while len(parts) > 1:

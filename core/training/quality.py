@@ -45,14 +45,14 @@ class Quality:
     model: str
     floor: float
     """The lowest possible loss of a model that sees as much: the last token alone, or all of the text."""
-    above: float
+    excess: float
     """Excess of its loss over the floor."""
     slots: tuple[Slot, ...]
 
     @property
     def loss(self) -> float:
         """Its expected loss."""
-        return self.floor + self.above
+        return self.floor + self.excess
 
     @property
     def long_range_accuracy(self) -> float:

@@ -29,7 +29,7 @@ def train_ladder(folder: Path) -> Generator[Progress | Event, None, None]:
 
     Raises `UserError` where a file cannot be written.
     """
-    folders.make(folder)
+    folders.create(folder)
     torch.set_num_threads(1)
     for rung in ladder.NAMES:
         with TemporaryDirectory() as checkpoints:

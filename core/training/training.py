@@ -99,7 +99,7 @@ class Training:
     def _save(self, step: int) -> Path:
         """Write the checkpoint of a step, which a walk can load, and the latest one, which training resumes from."""
         assert self.trainer is not None
-        folders.make(self.folder)
+        folders.create(self.folder)
         checkpoint.write_checkpoint(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
         self._save_latest()
         self._delete_surplus_checkpoints()

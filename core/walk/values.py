@@ -1,10 +1,9 @@
 """Values that describe a walk and its tree for a screen; no tensors."""
 
-import math
 from dataclasses import dataclass
 
 from core.activations.patch import Patch
-from core.evaluation.values import Comparison
+from core.evaluation.values import Comparison, SurprisalRates
 from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
@@ -13,46 +12,46 @@ from core.sampling.values import Candidate, Chart
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A run of tokens in the tree, from where paths part to where they part again or end."""
+    """A run of tokens in the tree, from one fork to the next fork or end."""
 
     serial: int
-    """The number of its first node."""
+    """The serial number of its first node."""
     depth: int
-    """How many partings lie before it."""
+    """How many forks lie before it."""
     pieces: tuple[bytes, ...]
     """Its first tokens."""
     length: int
     """How many tokens it has."""
     origin: Origin
-    """How its first token came."""
+    """The origin of its first token."""
     probability: float | None
-    """The model's own, of its first token; None where that is not measured."""
+    """Of its first token, before temperature and cuts; None if it has no score."""
     surprisal_bits: float | None
-    """Of all tokens from the prompt to its end; None where one is not measured."""
+    """Of all tokens from the prompt to its end; None if one has no score."""
     name: str
     parts: int
-    """How many branches go on from its end."""
+    """How many branches follow its end."""
     folded: bool
-    """Whether those are not shown."""
+    """Whether those are hidden."""
     on_path: bool
     """Whether the walk goes through it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Branches in the order of the tree, as many as were asked for."""
+    """Branches in preorder, as many as were asked for."""
 
     rows: tuple[Branch, ...]
     first: int
-    """How many come before them."""
+    """How many branches come before `rows`."""
     total: int
-    here: int
-    """The row of the branch that the token under the cursor lies in."""
+    current: int
+    """The index in `rows` of the branch that contains the token before the cursor."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingProgress:
-    """Progress of several continuations: tokens each has, of how many."""
+    """Progress of several continuations: how many of the `total` tokens each has."""
 
     done: int
     total: int
@@ -63,7 +62,7 @@ class Continuation:
     """One of several continuations of a prefix."""
 
     serial: int
-    """The number of its last node."""
+    """The serial number of its last node."""
     pieces: tuple[bytes, ...]
     surprisal_bits: float
     """Of all its tokens."""
@@ -76,60 +75,55 @@ class Strand:
     depth: int
     pieces: tuple[bytes, ...]
     count: int
-    """How many continuations it is a part of."""
+    """How many continuations contain it."""
     entropy_bits: float | None
-    """Of the distribution at its end, where they part; None where they do not."""
+    """Of the distribution at its end, if they differ there; else None."""
     serial: int
-    """The number of its last node."""
+    """The serial number of its last node."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fan:
-    """Several continuations of one prefix, by themselves and merged where they begin alike (S10)."""
+class ContinuationTree:
+    """Several continuations of one prefix, one by one and merged where they begin alike."""
 
     continuations: tuple[Continuation, ...]
     strands: tuple[Strand, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """What a model thought of the walk so far, summed over the tokens it has measured; the first has no score."""
+class Summary(SurprisalRates):
+    """Sums over the scored tokens of a walk; the first token has no score."""
 
     measured: int
+    """Tokens with a score."""
     tokens: int
     """All but the first."""
     bits: float
     byte_count: int
-    """Of the measured ones."""
+    """Of the tokens with a score."""
     worst: tuple[int, ...]
-    """Places of the most surprising ones, most surprising first."""
+    """Positions of the most surprising tokens, most surprising first."""
 
     @property
-    def bits_per_token(self) -> float:
-        return self.bits / self.measured
-
-    @property
-    def bits_per_byte(self) -> float:
-        return self.bits / max(1, self.byte_count)
-
-    @property
-    def perplexity(self) -> float:
-        """2 to the bits per token."""
-        return math.exp2(self.bits_per_token) if self.bits_per_token < 1024 else math.inf
+    def token_count(self) -> int:
+        """As `measured`."""
+        return self.measured
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One guess of a person at what comes next, and what came."""
+    """A person's guess of the next token, and the token that came."""
 
     position: int
+    """Of the token in the walk."""
     guessed: Candidate
     likeliest: Candidate
-    """The model's own guess."""
+    """The argmax of the model."""
     came: Token
 
     @property
     def hit(self) -> bool:
+        """Whether the guess was the token that came."""
         return self.guessed.id == self.came.id
 
 
@@ -141,33 +135,34 @@ class Snapshot:
     prompt_length: int
     """How many of the tokens are the prompt."""
     cursor: int
-    """How many tokens have been read at the place being looked at; the chart is what comes next there."""
+    """How many tokens stand before the point that is looked at; the chart describes the next token there."""
     window: int
-    """The first token that the model still sees from there."""
+    """The position of the first token that the model still sees from there."""
     sampler: Sampler
     can_take_back: bool
     can_redo: bool
     chart: Chart | None
-    """None until there is a prompt."""
+    """None until there is a prompt, and if the model is not available."""
     prompt: str = ""
-    """The prompt as it was written."""
+    """The prompt as it was typed."""
     typed: int = 0
-    """The number of the last prompt that was taken up, wherever the walk went since."""
+    """The number of the last prompt that was typed, as the caller counts them."""
     stopped: str = ""
-    """Why the last generation ended before its count; empty where it did not."""
+    """Why the last generation with stop conditions ended; empty after any other change."""
     patches: tuple[Patch, ...] = ()
-    """What is changed in the model."""
+    """The patches that are active in the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherSide:
-    """The other side of a comparison, at the same place."""
+    """The other side of a comparison, at the same position of the text."""
 
     model: ModelInfo
     sampler: Sampler
     comparison: Comparison
     cursor: int
-    """Tokens of its own that it has read there."""
+    """How many of its own tokens stand before that position."""
     length: int
+    """How many tokens it has."""
     pieces: tuple[bytes, ...]
-    """The last of them."""
+    """The last tokens before the cursor, 8 at most."""

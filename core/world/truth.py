@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_bits_from_logprobs
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import Tokenizer
 from core.world import tiny
@@ -28,14 +31,14 @@ class KnownTruth:
         def annotated(candidate: Candidate) -> Candidate:
             return replace(candidate, true=true.get(candidate.id, 0.0))
 
-        nats = math.fsum(
-            p * (math.log(p) - distribution.logits[id].item() + distribution.log_total) for id, p in true.items()
-        )
+        tokens = list(true)
+        log_true = torch.tensor([math.log(p) for p in true.values()], dtype=torch.float64)
+        log_model = distribution.logits[tokens].double() - distribution.log_total
         return replace(
             chart,
             candidates=tuple(map(annotated, chart.candidates)),
             taken=annotated(chart.taken) if chart.taken else None,
-            divergence_bits=max(0.0, nats / math.log(2)),
+            divergence_bits=kl_bits_from_logprobs(log_true, log_model),
         )
 
 

@@ -57,13 +57,13 @@ def main(name: str = "smollm2", dtype: str = "auto", tokens: str = "500") -> Non
     used = threads.apply(model.info.parameters, beside_screen=False)
     ids, prefix = walked(model, int(tokens))
     step = step_at(model, ids, prefix)
-    assert step.past
+    assert step.cache
 
     @torch.inference_mode()
     def plain() -> None:
-        model.transformer(ids_of(step)[:, -1:], step.past)
-        assert step.past
-        step.past.rewind(len(ids) - 1)
+        model.transformer(ids_of(step)[:, -1:], step.cache)
+        assert step.cache
+        step.cache.rewind(len(ids) - 1)
 
     one = seconds(plain)
     print(

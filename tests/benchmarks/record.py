@@ -17,7 +17,7 @@ from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
-from core.sessions import record
+from core.sessions import reader, record, writer
 from core.sessions.record import Record
 from core.walk.tree import Tree
 
@@ -88,13 +88,13 @@ def main() -> None:
     walk = lay_out()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "walk.json"
-        record.write_record(path, walk)
+        writer.write_record(path, walk)
         copied, laid_out = milliseconds(copy), milliseconds(lay_out)
         written, read = (
-            milliseconds(lambda: record.write_record(path, walk)),
-            milliseconds(lambda: record.read_record(path)),
+            milliseconds(lambda: writer.write_record(path, walk)),
+            milliseconds(lambda: reader.read_record(path)),
         )
-        quiet, busy = late(), beside(lambda: record.write_record(path, copy()()))
+        quiet, busy = late(), beside(lambda: writer.write_record(path, copy()()))
         python = beside(lambda: sum(n * n for n in range(1000)))
         size = path.stat().st_size
     print(f"{len(tree.nodes):,} nodes, {size / 2**20:.2f} MiB, {size / NODES:.0f} bytes a node")

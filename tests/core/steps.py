@@ -1,4 +1,4 @@
-"""What the tests of lenses share: steps on small models, and the last answer of a lens."""
+"""Helpers of the tests of lenses: steps on small models, and the last answer of a lens."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -18,14 +18,14 @@ RUNGS = ["model1", "model2", "model3", "model4", "model5", "model6"]
 
 
 def wrapped(transformer: Transformer) -> Model:
-    """A transformer over 257 ids as a model with one token a byte."""
-    made = models.load_model(ModelChoice(tokenizer="bytes", device="cpu"))
+    """A transformer with 257 ids as a `Model` with the tokenizer of one token a byte."""
+    template = models.load_model(ModelChoice(tokenizer="bytes", device="cpu"))
     config = transformer.config
     info = replace(
-        made.info, name="wrapped", vocab_size=config.vocab_size, context=config.context,
+        template.info, name="wrapped", vocab_size=config.vocab_size, context=config.context,
         parameters=config.parameter_count(),
     )  # fmt: skip
-    return Model(made.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
+    return Model(template.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
 
 
 def some_ids(count: int, seed: int = 0, vocab_size: int = 257) -> list[int]:
@@ -34,7 +34,7 @@ def some_ids(count: int, seed: int = 0, vocab_size: int = 257) -> list[int]:
 
 
 def step_on(model: Model, ids: Sequence[int], target: int | None = None, *, known: bool = True) -> Step:
-    """The step after `ids`, whose past was read by a walk, or by nobody."""
+    """The step after `ids`, with a filled KV cache, or with an empty one where not `known`."""
     prefix = Prefix(model.transformer)
     prefix.append([list(ids)])
     if known:
@@ -43,14 +43,14 @@ def step_on(model: Model, ids: Sequence[int], target: int | None = None, *, know
 
 
 def last(answers: Iterable[Any]) -> Any:
-    """The last answer, which is whole."""
+    """The last answer of a lens or sweep, which is complete."""
     *_, answer = answers
     assert not isinstance(answer, Progress)
     return answer
 
 
 def returned(generator: Any) -> Any:
-    """What a generator returns."""
+    """The return value of a generator."""
     while True:
         try:
             next(generator)

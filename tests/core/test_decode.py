@@ -21,7 +21,7 @@ from core.engine.packed import compiled, decode, kernels
 from core.engine.packed.compiled import ORDERS, Matrix, Order
 from core.engine.packed.decode import CompiledTransformer, Stack
 from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, matrix
-from core.loading import families, models, weights
+from core.loading import description, models, weights
 from core.loading.choice import ModelChoice
 
 LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24}
@@ -48,7 +48,7 @@ def threads() -> Iterator[None]:
 
 def built(case: str, bits: int, folder: Path) -> CompiledTransformer:
     reference(case, **CASES[case]).save_pretrained(folder)
-    model = weights.build_model(families.describe(folder), torch.device("cpu"), torch.float32, bits)
+    model = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32, bits)
     assert isinstance(model, CompiledTransformer)
     return model
 
@@ -178,7 +178,7 @@ def test_hooks_see_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     handle.remove()
     with recording(model, ["blocks.1.attention.attend"]) as trace:
         one_by_one(model, [1])
-    assert len(trace.gave) == 1
+    assert len(trace.outputs) == 1
     assert not taken
     one_by_one(model, [1, 2])
     assert len(taken) == 2
@@ -224,7 +224,7 @@ def test_a_compiler_that_fails_is_no_mistake(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("sizes", [{"hidden_size": 48}, {"intermediate_size": 80}])
 def test_sizes_that_the_kernels_do_not_take(sizes: dict[str, int], tmp_path: Path) -> None:
     reference("llama", **CASES["llama"] | sizes).save_pretrained(tmp_path)
-    model = weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
     assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert one_by_one(model, ids()).isfinite().all()

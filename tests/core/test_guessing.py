@@ -87,7 +87,7 @@ def test_the_words_of_a_real_vocabulary() -> None:
     walk = started(model, model.tokenizer.encode("I prefer oat"))
     made = walk.guess("milk")
     wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
-    logits = walk._distribution_before(made.position).logits
+    logits = walk.reading.distribution(made.position).logits
     assert made.guessed.id == max(wanted, key=lambda id: logits[id])
 
 

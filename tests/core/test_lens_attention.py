@@ -10,7 +10,7 @@ from test_families import reference
 
 from core.errors import UserError
 from core.lenses.attention import AttentionView, attention
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 
 Small = Callable[..., Model]
@@ -25,7 +25,7 @@ def test_patterns_are_the_references(case: str, known: bool, tmp_path: Path) -> 
     theirs = reference(case, vocab_size=257)
     theirs.save_pretrained(tmp_path)
     theirs.set_attn_implementation("eager")
-    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32))
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32))
     ids = some_ids(9)
     with torch.inference_mode():
         want = theirs(torch.tensor([ids]), output_attentions=True).attentions

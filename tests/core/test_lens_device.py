@@ -1,5 +1,6 @@
 """Times are there where a device is; parity is that of the very logits."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -68,7 +69,7 @@ def test_parity_is_that_of_the_logits(dtype: str, load: Load) -> None:
     assert parity.positions == 8
     assert parity.max_logit == pytest.approx((want - got).abs().max().item(), rel=1e-6)
     p, q = want.log_softmax(-1), got.log_softmax(-1)
-    assert parity.kl == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-6)
+    assert parity.kl_bits == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item() / math.log(2), rel=1e-6)
     assert parity.top1 == pytest.approx((want.argmax(-1) == got.argmax(-1)).double().mean().item())
 
 
@@ -87,7 +88,7 @@ def test_packed_weights_are_measured_but_not_trained() -> None:
     """The real SmolLM2 in 4 bits: near its float32 numbers."""
     model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
     found = last(device(step_on(model, model.tokenizer.encode("I prefer oat milk in"))))
-    assert found.parity and 0 < found.parity.kl < 0.02
+    assert found.parity and 0 < found.parity.kl_bits < 0.02
     assert found.times[0].problem == "packed weights cannot be trained"
     assert found.times[0].forward_seconds
     assert found.times[0].train_seconds is None
@@ -99,8 +100,8 @@ def test_where_there_is_no_room(load: Load, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(lens.devices, "devices", lambda: tiny)
     found = last(device(step))
     assert found.parity is None
-    assert found.note == "there is no room for the same model in float32 beside it"
-    assert found.times[0].problem == "there is no room for the model a second time"
+    assert found.note == "there is not enough memory for the same model in float32"
+    assert found.times[0].problem == "there is not enough memory for a second copy of the model"
 
 
 def test_answers_grow(load: Load) -> None:

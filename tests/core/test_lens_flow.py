@@ -13,8 +13,9 @@ from steps import RUNGS, last, some_ids, step_on
 import core
 import core.engine.model
 from core.activations.trace import recording
+from core.engine.activation import ACTIVATIONS
 from core.engine.config import ModelConfig
-from core.lenses.flow import ACTIVATIONS, NORMS, Flow, flow
+from core.lenses.flow import NORMS, Flow, flow
 from core.loading.models import Model
 
 Small = Callable[..., Model]
@@ -46,7 +47,7 @@ def test_shapes_and_numbers_are_those_of_a_whole_pass(name: str, small: Small) -
     checked = 0
     for stage in shown.stages:
         if stage.name in places:
-            gave = trace.gave[places[stage.name].pop(0)]
+            gave = trace.outputs[places[stage.name].pop(0)]
             assert [size for _, size in stage.axes] == list(gave.shape)
             vector = (gave[0, :, -1] if gave.ndim == 4 else gave[0, -1]).flatten()
             assert stage.norm == pytest.approx(vector.norm().item(), rel=1e-4)

@@ -14,7 +14,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.lenses import lab as lens
 from core.lenses.lab import Lab, lab
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 from core.training.dataset import REFERENCE
 
@@ -58,7 +58,7 @@ def test_the_switch_is_a_model_with_the_other_activation(shown: tuple[Model, Lab
     assert [each.probability for each in switch.before.candidates] == pytest.approx(
         before.exp().topk(10).values.tolist()
     )
-    assert switch.kl == pytest.approx((before.exp() * (before - after)).sum().item(), abs=1e-6)
+    assert switch.kl_bits == pytest.approx((before.exp() * (before - after)).sum().item() / math.log(2), abs=1e-6)
     assert switch.after.taken and switch.after.taken.id == 108
 
 
@@ -136,10 +136,10 @@ def test_while_it_pauses_the_model_is_its_own(small: Small, monkeypatch: pytest.
 
 
 def test_long_texts_are_switched_at_their_end(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lens, "SWITCHED", 3)
+    monkeypatch.setattr(lens, "SWITCH_TOKENS", 3)
     model, ids = small("model5"), some_ids(6)
     switch = last(lab(step_on(model, ids))).switch
-    assert switch.note == "read by the last 3 tokens alone"
+    assert switch.note == "only the last 3 tokens are read"
     with torch.inference_mode():
         share = model.transformer(torch.tensor([ids[-3:]]))[0, -1].softmax(-1).max().item()
     assert switch.before.candidates[0].probability == pytest.approx(share, rel=1e-5)
@@ -155,8 +155,8 @@ def test_its_own_activation_is_no_other(small: Small) -> None:
 def test_packed_models_have_a_lab(bits: int, tmp_path: Path) -> None:
     """Looking up in a packed table is looking up in what it stands for."""
     reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(tmp_path)
-    packed = weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    packed = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
     found = last(lab(step_on(wrapped(packed), list(b"oat milk"))))
     assert found.lookup.difference == 0.0
     assert found.lookup.lookup_rows == tuple(sorted(set(b"oat milk")))
-    assert found.switch.kl > 0
+    assert found.switch.kl_bits > 0

@@ -84,9 +84,9 @@ def test_kl_between_rungs(shown: Ladder) -> None:
         alone = models.load_model(replace(CHOICE, name=name))
         with torch.inference_mode():
             rows.append(alone.transformer(torch.tensor([IDS[-8:]]))[0, -1].double().log_softmax(-1))
-    for p, line in zip(rows, shown.kl, strict=True):
+    for p, line in zip(rows, shown.kl_bits, strict=True):
         for q, value in zip(rows, line, strict=True):
-            assert value == pytest.approx((p.exp() * (p - q)).sum().item(), abs=1e-6)
+            assert value == pytest.approx((p.exp() * (p - q)).sum().item() / math.log(2), abs=1e-6)
 
 
 def test_rungs_come_one_by_one(model: Model) -> None:
@@ -122,7 +122,7 @@ def test_a_trained_twin_stands_beside_its_rung(model: Model, monkeypatch: pytest
     assert [rung.name for rung in shown.rungs if rung.trained] == ["model3-trained"]
     assert shown.rungs[3].name == "model3-trained"
     assert shown.rungs[4].added == shown.rungs[4].parameters - shown.rungs[2].parameters
-    assert len(shown.kl) == len(shown.kl[0]) == 7
+    assert len(shown.kl_bits) == len(shown.kl_bits[0]) == 7
 
 
 def test_the_trained_ladder_stands_beside_the_rungs_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_the_trained_ladder_stands_beside_the_rungs_it_was(monkeypatch: pytest.M
     shown = last(ladder(step_on(trained, trained.tokenizer.encode("I prefer oat milk in"))))
     assert [rung.name for rung in shown.rungs] == [name for rung in RUNGS for name in (rung, f"{rung}-trained")]
     assert {rung.ln_v for rung in shown.rungs} == {math.log(trained.tokenizer.vocab_size)}
-    assert all(value is not None for row in shown.kl for value in row)
+    assert all(value is not None for row in shown.kl_bits for value in row)
     for before, after in zip(shown.rungs[::2], shown.rungs[1::2], strict=True):
         assert after.loss and before.loss and after.loss < before.loss - 4
         assert before.parameters == after.parameters

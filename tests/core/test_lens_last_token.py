@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.lenses import last_token as lens
 from core.lenses.last_token import LastToken, last_token
 from core.loading.models import Model
-from core.sampling.divergence import kl_nats
+from core.sampling.divergence import kl_bits
 
 Small = Callable[..., Model]
 
@@ -24,8 +24,9 @@ def logits(model: Model, ids: list[int]) -> Tensor:
 
 
 def apart(before: Tensor, after: Tensor) -> float:
+    """KL(before ‖ after) from the logits of both, in bits."""
     p, q = before.log_softmax(-1), after.log_softmax(-1)
-    return (p.exp() * (p - q)).sum().item()
+    return (p.exp() * (p - q)).sum().item() / math.log(2)
 
 
 @pytest.mark.parametrize("name", ["model3", "model5", "model6"])
@@ -44,9 +45,9 @@ def test_kl_is_that_of_the_changed_text(name: str, how: lens.How, small: Small) 
             assert text[at] != ids[at]
         else:
             text[at - 1], text[at] = ids[at], ids[at - 1]
-        assert change.kl == pytest.approx(apart(before, logits(model, text)), abs=1e-5)
-        assert change.kl > 0
-    assert found.together and found.together > 0
+        assert change.kl_bits == pytest.approx(apart(before, logits(model, text)), abs=1e-5)
+        assert change.kl_bits > 0
+    assert found.together_bits and found.together_bits > 0
     assert "Attention lets" in found.why
 
 
@@ -76,8 +77,8 @@ def test_a_hidden_token_is_one_no_later_position_attends_to(name: str, small: Sm
 
     for change in found.changes:
         assert change.by == b""
-        assert change.kl == pytest.approx(apart(before, hidden([change.position])), abs=1e-5)
-    assert found.together == pytest.approx(apart(before, hidden([0, 1, 2, 3, 4])), abs=1e-5)
+        assert change.kl_bits == pytest.approx(apart(before, hidden([change.position])), abs=1e-5)
+    assert found.together_bits == pytest.approx(apart(before, hidden([0, 1, 2, 3, 4])), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["model1", "model2"])
@@ -85,8 +86,8 @@ def test_a_hidden_token_is_one_no_later_position_attends_to(name: str, small: Sm
 def test_without_attention_nothing_moves_at_all(name: str, how: lens.How, small: Small) -> None:
     """Exactly zero, not nearly; and the sentence says what the article's claim needs."""
     found = last(last_token(step_on(small(name), some_ids(6)), how))
-    assert {change.kl for change in found.changes} == {0.0}
-    assert found.together == 0.0
+    assert {change.kl_bits for change in found.changes} == {0.0}
+    assert found.together_bits == 0.0
     assert f"{name} has no attention" in found.why
     assert "model3" in found.why
 
@@ -99,7 +100,7 @@ def test_short_texts_and_windows(name: str, count: int, small: Small) -> None:
     for how, fewer in (("replace", 1), ("mask", 1), ("shuffle", 2)):
         found = last(last_token(step_on(model, some_ids(count), known=count > 2), how))  # type: ignore[arg-type]
         assert len(found.changes) == max(0, min(count, 6) - fewer)
-        assert (found.together is None) == (not found.changes)
+        assert (found.together_bits is None) == (not found.changes)
 
 
 def test_of_many_tokens_the_nearest_are_changed(small: Small) -> None:
@@ -108,7 +109,7 @@ def test_of_many_tokens_the_nearest_are_changed(small: Small) -> None:
     answers = [each for each in last_token(step_on(model, some_ids(6)), last=2) if isinstance(each, LastToken)]
     assert [change.position for change in answers[-1].changes] == [3, 4]
     assert answers[-1].note == "only the 2 tokens before the last were changed"
-    assert answers[0].together is None
+    assert answers[0].together_bits is None
     assert not any(module._forward_hooks for module in model.transformer.modules())
 
 
@@ -120,7 +121,7 @@ def test_another_way_is_a_mistake(small: Small) -> None:
 def test_kl_against_its_definition() -> None:
     """In float64, zero for the same logits, and with a token that cannot come."""
     a, b = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
-    assert kl_nats(a, b) == pytest.approx(apart(a.double(), b.double()), rel=1e-12)
-    assert kl_nats(a, a.clone()) == 0.0
+    assert kl_bits(a, b) == pytest.approx(apart(a.double(), b.double()), rel=1e-12)
+    assert kl_bits(a, a.clone()) == 0.0
     a[3] = -math.inf
-    assert math.isfinite(kl_nats(a, b))
+    assert math.isfinite(kl_bits(a, b))

@@ -16,7 +16,7 @@ from core.engine.packed.packed import matrix
 from core.errors import UserError
 from core.lenses import weights as lens
 from core.lenses.weights import Weights, count, weights
-from core.loading import families
+from core.loading import description
 from core.loading import weights as files
 from core.loading.models import Model
 
@@ -63,7 +63,7 @@ def test_packed_models_count_what_they_stand_for(case: str, bits: int, tmp_path:
     """The same counts and names as the whole model, and the same numbers to within a level."""
     sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, **sizes).save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
+    described = description.describe(tmp_path)
     whole = files.build_model(described, torch.device("cpu"), torch.float32)
     packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
     for mine, want in zip(count(packed), count(whole), strict=True):
@@ -80,7 +80,7 @@ def test_packed_models_count_what_they_stand_for(case: str, bits: int, tmp_path:
 
 def test_a_packed_matrix_is_what_the_map_multiplies_by(tmp_path: Path) -> None:
     reference("llama", hidden_size=64, intermediate_size=96).save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
+    described = description.describe(tmp_path)
     for bits in (8, 4):
         packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
         for name in ("blocks.0.attention.qkv", "blocks.0.feed_forward.down", "unembed"):

@@ -10,11 +10,11 @@ import torch
 from steps import RUNGS, some_ids, step_on, wrapped
 from test_families import reference
 
-from core.activations.hooks import patched
+from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.errors import UserError
 from core.lenses import NAMES, lens
-from core.loading import families, weights
+from core.loading import description, weights
 from core.loading.models import Model
 from core.progress import Progress
 
@@ -68,7 +68,7 @@ def test_every_format_can_be_looked_into(case: str, bits: int | None, tmp_path: 
     sizes = {"n_embd": 48, "n_inner": 96} if case == "gpt2" else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, vocab_size=257, **sizes).save_pretrained(tmp_path)
     dtype = torch.float32 if bits else torch.bfloat16
-    model = wrapped(weights.build_model(families.describe(tmp_path), torch.device("cpu"), dtype, bits))
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype, bits))
     for name in FROM_RUNGS:
         assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
 

@@ -12,7 +12,7 @@ from test_weights import saved, write_gguf
 from core.engine import device
 from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4, unpack_q8
 from core.errors import UserError
-from core.loading import families, models, weights
+from core.loading import description, models, weights
 from core.loading.choice import ModelChoice
 
 TEXTS = [
@@ -94,7 +94,7 @@ def test_every_family_can_be_packed(case: str, bits: int, tmp_path: Path) -> Non
     """Each packed map stands for the matrix and bias of the whole model, to within a level."""
     sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, **sizes).save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
+    described = description.describe(tmp_path)
     whole = weights.build_model(described, torch.device("cpu"), torch.float32)
     packed = weights.build_model(described, torch.device("cpu"), torch.float32, bits)
     assert packed.dtype is torch.float32
@@ -117,7 +117,7 @@ def test_what_does_not_fit_the_kernels_stays_as_it_is(bits: int, tmp_path: Path)
     """The kernels read beyond the end of matrices of other widths: those stay as they are."""
     model = reference("qwen2-tied")  # 40 wide
     model.save_pretrained(tmp_path)
-    ours = weights.build_model(families.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
     assert ours.unembed.weight is ours.embed.weight
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
@@ -129,7 +129,7 @@ def test_a_file_of_4_bits_stays_one(tmp_path: Path) -> None:
     values: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
     model = saved(tmp_path, **values)
     model.load_state_dict(write_gguf(tmp_path / "m.gguf", model, gguf.GGMLQuantizationType.Q4_1), strict=False)
-    ours = weights.build_model(families.describe(tmp_path / "m.gguf"), torch.device("cpu"), torch.float32, 4)
+    ours = weights.build_model(description.describe(tmp_path / "m.gguf"), torch.device("cpu"), torch.float32, 4)
     assert isinstance(ours.blocks[0].attention.qkv, Int4Linear)
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)

@@ -23,7 +23,7 @@ from core.loading.models import Model
 from core.loading.tokenizers import load_tokenizer
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
-from core.sessions import record, resume, storage
+from core.sessions import reader, record, resume, storage, writer
 from core.sessions.record import NodeRow, Record
 from core.walk.session import Session
 from core.walk.tree import Node, Tree
@@ -34,12 +34,12 @@ INFO = ModelInfo("model1", "zero-layer", 10, 257, 8, "cpu", "fp32", "bytes", "ra
 
 
 def text_of(walk: Record) -> str:
-    return "".join(record.lines(walk))
+    return "".join(writer.lines(walk))
 
 
 def again(walk: Record) -> Record:
     """What a file of it says, but for when it was written."""
-    return replace(record.parse_record(text_of(walk), "walk.json"), written="", program="")
+    return replace(reader.parse_record(text_of(walk), "walk.json"), written="", program="")
 
 
 def plain(**changes: Any) -> Record:
@@ -81,7 +81,7 @@ def way(node: Node) -> list[int]:
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("prefill"), st.lists(st.sampled_from(b"ab\xe5"), max_size=6)),
-        st.tuples(st.sampled_from(["step", "step", "redraw", "take_back", "redo", "score", "fan"]), st.just(0)),
+        st.tuples(st.sampled_from(["step", "step", "redraw", "take_back", "redo", "score", "sample"]), st.just(0)),
         st.tuples(st.just("take"), st.integers(0, 256)),
         st.tuples(st.sampled_from(["travel", "visit", "fold", "rename", "delete"]), st.integers(0, 30)),
         st.tuples(st.just("sampler"), st.integers(0, 3)),
@@ -104,16 +104,18 @@ def act(walk: Session, kind: str, value: Any) -> None:
             walk.travel(value)
         case "sampler":
             walk.sampler = KNOBS[value]
-        case "fan":
+        case "sample":
             list(walk.continuations(2, 2))
         case "rename":
-            walk.rename(value, f"name {value} 字\x1b")
+            walk.tree.rename(value, f"name {value} 字\x1b")
         case "visit" | "delete":
             list(getattr(walk, kind)(value))
         case "score":
             list(walk.score())
-        case "take" | "fold":
-            getattr(walk, kind)(value)
+        case "take":
+            walk.take(value)
+        case "fold":
+            walk.tree.fold(value)
         case _:
             getattr(walk, kind)()
 
@@ -130,14 +132,14 @@ def test_any_walk_comes_back_as_it_was(operations: list[tuple[str, Any]], small:
             act(walk, kind, value)
         except UserError:
             continue
-    taken = record.of(walk)
-    read = record.parse_record(text_of(taken), "walk.json")
+    taken = record.record_of(walk)
+    read = reader.parse_record(text_of(taken), "walk.json")
     back = resume.session(read, model)
     list(back.read())
     assert shape(back.tree) == shape(walk.tree)
     assert again(read) == replace(taken, written="", program="")
     assert (back.tokens, back.cursor, back.prompt_length) == (walk.tokens, walk.cursor, walk.prompt_length)
-    assert (back.sampler, way(back.place.end)) == (walk.sampler, way(walk.place.end))
+    assert (back.sampler, way(back.history.position.end)) == (walk.sampler, way(walk.history.position.end))
     want = after(model.transformer, [token.id for token in walk.tokens][: walk.cursor])
     assert (back.distribution().logits - want).abs().max() < 1e-5
     one, other = walk.step(), back.step()
@@ -164,7 +166,7 @@ def test_another_model_keeps_the_draws_and_forgets_the_scores(small: Small) -> N
     walk = Session(small("model5"))
     list(walk.prefill(list(b"oat")))
     list(walk.generate(4))
-    other = resume.session(record.of(walk), small("model6"))
+    other = resume.session(record.record_of(walk), small("model6"))
     assert [t.u for t in other.tokens] == [t.u for t in walk.tokens]
     assert [t.model for t in other.tokens[3:]] == [walk.model.info] * 4
     assert other.unscored()
@@ -189,7 +191,7 @@ def test_what_this_version_does_not_know_is_passed_over_and_patches_are_kept() -
     values["samplers"] = [{"top_k": 5, "mirostat": 2}]
     values["nodes"][1]["feeling"] = {"mood": "good"}
     values["rumour"] = None
-    read = record.parse_record(json.dumps(values), "walk.json")
+    read = reader.parse_record(json.dumps(values), "walk.json")
     assert read.rows == plain().rows
     assert read.patches == (Patch(kind="scale", part="mlp", layer=3, factor=0.5),)
     assert again(read).patches == read.patches
@@ -237,40 +239,40 @@ WRONG = {
     "no nodes": (changed("nodes", ...), "nodes is missing"),
     "empty": (changed("nodes", []), "nodes is empty"),
     "nodes that are none": (changed("nodes", [3]), "node 1"),
-    "an id outside V": (changed("nodes.1.id", 257), "node 2: id is 257"),
-    "a negative id": (changed("nodes.1.id", -1), "node 2: id is -1"),
+    "an id outside V": (changed("nodes.1.id", 257), "node 2: invalid value for id: 257"),
+    "a negative id": (changed("nodes.1.id", -1), "node 2: invalid value for id: -1"),
     "an id without bytes": (changed("pieces.98", ...), "node 2: pieces has no bytes for its id 98"),
     "a piece outside V": (changed("pieces.257", "00"), "'257'"),
     "a piece of words": (changed("pieces.\u0663", "00"), "none of the 257 ids"),
-    "a piece that is no hex": (changed("pieces.97", "zz"), "pieces: 97 is 'zz'"),
-    "an id that is true": (changed("nodes.1.id", True), "node 2: id is True"),
-    "an id that is no whole number": (changed("nodes.1.id", 98.5), "node 2: id"),
+    "a piece that is no hex": (changed("pieces.97", "zz"), "pieces: invalid value for 97: 'zz'"),
+    "an id that is true": (changed("nodes.1.id", True), "node 2: invalid value for id: True"),
+    "an id that is no whole number": (changed("nodes.1.id", 98.5), "node 2: invalid value for id"),
     "a ring": (changed("nodes.1.parent", 3), "parent 3 does not come before"),
     "its own parent": (changed("nodes.1.parent", 2), "parent 2 does not come before"),
     "a node twice": (changed("nodes.2.node", 2), "two nodes 2"),
     "a sibling twice": (changed("nodes.3.id", 98), "two tokens with the id 98"),
     "a prompt after its end": (changed("nodes.2.origin", "prompt"), "node 3: a token of the prompt"),
     "an unknown origin": (changed("nodes.1.origin", ["sampled"]), "origin"),
-    "a place that is nowhere": (changed("place.node", 9), "place: node is 9"),
-    "a cursor beyond the end": (changed("place.cursor", 4), "cursor is 4"),
-    "a cursor before all": (changed("place.cursor", 0), "cursor is 0"),
-    "u of one": (changed("nodes.1.u", 1), "u is 1"),
-    "u in words": (changed("nodes.1.u", "half"), "u is 'half'"),
-    "more than certain": (changed("nodes.1.logprob", 800.0), "logprob is 800"),
-    "a rank beyond V": (changed("nodes.1.rank", 257), "rank is 257"),
+    "a place that is nowhere": (changed("place.node", 9), "place: invalid value for node: 9"),
+    "a cursor beyond the end": (changed("place.cursor", 4), "invalid value for cursor: 4"),
+    "a cursor before all": (changed("place.cursor", 0), "invalid value for cursor: 0"),
+    "u of one": (changed("nodes.1.u", 1), "invalid value for u: 1"),
+    "u in words": (changed("nodes.1.u", "half"), "invalid value for u: 'half'"),
+    "more than certain": (changed("nodes.1.logprob", 800.0), "invalid value for logprob: 800"),
+    "a rank beyond V": (changed("nodes.1.rank", 257), "invalid value for rank: 257"),
     "half a score": (changed("nodes.1.rank", ...), "rank is missing"),
-    "a sampler that is not there": (changed("nodes.1.sampler", 1), "sampler is 1"),
+    "a sampler that is not there": (changed("nodes.1.sampler", 1), "invalid value for sampler: 1"),
     "a draw without sampler": (changed("nodes.1.sampler", ...), "sampler is missing"),
     "a draw without model": (changed("nodes.1.model", ...), "model is missing"),
     "impossible settings": (changed("sampler.top_p", 3), "top-p must be"),
-    "settings in words": (changed("samplers.0.top_k", "five"), "top_k is 'five'"),
-    "no models": (changed("models", []), "model is 0"),
+    "settings in words": (changed("samplers.0.top_k", "five"), "invalid value for top_k: 'five'"),
+    "no models": (changed("models", []), "invalid value for model: 0"),
     "a model that is none": (changed("models.0", "model1"), "model 1"),
     "a model without ids": (changed("models.0.vocab_size", 0), "vocab_size"),
     "a choice that is none": (changed("models.0.choice.changes", 7), "changes"),
     "a seed in words": (changed("models.0.choice.weights_seed", "x"), "weights_seed"),
     "an unknown activation": (changed("models.0.choice.changes.activation", "step"), "activation"),
-    "a name that is none": (changed("nodes.2.name", 3), "name is 3"),
+    "a name that is none": (changed("nodes.2.name", 3), "invalid value for name: 3"),
     "patches that are none": (changed("patches", {}), "patches"),
     "a patch of nothing": (changed("patches", [{"kind": "zero", "part": "soul", "factor": 1}]), "soul"),
     "a patch that is no patch": (changed("patches", [{"kind": [], "part": "mlp"}]), "kind"),
@@ -279,7 +281,7 @@ WRONG = {
     "nothing": ("", "ends too early"),
     "infinity": (changed("nodes.1.u", 0.5).replace('"u": 0.5', '"u": Infinity'), "Infinity"),
     "not a number": (changed("nodes.1.u", 0.5).replace('"u": 0.5', '"u": NaN'), "NaN"),
-    "beyond floats": (changed("nodes.1.u", 0.5).replace('"u": 0.5', '"u": 1e999'), "u is inf"),
+    "beyond floats": (changed("nodes.1.u", 0.5).replace('"u": 0.5', '"u": 1e999'), "invalid value for u: inf"),
     "a huge number": (changed("nodes.1.redraw", 0.5).replace("0.5", "9" * 400), "redraw"),
     "a number longer than Python reads": (changed("nodes.1.redraw", 0.5).replace("0.5", "9" * 5000), "walk.json"),
     "deep nesting": ("[" * 200_000, "nested too deeply"),
@@ -294,7 +296,7 @@ def test_each_is_one_line_that_says_what_and_where(name: str, tmp_path: Path) ->
     path = tmp_path / "walk.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as mistake:
-        record.read_record(path)
+        reader.read_record(path)
     words = str(mistake.value)
     assert says in words
     assert words.startswith("walk.json")
@@ -308,7 +310,7 @@ def test_a_file_cut_short_anywhere_is_told() -> None:
     text = text_of(plain())
     for end in range(len(text) - 2):
         with pytest.raises(UserError, match=r"^walk.json is no whole session: line \d+, column \d+: "):
-            record.parse_record(text[:end], "walk.json")
+            reader.parse_record(text[:end], "walk.json")
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=300)
@@ -327,31 +329,31 @@ def test_no_edit_of_a_file_is_a_crash(data: st.DataObject) -> None:
         st.sampled_from([None, True, -1, 0, 1, 2**63, 10**300, 0.5, -1e308, "", "x", "-inf", [], {}, [[]], {"": 0}])
     )
     try:
-        read = record.parse_record(json.dumps(values), "walk.json")
+        read = reader.parse_record(json.dumps(values), "walk.json")
     except UserError as mistake:
         assert len(str(mistake).splitlines()) == 1
         return
     assert again(read) == replace(read, written="", program="")
-    still = resume.SavedWalk(read, "it is not here")
+    still = resume.session_without_model(read, UserError("it is not here"))
     assert still.snapshot().chart is None
-    assert still.forest().rows
+    assert still.history.forest().rows
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.json", Path("/dev/zero"), Path("nul\0.json")):
         with pytest.raises(UserError, match=r"is no file|cannot be read"):
-            record.read_record(path)
+            reader.read_record(path)
     (tmp_path / "bytes.json").write_bytes(b'{"format": "\xff"}')
     with pytest.raises(UserError, match="byte 13 is no UTF-8"):
-        record.read_record(tmp_path / "bytes.json")
+        reader.read_record(tmp_path / "bytes.json")
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "walk.json"
     with path.open("wb") as file:
-        file.truncate(record.LARGEST + 1)  # a hole: it takes no room
+        file.truncate(reader.LARGEST + 1)  # a hole: it takes no room
     with pytest.raises(UserError, match="too large"):
-        record.read_record(path)
+        reader.read_record(path)
 
 
 # Without its model ---------------------------------------------------------------------------------------------------
@@ -363,11 +365,11 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
     list(walk.generate(3))
     walk.travel(4)
     walk.step()
-    still = resume.SavedWalk(record.of(walk), "model99 is not on this machine")
+    still = resume.session_without_model(record.record_of(walk), UserError("model99 is not on this machine"))
     shot = still.snapshot()
     assert (shot.tokens, shot.cursor, shot.prompt, shot.chart) == (tuple(walk.tokens), 5, "oat", None)
-    assert [replace(row, on_path=False) for row in still.forest().rows] == [
-        replace(row, on_path=False) for row in walk.forest().rows
+    assert [replace(row, on_path=False) for row in still.history.forest().rows] == [
+        replace(row, on_path=False) for row in walk.history.forest().rows
     ]
     list(still.visit(walk.tree.root.children[111, True, 0].serial))
     still.travel(1)
@@ -406,16 +408,16 @@ def test_writing_keeps_rights_and_follows_links(tmp_path: Path) -> None:
     real.write_text("old")
     real.chmod(0o640)
     link.symlink_to(real)
-    record.write_record(link, plain())
+    writer.write_record(link, plain())
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
-    assert record.read_record(link).rows == plain().rows
+    assert reader.read_record(link).rows == plain().rows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "walk.json"]
 
 
 def test_where_nothing_can_be_written_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "walk.json"
-    record.write_record(path, plain())
+    writer.write_record(path, plain())
     before = path.read_bytes()
 
     def full(_: int) -> None:
@@ -423,21 +425,21 @@ def test_where_nothing_can_be_written_the_old_file_stays(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="cannot be written: No space left"):
-        record.write_record(path, plain(cursor=1))
+        writer.write_record(path, plain(cursor=1))
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["walk.json"]
     with pytest.raises(UserError, match="cannot be written"):
-        record.write_record(tmp_path / "none" / "walk.json", plain())
+        writer.write_record(tmp_path / "none" / "walk.json", plain())
 
 
 KILLED = """
 import os, random, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
-from core.sessions import record
+from core.sessions import reader, record, writer
 
 path = Path(sys.argv[1])
-old = replace(record.read_record(path), written="", program="")
+old = replace(reader.read_record(path), written="", program="")
 new = replace(old, cursor=1)
 numbers, seen, left = random.Random(7), set(), 0
 for _ in range(120):
@@ -445,11 +447,11 @@ for _ in range(120):
     if not child:
         while True:
             for each in (new, old):
-                record.write_record(path, each)
+                writer.write_record(path, each)
     time.sleep(numbers.uniform(0.0005, 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found = replace(record.read_record(path), written="", program="")
+    found = replace(reader.read_record(path), written="", program="")
     assert found in (old, new)
     seen.add(found.cursor)
     for temporary in path.parent.glob(".*.tmp"):
@@ -463,7 +465,7 @@ def test_killed_at_any_moment_it_leaves_the_last_good_one(tmp_path: Path) -> Non
     """A writer that never rests is killed 120 times; the file is each time one of the two it writes, whole."""
     rows = [NodeRow(0, Token(97, b"a"))] + [NodeRow(n, plain().rows[1].token) for n in range(1, 60)]
     path = tmp_path / "walk.json"
-    record.write_record(path, plain(rows=tuple(rows), end=60, cursor=60))
+    writer.write_record(path, plain(rows=tuple(rows), end=60, cursor=60))
     command = [sys.executable, "-c", KILLED, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -537,13 +539,13 @@ def test_patches_act_again_in_a_walk_that_is_opened(small: Callable[..., Model])
     list(walk.generate(4))
     list(walk.score())
     saved, patches, tokens, patched = (
-        text_of(record.of(walk)),
+        text_of(record.record_of(walk)),
         walk.patches,
         list(walk.tokens),
         walk.distribution().logits,
     )
     list(walk.patch(()))
-    opened = resume.session(record.parse_record(saved, "walk.json"), small("model5"))
+    opened = resume.session(reader.parse_record(saved, "walk.json"), small("model5"))
     assert (opened.patches, opened.tokens) == (patches, tokens)
     assert (opened.distribution().logits - patched).abs().max() < 1e-5
     list(opened.patch(()))

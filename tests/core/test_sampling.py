@@ -225,7 +225,7 @@ def test_the_token_at_a_mass_is_the_one_of_a_full_sort(logits: Tensor, temperatu
     for target in TARGETS + [x for x in between if x >= 0]:
         place = distribution.at_mass(weights, target)
         assert place.id == order[place.rank]
-        assert place.through == pytest.approx(through[place.rank], abs=1e-12)
+        assert place.cumulative == pytest.approx(through[place.rank], abs=1e-12)
         assert weights[place.id] > 0
         reached = min(target, through[-1])
         assert through[place.rank] > reached - 1e-12
@@ -243,7 +243,7 @@ def test_the_token_of_a_rank_is_the_one_of_a_full_sort(logits: Tensor, temperatu
     for rank in sorted({0, 1, 2, 19, 99, last // 3, last // 2, last - 1, last} & set(range(last + 1))):
         place = distribution.at_rank(weights, rank)
         assert (place.id, place.rank) == (order[rank], rank)
-        assert place.through == pytest.approx(through[rank], abs=1e-12)
+        assert place.cumulative == pytest.approx(through[rank], abs=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])

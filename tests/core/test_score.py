@@ -14,7 +14,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.evaluation import score
 from core.evaluation.values import Scored
-from core.loading import families, models, tokenizers, weights
+from core.loading import description, models, tokenizers, weights
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.loading.models import Model
@@ -52,7 +52,7 @@ def ours(gpt2: transformers.GPT2LMHeadModel, tmp_path_factory: pytest.TempPathFa
     """The same weights in our model, over bytes."""
     folder: Path = tmp_path_factory.mktemp("gpt2")
     gpt2.save_pretrained(folder)
-    transformer = weights.build_model(families.describe(folder), torch.device("cpu"), torch.float32)
+    transformer = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32)
     words = tokenizers.load_tokenizer("bytes")
     info = ModelInfo("gpt2", "", 0, 257, CONTEXT, "cpu", "fp32", words.name, "")
     return Model(ModelChoice(name="gpt2"), info, transformer, words)

@@ -52,7 +52,7 @@ def test_where_it_ends_by_hand() -> None:
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=32))
 def test_repetition_tends_to_uniform(logits: list[float]) -> None:
     """Never further from 1/n than the turn before, and after ten turns there; each turn as float64 has it."""
-    lab = softmax_lab(logits, turns=(10, 1, 2, 3))
+    lab = softmax_lab(logits, repetitions=(10, 1, 2, 3))
     even, x = 1 / len(logits), torch.tensor(logits, dtype=torch.float64)
     distance = math.inf
     for turn in range(1, 11):

@@ -62,7 +62,7 @@ def test_each_file_agrees_with_its_card(name: str) -> None:
     assert asdict(card.floors) == pytest.approx(asdict(tiny.automaton().floors()), rel=1e-12)
     assert card.losses[-1] == (card.step, card.loss)
     assert [step for step, _ in card.losses] == [*range(0, card.step + 1, 250)]
-    assert saved.words is tokenizers.load_tokenizer("world")
+    assert saved.tokenizer is tokenizers.load_tokenizer("world")
     assert not saved.moments
     assert {tensor.dtype for tensor in saved.tensors.values()} == {torch.float16}
     order = [weight for weight, _ in load(name).transformer.named_parameters()]
@@ -77,7 +77,7 @@ def test_each_is_in_the_catalog_and_has_a_twin(name: str) -> None:
     rung = name.removesuffix(folders.SUFFIX)
     assert offer.problem is None
     assert offer.family == ladder.rung(rung, 1).title
-    assert "trained for" in offer.words
+    assert "trained for" in offer.description
     plain = catalog.twin(ModelChoice(name=name))
     assert plain and (plain.name, plain.tokenizer) == (rung, "world")
     assert models.load_model(plain).transformer.config == load(name).transformer.config
@@ -91,7 +91,7 @@ def test_rungs_without_attention_reach_the_floor_of_the_last_token(name: str) ->
     """Within 0.05 nats per token above it, and not below it by more than the sampling error of the text."""
     result, floors = measured(name), tiny.automaton().floors()
     assert result.floor == floors.last_token
-    assert -0.01 < result.above < 0.05
+    assert -0.01 < result.excess < 0.05
     for slot in result.slots:
         error = 4 / math.sqrt(slot.count)  # four standard errors: -ln p has a standard deviation of about 1 nat
         assert -error < slot.loss - slot.last_token < 0.15, slot.label
@@ -107,7 +107,7 @@ def test_rungs_with_attention_are_far_below_the_floor_of_the_last_token(name: st
     """Over all tokens and for each label of tokens that earlier text decides."""
     result, floors = measured(name), tiny.automaton().floors()
     assert result.floor == floors.context
-    assert -0.01 < result.above < 0.2
+    assert -0.01 < result.excess < 0.2
     assert result.loss < floors.last_token - 0.9
     assert tuple(slot.label for slot in result.slots) == LABELS
     for slot in result.slots:
@@ -124,7 +124,7 @@ def test_rungs_with_attention_are_far_below_the_floor_of_the_last_token(name: st
 def test_rungs_of_several_blocks_come_close_to_the_truth(name: str) -> None:
     """Within 0.03 nats per token of the floor; tokens that the text decides get a probability close to 1."""
     result = measured(name)
-    assert result.above < 0.03
+    assert result.excess < 0.03
     assert result.long_range_accuracy > 0.92
     slots = {slot.label: slot for slot in result.slots}
     assert slots["copy"].accuracy > 0.9

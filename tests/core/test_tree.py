@@ -53,10 +53,10 @@ def nodes_of(tree: Tree) -> list[Node]:
 
 def state(walk: Session) -> tuple[Any, ...]:
     """What a person sees of the walk and of the tree, the measures that come by themselves aside."""
-    forest = walk.forest(10_000)
+    forest = walk.history.forest(10_000)
     rows = [(row.serial, row.depth, row.pieces, row.length, row.on_path, row.folded, row.name) for row in forest.rows]
     tokens = [(token.id, token.origin, token.u, token.redraw, token.sampler) for token in walk.tokens]
-    return tokens, walk.cursor, rows, forest.here
+    return tokens, walk.cursor, rows, forest.current
 
 
 # The plain model ----------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ SAMPLERS = [Sampler(top_k=2), Sampler(top_k=2, seed=3), Sampler(temperature=0)]
 def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None:  # noqa: PLR0912  # one an operation
     """One operation on both."""
     cursor = walk.cursor
-    rows = walk.forest(10_000).rows
+    rows = walk.history.forest(10_000).rows
     row = chance.randrange(len(rows))
     if kind == "step":
         plain.put(cursor, walk.step().id)
@@ -261,12 +261,12 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
         plain.visit(row)
     elif kind == "fold":
         head = plain.heads()[row][0]
-        walk.fold(rows[row].serial)
+        walk.tree.fold(rows[row].serial)
         head.folded = not head.folded and bool(head.run()[-1].kids)
     elif kind == "rename":
         name = chance.choice(["", "a", "b"])
         plain.heads()[row][0].name = name
-        walk.rename(rows[row].serial, name)
+        walk.tree.rename(rows[row].serial, name)
     elif kind == "delete":
         if plain.delete(row):
             list(walk.delete(rows[row].serial))
@@ -275,7 +275,7 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
                 walk.delete(rows[row].serial)
     elif kind == "continuations":
         list(walk.continuations(chance.randrange(1, 4), chance.randrange(1, 4)))
-        for way in (leaf.pieces for leaf in walk.fan().continuations):
+        for way in (leaf.pieces for leaf in walk.continuation_tree().continuations):
             at = plain.walk[plain.cursor - 1]
             for piece in way:
                 at = plain.kid(at, 256 if len(piece) > 1 else piece[0], False)
@@ -296,9 +296,9 @@ def assert_alike(walk: Session, plain: Plain) -> None:
     assert walk.prompt_length == next((n for n, t in enumerate(plain.walk) if not t.written), len(plain.walk))
     shot = walk.snapshot()
     assert (shot.can_take_back, shot.can_redo) == (bool(plain.done), bool(plain.undone))
-    forest, heads = walk.forest(10_000), plain.heads()
+    forest, heads = walk.history.forest(10_000), plain.heads()
     assert forest.total == len(forest.rows) == len(heads)
-    assert forest.here == plain.here()
+    assert forest.current == plain.here()
     for row, (head, depth) in zip(forest.rows, heads, strict=True):
         run = head.run()
         piece = walk.model.tokenizer.piece
@@ -327,10 +327,10 @@ def test_a_thousand_operations_leave_an_exact_tree(name: str, seed: int, small: 
     assert (walk.distribution().probabilities - fresh.distribution().probabilities).abs().max() < 1e-5
     found = {tuple((each.token.id, each.key[1]) for each in walk.tree.path(node)) for node in nodes_of(walk.tree)}
     assert found == plain.leaves()
-    for row in walk.forest(10_000).rows:
+    for row in walk.history.forest(10_000).rows:
         assert row.serial == walk.tree.node(row.serial).serial
         list(walk.visit(row.serial))
-        assert walk.tree.node(row.serial) in walk._path
+        assert walk.tree.node(row.serial) in walk.history.path
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=6)
@@ -343,12 +343,12 @@ def test_taking_all_back_and_doing_it_again_restores_each_state(seed: int, small
     kinds = [kind for kind in KINDS if kind in ("step", "take", "redraw", "visit", "delete")]
     befores, afters = [], []
     for _ in range(150):
-        depth, before = len(walk._done), state(walk)
+        depth, before = len(walk.history.done), state(walk)
         act(walk, plain, chance.choice(kinds), chance)
-        if len(walk._done) > depth:
+        if len(walk.history.done) > depth:
             befores.append(before)
             afters.append(state(walk))
-        elif walk._done:
+        elif walk.history.done:
             afters[-1] = state(walk)
     for before in reversed(befores):
         walk.take_back()
@@ -373,8 +373,8 @@ def test_surprisal_of_a_row_is_the_sum_of_its_way(small: Small) -> None:
             walk.step()
         else:
             list(walk.continuations(2, 3))
-            list(walk.visit(chance.choice(walk.forest(999).rows).serial))
-    for row in walk.forest(999).rows:
+            list(walk.visit(chance.choice(walk.history.forest(999).rows).serial))
+    for row in walk.history.forest(999).rows:
         head = walk.tree.node(row.serial)
         way = walk.tree.path(walk.tree.segment(head)[-1])
         sampled = [node.token.score for node in way if node.token.origin != "prompt"]
@@ -390,11 +390,11 @@ def test_a_row_with_an_unmeasured_token_has_no_sum(small: Small) -> None:
     walk = started(small("model3"))
     list(walk.generate(3))
     other = walk.moved_to(small("model5"))
-    assert other.forest().rows[-1].surprisal_bits is None
-    assert other.forest().rows[-1].probability is None
+    assert other.history.forest().rows[-1].surprisal_bits is None
+    assert other.history.forest().rows[-1].probability is None
     list(other.score())
     want = math.fsum(token.score.surprisal_bits for token in other.tokens[3:] if token.score)
-    assert other.forest().rows[-1].surprisal_bits == pytest.approx(want)
+    assert other.history.forest().rows[-1].surprisal_bits == pytest.approx(want)
 
 
 def test_only_the_rows_around_the_cursor_are_told(small: Small) -> None:
@@ -403,13 +403,13 @@ def test_only_the_rows_around_the_cursor_are_told(small: Small) -> None:
     for id in range(30):
         walk.travel(3)
         walk.take(id)
-    whole = walk.forest(100)
+    whole = walk.history.forest(100)
     assert whole.total == 31
     for row in (0, 7, 30):
         list(walk.visit(whole.rows[row].serial))
-        part = walk.forest(5)
+        part = walk.history.forest(5)
         assert part.first == max(0, row - 5)
-        assert part.first + part.here == row
+        assert part.first + part.current == row
         assert [each.serial for each in part.rows] == [each.serial for each in whole.rows[part.first : row + 6]]
         assert part.total == 31
 
@@ -418,10 +418,10 @@ def test_a_branch_that_nobody_walked_can_be_visited(small: Small, after: After) 
     """Continuations lie in the tree before anyone went there: a visit goes to the end of the run."""
     walk = started(small("model5"))
     list(walk.continuations(3, 4))
-    for row in walk.forest().rows:
+    for row in walk.history.forest().rows:
         list(walk.visit(row.serial))
         end = walk.tree.segment(walk.tree.node(row.serial))[-1]
-        assert walk._path[walk.cursor - 1] is end
+        assert walk.history.path[walk.cursor - 1] is end
         assert walk.cursor <= len(walk.tokens)
         want = after(walk.model.transformer, ids(walk)[: walk.cursor])
         assert (walk.distribution().logits - want).abs().max() < 1e-5
@@ -434,9 +434,9 @@ def test_a_run_that_lost_its_other_way_can_be_visited(small: Small) -> None:
     favourite = ids(walk)
     walk.travel(6)
     walk.take(0)
-    list(walk.delete(walk.branch()))
+    list(walk.delete(walk.history.branch()))
     assert ids(walk) == favourite[:6]
-    row = walk.forest().rows[walk.forest().here]
+    row = walk.history.forest().rows[walk.history.forest().current]
     assert row.length == 6
     list(walk.visit(row.serial))
     assert ids(walk) == favourite
@@ -449,11 +449,11 @@ def test_rows_are_named_from_the_cursor(small: Small) -> None:
     for id in (1, 2, 3):
         walk.travel(3)
         walk.take(id)
-    serials = [row.serial for row in walk.forest().rows]
+    serials = [row.serial for row in walk.history.forest().rows]
     for row, serial in enumerate(serials):
         list(walk.visit(serial))
         for by in (-9, -2, -1, 0, 1, 2, 9):
-            assert walk.branch(by) == serials[max(0, min(row + by, 3))]
+            assert walk.history.branch(by) == serials[max(0, min(row + by, 3))]
 
 
 # Deleting -----------------------------------------------------------------------------------------------------------
@@ -466,11 +466,11 @@ def test_what_was_deleted_comes_back_whole(small: Small) -> None:
     walk.travel(5)
     list(walk.continuations(3, 3))
     before = state(walk)
-    head = walk.tree.segment(walk.tree.node(walk.forest().rows[0].serial))[-1]
+    head = walk.tree.segment(walk.tree.node(walk.history.forest().rows[0].serial))[-1]
     for row in range(1, len(before[2])):
-        serial = walk.forest().rows[row].serial
+        serial = walk.history.forest().rows[row].serial
         list(walk.delete(serial))
-        assert serial not in [each.serial for each in walk.forest().rows]
+        assert serial not in [each.serial for each in walk.history.forest().rows]
         assert all(node.serial != serial for node in nodes_of(walk.tree))
         walk.take_back()
         assert state(walk)[:2] == before[:2]
@@ -478,7 +478,7 @@ def test_what_was_deleted_comes_back_whole(small: Small) -> None:
         walk.redo()
         assert all(node.serial != serial for node in nodes_of(walk.tree))
         walk.take_back()
-    assert head in walk._path
+    assert head in walk.history.path
 
 
 def test_a_twin_that_grew_in_its_place_is_kept_too(small: Small) -> None:
@@ -487,7 +487,7 @@ def test_a_twin_that_grew_in_its_place_is_kept_too(small: Small) -> None:
     walk.take(7)
     walk.take(8)
     walk.travel(4)
-    list(walk.delete(walk.forest().rows[1].serial))
+    list(walk.delete(walk.history.forest().rows[1].serial))
     walk.take(7)
     walk.take(9)
     for _ in range(3):
@@ -506,7 +506,7 @@ def test_deleting_the_same_branch_twice_takes_nothing_else(small: Small) -> None
     """A late second key finds the branch gone; what grew in its place meanwhile stays."""
     walk = started(small())
     walk.take(7)
-    serial = walk.branch()
+    serial = walk.history.branch()
     list(walk.delete(serial))
     walk.take(7)
     list(walk.delete(serial))
@@ -518,10 +518,10 @@ def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
     """Something must stand; where there are two prompts the walk goes to the end of the other's row."""
     walk = started(small())
     with pytest.raises(UserError):
-        walk.delete(walk.branch())
+        walk.delete(walk.history.branch())
     walk.step()
     list(walk.prefill(list(b"rice")))
-    list(walk.delete(walk.branch()))
+    list(walk.delete(walk.history.branch()))
     assert ids(walk)[:3] == PROMPT
     assert walk.cursor == 3
     walk.take_back()
@@ -534,13 +534,13 @@ def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
 def test_a_named_branch_is_a_row_and_its_prompt_stays(small: Small) -> None:
     """A name makes a row; an empty one takes it away; a named prompt is no draft."""
     walk = started(small())
-    walk.rename(walk.branch(), "mine")
+    walk.tree.rename(walk.history.branch(), "mine")
     list(walk.prefill(list(b"rice")))
-    assert [row.name for row in walk.forest().rows] == ["mine", ""]
-    walk.rename(walk.forest().rows[0].serial, "")
-    assert [row.name for row in walk.forest().rows] == ["", ""]
+    assert [row.name for row in walk.history.forest().rows] == ["mine", ""]
+    walk.tree.rename(walk.history.forest().rows[0].serial, "")
+    assert [row.name for row in walk.history.forest().rows] == ["", ""]
     with pytest.raises(UserError):
-        walk.rename(10**6, "nobody")
+        walk.tree.rename(10**6, "nobody")
 
 
 def test_what_is_folded_away_is_reached_through_its_row(small: Small) -> None:
@@ -549,16 +549,16 @@ def test_what_is_folded_away_is_reached_through_its_row(small: Small) -> None:
     for id in (1, 2, 3):
         walk.travel(3)
         walk.take(id)
-    leaf, prompt = walk.branch(), walk.forest().rows[0].serial
-    walk.fold(leaf)
+    leaf, prompt = walk.history.branch(), walk.history.forest().rows[0].serial
+    walk.tree.fold(leaf)
     walk.step()
-    assert not any(row.folded for row in walk.forest().rows)
-    walk.fold(prompt)
-    (row,) = walk.forest().rows
-    assert (row.folded, row.parts, walk.forest().here) == (True, 3, 0)
-    assert walk.branch() == prompt
-    walk.fold(prompt)
-    assert len(walk.forest().rows) == 4
+    assert not any(row.folded for row in walk.history.forest().rows)
+    walk.tree.fold(prompt)
+    (row,) = walk.history.forest().rows
+    assert (row.folded, row.parts, walk.history.forest().current) == (True, 3, 0)
+    assert walk.history.branch() == prompt
+    walk.tree.fold(prompt)
+    assert len(walk.history.forest().rows) == 4
 
 
 # Typing -------------------------------------------------------------------------------------------------------------
@@ -625,5 +625,5 @@ def test_ten_thousand_nodes_fit_and_are_walked() -> None:
     for node in chance.sample(nodes, 50):
         path = tree.path(node)
         forest = tree.forest(path, len(path), 3)
-        row = forest.rows[forest.here]
+        row = forest.rows[forest.current]
         assert node in tree.segment(tree.node(row.serial))

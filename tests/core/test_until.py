@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.errors import UserError
-from core.generation.stop_conditions import FORMS, Compared, Until, parse, parts
+from core.generation.stop_conditions import FORMS, StopConditions, Threshold, parse, parts
 from core.generation.token import Token
 from core.loading.models import Model
 from core.sampling.sampler import Sampler
@@ -47,27 +47,27 @@ WORDS = st.text(st.characters(exclude_characters="'\";", exclude_categories=["Cs
 def test_a_measure_and_a_bound(a: str, name: str, b: str, sign: str, c: str, bound: str, d: str, loud: bool) -> None:
     """Blanks and capitals do not matter; the bound is the number that is written."""
     line = a + (name.upper() if loud else name) + b + sign + c + bound + d
-    assert parse([line]) == Until(compared=(Compared(name, sign == ">", float(bound)),))  # type: ignore[arg-type]
+    assert parse([line]) == StopConditions(thresholds=(Threshold(name, sign == ">", float(bound)),))  # type: ignore[arg-type]
 
 
 @quiet
 @given(WORDS, st.sampled_from(["'{}'", '"{}"']))
 def test_a_quoted_text_is_taken_as_it_is(words: str, quotes: str) -> None:
     """With its blanks and line feeds, whatever they are."""
-    assert parse([f"text {quotes.format(words)}"]) == Until(texts=(words,))
+    assert parse([f"text {quotes.format(words)}"]) == StopConditions(texts=(words,))
 
 
 @quiet
 @given(WORDS)
 def test_a_text_without_quotes_begins_and_ends_with_a_letter(words: str) -> None:
     """Blanks around it belong to the condition."""
-    assert parse([f"text {words}"]) == Until(texts=(words.strip(),))
+    assert parse([f"text {words}"]) == StopConditions(texts=(words.strip(),))
 
 
 @quiet
 @given(st.integers(0, 10**9 - 1), st.integers(1, 999_999))
 def test_a_token_and_a_count(id: int, count: int) -> None:
-    assert parse([f"token {id}", f"{count} tokens"]) == Until(tokens=(id,), limit=count)
+    assert parse([f"token {id}", f"{count} tokens"]) == StopConditions(tokens=(id,), limit=count)
 
 
 @quiet
@@ -89,7 +89,7 @@ def test_conditions_are_read_from_what_is_said_of_them(conditions: list[tuple[st
     """Several are separated by `;`, empty parts aside; written out again they are the same conditions."""
     line = f"{blank};".join(f"{name} {sign} {bound}" for name, sign, bound in conditions) + blank
     until = parse(parts(line))
-    assert len(until.compared) == len(conditions)
+    assert len(until.thresholds) == len(conditions)
     assert parse(str(until).split(" or ")) == until
 
 
@@ -211,7 +211,7 @@ def test_a_generation_ends_where_the_measure_says(small: Small, measure: str, sh
         return value > bound if sign == ">" else value < bound
 
     walk = started(model, sampler)
-    until = Until(compared=(Compared(name, sign == ">", bound),))  # type: ignore[arg-type]
+    until = StopConditions(thresholds=(Threshold(name, sign == ">", bound),))  # type: ignore[arg-type]
     made = list(walk.generate(25, until))
     want = expected(model, sampler, holds, 25)
     assert len(made) == want

@@ -56,6 +56,29 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textual.pilot.wait_for_idle", a_while)
 
 
+# The app, as tests name its parts ----------------------------------------------------------------------------------
+
+
+class AppUnderTest(TokenwalkApp):
+    """The app with short names for the parts of its walk screen."""
+
+    frame = property(lambda self: self.state.frame)
+    choice = property(lambda self: self.state.choice)
+    sampler = property(lambda self: self.state.sampler)
+    prompt = property(lambda self: self.walk.prompt)
+    tokens = property(lambda self: self.walk.tokens)
+    candidates = property(lambda self: self.walk.candidates)
+    lens = property(lambda self: self.walk.lens)
+    generation = property(lambda self: self.walk.generation)
+    status = property(lambda self: self.walk.status)
+    tabs = property(lambda self: self.walk.tabs)
+    writing = property(lambda self: self.walk.writing)
+
+    def do(self, action: str, *arguments: object) -> None:
+        """Run an action of the walk screen, such as `walking.step`."""
+        self.walk.action_do(action, arguments)
+
+
 # A runner that only plays back -------------------------------------------------------------------------------------
 
 
@@ -119,8 +142,8 @@ class ScriptedRunner:
 def scripted() -> Callable[..., TokenwalkApp]:
     """An app whose runner plays back one frame."""
 
-    def make(frame: Frame = Frame(), text: str = "", **given: Any) -> TokenwalkApp:
-        app = TokenwalkApp(text=text, runner=ScriptedRunner, **given)
+    def make(frame: Frame = Frame(), text: str = "", **given: Any) -> AppUnderTest:
+        app = AppUnderTest(text=text, runner=ScriptedRunner, **given)
         app.runner.frame = frame
         return app
 
@@ -267,15 +290,16 @@ class WatchedRunner(Runner):
 
     def __init__(self, publish: Callable[[], None], fps: float) -> None:
         super().__init__(publish, fps)
-        self._wake: Waiting = Waiting()
+        self._jobs._wake: Waiting = Waiting()
 
     def rests(self) -> bool:
         """Whether all that was asked is done; whoever asks next changes that."""
-        return not self._queue and self._wake.waited_for and not self._wake.is_set()
+        wake = self._jobs._wake
+        return not self._jobs and wake.waited_for and not wake.is_set()
 
     @property
     def newest(self) -> Frame:
-        return self._frame
+        return self._outbox.frame
 
     @property
     def ended(self) -> bool:
@@ -286,8 +310,8 @@ class WatchedRunner(Runner):
 def real() -> Callable[..., TokenwalkApp]:
     """An app over a real model: Model 1 with one token a byte, unless another is named."""
 
-    def make(text: str = "", choice: ModelChoice = BYTES, **given: Any) -> TokenwalkApp:
-        return TokenwalkApp(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
+    def make(text: str = "", choice: ModelChoice = BYTES, **given: Any) -> AppUnderTest:
+        return AppUnderTest(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
 
     return make
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.actions import parse
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -15,15 +16,15 @@ from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from tui import lenses
 from tui.app import TokenwalkApp
+from tui.dialogs.line import LineScreen
 from tui.drawing.text import label
 from tui.keys import LEAVE, WALK
 from tui.lenses.branches import BranchesLens
+from tui.lenses.chart import ChartLens
 from tui.lenses.continuations import ContinuationsLens
 from tui.lenses.guess import GuessLens
-from tui.lenses.sampler import SamplerPanel
+from tui.lenses.sampler import SamplerLensPage
 from tui.lenses.score import ScoreLens
-from tui.panels.candidates import CandidatesPanel
-from tui.screens.line import LineScreen
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -87,12 +88,12 @@ async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
         assert app.focused is app.lens
         forest = app.frame.answer
         assert [row.depth for row in forest.rows] == [0, 0, 0, 0] or [row.depth for row in forest.rows] == [0, 1, 1, 1]
-        assert forest.here == 3
+        assert forest.current == 3
         seen = []
         for key in ("up", "k", "down", "j", "up", "up", "up", "up"):
             await press(pilot, key)
-            row = app.frame.answer.rows[app.frame.answer.here]
-            seen.append(app.frame.answer.here)
+            row = app.frame.answer.rows[app.frame.answer.current]
+            seen.append(app.frame.answer.current)
             spelled = b"".join(row.pieces)
             snapshot = app.frame.snapshot
             tail = b"".join(token.piece for token in snapshot.tokens[: snapshot.cursor])
@@ -107,7 +108,7 @@ async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
         assert seen == [2, 1, 2, 3, 2, 1, 0, 0]
         assert app.prompt.text == PROMPT
         await press(pilot, "b")
-        assert isinstance(app.lens, CandidatesPanel)
+        assert isinstance(app.lens, ChartLens)
 
 
 async def test_keys_typed_ahead_act_in_their_order(real: Make, settle: Go, press: Go) -> None:
@@ -172,7 +173,7 @@ async def test_hostile_tokens_and_names_are_inert(
         def spell(session: Session) -> None:
             for byte in hostile.encode():
                 session.take(byte)
-            session.rename(session.tree.segment(session._path[-1])[0].serial, hostile)
+            session.tree.rename(session.tree.segment(session.history.path[-1])[0].serial, hostile)
 
         app.act(spell)
         await press(pilot, "b")
@@ -262,10 +263,10 @@ async def test_fewer_continuations_leave_no_cursor_behind(real: Make, settle: Go
         app = pilot.app
         await settle(pilot)
         await press(pilot, "n", *["down"] * 9)
-        assert app.lens.at == 4
+        assert app.lens.cursor == 4
         await press(pilot, "shift+left", "shift+left", "shift+left", "n")
         assert len(app.frame.answer.continuations) == 2
-        assert app.lens.at == 1
+        assert app.lens.cursor == 1
         await press(pilot, "enter")
         assert len(ids(app)) == len(PROMPT) + 3
 
@@ -276,7 +277,7 @@ async def test_another_vocabulary_leaves_no_continuations_behind(real: Make, set
         app = pilot.app
         await settle(pilot)
         await press(pilot, "n")
-        app._load(ModelChoice(device="cpu"))
+        app.do("choosing.load", ModelChoice(device="cpu"))
         await settle(pilot)
         assert app.frame.model.vocab_size == 100_277
         assert "n samples 5 continuations here" in whole(app.lens)
@@ -371,9 +372,9 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
     async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.action_look("sampler")
+        app.do("lens.look", "sampler")
         await press(pilot, "space", "left")
-        assert isinstance(app.lens, SamplerPanel)
+        assert isinstance(app.lens, SamplerLensPage)
         calls, before = count_forwards(app, monkeypatch), ids(app)
         knobs = ["left_square_bracket", "less_than_sign", "left_curly_bracket", "right_parenthesis", "o"]
         for key in knobs:
@@ -395,7 +396,7 @@ async def test_the_sampler_shows_the_draw_that_came(real: Make, settle: Go, pres
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.action_look("sampler")
+        app.do("lens.look", "sampler")
         await press(pilot, "space", "left")
         token = app.frame.snapshot.tokens[-1]
         assert (app.frame.answer.u, app.frame.answer.drawn.id) == (token.u, token.id)
@@ -409,7 +410,7 @@ async def test_the_score_goes_to_the_worst_token(real: Make, settle: Go, press: 
     async with real("oat milk in my coffee, please").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        await press(pilot, *["full_stop"] * (1 + lenses.found().index(ScoreLens)))
+        await press(pilot, *["full_stop"] * lenses.found().index(ScoreLens))
         assert isinstance(app.lens, ScoreLens)
         worst = app.frame.answer.worst
         scores = [token.score.surprisal_bits for token in app.frame.snapshot.tokens[1:]]
@@ -434,7 +435,7 @@ async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: G
     async with real(text, ModelChoice(device="cpu", tokenizer="cl100k")).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.look_through(ScoreLens)
+        app.do("lens.turn_to", ScoreLens)
         await settle(pilot)
         await until(lambda: whole(app.lens).strip())
         rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
@@ -524,7 +525,7 @@ async def test_what_is_no_text_is_one_line_in_the_dialog(
             assert "\n" not in str(app.screen._problem.render())
         await press(pilot, "escape")
         assert app.prompt.text == PROMPT
-        assert isinstance(app.lens, CandidatesPanel)
+        assert isinstance(app.lens, ChartLens)
 
 
 # Turning from lens to lens ------------------------------------------------------------------------------------------
@@ -538,7 +539,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
     async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
-        kinds = [CandidatesPanel, *lenses.found()]
+        kinds = list(lenses.found())
         for kind in [*kinds[1:], kinds[0]]:
             await press(pilot, "full_stop")
             assert type(app.lens) is kind
@@ -548,8 +549,8 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
             await press(pilot, "comma")
             assert type(app.lens) is kind
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        for kind in (BranchesLens, SamplerPanel):
-            commands[kind.WORDS]()
+        for kind in (BranchesLens, SamplerLensPage):
+            commands[kind.DESCRIPTION]()
             await settle(pilot)
             assert type(app.lens) is kind
         assert not app._notifications
@@ -583,8 +584,10 @@ async def test_keys_right_after_a_lens_are_keys_of_the_walk(
         assert app.focused is app.lens
 
 
-def test_every_key_of_the_walk_has_its_action() -> None:
+def test_every_key_of_the_walk_has_its_action(scripted: Make) -> None:
+    app = scripted()
     for binding in (*WALK, LEAVE):
-        name = binding.action.partition("(")[0]
-        assert callable(getattr(TokenwalkApp, f"action_{name}")), binding.id
+        action, arguments = parse(binding.action)[1:]
+        assert callable(getattr(app.walk, f"action_{action}")), binding.id
+        assert action == "leave" or callable(app.walk.command(arguments[0])), binding.id
         assert binding.tooltip

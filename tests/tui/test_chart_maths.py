@@ -7,8 +7,8 @@ from rich.cells import cell_len
 
 from core.sampling.sampler import Sampler
 from core.sampling.values import SamplerStage
-from tui.panels.candidates import FLAT, bar, bars, scale_for, stages_line
-from tui.panels.status import sampler_text
+from tui.drawing.bars import FLAT, bar, bars, scale_for
+from tui.drawing.sampler import sampler_text, stages_line
 
 shares = st.floats(0, 1)
 

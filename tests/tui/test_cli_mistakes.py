@@ -1,4 +1,4 @@
-"""A person's mistake on the command line: exit code 2, one clear line on standard error, nothing on standard output."""
+"""A user error on the command line: exit code 2, one line on standard error, nothing on standard output."""
 
 import json
 import os
@@ -78,17 +78,17 @@ def run(*arguments: str | bytes, **how: Any) -> subprocess.CompletedProcess[byte
 
 
 def wrong(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    """What is not as a mistake should be."""
+    """How the output differs from that of a user error."""
     error = done.stderr.decode("utf-8")
     found = [f"exit code {done.returncode}"] if done.returncode != 2 else []
     found += [f"stdout: {done.stdout!r}"] if done.stdout else []
     if not (error.endswith("\n") and error.count("\n") == 1 and error.startswith("tokenwalk: ")):
         found.append(f"not one line: {error!r}")
-    found += [f"a terminal obeys {c!r}" for c in error[:-1] if not c.isprintable()]
+    found += [f"not printable: {c!r}" for c in error[:-1] if not c.isprintable()]
     return found
 
 
-def test_each_is_one_clear_line() -> None:
+def test_an_error_found_without_a_model_is_one_line() -> None:
     with ThreadPoolExecutor(2) as pool:
         done = dict(zip(LIGHT, pool.map(lambda words: run(*words), LIGHT.values()), strict=True))
     assert {name: wrong(result) for name, result in done.items() if wrong(result)} == {}
@@ -97,14 +97,14 @@ def test_each_is_one_clear_line() -> None:
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_so_is_each_that_only_a_model_knows(name: str, run_here: Here) -> None:
+def test_an_error_found_with_a_model_is_one_line(name: str, run_here: Here) -> None:
     done = run_here(*HEAVY[name])
     assert wrong(done) == []
     assert NAMED.get(name, "") in done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", ["tokens", "generate"])
-def test_standard_input_that_is_no_text_is_a_mistake(command: str) -> None:
+def test_standard_input_that_is_not_utf8_is_an_error(command: str) -> None:
     done = run(command, "-", input=b"ab\xffc")
     assert wrong(done) == []
     assert b"byte 3" in done.stderr
@@ -116,7 +116,7 @@ def test_a_prompt_may_begin_with_a_dash_after_two_dashes() -> None:
     assert b'"-"' in done.stdout
 
 
-def test_a_closed_pipe_ends_quietly() -> None:
+def test_a_closed_pipe_ends_without_an_error_message() -> None:
     command = [sys.executable, "-m", "tui", "generate", "hi", "-n", "100000", "--json", *BYTES]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
@@ -128,13 +128,13 @@ def test_a_closed_pipe_ends_quietly() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
-def test_ctrl_c_ends_with_the_text_so_far(as_json: bool) -> None:
+def test_ctrl_c_prints_the_text_so_far(as_json: bool) -> None:
     command = [sys.executable, "-m", "tui", "generate", "hi", "-n", "10000000", *BYTES, *["--json"] * as_json]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
-        begun = b"".join(process.stdout.readline() for _ in range(10)) if as_json else process.stdout.read(20)
+        start = b"".join(process.stdout.readline() for _ in range(10)) if as_json else process.stdout.read(20)
         process.send_signal(signal.SIGINT)
-        written = begun + process.stdout.read()
+        written = start + process.stdout.read()
         error = process.stderr.read()
         assert process.wait(30) == 130
     assert error == b""
@@ -144,12 +144,12 @@ def test_ctrl_c_ends_with_the_text_so_far(as_json: bool) -> None:
         assert [first["event"], {step["event"] for step in steps}] == ["prefill", {"step"}]
         assert (last["event"], last["reason"]) == ("done", "interrupted")
         assert 0 <= last["tokens"] - len(steps) <= 1  # the interruption may come between a draw and its line
-        made = b"".join(bytes.fromhex(step["bytes"]) for step in steps)
-        assert last["text"][:20] == made.decode("utf-8", "backslashreplace")[:20]
+        generated = b"".join(bytes.fromhex(step["bytes"]) for step in steps)
+        assert last["text"][:20] == generated.decode("utf-8", "backslashreplace")[:20]
 
 
 @pytest.mark.parametrize("place", ["core.loading.models.load_model", "core.generation.batch.Batch"])
-def test_ctrl_c_before_the_first_token_ends_quietly(
+def test_ctrl_c_before_the_first_token_prints_nothing(
     place: str, run_here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> object:
@@ -160,8 +160,8 @@ def test_ctrl_c_before_the_first_token_ends_quietly(
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-def test_what_is_generated_commands_no_terminal(run_here: Here) -> None:
-    """Model 1 over bytes draws every control character sooner or later."""
+def test_control_codes_in_generated_text_are_escaped(run_here: Here) -> None:
+    """model1 over bytes draws every control character sooner or later."""
     done = run_here("generate", "\x1b[2J\x9b\u202e", "-n", "1000", "--samples", "2", *BYTES)
     assert done.returncode == 0
     text = done.stdout.decode("utf-8")
@@ -169,7 +169,7 @@ def test_what_is_generated_commands_no_terminal(run_here: Here) -> None:
     assert [c for c in text if not c.isprintable() and c not in "\n\t"] == []
 
 
-def test_lists_for_people_command_no_terminal(run_here: Here) -> None:
+def test_control_codes_in_tables_are_escaped(run_here: Here) -> None:
     hostile = "\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t👨\u200d👩 字 \x7f"
     for words in (("tokens", hostile), ("next", hostile, "-k", "257", *BYTES)):
         done = run_here(*words)
@@ -179,14 +179,14 @@ def test_lists_for_people_command_no_terminal(run_here: Here) -> None:
         assert [c for line in lines for c in line if not c.isprintable()] == []
 
 
-def test_output_in_another_encoding_is_no_crash() -> None:
+def test_output_in_another_encoding_does_not_fail() -> None:
     for words in (("tokens", "字 a"), ("models",)):
         done = run(*words, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert done.returncode == 0
         assert b"Traceback" not in done.stderr
 
 
-def test_json_in_another_encoding_is_json() -> None:
+def test_json_in_another_encoding_is_escaped() -> None:
     done = run("tokens", "é 字 😀", "--json", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     text = b"".join(bytes.fromhex(piece["bytes"]) for piece in json.loads(done.stdout)["pieces"])

@@ -14,9 +14,9 @@ from core.loading.models import load_model
 from core.walk.session import Session
 from tui import lenses
 from tui.app import TokenwalkApp
+from tui.dialogs.source import SourceScreen
 from tui.drawing.text import label
 from tui.lenses.base import Lens, LensPage
-from tui.screens.source import SourceScreen
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -25,7 +25,7 @@ Lines = Callable[[Widget], list[str]]
 PROMPT = "oat milk"
 BYTES = ModelChoice(tokenizer="bytes", device="cpu")
 DEEP = replace(BYTES, name="model5", changes=Hyperparameters(context=32, blocks=3, heads=4))
-PAGES = [kind for kind in lenses.found() if kind.NAME not in ("branches", "continuations", "guess")]
+PAGES = [kind for kind in lenses.found() if kind.NAME not in ("candidates", "branches", "continuations", "guess")]
 """The others show what a person did, which is nothing yet."""
 SIZES = [(80, 24), (120, 36)]
 
@@ -40,7 +40,7 @@ def inert(lines: list[str]) -> bool:
 
 
 async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
-    pilot.app.action_look(name)
+    pilot.app.do("lens.look", name)
     for _ in range(1000):
         await settle(pilot)
         if page(pilot.app)._drawn:  # laid out
@@ -55,7 +55,7 @@ def session(choice: ModelChoice, text: str = PROMPT) -> Session:
 
 
 def answered(choice: ModelChoice, name: str, text: str = PROMPT, **options: Any) -> Any:
-    return list(lens(name)(session(choice, text).here(), **options))[-1]
+    return list(lens(name)(session(choice, text).current_step(), **options))[-1]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -121,7 +121,7 @@ async def test_keys_pressed_fast_go_round_with_the_focus(real: Make, settle: Go)
         for _ in range(4):
             pilot.app.simulate_key("full_stop")
         await settle(pilot)
-        assert pilot.app.lens.NAME == lenses.found()[3].NAME
+        assert pilot.app.lens.NAME == lenses.found()[4].NAME
         assert pilot.app.focused is pilot.app.lens
 
 
@@ -130,7 +130,7 @@ async def test_another_model_without_attention_refuses_and_comes_back(real: Make
         await settle(pilot)
         found = await turn_to(pilot, settle, "attention")
         for choice, answers in ((BYTES, False), (DEEP, True)):
-            pilot.app._load(choice)
+            pilot.app.do("choosing.load", choice)
             await settle(pilot)
             assert (found.answer is not None) == answers
 
@@ -197,13 +197,13 @@ async def test_a_stage_unfolds_into_its_parts(real: Make, settle: Go, press: Go)
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "flow")
-        folded = found.choices()
+        folded = found.choice_count()
         assert folded == sum(not stage.level for stage in found.answer.stages)
         await press(pilot, "down", "down", "down", "down", "o")
         inside = ("norm", "queries, keys, values", "queries", "keys", "values", "heads", "output projection")
-        assert found.choices() == folded + len(inside)
+        assert found.choice_count() == folded + len(inside)
         await press(pilot, "down", "o")  # from a part of it
-        assert (found.choices(), found.at) == (folded, 4)
+        assert (found.choice_count(), found.cursor) == (folded, 4)
 
 
 async def test_enter_opens_the_source_beside_its_equation(
@@ -291,7 +291,7 @@ async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Ma
         await settle(pilot)
         found = await turn_to(pilot, settle, "weights")
         await press(pilot, "o", "down", "down", "down", "enter")
-        pilot.app._load(BYTES)
+        pilot.app.do("choosing.load", BYTES)
         await settle(pilot)
         assert found.answer.histogram.name == "embed.weight"
 
@@ -303,7 +303,7 @@ async def test_the_context_of_nothing_is_shown_on_an_example(real: Make, settle:
         found = await turn_to(pilot, settle, "context")
         assert found.answer.total == len("I prefer oat milk in")
         assert "example" in str(found.border_title)
-        pilot.app.action_write()
+        pilot.app.do("writing.write")
         await pilot.press("o", "a")
         await settle(pilot)
         assert found.answer.total == 2

@@ -8,11 +8,11 @@ import pytest
 from textual.pilot import Pilot
 
 from core.activations.patch import Patch
-from core.lenses.attention import AttentionView, Head
-from core.lenses.flow import Flow, FlowStage, Source
+from core.lenses.attention import AttentionView, HeadSummary
+from core.lenses.flow import ComponentSource, Flow, FlowStage
 from core.lenses.last_token import LastToken, PositionEffect
-from core.lenses.logit import Layer, LogitLens
-from core.lenses.weights import Count, Histogram, Named, Weights
+from core.lenses.logit import LayerPrediction, LogitLens
+from core.lenses.weights import Histogram, NamedWeight, PartCount, Weights
 from core.sampling.values import Candidate
 from tui.app import TokenwalkApp
 
@@ -34,7 +34,7 @@ def pattern() -> tuple[tuple[float, ...], ...]:
 
 ROWS = pattern()
 HEADS = tuple(
-    tuple(Head(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
+    tuple(HeadSummary(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
     for layer in range(6)
 )
 ATTENTION = AttentionView(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
@@ -44,11 +44,11 @@ def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Ca
     return Candidate(id, piece, rank, 4.5, share, share)
 
 
-def layer(name: str, block: int | None, number: int) -> Layer:
+def layer(name: str, block: int | None, number: int) -> LayerPrediction:
     favourite = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
     second = candidate(1, 0.1, b" the", 9)
     target = favourite if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
-    return Layer(name, block, (favourite, second, second), target, 3.5)
+    return LayerPrediction(name, block, (favourite, second, second), target, 3.5)
 
 
 NAMES = [("embedding", None)] + [(f"block {n} {half}", n) for n in range(3) for half in ("attention", "mlp")]
@@ -68,7 +68,7 @@ FLOW = Flow(
         FlowStage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
     ),
     tuple(
-        Source(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
+        ComponentSource(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
         for name in ("encode", "embed", "attention", "qkv", "mlp", "softmax", "draw")
     ),
 )
@@ -81,11 +81,11 @@ LAST = LastToken(
     "",
 )
 WEIGHTS = Weights(
-    (Count("embedding", 6_417_728, 0, 25_670_912), Count("attention", 65_536, 1_280, 267_264)),
+    (PartCount("embedding", 6_417_728, 0, 25_670_912), PartCount("attention", 65_536, 1_280, 267_264)),
     6_484_544,
     6_484_544,
     True,
-    tuple(Named(f"blocks.{n}.attention.qkv.weight", (192, 64)) for n in range(12)),
+    tuple(NamedWeight(f"blocks.{n}.attention.qkv.weight", (192, 64)) for n in range(12)),
     Histogram(
         "blocks.0.attention.qkv.weight", (192, 64), 0.0, 0.02, -0.08, 0.08, tuple(n * (39 - n) for n in range(40))
     ),
@@ -105,7 +105,7 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
 
         app: Any = pilot.app
         await until(lambda: app.frame.snapshot is not None)
-        app.action_look(name)
+        app.do("lens.look", name)
         await until(lambda: name == app.lens.NAME and app.lens.size and app.focused is app.lens)
         await answer()
         for key in keys:

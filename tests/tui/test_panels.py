@@ -257,7 +257,7 @@ async def test_the_status_keeps_what_matters_most_where_there_is_little_room(scr
     ("frame", "words"),
     [
         (Frame("loading"), "loading"),
-        (Frame("reading", reading=Progress(2_500, 10_000)), "2,500/10,000"),
+        (Frame("reading", activity_progress=Progress(2_500, 10_000)), "2,500/10,000"),
         (Frame("generating", generated=1_234, rate=77.4), "1,234 · 77 tok/s"),
     ],
     ids=["loading", "reading", "generating"],

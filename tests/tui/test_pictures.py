@@ -58,7 +58,7 @@ def test_writing(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
 
 
 def test_a_prompt_that_is_read(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
-    frame = scenes.oat_milk(activity="reading", reading=Progress(2_560, 10_000))
+    frame = scenes.oat_milk(activity="reading", activity_progress=Progress(2_560, 10_000))
     assert snap_compare(scripted(frame, text=PROMPT), terminal_size=(80, 24))
 
 

@@ -4,21 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.drawing.plots import (
-    EIGHTHS,
-    Thinned,
-    columns,
-    curve,
-    dots,
-    dotted,
-    hundredths,
-    meter,
-    place,
-    shade,
-    spread,
-    ticks,
-    trace,
-)
+from tui.drawing.bars import EIGHTHS, columns, hundredths, meter, shade
+from tui.drawing.plots import BinnedMeans, cell_of, curve, dots, dotted, spread_rows, ticks, trace
 
 shares = st.floats(0, 1)
 
@@ -83,14 +70,14 @@ steps = st.lists(st.floats(0.1, 9), min_size=1, max_size=300)
 @given(steps, st.integers(2, 40), st.integers(1, 300))
 def test_thinned_points_stay_while_others_are_added(ys: list[float], parts: int, first: int) -> None:
     points = [(float(n), y) for n, y in enumerate(ys, start=1)]
-    thinned, length = Thinned(), float(len(points))
+    thinned, length = BinnedMeans(), float(len(points))
     before = thinned.of(points[:first], length, parts)
     after = thinned.of(points, length, parts)
     assert after[: len(before)] == before
     assert len(after) <= parts + 1
-    assert after == Thinned().of(points, length, parts)
+    assert after == BinnedMeans().of(points, length, parts)
     assert sum(x for x, _ in after) > 0 and all(min(ys) - 1e-9 <= y <= max(ys) + 1e-9 for _, y in after)
-    assert thinned.of(points[:1], length, parts) == Thinned().of(points[:1], length, parts)
+    assert thinned.of(points[:1], length, parts) == BinnedMeans().of(points[:1], length, parts)
 
 
 @given(st.floats(0, 7), st.integers(1, 20))
@@ -98,7 +85,7 @@ def test_a_level_line_is_in_the_cell_that_its_place_says(y: float, height: int) 
     lines = dotted(y, 12, height, (0.0, 7.0))
     rows = [number for number, line in enumerate(lines) if line.strip()]
     half_a_dot = 7.0 / height / 8  # on the edge of two cells, rounding to a dot decides
-    near = {height - 1 - place(max(0.0, each), 0.0, 7.0, height) for each in (y - half_a_dot, y, y + half_a_dot)}
+    near = {height - 1 - cell_of(max(0.0, each), 0.0, 7.0, height) for each in (y - half_a_dot, y, y + half_a_dot)}
     assert len(rows) == 1 and rows[0] in near
     assert all(bin(dots(cell)).count("1") == 1 for cell in lines[rows[0]])
 
@@ -119,7 +106,7 @@ def test_ticks_are_round_and_no_more_than_asked_for(low: float, reach: float, mo
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5))
 def test_labels_are_kept_apart(rows: list[int]) -> None:
-    apart = spread(sorted(rows), 10)
+    apart = spread_rows(sorted(rows), 10)
     assert len(set(apart)) == len(rows)
     assert apart == sorted(apart)
     assert apart[0] >= 0 and apart[-1] < 10

@@ -81,7 +81,7 @@ class Playground:
     def take(self) -> Frame:
         frame, problems = self.runner.take()
         self.frames.append(frame)
-        self.problems += problems
+        self.problems += map(str, problems)
         return frame
 
     def begin(self) -> None:
@@ -254,7 +254,7 @@ def failing(error: Exception) -> Callable[..., object]:
     return run
 
 
-STANDS = "the walk stands where it stood; a smaller model or shorter prompt may fit"
+STANDS = "the walk is unchanged; a smaller model or shorter prompt may fit"
 NO_MEMORY = f"there is not enough memory; {STANDS}"
 NO_MEMORY_FOR_2_GIB = f"there is no memory for 2.00 GiB more; {STANDS}"
 
@@ -354,7 +354,7 @@ class ScriptedTraining:
         self.name = folder.name
         self.step = 0
 
-    def go(self) -> Iterator[object]:
+    def run(self) -> Iterator[object]:
         yield Begun("a", "b", 1, 257, 8, 10**6, 5.5, None, self.step)
         try:
             while True:

@@ -14,12 +14,12 @@ from textual.widgets import OptionList
 
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.sessions import record, storage
-from tui import keeper as keeping
+from core.sessions import record, storage, writer
+from tui import autosave
 from tui.app import TokenwalkApp
-from tui.keeper import Keeper
-from tui.reports.general import saved_words
-from tui.screens.choose import ChooseScreen
+from tui.autosave import Autosave
+from tui.dialogs.choose import ChooseScreen
+from tui.reports.sessions import session_description
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -30,7 +30,7 @@ OTHER = ModelChoice(device="cpu")
 @pytest.fixture
 def kept(real: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """An app that keeps its walks in a folder, at once."""
-    monkeypatch.setattr(keeping, "EVERY", 0.05)
+    monkeypatch.setattr(autosave, "INTERVAL", 0.05)
     monkeypatch.chdir(tmp_path)
     return lambda text="", **given: real(text, sessions=tmp_path / "sessions", **given)
 
@@ -98,7 +98,7 @@ async def test_a_stream_is_kept_while_it_runs(kept: Make, settle: Go, until: Go,
 async def test_the_end_of_the_app_keeps_the_last_step(
     kept: Make, settle: Go, press: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 1000.0)
+    monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
     app = kept("oat")
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -106,7 +106,7 @@ async def test_the_end_of_the_app_keeps_the_last_step(
         await press(pilot, "space", "space")
         app.exit()
     assert app.runner.close(10)
-    assert app.keeper.close(10)
+    assert app.autosave.close(10)
     assert said(files(tmp_path)[0]) == walk_of(app)
     assert len(said(files(tmp_path)[0]).path()) == 6
 
@@ -123,7 +123,7 @@ async def test_a_slow_disk_delays_no_key(
         assert go_on.wait(20)
         write(path, walk)
 
-    monkeypatch.setattr(record, "write_record", hanging)
+    monkeypatch.setattr(writer, "write_record", hanging)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -133,7 +133,7 @@ async def test_a_slow_disk_delays_no_key(
         assert files(tmp_path) == []
         go_on.set()
         await kept_as_it_is(pilot.app, tmp_path, until)
-    assert threads == {"keeper"}
+    assert threads == {"autosave"}
 
 
 async def test_a_folder_that_cannot_be_made_is_told(
@@ -169,14 +169,14 @@ async def test_what_somebody_else_wrote_is_not_overwritten(
 async def test_another_tokenizer_loses_nothing(
     kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 1000.0)
+    monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "space")
         await press(pilot, "space", "space", "space")
         before = walk_of(app)
-        app._load(OTHER)
+        app.do("choosing.load", OTHER)
         await settle(pilot)
         await until(lambda: app.frame.model.tokenizer == "cl100k" and files(tmp_path))
         await until(lambda: said(files(tmp_path)[0]) == before)
@@ -267,7 +267,7 @@ async def saved(kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path) ->
         await settle(pilot)
         await press(pilot, *["space"] * 4, "left", "left", "r", "space", "left")
         await kept_as_it_is(app, tmp_path, until)
-    assert app.keeper.close(10)
+    assert app.autosave.close(10)
     return files(tmp_path)[0]
 
 
@@ -326,7 +326,7 @@ async def test_the_picker_lists_and_opens(
 async def test_the_walk_before_is_kept_when_another_is_opened(
     saved: Path, kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 1000.0)
+    monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
     async with kept("else").run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -382,7 +382,9 @@ async def test_without_its_model_the_walk_is_shown(
         assert app.frame.snapshot.cursor == len(tokens) - 1
         assert app.is_running
         assert saved.read_bytes() == before
-        app._load(ModelChoice(name="model2", tokenizer="bytes", device="cpu"))  # the tokens are the same: it goes on
+        app.do(
+            "choosing.load", ModelChoice(name="model2", tokenizer="bytes", device="cpu")
+        )  # the tokens are the same: it goes on
         await settle(pilot)
         await press(pilot, "end", "space")
         assert [token.id for token in app.frame.snapshot.tokens[:-1]] == [token.id for token in tokens]
@@ -408,11 +410,11 @@ async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
         storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
         storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
-        assert all(words.isprintable() for words in saved_words(saved))
+        assert all(words.isprintable() for words in session_description(saved))
 
 
 # The thread that writes ----------------------------------------------------------------------------------------------
 
 
-def test_a_keeper_that_never_wrote_ends_at_once(tmp_path: Path) -> None:
-    assert Keeper(tmp_path, print).close(0)
+def test_autosave_that_never_wrote_ends_at_once(tmp_path: Path) -> None:
+    assert Autosave(tmp_path, print).close(0)

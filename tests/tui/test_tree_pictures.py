@@ -14,6 +14,7 @@ from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Score
+from core.walk import continuation_tree
 from core.walk.tree import Node, Tree
 from core.walk.values import Guess, Summary
 from tui.app import TokenwalkApp
@@ -31,7 +32,7 @@ def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Aw
         app = pilot.app
         app.runner.ask = lambda question: app.runner.show(replace(app.runner.frame, question=question, answer=answer))
         await pilot.pause()
-        app.action_look(lens)
+        app.do("lens.look", lens)
         for key in ("", *keys):
             if key:
                 app.simulate_key(key)
@@ -91,7 +92,7 @@ def test_continuations(snap_compare: Compare, scripted: Make, scenes: Any, keys:
         (prompt,) = prompt.children.values()
     ends = [node for node in tree.nodes.values() if not node.children and prompt in tree.path(node)]
     app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
-    answer = tree.fan(prompt, [*ends, ends[1]])
+    answer = continuation_tree.merged(prompt, [*ends, ends[1]])
     assert snap_compare(app, run_before=looking("continuations", answer, *keys), terminal_size=(120, 36))
 
 

@@ -38,7 +38,7 @@ async def test_what_is_typed_is_tokenized_key_by_key(real: Make, settle: Go, wri
 
 async def test_tokens_are_shown_before_there_is_a_model(scripted: Make, until: Go, panel_lines: Lines) -> None:
     async with scripted().run_test(size=(120, 36)) as pilot:
-        await until(lambda: pilot.app._words)
+        await until(lambda: pilot.app.walk.writing_actions._tokenizer)
         await pilot.press(*"oat milk")
         assert [word for word in panel_lines(pilot.app.tokens)[0].split() if word != "·"] == ["o", "at", "·milk"]
 

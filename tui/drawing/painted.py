@@ -1,6 +1,7 @@
 """Owns what the hand-painted panels share: styles looked up once a theme, and lines that scroll by page."""
 
 from rich.style import Style
+from textual import events
 from textual.binding import Binding
 from textual.scroll_view import ScrollView
 from textual.widget import Widget
@@ -11,7 +12,7 @@ class Painted(Widget):
 
     _found: dict[str, Style] | None = None
 
-    def look(self, name: str = "") -> Style:
+    def style_of(self, name: str = "") -> Style:
         """The style of a component of this widget, or its own."""
         if self._found is None:
             self._found = {}
@@ -22,6 +23,9 @@ class Painted(Widget):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._found = None
+
+    def on_hide(self, event: events.Hide) -> None:
+        event.prevent_default()  # the screen moves the focus; Textual would move it once more, and late
 
 
 class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):

@@ -1,4 +1,4 @@
-"""The lenses, one file each. A new one is a file here: it is found by being here."""
+"""The lenses, one file each. `found()` lists them; a new file in this folder is found without being registered."""
 
 import pkgutil
 from functools import cache
@@ -9,8 +9,12 @@ from tui.lenses.base import Lens
 
 @cache
 def found() -> tuple[type[Lens], ...]:
-    """Every lens of this folder in the order of their round."""
-    modules = [import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__)]
+    """Every lens in the order of the round; the chart of the next token is the first.
+
+    A module of this folder holds lenses; a package, such as `base`, holds what they share.
+    """
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
+    modules = [import_module(f"{__name__}.{name}") for name in names]
     classes = [
         value
         for module in modules

@@ -8,14 +8,13 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import columns, hundredths, shade
+from tui.drawing.bars import columns, hundredths, scale_for, shade
 from tui.drawing.text import fit, label, within
 from tui.lenses.base import LensPage
-from tui.panels.candidates import scale_for
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
-    from core.lenses.attention import AttentionView, Head
+    from core.lenses.attention import AttentionView, HeadSummary
     from core.walk.session import Session
 
 LABEL = 11
@@ -34,7 +33,7 @@ class AttentionLens(LensPage["AttentionView"]):
 
     NAME = "attention"
     TITLE = "attention"
-    WORDS = "Where the positions look: the pattern of a head, and all heads in brief"
+    DESCRIPTION = "Where the positions look: the pattern of a head, and all heads in brief"
     ORDER = 12
 
     def __init__(self) -> None:
@@ -44,13 +43,13 @@ class AttentionLens(LensPage["AttentionView"]):
         self.brief = False
         """Whether all heads are shown in brief."""
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         layer, head = self.at_layer, self.at_head
 
         def look(session: "Session") -> Any:
             config = session.model.transformer.config
             nearest = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
-            return lens("attention")(session.here(), *nearest)
+            return lens("attention")(session.current_step(), *nearest)
 
         return Question(look)
 
@@ -60,36 +59,36 @@ class AttentionLens(LensPage["AttentionView"]):
         if self.answer and self.answer is not before and self.answer.pattern:
             stayed = before is not None and before.pieces == self.answer.pieces and bool(before.pattern)
             if not stayed:
-                self.at = len(self.answer.pattern) - 1
+                self.cursor = len(self.answer.pattern) - 1
             self.at_layer = min(self.at_layer, len(self.answer.heads) - 1)
             self.at_head = min(self.at_head, len(self.answer.heads[0]) - 1)
             self.draw()
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.pattern) if self.answer else 0
 
     def move(self, by: int) -> None:
         if self.brief:
-            self.vary(by, 0)
+            self.adjust(by, 0)
         else:
             super().move(by)
 
-    def take(self, place: int | None = None) -> None:
+    def choose(self, number: int | None = None) -> None:
         if self.brief:
-            self.turn()
+            self.switch_view()
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.brief = not self.brief
-        self._first = 0
+        self._first_row = 0
         self.draw()
 
-    def vary(self, down: int, across: int) -> None:
+    def adjust(self, down: int, across: int) -> None:
         if self.answer:
             layers, heads = len(self.answer.heads), len(self.answer.heads[0])
             layer, head = max(0, min(self.at_layer + down, layers - 1)), max(0, min(self.at_head + across, heads - 1))
             if (layer, head) != (self.at_layer, self.at_head):
                 self.at_layer, self.at_head = layer, head
-                self.asks()
+                self.ask_again()
                 self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
@@ -117,7 +116,7 @@ class AttentionLens(LensPage["AttentionView"]):
         start = len(answer.pieces) - count
         cut = shown - count
         cell = max(1, min(WIDEST, (width - LABEL) // count))
-        at = min(self.at, len(pattern) - 1) if answer.pattern else 0
+        at = min(self.cursor, len(pattern) - 1) if answer.pattern else 0
         weights = pattern[at][cut:]
         unseen = before[at] + sum(pattern[at][:cut])
 
@@ -132,7 +131,7 @@ class AttentionLens(LensPage["AttentionView"]):
         if not answer.pattern:
             yield self.text((f"{'…':>{LABEL - 2}}", "faint"))
             return
-        rows = self.window(len(pattern), at, max(3, height - ABOVE))
+        rows = self.visible_rows(len(pattern), at, max(3, height - ABOVE))
         for number in rows:
             yield self._row(
                 label(answer.pieces[answer.start + number]), pattern[number][cut:], count, cell, number == at
@@ -180,12 +179,12 @@ class AttentionLens(LensPage["AttentionView"]):
                 line.append(f"{hundredths(weight):>{cell - len(gap)}}{gap}", self.tint(weight))
         else:
             line.append("".join(shade(weight) * cell for weight in weights), self._shaded())
-        line.append(("·".rjust(cell - len(gap)) + gap) * (count - len(weights)), self.look("lens--faint"))
+        line.append(("·".rjust(cell - len(gap)) + gap) * (count - len(weights)), self.style_of("lens--faint"))
         return line
 
     def _shaded(self) -> Style:
         """Shades on the ground of what can be seen."""
-        return self.look("lens--bar") + Style(bgcolor=self.tint(0).bgcolor)
+        return self.style_of("lens--bar") + Style(bgcolor=self.tint(0).bgcolor)
 
     # All heads
 
@@ -208,7 +207,7 @@ class AttentionLens(LensPage["AttentionView"]):
         else:
             names = "heads"
         yield self.text(("    ", "faint"), (names, "faint"))
-        for number in self.window(len(answer.heads), layer, max(3, height - 4)):
+        for number in self.visible_rows(len(answer.heads), layer, max(3, height - 4)):
             heads = answer.heads[number]
             line = self.text((f"{number:>3} ", "text" if number == layer else "faint"))
             for column, each in enumerate(heads):
@@ -216,7 +215,7 @@ class AttentionLens(LensPage["AttentionView"]):
                 self._brief(line, each, cell, len(answer.pieces) - 1, chosen)
             yield line
 
-    def _brief(self, line: Text, head: "Head", cell: int, last: int, chosen: bool) -> None:
+    def _brief(self, line: Text, head: "HeadSummary", cell: int, last: int, chosen: bool) -> None:
         """One head in a cell of the grid."""
         if cell < 5:
             line.append("◆" if chosen else shade(head.peak_weight), self._shaded())
@@ -225,6 +224,6 @@ class AttentionLens(LensPage["AttentionView"]):
         mark = "⇤" if not head.peak else "•" if head.peak == last else " "
         ground = self.tint(head.peak_weight)
         if chosen:
-            ground += self.look("lens--cursor").without_color
+            ground += self.style_of("lens--cursor").without_color
         line.append(f"{'›' if chosen else ' '}{hundredths(head.peak_weight)}{mark}", ground)
         line.append(" " * (cell - 5))

@@ -9,10 +9,10 @@ from textual.binding import Binding
 from textual.content import Content
 
 from core.walk.values import Branch, Forest
+from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
 from tui.lenses.base import LensPage
 from tui.runner import Question
-from tui.screens.line import LineScreen
 
 if TYPE_CHECKING:
     from core.walk.session import Session
@@ -28,7 +28,7 @@ class BranchesLens(LensPage[Forest]):
 
     NAME = "branches"
     TITLE = "branches"
-    WORDS = "Every branch of the walk: go there, name it, fold it, delete it"
+    DESCRIPTION = "Every branch of the walk: go there, name it, fold it, delete it"
     ORDER = 1
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show what goes on from a branch", show=True),
@@ -36,32 +36,32 @@ class BranchesLens(LensPage[Forest]):
         Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
     ]
 
-    def ask(self) -> Question:
-        return Question(lambda session: session.forest(AROUND), live=True)
+    def new_question(self) -> Question:
+        return Question(lambda session: session.history.forest(AROUND), live=True)
 
     def move(self, by: int) -> None:
         def walk(session: "Session") -> object:
-            aim = session.branch(by)
-            return session.visit(aim) if aim != session.branch() else None
+            aim = session.history.branch(by)
+            return session.visit(aim) if aim != session.history.branch() else None
 
-        self.desk.act(walk)
+        self.host.act(walk)
 
-    def take(self, place: int | None = None) -> None:
-        self.desk.act(lambda session: session.travel(len(session.tokens)))
+    def choose(self, number: int | None = None) -> None:
+        self.host.act(lambda session: session.travel(len(session.tokens)))
 
     def action_fold(self) -> None:
-        self.desk.act(lambda session: session.fold(session.branch()))
+        self.host.act(lambda session: session.tree.fold(session.history.branch()))
 
     def action_delete(self) -> None:
-        self.desk.act(lambda session: session.delete(session.branch()))
+        self.host.act(lambda session: session.delete(session.history.branch()))
 
     def action_rename(self) -> None:
-        present = self.answer.rows[self.answer.here].name if self.answer and self.answer.rows else ""
+        present = self.answer.rows[self.answer.current].name if self.answer and self.answer.rows else ""
         words = "A name for this branch; none takes it away."
 
         def take(name: str | None) -> None:
             if name is not None:
-                self.desk.act(lambda session: session.rename(session.branch(), name.strip()))
+                self.host.act(lambda session: session.tree.rename(session.history.branch(), name.strip()))
 
         self.app.push_screen(LineScreen("name", words, present), take)
 
@@ -75,14 +75,14 @@ class BranchesLens(LensPage[Forest]):
             self.follow()
 
     def current_lines(self) -> tuple[int, int]:
-        return (0, 1) if self.answer is None or not self.answer.here else (self.answer.here + 1,) * 2
+        return (0, 1) if self.answer is None or not self.answer.current else (self.answer.current + 1,) * 2
 
     def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
         more = f"{answer.first:,} above" if answer.first else ""
         room = width - 18
         yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
         for number, branch in enumerate(answer.rows):
-            yield self._row(branch, number == answer.here, room, width)
+            yield self._row(branch, number == answer.current, room, width)
         if below := answer.total - answer.first - len(answer.rows):
             yield self.text((f"  {below:,} below", "faint"))
 

@@ -9,7 +9,8 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import curve, meter
+from tui.drawing.bars import meter
+from tui.drawing.plots import curve
 from tui.drawing.text import fit, label, percent, within
 from tui.lenses.base import AXIS, LensPage
 from tui.runner import Frame, Question
@@ -28,11 +29,11 @@ NARROW = 67
 
 def _step(session: "Session") -> "Step":
     """Where the walk stands, or the end of the example where there is no more than a first token."""
-    step = session.here()
+    step = session.current_step()
     if len(session.tokens) > 1:
         return step
     ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
-    return replace(step, ids=tuple(ids), past=None, target=None)
+    return replace(step, ids=tuple(ids), cache=None, target=None)
 
 
 class ContextLens(LensPage["ContextTable"]):
@@ -40,7 +41,7 @@ class ContextLens(LensPage["ContextTable"]):
 
     NAME = "context"
     TITLE = "context"
-    WORDS = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
+    DESCRIPTION = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
     ORDER = 14
 
     def __init__(self) -> None:
@@ -48,20 +49,20 @@ class ContextLens(LensPage["ContextTable"]):
         self.plotted = False
         """Whether the lines are shown."""
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         return Question(lambda session: lens("context")(_step(session)))
 
     def show(self, frame: Frame) -> None:
         before = self.answer.total if self.answer else 0
         super().show(frame)
         if self.answer and self.answer.total != before:  # the last prefix is where the walk stands
-            self.at = self.answer.total - 1
+            self.cursor = self.answer.total - 1
             self.draw()
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.rows) if self.answer else 0
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.plotted = not self.plotted
         self.draw()
 
@@ -77,7 +78,7 @@ class ContextLens(LensPage["ContextTable"]):
     def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:
         if not answer.rows:
             return
-        at = min(self.at, len(answer.rows) - 1)
+        at = min(self.cursor, len(answer.rows) - 1)
         yield self._sentence(answer.rows[at], answer.note, width)
         yield Text()
         yield from self._plots(answer, at, width, height) if self.plotted else self._table(answer, at, width, height)
@@ -102,7 +103,7 @@ class ContextLens(LensPage["ContextTable"]):
         top = max(1, (width + 2 - fixed - bar) // (token + SHARE))
         head = f"{'after':<{token + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
         yield self.text((head, "head"))
-        for number in self.window(len(answer.rows), at, max(3, height - 3)):
+        for number in self.visible_rows(len(answer.rows), at, max(3, height - 3)):
             row = answer.rows[number]
             parts: list[tuple[str, str]] = [
                 ("› " if number == at else "  ", "text"),
@@ -130,7 +131,7 @@ class ContextLens(LensPage["ContextTable"]):
         yield self.text((" " * AXIS + "tokens that hold 90 %, in powers of ten", "head"))
         yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", place)
         row = rows[at]
-        yield self.under(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, place)
+        yield self.plot_caption(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, place)
 
 
 def _count(effective: float) -> str:

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
-from core.walk.values import Continuation, Fan, Strand
+from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
 from tui.lenses.base import LensPage
 from tui.runner import Question
@@ -15,12 +15,12 @@ SAMPLES = 5
 MOST = 32
 
 
-class ContinuationsLens(LensPage[Fan]):
+class ContinuationsLens(LensPage[ContinuationTree]):
     """Going along the list chooses one; taking it walks there."""
 
     NAME = "continuations"
     TITLE = "continuations"
-    WORDS = "Several continuations of one prefix, side by side or merged"
+    DESCRIPTION = "Several continuations of one prefix, side by side or merged"
     ORDER = 3
 
     def __init__(self) -> None:
@@ -30,41 +30,41 @@ class ContinuationsLens(LensPage[Fan]):
         self._serials: list[int] = []
         self._tops: list[int] = []
 
-    def ask(self) -> Question:
-        return Question(lambda session: session.fan(), live=True)
+    def new_question(self) -> Question:
+        return Question(lambda session: session.continuation_tree(), live=True)
 
-    def waiting(self) -> str:
+    def waiting_text(self) -> str:
         return f"n samples {self.samples} continuations here · shift → more, shift ← fewer"
 
-    def vary(self, down: int, across: int) -> None:
+    def adjust(self, down: int, across: int) -> None:
         self.samples = max(1, min(MOST, self.samples + across))
         self.draw()
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self._merged = not self._merged
-        self.at = 0
+        self.cursor = 0
         self.draw()
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         if self.answer is None:
             return 0
         return len(self.answer.strands if self._merged else self.answer.continuations)
 
-    def take(self, place: int | None = None) -> None:
-        at = self.at if place is None else place - 1
+    def choose(self, number: int | None = None) -> None:
+        at = self.cursor if number is None else number - 1
         if 0 <= at < len(self._serials):
             serial = self._serials[at]
-            self.desk.act(lambda session: session.visit(serial))
+            self.host.act(lambda session: session.visit(serial))
 
     def current_lines(self) -> tuple[int, int]:
-        line = self._tops[self.at] if self.at < len(self._tops) else 0
-        return (0 if not self.at else line), line
+        line = self._tops[self.cursor] if self.cursor < len(self._tops) else 0
+        return (0 if not self.cursor else line), line
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         self._serials, self._tops = [], []
-        self.at = max(0, min(self.at, self.choices() - 1))
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
         count = len(self.answer.continuations) if self.answer else 0
         self.border_title = Content(f"continuations · {count}" if count else self.TITLE)
@@ -72,13 +72,13 @@ class ContinuationsLens(LensPage[Fan]):
         again = f"n samples {self.samples}" + (" · ⇧←→ how many" if self.size.width > 58 else "")
         self.border_subtitle = Content(f"↑↓ ⏎ walk there · o {other} · {again}")
 
-    def lines(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
+    def lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         if not answer.continuations:
-            yield self.text((self.waiting(), "faint"))
+            yield self.text((self.waiting_text(), "faint"))
         else:
             yield from self._merged_lines(answer, width) if self._merged else self._texts_of(answer, width, height)
 
-    def _texts_of(self, answer: Fan, width: int, height: int) -> Iterator[Text]:
+    def _texts_of(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)
         yield self.text((f"{'':>4}{fit('', width - 12)}{'Σ bits':>8}", "head"))
         line = 1
@@ -96,7 +96,7 @@ class ContinuationsLens(LensPage[Fan]):
         rows = _folded(run_text(continuation.pieces).strip(), width - 13)
         if len(rows) > most:
             rows = [*rows[: most - 1], fit(rows[most - 1] + "…", width - 13)]
-        chosen = number == self.at
+        chosen = number == self.cursor
         for at, words in enumerate(rows or [""]):
             head, bits = (f"{number + 1:>3} ", f"{continuation.surprisal_bits:>8.1f}") if at == 0 else ("    ", "")
             yield self.row(
@@ -107,7 +107,7 @@ class ContinuationsLens(LensPage[Fan]):
                 (bits, "muted"),
             )
 
-    def _merged_lines(self, answer: Fan, width: int) -> Iterator[Text]:
+    def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
         yield self.text((f"{fit('', width - 18)}{'of them':>8}{'H bits':>10}", "head"))
         for number, strand in enumerate(answer.strands):
             self._serials.append(strand.serial)
@@ -119,7 +119,7 @@ class ContinuationsLens(LensPage[Fan]):
         words = run_text(strand.pieces) if strand.pieces else "here"
         entropy = "" if strand.entropy_bits is None else f"{strand.entropy_bits:.2f}"
         return self.row(
-            number == self.at,
+            number == self.cursor,
             width,
             (f"{indent}{'├' if strand.depth else '╶'} ", "faint"),
             (fit(words, max(4, width - 20 - len(indent))), "text" if strand.pieces else "muted"),

@@ -7,13 +7,13 @@ from weakref import ref
 from rich.text import Text
 
 from core.lenses import lens
-from tui.drawing.plots import meter
+from tui.drawing.bars import meter
 from tui.drawing.text import one_line, within
-from tui.lenses.base import Kept, LensPage
+from tui.lenses.base import AnswerCache, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
-    from core.lenses.device import Devices, Times
+    from core.lenses.device import Devices, DeviceTimes
     from core.walk.session import Session
 
 WHAT, TIME = 15, 11
@@ -24,20 +24,20 @@ class DeviceLens(LensPage["Devices"]):
 
     NAME = "device"
     TITLE = "device"
-    WORDS = "Creation, forward and training step on every device, and parity with float32 on the CPU"
+    DESCRIPTION = "Creation, forward and training step on every device, and parity with float32 on the CPU"
     ORDER = 19
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept = Kept()
+        self._kept = AnswerCache()
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         def measure(session: "Session") -> Iterator[object]:
-            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.here()))
+            return self._kept.answers((ref(session.model.transformer),), lambda: lens("device")(session.current_step()))
 
         return Question(measure)
 
-    def waiting(self) -> str:
+    def waiting_text(self) -> str:
         return "measuring …"
 
     def lines(self, answer: "Devices", width: int, height: int) -> Iterator[Text]:
@@ -66,18 +66,18 @@ class DeviceLens(LensPage["Devices"]):
 
     def _parity(self, answer: "Devices", width: int) -> Iterator[Text]:
         if answer.parity is None:
-            yield from self.said(answer.note or "comparing with float32 on the CPU …", "muted", width)
+            yield from self.paragraph(answer.note or "comparing with float32 on the CPU …", "muted", width)
             return
         parity = answer.parity
         same = "✓" if parity.top1 == 1 else "≈"
         yield self.text(
             (f"{same} ", "bar"),
             (f"{parity.top1:.1%} the same favourite", "text"),
-            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl:.2e} nats", "text"),
+            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl_bits:.2e} bits", "text"),
         )
         yield self.text((f"against float32 on the CPU, over {parity.positions} positions", "muted"))
 
-    def _times(self, times: "Times", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
+    def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
         bar = max(6, min(40, width - WHAT - TIME - 14))
         for what, seconds, more in (
             ("creation", times.create_seconds, ""),

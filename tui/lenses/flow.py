@@ -7,11 +7,11 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import meter
+from tui.dialogs.source import SourceScreen
+from tui.drawing.bars import meter
 from tui.drawing.text import decimals_for, fit, label, number_in, one_line, percent, within
 from tui.lenses.base import LensPage
 from tui.runner import Question
-from tui.screens.source import SourceScreen
 
 if TYPE_CHECKING:
     from core.lenses.flow import Flow, FlowStage
@@ -28,7 +28,7 @@ class FlowLens(LensPage["Flow"]):
 
     NAME = "flow"
     TITLE = "flow"
-    WORDS = "Every stage of this step from text to text: shape, values, what each part added"
+    DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part added"
     ORDER = 11
 
     def __init__(self) -> None:
@@ -36,29 +36,29 @@ class FlowLens(LensPage["Flow"]):
         self._open: set[str] = set()
         """Stages whose parts are shown."""
 
-    def ask(self) -> Question:
-        return Question(lambda session: lens("flow")(session.here()))
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("flow")(session.current_step()))
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self._shown())
 
-    def take(self, place: int | None = None) -> None:
+    def choose(self, number: int | None = None) -> None:
         shown = self._shown()
-        at = self.at if place is None else place - 1
+        at = self.cursor if number is None else number - 1
         if self.answer and at < len(shown):
             component = shown[at].component
             source = next(each for each in self.answer.sources if each.component == component)
             self.app.push_screen(SourceScreen(source.where, source.equation, source.code))
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         """Show or hide the parts of the stage under the cursor."""
         shown = self._shown()
-        if self.at >= len(shown):
+        if self.cursor >= len(shown):
             return
-        here = next(n for n in range(self.at, -1, -1) if not shown[n].level)
+        here = next(n for n in range(self.cursor, -1, -1) if not shown[n].level)
         if self._parts(shown[here]):
             self._open ^= {shown[here].name}
-            self.at = here
+            self.cursor = here
             self.draw()
             self.follow()
 
@@ -82,13 +82,13 @@ class FlowLens(LensPage["Flow"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        self.at = max(0, min(self.at, self.choices() - 1))
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         self.border_subtitle = Content("↑↓ stage · ⏎ its source · o its parts" if self.answer else "")
         super().draw()
 
     def current_lines(self) -> tuple[int, int]:
         each = 1 if self.columns >= ONE_LINE else 2
-        return (each * self.at + 1 if self.at else 0), each * self.at + each
+        return (each * self.cursor + 1 if self.cursor else 0), each * self.cursor + each
 
     def lines(self, answer: "Flow", width: int, height: int) -> Iterator[Text]:
         beside = width >= ONE_LINE
@@ -98,7 +98,7 @@ class FlowLens(LensPage["Flow"]):
         head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
         yield self.text((head + ("  values of the last position" if beside else ""), "head"))
         for number, stage in enumerate(self._shown()):
-            chosen = number == self.at
+            chosen = number == self.cursor
             row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)
             if beside:

@@ -10,10 +10,10 @@ from textual.content import Content
 
 from core.sampling.values import Candidate
 from core.walk.values import Guess
+from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, label, percent
 from tui.lenses.base import LensPage
 from tui.runner import Frame, Question
-from tui.screens.line import LineScreen
 
 
 class GuessLens(LensPage[tuple[Guess, ...]]):
@@ -21,23 +21,23 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
 
     NAME = "guess"
     TITLE = "guess"
-    WORDS = "Guess what comes next before you see it"
+    DESCRIPTION = "Guess what comes next before you see it"
     ORDER = 5
     ALLOW_SELECT: ClassVar[bool] = False
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         return Question(lambda session: tuple(session.guesses), live=True)
 
-    def take(self, place: int | None = None) -> None:
+    def choose(self, number: int | None = None) -> None:
         words = "What comes next? Its first token counts, with or without a space before it."
 
         def take(guess: str | None) -> None:
             if guess:
-                self.desk.act(lambda session: session.guess(guess))
+                self.host.act(lambda session: session.guess(guess))
 
         self.app.push_screen(LineScreen("your guess", words), take)
 
-    def veil(self, frame: Frame) -> Frame:
+    def frame_for_panels(self, frame: Frame) -> Frame:
         snapshot = frame.snapshot
         if snapshot is None or snapshot.cursor >= len(snapshot.tokens):
             return frame
@@ -98,7 +98,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         )
 
     def _wrapped(self, words: str, width: int) -> Iterator[Text]:
-        yield from Text(words, self.look("lens--muted")).wrap(self.app.console, max(10, min(width, 72)))
+        yield from Text(words, self.style_of("lens--muted")).wrap(self.app.console, max(10, min(width, 72)))
 
 
 def _bits(value: float, width: int, decimals: int) -> str:

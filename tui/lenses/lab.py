@@ -7,13 +7,14 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import columns, curve, meter, overlay
+from tui.drawing.bars import columns, meter
+from tui.drawing.plots import curve, overlay
 from tui.drawing.text import fit, label, percent
 from tui.lenses.base import AXIS, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
-    from core.lenses.lab import Averaging, Lab, Lookup, Normed, Switch, TrainingBatch
+    from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
 
 TITLES = {
     "switch": "activations",
@@ -31,17 +32,17 @@ class LabLens(LensPage["Lab"]):
 
     NAME = "lab"
     TITLE = "lab"
-    WORDS = "Small experiments: GELU and ReLU, lookup and product, norms, averaging the past, a training batch"
+    DESCRIPTION = "Small experiments: GELU and ReLU, lookup and product, norms, averaging the past, a training batch"
     ORDER = 18
 
     def __init__(self) -> None:
         super().__init__()
         self.page = PAGES[0]
 
-    def ask(self) -> Question:
-        return Question(lambda session: lens("lab")(session.here()))
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("lab")(session.current_step()))
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
         self.draw()
         self.scroll_to(y=0, animate=False, immediate=True)
@@ -69,7 +70,7 @@ class LabLens(LensPage["Lab"]):
         else:
             yield from drawn[self.page](found, width, height)
 
-    def _switch(self, seen: "Switch", width: int, height: int) -> Iterator[Text]:
+    def _switch(self, seen: "ActivationSwitch", width: int, height: int) -> Iterator[Text]:
         """Two curves over each other, then the distribution with either."""
         across, room = min(64, width - AXIS), max(5, min(14, height - 9))
         pair = {each.name: each.values for each in seen.curves}
@@ -83,13 +84,13 @@ class LabLens(LensPage["Lab"]):
             mark = f"{high:.1f}" if not number else f"{low:.1f}" if number == room - 1 else ""
             line = self.text((f"{mark:>{AXIS - 2}} ", "muted"), ("┤" if mark else "│", "faint"))
             for text, which in cells:
-                line.append(text, self.look({0: "lens--bar", 1: "lens--hot"}[which]))
+                line.append(text, self.style_of({0: "lens--bar", 1: "lens--hot"}[which]))
             yield line
         yield self.text((" " * AXIS + f"{seen.xs[0]:g}" + f"{seen.xs[-1]:g}".rjust(across - 2), "muted"))
         yield Text()
         yield self.text(
             (f"{seen.other} for {seen.own}, weights as they are: ", "muted"),
-            (f"KL {seen.kl:.6f} nats", "text"),
+            (f"KL {seen.kl_bits:.6f} bits", "text"),
             (f" · {seen.note}" if seen.note else "", "faint"),
         )
         for before, after in zip(seen.before.candidates[:5], seen.after.candidates[:5], strict=False):
@@ -101,8 +102,8 @@ class LabLens(LensPage["Lab"]):
                 (f"{percent(after.probability, 4):>9}", "hot"),
             )
 
-    def _lookup(self, seen: "Lookup", width: int, height: int) -> Iterator[Text]:
-        yield from self.said(
+    def _lookup(self, seen: "EmbeddingLookup", width: int, height: int) -> Iterator[Text]:
+        yield from self.paragraph(
             f"A row of the table looked up, and a one-hot vector times the table: the same {len(seen.pieces)} × "
             f"{seen.columns} numbers. They differ by at most {seen.difference:g}.",
             "text",
@@ -122,7 +123,7 @@ class LabLens(LensPage["Lab"]):
         )
         yield Text()
         same = "the same rows" if seen.lookup_rows == seen.product_rows else "other rows"
-        yield from self.said(
+        yield from self.paragraph(
             f"The gradient of either is not zero in {len(seen.lookup_rows)} of {seen.rows:,} rows, {same}: "
             "those of the tokens that came.",
             "text",
@@ -131,10 +132,10 @@ class LabLens(LensPage["Lab"]):
         yield self.text((", ".join(f"{row:,}" for row in seen.lookup_rows), "hot"))
         yield self.text((" ".join(label(piece) for piece in seen.pieces), "muted"))
 
-    def _norm(self, seen: "Normed", width: int, height: int) -> Iterator[Text]:
+    def _norm(self, seen: "NormEffect", width: int, height: int) -> Iterator[Text]:
         """Both histograms over the same axis."""
         if not seen.own:
-            yield from self.said("This model has no norm; a plain layer norm is shown.", "muted", width)
+            yield from self.paragraph("This model has no norm; a plain layer norm is shown.", "muted", width)
             yield Text()
         low, high = min(*seen.before, *seen.after), max(*seen.before, *seen.after)
         across, room = min(80, width), max(3, min(9, (height - 8) // 2))
@@ -150,8 +151,8 @@ class LabLens(LensPage["Lab"]):
             yield self.text(("─" * across, "faint"))
         yield self.text((f"{low:+.3f}" + f"{high:+.3f}".rjust(across - len(f"{low:+.3f}")), "muted"))
 
-    def _averaging(self, seen: "Averaging", width: int, height: int) -> Iterator[Text]:
-        yield from self.said(
+    def _averaging(self, seen: "CausalAverage", width: int, height: int) -> Iterator[Text]:
+        yield from self.paragraph(
             "Row by row the mean of the past: a lower triangle over its row sums, which is the softmax of 0 where a "
             "position may look and -∞ where it may not.",
             "text",
@@ -167,7 +168,7 @@ class LabLens(LensPage["Lab"]):
                 if visible:
                     line.append(f"{weight:>{CELL}.2f}", self.tint(weight))
                 else:
-                    line.append(f"{'·':>{CELL}}", self.look("lens--faint"))
+                    line.append(f"{'·':>{CELL}}", self.style_of("lens--faint"))
             yield line
         yield Text()
         shown = max(1, min(4, (width - TOKEN - 6) // 16))

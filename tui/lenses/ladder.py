@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import meter
+from tui.drawing.bars import meter
 from tui.drawing.text import compact, fit, label, one_line, percent, within
 from tui.lenses.base import LensPage
 from tui.runner import Question
@@ -23,7 +23,7 @@ class LadderLens(LensPage["Ladder"]):
 
     NAME = "ladder"
     TITLE = "ladder"
-    WORDS = "The prompt on every rung: parameters, loss against ln V, favourites, KL between rungs"
+    DESCRIPTION = "The prompt on every rung: parameters, loss against ln V, favourites, KL between rungs"
     ORDER = 17
 
     def __init__(self) -> None:
@@ -31,16 +31,16 @@ class LadderLens(LensPage["Ladder"]):
         self.crossed = False
         """Whether the KLs are shown."""
 
-    def ask(self) -> Question:
-        return Question(lambda session: lens("ladder")(session.here()))
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("ladder")(session.current_step()))
 
-    def waiting(self) -> str:
+    def waiting_text(self) -> str:
         return "building the rungs …"
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.rungs) if self.answer else 0
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.crossed = not self.crossed
         self.draw()
 
@@ -54,11 +54,11 @@ class LadderLens(LensPage["Ladder"]):
     def lines(self, answer: "Ladder", width: int, height: int) -> Iterator[Text]:
         if not answer.rungs:
             return
-        at = min(self.at, len(answer.rungs) - 1)
+        at = min(self.cursor, len(answer.rungs) - 1)
         yield from self._crossed(answer, at, width) if self.crossed else self._table(answer, at, width)
         for note in answer.notes:
             yield Text()
-            yield from self.said(note, "faint", width)
+            yield from self.paragraph(note, "faint", width)
 
     def _table(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
         used = 2 + NAME + 2 * COUNT + LOSS + TOKEN + SHARE + 3
@@ -87,7 +87,7 @@ class LadderLens(LensPage["Ladder"]):
 
     def _detail(self, rung: "RungResult", width: int) -> Iterator[Text]:
         yield self.text((one_line(rung.title), "bar"))
-        yield from self.said(rung.adds, "text", width)
+        yield from self.paragraph(rung.adds, "text", width)
         loss = f"loss {rung.loss:.4f}, " if rung.loss is not None else ""
         yield self.text((f"{loss}ln V {rung.ln_v:.4f}: what guessing evenly costs", "muted"))
         if rung.target:
@@ -105,13 +105,13 @@ class LadderLens(LensPage["Ladder"]):
                 )
 
     def _crossed(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
-        yield self.text(("KL(row ‖ column) of what comes next, nats", "muted"))
+        yield self.text(("KL(row ‖ column) of what comes next, bits", "muted"))
         yield Text()
         cell = max(6, min(10, (width - NAME - 2) // max(1, len(answer.rungs))))
         names = [_short(rung) for rung in answer.rungs]
         yield self.text((" " * (NAME + 2), "head"), ("".join(f"{name:>{cell}}" for name in names), "head"))
-        largest = max((value for row in answer.kl for value in row if value is not None), default=0.0) or 1.0
-        for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl, strict=True)):
+        largest = max((value for row in answer.kl_bits for value in row if value is not None), default=0.0) or 1.0
+        for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl_bits, strict=True)):
             line = self.text(("› " if number == at else "  ", "text"), (fit(one_line(rung.name), NAME), "text"))
             for value in row:
                 shown = "–" if value is None else "0" if value == 0 else f"{value:.{1 if value >= 100 else 3}f}"

@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import meter
+from tui.drawing.bars import meter
 from tui.drawing.text import fit, label, one_line
 from tui.lenses.base import LensPage
 from tui.runner import Frame, Question
@@ -29,30 +29,30 @@ class LastTokenLens(LensPage["LastToken"]):
 
     NAME = "last_token"
     TITLE = "last token"
-    WORDS = "Does the model use the last token alone? Earlier ones replaced, hidden or shuffled"
+    DESCRIPTION = "Does the model use the last token alone? Earlier ones replaced, hidden or shuffled"
     ORDER = 15
 
     def __init__(self) -> None:
         super().__init__()
         self.how = HOW[0]
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         how = self.how
-        return Question(lambda session: lens("last_token")(session.here(), how))
+        return Question(lambda session: lens("last_token")(session.current_step(), how))
 
     def show(self, frame: Frame) -> None:
         before = self.answer
         super().show(frame)
         if self.answer and (before is None or before.total != self.answer.total):
-            self.at = 10**6  # the nearest token
+            self.cursor = 10**6  # the nearest token
             self.draw()
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.changes) if self.answer else 0
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.how = HOW[(HOW.index(self.how) + 1) % len(HOW)]
-        self.asks()
+        self.ask_again()
         self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
@@ -64,26 +64,26 @@ class LastTokenLens(LensPage["LastToken"]):
         super().draw()
 
     def lines(self, answer: "LastToken", width: int, height: int) -> Iterator[Text]:
-        why = self.said(answer.why, "muted", width)
+        why = self.paragraph(answer.why, "muted", width)
         yield from why
         yield Text()
         yield self.text((DOES[answer.how], "text"), (f" · {one_line(answer.note)}" if answer.note else "", "faint"))
-        scale = max([change.kl for change in answer.changes] + [answer.together or 0.0])
+        scale = max([change.kl_bits for change in answer.changes] + [answer.together_bits or 0.0])
         bar = max(6, min(40, width - PLACE - 2 * TOKEN - NUMBER - 5))
         yield self.text(
-            (f"{'':>{PLACE}} {'token':<{TOKEN}}  {'instead':<{TOKEN}} {'':<{bar}}{'KL nats':>{NUMBER}}", "head")
+            (f"{'':>{PLACE}} {'token':<{TOKEN}}  {'instead':<{TOKEN}} {'':<{bar}}{'KL bits':>{NUMBER}}", "head")
         )
-        at = min(self.at, len(answer.changes) - 1)
+        at = min(self.cursor, len(answer.changes) - 1)
         room = height - len(why) - 6
-        for number in self.window(len(answer.changes), max(0, at), max(3, room)):
+        for number in self.visible_rows(len(answer.changes), max(0, at), max(3, room)):
             yield self._row(answer.changes[number], number == at, scale, bar, width)
-        if answer.together is not None:
+        if answer.together_bits is not None:
             name = "all of them" if len(answer.changes) > 1 else "that one"
             yield Text()
             yield self.text(
                 (f"{'':>{PLACE}} {name:<{2 * TOKEN + 3}}", "text"),
-                (meter(answer.together / scale if scale else 0.0, bar), "bar"),
-                (f"{_exact(answer.together):>{NUMBER}}", "text"),
+                (meter(answer.together_bits / scale if scale else 0.0, bar), "bar"),
+                (f"{_exact(answer.together_bits):>{NUMBER}}", "text"),
             )
 
     def _row(self, change: "PositionEffect", chosen: bool, scale: float, bar: int, width: int) -> Text:
@@ -95,11 +95,11 @@ class LastTokenLens(LensPage["LastToken"]):
             (fit(label(change.piece), TOKEN), "text"),
             ("→ ", "faint"),
             (fit(instead, TOKEN) + " ", "muted"),
-            (meter(change.kl / scale if scale else 0.0, bar), "bar"),
-            (f"{_exact(change.kl):>{NUMBER}}", "text"),
+            (meter(change.kl_bits / scale if scale else 0.0, bar), "bar"),
+            (f"{_exact(change.kl_bits):>{NUMBER}}", "text"),
         )
 
 
-def _exact(nats: float) -> str:
-    """A divergence; one that is zero to the last bit says so."""
-    return "exactly 0" if nats == 0 else f"{nats:.6f}"
+def _exact(bits: float) -> str:
+    """A divergence in bits; one that is zero to the last bit says so."""
+    return "exactly 0" if bits == 0 else f"{bits:.6f}"

@@ -8,14 +8,14 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import curve, meter
+from tui.drawing.bars import meter, scale_for
+from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
 from tui.lenses.base import AXIS, LensPage
-from tui.panels.candidates import scale_for
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
-    from core.lenses.logit import Layer, LogitLens
+    from core.lenses.logit import LayerPrediction, LogitLens
 
 NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
 
@@ -25,7 +25,7 @@ class LogitLensPage(LensPage["LogitLens"]):
 
     NAME = "logit"
     TITLE = "logit lens"
-    WORDS = "What the model would say after every half step, and where the answer locks in"
+    DESCRIPTION = "What the model would say after every half step, and where the answer locks in"
     ORDER = 13
 
     def __init__(self) -> None:
@@ -33,20 +33,20 @@ class LogitLensPage(LensPage["LogitLens"]):
         self.plotted = False
         """Whether the lines are shown."""
 
-    def ask(self) -> Question:
-        return Question(lambda session: lens("logit")(session.here()))
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("logit")(session.current_step()))
 
     def show(self, frame: Frame) -> None:
         fresh = self.answer is None
         super().show(frame)
         if self.answer and fresh:  # begin where the model ends
-            self.at = 10**6
+            self.cursor = 10**6
             self.draw()
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.layers) if self.answer else 0
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.plotted = not self.plotted
         self.draw()
 
@@ -54,7 +54,7 @@ class LogitLensPage(LensPage["LogitLens"]):
 
     def draw(self) -> None:
         if self.answer and self.answer.locks_in is not None:
-            self.at = max(0, min(self.at, self.choices() - 1))
+            self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         self.border_subtitle = Content(f"↑↓ layer · o {'the table' if self.plotted else 'plot'}" if self.answer else "")
         super().draw()
 
@@ -86,8 +86,10 @@ class LogitLensPage(LensPage["LogitLens"]):
         head = f"  {fit('after', NAME)}{fit(' top tokens', (more + 1) * (token + SHARE + 2))}"
         axis = f"0{f'{scale:g}':>{bar - 1}}"
         yield self.text((f"{head}{axis}{'target p':>{SHARE + 1}}{'rank':>{RANK - 1}}", "head"))
-        for number in self.window(len(answer.layers), min(self.at, len(answer.layers) - 1), max(3, height - 1)):
-            yield self.row(number == self.at, width, *self._row(answer, number, more, token, bar, scale, decimals))
+        for number in self.visible_rows(
+            len(answer.layers), min(self.cursor, len(answer.layers) - 1), max(3, height - 1)
+        ):
+            yield self.row(number == self.cursor, width, *self._row(answer, number, more, token, bar, scale, decimals))
 
     def _row(
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int
@@ -95,7 +97,7 @@ class LogitLensPage(LensPage["LogitLens"]):
         layer, locked = answer.layers[number], answer.locks_in
         mark = "▸ " if number == locked else "│ " if locked is not None and number > locked else "  "
         yield mark, "bar"
-        yield fit(short(layer), NAME), "text" if number == self.at else "muted"
+        yield fit(short(layer), NAME), "text" if number == self.cursor else "muted"
         for rank, candidate in enumerate(layer.top[: more + 1]):
             same = candidate.id == layer.target.id
             style = "hot" if same else "text" if not rank else "muted"
@@ -114,8 +116,8 @@ class LogitLensPage(LensPage["LogitLens"]):
         if len(targets) < 2:
             return
         room, across = max(2, (height - 3) // 2), max(8, width - AXIS)
-        here = answer.layers[min(self.at, len(targets) - 1)]
-        at = round((across - 1) * min(1.0, self.at / (len(targets) - 1)))
+        here = answer.layers[min(self.cursor, len(targets) - 1)]
+        at = round((across - 1) * min(1.0, self.cursor / (len(targets) - 1)))
         shares = tuple(target.probability for target in targets)
         scale = scale_for(max(shares))
         yield self.text((" " * AXIS + "probability of the target", "head"))
@@ -125,7 +127,7 @@ class LogitLensPage(LensPage["LogitLens"]):
         yield self.text((" " * AXIS + "its rank, in powers of ten", "head"))
         yield from self.plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", at)
         words = f"{short(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
-        yield self.under(words, across, at)
+        yield self.plot_caption(words, across, at)
 
 
 def _fitted(piece: bytes) -> str:
@@ -133,6 +135,6 @@ def _fitted(piece: bytes) -> str:
     return within(label(piece), 18)
 
 
-def short(layer: "Layer") -> str:
+def short(layer: "LayerPrediction") -> str:
     """A name that fits a column: `3 attention`."""
     return layer.name.removeprefix("block ")

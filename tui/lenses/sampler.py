@@ -11,9 +11,9 @@ from textual.content import Content
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import ORDERS
 from core.sampling.values import SamplerStage, StageName
+from tui.drawing.bars import bars
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, setting
 from tui.lenses.base import LensPage
-from tui.panels.candidates import bars
 from tui.runner import Question
 
 AS_IN = {"temperature first": "as transformers", "temperature last": "as llama.cpp"}
@@ -24,23 +24,23 @@ FEWEST = 3
 """Rows of tokens there are room for, however low the panel is."""
 
 
-class SamplerPanel(LensPage[SamplerLens]):
+class SamplerLensPage(LensPage[SamplerLens]):
     """Knobs redraw it; the model does not run for that."""
 
     NAME = "sampler"
     TITLE = "sampler"
-    WORDS = "Why a token is drawn: temperature, top-k, top-p, min-p, and the number u"
+    DESCRIPTION = "Why a token is drawn: temperature, top-k, top-p, min-p, and the number u"
     ORDER = 2
     ALLOW_SELECT: ClassVar[bool] = False
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         return Question(lambda session: session.explain(), live=True)
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         if self.answer:
             sampler = self.answer.sampler
             order = next(order for order in ORDERS if order != sampler.order)
-            self.desk.sample_with(replace(sampler, order=order))
+            self.host.sample_with(replace(sampler, order=order))
 
     def draw(self) -> None:
         super().draw()
@@ -122,9 +122,9 @@ class SamplerPanel(LensPage[SamplerLens]):
                 words = percent(share, decimals)
             else:
                 words = "·"
-            line.append(f"{words:>{width}}", self.look("lens--hot" if words == "cut" else f"lens--{own}"))
-        line.append(f"{percent(final, decimals) if final else '–':>{figure}} ", self.look(f"lens--{own}"))
-        line.append(_bar(final, columns.right, scale), self.look("lens--hot" if drawn else "lens--bar"))
+            line.append(f"{words:>{width}}", self.style_of("lens--hot" if words == "cut" else f"lens--{own}"))
+        line.append(f"{percent(final, decimals) if final else '–':>{figure}} ", self.style_of(f"lens--{own}"))
+        line.append(_bar(final, columns.right, scale), self.style_of("lens--hot" if drawn else "lens--bar"))
         return line
 
     def _kept(self, answer: SamplerLens, middle: Sequence[SamplerStage], columns: "_Columns") -> Text:
@@ -155,10 +155,10 @@ class SamplerPanel(LensPage[SamplerLens]):
             name = label(piece)
             words = fit(f" {name}", room) if cell_len(name) + 2 <= room else " " * room
             style = "drawn" if piece == answer.drawn.piece else ("even", "odd")[number % 2]
-            line.append(words, self.look(f"lens--{style}"))
+            line.append(words, self.style_of(f"lens--{style}"))
             edge = until
         if edge < width:
-            line.append(fit(" others" if width - edge > 8 else "", width - edge), self.look("lens--rest"))
+            line.append(fit(" others" if width - edge > 8 else "", width - edge), self.style_of("lens--rest"))
         yield line
         if answer.sampler.greedy:
             yield self.text(("greedy: the likeliest token has it all, no u is asked", "muted"))

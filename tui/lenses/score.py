@@ -21,28 +21,28 @@ class ScoreLens(LensPage[Summary]):
 
     NAME = "score"
     TITLE = "score"
-    WORDS = "How well the model predicts this text: perplexity, bits per byte, the worst tokens"
+    DESCRIPTION = "How well the model predicts this text: perplexity, bits per byte, the worst tokens"
     ORDER = 4
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         return Question(lambda session: session.summary(), live=True)
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.worst) if self.answer else 0
 
     def current_lines(self) -> tuple[int, int]:
-        return (0, 4) if not self.at else (self.at + 4, self.at + 4)
+        return (0, 4) if not self.cursor else (self.cursor + 4, self.cursor + 4)
 
-    def take(self, place: int | None = None) -> None:
-        at = self.at if place is None else place - 1
+    def choose(self, number: int | None = None) -> None:
+        at = self.cursor if number is None else number - 1
         if self.answer and at < len(self.answer.worst):
             position = self.answer.worst[at]
-            self.desk.act(lambda session: session.travel(position))
+            self.host.act(lambda session: session.travel(position))
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        self.at = max(0, min(self.at, self.choices() - 1))
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
         self.border_subtitle = Content("↑↓ ⏎ go there · t opens a text")
 
@@ -72,7 +72,7 @@ class ScoreLens(LensPage[Summary]):
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):
             if position < len(tokens):
-                yield self._row(tokens, position, number == self.at, width)
+                yield self._row(tokens, position, number == self.cursor, width)
 
     def _row(self, tokens: tuple[Token, ...], position: int, chosen: bool, width: int) -> Text:
         token = tokens[position]

@@ -8,9 +8,9 @@ from rich.text import Text
 from textual.content import Content
 
 from core.sampling.values import SoftmaxLab
+from tui.drawing.bars import bars
 from tui.drawing.text import fit, label
 from tui.lenses.base import LensPage
-from tui.panels.candidates import bars
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
 
     NAME = "softmax"
     TITLE = "softmax"
-    WORDS = "Softmax with and without subtracting the maximum, repeated, and at other temperatures"
+    DESCRIPTION = "Softmax with and without subtracting the maximum, repeated, and at other temperatures"
     ORDER = 6
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         self._factor = 0
         self._repeated = False
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         factor = FACTORS[self._factor]
 
         def lab(session: "Session") -> SoftmaxLab:
@@ -43,11 +43,11 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
 
         return Question(lab, live=True)
 
-    def vary(self, down: int, across: int) -> None:
+    def adjust(self, down: int, across: int) -> None:
         self._factor = max(0, min(self._factor + across, len(FACTORS) - 1))
-        self.asks()
+        self.ask_again()
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self._repeated = not self._repeated
         self.draw()
 

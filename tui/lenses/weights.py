@@ -8,9 +8,9 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
-from tui.drawing.plots import columns, meter
+from tui.drawing.bars import columns, meter
 from tui.drawing.text import compact, fit, one_line, within
-from tui.lenses.base import Kept, LensPage
+from tui.lenses.base import AnswerCache, LensPage
 from tui.runner import Frame, Question, Refusal
 
 if TYPE_CHECKING:
@@ -29,51 +29,51 @@ class WeightsLens(LensPage["Weights"]):
 
     NAME = "weights"
     TITLE = "weights"
-    WORDS = "Parameters counted by part, and the distribution of any weight"
+    DESCRIPTION = "Parameters counted by part, and the distribution of any weight"
     ORDER = 16
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept = Kept()
+        self._kept = AnswerCache()
         self.chosen = FIRST
         self.listed = False
         """Whether the names are shown."""
 
-    def ask(self) -> Question:
+    def new_question(self) -> Question:
         name = self.chosen
 
         def count(session: "Session") -> Iterator[object]:
             model = ref(session.model.transformer)
-            return self._kept.answers((model, name), lambda: lens("weights")(session.here(), name))
+            return self._kept.answers((model, name), lambda: lens("weights")(session.current_step(), name))
 
         return Question(count)
 
     def show(self, frame: Frame) -> None:
         super().show(frame)
-        if frame.question is self._asked and isinstance(frame.answer, Refusal) and self.chosen != FIRST:
+        if frame.question is self._question and isinstance(frame.answer, Refusal) and self.chosen != FIRST:
             self.chosen = FIRST  # another model has other weights
-            self.asks()
+            self.ask_again()
 
-    def choices(self) -> int:
+    def choice_count(self) -> int:
         return len(self.answer.names) if self.answer and self.listed else 0
 
-    def take(self, place: int | None = None) -> None:
+    def choose(self, number: int | None = None) -> None:
         if not self.listed:
-            self.turn()
+            self.switch_view()
         elif self.answer:
-            at = self.at if place is None else place - 1
+            at = self.cursor if number is None else number - 1
             if at < len(self.answer.names):
-                self.at, self.chosen = at, self.answer.names[at].name
-                self.asks()
+                self.cursor, self.chosen = at, self.answer.names[at].name
+                self.ask_again()
 
-    def turn(self) -> None:
+    def switch_view(self) -> None:
         self.listed = not self.listed
         self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        self.at = max(0, min(self.at, self.choices() - 1)) if self.listed else self.at
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1)) if self.listed else self.cursor
         keys = "↑↓ weight · ⏎ its histogram · o parts" if self.listed else "o every weight"
         self.border_subtitle = Content(keys if self.answer else "")
         super().draw()
@@ -117,15 +117,15 @@ class WeightsLens(LensPage["Weights"]):
     def _names(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
         chart = max(4, min(12, height - LISTED - 5))
         shown = answer.histogram.name if answer.histogram else ""
-        for number in self.window(len(answer.names), self.at, max(LISTED, height - chart - 5)):
+        for number in self.visible_rows(len(answer.names), self.cursor, max(LISTED, height - chart - 5)):
             each = answer.names[number]
             shape = " × ".join(f"{size:,}" for size in each.shape)
             name = fit(one_line(each.name), max(10, width - 24))
             yield self.row(
-                number == self.at,
+                number == self.cursor,
                 width,
                 ("● " if each.name == shown else "  ", "bar"),
-                (name, "text" if number == self.at else "muted"),
+                (name, "text" if number == self.cursor else "muted"),
                 (f"{shape:>21}", "muted"),
             )
         yield Text()

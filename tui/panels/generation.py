@@ -110,19 +110,19 @@ class GenerationPanel(PaintedPage):
         number = self.top + y
         if len(self._tokens) <= self._prompt_length and number == len(self._wrap) + 1:
             hint = "space takes one step · g streams"
-            return Strip([Segment(hint, self.look("generation--empty"))]).adjust_cell_length(width, self.look())
+            return Strip([Segment(hint, self.style_of("generation--empty"))]).adjust_cell_length(width, self.style_of())
         if number >= len(self._wrap):
-            return Strip.blank(width, self.look())
+            return Strip.blank(width, self.style_of())
         segments = []
         for token, text in self._wrap[number]:
             shown = text.rstrip("\n")
             if token == self._cursor - 1 and text.endswith("\n"):
                 shown += "↵"
-            segments.append(Segment(shown, self.look(f"generation--{self._part(token)}")))
+            segments.append(Segment(shown, self.style_of(f"generation--{self._part(token)}")))
         strip = Strip(segments).simplify()
         if self.text_selection is not None and (span := self.text_selection.get_span(number)) is not None:
             strip = self._selected(strip, *span)
-        return strip.adjust_cell_length(width, self.look()).apply_offsets(0, number)
+        return strip.adjust_cell_length(width, self.style_of()).apply_offsets(0, number)
 
     def _part(self, token: int) -> str:
         if token == self._cursor - 1:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from rich.text import Text
 from textual.content import Content
-from textual.strip import Strip
 
 from core.training.events import Begun
 from core.training.status import EvaluatedStep, State, TrainingStatus
-from tui.drawing.painted import Painted
-from tui.drawing.plots import Thinned, dots, dotted, place, spread, ticks, trace
+from tui.drawing.plots import BinnedMeans, cell_of, dots, dotted, spread_rows, ticks, trace
+from tui.drawing.sheet import Sheet
 from tui.drawing.text import fit, number_in, one_line
 from tui.runner import Activity
 
@@ -27,68 +26,6 @@ NARROW = 56
 """Cells below which a plot has no room for those."""
 SCALES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001)
 """Where a logarithmic scale may begin."""
-
-
-class Sheet(Painted):
-    """A panel of painted lines that does not scroll; `lines` is all that it must say."""
-
-    ALLOW_SELECT = False
-    COMPONENT_CLASSES = {
-        "sheet--text",
-        "sheet--strong",
-        "sheet--muted",
-        "sheet--faint",
-        "sheet--bar",
-        "sheet--ghost",
-        "sheet--hot",
-        "sheet--cursor",
-    }
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id=id)
-        self._strips: list[Strip] | None = None
-        self._shown: tuple[object, ...] = ()
-
-    def lines(self, width: int, height: int) -> Iterable[Text]:
-        """What is drawn, for a panel of this size."""
-        raise NotImplementedError
-
-    def changed(self, *shown: object) -> bool:
-        """Draw anew where what is to be shown is not what was shown."""
-        before, self._shown = self._shown, shown
-        if len(before) == len(shown) and all(a is b or a == b for a, b in zip(before, shown, strict=True)):
-            return False
-        self.draw()
-        return True
-
-    def draw(self) -> None:
-        """Lay the lines out anew."""
-        self._strips = None
-        self.refresh()
-
-    def on_resize(self) -> None:
-        self.draw()
-
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self._strips = None
-
-    def render_line(self, y: int) -> Strip:
-        width, height = self.size
-        if self._strips is None:
-            self._strips = [self._strip(line, width) for line in self.lines(width, height)] if width else []
-        return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.look())
-
-    def _strip(self, line: Text, width: int) -> Strip:
-        line.no_wrap, line.end, line.style = True, "", self.look()
-        return Strip(line.render(self.app.console)).adjust_cell_length(width, self.look()).simplify()
-
-    def text(self, *parts: tuple[str, str]) -> Text:
-        """A line of pieces, each in one of the styles: `("42 %", "muted")`."""
-        line = Text()
-        for words, style in parts:
-            line.append(words, self.look(f"sheet--{style}"))
-        return line
 
 
 class Standing(Sheet):
@@ -163,7 +100,7 @@ class LossPlot(Sheet):
         self.border_title = Content("loss")
         self._progress: TrainingStatus | None = None
         self._at: EvaluatedStep | None = None
-        self._thinned = Thinned()
+        self._thinned = BinnedMeans()
         self._logarithmic = True
 
     def show(self, progress: TrainingStatus, at: EvaluatedStep | None) -> None:
@@ -176,7 +113,7 @@ class LossPlot(Sheet):
             self.border_title = Content(one_line(f"{progress.name} · {text} · loss, nats a token"))
             self.border_subtitle = Content(f"⠒ training · ● validation · {scale}")
 
-    def turn(self) -> None:
+    def switch_scale(self) -> None:
         """A logarithmic scale, on which what is near the floor is told apart, or a linear one."""
         self._logarithmic = not self._logarithmic
         if self._progress:
@@ -212,7 +149,7 @@ class LossPlot(Sheet):
         levels = _levels(begun)
         for _, loss in levels:
             _lay(grid, dotted(scale(loss), across, down, up), "faint")
-        column = place(self._at.step, 0, steps, across) if self._at else None
+        column = cell_of(self._at.step, 0, steps, across) if self._at else None
         if column is not None:
             for row in grid:
                 row[column] = ("╎", "hot")
@@ -220,11 +157,13 @@ class LossPlot(Sheet):
         _lay(grid, trace(curve, across, down, (0.0, float(steps)), up), "muted")
         for moment in progress.evaluated_steps:
             here = moment is self._at or moment == self._at
-            line = down - 1 - place(scale(moment.loss), *up, down)
-            grid[line][place(moment.step, 0, steps, across)] = ("◆", "hot") if here else ("●", "bar")
+            line = down - 1 - cell_of(scale(moment.loss), *up, down)
+            grid[line][cell_of(moment.step, 0, steps, across)] = ("◆", "hot") if here else ("●", "bar")
 
         axis = self._axis(up, down)
-        names = dict(zip(spread([down - 1 - place(scale(y), *up, down) for _, y in levels], down), levels, strict=True))
+        names = dict(
+            zip(spread_rows([down - 1 - cell_of(scale(y), *up, down) for _, y in levels], down), levels, strict=True)
+        )
         for number, row in enumerate(grid):
             name = f" {names[number][0]:<10}{names[number][1]:>6.2f}" if number in names else ""
             yield self.text(
@@ -240,8 +179,8 @@ class LossPlot(Sheet):
             low, high = map(math.exp, up)
             steps = (1, 2, 5) if high / low < 100 else (1,)
             values = [s * d for d in (0.001, 0.01, 0.1, 1.0, 10.0) for s in steps if low <= s * d * 1.001 <= high]
-            return {down - 1 - place(math.log(v) + 1e-9, *up, down): f"{v:g}" for v in values}
-        return {down - 1 - place(v, *up, down): f"{v:g}" for v in ticks(*up, max(2, 2 * down // 3))}
+            return {down - 1 - cell_of(math.log(v) + 1e-9, *up, down): f"{v:g}" for v in values}
+        return {down - 1 - cell_of(v, *up, down): f"{v:g}" for v in ticks(*up, max(2, 2 * down // 3))}
 
     def _under(self, across: int, steps: int, column: int | None) -> Text:
         """The ends of the steps, and the one that is looked at."""

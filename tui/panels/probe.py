@@ -8,10 +8,9 @@ from textual.content import Content
 
 from core.sampling.values import Candidate, Chart
 from core.training.status import EvaluatedStep, TrainingStatus
-from tui.drawing.plots import meter
+from tui.drawing.bars import TICK, meter, tick_at
+from tui.drawing.sheet import Sheet
 from tui.drawing.text import fit, label, one_line, percent, run_text
-from tui.panels.candidates import TICK, tick_at
-from tui.panels.learning import Sheet
 
 FIGURE = 9
 """Cells of a probability."""
@@ -154,5 +153,5 @@ class CheckpointsPanel(Sheet):
             (fit(f"  {told.lstrip()}", max(0, width - steps - 18)), "text" if chosen else "muted"),
         )
         if chosen:
-            row.stylize(self.look("sheet--cursor"))
+            row.stylize(self.style_of("sheet--cursor"))
         return row

@@ -47,6 +47,9 @@ class PromptPanel(TextArea):
         """The line as it is drawn: nothing in it is obeyed by the terminal."""
         return Text(in_place(self.document.get_line(line_index)), end="", no_wrap=True)
 
+    def on_hide(self, event: events.Hide) -> None:
+        event.prevent_default()  # the screen moves the focus; Textual would move it once more, and late
+
     async def _on_paste(self, event: events.Paste) -> None:
         if len(self.text) + len(event.text) > LONGEST:
             event.prevent_default()

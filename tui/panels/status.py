@@ -5,18 +5,11 @@ from textual.widget import Widget
 
 from core.progress import Progress
 from core.sampling.sampler import Sampler
-from tui.drawing.text import compact, one_line, setting
+from tui.drawing.sampler import sampler_text
+from tui.drawing.text import compact, one_line
 from tui.runner import Frame
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-
-
-def sampler_text(sampler: Sampler) -> str:
-    """The knobs in the order they act."""
-    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 2)}"
-    k = f"k {sampler.top_k}" if sampler.top_k else "k off"
-    p = f"p {setting(sampler.top_p, 2)}" if sampler.top_p < 1 else "p off"
-    return f"{temperature} {k} {p}" + (f" min-p {setting(sampler.min_p, 2)}" if sampler.min_p > 0 else "")
 
 
 class StatusLine(Widget):
@@ -105,9 +98,13 @@ class StatusLine(Widget):
         frame = self._frame
         if frame.activity == "loading":
             spinner = SPINNER[self._turn % len(SPINNER)]
-            return f"{spinner} fetching {progress(frame.reading)} MB" if frame.reading else f"{spinner} loading"
-        if frame.activity == "reading" and frame.reading:
-            return progress(frame.reading)
+            return (
+                f"{spinner} fetching {progress(frame.activity_progress)} MB"
+                if frame.activity_progress
+                else f"{spinner} loading"
+            )
+        if frame.activity == "reading" and frame.activity_progress:
+            return progress(frame.activity_progress)
         if frame.activity == "generating":
             return f"▶ {frame.generated:,} · {frame.rate or 0:.0f} tok/s"
         return ""

@@ -55,7 +55,7 @@ class TokensPanel(PaintedPage):
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._set(snapshot.tokens, snapshot.cursor)
-        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.words)
+        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.tokenizer)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt that the model has not read yet."""
@@ -149,30 +149,30 @@ class TokensPanel(PaintedPage):
         row, part = divmod(line, 2)
         if not self._tokens:
             empty = "no tokens yet" if y == 0 else ""
-            return Strip([Segment(fit(empty, width), self.look("tokens--empty"))], width)
+            return Strip([Segment(fit(empty, width), self.style_of("tokens--empty"))], width)
         if row >= len(self._starts) or len(self._cells) < len(self._tokens):
-            return Strip.blank(width, self.look())
+            return Strip.blank(width, self.style_of())
         first = self._starts[row]
         last = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._tokens)
         segments = []
         for index in range(first, last):
             segments.append(self._piece(index) if part == 0 else self._number(index))
-            segments.append(Segment(" ", segments[-1].style if part else self.look()))
+            segments.append(Segment(" ", segments[-1].style if part else self.style_of()))
         cells = sum(cell + 1 for _, _, cell in self._cells[first:last])
-        return Strip(segments, cells).simplify().adjust_cell_length(width, self.look())
+        return Strip(segments, cells).simplify().adjust_cell_length(width, self.style_of())
 
     def _piece(self, index: int) -> Segment:
         token, (text, _, cells) = self._tokens[index], self._cells[index]
         shown = " " + fit(text, cells - 2) + " "
         if index == self._cursor - 1:
-            return Segment(shown, self.look("tokens--cursor"))
+            return Segment(shown, self.style_of("tokens--cursor"))
         if index < self._window:
-            return Segment(shown, self.look("tokens--gone"))
+            return Segment(shown, self.style_of("tokens--gone"))
         style = self._styles()[level(token.score.surprisal_bits)] if token.score else self._styles()[0]
         return Segment(shown, style + Style(bold=index >= self._prompt_length))
 
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]
         bar = BARS[level(token.score.surprisal_bits)] if token.score else " "
-        style = self.look("tokens--gone" if index < self._window else "tokens--id")
+        style = self.style_of("tokens--gone" if index < self._window else "tokens--id")
         return Segment(f" {number} {bar}".ljust(cells), style)

@@ -1,4 +1,4 @@
-"""Owns how two compared models are printed: JSON Lines for programs, columns for people."""
+"""`tokenwalk compare`: how the next-token distributions of two models differ."""
 
 import math
 from itertools import zip_longest
@@ -9,17 +9,16 @@ from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import piece_text
 from tui.drawing.text import decimals_for, fit, label, one_line, percent
-from tui.reports import general
+from tui.reports.json_values import candidate_json, finite, json_line
 
 
-def _divergence(found: Divergence | ComparedText) -> dict[str, float | None]:
-    """JSON has no ∞."""
-    values = {"kl_ab_bits": found.kl_ab, "kl_ba_bits": found.kl_ba, "js_bits": found.js}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def _divergence_json(found: Divergence | ComparedText) -> dict[str, float | None]:
+    """The divergences; one that is infinite is None."""
+    return {"kl_ab_bits": finite(found.kl_ab), "kl_ba_bits": finite(found.kl_ba), "js_bits": finite(found.js)}
 
 
-def next_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int]], found: Comparison) -> str:
-    """The comparison at the prompt's end as one object."""
+def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int]], found: Comparison) -> str:
+    """The comparison after the prompt as one line; `a` and `b` are a model and the ids of the prompt in it."""
 
     def side(info: ModelInfo, ids: list[int], chart: Chart) -> dict[str, Any]:
         return {
@@ -28,15 +27,15 @@ def next_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int]], fo
             "dtype": info.dtype,
             "prompt_ids": ids,
             "entropy_bits": chart.entropy_bits,
-            "top": [general.candidate(each) for each in chart.candidates],
+            "top": [candidate_json(each) for each in chart.candidates],
             "others": {"count": chart.others_count, "probability": chart.others_probability},
         }
 
-    return general.line(
+    return json_line(
         {
             "event": "next",
             "by": found.divergence.by,
-            **_divergence(found.divergence),
+            **_divergence_json(found.divergence),
             "agree": found.agree,
             "rank_in_a": found.rank_in_a,
             "rank_in_b": found.rank_in_b,
@@ -46,21 +45,25 @@ def next_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int]], fo
     )
 
 
-def next_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]:
-    """Two columns of candidates and what tells them apart."""
+def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]:
+    """The candidates of both models side by side, entropies, divergences and ranks."""
     names = [f"{one_line(info.name)} {info.dtype} {info.device}" for info in (a, b)]
     columns = zip_longest(_column(found.chart_a), _column(found.chart_b), fillvalue=" " * 30)
     others = f"      {_others(found.chart_a)}  {_others(found.chart_b)}"
-    by = "over tokens" if found.divergence.by == "token" else "over the next byte: their tokens differ"
+    unit = (
+        "over tokens"
+        if found.divergence.by == "token"
+        else "over the next byte, because their tokenizers have different tokens"
+    )
     return [
         f"{'#':>4}  {fit(f'A {names[0]}', 30)}  {fit(f'B {names[1]}', 30)}",
         *(f"{rank:>4}  {left}  {right}".rstrip() for rank, (left, right) in enumerate(columns, start=1)),
         others,
-        f"      H {found.chart_a.entropy_bits:<28.3f}  H {found.chart_b.entropy_bits:.3f}",
+        f"      {f'entropy {found.chart_a.entropy_bits:.3f} bits':<30}  entropy {found.chart_b.entropy_bits:.3f} bits",
         f"      KL(A‖B) {_bits(found.divergence.kl_ab)} · KL(B‖A) {_bits(found.divergence.kl_ba)} · "
-        f"JS {_bits(found.divergence.js)} bits, {by}",
-        f"      {'the same favourite' if found.agree else 'other favourites'}: "
-        f"A's is {_place(found.rank_in_b)} in B, B's is {_place(found.rank_in_a)} in A",
+        f"JS {_bits(found.divergence.js)} bits, {unit}",
+        f"      {'the same likeliest token' if found.agree else 'different likeliest tokens'}: "
+        f"A's has {_rank(found.rank_in_b)} in B, B's has {_rank(found.rank_in_a)} in A",
     ]
 
 
@@ -81,20 +84,20 @@ def _bits(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "∞"
 
 
-def _place(rank: int | None) -> str:
-    return "no token" if rank is None else f"number {rank + 1:,}"
+def _rank(rank: int | None) -> str:
+    return "no token" if rank is None else f"rank {rank + 1:,}"
 
 
 def along_json(compared: ComparedText) -> list[str]:
-    """One object a place, and one for all."""
+    """One line per position of the text, and a summary line."""
 
-    def place(found: ComparedPosition) -> dict[str, Any]:
+    def position(found: ComparedPosition) -> dict[str, Any]:
         return {
             "event": "place",
             "byte": found.at.end,
             "tokens_a": found.at.a,
             "tokens_b": found.at.b,
-            **_divergence(found.divergence),
+            **_divergence_json(found.divergence),
             "agree": found.agree,
             "best_a": piece_text(found.best_a),
             "best_b": piece_text(found.best_b),
@@ -104,29 +107,31 @@ def along_json(compared: ComparedText) -> list[str]:
         "event": "summary",
         "by": compared.by,
         "places": len(compared.places),
-        **_divergence(compared),
+        **_divergence_json(compared),
         "agreement": compared.agreement,
         "bytes": compared.text_bytes,
         "shared_bytes": compared.shared_bytes,
         "context_at_least_a": compared.context_at_least_a,
         "context_at_least_b": compared.context_at_least_b,
     }
-    return [general.line(each) for each in (*map(place, compared.places), summary)]
+    return [json_line(each) for each in (*map(position, compared.places), summary)]
 
 
 def along_lines(compared: ComparedText) -> list[str]:
-    """A line a place, and the means."""
-    lines = [f"{'byte':>8} {'KL(A‖B)':>9} {'KL(B‖A)':>9} {'JS':>7}    {fit('A says', 20)} B says"]
-    for place in compared.places:
-        found = place.divergence
+    """One line per position of the text, and the means."""
+    lines = [f"{'byte':>8} {'KL(A‖B)':>9} {'KL(B‖A)':>9} {'JS':>7}    {fit('likeliest in A', 20)} likeliest in B"]
+    for found in compared.places:
+        divergence = found.divergence
         lines.append(
-            f"{place.at.end:>8,} {_bits(found.kl_ab):>9} {_bits(found.kl_ba):>9} {found.js:>7.4f}  "
-            f"{'=' if place.agree else '≠'} {fit(label(place.best_a), 20)} {label(place.best_b)}"
+            f"{found.at.end:>8,} {_bits(divergence.kl_ab):>9} {_bits(divergence.kl_ba):>9} {divergence.js:>7.4f}  "
+            f"{'=' if found.agree else '≠'} {fit(label(found.best_a), 20)} {label(found.best_b)}"
         )
     lines.append(
         f"{'mean':>8} {_bits(compared.kl_ab):>9} {_bits(compared.kl_ba):>9} {compared.js:>7.4f}    "
-        f"the same favourite at {100 * compared.agreement:.1f}% of {len(compared.places):,} places"
+        f"bits; the same likeliest token at {100 * compared.agreement:.1f}% of {len(compared.places):,} positions"
     )
     if compared.shared_bytes < compared.text_bytes:
-        lines.append(f"the tokenizers spell the text differently after byte {compared.shared_bytes:,}; it ends there")
+        lines.append(
+            f"compared up to byte {compared.shared_bytes:,}: after it the tokens of the two spell different text"
+        )
     return [*lines, ""]

@@ -1,23 +1,21 @@
-"""Owns how a scored text is printed: JSON Lines for programs, sums and the worst tokens for people."""
-
-import math
+"""`tokenwalk score`: how well a model predicts a text."""
 
 from core.evaluation.values import Scored, ScoredToken
 from core.loading.info import ModelInfo
 from tui.drawing.text import compact, fit, label, one_line
-from tui.reports import general
+from tui.reports.json_values import finite, json_line, token_json
 
 WORST = 10
-"""Tokens in the list of the worst."""
+"""Tokens in the list of those with the highest surprisal."""
 
 
-def json_lines(info: ModelInfo, scored: Scored) -> list[str]:
-    """One object a token, the first of which has no score, and one for all."""
-    first = {"event": "token", "position": 0, **general.token(scored.first_id, scored.first_piece)}
-    unknown = ("context", "logit", "probability", "logprob", "surprisal_bits", "rank", "entropy_bits")
-    found = [first | dict.fromkeys(unknown)]
+def score_json(info: ModelInfo, scored: Scored) -> list[str]:
+    """One line per token, the first of which has no score because nothing precedes it, and a summary line."""
+    first = {"event": "token", "position": 0, **token_json(scored.first_id, scored.first_piece)}
+    scores = ("context", "logit", "probability", "logprob", "surprisal_bits", "rank", "entropy_bits")
+    tokens = [first | dict.fromkeys(scores)]
     for token in scored.tokens:
-        measured = {
+        values = {
             "context": token.context,
             "logit": token.score.logit,
             "probability": token.score.probability,
@@ -26,8 +24,8 @@ def json_lines(info: ModelInfo, scored: Scored) -> list[str]:
             "rank": token.score.rank,
             "entropy_bits": token.score.entropy_bits,
         }
-        named = general.token(token.id, token.piece)
-        found.append({"event": "token", "position": token.position, **named, **_finite(measured)})
+        named = token_json(token.id, token.piece)
+        tokens.append({"event": "token", "position": token.position, **named, **_finite_values(values)})
     sums = {
         "bits": scored.bits,
         "bits_per_token": scored.bits_per_token,
@@ -42,31 +40,31 @@ def json_lines(info: ModelInfo, scored: Scored) -> list[str]:
         "tokens": len(scored.tokens) + 1,
         "scored": len(scored.tokens),
         "bytes": scored.byte_count,
-        **_finite(sums),
+        **_finite_values(sums),
         "context_at_least": scored.context_at_least,
         "worst": [token.position for token in scored.worst(WORST)],
     }
-    return [general.line(each) for each in (*found, summary)]
+    return [json_line(each) for each in (*tokens, summary)]
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no ∞: a token that a model holds for impossible has no logprob."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def _finite_values(values: dict[str, float]) -> dict[str, float | None]:
+    """A token of probability 0 has no finite logprob."""
+    return {name: finite(value) for name, value in values.items()}
 
 
-def lines(info: ModelInfo, scored: Scored) -> list[str]:
-    """The sums and the worst tokens for a person."""
+def score_lines(info: ModelInfo, scored: Scored) -> list[str]:
+    """Perplexity, bits per token and per byte, and the tokens with the highest surprisal."""
     perplexity = scored.perplexity
     shown = f"{perplexity:,.2f}" if perplexity < 1e6 else compact(perplexity)
-    short = len(scored.tokens) <= info.context
-    seen = "" if short else f", or from the last {scored.context_at_least:,} at least"
+    whole = len(scored.tokens) <= info.context
+    window = "" if whole else f", or from at least the last {scored.context_at_least:,}"
     return [
-        f"perplexity {shown} · {scored.bits_per_token:.3f} bits a token · {scored.bits_per_byte:.3f} bits a byte",
-        f"{len(scored.tokens):,} tokens, {scored.byte_count:,} bytes, without the first, which nothing predicts · "
-        f"{one_line(info.name)} {info.dtype}",
-        f"each predicted from all tokens before it{seen}",
+        f"perplexity {shown} · {scored.bits_per_token:.3f} bits per token · {scored.bits_per_byte:.3f} bits per byte",
+        f"{one_line(info.name)} {info.dtype} · {len(scored.tokens):,} tokens, {scored.byte_count:,} bytes "
+        "(the first token is not scored: nothing precedes it)",
+        f"each token is predicted from all tokens before it{window}",
         "",
-        f"{'at':>8}  {'worst tokens':<24} {'bits':>7} {'p':>10} {'rank':>8} {'H':>7}",
+        f"{'at':>8}  {'highest surprisal':<24} {'bits':>7} {'p':>10} {'rank':>8} {'entropy':>8}",
         *(_line(token) for token in scored.worst(WORST)),
     ]
 
@@ -75,5 +73,5 @@ def _line(token: ScoredToken) -> str:
     score = token.score
     return (
         f"{token.position:>8,}  {fit(label(token.piece), 24)} {score.surprisal_bits:>7.2f} {score.probability:>10.2e} "
-        f"{score.rank + 1:>8,} {score.entropy_bits:>7.2f}"
+        f"{score.rank + 1:>8,} {score.entropy_bits:>8.2f}"
     )

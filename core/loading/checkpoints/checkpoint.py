@@ -1,6 +1,6 @@
-"""Owns a checkpoint as a file: weights as safetensors, and in their header a card that says what they are.
+"""Checkpoint files: a safetensors file with weights, and a card in its header.
 
-A rung that is still learning also has the moments of its optimizer there, so that the training can be gone on with.
+The latest checkpoint of a training also holds the moments of its optimizer, so that the training can be resumed.
 """
 
 import hashlib
@@ -19,17 +19,18 @@ from core.atomic import replacing
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.errors import UserError
-from core.formats import files
-from core.loading.checkpoints.card import Card, metadata, of
+from core.formats.tensors import StoredTensor, WeightsFile
+from core.formats.weights_file import read_weights_file
+from core.loading.checkpoints.card import Card, card_of, metadata
 from core.tokenizers.tokenizer import Tokenizer
 
-KINDS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 WEIGHTS, MOMENTS = "weights.", ("first.", "second.")
-"""What names begin with: of the weights, and of the running means of gradients and of their squares (AdamW)."""
+"""Prefixes of tensor names: weights; AdamW's running means of gradients (first) and of their squares (second)."""
 
 
 def write_checkpoint(path: Path, card: Card, model: Transformer, moments: Mapping[str, Tensor] | None = None) -> None:
-    """Put a rung and its card into one file, in one move. Raises `UserError` where it cannot be written."""
+    """Write a rung and its card atomically to one file. Raises `UserError` where that fails."""
     weights = {name: weight.detach().to("cpu").contiguous() for name, weight in model.named_parameters()}
     program = f"tokenwalk {version('tokenwalk')}, torch {torch.__version__}, Python {sys.version.split()[0]}"
     card = replace(card, program=program, weights_sha256=_sha256(weights.values()))
@@ -47,61 +48,67 @@ def _sha256(weights: Iterable[Tensor]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that was read."""
+    """A checkpoint that was read and checked."""
 
     card: Card
-    words: Tokenizer
+    tokenizer: Tokenizer
     config: ModelConfig
     tensors: Mapping[str, Tensor]
-    """By their names in the file, without copies."""
+    """By their names in the file; views of it, not copies."""
 
     def fill(self, model: Transformer) -> None:
-        """Let a model have its weights."""
+        """Copy the weights into a model."""
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 weight.copy_(self.tensors[WEIGHTS + name])
 
     @property
     def moments(self) -> dict[str, Tensor]:
-        """What the optimizer remembered; empty where the rung does not learn on."""
+        """The optimizer's running means; empty where the training cannot be resumed."""
         return {name: tensor for name, tensor in self.tensors.items() if name.startswith(MOMENTS)}
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint, checked against its card. Raises `UserError` for what is none, damaged, or does not fit together."""
-    file = files.read_weights_file(path)
-    card = of(file)
+    """A checkpoint, checked against its card.
+
+    Raises `UserError` for another kind of file, a damaged one, or a card that does not fit the tensors.
+    """
+    file = read_weights_file(path)
+    card = card_of(file)
     if card is None:
-        raise UserError(f"{path.name} is no checkpoint of tokenwalk")
-    words = card.words()
-    config = card.recipe.config(words.vocab_size)
-    cure = "it is damaged or was made by another version of the ladder; train it again"
-    there, count = sum(math.prod(stored.shape) for stored in file.tensors.values()), config.parameter_count()
-    if count > 1000 * there or config.blocks > len(file.tensors):  # nothing as large as that is built to find out more
-        raise UserError(f"{path.name} has {there:,} numbers but {count:,} by its card; {cure}")
-    wanted = _wanted(config, file)
-    for name in sorted(wanted.keys() | file.tensors.keys()):
-        sizes = wanted.get(name), file.tensors[name].shape if name in file.tensors else None
-        if sizes[0] != sizes[1]:
-            by_card, found = ("nothing" if size is None else " × ".join(map(str, size)) for size in sizes)
-            raise UserError(f"{path.name}: {name} is {found} but {by_card} by its card; {cure}")
+        raise UserError(f"{path.name} is not a tokenwalk checkpoint; choose another file")
+    tokenizer = card.load_tokenizer()
+    config = card.recipe.config(tokenizer.vocab_size)
+    advice = "it is damaged or of another version of the ladder; train it again"
+    found_count, count = sum(math.prod(stored.shape) for stored in file.tensors.values()), config.parameter_count()
+    if count > 1000 * found_count or config.blocks > len(file.tensors):  # too large to build just to compare shapes
+        raise UserError(f"{path.name} has {found_count:,} numbers but {count:,} by its card; {advice}")
+    expected = _expected_shapes(config, file)
+    for name in sorted(expected.keys() | file.tensors.keys()):
+        shapes = expected.get(name), file.tensors[name].shape if name in file.tensors else None
+        if shapes[0] != shapes[1]:
+            by_card, found = ("nothing" if shape is None else " × ".join(map(str, shape)) for shape in shapes)
+            raise UserError(f"{path.name}: {name} is {found} but {by_card} by its card; {advice}")
     tensors = {name: _tensor(path, name, stored) for name, stored in file.tensors.items()}
-    return Checkpoint(card, words, config, tensors)
+    return Checkpoint(card, tokenizer, config, tensors)
 
 
-def _wanted(config: ModelConfig, file: files.WeightsFile) -> dict[str, tuple[int, ...]]:
-    """The shapes of all that a checkpoint of such a rung holds; moments are in it for all weights or for none."""
+def _expected_shapes(config: ModelConfig, file: WeightsFile) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor of such a checkpoint. It has moments for all weights or for none."""
     with torch.device("meta"):
         shapes = {name: tuple(weight.shape) for name, weight in Transformer(config).named_parameters()}
-    kinds = (WEIGHTS, *MOMENTS) if any(name.startswith(MOMENTS) for name in file.tensors) else (WEIGHTS,)
-    return {kind + name: shape for kind in kinds for name, shape in shapes.items()}
+    prefixes = (WEIGHTS, *MOMENTS) if any(name.startswith(MOMENTS) for name in file.tensors) else (WEIGHTS,)
+    return {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
 
 
-def _tensor(path: Path, name: str, stored: files.Stored) -> Tensor:
-    if stored.kind not in KINDS:
-        raise UserError(f"{path.name}: {name} is stored as {stored.kind}, which no checkpoint is")
-    kind, count = KINDS[stored.kind], math.prod(stored.shape)
-    tensor = torch.frombuffer(stored.view, dtype=kind, count=count, offset=stored.start).view(stored.shape)
+def _tensor(path: Path, name: str, stored: StoredTensor) -> Tensor:
+    if stored.dtype not in DTYPES:
+        raise UserError(
+            f"{path.name}: {name} has the number format {stored.dtype} (allowed: {', '.join(DTYPES)}); "
+            "take another checkpoint"
+        )
+    dtype, count = DTYPES[stored.dtype], math.prod(stored.shape)
+    tensor = torch.frombuffer(stored.view, dtype=dtype, count=count, offset=stored.start).view(stored.shape)
     if not bool(tensor.isfinite().all()):
-        raise UserError(f"{path.name}: {name} has numbers that are not finite; take an earlier checkpoint")
+        raise UserError(f"{path.name}: {name} has non-finite numbers; take an earlier checkpoint")
     return tensor

@@ -1,4 +1,4 @@
-"""Owns where trained rungs lie: those that come with tokenwalk, and those that were trained here. No torch."""
+"""Where checkpoints are: those shipped with tokenwalk, and one folder per own training. Needs no torch."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -12,34 +12,34 @@ from core.loading import ladder
 from core.loading.checkpoints.recipe import Recipe
 
 SUFFIX = "-trained"
-"""What the name of a rung's trained twin ends with."""
+"""`model5-trained` is the shipped checkpoint of model5."""
 SHIPPED = tuple(name + SUFFIX for name in ladder.NAMES)
 LATEST = "latest.safetensors"
-"""In the folder of a training: the rung as it was measured last, from which it learns on."""
+"""In the folder of a training: the latest checkpoint, from which the training is resumed."""
 STEP = "step-{:07}.safetensors"
-"""The rung as it was after so many steps."""
+"""The checkpoint after so many steps."""
 
 
 def shipped(name: str) -> Path:
-    """Where the trained twin of that name lies."""
+    """The file of the shipped checkpoint with that name."""
     return Path(str(files("core").joinpath("trained", f"{name}.safetensors")))
 
 
 def home() -> Path:
-    """Where trainings are kept, a folder each."""
+    """The folder that holds a folder for each training."""
     return platformdirs.user_data_path("tokenwalk") / "trained"
 
 
-def make(folder: Path) -> None:
-    """Let there be a folder. Raises `UserError` where there cannot."""
+def create(folder: Path) -> None:
+    """Create a folder and its parents. Raises `UserError` where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from error
 
 
-def here() -> Iterator[tuple[str, Path]]:
-    """The trainings kept here: what `--model` takes, and the latest checkpoint."""
+def trainings() -> Iterator[tuple[str, Path]]:
+    """Own trainings: the name that the option `model` takes, and the latest checkpoint."""
     try:
         folders = sorted(home().iterdir())
     except OSError:
@@ -56,26 +56,26 @@ def find(name: str) -> Path | None:
     if not name or name.startswith(".") or Path(name).name != name:
         return None
     folder, at, step = name.rpartition("@")
-    known = at and folder and step.isdecimal() and len(step) < 10
-    earlier = home() / folder / STEP.format(int(step)) if known else None
+    is_step = at and folder and step.isdecimal() and len(step) < 10
+    earlier = home() / folder / STEP.format(int(step)) if is_step else None
     return next((path for path in (home() / name / LATEST, earlier) if path and path.is_file()), None)
 
 
 def name(path: Path) -> str:
-    """What `--model` takes for a checkpoint: `name@step` where it is kept here, else its path."""
+    """What the option `model` takes for a checkpoint: `name@step` for one of an own training, else its path."""
     step = path.stem.removeprefix("step-")
-    kept = path.parent.parent == home() and path.name == STEP.format(int(step) if step.isdecimal() else 0)
-    return f"{path.parent.name}@{int(step)}" if kept else str(path)
+    own = path.parent.parent == home() and path.name == STEP.format(int(step) if step.isdecimal() else 0)
+    return f"{path.parent.name}@{int(step)}" if own else str(path)
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints of a training, by their steps."""
+    """(step, file) of each checkpoint of a training, in order of steps."""
     found = ((path.stem.removeprefix("step-"), path) for path in folder.glob("step-*.safetensors"))
     return sorted((int(number), path) for number, path in found if number.isdecimal())
 
 
-def free(recipe: Recipe) -> Path:
-    """A folder that no training has yet, named for the rung and its text."""
+def unused(recipe: Recipe) -> Path:
+    """A folder that no training has yet, named after the rung and its text."""
     text = "".join(c if c.isalnum() else "-" for c in Path(recipe.text).stem.lower()) if recipe.text else "world"
     names = (f"{recipe.rung}-{text}{f'-{n}' if n > 1 else ''}" for n in count(1))
     return next(home() / name for name in names if not (home() / name).exists())

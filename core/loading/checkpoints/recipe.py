@@ -1,4 +1,4 @@
-"""Owns what a training is decided by: frozen, validated, nothing heavy."""
+"""The settings of a training."""
 
 import math
 from dataclasses import dataclass
@@ -12,41 +12,41 @@ from core.loading.choice import Hyperparameters
 Vocabulary = Literal["cut", "cl100k", "bytes"]
 VOCABULARIES: tuple[Vocabulary, ...] = get_args(Vocabulary)
 SIZES = Hyperparameters(context=64)
-"""Of a trained rung, where nothing else is said: half of that is more than any text of the tiny world is long."""
+"""Default sizes of a trained rung. Texts of the tiny world have at most 32 tokens."""
 LR = {"model1": 1e-2, "model2": 2e-2, "model3": 1e-2}
-"""Learning rates of rungs whose first weights are large (torch's defaults, not 0.02); 4e-3 is that of the others."""
+"""Default learning rates of rungs initialized with torch's defaults (larger than 0.02); the others have 4e-3."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """One training. Raises `UserError` for a value that none can have."""
+    """The settings of one training. Raises `UserError` for a value out of range."""
 
     rung: str = "model5"
     changes: Hyperparameters = SIZES
-    """Of the rung's sizes."""
+    """Changed sizes of the rung."""
     text: str = ""
-    """The name of a UTF-8 text; empty for the tiny world."""
+    """The path of a UTF-8 text; empty for the tiny world."""
     vocabulary: Vocabulary = "cut"
-    """Of cl100k what the text uses, all of cl100k, or bytes."""
+    """`cut`: cl100k pruned to what the text uses; `cl100k`: all of it; `bytes`: a token per byte."""
     steps: int = 1500
     batch: int = 32
-    """Sequences in a step, each of T tokens (S5)."""
+    """Sequences per step, of T tokens each."""
     stride: int = 1
-    """Tokens between the beginnings of neighbouring sequences of a text (S3)."""
+    """Tokens between the beginnings of neighbouring sequences of a text."""
     lr: float | None = None
-    """The highest learning rate: reached after the warm-up, then a cosine down to 0. None is the rung's own."""
+    """The highest learning rate, reached after the warm-up; a cosine then lowers it to 0. None: the rung's default."""
     warmup: int = 50
-    """Steps in which the learning rate rises."""
+    """Steps of the linear learning-rate warm-up."""
     decay: float = 0.01
     """Weight decay of matrices (Loshchilov & Hutter 2019)."""
     clip: float = 1.0
-    """The longest gradient; longer ones are shortened to it."""
+    """Gradient clipping: the largest norm of the whole gradient."""
     every: int = 50
-    """Steps between two measurements, each of which leaves a checkpoint."""
+    """Steps between two evaluations; each evaluation writes a checkpoint."""
     seed: int = 0
-    """Chooses the first weights and the order of the text."""
+    """Seed of the initial weights and of the order of sequences."""
     probe: str = "I prefer oat milk in"
-    """What is looked at while the rung learns."""
+    """A prompt whose next-token distribution is shown during training."""
 
     def __post_init__(self) -> None:
         ladder.rung(self.rung, 1, self.changes)
@@ -54,7 +54,7 @@ class Recipe:
             ("number of steps", self.steps),
             ("batch", self.batch),
             ("stride", self.stride),
-            ("number of steps between measurements", self.every),
+            ("number of steps between evaluations", self.every),
         ):
             if value < 1:
                 raise UserError(f"the {label} must be at least 1, not {value}")
@@ -65,14 +65,14 @@ class Recipe:
         if not (math.isfinite(self.decay) and self.decay >= 0):
             raise UserError(f"the weight decay must be 0 or more, not {self.decay:g}")
         if not self.clip > 0:
-            raise UserError(f"the longest gradient must be above 0, not {self.clip:g}")
+            raise UserError(f"the norm to clip gradients to must be above 0, not {self.clip:g}")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"the seed must be between 0 and 2^31 - 1, not {self.seed}")
         if self.vocabulary not in VOCABULARIES:
             raise UserError(f"no vocabulary {self.vocabulary!r}; choose one of {', '.join(VOCABULARIES)}")
 
     def config(self, vocab_size: int) -> ModelConfig:
-        """The rung over a vocabulary."""
+        """The rung's configuration for V token ids."""
         return ladder.rung(self.rung, vocab_size, self.changes).config
 
     @property
@@ -81,7 +81,7 @@ class Recipe:
         return LR.get(self.rung, 4e-3) if self.lr is None else self.lr
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0: a linear warm-up, then a cosine (Loshchilov & Hutter 2017)."""
+        """The learning rate of a step, from 0: a linear warm-up, then a cosine (Loshchilov & Hutter 2017, eq. 5)."""
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
         share = (step - self.warmup) / max(1, self.steps - self.warmup)

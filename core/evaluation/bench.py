@@ -1,6 +1,6 @@
-"""Owns measuring a loaded model: time to the first token, tokens a second, share of the memory's speed, memory.
+"""Measures a loaded model: time to the first token, tokens a second, share of the memory bandwidth, memory.
 
-The best of several runs counts: whatever else the machine does can only slow a run down.
+The best of several runs counts, because other load on the machine can only slow a run down.
 """
 
 import sys
@@ -16,69 +16,69 @@ from core.generation.batch import Batch
 from core.loading.models import Model
 from core.sampling.sampler import Sampler
 
-BLOCK = 2**28
-"""Bytes that are read to measure the memory; far more than caches hold."""
+BANDWIDTH_BYTES = 2**28
+"""Size of the tensor that is read to measure the memory bandwidth; far larger than the processor's caches."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What one model does on one machine. Times in seconds, sizes in bytes."""
+    """The speed and memory of one model on one machine."""
 
     model: str
     device: str
     dtype: str
     threads: int
-    """Of torch, on the CPU."""
+    """Threads of torch on the CPU."""
     prompt_tokens: int
-    first_token: float
-    """From the ids of a prompt to the first token drawn."""
-    prompt_rate: float
-    """Tokens of the prompt a second until then."""
-    rate: float
-    """Tokens a second after that."""
-    weights: int
-    """All of them, each once."""
-    read: int
-    """Of them, what each token reads."""
-    bandwidth: float
-    """Bytes a second this device reads from its memory, as measured here."""
-    peak: int | None
-    """The most memory that was held: of the process on the CPU, else of the device; None where it is not told."""
+    first_token_seconds: float
+    """From the ids of the prompt to the first sampled token."""
+    prompt_tokens_per_second: float
+    """Over the same time."""
+    tokens_per_second: float
+    """Of the tokens after the first."""
+    weights_bytes: int
+    """All weights, a tied matrix once."""
+    bytes_per_token: int
+    """Of the weights, the bytes that are read for each token."""
+    bandwidth_bytes_per_second: float
+    """Read bandwidth of the device's memory, as measured here."""
+    peak_bytes: int | None
+    """The largest memory in use: of the process on the CPU, otherwise of the device; None where it is unknown."""
     compiled: bool = False
-    """Whether single tokens go through compiled code instead of torch."""
+    """Whether single tokens go through compiled kernels instead of torch."""
 
     @property
-    def share(self) -> float:
-        """How much of the memory's speed the tokens use; 1 would be the fastest possible for one sequence."""
-        return self.rate * self.read / self.bandwidth
+    def bandwidth_share(self) -> float:
+        """The share of the memory bandwidth that generation uses; 1 is the limit for one sequence."""
+        return self.tokens_per_second * self.bytes_per_token / self.bandwidth_bytes_per_second
 
 
 def measure(model: Model, ids: Sequence[int], count: int, runs: int) -> BenchResult:
-    """Read a prompt and draw `count` tokens, `runs` times; at least one of each."""
+    """Read a prompt and sample `count` tokens, `runs` times; both at least 1."""
     device = model.transformer.device
-    timed = [_run(model, ids, count, device) for _ in range(runs)]
-    first, each = min(run[0] for run in timed), min(run[1] for run in timed)
-    peak = _peak(device)
-    weights, read = sizes(model)
+    times = [_run(model, ids, count, device) for _ in range(runs)]
+    first_token, each_token = (min(seconds) for seconds in zip(*times, strict=True))
+    peak = _peak_bytes(device)
+    weights, per_token = sizes(model)
     return BenchResult(
         model=model.info.name,
         device=model.info.device,
         dtype=model.info.dtype,
         threads=torch.get_num_threads(),
         prompt_tokens=len(ids),
-        first_token=first,
-        prompt_rate=len(ids) / first,
-        rate=1 / each,
-        weights=weights,
-        read=read,
-        bandwidth=_bandwidth(device),
-        peak=peak,
+        first_token_seconds=first_token,
+        prompt_tokens_per_second=len(ids) / first_token,
+        tokens_per_second=1 / each_token,
+        weights_bytes=weights,
+        bytes_per_token=per_token,
+        bandwidth_bytes_per_second=_bandwidth(device),
+        peak_bytes=peak,
         compiled=isinstance(model.transformer, CompiledTransformer) and model.transformer.fast is not None,
     )
 
 
 def _run(model: Model, ids: Sequence[int], count: int, device: torch.device) -> tuple[float, float]:
-    """Seconds to the first token, and seconds a token after it."""
+    """Seconds to the first token, and seconds for each token after it."""
     began = _now(device)
     batch = Batch(model, ids, Sampler(), samples=1)
     batch.step()
@@ -89,7 +89,7 @@ def _run(model: Model, ids: Sequence[int], count: int, device: torch.device) -> 
 
 
 def _now(device: torch.device) -> float:
-    """The time, once the device has done all it was asked."""
+    """The time in seconds, after the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -98,23 +98,26 @@ def _now(device: torch.device) -> float:
 
 
 def sizes(model: Model) -> tuple[int, int]:
-    """Bytes of all weights, and of those that each token reads: of the tables, only a row, but all of a tied one."""
+    """Bytes of all weights, and bytes that are read for each token.
+
+    A token reads one row of the embedding and position tables, which is not counted, and all of a tied embedding.
+    """
     transformer = model.transformer
-    whole = _places(transformer)
-    tables = _places(transformer.embed) | _places(transformer.position)
-    rows = {place: size for place, size in tables.items() if place not in _places(transformer.unembed)}
-    return sum(whole.values()), sum(whole.values()) - sum(rows.values())
+    total = sum(_tensor_bytes(transformer).values())
+    tables = _tensor_bytes(transformer.embed) | _tensor_bytes(transformer.position)
+    unembedding = _tensor_bytes(transformer.unembed)
+    return total, total - sum(size for address, size in tables.items() if address not in unembedding)
 
 
-def _places(module: nn.Module) -> dict[int, int]:
-    """The bytes at each place of the memory where a module keeps numbers."""
+def _tensor_bytes(module: nn.Module) -> dict[int, int]:
+    """The size of each parameter and buffer, by its address, so that shared tensors count once."""
     return {tensor.data_ptr(): tensor.nbytes for tensor in (*module.parameters(), *module.buffers())}
 
 
 def _bandwidth(device: torch.device) -> float:
-    """The fastest of a few sums over one block."""
-    block = torch.ones(BLOCK // 4, device=device)
-    return BLOCK / _fastest(block.sum, device, runs=7)
+    """Bytes a second: the fastest of seven sums over one large tensor."""
+    numbers = torch.ones(BANDWIDTH_BYTES // 4, device=device)
+    return BANDWIDTH_BYTES / _fastest(numbers.sum, device, runs=7)
 
 
 def _fastest(work: Callable[[], object], device: torch.device, runs: int) -> float:
@@ -126,7 +129,7 @@ def _fastest(work: Callable[[], object], device: torch.device, runs: int) -> flo
     return min(seconds)
 
 
-def _peak(device: torch.device) -> int | None:
+def _peak_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if device.type == "mps":

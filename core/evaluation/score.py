@@ -1,8 +1,8 @@
-"""Owns scoring a text: what a model thought of each of its tokens before it came (teacher forcing).
+"""Scores a text: probability, rank and entropy for each token, in the distribution after the tokens before it.
 
-A text longer than the context is read in windows that overlap by half, the method of Hugging Face's page "Perplexity of
-fixed-length models" (there with the stride as a choice): a window is T tokens long, begins half a context after the one
-before, and only predicts what that one did not. One thing is more than there: the last token of a window predicts too.
+A text longer than the context T is read in windows of T tokens that begin T / 2 tokens apart. A window predicts only
+the tokens that the window before did not. The method is that of Hugging Face's page "Perplexity of fixed-length
+models" (there with a free stride), with one addition: the last token of a window predicts too.
 """
 
 from bisect import bisect_left
@@ -13,35 +13,35 @@ from torch import Tensor
 
 from core.engine.prefix import CHUNK, Prefix
 from core.errors import UserError
-from core.evaluation.values import Scored, ScoredToken
+from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.distribution import Distribution
 
-AT_ONCE = 32
-"""Positions whose logits are held at the same time."""
+LOGIT_ROWS = 32
+"""Positions whose logits are in memory at the same time."""
 
 
 class Window(NamedTuple):
-    """Tokens `start` to `end` are read; those from `first` on predict."""
+    """The tokens from `start` up to `end` are read; the logits after those from `first` on are used."""
 
     start: int
     end: int
     first: int
 
 
-class ScoreRow(NamedTuple):
-    """Logits of the token after one position."""
+class PositionLogits(NamedTuple):
+    """The logits of the token after one position of a text."""
 
     position: int
-    seen: int
-    """How many tokens the model saw, up to that position."""
+    context: int
+    """The number of tokens they were computed from, up to and including that position."""
     logits: Tensor
     """[V]."""
 
 
 def windows(length: int, context: int) -> Iterator[Window]:
-    """The windows in which `length` tokens are read, each of which predicts once."""
+    """The windows over `length` tokens; every token is used by exactly one of them."""
     start = end = 0
     while end < length:
         first, end = end, min(start + context, length)
@@ -49,35 +49,35 @@ def windows(length: int, context: int) -> Iterator[Window]:
         start += max(1, context // 2)
 
 
-def context_at_least(length: int, context: int) -> int:
-    """How many tokens a prediction after `length` tokens or fewer is made from, where there are so many."""
+def min_context(length: int, context: int) -> int:
+    """The smallest number of tokens that predict one of `length` tokens, except where there are fewer before it."""
     return context if length <= context else context - max(1, context // 2) + 1
 
 
-def rows(model: Model, ids: Sequence[int], positions: Sequence[int]) -> Iterator[ScoreRow | None]:
-    """Logits after each of the ascending `positions` of `ids`, and None wherever something was read.
+def logits_after(model: Model, ids: Sequence[int], positions: Sequence[int]) -> Iterator[PositionLogits | None]:
+    """The logits after each of the ascending `positions` of `ids`, and None after each chunk that was read.
 
-    At most `AT_ONCE` rows and the states and cache of one window are held.
+    The logits of at most `LOGIT_ROWS` positions and the states and KV cache of one window are in memory.
     """
     for start, end, first in windows(positions[-1] + 1, model.info.context):
-        here = [p - start for p in positions[bisect_left(positions, first) : bisect_left(positions, end)]]
+        in_window = [p - start for p in positions[bisect_left(positions, first) : bisect_left(positions, end)]]
         prefix = Prefix(model.transformer)
         prefix.append([list(ids[start:end])])
-        for at in range(0, len(here), AT_ONCE):
-            batch = here[at : at + AT_ONCE]
-            whole_chunk = (batch[-1] // CHUNK + 1) * CHUNK - 1
-            for _ in prefix.read([min(whole_chunk, here[-1])]):
+        for first_row in range(0, len(in_window), LOGIT_ROWS):
+            batch = in_window[first_row : first_row + LOGIT_ROWS]
+            end_of_chunk = (batch[-1] // CHUNK + 1) * CHUNK - 1
+            for _ in prefix.read([min(end_of_chunk, in_window[-1])]):
                 yield None
             for position, logits in zip(batch, prefix.logits(batch)[0], strict=True):
-                yield ScoreRow(start + position, position + 1, logits)
+                yield PositionLogits(start + position, position + 1, logits)
 
 
-def score(model: Model, ids: Sequence[int]) -> Iterator[Progress | Scored]:
-    """What `model` thought of each token of a text; readings as it goes on, the answer last.
+def score(model: Model, ids: Sequence[int]) -> Iterator[Progress | ScoredText]:
+    """The score of each token of a text (teacher forcing); progress first, the result last.
 
-    Nothing predicts the first token, so it is not scored, and neither it nor its bytes count in any sum. Every other
-    one was predicted from all tokens before it where these fit into the context T, and otherwise from the last
-    T - ⌊T / 2⌋ + 1 to T of them. Raises `UserError` for fewer than two tokens or an id outside V.
+    No distribution predicts the first token, so it is not scored and no sum includes it. Every other token is predicted
+    from all tokens before it where these fit into the context T, otherwise from the last T - ⌊T / 2⌋ + 1 to T of them.
+    Raises `UserError` for fewer than two tokens and for an id outside V.
     """
     pieces = [model.tokenizer.piece(id) for id in ids]
     if len(ids) < 2:
@@ -87,17 +87,17 @@ def score(model: Model, ids: Sequence[int]) -> Iterator[Progress | Scored]:
     return _score(model, ids, pieces)
 
 
-def _score(model: Model, ids: Sequence[int], pieces: Sequence[bytes]) -> Iterator[Progress | Scored]:
+def _score(model: Model, ids: Sequence[int], pieces: Sequence[bytes]) -> Iterator[Progress | ScoredText]:
     total = len(ids) - 1
     tokens: list[ScoredToken] = []
     yield Progress(0, total)
-    for row in rows(model, ids, range(total)):
+    for row in logits_after(model, ids, range(total)):
         if row is None:
             yield Progress(len(tokens), total)
         else:
             at = row.position + 1
-            tokens.append(ScoredToken(at, ids[at], pieces[at], Distribution(row.logits).score(ids[at]), row.seen))
-            if len(tokens) % AT_ONCE == 0:
+            tokens.append(ScoredToken(at, ids[at], pieces[at], Distribution(row.logits).score(ids[at]), row.context))
+            if len(tokens) % LOGIT_ROWS == 0:
                 yield Progress(len(tokens), total)
     yield Progress(total, total)
-    yield Scored(ids[0], pieces[0], tuple(tokens), context_at_least(total, model.info.context))
+    yield ScoredText(ids[0], pieces[0], tuple(tokens), min_context(total, model.info.context))

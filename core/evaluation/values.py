@@ -1,4 +1,4 @@
-"""Values that describe a scored text and a comparison of two models; no tensors."""
+"""The results of scoring a text and of comparing two models, A and B: frozen values without tensors."""
 
 import heapq
 import math
@@ -7,7 +7,8 @@ from typing import Literal, Protocol
 
 from core.sampling.values import Chart, Score
 
-By = Literal["token", "byte"]
+Over = Literal["token", "byte"]
+"""The outcomes of two compared distributions: token ids, or the next byte of the text."""
 
 
 class _Surprisal(Protocol):
@@ -45,60 +46,60 @@ class SurprisalRates:
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
-    """One token of a text and what a model thought of it before it came."""
+    """One token of a text, and its score in the distribution after the tokens before it."""
 
     position: int
-    """How many tokens stand before it."""
+    """The number of tokens before it."""
     id: int
     piece: bytes
     score: Score
     context: int
-    """How many of the tokens before it the model saw."""
+    """The number of tokens it was predicted from, the ones directly before it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored(SurprisalRates):
-    """A text under a model, token by token. Nothing predicts the first one: it and its bytes count nowhere."""
+class ScoredText(SurprisalRates):
+    """The scores of a text, token by token. No distribution predicts the first token, so no sum includes it."""
 
     first_id: int
     first_piece: bytes
     tokens: tuple[ScoredToken, ...]
-    """All but the first, in their order."""
-    context_at_least: int
-    """Each was predicted from so many tokens at least, or from all before it where those are fewer."""
+    """All but the first, in order."""
+    min_context: int
+    """Each token was predicted from at least this number of tokens, or from all before it where those are fewer."""
 
     @property
     def bits(self) -> float:
-        """Surprisal of all tokens together."""
+        """The sum of the surprisals, -log2 p."""
         return math.fsum(token.score.surprisal_bits for token in self.tokens)
 
     @property
     def byte_count(self) -> int:
-        """Bytes of all tokens together."""
+        """The sum of the tokens' lengths in bytes."""
         return sum(len(token.piece) for token in self.tokens)
 
     @property
     def token_count(self) -> int:
-        """How many tokens have a score."""
+        """The number of tokens that have a score."""
         return len(self.tokens)
 
     def worst(self, count: int) -> tuple[ScoredToken, ...]:
-        """The tokens that surprised most, first ones first among equals."""
+        """The tokens with the largest surprisals, largest first; equal ones in the order of the text."""
         return tuple(heapq.nlargest(count, self.tokens, key=lambda token: token.score.surprisal_bits))
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """How far two next-token distributions, A and B, lie apart, in bits; before temperature and cuts."""
+    """The divergence of two next-token distributions, A and B, in bits; without temperature, top-k and the like."""
 
-    by: By
-    """`token`: over ids, where both have the same tokens; else `byte`: over what the next byte of text is."""
-    kl_ab: float
-    """KL(A‖B) = Σ a log2(a / b): what it costs to code what A says with B; ∞ where B forbids what A allows."""
-    kl_ba: float
-    """KL(B‖A)."""
-    js: float
-    """Jensen–Shannon: the mean of both against their mixture, from 0 to 1 (Lin 1991)."""
+    over: Over
+    """`token` where both models have the same tokens, otherwise `byte`."""
+    kl_ab_bits: float
+    """KL(A ‖ B) = Σ a log2(a / b); ∞ where B has probability 0 for an outcome that A allows."""
+    kl_ba_bits: float
+    """KL(B ‖ A)."""
+    js_bits: float
+    """Jensen–Shannon divergence, (KL(A ‖ M) + KL(B ‖ M)) / 2 with M = (A + B) / 2, from 0 to 1 bit (Lin 1991)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,68 +108,78 @@ class Comparison:
 
     divergence: Divergence
     agree: bool
-    """Whether the likeliest next token is the same piece of text."""
+    """Whether the likeliest token of both is the same bytes."""
     rank_in_a: int | None
-    """How many tokens A holds for likelier than B's favourite; None where A has no such token."""
+    """The rank in A of B's likeliest token, from 0; None where A has no such token."""
     rank_in_b: int | None
-    """The same of A's favourite in B."""
+    """The rank in B of A's likeliest token, from 0; None where B has no such token."""
     chart_a: Chart
-    """Each under its own sampler."""
+    """A's likeliest tokens, under A's sampler."""
     chart_b: Chart
+    """B's likeliest tokens, under B's sampler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A place in a text that lies between two tokens for both tokenizers."""
+    """A position in a text where a token ends in both tokenizations."""
 
-    end: int
+    byte_offset: int
     """Bytes of the text before it."""
-    a: int
-    """Tokens of A before it, special ones included: a cursor."""
-    b: int
+    tokens_a: int
+    """Tokens of A before it, special tokens included."""
+    tokens_b: int
+    """Tokens of B before it, special tokens included."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedPosition:
-    """What two models say comes after one boundary of a text."""
+    """The next-token distributions of two models after one boundary of a text, compared."""
 
-    at: Boundary
+    boundary: Boundary
     divergence: Divergence
     agree: bool
+    """Whether `best_a` and `best_b` are equal."""
     best_a: bytes
-    """The likeliest next piece."""
+    """A's likeliest next token."""
     best_b: bytes
+    """B's likeliest next token."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedText:
-    """Two models along one text."""
+    """Two models compared at every boundary of a text."""
 
-    by: By
-    places: tuple[ComparedPosition, ...]
-    """At every boundary that both have a token before, the end of the text included."""
+    over: Over
+    positions: tuple[ComparedPosition, ...]
+    """After every boundary with at least one token of each model before it, the end of the text included."""
     text_bytes: int
-    """Bytes of the text as A's tokens spell it."""
+    """Bytes of the text, as A's tokens spell it."""
     shared_bytes: int
-    """How many of them, from the start, B's tokens spell too; there is nothing to align after them."""
-    context_at_least_a: int
-    """As `Scored.context_at_least`, of each model."""
-    context_at_least_b: int
+    """Bytes from the start that B's tokens spell equally; there are no boundaries after them."""
+    min_context_a: int
+    """As `ScoredText.min_context`, of A."""
+    min_context_b: int
+    """As `ScoredText.min_context`, of B."""
 
     @property
-    def kl_ab(self) -> float:
-        """The mean over the places, bits; so are the next two."""
-        return math.fsum(place.divergence.kl_ab for place in self.places) / len(self.places)
+    def kl_ab_bits(self) -> float:
+        """The mean of KL(A ‖ B) over the positions."""
+        return self._mean([position.divergence.kl_ab_bits for position in self.positions])
 
     @property
-    def kl_ba(self) -> float:
-        return math.fsum(place.divergence.kl_ba for place in self.places) / len(self.places)
+    def kl_ba_bits(self) -> float:
+        """The mean of KL(B ‖ A) over the positions."""
+        return self._mean([position.divergence.kl_ba_bits for position in self.positions])
 
     @property
-    def js(self) -> float:
-        return math.fsum(place.divergence.js for place in self.places) / len(self.places)
+    def js_bits(self) -> float:
+        """The mean of the Jensen–Shannon divergence over the positions."""
+        return self._mean([position.divergence.js_bits for position in self.positions])
 
     @property
     def agreement(self) -> float:
-        """The share of places at which both have the same favourite."""
-        return sum(place.agree for place in self.places) / len(self.places)
+        """The share of positions where the likeliest tokens are equal."""
+        return sum(position.agree for position in self.positions) / len(self.positions)
+
+    def _mean(self, values: list[float]) -> float:
+        return math.fsum(values) / len(values)

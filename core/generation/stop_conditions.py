@@ -92,7 +92,7 @@ def parse(conditions: Sequence[str]) -> StopConditions:
             try:
                 thresholds.append(Threshold(measure, match[2] == ">", float(match[3])))
             except ValueError as error:
-                raise UserError(f"{match[3]!r} is no number; write a condition such as {FORMS}") from error
+                raise UserError(f"{match[3]!r} is not a number; write a condition such as {FORMS}") from error
         elif match := _COUNT.fullmatch(words):
             limit = min(int(match[1]), limit or int(match[1]))
         elif match := _TOKEN.fullmatch(words):
@@ -100,5 +100,5 @@ def parse(conditions: Sequence[str]) -> StopConditions:
         elif match := _TEXT.fullmatch(words):
             texts.append(match[1] or match[2] or match[3])
         else:
-            raise UserError(f"{words!r} is no condition; write {FORMS}")
+            raise UserError(f"{words!r} is not a stop condition; write one such as {FORMS}")
     return StopConditions(tuple(thresholds), tuple(texts), tuple(tokens), limit)

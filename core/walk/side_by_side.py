@@ -64,4 +64,4 @@ class SideBySide:
         ids = tokenizer.encode(text) or [tokenizer.end_of_text]
         own_spelled, spelled = map(own_tokenizer.spelled, own_ids), map(tokenizer.spelled, ids)
         boundary = counterpart(align(list(own_spelled), list(spelled)), walk.cursor)
-        return ids, max(1, boundary.b)
+        return ids, max(1, boundary.tokens_b)

@@ -1,4 +1,4 @@
-"""Several continuations in the tree: each is a walk with its own seed, and merged they are one and the same (S10)."""
+"""Several continuations in the tree: each equals a walk with its own seed, and the merged strands spell the same texts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -41,8 +41,10 @@ def fanned(
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @pytest.mark.parametrize("cursor", [1, 3, 5, 7])
 @pytest.mark.parametrize("name", NAMES)
-def test_continuation_i_is_the_session_with_seed_plus_i(small: Small, name: str, cursor: int, sampler: Sampler) -> None:
-    """From the prompt, its middle and behind it, through the end of the context: pieces, surprisal, place."""
+def test_continuation_i_equals_the_session_with_seed_plus_i(
+    small: Small, name: str, cursor: int, sampler: Sampler
+) -> None:
+    """From the prompt, its middle and after it, beyond the context: pieces, surprisal, position."""
     model = small(name)
     walk, tree = fanned(model, 5, 7, sampler, cursor)
     before = [token.id for token in walk.tokens[:cursor]]
@@ -56,8 +58,8 @@ def test_continuation_i_is_the_session_with_seed_plus_i(small: Small, name: str,
         assert [token.id for token in walk.tokens] == [token.id for token in alone.tokens]
 
 
-def test_the_first_is_what_a_step_would_draw(small: Small) -> None:
-    """Stepping on from there walks along the first continuation, and opens no branch."""
+def test_the_first_continuation_equals_the_next_steps(small: Small) -> None:
+    """Stepping on follows the first continuation and opens no branch."""
     walk = started(small("model5"))
     list(walk.continuations(4, 6))
     rows, first = walk.history.forest().total, walk.continuation_tree().continuations[0]
@@ -66,8 +68,8 @@ def test_the_first_is_what_a_step_would_draw(small: Small) -> None:
     assert walk.history.forest().total == rows
 
 
-def test_they_leave_the_walk_where_it_is(small: Small) -> None:
-    """Walk, cursor and history stay; the branches are there."""
+def test_continuations_do_not_move_the_walk(small: Small) -> None:
+    """Walk, cursor and history stay the same; the branches are in the tree."""
     walk = started(small("model5"))
     list(walk.generate(5))
     walk.travel(4)
@@ -81,12 +83,12 @@ def test_they_leave_the_walk_where_it_is(small: Small) -> None:
     assert walk.snapshot() == replace(before, can_redo=True)
 
 
-def test_without_any_there_is_an_empty_fan(small: Small) -> None:
+def test_without_continuations_the_tree_is_empty(small: Small) -> None:
     assert started(small()).continuation_tree() == ContinuationTree((), ())
 
 
-def test_one_broken_off_is_as_long_as_it_got(small: Small) -> None:
-    """Another key ends it between two tokens; what there is stays and can be walked on."""
+def test_interrupted_continuations_keep_their_tokens(small: Small) -> None:
+    """They can be interrupted between two tokens; the tokens so far stay and can be continued."""
     walk = started(small("model5"))
     sampling = walk.continuations(3, 10)
     next(sampling)
@@ -126,7 +128,7 @@ def ways(tree: ContinuationTree) -> Counter[tuple[bytes, ...]]:
 @pytest.mark.parametrize("samples", [1, 2, 5, 32])
 @pytest.mark.parametrize("name", NAMES)
 def test_strands_are_the_continuations_merged(small: Small, name: str, samples: int, sampler: Sampler) -> None:
-    """Strands with their counts spell each continuation as often as it came; a parent's count is its parts' sum."""
+    """Strands with their counts spell each continuation; the count of a strand is the sum of those that follow it."""
     _, tree = fanned(small(name), samples, 6, sampler)
     assert ways(tree) == Counter(each.pieces for each in tree.continuations)
     assert tree.strands[0].depth == 0
@@ -146,8 +148,8 @@ def test_strands_are_the_continuations_merged(small: Small, name: str, samples: 
 
 @pytest.mark.parametrize("cursor", [1, 3, 6])
 @pytest.mark.parametrize("name", NAMES)
-def test_where_they_part_stands_the_models_entropy(small: Small, name: str, cursor: int, after: After) -> None:
-    """H of the distribution at the end of a strand, in float64 by the whole-window forward; and one can walk there."""
+def test_a_fork_carries_the_entropy_of_its_distribution(small: Small, name: str, cursor: int, after: After) -> None:
+    """H of the distribution at the end of a strand equals the whole-window forward in float64; it can be visited."""
     model = small(name)
     walk, tree = fanned(model, 12, 4, Sampler(temperature=0.7, top_k=3), cursor)
     parted = [strand for strand in tree.strands if strand.entropy_bits is not None]
@@ -163,15 +165,15 @@ def test_where_they_part_stands_the_models_entropy(small: Small, name: str, curs
         assert strand.entropy_bits == pytest.approx(float(-(p * p.log2()).sum()), abs=1e-5)
 
 
-def test_equal_ones_are_one_strand(small: Small) -> None:
-    """Greedy has one text: one strand, of all of them."""
+def test_equal_continuations_are_one_strand(small: Small) -> None:
+    """Greedy sampling has one text, so there is one strand."""
     _, tree = fanned(small("model5"), 5, 6, Sampler(temperature=0))
     (strand,) = tree.strands
     assert (strand.count, strand.pieces, strand.entropy_bits) == (5, tree.continuations[0].pieces, None)
 
 
-def test_one_that_was_deleted_can_still_be_walked(small: Small) -> None:
-    """The list still names it; going there puts it back, and taking that back leaves a walk that stands."""
+def test_a_deleted_continuation_can_still_be_visited(small: Small) -> None:
+    """A visit puts it back, and taking that visit back leaves a valid walk."""
     walk, tree = fanned(small("model5"), 3, 4, Sampler())
     list(walk.visit(tree.continuations[1].serial))
     tokens = [token.id for token in walk.tokens]
@@ -185,8 +187,8 @@ def test_one_that_was_deleted_can_still_be_walked(small: Small) -> None:
     walk.snapshot()
 
 
-def test_another_model_has_none_yet(small: Small) -> None:
-    """Its own are sampled anew; those of before are branches of the tree, unmeasured, and can be walked."""
+def test_another_model_starts_without_continuations(small: Small) -> None:
+    """The earlier ones stay branches of the tree without scores, and can be visited."""
     walk, tree = fanned(small("model3"), 3, 4, Sampler())
     other = walk.moved_to(small("model5"))
     assert other.continuation_tree() == ContinuationTree((), ())

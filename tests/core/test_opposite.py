@@ -1,4 +1,4 @@
-"""The other side of a comparison follows the walk: what it says is what its model says at the same place."""
+"""The other side of a comparison follows the walk: it gives what its model computes at the same position."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,22 +38,22 @@ def walking(choice: ModelChoice = BYTES, text: str = PROMPT) -> Session:
 
 
 @pytest.mark.parametrize("cursor", [1, 7, 30])
-def test_the_same_model_is_no_distance_away(cursor: int) -> None:
-    """Identical sides: divergences 0, one favourite, and no second copy of the weights."""
+def test_the_same_model_has_divergence_0(cursor: int) -> None:
+    """Identical sides: divergences 0, one argmax, and no second copy of the weights."""
     walk = walking()
     walk.travel(cursor)
     opposite = SideBySide()
     answer = faced(opposite, walk, BYTES)
     assert answer.cursor == cursor
-    assert answer.comparison.divergence.kl_ab == pytest.approx(0, abs=1e-9)
-    assert answer.comparison.divergence.js == pytest.approx(0, abs=1e-9)
+    assert answer.comparison.divergence.kl_ab_bits == pytest.approx(0, abs=1e-9)
+    assert answer.comparison.divergence.js_bits == pytest.approx(0, abs=1e-9)
     assert (answer.comparison.agree, answer.comparison.rank_in_a, answer.comparison.rank_in_b) == (True, 0, 0)
     assert opposite._session is not None
     assert opposite._session.model is walk.model
 
 
-def test_another_model_says_what_it_says_alone(after: Callable[..., torch.Tensor]) -> None:
-    """While the walk travels and grows, the numbers are those of two whole-window forwards."""
+def test_another_model_computes_what_it_computes_alone(after: Callable[..., torch.Tensor]) -> None:
+    """While the walk travels and grows, the numbers equal those of two whole-window forwards."""
     walk, opposite = walking(), SideBySide()
     choice = replace(BYTES, name="model5", weights_seed=3)
     other = models.load_model(choice)
@@ -63,13 +63,13 @@ def test_another_model_says_what_it_says_alone(after: Callable[..., torch.Tensor
         ids = [token.id for token in walk.tokens][: walk.cursor]
         sides = [Side(Distribution(after(model.transformer, ids)), model.tokenizer) for model in (walk.model, other)]
         want = compare(*sides)
-        assert answer.comparison.divergence.kl_ab == pytest.approx(want.divergence.kl_ab, abs=1e-4)
+        assert answer.comparison.divergence.kl_ab_bits == pytest.approx(want.divergence.kl_ab_bits, abs=1e-4)
         assert answer.comparison.chart_b.candidates[0].id == want.chart_b.candidates[0].id
         assert answer.cursor == walk.cursor
 
 
-def test_another_tokenizer_stands_at_the_last_shared_place() -> None:
-    """By bytes the walk may stand inside a cl100k token; the other side then stands before that token."""
+def test_another_tokenizer_stands_at_the_last_shared_boundary() -> None:
+    """If the walk stands inside a token of the other tokenizer, the other side stands before that token."""
     walk, opposite = walking(), SideBySide()
     words = load_tokenizer("cl100k")
     ids = words.encode(PROMPT)
@@ -77,22 +77,22 @@ def test_another_tokenizer_stands_at_the_last_shared_place() -> None:
     for cursor in (8, 9, 11, 12, 30):
         walk.travel(cursor)
         answer = faced(opposite, walk, ModelChoice(name="model1", device="cpu"))
-        assert answer.comparison.divergence.by == "byte"
+        assert answer.comparison.divergence.over == "byte"
         assert answer.cursor == max(1, sum(end <= cursor for end in ends))
 
 
-def test_a_prompt_of_its_own() -> None:
-    """The other side may read something else, and go back to what the walk reads."""
+def test_the_other_side_can_have_its_own_prompt() -> None:
+    """The other side can read another text, and return to that of the walk."""
     walk, opposite = walking(), SideBySide()
     own = faced(opposite, walk, BYTES, "something else")
     assert b"".join(own.pieces) == b"ing else"
-    assert own.comparison.divergence.kl_ab > 0
+    assert own.comparison.divergence.kl_ab_bits > 0
     back = faced(opposite, walk, BYTES)
-    assert back.comparison.divergence.kl_ab == pytest.approx(0, abs=1e-9)
+    assert back.comparison.divergence.kl_ab_bits == pytest.approx(0, abs=1e-9)
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_other_side_as_it_can_be_asked_again() -> None:
-    """One line; the next question with a model that is there has its answer."""
+def test_after_a_model_that_cannot_be_loaded_another_can_be_asked() -> None:
+    """The error is one line; the next request with an existing model is answered."""
     walk, opposite = walking(), SideBySide()
     faced(opposite, walk, BYTES)
     with pytest.raises(UserError) as mistake:
@@ -101,7 +101,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_side_as_it_can_be_asked_
     assert faced(opposite, walk, BYTES).comparison.agree
 
 
-def test_only_what_is_new_is_read(small: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_new_tokens_are_read(small: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """Stepping costs the other side one token too."""
     walk, opposite = walking(text="oat"), SideBySide()
     faced(opposite, walk, BYTES)

@@ -1,4 +1,4 @@
-"""A walk as a file: what is written is what is read; what is broken is one clear line; no crash leaves half a file."""
+"""A saved walk: reading gives what was written, damage gives an error of one line, no crash leaves half a file."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def text_of(walk: Record) -> str:
 
 
 def again(walk: Record) -> Record:
-    """What a file of it says, but for when it was written."""
+    """The record after a round trip through JSON, without its time."""
     return replace(reader.parse_record(text_of(walk), "walk.json"), written="", program="")
 
 
@@ -59,7 +59,7 @@ def plain(**changes: Any) -> Record:
 
 
 def shape(tree: Tree) -> list[tuple[Any, ...]]:
-    """All that can be told of a tree, in the order in which it grew."""
+    """Everything a tree holds, in the order of creation."""
     found, stack = list[tuple[Any, ...]](), [(tree.root, 0)]
     while stack:
         node, depth = stack.pop()
@@ -122,8 +122,8 @@ def act(walk: Session, kind: str, value: Any) -> None:
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=60)
 @given(operations=OPERATIONS)
-def test_any_walk_comes_back_as_it_was(operations: list[tuple[str, Any]], small: Small, after: After) -> None:
-    """The same tree, the same place, and the distribution there is a fresh forward's."""
+def test_any_walk_is_saved_and_restored(operations: list[tuple[str, Any]], small: Small, after: After) -> None:
+    """The same tree and position, and the distribution there equals a fresh forward."""
     model = small("model5")
     walk = Session(model)
     list(walk.prefill([]))
@@ -148,21 +148,21 @@ def test_any_walk_comes_back_as_it_was(operations: list[tuple[str, Any]], small:
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False, min_value=-1e38, max_value=1e38))
 @settings(derandomize=True, database=None, max_examples=200)
-def test_floats_come_back_to_the_last_bit(value: float) -> None:
+def test_floats_are_restored_to_the_last_bit(value: float) -> None:
     score = Score(value, min(value, 0.0), abs(value) % 64, 3)
     walk = plain(rows=(NodeRow(0, Token(97, b"a", score=score)),), end=1, cursor=1)
     assert again(walk).rows[0].token.score == score
 
 
-def test_a_token_that_cannot_come_was_chosen() -> None:
-    """Its logit is -inf, which JSON has no number for."""
+def test_a_chosen_token_with_logit_minus_infinity_is_restored() -> None:
+    """JSON has no number for its logit, -inf."""
     score = Score(-math.inf, -math.inf, 1.0, 256)
     walk = plain(rows=(NodeRow(0, Token(97, b"a")), NodeRow(1, Token(98, b"b", "chosen", score))), end=2)
     json.loads(text_of(walk), parse_constant=pytest.fail)
     assert again(walk) == walk
 
 
-def test_another_model_keeps_the_draws_and_forgets_the_scores(small: Small) -> None:
+def test_another_model_keeps_draws_and_drops_scores(small: Small) -> None:
     walk = Session(small("model5"))
     list(walk.prefill(list(b"oat")))
     list(walk.generate(4))
@@ -172,20 +172,20 @@ def test_another_model_keeps_the_draws_and_forgets_the_scores(small: Small) -> N
     assert other.unscored()
 
 
-def test_half_a_surrogate_pair_is_no_text() -> None:
+def test_half_a_surrogate_pair_is_replaced() -> None:
     rows = (NodeRow(0, Token(97, b"a"), name="\ud800x", text="a\udfff"),)
     row = again(plain(rows=rows, end=1, cursor=1)).rows[0]
     assert (row.name, row.text) == ("\ufffdx", "a\ufffd")
 
 
-def test_several_models_and_samplers_are_told_apart() -> None:
+def test_several_models_and_samplers_are_restored() -> None:
     other = replace(INFO, name="model2", choice=ModelChoice(changes=Hyperparameters(heads=3, activation="relu")))
     rows = plain().rows
     mixed = (*rows[:3], rows[3]._replace(token=replace(rows[3].token, model=other, sampler=Sampler(seed=9))))
     assert again(plain(rows=mixed)) == plain(rows=mixed)
 
 
-def test_what_this_version_does_not_know_is_passed_over_and_patches_are_kept() -> None:
+def test_unknown_names_are_ignored_and_patches_kept() -> None:
     values = json.loads(text_of(plain()))
     values["patches"] = [{"kind": "scale", "part": "mlp", "layer": 3, "factor": 0.5, "mood": {"a": "later"}}]
     values["samplers"] = [{"top_k": 5, "mirostat": 2}]
@@ -197,13 +197,13 @@ def test_what_this_version_does_not_know_is_passed_over_and_patches_are_kept() -
     assert again(read).patches == read.patches
 
 
-def test_the_prompt_and_the_branches_of_a_walk() -> None:
+def test_a_record_knows_its_prompt_and_branches() -> None:
     walk = plain()
     assert (walk.prompt, walk.branches, [token.id for token in walk.path()]) == ("a", 2, [97, 98, 128])
     assert replace(walk, rows=(walk.rows[0]._replace(text=None), *walk.rows[1:])).prompt == "a"
 
 
-def test_other_tokens_are_told(small: Small) -> None:
+def test_another_tokenizer_is_a_user_error(small: Small) -> None:
     words = small().tokenizer
     plain().check(words)
     rows = (NodeRow(0, Token(97, b"not a")),)
@@ -217,7 +217,7 @@ def test_other_tokens_are_told(small: Small) -> None:
 
 
 def changed(path: str, value: Any) -> str:
-    """The file of a walk with one value another; `...` takes it out."""
+    """The file of a walk with one value changed; `...` removes it."""
     values = json.loads(text_of(plain()))
     at: Any = values
     *way, last = path.split(".")
@@ -291,7 +291,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_each_is_one_line_that_says_what_and_where(name: str, tmp_path: Path) -> None:
+def test_each_damage_is_one_line_that_names_the_field(name: str, tmp_path: Path) -> None:
     text, says = WRONG[name]
     path = tmp_path / "walk.json"
     path.write_text(text, encoding="utf-8")
@@ -306,7 +306,7 @@ def test_each_is_one_line_that_says_what_and_where(name: str, tmp_path: Path) ->
     assert [entry.name for entry in tmp_path.iterdir()] == ["walk.json"]
 
 
-def test_a_file_cut_short_anywhere_is_told() -> None:
+def test_a_truncated_file_is_a_user_error() -> None:
     text = text_of(plain())
     for end in range(len(text) - 2):
         with pytest.raises(UserError, match=r"^walk.json is no whole session: line \d+, column \d+: "):
@@ -315,8 +315,8 @@ def test_a_file_cut_short_anywhere_is_told() -> None:
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=300)
 @given(data=st.data())
-def test_no_edit_of_a_file_is_a_crash(data: st.DataObject) -> None:
-    """Whatever takes the place of one value: a walk that can be shown and written, or a mistake."""
+def test_no_edit_of_a_file_crashes(data: st.DataObject) -> None:
+    """Any other value gives a walk that can be shown and written, or a `UserError`."""
     values = json.loads(text_of(plain()))
     at: Any = values
     while True:
@@ -334,12 +334,12 @@ def test_no_edit_of_a_file_is_a_crash(data: st.DataObject) -> None:
         assert len(str(mistake).splitlines()) == 1
         return
     assert again(read) == replace(read, written="", program="")
-    still = resume.session_without_model(read, UserError("it is not here"))
-    assert still.snapshot().chart is None
-    assert still.history.forest().rows
+    unavailable = resume.session_without_model(read, UserError("it is not here"))
+    assert unavailable.snapshot().chart is None
+    assert unavailable.history.forest().rows
 
 
-def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_a_user_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.json", Path("/dev/zero"), Path("nul\0.json")):
         with pytest.raises(UserError, match=r"is no file|cannot be read"):
             reader.read_record(path)
@@ -365,33 +365,33 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
     list(walk.generate(3))
     walk.travel(4)
     walk.step()
-    still = resume.session_without_model(record.record_of(walk), UserError("model99 is not on this machine"))
-    shot = still.snapshot()
+    unavailable = resume.session_without_model(record.record_of(walk), UserError("model99 is not on this machine"))
+    shot = unavailable.snapshot()
     assert (shot.tokens, shot.cursor, shot.prompt, shot.chart) == (tuple(walk.tokens), 5, "oat", None)
-    assert [replace(row, on_path=False) for row in still.history.forest().rows] == [
+    assert [replace(row, on_path=False) for row in unavailable.history.forest().rows] == [
         replace(row, on_path=False) for row in walk.history.forest().rows
     ]
-    list(still.visit(walk.tree.root.children[111, True, 0].serial))
-    still.travel(1)
+    list(unavailable.visit(walk.tree.root.children[111, True, 0].serial))
+    unavailable.travel(1)
     for refused in (
-        still.step,
-        lambda: still.take(3),
-        lambda: list(still.score()),
-        lambda: list(still.generate(2)),
-        lambda: list(still.continuations(2, 2)),
-        lambda: still.model.tokenizer.encode("x"),
-        lambda: still.model.transformer.config,
-        still.distribution,
+        unavailable.step,
+        lambda: unavailable.take(3),
+        lambda: list(unavailable.score()),
+        lambda: list(unavailable.generate(2)),
+        lambda: list(unavailable.continuations(2, 2)),
+        lambda: unavailable.model.tokenizer.encode("x"),
+        lambda: unavailable.model.transformer.config,
+        unavailable.distribution,
     ):
         with pytest.raises(UserError, match="model99 is not on this machine"):
             refused()
-    assert not still.unscored()
-    assert still.goes_on_in(small("model6"))
-    onward = still.moved_to(small("model6"))
+    assert not unavailable.unscored()
+    assert unavailable.goes_on_in(small("model6"))
+    onward = unavailable.moved_to(small("model6"))
     assert onward.step().origin == "sampled"
 
 
-def test_nothing_is_fetched_for_a_session() -> None:
+def test_opening_a_session_downloads_nothing() -> None:
     """A file from somebody else must not make this machine download a model."""
     for name in ("openai-community/gpt2-of-nobody", "model99", "./none.gguf"):
         with pytest.raises(UserError):
@@ -403,7 +403,7 @@ def test_nothing_is_fetched_for_a_session() -> None:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-def test_writing_keeps_rights_and_follows_links(tmp_path: Path) -> None:
+def test_writing_keeps_permissions_and_follows_links(tmp_path: Path) -> None:
     real, link = tmp_path / "walk.json", tmp_path / "link.json"
     real.write_text("old")
     real.chmod(0o640)
@@ -415,7 +415,7 @@ def test_writing_keeps_rights_and_follows_links(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "walk.json"]
 
 
-def test_where_nothing_can_be_written_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "walk.json"
     writer.write_record(path, plain())
     before = path.read_bytes()
@@ -461,7 +461,7 @@ print(len(seen), left)
 """
 
 
-def test_killed_at_any_moment_it_leaves_the_last_good_one(tmp_path: Path) -> None:
+def test_a_write_killed_at_any_moment_leaves_the_last_good_file(tmp_path: Path) -> None:
     """A writer that never rests is killed 120 times; the file is each time one of the two it writes, whole."""
     rows = [NodeRow(0, Token(97, b"a"))] + [NodeRow(n, plain().rows[1].token) for n in range(1, 60)]
     path = tmp_path / "walk.json"
@@ -477,7 +477,7 @@ def test_killed_at_any_moment_it_leaves_the_last_good_one(tmp_path: Path) -> Non
 # The folder ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_folder_is_its_owners_and_lists_the_newest_first(tmp_path: Path) -> None:
+def test_the_folder_belongs_to_its_owner_and_lists_the_newest_first(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "sessions"
     storage.prepare(folder)
     storage.prepare(folder)
@@ -501,7 +501,7 @@ def test_the_folder_is_its_owners_and_lists_the_newest_first(tmp_path: Path) -> 
     assert storage.newest(folder).name == "broken.json"
 
 
-def test_what_a_kill_left_behind_is_swept_away_later(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_write_are_removed_later(tmp_path: Path) -> None:
     for name, age in ((".old.json.1.tmp", 1e9), (".new.json.2.tmp", None)):
         (tmp_path / name).touch()
         if age:
@@ -520,7 +520,7 @@ def test_what_a_kill_left_behind_is_swept_away_later(tmp_path: Path) -> None:
         ("-- --", "walk"),
     ],
 )
-def test_names_are_of_the_time_and_the_prompt(prompt: str, words: str, tmp_path: Path) -> None:
+def test_file_names_hold_the_time_and_the_prompt(prompt: str, words: str, tmp_path: Path) -> None:
     first = storage.free(tmp_path, prompt)
     assert first.parent == tmp_path
     assert first.name[18:] == f"{words}.json"
@@ -530,8 +530,8 @@ def test_names_are_of_the_time_and_the_prompt(prompt: str, words: str, tmp_path:
     assert second != first
 
 
-def test_patches_act_again_in_a_walk_that_is_opened(small: Callable[..., Model]) -> None:
-    """The patched model thinks as it did, of every token and of what comes next; without them it is itself again."""
+def test_patches_are_active_in_an_opened_walk(small: Callable[..., Model]) -> None:
+    """Scores and distribution equal those of the patched model; without patches the model is unchanged."""
     walk = Session(small("model5"))
     list(walk.prefill(list(b"oat")))
     plain = walk.distribution().logits

@@ -63,36 +63,36 @@ def state(walk: Session) -> tuple[Any, ...]:
 
 
 @dataclass
-class Thing:
+class PlainNode:
     """A token somewhere."""
 
     id: int
     written: bool
-    parent: "Thing | None"
-    kids: list["Thing"] = field(default_factory=list)
-    last: "Thing | None" = None
+    parent: "PlainNode | None"
+    children: list["PlainNode"] = field(default_factory=list)
+    last: "PlainNode | None" = None
     name: str = ""
     folded: bool = False
     gone: bool = False
-    spare: bool = False
+    copy: bool = False
     """Whether it came back beside another of the same id."""
 
-    def way(self) -> list["Thing"]:
+    def way(self) -> list["PlainNode"]:
         return [] if self.parent is None else [*self.parent.way(), self]
 
-    def run(self) -> list["Thing"]:
+    def run(self) -> list["PlainNode"]:
         """From here to where paths part."""
         things = [self]
-        while len(things[-1].kids) == 1:
-            (only,) = things[-1].kids
+        while len(things[-1].children) == 1:
+            (only,) = things[-1].children
             if only.written != self.written or only.name:
                 break
             things.append(only)
         return things
 
-    def end(self) -> "Thing":
+    def end(self) -> "PlainNode":
         at = self
-        while at.last is not None and at.last in at.kids:
+        while at.last is not None and at.last in at.children:
             at = at.last
         return at
 
@@ -101,8 +101,8 @@ class Plain:
     """The same walk with copies of everything and no cleverness."""
 
     def __init__(self) -> None:
-        self.root = Thing(-1, False, None)
-        self.walk: list[Thing] = []
+        self.root = PlainNode(-1, False, None)
+        self.walk: list[PlainNode] = []
         self.cursor = 0
         self.done: list[dict[str, Any]] = []
         self.undone: list[dict[str, Any]] = []
@@ -114,28 +114,28 @@ class Plain:
     def leaves(self) -> set[Leaf]:
         found: set[Leaf] = set()
 
-        def go(thing: Thing, path: Leaf) -> None:
+        def go(thing: PlainNode, path: Leaf) -> None:
             if path:
                 found.add(path)
-            for kid in thing.kids:
-                go(kid, (*path, (kid.id, kid.written)))
+            for child in thing.children:
+                go(child, (*path, (child.id, child.written)))
 
         go(self.root, ())
         return found
 
-    def kid(self, parent: Thing, id: int, written: bool) -> Thing:
-        for each in parent.kids:
-            if (each.id, each.written, each.spare) == (id, written, False):
+    def child(self, parent: PlainNode, id: int, written: bool) -> PlainNode:
+        for each in parent.children:
+            if (each.id, each.written, each.copy) == (id, written, False):
                 return each
-        parent.kids.append(Thing(id, written, parent))
-        return parent.kids[-1]
+        parent.children.append(PlainNode(id, written, parent))
+        return parent.children[-1]
 
-    def go(self, things: list[Thing], cursor: int) -> None:
+    def go(self, things: list[PlainNode], cursor: int) -> None:
         for before, after in zip([self.root, *things], things, strict=False):
             before.last = after
         self.walk, self.cursor = list(things), cursor
 
-    def note(self, before: tuple[list[Thing], int], **more: Any) -> None:
+    def note(self, before: tuple[list[PlainNode], int], **more: Any) -> None:
         self.done.append({"before": before, "after": (list(self.walk), self.cursor), **more})
         self.undone.clear()
 
@@ -143,35 +143,35 @@ class Plain:
         old = self.walk
         at, things = self.root, []
         for id in prompt or [256]:
-            at = self.kid(at, id, True)
+            at = self.child(at, id, True)
             things.append(at)
         self.go(things, len(things))
         for thing in reversed([each for each in old if each not in things]):
-            if thing.kids or thing.name or not thing.written:
+            if thing.children or thing.name or not thing.written:
                 break
             assert thing.parent is not None
-            thing.parent.kids.remove(thing)
+            thing.parent.children.remove(thing)
         self.done.clear()
         self.undone.clear()
 
     def put(self, at: int, id: int) -> None:
         before = (list(self.walk), self.cursor)
-        self.go([*self.walk[:at], self.kid(self.walk[at - 1], id, False)], at + 1)
+        self.go([*self.walk[:at], self.child(self.walk[at - 1], id, False)], at + 1)
         self.note(before)
 
-    def heads(self) -> list[tuple[Thing, int]]:
+    def heads(self) -> list[tuple[PlainNode, int]]:
         """Every row: where it begins, and how many partings are before it."""
-        rows: list[tuple[Thing, int]] = []
+        rows: list[tuple[PlainNode, int]] = []
 
-        def go(head: Thing, depth: int) -> None:
+        def go(head: PlainNode, depth: int) -> None:
             rows.append((head, depth))
-            below = head.run()[-1].kids
+            below = head.run()[-1].children
             if not head.folded:
-                for kid in below:
-                    go(kid, depth + (len(below) > 1))
+                for child in below:
+                    go(child, depth + (len(below) > 1))
 
-        for kid in self.root.kids:
-            go(kid, 0)
+        for child in self.root.children:
+            go(child, 0)
         return rows
 
     def here(self) -> int:
@@ -179,7 +179,7 @@ class Plain:
         way = self.walk[: self.cursor]
         return next(heads.index(thing) for thing in reversed(way) if thing in heads)
 
-    def enter(self, head: Thing) -> None:
+    def enter(self, head: PlainNode) -> None:
         last = head.run()[-1]
         self.go(last.end().way(), len(last.way()))
 
@@ -196,13 +196,13 @@ class Plain:
         head = self.heads()[row][0]
         parent = head.parent
         assert parent is not None
-        if parent is self.root and len(parent.kids) == 1:
+        if parent is self.root and len(parent.children) == 1:
             return False
         before = (list(self.walk), self.cursor)
-        parent.kids.remove(head)
+        parent.children.remove(head)
         if head in self.walk:
             if parent is self.root:
-                self.enter(parent.kids[0])
+                self.enter(parent.children[0])
             else:
                 self.go(parent.way(), len(parent.way()))
         self.note(before, cut=head)
@@ -212,10 +212,10 @@ class Plain:
         change = self.done.pop()
         self.undone.append(change)
         if head := change.get("cut"):
-            head.spare = head.spare or any(
-                (each.id, each.written, each.spare) == (head.id, head.written, False) for each in head.parent.kids
+            head.copy = head.copy or any(
+                (each.id, each.written, each.copy) == (head.id, head.written, False) for each in head.parent.children
             )
-            head.parent.kids.append(head)
+            head.parent.children.append(head)
         self.go(*change["before"])
 
     def again(self) -> None:
@@ -223,7 +223,7 @@ class Plain:
         self.done.append(change)
         self.go(*change["after"])
         if head := change.get("cut"):
-            head.parent.kids.remove(head)
+            head.parent.children.remove(head)
 
 
 # Anything in any order ----------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
     elif kind == "fold":
         head = plain.heads()[row][0]
         walk.tree.fold(rows[row].serial)
-        head.folded = not head.folded and bool(head.run()[-1].kids)
+        head.folded = not head.folded and bool(head.run()[-1].children)
     elif kind == "rename":
         name = chance.choice(["", "a", "b"])
         plain.heads()[row][0].name = name
@@ -278,7 +278,7 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
         for way in (leaf.pieces for leaf in walk.continuation_tree().continuations):
             at = plain.walk[plain.cursor - 1]
             for piece in way:
-                at = plain.kid(at, 256 if len(piece) > 1 else piece[0], False)
+                at = plain.child(at, 256 if len(piece) > 1 else piece[0], False)
     elif kind == "prefill":
         prompt = [chance.randrange(3) for _ in range(chance.randrange(6))]
         list(walk.prefill(prompt))
@@ -303,15 +303,15 @@ def assert_alike(walk: Session, plain: Plain) -> None:
         run = head.run()
         piece = walk.model.tokenizer.piece
         assert row.pieces == tuple(piece(thing.id) for thing in run)
-        assert (row.depth, row.length, row.parts) == (depth, len(run), len(run[-1].kids))
-        assert (row.name, row.folded) == (head.name, head.folded and bool(run[-1].kids))
+        assert (row.depth, row.length, row.parts) == (depth, len(run), len(run[-1].children))
+        assert (row.name, row.folded) == (head.name, head.folded and bool(run[-1].children))
         assert row.on_path == (head in plain.walk)
         assert (row.origin == "prompt") == head.written
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=3)
 @given(name=st.sampled_from(["model1", "model5", "model6"]), seed=st.integers(0, 2**32))
-def test_a_thousand_operations_leave_an_exact_tree(name: str, seed: int, small: Small, after: After) -> None:
+def test_a_thousand_operations_equal_a_plain_tree(name: str, seed: int, small: Small, after: After) -> None:
     """The walk is the plain model's at every step; what comes next is what a fresh run says; nothing tried is lost."""
     chance = random.Random(seed)
     walk, plain = started(small(name), PROMPT, Sampler(top_k=2)), Plain()
@@ -335,7 +335,7 @@ def test_a_thousand_operations_leave_an_exact_tree(name: str, seed: int, small: 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=6)
 @given(seed=st.integers(0, 2**32))
-def test_taking_all_back_and_doing_it_again_restores_each_state(seed: int, small: Small) -> None:
+def test_undoing_and_redoing_everything_restores_each_state(seed: int, small: Small) -> None:
     """Every state of before comes again, exactly: tokens with u and settings, cursor, rows that were there then."""
     chance = random.Random(seed)
     walk, plain = started(small("model5"), PROMPT, Sampler(top_k=2)), Plain()
@@ -363,7 +363,7 @@ def test_taking_all_back_and_doing_it_again_restores_each_state(seed: int, small
 # Rows ---------------------------------------------------------------------------------------------------------------
 
 
-def test_surprisal_of_a_row_is_the_sum_of_its_way(small: Small) -> None:
+def test_surprisal_of_a_branch_is_the_sum_along_its_path(small: Small) -> None:
     """Σ bits of every row, in float64, over what was sampled or chosen from the prompt to the row's end."""
     walk = started(small("model5"))
     chance = random.Random(5)
@@ -385,7 +385,7 @@ def test_surprisal_of_a_row_is_the_sum_of_its_way(small: Small) -> None:
             assert row.probability == math.exp(head.token.score.logprob)
 
 
-def test_a_row_with_an_unmeasured_token_has_no_sum(small: Small) -> None:
+def test_a_branch_with_an_unscored_token_has_no_sum(small: Small) -> None:
     """Another model has not thought of the tokens yet; a sum that left some out would be another number."""
     walk = started(small("model3"))
     list(walk.generate(3))
@@ -397,7 +397,7 @@ def test_a_row_with_an_unmeasured_token_has_no_sum(small: Small) -> None:
     assert other.history.forest().rows[-1].surprisal_bits == pytest.approx(want)
 
 
-def test_only_the_rows_around_the_cursor_are_told(small: Small) -> None:
+def test_a_forest_holds_only_rows_around_the_cursor(small: Small) -> None:
     """As many above and below as asked for; how many there are besides is said."""
     walk = started(small())
     for id in range(30):
@@ -414,7 +414,7 @@ def test_only_the_rows_around_the_cursor_are_told(small: Small) -> None:
         assert part.total == 31
 
 
-def test_a_branch_that_nobody_walked_can_be_visited(small: Small, after: After) -> None:
+def test_a_branch_that_was_never_walked_can_be_visited(small: Small, after: After) -> None:
     """Continuations lie in the tree before anyone went there: a visit goes to the end of the run."""
     walk = started(small("model5"))
     list(walk.continuations(3, 4))
@@ -427,23 +427,23 @@ def test_a_branch_that_nobody_walked_can_be_visited(small: Small, after: After) 
         assert (walk.distribution().logits - want).abs().max() < 1e-5
 
 
-def test_a_run_that_lost_its_other_way_can_be_visited(small: Small) -> None:
+def test_a_branch_whose_sibling_was_deleted_can_be_visited(small: Small) -> None:
     """Where one of two ways is deleted the rows before and after become one, and its end is where a visit leads."""
     walk = started(small("model5"), PROMPT, Sampler(temperature=0))
     list(walk.generate(6))
-    favourite = ids(walk)
+    likeliest_path = ids(walk)
     walk.travel(6)
     walk.take(0)
     list(walk.delete(walk.history.branch()))
-    assert ids(walk) == favourite[:6]
+    assert ids(walk) == likeliest_path[:6]
     row = walk.history.forest().rows[walk.history.forest().current]
     assert row.length == 6
     list(walk.visit(row.serial))
-    assert ids(walk) == favourite
-    assert walk.cursor == len(favourite)
+    assert ids(walk) == likeliest_path
+    assert walk.cursor == len(likeliest_path)
 
 
-def test_rows_are_named_from_the_cursor(small: Small) -> None:
+def test_a_branch_is_found_by_its_distance_from_the_cursor(small: Small) -> None:
     """`branch` counts rows of the forest from the one at the cursor, and ends at its ends."""
     walk = started(small())
     for id in (1, 2, 3):
@@ -459,7 +459,7 @@ def test_rows_are_named_from_the_cursor(small: Small) -> None:
 # Deleting -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_deleted_comes_back_whole(small: Small) -> None:
+def test_a_deleted_branch_comes_back_whole(small: Small) -> None:
     """A branch with all behind it goes, the walk steps back to before it, and `take_back` brings it all back."""
     walk = started(small("model5"))
     list(walk.generate(8))
@@ -481,7 +481,7 @@ def test_what_was_deleted_comes_back_whole(small: Small) -> None:
     assert head in walk.history.path
 
 
-def test_a_twin_that_grew_in_its_place_is_kept_too(small: Small) -> None:
+def test_a_deleted_branch_comes_back_beside_an_equal_new_one(small: Small) -> None:
     """Deleted, tried again, and then undone: both are there with all that hangs on them."""
     walk = started(small())
     walk.take(7)
@@ -502,7 +502,7 @@ def test_a_twin_that_grew_in_its_place_is_kept_too(small: Small) -> None:
     assert (*PROMPT, 7, 8) not in ways
 
 
-def test_deleting_the_same_branch_twice_takes_nothing_else(small: Small) -> None:
+def test_deleting_a_branch_twice_removes_nothing_else(small: Small) -> None:
     """A late second key finds the branch gone; what grew in its place meanwhile stays."""
     walk = started(small())
     walk.take(7)
@@ -514,7 +514,7 @@ def test_deleting_the_same_branch_twice_takes_nothing_else(small: Small) -> None
     assert any(node.token.id == 7 for node in nodes_of(walk.tree))
 
 
-def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
+def test_the_only_prompt_cannot_be_deleted(small: Small) -> None:
     """Something must stand; where there are two prompts the walk goes to the end of the other's row."""
     walk = started(small())
     with pytest.raises(UserError):
@@ -531,7 +531,7 @@ def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
 # Names and folds ----------------------------------------------------------------------------------------------------
 
 
-def test_a_named_branch_is_a_row_and_its_prompt_stays(small: Small) -> None:
+def test_a_named_branch_is_a_row_of_its_own(small: Small) -> None:
     """A name makes a row; an empty one takes it away; a named prompt is no draft."""
     walk = started(small())
     walk.tree.rename(walk.history.branch(), "mine")
@@ -543,7 +543,7 @@ def test_a_named_branch_is_a_row_and_its_prompt_stays(small: Small) -> None:
         walk.tree.rename(10**6, "nobody")
 
 
-def test_what_is_folded_away_is_reached_through_its_row(small: Small) -> None:
+def test_a_hidden_branch_is_found_through_its_folded_row(small: Small) -> None:
     """Rows behind a fold are not shown; a cursor in there is shown at the fold; a leaf has nothing to fold."""
     walk = started(small())
     for id in (1, 2, 3):
@@ -564,7 +564,7 @@ def test_what_is_folded_away_is_reached_through_its_row(small: Small) -> None:
 # Typing -------------------------------------------------------------------------------------------------------------
 
 
-def test_typing_leaves_nothing_behind(small: Small) -> None:
+def test_typing_leaves_no_drafts_in_the_tree(small: Small) -> None:
     """Each key is a prompt of its own; only the last one stays, unless something was sampled from it."""
     walk = started(small(), [])
     text = b"I prefer oat milk"

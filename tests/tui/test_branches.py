@@ -296,8 +296,8 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
         await settle(pilot)
         await press(pilot, "slash", *["backspace"] * 40)
         for bad, words in (
-            ("", "is no condition"),
-            ("entropy is high", "is no condition"),
+            ("", "is not a stop condition"),
+            ("entropy is high", "is not a stop condition"),
             ("0 tokens", "entropy > 3"),
         ):
             await write(pilot, bad)

@@ -240,7 +240,7 @@ HOSTILE = {
 
 
 @pytest.fixture
-def hostile(saved: Path) -> Path:
+def walk_of_control_codes(saved: Path) -> Path:
     """A walk whose tokens are formulas, markup and control codes."""
 
     def change(values: dict[str, Any]) -> None:
@@ -265,11 +265,11 @@ def test_exported_json_lines_have_every_number(saved: Path, run_here: Here) -> N
             assert (row["sampler"]["top_k"], row["model"]) == (50, "model5")
 
 
-def test_exported_csv_has_no_formula(hostile: Path, run_here: Here) -> None:
-    text = run_here("export", str(hostile), "--format", "csv").stdout.decode("utf-8")
+def test_exported_csv_has_no_formula(walk_of_control_codes: Path, run_here: Here) -> None:
+    text = run_here("export", str(walk_of_control_codes), "--format", "csv").stdout.decode("utf-8")
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
     head, *rows = csv.reader(io.StringIO(text))
-    tokens = reader.read_record(hostile).path()
+    tokens = reader.read_record(walk_of_control_codes).path()
     assert len(rows) == len(tokens)
     for row, token in zip(rows, tokens, strict=True):
         cells = dict(zip(head, row, strict=True))
@@ -280,8 +280,8 @@ def test_exported_csv_has_no_formula(hostile: Path, run_here: Here) -> None:
     assert not any(re.match(r"[=+@]|-\D", cell) for row in rows for cell in row)
 
 
-def test_exported_markdown_has_no_markup_from_tokens(hostile: Path, run_here: Here) -> None:
-    text = run_here("export", str(hostile), "--format", "markdown").stdout.decode("utf-8")
+def test_exported_markdown_has_no_markup_from_tokens(walk_of_control_codes: Path, run_here: Here) -> None:
+    text = run_here("export", str(walk_of_control_codes), "--format", "markdown").stdout.decode("utf-8")
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
     fence = re.search(r"^(`{3,})text\n(.*?)\n\1\n", text, re.DOTALL | re.MULTILINE)
     assert fence

@@ -119,9 +119,10 @@ def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
     words = ("train", *SMALL, "--text", str(story))
     done = run_here(*words)
     assert (done.returncode, done.stderr) == (0, b"")
-    first, guessing, head, *rows, last = done.stdout.decode().splitlines()
+    first, guessing, legend, head, *rows, last = done.stdout.decode().splitlines()
     assert first == "training model3 · one attention head on A story.txt: 5,360 parameters, V 257, T 8"
     assert guessing.split() == ["5.5491", "nats", "uniform", "guessing,", "ln", "V"]
+    assert legend == "losses of the batch and of the validation text, nats per token:"
     assert head.split()[:3] == ["step", "batch", "validation"]
     assert last == "finished 6 steps"
     events = json_lines(run_here(*words, "--json"))
@@ -315,13 +316,13 @@ def test_a_user_error_of_train_is_one_line(run_here: Here, story: Path, home: Pa
         (("--resume", "taken", "-n", "5"), "leave out the other options"),
         (("--resume", "taken", "--ladder"), "leave out the other options"),
         (("--ladder", "-m", "model1"), "leave out the other options"),
-        (("--ladder", "--out", str(tmp_path / "file")), "cannot be made"),
+        (("--ladder", "--out", str(tmp_path / "file")), "cannot be created"),
     ):
         assert wanted in error_line(run_here("train", *words)), words
     assert [path.name for path in home.iterdir()] == ["taken"]
     late = run_here("train", *SMALL, *given, "--out", str(tmp_path / "file" / "a"))
     assert (late.returncode, late.stderr.count(b"\n")) == (2, 1)
-    assert b"cannot be made: Not a directory" in late.stderr
+    assert b"cannot be created: Not a directory" in late.stderr
 
 
 def test_a_text_whose_name_is_not_utf8_can_be_trained_on(run_here: Here, tmp_path: Path) -> None:
@@ -374,8 +375,9 @@ def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPa
     assert [slot["label"] for slot in rung["slots"]] == list(tiny.machine().labels())
     done = run_here("world", "floors", "-m", "mine")
     assert (done.returncode, done.stderr) == (0, b"")
-    *lows, head, row = done.stdout.decode().splitlines()
+    *lows, legend, head, row = done.stdout.decode().splitlines()
     assert [line.split()[0] for line in lows] == [f"{value:.4f}" for value in exact.values()]
+    assert legend.startswith("losses in nats per token")
     assert head.split() == ["loss", "floor", "above", "far", *tiny.machine().labels()]
     assert row.split()[:4] == ["mine", *(f"{rung[key]:.4f}" for key in ("loss", "floor", "above"))]
 

@@ -98,5 +98,5 @@ def test_an_invalid_condition_is_one_line(run_here: Here, condition: str) -> Non
     assert done.returncode == 2
     assert done.stdout == b""
     assert len(done.stderr.splitlines()) == 1
-    assert b"is no condition; write entropy > 3" in done.stderr
+    assert b"is not a stop condition; write one such as entropy > 3" in done.stderr
     assert b"\x1b" not in done.stderr

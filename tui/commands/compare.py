@@ -33,7 +33,7 @@ def compare(
         text = read_argument(prompt)
         a, ids_a = load_model(model, text)
         b, ids_b = load_model(_options_of_b(model, other, with_device, with_dtype), text)
-        from core.evaluation.compare import Side, after, compare_text
+        from core.evaluation.compare import Side, compare_text, next_distribution
         from core.evaluation.compare import compare as measure
         from tui.reports.compare import along_json, along_lines, comparison_json, comparison_lines
 
@@ -41,7 +41,9 @@ def compare(
             compared = finish(compare_text(a, b, text, special=model.special), "positions")
             for line in (along_json if as_json else along_lines)(compared):
                 say(line)
-        found = measure(Side(after(a, ids_a), a.tokenizer), Side(after(b, ids_b), b.tokenizer), count)
+        side_a = Side(next_distribution(a, ids_a), a.tokenizer)
+        side_b = Side(next_distribution(b, ids_b), b.tokenizer)
+        found = measure(side_a, side_b, count)
         if as_json:
             say(comparison_json((a.info, ids_a), (b.info, ids_b), found))
         else:

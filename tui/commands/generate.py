@@ -4,17 +4,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import UserError
-from core.generation.sample import MODEL_ENDED, Sample
 from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
 from core.sampling.sampler import Sampler
 from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
+
+if TYPE_CHECKING:
+    from core.generation.sample import Sample
 
 
 @shared
@@ -41,6 +43,8 @@ def generate(
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
         loaded, ids = load_model(model, text)
+        from core.generation.sample import Sample
+
         grown = [Sample(until, loaded.stops) for _ in range(samples)]
         try:
             _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
@@ -49,7 +53,7 @@ def generate(
                 _save(save, loaded, chosen_sampler, ids, text, grown)
 
 
-def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
+def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence["Sample"]) -> None:
     """Save the samples as branches of one tree whose cursor is at the end of the first."""
     from core.sessions import record, writer
     from core.walk.tree import Tree
@@ -75,7 +79,7 @@ def _generate(
     sampler: Sampler,
     count: int,
     until: StopConditions,
-    grown: Sequence[Sample],
+    grown: Sequence["Sample"],
     as_json: bool,
 ) -> None:
     from core.generation.batch import Batch, generate_batch
@@ -119,15 +123,17 @@ def _generate(
         _print_reasons(grown, f"stopped after {count} tokens without {until}")
 
 
-def _reasons(grown: Sequence[Sample], until: StopConditions, interrupted: bool) -> list[str]:
+def _reasons(grown: Sequence["Sample"], until: StopConditions, interrupted: bool) -> list[str]:
     """Why the generation ended, as the JSON says it: one word for all samples, or with conditions one for each."""
+    from core.generation.sample import MODEL_ENDED
+
     default = "interrupted" if interrupted else "length"
     if until:
         return ["stop" if each.stopped == MODEL_ENDED else each.stopped or default for each in grown]
     return ["stop" if all(sample.stopped for sample in grown) and not interrupted else default]
 
 
-def _print_reasons(grown: Sequence[Sample], default: str) -> None:
+def _print_reasons(grown: Sequence["Sample"], default: str) -> None:
     """Print on standard error what stopped each sample, `default` where nothing did."""
     from tui.drawing.text import one_line
 

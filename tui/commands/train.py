@@ -66,14 +66,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a rung on the tiny world or on a text. The result is a model that --model takes by its name."""
-    settings: dict[str, Any] = {
-        "rung": model, "text": text, "vocabulary": tokenizer, "steps": steps, "batch": batch, "stride": stride,
-        "lr": lr, "warmup": warmup, "decay": decay, "clip": clip, "every": every, "seed": seed, "probe": probe,
-    }  # fmt: skip
-    sizes: dict[str, Any] = {
-        "embed_dim": embed_dim, "context": context, "blocks": blocks, "heads": heads, "activation": activation,
-    }  # fmt: skip
-    settings, sizes = ({key: value for key, value in each.items() if value is not None} for each in (settings, sizes))
+    settings = _given(
+        rung=model, text=text, vocabulary=tokenizer, steps=steps, batch=batch, stride=stride, lr=lr,
+        warmup=warmup, decay=decay, clip=clip, every=every, seed=seed, probe=probe,
+    )  # fmt: skip
+    sizes = _given(embed_dim=embed_dim, context=context, blocks=blocks, heads=heads, activation=activation)
     with exit_on_user_error():
         choose(activation)
         if ladder or resume:
@@ -84,6 +81,11 @@ def train(
         else:
             recipe = Recipe(**settings, changes=Hyperparameters(**asdict(SIZES) | sizes))
         _train(recipe, out, resume, device, as_json)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: str, as_json: bool) -> None:

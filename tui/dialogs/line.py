@@ -39,8 +39,8 @@ class LineScreen(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         try:
             self._check(event.value)
-        except UserError as mistake:
-            self._problem.update(Content(spelled(self, mistake)))
+        except UserError as error:
+            self._problem.update(Content(spelled(self, error)))
             self._problem.add_class("shown")
         else:
             self.dismiss(event.value)

@@ -47,8 +47,12 @@ class DeviceLens(LensPage["Devices"]):
         yield from self._parity(answer, width)
         if speed := answer.speed:
             yield self.text(
-                (f"{speed.rate:,.1f} tokens per second", "text"),
-                (f" · {speed.share:.0%} of its memory bandwidth, {speed.bandwidth / 1e9:.1f} GB/s", "text"),
+                (f"{speed.tokens_per_second:,.1f} tokens per second", "text"),
+                (
+                    f" · {speed.bandwidth_share:.0%} of its memory bandwidth, "
+                    f"{speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s",
+                    "text",
+                ),
             )
         durations = [
             seconds

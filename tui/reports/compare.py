@@ -14,7 +14,11 @@ from tui.reports.json_values import candidate_json, finite, json_line
 
 def _divergence_json(found: Divergence | ComparedText) -> dict[str, float | None]:
     """The divergences; one that is infinite is None."""
-    return {"kl_ab_bits": finite(found.kl_ab), "kl_ba_bits": finite(found.kl_ba), "js_bits": finite(found.js)}
+    return {
+        "kl_ab_bits": finite(found.kl_ab_bits),
+        "kl_ba_bits": finite(found.kl_ba_bits),
+        "js_bits": finite(found.js_bits),
+    }
 
 
 def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int]], found: Comparison) -> str:
@@ -34,7 +38,7 @@ def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int
     return json_line(
         {
             "event": "next",
-            "by": found.divergence.by,
+            "by": found.divergence.over,
             **_divergence_json(found.divergence),
             "agree": found.agree,
             "rank_in_a": found.rank_in_a,
@@ -52,7 +56,7 @@ def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]
     others = f"      {_others(found.chart_a)}  {_others(found.chart_b)}"
     unit = (
         "over tokens"
-        if found.divergence.by == "token"
+        if found.divergence.over == "token"
         else "over the next byte, because their tokenizers have different tokens"
     )
     return [
@@ -60,8 +64,8 @@ def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]
         *(f"{rank:>4}  {left}  {right}".rstrip() for rank, (left, right) in enumerate(columns, start=1)),
         others,
         f"      {f'entropy {found.chart_a.entropy_bits:.3f} bits':<30}  entropy {found.chart_b.entropy_bits:.3f} bits",
-        f"      KL(A‖B) {_bits(found.divergence.kl_ab)} · KL(B‖A) {_bits(found.divergence.kl_ba)} · "
-        f"JS {_bits(found.divergence.js)} bits, {unit}",
+        f"      KL(A‖B) {_bits(found.divergence.kl_ab_bits)} · KL(B‖A) {_bits(found.divergence.kl_ba_bits)} · "
+        f"JS {_bits(found.divergence.js_bits)} bits, {unit}",
         f"      {'the same likeliest token' if found.agree else 'different likeliest tokens'}: "
         f"A's has {_rank(found.rank_in_b)} in B, B's has {_rank(found.rank_in_a)} in A",
     ]
@@ -94,9 +98,9 @@ def along_json(compared: ComparedText) -> list[str]:
     def position(found: ComparedPosition) -> dict[str, Any]:
         return {
             "event": "place",
-            "byte": found.at.end,
-            "tokens_a": found.at.a,
-            "tokens_b": found.at.b,
+            "byte": found.boundary.byte_offset,
+            "tokens_a": found.boundary.tokens_a,
+            "tokens_b": found.boundary.tokens_b,
             **_divergence_json(found.divergence),
             "agree": found.agree,
             "best_a": piece_text(found.best_a),
@@ -105,30 +109,31 @@ def along_json(compared: ComparedText) -> list[str]:
 
     summary = {
         "event": "summary",
-        "by": compared.by,
-        "places": len(compared.places),
+        "by": compared.over,
+        "places": len(compared.positions),
         **_divergence_json(compared),
         "agreement": compared.agreement,
         "bytes": compared.text_bytes,
         "shared_bytes": compared.shared_bytes,
-        "context_at_least_a": compared.context_at_least_a,
-        "context_at_least_b": compared.context_at_least_b,
+        "context_at_least_a": compared.min_context_a,
+        "context_at_least_b": compared.min_context_b,
     }
-    return [json_line(each) for each in (*map(position, compared.places), summary)]
+    return [json_line(each) for each in (*map(position, compared.positions), summary)]
 
 
 def along_lines(compared: ComparedText) -> list[str]:
     """One line per position of the text, and the means."""
     lines = [f"{'byte':>8} {'KL(A‖B)':>9} {'KL(B‖A)':>9} {'JS':>7}    {fit('likeliest in A', 20)} likeliest in B"]
-    for found in compared.places:
+    for found in compared.positions:
         divergence = found.divergence
         lines.append(
-            f"{found.at.end:>8,} {_bits(divergence.kl_ab):>9} {_bits(divergence.kl_ba):>9} {divergence.js:>7.4f}  "
+            f"{found.boundary.byte_offset:>8,} "
+            f"{_bits(divergence.kl_ab_bits):>9} {_bits(divergence.kl_ba_bits):>9} {divergence.js_bits:>7.4f}  "
             f"{'=' if found.agree else '≠'} {fit(label(found.best_a), 20)} {label(found.best_b)}"
         )
     lines.append(
-        f"{'mean':>8} {_bits(compared.kl_ab):>9} {_bits(compared.kl_ba):>9} {compared.js:>7.4f}    "
-        f"bits; the same likeliest token at {100 * compared.agreement:.1f}% of {len(compared.places):,} positions"
+        f"{'mean':>8} {_bits(compared.kl_ab_bits):>9} {_bits(compared.kl_ba_bits):>9} {compared.js_bits:>7.4f}    "
+        f"bits; the same likeliest token at {100 * compared.agreement:.1f}% of {len(compared.positions):,} positions"
     )
     if compared.shared_bytes < compared.text_bytes:
         lines.append(

@@ -258,8 +258,9 @@ def _device(answer: "Devices") -> Iterator[str]:
         )
     if answer.speed:
         yield (
-            f"{answer.speed.rate:,.1f} tokens a second, {answer.speed.share:.0%} of the memory bandwidth, which is "
-            f"{answer.speed.bandwidth / 1e9:.1f} GB/s here"
+            f"{answer.speed.tokens_per_second:,.1f} tokens a second, "
+            f"{answer.speed.bandwidth_share:.0%} of the memory bandwidth, which is "
+            f"{answer.speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s here"
         )
     yield ""
     yield f"{'device':<8} {'creation':>11} {'forward':>11} {'training':>11} {'memory':>9}"

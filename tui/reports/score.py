@@ -1,6 +1,6 @@
 """`tokenwalk score`: how well a model predicts a text."""
 
-from core.evaluation.values import Scored, ScoredToken
+from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.info import ModelInfo
 from tui.drawing.text import compact, fit, label, one_line
 from tui.reports.json_values import finite, json_line, token_json
@@ -9,7 +9,7 @@ WORST = 10
 """Tokens in the list of those with the highest surprisal."""
 
 
-def score_json(info: ModelInfo, scored: Scored) -> list[str]:
+def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
     """One line per token, the first of which has no score because nothing precedes it, and a summary line."""
     first = {"event": "token", "position": 0, **token_json(scored.first_id, scored.first_piece)}
     scores = ("context", "logit", "probability", "logprob", "surprisal_bits", "rank", "entropy_bits")
@@ -41,7 +41,7 @@ def score_json(info: ModelInfo, scored: Scored) -> list[str]:
         "scored": len(scored.tokens),
         "bytes": scored.byte_count,
         **_finite_values(sums),
-        "context_at_least": scored.context_at_least,
+        "context_at_least": scored.min_context,
         "worst": [token.position for token in scored.worst(WORST)],
     }
     return [json_line(each) for each in (*tokens, summary)]
@@ -52,12 +52,12 @@ def _finite_values(values: dict[str, float]) -> dict[str, float | None]:
     return {name: finite(value) for name, value in values.items()}
 
 
-def score_lines(info: ModelInfo, scored: Scored) -> list[str]:
+def score_lines(info: ModelInfo, scored: ScoredText) -> list[str]:
     """Perplexity, bits per token and per byte, and the tokens with the highest surprisal."""
     perplexity = scored.perplexity
     shown = f"{perplexity:,.2f}" if perplexity < 1e6 else compact(perplexity)
     whole = len(scored.tokens) <= info.context
-    window = "" if whole else f", or from at least the last {scored.context_at_least:,}"
+    window = "" if whole else f", or from at least the last {scored.min_context:,}"
     return [
         f"perplexity {shown} · {scored.bits_per_token:.3f} bits per token · {scored.bits_per_byte:.3f} bits per byte",
         f"{one_line(info.name)} {info.dtype} · {len(scored.tokens):,} tokens, {scored.byte_count:,} bytes "

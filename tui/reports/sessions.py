@@ -10,7 +10,7 @@ NAME_WIDTH = 26
 
 
 def session_description(saved: SavedSession) -> tuple[str, str]:
-    """The session's name (its prompt) and what is said beside it: time, model, size; or the problem with the file."""
+    """The session's name (its prompt) and its description: time, model and size, or the problem with its file."""
     if saved.problem:
         problem = saved.problem.removeprefix(saved.path.name).lstrip(": ")
         return fit(one_line(saved.path.stem), NAME_WIDTH), one_line(problem)

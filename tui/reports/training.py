@@ -40,6 +40,7 @@ def event_lines(event: Event, last: Stepped | None) -> Iterator[str]:
             sizes = f"{event.parameters:,} parameters, V {event.vocab_size:,}, T {event.context}"
             yield one_line(f"training {event.title} on {event.corpus}: {sizes}")
             yield from floor_lines(event.floors, event.ln_v)
+            yield "losses of the batch and of the validation text, nats per token:"
             yield f"{'step':>7} {'batch':>8} {'validation':>11} {'tokens/s':>9} {'left':>6}  continuation of the probe"
         case Evaluated():
             batch, rate, left = (
@@ -91,6 +92,7 @@ def quality_lines(rungs: Sequence[Quality]) -> Iterator[str]:
     """One line per rung: loss, the lowest loss possible for its kind, their difference, accuracies."""
     names = [slot.label for slot in rungs[0].slots]
     width = max(len(each.model) for each in rungs)
+    yield "losses in nats per token; far: accuracy where a token far back decides; then accuracy by kind of slot:"
     yield f"{'':<{width}}  {'loss':>7} {'floor':>7} {'above':>7}  {'far':>5}  " + "  ".join(f"{n:>9}" for n in names)
     for each in rungs:
         shares = "  ".join(f"{slot.accuracy:>9.1%}" for slot in each.slots)

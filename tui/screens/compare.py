@@ -75,14 +75,14 @@ class ComparePage(LensPage[OtherSide]):
 
     def _divergences(self, comparison: Comparison) -> Text:
         divergence = comparison.divergence
-        unit = "" if divergence.by == "token" else " over the next byte: the tokenizers differ"
+        unit = "" if divergence.over == "token" else " over the next byte: the tokenizers differ"
         return self.text(
             ("KL(A‖B) ", "muted"),
-            (_bits(divergence.kl_ab), "text"),
+            (_bits(divergence.kl_ab_bits), "text"),
             ("   KL(B‖A) ", "muted"),
-            (_bits(divergence.kl_ba), "text"),
+            (_bits(divergence.kl_ba_bits), "text"),
             ("   JS ", "muted"),
-            (_bits(divergence.js), "text"),
+            (_bits(divergence.js_bits), "text"),
             (" bits", "muted"),
             (unit, "hot"),
         )
@@ -148,7 +148,7 @@ class CompareScreen(Screen[None]):
     BINDINGS = [
         Binding("escape,q,c", "leave", "close", key_display="esc"),
         Binding("left,h", "travel(-1)", "go", key_display="←→"),
-        Binding("right,l", "travel(1)", "go on", show=False),
+        Binding("right,l", "travel(1)", "go forward", show=False),
         Binding("space", "step", "step"),
         Binding("m", "model", "model B"),
         Binding("d", "dtype", "device B"),

@@ -101,8 +101,8 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         """Show the size of the model that would be built, or what is wrong. Returns None where something is wrong."""
         try:
             choice = self.chosen()
-        except UserError as mistake:
-            self.verdict.update(Content.styled(spelled(self, mistake), "$warning"))
+        except UserError as error:
+            self.verdict.update(Content.styled(spelled(self, error), "$warning"))
             return None
         same = self._tokenizer is not None and self._tokenizer.name == choice.tokenizer
         vocabulary = cast(Tokenizer, self._tokenizer).vocab_size if same else 0

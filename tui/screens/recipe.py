@@ -124,10 +124,10 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         try:
             recipe = self.chosen()
             self.verdict.update(self._summary(recipe))
-        except UserError as mistake:
+        except UserError as error:
             if wrong := self._wrong():
                 self.names[wrong].add_class("wrong")
-            self.verdict.update(Content.styled(spelled(self, mistake), "$warning"))
+            self.verdict.update(Content.styled(spelled(self, error), "$warning"))
             return None
         return recipe
 

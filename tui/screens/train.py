@@ -219,7 +219,7 @@ class TrainScreen(Screen[Path | None]):
         self.run_worker(self._list_earlier, thread=True, exclusive=True, group="trainings")
 
     def _list_earlier(self) -> None:
-        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in folders.trainings()])
+        self.app.call_from_thread(self._offer_earlier, [self._entry(name, path) for name, path in folders.trainings()])
 
     def _offer_earlier(self, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -236,19 +236,20 @@ class TrainScreen(Screen[Path | None]):
             return
         try:
             card = cards.read_card(folders.home() / name / folders.LATEST)
-        except UserError as mistake:
-            self._warn(spelled(self, mistake))
+        except UserError as error:
+            self._warn(spelled(self, error))
         else:
             if card:
                 self._begin(card.recipe, folders.home() / name)
 
-
-def _entry(name: str, path: Path) -> Entry:
-    """An earlier training as an entry of the list."""
-    try:
-        card = cards.read_card(path)
-    except UserError as mistake:
-        return Entry(name, name, str(mistake), enabled=False)
-    if card is None:
-        return Entry(name, name, f"{path.name} is not a checkpoint of tokenwalk", enabled=False)
-    return Entry(name, name, f"{card.step:,}/{card.recipe.steps:,} steps · loss {card.loss:.2f} nats · {card.corpus}")
+    def _entry(self, name: str, path: Path) -> Entry:
+        """An earlier training as an entry of the list."""
+        try:
+            card = cards.read_card(path)
+        except UserError as error:
+            return Entry(name, name, spelled(self, error), enabled=False)
+        if card is None:
+            return Entry(name, name, f"{path.name} is not a checkpoint of tokenwalk", enabled=False)
+        return Entry(
+            name, name, f"{card.step:,}/{card.recipe.steps:,} steps · loss {card.loss:.2f} nats · {card.corpus}"
+        )

@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 
-from test_families import CASES, ids, reference
+from reference_models import CASES, ids, reference
 from test_packed import TEXTS
 
 from core.loading import description, weights

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tokenizers as reference_tokenizers
 import transformers
-from test_families import CASES, reference
+from reference_models import CASES, reference
 from tokenizers import models as kinds
 from tokenizers import pre_tokenizers
 
@@ -148,16 +148,16 @@ def test_generation_stops_at_a_stop_id() -> None:
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
 
 
-def test_a_continuation_that_ended_gets_no_more_tokens(folder: Path) -> None:
+def test_a_continuation_that_ended_gets_no_more_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other continuations draw the tokens that they would have drawn without it."""
     model = models.load_model(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
     sampler = Sampler(temperature=3)
     free = Batch(model, [1, 2, 3], sampler, samples=4)
-    free._stops = frozenset()
+    monkeypatch.setattr(model.tokenizer, "stops", frozenset())
     wanted = [free.step() for _ in range(12)]
     ends = [wanted[3][1].id, wanted[8][2].id]
     batch = Batch(model, [1, 2, 3], sampler, samples=4)
-    batch._stops = frozenset(ends)
+    monkeypatch.setattr(model.tokenizer, "stops", frozenset(ends))
     got = [batch.step() for _ in range(12)]
     for sample in range(4):
         column = [row[sample] for row in wanted]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numba import njit
-from test_families import reference
+from reference_models import reference
 from test_packed import TEXTS
 from torch import Tensor
 

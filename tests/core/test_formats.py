@@ -7,8 +7,8 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from test_families import reference
-from test_weights import write_gguf
+from gguf_files import write_gguf
+from reference_models import reference
 
 from core.engine import device
 from core.errors import UserError, out_of_memory

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from reference_models import reference
 from steps import RUNGS, last, some_ids, step_on, wrapped
-from test_families import reference
 from torch import Tensor
 
 from core.activations import sweep as sweeps

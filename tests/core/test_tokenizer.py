@@ -11,6 +11,7 @@ import pytest
 import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from texts import HALVES, HOSTILE
 
 from core.errors import UserError
 from core.loading import tokenizers
@@ -19,28 +20,6 @@ from core.tokenizers.tokenizer import Decoder, Tokenizer, piece_text
 
 EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
-HOSTILE = [
-    "",
-    " ",
-    "I prefer oat milk in",
-    "[/b] [bold red]x[/] [link=file:///etc/passwd]y[/link] {{ x }} <script>alert(1)</script> %s %n",
-    "\x1b[2J\x1b[31mred\x1b[0m\x1b]52;c;aGk=\x07\x1b]0;title\x07",
-    "a\x00b\x00",
-    "".join(map(chr, range(0x20))) + "\x7f" + "".join(map(chr, range(0x80, 0xA0))),
-    "tab\tnewline\ncarriage\r\nform\f",
-    "日本語と中文 한국어 ไทย हिन्दी עברית العربية",
-    "👩‍👩‍👧‍👦 👩🏽‍🚀 🏳️‍🌈 ❤️ 1️⃣",
-    "🇻🇳🇩🇪🇯🇵🇧",
-    "e\u0301 Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘",
-    "\u202eright to left\u202c \u2066x\u2069 \u200b\u200e\ufeff",
-    "\ufffd is a character like any other",
-    "\U0010ffff\U000e0001\ue000",
-    "<|endoftext|><|fim_prefix|><|endofprompt|><|im_start|>",
-    "   \n\n\n   \t  \n",
-    "ﷺ" * 50,
-    "don't DON'T we'll 1234567890 3.14159 x=y+z;",
-]
-HALVES = ["\ud83d", "\ude00", "a\ud83db", "\ude00\ud83d", "\ud800 \udfff", "\ud83d\ude00"]
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference_models import CASES, reference
 from steps import RUNGS, returned, some_ids, step_on, wrapped
-from test_families import CASES, reference
 from torch import Tensor
 
 from core.activations.trace import (

@@ -413,7 +413,7 @@ def test_what_cannot_be_gone_on_with_is_one_clear_line(recipe: Recipe, tmp_path:
 
 def test_where_nothing_can_be_written_is_told(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "cannot be made" in refusal(Training(recipe, tmp_path / "file" / "a", CPU))
+    assert "cannot be created" in refusal(Training(recipe, tmp_path / "file" / "a", CPU))
 
 
 # Checkpoints ---------------------------------------------------------------------------------------------------------

@@ -316,13 +316,13 @@ def test_a_user_error_of_train_is_one_line(run_here: Here, story: Path, home: Pa
         (("--resume", "taken", "-n", "5"), "leave out the other options"),
         (("--resume", "taken", "--ladder"), "leave out the other options"),
         (("--ladder", "-m", "model1"), "leave out the other options"),
-        (("--ladder", "--out", str(tmp_path / "file")), "cannot be made"),
+        (("--ladder", "--out", str(tmp_path / "file")), "cannot be created"),
     ):
         assert wanted in error_line(run_here("train", *words)), words
     assert [path.name for path in home.iterdir()] == ["taken"]
     late = run_here("train", *SMALL, *given, "--out", str(tmp_path / "file" / "a"))
     assert (late.returncode, late.stderr.count(b"\n")) == (2, 1)
-    assert b"cannot be made: Not a directory" in late.stderr
+    assert b"cannot be created: Not a directory" in late.stderr
 
 
 def test_a_text_whose_name_is_not_utf8_can_be_trained_on(run_here: Here, tmp_path: Path) -> None:

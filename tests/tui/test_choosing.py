@@ -143,7 +143,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_a_line(
         assert len(messages) == 1
         assert "\n" not in messages.pop()
         assert app.frame.activity == "idle"
-        assert "m chooses one" in panel_lines(app.candidates)[0]
+        assert "m chooses a model" in panel_lines(app.candidates)[0]
         await pilot.press("space", "g", "enter", "left", "u", "left_square_bracket", "tab")
         assert app.is_running
 
@@ -234,7 +234,7 @@ async def test_an_action_of_the_palette_acts_in_both_moods(scripted: Make, scene
         await until(lambda: app.screen.query_one(OptionList).option_count == 1)
         await pilot.press("enter")
         await until(lambda: len(app.screen_stack) == 1)
-        await pilot.pause(0.1)
+        await pilot.pause()
         assert len(app.runner.operations) == before + 1
 
 
@@ -293,7 +293,7 @@ async def test_a_theme_chosen_on_the_way_repaints_every_panel(scripted: Make, sc
         await pilot.pause()
         dark = grounds(pilot.app)
         pilot.app.theme = "tokenwalk-light"
-        await pilot.pause(0.1)
+        await pilot.pause()
         light = grounds(pilot.app)
         assert [name for name in dark if dark[name] & light[name]] == []
 

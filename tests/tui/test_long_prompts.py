@@ -56,10 +56,10 @@ async def test_a_key_draws_only_what_it_changes(scripted: Make, long_frame: Any)
         await pilot.pause()
         pieces = counted(app.tokens, "_piece")
         lines = counted(app.generation, "render_line")
-        await pilot.pause(0.1)
+        await pilot.pause()
         while pieces or lines:  # until the long prompt is laid out
             pieces.clear(), lines.clear()
-            await pilot.pause(0.1)
+            await pilot.pause()
         await pilot.press("down", "down", "up")
         assert pieces == []
         assert lines == []

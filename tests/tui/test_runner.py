@@ -3,131 +3,23 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from playground import PATIENCE, Playground, failing, playgrounds
 
 from core.errors import UserError
 from core.generation.token import Token
-from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.training.events import Begun, Stepped
-from core.training.status import TrainingStatus
 from core.walk.values import Snapshot
-from tui.runner import Frame, Runner
-
-PATIENCE = 10.0
+from tui.runner import Runner
 
 
-class ScriptedSession:
-    """A walk without a model: a step takes a moment, `log` says what happened."""
-
-    def __init__(self, model: Any, sampler: Sampler = Sampler()) -> None:
-        self.model, self.sampler = model, sampler
-        self.tokens: list[Token] = []
-        self.log: list[str] = []
-        self.to_score = 0
-        self.pause = 0.002
-
-    def prefill(self, ids: list[int], text: str | None = None) -> Iterator[object]:
-        self.tokens = [Token(id, b"a") for id in ids]
-        return iter(())
-
-    def step(self) -> Token:
-        time.sleep(self.pause)
-        self.tokens.append(Token(7, b"b", "sampled"))
-        self.log.append("step")
-        return self.tokens[-1]
-
-    def generate(self, count: int) -> Iterator[Token]:
-        try:
-            for _ in range(count):
-                yield self.step()
-        finally:
-            self.log.append("end")
-
-    def unscored(self) -> bool:
-        return self.to_score > 0
-
-    def score(self) -> Iterator[None]:
-        while self.to_score:
-            self.to_score -= 1
-            self.log.append("score")
-            yield
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot(tuple(self.tokens), 1, len(self.tokens), 0, self.sampler, False, False, None)
-
-
-class Playground:
-    """A runner over a scripted session, and what it published."""
-
-    def __init__(self, fps: float = 200) -> None:
-        self.published: list[float] = []
-        self.taking = True
-        self.frames: list[Frame] = []
-        self.problems: list[str] = []
-        self.runner = Runner(self._publish, fps)
-        self.session: ScriptedSession
-
-    def _publish(self) -> None:
-        self.published.append(time.perf_counter())
-        if self.taking:
-            self.take()
-
-    def take(self) -> Frame:
-        frame, problems = self.runner.take()
-        self.frames.append(frame)
-        self.problems += map(str, problems)
-        return frame
-
-    def begin(self) -> None:
-        self.runner.load(ModelChoice(), "a", Sampler())
-        self.runner.start()
-        self.session = self.ask(lambda session: session)
-
-    def ask(self, operation: Callable[[Any], Any], **how: Any) -> Any:
-        """Let the runner do something, and wait for its answer."""
-        answer: list[Any] = []
-        done = threading.Event()
-
-        def run(session: Any) -> None:
-            answer.append(operation(session))
-            done.set()
-
-        self.runner.submit(run, **how)
-        assert done.wait(PATIENCE)
-        return answer[0]
-
-    def until(self, true: Callable[[], object]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < end, "it never came true"
-            time.sleep(0.001)
-
-
-@pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playground]]:
-    """Start a playground; its runner is closed after the test."""
-    words = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes")
-    info = SimpleNamespace(parameters=1, name="scripted", device="cpu", dtype="fp32")
-    monkeypatch.setattr(
-        "core.loading.models.load_model", lambda choice, report: SimpleNamespace(info=info, tokenizer=words)
-    )
-    monkeypatch.setattr("core.walk.session.Session", ScriptedSession)
-    made: list[Playground] = []
-
-    def start(fps: float = 200) -> Playground:
-        made.append(Playground(fps))
-        made[-1].begin()
-        return made[-1]
-
-    yield start
-    for playground in made:
-        assert playground.runner.close(timeout=PATIENCE)
+@pytest.fixture(name="play")
+def play_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playground]]:
+    """Starts a playground; its runner is closed after the test."""
+    yield from playgrounds(monkeypatch)
 
 
 def test_operations_run_in_the_order_they_were_asked(play: Callable[..., Playground]) -> None:
@@ -247,13 +139,6 @@ def test_while_nothing_is_asked_tokens_are_scored_and_a_key_comes_first(play: Ca
     playground.ask(lambda session: setattr(session, "to_score", 0))
 
 
-def failing(error: Exception) -> Callable[..., object]:
-    def run(*_: Any) -> object:
-        raise error
-
-    return run
-
-
 STANDS = "the walk is unchanged; a smaller model or shorter prompt may fit"
 NO_MEMORY = f"there is not enough memory; {STANDS}"
 NO_MEMORY_FOR_2_GIB = f"there is no memory for 2.00 GiB more; {STANDS}"
@@ -338,99 +223,6 @@ def test_closing_does_not_wait_for_a_step_that_goes_on(play: Callable[..., Playg
     assert not playground.runner.close()
     assert time.perf_counter() - began < 0.3
     gate.set()
-
-
-# A rung that learns ------------------------------------------------------------------------------------------------
-
-
-class ScriptedTraining:
-    """Learns without a model; `log` says how it was left."""
-
-    log: ClassVar[list[str]] = []
-    full = False
-    """Whether the disk is, so that leaving it fails."""
-
-    def __init__(self, recipe: Recipe, folder: Path, device: object) -> None:
-        self.name = folder.name
-        self.step = 0
-
-    def run(self) -> Iterator[object]:
-        yield Begun("a", "b", 1, 257, 8, 10**6, 5.5, None, self.step)
-        try:
-            while True:
-                time.sleep(0.001)
-                self.step += 1
-                yield Stepped(self.step, 1.0, 0.1, 1.0, 1.0, 1.0)
-        finally:
-            self.log.append(f"left {self.name}")
-            if self.full:
-                raise UserError("the disk is full")
-
-
-@pytest.fixture
-def learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Playground, str], None]:
-    """Let a rung learn under a name."""
-    monkeypatch.setattr("core.training.training.Training", ScriptedTraining)
-    monkeypatch.setattr(ScriptedTraining, "log", [])
-
-    def begin(playground: Playground, name: str) -> None:
-        playground.runner.train(Recipe(), tmp_path / name)
-        playground.until(lambda: learning(playground).name == name and learning(playground).step > 2)
-
-    return begin
-
-
-def learning(playground: Playground) -> TrainingStatus:
-    return playground.frames[-1].training or TrainingStatus(Recipe(), "")
-
-
-Learn = Callable[[Playground, str], None]
-
-
-def test_a_rung_learns_while_nothing_is_asked(play: Callable[..., Playground], learn: Learn) -> None:
-    playground = play()
-    learn(playground, "one")
-    assert playground.ask(lambda session: session.step()).origin == "sampled"
-    at = learning(playground).step
-    playground.until(lambda: learning(playground).step > at)
-
-
-def test_it_waits_goes_on_and_stops_when_it_is_told_to(play: Callable[..., Playground], learn: Learn) -> None:
-    playground = play()
-    learn(playground, "one")
-    playground.runner.go_on_learning(False)
-    playground.until(lambda: learning(playground).state == "paused")
-    assert ScriptedTraining.log == ["left one"]
-    at = learning(playground).step
-    playground.runner.go_on_learning(True)
-    playground.until(lambda: learning(playground).step > at)
-    playground.runner.stop_learning()
-    playground.until(lambda: learning(playground).state == "ended")
-    at = playground.ask(lambda _: learning(playground).step)
-    playground.runner.go_on_learning(True)
-    playground.ask(lambda _: None)
-    assert (learning(playground).step, learning(playground).state) == (at, "ended")
-    assert ScriptedTraining.log == ["left one", "left one"]
-
-
-def test_another_training_takes_its_place(play: Callable[..., Playground], learn: Learn) -> None:
-    playground = play()
-    learn(playground, "one")
-    learn(playground, "another")
-    assert ScriptedTraining.log == ["left one"]
-    assert learning(playground).state == "training"
-
-
-def test_it_waits_as_it_was_told_though_it_cannot_be_left_well(
-    play: Callable[..., Playground], learn: Learn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    playground = play()
-    monkeypatch.setattr(ScriptedTraining, "full", True)
-    learn(playground, "one")
-    playground.runner.go_on_learning(False)
-    playground.until(lambda: playground.problems)
-    assert playground.problems == ["the disk is full"]
-    assert learning(playground).state == "paused"
 
 
 def test_a_runner_that_never_began_can_be_closed() -> None:

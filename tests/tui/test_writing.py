@@ -89,7 +89,7 @@ async def test_keys_that_arrive_together_act_in_the_mood_each_was_meant_for(scri
         await pilot.pause()
         for key, character in (("a", "a"), ("escape", None), ("space", " "), ("i", "i"), ("q", "q"), ("g", "g")):
             app.post_message(events.Key(key, character))
-        await pilot.pause(0.2)
+        await pilot.pause()
         assert app.is_running
         assert app.prompt.text in ("aqg", "qga")
         assert 2 <= len(app.runner.operations) <= 4  # one step; changes noticed together are read once

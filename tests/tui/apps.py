@@ -1,0 +1,185 @@
+"""The app under test, its runners, and how to wait until it has nothing left to do."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.pilot import Pilot
+
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from tui.app import TokenwalkApp
+from tui.runner import Frame, Operation, Question, Runner
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up. It bounds a defect; no test waits for time to pass."""
+
+
+class AppUnderTest(TokenwalkApp):
+    """The app with short names for the parts of its walk screen."""
+
+    newest: ClassVar["AppUnderTest | None"] = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        AppUnderTest.newest = self
+
+    frame = property(lambda self: self.state.frame)
+    choice = property(lambda self: self.state.choice)
+    sampler = property(lambda self: self.state.sampler)
+    prompt = property(lambda self: self.walk.prompt)
+    tokens = property(lambda self: self.walk.tokens)
+    candidates = property(lambda self: self.walk.candidates)
+    lens = property(lambda self: self.walk.lens)
+    generation = property(lambda self: self.walk.generation)
+    status = property(lambda self: self.walk.status)
+    tabs = property(lambda self: self.walk.tabs)
+    writing = property(lambda self: self.walk.writing)
+
+    def do(self, action: str, *arguments: object) -> None:
+        """Run an action of the walk screen, such as `walking.step`."""
+        self.walk.action_do(action, arguments)
+
+
+class ScriptedRunner:
+    """Serves given frames and notes what it was asked for; no thread, no model."""
+
+    def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        self._publish = publish
+        self.fps = fps
+        self.frame = Frame()
+        self.problems: list[str] = []
+        self.loads: list[tuple[ModelChoice, str]] = []
+        self.operations: list[Operation] = []
+        self.pauses = 0
+        self.trainings: list[tuple[Recipe, Path]] = []
+        self.learning: list[bool | None] = []
+        """What was asked of the rung that learns: to go on, to wait, None to stop."""
+        self.started = self.closed = False
+
+    def start(self) -> None:
+        self.started = True
+        self._publish()
+
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, **_: bool) -> None:
+        self.loads.append((choice, text))
+
+    def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
+        self.operations.append(operation)
+
+    def ask(self, question: Question | None) -> None:
+        self.frame = replace(self.frame, question=question)
+
+    def pause(self) -> None:
+        self.pauses += 1
+
+    def train(self, recipe: Recipe, folder: Path) -> None:
+        self.trainings.append((recipe, folder))
+
+    def go_on_learning(self, wanted: bool) -> None:
+        self.learning.append(wanted)
+
+    def stop_learning(self) -> None:
+        self.learning.append(None)
+
+    def take(self) -> tuple[Frame, list[str]]:
+        problems, self.problems = self.problems, []
+        return self.frame, problems
+
+    def close(self, timeout: float = 0.15) -> bool:
+        self.closed = True
+        return True
+
+    def show(self, frame: Frame, *problems: str) -> None:
+        """Let the app draw a frame."""
+        self.frame = frame
+        self.problems += problems
+        self._publish()
+
+
+class Waiting(threading.Event):
+    """Knows whether somebody waits for it."""
+
+    waited_for = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited_for = True
+        try:
+            return super().wait(timeout)
+        finally:
+            self.waited_for = False
+
+
+class WatchedRunner(Runner):
+    """The real runner; tells when there is nothing left to do."""
+
+    def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        super().__init__(publish, fps)
+        self._jobs._wake: Waiting = Waiting()
+
+    def rests(self) -> bool:
+        """Whether all that was asked is done; whoever asks next changes that."""
+        wake = self._jobs._wake
+        return not self._jobs and wake.waited_for and not wake.is_set()
+
+    @property
+    def newest(self) -> Frame:
+        return self._outbox.frame
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        await asyncio.sleep(0.002)
+
+
+async def delivered(pilot: Pilot[None]) -> None:
+    """Wait until every message was handled, those included that were sent meanwhile, and every change is drawn."""
+    await idle(pilot.app)
+
+
+async def idle(app: App[None]) -> None:
+    """Wait until the app has nothing left to do."""
+    end = time.monotonic() + PATIENCE
+    while app.is_running and await Pilot(app)._wait_for_screen() and app.is_running and not is_idle(app):
+        assert time.monotonic() < end, "the app was never idle"
+        await asyncio.sleep(0.001)
+
+
+def is_idle(app: App[None]) -> bool:
+    """Whether no message waits and no change is undrawn, at a time when every widget has just answered a message."""
+    screen = app.screen
+    unread = any(
+        widget.message_queue_size or widget._next_callbacks for widget in (app, *screen.walk_children(with_self=True))
+    )
+    undrawn = (
+        app._resize_timer
+        or screen._callbacks
+        or screen._layout_required
+        or screen._scroll_required
+        or screen._repaint_required
+        or screen._recompose_required
+        or screen._dirty_widgets
+    )
+    return not (unread or undrawn)
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Wait until all that was asked is done and drawn."""
+    app = pilot.app
+    await delivered(pilot)
+    while not (app.runner.rests() and app.frame is app.runner.newest):
+        await until(lambda: app.runner.rests() and app.frame is app.runner.newest)
+        await delivered(pilot)  # which may ask for more

@@ -1,0 +1,89 @@
+"""Keys turn from lens to lens, and the lens has the focus at once."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual import events
+from textual.actions import parse
+
+from core.loading.choice import ModelChoice
+from tui import lenses
+from tui.app import TokenwalkApp
+from tui.keys import LEAVE, WALK
+from tui.lenses.branches import BranchesLens
+from tui.lenses.continuations import ContinuationsLens
+from tui.lenses.sampler import SamplerLensPage
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Lines = Callable[[Any], list[str]]
+
+PROMPT = "oat milk"
+SIZE = (120, 36)
+SIZES = [(60, 18), (80, 24), SIZE]
+
+
+# Turning from lens to lens ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_every_lens_is_reached_by_keys_and_by_name(
+    real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
+) -> None:
+    """`.` goes round all lenses and `,` back; each lens draws for one token and for a short walk."""
+    async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        kinds = list(lenses.found())
+        for kind in [*kinds[1:], kinds[0]]:
+            await press(pilot, "full_stop")
+            assert type(app.lens) is kind
+            await until(lambda: app.focused is app.lens)
+        await press(pilot, "space", "space", "left")
+        for kind in reversed(kinds):
+            await press(pilot, "comma")
+            assert type(app.lens) is kind
+        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        for kind in (BranchesLens, SamplerLensPage):
+            commands[kind.DESCRIPTION]()
+            await settle(pilot)
+            assert type(app.lens) is kind
+        assert not app._notifications
+
+
+async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go, press: Go) -> None:
+    """In a small terminal a tab hides the panel that had the focus."""
+    async with real(PROMPT).run_test(size=(60, 18)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "space", "left", "3", "tab", "b", "up", "up", "f")
+        assert app.focused is app.lens
+        assert [row.folded for row in app.frame.answer.rows] == [True]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("panel", [0, 1, 3], ids=["lens", "generation", "tokens"])
+async def test_keys_right_after_a_lens_are_keys_of_the_walk(
+    real: Make, settle: Go, press: Go, size: tuple[int, int], panel: int
+) -> None:
+    """No key reaches the prompt while the lens is being shown."""
+    async with real(PROMPT).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, *["tab", "tab", "escape", "tab"][:panel])
+        for key, character in (("full_stop", "."), ("space", " "), ("b", "b"), ("g", "g"), ("r", "r"), ("n", "n")):
+            app.post_message(events.Key(key, character))
+        await settle(pilot)
+        assert app.prompt.text == PROMPT
+        assert isinstance(app.lens, ContinuationsLens)
+        assert app.focused is app.lens
+
+
+def test_every_key_of_the_walk_has_its_action(scripted: Make) -> None:
+    app = scripted()
+    for binding in (*WALK, LEAVE):
+        action, arguments = parse(binding.action)[1:]
+        assert callable(getattr(app.walk, f"action_{action}")), binding.id
+        assert action == "leave" or callable(app.walk.command(arguments[0])), binding.id
+        assert binding.tooltip

@@ -30,7 +30,7 @@ async def choose(pilot: Any, until: Go, name: str) -> None:
     """Choose an entry of the open list."""
     await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.query(OptionList))
     options = pilot.app.screen.query_one(OptionList)
-    await pilot.pause(0.1)  # the present entry is highlighted first
+    await pilot.pause()  # the present entry is highlighted first
     options.highlighted = options.get_option_index(name)
     await pilot.press("enter")
 

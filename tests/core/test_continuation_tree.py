@@ -1,4 +1,4 @@
-"""Several continuations in the tree: each equals a walk with its own seed, and the merged strands spell the same texts."""
+"""Continuations in the tree: each equals a walk with its own seed, and the merged strands spell the same texts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -48,7 +48,7 @@ def us() -> list[float]:
 
 
 def drawn_ids(distribution: Distribution, sampler: Sampler, us: Sequence[float]) -> list[int]:
-    """`draw` at each of ascending `us`. If both ends of an interval draw one token, so does all between (tested below)."""
+    """`draw` at each of ascending `us`. If both ends of an interval draw one token, so does all between."""
     ids = [-1] * len(us)
 
     def fill(first: int, last: int) -> None:

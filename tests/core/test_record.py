@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.activations.patch import Patch
-from core.errors import UserError
+from core.errors import Action, UserError
 from core.generation.token import Token
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.info import ModelInfo
@@ -385,6 +385,8 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
     ):
         with pytest.raises(UserError, match="model99 is not on this machine"):
             refused()
+    assert unavailable.unavailable and Action("choose.model") in unavailable.unavailable.parts
+    assert not unavailable.worth_keeping()
     assert not unavailable.unscored()
     assert unavailable.goes_on_in(small("model6"))
     onward = unavailable.moved_to(small("model6"))

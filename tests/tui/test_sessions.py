@@ -14,7 +14,7 @@ from textual.widgets import OptionList
 
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.sessions import record, storage, writer
+from core.sessions import reader, record, storage, writer
 from tui import autosave
 from tui.app import TokenwalkApp
 from tui.autosave import Autosave
@@ -44,7 +44,7 @@ def walk_of(app: TokenwalkApp) -> record.Record:
 
 
 def said(path: Path) -> record.Record:
-    return replace(record.read_record(path), written="", program="")
+    return replace(reader.read_record(path), written="", program="")
 
 
 def notes(app: TokenwalkApp) -> list[str]:

@@ -1,4 +1,4 @@
-"""Owns texts as training sees them: sequences of N tokens beside the same shifted by one (S5)."""
+"""Sequences of N tokens and their targets, the same sequences shifted by one (article: the sequence dataset)."""
 
 from collections.abc import Sequence
 
@@ -17,20 +17,21 @@ REFERENCE = (
     "a jar of honey: that was all she took. By noon the sea was in sight, grey and quiet, and the boat that she had "
     "been promised lay where it should, with its engine running and its owner asleep.\n"
 )
-"""A short text of our own, for measurements that need one and should not depend on the prompt."""
+"""A short text for measurements that need one and must not depend on the prompt."""
 
 
 class SequenceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Overlapping sequences of one text: inputs [length], and as targets the token after each of them, [length].
+    """Overlapping sequences of one text: inputs [length] and targets [length], the token after each input.
 
-    Sequence i begins at token i · stride. Raises `UserError` where the text is too short for one.
+    Sequence i begins at token i · stride. Raises `UserError` where the text is too short for one sequence, or `length`
+    or `stride` is below 1.
     """
 
     def __init__(self, ids: Sequence[int] | Tensor, length: int, stride: int = 1) -> None:
         if length < 1 or stride < 1:
-            raise UserError(f"a sequence and its stride must be at least 1, not {length} and {stride}")
+            raise UserError(f"the length and the stride of sequences must be at least 1, not {length} and {stride}")
         if len(ids) <= length:
-            raise UserError(f"{len(ids)} tokens are too few for sequences of {length} and a target each; use more text")
+            raise UserError(f"{len(ids)} tokens are too few for a sequence of {length} and its targets; use more text")
         self.ids = ids if isinstance(ids, Tensor) else torch.tensor(ids)
         self.length, self.stride = length, stride
 
@@ -38,17 +39,17 @@ class SequenceDataset(Dataset[tuple[Tensor, Tensor]]):
         return (len(self.ids) - self.length - 1) // self.stride + 1
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        whole = self.whole(index)
-        return whole[:-1], whole[1:]
+        ids = self.with_target(index)
+        return ids[:-1], ids[1:]
 
-    def whole(self, index: int) -> Tensor:
-        """Inputs and the last target in one, [length + 1]."""
+    def with_target(self, index: int) -> Tensor:
+        """The inputs of a sequence and the token after them, [length + 1]."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = index * self.stride
         return self.ids[start : start + self.length + 1]
 
     def batch(self, first: int, size: int) -> tuple[Tensor, Tensor]:
-        """`size` neighbouring sequences: inputs [size, length], targets [size, length]."""
+        """Sequences `first` to `first + size`: inputs [size, length], targets [size, length]."""
         inputs, targets = zip(*(self[index] for index in range(first, first + size)), strict=True)
         return torch.stack(inputs), torch.stack(targets)

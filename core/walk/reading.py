@@ -58,7 +58,7 @@ class Reading:
         self._experiment: Experiment | None = None
         self._latest: tuple[int, Distribution] | None = None
         """The last distribution, after its length."""
-        self._truth = truth.known(model.tokenizer)
+        self._truth = truth.known_truth(model.tokenizer)
 
     @property
     def info(self) -> ModelInfo:
@@ -121,7 +121,7 @@ class Reading:
         seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length))
         if self._experiment:
             seen = self._experiment.with_unpatched(seen, length - 1)
-        return self._truth.beside(seen, distribution, self._ids[:length]) if self._truth else seen
+        return self._truth.annotate(seen, distribution, self._ids[:length]) if self._truth else seen
 
     # What needs the weights on this machine --------------------------------------------------------------------------
 

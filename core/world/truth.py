@@ -1,4 +1,4 @@
-"""Owns the truth beside a model's distribution, where it is known: in the tiny world."""
+"""Adds true probabilities and KL(true ‖ model) to a chart, where the true distribution is known: in the tiny world."""
 
 import math
 from collections.abc import Sequence
@@ -14,33 +14,34 @@ from core.world import tiny
 
 
 class KnownTruth:
-    """What truly comes next in the walks of one session."""
+    """The true distribution of the next token along one sequence of ids, which may change between two calls."""
 
     def __init__(self) -> None:
-        self._known = tiny.TrueDistribution()
+        self._true = tiny.TrueDistribution()
 
-    def beside(self, chart: Chart, distribution: Distribution, ids: Sequence[int]) -> Chart:
-        """A chart of what comes after `ids`, each candidate with its true probability; as it is where none is known.
+    def annotate(self, chart: Chart, distribution: Distribution, ids: Sequence[int]) -> Chart:
+        """`chart`, of the token after `ids`, with the true probability of each candidate and the divergence.
 
-        KL(true ‖ model) = Σ p log2(p / q) over all tokens that may come, from float32 logits.
+        KL(true ‖ model) = Σ p log2(p / q) in bits, over the tokens with p > 0; the model's q is from float32 logits.
+        The chart itself is returned where the tiny world cannot produce `ids`.
         """
-        if (shares := self._known.after(ids)) is None:
+        if (true := self._true.after(ids)) is None:
             return chart
 
-        def told(candidate: Candidate) -> Candidate:
-            return replace(candidate, true=shares.get(candidate.id, 0.0))
+        def annotated(candidate: Candidate) -> Candidate:
+            return replace(candidate, true=true.get(candidate.id, 0.0))
 
-        ids_with_mass = list(shares)
-        log_true = torch.tensor([math.log(share) for share in shares.values()], dtype=torch.float64)
-        log_model = distribution.logits[ids_with_mass].double() - distribution.log_total
+        tokens = list(true)
+        log_true = torch.tensor([math.log(p) for p in true.values()], dtype=torch.float64)
+        log_model = distribution.logits[tokens].double() - distribution.log_total
         return replace(
             chart,
-            candidates=tuple(map(told, chart.candidates)),
-            taken=told(chart.taken) if chart.taken else None,
+            candidates=tuple(map(annotated, chart.candidates)),
+            taken=annotated(chart.taken) if chart.taken else None,
             divergence_bits=kl_bits_from_logprobs(log_true, log_model),
         )
 
 
-def known(tokenizer: Tokenizer) -> KnownTruth | None:
-    """The truth of what is written in a vocabulary; None where nobody knows it."""
+def known_truth(tokenizer: Tokenizer) -> KnownTruth | None:
+    """The truth of texts in the tokens of a tokenizer; None for any tokenizer but that of the tiny world."""
     return KnownTruth() if tokenizer.name == tiny.NAME else None

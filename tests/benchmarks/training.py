@@ -98,7 +98,7 @@ async def _latencies(count: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         async with app.run_test(size=(120, 36)):
             app.runner.train(replace(RECIPE, every=10), Path(folder) / "model5")
-            while not (app.state.frame.training and len(app.state.frame.training.measured) > 5):
+            while not (app.state.frame.training and len(app.state.frame.training.evaluations) > 5):
                 await asyncio.sleep(0.1)
             app.post_message(events.Key("t", None))
             while not isinstance(app.screen, TrainScreen):

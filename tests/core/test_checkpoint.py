@@ -34,7 +34,7 @@ from core.training.dataset import REFERENCE
 from core.training.events import CheckpointSaved
 from core.training.training import Training
 from core.world import tiny
-from core.world.machine import Floors
+from core.world.automaton import Floors
 
 CPU = torch.device("cpu")
 FLOORS = Floors(unigram=4.9, last_token=1.9, context=0.7)
@@ -388,13 +388,13 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path: Path, monkeypatch:
     )
     made = Training(recipe, tmp_path / "a", CPU)
     with monkeypatch.context() as patch:
-        for event in made.go():
+        for event in made.run():
             if isinstance(event, CheckpointSaved):
                 break
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-        assert "No space left" in refusal(lambda: list(made.go()))
+        assert "No space left" in refusal(lambda: list(made.run()))
         assert {path.name for path in (tmp_path / "a").iterdir()} == {LATEST, "step-0000000.safetensors"}
-    assert list(made.go())[-1].step == 4  # type: ignore[union-attr]
+    assert list(made.run())[-1].step == 4  # type: ignore[union-attr]
     assert checkpoint.read_checkpoint(tmp_path / "a" / LATEST).card.step == 4
 
 
@@ -463,7 +463,7 @@ def test_a_checkpoint_with_a_pruned_vocabulary_has_no_twin(tmp_path: Path) -> No
     text = tmp_path / "text.txt"
     text.write_text(REFERENCE)
     recipe = Recipe(rung="model1", text=str(text), changes=Hyperparameters(context=4, embed_dim=4), steps=1)
-    list(Training(recipe, tmp_path / "a", CPU).go())
+    list(Training(recipe, tmp_path / "a", CPU).run())
     choice = ModelChoice(name=str(tmp_path / "a" / LATEST), device="cpu")
     assert catalog.twin(choice) is None
     one, other = models.load_model(choice), models.load_model(replace(choice, dtype="bf16"))

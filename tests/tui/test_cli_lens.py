@@ -44,6 +44,55 @@ def test_every_lens_prints_one_json_object(name: str, model: str, lens_json: Cal
     assert found["prompt_ids"] == list(PROMPT.encode())
 
 
+FIELDS = {
+    "flow": "axes code component equation labels level name norm sources stages stream text values where",
+    "attention": (
+        "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"
+    ),
+    "logit": (
+        "block bytes entropy_bits id layers locks_in logit name probability sampled_probability target "
+        "target_came text top"
+    ),
+    "context": (
+        "bytes came effective entropy_bits id logit mass90 note prefixes probability sampled_probability "
+        "start text token top total"
+    ),
+    "last-token": "by bytes changes how kl_bits note position text together_bits total why",
+    "ladder": (
+        "added adds after before bytes differences id kl_bits ln_v logit loss name notes parameters "
+        "probability rungs sampled_probability seen target text title top trained"
+    ),
+    "weights": (
+        "biases counts expected high histogram low mean name names part shape size_bytes std tied total weights"
+    ),
+    "lab": (
+        "after averaging batch before bytes columns curves difference entropy_bits id input_pieces inputs "
+        "kl_bits ln_v logit lookup lookup_rows lookup_seconds loss mean_after mean_before name norm note "
+        "other own pieces probability product_rows product_seconds rows sampled_probability seen std_after "
+        "std_before stride switch target_pieces targets text top values weights xs"
+    ),
+    "device": (
+        "bandwidth compiled create_seconds device dtype first_token forward_seconds label name note parity "
+        "peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens train_seconds "
+        "weights"
+    ),
+}
+"""Every field of the JSON of a lens, at any depth; they are a contract with other programs."""
+
+
+def fields_of(value: Any) -> set[str]:
+    """The names of all fields in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(fields_of, value.values()))
+    return set().union(*map(fields_of, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_the_fields_of_a_lens_keep_their_names(name: str, lens_json: Callable[..., dict[str, Any]]) -> None:
+    found = fields_of(lens_json("lens", name, PROMPT, "--model", "model5", "--target", "y"))
+    assert " ".join(sorted(found - {"lens", "model", "prompt_ids"})) == FIELDS[name]
+
+
 @pytest.mark.parametrize("name", [name for name in LENSES if name != "attention"])
 @pytest.mark.parametrize("model", ["model1", "model2", "model3"])
 def test_rungs_without_blocks_have_every_lens_but_attention(name: str, model: str, run_here: Here) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,16 @@ def session(choice: ModelChoice, text: str = PROMPT) -> Session:
 
 def answered(choice: ModelChoice, name: str, text: str = PROMPT, **options: Any) -> Any:
     return list(lens(name)(session(choice, text).current_step(), **options))[-1]
+
+
+def test_every_file_of_the_folder_is_a_lens_and_the_chart_is_the_first() -> None:
+    kinds = lenses.found()
+    assert kinds[0].NAME == "candidates"
+    assert len({kind.NAME for kind in kinds}) == len({kind.ORDER for kind in kinds}) == len(kinds)
+    assert all(kind.TITLE and kind.DESCRIPTION for kind in kinds)
+    assert {kind.__module__ for kind in kinds} == {
+        f"tui.lenses.{path.stem}" for path in Path(lenses.__path__[0]).glob("*.py") if path.stem != "__init__"
+    }
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -354,7 +354,7 @@ class ScriptedTraining:
         self.name = folder.name
         self.step = 0
 
-    def go(self) -> Iterator[object]:
+    def run(self) -> Iterator[object]:
         yield Begun("a", "b", 1, 257, 8, 10**6, 5.5, None, self.step)
         try:
             while True:

@@ -136,7 +136,7 @@ def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
 def test_the_tiny_world_has_known_lowest_losses(run_here: Here) -> None:
     """The JSON has them, and the tokenizer is that of the tiny world."""
     events = json_lines(run_here("train", "-m", "model1", "-n", "1", "--batch", "4", "--device", "cpu", "--json"))
-    floors = tiny.machine().floors()
+    floors = tiny.automaton().floors()
     assert events[0]["floors"] == {
         "unigram": floors.unigram,
         "last_token": floors.last_token,
@@ -311,8 +311,8 @@ def test_a_user_error_of_train_is_one_line(run_here: Here, story: Path, home: Pa
         (("--activation", "step"), "step"),
         (("--context", "0"), "context"),
         (("--device", "mars"), "mars"),
-        (("--resume", "nobody"), "no training to go on with"),
-        (("--resume", "model1-trained"), "no training to go on with"),
+        (("--resume", "nobody"), "no training to resume"),
+        (("--resume", "model1-trained"), "no training to resume"),
         (("--resume", "taken", "-n", "5"), "leave out the other options"),
         (("--resume", "taken", "--ladder"), "leave out the other options"),
         (("--ladder", "-m", "model1"), "leave out the other options"),
@@ -363,7 +363,7 @@ def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPa
     json_lines(run_here("train", *words))
     (found,) = json_lines(run_here("world", "floors", "-m", "mine", "--json"))
     assert found.keys() == {"floors", "rungs"}
-    floors = tiny.machine().floors()
+    floors = tiny.automaton().floors()
     exact = {"unigram": floors.unigram, "last_token": floors.last_token, "context": floors.context}
     assert found["floors"] == exact
     (rung,) = found["rungs"]
@@ -372,13 +372,13 @@ def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPa
     assert rung["above"] == pytest.approx(rung["loss"] - rung["floor"])
     for slot in rung["slots"]:
         assert slot.keys() == {"label", "count", "accuracy", "loss", "last_token", "context"}
-    assert [slot["label"] for slot in rung["slots"]] == list(tiny.machine().labels())
+    assert [slot["label"] for slot in rung["slots"]] == list(tiny.automaton().labels())
     done = run_here("world", "floors", "-m", "mine")
     assert (done.returncode, done.stderr) == (0, b"")
     *lows, legend, head, row = done.stdout.decode().splitlines()
     assert [line.split()[0] for line in lows] == [f"{value:.4f}" for value in exact.values()]
     assert legend.startswith("losses in nats per token")
-    assert head.split() == ["loss", "floor", "above", "far", *tiny.machine().labels()]
+    assert head.split() == ["loss", "floor", "above", "far", *tiny.automaton().labels()]
     assert row.split()[:4] == ["mine", *(f"{rung[key]:.4f}" for key in ("loss", "floor", "above"))]
 
 
@@ -386,7 +386,7 @@ def test_a_user_error_of_world_is_one_line(run_here: Here) -> None:
     for words, wanted in (
         (("war",), "choose sample or floors"),
         (("floors", "-m", "nobody"), "nobody"),
-        (("floors", "-m", "model2-trained", "-m", "model2"), "model2 does not speak in the tokens of the tiny world"),
+        (("floors", "-m", "model2-trained", "-m", "model2"), "model2 does not use the tokenizer of the tiny world"),
         (("sample", "-n", "0"), "-n"),
     ):
         assert wanted in error_line(run_here("world", *words))

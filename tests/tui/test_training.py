@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input, OptionList
 
+from core.errors import UserError
 from core.loading import ladder, tokenizers
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import SIZES, Recipe
@@ -17,7 +18,7 @@ from core.sampling.values import Chart
 from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Stepped
 from core.training.status import TrainingStatus
 from core.world import tiny
-from core.world.machine import Floors
+from core.world.automaton import Floors
 from tui.app import TokenwalkApp
 from tui.dialogs.choose import ChooseScreen
 from tui.panels.learning import clock
@@ -282,7 +283,7 @@ async def test_new_steps_do_not_move_what_is_drawn(
 ) -> None:
     """Points of the plot stay; numbers stay right-aligned."""
     before, after = training_after(scenes, 349), training_after(scenes, 362)
-    after = replace(after, measured=before.measured, saved=before.saved)
+    after = replace(after, evaluations=before.evaluations, saved=before.saved)
     async with watching(before).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         first = screen_lines(pilot.app)
@@ -398,7 +399,7 @@ async def test_a_problem_is_shown_with_the_keys_to_continue_or_start_again(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
     wrong = "the loss is nan at step 376: it [b]diverged[/b]\x1b, most likely by a learning rate of 4 that is too high"
-    progress = training_after(scenes).after(Ended(375, wrong))
+    progress = training_after(scenes).after(Ended(375, UserError(wrong)))
     async with watching(progress).run_test(size=(80, 24)) as pilot:
         await opened(pilot, until)
         lines = screen_lines(pilot.app)
@@ -418,11 +419,11 @@ async def test_steps_before_a_resumed_training_have_losses_only(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
     whole = training_after(scenes)
-    later = replace(whole, measured=whole.measured[-2:], losses=whole.losses[300:])
-    later = replace(later, before=tuple((each.step, each.loss) for each in whole.measured[:-2]))
+    later = replace(whole, evaluations=whole.evaluations[-2:], losses=whole.losses[300:])
+    later = replace(later, earlier_losses=tuple((each.step, each.loss) for each in whole.evaluations[:-2]))
     async with watching(later).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
-        assert len(train_screen(pilot.app).progress.moments) == 8
+        assert len(train_screen(pilot.app).progress.evaluated_steps) == 8
         await pilot.press("home")
         assert "not measured again after resuming" in "\n".join(screen_lines(pilot.app))
         assert "6.7000" in "\n".join(screen_lines(pilot.app))
@@ -438,7 +439,7 @@ def test_seconds_left_are_shown_as_a_clock(seconds: float, words: str) -> None:
 
 async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: Go, apart: Path) -> None:
     """From the form to the last step; from a checkpoint to a walk."""
-    tiny.machine()  # slow the first time
+    tiny.automaton()  # slow the first time
     async with real("oat").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -450,13 +451,13 @@ async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: 
         await settle(pilot)
         progress = app.frame.training
         assert progress.recipe == SMALL
-        assert [each.step for each in progress.measured] == [0, 2, 4, 6]
-        assert [each.path for each in progress.moments] == [
+        assert [each.step for each in progress.evaluations] == [0, 2, 4, 6]
+        assert [each.path for each in progress.evaluated_steps] == [
             apart / "model1-world" / folders.STEP.format(n) for n in (0, 2, 4, 6)
         ]
-        assert progress.measured[0].loss > progress.measured[-1].loss > progress.begun.floors.context
-        assert all(each.chart.divergence_bits > 0 for each in progress.measured)
-        assert sum(c.true for c in progress.measured[-1].chart.candidates) <= 1
+        assert progress.evaluations[0].loss > progress.evaluations[-1].loss > progress.begun.floors.context
+        assert all(each.chart.divergence_bits > 0 for each in progress.evaluations)
+        assert sum(c.true for c in progress.evaluations[-1].chart.candidates) <= 1
 
         await pilot.press("left", "left", "enter")
         await until(lambda: app.frame.model.name == "model1-world@2")
@@ -491,8 +492,8 @@ async def test_a_stopped_training_is_continued_from_the_list(
         await until(lambda: app.frame.training.state == "paused")
         resumed = app.frame.training
         assert resumed.begun.step == left
-        assert resumed.moments[0].step == 0 and resumed.moments[0].measured is None
-        assert resumed.moments[0].path.is_file()
+        assert resumed.evaluated_steps[0].step == 0 and resumed.evaluated_steps[0].evaluation is None
+        assert resumed.evaluated_steps[0].path.is_file()
 
 
 async def test_a_training_that_fails_does_not_disturb_the_walk(
@@ -551,5 +552,5 @@ def test_nothing_learns(snap_compare: Compare, watching: Make, until: Go) -> Non
 
 def test_a_training_that_stopped(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:
     words = "the loss is nan at step 376: it diverged, most likely by a learning rate of 4 that is too high"
-    progress = training_after(scenes).after(Ended(375, words))
+    progress = training_after(scenes).after(Ended(375, UserError(words)))
     assert snap_compare(watching(progress), run_before=opened_with_keys(until), terminal_size=(80, 24))

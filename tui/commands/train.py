@@ -92,16 +92,16 @@ def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: s
     threads.prepare(beside_screen=False)
     from core.engine.device import resolve
     from core.training import shipped
-    from core.training.together import joined
+    from core.training.distributed import process_group
     from core.training.training import Training
 
-    with joined(resolve(device)) as (own, rank), stoppable() as stop:
+    with process_group(resolve(device)) as (own, rank), stoppable() as stop:
         training = None
         if resume:
             training = Training.resumed(_existing_folder(resume), own)
         elif recipe:
             training = Training(recipe, _new_folder(out, recipe), own, _command(recipe))
-        events = training.go() if training else shipped.make(Path(out or "trained"))
+        events = training.run() if training else shipped.train_ladder(Path(out or "trained"))
         with closing(events):
             step = _follow(events, stop, rank, as_json)
         if step is not None:
@@ -147,7 +147,7 @@ def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int |
             for line in [json_line(event_json(event))] if as_json else event_lines(event, last):
                 say(line)
         if isinstance(event, Ended) and event.problem:
-            raise UserError(event.problem)
+            raise event.problem
         if stop.is_set():
             return step
     return None

@@ -62,7 +62,7 @@ def _floors(names: list[str], as_json: bool) -> None:
     models = [load_model(ModelChoice(name=name)) for name in names]
     for model in models:
         check(model)
-    floors = tiny.machine().floors()
+    floors = tiny.automaton().floors()
     if not as_json:
         for line in floor_lines(floors):
             say(line)

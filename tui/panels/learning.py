@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.content import Content
 
 from core.training.events import Begun
-from core.training.status import Moment, State, TrainingStatus
+from core.training.status import EvaluatedStep, State, TrainingStatus
 from tui.drawing.plots import BinnedMeans, cell_of, dots, dotted, spread_rows, ticks, trace
 from tui.drawing.sheet import Sheet
 from tui.drawing.text import fit, number_in, one_line
@@ -40,7 +40,7 @@ class TrainingProgress(Sheet):
         """Show the state of a training run; it waits while the model of the walk computes (`activity`)."""
         self._status = status
         self._waiting = status.state == "training" and activity != "idle"
-        self.changed(status.state, status.problem, status.last, status.reading, status.moments, self._waiting)
+        self.changed(status.state, status.problem, status.last, status.reading, status.evaluated_steps, self._waiting)
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
         status = self._status
@@ -67,7 +67,7 @@ class TrainingProgress(Sheet):
             (rate, "muted"),
             (left, "muted"),
         )
-        measured = status.moments[-1].loss if status.moments else None
+        measured = status.evaluated_steps[-1].loss if status.evaluated_steps else None
         yield self.text(
             *_labelled("loss", f"{last.loss:.3f}" if last else "–"),
             *_labelled("  validation", f"{measured:.3f}" if measured is not None else "–"),
@@ -98,15 +98,15 @@ class LossPlot(Sheet):
         super().__init__("losses")
         self.border_title = Content("loss")
         self._status: TrainingStatus | None = None
-        self._chosen: Moment | None = None
+        self._chosen: EvaluatedStep | None = None
         self._means = BinnedMeans()
         self._logarithmic = True
 
-    def show(self, status: TrainingStatus, chosen: Moment | None) -> None:
+    def show(self, status: TrainingStatus, chosen: EvaluatedStep | None) -> None:
         """Draw the losses, and a mark at the checkpoint that is shown."""
         self._status, self._chosen = status, chosen
         curve = self._curve(status, self._field(*self.size)[0])
-        if self.changed(status.state, status.begun, curve, status.moments, chosen, self._logarithmic):
+        if self.changed(status.state, status.begun, curve, status.evaluated_steps, chosen, self._logarithmic):
             scale = "logarithmic" if self._logarithmic else "linear"
             text = Path(status.recipe.text).name or "the tiny world"
             self.border_title = Content(one_line(f"{status.name} · {text} · loss in nats per token"))
@@ -127,7 +127,7 @@ class LossPlot(Sheet):
 
     def _loss_range(self, status: TrainingStatus, begun: Begun) -> tuple[float, float]:
         """The lowest and highest loss (or log loss) of the scale; it is so wide that it seldom changes."""
-        losses = [moment.loss for moment in status.moments]
+        losses = [moment.loss for moment in status.evaluated_steps]
         high = 1.04 * max([begun.ln_v, *losses[:1], *(loss for _, loss in status.losses[:1])])
         if not self._logarithmic:
             return 0.0, high
@@ -154,7 +154,7 @@ class LossPlot(Sheet):
                 row[column] = ("╎", "hot")
         curve = tuple((x, scale(y)) for x, y in self._curve(status, columns))
         _draw_over(grid, trace(curve, columns, rows, (0.0, float(steps)), loss_range), "muted")
-        for moment in status.moments:
+        for moment in status.evaluated_steps:
             chosen = moment is self._chosen or moment == self._chosen
             line = rows - 1 - cell_of(scale(moment.loss), *loss_range, rows)
             grid[line][cell_of(moment.step, 0, steps, columns)] = ("◆", "hot") if chosen else ("●", "bar")

@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.content import Content
 
 from core.sampling.values import Candidate, Chart
-from core.training.status import Moment, TrainingStatus
+from core.training.status import EvaluatedStep, TrainingStatus
 from tui.drawing.bars import TICK, meter, tick_at
 from tui.drawing.sheet import Sheet
 from tui.drawing.text import fit, label, one_line, percent, run_text
@@ -25,20 +25,20 @@ class ProbePanel(Sheet):
         super().__init__("probe")
         self.border_title = Content("after the probe")
         self._probe = ""
-        self._chosen: Moment | None = None
+        self._chosen: EvaluatedStep | None = None
 
-    def show(self, status: TrainingStatus, chosen: Moment | None, follows: bool) -> None:
+    def show(self, status: TrainingStatus, chosen: EvaluatedStep | None, follows: bool) -> None:
         """Draw a checkpoint; `follows`: whether the panel always shows the newest one."""
         self._probe, self._chosen = status.recipe.probe, chosen
         if not self.changed(status.recipe.probe, chosen, follows):
             return
-        chart = chosen.measured.chart if chosen and chosen.measured else None
+        chart = chosen.evaluation.chart if chosen and chosen.evaluation else None
         self.border_title = Content(_title(chart))
         step = "" if chosen is None else f"after step {chosen.step:,}"
         self.border_subtitle = Content(step if follows or not step else f"{step} · end follows the newest")
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
-        measured = self._chosen.measured if self._chosen else None
+        measured = self._chosen.evaluation if self._chosen else None
         if measured is None:
             if self._chosen:
                 yield self.text((fit("not measured again after resuming; ⏎ walks from here", width), "faint"))
@@ -120,13 +120,13 @@ class CheckpointsPanel(Sheet):
     def __init__(self) -> None:
         super().__init__("checkpoints")
         self.border_title = Content("checkpoints")
-        self._moments: tuple[Moment, ...] = ()
-        self._chosen: Moment | None = None
+        self._moments: tuple[EvaluatedStep, ...] = ()
+        self._chosen: EvaluatedStep | None = None
         self._first = 0
 
-    def show(self, status: TrainingStatus, chosen: Moment | None) -> None:
+    def show(self, status: TrainingStatus, chosen: EvaluatedStep | None) -> None:
         """List the checkpoints, and mark one."""
-        self._moments, self._chosen = status.moments, chosen
+        self._moments, self._chosen = status.evaluated_steps, chosen
         if self.changed(self._moments, chosen):
             self.border_subtitle = Content(f"{len(self._moments):,}" if self._moments else "")
 
@@ -141,8 +141,8 @@ class CheckpointsPanel(Sheet):
         for each in self._moments[self._first : self._first + room]:
             yield self._row(each, each == self._chosen, steps, width)
 
-    def _row(self, moment: Moment, chosen: bool, steps: int, width: int) -> Text:
-        measured = moment.measured
+    def _row(self, moment: EvaluatedStep, chosen: bool, steps: int, width: int) -> Text:
+        measured = moment.evaluation
         divergence = measured.chart.divergence_bits if measured else None
         sample = run_text([measured.sample.encode()]) if measured and measured.sample else "" if measured else "·"
         row = self.text(

@@ -10,6 +10,19 @@ from tui.reports.json_values import candidate_json
 if TYPE_CHECKING:
     from core.lenses.context import ContextTable
 
+JSON_NAMES = {
+    "BenchResult": {
+        "first_token_seconds": "first_token",
+        "prompt_tokens_per_second": "prompt_rate",
+        "tokens_per_second": "rate",
+        "weights_bytes": "weights",
+        "bytes_per_token": "read",
+        "bandwidth_bytes_per_second": "bandwidth",
+        "peak_bytes": "peak",
+    }
+}
+"""By class, fields that have another name in the JSON, which never changes its names."""
+
 
 def lens_json(name: str, answer: Any) -> dict[str, Any]:
     """The fields of an answer under their own names; tokens as text and bytes; a context table as its prefixes."""
@@ -29,7 +42,8 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_json_value(each) for each in value]
     if is_dataclass(value) and not isinstance(value, type):
-        values = {field.name: getattr(value, field.name) for field in fields(value)}
+        json_names = JSON_NAMES.get(type(value).__name__, {})
+        values = {json_names.get(field.name, field.name): getattr(value, field.name) for field in fields(value)}
         piece = values.pop("piece", None)
         token = {} if piece is None else {"text": piece_text(piece), "bytes": piece.hex()}
         return token | {key: _json_value(each) for key, each in values.items()}

@@ -6,9 +6,10 @@ from typing import Any
 
 from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Event, Stepped
 from core.training.quality import Quality
-from core.world.machine import Floors
+from core.world.automaton import Floors
 from tui.drawing.text import one_line
 from tui.reports.json_values import candidate_json
+from tui.wording import spell_without_keys
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -30,7 +31,12 @@ def event_json(event: Event) -> dict[str, Any]:
         case CheckpointSaved():
             return {"event": "saved", "step": event.step, "path": str(event.path)}
         case Ended():
-            return {"event": "ended", "step": event.step, "problem": event.problem}
+            return {"event": "ended", "step": event.step, "problem": _spelled(event)}
+
+
+def _spelled(ended: Ended) -> str:
+    """Why a training ended early; empty where it did not."""
+    return spell_without_keys(ended.problem) if ended.problem else ""
 
 
 def event_lines(event: Event, last: Stepped | None) -> Iterator[str]:
@@ -49,7 +55,7 @@ def event_lines(event: Event, last: Stepped | None) -> Iterator[str]:
                 else ("", "", "")
             )
             yield f"{event.step:>7,} {batch:>8} {event.loss:>11.3f} {rate:>9} {left:>6}  {one_line(event.sample)[:60]}"
-        case Ended(problem=""):
+        case Ended(problem=None):
             yield f"finished {event.step:,} steps"
 
 
@@ -79,7 +85,7 @@ def floors_json(floors: Floors, rungs: Sequence[Quality]) -> dict[str, Any]:
                 "model": each.model,
                 "loss": each.loss,
                 "floor": each.floor,
-                "above": each.above,
+                "above": each.excess,
                 "long_range_accuracy": each.long_range_accuracy,
                 "slots": [asdict(slot) for slot in each.slots],
             }
@@ -96,5 +102,5 @@ def quality_lines(rungs: Sequence[Quality]) -> Iterator[str]:
     yield f"{'':<{width}}  {'loss':>7} {'floor':>7} {'above':>7}  {'far':>5}  " + "  ".join(f"{n:>9}" for n in names)
     for each in rungs:
         shares = "  ".join(f"{slot.accuracy:>9.1%}" for slot in each.slots)
-        numbers = f"{each.loss:>7.4f} {each.floor:>7.4f} {each.above:>7.4f}"
+        numbers = f"{each.loss:>7.4f} {each.floor:>7.4f} {each.excess:>7.4f}"
         yield f"{one_line(each.model):<{width}}  {numbers}  {each.long_range_accuracy:>5.1%}  {shares}"

@@ -44,7 +44,7 @@ class TrainingJob:
         self._close_steps()
         self._training = Training(recipe, folder, resolve("auto"))
         saved = tuple(CheckpointSaved(step, path) for step, path in folders.steps(folder))
-        self.status = TrainingStatus(recipe, folder.name, saved=saved, before=card.losses if card else ())
+        self.status = TrainingStatus(recipe, folder.name, saved=saved, earlier_losses=card.losses if card else ())
         self.resume()
 
     def resume(self) -> None:
@@ -52,7 +52,7 @@ class TrainingJob:
         if self._training:
             self._change(state="preparing", problem="")
             self._close_steps()
-            self._steps = self._training.go()
+            self._steps = self._training.run()
 
     def pause(self) -> None:
         """Wait until `resume`; the state is saved. Raises `UserError` where it cannot be written."""
@@ -76,7 +76,7 @@ class TrainingJob:
             self._steps = None
         except Exception as error:
             self._steps = None
-            self._change(state="paused", problem=describe(error))
+            self._change(state="paused", problem=error if isinstance(error, UserError) else describe(error))
         else:
             self._report(self.status)
         return self.running
@@ -94,7 +94,5 @@ class TrainingJob:
 
 
 def describe(error: Exception) -> str:
-    """One line for an error: its own text for a `UserError`, the size for a lack of memory, else its type and text."""
-    if isinstance(error, UserError):
-        return str(error)
+    """One line for an error that is no `UserError`: the size for a lack of memory, else its type and text."""
     return out_of_memory(error) or f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"

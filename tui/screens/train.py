@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
-from core.training.status import Moment, TrainingStatus
+from core.training.status import EvaluatedStep, TrainingStatus
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
 from tui.notices import spelled
@@ -124,7 +124,7 @@ class TrainScreen(Screen[Path | None]):
         progress = self.progress
         state = (
             progress is None,
-            progress and (progress.name, progress.state, progress.problem, bool(progress.moments)),
+            progress and (progress.name, progress.state, progress.problem, bool(progress.evaluated_steps)),
         )
         if state != self._drawn_state:
             self._show_state(progress)
@@ -142,12 +142,12 @@ class TrainScreen(Screen[Path | None]):
         self.set_class(progress is None, "-empty")
         problem = progress.problem if progress else ""
         self.problem.display = bool(problem)
-        self.problem.update(Content(f"{one_line(problem)} · space tries to continue, n starts anew"))
+        self.problem.update(Content(f"{spelled(self, problem)} · space tries to continue, n starts anew"))
         self.refresh_bindings()
 
-    def _moment(self) -> Moment | None:
+    def _moment(self) -> EvaluatedStep | None:
         """The evaluation that is shown."""
-        moments = self.progress.moments if self.progress else ()
+        moments = self.progress.evaluated_steps if self.progress else ()
         if self._step is None or not moments:
             return moments[-1] if moments else None
         return min(moments, key=lambda each: abs(each.step - self._step))  # type: ignore[operator]
@@ -160,7 +160,7 @@ class TrainScreen(Screen[Path | None]):
         if action in ("pause", "stop"):
             return progress is not None and progress.state != "ended"
         if action in ("look", "look_home", "look_end", "walk"):
-            return progress is not None and bool(progress.moments)
+            return progress is not None and bool(progress.evaluated_steps)
         return progress is not None if action == "turn" else True
 
     def action_pause(self) -> None:
@@ -171,7 +171,7 @@ class TrainScreen(Screen[Path | None]):
         self._runner.stop_learning()
 
     def action_look(self, by: int) -> None:
-        moments, at = self.progress.moments if self.progress else (), self._moment()
+        moments, at = self.progress.evaluated_steps if self.progress else (), self._moment()
         if at is None:
             return
         to = max(0, moments.index(at) + by)

@@ -14,7 +14,7 @@ from core.loading import tokenizers
 from core.loading.checkpoints.recipe import Recipe
 from core.tokenizers import prune
 from core.tokenizers.tokenizer import Tokenizer
-from core.world.machine import Floors
+from core.world.automaton import Floors
 
 FORMAT, VERSION = "tokenwalk checkpoint", 1
 

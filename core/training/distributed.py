@@ -1,4 +1,4 @@
-"""Owns training in several processes: nothing but joining those that `torchrun` started, and leaving them."""
+"""Distributed training: joins the process group that `torchrun` started, and leaves it."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from torch import distributed
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[tuple[torch.device, int]]:
-    """The device of this process and its rank; all processes begin once every one is there.
+def process_group(device: torch.device) -> Iterator[tuple[torch.device, int]]:
+    """The device and the rank of this process, within the group. Waits until every process has joined.
 
-    Without `torchrun` there is one process, of rank 0, and nothing is joined.
+    Without `torchrun` there is one process, of rank 0, and no group.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device, 0

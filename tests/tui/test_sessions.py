@@ -40,7 +40,7 @@ def files(path: Path) -> list[Path]:
 
 
 def walk_of(app: TokenwalkApp) -> record.Record:
-    return replace(record.of(app.runner._session), written="", program="")
+    return replace(record.record_of(app.runner._session), written="", program="")
 
 
 def said(path: Path) -> record.Record:
@@ -115,7 +115,7 @@ async def test_a_slow_disk_delays_no_key(
     kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writing hangs; the walk and the screen go on, and the newest state is written in the end."""
-    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), record.write_record
+    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), writer.write_record
 
     def hanging(path: Path, walk: record.Record) -> None:
         threads.add(threading.current_thread().name)
@@ -159,7 +159,7 @@ async def test_what_somebody_else_wrote_is_not_overwritten(
         await kept_as_it_is(app, tmp_path, until)
         (path,) = files(tmp_path)
         foreign = replace(said(path), cursor=1)
-        record.write_record(path, foreign)
+        writer.write_record(path, foreign)
         await press(pilot, "space")
         await until(lambda: len(files(tmp_path)) == 2)
         assert said(path) == foreign

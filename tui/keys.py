@@ -1,4 +1,4 @@
-"""Owns every key of the walk: one list feeds the bindings, the footer, the help screen and the command palette."""
+"""Every key of the walk screen. The bindings, the footer, the help and the command palette are made from one list."""
 
 from textual.binding import Binding
 
@@ -9,10 +9,14 @@ def action(call: str) -> str:
     return f"do({name!r}, ({arguments}{',' if arguments else ''}))"
 
 
-def _key(key: str, call: str, words: str, tooltip: str, id: str, *, show: bool = False, display: str = "") -> Binding:
-    """A key that acts before the focused panel sees it, so that keys typed ahead act in the order they came."""
+def _key(key: str, call: str, name: str, tooltip: str, id: str, *, show: bool = False, display: str = "") -> Binding:
+    """A key that acts before the focused panel sees it, so that keys typed ahead act in order.
+
+    `name` stands in the footer where `show` is true; `tooltip` stands in the help and the palette. A person can bind
+    another key to `id` in the settings.
+    """
     return Binding(
-        key, action(call), words, tooltip=tooltip, id=id, show=show, key_display=display or None, priority=True
+        key, action(call), name, tooltip=tooltip, id=id, show=show, key_display=display or None, priority=True
     )
 
 
@@ -21,44 +25,44 @@ WALK = [
     _key("g", "walking.generate", "run", "Generate, or pause", "walk.generate", show=True),
     _key("up,k", "lens.move(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
     _key("down,j", "lens.move(1)", "pick down", "Move to a less likely candidate", "walk.pick_down"),
-    _key("enter", "lens.take", "take", "Take the candidate under the cursor", "walk.take", show=True, display="⏎"),
+    _key("enter", "lens.choose", "take", "Take the candidate under the cursor", "walk.take", show=True, display="⏎"),
     *(
-        _key(str(n), f"lens.take({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
+        _key(str(n), f"lens.choose({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
         for n in range(1, 10)
     ),
-    _key("left,h", "walking.travel(-1)", "go", "Look at the token before", "walk.left", show=True, display="←→"),
-    _key("right,l", "walking.travel(1)", "travel on", "Look at the token after", "walk.right"),
+    _key("left,h", "walking.travel(-1)", "go", "Look at the previous token", "walk.left", show=True, display="←→"),
+    _key("right,l", "walking.travel(1)", "travel on", "Look at the next token", "walk.right"),
     _key("home", "walking.travel_home", "first", "Look at the first token", "walk.home"),
     _key("end", "walking.travel_end", "last", "Look at the last token", "walk.end"),
     _key(
         "u",
         "walking.take_back",
         "back",
-        "Take back a step, choice, draw, visit or deletion",
+        "Undo the last step, choice, draw, visit or deletion",
         "walk.take_back",
         show=True,
     ),
-    _key("ctrl+r", "walking.redo", "redo", "Do again what was taken back", "walk.redo", display="^r"),
-    _key("r", "walking.redraw", "redraw", "Draw again from the same distribution", "walk.redraw"),
+    _key("ctrl+r", "walking.redo", "redo", "Redo what was undone", "walk.redo", display="^r"),
+    _key("r", "walking.redraw", "redraw", "Sample the last token again from the same distribution", "walk.redraw"),
     _key("n", "lens.continuations", "continuations", "Sample several continuations", "walk.continuations"),
-    _key("slash", "walking.run_until", "run until", "Generate until something holds", "walk.until", display="/"),
-    _key("full_stop", "lens.next(1)", "lens", "Turn to the next lens", "lens.next", show=True, display="."),
-    _key("comma", "lens.next(-1)", "lens before", "Turn to the lens before", "lens.previous", display=","),
+    _key("slash", "walking.run_until", "run until", "Generate until a condition holds", "walk.until", display="/"),
+    _key("full_stop", "lens.next(1)", "lens", "Show the next lens", "lens.next", show=True, display="."),
+    _key("comma", "lens.next(-1)", "previous lens", "Show the previous lens", "lens.previous", display=","),
     _key("b", "lens.look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
-    _key("c", "overlays.compare", "compare", "Compare two models, formats or settings", "choose.compare"),
-    _key("v", "lens.look('guess')", "guess", "Guess what comes next before you see it", "lens.guess"),
-    _key("t", "overlays.train", "train", "Train a rung and watch it learn", "choose.train"),
+    _key("c", "overlays.compare", "compare", "Compare two models, dtypes, samplers or prompts", "choose.compare"),
+    _key("v", "lens.look('guess')", "guess", "Guess the next token before it is shown", "lens.guess"),
+    _key("t", "overlays.train", "train", "Train a rung and watch its losses", "choose.train"),
     _key("T", "overlays.open_text", "text", "Open a text file and score it", "walk.text"),
-    _key("o", "lens.turn", "other side", "Turn the lens to its other side", "lens.turn"),
-    _key("shift+up,K", "lens.vary(-1, 0)", "up", "Another layer of the lens, or the like", "lens.up"),
-    _key("shift+down,J", "lens.vary(1, 0)", "down", "Another layer of the lens, or the like", "lens.down"),
-    _key("shift+left,H", "lens.vary(0, -1)", "left", "Another head of the lens, or the like", "lens.left"),
-    _key("shift+right,L", "lens.vary(0, 1)", "right", "Another head of the lens, or the like", "lens.right"),
+    _key("o", "lens.switch_view", "other view", "Show the other view of the lens", "lens.turn"),
+    _key("shift+up,K", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
+    _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
+    _key("shift+left,H", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
+    _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
     _key(
         "x",
         "overlays.experiments",
         "experiments",
-        "Patch parts of the model, or sweep over all of them",
+        "Patch parts of the model, or try every part in turn",
         "lens.experiments",
     ),
     _key(
@@ -85,10 +89,16 @@ WALK = [
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
     _key("i", "writing.write", "write", "Write the prompt", "walk.write", show=True),
     _key("m", "choosing.model", "model", "Choose a model", "choose.model"),
-    _key("a", "choosing.twin", "twin", "The same rung before it learned, or after", "choose.twin"),
-    _key("p", "choosing.hyperparameters", "sizes", "Change the hyperparameters of a rung", "choose.hyperparameters"),
+    _key("a", "choosing.twin", "twin", "Load the trained version of this rung, or the untrained one", "choose.twin"),
+    _key(
+        "p",
+        "choosing.hyperparameters",
+        "sizes",
+        "Change the sizes of a rung (its hyperparameters)",
+        "choose.hyperparameters",
+    ),
     _key("d", "choosing.device", "device", "Choose a device and a dtype", "choose.device"),
-    _key("s", "sampling.seed", "seed", "Choose the seed of the draws", "choose.seed"),
+    _key("s", "sampling.seed", "seed", "Choose the seed of the sampler", "choose.seed"),
     _key("w", "sessions.save", "save", "Save, export or copy the walk", "session.save"),
     _key("ctrl+o", "sessions.open", "open", "Open a saved session", "session.open", display="^o"),
     _key("y", "sessions.copy", "copy", "Copy the generated text", "session.copy"),
@@ -100,14 +110,14 @@ LEAVE = Binding(
     "escape,ctrl+j",
     "leave",
     "walk",
-    tooltip="Leave the prompt and walk",
+    tooltip="Leave the prompt; single keys act again",
     id="prompt.leave",
     show=True,
     key_display="esc",
     priority=True,
 )
 
-NAMES = {
+LABELS = {
     "up": "↑",
     "down": "↓",
     "left": "←",
@@ -133,8 +143,8 @@ NAMES = {
 
 
 def key_name(key: str) -> str:
-    """A key as a person reads it."""
-    return NAMES.get(key, key.replace("ctrl+", "^"))
+    """The label of a key, such as `⏎` for `enter`."""
+    return LABELS.get(key, key.replace("ctrl+", "^"))
 
 
 GROUPS = {
@@ -183,4 +193,4 @@ GROUPS = {
     "Sessions": ("session.save", "session.open", "session.copy"),
     "App": ("walk.write", "walk.text", "app.help", "app.quit"),
 }
-"""The help screen's order."""
+"""The sections of the help, and the ids of their keys in order."""

@@ -17,11 +17,11 @@ def spell(error: UserError, key_of: Callable[[str], str]) -> str:
 
 
 def keys_at_present(remapped: Mapping[str, str] | None = None) -> Callable[[str], str]:
-    """The label of an action's first key, after the changes that a person made in the settings."""
-    from tui.keys import WALK, key_name  # noqa: PLC0415  (Textual, which the command line does without)
+    """A function from an action's id to the label of its first key; `remapped` holds the keys of the settings."""
+    from tui.keys import LEAVE, WALK, key_name  # noqa: PLC0415  (Textual, which the command line does without)
 
     remapped = remapped or {}
-    keys = {binding.id: remapped.get(binding.id or "", binding.key) for binding in WALK}
+    keys = {binding.id: remapped.get(binding.id or "", binding.key) for binding in (*WALK, LEAVE)}
 
     def label(id: str) -> str:
         return key_name(keys[id].partition(",")[0])
@@ -30,5 +30,5 @@ def keys_at_present(remapped: Mapping[str, str] | None = None) -> Callable[[str]
 
 
 def spell_without_keys(error: UserError) -> str:
-    """The line of an error on the command line, where a key is one of the app."""
+    """The line of an error on the command line: a key is named with the words `in the app`."""
     return spell(error, lambda id: f"{keys_at_present()(id)} in the app")

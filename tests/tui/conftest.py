@@ -9,12 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rich.style import Style
 from textual import events
 from textual._wait import wait_for_idle
+from textual.app import App
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -32,8 +33,8 @@ from tui.cli import main
 from tui.runner import Activity, Frame, Operation, Question, Runner
 from tui.settings import Settings
 
-PATIENCE = 20.0
-"""Seconds after which a test gives up; nothing here takes one."""
+PATIENCE = 60.0
+"""Seconds after which a test gives up. It bounds a defect; no test waits for time to pass."""
 BYTES = ModelChoice(tokenizer="bytes", device="cpu")
 """Model 1 over 257 ids."""
 
@@ -46,14 +47,17 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot waits a quarter of a second at most for the process to be idle: a model at work never lets it be."""
+def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot waits until the app is idle; Textual's own test compares processor time with the clock instead."""
 
-    async def a_while(min_sleep: float = 0.02, max_sleep: float = 0.25) -> None:
-        await wait_for_idle(min_sleep, min(max_sleep, 0.25))
+    async def wait(min_sleep: float = 0, max_sleep: float = 1) -> None:
+        if (app := AppUnderTest.newest) and app.is_running:
+            await idle(app)
+        else:
+            await wait_for_idle(min_sleep, min(max_sleep, 0.25))
 
-    monkeypatch.setattr("textual.app.wait_for_idle", a_while)
-    monkeypatch.setattr("textual.pilot.wait_for_idle", a_while)
+    monkeypatch.setattr("textual.app.wait_for_idle", wait)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", wait)
 
 
 # The app, as tests name its parts ----------------------------------------------------------------------------------
@@ -61,6 +65,12 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class AppUnderTest(TokenwalkApp):
     """The app with short names for the parts of its walk screen."""
+
+    newest: ClassVar["AppUnderTest | None"] = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        AppUnderTest.newest = self
 
     frame = property(lambda self: self.state.frame)
     choice = property(lambda self: self.state.choice)
@@ -325,17 +335,43 @@ async def until(true: Callable[[], object]) -> None:
 
 
 async def delivered(pilot: Pilot[None]) -> None:
-    """Wait until every message was handled, and every message those sent."""
-    for _ in range(3):
-        await pilot._wait_for_screen()
+    """Wait until every message was handled, those included that were sent meanwhile, and every change is drawn."""
+    await idle(pilot.app)
+
+
+async def idle(app: App[None]) -> None:
+    """Wait until the app has nothing left to do."""
+    end = time.monotonic() + PATIENCE
+    while app.is_running and await Pilot(app)._wait_for_screen() and app.is_running and not is_idle(app):
+        assert time.monotonic() < end, "the app was never idle"
+        await asyncio.sleep(0.001)
+
+
+def is_idle(app: App[None]) -> bool:
+    """Whether no message waits and no change is undrawn, at a time when every widget has just answered a message."""
+    screen = app.screen
+    unread = any(
+        widget.message_queue_size or widget._next_callbacks for widget in (app, *screen.walk_children(with_self=True))
+    )
+    undrawn = (
+        app._resize_timer
+        or screen._callbacks
+        or screen._layout_required
+        or screen._scroll_required
+        or screen._repaint_required
+        or screen._recompose_required
+        or screen._dirty_widgets
+    )
+    return not (unread or undrawn)
 
 
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until all that was asked is done and drawn."""
+    app = pilot.app
     await delivered(pilot)
-    runner = pilot.app.runner
-    await until(lambda: runner.rests() and pilot.app.frame is runner.newest)
-    await delivered(pilot)
+    while not (app.runner.rests() and app.frame is app.runner.newest):
+        await until(lambda: app.runner.rests() and app.frame is app.runner.newest)
+        await delivered(pilot)  # which may ask for more
 
 
 @pytest.fixture(name="until")

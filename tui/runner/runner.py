@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tui.autosave import Autosave
 
 
+UNCHANGED = "{}; the walk is unchanged; a smaller model or shorter prompt may fit"
+"""What is added where memory is missing."""
+
+
 class Runner:
     """Runs jobs one after the other on a thread of its own.
 
@@ -120,8 +124,7 @@ class Runner:
             except UserError as error:
                 self._report(error)
             except Exception as error:  # neither a defect nor a lack of memory may end the walk
-                advice = "; the walk is unchanged; a smaller model or shorter prompt may fit"
-                self._report(describe(error) + (advice if out_of_memory(error) else ""))
+                self._report(UNCHANGED.format(describe(error)) if out_of_memory(error) else describe(error))
         with suppress(Exception):  # the app has left the terminal: nobody reads an error
             self._autosave(last=True)
         with suppress(Exception):

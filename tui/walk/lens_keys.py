@@ -44,14 +44,14 @@ class LensKeys(ActionGroup):
         """Move along what the lens lists."""
         self.screen.lens.move(by)
 
-    def take(self, place: int | None = None) -> None:
-        """Take what is under the cursor, or the n-th entry."""
-        self.screen.lens.choose(place)
+    def choose(self, number: int | None = None) -> None:
+        """Act on the row under the cursor, or on row `number`, counted from 1."""
+        self.screen.lens.choose(number)
 
-    def vary(self, down: int, across: int) -> None:
-        """Show another layer or head."""
+    def adjust(self, down: int, across: int) -> None:
+        """Show another layer or head, or another value of what the lens varies."""
         self.screen.lens.adjust(down, across)
 
-    def turn(self) -> None:
-        """Show the other view of the lens."""
+    def switch_view(self) -> None:
+        """Show the next view of the lens."""
         self.screen.lens.switch_view()

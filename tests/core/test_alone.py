@@ -1,4 +1,4 @@
-"""Core runs without a screen and without its libraries, and its light rooms without torch."""
+"""core runs without the libraries of a screen, and some of its modules without torch."""
 
 import pkgutil
 import subprocess
@@ -53,8 +53,8 @@ def importing(modules: Iterable[str], without: Iterable[str]) -> str:
     return blocked + "".join(f"import {name}\n" for name in modules)
 
 
-def test_core_needs_no_screen() -> None:
-    """Every room imports, a model loads and a token is drawn, where Textual, plotext, rich and typer cannot be had."""
+def test_core_runs_without_the_libraries_of_a_screen() -> None:
+    """Every module imports, a model loads and a token is drawn, without Textual, plotext, rich and typer."""
     walk = (
         "from core.loading.choice import ModelChoice\n"
         "model = core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu'))\n"
@@ -66,15 +66,15 @@ def test_core_needs_no_screen() -> None:
     assert 0 <= int(drawn) <= 256
 
 
-def test_the_block_would_be_noticed() -> None:
-    """An import of what was blocked fails, so the test above says something."""
+def test_a_blocked_import_fails() -> None:
+    """So the test above would notice an import of a blocked library."""
     assert fresh(importing([], without=SCREEN) + "try: import rich\nexcept ImportError: print('blocked')") == [
         "blocked"
     ]
 
 
-def test_light_rooms_do_not_wait_for_torch() -> None:
-    """What the command line and the first paint need is there without torch."""
+def test_light_modules_import_no_torch() -> None:
+    """Those are the modules that the command line and the first paint of the app need."""
     assert set(LIGHT) <= set(EVERY)
     assert fresh(
         importing(LIGHT, without=["torch"])

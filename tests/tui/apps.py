@@ -48,7 +48,7 @@ class AppUnderTest(TokenwalkApp):
 
 
 class ScriptedRunner:
-    """Serves given frames and notes what it was asked for; no thread, no model."""
+    """Shows the frames of a test and records what it was asked for; no thread, no model."""
 
     def __init__(self, publish: Callable[[], None], fps: float) -> None:
         self._publish = publish
@@ -60,7 +60,7 @@ class ScriptedRunner:
         self.pauses = 0
         self.trainings: list[tuple[Recipe, Path]] = []
         self.learning: list[bool | None] = []
-        """What was asked of the rung that learns: to go on, to wait, None to stop."""
+        """What was asked of the training: True to resume, False to pause, None to stop."""
         self.started = self.closed = False
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class ScriptedRunner:
 
 
 class Waiting(threading.Event):
-    """Knows whether somebody waits for it."""
+    """An event that tells whether a thread waits for it."""
 
     waited_for = False
 
@@ -117,14 +117,14 @@ class Waiting(threading.Event):
 
 
 class WatchedRunner(Runner):
-    """The real runner; tells when there is nothing left to do."""
+    """The real runner; it tells when nothing is left to do."""
 
     def __init__(self, publish: Callable[[], None], fps: float) -> None:
         super().__init__(publish, fps)
         self._jobs._wake: Waiting = Waiting()
 
     def rests(self) -> bool:
-        """Whether all that was asked is done; whoever asks next changes that."""
+        """Whether every job is done."""
         wake = self._jobs._wake
         return not self._jobs and wake.waited_for and not wake.is_set()
 

@@ -138,7 +138,7 @@ def run_here() -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
 
 def screen_lines(app: TokenwalkApp) -> list[str]:
-    """What the terminal is given, line by line, without colours."""
+    """The text of the screen, line by line."""
     return ["".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()]
 
 

@@ -18,7 +18,7 @@ PATIENCE = 10.0
 
 
 class ScriptedSession:
-    """A walk without a model: a step takes a moment, `log` says what happened."""
+    """A walk without a model. A step takes `pause` seconds; `log` records what happened."""
 
     def __init__(self, model: Any, sampler: Sampler = Sampler()) -> None:
         self.model, self.sampler = model, sampler

@@ -1,4 +1,4 @@
-"""Model, device, help, palette and looks are chosen by keyboard; a choice that cannot be leaves the app up."""
+"""Model, device, theme, help and palette by keyboard; a choice that cannot be loaded leaves the app running."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ def ids(app: TokenwalkApp) -> list[int]:
     return [token.id for token in app.frame.snapshot.tokens]
 
 
-async def test_another_model_goes_on_at_the_same_tokens(real: Make, settle: Go, press: Go) -> None:
+async def test_the_walk_continues_in_another_model(real: Make, settle: Go, press: Go) -> None:
     async with real("oat milk", count=5).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -86,7 +86,7 @@ async def test_escape_leaves_a_dialog_and_changes_nothing(scripted: Make, scenes
         assert (len(pilot.app.runner.loads), len(pilot.app.runner.operations)) == (loads, asked)
 
 
-async def test_another_dtype_goes_on_at_the_same_token(real: Make, settle: Go, press: Go) -> None:
+async def test_the_walk_continues_in_another_dtype(real: Make, settle: Go, press: Go) -> None:
     async with real("oat milk", count=3).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -131,7 +131,7 @@ CANNOT = {
 
 
 @pytest.mark.parametrize("choice", CANNOT.values(), ids=CANNOT)
-async def test_a_model_that_cannot_be_loaded_is_told_in_a_line(
+async def test_a_model_that_cannot_be_loaded_is_explained_in_one_line(
     real: Make, until: Go, panel_lines: Lines, choice: ModelChoice
 ) -> None:
     async with real("oat", choice).run_test(size=SIZE) as pilot:
@@ -149,7 +149,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_in_a_line(
 
 
 @pytest.mark.parametrize(("cannot", "keys"), [("heads", "m"), ("device", "d"), ("name", "m")])
-async def test_a_good_choice_mends_a_bad_one(
+async def test_a_model_that_loads_follows_one_that_does_not(
     real: Make, settle: Go, until: Go, press: Go, cannot: str, keys: str
 ) -> None:
     async with real("oat", CANNOT[cannot]).run_test(size=SIZE) as pilot:
@@ -223,7 +223,7 @@ async def test_the_palette_lists_every_action(scripted: Make, scenes: Any) -> No
 
 
 @pytest.mark.parametrize("text", ["", "a"], ids=["write", "walk"])
-async def test_an_action_of_the_palette_acts_in_both_moods(scripted: Make, scenes: Any, until: Go, text: str) -> None:
+async def test_an_action_of_the_palette_acts_in_both_modes(scripted: Make, scenes: Any, until: Go, text: str) -> None:
     async with scripted(scenes.oat_milk(), text=text).run_test(size=SIZE) as pilot:
         app = pilot.app
         await pilot.pause()
@@ -252,7 +252,7 @@ async def test_a_picture_of_the_screen_is_written(
         assert [file.name in note.message for note in pilot.app._notifications] == [True]
 
 
-async def test_a_picture_that_cannot_be_written_is_told(
+async def test_a_picture_that_cannot_be_written_is_explained(
     scripted: Make, scenes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> str:
@@ -284,7 +284,7 @@ async def test_themes(scripted: Make, scenes: Any, theme: str, used: str, dark: 
         assert (ground.brightness < 0.5) is dark
 
 
-async def test_a_theme_chosen_on_the_way_repaints_every_panel(scripted: Make, scenes: Any) -> None:
+async def test_a_theme_chosen_while_running_repaints_every_panel(scripted: Make, scenes: Any) -> None:
     def grounds(app: TokenwalkApp) -> dict[str, set[object]]:
         panels = (app.tokens, app.candidates, app.generation)
         return {p.id: {s.style.bgcolor for y in range(6) for s in p.render_line(y) if s.style} for p in panels}
@@ -298,7 +298,7 @@ async def test_a_theme_chosen_on_the_way_repaints_every_panel(scripted: Make, sc
         assert [name for name in dark if dark[name] & light[name]] == []
 
 
-async def test_without_colours_everything_is_told_by_signs_too(
+async def test_without_colors_signs_mark_everything(
     scripted: Make, scenes: Any, panel_lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

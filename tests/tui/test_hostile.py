@@ -1,4 +1,4 @@
-"""Text that would command the terminal, break markup or shift columns is drawn, and does nothing."""
+"""Text with terminal commands, markup or odd widths is drawn and has no effect."""
 
 import unicodedata
 from collections.abc import Awaitable, Callable
@@ -71,7 +71,7 @@ def harm(
 Harm = Callable[[TokenwalkApp], list[str]]
 
 
-async def test_in_a_prompt(scripted: Make, harm: Harm) -> None:
+async def test_hostile_text_in_a_prompt_is_inert(scripted: Make, harm: Harm) -> None:
     found = {}
     async with scripted().run_test(size=(80, 24)) as pilot:
         for name, text in HOSTILE.items():
@@ -82,7 +82,7 @@ async def test_in_a_prompt(scripted: Make, harm: Harm) -> None:
 
 
 @pytest.mark.parametrize("size", [(60, 18), (120, 36)])
-async def test_in_tokens_candidates_and_generated_text(
+async def test_hostile_tokens_are_inert_in_every_panel(
     scripted: Make, scenes: Any, harm: Harm, size: tuple[int, int]
 ) -> None:
     pieces = [encoded(text) for text in HOSTILE.values()] + HALVES
@@ -103,7 +103,7 @@ async def test_in_tokens_candidates_and_generated_text(
             await pilot.press(*["shift+tab"] * (panel == "generation"))
 
 
-async def test_in_what_a_model_is_called(scripted: Make, scenes: Any, harm: Harm) -> None:
+async def test_a_hostile_model_name_is_inert(scripted: Make, scenes: Any, harm: Harm) -> None:
     found = {}
     async with scripted(text="a").run_test(size=(200, 40)) as pilot:
         for name, text in HOSTILE.items():
@@ -113,7 +113,7 @@ async def test_in_what_a_model_is_called(scripted: Make, scenes: Any, harm: Harm
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
-async def test_in_problems(scripted: Make, scenes: Any, harm: Harm) -> None:
+async def test_a_hostile_problem_is_inert(scripted: Make, scenes: Any, harm: Harm) -> None:
     found = {}
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(120, 40)) as pilot:
         for name, text in HOSTILE.items():
@@ -125,7 +125,7 @@ async def test_in_problems(scripted: Make, scenes: Any, harm: Harm) -> None:
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
-async def test_in_what_a_device_is_called(
+async def test_a_hostile_device_name_is_inert(
     scripted: Make, scenes: Any, screen_lines: Callable[[TokenwalkApp], list[str]]
 ) -> None:
     found = {}
@@ -149,7 +149,7 @@ async def test_markup_in_a_prompt_is_typed_as_it_is(scripted: Make, write: Calla
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36), (200, 60)])
-async def test_the_columns_of_the_chart_stand_under_each_other(
+async def test_the_columns_of_the_chart_stay_aligned(
     scripted: Make, scenes: Any, panel_lines: Callable[[Widget], list[str]], size: tuple[int, int]
 ) -> None:
     pieces = [encoded(text) for text in HOSTILE.values()] + HALVES

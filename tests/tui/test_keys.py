@@ -46,5 +46,5 @@ def test_every_key_can_be_sent_by_any_terminal(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "name"), [("space", "space"), ("up", "↑"), ("left_square_bracket", "["), ("ctrl+r", "^r"), ("g", "g")]
 )
-def test_keys_are_named_as_a_person_reads_them(key: str, name: str) -> None:
+def test_keys_have_short_labels(key: str, name: str) -> None:
     assert key_name(key) == name

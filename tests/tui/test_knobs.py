@@ -1,4 +1,4 @@
-"""The steps in which keys turn the sampler."""
+"""The steps in which keys change the settings of the sampler."""
 
 import pytest
 from hypothesis import given
@@ -67,7 +67,7 @@ def test_a_step_up_and_down_ends_where_it_began(k: int) -> None:
     assert knobs.top_k(knobs.top_k(Sampler(top_k=k), 1), -1).top_k == k
 
 
-def test_a_knob_turns_nothing_else() -> None:
+def test_a_step_changes_no_other_setting() -> None:
     sampler = Sampler(temperature=0.7, top_k=40, top_p=0.9, min_p=0.1, order="temperature last", seed=7)
     turned = knobs.min_p(knobs.top_p(knobs.top_k(knobs.temperature(sampler, 1), 1), 1), 1)
     want = Sampler(temperature=0.8, top_k=50, top_p=0.95, min_p=0.15, order="temperature last", seed=7)

@@ -35,7 +35,7 @@ async def test_four_panels_stand_side_by_side(scripted: Make, scenes: Any, size:
 
 
 @pytest.mark.parametrize("size", BY_TABS)
-async def test_where_they_do_not_fit_there_are_tabs(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+async def test_panels_that_do_not_fit_are_behind_tabs(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=size) as pilot:
         await pilot.pause()
         app = pilot.app
@@ -84,7 +84,7 @@ async def test_a_panel_behind_a_tab_asks_for_nothing(scripted: Make, scenes: Any
         assert len(calls) < 10
 
 
-async def test_a_panel_behind_a_tab_shows_the_cursor_once_it_comes_forth(
+async def test_a_panel_shows_its_cursor_once_its_tab_is_chosen(
     scripted: Make, scenes: Any, marked: Callable[..., str]
 ) -> None:
     pieces = [f" word{n}" for n in range(500)]
@@ -107,7 +107,7 @@ async def test_the_layout_follows_the_terminal(scripted: Make, scenes: Any) -> N
             assert len(visible(pilot.app)) == panels
 
 
-async def test_no_size_of_terminal_takes_the_app_down(scripted: Make, scenes: Any) -> None:
+async def test_the_app_runs_in_any_size_of_terminal(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(120, 36)) as pilot:
         for size in ((20, 6), (10, 4), (5, 2), (1, 1), (300, 100)):
             await pilot.resize_terminal(*size)
@@ -123,7 +123,7 @@ async def test_the_prompt_has_the_focus_where_it_is_empty_and_the_chart_where_it
         assert pilot.app.focused is pilot.app.candidates
 
 
-async def test_the_row_of_keys_is_made_anew_only_where_other_keys_act(real: Make, settle: Any, press: Any) -> None:
+async def test_the_footer_is_built_again_only_if_other_keys_act(real: Make, settle: Any, press: Any) -> None:
     """A step leaves it as it is; the prompt has keys of its own, and then it is as it was."""
     async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(
         size=(80, 24)

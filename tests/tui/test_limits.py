@@ -1,4 +1,4 @@
-"""Where numbers or memory give out: a line says so, and the walk goes on."""
+"""Non-finite logits and a lack of memory: one line says so, and the walk continues."""
 
 from collections.abc import Awaitable, Callable
 
@@ -13,7 +13,7 @@ Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
 
 
-def told(app: TokenwalkApp) -> str:
+def notices(app: TokenwalkApp) -> str:
     return " ".join(notification.message for notification in app._notifications)
 
 
@@ -22,7 +22,7 @@ def overflow(session: Session) -> None:
     session.model.transformer.unembed.weight.fill_(3e38)
 
 
-async def test_logits_that_are_no_numbers(real: Make, settle: Go, press: Go) -> None:
+async def test_non_finite_logits_end_the_run_with_one_line(real: Make, settle: Go, press: Go) -> None:
     """Generation stops with one line; what was there is still there, and another model goes on."""
     async with real("oat milk").run_test(size=(100, 30)) as pilot:
         app = pilot.app
@@ -32,7 +32,7 @@ async def test_logits_that_are_no_numbers(real: Make, settle: Go, press: Go) -> 
         app.runner.submit(overflow)
         await settle(pilot)
         await press(pilot, "g")
-        assert "not finite" in told(app)
+        assert "not finite" in notices(app)
         assert app.frame.activity == "idle"
         assert app.frame.snapshot is not None
         assert before is not None
@@ -45,7 +45,7 @@ async def test_logits_that_are_no_numbers(real: Make, settle: Go, press: Go) -> 
 
 
 @pytest.mark.parametrize("place", ["loading", "stepping"])
-async def test_memory_that_gives_out(
+async def test_a_lack_of_memory_leaves_the_model_before(
     real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """The model before stays, and one line has the sizes."""
@@ -65,7 +65,7 @@ async def test_memory_that_gives_out(
             else:
                 patch.setattr(Session, "step", full)
                 await press(pilot, "g")
-        assert "2.50 GiB" in told(app)
+        assert "2.50 GiB" in notices(app)
         assert (app.choice, app.frame.activity) == (choice, "idle")
         assert app.frame.model is not None
         assert app.frame.model.name == choice.name

@@ -1,4 +1,4 @@
-"""Long prompts: what is drawn is what is seen, and what does not fit is refused with nothing lost."""
+"""Long prompts: only visible rows are drawn, and a paste that is too long is refused."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -91,7 +91,7 @@ async def test_pages_scroll_by_key(scripted: Make, long_frame: Any, until: Settl
             await until(lambda panel=panel, bottom=bottom: panel.scroll_offset.y < bottom)
 
 
-async def test_a_megabyte_is_taken_and_keys_are_answered(real: Make, until: Settle) -> None:
+async def test_a_megabyte_is_pasted_and_keys_still_act(real: Make, until: Settle) -> None:
     text = "I prefer oat milk in my coffee. " * (2**20 // 32)
     async with real(choice=ModelChoice(device="cpu")).run_test(size=(80, 24)) as pilot:
         app = pilot.app

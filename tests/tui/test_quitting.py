@@ -1,4 +1,4 @@
-"""The app ends at once, whatever goes on, and leaves no thread that works on."""
+"""The app ends at once, whatever runs, and its threads end too."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ async def quit_by_key(app: TokenwalkApp, key: str = "q") -> float:
     return time.perf_counter() - began
 
 
-async def test_at_rest(real: Make, settle: Go) -> None:
+async def test_quitting_while_nothing_runs(real: Make, settle: Go) -> None:
     app = real("oat")
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -37,7 +37,7 @@ async def test_at_rest(real: Make, settle: Go) -> None:
     assert app.runner.ended
 
 
-async def test_while_tokens_stream(real: Make, settle: Go, until: Go) -> None:
+async def test_quitting_while_tokens_are_generated(real: Make, settle: Go, until: Go) -> None:
     app = real("oat", count=10**9)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -48,7 +48,7 @@ async def test_while_tokens_stream(real: Make, settle: Go, until: Go) -> None:
     assert app.runner.ended
 
 
-async def test_while_a_model_is_loaded(real: Make, until: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_quitting_while_a_model_is_loaded(real: Make, until: Go, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, go_on = threading.Event(), threading.Event()
 
     def slow(choice: ModelChoice, report: object = None) -> Any:
@@ -68,7 +68,7 @@ async def test_while_a_model_is_loaded(real: Make, until: Go, monkeypatch: pytes
     assert app.runner.close(timeout=10)
 
 
-async def test_while_a_long_prompt_is_scored(real: Make, until: Go) -> None:
+async def test_quitting_while_a_long_prompt_is_scored(real: Make, until: Go) -> None:
     app = real("oat milk " * 5_000)
     async with app.run_test(size=(80, 24)):
         await until(lambda: app.frame.snapshot)
@@ -77,7 +77,7 @@ async def test_while_a_long_prompt_is_scored(real: Make, until: Go) -> None:
 
 
 @pytest.mark.parametrize("key", ["ctrl+q"])
-async def test_from_the_prompt(real: Make, settle: Go, key: str) -> None:
+async def test_quitting_while_the_prompt_is_written(real: Make, settle: Go, key: str) -> None:
     app = real()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

@@ -1,4 +1,4 @@
-"""The one thread that owns the model, with a scripted session: order, interruption, frames, mistakes, the end."""
+"""The runner's thread with a scripted session: order of jobs, interruption, frames, errors, the end."""
 
 import threading
 import time
@@ -31,14 +31,14 @@ def test_operations_run_in_the_order_they_were_asked(play: Callable[..., Playgro
     assert seen == list(range(50))
 
 
-def test_all_of_it_happens_on_one_other_thread(play: Callable[..., Playground]) -> None:
+def test_all_operations_run_on_one_other_thread(play: Callable[..., Playground]) -> None:
     playground = play()
     threads = {playground.ask(lambda _: threading.current_thread().name) for _ in range(3)}
     assert len(threads) == 1
     assert threading.current_thread().name not in threads
 
 
-def test_an_operation_takes_the_place_of_those_waiting_under_its_name(play: Callable[..., Playground]) -> None:
+def test_an_operation_replaces_those_waiting_under_its_name(play: Callable[..., Playground]) -> None:
     playground = play()
     gate = threading.Event()
     seen: list[str] = []
@@ -73,7 +73,7 @@ def test_pausing_ends_a_generation(play: Callable[..., Playground]) -> None:
     assert playground.session.log.count("step") < 10_000
 
 
-def test_what_does_not_interrupt_happens_between_two_tokens(play: Callable[..., Playground]) -> None:
+def test_an_operation_that_does_not_interrupt_runs_between_two_tokens(play: Callable[..., Playground]) -> None:
     playground = play()
     sampler = Sampler(temperature=0.5)
     playground.runner.submit(lambda session: session.generate(60))
@@ -100,7 +100,7 @@ def test_the_last_frame_holds_every_token(play: Callable[..., Playground]) -> No
     assert last.rate
 
 
-def test_a_late_reader_finds_the_newest_frame(play: Callable[..., Playground]) -> None:
+def test_frames_that_are_not_taken_are_replaced_by_the_newest(play: Callable[..., Playground]) -> None:
     playground = play()
     playground.until(lambda: playground.frames and playground.frames[-1].activity == "idle")
     playground.taking = False
@@ -129,7 +129,7 @@ def test_frames_come_no_faster_than_the_limit_while_tokens_stream(play: Callable
     assert 1 <= len(frames) <= 20 * seconds + 2
 
 
-def test_while_nothing_is_asked_tokens_are_scored_and_a_key_comes_first(play: Callable[..., Playground]) -> None:
+def test_tokens_are_scored_in_the_idle_time_and_an_operation_comes_first(play: Callable[..., Playground]) -> None:
     playground = play()
     playground.ask(lambda session: setattr(session, "to_score", 5))
     playground.until(lambda: playground.session.log.count("score") == 5)
@@ -153,9 +153,9 @@ NO_MEMORY_FOR_2_GIB = f"there is no memory for 2.00 GiB more; {STANDS}"
         (MemoryError(), NO_MEMORY),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"), NO_MEMORY_FOR_2_GIB),
     ],
-    ids=["mistake", "two lines", "no words", "memory", "memory of a GPU"],
+    ids=["user error", "two lines", "no text", "memory", "memory of a GPU"],
 )
-def test_what_goes_wrong_is_told_in_one_line_and_once(
+def test_an_error_is_reported_in_one_line_and_once(
     play: Callable[..., Playground], error: Exception, line: str
 ) -> None:
     playground = play()
@@ -166,7 +166,7 @@ def test_what_goes_wrong_is_told_in_one_line_and_once(
     assert playground.problems == [line]
 
 
-def test_a_generation_that_fails_is_over_and_the_walk_goes_on(play: Callable[..., Playground]) -> None:
+def test_an_error_ends_the_generation_and_the_walk_continues(play: Callable[..., Playground]) -> None:
     playground = play()
 
     def breaking(session: Any) -> Iterator[Token]:
@@ -229,7 +229,7 @@ def test_a_runner_that_never_began_can_be_closed() -> None:
     assert Runner(lambda: None, 10).close()
 
 
-def test_what_is_asked_before_there_is_a_model_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_before_the_first_model_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     playground = Playground()
     monkeypatch.setattr("core.loading.models.load_model", failing(UserError("no such model")))
     playground.runner.load(ModelChoice(), "a", Sampler())

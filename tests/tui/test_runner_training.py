@@ -67,7 +67,7 @@ def learning(playground: Playground) -> TrainingStatus:
 Learn = Callable[[Playground, str], None]
 
 
-def test_a_rung_learns_while_nothing_is_asked(play: Callable[..., Playground], learn: Learn) -> None:
+def test_training_goes_on_in_the_idle_time(play: Callable[..., Playground], learn: Learn) -> None:
     playground = play()
     learn(playground, "one")
     assert playground.ask(lambda session: session.step()).origin == "sampled"
@@ -75,7 +75,7 @@ def test_a_rung_learns_while_nothing_is_asked(play: Callable[..., Playground], l
     playground.until(lambda: learning(playground).step > at)
 
 
-def test_it_waits_goes_on_and_stops_when_it_is_told_to(play: Callable[..., Playground], learn: Learn) -> None:
+def test_training_is_paused_resumed_and_stopped(play: Callable[..., Playground], learn: Learn) -> None:
     playground = play()
     learn(playground, "one")
     playground.runner.go_on_learning(False)
@@ -93,7 +93,7 @@ def test_it_waits_goes_on_and_stops_when_it_is_told_to(play: Callable[..., Playg
     assert ScriptedTraining.log == ["left one", "left one"]
 
 
-def test_another_training_takes_its_place(play: Callable[..., Playground], learn: Learn) -> None:
+def test_a_new_training_replaces_the_one_before(play: Callable[..., Playground], learn: Learn) -> None:
     playground = play()
     learn(playground, "one")
     learn(playground, "another")
@@ -101,7 +101,7 @@ def test_another_training_takes_its_place(play: Callable[..., Playground], learn
     assert learning(playground).state == "training"
 
 
-def test_it_waits_as_it_was_told_though_it_cannot_be_left_well(
+def test_training_is_paused_although_its_state_cannot_be_saved(
     play: Callable[..., Playground], learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     playground = play()

@@ -1,4 +1,4 @@
-"""Walks are kept: on demand, by themselves, at the end; they come back where they stood, even without their model."""
+"""Walks are saving: on demand, by themselves, at the end; they come back where they stood, even without their model."""
 
 import json
 import threading
@@ -28,8 +28,8 @@ OTHER = ModelChoice(device="cpu")
 
 
 @pytest.fixture
-def kept(real: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """An app that keeps its walks in a folder, at once."""
+def saving(real: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """An app that saves its walks automatically, at intervals of 0.05 seconds."""
     monkeypatch.setattr(autosave, "INTERVAL", 0.05)
     monkeypatch.chdir(tmp_path)
     return lambda text="", **given: real(text, sessions=tmp_path / "sessions", **given)
@@ -43,7 +43,7 @@ def walk_of(app: TokenwalkApp) -> record.Record:
     return replace(record.record_of(app.runner._session), written="", program="")
 
 
-def said(path: Path) -> record.Record:
+def read(path: Path) -> record.Record:
     return replace(reader.read_record(path), written="", program="")
 
 
@@ -51,9 +51,9 @@ def notes(app: TokenwalkApp) -> list[str]:
     return [note.message for note in app._notifications]
 
 
-async def kept_as_it_is(app: TokenwalkApp, path: Path, until: Go) -> None:
-    """Wait until the only file says what the walk is."""
-    await until(lambda: files(path) and said(files(path)[-1]) == walk_of(app))
+async def saved_as_it_is(app: TokenwalkApp, path: Path, until: Go) -> None:
+    """Wait until the newest file has the present walk."""
+    await until(lambda: files(path) and read(files(path)[-1]) == walk_of(app))
 
 
 async def chosen(pilot: Pilot[None], until: Go, word: str) -> None:
@@ -65,20 +65,20 @@ async def chosen(pilot: Pilot[None], until: Go, word: str) -> None:
     await until(lambda: not isinstance(pilot.app.screen, ChooseScreen))
 
 
-# Keeping -------------------------------------------------------------------------------------------------------------
+# Automatically -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_walk_is_kept_by_itself_while_it_changes(
-    kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+async def test_a_walk_is_saved_automatically_while_it_changes(
+    saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
 ) -> None:
-    async with kept("oat").run_test(size=(100, 30)) as pilot:
+    async with saving("oat").run_test(size=(100, 30)) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "right_square_bracket")
-        assert files(tmp_path) == []  # a prompt alone is none
+        assert files(tmp_path) == []  # a prompt alone is not saved
         for key in ("space", "g", "left", "r", "u"):
             await press(pilot, key)
-            await kept_as_it_is(app, tmp_path, until)
+            await saved_as_it_is(app, tmp_path, until)
         assert len(files(tmp_path)) == 1
         assert (tmp_path / "sessions").stat().st_mode & 0o777 == 0o700
         before = files(tmp_path)[0].stat().st_mtime_ns
@@ -87,19 +87,19 @@ async def test_a_walk_is_kept_by_itself_while_it_changes(
         assert files(tmp_path)[0].stat().st_mtime_ns == before
 
 
-async def test_a_stream_is_kept_while_it_runs(kept: Make, settle: Go, until: Go, tmp_path: Path) -> None:
-    async with kept("oat", count=10**6).run_test(size=(80, 24)) as pilot:
+async def test_a_run_is_saved_while_it_goes_on(saving: Make, settle: Go, until: Go, tmp_path: Path) -> None:
+    async with saving("oat", count=10**6).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         pilot.app.simulate_key("g")
-        await until(lambda: files(tmp_path) and len(said(files(tmp_path)[0]).rows) > 30)
+        await until(lambda: files(tmp_path) and len(read(files(tmp_path)[0]).rows) > 30)
         assert pilot.app.frame.activity == "generating"
 
 
-async def test_the_end_of_the_app_keeps_the_last_step(
-    kept: Make, settle: Go, press: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_closing_the_app_saves_the_last_step(
+    saving: Make, settle: Go, press: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
-    app = kept("oat")
+    app = saving("oat")
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -107,12 +107,12 @@ async def test_the_end_of_the_app_keeps_the_last_step(
         app.exit()
     assert app.runner.close(10)
     assert app.autosave.close(10)
-    assert said(files(tmp_path)[0]) == walk_of(app)
-    assert len(said(files(tmp_path)[0]).path()) == 6
+    assert read(files(tmp_path)[0]) == walk_of(app)
+    assert len(read(files(tmp_path)[0]).path()) == 6
 
 
 async def test_a_slow_disk_delays_no_key(
-    kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writing hangs; the walk and the screen go on, and the newest state is written in the end."""
     begun, go_on, threads, write = threading.Event(), threading.Event(), set(), writer.write_record
@@ -124,7 +124,7 @@ async def test_a_slow_disk_delays_no_key(
         write(path, walk)
 
     monkeypatch.setattr(writer, "write_record", hanging)
-    async with kept("oat").run_test(size=(80, 24)) as pilot:
+    async with saving("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
         await until(begun.is_set)
@@ -132,15 +132,15 @@ async def test_a_slow_disk_delays_no_key(
         assert len(pilot.app.frame.snapshot.tokens) == 7
         assert files(tmp_path) == []
         go_on.set()
-        await kept_as_it_is(pilot.app, tmp_path, until)
+        await saved_as_it_is(pilot.app, tmp_path, until)
     assert threads == {"autosave"}
 
 
-async def test_a_folder_that_cannot_be_made_is_told(
-    kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+async def test_a_folder_that_cannot_be_made_is_explained(
+    saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
 ) -> None:
     (tmp_path / "sessions").write_text("a file in its place")
-    async with kept("oat").run_test(size=(80, 24)) as pilot:
+    async with saving("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
         await until(lambda: any("cannot be made" in note for note in notes(pilot.app)))
@@ -148,29 +148,29 @@ async def test_a_folder_that_cannot_be_made_is_told(
         assert len(pilot.app.frame.snapshot.tokens) == 5
 
 
-async def test_what_somebody_else_wrote_is_not_overwritten(
-    kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+async def test_a_file_changed_by_another_program_is_not_overwritten(
+    saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
 ) -> None:
     """Two apps in one session: the second to write takes another file."""
-    async with kept("oat").run_test(size=(80, 24)) as pilot:
+    async with saving("oat").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "space")
-        await kept_as_it_is(app, tmp_path, until)
+        await saved_as_it_is(app, tmp_path, until)
         (path,) = files(tmp_path)
-        foreign = replace(said(path), cursor=1)
+        foreign = replace(read(path), cursor=1)
         writer.write_record(path, foreign)
         await press(pilot, "space")
         await until(lambda: len(files(tmp_path)) == 2)
-        assert said(path) == foreign
-        await until(lambda: walk_of(app) in [said(each) for each in files(tmp_path)])
+        assert read(path) == foreign
+        await until(lambda: walk_of(app) in [read(each) for each in files(tmp_path)])
 
 
-async def test_another_tokenizer_loses_nothing(
-    kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_another_tokenizer_starts_another_file(
+    saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
-    async with kept("oat").run_test(size=(80, 24)) as pilot:
+    async with saving("oat").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "space")
@@ -179,7 +179,7 @@ async def test_another_tokenizer_loses_nothing(
         app.do("choosing.load", OTHER)
         await settle(pilot)
         await until(lambda: app.frame.model.tokenizer == "cl100k" and files(tmp_path))
-        await until(lambda: said(files(tmp_path)[0]) == before)
+        await until(lambda: read(files(tmp_path)[0]) == before)
         await press(pilot, "space")
         await until(lambda: len(files(tmp_path)) == 2)
 
@@ -187,17 +187,17 @@ async def test_another_tokenizer_loses_nothing(
 # Saving --------------------------------------------------------------------------------------------------------------
 
 
-async def test_w_saves(real: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: Any) -> None:
+async def test_w_saves_the_walk(real: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(storage, "default_folder", lambda: tmp_path / "sessions")
     async with real("oat milk").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "space", "space")
-        assert files(tmp_path) == []  # this one keeps nothing by itself
+        assert files(tmp_path) == []  # this app saves only by key
         await pilot.press("w")
         await chosen(pilot, until, "save")
         await until(lambda: any("saved as" in note for note in notes(app)))
-        assert said(files(tmp_path)[0]) == walk_of(app)
+        assert read(files(tmp_path)[0]) == walk_of(app)
         assert files(tmp_path)[0].name.endswith("-oat-milk.json")
         await pilot.press("w", "enter")
         await until(lambda: len(notes(app)) == 2)
@@ -208,10 +208,10 @@ async def test_w_saves(real: Make, settle: Go, press: Go, until: Go, tmp_path: P
     ("word", "suffix", "begins"),
     [("JSON Lines", "jsonl", '{"position": 0'), ("CSV", "csv", "position,id"), ("Markdown", "md", "# oat")],
 )
-async def test_w_exports(
-    word: str, suffix: str, begins: str, kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+async def test_w_exports_the_walk(
+    word: str, suffix: str, begins: str, saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
 ) -> None:
-    async with kept("oat").run_test(size=(80, 24)) as pilot:
+    async with saving("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
         await pilot.press("w")
@@ -221,8 +221,8 @@ async def test_w_exports(
         assert path.read_text("utf-8").startswith(begins)
 
 
-async def test_w_takes_a_picture(kept: Make, settle: Go, until: Go, tmp_path: Path) -> None:
-    async with kept("oat").run_test(size=(80, 24)) as pilot:
+async def test_w_takes_a_picture(saving: Make, settle: Go, until: Go, tmp_path: Path) -> None:
+    async with saving("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await pilot.press("w")
         await chosen(pilot, until, "picture")
@@ -232,7 +232,7 @@ async def test_w_takes_a_picture(kept: Make, settle: Go, until: Go, tmp_path: Pa
         assert "save&#160;or&#160;export" not in path.read_text("utf-8")
 
 
-async def test_y_copies_what_was_generated(scripted: Make, scenes: Any, until: Go) -> None:
+async def test_y_copies_the_generated_text(scripted: Make, scenes: Any, until: Go) -> None:
     tokens = (
         scenes.token("prompt "),
         *(
@@ -247,7 +247,7 @@ async def test_y_copies_what_was_generated(scripted: Make, scenes: Any, until: G
         assert any("copied" in note for note in notes(pilot.app))
 
 
-async def test_there_must_be_something_to_copy(scripted: Make, scenes: Any) -> None:
+async def test_copying_without_generated_text_says_why(scripted: Make, scenes: Any) -> None:
     frame = scenes.frame((scenes.token("prompt "),), scenes.chart(["x"]))
     async with scripted(frame, text="p").run_test() as pilot:
         await pilot.pause()
@@ -256,24 +256,26 @@ async def test_there_must_be_something_to_copy(scripted: Make, scenes: Any) -> N
         assert any("nothing is generated" in note for note in notes(pilot.app))
 
 
-# Going on ------------------------------------------------------------------------------------------------------------
+# Opening ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def saved(kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path) -> Path:
+async def saved(saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path) -> Path:
     """The file of a walk with two branches, a sampler of its own, and a place in its middle."""
-    app = kept("oat", sampler=Sampler(top_k=40, seed=5))
+    app = saving("oat", sampler=Sampler(top_k=40, seed=5))
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         await press(pilot, *["space"] * 4, "left", "left", "r", "space", "left")
-        await kept_as_it_is(app, tmp_path, until)
+        await saved_as_it_is(app, tmp_path, until)
     assert app.autosave.close(10)
     return files(tmp_path)[0]
 
 
-async def test_a_walk_goes_on_where_it_stood(saved: Path, kept: Make, settle: Go, press: Go, until: Go) -> None:
-    before, stood = saved.read_bytes(), said(saved)
-    async with kept(resume=saved).run_test(size=(100, 30)) as pilot:
+async def test_a_saved_walk_continues_at_the_same_position(
+    saved: Path, saving: Make, settle: Go, press: Go, until: Go
+) -> None:
+    before, stood = saved.read_bytes(), read(saved)
+    async with saving(resume=saved).run_test(size=(100, 30)) as pilot:
         app = pilot.app
         await settle(pilot)
         assert walk_of(app) == stood
@@ -283,27 +285,27 @@ async def test_a_walk_goes_on_where_it_stood(saved: Path, kept: Make, settle: Go
         assert app.frame.snapshot.chart
         assert saved.read_bytes() == before
         await press(pilot, "end", "space")
-        await until(lambda: said(saved) == walk_of(app))  # in its own file
-        assert len(said(saved).rows) == len(stood.rows) + 1
+        await until(lambda: read(saved) == walk_of(app))  # in its own file
+        assert len(read(saved).rows) == len(stood.rows) + 1
 
 
-async def test_a_file_from_elsewhere_is_not_written(
-    saved: Path, kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+async def test_a_file_outside_the_folder_is_not_written(
+    saved: Path, saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
 ) -> None:
     elsewhere = saved.rename(tmp_path / "mine.json")
     before = elsewhere.read_bytes()
-    async with kept(resume=elsewhere).run_test(size=(100, 30)) as pilot:
+    async with saving(resume=elsewhere).run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
-        await kept_as_it_is(pilot.app, tmp_path, until)
+        await saved_as_it_is(pilot.app, tmp_path, until)
     assert elsewhere.read_bytes() == before
 
 
-async def test_the_picker_lists_and_opens(
-    saved: Path, kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+async def test_ctrl_o_lists_saved_sessions_and_opens_one(
+    saved: Path, saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
 ) -> None:
     (saved.parent / "broken.json").write_text(saved.read_text("utf-8")[:600])
-    async with kept("else").run_test(size=(100, 30)) as pilot:
+    async with saving("else").run_test(size=(100, 30)) as pilot:
         app = pilot.app
         await settle(pilot)
         await pilot.press("ctrl+o")
@@ -316,37 +318,37 @@ async def test_the_picker_lists_and_opens(
         await chosen(pilot, until, "oat")
         await until(lambda: app.frame.opened == 1)
         await settle(pilot)
-        assert walk_of(app) == said(saved)
+        assert walk_of(app) == read(saved)
         assert app.prompt.text == "oat"
         await pilot.press("ctrl+o")
         await until(lambda: isinstance(app.screen, ChooseScreen))
         assert str(app.screen.query_one(OptionList).options[-1].prompt).startswith("●")
 
 
-async def test_the_walk_before_is_kept_when_another_is_opened(
-    saved: Path, kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_the_present_walk_is_saved_when_another_is_opened(
+    saved: Path, saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
-    async with kept("else").run_test(size=(100, 30)) as pilot:
+    async with saving("else").run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
         await press(pilot, "space", "space")
         before = walk_of(pilot.app)
         pilot.app.runner.open(saved)
         await until(lambda: pilot.app.frame.opened)
-        await until(lambda: before in [said(each) for each in files(tmp_path)])
+        await until(lambda: before in [read(each) for each in files(tmp_path)])
 
 
-async def test_without_sessions_there_is_a_line(kept: Make, settle: Go, until: Go) -> None:
-    async with kept("oat").run_test() as pilot:
+async def test_without_saved_sessions_a_line_says_so(saving: Make, settle: Go, until: Go) -> None:
+    async with saving("oat").run_test() as pilot:
         await settle(pilot)
         await pilot.press("ctrl+o")
         await until(lambda: any("no saved session" in note for note in notes(pilot.app)))
 
 
-async def test_a_broken_file_leaves_the_walk_as_it_is(saved: Path, kept: Make, settle: Go, until: Go) -> None:
+async def test_a_damaged_file_leaves_the_walk_unchanged(saved: Path, saving: Make, settle: Go, until: Go) -> None:
     saved.write_text("{")
-    async with kept("else").run_test() as pilot:
+    async with saving("else").run_test() as pilot:
         app = pilot.app
         await settle(pilot)
         before = walk_of(app)
@@ -357,18 +359,18 @@ async def test_a_broken_file_leaves_the_walk_as_it_is(saved: Path, kept: Make, s
         assert saved.read_text() == "{"
 
 
-async def test_without_its_model_the_walk_is_shown(
-    saved: Path, kept: Make, settle: Go, press: Go, until: Go, screen_lines: Callable[..., list[str]]
+async def test_a_walk_without_its_model_is_shown(
+    saved: Path, saving: Make, settle: Go, press: Go, until: Go, screen_lines: Callable[..., list[str]]
 ) -> None:
     values = json.loads(saved.read_text("utf-8"))
     values["models"][0]["name"] = values["models"][0]["choice"]["name"] = "nobody/nothing-of-the-kind"
     saved.write_text(json.dumps(values))
     before = saved.read_bytes()
-    async with kept(resume=saved).run_test(size=(120, 36)) as pilot:
+    async with saving(resume=saved).run_test(size=(120, 36)) as pilot:
         app = pilot.app
         await until(lambda: any("not on this machine" in note for note in notes(app)))
         await settle(pilot)
-        assert app.frame.snapshot.tokens == said(saved).path()
+        assert app.frame.snapshot.tokens == read(saved).path()
         await press(pilot, "b")
         shown = "\n".join(screen_lines(app))
         assert "nobody/nothing-of-the-kind (not here)" in shown
@@ -392,8 +394,8 @@ async def test_without_its_model_the_walk_is_shown(
         assert saved.read_bytes() == before
 
 
-async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, kept: Make, settle: Go, until: Go) -> None:
-    async with kept("else").run_test(size=(60, 18)) as pilot:
+async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, saving: Make, settle: Go, until: Go) -> None:
+    async with saving("else").run_test(size=(60, 18)) as pilot:
         await settle(pilot)
         await pilot.press("ctrl+o")
         await until(lambda: isinstance(pilot.app.screen, ChooseScreen))

@@ -1,4 +1,4 @@
-"""The person's own settings: read where they are good, and one clear line where they are not."""
+"""The settings file: its values, its defaults, and one line for each error."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_what_a_file_leaves_out_keeps_its_default(file: Path) -> None:
         ("[keys]\nwalk.step = 'x'", "keys"),
     ],
 )
-def test_a_mistake_names_the_file_and_what_is_wrong(file: Path, text: str, named: str) -> None:
+def test_an_error_names_the_file_and_what_is_wrong(file: Path, text: str, named: str) -> None:
     file.write_text(text)
     with pytest.raises(UserError) as mistake:
         settings.load()
@@ -57,13 +57,13 @@ def test_a_mistake_names_the_file_and_what_is_wrong(file: Path, text: str, named
 
 
 @pytest.mark.parametrize("content", [b"theme = '\xff'", b"\xff\xfe\x00"])
-def test_a_file_that_is_no_text_is_a_mistake(file: Path, content: bytes) -> None:
+def test_a_file_that_is_not_text_is_an_error(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(UserError, match="cannot be read"):
         settings.load()
 
 
-def test_a_folder_in_its_place_is_a_mistake(file: Path) -> None:
+def test_a_folder_of_that_name_is_an_error(file: Path) -> None:
     file.mkdir()
     with pytest.raises(UserError, match="cannot be read"):
         settings.load()

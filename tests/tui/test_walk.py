@@ -1,4 +1,4 @@
-"""A person walks Model 1 by keys: steps, choices, draws, undoing, travelling, streaming, the sampler's knobs."""
+"""A person walks Model 1 by keys: steps, choices, undo, positions, runs, and the settings of the sampler."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def ids(app: TokenwalkApp) -> list[int]:
     return [token.id for token in tokens(app)]
 
 
-def favourites(app: TokenwalkApp) -> list[int]:
+def likeliest_ids(app: TokenwalkApp) -> list[int]:
     return [candidate.id for candidate in app.frame.snapshot.chart.candidates]
 
 
@@ -95,7 +95,7 @@ async def test_a_candidate_is_picked_with_arrows_or_letters_and_taken(
 ) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        wanted = favourites(pilot.app)[rank]
+        wanted = likeliest_ids(pilot.app)[rank]
         await press(pilot, *keys)
         assert ids(pilot.app) == [*PROMPT.encode(), wanted]
         assert tokens(pilot.app)[-1].origin == "chosen"
@@ -106,13 +106,13 @@ async def test_digits_take_the_first_to_ninth_candidate(real: Make, settle: Go, 
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
         for digit in range(1, 10):
-            wanted = favourites(pilot.app)[digit - 1]
+            wanted = likeliest_ids(pilot.app)[digit - 1]
             await press(pilot, str(digit))
             assert ids(pilot.app)[-1] == wanted
         assert len(tokens(pilot.app)) == len(PROMPT) + 9
 
 
-async def test_steps_are_taken_back_and_done_again(real: Make, settle: Go, press: Go) -> None:
+async def test_steps_are_undone_and_redone(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "space", "3", "space")
@@ -126,7 +126,7 @@ async def test_steps_are_taken_back_and_done_again(real: Make, settle: Go, press
         assert not pilot.app._notifications
 
 
-async def test_what_cannot_be_done_is_said_in_a_line(real: Make, settle: Go, press: Go) -> None:
+async def test_a_key_that_cannot_act_says_why_in_one_line(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
         for key, words in (("u", "nothing to take back"), ("ctrl+r", "nothing to redo"), ("r", "space")):
@@ -153,7 +153,7 @@ async def test_a_token_is_drawn_again_from_the_same_distribution(real: Make, set
         assert tokens(pilot.app)[-1].id == first.id
 
 
-async def test_every_panel_shows_the_place_travelled_to(
+async def test_every_panel_shows_the_position_that_is_looked_at(
     real: Make, settle: Go, press: Go, panel_lines: Lines, marked: Any, walk: Any
 ) -> None:
     session = walk()
@@ -178,7 +178,7 @@ async def test_every_panel_shows_the_place_travelled_to(
             assert f"ctx {min(place, 8)}/8" in app.status.render().plain
 
 
-async def test_travelling_ends_at_the_ends(real: Make, settle: Go, press: Go) -> None:
+async def test_the_arrows_stop_at_the_first_and_last_token(real: Make, settle: Go, press: Go) -> None:
     async with real("abc").run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, *["right"] * 3)
@@ -187,7 +187,9 @@ async def test_travelling_ends_at_the_ends(real: Make, settle: Go, press: Go) ->
         assert pilot.app.frame.snapshot.cursor == 1
 
 
-async def test_a_step_in_the_past_begins_a_branch_that_can_be_taken_back(real: Make, settle: Go, press: Go) -> None:
+async def test_a_token_chosen_in_the_middle_begins_a_branch_that_can_be_undone(
+    real: Make, settle: Go, press: Go
+) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "space", "space", "space")
@@ -198,7 +200,7 @@ async def test_a_step_in_the_past_begins_a_branch_that_can_be_taken_back(real: M
         assert ids(pilot.app) == before
 
 
-async def test_streaming_makes_as_many_tokens_as_were_asked_for(real: Make, settle: Go, press: Go, walk: Any) -> None:
+async def test_a_run_generates_the_given_number_of_tokens(real: Make, settle: Go, press: Go, walk: Any) -> None:
     async with real(PROMPT, count=23).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "g")
@@ -211,7 +213,7 @@ async def test_streaming_makes_as_many_tokens_as_were_asked_for(real: Make, sett
 
 
 @pytest.mark.parametrize("key", ["g", "space"])
-async def test_a_stream_is_paused_by_key_and_its_tokens_stay(
+async def test_a_run_is_paused_by_key_and_its_tokens_stay(
     real: Make, settle: Go, press: Go, until: Go, key: str
 ) -> None:
     async with real(PROMPT, count=10**6).run_test(size=SIZE) as pilot:
@@ -229,7 +231,7 @@ async def test_a_stream_is_paused_by_key_and_its_tokens_stay(
         assert len(tokens(app)) == made + 1
 
 
-async def test_a_paused_stream_is_the_start_of_the_whole_one(
+async def test_a_paused_run_has_the_first_tokens_of_the_whole_run(
     real: Make, settle: Go, press: Go, until: Go, walk: Any
 ) -> None:
     async with real(PROMPT, count=10**6).run_test(size=SIZE) as pilot:
@@ -251,7 +253,7 @@ async def test_a_paused_stream_is_the_start_of_the_whole_one(
         ("left_curly_bracket", Sampler(top_p=0.95)),
     ],
 )
-async def test_a_knob_reshapes_the_chart_and_leaves_the_tokens(
+async def test_a_sampler_setting_changes_the_chart_and_not_the_tokens(
     real: Make, settle: Go, press: Go, key: str, changed: Sampler
 ) -> None:
     async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
@@ -270,7 +272,7 @@ async def test_a_knob_reshapes_the_chart_and_leaves_the_tokens(
             )
 
 
-async def test_knobs_are_shown_at_once_and_turn_back(real: Make, settle: Go, press: Go) -> None:
+async def test_sampler_settings_are_shown_at_once_and_can_be_set_back(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -291,12 +293,12 @@ async def test_temperature_zero_is_greedy(real: Make, settle: Go, press: Go, pan
         assert "greedy" in app.status.render().plain
         assert "100.00%" in panel_lines(app.candidates)[1]
         assert "cut" in panel_lines(app.candidates)[2]
-        wanted = favourites(app)[0]
+        wanted = likeliest_ids(app)[0]
         await press(pilot, "space")
         assert ids(app)[-1] == wanted
 
 
-async def test_a_knob_turned_while_streaming_does_not_stop_the_stream(
+async def test_a_sampler_setting_changed_during_a_run_does_not_stop_it(
     real: Make, settle: Go, until: Go, press: Go
 ) -> None:
     async with real(PROMPT, count=10**6, sampler=Sampler(temperature=0.2)).run_test(size=SIZE) as pilot:
@@ -330,7 +332,7 @@ async def test_a_seed_is_typed_and_used(real: Make, settle: Go, press: Go, write
 
 
 @pytest.mark.parametrize("keys", [["escape"], ["end", "backspace", "enter"]], ids=["escape", "nothing"])
-async def test_a_seed_dialog_left_changes_nothing(real: Make, settle: Go, press: Go, keys: list[str]) -> None:
+async def test_closing_the_seed_dialog_changes_nothing(real: Make, settle: Go, press: Go, keys: list[str]) -> None:
     async with real(PROMPT, sampler=Sampler(seed=5)).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "s")
@@ -339,7 +341,7 @@ async def test_a_seed_dialog_left_changes_nothing(real: Make, settle: Go, press:
         assert pilot.app.sampler.seed == 5
 
 
-async def test_tokens_get_their_surprisal_while_nothing_is_asked(real: Make, settle: Go, walk: Any) -> None:
+async def test_tokens_are_scored_in_the_idle_time(real: Make, settle: Go, walk: Any) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
         session = walk()

@@ -1,4 +1,4 @@
-"""The prompt takes every printable key; what is typed is tokenized at once, and what both texts share is kept."""
+"""The prompt takes every printable key, and each edit is tokenized at once; tokens before the edit stay."""
 
 import string
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ def ids(app: TokenwalkApp) -> list[int]:
     return [token.id for token in app.frame.snapshot.tokens]
 
 
-async def test_what_is_typed_is_tokenized_key_by_key(real: Make, settle: Go, write: Go, panel_lines: Lines) -> None:
+async def test_the_prompt_is_tokenized_at_each_key(real: Make, settle: Go, write: Go, panel_lines: Lines) -> None:
     words = load_tokenizer("cl100k")
     async with real(choice=ModelChoice(device="cpu")).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -66,7 +66,7 @@ async def test_no_printable_key_acts_while_the_prompt_is_written(scripted: Make,
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+j"])
-async def test_two_keys_leave_the_prompt_and_i_comes_back(scripted: Make, scenes: Any, key: str) -> None:
+async def test_escape_and_ctrl_j_leave_the_prompt_and_i_returns(scripted: Make, scenes: Any, key: str) -> None:
     async with scripted(scenes.oat_milk(), text="").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         assert app.writing
@@ -82,8 +82,8 @@ async def test_two_keys_leave_the_prompt_and_i_comes_back(scripted: Make, scenes
         assert "WRITE" in app.status.render().plain
 
 
-async def test_keys_that_arrive_together_act_in_the_mood_each_was_meant_for(scripted: Make, scenes: Any) -> None:
-    """A slow link delivers keys in bunches; none may fall into the mood before."""
+async def test_keys_that_arrive_together_act_in_the_mode_each_was_meant_for(scripted: Make, scenes: Any) -> None:
+    """A slow link delivers keys in bunches; none may fall into the mode before."""
     async with scripted(scenes.oat_milk(), text="").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await pilot.pause()
@@ -95,7 +95,7 @@ async def test_keys_that_arrive_together_act_in_the_mood_each_was_meant_for(scri
         assert 2 <= len(app.runner.operations) <= 4  # one step; changes noticed together are read once
 
 
-async def test_a_prompt_edited_at_its_end_keeps_what_was_measured_before(real: Make, settle: Go, press: Go) -> None:
+async def test_an_edit_at_the_end_of_the_prompt_keeps_the_scores_before_it(real: Make, settle: Go, press: Go) -> None:
     async with real("oat milk").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -112,7 +112,7 @@ async def test_a_prompt_edited_at_its_end_keeps_what_was_measured_before(real: M
         assert ids(app) == list(b"oat milk!")
 
 
-async def test_an_edit_replaces_what_was_generated(real: Make, settle: Go, press: Go) -> None:
+async def test_an_edit_replaces_the_generated_tokens(real: Make, settle: Go, press: Go) -> None:
     async with real("oat", count=5).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "g")
@@ -123,7 +123,7 @@ async def test_an_edit_replaces_what_was_generated(real: Make, settle: Go, press
         assert pilot.app.frame.snapshot.prompt_length == 4
 
 
-async def test_typing_ends_a_stream(real: Make, settle: Go, until: Go) -> None:
+async def test_typing_ends_a_run(real: Make, settle: Go, until: Go) -> None:
     async with real("oat", count=10**6).run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -168,7 +168,7 @@ async def test_writing_goes_on_where_the_prompt_ends(scripted: Any) -> None:
         assert pilot.app.prompt.text == "two\nlines!"
 
 
-async def test_a_theme_that_does_not_exist_is_told(scripted: Any) -> None:
+async def test_an_unknown_theme_is_explained(scripted: Any) -> None:
     async with scripted(text="a", settings=Settings(theme="[sepia]")).run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert pilot.app.theme == "tokenwalk-dark"

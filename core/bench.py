@@ -13,7 +13,6 @@ from torch import nn
 
 from core.batch import Batch
 from core.config import Sampler
-from core.decode import CompiledTransformer
 from core.models import Model
 
 BLOCK = 2**28
@@ -44,8 +43,8 @@ class Measured:
     """Bytes a second this device reads from its memory, as measured here."""
     peak: int | None
     """The most memory that was held: of the process on the CPU, else of the device; None where it is not told."""
-    compiled: bool = False
-    """Whether single tokens go through compiled code instead of torch."""
+    implementation: str = "torch"
+    """What computes single tokens, and why where it is the slow path; see `Transformer.implementation`."""
 
     @property
     def share(self) -> float:
@@ -73,7 +72,7 @@ def measure(model: Model, ids: Sequence[int], count: int, runs: int) -> Measured
         read=read,
         bandwidth=_bandwidth(device),
         peak=peak,
-        compiled=isinstance(model.transformer, CompiledTransformer) and model.transformer.fast is not None,
+        implementation=model.transformer.implementation,
     )
 
 

@@ -217,6 +217,11 @@ class Transformer(nn.Module):
         """Of what flows through the model; packed weights are buffers in formats of their own."""
         return next(self.parameters()).dtype
 
+    @property
+    def implementation(self) -> str:
+        """What computes single tokens: PyTorch, or for packed weights compiled code, and if not, why not."""
+        return "torch"
+
     def parameter_count(self) -> int:
         """Numbers that training would change; a tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())

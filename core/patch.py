@@ -27,11 +27,11 @@ from torch.utils.hooks import RemovableHandle
 from core.config import ModelConfig, Patch, PatchKind, PatchPart
 from core.data import REFERENCE
 from core.divergence import kl
+from core.engine.packed.linear import matrix
 from core.errors import Mistake
 from core.events import Reading
 from core.model import Transformer
 from core.models import Model
-from core.packed import matrix
 from core.prefix import CHUNK
 from core.sampling import Distribution
 from core.trace import READ_AT_ONCE, Step, finished, fresh_past, ids_of, recording

@@ -15,24 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from core import compiled
-from core.decode import CompiledTransformer
+from core.engine.packed import compiled
+from core.engine.packed.decode import CompiledTransformer
+from core.engine.packed.linear import Int4Linear, Int8Embedding, Int8Linear
+from core.engine.packed.quantize import DTYPE, ROWS_AT_ONCE, int4, int8, unpack_q4, unpack_q8
 from core.errors import Mistake
 from core.families import IGNORED, Described
 from core.files import Stored, give_back, let_go
 from core.model import Transformer
-from core.packed import (
-    DTYPE,
-    ROWS,
-    Int4Linear,
-    Int8Embedding,
-    Int8Linear,
-    fits,
-    int4,
-    int8,
-    unpack_q4,
-    unpack_q8,
-)
 
 TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -77,7 +67,7 @@ def build(described: Described, device: torch.device, dtype: torch.dtype, bits: 
 def _tie(model: Transformer) -> None:
     """Let the unembedding be the embedding."""
     if isinstance(model.embed, Int8Embedding):
-        model.set_submodule("unembed", Int8Linear(model.embed.levels, model.embed.scale))
+        model.set_submodule("unembed", Int8Linear(model.embed.quantized, model.embed.scales))
     else:
         model.unembed.weight = model.embed.weight
 
@@ -85,7 +75,7 @@ def _tie(model: Transformer) -> None:
 def _packable(model: Transformer, plan: Iterable[str]) -> list[str]:
     """The parameters of matrices that can be packed."""
     linear = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return [name for name in plan if name in {*linear, "embed.weight"} and fits(8, *model.get_parameter(name).shape)]
+    return [name for name in plan if name in {*linear, "embed.weight"}]
 
 
 def _packed(
@@ -93,7 +83,7 @@ def _packed(
 ) -> nn.Module:
     """What stands for a module of the model; the first and the last always have 8 bits."""
     bias = getattr(module, "bias", None)
-    if bits == 4 and name.startswith("blocks.") and fits(4, *module.get_parameter("weight").shape):
+    if bits == 4 and name.startswith("blocks."):
         return Int4Linear(*_int4(described, name, parts), bias)
     rows = module.get_parameter("weight").shape
     levels, scale = torch.empty(rows, dtype=torch.int8), torch.empty(rows[0], dtype=DTYPE)
@@ -113,8 +103,8 @@ def _row_blocks(described: Described, name: str, parts: Sequence[tuple[str, Stor
             yield _weight(described, name, [(source, stored)], torch.float32)
             continue
         bytes_a_row = stored.size // stored.shape[0]
-        for first in range(0, stored.shape[0], ROWS):
-            count = min(ROWS, stored.shape[0] - first)
+        for first in range(0, stored.shape[0], ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, stored.shape[0] - first)
             piece = replace(
                 stored,
                 shape=(count, stored.shape[1]),
@@ -257,8 +247,9 @@ def _unpacked(name: str, stored: Stored) -> Tensor:
     numbers = torch.empty(len(packed), stored.shape[-1])
     try:
         with np.errstate(all="ignore"):
-            for first in range(0, len(packed), ROWS):
-                numbers[first : first + ROWS] = torch.from_numpy(dequantize(packed[first : first + ROWS], kind))
+            for first in range(0, len(packed), ROWS_AT_ONCE):
+                rows = slice(first, first + ROWS_AT_ONCE)
+                numbers[rows] = torch.from_numpy(dequantize(packed[rows], kind))
         return numbers.view(stored.shape)
     except NotImplementedError as error:
         raise Mistake(

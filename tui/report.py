@@ -172,6 +172,7 @@ def bench(measured: "Measured") -> dict[str, Any]:
         "first_token_seconds": measured.first_token,
         "prompt_tokens_per_second": measured.prompt_rate,
         "tokens_per_second": measured.rate,
+        "implementation": measured.implementation,
         "weights_bytes": measured.weights,
         "bytes_per_token": measured.read,
         "bandwidth_bytes_per_second": measured.bandwidth,
@@ -184,10 +185,9 @@ def bench_lines(measured: "Measured") -> list[str]:
     """The same for a person."""
     peak = f", {measured.peak / 1e6:,.0f} MB at the most" if measured.peak else ""
     threads = f", {measured.threads} threads" if measured.device == "cpu" else ""
-    way = ", single tokens by compiled code" if measured.compiled else ""
     return [
-        f"{one_line(measured.model)} on {measured.device} in {measured.dtype}{threads}{way}",
-        f"  {measured.rate:>9,.1f} tokens a second",
+        f"{one_line(measured.model)} on {measured.device} in {measured.dtype}{threads}",
+        f"  {measured.rate:>9,.1f} tokens a second by {one_line(measured.implementation)}",
         f"  {1000 * measured.first_token:>9,.1f} ms to the first token after {measured.prompt_tokens:,} of a prompt "
         f"({measured.prompt_rate:,.0f} a second)",
         f"  {measured.share:>9.0%} of the {measured.bandwidth / 1e9:.1f} GB/s that this memory gives",

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from core.config import Activation, Sampler
 from core.data import REFERENCE, SequenceDataset
 from core.divergence import kl
+from core.engine.packed.linear import matrix
 from core.errors import Mistake
 from core.events import Chart, Reading
 from core.model import Transformer, activation
-from core.packed import matrix
 from core.sampling import Distribution, chart
 from core.trace import Step, Trace, follow
 

@@ -18,7 +18,7 @@ from core.lenses import weights as lens
 from core.lenses.weights import Weights, count, weights
 from core.model import Transformer
 from core.models import Model
-from core.packed import matrix
+from core.engine.packed.linear import matrix
 
 Small = Callable[..., Model]
 

@@ -126,7 +126,7 @@ class TokenStep:
         self._unhooked = -1
         """The id of the next hook that anybody registers, as it was when there was no hook here."""
 
-    def _matrix(self, module: PackedLinear) -> tuple[int, ...]:
+    def _matrix(self, module: Any) -> tuple[int, ...]:
         """The descriptor of a packed map."""
         matrix = module.matrix()
         self._alive += [each for each in matrix if isinstance(each, Tensor)]

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.engine.packed import compiled, quantize
-from core.engine.packed.quantize import DTYPE, GROUP
+from core.engine.packed.kernels.descriptors import BLOCK_ROWS, GROUP
+from core.engine.packed.quantize import DTYPE
 
 
 class Bias(nn.Module):
@@ -123,10 +124,10 @@ class Int4Linear(PackedLinear):
 
     def dequantize(self, first: int = 0, last: int | None = None) -> Tensor:
         last = self.shape[0] if last is None else min(last, self.shape[0])
-        block, end = first // quantize.BLOCK_ROWS, -(-last // quantize.BLOCK_ROWS)
+        block, end = first // BLOCK_ROWS, -(-last // BLOCK_ROWS)
         pairs = quantize.unpack_scales(self.scales[block:end])
         whole = quantize.dequantize_int4(quantize.unpack_int4(self.quantized[block:end]), *pairs.unbind(-1))
-        return whole[first - block * quantize.BLOCK_ROWS :][: last - first, : self.shape[1]]
+        return whole[first - block * BLOCK_ROWS :][: last - first, : self.shape[1]]
 
     def _by_torch(self, x: Tensor) -> Tensor:
         return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._torch_order[0], GROUP, self._torch_order[1])

@@ -1,4 +1,4 @@
-"""Owns writing a file in one move: whatever happens meanwhile, it is the old one or the new one, whole."""
+"""Atomic file writing: after a crash the path holds the old file or the new one, each complete."""
 
 import os
 import stat
@@ -7,14 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from core.errors import Mistake
+from core.errors import UserError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` once it is written and on the disk.
+    """A new file that replaces `path` when the block ends without an error and the data is on the disk.
 
-    Raises `Mistake` where it cannot be written; the old one stays then.
+    Raises `UserError` where it cannot be written; `path` is unchanged then.
     """
     temporary = None
     try:
@@ -33,12 +33,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
         if isinstance(error, OSError | RuntimeError | RecursionError):
-            raise Mistake(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            raise UserError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
         raise
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself last; systems on which a folder cannot be opened do so by themselves."""
+    """Write the folder entry to the disk. Windows, where a folder cannot be opened, does so by itself."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

@@ -1,10 +1,45 @@
-"""Owns the exception that means "the person asked for something impossible", and how allocators say that they did."""
+"""The error for a request that cannot be met, and how allocators report that memory is exhausted."""
 
 import re
+from dataclasses import dataclass
 
 
-class Mistake(ValueError):
-    """A user's mistake: its text is one line that says what is wrong and how to mend it."""
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A setting a person can give, by its name without dashes, such as `dtype`. A screen shows it as `--dtype`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"option {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a person can do in the app, by the id of its key binding, such as `walk.step`.
+
+    A screen shows the key that is bound to it at present.
+    """
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"action {self.id}"
+
+
+Part = str | Option | Action
+
+
+class UserError(ValueError):
+    """A request that cannot be met. Its text is one line: what is wrong, what is allowed, and the next step.
+
+    `parts` are the pieces of that line. `core` names no key and no flag: it puts an `Option` or an `Action` among them,
+    and the caller spells it (`tui.wording.spell`). `str()` gives a line that is readable by itself.
+    """
+
+    def __init__(self, *parts: Part) -> None:
+        super().__init__("".join(map(str, parts)))
+        self.parts = parts
 
 
 _ALLOCATORS = re.compile(r"out of memory|can't allocate memory|not enough memory|tried to allocate", re.IGNORECASE)
@@ -12,7 +47,7 @@ _SIZE = re.compile(r"allocate (?:memory: )?(?:you tried to allocate )?(\d[\d.]*)
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """What is to be said of an error of an allocator, with the size it gives; None for any other error."""
+    """One line for an allocator's error, with the size where it names one; None for any other error."""
     if not (isinstance(error, MemoryError) or _ALLOCATORS.search(str(error))):
         return None
     size = _SIZE.search(str(error).replace("DefaultCPUAllocator: ", ""))

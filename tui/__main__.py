@@ -1,4 +1,4 @@
-"""`python -m tui` is `tokenwalk`."""
+"""`python -m tui` does what the command `tokenwalk` does."""
 
 from tui.cli import main
 

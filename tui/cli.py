@@ -1,4 +1,4 @@
-"""Owns the command line: which commands there are, and exit codes. Imports nothing heavy until a command needs it."""
+"""The command line: its commands and exit codes. torch and Textual are imported by the commands that need them."""
 
 import sys
 from importlib.metadata import version as installed_version
@@ -24,13 +24,14 @@ from tui.commands import (
     world,
 )
 from tui.commands.common import say
+from tui.commands.examples import EXAMPLES
 
 APP = "walk"
-"""The command that a prompt without a command means."""
+"""The command that runs where the first argument names none."""
 
 
 class Commands(TyperGroup):
-    """Takes a first argument that names no command for the prompt of the app."""
+    """Treats a first argument that names no command as the prompt of the app."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)}
@@ -42,7 +43,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     help="See a language model think, one token at a time.",
-    epilog="tokenwalk [PROMPT] opens the app.",
+    epilog=f"tokenwalk [PROMPT] opens the app. tokenwalk COMMAND --help explains a command. Example: {EXAMPLES[APP]}",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -81,11 +82,11 @@ for name, command in (
     ("replay", replay.replay),
     ("export", export.export),
 ):
-    app.command(name)(command)
+    app.command(name, epilog=f"Example: {EXAMPLES[name]}")(command)
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. Exit codes: 0, 2 for a `UserError` or wrong options, 130 for ctrl+c."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal that is not UTF-8
     try:
@@ -93,8 +94,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        if (words := getattr(error, "format_message", None)) is None:
+        if (message := getattr(error, "format_message", None)) is None:
             raise
-        sys.stderr.write(f"tokenwalk: {' '.join(words().split())}; tokenwalk --help shows what there is\n")
+        sys.stderr.write(f"tokenwalk: {' '.join(message().split())}; tokenwalk --help lists commands and options\n")
         code = 2
     sys.exit(code)

@@ -1,72 +1,123 @@
-"""Owns every key of the walk: one list feeds the bindings, the footer, the help screen and the command palette."""
+"""Every key of the walk screen. The bindings, the footer, the help and the command palette are made from one list."""
 
 from textual.binding import Binding
 
 
-def _key(key: str, action: str, words: str, tooltip: str, id: str, *, show: bool = False, display: str = "") -> Binding:
-    """A key that acts before the focused panel sees it, so that keys typed ahead act in the order they came."""
-    return Binding(key, action, words, tooltip=tooltip, id=id, show=show, key_display=display or None, priority=True)
+def action(call: str) -> str:
+    """The action by which Textual runs a call such as `walking.travel(-1)` of the walk screen's action groups."""
+    name, _, arguments = call.removesuffix(")").partition("(")
+    return f"do({name!r}, ({arguments}{',' if arguments else ''}))"
+
+
+def _key(key: str, call: str, name: str, tooltip: str, id: str, *, show: bool = False, display: str = "") -> Binding:
+    """A key that acts before the focused panel sees it, so that keys typed ahead act in order.
+
+    `name` stands in the footer where `show` is true; `tooltip` stands in the help and the palette. A person can bind
+    another key to `id` in the settings.
+    """
+    return Binding(
+        key, action(call), name, tooltip=tooltip, id=id, show=show, key_display=display or None, priority=True
+    )
 
 
 WALK = [
-    _key("space", "step", "step", "Sample one token", "walk.step", show=True, display="space"),
-    _key("g", "generate", "run", "Generate, or pause", "walk.generate", show=True),
-    _key("up,k", "pick(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
-    _key("down,j", "pick(1)", "pick down", "Move to a less likely candidate", "walk.pick_down"),
-    _key("enter", "take", "take", "Take the candidate under the cursor", "walk.take", show=True, display="⏎"),
+    _key("space", "walking.step", "step", "Sample one token", "walk.step", show=True, display="space"),
+    _key("g", "walking.generate", "run", "Generate, or pause", "walk.generate", show=True),
+    _key("up,k", "lens.move(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
+    _key("down,j", "lens.move(1)", "pick down", "Move to a less likely candidate", "walk.pick_down"),
+    _key("enter", "lens.choose", "take", "Take the candidate under the cursor", "walk.take", show=True, display="⏎"),
     *(
-        _key(str(n), f"take_rank({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
+        _key(str(n), f"lens.choose({n})", f"take {n}", f"Take candidate {n}", f"walk.take_{n}", display="1–9")
         for n in range(1, 10)
     ),
-    _key("left,h", "travel(-1)", "go", "Look at the token before", "walk.left", show=True, display="←→"),
-    _key("right,l", "travel(1)", "travel on", "Look at the token after", "walk.right"),
-    _key("home", "travel_home", "first", "Look at the first token", "walk.home"),
-    _key("end", "travel_end", "last", "Look at the last token", "walk.end"),
-    _key("u", "take_back", "back", "Take back a step, choice, draw, visit or deletion", "walk.take_back", show=True),
-    _key("ctrl+r", "redo", "redo", "Do again what was taken back", "walk.redo", display="^r"),
-    _key("r", "redraw", "redraw", "Draw again from the same distribution", "walk.redraw"),
-    _key("n", "continuations", "continuations", "Sample several continuations", "walk.continuations"),
-    _key("slash", "until", "run until", "Generate until something holds", "walk.until", display="/"),
-    _key("full_stop", "lens(1)", "lens", "Turn to the next lens", "lens.next", show=True, display="."),
-    _key("comma", "lens(-1)", "lens before", "Turn to the lens before", "lens.previous", display=","),
-    _key("b", "look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
-    _key("c", "compare", "compare", "Compare two models, formats or settings", "choose.compare"),
-    _key("v", "look('guess')", "guess", "Guess what comes next before you see it", "lens.guess"),
-    _key("t", "train", "train", "Train a rung and watch it learn", "choose.train"),
-    _key("T", "text", "text", "Open a text file and score it", "walk.text"),
-    _key("o", "turn", "other side", "Turn the lens to its other side", "lens.turn"),
-    _key("shift+up,K", "vary(-1,0)", "up", "Another layer of the lens, or the like", "lens.up"),
-    _key("shift+down,J", "vary(1,0)", "down", "Another layer of the lens, or the like", "lens.down"),
-    _key("shift+left,H", "vary(0,-1)", "left", "Another head of the lens, or the like", "lens.left"),
-    _key("shift+right,L", "vary(0,1)", "right", "Another head of the lens, or the like", "lens.right"),
-    _key("x", "experiments", "experiments", "Patch parts of the model, or sweep over all of them", "lens.experiments"),
-    _key("left_square_bracket", "temperature(-1)", "cooler", "Lower the temperature", "knob.t_down", display="["),
-    _key("right_square_bracket", "temperature(1)", "hotter", "Raise the temperature", "knob.t_up", display="]"),
-    _key("less_than_sign", "top_k(-1)", "fewer", "Lower top-k", "knob.k_down", display="<"),
-    _key("greater_than_sign", "top_k(1)", "more", "Raise top-k", "knob.k_up", display=">"),
-    _key("left_curly_bracket", "top_p(-1)", "narrower", "Lower top-p", "knob.p_down", display="{"),
-    _key("right_curly_bracket", "top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
-    _key("left_parenthesis", "min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
-    _key("right_parenthesis", "min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
-    _key("i", "write", "write", "Write the prompt", "walk.write", show=True),
-    _key("m", "model", "model", "Choose a model", "choose.model"),
-    _key("a", "twin", "twin", "The same rung before it learned, or after", "choose.twin"),
-    _key("p", "hyperparameters", "sizes", "Change the hyperparameters of a rung", "choose.hyperparameters"),
-    _key("d", "device", "device", "Choose a device and a dtype", "choose.device"),
-    _key("s", "seed", "seed", "Choose the seed of the draws", "choose.seed"),
-    _key("w", "save", "save", "Save, export or copy the walk", "session.save"),
-    _key("ctrl+o", "open", "open", "Open a saved session", "session.open", display="^o"),
-    _key("y", "copy_text", "copy", "Copy the generated text", "session.copy"),
-    _key("question_mark", "help", "help", "Show every key", "app.help", show=True, display="?"),
-    _key("q", "close", "quit", "Quit", "app.quit"),
+    _key("left,h", "walking.travel(-1)", "go", "Look at the previous token", "walk.left", show=True, display="←→"),
+    _key("right,l", "walking.travel(1)", "travel on", "Look at the next token", "walk.right"),
+    _key("home", "walking.travel_home", "first", "Look at the first token", "walk.home"),
+    _key("end", "walking.travel_end", "last", "Look at the last token", "walk.end"),
+    _key(
+        "u",
+        "walking.take_back",
+        "back",
+        "Undo the last step, choice, draw, visit or deletion",
+        "walk.take_back",
+        show=True,
+    ),
+    _key("ctrl+r", "walking.redo", "redo", "Redo what was undone", "walk.redo", display="^r"),
+    _key("r", "walking.redraw", "redraw", "Sample the last token again from the same distribution", "walk.redraw"),
+    _key("n", "lens.continuations", "continuations", "Sample several continuations", "walk.continuations"),
+    _key("slash", "walking.run_until", "run until", "Generate until a condition holds", "walk.until", display="/"),
+    _key("full_stop", "lens.next(1)", "lens", "Show the next lens", "lens.next", show=True, display="."),
+    _key("comma", "lens.next(-1)", "previous lens", "Show the previous lens", "lens.previous", display=","),
+    _key("b", "lens.look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
+    _key("c", "overlays.compare", "compare", "Compare two models, dtypes, samplers or prompts", "choose.compare"),
+    _key("v", "lens.look('guess')", "guess", "Guess the next token before it is shown", "lens.guess"),
+    _key("t", "overlays.train", "train", "Train a rung and watch its losses", "choose.train"),
+    _key("T", "overlays.open_text", "text", "Open a text file and score it", "walk.text"),
+    _key("o", "lens.switch_view", "other view", "Show the other view of the lens", "lens.turn"),
+    _key("shift+up,K", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
+    _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
+    _key("shift+left,H", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
+    _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
+    _key(
+        "x",
+        "overlays.experiments",
+        "experiments",
+        "Patch parts of the model, or try every part in turn",
+        "lens.experiments",
+    ),
+    _key(
+        "left_square_bracket",
+        "sampling.temperature(-1)",
+        "cooler",
+        "Lower the temperature",
+        "knob.t_down",
+        display="[",
+    ),
+    _key(
+        "right_square_bracket",
+        "sampling.temperature(1)",
+        "hotter",
+        "Raise the temperature",
+        "knob.t_up",
+        display="]",
+    ),
+    _key("less_than_sign", "sampling.top_k(-1)", "fewer", "Lower top-k", "knob.k_down", display="<"),
+    _key("greater_than_sign", "sampling.top_k(1)", "more", "Raise top-k", "knob.k_up", display=">"),
+    _key("left_curly_bracket", "sampling.top_p(-1)", "narrower", "Lower top-p", "knob.p_down", display="{"),
+    _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
+    _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
+    _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key("i", "writing.write", "write", "Write the prompt", "walk.write", show=True),
+    _key("m", "choosing.model", "model", "Choose a model", "choose.model"),
+    _key("a", "choosing.twin", "twin", "Load the trained version of this rung, or the untrained one", "choose.twin"),
+    _key(
+        "p",
+        "choosing.hyperparameters",
+        "sizes",
+        "Change the sizes of a rung (its hyperparameters)",
+        "choose.hyperparameters",
+    ),
+    _key("d", "choosing.device", "device", "Choose a device and a dtype", "choose.device"),
+    _key("s", "sampling.seed", "seed", "Choose the seed of the sampler", "choose.seed"),
+    _key("w", "sessions.save", "save", "Save, export or copy the walk", "session.save"),
+    _key("ctrl+o", "sessions.open", "open", "Open a saved session", "session.open", display="^o"),
+    _key("y", "sessions.copy", "copy", "Copy the generated text", "session.copy"),
+    _key("question_mark", "overlays.help", "help", "Show every key", "app.help", show=True, display="?"),
+    _key("q", "overlays.quit", "quit", "Quit", "app.quit"),
 ]
 
-LEAVE = _key("escape,ctrl+j", "leave", "walk", "Leave the prompt and walk", "prompt.leave", show=True, display="esc")
+LEAVE = Binding(
+    "escape,ctrl+j",
+    "leave",
+    "walk",
+    tooltip="Leave the prompt; single keys act again",
+    id="prompt.leave",
+    show=True,
+    key_display="esc",
+    priority=True,
+)
 
-SINGLE_KEYS = {binding.action.partition("(")[0] for binding in WALK}
-"""Actions whose keys are text while the prompt is written."""
-
-NAMES = {
+LABELS = {
     "up": "↑",
     "down": "↓",
     "left": "←",
@@ -92,8 +143,8 @@ NAMES = {
 
 
 def key_name(key: str) -> str:
-    """A key as a person reads it."""
-    return NAMES.get(key, key.replace("ctrl+", "^"))
+    """The label of a key, such as `⏎` for `enter`."""
+    return LABELS.get(key, key.replace("ctrl+", "^"))
 
 
 GROUPS = {
@@ -142,4 +193,4 @@ GROUPS = {
     "Sessions": ("session.save", "session.open", "session.copy"),
     "App": ("walk.write", "walk.text", "app.help", "app.quit"),
 }
-"""The help screen's order."""
+"""The sections of the help, and the ids of their keys in order."""

@@ -1,12 +1,12 @@
-"""Owns the steps in which keys turn the sampler's knobs."""
+"""The steps in which keys change the settings of the sampler. `by` is 1 for up and -1 for down."""
 
 import math
 from dataclasses import replace
 
-from core.config import Sampler
+from core.sampling.sampler import Sampler
 
 TOP_K = (1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-"""The steps; beyond the last, all tokens are kept."""
+"""The values that keys reach; above the last, top-k is off (0)."""
 
 
 def temperature(sampler: Sampler, by: int) -> Sampler:
@@ -16,7 +16,7 @@ def temperature(sampler: Sampler, by: int) -> Sampler:
 
 
 def top_k(sampler: Sampler, by: int) -> Sampler:
-    """The next larger or smaller k; beyond the largest it is off."""
+    """The next larger or smaller value of `TOP_K`; above the largest, top-k is off."""
     present = sampler.top_k or math.inf
     beyond = [k for k in TOP_K if (k - present) * by > 0]
     if not beyond:

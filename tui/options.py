@@ -1,58 +1,68 @@
-"""Owns the options that several commands share, said once; imports nothing heavy."""
+"""The options that several commands share, and how a command takes a group of them. Needs no torch."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from core.config import ORDERS, Activation, Hyperparameters, ModelChoice, Sampler
-from core.errors import Mistake
+from core.engine.activation import CHOICES_TEXT, choose
+from core.errors import Option, UserError
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.sampling.sampler import ORDERS, Sampler
+
+TOKENIZER_HELP = (
+    "cl100k (GPT-4's), bytes (one token per byte) or world (the tokens of cl100k that the tiny world uses)."
+)
+SPECIAL_HELP = "Read <|endoftext|> and other special tokens in the text as one token each."
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+EmbedDim = Annotated[int | None, typer.Option(help="d, the width of the residual stream.")]
+Context = Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")]
+Blocks = Annotated[int | None, typer.Option(help="N, the number of stacked blocks (model3 to model6).")]
+Heads = Annotated[int | None, typer.Option(help="Attention heads per block (model3 to model6).")]
+ActivationName = Annotated[str | None, typer.Option(help=f"Activation function: {CHOICES_TEXT}.")]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What decides which numbers a model computes."""
+    """Which model runs, in which sizes, on which device and in which number format."""
 
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
-            help="A rung (model1 … model6), its trained twin (model1-trained …), one you trained, smollm2, gpt2, a "
-            "folder, a .gguf file or a Hugging Face id. By itself model1; the app opens on model5-trained.",
+            help="model1 … model6 (random weights), model1-trained … model6-trained, a name you gave to train --out, "
+            "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id. Default: model1; in the app model5-trained.",
         ),
     ] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Device = "auto"
     dtype: Annotated[
-        str, typer.Option(help="auto, fp32, bf16 or fp16; int8 or int4 for the weights of a model from files.")
+        str,
+        typer.Option(help="Number format: auto, fp32, bf16 or fp16; int8 or int4 for a model from files on the CPU."),
     ] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
-    embed_dim: Annotated[int | None, typer.Option(help="d, the width of the residual stream.")] = None
-    context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None
-    blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None
-    heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None
-    activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None
-    tokenizer: Annotated[str, typer.Option(help="cl100k, bytes or world (of cl100k what the tiny world says).")] = (
-        "cl100k"
-    )
-    special: Annotated[bool, typer.Option("--special", help="Read <|endoftext|> and the like as tokens.")] = False
+    embed_dim: EmbedDim = None
+    context: Context = None
+    blocks: Blocks = None
+    heads: Heads = None
+    activation: ActivationName = None
+    tokenizer: Annotated[str, typer.Option(help=f"Of a model with random weights: {TOKENIZER_HELP}")] = "cl100k"
+    special: Annotated[bool, typer.Option("--special", help=SPECIAL_HELP)] = False
     chat: Annotated[
-        bool, typer.Option("--chat", help="Put the prompt as a message, by the chat template of the model's files.")
+        bool, typer.Option("--chat", help="Wrap the prompt as a user's message by the model's chat template.")
     ] = False
 
     def choice(self) -> ModelChoice:
-        """The same as core says it. Raises `Mistake` for an activation that does not exist."""
-        if self.activation not in (None, "gelu", "relu", "silu"):
-            raise Mistake(f"no activation {self.activation!r}; choose gelu, relu or silu")
-        activation = cast(Activation | None, self.activation)
+        """The choice these options mean. Raises `UserError` for an activation that does not exist."""
         changes = Hyperparameters(
             embed_dim=self.embed_dim,
             context=self.context,
             blocks=self.blocks,
             heads=self.heads,
-            activation=activation,
+            activation=choose(self.activation),
         )
         return ModelChoice(
             name=ModelChoice().name if self.model is None else self.model,
@@ -66,25 +76,29 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class SamplerOptions:
-    """How tokens are drawn."""
+    """How tokens are sampled."""
 
-    temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")] = 1.0
+    temperature: Annotated[float, typer.Option("--temperature", "-t", help="Divides the logits; 0 is greedy.")] = 1.0
     top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 keeps all.")] = 0
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that hold this share; 1 keeps all.")] = 1.0
-    min_p: Annotated[float, typer.Option(help="Keep tokens at least this share as likely as the first; 0 is off.")] = (
-        0.0
-    )
+    top_p: Annotated[
+        float, typer.Option(help="Keep the likeliest tokens that together have this probability; 1 keeps all.")
+    ] = 1.0
+    min_p: Annotated[
+        float, typer.Option(help="Keep tokens with at least this share of the largest probability; 0 keeps all.")
+    ] = 0.0
     order: Annotated[
-        str, typer.Option(help="temperature-first (as transformers) or temperature-last (as llama.cpp).")
+        str, typer.Option(help="temperature-first (as transformers does) or temperature-last (as llama.cpp does).")
     ] = "temperature-first"
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token, as --temperature 0.")] = False
+    seed: Annotated[int, typer.Option(help="Seed of the random draws.")] = 0
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Always take the likeliest token, as --temperature 0 does.")
+    ] = False
 
     def sampler(self) -> Sampler:
-        """The same as core says it. Raises `Mistake` for a value out of its range."""
+        """The sampler these options mean. Raises `UserError` for a value out of its range."""
         names = {order.replace(" ", "-"): order for order in ORDERS}
         if self.order not in names:
-            raise Mistake(f"no order {self.order!r}; choose {' or '.join(names)}")
+            raise UserError(Option("order"), f" must be {' or '.join(names)}, not {self.order!r}")
         return Sampler(
             temperature=0.0 if self.greedy else self.temperature,
             top_k=self.top_k,
@@ -96,25 +110,25 @@ class SamplerOptions:
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Let `command` take a dataclass of options as one argument, and typer see each of its fields."""
+    """Wrap `command` for typer: each argument that is a group of options becomes one option per field."""
     hints = get_type_hints(command, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if hint in (ModelOptions, SamplerOptions)}
-    own = [p.replace(annotation=hints[name]) for name, p in _parameters(command).items() if name not in groups]
+    parameters = [p.replace(annotation=hints[name]) for name, p in _parameters(command).items() if name not in groups]
     options = {
         name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
         for group in groups.values()
         for name, hint, default in _options(group)
     }
 
-    def run(**given: Any) -> None:
+    def run(**values: Any) -> None:
         filled = {
-            key: group(**{name: given.pop(name) for name, _, _ in _options(group)}) for key, group in groups.items()
+            key: group(**{name: values.pop(name) for name, _, _ in _options(group)}) for key, group in groups.items()
         }
-        command(**given, **filled)
+        command(**values, **filled)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature([*own, *options.values()])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*own, *options.values())}
+    run.__signature__ = inspect.Signature([*parameters, *options.values()])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*parameters, *options.values())}
     return run
 
 

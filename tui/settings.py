@@ -1,4 +1,4 @@
-"""Owns the person's own settings: `config.toml` in the user's configuration folder. It is read, never written."""
+"""Reads a person's settings from `config.toml` in the configuration folder of the system. The file is never written."""
 
 import os
 import tomllib
@@ -7,47 +7,47 @@ from pathlib import Path
 
 import platformdirs
 
-from core.errors import Mistake
+from core.errors import UserError
 from tui.keys import LEAVE, WALK
 
 LOCAL_FPS = 6
 REMOTE_FPS = 5
-"""Over ssh a frame more is a key's echo later."""
+"""Frames per second over ssh, where each frame delays the answer to a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person set once and for all."""
+    """The content of the file."""
 
     theme: str = "tokenwalk-dark"
     fps: int = LOCAL_FPS
     keys: dict[str, str] = field(default_factory=dict)
-    """Keys by the id of what they do, such as `walk.step = "n"`."""
+    """The key for a binding's id, such as `walk.step = "n"`."""
 
 
 def path() -> Path:
-    """Where the settings would be."""
+    """The file of the settings, whether or not it exists."""
     return platformdirs.user_config_path("tokenwalk") / "config.toml"
 
 
 def load() -> Settings:
-    """The settings, or the defaults where there is no file. Raises `Mistake` for a file that cannot be understood."""
+    """The settings, or the defaults where there is no file. Raises `UserError` for a file that is not valid."""
     default = Settings(fps=REMOTE_FPS if os.environ.get("SSH_CONNECTION") else LOCAL_FPS)
     try:
         values = tomllib.loads(path().read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Mistake(f"{path()} cannot be read: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path()} cannot be read: {str(error).splitlines()[0]}") from error
     if unknown := values.keys() - {"theme", "fps", "keys"}:
-        raise Mistake(f"{path()}: no setting {sorted(unknown)[0]!r}; there are theme, fps and keys")
+        raise UserError(f"{path()}: there is no setting {sorted(unknown)[0]!r}; choose from theme, fps and keys")
     theme, fps, keys = values.get("theme", default.theme), values.get("fps", default.fps), values.get("keys", {})
     if type(fps) is not int or not 1 <= fps <= 60:
-        raise Mistake(f"{path()}: fps must be a whole number from 1 to 60")
+        raise UserError(f"{path()}: fps must be a whole number from 1 to 60")
     if not isinstance(theme, str):
-        raise Mistake(f"{path()}: theme must be a name in quotes")
+        raise UserError(f"{path()}: theme must be a name in quotes")
     known = {binding.id for binding in (*WALK, LEAVE)}
     for id, key in keys.items() if isinstance(keys, dict) else [("keys", None)]:
         if id not in known or not isinstance(key, str):
-            raise Mistake(f'{path()}: [keys] must name actions, such as "walk.step" = "n", not {id!r}')
+            raise UserError(f'{path()}: [keys] must name actions, such as "walk.step" = "n", not {id!r}')
     return Settings(theme, fps, keys)

@@ -1,33 +1,32 @@
-"""Owns reading a text file that a person names."""
+"""Reads a text file that a person names."""
 
 from pathlib import Path
 
-from core.errors import Mistake
+from core.errors import UserError
 
-LONGEST = 4_000_000
-"""Bytes a text may have."""
+MAX_BYTES = 4_000_000
+"""The largest file that is read."""
 
 
-def read(name: str) -> str:
-    """The text of a file. Raises `Mistake` where it cannot be read, is too long, is empty or is no UTF-8."""
+def read_text_file(name: str) -> str:
+    """The text of a file. Raises `UserError` if it cannot be read, is too long, is empty or is not UTF-8."""
     if not name.strip() or "\0" in name:
-        raise Mistake("that names no file; name a text file")
+        raise UserError("this names no file; enter the name of a text file")
     try:
         path = Path(name.strip()).expanduser()
         if path.is_dir():
-            raise Mistake(f"{name} is a folder; name a text file")
+            raise UserError(f"{name} is a folder; enter the name of a text file")
         if path.exists() and not path.is_file():
-            raise Mistake(f"{name} is a device or a pipe; name a text file")
-        if path.stat().st_size > LONGEST:
-            raise Mistake(f"{name} has more than {LONGEST:,} bytes; open a part of it")
-        given = path.read_bytes()
-        text = given.decode("utf-8")
+            raise UserError(f"{name} is a device or a pipe; enter the name of a text file")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{name} has more than {MAX_BYTES:,} bytes; save a part of it in a file of its own")
+        text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise Mistake(f"{name} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
+        raise UserError(f"{name} cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
     except RuntimeError as error:
-        raise Mistake(f"{name} cannot be read: there is no such user") from error
+        raise UserError(f"{name} cannot be read: there is no such user; enter a full path") from error
     except UnicodeDecodeError as error:
-        raise Mistake(f"{name} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+        raise UserError(f"{name} is not UTF-8 (byte {error.start + 1} is not valid); convert it to UTF-8") from error
     if not text:
-        raise Mistake(f"{name} is empty; name a text file with something in it")
+        raise UserError(f"{name} is empty; enter the name of a file with text")
     return text

@@ -1,4 +1,4 @@
-"""Owns the two looks: one ground, a muted hue for borders, an accent for what is active, a warm hue for surprise."""
+"""The two themes. Borders are muted, the accent marks what is active, a warm color marks surprisal."""
 
 from textual.theme import Theme
 

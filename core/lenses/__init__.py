@@ -1,6 +1,8 @@
-"""Lenses on one step, one file each: `NAME(step, **options)` yields `Reading` while it works and ever better answers.
+"""Lenses: each looks at one generation step from one side. One file each, whose function has the file's name.
 
-A new lens is a new file here whose function has the file's name. Needs no torch until a lens is asked for.
+The way in is `lens(name)`: it gives the function `NAME(step, **options)`, a generator that yields `Progress` and ever
+more complete answers; the last answer is complete. Answers are frozen values without tensors. Torch is imported when a
+lens is asked for, not before.
 """
 
 import importlib
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 NAMES = tuple(module.name for module in pkgutil.iter_modules(__path__))
-"""The lenses there are."""
+"""The lenses, by their files."""
 
 
 def lens(name: str) -> Callable[..., Iterator[Any]]:

@@ -1,59 +1,60 @@
-"""Owns what attention looks at: every head at the last position, and the pattern of one head as far as it is shown.
+"""Attention weights: of every head at the last position, and the pattern of one head over the last positions.
 
-Never all T × T × layers × heads: earlier rows are computed for the one layer, and the positions, that are asked for.
+Memory stays small: rows of earlier positions are computed for the chosen layer and the shown positions only, never
+T × T weights for all layers and heads.
 """
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from core.cache import KVCache
-from core.errors import Mistake
-from core.events import Reading
-from core.trace import READ_AT_ONCE, Step, follow, fresh_past, ids_of, read, recording
+from core.activations.trace import TOKENS_PER_PAUSE, Step, empty_cache, fill_cache, ids_of, recording, trace_step
+from core.engine.cache import KVCache
+from core.errors import UserError
+from core.progress import Progress
 
 SHOWN = 64
-"""Positions of the pattern, the last ones."""
+"""Positions in the pattern, the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Where the last position looks in one head."""
+class HeadSummary:
+    """The attention weights of the last position in one head, in a few numbers."""
 
     entropy_bits: float
-    """Of its row: 0 looks at one position, log2 T at all alike."""
+    """Entropy of its weights: 0 for all weight on one position, log2 T for equal weights."""
     peak: int
-    """The position it looks at most."""
+    """The position with the largest weight."""
     peak_weight: float
     first: float
-    """Weight on the first position, where heads that have nothing to do tend to rest."""
+    """Weight on the first position, the usual attention sink (Xiao et al. 2023)."""
     own: float
     """Weight on the last position itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
-    """One head in full and all heads in brief."""
+class AttentionView:
+    """One head in full, and all heads in a few numbers."""
 
     layer: int
-    """The chosen one, from 0."""
+    """The chosen layer, from 0."""
     head: int
-    """The chosen one, from 0."""
+    """The chosen head, from 0."""
     pieces: tuple[bytes, ...]
     """The tokens of all T positions."""
     row: tuple[float, ...]
     """Weights of the last position in the chosen head on all T positions; they sum to 1."""
-    heads: tuple[tuple[Head, ...], ...]
+    heads: tuple[tuple[HeadSummary, ...], ...]
     """[layers][heads]."""
     difference: float
-    """Largest |softmax(q kᵀ/√c) v − SDPA| of the chosen layer at the last position."""
+    """Largest |softmax(q kᵀ/√c) v − SDPA| in the chosen layer at the last position."""
     start: int
     """The first position of the pattern."""
     pattern: tuple[tuple[float, ...], ...]
-    """Row r is the position `start` + r, its weights on `start` … `start` + r: the mask is what is not there.
+    """Row r has the weights of position `start` + r on positions `start` … `start` + r; later ones are masked.
 
     Empty until computed.
     """
@@ -64,52 +65,57 @@ class Attention:
 
 
 @torch.inference_mode()
-def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> Iterator[Reading | Attention]:
-    """The rows of the last position first, then the pattern of the last `shown` positions in one head.
+def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> Iterator[Progress | AttentionView]:
+    """The weights of the last position first, then the pattern of the last `shown` positions in one head.
 
-    Raises `Mistake` for a model without attention, and for a layer or head it does not have.
+    Raises `UserError` for a model without attention, and for a layer or head it does not have.
     """
     config = step.model.transformer.config
     if not config.blocks:
-        raise Mistake(f"{step.model.info.name} has no attention; it begins at model3")
+        raise UserError(f"{step.model.info.name} has no attention; it begins at model3")
     for what, value, count in (("layer", layer, config.blocks), ("head", head, config.heads)):
         if not 0 <= value < count:
-            raise Mistake(f"no {what} {value}; {step.model.info.name} has {what}s 0 to {count - 1}")
+            raise UserError(f"no {what} {value}; {step.model.info.name} has {what}s 0 to {count - 1}")
     length = len(step.ids)
-    trace = yield from follow(step)
-    heads, row, difference = [], Tensor(), 0.0
+    trace = yield from trace_step(step)
+    summaries, row, difference = [], Tensor(), 0.0
     for number in range(config.blocks):
         name = f"blocks.{number}.attention.attend"
-        q, k, v = trace.took[name]
+        q, k, v = trace.inputs[name]
         rows = weights(q[0, :, -1:], k[0])[:, 0]  # [h, T]
-        heads.append(_brief(rows))
+        summaries.append(_summaries(rows))
         if number == layer:
             row = rows[head]
-            mixed = rows[:, None] @ v[0].float().repeat_interleave(config.group, 0)  # [h, 1, c]
-            difference = (mixed[:, 0] - trace.gave[name][0, :, -1].float()).abs().max().item()
+            by_formula = rows[:, None] @ v[0].float().repeat_interleave(config.group, 0)  # [h, 1, c]
+            difference = (by_formula[:, 0] - trace.outputs[name][0, :, -1].float()).abs().max().item()
     start = max(0, length - max(1, shown))
     note = f"the pattern shows the last {length - start} of {length:,} positions" if start else ""
-    first = Attention(layer, head, step.pieces, tuple(row.tolist()), tuple(heads), difference, start, (), (), note)
-    yield first
-    pattern = yield from _pattern(step, layer, head, start)
-    yield Attention(
-        layer,
-        head,
-        first.pieces,
-        first.row,
-        first.heads,
-        difference,
-        start,
-        tuple(tuple(line[start : start + n + 1].tolist()) for n, line in enumerate(pattern)),
-        tuple(line[:start].sum().item() for line in pattern),
-        note,
+    view = AttentionView(
+        layer=layer,
+        head=head,
+        pieces=step.pieces,
+        row=tuple(row.tolist()),
+        heads=tuple(summaries),
+        difference=difference,
+        start=start,
+        pattern=(),
+        before=(),
+        note=note,
+    )
+    yield view
+    rows = yield from _pattern(step, layer, head, start)
+    yield replace(
+        view,
+        pattern=tuple(tuple(row[start : start + n + 1].tolist()) for n, row in enumerate(rows)),
+        before=tuple(row[:start].sum().item() for row in rows),
     )
 
 
 def weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(q kᵀ/√c + mask), float32: queries [h, t, c] at the end of keys [k, T, c] → [h, t, T].
+    """Attention weights softmax(q kᵀ/√c + mask), float32 (Vaswani et al. 2017, eq. 1).
 
-    Vaswani et al. 2017, eq. 1; h / k query heads in a row share one key head.
+    Queries [h, t, c] are of the last t of the T positions of keys [k, T, c]; h / k neighbouring query heads share one
+    key head. Returns [h, t, T].
     """
     queries, keys = q.shape[1], k.shape[1]
     scores = q.float() @ k.float().repeat_interleave(len(q) // len(k), 0).mT / math.sqrt(q.shape[-1])
@@ -117,37 +123,37 @@ def weights(q: Tensor, k: Tensor) -> Tensor:
     return scores.masked_fill(later, -math.inf).softmax(-1)
 
 
-def _brief(rows: Tensor) -> tuple[Head, ...]:
-    """The rows [h, T] of one layer in a few numbers each."""
+def _summaries(rows: Tensor) -> tuple[HeadSummary, ...]:
+    """A summary of each head of one layer from its weights [h, T]."""
     peaks = rows.max(-1)
     entropies = torch.special.entr(rows).sum(-1) / math.log(2)
     columns = (entropies, peaks.indices, peaks.values, rows[:, 0], rows[:, -1])
-    return tuple(Head(*values) for values in zip(*(column.tolist() for column in columns), strict=True))
+    return tuple(HeadSummary(*values) for values in zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Reading, None, Tensor]:
-    """Rows of the positions from `start` on in one head, [T - start, T], float32."""
+def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progress, None, Tensor]:
+    """Weights of the positions from `start` on in one head, [T - start, T], float32 on the CPU."""
     transformer, ids, length = step.model.transformer, ids_of(step), len(step.ids)
-    past = (fresh_past(step) if step.past is None else step.past).first(start)
-    yield from read(step, past, start)
+    cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
+    yield from fill_cache(step, cache, start)
     name = f"blocks.{layer}.attention.attend"
     group, rows = transformer.config.group, []
-    for begin in range(start, length, READ_AT_ONCE):
-        end = min(begin + READ_AT_ONCE, length)
+    for begin in range(start, length, TOKENS_PER_PAUSE):
+        end = min(begin + TOKENS_PER_PAUSE, length)
         with recording(transformer, [name]) as trace:
-            _through(step, ids[:, begin:end], past, layer + 1)
-        q, k, _ = trace.took[name]
-        some = weights(q[0, head : head + 1], k[0, head // group : head // group + 1])[0]
-        rows.append(torch.nn.functional.pad(some, (0, length - end)).cpu())
+            _run_blocks(step, ids[:, begin:end], cache, layer + 1)
+        q, k, _ = trace.inputs[name]
+        chunk = weights(q[0, head : head + 1], k[0, head // group : head // group + 1])[0]
+        rows.append(torch.nn.functional.pad(chunk, (0, length - end)).cpu())
         if end < length:
-            yield Reading(end - start, length - start)
+            yield Progress(end - start, length - start)
     return torch.cat(rows)
 
 
-def _through(step: Step, ids: Tensor, past: KVCache, blocks: int) -> None:
-    """Send ids through the embedding and the first `blocks` blocks."""
-    transformer, begin = step.model.transformer, past.length
+def _run_blocks(step: Step, ids: Tensor, cache: KVCache, blocks: int) -> None:
+    """Compute the embedding and the first `blocks` blocks for ids [1, t] that follow those in the cache."""
+    transformer, begin = step.model.transformer, cache.length
     x = transformer.embed(ids) + transformer.position(torch.arange(begin, begin + ids.shape[1], device=ids.device))
-    for block, memory in zip(transformer.blocks[:blocks], past.layers, strict=False):
-        x = block(x, begin, memory)
-    past.length = begin + ids.shape[1]
+    for block, past in zip(transformer.blocks[:blocks], cache.layers, strict=False):
+        x = block(x, begin, past)
+    cache.length = begin + ids.shape[1]

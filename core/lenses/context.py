@@ -1,72 +1,83 @@
-"""Owns how the search space shrinks token by token (S12): one row for each prefix, all from one forward pass."""
+"""How uncertain the next token is after each prefix of a text, from one forward pass over the whole text.
+
+Article: the number of plausible next tokens shrinks as the prefix grows.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from core.config import Sampler
-from core.events import Candidate, Reading
-from core.sampling import Distribution, chart, mass_count
-from core.trace import Step, fresh_past, ids_of, read
+from core.activations.trace import Step, empty_cache, fill_cache, ids_of
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution, mass_count
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate
 
 ROWS = 16
-"""Positions whose logits are held at the same time."""
+"""Positions whose logits are in memory at the same time."""
 LAST = 256
-"""Prefixes that are measured, the longest ones."""
+"""Prefixes that are measured by default, the longest ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What may come after one prefix."""
+class PrefixRow:
+    """The distribution of the token after one prefix."""
 
     piece: bytes
     """The last token of the prefix."""
     entropy_bits: float
     effective: float
-    """How many equally likely tokens would be as uncertain: 2^H."""
+    """2^entropy: the number of equally likely tokens with the same entropy."""
     mass90: int
-    """How many of the likeliest tokens hold 90 % of the probability."""
+    """The smallest number of likeliest tokens whose probabilities sum to 90 % or more."""
     top: tuple[Candidate, ...]
     """Likeliest first."""
     came: Candidate | None
-    """The token that came next; None where none did."""
+    """The token that came next in the walk; None where the walk ends here."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextTable:
-    """The prefixes of one text, each a token longer."""
+    """The prefixes of one text, each one token longer than the one before."""
 
-    rows: tuple[Row, ...]
-    """As far as read."""
+    rows: tuple[PrefixRow, ...]
+    """Of the prefixes measured so far."""
     total: int
-    """How many rows there will be."""
+    """Prefixes to measure."""
     start: int
-    """How many tokens of the window stand before those of the first row's end."""
+    """The position, in the model's window, of the last token of the first row's prefix."""
     note: str
     """What was left out; empty where nothing was."""
 
 
 @torch.inference_mode()
-def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Reading | ContextTable]:
-    """Entropy, effective candidates, tokens for 90 % and the `count` likeliest after each of the `last` prefixes."""
+def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress | ContextTable]:
+    """One row for each of the `last` longest prefixes, with the `count` likeliest tokens after it."""
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     length = len(step.ids)
     start = max(0, length - max(1, last))
     note = f"the last {length - start:,} of {length:,} prefixes" if start else ""
-    ids, came = ids_of(step), (*step.ids[1:], step.target)
-    past = (fresh_past(step) if step.past is None else step.past).first(start)
-    yield from read(step, past, start)
-    yield Reading(0, length - start)
-    rows: list[Row] = []
-    while past.length < length:
-        at = past.length
-        logits = transformer(ids[:, at : at + ROWS], past)[0]
-        for place, row in enumerate(logits, start=at):
+    ids, following = ids_of(step), (*step.ids[1:], step.target)
+    cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
+    yield from fill_cache(step, cache, start)
+    yield Progress(0, length - start)
+    rows: list[PrefixRow] = []
+    while cache.length < length:
+        first = cache.length
+        logits = transformer(ids[:, first : first + ROWS], cache)[0]
+        for position, row in enumerate(logits, start=first):
             distribution = Distribution(row)
-            seen = chart(distribution, Sampler(), count, piece, came[place])
-            mass90 = mass_count(distribution, 0.9)
+            likeliest = chart(distribution, Sampler(), count, piece, following[position])
             rows.append(
-                Row(piece(step.ids[place]), seen.entropy_bits, seen.effective, mass90, seen.candidates, seen.taken)
+                PrefixRow(
+                    piece=piece(step.ids[position]),
+                    entropy_bits=likeliest.entropy_bits,
+                    effective=likeliest.effective,
+                    mass90=mass_count(distribution, 0.9),
+                    top=likeliest.candidates,
+                    came=likeliest.taken,
+                )
             )
         yield ContextTable(tuple(rows), length - start, start, note)

@@ -1,6 +1,6 @@
-"""Owns the way of one step through the model, from text through states and logits to text (S1, S6, S14).
+"""The data flow of one generation step: text → ids → embedding → blocks → logits → probabilities → token → text.
 
-Each stage has its shape, first values and length; each component its equation and its own source (S18).
+Each stage has its shape, first values and norm; each component its equation and its source code.
 """
 
 import inspect
@@ -14,70 +14,73 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import sampling
-from core.config import ModelConfig
-from core.events import Reading
-from core.model import causal_attention
-from core.sampling import Distribution
-from core.tokenizer import Decoder, piece_text
-from core.trace import Step, Trace, follow, stream
+from core.activations.trace import Step, Trace, residual_stream, trace_step
+from core.engine.activation import ACTIVATIONS
+from core.engine.config import ModelConfig
+from core.engine.model import causal_attention
+from core.progress import Progress
+from core.sampling import draw
+from core.sampling.distribution import Distribution
+from core.tokenizers.tokenizer import Decoder, piece_text
 
 VALUES = 8
-"""Numbers of a stage that are told."""
-TEXT = 32
-"""Tokens whose text is told."""
+"""Numbers of a stage that are in the answer."""
+TEXT_TOKENS = 32
+"""Tokens whose text is in the answer, the last ones."""
 Axes = tuple[tuple[str, int], ...]
+"""A shape: each axis with its name and size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage of a step."""
+class FlowStage:
+    """One stage of a step: a tensor, or the text at either end."""
 
     name: str
     """`text`, `ids`, `embedding`, `block 0 attention`, `queries` …"""
     component: str
-    """Which of the sources computes it."""
+    """The name of the `ComponentSource` that computes it."""
     level: int
-    """0 on the way through the model, 1 for a part of the stage above it."""
+    """0 for a stage of the model, 1 for a part of the stage above it."""
     axes: Axes
-    """The shape as the whole window goes through, each axis with its name."""
+    """The shape when the whole window goes through the model at once."""
     values: tuple[float, ...]
-    """The first numbers at the last position; of logits and probabilities the largest ones; ids are whole."""
+    """The first numbers at the last position; of logits and probabilities the largest ones; of ids the last ones."""
     labels: tuple[bytes, ...] = ()
-    """The tokens that the values belong to; empty where they belong to none."""
+    """The token of each value; empty where values belong to no tokens."""
     norm: float | None = None
-    """Euclidean length of the vector at the last position; of queries and the like, of all heads together."""
+    """Euclidean norm of the vector at the last position; of queries, keys and values, over all heads."""
     stream: float | None = None
-    """Length of the residual stream once this part was added to it; None where nothing is added."""
+    """Euclidean norm of the residual stream after this stage is added to it; None where nothing is added."""
     text: str = ""
-    """Text that goes in or comes out, as it is."""
+    """The text at the start or the end of the step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What computes a stage."""
+class ComponentSource:
+    """The code that computes a stage."""
 
     component: str
     equation: str
     where: str
-    """The name of the class or function with its module."""
+    """Module and name of the class or function."""
     code: str
+    """Its source code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A step from text to text."""
+    """All stages of a step, and the code of their components."""
 
-    stages: tuple[Stage, ...]
-    sources: tuple[Source, ...]
+    stages: tuple[FlowStage, ...]
+    sources: tuple[ComponentSource, ...]
     """One for each component, in the order of the stages."""
 
 
 @torch.inference_mode()
-def flow(step: Step) -> Iterator[Reading | Flow]:
-    """Every stage of the step, in order."""
-    trace = yield from follow(step)
-    stages = [*_before(step), *_inside(step, trace), *_after(step, trace)]
+def flow(step: Step) -> Iterator[Progress | Flow]:
+    """All stages of the step, in order."""
+    trace = yield from trace_step(step)
+    stages = [*_input_stages(step), *_model_stages(step, trace), *_output_stages(step, trace)]
     components = dict.fromkeys(stage.component for stage in stages)
     yield Flow(tuple(stages), tuple(_source(step, component) for component in components))
 
@@ -85,118 +88,114 @@ def flow(step: Step) -> Iterator[Reading | Flow]:
 # Stages --------------------------------------------------------------------------------------------------------------
 
 
-def _before(step: Step) -> Iterator[Stage]:
+def _input_stages(step: Step) -> Iterator[FlowStage]:
     ids = step.ids[-VALUES:]
-    text = step.model.tokenizer.text(step.ids[-TEXT:])
-    yield Stage("text", "encode", 0, (("characters", len(step.model.tokenizer.text(step.ids))),), (), text=text)
-    yield Stage("ids", "encode", 0, (("B", 1), ("T", len(step.ids))), ids, step.pieces[-VALUES:])
+    text = step.model.tokenizer.text(step.ids[-TEXT_TOKENS:])
+    yield FlowStage("text", "encode", 0, (("characters", len(step.model.tokenizer.text(step.ids))),), (), text=text)
+    yield FlowStage("ids", "encode", 0, (("B", 1), ("T", len(step.ids))), ids, step.pieces[-VALUES:])
 
 
-def _inside(step: Step, trace: Trace) -> Iterator[Stage]:
+def _model_stages(step: Step, trace: Trace) -> Iterator[FlowStage]:
     config, length = step.model.transformer.config, len(step.ids)
-    after = {half.name: half.state.norm().item() for half in stream(step.model.transformer, trace)}
+    stream_norms = {each.name: each.state.norm().item() for each in residual_stream(step.model.transformer, trace)}
     states: Axes = (("B", 1), ("T", length), ("d", config.embed_dim))
 
-    def stage(name: str, component: str, vector: Tensor, level: int = 0, axes: Axes = states, **more: Any) -> Stage:
+    def stage(name: str, component: str, vector: Tensor, level: int = 0, axes: Axes = states, **more: Any) -> FlowStage:
         flat = vector.flatten().float()
-        return Stage(name, component, level, axes, tuple(flat[:VALUES].tolist()), norm=flat.norm().item(), **more)
+        return FlowStage(name, component, level, axes, tuple(flat[:VALUES].tolist()), norm=flat.norm().item(), **more)
 
-    embedded = trace.last("embed")
+    embedded = trace.last_output("embed")
     yield stage("embedding", "embed", embedded, stream=embedded.norm().item())
     if config.positions == "learned":
         yield stage(
-            "position", "position", trace.gave["position"][-1], axes=states[1:], stream=after["embedding"]
+            "position", "position", trace.outputs["position"][-1], axes=states[1:], stream=stream_norms["embedding"]
         )  # fmt: skip
     for n in range(config.blocks):
         name, path = f"block {n} attention", f"blocks.{n}"
-        yield stage(name, "attention", trace.last(f"{path}.attention"), stream=after[name])
+        yield stage(name, "attention", trace.last_output(f"{path}.attention"), stream=stream_norms[name])
         if config.pre_norm:
-            yield stage("norm", "norm", trace.last(f"{path}.norm1"), 1)
-        q, k, v = trace.took[f"{path}.attention.attend"]
-        wide = sum((config.heads, config.kv_heads, config.kv_heads)) * config.head_dim
-        qkv = trace.last(f"{path}.attention.qkv")
-        yield stage("queries, keys, values", "qkv", qkv, 1, (*states[:2], ("(h+2k)·c", wide)))
-        turns = "rotary" if config.positions == "rotary" else "qkv"
+            yield stage("norm", "norm", trace.last_output(f"{path}.norm1"), 1)
+        q, k, v = trace.inputs[f"{path}.attention.attend"]
+        width = (config.heads + 2 * config.kv_heads) * config.head_dim
+        qkv = trace.last_output(f"{path}.attention.qkv")
+        yield stage("queries, keys, values", "qkv", qkv, 1, (*states[:2], ("(h+2k)·c", width)))
+        last_component = "rotary" if config.positions == "rotary" else "qkv"
         for part, tensor, axis, component in (
-            ("queries", q, "h", turns),
-            ("keys", k, "k" if config.group > 1 else "h", turns),
+            ("queries", q, "h", last_component),
+            ("keys", k, "k" if config.group > 1 else "h", last_component),
             ("values", v, "k" if config.group > 1 else "h", "qkv"),
         ):
             axes = (("B", 1), (axis, tensor.shape[1]), ("T", length), ("c", config.head_dim))
             yield stage(part, component, tensor[0, :, -1], 1, axes)
         heads = (("B", 1), ("h", config.heads), ("T", length), ("c", config.head_dim))
-        yield stage("heads", "attend", trace.gave[f"{path}.attention.attend"][0, :, -1], 1, heads)
-        yield stage("output projection", "out", trace.last(f"{path}.attention.out"), 1)
+        yield stage("heads", "attend", trace.outputs[f"{path}.attention.attend"][0, :, -1], 1, heads)
+        yield stage("output projection", "out", trace.last_output(f"{path}.attention.out"), 1)
         if config.feed_forward:
-            yield from _mlp(config, trace, n, stage, states, after)
+            yield from _mlp_stages(config, trace, n, stage, states, stream_norms[f"block {n} mlp"])
     if config.norm != "none":
-        yield stage("final norm", "norm", trace.last("norm"))
+        yield stage("final norm", "norm", trace.last_output("norm"))
     if config.final_activation:
-        yield stage("activation", "activation", trace.last("activation"))
+        yield stage("activation", "activation", trace.last_output("activation"))
     if config.logit_scale:
-        yield stage("scale", "scale", trace.last("scale"))
+        yield stage("scale", "scale", trace.last_output("scale"))
 
 
-def _mlp(
-    config: ModelConfig, trace: Trace, n: int, stage: Callable[..., Stage], states: Axes, after: dict[str, float]
-) -> Iterator[Stage]:
-    name, path = f"block {n} mlp", f"blocks.{n}.feed_forward"
+def _mlp_stages(
+    config: ModelConfig, trace: Trace, n: int, stage: Callable[..., FlowStage], states: Axes, stream_norm: float
+) -> Iterator[FlowStage]:
+    path = f"blocks.{n}.feed_forward"
     inner = (*states[:2], ("m", config.mlp_dim))
     up = (*states[:2], ("2m", 2 * config.mlp_dim)) if config.gated else inner
-    yield stage(name, "mlp", trace.last(path), stream=after[name])
+    yield stage(f"block {n} mlp", "mlp", trace.last_output(path), stream=stream_norm)
     if config.pre_norm:
-        yield stage("norm", "norm", trace.last(f"blocks.{n}.norm2"), 1)
-    yield stage("up", "up", trace.last(f"{path}.up"), 1, up)
+        yield stage("norm", "norm", trace.last_output(f"blocks.{n}.norm2"), 1)
+    yield stage("up", "up", trace.last_output(f"{path}.up"), 1, up)
     gate = "gated" if config.gated else "activation"
-    yield stage("activation", gate, trace.last(f"{path}.activation"), 1, inner)
-    yield stage("down", "down", trace.last(f"{path}.down"), 1)
+    yield stage("activation", gate, trace.last_output(f"{path}.activation"), 1, inner)
+    yield stage("down", "down", trace.last_output(f"{path}.down"), 1)
 
 
-def _after(step: Step, trace: Trace) -> Iterator[Stage]:
-    words, length = step.model.tokenizer, len(step.ids)
+def _output_stages(step: Step, trace: Trace) -> Iterator[FlowStage]:
+    tokenizer, length = step.model.tokenizer, len(step.ids)
     distribution = Distribution(trace.logits)
     vocabulary = ("V", len(distribution.logits))
     ids = distribution.head(VALUES)
-    labels = tuple(words.piece(id) for id in ids.tolist())
-    logits, shares = distribution.logits[ids].tolist(), distribution.probabilities[ids].tolist()
+    labels = tuple(tokenizer.piece(id) for id in ids.tolist())
+    logits, probabilities = distribution.logits[ids].tolist(), distribution.probabilities[ids].tolist()
     norm = distribution.logits.norm().item()
-    yield Stage("logits", "unembed", 0, (("B", 1), ("T", length), vocabulary), tuple(logits), labels, norm)
-    yield Stage("probabilities", "softmax", 0, (("B", 1), vocabulary), tuple(shares), labels)
+    yield FlowStage("logits", "unembed", 0, (("B", 1), ("T", length), vocabulary), tuple(logits), labels, norm)
+    yield FlowStage("probabilities", "softmax", 0, (("B", 1), vocabulary), tuple(probabilities), labels)
     id = int(ids[0]) if step.target is None else step.target
-    yield Stage("token", "draw", 0, (("B", 1), ("T", 1)), (id,), (words.piece(id),))
-    yield Stage("text", "decode", 0, (("characters", len(piece_text(words.piece(id)))),), (), text=words.text([id]))
+    yield FlowStage("token", "draw", 0, (("B", 1), ("T", 1)), (id,), (tokenizer.piece(id),))
+    yield FlowStage(
+        "text", "decode", 0, (("characters", len(piece_text(tokenizer.piece(id)))),), (), text=tokenizer.text([id])
+    )
 
 
 # Sources -------------------------------------------------------------------------------------------------------------
 
-ACTIVATIONS = {
-    "gelu": "GELU(x) = x · Φ(x)",
-    "gelu_tanh": "GELU(x) ≈ x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))",
-    "relu": "ReLU(x) = max(0, x)",
-    "silu": "SiLU(x) = x · σ(x)",
-}
-NORMS = {
+NORMS = {  # layer norm: Ba et al. 2016, eq. 4; RMSNorm: Zhang and Sennrich 2019, eq. 4
     "none": "x",
     "layer": "LN(x) = (x - mean x) / √(var x + ε) ⊙ γ + β",
     "rms": "RMSNorm(x) = x / √(mean x² + ε) ⊙ γ",
 }
 
 
-def _source(step: Step, component: str) -> Source:
-    equation, thing = _known(step.model.transformer.config)[component]
+def _source(step: Step, component: str) -> ComponentSource:
+    equation, computed_by = _components(step.model.transformer.config)[component]
     if component == "encode":
-        thing = type(step.model.tokenizer).encode
-    elif isinstance(thing, str):
-        thing = type(step.model.transformer.get_submodule(thing))
-    return Source(component, equation, *_code(thing))
+        computed_by = type(step.model.tokenizer).encode
+    elif isinstance(computed_by, str):
+        computed_by = type(step.model.transformer.get_submodule(computed_by))
+    return ComponentSource(component, equation, *_code(computed_by))
 
 
-def _known(config: ModelConfig) -> dict[str, tuple[str, Any]]:
-    """The equation of each component, and the class or function, or the path of the module, that computes it."""
+def _components(config: ModelConfig) -> dict[str, tuple[str, Any]]:
+    """The equation of each component, and what computes it: a class, a function, or the path of a module."""
     act, attention, mlp = config.activation.partition("_")[0], "blocks.0.attention", "blocks.0.feed_forward"
-    qkv, out, one, head = (" + b" if kind in config.biases else "" for kind in ("qkv", "out", "mlp", "head"))
-    b1, b2 = (" + b₁", " + b₂") if one else ("", "")
-    mixed = f"{act}(W_g x) ⊙ W_u x"
+    qkv, out, head = (" + b" if bias in config.biases else "" for bias in ("qkv", "out", "head"))
+    b1, b2 = (" + b₁", " + b₂") if "mlp" in config.biases else ("", "")
+    gated = f"{act}(W_g x) ⊙ W_u x"
     return {
         "encode": ("text → i₁ … i_T by byte-pair encoding", None),
         "embed": ("x = E[i]", "embed"),
@@ -207,25 +206,26 @@ def _known(config: ModelConfig) -> dict[str, tuple[str, Any]]:
         "rotary": ("pair i of position t turns by t · θ^(-2i/c)", f"{attention}.rotary"),
         "attend": ("head = softmax(q kᵀ / √c + mask) v", causal_attention),
         "out": (f"y = heads W_oᵀ{out}", f"{attention}.out"),
-        "mlp": (f"x ← x + W₂ ({mixed}){b2}" if config.gated else f"x ← x + W₂ {act}(W₁ x{b1}){b2}", mlp),
+        "mlp": (f"x ← x + W₂ ({gated}){b2}" if config.gated else f"x ← x + W₂ {act}(W₁ x{b1}){b2}", mlp),
         "up": ("W_g x, W_u x" if config.gated else f"W₁ x{b1}", f"{mlp}.up"),
-        "gated": (f"{mixed}; {ACTIVATIONS[config.activation]}", f"{mlp}.activation"),
+        "gated": (f"{gated}; {ACTIVATIONS[config.activation].formula}", f"{mlp}.activation"),
         "activation": (
-            ACTIVATIONS[config.activation],
+            ACTIVATIONS[config.activation].formula,
             "activation" if config.final_activation else f"{mlp}.activation",
         ),
         "down": (f"W₂ y{b2}", f"{mlp}.down"),
         "scale": (f"x / √d = x / {math.sqrt(config.embed_dim):g}", "scale"),
         "unembed": ("z = x Eᵀ" if config.tied else f"z = x Wᵀ{head}", "unembed"),
         "softmax": ("pᵢ = exp zᵢ / Σⱼ exp zⱼ", Distribution),
-        "draw": ("the first token whose summed probability passes u", sampling.draw),
+        "draw": ("the first token whose summed probability passes u", draw.draw),
         "decode": ("i → bytes → UTF-8", Decoder),
     }
 
 
 @cache
-def _code(thing: Any) -> tuple[str, str]:
-    """Where a class or function is and its source; of a class of torch's only `forward`, which is what computes."""
-    if thing.__module__.startswith("torch."):
-        thing = thing.forward
-    return f"{thing.__module__}.{thing.__qualname__}", textwrap.dedent(inspect.getsource(thing))
+def _code(computed_by: Any) -> tuple[str, str]:
+    """The qualified name of a class or function, and its source; of a class of torch, its `forward` alone."""
+    if computed_by.__module__.startswith("torch."):
+        computed_by = computed_by.forward
+    name = f"{computed_by.__module__}.{computed_by.__qualname__}"
+    return name, textwrap.dedent(inspect.getsource(computed_by))

@@ -1,4 +1,4 @@
-"""Owns small experiments that show one idea each: activations, lookup, norms, averaging, a training batch."""
+"""Five small experiments, one idea each: averaging the past, a norm, a training batch, lookup, activations."""
 
 import math
 import statistics
@@ -13,84 +13,94 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config import Activation, Sampler
-from core.data import REFERENCE, SequenceDataset
-from core.divergence import kl
+from core.activations.hooks import ForwardHooks
+from core.activations.trace import Step, Trace, trace_step
+from core.engine.activation import Activation
+from core.engine.model import Transformer, activation
 from core.engine.packed.linear import matrix
-from core.errors import Mistake
-from core.events import Chart, Reading
-from core.model import Transformer, activation
-from core.sampling import Distribution, chart
-from core.trace import Step, Trace, follow
+from core.errors import UserError
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_bits
+from core.sampling.sampler import Sampler
+from core.sampling.values import Chart
+from core.training.dataset import REFERENCE, SequenceDataset
 
-SWITCHED = 512
-"""Tokens that are read with another activation at most."""
-REACH, STEPS = 4, 10
-"""Curves run from -4 to 4, ten points to each unit."""
-FEW = 6
-"""Positions of the averaging."""
+SWITCH_TOKENS = 512
+"""Tokens that are read with another activation function, the last ones."""
+CURVE_LIMIT, POINTS_PER_UNIT = 4, 10
+"""Curves run from -4 to 4 with ten points a unit."""
+AVERAGED = 6
+"""Positions of the averaging experiment, the last ones."""
+LOOKED_UP = 8
+"""Tokens of the lookup experiment, the last ones."""
 COLUMNS = 64
-"""Of the embedding, that are looked up and multiplied."""
-BATCH, STRIDE = 5, 1
-"""Sequences of the training batch and how far apart they begin (S3)."""
+"""Columns of the embedding that the lookup experiment uses, the first ones."""
+BATCH, LENGTH, STRIDE = 5, 8, 1
+"""The article's training batch: sequences, tokens in each, tokens between their beginnings."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """An activation, drawn."""
+class ActivationCurve:
+    """The values of one activation function."""
 
     name: str
     values: tuple[float, ...]
+    """At each x of the switch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
-    """What the model would say with another activation and the same weights (S16)."""
+class ActivationSwitch:
+    """The prediction with another activation function and the same weights."""
 
     xs: tuple[float, ...]
-    curves: tuple[Curve, ...]
-    """GELU, ReLU and, where it is neither, the model's own."""
+    curves: tuple[ActivationCurve, ...]
+    """GELU, ReLU, and the model's own and the other function where they are neither."""
     own: Activation
     other: Activation
     before: Chart
+    """With the model's own function."""
     after: Chart
-    kl: float
-    """KL(before ‖ after), nats."""
+    """With the other function."""
+    kl_bits: float
+    """KL(before ‖ after), in bits."""
     note: str
     """What was left out; empty where nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
-    """`nn.Embedding` beside `nn.Linear` on one-hot vectors, over the same table (S15)."""
+class EmbeddingLookup:
+    """`nn.Embedding` beside `nn.Linear` on one-hot vectors, with the same table."""
 
     pieces: tuple[bytes, ...]
     """The tokens that are looked up, [n]."""
     rows: int
-    """Of the table, V."""
+    """Rows of the table, V."""
     columns: int
-    """Of the table, as far as it was used."""
+    """Columns of the table that were used."""
     difference: float
     """Largest difference between the two outputs."""
     lookup_seconds: float
     product_seconds: float
     lookup_rows: tuple[int, ...]
-    """Ids whose row of the embedding's gradient is not zero."""
+    """Ids whose row in the gradient of `nn.Embedding` is not zero."""
     product_rows: tuple[int, ...]
-    """The same for the linear map, whose columns they are."""
+    """Ids whose column in the gradient of `nn.Linear` is not zero."""
 
 
 @dataclass(frozen=True, slots=True)
-class Normed:
-    """The last state before and after a norm."""
+class NormEffect:
+    """The last hidden state before and after a norm."""
 
     name: str
-    """What normed it: the model's final norm, or a plain layer norm where the model has none."""
+    """The norm: the model's final norm, or a plain layer norm where the model has none."""
     own: bool
-    """Whether the model has it."""
+    """Whether the model has this norm."""
     before: tuple[float, ...]
+    """[d]."""
     after: tuple[float, ...]
-    """All d numbers, before and after."""
+    """[d]."""
     mean_before: float
     std_before: float
     mean_after: float
@@ -98,92 +108,101 @@ class Normed:
 
 
 @dataclass(frozen=True, slots=True)
-class Averaging:
-    """Averaging the past and ignoring the future as one product with a triangular matrix."""
+class CausalAverage:
+    """The mean over each position and the ones before it, as a product with a lower triangular matrix."""
 
     pieces: tuple[bytes, ...]
-    """The positions, [n]."""
+    """The tokens of the positions, [n]."""
     seen: tuple[tuple[bool, ...], ...]
-    """The causal mask: whether the row's position may look at the column's, [n][n]."""
+    """The causal mask: whether the row's position sees the column's, [n][n]."""
     weights: tuple[tuple[float, ...], ...]
-    """The triangle over its row sums; it is softmax of 0 where a position may look and -inf elsewhere, [n][n]."""
+    """The triangle divided by its row sums, which is softmax of 0 where `seen` and -∞ elsewhere, [n][n]."""
     before: tuple[tuple[float, ...], ...]
     """The first numbers of each position's embedding, [n][4]."""
     after: tuple[tuple[float, ...], ...]
     """`weights` times `before`: row i is the mean of rows 0 to i, [n][4]."""
     difference: float
-    """Largest difference from the means taken one by one."""
+    """Largest difference from the means computed row by row, and of `weights` from the softmax."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Sequences of a text beside the same shifted by one (S5)."""
+    """Sequences of a text, and the same shifted by one token as targets."""
 
     inputs: tuple[tuple[int, ...], ...]
     """[B][T]."""
     targets: tuple[tuple[int, ...], ...]
-    """[B][T]; each is the token after the input at its place."""
+    """[B][T]; each is the token after the input at its position."""
     input_pieces: tuple[tuple[bytes, ...], ...]
     target_pieces: tuple[tuple[bytes, ...], ...]
     stride: int
+    """Tokens between the beginnings of two sequences."""
     loss: float
-    """Of the model on this batch, nats per token."""
+    """Of the model on this batch, nats a token."""
     ln_v: float
-    """The loss of guessing evenly among all V tokens (S11)."""
+    """ln V, nats a token: the loss of a uniform distribution over all V tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
     """All experiments; each is None until it is done."""
 
-    averaging: Averaging | None = None
-    norm: Normed | None = None
+    averaging: CausalAverage | None = None
+    norm: NormEffect | None = None
     batch: TrainingBatch | None = None
-    lookup: Lookup | None = None
-    switch: Switch | None = None
+    lookup: EmbeddingLookup | None = None
+    switch: ActivationSwitch | None = None
 
 
 @torch.inference_mode()
-def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterator[Reading | Lab]:
-    """Every experiment, the quick ones first. `other` is the activation to switch to: ReLU, or GELU where it is ReLU.
+def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterator[Progress | Lab]:
+    """All experiments, the quick ones first, each answer with one more of them.
 
-    Raises `Mistake` where it is the model's own, or none.
+    `other` is the activation function to switch to; None is ReLU, or GELU where the model has ReLU. Raises `UserError`
+    where it is the model's own, or no activation function.
     """
     own = step.model.transformer.config.activation
     other = other or ("gelu" if own == "relu" else "relu")
-    replace(step.model.transformer.config, activation=other)
+    replace(step.model.transformer.config, activation=other)  # raises for an unknown name
     if other == own:
-        raise Mistake(f"{step.model.info.name} computes with {own} already; choose another activation")
-    done = Lab()
-    trace = yield from follow(step)
-    done = replace(done, averaging=_average(step))
-    yield done
-    done = replace(done, norm=_norm(step.model.transformer, trace))
-    yield done
-    done = replace(done, batch=_batch(step))
-    yield done
-    done = replace(done, lookup=_look_up(step))
-    yield done
-    switch = yield from _switch(step, own, other, trace, count)
-    yield replace(done, switch=switch)
+        raise UserError(f"{step.model.info.name} computes with {own} already; choose another activation")
+    trace = yield from trace_step(step)
+    answer = Lab(averaging=_causal_average(step))
+    yield answer
+    answer = replace(answer, norm=_norm_effect(step.model.transformer, trace))
+    yield answer
+    answer = replace(answer, batch=_training_batch(step))
+    yield answer
+    answer = replace(answer, lookup=_embedding_lookup(step))
+    yield answer
+    switch = yield from _activation_switch(step, own, other, trace, count)
+    yield replace(answer, switch=switch)
 
 
-# Activations ---------------------------------------------------------------------------------------------------------
+# Activation functions ------------------------------------------------------------------------------------------------
 
 
-def _switch(
+def _activation_switch(
     step: Step, own: Activation, other: Activation, trace: Trace, count: int
-) -> Generator[Reading, None, Switch]:
+) -> Generator[Progress, None, ActivationSwitch]:
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
-    note = f"read by the last {SWITCHED} tokens alone" if len(step.ids) > SWITCHED else ""
-    few = replace(step, ids=step.ids[-SWITCHED:], past=None)
-    unchanged = (yield from follow(few)).logits if note else trace.logits
-    changed = (yield from _under(partial(switched, transformer, other), follow(few))).logits
-    xs = torch.arange(-REACH * STEPS, REACH * STEPS + 1) / STEPS
-    named: tuple[Activation, ...] = tuple(dict.fromkeys(("gelu", "relu", own, other)))
-    curves = tuple(Curve(name, tuple(_function(transformer, name)(xs).tolist())) for name in named)
-    charts = [chart(Distribution(row), Sampler(), count, piece, step.target) for row in (unchanged, changed)]
-    return Switch(tuple(xs.tolist()), curves, own, other, charts[0], charts[1], kl(unchanged, changed), note)
+    note = f"only the last {SWITCH_TOKENS} tokens are read" if len(step.ids) > SWITCH_TOKENS else ""
+    shorter = replace(step, ids=step.ids[-SWITCH_TOKENS:], cache=None)
+    before = (yield from trace_step(shorter)).logits if note else trace.logits
+    after = (yield from _except_at_pauses(partial(switched, transformer, other), trace_step(shorter))).logits
+    xs = torch.arange(-CURVE_LIMIT * POINTS_PER_UNIT, CURVE_LIMIT * POINTS_PER_UNIT + 1) / POINTS_PER_UNIT
+    names: tuple[Activation, ...] = tuple(dict.fromkeys(("gelu", "relu", own, other)))
+    charts = [chart(Distribution(logits), Sampler(), count, piece, step.target) for logits in (before, after)]
+    return ActivationSwitch(
+        xs=tuple(xs.tolist()),
+        curves=tuple(ActivationCurve(name, tuple(_function(transformer, name)(xs).tolist())) for name in names),
+        own=own,
+        other=other,
+        before=charts[0],
+        after=charts[1],
+        kl_bits=kl_bits(before, after),
+        note=note,
+    )
 
 
 def _function(transformer: Transformer, name: Activation) -> nn.Module:
@@ -192,67 +211,63 @@ def _function(transformer: Transformer, name: Activation) -> nn.Module:
 
 @contextmanager
 def switched(transformer: Transformer, other: Activation) -> Iterator[None]:
-    """The model with another activation wherever it has one, within the block."""
+    """Within the block the model computes with another activation function, wherever it has one."""
     config, function = transformer.config, _function(transformer, other)
-    inside = "feed_forward.activation.activation" if config.gated else "feed_forward.activation"
-    names = [f"blocks.{n}.{inside}" for n in range(config.blocks)] if config.feed_forward else []
-    names += ["activation"] if config.final_activation else []
-    hooks = [
-        transformer.get_submodule(name).register_forward_hook(lambda _, took, gave: function(took[0])) for name in names
-    ]
-    try:
+    name = "feed_forward.activation.activation" if config.gated else "feed_forward.activation"
+    modules = [block.get_submodule(name) for block in transformer.blocks] if config.feed_forward else []
+    modules += [transformer.activation] if config.final_activation else []
+    with ForwardHooks() as hooks:
+        for module in modules:
+            hooks.after(module, lambda _, inputs, output: function(inputs[0]))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-def _under(
-    condition: Callable[[], AbstractContextManager[None]], work: Generator[Reading, None, Trace]
-) -> Generator[Reading, None, Trace]:
-    """Let `work` go on under a condition that does not hold while it pauses."""
+def _except_at_pauses(
+    condition: Callable[[], AbstractContextManager[None]], work: Generator[Progress, None, Trace]
+) -> Generator[Progress, None, Trace]:
+    """Run `work` under a condition that does not hold while the generator is paused."""
     while True:
         try:
             with condition():
-                reading = next(work)
+                progress = next(work)
         except StopIteration as end:
             return end.value
-        yield reading
+        yield progress
 
 
 # Lookup and product --------------------------------------------------------------------------------------------------
 
 
-def _look_up(step: Step) -> Lookup:
-    table = _table(step.model.transformer)
-    ids = torch.tensor(step.ids[-8:])
+def _embedding_lookup(step: Step) -> EmbeddingLookup:
+    table = _first_columns(step.model.transformer)
+    ids = torch.tensor(step.ids[-LOOKED_UP:])
     with torch.inference_mode(mode=False), torch.enable_grad():
         ids, table = ids.clone(), table.clone()
         embedding = nn.Embedding.from_pretrained(table, freeze=False)
         linear = nn.Linear(len(table), table.shape[1], bias=False)
         linear.weight = nn.Parameter(table.T)
-        hot = F.one_hot(ids, len(table)).float()
-        looked_up, product = embedding(ids), linear(hot)
+        one_hot = F.one_hot(ids, len(table)).float()
+        looked_up, product = embedding(ids), linear(one_hot)
         looked_up.sum().backward()
         product.sum().backward()
         assert embedding.weight.grad is not None
         assert linear.weight.grad is not None
         gradients = embedding.weight.grad, linear.weight.grad.T
-    return Lookup(
-        pieces=step.pieces[-8:],
+    return EmbeddingLookup(
+        pieces=step.pieces[-LOOKED_UP:],
         rows=len(table),
         columns=table.shape[1],
         difference=(looked_up - product).abs().max().item(),
         lookup_seconds=_seconds(lambda: embedding(ids)),
-        product_seconds=_seconds(lambda: linear(hot)),
-        lookup_rows=_not_zero(gradients[0]),
-        product_rows=_not_zero(gradients[1]),
+        product_seconds=_seconds(lambda: linear(one_hot)),
+        lookup_rows=_nonzero_rows(gradients[0]),
+        product_rows=_nonzero_rows(gradients[1]),
     )
 
 
-def _table(transformer: Transformer) -> Tensor:
+def _first_columns(transformer: Transformer) -> Tensor:
     """The first columns of the embedding, [V, at most COLUMNS], float32 on the CPU."""
-    rows = 16_384
+    rows = 16_384  # dequantized at once
     parts = [
         matrix(transformer.embed, first, first + rows)[:, :COLUMNS].clone()
         for first in range(0, transformer.config.vocab_size, rows)
@@ -260,12 +275,12 @@ def _table(transformer: Transformer) -> Tensor:
     return torch.cat(parts)
 
 
-def _not_zero(gradient: Tensor) -> tuple[int, ...]:
+def _nonzero_rows(gradient: Tensor) -> tuple[int, ...]:
     return tuple(gradient.abs().amax(1).nonzero()[:, 0].tolist())
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    """The median of a few runs."""
+    """The median of five runs, in seconds."""
     spent = []
     for _ in range(5):
         began = time.perf_counter()
@@ -277,42 +292,49 @@ def _seconds(run: Callable[[], object]) -> float:
 # Norm, averaging, batch ----------------------------------------------------------------------------------------------
 
 
-def _norm(transformer: Transformer, trace: Trace) -> Normed:
-    before, own = trace.entered("norm"), transformer.config.norm != "none"
-    after = trace.last("norm") if own else F.layer_norm(before, before.shape)
+def _norm_effect(transformer: Transformer, trace: Trace) -> NormEffect:
+    before, own = trace.last_input("norm"), transformer.config.norm != "none"
+    after = trace.last_output("norm") if own else F.layer_norm(before, before.shape)
     names = {"none": "a plain layer norm", "layer": "the final layer norm", "rms": "the final RMSNorm"}
-    return Normed(
-        names[transformer.config.norm],
-        own,
-        tuple(before.tolist()),
-        tuple(after.tolist()),
-        before.mean().item(),
-        before.std(correction=0).item(),
-        after.mean().item(),
-        after.std(correction=0).item(),
+    return NormEffect(
+        name=names[transformer.config.norm],
+        own=own,
+        before=tuple(before.tolist()),
+        after=tuple(after.tolist()),
+        mean_before=before.mean().item(),
+        std_before=before.std(correction=0).item(),
+        mean_after=after.mean().item(),
+        std_after=after.std(correction=0).item(),
     )
 
 
-def _average(step: Step) -> Averaging:
-    ids = step.ids[-FEW:]
+def _causal_average(step: Step) -> CausalAverage:
+    ids = step.ids[-AVERAGED:]
     transformer, n = step.model.transformer, len(ids)
     x = transformer.embed(torch.tensor([ids], device=transformer.device))[0, :, :4].float().cpu()
     triangle = torch.ones(n, n).tril()
     weights = triangle / triangle.sum(1, keepdim=True)
     mask = torch.zeros(n, n).masked_fill(triangle == 0, -math.inf)
     after = weights @ x
-    one_by_one = torch.stack([x[: i + 1].mean(0) for i in range(n)])
-    difference = max((after - one_by_one).abs().max().item(), (mask.softmax(-1) - weights).abs().max().item())
-    return Averaging(step.pieces[-FEW:], _rows(triangle > 0), _rows(weights), _rows(x), _rows(after), difference)
+    row_by_row = torch.stack([x[: i + 1].mean(0) for i in range(n)])
+    difference = max((after - row_by_row).abs().max().item(), (mask.softmax(-1) - weights).abs().max().item())
+    return CausalAverage(
+        pieces=step.pieces[-AVERAGED:],
+        seen=_rows(triangle > 0),
+        weights=_rows(weights),
+        before=_rows(x),
+        after=_rows(after),
+        difference=difference,
+    )
 
 
 def _rows(values: Tensor) -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(row) for row in values.tolist())
 
 
-def _batch(step: Step) -> TrainingBatch:
+def _training_batch(step: Step) -> TrainingBatch:
     model = step.model
-    length = min(model.info.context, 8)
+    length = min(model.info.context, LENGTH)
     inputs, targets = SequenceDataset(model.tokenizer.encode(REFERENCE), length, STRIDE).batch(0, BATCH)
     logits = model.transformer(inputs.to(model.transformer.device)).float().cpu()
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
@@ -320,12 +342,12 @@ def _batch(step: Step) -> TrainingBatch:
     def pieces(rows: Sequence[Sequence[int]]) -> tuple[tuple[bytes, ...], ...]:
         return tuple(tuple(map(model.tokenizer.piece, row)) for row in rows)
 
-    ids, after = inputs.tolist(), targets.tolist()
+    input_ids, target_ids = inputs.tolist(), targets.tolist()
     return TrainingBatch(
-        inputs=tuple(map(tuple, ids)),
-        targets=tuple(map(tuple, after)),
-        input_pieces=pieces(ids),
-        target_pieces=pieces(after),
+        inputs=tuple(map(tuple, input_ids)),
+        targets=tuple(map(tuple, target_ids)),
+        input_pieces=pieces(input_ids),
+        target_pieces=pieces(target_ids),
         stride=STRIDE,
         loss=loss,
         ln_v=math.log(model.info.vocab_size),

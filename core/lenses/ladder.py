@@ -1,4 +1,4 @@
-"""Owns one prompt on every rung of the ladder (S17), random and trained where that is there: losses, ranks, KL."""
+"""One prompt on every rung of the ladder, with random weights and trained where that is available: loss, ranks, KL."""
 
 import math
 from collections.abc import Iterator
@@ -8,23 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import catalog, models
-from core import ladder as rungs
-from core.config import Hyperparameters, ModelChoice, ModelConfig, Sampler
-from core.device import PACKED
-from core.divergence import kl
-from core.errors import Mistake
-from core.events import Candidate, Reading
-from core.models import Model
-from core.sampling import Distribution, chart
-from core.tokenizer import Tokenizer
-from core.trace import Step
-from core.training.places import SUFFIX
+from core.activations.trace import Step
+from core.engine.config import ModelConfig
+from core.engine.device import PACKED
+from core.errors import UserError
+from core.loading import catalog, models
+from core.loading import ladder as rungs
+from core.loading.checkpoints.folders import SUFFIX
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_bits
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate
+from core.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One setting that a rung has other than the rung before."""
+class SettingChange:
+    """One setting of the configuration that differs from the rung before."""
 
     name: str
     before: str
@@ -32,69 +36,69 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """What one model of the ladder makes of the prompt."""
+class RungResult:
+    """One model of the ladder: its size, and its prediction after the prompt."""
 
     name: str
     title: str
     adds: str
-    """What it adds to the rung before, in one sentence."""
+    """What the architecture adds to the rung before, in one sentence."""
     trained: bool
     parameters: int
     added: int
-    """Parameters more than the rung before; for the first one all."""
-    differences: tuple[Difference, ...]
-    """Of its configuration from the rung before; of a trained twin none."""
+    """Parameters more than the rung before; for the first rung all."""
+    differences: tuple[SettingChange, ...]
+    """From the rung before; empty for a trained rung, which has the configuration of the random one beside it."""
     seen: int
-    """Tokens of the prompt within its context."""
+    """Tokens of the prompt that fit into its context."""
     loss: float | None
-    """Mean -ln p of the tokens it saw, each after those before it, nats; None where only one was seen."""
+    """Mean -ln p of the tokens it saw after the first, and of the target, nats a token; None where there are none."""
     ln_v: float
-    """The loss of guessing evenly among all V tokens (S11)."""
+    """ln V, nats a token: the loss of a uniform distribution over all V tokens."""
     top: Candidate
-    """Its favourite after the prompt."""
+    """The likeliest token after the prompt."""
     target: Candidate | None
-    """The token that came next in the walk; None where none did, or its vocabulary lacks it."""
+    """The token that came next in the walk; None where none did, or where the vocabulary does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The rungs side by side."""
+    """All rungs side by side."""
 
-    rungs: tuple[Rung, ...]
-    """As far as measured."""
-    kl: tuple[tuple[float | None, ...], ...]
-    """KL(row ‖ column) of the distributions after the prompt, nats; None between different tokenizers."""
+    rungs: tuple[RungResult, ...]
+    """Those measured so far; a trained rung stands after the random one."""
+    kl_bits: tuple[tuple[float | None, ...], ...]
+    """KL(row ‖ column) of the distributions after the prompt, in bits; None between different tokenizers."""
     notes: tuple[str, ...]
-    """What was left out or done otherwise, one line each."""
+    """What was left out or done differently, one line each."""
 
 
-def ladder(step: Step) -> Iterator[Reading | Ladder]:
-    """Build each rung, with the sizes and seed of the present model where they fit, and read the prompt."""
-    base, notes = _base(step)
-    found: list[Rung] = []
+def ladder(step: Step) -> Iterator[Progress | Ladder]:
+    """Build each rung, with the sizes and seed of the present model where they are valid, and read the prompt."""
+    base, notes = _base_choice(step)
+    results: list[RungResult] = []
     logits: list[tuple[Tokenizer, Tensor]] = []
-    yield Reading(0, len(rungs.NAMES))
+    yield Progress(0, len(rungs.NAMES))
     previous: ModelConfig | None = None
     for number, name in enumerate(rungs.NAMES, start=1):
         try:
-            model = models.load(catalog.applicable(base, name))
-        except Mistake as mistake:
-            notes.append(f"{name} is left out: {mistake}")
+            model = models.load_model(catalog.applicable(base, name))
+        except UserError as error:
+            notes.append(f"{name} is left out: {error}")
         else:
             adds = rungs.rung(name, 1).adds
-            for twin in (model, _trained(base, name)):
-                if twin is not None:
-                    rung, row = _measure(step, twin, adds, previous, trained=twin is not model)
-                    found.append(rung)
-                    logits.append((twin.tokenizer, row))
+            for each in (model, _trained(base, name)):
+                if each is not None:
+                    result, row = _measure(step, each, adds, previous, trained=each is not model)
+                    results.append(result)
+                    logits.append((each.tokenizer, row))
             previous = model.transformer.config
-        yield Reading(number, len(rungs.NAMES))
-        yield Ladder(tuple(found), _divergences(logits), tuple(notes))
+        yield Progress(number, len(rungs.NAMES))
+        yield Ladder(tuple(results), _divergences(logits), tuple(notes))
 
 
-def _base(step: Step) -> tuple[ModelChoice, list[str]]:
-    """What the rungs are chosen by, and what is to be said of it."""
+def _base_choice(step: Step) -> tuple[ModelChoice, list[str]]:
+    """The choice of model that all rungs are derived from, and notes about it."""
     choice, notes = step.model.choice, []
     if catalog.trained(choice.name):
         choice = catalog.twin(choice) or choice
@@ -107,27 +111,27 @@ def _base(step: Step) -> tuple[ModelChoice, list[str]]:
 
 
 def _trained(base: ModelChoice, name: str) -> Model | None:
-    """The trained twin of a rung, where there is one."""
+    """The trained version of a rung; None where there is none."""
     try:
-        plain = replace(base, name=name + SUFFIX, changes=Hyperparameters(), tokenizer="cl100k", weights_seed=0)
-        return models.load(plain)
-    except Mistake:
+        choice = replace(base, name=name + SUFFIX, changes=Hyperparameters(), tokenizer="cl100k", weights_seed=0)
+        return models.load_model(choice)
+    except UserError:
         return None
 
 
 @torch.inference_mode()
 def _measure(
     step: Step, model: Model, adds: str, previous: ModelConfig | None, *, trained: bool
-) -> tuple[Rung, Tensor]:
+) -> tuple[RungResult, Tensor]:
     config, piece = model.transformer.config, model.tokenizer.piece
-    ids, target = _in_words_of(model, step)
+    ids, target = _ids_for(model, step)
     ids = ids[-config.context :]
     logits = model.transformer(torch.tensor([ids], device=model.transformer.device))[0].float().cpu()
-    followed = [*ids[1:], *([] if target is None else [target])]
-    loss = F.cross_entropy(logits[: len(followed)], torch.tensor(followed)).item() if followed else None
-    seen = chart(Distribution(logits[-1]), Sampler(), 1, piece, target)
+    following = [*ids[1:], *([] if target is None else [target])]
+    loss = F.cross_entropy(logits[: len(following)], torch.tensor(following)).item() if following else None
+    likeliest = chart(Distribution(logits[-1]), Sampler(), 1, piece, target)
     count = config.parameter_count()
-    rung = Rung(
+    result = RungResult(
         name=model.info.name,
         title=model.info.title,
         adds=adds,
@@ -138,33 +142,34 @@ def _measure(
         seen=len(ids),
         loss=loss,
         ln_v=math.log(config.vocab_size),
-        top=seen.candidates[0],
-        target=seen.taken,
+        top=likeliest.candidates[0],
+        target=likeliest.taken,
     )
-    return rung, logits[-1]
+    return result, logits[-1]
 
 
-def _in_words_of(model: Model, step: Step) -> tuple[list[int], int | None]:
-    """The prompt and the token that came next as ids of another model; its text is read again where they differ."""
-    own, words = step.model.tokenizer, model.tokenizer
-    if own is words:
+def _ids_for(model: Model, step: Step) -> tuple[list[int], int | None]:
+    """The prompt and the target as ids of another model; the text is encoded again where the tokenizers differ."""
+    own, other = step.model.tokenizer, model.tokenizer
+    if own is other:
         return list(step.ids), step.target
-    ids = words.encode(own.text(step.ids)) or [words.end_of_text]
-    target = words.encode(own.text([step.target])) if step.target is not None else []
+    ids = other.encode(own.text(step.ids)) or [other.end_of_text]
+    target = other.encode(own.text([step.target])) if step.target is not None else []
     return ids, target[0] if len(target) == 1 else None
 
 
-def differences(before: ModelConfig, after: ModelConfig) -> tuple[Difference, ...]:
+def differences(before: ModelConfig, after: ModelConfig) -> tuple[SettingChange, ...]:
     """The settings in which two configurations differ."""
     pairs = ((each.name, getattr(before, each.name), getattr(after, each.name)) for each in fields(ModelConfig))
-    return tuple(Difference(name, _words(old), _words(new)) for name, old, new in pairs if old != new)
+    return tuple(SettingChange(name, _setting_text(old), _setting_text(new)) for name, old, new in pairs if old != new)
 
 
-def _words(value: object) -> str:
+def _setting_text(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _divergences(logits: list[tuple[Tokenizer, Tensor]]) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(kl(p, q) if own is other else None for other, q in logits) for own, p in logits)
+    """KL of every pair of last logits [V], in bits."""
+    return tuple(tuple(kl_bits(p, q) if tokenizer is other else None for other, q in logits) for tokenizer, p in logits)

@@ -1,6 +1,7 @@
-"""Owns whether the model uses only the last token (S13): earlier ones are changed, and the distribution watched.
+"""Measures how far each earlier token influences the next-token distribution, by changing one token at a time.
 
-A token is replaced by a random one, hidden from all later positions, or exchanged with the one before it.
+A token is replaced by a random one, masked for all later positions, or swapped with the one before it. The article
+treats "the model uses only the last token" as a misconception; this lens measures it.
 """
 
 import random
@@ -13,81 +14,83 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.cache import KVCache
-from core.divergence import kl
-from core.errors import Mistake
-from core.events import Reading
-from core.model import Transformer
-from core.models import Model
-from core.trace import Step, fresh_past, read
+from core.activations.hooks import ForwardHooks
+from core.activations.trace import Step, empty_cache, fill_cache
+from core.engine.cache import KVCache
+from core.engine.model import Transformer
+from core.errors import UserError
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.divergence import kl_bits
 
 How = Literal["replace", "mask", "shuffle"]
+"""How a token is changed."""
 LAST = 32
-"""Earlier tokens that are changed, the nearest ones."""
+"""Earlier tokens that are changed by default, the nearest ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One earlier token changed, all others as they were."""
+class PositionEffect:
+    """The effect of changing one earlier token and no other."""
 
     position: int
-    """In the window, from 0."""
+    """In the model's window, from 0."""
     piece: bytes
-    """The token that stood there."""
+    """The original token."""
     by: bytes
-    """What stands there instead; empty where it is hidden."""
-    kl: float
-    """KL(as it was ‖ changed) of the distribution after the last token, nats."""
+    """The token that replaces it; empty where it is masked."""
+    kl_bits: float
+    """KL(original ‖ changed) of the distribution after the last token, in bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastToken:
-    """How far each earlier token moves what comes after the last one."""
+    """The effects of earlier tokens on the distribution after the last one."""
 
     how: How
-    changes: tuple[Change, ...]
-    """By position; those measured so far."""
+    changes: tuple[PositionEffect, ...]
+    """In the order of positions, those measured so far."""
     total: int
-    """How many there will be."""
-    together: float | None
-    """KL where all of them are changed at once, nats; None until measured and where there is nothing to change."""
+    """Tokens to change."""
+    together_bits: float | None
+    """KL with all of them changed at once, in bits; None until measured, and where there is no token to change."""
     why: str
-    """What the numbers mean for this model."""
+    """One or two sentences on what the numbers mean for this model."""
     note: str
     """What was left out; empty where nothing was."""
 
 
 @torch.inference_mode()
-def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0) -> Iterator[Reading | LastToken]:
-    """Change each of the `last` earlier tokens alone, the nearest first, then all of them.
+def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0) -> Iterator[Progress | LastToken]:
+    """Change each of the `last` earlier tokens alone, the nearest first, then all of them at once.
 
-    Raises `Mistake` for another way to change them.
+    Raises `UserError` for an unknown `how`.
     """
     if how not in get_args(How):
-        raise Mistake(f"no way {how!r} to change tokens; choose replace, mask or shuffle")
+        raise UserError(f"no way {how!r} to change tokens; choose replace, mask or shuffle")
     length = len(step.ids)
     lowest = 1 if how == "shuffle" else 0  # the first token has none before it
     start = max(lowest, length - 1 - max(1, last))
     positions = range(length - 2, start - 1, -1)
     note = f"only the {len(positions):,} tokens before the last were changed" if start > lowest else ""
-    past = fresh_past(step) if step.past is None else step.past
-    yield from read(step, past, length - 1)
-    yield Reading(0, len(positions) + 1)
-    runs = _Runs(step, past, how, seed)
-    before = runs.logits(())
-    changes: list[Change] = []
-    why = _why(step.model)
+    cache = empty_cache(step) if step.cache is None else step.cache
+    yield from fill_cache(step, cache, length - 1)
+    yield Progress(0, len(positions) + 1)
+    changed = _ChangedText(step, cache, how, seed)
+    original = changed.logits(())
+    changes: list[PositionEffect] = []
+    why = _explanation(step.model)
     for position in positions:
-        by = b"" if how == "mask" else step.model.tokenizer.piece(runs.changed((position,))[position])
-        moved = kl(before, runs.logits((position,)))
-        changes.insert(0, Change(position, step.pieces[position], by, moved))
+        by = b"" if how == "mask" else step.model.tokenizer.piece(changed.ids((position,))[position])
+        effect = kl_bits(original, changed.logits((position,)))
+        changes.insert(0, PositionEffect(position, step.pieces[position], by, effect))
         yield LastToken(how, tuple(changes), len(positions), None, why, note)
-    together = kl(before, runs.logits(tuple(reversed(positions)))) if positions else None
+    together = kl_bits(original, changed.logits(tuple(reversed(positions)))) if positions else None
     yield LastToken(how, tuple(changes), len(positions), together, why, note)
 
 
-def _why(model: Model) -> str:
-    """What the article's sentence needs, and whether this model has it."""
+def _explanation(model: Model) -> str:
+    """Whether this model's architecture lets earlier tokens have an effect."""
     if model.transformer.config.blocks:
         return "Attention lets the last position read all earlier ones, so changing them moves what comes next."
     return (
@@ -97,63 +100,61 @@ def _why(model: Model) -> str:
     )
 
 
-class _Runs:
-    """Reads the text with some tokens changed, each time from an earlier position on than the time before.
+class _ChangedText:
+    """Computes the last logits of the text with some tokens changed.
 
-    So one copy of the past is enough: what one run leaves behind, the next writes over.
+    Each call of `logits` begins at an earlier position than the call before, so one copy of the cache is enough: it is
+    rewound to the first changed position and overwritten from there.
     """
 
-    def __init__(self, step: Step, past: KVCache, how: How, seed: int) -> None:
+    def __init__(self, step: Step, cache: KVCache, how: How, seed: int) -> None:
         self._step, self._how, self._seed = step, how, seed
         self._transformer = step.model.transformer
-        self._past = past.first(len(step.ids) - 1)
+        self._cache = cache.first(len(step.ids) - 1)
 
-    def changed(self, positions: Sequence[int]) -> list[int]:
-        """The ids with the tokens at ascending `positions` changed; hidden ones are as they were."""
+    def ids(self, positions: Sequence[int]) -> list[int]:
+        """The ids with the tokens at ascending `positions` changed, [T]; masked tokens keep their ids."""
         ids = list(self._step.ids)
         if self._how == "replace":
             for position in positions:
-                drawn = random.Random(f"{self._seed}:{position}").randrange(self._step.model.info.vocab_size - 1)
-                ids[position] = drawn + (drawn >= ids[position])
+                other = random.Random(f"{self._seed}:{position}").randrange(self._step.model.info.vocab_size - 1)
+                ids[position] = other + (other >= ids[position])  # never the original id
         elif self._how == "shuffle" and len(positions) == 1:
-            (at,) = positions
-            ids[at - 1], ids[at] = ids[at], ids[at - 1]
+            (position,) = positions
+            ids[position - 1], ids[position] = ids[position], ids[position - 1]
         elif self._how == "shuffle" and positions:
-            places = slice(positions[0] - 1, positions[-1] + 1)
-            mixed = ids[places]
-            random.Random(f"{self._seed}").shuffle(mixed)
-            ids[places] = mixed
+            span = slice(positions[0] - 1, positions[-1] + 1)
+            shuffled = ids[span]
+            random.Random(f"{self._seed}").shuffle(shuffled)
+            ids[span] = shuffled
         return ids
 
     def logits(self, positions: Sequence[int]) -> Tensor:
         """Logits after the last position with the tokens at `positions` changed, [V]."""
-        ids = torch.tensor([self.changed(positions)], device=self._transformer.device)
-        if not self._transformer.config.blocks:  # all of it each time, so that equal states are equal bits
+        ids = torch.tensor([self.ids(positions)], device=self._transformer.device)
+        if not self._transformer.config.blocks:  # the same computation each time, so KL is exactly 0
             return self._transformer.unembed(self._transformer.hidden(ids)[:, -1])[0]
-        after = {"replace": 0, "mask": 1, "shuffle": -1}[self._how]
-        first = min((position + after for position in positions), default=ids.shape[1] - 1)
-        self._past.rewind(first)
-        with _hiding(self._transformer, positions if self._how == "mask" else ()):
-            hidden = self._transformer.hidden(ids[:, first:], self._past)
+        offset = {"replace": 0, "mask": 1, "shuffle": -1}[self._how]  # from a changed token to the first new state
+        first = min((position + offset for position in positions), default=ids.shape[1] - 1)
+        self._cache.rewind(first)
+        with _masked(self._transformer, positions if self._how == "mask" else ()):
+            hidden = self._transformer.hidden(ids[:, first:], self._cache)
         return self._transformer.unembed(hidden[:, -1])[0]
 
 
 @contextmanager
-def _hiding(transformer: Transformer, hidden: Sequence[int]) -> Iterator[None]:
-    """Let no later position attend to the hidden ones."""
+def _masked(transformer: Transformer, positions: Sequence[int]) -> Iterator[None]:
+    """Within the block no later position attends to `positions`."""
 
-    def attend(module: nn.Module, took: tuple[Tensor, ...], gave: Tensor) -> Tensor:
-        q, k, v = took
+    def attend(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        q, k, v = inputs
         keys = torch.arange(k.shape[2], device=k.device)
         queries = keys[-q.shape[2] :, None]
-        secret = torch.isin(keys, torch.tensor(hidden, device=k.device))
-        seen = (keys < queries) & ~secret | (keys == queries)  # [t, T]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
+        masked = torch.isin(keys, torch.tensor(positions, device=k.device))
+        visible = (keys < queries) & ~masked | (keys == queries)  # [t, T]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
 
-    names = [f"blocks.{n}.attention.attend" for n in range(transformer.config.blocks)] if hidden else []
-    hooks = [transformer.get_submodule(name).register_forward_hook(attend) for name in names]
-    try:
+    with ForwardHooks() as hooks:
+        for block in transformer.blocks if positions else ():
+            hooks.after(block.get_submodule("attention.attend"), attend)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -1,4 +1,4 @@
-"""Owns what a model's weights are: how many by part, counted on the real tensors, and how any one is distributed."""
+"""A model's parameters: counts by part, taken from the tensors themselves, and the histogram of one of them."""
 
 import math
 from collections.abc import Generator, Iterator
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from core.activations.trace import Step
+from core.engine.model import Transformer
 from core.engine.packed.linear import Bias, Int4Linear, Int8Embedding, Int8Linear, matrix
-from core.errors import Mistake
-from core.events import Reading
-from core.model import Transformer
-from core.trace import Step
+from core.errors import UserError
+from core.progress import Progress
 
 BINS = 40
 NUMBERS_AT_ONCE = 4_000_000
-"""Of a weight, that are in float32 at the same time."""
+"""Numbers of a weight that are in memory as float32 at the same time."""
 PARTS = ("embedding", "position", "attention", "mlp", "norm", "unembedding")
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """One part of a model."""
+class PartCount:
+    """The number of parameters in one part of a model."""
 
     part: str
     """One of `PARTS`."""
     weights: int
     biases: int
     size_bytes: int
-    """What it takes in memory, packed as it is."""
+    """Memory of the part; of packed weights, of the packed form."""
 
     @property
     def parameters(self) -> int:
@@ -36,17 +36,17 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """One weight that can be looked at."""
+class NamedWeight:
+    """One weight tensor that has a histogram."""
 
     name: str
-    """As in the model: `blocks.0.attention.qkv.weight`."""
+    """Its name in `Transformer`, such as `blocks.0.attention.qkv.weight`."""
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How the numbers of one weight are distributed; of packed ones the numbers they stand for."""
+    """The distribution of the numbers of one weight; quantized weights are dequantized first."""
 
     name: str
     shape: tuple[int, ...]
@@ -55,54 +55,53 @@ class Histogram:
     low: float
     high: float
     counts: tuple[int, ...]
-    """Numbers in each of equal bins from `low` to `high`."""
+    """How many numbers are in each of `BINS` equal bins from `low` to `high`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All weights counted, one of them in detail."""
+    """The counts of all weights, and the histogram of one."""
 
-    counts: tuple[Count, ...]
-    """By part, those the model has; a tied unembedding counts as the embedding."""
+    counts: tuple[PartCount, ...]
+    """For each part that the model has; a tied unembedding counts as the embedding."""
     total: int
     """Their sum."""
     expected: int
-    """What the configuration says, without looking at any tensor."""
+    """The number of parameters by the configuration alone, `ModelConfig.parameter_count`."""
     tied: bool
-    """Whether the unembedding is the embedding."""
-    names: tuple[Named, ...]
+    """Whether embedding and unembedding share one matrix."""
+    names: tuple[NamedWeight, ...]
     histogram: Histogram | None
     """None until measured."""
 
 
-def weights(step: Step, name: str = "embed.weight") -> Iterator[Reading | Weights]:
-    """Counts at once, then the histogram of the weight called `name`. Raises `Mistake` for one that is not there."""
+def weights(step: Step, name: str = "embed.weight") -> Iterator[Progress | Weights]:
+    """The counts first, then the histogram of the weight called `name`. Raises `UserError` for an unknown name."""
     transformer = step.model.transformer
     found = list(_tensors(transformer))
-    named = tuple(Named(each.name, each.shape) for each in found)
+    names = tuple(NamedWeight(each.name, each.shape) for each in found)
     chosen = next((each for each in found if each.name == name), None)
     if chosen is None:
-        raise Mistake(f"{step.model.info.name} has no weight {name!r}; there are {_some(named)}")
+        raise UserError(f"{step.model.info.name} has no weight {name!r}; there are {_first_names(names)}")
     counts = count(transformer)
     total, expected, tied = sum(each.parameters for each in counts), step.model.info.parameters, transformer.config.tied
-    yield Weights(counts, total, expected, tied, named, None)
+    yield Weights(counts, total, expected, tied, names, None)
     histogram = yield from _histogram(chosen)
-    yield Weights(counts, total, expected, tied, named, histogram)
+    yield Weights(counts, total, expected, tied, names, histogram)
 
 
-def _some(named: tuple[Named, ...]) -> str:
-    return ", ".join(each.name for each in named[:4]) + (" …" if len(named) > 4 else "")
+def _first_names(names: tuple[NamedWeight, ...]) -> str:
+    return ", ".join(each.name for each in names[:4]) + (" …" if len(names) > 4 else "")
 
 
-def count(transformer: Transformer) -> tuple[Count, ...]:
-    """The numbers of each part, on the tensors that the model computes with."""
-    sums = {part: [0, 0, 0] for part in PARTS}
+def count(transformer: Transformer) -> tuple[PartCount, ...]:
+    """The number of parameters in each part, from the tensors that the model computes with."""
+    sums = {name: [0, 0, 0] for name in PARTS}  # weights, biases, bytes
     for each in _tensors(transformer):
-        numbers = math.prod(each.shape)
-        mine = sums[_part(each.name)]
-        mine[each.bias] += numbers
-        mine[2] += each.size_bytes
-    return tuple(Count(part, *values) for part, values in sums.items() if any(values))
+        part = sums[_part(each.name)]
+        part[each.bias] += math.prod(each.shape)
+        part[2] += each.size_bytes
+    return tuple(PartCount(name, *values) for name, values in sums.items() if any(values))
 
 
 def _part(name: str) -> str:
@@ -119,14 +118,14 @@ class _Weight:
     size_bytes: int
     module: nn.Module
     tensor: Tensor | None
-    """None where the numbers are packed in the module."""
+    """None where the module holds them packed."""
 
     @property
     def bias(self) -> bool:
         return self.name.endswith(".bias")
 
     def numbers(self) -> Iterator[Tensor]:
-        """Its numbers in float32 on the CPU, some rows at a time."""
+        """Its numbers as float32 on the CPU, a few rows at a time."""
         rows = max(1, NUMBERS_AT_ONCE // math.prod(self.shape[1:]))
         for first in range(0, self.shape[0], rows):
             if self.tensor is None:
@@ -136,7 +135,7 @@ class _Weight:
 
 
 def _tensors(transformer: Transformer) -> Iterator[_Weight]:
-    """Every weight once, packed ones as what they stand for."""
+    """Every weight once; packed matrices by the name and shape of the matrix they stand for."""
     seen: set[int] = set()
     for path, module in transformer.named_modules():
         if isinstance(module, Int8Linear | Int8Embedding | Int4Linear) and id(module.quantized) not in seen:
@@ -150,22 +149,22 @@ def _tensors(transformer: Transformer) -> Iterator[_Weight]:
                 yield _Weight(f"{owner}.{field}", tuple(tensor.shape), tensor.nbytes, module, tensor)
 
 
-def _histogram(weight: _Weight) -> Generator[Reading, None, Histogram]:
-    total = math.prod(weight.shape)
-    low, high, summed, squared, done = math.inf, -math.inf, 0.0, 0.0, 0
-    yield Reading(0, 2 * total)
-    for some in weight.numbers():
-        least, most = torch.aminmax(some)
+def _histogram(weight: _Weight) -> Generator[Progress, None, Histogram]:
+    count = math.prod(weight.shape)
+    low, high, total, squares, done = math.inf, -math.inf, 0.0, 0.0, 0
+    yield Progress(0, 2 * count)
+    for numbers in weight.numbers():
+        least, most = torch.aminmax(numbers)
         low, high = min(low, least.item()), max(high, most.item())
-        summed += some.sum(dtype=torch.float64).item()
-        squared += some.double().square().sum().item()
-        done += some.numel()
-        yield Reading(done, 2 * total)
+        total += numbers.sum(dtype=torch.float64).item()
+        squares += numbers.double().square().sum().item()
+        done += numbers.numel()
+        yield Progress(done, 2 * count)
     counts = torch.zeros(BINS, dtype=torch.float64)
-    for some in weight.numbers():
-        counts += torch.histc(some, BINS, low, high)
-        done += some.numel()
-        yield Reading(done, 2 * total)
-    mean = summed / total
-    std = math.sqrt(max(0.0, squared / total - mean**2))
+    for numbers in weight.numbers():
+        counts += torch.histc(numbers, BINS, low, high)
+        done += numbers.numel()
+        yield Progress(done, 2 * count)
+    mean = total / count
+    std = math.sqrt(max(0.0, squares / count - mean**2))
     return Histogram(weight.name, weight.shape, mean, std, low, high, tuple(int(n) for n in counts.tolist()))

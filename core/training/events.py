@@ -1,28 +1,32 @@
-"""Owns what a training says: frozen values, no tensors. Losses are nats a token."""
+"""What a training reports while it runs: frozen values without tensors. Losses are in nats per token."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.events import Chart
-from core.world.machine import Floors
+from core.errors import UserError
+from core.sampling.values import Chart
+from core.world.automaton import Floors
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """All is there to train; nothing was learned yet, or not since a checkpoint."""
+    """The corpus and the model are ready. Steps follow, after those of an earlier run where it was resumed."""
 
     title: str
+    """Name of the rung and what it adds."""
     corpus: str
+    """Name of the text."""
     parameters: int
     vocab_size: int
     context: int
     steps: int
+    """Steps of the whole training."""
     ln_v: float
-    """The loss of guessing evenly among all tokens (S11)."""
+    """Loss of the uniform distribution over V tokens, about that of untrained weights."""
     floors: Floors | None
-    """The lowest losses there are; None where the truth is not known."""
+    """The lowest possible losses; None where the true distribution of the text is unknown."""
     step: int
-    """Steps taken already."""
+    """Steps done before this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +34,35 @@ class Stepped:
     """One step of the optimizer."""
 
     step: int
-    """Steps taken, this one too."""
+    """Steps done, this one included."""
     loss: float
-    """Of its batch, before it."""
+    """Loss of its batch, before the weights changed."""
     lr: float
+    """Its learning rate."""
     grad_norm: float
-    """Before it was shortened."""
+    """L2 norm of the gradient before clipping."""
     tokens_per_second: float
-    """Of the last steps."""
+    """Mean of the last steps."""
     seconds_left: float
+    """Estimated time to the last step; without evaluations."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What the rung is worth after some steps."""
+class Evaluated:
+    """An evaluation of the model after some steps."""
 
     step: int
     loss: float
-    """Mean over the validation text."""
+    """Held-out loss."""
     chart: Chart
-    """What it says comes after the probe."""
+    """The distribution of the token after the probe."""
     sample: str
-    """How it goes on from the probe, always taking the likeliest."""
+    """The greedy continuation of the probe."""
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """The rung as it was measured can be walked from a file."""
+class CheckpointSaved:
+    """The model of the last evaluation is in a file, from which it can be loaded."""
 
     step: int
     path: Path
@@ -64,11 +70,11 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """There are no more steps, or there must be none."""
+    """The last event: all steps are done, or the training cannot continue."""
 
     step: int
-    problem: str = ""
-    """Why it ended early."""
+    problem: UserError | None = None
+    """Why it ended before its last step."""
 
 
-Event = Begun | Stepped | Measured | Saved | Ended
+Event = Begun | Stepped | Evaluated | CheckpointSaved | Ended

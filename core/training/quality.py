@@ -1,4 +1,4 @@
-"""Owns how near a rung has come to the truth of the tiny world: losses beside their floors, and what it carries far."""
+"""How close a model is to the truth of the tiny world: its loss beside its floor, and accuracy at long-range places."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -6,86 +6,95 @@ from dataclasses import dataclass
 
 import torch
 
-from core.common import made_once
-from core.errors import Mistake
-from core.events import Reading
-from core.models import Model
+from core.errors import UserError
+from core.loading.models import Model
+from core.once import thread_safe_cache
+from core.progress import Progress
 from core.training.measure import HeldOut
 from core.world import tiny
-from core.world.walker import Walker
+from core.world.batched import BatchedAutomaton
 
 TOKENS = 2**15
-"""Of text that no training saw."""
+"""Length of the text that models are measured on."""
 SEED = -2
+"""Its seed, which no training uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Places where the text so far decides what comes: a name to be copied, a verb that must agree, a closing mark."""
+    """The tokens with one label: those that earlier text decides, such as a repeated name, the number of a verb, or a
+    closing bracket. Losses are in nats per token."""
 
     label: str
     count: int
+    """Number of such tokens."""
     accuracy: float
-    """How often, of all that is said at such places, the right one is the likeliest."""
+    """How often the right token is the likeliest among all tokens that can have the label."""
     loss: float
-    """Mean -ln p of what came there, nats."""
+    """Mean -ln p of the right token, among all of V."""
     last_token: float
-    """The lowest such loss for who knows the last token alone."""
+    """The lowest possible loss given the last token alone."""
     context: float
-    """The lowest for who knows all of the text."""
+    """The lowest possible loss given all of the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A rung beside the truth, nats a token."""
+    """The measured quality of a model, losses in nats per token."""
 
     model: str
     floor: float
-    """The lowest loss of a model that sees as far: the last token alone, or all of the text."""
-    above: float
-    """How far its loss is above that."""
+    """The lowest possible loss of a model that sees as much: the last token alone, or all of the text."""
+    excess: float
+    """Excess of its loss over the floor."""
     slots: tuple[Slot, ...]
 
     @property
     def loss(self) -> float:
-        """In the long run."""
-        return self.floor + self.above
+        """Its expected loss."""
+        return self.floor + self.excess
 
     @property
     def long_range_accuracy(self) -> float:
-        """Over all places where something far decides."""
+        """Mean accuracy over the tokens of all slots."""
         return sum(slot.accuracy * slot.count for slot in self.slots) / sum(slot.count for slot in self.slots)
 
 
 def check(model: Model) -> None:
-    """Raise `Mistake` for a model that speaks in other tokens than the tiny world."""
+    """Raise `UserError` for a model with another tokenizer than that of the tiny world."""
     if model.tokenizer.name != tiny.NAME:
-        raise Mistake(f"{model.info.name} does not speak in the tokens of the tiny world; choose a rung trained there")
+        raise UserError(
+            f"{model.info.name} does not use the tokenizer of the tiny world; choose a rung that was trained there"
+        )
 
 
-@made_once
-def _held(tokens: int) -> HeldOut:
-    return HeldOut(tiny.machine(), Walker(tiny.machine()), tokens, SEED)
+@thread_safe_cache
+def _held_out(tokens: int) -> HeldOut:
+    return HeldOut(tiny.automaton(), BatchedAutomaton(tiny.automaton()), tokens, SEED)
 
 
-def quality(model: Model, tokens: int = TOKENS) -> Iterator[Reading | Quality]:
-    """Measure a model in the tiny world, the answer last. Raises `Mistake` for one that speaks in other tokens."""
+def quality(model: Model, tokens: int = TOKENS) -> Iterator[Progress | Quality]:
+    """Measure a model on `tokens` of text. Yields progress in tokens, then the result.
+
+    Raises `UserError` for a model with another tokenizer.
+    """
     check(model)
-    machine, held = tiny.machine(), _held(tokens)
-    groups = {label: torch.tensor(sorted(machine.said_at(label))) for label in machine.labels()}
-    right, losses, done = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list), 0
-    for places, logprobs in held.logprobs(model.transformer):
-        for row, edge in enumerate(held.edges[place] for place in places.tolist()):
+    automaton, held_out = tiny.automaton(), _held_out(tokens)
+    choices = {label: torch.tensor(sorted(automaton.tokens_at(label))) for label in automaton.labels()}
+    hits, losses, done = defaultdict[str, list[bool]](list), defaultdict[str, list[float]](list), 0
+    for positions, logprobs in held_out.logprobs(model.transformer):
+        for row, edge in enumerate(held_out.edges[position] for position in positions.tolist()):
             if edge.label:
-                group = groups[edge.label]
-                right[edge.label].append(int(group[logprobs[row, group].argmax()]) == edge.token)
+                tokens_here = choices[edge.label]
+                likeliest = int(tokens_here[logprobs[row, tokens_here].argmax()])
+                hits[edge.label].append(likeliest == edge.token)
                 losses[edge.label].append(-logprobs[row, edge.token].item())
-        done += len(places)
-        yield Reading(done, tokens)
+        done += len(positions)
+        yield Progress(done, tokens)
     slots = []
-    for label, hits in sorted(right.items()):
-        low = machine.floors(label)
-        accuracy, loss = sum(hits) / len(hits), sum(losses[label]) / len(hits)
-        slots.append(Slot(label, len(hits), accuracy, loss, low.last_token, low.context))
+    for label, correct in sorted(hits.items()):
+        floors = automaton.floors(label)
+        accuracy, loss = sum(correct) / len(correct), sum(losses[label]) / len(correct)
+        slots.append(Slot(label, len(correct), accuracy, loss, floors.last_token, floors.context))
     transformer = model.transformer
-    yield Quality(model.info.name, held.floor(transformer), held.above(transformer), tuple(slots))
+    yield Quality(model.info.name, held_out.floor(transformer), held_out.excess(transformer), tuple(slots))

@@ -1,4 +1,4 @@
-"""Owns the trained ladder that comes with tokenwalk: its recipes, its files, and how they are made."""
+"""The trained ladder that comes with tokenwalk: the recipe of each rung, and how its files are made."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -6,35 +6,36 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from core import ladder
-from core.events import Reading
-from core.training import checkpoint, places
-from core.training.events import Event, Saved
-from core.training.recipe import Recipe
+from core.loading import ladder
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.recipe import Recipe
+from core.progress import Progress
+from core.training.events import CheckpointSaved, Event
 from core.training.training import Training
 
 COMMAND = "tokenwalk train --ladder"
+"""The command that makes the files; their cards name it."""
 STEPS = {"model1": 2000, "model2": 2000, "model3": 4000}
-"""Of rungs that learn otherwise than the larger ones."""
+"""Optimizer steps of some rungs; the others have 3000."""
 
 
 def recipe(rung: str) -> Recipe:
-    """How the trained twin of a rung is made."""
+    """The recipe of a rung's trained twin."""
     return Recipe(rung=rung, steps=STEPS.get(rung, 3000), every=250)
 
 
-def make(folder: Path) -> Generator[Reading | Event, None, None]:
-    """Train every rung on one thread of the CPU, and put it into `folder` in 16 bits.
+def train_ladder(folder: Path) -> Generator[Progress | Event, None, None]:
+    """Train every rung on one CPU thread, and write each to a file in `folder`, its weights in fp16.
 
-    Raises `Mistake` where it cannot be written.
+    Raises `UserError` where a file cannot be written.
     """
-    places.make(folder)
+    folders.create(folder)
     torch.set_num_threads(1)
     for rung in ladder.NAMES:
-        with TemporaryDirectory() as place:
-            training = Training(recipe(rung), Path(place), torch.device("cpu"), COMMAND)
-            yield from training.go()
+        with TemporaryDirectory() as checkpoints:
+            training = Training(recipe(rung), Path(checkpoints), torch.device("cpu"), COMMAND)
+            yield from training.run()
             assert training.trainer is not None
-            target = folder / f"{rung}{places.SUFFIX}.safetensors"
-            checkpoint.write(target, training.card(), training.trainer.model.to(torch.float16))
-            yield Saved(training.trainer.step, target)
+            path = folder / f"{rung}{folders.SUFFIX}.safetensors"
+            checkpoint.write_checkpoint(path, training.card(), training.trainer.model.to(torch.float16))
+            yield CheckpointSaved(training.trainer.step, path)

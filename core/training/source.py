@@ -1,32 +1,32 @@
-"""Owns which files are taken to learn from, as far as shows without reading them. No torch."""
+"""Checks a text file before it is read for training. Imports no torch."""
 
 from pathlib import Path
 
-from core.errors import Mistake
+from core.errors import UserError
 
-LARGEST = 2**31
-"""Bytes of a text that is taken: as numbers it is about as large again."""
+MAX_BYTES = 2**31
+"""Largest text file. Its token ids take about as much memory again."""
 
 
 def path(name: str) -> Path:
-    """The file that a name means. Raises `Mistake` where it names nobody's home."""
+    """The path that a name means, with `~` expanded. Raises `UserError` for the home folder of an unknown user."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        raise Mistake(f"{name} cannot be read: there is no such user") from error
+        raise UserError(f"{name} cannot be read: there is no such user") from error
 
 
 def size(path: Path) -> int:
-    """Bytes of a text file. Raises `Mistake` for what is none, is empty or is too large."""
+    """Size of a text file in bytes. Raises `UserError` where it is no file, is empty or is too large."""
     try:
         size = path.stat().st_size if path.is_file() else None
-        there = size is not None or path.exists()
+        exists = size is not None or path.exists()
     except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if size is None:
-        raise Mistake(f"{path} is not a text file" if there else f"there is no text file {path}")
+        raise UserError(f"{path} is not a text file" if exists else f"there is no text file {path}")
     if not size:
-        raise Mistake(f"{path} is empty; take a text to learn from")
-    if size > LARGEST:
-        raise Mistake(f"{path} has {size / 1e9:.1f} GB, more than {LARGEST / 1e9:.1f}; train on a part of it")
+        raise UserError(f"{path} is empty; choose a file with text")
+    if size > MAX_BYTES:
+        raise UserError(f"{path} has {size / 1e9:.1f} GB, more than {MAX_BYTES / 1e9:.1f}; train on a part of it")
     return size

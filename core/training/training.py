@@ -1,120 +1,136 @@
-"""Owns a training from the first line of text to the last checkpoint: what runs, what lies on the disk, going on."""
+"""A training in a folder: reads the corpus, runs the trainer, writes checkpoints, and resumes from the latest one."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
 
-from core.errors import Mistake
-from core.events import Reading
-from core.training import card as cards
-from core.training import checkpoint, places
-from core.training.card import Card
-from core.training.events import Ended, Event, Measured, Saved
-from core.training.places import LATEST, STEP
-from core.training.recipe import Recipe
+from core.errors import UserError
+from core.loading.checkpoints import card as cards
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.card import Card
+from core.loading.checkpoints.folders import LATEST, STEP
+from core.loading.checkpoints.recipe import Recipe
+from core.progress import Progress
+from core.training.events import CheckpointSaved, Ended, Evaluated, Event
 from core.training.trainer import Trainer, corpus
 
-MOST = 64
-"""Checkpoints that are kept to look back at."""
-ROOM = 10**9
-"""Bytes that they may take together."""
+MAX_CHECKPOINTS = 64
+"""Largest number of checkpoints that are kept, one per evaluation."""
+MAX_BYTES = 10**9
+"""Largest size of all of them together."""
 
 
 class Training:
-    """A recipe at work in a folder. Nothing heavy happens before `go`."""
+    """A recipe and the folder of its checkpoints. Nothing is read or computed before `run`."""
 
     def __init__(self, recipe: Recipe, folder: Path, device: torch.device, command: str = "") -> None:
         self.recipe, self.folder, self.device, self.command = recipe, folder, device, command
         self.trainer: Trainer | None = None
+        """None until the corpus is read."""
         self.losses: list[tuple[int, float]] = []
+        """(step, held-out loss in nats per token) of each evaluation."""
 
     @classmethod
     def resumed(cls, folder: Path, device: torch.device) -> "Training":
-        """The training whose latest checkpoint lies in a folder. Raises `Mistake` where there is none."""
+        """The training whose latest checkpoint is in a folder. Raises `UserError` where there is none."""
         if not (path := folder / LATEST).is_file():
-            raise Mistake(f"there is no training to go on with in {folder}")
-        card = cards.read(path)
+            raise UserError(f"there is no training to resume in {folder}")
+        card = cards.read_card(path)
         if card is None:
-            raise Mistake(f"{path} is no checkpoint of tokenwalk")
+            raise UserError(f"{path} is no checkpoint of tokenwalk")
         return cls(card.recipe, folder, device, card.command)
 
-    def go(self) -> Generator[Reading | Event, None, None]:
-        """Train, or train on from where it was left. Raises `Mistake`, after which it may be gone on with, too."""
+    def run(self) -> Generator[Progress | Event, None, None]:
+        """Train from the latest checkpoint, or from the beginning. Yields progress in bytes of text, then events.
+
+        Close the iterator to stop; the present state is saved then. Raises `UserError` where something cannot be read
+        or written; `run` can be called again afterwards.
+        """
         if self.trainer is None:
             yield from self._prepare()
         assert self.trainer is not None
         try:
             for event in self.trainer.run():
-                if isinstance(event, Measured) and self.trainer.rank == 0:
+                if isinstance(event, Evaluated) and self.trainer.rank == 0:
                     self.losses = [*(each for each in self.losses if each[0] < event.step), (event.step, event.loss)]
-                    path = self._save(event.step)  # first, for who leaves at what was measured
+                    path = self._save(event.step)  # before the event, whose receiver may stop here
                     yield event
-                    yield Saved(event.step, path)
+                    yield CheckpointSaved(event.step, path)
                 else:
                     yield event
-        except GeneratorExit:  # it is left here, and perhaps never gone on with in this process
-            if not isinstance(event, Ended):  # a rung that diverged does not take the place of one that had not yet
+        except GeneratorExit:  # stopped here, and perhaps never resumed in this process
+            if not isinstance(event, Ended):  # a model that diverged must not replace its last good checkpoint
                 self._save_latest()
             raise
 
-    def _prepare(self) -> Iterator[Reading]:
-        for read in corpus(self.recipe):
-            if isinstance(read, Reading):
-                yield read
+    def _prepare(self) -> Iterator[Progress]:
+        """Read the corpus and make the trainer."""
+        for item in corpus(self.recipe):
+            if isinstance(item, Progress):
+                yield item
             else:
-                trainer = Trainer(self.recipe, read, self.device)
+                trainer = Trainer(self.recipe, item, self.device)
         if (self.folder / LATEST).is_file():
-            self._take_up(trainer)
+            self._restore(trainer)
         self.trainer = trainer
 
-    def _take_up(self, trainer: Trainer) -> None:
-        found = checkpoint.read(self.folder / LATEST)
-        if found.card.recipe != self.recipe:
-            raise Mistake(f"{self.folder} holds a training by another recipe; choose another name, or go on with that")
-        if found.card.corpus_sha256 != trainer.corpus.sha256:
-            raise Mistake(f"{trainer.corpus.words} is not the text it was before; train anew under another name")
-        if found.card.step and not found.moments:
-            raise Mistake(f"{self.folder / LATEST} is a rung that has stopped learning; train anew under another name")
-        found.fill(trainer.model)
-        self.losses = [*found.card.losses]
-        measured = self.losses[-1][0] if self.losses else -1
-        trainer.remember(found.card.step, measured, found.card.loss, found.moments)
+    def _restore(self, trainer: Trainer) -> None:
+        """Continue from the latest checkpoint. Raises `UserError` where that is of another recipe or text."""
+        latest = checkpoint.read_checkpoint(self.folder / LATEST)
+        if latest.card.recipe != self.recipe:
+            raise UserError(
+                f"{self.folder} holds a training with another recipe; choose another name, or resume that training"
+            )
+        if latest.card.corpus_sha256 != trainer.corpus.sha256:
+            raise UserError(
+                f"{trainer.corpus.name} is not the text it was before; start a new training under another name"
+            )
+        if latest.card.step and not latest.moments:
+            raise UserError(
+                f"{self.folder / LATEST} has no optimizer state, so it cannot be trained on; "
+                "start a new training under another name"
+            )
+        latest.fill(trainer.model)
+        self.losses = [*latest.card.losses]
+        evaluated_step = self.losses[-1][0] if self.losses else -1
+        trainer.restore(latest.card.step, evaluated_step, latest.card.loss, latest.moments)
 
     def _save(self, step: int) -> Path:
-        """The rung as it is now: one file to walk from, and the latest, from which it learns on."""
+        """Write the checkpoint of a step, which a walk can load, and the latest one, which training resumes from."""
         assert self.trainer is not None
-        places.make(self.folder)
-        checkpoint.write(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
+        folders.create(self.folder)
+        checkpoint.write_checkpoint(path := self.folder / STEP.format(step), self.card(), self.trainer.model)
         self._save_latest()
-        self._thin_out()
+        self._delete_surplus_checkpoints()
         return path
 
     def _save_latest(self) -> None:
+        """Write weights and optimizer moments; nothing before the first evaluation."""
         if self.trainer and self.trainer.rank == 0 and self.losses and self.folder.is_dir():
-            checkpoint.write(self.folder / LATEST, self.card(), self.trainer.model, self.trainer.moments())
+            checkpoint.write_checkpoint(self.folder / LATEST, self.card(), self.trainer.model, self.trainer.moments())
 
     def card(self) -> Card:
-        """What the rung is now."""
+        """The description of the present model, for its checkpoint."""
         assert self.trainer is not None
-        known = self.trainer.corpus
+        corpus = self.trainer.corpus
         return Card(
             recipe=self.recipe,
             step=self.trainer.step,
             loss=self.trainer.loss,
-            corpus=known.words,
-            corpus_sha256=known.sha256,
-            tokenizer=known.tokenizer.name,
-            originals=known.tokenizer.originals,
-            floors=known.floors,
+            corpus=corpus.name,
+            corpus_sha256=corpus.sha256,
+            tokenizer=corpus.tokenizer.name,
+            originals=corpus.tokenizer.originals,
+            floors=corpus.floors,
             losses=tuple(self.losses),
             command=self.command,
         )
 
-    def _thin_out(self) -> None:
-        """Where there are many, the checkpoint goes whose neighbours are nearest."""
-        kept = places.steps(self.folder)
-        size = kept[-1][1].stat().st_size
-        while len(kept) > max(2, min(MOST, ROOM // size)):
-            gaps = [after - before for (before, _), (after, _) in zip(kept, kept[2:], strict=False)]
-            kept.pop(1 + gaps.index(min(gaps)))[1].unlink()
+    def _delete_surplus_checkpoints(self) -> None:
+        """Delete, while there are too many, the checkpoint whose two neighbors are nearest. First and last stay."""
+        checkpoints = folders.steps(self.folder)
+        size = checkpoints[-1][1].stat().st_size
+        while len(checkpoints) > max(2, min(MAX_CHECKPOINTS, MAX_BYTES // size)):
+            gaps = [after - before for (before, _), (after, _) in zip(checkpoints, checkpoints[2:], strict=False)]
+            checkpoints.pop(1 + gaps.index(min(gaps)))[1].unlink()

@@ -1,12 +1,14 @@
-"""Owns the notation of small probabilistic grammars, and the machine that knows their true next-token distribution.
+"""A notation for small probabilistic context-free grammars with variables, and their exact next-token probabilities.
 
-A rule is a line: its name, `=`, and alternatives between bars, each with a whole weight before it where that is not 1:
+A rule is a line: its name, `=`, and alternatives between bars. An alternative has an integer weight before it where
+that is not 1; it is chosen with probability weight / sum of weights:
 
     gift  = 2 <a:name> gave <b:name-a> <thing> . | <a:name> thanked <b:name-a> .
 
-`<rule>` stands for one of a rule's alternatives. `<a:rule>` also remembers which, for `<a>` to say it again; `-a`
-leaves out what `a` was. A name means what it last said in the same alternative, and what it said is words. A `^` and a
-word after an item label the place, for measuring. A word keeps the space before it, `¶` is the end of a line.
+`<rule>` expands to one alternative of the rule. `<a:rule>` also stores that alternative in variable `a`, and `<a>`
+repeats it. `<b:rule-a>` excludes the alternative that `a` holds. A variable holds words only. It is known in the rest
+of its own alternative, or until it is bound again. A `^` and a name after an item are a label, by which losses are
+grouped. The space before a word belongs to it; `¶` is a line break.
 """
 
 import re
@@ -15,157 +17,169 @@ from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
-_REFERENCE = r"<(?:(?P<bind>\w+):)?(?P<rule>\w+)(?:-(?P<but>\w+))?>"
+_REFERENCE = r"<(?:(?P<bind>\w+):)?(?P<rule>\w+)(?:-(?P<excluding>\w+))?>"
 _ITEM = re.compile(rf"(?P<space>\s*)(?:{_REFERENCE}|(?P<word>[A-Za-z]+|[^\sA-Za-z<^|]+))(?:\^(?P<label>\w+))?")
 
 
 class Item(NamedTuple):
-    """A word, or a reference to a rule or to what one said."""
+    """One symbol of an alternative: a word, or a reference to a rule or a variable."""
 
     word: str = ""
-    """What to say; empty for a reference."""
+    """The text; empty for a reference."""
     rule: str = ""
+    """The rule or variable that is referred to; empty for a word."""
     bind: str = ""
-    but: str = ""
+    """The variable that stores the chosen alternative."""
+    excluding: str = ""
+    """The variable whose alternative is excluded; once that is known, the excluded text itself, after a space."""
     spaced: bool = False
-    """Whether a space stands before it."""
+    """Whether a space precedes it."""
     label: str = ""
 
 
 Stack = tuple[Item | int, ...]
-"""What is still to be said: items, and the ids of a word that has begun."""
+"""What remains of a derivation, the next symbol first: items, and the token ids of a word that has begun."""
 Rules = dict[str, tuple[tuple[int, tuple[Item, ...]], ...]]
-"""Of each rule its alternatives with their weights."""
+"""The alternatives of each rule, with their weights."""
 Belief = frozenset[tuple[int, Fraction]]
-"""The ways on that fit what was said, by their numbers, with their shares."""
+"""A belief state: the probability of each stack given the tokens so far. Stacks are named by their numbers."""
 
 
 def parse(text: str) -> Rules:
-    """The rules of a grammar; a line that begins with a space goes on with the rule before. Raises `ValueError`."""
-    rules: dict[str, str] = {}
+    """The rules of a grammar. A line that begins with a space continues the rule before it.
+
+    Raises `ValueError` for text that is not in the notation, or refers to what is not defined.
+    """
+    right_sides: dict[str, str] = {}
     name = ""
     for line in filter(str.strip, text.splitlines()):
         if line[0].isspace() and name:
-            rules[name] += line
+            right_sides[name] += line
         else:
-            name, _, rest = line.partition("=")
-            if line[0].isspace() or not (name := name.strip()).isidentifier() or name in rules:
+            name, _, right_side = line.partition("=")
+            if line[0].isspace() or not (name := name.strip()).isidentifier() or name in right_sides:
                 raise ValueError(f"{line!r} begins no rule")
-            rules[name] = rest
-    parsed = {name: tuple(_alternative(part) for part in rest.split("|")) for name, rest in rules.items()}
-    for alternatives in parsed.values():
+            right_sides[name] = right_side
+    rules = {name: tuple(map(_alternative, right_side.split("|"))) for name, right_side in right_sides.items()}
+    for alternatives in rules.values():
         for _, items in alternatives:
-            _check(items, parsed)
-    return parsed
+            _check(items, rules)
+    return rules
 
 
 def _alternative(text: str) -> tuple[int, tuple[Item, ...]]:
+    """The weight and the items of one alternative."""
     weighted = re.match(r"\s*(\d+)\s", text)
-    rest = text[weighted.end() :].strip() if weighted else text.strip()
-    items: list[Item] = []
-    at = 0
-    while at < len(rest):
-        if (found := _ITEM.match(rest, at)) is None:
-            raise ValueError(f"{rest[at:]!r} is no part of a rule")
-        given = {key: found[key] or "" for key in ("rule", "bind", "but", "label")}
-        word = (found["word"] or "").replace("¶", "\n")
-        items.append(Item(word=word, spaced=bool(found["space"]), **given))
-        at = found.end()
     weight = int(weighted[1]) if weighted else 1
+    symbols = text[weighted.end() :].strip() if weighted else text.strip()
+    items: list[Item] = []
+    position = 0
+    while position < len(symbols):
+        if (match := _ITEM.match(symbols, position)) is None:
+            raise ValueError(f"{symbols[position:]!r} is no part of a rule")
+        names = {key: match[key] or "" for key in ("rule", "bind", "excluding", "label")}
+        word = (match["word"] or "").replace("¶", "\n")
+        items.append(Item(word=word, spaced=bool(match["space"]), **names))
+        position = match.end()
     if not (items and weight):
-        raise ValueError(f"{text!r} says nothing")
+        raise ValueError(f"{text!r} is an alternative without items or with weight 0")
     return weight, tuple(items)
 
 
 def _check(items: tuple[Item, ...], rules: Rules) -> None:
-    """Raise `ValueError` for a reference to what there is not, or a name that cannot be given."""
-    given: set[str] = set()
+    """Raise `ValueError` for a reference to an unknown rule or variable, or a variable that cannot be bound."""
+    bound: set[str] = set()
     for item in items:
-        plain = not (item.bind or item.but)
-        if item.rule and item.rule not in rules and not (plain and item.rule in given):
+        plain = not (item.bind or item.excluding)
+        if item.rule and item.rule not in rules and not (plain and item.rule in bound):
             raise ValueError(f"there is no rule {item.rule!r}")
-        if item.but and item.but not in given:
-            raise ValueError(f"nothing is called {item.but!r} before <{item.rule}-{item.but}>")
+        if item.excluding and item.excluding not in bound:
+            raise ValueError(f"no variable {item.excluding!r} is bound before <{item.rule}-{item.excluding}>")
         if item.bind:
             if item.bind in rules:
-                raise ValueError(f"{item.bind!r} is a rule and cannot be a name")
+                raise ValueError(f"{item.bind!r} is a rule and cannot be a variable")
             if any(each.rule for _, alternative in rules[item.rule] for each in alternative):
-                raise ValueError(f"{item.rule!r} does not say words alone and cannot be remembered")
-            given.add(item.bind)
+                raise ValueError(f"{item.rule!r} does not consist of words alone and cannot be stored in a variable")
+            bound.add(item.bind)
 
 
-def words(rules: Rules, start: str) -> set[str]:
-    """Every word that can be said, with the space before it where one stands there."""
-    spaced = {start: {False}}
-    said: set[str] = set()
+def terminals(rules: Rules, start: str) -> set[str]:
+    """Every word that texts from rule `start` can contain, with the space before it where there is one."""
+    spaced = {start: {False}}  # whether a space can precede what each rule expands to
+    found: set[str] = set()
     todo = [start]
     while todo:
         name = todo.pop()
         for _, items in rules[name]:
-            bound = {item.bind: item.rule for item in items}
-            for at, item in enumerate(items):
-                here = {item.spaced} if at else spaced[name]
+            variables = {item.bind: item.rule for item in items}
+            for index, item in enumerate(items):
+                here = {item.spaced} if index else spaced[name]
                 if item.word:
-                    said.update(" " * space + item.word for space in here)
-                elif not here <= spaced.setdefault(target := bound.get(item.rule, item.rule), set()):
+                    found.update(" " * space + item.word for space in here)
+                elif not here <= spaced.setdefault(target := variables.get(item.rule, item.rule), set()):
                     spaced[target] |= here
                     todo.append(target)
-    return said
+    return found
 
 
 class Emission(NamedTuple):
-    """One token that may come, and what is then still to be said."""
+    """One token that a stack can produce next."""
 
-    share: Fraction
+    probability: Fraction
     token: int
     rest: Stack
+    """The stack after it."""
     label: str
 
 
-class Ahead(NamedTuple):
-    """One token that may come next, in the light of all that was said."""
+class Transition(NamedTuple):
+    """One token that can follow a belief state."""
 
-    share: Fraction
-    """Its true probability."""
+    probability: Fraction
+    """Its true probability, given all tokens so far."""
     belief: Belief
-    """What is believed once it came."""
+    """The belief state after it."""
     label: str
-    """Of the place, if it has one."""
+    """The label of the item that it begins; empty without one."""
 
 
 class Grammar:
-    """Rules over the tokens that `encode` makes of a word with the space before it; texts begin with rule `start`."""
+    """The exact distribution of the next token in texts that begin with rule `start`, over the ids of `encode`.
+
+    `encode` turns a word, with the space before it, into token ids. Probabilities are fractions.
+    """
 
     def __init__(self, rules: Rules, start: str, encode: Callable[[str], list[int]]) -> None:
         self._rules, self._encode = rules, cache(encode)
         self._stacks: list[Stack] = []
         self._numbers: dict[Stack, int] = {}
         self._emissions: dict[Stack, tuple[Emission, ...]] = {}
-        self._aheads: dict[Belief, dict[int, Ahead]] = {}
+        self._transitions: dict[Belief, dict[int, Transition]] = {}
         self.start: Belief = frozenset({(self._number((Item(rule=start),)), Fraction(1))})
-        """What is believed where a text begins."""
+        """The belief state at the beginning of a text."""
 
-    def ahead(self, belief: Belief) -> dict[int, Ahead]:
-        """Every token that may come, by its id; where one ends the text, the next text begins."""
-        if belief not in self._aheads:
-            self._aheads[belief] = dict(sorted(self._look(belief)))
-        return self._aheads[belief]
+    def transitions(self, belief: Belief) -> dict[int, Transition]:
+        """Every token that can follow, by its id. After a token that ends the text, the belief state is `start`."""
+        if belief not in self._transitions:
+            self._transitions[belief] = dict(sorted(self._compute_transitions(belief)))
+        return self._transitions[belief]
 
-    def _look(self, belief: Belief) -> Iterator[tuple[int, Ahead]]:
-        ways: dict[int, dict[int, Fraction]] = {}
+    def _compute_transitions(self, belief: Belief) -> Iterator[tuple[int, Transition]]:
+        """Bayes' rule: sum over the stacks of a belief state, then normalize for each token."""
+        joint: dict[int, dict[int, Fraction]] = {}  # token → number of the stack after it → probability of both
         labels: dict[int, str] = {}
-        for stack, share in belief:
-            for emission in self._emits(self._stacks[stack]):
-                way = ways.setdefault(emission.token, {})
+        for stack, probability in belief:
+            for emission in self._emit(self._stacks[stack]):
+                stacks = joint.setdefault(emission.token, {})
                 number = self._number(emission.rest)
-                way[number] = way.get(number, Fraction(0)) + share * emission.share
+                stacks[number] = stacks.get(number, Fraction(0)) + probability * emission.probability
                 labels[emission.token] = max(labels.get(emission.token, ""), emission.label)
-        for token, way in ways.items():
-            total = sum(way.values(), Fraction(0))
-            ends = way.keys() == {self._number(())}
-            assert ends or self._number(()) not in way, "a text must end with a token that nothing else ends with"
-            after = self.start if ends else frozenset((number, each / total) for number, each in way.items())
-            yield token, Ahead(total, after, labels[token])
+        for token, stacks in joint.items():
+            total = sum(stacks.values(), Fraction(0))
+            ends = stacks.keys() == {self._number(())}
+            assert ends or self._number(()) not in stacks, "a text must end with a token that nothing else ends with"
+            after = self.start if ends else frozenset((number, each / total) for number, each in stacks.items())
+            yield token, Transition(total, after, labels[token])
 
     def _number(self, stack: Stack) -> int:
         number = self._numbers.setdefault(stack, len(self._stacks))
@@ -173,42 +187,43 @@ class Grammar:
             self._stacks.append(stack)
         return number
 
-    def _emits(self, stack: Stack) -> tuple[Emission, ...]:
-        """Every token that may be said first of `stack`."""
+    def _emit(self, stack: Stack) -> tuple[Emission, ...]:
+        """Every token that `stack` can produce next."""
         if stack not in self._emissions:
-            self._emissions[stack] = tuple(self._emit(stack[0], stack[1:]))
+            self._emissions[stack] = tuple(self._expand(stack[0], stack[1:]))
         return self._emissions[stack]
 
-    def _emit(self, head: Item | int, rest: Stack) -> Iterator[Emission]:
+    def _expand(self, head: Item | int, rest: Stack) -> Iterator[Emission]:
         if isinstance(head, int):
             yield Emission(Fraction(1), head, rest, "")
         elif head.word:
             first, *more = self._encode(" " * head.spaced + head.word)
             yield Emission(Fraction(1), first, (*more, *rest), head.label)
         else:
-            options = [each for each in self._rules[head.rule] if not head.but or _said(each[1]) != head.but]
-            total = sum(weight for weight, _ in options)
-            for weight, items in options:
-                begin = items[0]._replace(spaced=head.spaced, label=head.label or items[0].label)
-                after = tuple(_told(rest, head.bind, items)) if head.bind else rest
-                for emission in self._emits((begin, *items[1:], *after)):
-                    yield emission._replace(share=emission.share * Fraction(weight, total))
+            excluded = head.excluding
+            alternatives = [each for each in self._rules[head.rule] if not excluded or _text(each[1]) != excluded]
+            total = sum(weight for weight, _ in alternatives)
+            for weight, items in alternatives:
+                first_item = items[0]._replace(spaced=head.spaced, label=head.label or items[0].label)
+                after = tuple(_substitute(rest, head.bind, items)) if head.bind else rest
+                for emission in self._emit((first_item, *items[1:], *after)):
+                    yield emission._replace(probability=emission.probability * Fraction(weight, total))
 
 
-def _said(items: tuple[Item, ...]) -> str:
-    """What an alternative says; it begins with a space, as no name does."""
+def _text(items: tuple[Item, ...]) -> str:
+    """The words of an alternative, each after a space. The first space tells it from a variable's name."""
     return "".join(f" {item.word}" for item in items)
 
 
-def _told(rest: Stack, name: str, said: tuple[Item, ...]) -> Iterator[Item | int]:
-    """What is still to be said once it is known what `name` said, which holds until the name is given anew."""
-    known = True
+def _substitute(rest: Stack, variable: str, value: tuple[Item, ...]) -> Iterator[Item | int]:
+    """`rest` with the value of a variable in place of each reference to it, up to where it is bound again."""
+    holds = True
     for item in rest:
-        if isinstance(item, int) or not known or name not in (item.rule, item.but):
+        if isinstance(item, int) or not holds or variable not in (item.rule, item.excluding):
             yield item
-        elif item.but == name:
-            yield item._replace(but=_said(said))
+        elif item.excluding == variable:
+            yield item._replace(excluding=_text(value))
         else:
-            yield said[0]._replace(spaced=item.spaced, label=item.label)
-            yield from said[1:]
-        known = known and (isinstance(item, int) or item.bind != name)
+            yield value[0]._replace(spaced=item.spaced, label=item.label)
+            yield from value[1:]
+        holds = holds and (isinstance(item, int) or item.bind != variable)

@@ -1,84 +1,91 @@
-"""Owns the tiny world: what is said there, in which tokens, and with which probability after any beginning."""
+"""The tiny world: the texts of `tiny.grammar`, their tokenizer, and the true distribution of the next token."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
-from core import prune, tokenizer
-from core.common import common_prefix, made_once
-from core.tokenizer import Tokenizer
+from core.once import thread_safe_cache
+from core.sequences import common_prefix
+from core.tokenizers import builtin, prune
+from core.tokenizers.tokenizer import Tokenizer
 from core.world import grammar
+from core.world.automaton import Automaton
 from core.world.grammar import Belief, Grammar
-from core.world.machine import Machine
 
 NAME = "world"
-"""Of its vocabulary."""
+"""Name of its tokenizer."""
 START = "text"
-LONGEST = 32
+"""The rule that a text begins with."""
+MAX_LENGTH = 32
 """No text has more tokens."""
 
 
-def _written() -> bytes:
+def _grammar_file() -> bytes:
     return files("core.world").joinpath("tiny.grammar").read_bytes()
 
 
 def sha256() -> str:
-    """Of the grammar as it is written."""
-    return hashlib.sha256(_written()).hexdigest()
+    """The hash of the grammar's file, in hexadecimal digits."""
+    return hashlib.sha256(_grammar_file()).hexdigest()
 
 
-@made_once
+@thread_safe_cache
 def rules() -> grammar.Rules:
-    """The grammar as it is written in `tiny.grammar`."""
-    return grammar.parse(_written().decode())
+    """The rules in `tiny.grammar`."""
+    return grammar.parse(_grammar_file().decode())
 
 
-def words() -> Tokenizer:
-    """The vocabulary: of cl100k the 256 bytes and what the tiny world is said with. `tokenizer.load` keeps it."""
-    whole = tokenizer.load("cl100k")
-    return prune.cut(whole, (id for word in grammar.words(rules(), START) for id in whole.encode(word)), NAME)
+@thread_safe_cache
+def vocabulary() -> Tokenizer:
+    """Its tokenizer: cl100k without the tokens that its texts do not need. The 256 bytes stay."""
+    whole = builtin.cl100k()
+    return prune.prune(whole, (id for word in grammar.terminals(rules(), START) for id in whole.encode(word)), NAME)
 
 
-@made_once
-def world() -> Grammar:
-    """The grammar over the ids of its vocabulary."""
-    return Grammar(rules(), START, tokenizer.load(NAME).encode)
+@thread_safe_cache
+def tiny_grammar() -> Grammar:
+    """The grammar over the token ids of `vocabulary`."""
+    return Grammar(rules(), START, vocabulary().encode)
 
 
-@made_once
-def machine() -> Machine:
-    """All that can be said, and how often: takes about a second."""
-    return Machine(world())
+@thread_safe_cache
+def automaton() -> Automaton:
+    """The automaton of the grammar. The first call takes about a second."""
+    return Automaton(tiny_grammar())
 
 
-class Truth:
-    """The true distribution of what comes next after ids that may grow, shrink and change."""
+class TrueDistribution:
+    """The true distribution of the next token after ids that may grow, shrink or change between two calls.
+
+    Belief states of the ids before are kept, so only the ids after the common prefix are followed anew.
+    """
 
     def __init__(self) -> None:
         self._ids: list[int] = []
-        self._beliefs: list[Belief] = [world().start]
+        self._beliefs: list[Belief] = [tiny_grammar().start]
+        """The belief state before each id, and after the last."""
 
     def after(self, ids: Sequence[int]) -> dict[int, float] | None:
-        """The probability of each id that may come after `ids`; None where the tiny world never says them.
+        """The probability of each id that can follow `ids`; None where the grammar cannot produce `ids`.
 
-        They may begin with `<|endoftext|>`, which says nothing.
+        A first `<|endoftext|>` is skipped.
         """
-        ids = ids[1:] if ids and ids[0] == tokenizer.load(NAME).end_of_text else ids
+        ids = ids[1:] if ids and ids[0] == vocabulary().end_of_text else ids
         same = common_prefix(self._ids, ids)
         del self._ids[same:], self._beliefs[same + 1 :]
         for id in ids[same:]:
-            if (found := world().ahead(self._beliefs[-1]).get(id)) is None:
+            if (transition := tiny_grammar().transitions(self._beliefs[-1]).get(id)) is None:
                 return None
             self._ids.append(id)
-            self._beliefs.append(found.belief)
-        return {id: float(each.share) for id, each in world().ahead(self._beliefs[-1]).items()}
+            self._beliefs.append(transition.belief)
+        return {id: float(each.probability) for id, each in tiny_grammar().transitions(self._beliefs[-1]).items()}
 
 
 def texts(seed: int) -> Iterator[list[int]]:
-    """The ids of one text after the other, without end."""
+    """Token ids of one text after the other, without end."""
     ids: list[int] = []
-    for edge in machine().run(seed):
+    for edge in automaton().sample(seed):
         ids.append(edge.token)
-        if not edge.after:
+        if not edge.next_state:
             yield ids
             ids = []

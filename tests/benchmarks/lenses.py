@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from core import threads
+from core.engine import threads
 
 threads.prepare()
 
 import torch  # noqa: E402
 
-from core.config import ModelChoice  # noqa: E402
-from core.data import REFERENCE  # noqa: E402
-from core.events import Reading  # noqa: E402
+from core.activations.trace import ids_of, step_at, trace_step  # noqa: E402
+from core.engine.prefix import Prefix  # noqa: E402
 from core.lenses import NAMES, lens  # noqa: E402
-from core.models import Model, load  # noqa: E402
-from core.prefix import Prefix  # noqa: E402
-from core.trace import follow, ids_of, step_at  # noqa: E402
+from core.loading.choice import ModelChoice  # noqa: E402
+from core.loading.models import Model, load_model  # noqa: E402
+from core.progress import Progress  # noqa: E402
+from core.training.dataset import REFERENCE  # noqa: E402
 
 
 def seconds(run: Callable[[], object], rounds: int = 9) -> float:
@@ -47,29 +47,29 @@ def opened(answers: Iterator[Any]) -> tuple[float, float, float]:
     for answer in answers:
         now = time.perf_counter()
         silence, last = max(silence, now - last), now
-        if not first and not isinstance(answer, Reading):
+        if not first and not isinstance(answer, Progress):
             first = now - began
     return first, last - began, silence
 
 
 def main(name: str = "smollm2", dtype: str = "auto", tokens: str = "500") -> None:
-    model = load(ModelChoice(name=name, dtype=dtype, device="cpu"))
+    model = load_model(ModelChoice(name=name, dtype=dtype, device="cpu"))
     used = threads.apply(model.info.parameters, beside_screen=False)
     ids, prefix = walked(model, int(tokens))
     step = step_at(model, ids, prefix)
-    assert step.past
+    assert step.cache
 
     @torch.inference_mode()
     def plain() -> None:
-        model.transformer(ids_of(step)[:, -1:], step.past)
-        assert step.past
-        step.past.rewind(len(ids) - 1)
+        model.transformer(ids_of(step)[:, -1:], step.cache)
+        assert step.cache
+        step.cache.rewind(len(ids) - 1)
 
     one = seconds(plain)
     print(
         f"{model.info.name} in {model.info.dtype}, {len(ids)} tokens, {used} threads: a step takes {1000 * one:.1f} ms"
     )
-    print(f"tracing it       {seconds(lambda: list(follow(step))) / one:.2f} steps")
+    print(f"tracing it       {seconds(lambda: list(trace_step(step))) / one:.2f} steps")
     print(f"copying the past {seconds(lambda: prefix.past(len(ids) - 1)) / one:.2f} steps")
     for each in NAMES:
         if each == "attention" and not model.transformer.config.blocks:

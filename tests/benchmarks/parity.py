@@ -4,6 +4,7 @@ The largest difference of any logit in fp32 for each family (small random models
 KL divergence from fp32 of each format on SmolLM2, mean over all positions of the texts that the tests use too.
 """
 
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -12,12 +13,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 
-from test_families import CASES, ids, reference
+from reference_models import CASES, ids, reference
 from test_packed import TEXTS
 
-from core import families, weights
-from core.config import ModelChoice
-from core.models import load
+from core.loading import description, weights
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
 
 
 @torch.inference_mode()
@@ -27,21 +28,21 @@ def logits() -> None:
         with tempfile.TemporaryDirectory() as folder:
             model = reference(case)
             model.save_pretrained(folder)
-            ours = weights.build(families.describe(Path(folder)), torch.device("cpu"), torch.float32)
+            ours = weights.build_model(description.describe(Path(folder)), torch.device("cpu"), torch.float32)
             apart = (ours(ids()) - model(ids()).logits).abs().max().item()
         print(f"| {case} | {apart:.1e} |")
 
 
 @torch.inference_mode()
 def formats() -> None:
-    whole = load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    whole = load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     prompts = [torch.tensor([whole.tokenizer.encode(text)]) for text in TEXTS]
     want = torch.cat([whole.transformer(prompt)[0] for prompt in prompts]).log_softmax(-1)
-    print(f"\n| SmolLM2, {len(want)} positions | KL from fp32, nats | same favourite |\n|---|---|---|")
+    print(f"\n| SmolLM2, {len(want)} positions | KL from fp32, bits | same favourite |\n|---|---|---|")
     for dtype in ("bf16", "fp16", "int8", "int4"):
-        few = load(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
+        few = load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
         got = torch.cat([few(prompt)[0] for prompt in prompts]).float().log_softmax(-1)
-        kl = (want.exp() * (want - got)).sum(-1).mean().item()
+        kl = (want.exp() * (want - got)).sum(-1).mean().item() / math.log(2)
         print(f"| {dtype} | {kl:.5f} | {(want.argmax(-1) == got.argmax(-1)).float().mean().item():.0%} |")
 
 

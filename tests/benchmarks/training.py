@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from core import threads
+from core.engine import threads
 
 threads.prepare()
 
@@ -25,14 +25,14 @@ import torch.nn.functional as F  # noqa: E402
 from textual import events  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from core import tokenizer  # noqa: E402
-from core.data import SequenceDataset  # noqa: E402
-from core.device import devices  # noqa: E402
-from core.ladder import rung  # noqa: E402
-from core.model import random_model  # noqa: E402
+from core.engine.device import devices  # noqa: E402
+from core.engine.model import random_model  # noqa: E402
+from core.loading import tokenizers  # noqa: E402
+from core.loading.checkpoints.recipe import Recipe  # noqa: E402
+from core.loading.ladder import rung  # noqa: E402
 from core.training.corpus import World  # noqa: E402
+from core.training.dataset import SequenceDataset  # noqa: E402
 from core.training.events import Stepped  # noqa: E402
-from core.training.recipe import Recipe  # noqa: E402
 from core.training.trainer import Trainer  # noqa: E402
 from core.world import tiny  # noqa: E402
 
@@ -44,7 +44,7 @@ RECIPE = Recipe(steps=10**6, every=10**6)
 
 def plain_loop() -> Iterator[None]:
     """The loop of a course: a dataset of one long text in cl100k, a data loader, AdamW, one step after the other."""
-    words, small = tokenizer.load("cl100k"), tokenizer.load(tiny.NAME)
+    words, small = tokenizers.load_tokenizer("cl100k"), tokenizers.load_tokenizer(tiny.NAME)
     texts = tiny.texts(0)
     ids = [id for _ in range(3000) for id in words.encode(small.text(next(texts)))]
     config = rung(RECIPE.rung, words.vocab_size, RECIPE.changes).config
@@ -98,7 +98,7 @@ async def _latencies(count: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         async with app.run_test(size=(120, 36)):
             app.runner.train(replace(RECIPE, every=10), Path(folder) / "model5")
-            while not (app.frame.training and len(app.frame.training.measured) > 5):
+            while not (app.state.frame.training and len(app.state.frame.training.evaluations) > 5):
                 await asyncio.sleep(0.1)
             app.post_message(events.Key("t", None))
             while not isinstance(app.screen, TrainScreen):

@@ -21,21 +21,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from core import threads
+from core.engine import threads
 
 threads.prepare()
 
 import torch  # noqa: E402
 from textual import events  # noqa: E402
 
-from core.config import ORDERS, Hyperparameters, ModelChoice, Order, Sampler  # noqa: E402
-from core.device import devices  # noqa: E402
-from core.events import Score, Token  # noqa: E402
-from core.explain import sampler_lens  # noqa: E402
-from core.model import generate  # noqa: E402
-from core.models import Model, load  # noqa: E402
-from core.sampling import Distribution, chart  # noqa: E402
-from core.session import Session  # noqa: E402
+from core.engine.device import devices  # noqa: E402
+from core.engine.model import generate  # noqa: E402
+from core.generation.token import Token  # noqa: E402
+from core.loading.choice import Hyperparameters, ModelChoice  # noqa: E402
+from core.loading.models import Model, load_model  # noqa: E402
+from core.sampling.chart import chart  # noqa: E402
+from core.sampling.distribution import Distribution  # noqa: E402
+from core.sampling.explain import sampler_lens  # noqa: E402
+from core.sampling.sampler import ORDERS, Order, Sampler  # noqa: E402
+from core.sampling.values import Score  # noqa: E402
+from core.walk.session import Session  # noqa: E402
 from tui.app import TokenwalkApp  # noqa: E402
 from tui.runner import Frame  # noqa: E402
 
@@ -75,7 +78,7 @@ def fast_path() -> None:
 
 def loop_and_fast(context: int) -> tuple[float, float, int]:
     """Seconds a token of the article's loop and of the fast path, and the threads both had."""
-    model = load(ModelChoice(changes=Hyperparameters(context=context)))
+    model = load_model(ModelChoice(changes=Hyperparameters(context=context)))
     count = threads.apply(model.info.parameters, beside_screen=False)
     ids = torch.randint(0, 100_000, (1, context), generator=torch.Generator().manual_seed(0))
     session = ready_session(model, ids[0].tolist())
@@ -89,7 +92,7 @@ def loop_and_fast(context: int) -> tuple[float, float, int]:
 
 def free_rate(choice: ModelChoice, tokens: int) -> tuple[float, int]:
     """Tokens a second of the session where no screen has a core to itself, and the threads it had."""
-    model = load(choice)
+    model = load_model(choice)
     count = threads.apply(model.info.parameters, beside_screen=False)
     session = ready_session(model, model.tokenizer.encode(PROMPT))
     return tokens / median_seconds(lambda: list(session.generate(tokens))), count
@@ -117,13 +120,13 @@ async def app_rates(choice: ModelChoice, tokens: int) -> tuple[float, float]:
             while len(alone) < turn:
                 await asyncio.sleep(0.05)
             await idle(app)
-            app.action_generate()
+            app.walk.action_do("walking.generate")
             await asyncio.sleep(0.2)
             await idle(app)
-            assert app.frame.generated == tokens and app.frame.rate is not None
-            shown.append(app.frame.rate)
+            assert app.state.frame.generated == tokens and app.state.frame.rate is not None
+            shown.append(app.state.frame.rate)
             for _ in range(tokens):
-                app.action_take_back()
+                app.walk.action_do("walking.take_back")
             await idle(app)
     return statistics.median(shown[1:]), statistics.median(alone[1:])
 
@@ -131,7 +134,7 @@ async def app_rates(choice: ModelChoice, tokens: int) -> tuple[float, float]:
 async def idle(app: TokenwalkApp) -> None:
     """Wait until the app has shown all it was asked."""
     await asyncio.sleep(0.05)
-    while app.frame.snapshot is None or app.frame.activity != "idle":
+    while app.state.frame.snapshot is None or app.state.frame.activity != "idle":
         await asyncio.sleep(0.05)
 
 
@@ -218,16 +221,16 @@ async def key_waits(choice: ModelChoice) -> list[float]:
     app = TokenwalkApp(choice, Sampler(), PROMPT, count=100_000)
     async with app.run_test(size=(120, 36)):
         await idle(app)
-        app.action_generate()
+        app.walk.action_do("walking.generate")
         await asyncio.sleep(1)
-        move = app.candidates.move
+        move = app.walk.candidates.move
         pressed = 0.0
 
         def timed(by: int) -> None:
             move(by)
-            app.candidates.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
+            app.walk.candidates.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
 
-        app.candidates.move = timed  # type: ignore[method-assign]
+        app.walk.candidates.move = timed  # type: ignore[method-assign]
         for turn in range(60):
             await asyncio.sleep(0.05 + 0.003 * (turn % 20))
             pressed = time.perf_counter()
@@ -251,7 +254,7 @@ def grow(session: Session, count: int) -> None:
     """Put tokens into the tree until it has so many: runs of a few, parting anywhere."""
     chance, tree = random.Random(0), session.tree
     score = Score(1.0, -11.0, 16.5, 50_000)
-    nodes = [session.place.end]
+    nodes = [session.history.position.end]
     while len(tree.nodes) < count:
         parent = nodes[-1] if chance.random() < 0.8 else chance.choice(nodes)
         id = chance.randrange(100_000)
@@ -264,20 +267,20 @@ async def tree_waits(count: int) -> list[float]:
     app = TokenwalkApp(ModelChoice(), Sampler(), PROMPT)
     async with app.run_test(size=(120, 36)):
         await idle(app)
-        app.action_look("branches")
+        app.walk.action_do("lens.look", ("branches",))
         app.act(lambda session: grow(session, count))
         await idle(app)
         await asyncio.sleep(1)
-        show, pressed, waiting = app.lens.show, 0.0, False
+        show, pressed, waiting = app.walk.lens.show, 0.0, False
 
         def timed(frame: Frame) -> None:
             nonlocal waiting
             show(frame)
             if waiting:
                 waiting = False
-                app.lens.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
+                app.walk.lens.call_after_refresh(lambda: waits.append(time.perf_counter() - pressed))
 
-        app.lens.show = timed  # type: ignore[method-assign]
+        app.walk.lens.show = timed  # type: ignore[method-assign]
         keys = ["down"] * 6 + ["space", "left", "space", "u", "up", "f", "f", "3", "end", "delete", "u"]
         for turn, key in enumerate(keys * (4 if QUICK else 12)):
             pressed, waiting = time.perf_counter(), True
@@ -290,7 +293,7 @@ async def tree_waits(count: int) -> list[float]:
 
 def step_costs(choice: ModelChoice) -> tuple[float, float]:
     """Median seconds of a step with its distribution, at the end and after travelling to a place in the past."""
-    model = load(choice)
+    model = load_model(choice)
     threads.apply(model.info.parameters, beside_screen=True)
     session = ready_session(model, torch.randint(0, 100_000, (100,)).tolist())
     list(session.generate(20))

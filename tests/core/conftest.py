@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core import ladder, models
-from core.config import Hyperparameters, ModelChoice, ModelConfig
-from core.model import Transformer, random_model
-from core.models import Model
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.loading import ladder, models
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model
 
 Oracle = Callable[[Transformer, Tensor], Tensor]
 
@@ -63,7 +64,7 @@ def small(stirred: Callable[[ModelConfig], Transformer]) -> Callable[..., Model]
             choice = ModelChoice(
                 name=name, tokenizer="bytes", changes=Hyperparameters(**sizes), device="cpu", dtype=dtype
             )
-            model = models.load(choice)
+            model = models.load_model(choice)
             weights = stirred(model.transformer.config).state_dict()
             model.transformer.load_state_dict(weights)  # copies, so device and dtype stay
             made[name, dtype] = model

@@ -1,4 +1,4 @@
-"""Core runs without a screen and without its libraries, and its light rooms without torch."""
+"""core runs without the libraries of a screen, and some of its modules without torch."""
 
 import pkgutil
 import subprocess
@@ -10,18 +10,34 @@ import core
 EVERY = sorted(module.name for module in pkgutil.walk_packages(core.__path__, "core."))
 SCREEN = ["tui", "textual", "plotext", "rich", "typer"]
 LIGHT = [
-    "core.catalog",
-    "core.config",
+    "core.loading.catalog",
+    "core.engine.config",
     "core.errors",
-    "core.events",
-    "core.families",
-    "core.files",
-    "core.hub",
-    "core.ladder",
+    "core.evaluation.values",
+    "core.generation.sample",
+    "core.generation.stop_conditions",
+    "core.generation.token",
+    "core.sampling.values",
+    "core.sampling.explanation",
+    "core.walk.values",
+    "core.walk.tree",
+    "core.walk.history",
+    "core.walk.continuation_tree",
+    "core.sessions.record",
+    "core.sessions.reader",
+    "core.sessions.writer",
+    "core.sessions.storage",
+    "core.sessions.export",
+    "core.loading.tokenizers",
+    "core.loading.description",
+    "core.loading.families",
+    "core.formats.weights_file",
+    "core.loading.hub",
+    "core.loading.ladder",
     "core.lenses",
-    "core.threads",
-    "core.tokenizer",
-    "core.vocabulary",
+    "core.engine.threads",
+    "core.tokenizers.tokenizer",
+    "core.tokenizers.model_files",
 ]
 
 
@@ -37,11 +53,12 @@ def importing(modules: Iterable[str], without: Iterable[str]) -> str:
     return blocked + "".join(f"import {name}\n" for name in modules)
 
 
-def test_core_needs_no_screen() -> None:
-    """Every room imports, a model loads and a token is drawn, where Textual, plotext, rich and typer cannot be had."""
+def test_core_runs_without_the_libraries_of_a_screen() -> None:
+    """Every module imports, a model loads and a token is drawn, without Textual, plotext, rich and typer."""
     walk = (
-        "from core.config import ModelChoice\n"
-        "walk = core.session.Session(core.models.load(ModelChoice(tokenizer='bytes', device='cpu')))\n"
+        "from core.loading.choice import ModelChoice\n"
+        "model = core.loading.models.load_model(ModelChoice(tokenizer='bytes', device='cpu'))\n"
+        "walk = core.walk.session.Session(model)\n"
         "list(walk.prefill([104, 105]))\n"
         "print(walk.step().id)\n"
     )
@@ -49,17 +66,20 @@ def test_core_needs_no_screen() -> None:
     assert 0 <= int(drawn) <= 256
 
 
-def test_the_block_would_be_noticed() -> None:
-    """An import of what was blocked fails, so the test above says something."""
+def test_a_blocked_import_fails() -> None:
+    """So the test above would notice an import of a blocked library."""
     assert fresh(importing([], without=SCREEN) + "try: import rich\nexcept ImportError: print('blocked')") == [
         "blocked"
     ]
 
 
-def test_light_rooms_do_not_wait_for_torch() -> None:
-    """What the command line and the first paint need is there without torch."""
+def test_light_modules_import_no_torch() -> None:
+    """Those are the modules that the command line and the first paint of the app need."""
     assert set(LIGHT) <= set(EVERY)
-    assert fresh(importing(LIGHT, without=["torch"]) + "print(len(core.tokenizer.load('cl100k').encode('oat milk')))")
+    assert fresh(
+        importing(LIGHT, without=["torch"])
+        + "print(len(core.loading.tokenizers.load_tokenizer('cl100k').encode('oat milk')))"
+    )
     assert fresh(importing(LIGHT, without=[]) + "print('torch' in sys.modules, 'numpy' in sys.modules)") == [
         "False False"
     ]

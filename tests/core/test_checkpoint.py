@@ -1,4 +1,4 @@
-"""Checkpoints as files: what they say of themselves, damage and malice in one clear line, a model from each."""
+"""Checkpoint files: their card, one line for damage and malice, and loading them as models."""
 
 import errno
 import hashlib
@@ -18,20 +18,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import catalog, device, files, models, tokenizer
-from core.config import Hyperparameters, ModelChoice
-from core.data import REFERENCE
-from core.errors import Mistake
-from core.events import DeviceInfo
-from core.model import Transformer, random_model
-from core.training import card as cards
-from core.training import checkpoint, places
-from core.training.card import Card
-from core.training.places import LATEST
-from core.training.recipe import Recipe
+from core.engine import device
+from core.engine.info import DeviceInfo
+from core.engine.model import Transformer, random_model
+from core.errors import UserError
+from core.formats.tensors import WeightsFile
+from core.loading import catalog, models, tokenizers
+from core.loading.checkpoints import card as cards
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.card import Card
+from core.loading.checkpoints.folders import LATEST
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.training.dataset import REFERENCE
+from core.training.events import CheckpointSaved
 from core.training.training import Training
 from core.world import tiny
-from core.world.machine import Floors
+from core.world.automaton import Floors
 
 CPU = torch.device("cpu")
 FLOORS = Floors(unigram=4.9, last_token=1.9, context=0.7)
@@ -42,17 +45,17 @@ Edit = Callable[[Header], object]
 
 
 def world_card(recipe: Recipe = RECIPE, **more: Any) -> Card:
-    words = tokenizer.load(tiny.NAME)
+    tokenizer = tokenizers.load_tokenizer(tiny.NAME)
     given: dict[str, Any] = {
         "recipe": recipe, "step": 60, "loss": 2.5, "corpus": "the tiny world", "corpus_sha256": tiny.sha256(),
-        "tokenizer": words.name, "originals": words.originals, "floors": FLOORS, "losses": ((0, 6.5), (60, 2.5)),
-        "command": "tokenwalk train",
+        "tokenizer": tokenizer.name, "originals": tokenizer.originals, "floors": FLOORS,
+        "losses": ((0, 6.5), (60, 2.5)), "command": "tokenwalk train",
     }  # fmt: skip
     return Card(**given | more)
 
 
 def model_of(card: Card, seed: int = 1) -> Transformer:
-    return random_model(card.recipe.config(card.words().vocab_size), seed)
+    return random_model(card.recipe.config(card.load_tokenizer().vocab_size), seed)
 
 
 def moments_of(model: Transformer) -> dict[str, Tensor]:
@@ -66,7 +69,7 @@ def moments_of(model: Transformer) -> dict[str, Tensor]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "latest.safetensors"
-    checkpoint.write(path, world_card(), model_of(world_card()))
+    checkpoint.write_checkpoint(path, world_card(), model_of(world_card()))
     return path
 
 
@@ -100,10 +103,10 @@ def carded(path: Path, edit: Edit) -> Path:
 
 
 def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as caught:
         act()
-    assert len(str(mistake.value).splitlines()) == 1
-    return str(mistake.value)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
 
 
 # What it holds -------------------------------------------------------------------------------------------------------
@@ -118,14 +121,14 @@ def refusal(act: Callable[[], object]) -> str:
     ],
     ids=["world", "bytes", "bare"],
 )
-def test_a_card_is_read_as_it_was_written(card: Card, tmp_path: Path) -> None:
-    """All of it, with what made it and the hash of the weights; weights and moments to the last bit."""
+def test_card_weights_and_moments_are_read_as_written(card: Card, tmp_path: Path) -> None:
+    """With versions and the hash of the weights; weights and moments are equal to the last bit."""
     model, path = model_of(card), tmp_path / "a.safetensors"
     moments = moments_of(model)
-    checkpoint.write(path, card, model, moments)
-    found = checkpoint.read(path)
+    checkpoint.write_checkpoint(path, card, model, moments)
+    found = checkpoint.read_checkpoint(path)
     digest = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.parameters())).hexdigest()
-    assert found.card == cards.read(path) == replace(card, program=found.card.program, weights_sha256=digest)
+    assert found.card == cards.read_card(path) == replace(card, program=found.card.program, weights_sha256=digest)
     for part in ("tokenwalk ", "torch ", "Python "):
         assert part in found.card.program
     filled = model_of(card, seed=2)
@@ -134,31 +137,31 @@ def test_a_card_is_read_as_it_was_written(card: Card, tmp_path: Path) -> None:
         assert torch.equal(weight, other)
     assert found.moments.keys() == moments.keys()
     assert all(torch.equal(found.moments[name], tensor) for name, tensor in moments.items())
-    assert found.words is card.words()
+    assert found.tokenizer is card.load_tokenizer()
     assert found.config == model.config
-    assert cards.plain(card).keys().isdisjoint({"originals", "losses"})
-    json.dumps(cards.plain(card), allow_nan=False)
+    assert cards.summary(card).keys().isdisjoint({"originals", "losses"})
+    json.dumps(cards.summary(card), allow_nan=False)
 
 
-def test_others_can_read_it_too(file: Path) -> None:
-    """It is safetensors as the library reads it, a tied matrix once."""
+def test_the_safetensors_library_reads_a_checkpoint(file: Path) -> None:
+    """A tied matrix is in it once."""
     weights = safetensors.torch.load_file(file)
     model = model_of(world_card())
     assert weights.keys() == {f"weights.{name}" for name, _ in model.named_parameters()}
     assert all(torch.equal(weights[f"weights.{name}"], weight) for name, weight in model.named_parameters())
 
 
-def test_weights_may_have_16_bits(tmp_path: Path) -> None:
+def test_weights_can_have_16_bits(tmp_path: Path) -> None:
     card = world_card()
     for dtype in (torch.float16, torch.bfloat16):
         model = model_of(card).to(dtype)
-        checkpoint.write(tmp_path / "a.safetensors", card, model)
+        checkpoint.write_checkpoint(tmp_path / "a.safetensors", card, model)
         filled = model_of(card, seed=2)
-        checkpoint.read(tmp_path / "a.safetensors").fill(filled)
+        checkpoint.read_checkpoint(tmp_path / "a.safetensors").fill(filled)
         assert all(torch.equal(a, b.float()) for a, b in zip(filled.parameters(), model.parameters(), strict=True))
 
 
-def test_what_it_is_for_a_person() -> None:
+def test_the_origin_names_steps_corpus_and_loss() -> None:
     assert (
         world_card(step=1234).origin == "trained for 1,234 steps on the tiny world, loss 2.500, 1.800 above its floor"
     )
@@ -167,40 +170,45 @@ def test_what_it_is_for_a_person() -> None:
 # Damage --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_file_is_one_clear_line(file: Path, tmp_path: Path) -> None:
-    """Cut short anywhere, too long, empty, something else, missing."""
+def test_a_damaged_file_is_one_line(file: Path, tmp_path: Path) -> None:
+    """Cut short anywhere, too long, empty, of another kind, missing."""
     data, broken = file.read_bytes(), tmp_path / "broken.safetensors"
     for cut in (0, 4, 8, 100, len(data) // 2, len(data) - 1):
         broken.write_bytes(data[:cut])
-        assert "broken.safetensors" in refusal(lambda: checkpoint.read(broken))
+        assert "broken.safetensors" in refusal(lambda: checkpoint.read_checkpoint(broken))
     for other in (data + b"x", b"GGUF" + data, b"PK\x03\x04" + data, b"\0" * 100, b"[]" * 50):
         broken.write_bytes(other)
-        assert "broken.safetensors" in refusal(lambda: checkpoint.read(broken))
+        assert "broken.safetensors" in refusal(lambda: checkpoint.read_checkpoint(broken))
     broken.unlink()
-    assert "cannot be read" in refusal(lambda: checkpoint.read(broken))
+    assert "cannot be read" in refusal(lambda: checkpoint.read_checkpoint(broken))
 
 
-def test_a_foreign_file_is_told(tmp_path: Path) -> None:
-    """Safetensors that others made are no checkpoint, by the card and as a model."""
+def test_other_safetensors_files_are_not_checkpoints(tmp_path: Path) -> None:
+    """Neither when the card is read nor when a model is loaded."""
     path = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
-    assert cards.read(path) is None
-    assert refusal(lambda: checkpoint.read(path)) == "foreign.safetensors is no checkpoint of tokenwalk"
+    assert cards.read_card(path) is None
+    assert (
+        refusal(lambda: checkpoint.read_checkpoint(path))
+        == "foreign.safetensors is not a tokenwalk checkpoint; choose another file"
+    )
     assert catalog.trained(str(path)) is None
 
 
-def test_a_checkpoint_of_another_version_is_told(file: Path) -> None:
+def test_a_checkpoint_of_another_version_is_refused(file: Path) -> None:
     path = edited(file, lambda header: header["__metadata__"].update(version="2"))
-    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(lambda: checkpoint.read(path))
+    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(
+        lambda: checkpoint.read_checkpoint(path)
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> None:
+def test_non_finite_weights_are_refused(tmp_path: Path, value: float) -> None:
     model, path = model_of(world_card()), tmp_path / "a.safetensors"
     with torch.no_grad():
         model.get_parameter("blocks.0.attention.out.weight")[1, 1] = value
-    checkpoint.write(path, world_card(), model)
-    assert "blocks.0.attention.out.weight has numbers that are not finite" in refusal(lambda: checkpoint.read(path))
+    checkpoint.write_checkpoint(path, world_card(), model)
+    assert "blocks.0.attention.out.weight has non-finite numbers" in refusal(lambda: checkpoint.read_checkpoint(path))
 
 
 SHAPES: dict[str, tuple[Edit, list[str]]] = {
@@ -220,16 +228,16 @@ SHAPES: dict[str, tuple[Edit, list[str]]] = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_card_that_does_not_fit_the_weights_names_both_shapes(file: Path, name: str) -> None:
-    """What there is and what there should be, and nothing is built that would fill the memory."""
+    """And no model is built that would fill the memory."""
     edit, wanted = SHAPES[name]
-    said = refusal(lambda: checkpoint.read(carded(file, edit)))
+    said = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
     assert "by its card" in said
     for word in wanted:
         assert word in said
 
 
-def test_moments_are_of_all_weights_or_of_none(tmp_path: Path) -> None:
-    """Some that are missing, of another shape, or of what there is not are told before anything goes on with them."""
+def test_moments_must_be_complete(tmp_path: Path) -> None:
+    """Missing, misshapen or unknown moments are refused."""
     model, path = model_of(world_card()), tmp_path / "a.safetensors"
     whole = moments_of(model)
     name = "first.embed.weight"
@@ -239,15 +247,15 @@ def test_moments_are_of_all_weights_or_of_none(tmp_path: Path) -> None:
         ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0 but nothing"),
         ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),
     ):
-        checkpoint.write(path, world_card(), model, moments)
-        assert wanted in refusal(lambda: checkpoint.read(path))
+        checkpoint.write_checkpoint(path, world_card(), model, moments)
+        assert wanted in refusal(lambda: checkpoint.read_checkpoint(path))
 
 
-def test_numbers_of_another_kind_are_told(file: Path) -> None:
+def test_unsupported_number_formats_are_refused(file: Path) -> None:
     def whole_numbers(header: Header) -> None:
         header["weights.embed.weight"]["dtype"] = "I32"
 
-    assert "stored as I32" in refusal(lambda: checkpoint.read(edited(file, whole_numbers)))
+    assert "number format I32" in refusal(lambda: checkpoint.read_checkpoint(edited(file, whole_numbers)))
 
 
 HEADERS: dict[str, Edit] = {
@@ -266,9 +274,9 @@ HEADERS: dict[str, Edit] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_a_hostile_header_is_one_clear_line(file: Path, name: str) -> None:
+def test_a_hostile_header_is_one_line(file: Path, name: str) -> None:
     path = edited(file, HEADERS[name])
-    refusal(lambda: checkpoint.read(path))
+    refusal(lambda: checkpoint.read_checkpoint(path))
 
 
 CARDS: dict[str, Edit] = {
@@ -315,12 +323,12 @@ CARDS: dict[str, Edit] = {
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_a_hostile_card_is_one_clear_line(file: Path, home: Path, name: str) -> None:
-    """Read as a checkpoint, listed among models, chosen as one: a line, and nothing else happens."""
+def test_a_hostile_card_is_one_line(file: Path, home: Path, name: str) -> None:
+    """When it is read, listed among models, or loaded as one."""
     path = carded(file, CARDS[name])
-    refusal(lambda: checkpoint.read(path))
+    refusal(lambda: checkpoint.read_checkpoint(path))
     choice = ModelChoice(name=str(path), device="cpu")
-    refusal(lambda: models.load(choice))
+    refusal(lambda: models.load_model(choice))
     (home / "mine").mkdir(parents=True)
     path.rename(home / "mine" / LATEST)
     (offer,) = (each for each in catalog.offers() if each.name == "mine")
@@ -336,7 +344,7 @@ def test_a_hostile_card_is_one_clear_line(file: Path, home: Path, name: str) -> 
         max_leaves=4,
     ),
 )  # fmt: skip
-def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], value: object) -> None:
+def test_a_random_card_is_a_card_or_one_line(path: list[str], value: object) -> None:
     card = json.loads(cards.metadata(world_card())["card"])
     place: Any = card
     for key in path[:-1]:
@@ -344,35 +352,35 @@ def test_a_card_that_nobody_thought_of_is_a_card_or_a_line(path: list[str], valu
     if isinstance(place, dict) and path:
         place[path[-1]] = value
     metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
-    file = files.WeightsFile(Path("a.safetensors"), metadata, {})
+    file = WeightsFile(Path("a.safetensors"), metadata, {})
     try:
-        found = cards.of(file)
+        found = cards.card_of(file)
         assert found is not None
         assert found.origin
-        found.words()
-    except Mistake as mistake:
-        assert len(str(mistake).splitlines()) == 1
+        found.load_tokenizer()
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole, and nothing half written beside it."""
+    """And no temporary file beside it."""
     before = file.read_bytes()
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    said = refusal(lambda: checkpoint.write(file, world_card(step=61), model_of(world_card())))
+    said = refusal(lambda: checkpoint.write_checkpoint(file, world_card(step=61), model_of(world_card())))
     assert "No space left on device" in said
     assert file.read_bytes() == before
     assert [*file.parent.iterdir()] == [file]
 
 
-def test_a_full_disk_ends_a_training_with_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkpoints that were written before stay, and from them it goes on once there is room."""
+def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training can be resumed from them once there is room."""
     text = tmp_path / "text.txt"
     text.write_text(REFERENCE)
     recipe = Recipe(
@@ -380,19 +388,21 @@ def test_a_full_disk_ends_a_training_with_what_it_had(tmp_path: Path, monkeypatc
     )
     made = Training(recipe, tmp_path / "a", CPU)
     with monkeypatch.context() as patch:
-        for event in made.go():
-            if type(event).__name__ == "Saved":
+        for event in made.run():
+            if isinstance(event, CheckpointSaved):
                 break
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-        assert "No space left" in refusal(lambda: list(made.go()))
+        assert "No space left" in refusal(lambda: list(made.run()))
         assert {path.name for path in (tmp_path / "a").iterdir()} == {LATEST, "step-0000000.safetensors"}
-    assert list(made.go())[-1].step == 4  # type: ignore[union-attr]
-    assert checkpoint.read(tmp_path / "a" / LATEST).card.step == 4
+    assert list(made.run())[-1].step == 4  # type: ignore[union-attr]
+    assert checkpoint.read_checkpoint(tmp_path / "a" / LATEST).card.step == 4
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_writing_into_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "none" / "a.safetensors"
-    assert "cannot be written" in refusal(lambda: checkpoint.write(path, world_card(), model_of(world_card())))
+    assert "cannot be written" in refusal(
+        lambda: checkpoint.write_checkpoint(path, world_card(), model_of(world_card()))
+    )
 
 
 # As a model ----------------------------------------------------------------------------------------------------------
@@ -402,9 +412,9 @@ HERE: list[DeviceInfo] = [each for each in device.devices() if each.problem is N
 
 @pytest.mark.parametrize("name", [each.name for each in HERE])
 @pytest.mark.parametrize("dtype", ["auto", "fp32", "bf16", "fp16"])
-def test_a_checkpoint_is_a_model(name: str, dtype: str, file: Path) -> None:
-    """By its path, on every device and in every format there is; its logits are those of its weights."""
-    model = models.load(ModelChoice(name=str(file), device=name, dtype=dtype))
+def test_a_checkpoint_loads_as_a_model_on_every_device(name: str, dtype: str, file: Path) -> None:
+    """By its path, in every number format; its logits are those of its weights."""
+    model = models.load_model(ModelChoice(name=str(file), device=name, dtype=dtype))
     exact = model_of(world_card())
     ids = torch.tensor([list(islice((id for text in tiny.texts(1) for id in text), 6))])
     found = model.transformer(ids.to(model.transformer.device))[0].float().cpu()
@@ -415,32 +425,32 @@ def test_a_checkpoint_is_a_model(name: str, dtype: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
-def test_packed_formats_are_for_other_models(file: Path, dtype: str) -> None:
-    assert "choose fp32, bf16 or fp16" in refusal(lambda: models.load(ModelChoice(name=str(file), dtype=dtype)))
+def test_a_checkpoint_has_no_packed_formats(file: Path, dtype: str) -> None:
+    assert "choose fp32, bf16 or fp16" in refusal(lambda: models.load_model(ModelChoice(name=str(file), dtype=dtype)))
 
 
-def test_a_training_is_a_model_by_its_name(file: Path, home: Path) -> None:
-    """Under XDG_DATA_HOME, a folder each: listed, loaded, and no other way in."""
+def test_a_training_loads_by_its_name(file: Path, home: Path) -> None:
+    """It has a folder under XDG_DATA_HOME; names with a path in them find nothing."""
     (home / "mine").mkdir(parents=True)
     (home / "mine" / LATEST).write_bytes(file.read_bytes())
     (home / "empty").mkdir()
-    assert [name for name, _ in places.here()] == ["mine"]
+    assert [name for name, _ in folders.trainings()] == ["mine"]
     (offer,) = (each for each in catalog.offers() if each.name == "mine")
-    assert (offer.family, offer.words, offer.problem) == ("Llama", world_card().origin, None)
+    assert (offer.family, offer.description, offer.problem) == ("Llama", world_card().origin, None)
     assert offer.size_bytes == file.stat().st_size
-    assert models.load(ModelChoice(name="mine", device="cpu")).info.name == "mine"
+    assert models.load_model(ModelChoice(name="mine", device="cpu")).info.name == "mine"
     for wrong in ("empty", "nobody", "../trained/mine", ".", "", "mine/"):
         assert catalog.trained(wrong) is None
     assert "sizes, weights and tokenizer" in refusal(lambda: catalog.check(ModelChoice(name="mine", weights_seed=4)))
 
 
-def test_a_twin_is_the_rung_before_it_learned(file: Path, home: Path) -> None:
-    """The same sizes, the first weights, the same tokenizer object; and from a rung to the trained one of its name."""
+def test_the_twin_of_a_checkpoint_is_its_rung_before_training(file: Path, home: Path) -> None:
+    """With the same sizes, the initial weights and the same tokenizer object. A rung has its shipped checkpoint."""
     trained = ModelChoice(name=str(file), device="cpu", dtype="bf16")
     plain = catalog.twin(trained)
     assert plain == ModelChoice(name="model6", tokenizer="world", changes=SIZES, device="cpu", dtype="bf16")
-    one, other = models.load(trained), models.load(plain)
-    assert one.tokenizer is other.tokenizer is catalog.words(trained) is catalog.words(plain)
+    one, other = models.load_model(trained), models.load_model(plain)
+    assert one.tokenizer is other.tokenizer is catalog.tokenizer_of(trained) is catalog.tokenizer_of(plain)
     assert one.transformer.config == other.transformer.config
     first = random_model(one.transformer.config, RECIPE.seed).to(torch.bfloat16)
     assert all(torch.equal(a, b) for a, b in zip(other.transformer.parameters(), first.parameters(), strict=True))
@@ -448,16 +458,16 @@ def test_a_twin_is_the_rung_before_it_learned(file: Path, home: Path) -> None:
     assert catalog.twin(ModelChoice(name="smollm2")) is None
 
 
-def test_a_rung_of_a_cut_vocabulary_has_no_twin(tmp_path: Path) -> None:
-    """There is no name for its tokens; its own words are those of its card, one object for all that load it."""
+def test_a_checkpoint_with_a_pruned_vocabulary_has_no_twin(tmp_path: Path) -> None:
+    """No tokenizer name means its vocabulary. All models loaded from it share one tokenizer object."""
     text = tmp_path / "text.txt"
     text.write_text(REFERENCE)
     recipe = Recipe(rung="model1", text=str(text), changes=Hyperparameters(context=4, embed_dim=4), steps=1)
-    list(Training(recipe, tmp_path / "a", CPU).go())
+    list(Training(recipe, tmp_path / "a", CPU).run())
     choice = ModelChoice(name=str(tmp_path / "a" / LATEST), device="cpu")
     assert catalog.twin(choice) is None
-    one, other = models.load(choice), models.load(replace(choice, dtype="bf16"))
+    one, other = models.load_model(choice), models.load_model(replace(choice, dtype="bf16"))
     assert one.tokenizer is other.tokenizer
     assert one.tokenizer.name == "cl100k cut for text.txt"
     ids = one.tokenizer.encode(REFERENCE)
-    assert [one.tokenizer.originals[id] for id in ids] == tokenizer.load("cl100k").encode(REFERENCE)
+    assert [one.tokenizer.originals[id] for id in ids] == tokenizers.load_tokenizer("cl100k").encode(REFERENCE)

@@ -1,15 +1,16 @@
-"""Several continuations of one prefix, run as one batch: each is the walk it would be alone (S6, S10)."""
+"""Several continuations of one prefix, run as one batch: each equals the walk that it would be alone."""
 
 from collections.abc import Callable
 
 import pytest
 
-from core.batch import Batch
-from core.config import Sampler
-from core.errors import Mistake
-from core.models import Model
-from core.sampling import Distribution, chart
-from core.session import Session
+from core.errors import UserError
+from core.generation.batch import Batch
+from core.loading.models import Model
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPTS = [list(b"o"), list(b"oat"), list(b"oatmea"), list(b"I prefer oat milk in")]
@@ -27,7 +28,7 @@ def alone(model: Model, prompt: list[int], sampler: Sampler) -> Session:
 )
 @pytest.mark.parametrize("prompt", PROMPTS, ids=len)
 @pytest.mark.parametrize("name", NAMES)
-def test_continuation_i_is_the_walk_with_seed_plus_i(
+def test_continuation_i_equals_the_walk_with_seed_plus_i(
     small: Small, name: str, prompt: list[int], sampler: Sampler
 ) -> None:
     """Five rows of 12 tokens, below, at and beyond the context: ids, u, probabilities and scores."""
@@ -46,14 +47,14 @@ def test_continuation_i_is_the_walk_with_seed_plus_i(
 
 
 def test_continuations_differ(small: Small) -> None:
-    """One prefix, five runs, five different texts; greedy has only one (S10)."""
+    """One prefix, five runs, five different texts; greedy has only one."""
     for temperature, texts in ((1.0, 5), (0.0, 1)):
         batch = Batch(small(), PROMPTS[1], Sampler(temperature=temperature), samples=5)
         rows = [batch.step() for _ in range(10)]
         assert len({tuple(row[sample].id for row in rows) for sample in range(5)}) == texts
 
 
-def test_the_last_draw_of_a_row_can_be_looked_at(small: Small) -> None:
+def test_top_gives_the_candidates_of_the_last_draw(small: Small) -> None:
     """`top` is the head of the chart that the row's last token was drawn from."""
     model, sampler = small(), Sampler(top_k=7, seed=3)
     batch = Batch(model, PROMPTS[1], sampler, samples=2)
@@ -70,14 +71,14 @@ def test_the_last_draw_of_a_row_can_be_looked_at(small: Small) -> None:
 
 
 def test_an_empty_prompt_continues_the_end_of_text(small: Small) -> None:
-    """As in a walk, nothing typed means to start from `<|endoftext|>`."""
+    """As in a walk, an empty prompt starts from `<|endoftext|>`."""
     batch = Batch(small(), [], Sampler(), samples=2)
     walk = alone(small(), [], Sampler())
     assert [batch.step()[0].id for _ in range(8)] == [token.id for token in walk.generate(8)]
 
 
 @pytest.mark.parametrize("bad", [257, -1])
-def test_an_id_outside_the_vocabulary_is_a_mistake(small: Small, bad: int) -> None:
+def test_an_id_outside_the_vocabulary_is_a_user_error(small: Small, bad: int) -> None:
     """One line, as in a walk."""
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         Batch(small(), [1, bad], Sampler(), samples=2).step()

@@ -1,17 +1,17 @@
-"""Sequences and their targets against slices of the text (S5)."""
+"""The sequence dataset of the article: sequences and targets are compared with slices of the text."""
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from core.data import SequenceDataset
-from core.errors import Mistake
+from core.errors import UserError
+from core.training.dataset import SequenceDataset
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 8, 11])
 @pytest.mark.parametrize("length", [1, 3, 8])
-def test_targets_are_inputs_shifted_by_one(length: int, stride: int) -> None:
-    """Every sequence that has all its targets, none that has not."""
+def test_targets_are_the_inputs_shifted_by_one(length: int, stride: int) -> None:
+    """The dataset has every sequence whose targets are all in the text, and no other."""
     ids = list(range(100, 120))
     data = SequenceDataset(ids, length, stride)
     starts = [start for start in range(0, len(ids), stride) if start + length < len(ids)]
@@ -24,8 +24,8 @@ def test_targets_are_inputs_shifted_by_one(length: int, stride: int) -> None:
         data[len(data)]
 
 
-def test_batches_are_torchs_own() -> None:
-    """[5, 8] with stride 1, as the article has it, and as a DataLoader makes it."""
+def test_a_batch_equals_that_of_a_data_loader() -> None:
+    """Batch [5, 8] with stride 1, as in the article."""
     data = SequenceDataset(range(40), 8)
     inputs, targets = data.batch(0, 5)
     assert inputs.shape == targets.shape == (5, 8)
@@ -37,6 +37,6 @@ def test_batches_are_torchs_own() -> None:
 
 
 @pytest.mark.parametrize(("count", "length", "stride"), [(8, 8, 1), (0, 1, 1), (9, 0, 1), (9, 8, 0)])
-def test_what_cannot_be_cut_is_a_mistake(count: int, length: int, stride: int) -> None:
-    with pytest.raises(Mistake):
+def test_a_text_too_short_or_a_length_or_stride_of_0_is_a_user_error(count: int, length: int, stride: int) -> None:
+    with pytest.raises(UserError):
         SequenceDataset(range(count), length, stride)

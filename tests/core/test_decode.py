@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from numba import njit
-from test_families import reference
+from reference_models import reference
 from test_packed import TEXTS
 from torch import Tensor
 
-from core import compiled, decode, families, kernels, models, weights
-from core.cache import KVCache
-from core.compiled import ORDERS, Matrix, Order
-from core.config import ModelChoice
-from core.decode import CompiledTransformer, Stack
-from core.model import Transformer
-from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, matrix
-from core.trace import recording
+from core.activations.trace import recording
+from core.engine.cache import KVCache
+from core.engine.model import Transformer
+from core.engine.packed import compiled, decode, kernels
+from core.engine.packed.compiled import ORDERS, Matrix, Order
+from core.engine.packed.decode import CompiledTransformer, Stack
+from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, matrix
+from core.loading import description, models, weights
+from core.loading.choice import ModelChoice
 
 LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24}
 CASES = {
@@ -47,7 +48,7 @@ def threads() -> Iterator[None]:
 
 def built(case: str, bits: int, folder: Path) -> CompiledTransformer:
     reference(case, **CASES[case]).save_pretrained(folder)
-    model = weights.build(families.describe(folder), torch.device("cpu"), torch.float32, bits)
+    model = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32, bits)
     assert isinstance(model, CompiledTransformer)
     return model
 
@@ -147,11 +148,11 @@ def test_a_cache_that_was_rewound_and_one_that_both_ways_filled(tmp_path: Path) 
 @torch.inference_mode()
 def test_smollm2_says_nearly_the_same_a_token_at_a_time() -> None:
     """KL from float32 over all positions of a few texts, in nats; and greedy tokens."""
-    whole = models.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    whole = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     prompts = [whole.tokenizer.encode(text) for text in TEXTS]
     want = torch.cat([whole.transformer(torch.tensor([prompt]))[0] for prompt in prompts]).log_softmax(-1)
     for dtype, most in (("int4", 0.002), ("int8", 0.007)):
-        packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
+        packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
         assert isinstance(packed, CompiledTransformer)
         assert packed.fast
         got = torch.cat([one_by_one(packed, prompt) for prompt in prompts]).log_softmax(-1)
@@ -177,7 +178,7 @@ def test_hooks_see_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     handle.remove()
     with recording(model, ["blocks.1.attention.attend"]) as trace:
         one_by_one(model, [1])
-    assert len(trace.gave) == 1
+    assert len(trace.outputs) == 1
     assert not taken
     one_by_one(model, [1, 2])
     assert len(taken) == 2
@@ -223,7 +224,7 @@ def test_a_compiler_that_fails_is_no_mistake(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("sizes", [{"hidden_size": 48}, {"intermediate_size": 80}])
 def test_sizes_that_the_kernels_do_not_take(sizes: dict[str, int], tmp_path: Path) -> None:
     reference("llama", **CASES["llama"] | sizes).save_pretrained(tmp_path)
-    model = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
     assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert one_by_one(model, ids()).isfinite().all()

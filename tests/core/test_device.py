@@ -1,11 +1,11 @@
-"""Where a model can run: what is listed, why not where it cannot, and what `auto` chooses."""
+"""Devices and number formats: which are listed, why some cannot be used, and what `auto` chooses."""
 
 import pytest
 import torch
 
-from core import device
-from core.errors import Mistake
-from core.events import DeviceInfo
+from core.engine import device
+from core.engine.info import DeviceInfo
+from core.errors import UserError
 
 CPU = DeviceInfo("cpu", "a processor", 2**34)
 GPUS = [DeviceInfo("cuda:0", "a GPU", 2**33), DeviceInfo("cuda:1", "another GPU", 2**33)]
@@ -15,15 +15,15 @@ NO_MPS = DeviceInfo("mps", "Apple GPU", None, "no Metal")
 
 
 def refusal(name: str) -> str:
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as error:
         device.resolve(name)
-    text = str(mistake.value)
+    text = str(error.value)
     assert len(text.splitlines()) == 1
     return text
 
 
-def test_the_cpu_is_always_there() -> None:
-    """Listed first, with its name and its memory, and usable."""
+def test_the_cpu_is_always_usable() -> None:
+    """It is listed first, with its name and its memory."""
     first = device.devices()[0]
     assert (first.name, first.problem) == ("cpu", None)
     assert first.label
@@ -32,7 +32,7 @@ def test_the_cpu_is_always_there() -> None:
 
 
 def test_every_kind_is_listed_usable_or_with_a_reason() -> None:
-    """cpu, cuda and mps each have a line; one that is usable takes a tensor, one that is not says why."""
+    """cpu, cuda and mps are listed; a usable one can hold a tensor, another gives its reason in one line."""
     listed = device.devices()
     assert {info.name.partition(":")[0] for info in listed} == {"cpu", "cuda", "mps"}
     for info in listed:
@@ -45,7 +45,7 @@ def test_every_kind_is_listed_usable_or_with_a_reason() -> None:
 
 
 def test_cuda_is_listed_as_torch_sees_it() -> None:
-    """One line a GPU with its index, or one line with the reason."""
+    """One entry per GPU with its index, or one entry with the reason."""
     names = [info.name for info in device.devices() if info.name.startswith("cuda")]
     assert names == [f"cuda:{i}" for i in range(torch.cuda.device_count())] or names == ["cuda"]
 
@@ -62,13 +62,13 @@ def test_cuda_is_listed_as_torch_sees_it() -> None:
 def test_auto_prefers_cuda_then_mps_then_the_cpu(
     listed: list[DeviceInfo], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Among what is usable."""
+    """Among the usable devices."""
     monkeypatch.setattr(device, "devices", lambda: listed)
     assert device.resolve("auto") == torch.device(chosen)
 
 
 def test_gpus_are_chosen_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cuda` is the first of them."""
+    """`cuda` is the first GPU."""
     monkeypatch.setattr(device, "devices", lambda: [CPU, *GPUS, NO_MPS])
     assert device.resolve("cuda") == torch.device("cuda:0")
     assert device.resolve("cuda:1") == torch.device("cuda:1")
@@ -77,13 +77,13 @@ def test_gpus_are_chosen_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "CPU", "cpu:0", "tpu\nx"])
-def test_an_unknown_device_is_a_mistake(name: str) -> None:
-    """One line with what can be chosen instead, however the name was written."""
+def test_an_unknown_device_is_a_user_error(name: str) -> None:
+    """Its line names the devices that can be chosen."""
     assert "auto" in refusal(name)
     assert "cpu" in refusal(name)
 
 
-def test_an_unusable_device_is_a_mistake_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_device_is_a_user_error_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking for CUDA where there is none says why there is none."""
     monkeypatch.setattr(device, "devices", lambda: [CPU, NO_CUDA, NO_MPS])
     assert "no driver" in refusal("cuda")
@@ -95,25 +95,25 @@ def test_an_unusable_device_is_a_mistake_with_its_reason(monkeypatch: pytest.Mon
     ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
 def test_number_formats_have_short_names(name: str, dtype: torch.dtype) -> None:
-    """There and back."""
+    """The name gives the dtype, and the dtype the name."""
     assert device.dtype(name, torch.device("cpu")) is dtype
     assert device.dtype_name(dtype) == name
 
 
 @pytest.mark.parametrize("name", ["", "float32", "fp64", "int2"])
-def test_an_unknown_format_is_a_mistake(name: str) -> None:
-    """One line with what can be chosen."""
-    with pytest.raises(Mistake) as mistake:
+def test_an_unknown_number_format_is_a_user_error(name: str) -> None:
+    """Its line names the formats that can be chosen."""
+    with pytest.raises(UserError) as error:
         device.dtype(name, torch.device("cpu"))
-    assert all(known in str(mistake.value) for known in device.DTYPES)
-    assert len(str(mistake.value).splitlines()) == 1
+    assert all(known in str(error.value) for known in device.DTYPES)
+    assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_gpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """bf16 is refused where the hardware has none; fp16 is not."""
+def test_bf16_on_a_gpu_without_it_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp16 on the same GPU is allowed, and so is bf16 on the CPU."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as error:
         device.dtype("bf16", torch.device("cuda:0"))
-    assert "bf16" in str(mistake.value)
+    assert "bf16" in str(error.value)
     assert device.dtype("fp16", torch.device("cuda:0")) is torch.float16
     assert device.dtype("bf16", torch.device("cpu")) is torch.bfloat16

@@ -1,4 +1,4 @@
-"""Draws are spread as probability says: chi-square at 200,000 draws, against float64 and against torch.multinomial.
+"""Draws follow the probabilities: chi-square at 200,000 draws, against float64 and against torch.multinomial.
 
 Every seed is fixed, so a p-value here is one number; 0.001 is where a fair sampler would be doubted.
 """
@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import Sampler
-from core.sampling import Distribution, draw, keep, uniform
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw, uniform
+from core.sampling.sampler import Sampler
+from core.sampling.stages import apply_stages
 
 DRAWS = 200_000
 DOUBT = 1e-3
@@ -24,7 +26,7 @@ def p_value(statistic: float, freedom: int) -> float:
 
 
 def fit(counts: Tensor, probabilities: Tensor) -> float:
-    """p-value of counts under probabilities (Pearson); what cannot be must not have been."""
+    """p-value of counts under probabilities (Pearson); a token of probability 0 must have count 0."""
     possible = probabilities > 0
     assert not counts[~possible].any()
     expected = counts.sum() * probabilities[possible]
@@ -41,12 +43,12 @@ def same_source(one: Tensor, other: Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def us() -> list[float]:
-    """The u of 200,000 places of one walk, ascending."""
+    """The u of 200,000 positions of one walk, ascending."""
     return sorted(uniform(seed=0, position=place) for place in range(DRAWS))
 
 
 def drawn_ids(distribution: Distribution, sampler: Sampler, us: Sequence[float]) -> list[int]:
-    """`draw` at each of ascending `us`. Where both ends of a stretch draw one token, all between do: a test below."""
+    """`draw` at each of ascending `us`. If both ends of an interval draw one token, so does all between."""
     ids = [-1] * len(us)
 
     def fill(first: int, last: int) -> None:
@@ -94,7 +96,7 @@ def expected(logits: Tensor, sampler: Sampler) -> Tensor:
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 @pytest.mark.parametrize("logits", [LOGITS, COARSE], ids=["spread", "ties"])
 def test_200_000_draws_fit_their_probabilities(logits: Tensor, sampler: Sampler, us: list[float]) -> None:
-    """Counts of seeded draws against float64 probabilities, and against as many draws of torch.multinomial (S8)."""
+    """Counts of seeded draws against float64 probabilities, and against as many draws of torch.multinomial."""
     probabilities = expected(logits, sampler)
     counts = torch.bincount(torch.tensor(drawn_ids(Distribution(logits), sampler, us)), minlength=50)
     assert counts.sum() == DRAWS
@@ -106,30 +108,30 @@ def test_200_000_draws_fit_their_probabilities(logits: Tensor, sampler: Sampler,
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
-def test_between_two_draws_of_one_token_lies_no_other(sampler: Sampler, us: list[float]) -> None:
-    """3,000 draws made one by one are those that the stretches between equal ends say."""
+def test_the_values_of_u_that_draw_one_token_form_an_interval(sampler: Sampler, us: list[float]) -> None:
+    """3,000 draws one by one equal those inferred from the ends of intervals."""
     distribution = Distribution(COARSE)
     quick = drawn_ids(distribution, sampler, us)
     for place in random.Random(0).sample(range(DRAWS), 3000):
         assert draw(distribution, sampler, us[place]).id == quick[place]
 
 
-def test_a_wrong_sampler_would_be_found(us: list[float]) -> None:
+def test_the_fit_test_detects_a_wrong_sampler(us: list[float]) -> None:
     """The same counts are rejected under a temperature 3 % off, a top-k one off, uniform and argmax."""
     counts = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(), us)), minlength=50)
     assert fit(counts, expected(LOGITS, Sampler())) > DOUBT
     assert fit(counts, expected(LOGITS, Sampler(temperature=1.03))) < 1e-6
     assert fit(counts, torch.full((50,), 1 / 50, dtype=torch.float64)) < 1e-6
     twelve = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(top_k=12), us)), minlength=50)
-    assert int((twelve > 0).sum()) == keep(Distribution(LOGITS), Sampler(top_k=12)).count == 12
+    assert int((twelve > 0).sum()) == apply_stages(Distribution(LOGITS), Sampler(top_k=12)).count == 12
     assert same_source(counts, twelve) < 1e-6
 
 
 # The uniform numbers ------------------------------------------------------------------------------------------------
 
 
-def test_u_is_uniform_in_0_to_1(us: list[float]) -> None:
-    """1,000 equal parts of [0, 1) get equal shares, and 0 is possible while 1 is not."""
+def test_u_is_uniform_between_0_and_1(us: list[float]) -> None:
+    """1,000 equal parts of [0, 1) get equal counts; 0 is possible and 1 is not."""
     values = torch.tensor(us, dtype=torch.float64)
     assert values.min() >= 0
     assert values.max() < 1
@@ -138,8 +140,8 @@ def test_u_is_uniform_in_0_to_1(us: list[float]) -> None:
 
 
 @pytest.mark.parametrize("what", ["place", "seed", "redraw"])
-def test_neighbouring_us_have_nothing_to_do_with_each_other(what: str) -> None:
-    """Pairs of u at the next place, of the next seed (the next sample) and of the next draw fill the unit square."""
+def test_neighboring_values_of_u_are_uncorrelated(what: str) -> None:
+    """Pairs of u with the next position, seed or redraw fill the unit square evenly."""
     pairs = []
     for n in range(10_000):
         step = {"place": (7, n, 0, 7, n + 1, 0), "seed": (n, 5, 0, n + 1, 5, 0), "redraw": (7, 5, n, 7, 5, n + 1)}[what]
@@ -149,7 +151,7 @@ def test_neighbouring_us_have_nothing_to_do_with_each_other(what: str) -> None:
     assert fit(counts, torch.full((400,), 1 / 400, dtype=torch.float64)) > DOUBT
 
 
-def test_u_depends_on_seed_place_and_redraw_and_on_nothing_else() -> None:
+def test_u_depends_only_on_seed_position_and_redraw() -> None:
     """Asking again, in another order and after other random numbers, gives the same u."""
     asked = [(seed, place, redraw) for seed in (0, 1, -5, 2**70) for place in (0, 1, 10) for redraw in (0, 1, 10)]
     first = [uniform(*each) for each in asked]
@@ -161,8 +163,8 @@ def test_u_depends_on_seed_place_and_redraw_and_on_nothing_else() -> None:
     assert uniform(3, 4) == uniform(3, 4, 0)
 
 
-def test_u_leaves_the_global_generators_alone() -> None:
-    """Python's and torch's own random numbers go on as if nothing had been drawn."""
+def test_u_does_not_change_the_global_generators() -> None:
+    """The random numbers of Python and torch continue as if nothing had been drawn."""
     random.seed(8)
     torch.manual_seed(8)
     want = random.random(), torch.rand(2).tolist()
@@ -176,5 +178,5 @@ PINNED = [0.25618182591686633, 0.8567218348257234, 0.8929734384349594, 0.6131461
 
 
 def test_u_is_the_same_on_every_machine() -> None:
-    """Saved walks replay elsewhere: these numbers are fixed for good."""
+    """Saved walks must replay anywhere, so these numbers never change."""
     assert [uniform(0, 0), uniform(0, 1), uniform(1, 0), uniform(0, 0, 1)] == PINNED

@@ -1,14 +1,15 @@
-"""A patched walk: what its chart and scores are, what stands behind them, and that without patches nothing changed."""
+"""A walk on a patched model: its chart and scores, the unpatched values beside them, and the walk without patches."""
 
 import pytest
 import torch
 
-from core.config import Hyperparameters, ModelChoice, Patch
-from core.errors import Mistake
-from core.models import Model, load
-from core.patch import patched
-from core.sampling import Distribution
-from core.session import Session
+from core.activations.apply import patched
+from core.activations.patch import Patch
+from core.errors import UserError
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model, load_model
+from core.sampling.distribution import Distribution
+from core.walk.session import Session
 
 TEXT = b"oat milk in"
 CHOICE = ModelChoice(
@@ -19,10 +20,10 @@ PATCHES = (Patch(kind="zero", part="block", layer=1), Patch(kind="noise", part="
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return load(CHOICE)
+    return load_model(CHOICE)
 
 
-def walk(model: Model, text: bytes = TEXT) -> Session:
+def session_on(model: Model, text: bytes = TEXT) -> Session:
     session = Session(model)
     list(session.prefill(list(text)))
     return session
@@ -30,42 +31,42 @@ def walk(model: Model, text: bytes = TEXT) -> Session:
 
 @torch.inference_mode()
 def oracle(model: Model, ids: list[int], patches: tuple[Patch, ...] = ()) -> Distribution:
-    """What comes after `ids`, by one whole pass."""
+    """The distribution after `ids`, by one forward pass without a cache."""
     with patched(model, patches):
         return Distribution(model.transformer(torch.tensor([ids]))[0, -1])
 
 
-def test_the_chart_is_the_patched_model_with_the_unpatched_one_behind_it(model: Model) -> None:
-    session = walk(model)
+def test_the_chart_has_patched_and_unpatched_probabilities(model: Model) -> None:
+    session = session_on(model)
     list(session.patch(PATCHES))
     chart = session.snapshot().chart
-    want, plain = oracle(model, list(TEXT), PATCHES), oracle(load(CHOICE), list(TEXT))
+    expected, unpatched = oracle(model, list(TEXT), PATCHES), oracle(load_model(CHOICE), list(TEXT))
     assert chart is not None
     assert session.snapshot().patches == PATCHES
     for candidate in chart.candidates:
-        assert candidate.probability == pytest.approx(want.probabilities[candidate.id].item(), rel=1e-4)
-        assert candidate.unpatched == pytest.approx(plain.probabilities[candidate.id].item(), rel=1e-4)
+        assert candidate.probability == pytest.approx(expected.probabilities[candidate.id].item(), rel=1e-4)
+        assert candidate.unpatched == pytest.approx(unpatched.probabilities[candidate.id].item(), rel=1e-4)
     list(session.patch(()))
 
 
-def test_both_follow_the_walk_wherever_it_goes(model: Model) -> None:
-    session = walk(model)
+def test_both_probabilities_follow_the_cursor(model: Model) -> None:
+    session = session_on(model)
     list(session.patch(PATCHES))
     list(session.generate(8))  # beyond the context too
     for cursor in (19, 5, 12):
         session.travel(cursor)
         list(session.read())
         ids = [token.id for token in session.tokens[:cursor]][-16:]
-        chart, plain = session.chart(), oracle(load(CHOICE), ids)
-        want = oracle(model, ids, ())  # the model is patched as it is
+        chart, unpatched = session.chart(), oracle(load_model(CHOICE), ids)
+        expected = oracle(model, ids, ())  # the session has the patches installed
         for candidate in chart.candidates[:5]:
-            assert candidate.probability == pytest.approx(want.probabilities[candidate.id].item(), rel=1e-4)
-            assert candidate.unpatched == pytest.approx(plain.probabilities[candidate.id].item(), rel=1e-4)
+            assert candidate.probability == pytest.approx(expected.probabilities[candidate.id].item(), rel=1e-4)
+            assert candidate.unpatched == pytest.approx(unpatched.probabilities[candidate.id].item(), rel=1e-4)
     list(session.patch(()))
 
 
-def test_without_patches_the_walk_is_bit_for_bit_what_it_was(model: Model) -> None:
-    session, untouched = walk(model), walk(model)
+def test_after_patches_are_removed_the_walk_is_equal_bit_for_bit(model: Model) -> None:
+    session, untouched = session_on(model), session_on(model)
     list(untouched.generate(12))
     list(session.generate(6))
     list(session.patch(PATCHES))
@@ -77,8 +78,8 @@ def test_without_patches_the_walk_is_bit_for_bit_what_it_was(model: Model) -> No
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
 
 
-def test_scores_are_those_of_the_patched_model(model: Model) -> None:
-    session = walk(model)
+def test_scores_are_of_the_patched_model(model: Model) -> None:
+    session = session_on(model)
     list(session.score())
     before = [token.score for token in session.tokens]
     list(session.patch(PATCHES))
@@ -93,17 +94,17 @@ def test_scores_are_those_of_the_patched_model(model: Model) -> None:
     assert [token.score for token in session.tokens] == before
 
 
-def test_a_patch_that_cannot_be_leaves_the_others(model: Model) -> None:
-    session = walk(model)
+def test_an_invalid_patch_leaves_the_installed_ones(model: Model) -> None:
+    session = session_on(model)
     list(session.patch(PATCHES))
-    with pytest.raises(Mistake, match="layer from 0 to 1"):
+    with pytest.raises(UserError, match="layer from 0 to 1"):
         session.patch((Patch(part="mlp", layer=9),))
     assert session.patches == PATCHES
     list(session.patch(()))
 
 
-def test_taking_back_reaches_before_the_patches(model: Model) -> None:
-    session = walk(model)
+def test_undo_reaches_steps_before_the_patches(model: Model) -> None:
+    session = session_on(model)
     session.step()
     list(session.patch(PATCHES))
     session.step()
@@ -114,10 +115,10 @@ def test_taking_back_reaches_before_the_patches(model: Model) -> None:
     list(session.patch(()))
 
 
-def test_a_step_is_seen_where_the_cursor_is(model: Model) -> None:
-    session = walk(model)
+def test_a_lens_step_ends_at_the_cursor(model: Model) -> None:
+    session = session_on(model)
     session.travel(4)
-    here = session.here()
-    assert (here.ids, here.target) == (tuple(TEXT[:4]), TEXT[4])
+    step = session.current_step()
+    assert (step.ids, step.target) == (tuple(TEXT[:4]), TEXT[4])
     session.travel(len(TEXT))
-    assert session.here().target is None
+    assert session.current_step().target is None

@@ -1,4 +1,4 @@
-"""Why a token was drawn: both orders of the stages against transformers' own, and the answer against its definition."""
+"""Why a token was drawn: both orders of the stages against transformers, and the explanation against its definition."""
 
 import math
 from collections.abc import Callable
@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from core.config import ORDERS, Sampler
-from core.errors import Mistake
-from core.events import SamplerLens
-from core.explain import sampler_lens
-from core.sampling import Distribution, chart, draw, keep
+from core.errors import UserError
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw
+from core.sampling.explain import sampler_lens
+from core.sampling.explanation import SamplerLens
+from core.sampling.sampler import ORDERS, Sampler
+from core.sampling.stages import apply_stages
 
 EXTREMES = (0.0, -1e4, 1e4, 88.0, -104.0, 3e38)
 
@@ -70,12 +73,12 @@ def kept_by(scores: Tensor) -> int:
 
 @settings(max_examples=300, deadline=None)
 @given(many_logits(), samplers)
-def test_the_kept_set_is_that_of_transformers(logits: Tensor, sampler: Sampler) -> None:
-    """In both orders; where a tie lies across a cut they keep all of it (or either end), we keep the lowest ids."""
+def test_selected_tokens_equal_those_of_transformers(logits: Tensor, sampler: Sampler) -> None:
+    """In both orders; in a tie across a cut transformers keeps all (or either end), we keep the lowest ids."""
     logits = logits.clamp(min=-1e30)  # a hole would count as cut
     distribution = Distribution(logits)
     order = distribution.head(len(logits))
-    kept = {stage.name: stage.kept for stage in keep(distribution, sampler).stages}
+    kept = {stage.name: stage.kept for stage in apply_stages(distribution, sampler).stages}
     for stage, scores in transformers_stages(logits, sampler).items():
         theirs, ours = kept_by(scores), kept[stage]
         if theirs != ours:
@@ -93,7 +96,7 @@ def tied(logits: Tensor, count: int) -> bool:
 
 
 def near_the_edge(logits: Tensor, sampler: Sampler, theirs: int, ours: int) -> bool:
-    """Whether a sum or a ratio lies so near its bound that float32 and float64 may fall on either side."""
+    """Whether a sum or ratio is so near its bound that float32 and float64 may differ."""
     heat = sampler.temperature if sampler.order == "temperature first" else 1.0
     shares = torch.softmax(logits.double() / heat, 0).sort(descending=True).values
     if sampler.top_k:
@@ -107,8 +110,8 @@ def near_the_edge(logits: Tensor, sampler: Sampler, theirs: int, ours: int) -> b
 
 @settings(max_examples=200, deadline=None)
 @given(many_logits(), samplers)
-def test_what_is_drawn_from_is_the_softmax_of_their_last_scores(logits: Tensor, sampler: Sampler) -> None:
-    """After the last stage: the same probabilities as transformers' own, where they keep the same tokens."""
+def test_sampled_probabilities_equal_those_of_transformers(logits: Tensor, sampler: Sampler) -> None:
+    """After the last stage the probabilities equal those of transformers, if both keep the same tokens."""
     last = list(transformers_stages(logits, sampler).values())[-1]
     lens = sampler_lens(Distribution(logits), sampler, 0.5, name)
     assume(kept_by(last) == lens.stages[-1].kept and not tied(logits, lens.stages[-1].kept))
@@ -121,15 +124,15 @@ def test_what_is_drawn_from_is_the_softmax_of_their_last_scores(logits: Tensor, 
 def test_min_p_by_hand(order: str, kept: int) -> None:
     """0.5, 0.3, 0.15, 0.05 and min-p 0.4: 0.3 / 0.5 is above it and 0.15 / 0.5 below; at T = 2 √0.3 = 0.55 is not."""
     distribution = Distribution(torch.tensor([0.5, 0.3, 0.15, 0.05]).log())
-    assert keep(distribution, Sampler(min_p=0.4)).count == 2
-    found = keep(distribution, Sampler(min_p=0.4, temperature=2, order=order))  # type: ignore[arg-type]
+    assert apply_stages(distribution, Sampler(min_p=0.4)).count == 2
+    found = apply_stages(distribution, Sampler(min_p=0.4, temperature=2, order=order))  # type: ignore[arg-type]
     assert found.count == kept
 
 
-def test_stages_are_told_in_the_order_applied() -> None:
+def test_stages_are_listed_in_the_order_applied() -> None:
     distribution = Distribution(torch.tensor([0.5, 0.3, 0.15, 0.05]).log())
-    first = keep(distribution, Sampler(temperature=2)).stages
-    last = keep(distribution, Sampler(temperature=2, top_k=2, order="temperature last")).stages
+    first = apply_stages(distribution, Sampler(temperature=2)).stages
+    last = apply_stages(distribution, Sampler(temperature=2, top_k=2, order="temperature last")).stages
     assert [stage.name for stage in first] == ["raw", "temperature", "top-k", "top-p", "min-p", "renormalised"]
     assert [stage.name for stage in last] == ["raw", "top-k", "top-p", "min-p", "temperature", "renormalised"]
     roots = [math.sqrt(p) for p in (0.5, 0.3, 0.15, 0.05)]
@@ -137,18 +140,18 @@ def test_stages_are_told_in_the_order_applied() -> None:
     assert [stage.mass for stage in last] == pytest.approx([1, 0.8, 0.8, 0.8, tempered, 1], abs=1e-6)
 
 
-def test_temperature_moves_no_cut_that_came_before_it() -> None:
+def test_temperature_last_does_not_change_the_cuts() -> None:
     distribution = Distribution(torch.randn(1000, generator=torch.Generator().manual_seed(1)))
     sampler = Sampler(top_p=0.8, min_p=0.02, order="temperature last")
-    counts = {keep(distribution, replace(sampler, temperature=t)).count for t in (0.1, 0.5, 1, 2, 50)}
+    counts = {apply_stages(distribution, replace(sampler, temperature=t)).count for t in (0.1, 0.5, 1, 2, 50)}
     assert len(counts) == 1
-    assert len({keep(distribution, Sampler(top_p=0.8, temperature=t)).count for t in (0.5, 1, 2)}) == 3
+    assert len({apply_stages(distribution, Sampler(top_p=0.8, temperature=t)).count for t in (0.5, 1, 2)}) == 3
 
 
 @settings(max_examples=200, deadline=None)
 @given(many_logits(), samplers, us, st.integers(1, 60))
-def test_the_answer_adds_up(logits: Tensor, sampler: Sampler, u: float, count: int) -> None:
-    """Rows and tail hold what each stage says; cuts take what stages lose; intervals tile [0, 1)."""
+def test_rows_tail_and_cuts_sum_to_the_whole(logits: Tensor, sampler: Sampler, u: float, count: int) -> None:
+    """Rows and tail sum to each stage, cuts to what the stages remove; intervals tile [0, 1)."""
     distribution = Distribution(logits)
     lens = sampler_lens(distribution, sampler, u, name, count)
     assert len(lens.rows) == min(count, 50, len(logits))
@@ -181,8 +184,8 @@ def test_the_answer_adds_up(logits: Tensor, sampler: Sampler, u: float, count: i
 
 @settings(max_examples=200, deadline=None)
 @given(many_logits(), samplers, us)
-def test_the_draw_is_the_draw(logits: Tensor, sampler: Sampler, u: float) -> None:
-    """What u hits is what is drawn with that u, wherever it ranks, and its interval holds u."""
+def test_the_explained_token_equals_the_drawn_token(logits: Tensor, sampler: Sampler, u: float) -> None:
+    """The explained token is the one drawn with that u, at any rank, and its interval contains u."""
     distribution = Distribution(logits)
     lens, drawn = sampler_lens(distribution, sampler, u, name, 3), draw(distribution, sampler, u)
     assert lens.drawn.id == drawn.id
@@ -204,7 +207,7 @@ def test_the_draw_is_the_draw(logits: Tensor, sampler: Sampler, u: float) -> Non
 
 @settings(max_examples=150, deadline=None)
 @given(many_logits(), samplers, us)
-def test_the_other_order_is_what_that_order_says(logits: Tensor, sampler: Sampler, u: float) -> None:
+def test_the_other_order_equals_a_sampler_with_that_order(logits: Tensor, sampler: Sampler, u: float) -> None:
     distribution = Distribution(logits)
     here = sampler_lens(distribution, sampler, u, name)
     there = sampler_lens(distribution, replace(sampler, order=here.other.order), u, name)
@@ -223,7 +226,7 @@ def greedy_lens(order: str) -> SamplerLens:
     return sampler_lens(distribution, Sampler(temperature=0, top_k=2, order=order), 0.9, name)  # type: ignore[arg-type]
 
 
-def test_greedy_is_a_temperature_that_cuts_all_but_one() -> None:
+def test_greedy_removes_all_but_the_argmax() -> None:
     first, last = greedy_lens("temperature first"), greedy_lens("temperature last")
     assert [row.cut_by for row in first.rows] == [None, "temperature", "temperature"]
     assert [row.cut_by for row in last.rows] == [None, "temperature", "top-k"]
@@ -238,7 +241,7 @@ def test_greedy_is_a_temperature_that_cuts_all_but_one() -> None:
     assert cut["temperature"].share == pytest.approx(0.3 / 0.9, abs=1e-6)
 
 
-def test_who_was_cut_by_what_and_how_much() -> None:
+def test_each_cut_counts_the_tokens_and_mass_it_removes() -> None:
     """0.4, 0.3, 0.2, 0.1 by hand: k = 3 takes 0.1, then p = 0.75 of 0.9 takes 0.2 of what is left."""
     distribution = Distribution(torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
     lens = sampler_lens(distribution, Sampler(top_k=3, top_p=0.75), 0.5, name)
@@ -252,16 +255,16 @@ def test_who_was_cut_by_what_and_how_much() -> None:
 
 
 @given(st.floats(allow_nan=True))
-def test_min_p_is_a_share(value: float) -> None:
+def test_min_p_outside_0_to_1_is_a_user_error(value: float) -> None:
     if 0 <= value <= 1:
         assert Sampler(min_p=value).min_p == value
     else:
-        with pytest.raises(Mistake, match="min-p"):
+        with pytest.raises(UserError, match="min-p"):
             Sampler(min_p=value)
 
 
-def test_an_order_that_does_not_exist_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match="temperature first or temperature last"):
+def test_an_unknown_order_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="temperature first or temperature last"):
         Sampler(order="backwards")  # type: ignore[arg-type]
 
 

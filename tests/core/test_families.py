@@ -3,98 +3,30 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import transformers
+from reference_models import CASES, LENGTH, ids, reference
 from torch import Tensor
 
-from core import families, weights
-from core.cache import KVCache
-from core.config import ModelConfig
-from core.model import Transformer, random_model
-
-LENGTH = 23
-LLAMA = {
-    "vocab_size": 83,
-    "hidden_size": 40,
-    "intermediate_size": 56,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-}
-SCALED = {
-    "rope_type": "llama3",
-    "rope_theta": 500.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "gpt2": ("GPT2", {"vocab_size": 83, "n_embd": 36, "n_layer": 3, "n_head": 6, "n_positions": 64, "n_inner": 50}),
-    "gpt2-untied-relu": (
-        "GPT2",
-        {
-            "vocab_size": 83,
-            "n_embd": 20,
-            "n_layer": 2,
-            "n_head": 2,
-            "n_positions": 24,
-            "activation_function": "relu",
-            "layer_norm_epsilon": 1e-3,
-            "tie_word_embeddings": False,
-        },
-    ),
-    "llama": ("Llama", {**LLAMA, "num_key_value_heads": 2}),
-    "llama-one-kv-head-tied": ("Llama", {**LLAMA, "num_key_value_heads": 1, "tie_word_embeddings": True}),
-    "llama-biases": ("Llama", {**LLAMA, "attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-2}),
-    "llama-head-dim": ("Llama", {**LLAMA, "head_dim": 14, "num_key_value_heads": 2}),
-    "llama-scaled": ("Llama", {**LLAMA, "head_dim": 16, "num_key_value_heads": 4, "rope_parameters": SCALED}),
-    "llama-linear": (
-        "Llama",
-        {**LLAMA, "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 1e5}},
-    ),
-    "mistral": ("Mistral", {**LLAMA, "num_key_value_heads": 2, "head_dim": 6, "sliding_window": None}),
-    "qwen2": (
-        "Qwen2",
-        {**LLAMA, "num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
-    ),
-    "qwen2-tied": ("Qwen2", {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True}),
-    "qwen3": ("Qwen3", {**LLAMA, "num_key_value_heads": 2, "head_dim": 24}),
-    "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
-}
-
-
-def reference(case: str, **changes: int) -> Any:
-    """A model of transformers with weights in which every parameter counts."""
-    name, values = CASES[case]
-    config = getattr(transformers, f"{name}Config")(**values | changes)
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{name}LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape))
-    return model
-
-
-def ids() -> Tensor:
-    return torch.randint(0, 83, (2, LENGTH), generator=torch.Generator().manual_seed(3))
+from core.engine.cache import KVCache
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.loading import description, weights
 
 
 @pytest.fixture(scope="module", params=CASES)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Transformer, Tensor]:
-    """Our model from the files of the reference, and the reference's logits at every position."""
+    """Our model from the files that transformers wrote, and the logits of transformers at every position."""
     model, folder = reference(request.param), tmp_path_factory.mktemp("model")
     model.save_pretrained(folder)
     with torch.inference_mode():
         want = model(ids()).logits
-    return weights.build(families.describe(folder), torch.device("cpu"), torch.float32), want
+    return weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32), want
 
 
 def steps(sizes: list[int]) -> Callable[[Transformer], Tensor]:
-    """Reads the ids in pieces of these sizes through a cache."""
+    """A function that feeds the ids through a KV cache in chunks of these sizes."""
 
     @torch.inference_mode()
     def read(model: Transformer) -> Tensor:
@@ -109,57 +41,59 @@ def steps(sizes: list[int]) -> Callable[[Transformer], Tensor]:
     [lambda model: model(ids()), steps([LENGTH]), steps([7, 1, 9, 6]), steps([1] * LENGTH)],
     ids=["whole", "prefill", "chunks", "tokens"],
 )
-def test_logits_are_the_references(both: tuple[Transformer, Tensor], read: Callable[[Transformer], Tensor]) -> None:
+def test_logits_equal_those_of_transformers(
+    both: tuple[Transformer, Tensor], read: Callable[[Transformer], Tensor]
+) -> None:
     """Within 1e-4 at every position, in one go, in chunks through the cache, and token by token."""
     model, want = both
     assert (read(model) - want).abs().max() < 1e-4
 
 
-def test_the_parameters_are_counted_before_anything_is_built(both: tuple[Transformer, Tensor]) -> None:
-    """The config knows how many there are, for every option; a tied matrix counts once."""
+def test_the_config_counts_the_parameters_without_building_the_model(both: tuple[Transformer, Tensor]) -> None:
+    """For every option; a tied matrix counts once."""
     model, _ = both
     assert model.config.parameter_count() == model.parameter_count()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_16_bit_models_stay_near_the_reference(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Weights of one format computed in another: the same distribution, rounded."""
+def test_16_bit_models_have_nearly_the_distribution_of_transformers(dtype: torch.dtype, tmp_path: Path) -> None:
+    """float32 files computed in 16 bits: KL divergence below 0.05 nats."""
     model = reference("llama")
     model.save_pretrained(tmp_path)
-    ours = weights.build(families.describe(tmp_path), torch.device("cpu"), dtype)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype)
     assert ours.dtype is dtype
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
     assert (want.exp() * (want - got)).sum(-1).mean() < 0.05
 
 
-def test_old_configs_say_the_same(tmp_path: Path) -> None:
-    """`rope_theta` and `rope_scaling` beside each other, as files before transformers 5 have them."""
+def test_configs_from_before_transformers_5_are_read_alike(tmp_path: Path) -> None:
+    """They have `rope_theta` and `rope_scaling` instead of `rope_parameters`."""
     reference("llama-scaled").save_pretrained(tmp_path)
-    new = families.describe(tmp_path).config
+    new = description.describe(tmp_path).config
     path = tmp_path / "config.json"
     values = json.loads(path.read_text())
     rope = values.pop("rope_parameters")
     values["rope_theta"] = rope.pop("rope_theta")
     values["rope_scaling"] = rope
     path.write_text(json.dumps(values))
-    assert families.describe(tmp_path).config == new
+    assert description.describe(tmp_path).config == new
     values["rope_scaling"] = {**rope, "type": rope["rope_type"], "rope_type": None}
     path.write_text(json.dumps(values))
-    assert families.describe(tmp_path).config == new
+    assert description.describe(tmp_path).config == new
 
 
 @pytest.mark.parametrize(("window", "context"), [(None, 64), (12, 12)])
-def test_a_sliding_window_ends_the_context(window: int | None, context: int, tmp_path: Path) -> None:
-    """Within the window every position sees every earlier one, so there our attention is the model's."""
+def test_a_sliding_window_limits_the_context(window: int | None, context: int, tmp_path: Path) -> None:
+    """Within the window every position attends to every earlier one, so full attention is correct there."""
     config = {**CASES["mistral"][1], "sliding_window": window, "model_type": "mistral"}
     reference("mistral").save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert families.describe(tmp_path).config.context == context
+    assert description.describe(tmp_path).config.context == context
 
 
 def test_training_may_follow_walking(rung_config: Callable[..., ModelConfig]) -> None:
-    """The table of angles that a walk has made does not stand in the way of gradients."""
+    """The cached table of rotary angles does not prevent gradients."""
     model = random_model(rung_config("model6"), seed=0)
     with torch.inference_mode():
         model(torch.zeros(1, 8, dtype=torch.long))
@@ -168,8 +102,8 @@ def test_training_may_follow_walking(rung_config: Callable[..., ModelConfig]) ->
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_turned_queries_and_keys_know_only_their_distance(rung_config: Callable[..., ModelConfig]) -> None:
-    """The product of a query and a key is the same wherever they stand as far apart (Su et al. 2021, eq. 16)."""
+def test_rotary_products_depend_only_on_the_distance(rung_config: Callable[..., ModelConfig]) -> None:
+    """The product of a query and a key is the same at equal distances (Su et al. 2021, eq. 16)."""
     turn = random_model(rung_config("model6"), seed=0).blocks[0].attention.rotary
     q, k = torch.randn(2, 1, 1, 1, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     near, far, other = ((turn(q, at) * turn(k, before)).sum().item() for at, before in ((7, 3), (47, 43), (7, 4)))

@@ -1,4 +1,4 @@
-"""Which format a model gets where nobody asks for one, which it can have, and what happens where it does not fit."""
+"""The default number format, the formats that can be chosen, and models that do not fit into memory."""
 
 import subprocess
 import sys
@@ -7,42 +7,44 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from test_families import reference
-from test_weights import write_gguf
+from gguf_files import write_gguf
+from reference_models import reference
 
-from core import catalog, device, families, files, models, weights
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake, out_of_memory
+from core.engine import device
+from core.errors import UserError, out_of_memory
+from core.formats.gguf import TENSOR_TYPES
+from core.loading import catalog, description, models, weights
+from core.loading.choice import Hyperparameters, ModelChoice
 
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
 
 
-def test_the_fastest_format_near_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """4 bits for a file of 4 bits and 8 for others on the CPU, bf16 on CUDA, fp32 elsewhere and for the ladder."""
+def test_the_default_format_depends_on_device_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU: int4 for a 4-bit file, else int8. CUDA: bf16. Elsewhere and for the ladder: fp32."""
     model = reference("llama", **SIZES)
     cpu, gpu, apple = (torch.device(name) for name in ("cpu", "cuda:0", "mps"))
     model.save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
+    described = description.describe(tmp_path)
     assert models._fastest(described, cpu) == "int8"
     for kind, wanted in (("Q4_1", "int4"), ("Q4_0", "int4"), ("Q8_0", "int8"), ("F16", "int8")):
         write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
-        assert models._fastest(families.describe(tmp_path / f"{kind}.gguf"), cpu) == wanted
+        assert models._fastest(description.describe(tmp_path / f"{kind}.gguf"), cpu) == wanted
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert models._fastest(described, gpu) == "fp32"
-    assert models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
-    assert models.load(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
+    assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
+    assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
 
 
-def test_the_formats_of_gguf() -> None:
+def test_the_table_of_gguf_tensor_types_equals_the_gguf_packages() -> None:
     """Names, blocks and bytes are those of the gguf package."""
-    kinds = {number: gguf.GGMLQuantizationType(number) for number in files.GGUF_KINDS}
-    assert {number: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for number, kind in kinds.items()} == files.GGUF_KINDS
+    kinds = {number: gguf.GGMLQuantizationType(number) for number in TENSOR_TYPES}
+    assert {number: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for number, kind in kinds.items()} == TENSOR_TYPES
 
 
-def test_formats_that_can_be_chosen() -> None:
-    """Packed ones for models from files on the CPU; another model is not asked for one that it cannot have."""
+def test_packed_formats_are_offered_only_for_models_from_files_on_the_cpu() -> None:
+    """Choosing another model resets a format that it cannot have to `auto`."""
     assert catalog.dtypes("smollm2", "cpu") == (*device.DTYPES, *device.PACKED)
     assert catalog.dtypes("smollm2", "cuda:0") == catalog.dtypes("model1", "cpu") == tuple(device.DTYPES)
     assert catalog.applicable(ModelChoice(name="smollm2", dtype="int4"), "model5").dtype == "auto"
@@ -61,24 +63,26 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "size"), ERRORS, ids=["cuda", "cpu", "mps", "python"])
 @pytest.mark.parametrize("name", ["model2", "smollm2"])
-def test_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, size: str) -> None:
-    """One line: which model, where, how much was wanted and how much there is."""
+def test_a_model_that_does_not_fit_into_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, size: str
+) -> None:
+    """The line names model, device, the size that was requested and the memory."""
 
     def full(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(models, "random_model", full)
-    monkeypatch.setattr(weights, "build", full)
-    with pytest.raises(Mistake) as mistake:
-        models.load(ModelChoice(name=name, device="cpu", changes=Hyperparameters()))
-    assert f"{name} does not fit on cpu" in str(mistake.value)
-    assert size in str(mistake.value)
-    assert " GB" in str(mistake.value)
-    assert len(str(mistake.value).splitlines()) == 1
+    monkeypatch.setattr(weights, "build_model", full)
+    with pytest.raises(UserError) as caught:
+        models.load_model(ModelChoice(name=name, device="cpu", changes=Hyperparameters()))
+    assert f"{name} does not fit on cpu" in str(caught.value)
+    assert size in str(caught.value)
+    assert " GB" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
-def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect stays one."""
+def test_other_errors_are_not_taken_for_missing_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of the program is not reported as a user error."""
     assert out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert out_of_memory(ValueError("no")) is None
 
@@ -87,33 +91,33 @@ def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(models, "random_model", broken)
     with pytest.raises(RuntimeError, match="a defect"):
-        models.load(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))
+        models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu"))
 
 
-def test_the_real_allocator_is_understood() -> None:
-    """What torch says of this very machine."""
+def test_the_message_of_the_real_allocator_is_understood() -> None:
+    """Torch's own error on this machine."""
     with pytest.raises(RuntimeError) as error:
         torch.empty(10**15)
     assert "4,000,000.00 GB" in (out_of_memory(error.value) or "")
 
 
-def test_loading_brings_no_modules_that_it_does_not_use() -> None:
-    """Torch would import sympy and 800 others, 75 MB, to fill tensors that have no memory. The first one compiles."""
+def test_loading_does_not_import_sympy() -> None:
+    """Random initialization on the meta device would import sympy and 800 other modules, 75 MB."""
     code = (
-        "import sys; from core.models import load; from core.config import ModelChoice; "
-        "load(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
+        "import sys; from core.loading.models import load_model; from core.loading.choice import ModelChoice; "
+        "load_model(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == "False\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system says what of a file is in memory")
-def test_what_libraries_were_read_for_once_is_let_go() -> None:
-    """Torch needs most of itself only to begin; it computes as before, and reads again what it needs."""
+def test_clean_pages_of_libraries_are_released() -> None:
+    """Torch computes as before and reads the pages again that it needs."""
     code = (
-        "import re, torch; from pathlib import Path; from core.files import let_go\n"
+        "import re, torch; from pathlib import Path; from core.engine.memory import release_clean_pages\n"
         "held = lambda: int(re.search(r'RssFile:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
-        "before, x = held(), torch.arange(100.0); let_go(); print(held() < before / 2, (x @ x).item())"
+        "before, x = held(), torch.arange(100.0); release_clean_pages(); print(held() < before / 2, (x @ x).item())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == "True 328350.0\n"

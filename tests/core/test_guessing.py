@@ -1,4 +1,4 @@
-"""A person's guess against the model's own, and the score of the whole text: each number by float64."""
+"""A person's guess beside the argmax, and the summary of a walk: each number against float64."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Scored
-from core.models import Model
-from core.score import score
-from core.session import Session
+from core.errors import UserError
+from core.evaluation.score import score
+from core.evaluation.values import ScoredText
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -38,7 +38,7 @@ def ids(walk: Session) -> list[int]:
 @pytest.mark.parametrize("text", ["a", "Q", "zebra", "字", " x", "\n"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: After) -> None:
-    """-log2 p of the likelier of its first token with and without a blank; the favourite beside it; both in float64."""
+    """-log2 p of the likelier of its first token with and without a space, and the argmax, both in float64."""
     model = small(name)
     walk = started(model)
     p = after(model.transformer, PROMPT).double().softmax(-1)
@@ -46,14 +46,14 @@ def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: 
     made = walk.guess(text)
     assert made.guessed.id == max(first, key=lambda id: p[id])
     assert made.guessed.bits == pytest.approx(-math.log2(p[made.guessed.id]), abs=1e-4)
-    assert made.favourite.id == int(p.argmax())
-    assert made.favourite.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
+    assert made.likeliest.id == int(p.argmax())
+    assert made.likeliest.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
     assert made.position == 3
     assert made.hit == (made.guessed.id == made.came.id)
 
 
-def test_at_the_end_a_token_is_drawn(small: Small) -> None:
-    """The very one that a step would draw; it can be taken back."""
+def test_a_guess_at_the_end_draws_a_token(small: Small) -> None:
+    """It is the token that a step would draw, and can be taken back."""
     walk, other = started(small("model5")), started(small("model5"))
     made = walk.guess("x")
     assert made.came == other.step()
@@ -62,8 +62,8 @@ def test_at_the_end_a_token_is_drawn(small: Small) -> None:
     assert ids(walk) == PROMPT
 
 
-def test_in_the_past_the_token_that_stands_there_is_shown(small: Small) -> None:
-    """Nothing is drawn; the walk goes on by one place, and at its end draws again."""
+def test_a_guess_before_the_end_shows_the_next_token(small: Small) -> None:
+    """Nothing is drawn; the cursor moves by one, and at the end a guess draws again."""
     walk = started(small("model5"), LONG)
     walk.travel(1)
     for place in range(1, len(LONG)):
@@ -78,23 +78,23 @@ def test_in_the_past_the_token_that_stands_there_is_shown(small: Small) -> None:
     assert [guess.position for guess in walk.guesses] == list(range(1, len(LONG) + 1))
 
 
-def test_the_words_of_a_real_vocabulary() -> None:
-    """cl100k: what counts is the first token of what is written, with the blank that words have inside a text."""
-    from core.config import ModelChoice
-    from core.models import load
+def test_a_guess_takes_the_first_token_of_a_real_vocabulary() -> None:
+    """cl100k: the first token of the guess counts, with the space that words have inside a text."""
+    from core.loading.choice import ModelChoice
+    from core.loading.models import load_model
 
-    model = load(ModelChoice(device="cpu"))
+    model = load_model(ModelChoice(device="cpu"))
     walk = started(model, model.tokenizer.encode("I prefer oat"))
     made = walk.guess("milk")
     wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
-    logits = walk._distribution_before(made.position).logits
+    logits = walk.reading.distribution(made.position).logits
     assert made.guessed.id == max(wanted, key=lambda id: logits[id])
 
 
-def test_an_empty_guess_is_a_mistake_and_nothing_happens(small: Small) -> None:
+def test_an_empty_guess_is_a_user_error_and_changes_nothing(small: Small) -> None:
     walk = started(small())
     before = walk.snapshot()
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         walk.guess("")
     assert len(str(mistake.value).splitlines()) == 1
     assert walk.snapshot() == before
@@ -107,7 +107,7 @@ def test_an_empty_guess_is_a_mistake_and_nothing_happens(small: Small) -> None:
 @pytest.mark.parametrize("text", [LONG[:2], LONG[:6], LONG[:7], LONG, [65, 256, 66]], ids=len)
 @pytest.mark.parametrize("name", NAMES)
 def test_perplexity_is_the_geometric_mean_of_one_over_p(small: Small, name: str, text: list[int], after: After) -> None:
-    """Against the whole-window forward of each place in float64: perplexity, bits a token, bits a byte, the worst."""
+    """Perplexity, bits per token and per byte, and the worst positions against whole-window forwards in float64."""
     model = small(name)
     walk = started(model, text)
     list(walk.score())
@@ -128,12 +128,12 @@ def test_perplexity_is_the_geometric_mean_of_one_over_p(small: Small, name: str,
 @pytest.mark.parametrize("length", [2, 5, 6])
 @pytest.mark.parametrize("name", NAMES)
 def test_within_the_context_it_is_the_score_of_the_command_line(small: Small, name: str, length: int) -> None:
-    """Both predict each token from all before it there."""
+    """Both predict each token from all tokens before it."""
     model, text = small(name), LONG[:length]
     walk = started(model, text)
     list(walk.score())
     *_, scored = score(model, text)
-    assert isinstance(scored, Scored)
+    assert isinstance(scored, ScoredText)
     found = walk.summary()
     assert found.bits == pytest.approx(scored.bits, abs=1e-5)
     assert found.perplexity == pytest.approx(scored.perplexity, rel=1e-5)
@@ -141,8 +141,8 @@ def test_within_the_context_it_is_the_score_of_the_command_line(small: Small, na
     assert found.worst == tuple(token.position for token in scored.worst(500))
 
 
-def test_what_is_not_measured_yet_is_counted(small: Small) -> None:
-    """A long text is measured from its end; what is left out of the sums is said."""
+def test_tokens_without_a_score_are_counted(small: Small) -> None:
+    """A long text is scored from its end; the summary counts the tokens without a score."""
     walk = started(small("model5"), LONG)
     nothing = walk.summary()
     assert (nothing.measured, nothing.tokens, nothing.bits, nothing.worst) == (0, len(LONG) - 1, 0.0, ())
@@ -162,9 +162,9 @@ def test_one_token_has_nothing_to_score(small: Small) -> None:
     assert (found.measured, found.tokens, found.worst) == (0, 0, ())
 
 
-def test_an_endless_surprise_is_still_a_number_or_infinite() -> None:
-    """Beyond what a float holds the perplexity is infinite, not an error."""
-    from core.events import Summary
+def test_a_huge_surprisal_gives_a_number_or_infinity() -> None:
+    """If the perplexity exceeds a float, it is infinite and no error."""
+    from core.walk.values import Summary
 
     assert Summary(1, 1, 2000.0, 1, (1,)).perplexity == math.inf
     assert Summary(2, 2, 2000.0, 1, (1,)).perplexity == pytest.approx(2.0**1000)

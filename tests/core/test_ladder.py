@@ -1,4 +1,4 @@
-"""The rungs are the models the article names, held against torch's own layers and formulas written out in float64."""
+"""The rungs are the article's models: they are compared with torch's layers and with formulas in float64."""
 
 import math
 from collections.abc import Callable
@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core import ladder, tokenizer
-from core.config import Hyperparameters, ModelChoice, ModelConfig
-from core.model import Transformer, random_model
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.loading import ladder, tokenizers
+from core.loading.choice import Hyperparameters, ModelChoice
 
 V = 97
 Config = Callable[..., ModelConfig]
@@ -20,7 +21,7 @@ def ids(batch: int, length: int, vocab_size: int = V, seed: int = 7) -> Tensor:
     return torch.randint(0, vocab_size, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-# The reference: plain operations on float64 weights, one function a rung --------------------------------------------
+# The reference: plain operations on float64 weights, one function per rung -------------------------------------------
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def linear(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
 
 
 def attention(x: Tensor, w: dict[str, Tensor], name: str, heads: int) -> Tensor:
-    """One row, one head, one query at a time; a query looks at the keys up to its own place and no further."""
+    """One row, one head, one query at a time; a query sees the keys up to its own position."""
     d = x.shape[-1]
     q, k, v = linear(x, w, f"{name}.qkv").split(d, dim=-1)
     out = torch.zeros_like(x)
@@ -90,7 +91,7 @@ def rms_norm(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
     return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) * w[f"{name}.weight"]
 
 
-def turned(x: Tensor, position: int) -> Tensor:
+def rotated(x: Tensor, position: int) -> Tensor:
     """Pair (i, i + c/2) of a head as a complex number, times e^(i · position · 10000^(-2i/c))."""
     half = x.shape[-1] // 2
     angles = torch.tensor([position * 10_000 ** (-i / half) for i in range(half)], dtype=torch.float64)
@@ -99,7 +100,7 @@ def turned(x: Tensor, position: int) -> Tensor:
 
 
 def grouped_attention(x: Tensor, w: dict[str, Tensor], name: str, config: ModelConfig) -> Tensor:
-    """One row, one query head, one query at a time; query head h looks at the keys of group h // group."""
+    """One row, one query head, one query at a time; query head h reads the keys of head h // group."""
     c, width = config.head_dim, config.heads * config.head_dim
     q, k, v = (x @ w[f"{name}.qkv.weight"].T).split((width, config.kv_heads * c, config.kv_heads * c), dim=-1)
     out = torch.zeros_like(q)
@@ -109,8 +110,8 @@ def grouped_attention(x: Tensor, w: dict[str, Tensor], name: str, config: ModelC
             keys = k[row, :, shared * c : (shared + 1) * c]
             values = v[row, :, shared * c : (shared + 1) * c]
             for at in range(x.shape[1]):
-                seen = torch.stack([turned(keys[j], j) for j in range(at + 1)])
-                weights = torch.softmax(seen @ turned(q[row, at, part], at) / math.sqrt(c), dim=0)
+                seen = torch.stack([rotated(keys[j], j) for j in range(at + 1)])
+                weights = torch.softmax(seen @ rotated(q[row, at, part], at) / math.sqrt(c), dim=0)
                 out[row, at, part] = weights @ values[: at + 1]
     return out @ w[f"{name}.out.weight"].T
 
@@ -150,12 +151,12 @@ def silu(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("act", [gelu, relu, silu])
 @pytest.mark.parametrize("name", ladder.NAMES)
-def test_a_rung_computes_what_its_formula_says(
+def test_a_rung_equals_its_formula(
     name: str,
     act: Callable[[Tensor], Tensor],
     stirred: Callable[[ModelConfig], Transformer],
 ) -> None:
-    """Each rung's forward equals its formula written out with plain float64 operations and attention in loops (S17)."""
+    """The formula is written out with plain float64 operations and attention in loops."""
     changes = Hyperparameters(**SIZES[name], activation=act.__name__)
     model = stirred(ladder.rung(name, V, changes).config)
     weights = {key: value.double() for key, value in model.state_dict().items()}
@@ -167,8 +168,8 @@ def test_a_rung_computes_what_its_formula_says(
     assert (model.double()(x) - want).abs().max() < 1e-12
 
 
-def test_model_1_is_the_articles_three_layers() -> None:
-    """Model 1 has the very logits of nn.Embedding(V, 64) -> nn.GELU() -> nn.Linear(64, V) with its weights (S2)."""
+def test_model_1_equals_the_articles_three_layers() -> None:
+    """Model 1 has exactly the logits of nn.Embedding(V, 64) -> nn.GELU() -> nn.Linear(64, V) with the same weights."""
     model = random_model(ladder.rung("model1", V).config, seed=3)
     article = nn.Sequential(nn.Embedding(V, 64), nn.GELU(), nn.Linear(64, V))
     names = {"embed.weight": "0.weight", "unembed.weight": "2.weight", "unembed.bias": "2.bias"}
@@ -178,7 +179,7 @@ def test_model_1_is_the_articles_three_layers() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 4])
-def test_a_block_of_model_5_is_torchs_own_encoder_layer_under_a_causal_mask(
+def test_a_block_of_model_5_equals_torchs_encoder_layer_with_a_causal_mask(
     heads: int, stirred: Callable[[ModelConfig], Transformer], rung_config: Config
 ) -> None:
     """A pre-norm block equals nn.TransformerEncoderLayer(norm_first=True) with the same weights, in float64."""
@@ -233,7 +234,7 @@ def in_block(n: int, parts: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, 
 
 
 def test_model_1_has_exactly_three_parameters() -> None:
-    """An embedding, and an unembedding with a bias (S2)."""
+    """An embedding, and an unembedding with a bias (article: Model 1)."""
     assert shapes("model1") == {"embed.weight": (V, 64), "unembed.weight": (V, 64), "unembed.bias": (V,)}
 
 
@@ -257,16 +258,16 @@ DROPPED = {
 }
 RESHAPED = {
     "model6": {
-        "attention.qkv.weight": (64 + 2 * 32, 64),  # two heads share one of keys and one of values
-        "feed_forward.up.weight": (2 * 170, 64),  # ⌊8/3 · 64⌋ gates and as many values
+        "attention.qkv.weight": (64 + 2 * 32, 64),  # two query heads share one key head and one value head
+        "feed_forward.up.weight": (2 * 170, 64),  # ⌊8/3 · 64⌋ gates, and as many values
         "feed_forward.down.weight": (64, 170),
     }
 }
 
 
 @pytest.mark.parametrize("name", ladder.NAMES[1:])
-def test_a_rung_is_the_one_before_with_exactly_what_is_named(name: str) -> None:
-    """Each rung adds and drops the parameters of its sentence; every other keeps its name and shape (S17)."""
+def test_a_rung_adds_and_drops_only_the_named_parameters(name: str) -> None:
+    """Compared with the rung before; every other parameter keeps its name and shape (article: five models)."""
     before, now = shapes(ladder.NAMES[ladder.NAMES.index(name) - 1]), shapes(name)
     assert {key: shape for key, shape in now.items() if key not in before} == ADDED[name]
     assert before.keys() - now.keys() == DROPPED[name]
@@ -274,27 +275,27 @@ def test_a_rung_is_the_one_before_with_exactly_what_is_named(name: str) -> None:
     assert {key: now[key] for key in now.keys() & before.keys() if now[key] != before[key]} == reshaped
 
 
-def test_heads_are_the_same_weights_reshaped() -> None:
-    """Model 5 has the very numbers of Model 4 and computes something else with them."""
+def test_model_5_has_the_weights_of_model_4_and_other_logits() -> None:
+    """Multiple heads reshape the same weights."""
     four, five = (random_model(ladder.rung(name, V).config, seed=1) for name in ("model4", "model5"))
-    for (name, one), (twin, other) in zip(four.named_parameters(), five.named_parameters(), strict=True):
-        assert name == twin
+    for (name, one), (other_name, other) in zip(four.named_parameters(), five.named_parameters(), strict=True):
+        assert name == other_name
         assert torch.equal(one, other)
     x = ids(1, 8)
     assert not torch.allclose(four(x), five(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ladder.NAMES[1:])
-def test_the_unembedding_is_the_embedding_from_model_2_on(name: str) -> None:
-    """Tied weights are one tensor, counted once."""
+def test_the_unembedding_is_tied_from_model_2_on(name: str) -> None:
+    """Tied weights are one tensor, which counts once."""
     model = random_model(ladder.rung(name, V).config, seed=0)
     assert model.unembed.weight is model.embed.weight
     assert model.unembed.bias is None
     assert model.parameter_count() == sum(math.prod(shape) for shape in shapes(name).values())
 
 
-def test_model_5_in_gpt_2s_sizes_has_gpt_2s_parameters() -> None:
-    """At 12 layers, 12 heads, d = 768, T = 1024 and 50,257 ids it has the 124,439,808 parameters of GPT-2 (S20)."""
+def test_model_5_with_gpt_2s_sizes_has_gpt_2s_parameter_count() -> None:
+    """12 layers, 12 heads, d = 768, T = 1024 and V = 50,257 give 124,439,808 parameters."""
     sizes = Hyperparameters(embed_dim=768, context=1024, blocks=12, heads=12)
     with torch.device("meta"):
         model = Transformer(ladder.rung("model5", 50_257, sizes).config)
@@ -304,11 +305,11 @@ def test_model_5_in_gpt_2s_sizes_has_gpt_2s_parameters() -> None:
 # Hyperparameters, weights, loss -------------------------------------------------------------------------------------
 
 
-def test_the_defaults_are_the_articles() -> None:
-    """V = cl100k's 100,277, d = 64, T = 8; then 1 block, 4 blocks, 4 heads, and pairs of them that share keys (S3)."""
+def test_the_default_sizes_are_those_of_the_article() -> None:
+    """V = 100,277 (cl100k), d = 64, T = 8; then 1 block, 4 blocks, 4 heads, and 2 key heads for 4 query heads."""
     choice = ModelChoice()
     assert (choice.name, choice.tokenizer, choice.weights_seed) == ("model1", "cl100k", 0)
-    configs = [rung.config for rung in ladder.rungs(tokenizer.load(choice.tokenizer).vocab_size)]
+    configs = [rung.config for rung in ladder.rungs(tokenizers.load_tokenizer(choice.tokenizer).vocab_size)]
     assert [(c.vocab_size, c.embed_dim, c.context) for c in configs] == [(100_277, 64, 8)] * 6
     assert [c.activation for c in configs] == ["gelu"] * 5 + ["silu"]
     assert [c.blocks for c in configs] == [0, 0, 1, 4, 4, 4]
@@ -318,7 +319,7 @@ def test_the_defaults_are_the_articles() -> None:
 
 
 def test_every_hyperparameter_can_be_changed() -> None:
-    """What a person changes arrives in the config, and nothing else moves."""
+    """The changed values are in the config, and no other value changes."""
     changes = Hyperparameters(embed_dim=12, context=3, blocks=2, heads=6, activation="relu")
     changed, plain = ladder.rung("model5", V, changes).config, ladder.rung("model5", V).config
     different = {key for key in changed.__slots__ if getattr(changed, key) != getattr(plain, key)}
@@ -330,8 +331,8 @@ def test_every_hyperparameter_can_be_changed() -> None:
     ("activation", "formula"),
     [("gelu", F.gelu), ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")), ("relu", F.relu), ("silu", F.silu)],
 )
-def test_the_activation_is_a_switch(activation: str, formula: Callable[[Tensor], Tensor]) -> None:
-    """The same weights under another non-linearity: logits are torch's own function of them (S16)."""
+def test_the_activation_function_can_be_chosen(activation: str, formula: Callable[[Tensor], Tensor]) -> None:
+    """The weights stay the same, and the logits are those of torch's function (article: GELU and ReLU)."""
     plain = random_model(ModelConfig(vocab_size=V), seed=0)
     model = random_model(ModelConfig(vocab_size=V, activation=activation), seed=0)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
@@ -341,7 +342,7 @@ def test_the_activation_is_a_switch(activation: str, formula: Callable[[Tensor],
 
 @pytest.mark.parametrize("name", ladder.NAMES)
 def test_weights_depend_on_the_config_and_the_seed_alone(name: str) -> None:
-    """Whatever torch drew before, the same seed gives the same weights; another seed gives others."""
+    """The state of torch's global generator has no influence; another seed gives other weights."""
     config = ladder.rung(name, V).config
     torch.manual_seed(1)
     first = random_model(config, seed=5)
@@ -353,8 +354,8 @@ def test_weights_depend_on_the_config_and_the_seed_alone(name: str) -> None:
     assert all(p.dtype == torch.float32 and not p.requires_grad for p in first.parameters())
 
 
-def test_making_weights_draws_nothing_from_the_global_generator() -> None:
-    """Torch's own random numbers go on as if no model had been made."""
+def test_random_weights_leave_the_global_generator_as_it_was() -> None:
+    """Torch's next random numbers are the same as without a model."""
     torch.manual_seed(9)
     want = torch.rand(4)
     torch.manual_seed(9)
@@ -363,18 +364,26 @@ def test_making_weights_draws_nothing_from_the_global_generator() -> None:
 
 
 @pytest.mark.parametrize("name", ladder.NAMES)
-def test_an_untrained_rung_knows_nothing(name: str) -> None:
-    """The loss of random weights on a [5, 8] batch of random targets is ln V, within half a nat (S11)."""
+def test_the_loss_of_an_untrained_rung_is_about_ln_v(name: str) -> None:
+    """On a [5, 8] batch of random targets (article: untrained weights give gibberish).
+
+    Logits of random weights are about normal with a variance σ², and independent of the targets. So the expected
+    loss is ln V + σ²/2, the mean of ln Σ exp(logit), and 40 targets give it a standard error of σ/√40.
+    """
     vocab_size = 100_277
     model = random_model(ladder.rung(name, vocab_size).config, seed=0)
     logits = model(ids(5, 8, vocab_size, seed=1))
     loss = F.cross_entropy(logits.flatten(0, 1), ids(5, 8, vocab_size, seed=2).flatten())
-    assert loss.item() == pytest.approx(math.log(vocab_size), abs=0.5)
+    sigma = logits.std().item()
+    assert sigma**2 / 2 < (0.02 if model.config.init_std else 0.25)  # torch's default weights are larger than GPT-2's
+    expected = math.log(vocab_size) + sigma**2 / 2
+    assert logits.logsumexp(-1).mean().item() == pytest.approx(expected, abs=0.005)
+    assert loss.item() == pytest.approx(expected, abs=4 * sigma / math.sqrt(40))
 
 
 @pytest.mark.parametrize("name", ["model4", "model5", "model6"])
 def test_random_weights_of_the_last_rungs_follow_gpt_2(name: str) -> None:
-    """N(0, 0.02), what writes to the stream shrunk by √(2N), zero biases, norms that do nothing."""
+    """Weights N(0, 0.02), divided by √(2N) where they write to the residual stream; biases 0; norms are identities."""
     model = random_model(ladder.rung(name, 1000).config, seed=0)
     for key, value in model.named_parameters():
         if "norm" in key:
@@ -388,8 +397,9 @@ def test_random_weights_of_the_last_rungs_follow_gpt_2(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model1", "model2"])
-def test_without_attention_only_the_last_token_counts(name: str, rung_config: Config) -> None:
-    """Changing every earlier token does not move the last logits by one bit; with attention it does (S13)."""
+def test_without_attention_only_the_last_token_matters(name: str, rung_config: Config) -> None:
+    """Changing all earlier tokens leaves the last logits bit for bit; with attention it does not (article: a
+    misconception, "the model only uses the last token")."""
     x = ids(1, 8)
     changed = torch.cat(((x[:, :-1] + 1) % V, x[:, -1:]), dim=1)
     model = random_model(rung_config(name), seed=0)
@@ -401,8 +411,8 @@ def test_without_attention_only_the_last_token_counts(name: str, rung_config: Co
 
 
 @pytest.mark.parametrize("name", ladder.NAMES)
-def test_no_position_sees_what_comes_after_it(name: str, rung_config: Config) -> None:
-    """Causality: another token at place 5 leaves the logits before it as they were."""
+def test_a_position_does_not_see_later_tokens(name: str, rung_config: Config) -> None:
+    """Causality: another token at position 5 leaves the logits before it as they were."""
     model = random_model(rung_config(name), seed=0)
     x = ids(1, 8)
     changed = x.clone()

@@ -1,19 +1,21 @@
-"""Times are there where a device is; parity is that of the very logits."""
+"""The device lens: times for each usable device, parity computed from the logits."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from looking import last, some_ids, step_on
+from steps import last, some_ids, step_on
 
-from core import device as devices
-from core import models
-from core.config import Hyperparameters, ModelChoice
-from core.events import DeviceInfo, Reading
+from core.engine import device as devices
+from core.engine.info import DeviceInfo
 from core.lenses import device as lens
 from core.lenses.device import Devices, device
-from core.models import Model
+from core.loading import models
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import Model
+from core.progress import Progress
 
 CHOICE = ModelChoice(
     name="model5", tokenizer="bytes", device="cpu", changes=Hyperparameters(embed_dim=16, blocks=2, heads=2)
@@ -24,20 +26,20 @@ Load = Callable[[str], Model]
 
 @pytest.fixture(scope="module")
 def load() -> Load:
-    return lambda dtype: models.load(replace(CHOICE, dtype=dtype))
+    return lambda dtype: models.load_model(replace(CHOICE, dtype=dtype))
 
 
-def test_float32_on_the_cpu_is_the_reference(load: Load) -> None:
-    found: Devices = last(device(step_on(load("fp32"), IDS)))
-    assert (found.device, found.dtype, found.tokens, found.parity) == ("cpu", "fp32", 8, None)
-    assert "compared" in found.note
+def test_float32_on_the_cpu_has_no_parity_as_it_is_the_reference(load: Load) -> None:
+    answer: Devices = last(device(step_on(load("fp32"), IDS)))
+    assert (answer.device, answer.dtype, answer.tokens, answer.parity) == ("cpu", "fp32", 8, None)
+    assert "compared" in answer.note
 
 
-def test_every_device_has_its_times_or_its_reason(load: Load) -> None:
+def test_every_device_has_times_or_a_problem(load: Load) -> None:
     model = load("fp32")
-    found = last(device(step_on(model, IDS)))
-    assert [each.name for each in found.times] == [info.name for info in devices.devices()]
-    for times, info in zip(found.times, devices.devices(), strict=True):
+    answer = last(device(step_on(model, IDS)))
+    assert [each.name for each in answer.times] == [info.name for info in devices.devices()]
+    for times, info in zip(answer.times, devices.devices(), strict=True):
         if info.problem:
             assert times.problem == info.problem
             assert times.create_seconds is times.forward_seconds is times.train_seconds is None
@@ -46,65 +48,66 @@ def test_every_device_has_its_times_or_its_reason(load: Load) -> None:
             assert times.size_bytes == 4 * model.transformer.parameter_count()
 
 
-def test_speed_is_measured_last_and_a_share_of_what_the_memory_gives(load: Load) -> None:
-    """One token reads every weight once: rate × bytes over the measured bytes a second."""
+def test_speed_is_measured_last_as_a_share_of_the_bandwidth(load: Load) -> None:
+    """One token reads every weight once: tokens a second × bytes over the measured bytes a second."""
     answers = list(device(step_on(load("fp32"), IDS)))
     assert all(getattr(each, "speed", None) is None for each in answers[:-1])
     speed = answers[-1].speed
-    assert speed.rate > 0
-    assert speed.read <= speed.weights == 4 * load("fp32").transformer.parameter_count()
-    assert speed.share == pytest.approx(speed.rate * speed.read / speed.bandwidth)
+    assert speed.tokens_per_second > 0
+    assert speed.bytes_per_token <= speed.weights_bytes == 4 * load("fp32").transformer.parameter_count()
+    bytes_per_second = speed.tokens_per_second * speed.bytes_per_token
+    assert speed.bandwidth_share == pytest.approx(bytes_per_second / speed.bandwidth_bytes_per_second)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_parity_is_that_of_the_logits(dtype: str, load: Load) -> None:
-    model, whole = load(dtype), load("fp32")
+def test_parity_equals_the_differences_of_the_logits(dtype: str, load: Load) -> None:
+    model, reference = load(dtype), load("fp32")
     parity = last(device(step_on(model, IDS))).parity
     with torch.inference_mode():
-        want = whole.transformer(torch.tensor([IDS]))[0].double()
-        got = model.transformer(torch.tensor([IDS]))[0].double()
+        expected = reference.transformer(torch.tensor([IDS]))[0].double()
+        logits = model.transformer(torch.tensor([IDS]))[0].double()
     assert parity
     assert parity.positions == 8
-    assert parity.max_logit == pytest.approx((want - got).abs().max().item(), rel=1e-6)
-    p, q = want.log_softmax(-1), got.log_softmax(-1)
-    assert parity.kl == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item(), rel=1e-6)
-    assert parity.top1 == pytest.approx((want.argmax(-1) == got.argmax(-1)).double().mean().item())
+    assert parity.max_logit == pytest.approx((expected - logits).abs().max().item(), rel=1e-6)
+    p, q = expected.log_softmax(-1), logits.log_softmax(-1)
+    assert parity.kl_bits == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item() / math.log(2), rel=1e-6)
+    assert parity.top1 == pytest.approx((expected.argmax(-1) == logits.argmax(-1)).double().mean().item())
 
 
-def test_the_model_in_use_stays_as_it_is(load: Load) -> None:
-    """Training happens on a copy; nothing asks for gradients afterwards, within inference mode or not."""
+def test_the_model_in_use_is_not_trained(load: Load) -> None:
+    """The training step uses a copy; no parameter requires gradients afterwards."""
     model = load("fp32")
     before = {name: value.clone() for name, value in model.transformer.state_dict().items()}
     with torch.inference_mode():
-        found = last(device(step_on(model, IDS)))
-    assert found.times[0].train_seconds
+        answer = last(device(step_on(model, IDS)))
+    assert answer.times[0].train_seconds
     assert all(torch.equal(value, before[name]) for name, value in model.transformer.state_dict().items())
     assert not any(parameter.requires_grad for parameter in model.transformer.parameters())
 
 
 def test_packed_weights_are_measured_but_not_trained() -> None:
-    """The real SmolLM2 in 4 bits: near its float32 numbers."""
-    model = models.load(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
-    found = last(device(step_on(model, model.tokenizer.encode("I prefer oat milk in"))))
-    assert found.parity and 0 < found.parity.kl < 0.02
-    assert found.times[0].problem == "packed weights cannot be trained"
-    assert found.times[0].forward_seconds
-    assert found.times[0].train_seconds is None
-    assert found.times[0].size_bytes and found.times[0].size_bytes < 100_000_000
+    """SmolLM2 in 4 bits is near its float32 logits."""
+    model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    answer = last(device(step_on(model, model.tokenizer.encode("I prefer oat milk in"))))
+    assert answer.parity and 0 < answer.parity.kl_bits < 0.02
+    assert answer.times[0].problem == "packed weights cannot be trained"
+    assert answer.times[0].forward_seconds
+    assert answer.times[0].train_seconds is None
+    assert answer.times[0].size_bytes and answer.times[0].size_bytes < 100_000_000
 
 
-def test_where_there_is_no_room(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_memory_is_named(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     step, tiny = step_on(load("bf16"), IDS), [DeviceInfo("cpu", "A small one", 40_000)]
     monkeypatch.setattr(lens.devices, "devices", lambda: tiny)
-    found = last(device(step))
-    assert found.parity is None
-    assert found.note == "there is no room for the same model in float32 beside it"
-    assert found.times[0].problem == "there is no room for the model a second time"
+    answer = last(device(step))
+    assert answer.parity is None
+    assert answer.note == "there is not enough memory for the same model in float32"
+    assert answer.times[0].problem == "there is not enough memory for a second copy of the model"
 
 
-def test_answers_grow(load: Load) -> None:
-    seen = list(device(step_on(load("bf16"), IDS)))
-    assert seen[0] == Reading(0, len(devices.devices()) + 1)
-    answers = [each for each in seen if isinstance(each, Devices)]
+def test_each_answer_has_one_more_measurement(load: Load) -> None:
+    results = list(device(step_on(load("bf16"), IDS)))
+    assert results[0] == Progress(0, len(devices.devices()) + 1)
+    answers = [each for each in results if isinstance(each, Devices)]
     assert [each.parity is None for each in answers][:2] == [True, False]
     assert [len(each.times) for each in answers][:5] == [0, 0, 1, 1, 1]

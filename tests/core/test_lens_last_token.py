@@ -1,19 +1,19 @@
-"""Changed texts against the whole model on each of them; exactly nothing where there is no attention."""
+"""The last-token lens: changed texts against a full pass on each; exactly 0 without attention."""
 
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on
+from steps import RUNGS, last, some_ids, step_on
 from torch import Tensor
 
-from core.divergence import kl
-from core.errors import Mistake
+from core.engine.model import Attention
+from core.errors import UserError
 from core.lenses import last_token as lens
 from core.lenses.last_token import LastToken, last_token
-from core.model import Attention
-from core.models import Model
+from core.loading.models import Model
+from core.sampling.divergence import kl_bits
 
 Small = Callable[..., Model]
 
@@ -24,19 +24,20 @@ def logits(model: Model, ids: list[int]) -> Tensor:
 
 
 def apart(before: Tensor, after: Tensor) -> float:
+    """KL(before ‖ after) from the logits of both, in bits."""
     p, q = before.log_softmax(-1), after.log_softmax(-1)
-    return (p.exp() * (p - q)).sum().item()
+    return (p.exp() * (p - q)).sum().item() / math.log(2)
 
 
 @pytest.mark.parametrize("name", ["model3", "model5", "model6"])
 @pytest.mark.parametrize("how", ["replace", "shuffle"])
-def test_kl_is_that_of_the_changed_text(name: str, how: lens.How, small: Small) -> None:
+def test_kl_equals_that_of_a_pass_on_the_changed_text(name: str, how: lens.How, small: Small) -> None:
     model, ids = small(name), some_ids(6)
-    found: LastToken = last(last_token(step_on(model, ids), how))
+    answer: LastToken = last(last_token(step_on(model, ids), how))
     before = logits(model, ids)
-    assert [change.position for change in found.changes] == list(range(how == "shuffle", 5))
-    assert found.total == len(found.changes)
-    for change in found.changes:
+    assert [change.position for change in answer.changes] == list(range(how == "shuffle", 5))
+    assert answer.total == len(answer.changes)
+    for change in answer.changes:
         text, at = list(ids), change.position
         assert change.piece == bytes([ids[at]])
         if how == "replace":
@@ -44,22 +45,22 @@ def test_kl_is_that_of_the_changed_text(name: str, how: lens.How, small: Small) 
             assert text[at] != ids[at]
         else:
             text[at - 1], text[at] = ids[at], ids[at - 1]
-        assert change.kl == pytest.approx(apart(before, logits(model, text)), abs=1e-5)
-        assert change.kl > 0
-    assert found.together and found.together > 0
-    assert "Attention lets" in found.why
+        assert change.kl_bits == pytest.approx(apart(before, logits(model, text)), abs=1e-5)
+        assert change.kl_bits > 0
+    assert answer.together_bits and answer.together_bits > 0
+    assert "Attention lets" in answer.why
 
 
 @pytest.mark.parametrize("name", ["model3", "model5", "model6"])
-def test_a_hidden_token_is_one_no_later_position_attends_to(name: str, small: Small) -> None:
-    """By the formula with a mask of its own, written out, in every block."""
+def test_no_later_position_attends_to_a_masked_token(name: str, small: Small) -> None:
+    """Against attention by its formula, with the mask written out, in every block."""
     model, ids = small(name), some_ids(6)
-    found = last(last_token(step_on(model, ids), "mask"))
+    answer = last(last_token(step_on(model, ids), "mask"))
     before = logits(model, ids)
 
-    def hidden(positions: list[int]) -> Tensor:
-        def attend(module: Attention, took: tuple[Tensor, ...], gave: Tensor) -> Tensor:
-            q, k, v = took
+    def masked_logits(positions: list[int]) -> Tensor:
+        def attend(module: Attention, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            q, k, v = inputs
             k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], 1) for each in (k, v))
             scores = q @ k.mT / math.sqrt(q.shape[-1])
             for query in range(6):
@@ -74,53 +75,53 @@ def test_a_hidden_token_is_one_no_later_position_attends_to(name: str, small: Sm
             hook.remove()
         return row
 
-    for change in found.changes:
+    for change in answer.changes:
         assert change.by == b""
-        assert change.kl == pytest.approx(apart(before, hidden([change.position])), abs=1e-5)
-    assert found.together == pytest.approx(apart(before, hidden([0, 1, 2, 3, 4])), abs=1e-5)
+        assert change.kl_bits == pytest.approx(apart(before, masked_logits([change.position])), abs=1e-5)
+    assert answer.together_bits == pytest.approx(apart(before, masked_logits([0, 1, 2, 3, 4])), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["model1", "model2"])
 @pytest.mark.parametrize("how", ["replace", "mask", "shuffle"])
-def test_without_attention_nothing_moves_at_all(name: str, how: lens.How, small: Small) -> None:
-    """Exactly zero, not nearly; and the sentence says what the article's claim needs."""
-    found = last(last_token(step_on(small(name), some_ids(6)), how))
-    assert {change.kl for change in found.changes} == {0.0}
-    assert found.together == 0.0
-    assert f"{name} has no attention" in found.why
-    assert "model3" in found.why
+def test_without_attention_kl_is_exactly_0(name: str, how: lens.How, small: Small) -> None:
+    """And the explanation names the first rung with attention."""
+    answer = last(last_token(step_on(small(name), some_ids(6)), how))
+    assert {change.kl_bits for change in answer.changes} == {0.0}
+    assert answer.together_bits == 0.0
+    assert f"{name} has no attention" in answer.why
+    assert "model3" in answer.why
 
 
 @pytest.mark.parametrize("name", RUNGS)
 @pytest.mark.parametrize("count", [1, 2, 15])
-def test_short_texts_and_windows(name: str, count: int, small: Small) -> None:
-    """One token has no earlier one; beyond the context the window is the text."""
+def test_the_number_of_changes_for_short_and_long_texts(name: str, count: int, small: Small) -> None:
+    """One token has no earlier one; a long text is cut to the context."""
     model = small(name)
     for how, fewer in (("replace", 1), ("mask", 1), ("shuffle", 2)):
-        found = last(last_token(step_on(model, some_ids(count), known=count > 2), how))  # type: ignore[arg-type]
-        assert len(found.changes) == max(0, min(count, 6) - fewer)
-        assert (found.together is None) == (not found.changes)
+        answer = last(last_token(step_on(model, some_ids(count), known=count > 2), how))  # type: ignore[arg-type]
+        assert len(answer.changes) == max(0, min(count, 6) - fewer)
+        assert (answer.together_bits is None) == (not answer.changes)
 
 
-def test_of_many_tokens_the_nearest_are_changed(small: Small) -> None:
-    """Nearest first, each answer longer than the one before."""
+def test_only_the_nearest_tokens_are_changed(small: Small) -> None:
+    """Nearest first, each answer one change longer than the one before."""
     model = small("model5")
     answers = [each for each in last_token(step_on(model, some_ids(6)), last=2) if isinstance(each, LastToken)]
     assert [change.position for change in answers[-1].changes] == [3, 4]
     assert answers[-1].note == "only the 2 tokens before the last were changed"
-    assert answers[0].together is None
+    assert answers[0].together_bits is None
     assert not any(module._forward_hooks for module in model.transformer.modules())
 
 
-def test_another_way_is_a_mistake(small: Small) -> None:
-    with pytest.raises(Mistake, match="replace, mask or shuffle"):
+def test_an_unknown_change_is_a_user_error(small: Small) -> None:
+    with pytest.raises(UserError, match="replace, mask or shuffle"):
         next(last_token(step_on(small("model5"), some_ids(4)), "forget"))  # type: ignore[arg-type]
 
 
 def test_kl_against_its_definition() -> None:
     """In float64, zero for the same logits, and with a token that cannot come."""
     a, b = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
-    assert kl(a, b) == pytest.approx(apart(a.double(), b.double()), rel=1e-12)
-    assert kl(a, a.clone()) == 0.0
+    assert kl_bits(a, b) == pytest.approx(apart(a.double(), b.double()), rel=1e-12)
+    assert kl_bits(a, a.clone()) == 0.0
     a[3] = -math.inf
-    assert math.isfinite(kl(a, b))
+    assert math.isfinite(kl_bits(a, b))

@@ -1,4 +1,4 @@
-"""Counts against the real tensors and published totals; histograms against torch on all numbers at once."""
+"""The weights lens: counts against tensors and published totals, histograms against torch on all numbers at once."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,40 +6,40 @@ from pathlib import Path
 
 import pytest
 import torch
-from looking import RUNGS, last, some_ids, step_on, wrapped
-from test_families import CASES, reference
+from reference_models import CASES, reference
+from steps import RUNGS, last, some_ids, step_on, wrapped
 from torch import nn
 
-from core import families
-from core import weights as files
-from core.config import ModelConfig
-from core.errors import Mistake
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer
+from core.engine.packed.linear import matrix
+from core.errors import UserError
 from core.lenses import weights as lens
 from core.lenses.weights import Weights, count, weights
-from core.model import Transformer
-from core.models import Model
-from core.engine.packed.linear import matrix
+from core.loading import description
+from core.loading import weights as files
+from core.loading.models import Model
 
 Small = Callable[..., Model]
 
 
 @pytest.mark.parametrize("name", RUNGS)
-def test_counts_are_those_of_the_real_tensors(name: str, small: Small) -> None:
-    """Weights and biases apart; every parameter in exactly one part."""
+def test_counts_equal_the_tensors(name: str, small: Small) -> None:
+    """Weights and biases separately; every parameter is in exactly one part."""
     model = small(name)
-    found: Weights = last(weights(step_on(model, some_ids(3))))
+    answer: Weights = last(weights(step_on(model, some_ids(3))))
     parameters = dict(model.transformer.named_parameters())
-    assert sum(each.weights for each in found.counts) == sum(
+    assert sum(each.weights for each in answer.counts) == sum(
         p.numel() for n, p in parameters.items() if "bias" not in n
     )
-    assert sum(each.biases for each in found.counts) == sum(p.numel() for n, p in parameters.items() if "bias" in n)
-    assert sum(each.size_bytes for each in found.counts) == sum(p.nbytes for p in parameters.values())
-    assert found.total == found.expected == model.transformer.parameter_count()
-    assert {each.name: each.shape for each in found.names} == {n: tuple(p.shape) for n, p in parameters.items()}
+    assert sum(each.biases for each in answer.counts) == sum(p.numel() for n, p in parameters.items() if "bias" in n)
+    assert sum(each.size_bytes for each in answer.counts) == sum(p.nbytes for p in parameters.values())
+    assert answer.total == answer.expected == model.transformer.parameter_count()
+    assert {each.name: each.shape for each in answer.names} == {n: tuple(p.shape) for n, p in parameters.items()}
 
 
-def test_gpt2_has_124_439_808() -> None:
-    """OpenAI's smallest: by part, as published, without its numbers."""
+def test_gpt2_has_124_439_808_parameters() -> None:
+    """The smallest GPT-2, by part, on tensors without storage."""
     config = ModelConfig(
         vocab_size=50257, embed_dim=768, context=1024, blocks=12, heads=12, positions="learned", norm="layer",
         pre_norm=True, feed_forward=True, activation="gelu_tanh", final_activation=False, tied=True,
@@ -59,15 +59,15 @@ def test_gpt2_has_124_439_808() -> None:
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("case", CASES)
-def test_packed_models_count_what_they_stand_for(case: str, bits: int, tmp_path: Path) -> None:
-    """The same counts and names as the whole model, and the same numbers to within a level."""
+def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, bits: int, tmp_path: Path) -> None:
+    """The same counts and names, and the same numbers within one quantization step."""
     sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, **sizes).save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
-    whole = files.build(described, torch.device("cpu"), torch.float32)
-    packed = files.build(described, torch.device("cpu"), torch.float32, bits)
-    for mine, want in zip(count(packed), count(whole), strict=True):
-        assert (mine.part, mine.weights, mine.biases) == (want.part, want.weights, want.biases)
+    described = description.describe(tmp_path)
+    whole = files.build_model(described, torch.device("cpu"), torch.float32)
+    packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
+    for part, expected in zip(count(packed), count(whole), strict=True):
+        assert (part.part, part.weights, part.biases) == (expected.part, expected.weights, expected.biases)
     step = step_on(wrapped(packed), [1, 2])
     names = last(weights(step)).names
     assert {each.name: each.shape for each in names} == {n: tuple(p.shape) for n, p in whole.named_parameters()}
@@ -78,11 +78,11 @@ def test_packed_models_count_what_they_stand_for(case: str, bits: int, tmp_path:
         assert histogram.std == pytest.approx(numbers.std(correction=0).item(), abs=0.02)
 
 
-def test_a_packed_matrix_is_what_the_map_multiplies_by(tmp_path: Path) -> None:
+def test_a_packed_matrix_equals_the_outputs_for_unit_vectors(tmp_path: Path) -> None:
     reference("llama", hidden_size=64, intermediate_size=96).save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
+    described = description.describe(tmp_path)
     for bits in (8, 4):
-        packed = files.build(described, torch.device("cpu"), torch.float32, bits)
+        packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
         for name in ("blocks.0.attention.qkv", "blocks.0.feed_forward.down", "unembed"):
             module: nn.Module = packed.get_submodule(name)
             width = matrix(module).shape[1]
@@ -93,32 +93,34 @@ def test_a_packed_matrix_is_what_the_map_multiplies_by(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at_once", [1, 100, 4_000_000])
 @pytest.mark.parametrize("name", ["embed.weight", "blocks.1.feed_forward.down.bias", "norm.weight"])
-def test_a_histogram_is_that_of_all_numbers(
+def test_a_histogram_equals_that_of_all_numbers_at_once(
     name: str, at_once: int, small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lens, "NUMBERS_AT_ONCE", at_once)
     model = small("model5")
-    found = last(weights(step_on(model, some_ids(3)), name)).histogram
+    answer = last(weights(step_on(model, some_ids(3)), name)).histogram
     numbers = model.transformer.get_parameter(name).double()
-    assert found.shape == tuple(numbers.shape)
-    assert (found.mean, found.std) == pytest.approx((numbers.mean().item(), numbers.std(correction=0).item()), abs=1e-9)
-    assert (found.low, found.high) == (numbers.min().item(), numbers.max().item())
-    assert list(found.counts) == torch.histc(numbers.float(), 40).tolist()
-    assert sum(found.counts) == numbers.numel()
+    assert answer.shape == tuple(numbers.shape)
+    assert (answer.mean, answer.std) == pytest.approx(
+        (numbers.mean().item(), numbers.std(correction=0).item()), abs=1e-9
+    )
+    assert (answer.low, answer.high) == (numbers.min().item(), numbers.max().item())
+    assert list(answer.counts) == torch.histc(numbers.float(), 40).tolist()
+    assert sum(answer.counts) == numbers.numel()
 
 
-def test_counts_come_before_numbers_are_read(small: Small) -> None:
+def test_counts_are_answered_before_the_histogram(small: Small) -> None:
     answers = [each for each in weights(step_on(small("model1"), some_ids(3))) if isinstance(each, Weights)]
     assert [each.histogram is None for each in answers] == [True, False]
 
 
-def test_a_weight_that_is_not_there(small: Small) -> None:
+def test_an_unknown_weight_is_a_user_error(small: Small) -> None:
     step = step_on(small("model1"), some_ids(3))
-    with pytest.raises(Mistake, match=r"no weight 'wte'; there are embed.weight, unembed.weight, unembed.bias"):
+    with pytest.raises(UserError, match=r"no weight 'wte'; there are embed.weight, unembed.weight, unembed.bias"):
         next(weights(step, "wte"))
 
 
 def test_a_constant_weight_has_a_histogram() -> None:
     config = replace(ModelConfig(vocab_size=257), norm="layer")
-    found = last(weights(step_on(wrapped(Transformer(config)), [1]), "norm.weight")).histogram
-    assert (found.mean, found.std, sum(found.counts)) == (1.0, 0.0, 64)
+    answer = last(weights(step_on(wrapped(Transformer(config)), [1]), "norm.weight")).histogram
+    assert (answer.mean, answer.std, sum(answer.counts)) == (1.0, 0.0, 64)

@@ -1,4 +1,4 @@
-"""What holds for every lens: plain values, any model, any format, a model left as it was."""
+"""Properties of every lens: plain values, every rung, every weight format, an unchanged model."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from looking import RUNGS, some_ids, step_on, wrapped
-from test_families import reference
+from reference_models import reference
+from steps import RUNGS, some_ids, step_on, wrapped
 
-from core import families, weights
-from core.config import Patch
-from core.errors import Mistake
-from core.events import Reading
+from core.activations.apply import patched
+from core.activations.patch import Patch
+from core.errors import UserError
 from core.lenses import NAMES, lens
-from core.models import Model
-from core.patch import patched
+from core.loading import description, weights
+from core.loading.models import Model
+from core.progress import Progress
 
 Small = Callable[..., Model]
 FROM_RUNGS = [name for name in NAMES if name not in ("ladder", "device")]
-"""Those that look at the model they are given and load no other."""
+"""The lenses that load no other model than the one they are given."""
 
 
 def plain(value: Any) -> bool:
@@ -33,7 +33,7 @@ def plain(value: Any) -> bool:
     return value is None or isinstance(value, int | float | str | bytes)
 
 
-def test_a_lens_is_a_file() -> None:
+def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == ("attention", "context", "device", "flow", "lab", "ladder", "last_token", "logit", "weights")
     for name in NAMES:
         assert lens(name).__name__ == name
@@ -41,20 +41,20 @@ def test_a_lens_is_a_file() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rung", RUNGS)
-def test_answers_are_plain_and_the_model_stays_as_it_was(name: str, rung: str, small: Small) -> None:
-    """On every rung, with a walk beyond the context; what makes no sense is a mistake of one line."""
+def test_answers_are_plain_values_and_the_model_is_unchanged(name: str, rung: str, small: Small) -> None:
+    """On every rung, with a text longer than the context; model1 and model2 have no attention: a user error."""
     model, ids = small(rung), some_ids(9)
     with torch.inference_mode():
         before = model.transformer(torch.tensor([ids[-6:]]))
     step = step_on(model, ids, target=65)
     try:
         answers = list(lens(name)(step))
-    except Mistake as mistake:
-        assert (name, str(mistake).count("\n")) == ("attention", 0)
+    except UserError as error:
+        assert (name, str(error).count("\n")) == ("attention", 0)
         assert rung in ("model1", "model2")
         return
     assert answers
-    assert not isinstance(answers[-1], Reading)
+    assert not isinstance(answers[-1], Progress)
     assert all(map(plain, answers))
     with torch.inference_mode():
         assert torch.equal(model.transformer(torch.tensor([ids[-6:]])), before)
@@ -63,19 +63,19 @@ def test_answers_are_plain_and_the_model_stays_as_it_was(name: str, rung: str, s
 
 @pytest.mark.parametrize("bits", [None, 8, 4])
 @pytest.mark.parametrize("case", ["gpt2", "qwen3"])
-def test_every_format_can_be_looked_into(case: str, bits: int | None, tmp_path: Path) -> None:
-    """Models from files in bfloat16 and packed, token after token."""
+def test_every_weight_format_has_answers(case: str, bits: int | None, tmp_path: Path) -> None:
+    """Models from files in bfloat16 and packed in 8 and 4 bits."""
     sizes = {"n_embd": 48, "n_inner": 96} if case == "gpt2" else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, vocab_size=257, **sizes).save_pretrained(tmp_path)
     dtype = torch.float32 if bits else torch.bfloat16
-    model = wrapped(weights.build(families.describe(tmp_path), torch.device("cpu"), dtype, bits))
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype, bits))
     for name in FROM_RUNGS:
         assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
 
 
 @pytest.mark.parametrize("name", FROM_RUNGS)
-def test_lenses_see_what_patches_do(name: str, small: Small) -> None:
-    """With a patch on, a lens looks at the patched model and takes nothing off."""
+def test_lenses_look_at_the_patched_model(name: str, small: Small) -> None:
+    """The patch stays installed."""
     model, ids = small("model5"), some_ids(6)
     with patched(model, [Patch(part="block", layer=1)]):
         with torch.inference_mode():
@@ -84,6 +84,6 @@ def test_lenses_see_what_patches_do(name: str, small: Small) -> None:
         with torch.inference_mode():
             assert torch.equal(model.transformer(torch.tensor([ids])), during)
     if name == "logit":
-        shares = during[0, -1].softmax(-1)
-        assert answer.layers[-1].top[0].probability == pytest.approx(shares.max().item(), rel=1e-5)
-        assert answer.layers[-2].top[0].id == answer.layers[2].top[0].id  # nothing happens in the last block
+        probabilities = during[0, -1].softmax(-1)
+        assert answer.layers[-1].top[0].probability == pytest.approx(probabilities.max().item(), rel=1e-5)
+        assert answer.layers[-2].top[0].id == answer.layers[2].top[0].id  # the last block adds nothing

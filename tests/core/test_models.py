@@ -1,4 +1,4 @@
-"""From a name to a model with weights: what is told of it, and what is refused before anything is allocated."""
+"""Loading a model: its info, and what is refused before anything is allocated."""
 
 import time
 from typing import Any
@@ -6,29 +6,30 @@ from typing import Any
 import pytest
 import torch
 
-from core import device, ladder, model, models
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake
-from core.events import DeviceInfo
-from core.model import Block, Transformer
+from core.engine import device, model
+from core.engine.info import DeviceInfo
+from core.engine.model import Block, Transformer
+from core.errors import UserError
+from core.loading import ladder, models
+from core.loading.choice import Hyperparameters, ModelChoice
 
 SMALL = Hyperparameters(embed_dim=8, context=4)
 
 
 def refusal(choice: ModelChoice) -> str:
-    with pytest.raises(Mistake) as mistake:
-        models.load(choice)
-    text = str(mistake.value)
+    with pytest.raises(UserError) as caught:
+        models.load_model(choice)
+    text = str(caught.value)
     assert text
     assert len(text.splitlines()) == 1
     return text
 
 
 @pytest.mark.parametrize("name", ladder.NAMES)
-def test_a_loaded_model_tells_what_it_is(name: str) -> None:
-    """Name, sizes, device, format, tokenizer and where the weights come from, true to the weights themselves."""
+def test_the_info_of_a_loaded_model_is_true_to_its_weights(name: str) -> None:
+    """Name, sizes, device, number format, tokenizer and origin of the weights."""
     choice = ModelChoice(name=name, tokenizer="bytes", weights_seed=4, device="cpu", dtype="bf16", changes=SMALL)
-    loaded = models.load(choice)
+    loaded = models.load_model(choice)
     info, transformer = loaded.info, loaded.transformer
     assert loaded.choice == choice
     assert (info.name, info.vocab_size, info.context, info.tokenizer) == (name, 257, 4, "bytes")
@@ -41,9 +42,9 @@ def test_a_loaded_model_tells_what_it_is(name: str) -> None:
     assert loaded.tokenizer.vocab_size == transformer.config.vocab_size
 
 
-def test_the_default_is_the_articles_model_1() -> None:
-    """No choice at all: the zero-layer transformer over GPT-4's vocabulary in float32 (S2, S3)."""
-    loaded = models.load(ModelChoice(device="cpu"))
+def test_the_default_is_model_1_of_the_article() -> None:
+    """The zero-layer transformer over GPT-4's vocabulary, in float32 (article: Model 1)."""
+    loaded = models.load_model(ModelChoice(device="cpu"))
     assert (loaded.info.name, loaded.info.vocab_size, loaded.info.context) == ("model1", 100_277, 8)
     assert loaded.info.parameters == 100_277 * 64 + 100_277 * 64 + 100_277
     assert loaded.info.dtype == "fp32"
@@ -51,9 +52,11 @@ def test_the_default_is_the_articles_model_1() -> None:
     assert loaded.transformer(torch.zeros(5, 8, dtype=torch.long)).shape == (5, 8, 100_277)
 
 
-def test_16_bit_weights_are_the_rounded_32_bit_ones() -> None:
-    """Another format is the same model, rounded."""
-    one, other = (models.load(ModelChoice(tokenizer="bytes", dtype=dtype, device="cpu")) for dtype in ("fp32", "fp16"))
+def test_16_bit_weights_are_rounded_32_bit_weights() -> None:
+    """fp16 weights equal fp32 weights rounded."""
+    one, other = (
+        models.load_model(ModelChoice(tokenizer="bytes", dtype=dtype, device="cpu")) for dtype in ("fp32", "fp16")
+    )
     for exact, rounded in zip(one.transformer.parameters(), other.transformer.parameters(), strict=True):
         assert torch.equal(exact.half(), rounded)
 
@@ -72,15 +75,15 @@ def test_16_bit_weights_are_the_rounded_32_bit_ones() -> None:
         (ModelChoice(tokenizer="bytes", changes=Hyperparameters(context=0)), "context"),
     ],
 )
-def test_what_does_not_exist_is_a_mistake(choice: ModelChoice, says: str) -> None:
-    """An unknown model, tokenizer, device or format, a seed or size that cannot be: one line that names it."""
+def test_impossible_choices_are_refused(choice: ModelChoice, says: str) -> None:
+    """An unknown model, tokenizer, device or format, a seed or size out of range: the error names it."""
     assert says in refusal(choice)
 
 
-def test_the_largest_seed_is_a_seed() -> None:
-    """The ends of the range of seeds load, and give different weights."""
+def test_the_smallest_and_largest_seed_are_allowed() -> None:
+    """They give different weights."""
     ends = [
-        models.load(ModelChoice(tokenizer="bytes", weights_seed=seed, changes=SMALL)).transformer.embed.weight
+        models.load_model(ModelChoice(tokenizer="bytes", weights_seed=seed, changes=SMALL)).transformer.embed.weight
         for seed in (0, 2**63 - 1)
     ]
     assert not torch.equal(*ends)
@@ -88,7 +91,7 @@ def test_the_largest_seed_is_a_seed() -> None:
 
 @pytest.fixture
 def nothing_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails where weights are made, or where more blocks are put together than any check needs."""
+    """Fails a test that creates weights, or more blocks than a check needs."""
     made = [0]
     build = Block.__init__
 
@@ -107,8 +110,10 @@ def nothing_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [10**7, 10**9, 10**12, 10**18, 10**30])
 @pytest.mark.parametrize("what", ["embed_dim", "context", "blocks"])
 @pytest.mark.usefixtures("nothing_allocated")
-def test_sizes_no_machine_holds_are_refused(what: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number with zeros too many gives one line at once: nothing is allocated and no number overflows (S3)."""
+def test_sizes_beyond_memory_are_refused_before_allocation(
+    what: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and no number overflows."""
     monkeypatch.setattr(device, "_cpu_memory", lambda: 2**30)
     for name in ("model4", "model5"):
         start = time.perf_counter()
@@ -118,25 +123,25 @@ def test_sizes_no_machine_holds_are_refused(what: str, size: int, monkeypatch: p
 
 
 @pytest.mark.parametrize(("kept", "fits"), [(0.7, True), (0.9, False)])
-def test_memory_is_asked_before_weights_are_made(kept: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Float32 weights that would take more than a fair part of the memory are refused; others load."""
+def test_memory_is_checked_before_weights_are_created(kept: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of 0.9 of the memory are refused; weights of 0.7 load."""
     choice = ModelChoice(name="model2", tokenizer="bytes", changes=SMALL, device="cpu")
-    needed = 4 * models.load(choice).info.parameters
+    needed = 4 * models.load_model(choice).info.parameters
     monkeypatch.setattr(device, "devices", lambda: [DeviceInfo("cpu", "small", int(needed / kept))])
     if fits:
-        assert models.load(choice).info.parameters * 4 == needed
+        assert models.load_model(choice).info.parameters * 4 == needed
     else:
         assert "GB" in refusal(choice)
 
 
-def test_a_machine_that_does_not_tell_its_memory_may_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure, no refusal."""
+def test_an_unknown_memory_size_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a system that does not report it."""
     monkeypatch.setattr(device, "devices", lambda: [DeviceInfo("cpu", "unknown", None)])
-    assert models.load(ModelChoice(tokenizer="bytes", changes=SMALL)).info.device == "cpu"
+    assert models.load_model(ModelChoice(tokenizer="bytes", changes=SMALL)).info.device == "cpu"
 
 
-def test_loading_leaves_the_tokenizer_shared() -> None:
-    """Two models over one vocabulary have one tokenizer, so a walk can move between them."""
+def test_models_with_one_tokenizer_share_the_object() -> None:
+    """So a walk can continue in another model."""
     choices = [ModelChoice(name=name, tokenizer="bytes", changes=SMALL) for name in ("model1", "model5")]
-    one, other = map(models.load, choices)
+    one, other = map(models.load_model, choices)
     assert one.tokenizer is other.tokenizer

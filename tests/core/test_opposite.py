@@ -1,4 +1,4 @@
-"""The other side of a comparison follows the walk: what it says is what its model says at the same place."""
+"""The other side of a comparison follows the walk: it gives what its model computes at the same position."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,102 +6,104 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core import models
-from core.compare import Side, compare
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from core.events import Faced, Reading
-from core.models import Model
-from core.opposite import Opposite
-from core.sampling import Distribution
-from core.session import Session
-from core.tokenizer import load
+from core.errors import UserError
+from core.evaluation.compare import Side, compare
+from core.loading import models
+from core.loading.choice import ModelChoice
+from core.loading.models import Model
+from core.loading.tokenizers import load_tokenizer
+from core.progress import Progress
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
+from core.walk.side_by_side import SideBySide
+from core.walk.values import OtherSide
 
 BYTES = ModelChoice(name="model3", tokenizer="bytes", device="cpu")
 PROMPT = "I prefer oat milk in my coffee"
 
 
-def faced(opposite: Opposite, walk: Session, choice: ModelChoice, prompt: str | None = None) -> Faced:
+def faced(opposite: SideBySide, walk: Session, choice: ModelChoice, prompt: str | None = None) -> OtherSide:
     *readings, answer = opposite.face(walk, choice, Sampler(), prompt)
-    assert all(isinstance(reading, Reading) for reading in readings)
-    assert isinstance(answer, Faced)
+    assert all(isinstance(reading, Progress) for reading in readings)
+    assert isinstance(answer, OtherSide)
     return answer
 
 
 def walking(choice: ModelChoice = BYTES, text: str = PROMPT) -> Session:
-    model = models.load(choice)
+    model = models.load_model(choice)
     walk = Session(model)
     list(walk.prefill(model.tokenizer.encode(text)))
     return walk
 
 
 @pytest.mark.parametrize("cursor", [1, 7, 30])
-def test_the_same_model_is_no_distance_away(cursor: int) -> None:
-    """Identical sides: divergences 0, one favourite, and no second copy of the weights."""
+def test_the_same_model_has_divergence_0(cursor: int) -> None:
+    """Identical sides: divergences 0, one argmax, and no second copy of the weights."""
     walk = walking()
     walk.travel(cursor)
-    opposite = Opposite()
+    opposite = SideBySide()
     answer = faced(opposite, walk, BYTES)
     assert answer.cursor == cursor
-    assert answer.comparison.divergence.kl_ab == pytest.approx(0, abs=1e-9)
-    assert answer.comparison.divergence.js == pytest.approx(0, abs=1e-9)
+    assert answer.comparison.divergence.kl_ab_bits == pytest.approx(0, abs=1e-9)
+    assert answer.comparison.divergence.js_bits == pytest.approx(0, abs=1e-9)
     assert (answer.comparison.agree, answer.comparison.rank_in_a, answer.comparison.rank_in_b) == (True, 0, 0)
     assert opposite._session is not None
     assert opposite._session.model is walk.model
 
 
-def test_another_model_says_what_it_says_alone(after: Callable[..., torch.Tensor]) -> None:
-    """While the walk travels and grows, the numbers are those of two whole-window forwards."""
-    walk, opposite = walking(), Opposite()
+def test_another_model_computes_what_it_computes_alone(after: Callable[..., torch.Tensor]) -> None:
+    """While the walk travels and grows, the numbers equal those of two whole-window forwards."""
+    walk, opposite = walking(), SideBySide()
     choice = replace(BYTES, name="model5", weights_seed=3)
-    other = models.load(choice)
+    other = models.load_model(choice)
     for move in (lambda: walk.travel(5), lambda: walk.travel(30), walk.step, walk.step, lambda: walk.travel(12)):
         move()
         answer = faced(opposite, walk, choice)
         ids = [token.id for token in walk.tokens][: walk.cursor]
         sides = [Side(Distribution(after(model.transformer, ids)), model.tokenizer) for model in (walk.model, other)]
         want = compare(*sides)
-        assert answer.comparison.divergence.kl_ab == pytest.approx(want.divergence.kl_ab, abs=1e-4)
+        assert answer.comparison.divergence.kl_ab_bits == pytest.approx(want.divergence.kl_ab_bits, abs=1e-4)
         assert answer.comparison.chart_b.candidates[0].id == want.chart_b.candidates[0].id
         assert answer.cursor == walk.cursor
 
 
-def test_another_tokenizer_stands_at_the_last_shared_place() -> None:
-    """By bytes the walk may stand inside a cl100k token; the other side then stands before that token."""
-    walk, opposite = walking(), Opposite()
-    words = load("cl100k")
+def test_another_tokenizer_stands_at_the_last_shared_boundary() -> None:
+    """If the walk stands inside a token of the other tokenizer, the other side stands before that token."""
+    walk, opposite = walking(), SideBySide()
+    words = load_tokenizer("cl100k")
     ids = words.encode(PROMPT)
     ends = [sum(len(words.piece(id)) for id in ids[: n + 1]) for n in range(len(ids))]
     for cursor in (8, 9, 11, 12, 30):
         walk.travel(cursor)
         answer = faced(opposite, walk, ModelChoice(name="model1", device="cpu"))
-        assert answer.comparison.divergence.by == "byte"
+        assert answer.comparison.divergence.over == "byte"
         assert answer.cursor == max(1, sum(end <= cursor for end in ends))
 
 
-def test_a_prompt_of_its_own() -> None:
-    """The other side may read something else, and go back to what the walk reads."""
-    walk, opposite = walking(), Opposite()
+def test_the_other_side_can_have_its_own_prompt() -> None:
+    """The other side can read another text, and return to that of the walk."""
+    walk, opposite = walking(), SideBySide()
     own = faced(opposite, walk, BYTES, "something else")
     assert b"".join(own.pieces) == b"ing else"
-    assert own.comparison.divergence.kl_ab > 0
+    assert own.comparison.divergence.kl_ab_bits > 0
     back = faced(opposite, walk, BYTES)
-    assert back.comparison.divergence.kl_ab == pytest.approx(0, abs=1e-9)
+    assert back.comparison.divergence.kl_ab_bits == pytest.approx(0, abs=1e-9)
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_other_side_as_it_can_be_asked_again() -> None:
-    """One line; the next question with a model that is there has its answer."""
-    walk, opposite = walking(), Opposite()
+def test_after_a_model_that_cannot_be_loaded_another_can_be_asked() -> None:
+    """The error is one line; the next request with an existing model is answered."""
+    walk, opposite = walking(), SideBySide()
     faced(opposite, walk, BYTES)
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         faced(opposite, walk, replace(BYTES, name="./nowhere.gguf"))
     assert len(str(mistake.value).splitlines()) == 1
     assert faced(opposite, walk, BYTES).comparison.agree
 
 
-def test_only_what_is_new_is_read(small: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_new_tokens_are_read(small: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """Stepping costs the other side one token too."""
-    walk, opposite = walking(text="oat"), Opposite()
+    walk, opposite = walking(text="oat"), SideBySide()
     faced(opposite, walk, BYTES)
     assert opposite._session is not None
     counts: list[int] = []

@@ -1,4 +1,4 @@
-"""The article's own loop: what it returns, that it samples by probability, and that the walk goes the same way."""
+"""The article's generation loop: its shape, its multinomial draw, its window, and that a walk has the same tokens."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import ModelConfig, Sampler
-from core.model import Scale, Transformer, generate, random_model
-from core.models import Model
-from core.session import Session
+from core.engine.config import ModelConfig
+from core.engine.model import Scale, Transformer, generate, random_model
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_generate_appends_to_every_row(name: str, rung_config: Callable[..., ModelConfig]) -> None:
-    """[B, T] becomes [B, T + 30] with the prompt in front, through and past the context (S9)."""
+    """[B, T] becomes [B, T + 30] with the prompt in front, past the end of the context."""
     model = random_model(rung_config(name), seed=0)
     ids = torch.randint(0, 97, (5, 3), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
@@ -31,7 +32,7 @@ def test_generate_appends_to_every_row(name: str, rung_config: Callable[..., Mod
 def test_generate_samples_by_probability(
     stirred: Callable[[ModelConfig], Transformer], rung_config: Callable[..., ModelConfig]
 ) -> None:
-    """The next tokens of 20,000 equal rows are spread as softmax says: not uniform, not argmax (S8)."""
+    """Next tokens of 20,000 equal rows are distributed as softmax says: not uniformly, not always the argmax."""
     model = stirred(rung_config("model5", vocab_size=11, embed_dim=8, blocks=1, heads=2))
     prompt = torch.tensor([[3, 1, 4, 1, 5]])
     expected = 20_000 * torch.softmax(model(prompt)[0, -1].double(), dim=0)
@@ -46,12 +47,12 @@ def test_generate_samples_by_probability(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_walk_goes_where_the_article_goes(name: str, small: Callable[..., Model]) -> None:
-    """With logits so far apart that nothing is left to chance, both take the same 25 tokens, through the window."""
+def test_a_walk_draws_the_tokens_of_the_oracle(name: str, small: Callable[..., Model]) -> None:
+    """With logits so far apart that each draw is certain, both draw the same 25 tokens, past the end of the window."""
     model = small(name)
     sharp = Transformer(model.transformer.config).requires_grad_(False)
     sharp.load_state_dict(model.transformer.state_dict())
-    sharp.scale = Scale(-1e5)  # below zero: the unlikeliest leads, as a tied rung would only repeat its last token
+    sharp.scale = Scale(-1e5)  # negative, since with tied weights the likeliest token would be the last one again
     prompt = list(b"walk")
     want = generate(sharp, torch.tensor([prompt]), 25)[0].tolist()
     assert len(set(want[4:])) > 1
@@ -64,8 +65,8 @@ def test_a_walk_goes_where_the_article_goes(name: str, small: Callable[..., Mode
         assert [token.id for token in session.tokens] == want
 
 
-def test_the_oracle_reads_the_last_window_only(rung_config: Callable[..., ModelConfig]) -> None:
-    """What fell out of the window changes nothing: the loop reads `tokens[:, -T:]` (S17)."""
+def test_the_oracle_reads_only_the_last_window(rung_config: Callable[..., ModelConfig]) -> None:
+    """Tokens before the window are not read: the model gets `tokens[:, -T:]`."""
     model = random_model(rung_config("model5", embed_dim=8, blocks=1, heads=2, context=4), seed=0)
     seen: list[Tensor] = []
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))

@@ -6,13 +6,14 @@ from typing import Any
 import gguf
 import pytest
 import torch
-from test_families import CASES, ids, reference
-from test_weights import saved, write_gguf
+from gguf_files import saved, write_gguf
+from reference_models import CASES, ids, reference
 
-from core import device, families, models, weights
-from core.config import ModelChoice
-from core.errors import Mistake
-from core.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4, unpack_q8
+from core.engine import device
+from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4, unpack_q8
+from core.errors import UserError
+from core.loading import description, models, weights
+from core.loading.choice import ModelChoice
 
 TEXTS = [
     "I prefer oat milk in my coffee because it",
@@ -93,9 +94,9 @@ def test_every_family_can_be_packed(case: str, bits: int, tmp_path: Path) -> Non
     """Each packed map stands for the matrix and bias of the whole model, to within a level."""
     sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
     reference(case, **sizes).save_pretrained(tmp_path)
-    described = families.describe(tmp_path)
-    whole = weights.build(described, torch.device("cpu"), torch.float32)
-    packed = weights.build(described, torch.device("cpu"), torch.float32, bits)
+    described = description.describe(tmp_path)
+    whole = weights.build_model(described, torch.device("cpu"), torch.float32)
+    packed = weights.build_model(described, torch.device("cpu"), torch.float32, bits)
     assert packed.dtype is torch.float32
     assert isinstance(packed.blocks[0].feed_forward.down, Int4Linear if bits == 4 else Int8Linear)
     for name, module in whole.named_modules():
@@ -116,7 +117,7 @@ def test_what_does_not_fit_the_kernels_stays_as_it_is(bits: int, tmp_path: Path)
     """The kernels read beyond the end of matrices of other widths: those stay as they are."""
     model = reference("qwen2-tied")  # 40 wide
     model.save_pretrained(tmp_path)
-    ours = weights.build(families.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
     assert ours.unembed.weight is ours.embed.weight
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
@@ -128,7 +129,7 @@ def test_a_file_of_4_bits_stays_one(tmp_path: Path) -> None:
     values: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
     model = saved(tmp_path, **values)
     model.load_state_dict(write_gguf(tmp_path / "m.gguf", model, gguf.GGMLQuantizationType.Q4_1), strict=False)
-    ours = weights.build(families.describe(tmp_path / "m.gguf"), torch.device("cpu"), torch.float32, 4)
+    ours = weights.build_model(description.describe(tmp_path / "m.gguf"), torch.device("cpu"), torch.float32, 4)
     assert isinstance(ours.blocks[0].attention.qkv, Int4Linear)
     with torch.inference_mode():
         want, got = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
@@ -138,11 +139,11 @@ def test_a_file_of_4_bits_stays_one(tmp_path: Path) -> None:
 @torch.inference_mode()
 def test_smollm2_in_few_bits_says_nearly_the_same() -> None:
     """KL from float32 over all positions of a few texts, in nats."""
-    whole = models.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    whole = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     prompts = [torch.tensor([whole.tokenizer.encode(text)]) for text in TEXTS]
     want = torch.cat([whole.transformer(prompt)[0] for prompt in prompts]).log_softmax(-1)
     for dtype, most in (("int4", 0.002), ("int8", 0.007)):
-        packed = models.load(ModelChoice(name="smollm2", device="cpu", dtype=dtype))
+        packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype))
         assert (packed.info.dtype, packed.info.parameters) == (dtype, 134_515_008)
         got = torch.cat([packed.transformer(prompt)[0] for prompt in prompts]).float().log_softmax(-1)
         assert (want.exp() * (want - got)).sum(-1).mean() < most
@@ -151,7 +152,7 @@ def test_smollm2_in_few_bits_says_nearly_the_same() -> None:
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
 def test_where_weights_cannot_be_packed(dtype: str) -> None:
     """On a GPU, whose kernels differ, and in the rungs of the ladder, which are made in float32."""
-    with pytest.raises(Mistake, match="bf16"):
+    with pytest.raises(UserError, match="bf16"):
         device.dtype(dtype, torch.device("cuda:0"))
-    with pytest.raises(Mistake, match="model1"):
-        models.load(ModelChoice(name="model1", dtype=dtype, device="cpu", tokenizer="bytes"))
+    with pytest.raises(UserError, match="model1"):
+        models.load_model(ModelChoice(name="model1", dtype=dtype, device="cpu", tokenizer="bytes"))

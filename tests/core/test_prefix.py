@@ -1,4 +1,4 @@
-"""The fast path equals the whole-window forward at every position, however it is read, rewound and resumed."""
+"""Logits with a KV cache equal the whole-window forward at every position, in any order of reading and rewinding."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import device, prefix
-from core.config import ModelConfig
-from core.model import Transformer, random_model
-from core.prefix import Prefix
+from core.engine import device, prefix
+from core.engine.config import ModelConfig
+from core.engine.model import Transformer, random_model
+from core.engine.prefix import Prefix
 
 V = 97
 SHAPES: dict[str, tuple[str, dict[str, int]]] = {
@@ -60,9 +60,9 @@ def past_the_window(model: Transformer) -> int:
 
 
 def started(model: Transformer, ids: Tensor) -> Prefix:
-    made = Prefix(model, batch=ids.shape[0])
-    made.append(ids.tolist())
-    return made
+    started_prefix = Prefix(model, batch=ids.shape[0])
+    started_prefix.append(ids.tolist())
+    return started_prefix
 
 
 def assert_close(got: Tensor, want: Tensor) -> None:
@@ -74,13 +74,13 @@ def assert_close(got: Tensor, want: Tensor) -> None:
 
 
 def test_all_positions_at_once(model: Transformer, chunk: int, oracle: Oracle) -> None:
-    """Below T, at T and far through the sliding window, in chunks of any size."""
+    """Below the context T, at T and far past it, in chunks of any size."""
     ids = random_ids(past_the_window(model), seed=1)
     assert_close(started(model, ids).logits(range(ids.shape[1])), oracle(model, ids))
 
 
 def test_token_by_token(model: Transformer, oracle: Oracle) -> None:
-    """Appending one id and reading it, as a walk does."""
+    """One id is appended and read at a time, as in a walk."""
     ids = random_ids(past_the_window(model), seed=2)
     walk = Prefix(model)
     each = []
@@ -92,7 +92,7 @@ def test_token_by_token(model: Transformer, oracle: Oracle) -> None:
 
 @pytest.mark.parametrize("sizes", [(3, 1, 4, 1, 5), (4, 1, 1), (5, 1), (6, 2), (1, 12)])
 def test_piece_by_piece(model: Transformer, sizes: tuple[int, ...], oracle: Oracle) -> None:
-    """Appending several at a time, with pieces that end below T, at T and across it."""
+    """Several ids are appended at a time, in pieces that end below T, at T and past it."""
     ids = random_ids(sum(sizes), seed=3)
     walk, start = Prefix(model), 0
     want = oracle(model, ids)
@@ -112,7 +112,7 @@ def test_positions_in_any_order_and_twice(model: Transformer, oracle: Oracle) ->
 
 
 def test_reading_pauses_between_chunks_and_counts_up(model: Transformer, chunk: int) -> None:
-    """Progress rises to the number of tokens asked for; what is known costs nothing and says nothing."""
+    """Progress rises to the number of tokens asked for; known positions yield no progress."""
     ids = random_ids(past_the_window(model), seed=5)
     walk = started(model, ids)
     context = model.config.context
@@ -125,10 +125,10 @@ def test_reading_pauses_between_chunks_and_counts_up(model: Transformer, chunk: 
     assert list(walk.read(range(ids.shape[1]))) == []
 
 
-def test_reading_may_be_broken_off_and_resumed(
+def test_reading_can_be_stopped_and_resumed(
     model: Transformer, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader closed after its first chunk leaves a prefix that reads on rightly."""
+    """After a reader is closed at its first chunk, the logits are still right."""
     monkeypatch.setattr(prefix, "CHUNK", 2)
     ids = random_ids(past_the_window(model), seed=6)
     walk = started(model, ids)
@@ -141,7 +141,7 @@ def test_reading_may_be_broken_off_and_resumed(
 
 @pytest.fixture
 def passes(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
-    """The shapes of the ids that go through the model from here on."""
+    """The shapes of the ids that go through the model during a test."""
     seen: list[tuple[int, ...]] = []
     hidden = model.hidden
 
@@ -155,7 +155,7 @@ def passes(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
 
 
 def test_a_step_costs_one_token_below_the_context(model: Transformer, passes: list[tuple[int, ...]]) -> None:
-    """After a prompt is read, the next token alone goes through the model; travelling back costs no pass."""
+    """After a prompt is read, only the next token goes through the model; known positions need no pass."""
     context = model.config.context
     walk = started(model, random_ids(context, seed=7))
     walk.logits([max(0, context - 2)])
@@ -166,8 +166,8 @@ def test_a_step_costs_one_token_below_the_context(model: Transformer, passes: li
     assert len(passes) == before + (context > 1)
 
 
-def test_beyond_the_context_only_what_can_matter_is_read(model: Transformer, passes: list[tuple[int, ...]]) -> None:
-    """Model 1 and 2 need no past: one token is read; with attention one window is; a jump reads nothing before it."""
+def test_past_the_context_only_tokens_that_matter_are_read(model: Transformer, passes: list[tuple[int, ...]]) -> None:
+    """One token without attention, one window with it; positions before are not read."""
     walk = started(model, random_ids(past_the_window(model), seed=8))
     walk.logits([walk.length - 1])
     assert passes == [(1, model.config.context if model.config.blocks else 1)]
@@ -177,7 +177,7 @@ def test_beyond_the_context_only_what_can_matter_is_read(model: Transformer, pas
 
 
 def rewinds(model: Transformer) -> list[tuple[int, int]]:
-    """(length read, length kept): to 0, the middle, T, past the end, and each of them after the window slid."""
+    """(length read, length kept): to 0, the middle, T and past the end, each also past the context."""
     context, late = model.config.context, past_the_window(model)
     lengths = {0, 1, context // 2, context - 1, context, context + 1, late - 1, late, late + 5}
     return [(read, kept) for read in (context, late) for kept in sorted(lengths)]
@@ -185,7 +185,7 @@ def rewinds(model: Transformer) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("everything", [True, False], ids=["all-read", "last-read"])
 def test_rewind_then_other_ids(model: Transformer, everything: bool, oracle: Oracle) -> None:
-    """Rewinding to 0, to the middle, past the end and after the window slid leaves nothing of the old tail."""
+    """Rewinding to any length leaves nothing of the dropped tail."""
     for read, kept in rewinds(model):
         ids, others = random_ids(read, seed=9), random_ids(model.config.context + 3, seed=10)
         walk = started(model, ids)
@@ -225,7 +225,7 @@ def test_any_order_of_appending_rewinding_and_reading(
     stirred: Callable[[ModelConfig], Transformer],
     oracle: Oracle,
 ) -> None:
-    """Whatever came before, positions that are read have the oracle's logits, and so has everything in the end."""
+    """Positions that are read have the oracle's logits at any time, and all positions in the end."""
     name, changes = SHAPES[shape]
     model = stirred(rung_config(name, **changes))
     walk, ids = Prefix(model), list[int]()
@@ -238,7 +238,7 @@ def test_any_order_of_appending_rewinding_and_reading(
             elif kind == "append":
                 walk.append([value])
                 ids += value
-            elif positions := [place for place in value if place < len(ids)]:
+            elif positions := [position for position in value if position < len(ids)]:
                 if kind == "begin":
                     next(walk.read(positions), None)
                 else:
@@ -251,8 +251,8 @@ def test_any_order_of_appending_rewinding_and_reading(
 # Batches ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_its_rows(model: Transformer, chunk: int, oracle: Oracle) -> None:
-    """B different sequences read together give each its own logits, [B, T] -> [B, T, V] (S6)."""
+def test_a_batch_equals_its_rows(model: Transformer, chunk: int, oracle: Oracle) -> None:
+    """B different sequences that are read together have the logits of each alone, [B, T] -> [B, T, V]."""
     ids = random_ids(past_the_window(model), seed=11, batch=3)
     walk = started(model, ids)
     got = walk.logits(range(ids.shape[1]))
@@ -261,8 +261,8 @@ def test_a_batch_is_its_rows(model: Transformer, chunk: int, oracle: Oracle) -> 
 
 
 @pytest.mark.parametrize("where", ["below", "at", "beyond"])
-def test_copies_go_on_separately(model: Transformer, where: str, oracle: Oracle) -> None:
-    """Rows repeated from one prefix get their own ids, equal single runs, and leave the original alone (S10)."""
+def test_copies_continue_independently(model: Transformer, where: str, oracle: Oracle) -> None:
+    """Rows repeated from one prefix get their own ids, equal single runs, and leave the original unchanged."""
     context = model.config.context
     length = {"below": max(1, context - 2), "at": context, "beyond": context + 3}[where]
     ids, more = random_ids(length, seed=12), random_ids(context + 3, seed=13, batch=4)
@@ -294,7 +294,7 @@ def whole_windows(model: Transformer, ids: Sequence[int]) -> Tensor:
 def test_every_device_and_number_format(
     where: str, dtype: str, name: str, rung_config: Callable[..., ModelConfig]
 ) -> None:
-    """The fast path where it runs, against float64 on the CPU with the very weights that were rounded.
+    """Compared with float64 on the CPU, with the weights rounded to the same format.
 
     fp32 is held to 1e-5. A 16-bit format stores each state and logit with an error of half its epsilon, and a rung
     rounds a few times on the way: four epsilons of the largest logit are allowed.

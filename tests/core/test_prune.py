@@ -1,12 +1,13 @@
-"""Vocabularies cut from cl100k: the same pieces on what they were cut for, and any other text still goes through."""
+"""Vocabularies pruned from cl100k: the corpus keeps its tokens, and any other text can be encoded."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import prune, tokenizer
-from core.data import REFERENCE
-from core.tokenizer import Tokenizer
+from core.loading import tokenizers
+from core.tokenizers import prune
+from core.tokenizers.tokenizer import Tokenizer
+from core.training.dataset import REFERENCE
 
 EXACT = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 TEXTS = st.text(max_size=60) | st.text("aeinorst' \n,1", max_size=60)
@@ -16,39 +17,41 @@ CORPUS = (
 
 
 def whole() -> Tokenizer:
-    return tokenizer.load("cl100k")
+    return tokenizers.load_tokenizer("cl100k")
 
 
 def cut(text: str, name: str = "cut") -> Tokenizer:
-    return prune.cut(whole(), whole().encode(text), name)
+    return prune.prune(whole(), whole().encode(text), name)
 
 
 USED = cut(CORPUS).originals[:-1]
 
 
 @pytest.fixture(scope="module")
-def words() -> Tokenizer:
+def tokenizer() -> Tokenizer:
     return cut(CORPUS)
 
 
-def test_the_corpus_falls_into_the_same_pieces(words: Tokenizer) -> None:
-    """As cl100k has them, under ids of its own."""
-    ids = words.encode(CORPUS)
-    assert [words.originals[id] for id in ids] == whole().encode(CORPUS)
-    assert words.text(ids) == CORPUS
-    assert max(ids) < words.vocab_size < 1000
+def test_the_corpus_keeps_its_tokens(tokenizer: Tokenizer) -> None:
+    """The tokens of cl100k, under compact ids."""
+    ids = tokenizer.encode(CORPUS)
+    assert [tokenizer.originals[id] for id in ids] == whole().encode(CORPUS)
+    assert tokenizer.text(ids) == CORPUS
+    assert max(ids) < tokenizer.vocab_size < 1000
 
 
-def test_ids_go_to_cl100k_and_back(words: Tokenizer) -> None:
-    """Each id is the same bytes there, in the same order; the end of a text is the last in both."""
-    assert len(words.originals) == words.vocab_size == len({*words.originals})
-    assert [*words.originals] == sorted(words.originals)
-    assert [words.piece(id) for id in range(words.vocab_size)] == [whole().piece(id) for id in words.originals]
-    assert (words.end_of_text, words.originals[-1]) == (words.vocab_size - 1, whole().end_of_text)
+def test_originals_map_ids_to_cl100k(tokenizer: Tokenizer) -> None:
+    """The same bytes in the same order; the end of text has the last id."""
+    assert len(tokenizer.originals) == tokenizer.vocab_size == len({*tokenizer.originals})
+    assert [*tokenizer.originals] == sorted(tokenizer.originals)
+    assert [tokenizer.piece(id) for id in range(tokenizer.vocab_size)] == [
+        whole().piece(id) for id in tokenizer.originals
+    ]
+    assert (tokenizer.end_of_text, tokenizer.originals[-1]) == (tokenizer.vocab_size - 1, whole().end_of_text)
 
 
 def merges(piece: bytes) -> set[bytes]:
-    """What byte-pair encoding makes on the way to a token, by the obvious loop."""
+    """The tokens that byte-pair encoding merges to form a token, by the plain loop."""
     ranks = {whole().piece(id): id for id in range(100_256)}
     parts, made = [bytes([value]) for value in piece], {piece}
     while len(parts) > 1:
@@ -61,48 +64,48 @@ def merges(piece: bytes) -> set[bytes]:
     return made
 
 
-def test_nothing_is_kept_but_bytes_used_tokens_and_the_merges_on_the_way() -> None:
+def test_the_vocabulary_is_bytes_used_tokens_and_their_merges() -> None:
     text = "antidisestablishmentarianism in oat milk 字"
-    words = cut(text)
+    tokenizer = cut(text)
     used = {whole().piece(id) for id in whole().encode(text)}
     wanted = {bytes([value]) for value in range(256)}.union(*(merges(piece) for piece in used))
-    assert {words.piece(id) for id in range(words.vocab_size - 1)} == wanted
+    assert {tokenizer.piece(id) for id in range(tokenizer.vocab_size - 1)} == wanted
     assert not used <= {bytes([value]) for value in range(256)}
 
 
-def test_nothing_used_is_bytes_alone() -> None:
-    words = prune.cut(whole(), [], "none")
-    assert words.vocab_size == 257
-    assert sorted(words.piece(id) for id in range(256)) == [bytes([value]) for value in range(256)]
+def test_without_used_tokens_only_bytes_remain() -> None:
+    tokenizer = prune.prune(whole(), [], "none")
+    assert tokenizer.vocab_size == 257
+    assert sorted(tokenizer.piece(id) for id in range(256)) == [bytes([value]) for value in range(256)]
 
 
 @EXACT
 @given(text=TEXTS)
-def test_any_text_goes_through(text: str) -> None:
-    """Of text it was not cut for nothing is lost, and no id is outside."""
-    words = prune.made_of(whole(), USED, "cut")
-    ids = words.encode(text)
-    assert words.text(ids) == text
-    assert all(0 <= id < words.vocab_size - 1 for id in ids)
+def test_any_text_can_be_encoded(text: str) -> None:
+    """Text outside the corpus decodes to itself, and no id is out of range."""
+    tokenizer = prune.from_ids(whole(), USED, "cut")
+    ids = tokenizer.encode(text)
+    assert tokenizer.text(ids) == text
+    assert all(0 <= id < tokenizer.vocab_size - 1 for id in ids)
 
 
 @EXACT
 @given(text=TEXTS)
-def test_any_text_is_the_same_in_what_was_cut_for_it(text: str) -> None:
-    """Whatever a person trains on falls into the pieces that cl100k makes of it."""
-    words = cut(text)
-    assert [words.originals[id] for id in words.encode(text)] == whole().encode(text)
+def test_any_text_keeps_its_tokens_in_its_own_vocabulary(text: str) -> None:
+    """A vocabulary pruned to a text encodes it as cl100k does."""
+    tokenizer = cut(text)
+    assert [tokenizer.originals[id] for id in tokenizer.encode(text)] == whole().encode(text)
 
 
-def test_the_end_of_a_text_may_be_used() -> None:
-    """It is there in any case, once, and plain text unless it is asked for."""
-    words = prune.cut(whole(), whole().encode("a<|endoftext|>b", special=True), "ends")
-    assert words.vocab_size == 257
-    assert words.encode("<|endoftext|>", special=True) == [256]
-    assert 256 not in words.encode("<|endoftext|>")
+def test_the_end_of_text_is_always_in_the_vocabulary() -> None:
+    """Once, and plain text without `special`."""
+    tokenizer = prune.prune(whole(), whole().encode("a<|endoftext|>b", special=True), "ends")
+    assert tokenizer.vocab_size == 257
+    assert tokenizer.encode("<|endoftext|>", special=True) == [256]
+    assert 256 not in tokenizer.encode("<|endoftext|>")
 
 
-def test_the_same_ids_are_the_same_vocabulary() -> None:
-    """One object, so that models which share it can be compared; another name or another text is another."""
-    assert cut("oat milk") is cut("oat milk milk") is prune.made_of(whole(), cut("oat milk").originals[:-1], "cut")
+def test_the_same_ids_give_the_same_object() -> None:
+    """So models that share it can be compared. Another name or text gives another object."""
+    assert cut("oat milk") is cut("oat milk milk") is prune.from_ids(whole(), cut("oat milk").originals[:-1], "cut")
     assert cut("oat milk", "another") is not cut("oat milk") is not cut("soy milk")

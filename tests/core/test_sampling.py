@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.sampling import Distribution, chart, draw, keep, mass_count, scores
+from core.errors import UserError
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution, mass_count, scores
+from core.sampling.draw import draw
+from core.sampling.sampler import Sampler
+from core.sampling.stages import apply_stages
 
 INF = math.inf
 
@@ -35,7 +38,7 @@ LOGITS = {
     "flat": normal(5000, 0.01, seed=1),
     "usual": normal(5000, 2.0, seed=2),
     "peaked": normal(5000, 30.0, seed=3),
-    "one favourite": torch.cat((normal(999, 1.0, seed=4), torch.tensor([40.0]))),
+    "one argmax": torch.cat((normal(999, 1.0, seed=4), torch.tensor([40.0]))),
     "one outcast": torch.cat((normal(999, 1.0, seed=5), torch.tensor([-1e4]))),
     "ties of bf16": normal(5000, 2.0, seed=6).bfloat16().float(),
     "two values": torch.tensor([1.0, 0.0] * 50),
@@ -67,7 +70,7 @@ def in_order(logits: Tensor) -> list[int]:
 
 @dataclass
 class Reference:
-    """The whole way from logits to what is drawn from, naive and in float64."""
+    """A naive sampler in float64, from logits to the distribution that is drawn from."""
 
     order: list[int]
     tempered: Tensor
@@ -76,7 +79,7 @@ class Reference:
     """[V], their cumulative sum."""
 
     def mass(self, count: int) -> float:
-        """What the first `count` hold."""
+        """The mass of the first `count` tokens."""
         return self.through[count - 1].item() if count else 0.0
 
 
@@ -97,7 +100,7 @@ def reference(logits: Tensor, temperature: float = 1.0) -> Reference:
 
 
 def test_probabilities_are_softmax(logits: Tensor) -> None:
-    """Unbounded logits become shares of 1 (S7): as float64 has them, and with a sum of 1."""
+    """Probabilities equal those in float64 and sum to 1."""
     distribution = Distribution(logits)
     want = torch.softmax(logits.double(), dim=0)
     assert (distribution.probabilities.double() - want).abs().max() < 1e-6
@@ -105,7 +108,7 @@ def test_probabilities_are_softmax(logits: Tensor) -> None:
     assert distribution.probabilities.dtype == torch.float32
 
 
-def test_the_normaliser_is_logsumexp(logits: Tensor) -> None:
+def test_the_normalizer_is_logsumexp(logits: Tensor) -> None:
     """log Σ exp(logit) as float64 has it, however far from 0 the logits are."""
     want = torch.logsumexp(logits.double(), dim=0).item()
     assert Distribution(logits).log_total == pytest.approx(want, abs=1e-5, rel=1e-12)
@@ -117,13 +120,13 @@ def entropy(logits: Tensor) -> float:
 
 
 def test_entropy_is_the_sum_of_p_log_p(logits: Tensor) -> None:
-    """H in bits as float64 has it (S12), to a ten-thousandth of a bit."""
+    """H in bits as float64 has it, to a ten-thousandth of a bit."""
     assert Distribution(logits).entropy_bits == pytest.approx(entropy(logits), abs=1e-4)
 
 
 @pytest.mark.parametrize("shift", [-1e4, -100.0, -30.0, 30.0, 100.0, 1e4])
-def test_entropy_does_not_depend_on_where_the_logits_lie(shift: float) -> None:
-    """Trained models put all logits near -30 or -100: the same number of bits as around 0, over a whole vocabulary."""
+def test_entropy_does_not_change_when_a_constant_is_added_to_the_logits(shift: float) -> None:
+    """Trained models put all logits near -30 or -100: the entropy is the same as around 0."""
     shifted = normal(100_277, 3.0, seed=11, shift=shift)
     assert Distribution(shifted).entropy_bits == pytest.approx(entropy(shifted), abs=1e-4)
 
@@ -136,7 +139,7 @@ def test_entropy_of_equal_logits_is_log2_v() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_formats_are_upcast_first(dtype: torch.dtype) -> None:
+def test_bf16_and_fp16_logits_are_converted_to_fp32_first(dtype: torch.dtype) -> None:
     """16-bit logits get a float32 softmax, not a 16-bit one."""
     rounded = normal(3000, 2.0, seed=12).to(dtype)
     distribution = Distribution(rounded)
@@ -160,9 +163,9 @@ def test_other_formats_are_upcast_first(dtype: torch.dtype) -> None:
         [-INF, -INF],
     ],
 )
-def test_what_is_no_number_is_a_mistake(bad: list[float]) -> None:
-    """NaN anywhere, +inf anywhere, or nothing but -inf: one line instead of a wrong draw."""
-    with pytest.raises(Mistake) as mistake:
+def test_nan_and_infinite_logits_are_user_errors(bad: list[float]) -> None:
+    """NaN or +inf anywhere, or only -inf: an error of one line instead of a wrong draw."""
+    with pytest.raises(UserError) as mistake:
         Distribution(torch.tensor(bad))
     assert len(str(mistake.value).splitlines()) == 1
 
@@ -181,7 +184,7 @@ def test_scores_are_log_softmax(logits: Tensor) -> None:
         assert score.surprisal_bits == pytest.approx(-exact[id].item() / math.log(2), abs=1e-4, rel=1e-9)
 
 
-def test_scores_take_each_id_under_its_own_row() -> None:
+def test_scores_use_the_row_of_each_id() -> None:
     """Row i of [n, V] scores id i."""
     rows = torch.stack([normal(50, 2.0, seed) for seed in range(4)])
     ids = [3, 0, 49, 7]
@@ -194,12 +197,12 @@ def test_scores_take_each_id_under_its_own_row() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 20, 999, 100_277])
-def test_the_head_is_the_start_of_a_full_sort(logits: Tensor, count: int) -> None:
-    """The likeliest first and equal ones by id, at every length, also where the cut goes through a tie."""
+def test_head_equals_the_start_of_a_full_sort(logits: Tensor, count: int) -> None:
+    """Likeliest first and equal ones by id, at every length, also within a tie."""
     assert Distribution(logits).head(count).tolist() == in_order(logits)[:count]
 
 
-def test_every_cut_through_a_tie_is_by_id() -> None:
+def test_ties_are_ordered_by_id_at_every_count() -> None:
     """Logits rounded to a few values: each head is the start of the next one."""
     coarse = normal(300, 1.0, seed=13).mul(2).round()
     distribution, order = Distribution(coarse), in_order(coarse)
@@ -212,8 +215,8 @@ TARGETS = [0.0, 1e-12, 0.001, 0.1, 0.25, 0.5, 0.73, 0.9, 0.95, 0.999, 0.999999, 
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
-def test_the_token_at_a_mass_is_the_one_of_a_full_sort(logits: Tensor, temperature: float) -> None:
-    """Summed from the likeliest on in float64, the mass passes the target at the very token that is returned."""
+def test_at_mass_equals_a_full_sort(logits: Tensor, temperature: float) -> None:
+    """The cumulative mass in float64 passes the target at the returned token."""
     distribution = Distribution(logits)
     weights = distribution.tempered(temperature)
     order = in_order(logits)
@@ -222,7 +225,7 @@ def test_the_token_at_a_mass_is_the_one_of_a_full_sort(logits: Tensor, temperatu
     for target in TARGETS + [x for x in between if x >= 0]:
         place = distribution.at_mass(weights, target)
         assert place.id == order[place.rank]
-        assert place.through == pytest.approx(through[place.rank], abs=1e-12)
+        assert place.cumulative == pytest.approx(through[place.rank], abs=1e-12)
         assert weights[place.id] > 0
         reached = min(target, through[-1])
         assert through[place.rank] > reached - 1e-12
@@ -230,7 +233,7 @@ def test_the_token_at_a_mass_is_the_one_of_a_full_sort(logits: Tensor, temperatu
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
-def test_the_token_of_a_rank_is_the_one_of_a_full_sort(logits: Tensor, temperature: float) -> None:
+def test_at_rank_equals_a_full_sort(logits: Tensor, temperature: float) -> None:
     """Id and mass at ranks from the first to the last, inside ties and out."""
     distribution = Distribution(logits)
     weights = distribution.tempered(temperature)
@@ -240,12 +243,12 @@ def test_the_token_of_a_rank_is_the_one_of_a_full_sort(logits: Tensor, temperatu
     for rank in sorted({0, 1, 2, 19, 99, last // 3, last // 2, last - 1, last} & set(range(last + 1))):
         place = distribution.at_rank(weights, rank)
         assert (place.id, place.rank) == (order[rank], rank)
-        assert place.through == pytest.approx(through[rank], abs=1e-12)
+        assert place.cumulative == pytest.approx(through[rank], abs=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
-def test_the_tokens_that_hold_a_share(logits: Tensor, share: float) -> None:
-    """The fewest likeliest tokens with that much of the model's own probability (S12), against a sort."""
+def test_mass_count_is_the_fewest_tokens_with_a_share(logits: Tensor, share: float) -> None:
+    """The fewest likeliest tokens with that much of the model's own probability, against a sort."""
     count = mass_count(Distribution(logits), share)
     through = reference(logits).through.tolist()
     assert through[count - 1] > share - 1e-5
@@ -253,11 +256,11 @@ def test_the_tokens_that_hold_a_share(logits: Tensor, share: float) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4, 64, 1024])
-def test_a_share_that_is_met_exactly_needs_no_token_more(count: int) -> None:
+def test_mass_count_takes_no_extra_token_for_an_exact_share(count: int) -> None:
     """Of 2^n equal tokens half of them hold one half: sums of powers of two are exact, so there is nothing to round."""
     even = Distribution(torch.zeros(count))
     assert mass_count(even, 0.5) == count // 2
-    assert keep(even, Sampler(top_p=0.5)).count == count // 2
+    assert apply_stages(even, Sampler(top_p=0.5)).count == count // 2
     assert mass_count(even, 1 / count) == 1
     assert mass_count(even, 1.0) == count
 
@@ -267,7 +270,7 @@ def test_a_share_that_is_met_exactly_needs_no_token_more(count: int) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, *TEMPERATURES])
 def test_temperature_divides_the_logits(logits: Tensor, temperature: float) -> None:
-    """softmax(logits / T) as float64 has it; at T = 0 all mass is on the first favourite."""
+    """softmax(logits / T) as float64 has it; at T = 0 all mass is on the argmax."""
     got = Distribution(logits).tempered(temperature).double()
     want = reference(logits, temperature)
     assert (got[want.order] - want.tempered).abs().max() < 1e-5
@@ -275,8 +278,8 @@ def test_temperature_divides_the_logits(logits: Tensor, temperature: float) -> N
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-50, 1e-30, 1e30, 1e300])
-def test_no_temperature_breaks_the_numbers(temperature: float) -> None:
-    """Whatever is above 0 can be divided by: next to nothing is greedy, next to infinite is uniform."""
+def test_extreme_temperatures_give_finite_probabilities(temperature: float) -> None:
+    """A temperature near 0 is greedy, a huge one is uniform."""
     some = torch.tensor([1.0, 2.0, 3.0, -INF, 0.0])
     want = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0] if temperature < 1 else [0.25, 0.25, 0.25, 0.0, 0.25])
     assert torch.allclose(Distribution(some).tempered(temperature), want, atol=1e-6)
@@ -284,7 +287,7 @@ def test_no_temperature_breaks_the_numbers(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.5])
-def test_temperature_then_top_k_then_top_p(logits: Tensor, temperature: float) -> None:
+def test_stages_equal_a_naive_float64_sampler(logits: Tensor, temperature: float) -> None:
     """Against a naive one in float64: k of the tempered tokens, then the fewest of those with share p of their mass.
 
     Sums that come within float32 rounding of the share may fall on either side of it.
@@ -292,7 +295,7 @@ def test_temperature_then_top_k_then_top_p(logits: Tensor, temperature: float) -
     distribution, want = Distribution(logits), reference(logits, temperature)
     size = len(logits)
     for top_k, top_p in product((0, 1, 2, 7, 40, 10**9), (1.0, 0.999, 0.9, 0.5, 0.05, 1e-9)):
-        kept = keep(distribution, Sampler(temperature=temperature, top_k=top_k, top_p=top_p))
+        kept = apply_stages(distribution, Sampler(temperature=temperature, top_k=top_k, top_p=top_p))
         hot = 1 if temperature == 0 else size
         left = top_k if 0 < top_k < hot else hot
         target = top_p * want.mass(left)
@@ -316,12 +319,12 @@ def test_temperature_then_top_k_then_top_p(logits: Tensor, temperature: float) -
         assert [stage.mass for stage in kept.stages] == pytest.approx(masses, abs=1e-5)
 
 
-def test_the_order_of_the_stages_matters_and_is_ours() -> None:
+def test_stages_apply_temperature_then_top_k_then_top_p() -> None:
     """Probabilities 0.4, 0.3, 0.2, 0.1, worked by hand: p is a share of what k left, of what the temperature made."""
     distribution = Distribution(torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
 
     def count(**settings: float) -> int:
-        return keep(distribution, Sampler(**settings)).count  # type: ignore[arg-type]
+        return apply_stages(distribution, Sampler(**settings)).count  # type: ignore[arg-type]
 
     assert count(top_p=0.65) == 2  # 0.4 + 0.3 = 0.7
     assert count(top_k=3, top_p=0.75) == 2  # 0.7 / 0.9 = 0.78; without top-k, 0.7 would not do
@@ -331,7 +334,7 @@ def test_the_order_of_the_stages_matters_and_is_ours() -> None:
 
 
 def test_top_k_keeps_exactly_k_among_ties() -> None:
-    """Equal logits do not smuggle tokens past k, and the lowest ids stay."""
+    """Among equal logits exactly k tokens stay, those with the lowest ids."""
     equal = Distribution(torch.zeros(500))
     for top_k in (1, 2, 17, 499):
         kept = chart(equal, Sampler(top_k=top_k), 500, lambda _: b"")
@@ -340,11 +343,11 @@ def test_top_k_keeps_exactly_k_among_ties() -> None:
         assert kept.candidates[0].sampled_probability == pytest.approx(1 / top_k)
 
 
-def test_k_of_the_vocabulary_and_p_of_1_are_off(logits: Tensor) -> None:
+def test_top_k_of_v_and_top_p_of_1_change_nothing(logits: Tensor) -> None:
     """k >= V and p = 1 leave every token and its probability."""
-    plain = keep(Distribution(logits), Sampler())
+    plain = apply_stages(Distribution(logits), Sampler())
     for top_k in (len(logits), len(logits) + 1, 10**9):
-        kept = keep(Distribution(logits), Sampler(top_k=top_k, top_p=1.0))
+        kept = apply_stages(Distribution(logits), Sampler(top_k=top_k, top_p=1.0))
         assert (kept.count, kept.mass, kept.stages) == (plain.count, plain.mass, plain.stages)
     assert (plain.count, plain.mass) == (len(logits), 1.0)
 
@@ -365,10 +368,10 @@ US = [0.0, 2**-53, 1e-9, 0.1, 0.25, 1 / 3, 0.5, 0.77, 0.9, 0.999, 1 - 1e-9, 1 - 
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
-def test_a_draw_is_the_inverse_cdf(logits: Tensor, sampler: Sampler) -> None:
+def test_draw_is_the_inverse_cdf(logits: Tensor, sampler: Sampler) -> None:
     """The token drawn is the one whose share of the kept, cumulative probability contains u, against a full sort."""
     distribution, want = Distribution(logits), reference(logits, sampler.temperature)
-    count = keep(distribution, sampler).count
+    count = apply_stages(distribution, sampler).count
     through = (want.through[:count] / want.through[count - 1]).tolist()
     for u in US:
         drawn = draw(distribution, sampler, u)
@@ -382,8 +385,8 @@ def test_a_draw_is_the_inverse_cdf(logits: Tensor, sampler: Sampler) -> None:
         assert drawn.score == distribution.score(drawn.id)
 
 
-def test_u_between_0_and_1_walks_down_the_order() -> None:
-    """As u rises the drawn token never becomes likelier: the draw can be read off a cumulative chart."""
+def test_growing_u_draws_ever_less_likely_tokens() -> None:
+    """As u rises, the rank of the drawn token never falls."""
     spread = normal(200, 2.0, seed=14)
     order, distribution = in_order(spread), Distribution(spread)
     for sampler in SAMPLERS[:6]:
@@ -393,8 +396,8 @@ def test_u_between_0_and_1_walks_down_the_order() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.2, 0.05, 0.03, 0.02, 0.01])
-def test_no_u_draws_what_cannot_be(temperature: float) -> None:
-    """A token of probability 0 is not drawn by the highest u there is, whether a hole or vanished by temperature."""
+def test_no_u_draws_a_token_without_probability(temperature: float) -> None:
+    """The highest u draws no token of probability 0, whether its logit is -inf or temperature made it vanish."""
     for seed in range(100):
         holes = with_holes(normal(300, 0.5 + seed % 5, seed), 7)
         distribution = Distribution(holes)
@@ -405,8 +408,8 @@ def test_no_u_draws_what_cannot_be(temperature: float) -> None:
                 assert drawn.sampled_probability > 0
 
 
-def test_greedy_takes_the_first_favourite(logits: Tensor) -> None:
-    """T = 0 takes the likeliest token, the lowest id among equals, whatever u is; nothing is left to chance."""
+def test_greedy_takes_the_first_argmax(logits: Tensor) -> None:
+    """T = 0 takes the likeliest token, the lowest id among equals, for any u."""
     distribution = Distribution(logits)
     want = logits.tolist().index(logits.max().item())
     for u in (0.0, 0.5, 1 - 2**-53):
@@ -416,8 +419,8 @@ def test_greedy_takes_the_first_favourite(logits: Tensor) -> None:
 
 
 @pytest.mark.parametrize("sampler", [Sampler(top_k=1), Sampler(top_p=1e-9), Sampler(temperature=1e-30)], ids=str)
-def test_a_draw_from_one_token_is_that_token(sampler: Sampler) -> None:
-    """A cut down to the favourite leaves no choice, but it was drawn, so u is told."""
+def test_a_selection_of_one_token_draws_it_and_records_u(sampler: Sampler) -> None:
+    """Cuts that leave only the argmax still record u, since it was drawn."""
     drawn = draw(Distribution(torch.tensor([1.0, 3.0, 3.0 - 1e-3])), sampler, 0.99)
     assert (drawn.id, drawn.u) == (1, 0.99)
     assert drawn.sampled_probability == pytest.approx(1)
@@ -428,8 +431,8 @@ def test_a_draw_from_one_token_is_that_token(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize("sampler", [Sampler(temperature=0), Sampler(), SAMPLERS[5]], ids=str)
 @pytest.mark.parametrize("count", [1, 20, 1000])
-def test_a_chart_drops_nothing(logits: Tensor, count: int, sampler: Sampler) -> None:
-    """Head and tail together are the whole: tokens, probability, and probability after the cuts."""
+def test_chart_candidates_and_others_sum_to_the_whole(logits: Tensor, count: int, sampler: Sampler) -> None:
+    """Candidates and others sum to V tokens, to probability 1, and to 1 after the cuts."""
     drawn = chart(Distribution(logits), sampler, count, lambda id: str(id).encode())
     plain, tempered = reference(logits), reference(logits, sampler.temperature)
     kept = drawn.stages[-1].kept
@@ -454,16 +457,16 @@ def test_a_chart_drops_nothing(logits: Tensor, count: int, sampler: Sampler) -> 
     assert drawn.taken is None
 
 
-def test_nothing_is_left_where_everything_is_shown(logits: Tensor) -> None:
-    """With the whole vocabulary in the head there are no others, and they hold nothing."""
+def test_a_chart_of_all_tokens_has_no_others(logits: Tensor) -> None:
+    """A chart of the whole vocabulary has no others, with probability 0."""
     whole = chart(Distribution(logits), Sampler(), len(logits), lambda _: b"")
     assert whole.others_count == 0
     assert whole.others_sampled == 0
     assert whole.others_probability == pytest.approx(0, abs=1e-5)
 
 
-def test_the_token_taken_is_in_the_chart_wherever_it_ranks(logits: Tensor) -> None:
-    """The token that came next has its place in the one order, its shares, and 0 where a stage cut it."""
+def test_the_taken_token_is_in_the_chart_at_any_rank(logits: Tensor) -> None:
+    """The taken token has its rank and probabilities, and 0 after a stage that removed it."""
     distribution, order = Distribution(logits), in_order(logits)
     sampler = Sampler(temperature=0.8, top_k=10)
     whole = chart(distribution, sampler, len(logits), lambda _: b"x")
@@ -477,8 +480,8 @@ def test_the_token_taken_is_in_the_chart_wherever_it_ranks(logits: Tensor) -> No
         assert (taken.sampled_probability > 0) == (rank < 10 and whole.candidates[rank].sampled_probability > 0)
 
 
-def test_turning_a_knob_and_back_changes_nothing() -> None:
-    """One distribution reshaped under many samplers gives each time what a new one gives."""
+def test_changing_a_setting_and_back_changes_nothing() -> None:
+    """One distribution under many samplers gives what a new distribution gives each time."""
     logits = LOGITS["ties of bf16"]
     kept = Distribution(logits)
     for sampler in [*SAMPLERS, *reversed(SAMPLERS), Sampler(temperature=0), Sampler()]:

@@ -1,4 +1,4 @@
-"""One walk: whatever was typed, drawn, chosen, taken back or travelled, it stands where a fresh one would stand."""
+"""One walk: after any typing, drawing, choosing, undoing and traveling it equals a fresh walk at its position."""
 
 import dataclasses
 import math
@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import prefix, session
-from core.config import Sampler
-from core.errors import Mistake
-from core.models import Model
-from core.sampling import Distribution, draw, uniform
-from core.session import Session
-from core.tokenizer import END_OF_TEXT
+from core.engine import prefix
+from core.errors import UserError
+from core.loading.models import Model
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw, uniform
+from core.sampling.sampler import Sampler
+from core.tokenizers.tokenizer import END_OF_TEXT
+from core.walk import reading, session
+from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
 PROMPT = list(b"oat")
@@ -42,12 +44,12 @@ def ids(walk: Session) -> list[int]:
 
 
 def seen(walk: Session) -> Tensor:
-    """Logits of what comes after the cursor."""
+    """The logits at the cursor."""
     return walk.distribution().logits
 
 
 def assert_as_fresh(walk: Session, after: After) -> None:
-    """The distribution at the cursor is the whole-window forward's over the tokens before it."""
+    """The distribution at the cursor equals a whole-window forward over the tokens before it."""
     want = after(walk.model.transformer, ids(walk)[: walk.cursor])
     assert (seen(walk) - want).abs().max() < 1e-5
 
@@ -75,15 +77,15 @@ def test_an_empty_prompt_starts_from_the_end_of_text(model: Model, after: After)
 
 
 @pytest.mark.parametrize("bad", [[257], [-1], [1, 2, 10**12], [*LONG, 257]])
-def test_an_id_outside_the_vocabulary_loses_nothing(small: Small, bad: list[int], after: After) -> None:
-    """One line, and the walk is as it was."""
+def test_an_id_outside_the_vocabulary_changes_nothing(small: Small, bad: list[int], after: After) -> None:
+    """The error is one line, and the walk is unchanged."""
     walk = started(small(), PROMPT)
     list(walk.generate(4))
     before = walk.snapshot()
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         list(walk.prefill(bad))
     assert len(str(mistake.value).splitlines()) == 1
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.take(bad[-1])
     assert walk.snapshot() == before
     assert_as_fresh(walk, after)
@@ -105,7 +107,7 @@ def test_an_id_outside_the_vocabulary_loses_nothing(small: Small, bad: list[int]
     ],
 )
 @pytest.mark.parametrize("first", [b"oat", b"I prefer oat milk in my coffee"])
-def test_an_edited_prompt_is_as_a_fresh_one(small: Small, first: bytes, edited: bytes, after: After) -> None:
+def test_an_edited_prompt_equals_a_fresh_one(small: Small, first: bytes, edited: bytes, after: After) -> None:
     """Longer, shorter, changed at the start, in the middle, below and beyond the context; also after a walk."""
     for name in NAMES:
         for steps in (0, 9):
@@ -141,7 +143,7 @@ def test_an_edit_reads_only_what_changed(small: Small, monkeypatch: pytest.Monke
     assert counts == [2]
 
 
-def test_a_walk_that_becomes_the_prompt_was_not_drawn(small: Small) -> None:
+def test_typing_what_was_sampled_makes_it_a_prompt(small: Small) -> None:
     """Typing what the model had sampled makes it a prompt like any other: same scores, no u, no redraws."""
     walk = started(small())
     walk.step()
@@ -173,7 +175,7 @@ def test_progress_rises_to_its_total(model: Model, length: int, monkeypatch: pyt
 
 
 def test_a_prompt_may_be_replaced_while_it_is_read(small: Small, after: After, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Typing on while the model reads: the broken-off reading leaves nothing behind."""
+    """An interrupted reading of a prompt leaves no trace in the next one."""
     monkeypatch.setattr(prefix, "CHUNK", 1)
     for name in NAMES:
         walk = Session(small(name))
@@ -194,7 +196,7 @@ SAMPLERS = [Sampler(seed=3), Sampler(temperature=0.7, top_k=20, top_p=0.9, seed=
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_every_step_is_a_draw_from_the_oracles_distribution(model: Model, sampler: Sampler, after: After) -> None:
-    """20 steps through the window: each token is what u draws from the whole-window logits (S9)."""
+    """20 steps through the window: each token is what u draws from the whole-window logits."""
     walk = started(model, PROMPT, sampler)
     for _ in range(20):
         before = ids(walk)
@@ -210,7 +212,7 @@ def test_every_step_is_a_draw_from_the_oracles_distribution(model: Model, sample
 
 
 def test_the_same_seed_is_the_same_walk(model: Model) -> None:
-    """Whatever happened on the way, seed and place decide; another seed goes elsewhere (S10)."""
+    """Only seed and position decide a draw; another seed gives another walk."""
     one, other = started(model, PROMPT, Sampler(seed=7)), started(model, PROMPT, Sampler(seed=7))
     first = list(one.generate(20))
     for _ in range(5):
@@ -224,8 +226,8 @@ def test_the_same_seed_is_the_same_walk(model: Model) -> None:
     assert list(started(model, PROMPT, Sampler(seed=8)).generate(20)) != first
 
 
-def test_the_walks_length_is_asked_for_token_by_token(small: Small) -> None:
-    """`generate` may be left at any token, and the walk goes on from there."""
+def test_generate_yields_one_token_at_a_time(small: Small) -> None:
+    """`generate` can be interrupted at any token, and the walk continues from there."""
     walk, whole = started(small()), started(small())
     first = []
     for token in walk.generate(30):
@@ -236,8 +238,8 @@ def test_the_walks_length_is_asked_for_token_by_token(small: Small) -> None:
     assert first + list(walk.generate(26)) == list(whole.generate(30))
 
 
-def test_taking_a_chosen_token(model: Model, after: After) -> None:
-    """A candidate of the chart, likely or not, becomes the next token with the score the model gave it."""
+def test_a_chosen_token_is_taken(model: Model, after: After) -> None:
+    """A candidate of the chart, likely or not, becomes the next token with its score."""
     walk = started(model)
     for rank in (0, 40, 7):
         candidate = walk.chart().candidates[rank]
@@ -251,8 +253,8 @@ def test_taking_a_chosen_token(model: Model, after: After) -> None:
         assert_as_fresh(walk, after)
 
 
-def test_drawing_again_uses_the_same_distribution(model: Model, after: After) -> None:
-    """Each redraw replaces the token under the cursor by what the next u draws from what stood there (S8)."""
+def test_redraw_uses_the_same_distribution(model: Model, after: After) -> None:
+    """Each redraw replaces the token before the cursor by what the next u draws from the same distribution."""
     walk = started(model, PROMPT, Sampler(seed=2))
     before = Distribution(after(model.transformer, PROMPT))
     walk.step()
@@ -265,35 +267,35 @@ def test_drawing_again_uses_the_same_distribution(model: Model, after: After) ->
     assert_as_fresh(walk, after)
 
 
-def test_the_prompt_is_not_drawn_again(model: Model) -> None:
-    """Where nothing was drawn there is nothing to draw again, and the walk stays as it was."""
+def test_a_token_of_the_prompt_cannot_be_redrawn(model: Model) -> None:
+    """The error leaves the walk unchanged."""
     walk = started(model)
     walk.step()
     for cursor in (1, len(PROMPT)):
         walk.travel(cursor)
         before = walk.snapshot()
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             walk.redraw()
         assert walk.snapshot() == before
 
 
-def test_a_knob_changes_the_next_draw_and_nothing_behind(small: Small) -> None:
+def test_a_setting_changes_only_later_draws(small: Small) -> None:
     """Temperature, cuts and seed may change between steps; the tokens before stay."""
     walk = started(small())
     list(walk.generate(3))
     before = ids(walk)
     walk.sampler = Sampler(temperature=0.0)
-    favourite = walk.chart().candidates[0].id
+    likeliest = walk.chart().candidates[0].id
     token = walk.step()
-    assert (token.id, token.u, token.sampled_probability) == (favourite, None, 1.0)
-    assert ids(walk) == [*before, favourite]
+    assert (token.id, token.u, token.sampled_probability) == (likeliest, None, 1.0)
+    assert ids(walk) == [*before, likeliest]
 
 
 # Taking back, redoing, travelling -----------------------------------------------------------------------------------
 
 
-def test_taking_back_is_undone_by_redoing(model: Model, after: After) -> None:
-    """Back to the prompt one by one and forward again: the very tokens, scores and u of before."""
+def test_redo_restores_what_was_taken_back(model: Model, after: After) -> None:
+    """Back to the prompt one by one and forward again: the same tokens, scores and u."""
     walk = started(model)
     walk.step()
     walk.take(ord("x"))
@@ -305,19 +307,19 @@ def test_taking_back_is_undone_by_redoing(model: Model, after: After) -> None:
         states.append((tuple(walk.tokens), walk.cursor))
         assert_as_fresh(walk, after)
     assert ids(walk) == PROMPT
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.take_back()
     for tokens, cursor in states[-2::-1]:
         assert walk.snapshot().can_redo
         walk.redo()
         assert (tuple(walk.tokens), walk.cursor) == (tokens, cursor)
         assert_as_fresh(walk, after)
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.redo()
 
 
-def test_a_step_in_the_middle_keeps_what_stood_behind(model: Model, after: After) -> None:
-    """Walking on from an earlier place cuts the tail; taking that back brings every token of it back."""
+def test_a_step_in_the_middle_keeps_the_old_continuation(model: Model, after: After) -> None:
+    """A step at an earlier position ends the walk there; taking it back restores every later token."""
     walk = started(model, PROMPT, Sampler(seed=5))
     list(walk.generate(12))
     tail = tuple(walk.tokens)
@@ -335,8 +337,8 @@ def test_a_step_in_the_middle_keeps_what_stood_behind(model: Model, after: After
 
 
 @pytest.mark.parametrize("cursor", [1, 3, 5, 8])
-def test_taking_back_returns_to_the_place_it_was_done_from(small: Small, cursor: int) -> None:
-    """A step or choice in the middle, taken back, shows the place it was made at; so does a redraw."""
+def test_taking_back_returns_to_the_position_before(small: Small, cursor: int) -> None:
+    """Taking back a step, choice or redraw in the middle shows the position at which it was made."""
     walk = started(small())
     list(walk.generate(5))
     walk.travel(cursor)
@@ -351,19 +353,19 @@ def test_taking_back_returns_to_the_place_it_was_done_from(small: Small, cursor:
         assert (tuple(walk.tokens), walk.cursor) == before
 
 
-def test_a_new_step_forgets_what_could_be_redone(model: Model) -> None:
-    """After going elsewhere there is no way forward to the old tokens."""
+def test_a_new_step_clears_redo(model: Model) -> None:
+    """After a new step the undone tokens cannot be redone."""
     walk = started(model)
     list(walk.generate(3))
     walk.take_back()
     walk.take(ord("z"))
     assert not walk.snapshot().can_redo
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         walk.redo()
 
 
-def test_travelling_shows_each_place(model: Model, after: After) -> None:
-    """Every place of the walk has its own distribution and the token that came; beyond the ends means the ends."""
+def test_traveling_shows_each_position(model: Model, after: After) -> None:
+    """Every position has its own distribution and next token; a cursor beyond an end means that end."""
     walk = started(model, LONG[:8])
     list(walk.generate(10))
     whole = tuple(walk.tokens)
@@ -400,8 +402,8 @@ def assert_scored(walk: Session, at: int, after: After) -> None:
 def test_prompts_and_samples_are_scored(
     model: Model, text: list[int], at_once: int, after: After, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every token but the first gets what the model thought of it, below, at and beyond the context."""
-    monkeypatch.setattr(session, "SCORED_AT_ONCE", at_once)
+    """Every token but the first gets its score, below, at and beyond the context."""
+    monkeypatch.setattr(reading, "SCORED_AT_ONCE", at_once)
     walk = started(model, text)
     assert walk.unscored()
     list(walk.generate(3))
@@ -417,9 +419,11 @@ def test_prompts_and_samples_are_scored(
     assert_as_fresh(walk, after)
 
 
-def test_scoring_begins_at_the_end_and_may_be_left(small: Small, after: After, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is on the screen comes first; a later call goes on where the first was left."""
-    monkeypatch.setattr(session, "SCORED_AT_ONCE", 3)
+def test_scoring_starts_at_the_end_and_can_be_interrupted(
+    small: Small, after: After, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last tokens are scored first; a later call continues where the first stopped."""
+    monkeypatch.setattr(reading, "SCORED_AT_ONCE", 3)
     walk = started(small(), LONG)
     scoring = walk.score()
     while walk.tokens[-1].score is None:
@@ -435,9 +439,9 @@ def test_scoring_begins_at_the_end_and_may_be_left(small: Small, after: After, m
 def test_very_long_prompts_are_scored_within_a_budget(
     small: Small, after: After, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the context each score costs a window: the last ones first, as many as fit; the rest another time."""
+    """Beyond the context each score costs a window: the last ones first, as many as the budget allows."""
     context = 6
-    monkeypatch.setattr(session, "SCORED_BEYOND", 5 * context)
+    monkeypatch.setattr(reading, "SCORED_BEYOND", 5 * context)
     walk = started(small("model5"), LONG)
     list(walk.score())
     scored = [at for at, token in enumerate(walk.tokens) if token.score]
@@ -453,7 +457,7 @@ def test_very_long_prompts_are_scored_within_a_budget(
 
 
 def test_a_walk_goes_on_in_another_model(small: Small, after: After) -> None:
-    """The same tokens, place and history; other thoughts of them; the next step is the other model's own."""
+    """Tokens, position and history stay; scores and the next step come from the other model."""
     walk = started(small("model3"), PROMPT, Sampler(seed=6))
     list(walk.generate(9))
     walk.take_back()
@@ -511,7 +515,7 @@ def values(value: Any) -> list[Any]:
 
 
 def test_a_snapshot_is_frozen_and_holds_no_tensor(model: Model) -> None:
-    """What crosses to a screen is plain values that nobody can change and no later step touches."""
+    """A snapshot consists of frozen values that no later step changes."""
     walk = started(model)
     list(walk.generate(3))
     list(walk.score())
@@ -529,7 +533,7 @@ def test_a_snapshot_is_frozen_and_holds_no_tensor(model: Model) -> None:
     assert repr(shot) == before
 
 
-def test_a_snapshot_tells_what_is_seen(small: Small) -> None:
+def test_a_snapshot_describes_the_walk(small: Small) -> None:
     """Cursor, first token of the window, what can be undone, and the chart at the cursor."""
     walk = Session(small("model5"))  # T = 6
     empty = walk.snapshot()
@@ -565,7 +569,7 @@ KNOBS = [Sampler(), Sampler(temperature=0), Sampler(top_k=3, seed=1), Sampler(te
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=100)
 @given(name=st.sampled_from(NAMES), operations=OPERATIONS)
-def test_any_walk_stands_where_a_fresh_one_would(
+def test_any_walk_equals_a_fresh_one_at_its_position(
     name: str, operations: list[tuple[str, Any]], small: Small, after: After
 ) -> None:
     """Random operations against a plain list of ids with full copies as history: same ids, same logits, same scores."""

@@ -1,4 +1,4 @@
-"""The real SmolLM2-135M-Instruct from its packed file, against the reference implementation on the same numbers."""
+"""SmolLM2-135M-Instruct from its quantized GGUF file, against transformers with the same numbers."""
 
 import time
 from collections.abc import Sequence
@@ -11,18 +11,19 @@ import transformers
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Reference
 
-from core import catalog
-from core import models as ours
-from core.config import ModelChoice, Sampler
-from core.models import Model
-from core.session import Session
+from core.loading import catalog
+from core.loading import models as ours
+from core.loading.choice import ModelChoice
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 PROMPT = "I prefer oat milk in"
 
 
 @pytest.fixture(scope="module")
 def smollm2() -> Model:
-    return ours.load(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    return ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def reader() -> gguf.GGUFReader:
 
 @pytest.fixture(scope="module")
 def reference(reader: gguf.GGUFReader) -> transformers.LlamaForCausalLM:
-    """The reference implementation with the numbers that the gguf package unpacks, queries and keys in its order."""
+    """transformers with the numbers that the gguf package unpacks; queries and keys in the order of transformers."""
     fields = {key: field.contents() for key, field in reader.fields.items() if key.startswith("llama.")}
     heads, kv_heads = fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"]
     config = transformers.LlamaConfig(
@@ -83,8 +84,8 @@ def greedy(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return [walk.step().id for _ in range(count)]
 
 
-def test_what_it_is(smollm2: Model) -> None:
-    """Sizes, origin and tokenizer as the file says them."""
+def test_the_info_of_smollm2(smollm2: Model) -> None:
+    """Sizes, origin and tokenizer as in the file."""
     info, config = smollm2.info, smollm2.transformer.config
     assert (info.name, info.title, info.tokenizer) == ("smollm2", "Llama", "smollm2")
     assert (info.parameters, info.vocab_size, info.context) == (134_515_008, 49_152, 8_192)
@@ -94,8 +95,8 @@ def test_what_it_is(smollm2: Model) -> None:
     assert smollm2.tokenizer.piece(smollm2.tokenizer.end_of_text) == b"<|im_start|>"
 
 
-def test_what_comes_after_oat_milk(smollm2: Model) -> None:
-    """The ids of the prompt and the five likeliest tokens, as measured with another implementation."""
+def test_the_five_likeliest_tokens_after_the_prompt(smollm2: Model) -> None:
+    """And the ids of the prompt; as measured with another implementation."""
     ids = smollm2.tokenizer.encode(PROMPT)
     assert ids == [57, 4640, 28973, 4788, 281]
     walk = Session(smollm2)
@@ -107,10 +108,10 @@ def test_what_comes_after_oat_milk(smollm2: Model) -> None:
 
 
 @torch.inference_mode()
-def test_logits_and_the_next_64_tokens_are_the_references(
+def test_logits_and_64_greedy_tokens_equal_those_of_transformers(
     smollm2: Model, reference: transformers.LlamaForCausalLM
 ) -> None:
-    """Within 1e-4 at every position of a prompt; then the same greedy tokens, one by one through the cache."""
+    """Logits within 1e-4 at every position of a prompt; then the same tokens, one by one through the KV cache."""
     ids = smollm2.tokenizer.encode(f"{PROMPT} my coffee. 12 × 34 = 408; 日本語 👩‍🚀\n\n")
     assert (smollm2.transformer(torch.tensor([ids])) - reference(torch.tensor([ids])).logits).abs().max() < 1e-4
     prompt = smollm2.tokenizer.encode(PROMPT)
@@ -120,8 +121,8 @@ def test_logits_and_the_next_64_tokens_are_the_references(
     assert greedy(smollm2, prompt, 64) == wanted[0, len(prompt) :].tolist()
 
 
-def test_its_tokenizer_is_the_references(smollm2: Model, reader: gguf.GGUFReader) -> None:
-    """All of its 48,900 merges on real text: this file, and text in many scripts."""
+def test_the_tokenizer_equals_the_tokenizers_library(smollm2: Model, reader: gguf.GGUFReader) -> None:
+    """With all 48,900 merges: on this file, on every character, and on special tokens."""
     tokens, kinds, merges = (
         reader.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
     )
@@ -138,12 +139,12 @@ def test_its_tokenizer_is_the_references(smollm2: Model, reader: gguf.GGUFReader
             assert smollm2.tokenizer.encode(text, special=special) == made.encode(text).ids
 
 
-def test_the_same_model_keeps_its_tokenizer(smollm2: Model) -> None:
-    """So a walk goes on where only the device or the format changes."""
-    assert ours.load(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is smollm2.tokenizer
+def test_loading_again_gives_the_same_tokenizer_object(smollm2: Model) -> None:
+    """So a walk continues when only the device or the number format changes."""
+    assert ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is smollm2.tokenizer
 
 
-def test_a_megabyte_is_tokenized_in_a_moment(smollm2: Model) -> None:
+def test_a_megabyte_is_encoded_fast(smollm2: Model) -> None:
     """As with the tokenizers of the ladder."""
     for text in ("a", " ", "1", "\n", "ab ", " \n"):
         million = "x" + text * (1_000_000 // len(text)) + "x"

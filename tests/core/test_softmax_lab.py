@@ -1,4 +1,4 @@
-"""The softmax laboratory: what float32 makes of extreme logits, each number against float64 or a closed form."""
+"""Experiments with the softmax: extreme logits in float32, each number against float64 or a closed form."""
 
 import math
 from itertools import pairwise
@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import Mistake
-from core.softmax import softmax_lab
+from core.errors import UserError
+from core.sampling.softmax import softmax_lab
 
 some = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=32)
 
 
 @given(some)
-def test_with_the_highest_subtracted_it_always_works(logits: list[float]) -> None:
-    """Shares as float64 has them, whatever the logits; no power is above 1 and one of them is 1."""
+def test_softmax_with_the_maximum_subtracted_is_always_finite(logits: list[float]) -> None:
+    """Shares equal float64 for any logits; no power exceeds 1 and one of them is 1."""
     lab = softmax_lab(logits)
     want = torch.softmax(torch.tensor(logits, dtype=torch.float64), 0).tolist()
     assert lab.stable.works
@@ -26,8 +26,8 @@ def test_with_the_highest_subtracted_it_always_works(logits: list[float]) -> Non
 
 
 @given(some)
-def test_without_it_the_same_or_no_number(logits: list[float]) -> None:
-    """Beyond ln of float32's largest (88.7) a power is ∞; below -104 all vanish and the sum is 0."""
+def test_naive_softmax_is_equal_or_not_finite(logits: list[float]) -> None:
+    """Beyond ln of the largest float32 (88.7) a power is ∞; below -104 all are 0 and the sum is 0."""
     naive = softmax_lab(logits).naive
     if max(logits) > 88.8:
         assert math.inf in naive.powers
@@ -40,8 +40,8 @@ def test_without_it_the_same_or_no_number(logits: list[float]) -> None:
         assert naive.shares == pytest.approx(want, abs=1e-5)
 
 
-def test_where_it_ends_by_hand() -> None:
-    """Three logits around 1,000: ∞ / ∞ is no number, a power of 0 over ∞ is 0; subtracted, 1 : 1/e : 1/e²."""
+def test_naive_softmax_overflows_and_underflows_where_float32_does() -> None:
+    """Three logits around 1,000: ∞ / ∞ is NaN, 0 / ∞ is 0; with the maximum subtracted, 1 : 1/e : 1/e²."""
     lab = softmax_lab([1000.0, 999.0, -1000.0])
     assert lab.naive.powers == (math.inf, math.inf, 0.0)
     assert [math.isnan(share) for share in lab.naive.shares] == [True, True, False]
@@ -50,9 +50,9 @@ def test_where_it_ends_by_hand() -> None:
 
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=32))
-def test_repetition_tends_to_uniform(logits: list[float]) -> None:
-    """Never further from 1/n than the turn before, and after ten turns there; each turn as float64 has it."""
-    lab = softmax_lab(logits, turns=(10, 1, 2, 3))
+def test_repeated_softmax_approaches_uniform(logits: list[float]) -> None:
+    """Each repetition equals float64, is no further from 1/n than the one before, and the tenth is there."""
+    lab = softmax_lab(logits, repetitions=(10, 1, 2, 3))
     even, x = 1 / len(logits), torch.tensor(logits, dtype=torch.float64)
     distance = math.inf
     for turn in range(1, 11):
@@ -69,7 +69,7 @@ def test_repetition_tends_to_uniform(logits: list[float]) -> None:
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=32))
-def test_heat_spreads(logits: list[float]) -> None:
+def test_entropy_rises_with_temperature(logits: list[float]) -> None:
     """softmax(x / T) as float64 has it; entropy rises with T."""
     found = softmax_lab(logits).temperatures
     for each in found:
@@ -82,12 +82,12 @@ def test_heat_spreads(logits: list[float]) -> None:
 
 
 @pytest.mark.parametrize("logits", [[], [0.0] * 33, [math.nan], [math.inf], [1e39]])
-def test_what_cannot_be_shown_is_a_mistake(logits: list[float]) -> None:
-    with pytest.raises(Mistake):
+def test_bad_logits_are_user_errors(logits: list[float]) -> None:
+    with pytest.raises(UserError):
         softmax_lab(logits)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
-def test_a_temperature_is_above_0_here(temperature: float) -> None:
-    with pytest.raises(Mistake, match="above 0"):
+def test_a_temperature_of_0_is_a_user_error_in_the_lab(temperature: float) -> None:
+    with pytest.raises(UserError, match="above 0"):
         softmax_lab([1.0], temperatures=(temperature,))

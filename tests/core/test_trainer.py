@@ -1,4 +1,4 @@
-"""The trainer against a plain loop of torch's own parts, stopped and gone on with, in one process and in two."""
+"""The trainer is compared with a plain loop of torch's own parts; stopped and resumed; in one process and in two."""
 
 import json
 import math
@@ -17,17 +17,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core import sampling
-from core.config import Hyperparameters
-from core.data import REFERENCE
-from core.errors import Mistake
-from core.events import Reading
-from core.model import random_model
-from core.training import checkpoint, places, training
-from core.training.events import Begun, Ended, Event, Measured, Saved, Stepped
-from core.training.measure import validation_loss, windows
-from core.training.places import LATEST, STEP
-from core.training.recipe import Recipe
+from core.engine.model import random_model
+from core.errors import Option, UserError
+from core.loading.checkpoints import checkpoint, folders
+from core.loading.checkpoints.folders import LATEST, STEP
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters
+from core.progress import Progress
+from core.sampling import distribution
+from core.training import training as training_module
+from core.training.dataset import REFERENCE
+from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Event, Stepped
+from core.training.measure import held_out_loss, windows
 from core.training.text import Text
 from core.training.trainer import Trainer, corpus
 from core.training.training import Training
@@ -53,23 +54,23 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(story: Path) -> Recipe:
-    """A training that takes a fraction of a second: 12 steps over bytes, measured at 0, 5, 10 and 12."""
+    """A training of a fraction of a second: 12 steps over bytes, evaluated at 0, 5, 10 and 12."""
     return Recipe(
         rung="model5", changes=SMALL, text=str(story), vocabulary="bytes", steps=12, batch=4, warmup=3, every=5
     )
 
 
 def corpus_of(recipe: Recipe) -> Text:
-    *_, found = corpus(recipe)
-    assert isinstance(found, Text)
-    return found
+    *_, text = corpus(recipe)
+    assert isinstance(text, Text)
+    return text
 
 
 def trainer_of(recipe: Recipe) -> Trainer:
     return Trainer(recipe, corpus_of(recipe), CPU)
 
 
-def only(events: Iterator[Reading | Event], kind: type[Any]) -> list[Any]:
+def only(events: Iterator[Progress | Event], kind: type[Any]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
@@ -77,16 +78,16 @@ def only(events: Iterator[Reading | Event], kind: type[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-def test_steps_are_those_of_a_plain_loop(recipe: Recipe, rung: str) -> None:
-    """The same losses, gradients' lengths and weights, to the last bit, as torch's own parts in a row."""
+def test_steps_equal_those_of_a_plain_loop(recipe: Recipe, rung: str) -> None:
+    """Losses, gradient norms and weights have the same bits as those of a loop of torch's own parts."""
     recipe = replace(recipe, rung=rung, changes=RUNGS[rung], steps=6, clip=0.5, decay=0.1)
     trainer = trainer_of(recipe)
     stepped = only(trainer.run(), Stepped)
 
     data = corpus_of(recipe)
     model = random_model(recipe.config(data.tokenizer.vocab_size), recipe.seed).requires_grad_(True)
-    matrices = [weight for name, weight in model.named_parameters() if weight.dim() == 2]
-    others = [weight for name, weight in model.named_parameters() if weight.dim() == 1]
+    matrices = [weight for _, weight in model.named_parameters() if weight.dim() == 2]
+    others = [weight for _, weight in model.named_parameters() if weight.dim() == 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
         betas=(0.9, 0.95),
@@ -101,34 +102,34 @@ def test_steps_are_those_of_a_plain_loop(recipe: Recipe, rung: str) -> None:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()
-        told = stepped[step]
-        assert (told.step, told.lr) == (step + 1, recipe.lr_at(step))
-        assert (told.loss, told.grad_norm) == (loss.item(), norm.item())
+        event = stepped[step]
+        assert (event.step, event.lr) == (step + 1, recipe.lr_at(step))
+        assert (event.loss, event.grad_norm) == (loss.item(), norm.item())
     for (name, weight), other in zip(trainer.model.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(weight, other), name
     untrained = random_model(recipe.config(data.tokenizer.vocab_size), recipe.seed)
     assert not torch.allclose(trainer.model.embed.weight, untrained.embed.weight, atol=1e-3)
 
 
-def test_decay_is_for_matrices_alone(recipe: Recipe) -> None:
-    """Without any gradient, matrices shrink by lr · decay a step and vectors stay."""
+def test_weight_decay_applies_to_matrices_only(recipe: Recipe) -> None:
+    """With zero gradients a step multiplies matrices by 1 - lr · decay and leaves vectors as they are."""
     trainer = trainer_of(replace(recipe, decay=0.5, lr=0.1, warmup=0))
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     for weight in trainer.model.parameters():
         weight.grad = torch.zeros_like(weight)
     trainer.optimizer.step()
     for name, weight in trainer.model.named_parameters():
-        share = 1 - 0.1 * 0.5 if weight.dim() == 2 else 1.0
-        assert torch.allclose(weight, before[name] * share, atol=1e-7), name
+        factor = 1 - 0.1 * 0.5 if weight.dim() == 2 else 1.0
+        assert torch.allclose(weight, before[name] * factor, atol=1e-7), name
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 10), (1, 10), (7, 50), (50, 20), (20, 20)])
-def test_the_learning_rate_rises_and_falls(recipe: Recipe, warmup: int, steps: int) -> None:
-    """A line up to the peak, then torch's own cosine to zero; where a training is all warm-up, a line alone."""
+def test_the_learning_rate_has_a_linear_warm_up_and_a_cosine_decay(recipe: Recipe, warmup: int, steps: int) -> None:
+    """The cosine equals torch's own, down to 0; a training that is shorter than its warm-up has no cosine."""
     recipe = replace(recipe, lr=0.3, warmup=warmup, steps=steps)
     rates = [recipe.lr_at(step) for step in range(steps)]
-    rising = min(warmup, steps)
-    assert rates[:rising] == pytest.approx([0.3 * (step + 1) / warmup for step in range(rising)])
+    warming = min(warmup, steps)
+    assert rates[:warming] == pytest.approx([0.3 * (step + 1) / warmup for step in range(warming)])
     if steps > warmup:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps - warmup)
@@ -139,18 +140,18 @@ def test_the_learning_rate_rises_and_falls(recipe: Recipe, warmup: int, steps: i
         assert recipe.lr_at(steps) == pytest.approx(0, abs=1e-12)
 
 
-def test_each_rung_has_a_rate_of_its_own(recipe: Recipe) -> None:
+def test_each_rung_has_its_own_default_learning_rate(recipe: Recipe) -> None:
     for rung, peak in (("model1", 1e-2), ("model2", 2e-2), ("model3", 1e-2), ("model4", 4e-3), ("model6", 4e-3)):
         assert Recipe(rung=rung).peak == peak
         assert Recipe(rung=rung, lr=0.5).peak == 0.5
 
 
-def test_a_training_tells_its_story(recipe: Recipe) -> None:
-    """Begun, measured before anything was learned, each step, measured every so often and at the end, ended."""
+def test_the_events_of_a_training_come_in_order(recipe: Recipe) -> None:
+    """Begun, an evaluation before the first step, the steps with an evaluation after each five and the last, ended."""
     trainer = trainer_of(recipe)
     events = list(trainer.run())
-    kinds = "".join({Begun: "b", Stepped: "s", Measured: "m", Ended: "e"}[type(event)] for event in events)
-    assert kinds == "b" + "m" + "sssssm" * 2 + "ssm" + "e"
+    kinds = "".join({Begun: "b", Stepped: "s", Evaluated: "v", Ended: "e"}[type(event)] for event in events)
+    assert kinds == "b" + "v" + "sssssv" * 2 + "ssv" + "e"
     begun, end = events[0], events[-1]
     assert isinstance(begun, Begun)
     assert (begun.steps, begun.step, begun.context, begun.vocab_size) == (12, 0, 12, 257)
@@ -164,20 +165,21 @@ def test_a_training_tells_its_story(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-def test_every_rung_learns(recipe: Recipe, rung: str) -> None:
-    """From guessing evenly towards the letters of the text, in 80 steps."""
-    steps = only(trainer_of(replace(recipe, rung=rung, changes=RUNGS[rung], steps=80, every=40)).run(), Measured)
-    assert steps[0].loss > 5
-    assert steps[-1].loss < steps[0].loss - 1.2
+def test_the_held_out_loss_of_every_rung_falls(recipe: Recipe, rung: str) -> None:
+    """From about ln V, which is 5.55 nats, by at least 1.4 nats in 80 steps."""
+    trainer = trainer_of(replace(recipe, rung=rung, changes=RUNGS[rung], steps=80, every=40))
+    evaluations = only(trainer.run(), Evaluated)
+    assert evaluations[0].loss == pytest.approx(math.log(257), abs=0.3)  # 0.25 for the large first weights of model2
+    assert evaluations[-1].loss < evaluations[0].loss - 1.4
 
 
-def test_what_is_measured_is_what_the_model_says(recipe: Recipe) -> None:
-    """The chart after the probe, and the likeliest way on from it, by the whole window for each token."""
+def test_an_evaluation_has_the_models_distribution_and_greedy_continuation(recipe: Recipe) -> None:
+    """Both are compared with the whole-window forward, token by token."""
     trainer = trainer_of(replace(recipe, probe="The kettle was on"))
-    *_, last = only(trainer.run(), Measured)
-    words, model = trainer.corpus.tokenizer, trainer.model.requires_grad_(False)
-    ids = words.encode("The kettle was on")[-12:]
-    exact = sampling.Distribution(model(torch.tensor([ids]))[0, -1])
+    *_, last = only(trainer.run(), Evaluated)
+    tokenizer, model = trainer.corpus.tokenizer, trainer.model.requires_grad_(False)
+    ids = tokenizer.encode("The kettle was on")[-12:]
+    exact = distribution.Distribution(model(torch.tensor([ids]))[0, -1])
     assert [each.id for each in last.chart.candidates] == exact.head(12).tolist()
     assert last.chart.candidates[0].probability == exact.probabilities.max().item()
     for _ in range(16):
@@ -185,13 +187,13 @@ def test_what_is_measured_is_what_the_model_says(recipe: Recipe) -> None:
     assert last.sample == "".join(chr(id) if id < 128 else f"\\x{id:02x}" for id in ids[-16:])
 
 
-# The validation loss -------------------------------------------------------------------------------------------------
+# The held-out loss ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 12])
 @pytest.mark.parametrize("count", [30, 145])
-def test_validation_counts_each_prediction_once(length: int, count: int) -> None:
-    """Second halves of windows lie side by side; before each prediction stands half a window, or all of a short one."""
+def test_windows_predict_each_token_once(length: int, count: int) -> None:
+    """Second halves of windows are adjacent; each prediction has at least half a window of context."""
     ids = torch.arange(count)
     predicted = []
     for inputs, targets in windows(ids, length, 10_000):
@@ -206,73 +208,75 @@ def test_validation_counts_each_prediction_once(length: int, count: int) -> None
 
 
 @pytest.mark.parametrize("limit", [1, 20, 21, 500])
-def test_the_validation_loss_is_a_plain_mean(recipe: Recipe, limit: int) -> None:
-    """-ln p of one prediction after the other in float64; as many as are asked for, or a window's half more."""
+def test_the_held_out_loss_equals_a_plain_mean(recipe: Recipe, limit: int) -> None:
+    """Of -ln p, prediction by prediction in float64: as many as the limit, or up to half a window more."""
     data = corpus_of(recipe)
     model = random_model(recipe.config(257), 3)
     exact = model.double()
-    ids, losses = data._validation.tolist(), list[float]()
+    ids, losses = data._held_out.tolist(), list[float]()
     for end in range(6 + 1, len(ids), 6):
         if len(losses) >= limit or end + 6 > len(ids):
             break
         for at in range(end, end + 6):
             logits = exact(torch.tensor([ids[end - 7 : at]]))[0, -1]
             losses.append(-logits.log_softmax(-1)[ids[at]].item())
-    found = validation_loss(random_model(recipe.config(257), 3), data._validation, limit)
-    assert found == pytest.approx(math.fsum(losses) / len(losses), abs=1e-5)
+    loss = held_out_loss(random_model(recipe.config(257), 3), data._held_out, limit)
+    assert loss == pytest.approx(math.fsum(losses) / len(losses), abs=1e-5)
     assert limit <= len(losses) < limit + 6 or limit == 500
 
 
-# What goes wrong -----------------------------------------------------------------------------------------------------
+# Errors --------------------------------------------------------------------------------------------------------------
 
 
 def poisoned(trainer: Trainer, at: int) -> None:
-    """Let the weights be no numbers once so many steps were taken."""
-    whole = trainer._step
+    """Make weights NaN and infinite after `at` steps."""
+    original = trainer._step
 
     def step(lr: float) -> tuple[float, float]:
         if trainer.step == at:
             with torch.no_grad():
                 trainer.model.embed.weight[0, 0] = math.nan
                 trainer.model.embed.weight[:, 1] = math.inf
-        return whole(lr)
+        return original(lr)
 
     trainer._step = step  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("left", [False, True])
-def test_a_loss_that_is_no_number_ends_it(recipe: Recipe, tmp_path: Path, left: bool) -> None:
-    """With the step and the reason; the last good checkpoint stays, whether or not who listens leaves at once."""
-    made = Training(recipe, tmp_path / "a", CPU)
-    events, seen = made.go(), list[Event]()
+@pytest.mark.parametrize("closed", [False, True], ids=["read to the end", "closed at the event"])
+def test_a_non_finite_loss_ends_the_training(recipe: Recipe, tmp_path: Path, closed: bool) -> None:
+    """The event has the step and the reason, and the last good checkpoint is kept."""
+    training = Training(recipe, tmp_path / "a", CPU)
+    events, seen = training.run(), list[Event]()
     with closing(events):
         for event in events:
-            assert not isinstance(event, Reading) or made.trainer is None
+            assert not isinstance(event, Progress) or training.trainer is None
             if isinstance(event, Begun):
-                assert made.trainer
-                poisoned(made.trainer, at=7)
+                assert training.trainer
+                poisoned(training.trainer, at=7)
             seen.append(event)  # type: ignore[arg-type]
-            if left and isinstance(event, Ended):
+            if closed and isinstance(event, Ended):
                 break
     end = seen[-1]
     assert isinstance(end, Ended)
     assert end.step == 7
-    for word in ("nan", "at step 8", "--lr", "the last checkpoint is kept"):
-        assert word in end.problem
-    assert "\n" not in end.problem
-    kept = checkpoint.read(tmp_path / "a" / LATEST)
-    assert kept.card.step == 5
-    assert kept.card.losses == tuple((event.step, event.loss) for event in only(iter(seen), Measured))
+    assert end.problem is not None
+    assert {Option("lr"), Option("warmup"), Option("clip")} <= {*end.problem.parts}
+    for word in ("nan", "at step 8", "option lr", "the last checkpoint is kept"):
+        assert word in str(end.problem)
+    assert "\n" not in str(end.problem)
+    saved = checkpoint.read_checkpoint(tmp_path / "a" / LATEST)
+    assert saved.card.step == 5
+    assert saved.card.losses == tuple((event.step, event.loss) for event in only(iter(seen), Evaluated))
 
 
-def test_a_rate_that_is_too_high_is_told(recipe: Recipe, tmp_path: Path) -> None:
-    """Weights that grew beyond all numbers at a measurement; what was learned before them stays."""
-    made = Training(replace(recipe, lr=1e30, warmup=0, every=1, decay=0.0), tmp_path / "a", CPU)
-    with closing(made.go()) as events:
+def test_a_learning_rate_that_is_too_high_ends_the_training(recipe: Recipe, tmp_path: Path) -> None:
+    """The weights overflow before an evaluation; the last good checkpoint is kept."""
+    training = Training(replace(recipe, lr=1e30, warmup=0, every=1, decay=0.0), tmp_path / "a", CPU)
+    with closing(training.run()) as events:
         *_, end = events
     assert isinstance(end, Ended)
-    assert "1e+30" in end.problem
-    assert math.isfinite(checkpoint.read(tmp_path / "a" / LATEST).card.loss)
+    assert "1e+30" in str(end.problem)
+    assert math.isfinite(checkpoint.read_checkpoint(tmp_path / "a" / LATEST).card.loss)
 
 
 @pytest.mark.parametrize(
@@ -284,21 +288,22 @@ def test_a_rate_that_is_too_high_is_told(recipe: Recipe, tmp_path: Path) -> None
         {"changes": Hyperparameters(context=0)},
     ],
 )  # fmt: skip
-def test_a_recipe_that_cannot_be_is_one_clear_line(recipe: Recipe, change: dict[str, Any]) -> None:
-    with pytest.raises(Mistake) as mistake:
+def test_a_wrong_value_in_a_recipe_is_a_user_error(recipe: Recipe, change: dict[str, Any]) -> None:
+    """Its text is one line."""
+    with pytest.raises(UserError) as error:
         replace(recipe, **change)
-    assert len(str(mistake.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
-# Left and gone on with -----------------------------------------------------------------------------------------------
+# Stop and resume -----------------------------------------------------------------------------------------------------
 
 
-def go(made: Training, until: int | None = None, kind: type[Any] = Stepped) -> list[Event]:
-    """What a training says; left at the first event of a kind that has taken so many steps."""
+def events_of(training: Training, until: int | None = None, kind: type[Any] = Stepped) -> list[Event]:
+    """The events of a training, which is closed at the first event of `kind` at or after step `until`."""
     seen: list[Event] = []
-    with closing(made.go()) as events:
+    with closing(training.run()) as events:
         for event in events:
-            if not isinstance(event, Reading):
+            if not isinstance(event, Progress):
                 seen.append(event)
                 if until is not None and isinstance(event, kind) and event.step >= until:
                     break
@@ -306,95 +311,98 @@ def go(made: Training, until: int | None = None, kind: type[Any] = Stepped) -> l
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """All that a training is, but for the program that made it."""
-    found = checkpoint.read(folder / LATEST)
-    return {"card": replace(found.card, program="")} | {name: t.tolist() for name, t in found.tensors.items()}
+    """The card and all tensors of the latest checkpoint, without the version of the program."""
+    latest = checkpoint.read_checkpoint(folder / LATEST)
+    return {"card": replace(latest.card, program="")} | {name: t.tolist() for name, t in latest.tensors.items()}
 
 
 STOPS: list[tuple[list[int], type[Any]]] = [
     ([1, 2, 3], Stepped),
     ([5], Stepped),
     ([7, 8], Stepped),
-    ([0, 5, 10], Measured),
-    ([0, 5], Saved),
+    ([0, 5, 10], Evaluated),
+    ([0, 5], CheckpointSaved),
     ([12], Stepped),
-    ([12], Measured),
+    ([12], Evaluated),
 ]
 
 
 @pytest.mark.parametrize(("stops", "kind"), STOPS, ids=lambda each: getattr(each, "__name__", str(each)))
-def test_who_left_is_where_who_stayed_is(recipe: Recipe, tmp_path: Path, stops: list[int], kind: type[Any]) -> None:
-    """Weights, moments, losses: bit for bit the training that never was left, however often it was."""
-    whole = go(Training(recipe, tmp_path / "whole", CPU))
-    told: list[Event] = []
+def test_a_resumed_training_equals_one_that_was_not_stopped(
+    recipe: Recipe, tmp_path: Path, stops: list[int], kind: type[Any]
+) -> None:
+    """Weights, moments and losses have the same bits, however often it was stopped."""
+    whole = events_of(Training(recipe, tmp_path / "whole", CPU))
+    parts: list[Event] = []
     for stop in stops:
-        told += go(Training(recipe, tmp_path / "parts", CPU), stop, kind)
-    told += go(
+        parts += events_of(Training(recipe, tmp_path / "parts", CPU), stop, kind)
+    parts += events_of(
         Training.resumed(tmp_path / "parts", CPU)
         if (tmp_path / "parts").exists()
         else Training(recipe, tmp_path / "parts", CPU)
     )
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
-    assert [[step for step, _ in places.steps(tmp_path / each)] for each in ("parts", "whole")] == [[0, 5, 10, 12]] * 2
-    by_step = {event.step: event.loss for event in told if isinstance(event, Stepped)}
+    assert [[step for step, _ in folders.steps(tmp_path / each)] for each in ("parts", "whole")] == [[0, 5, 10, 12]] * 2
+    by_step = {event.step: event.loss for event in parts if isinstance(event, Stepped)}
     assert by_step == {event.step: event.loss for event in whole if isinstance(event, Stepped)}
-    measured = {event.step: event for event in told if isinstance(event, Measured)}
-    assert measured == {event.step: event for event in whole if isinstance(event, Measured)}
+    evaluations = {event.step: event for event in parts if isinstance(event, Evaluated)}
+    assert evaluations == {event.step: event for event in whole if isinstance(event, Evaluated)}
 
 
-def test_in_the_same_process_it_goes_on_too(recipe: Recipe, tmp_path: Path) -> None:
-    """Without reading anything again: the trainer is still there."""
-    go(Training(recipe, tmp_path / "whole", CPU))
-    made = Training(recipe, tmp_path / "parts", CPU)
-    go(made, 4)
-    before = made.trainer
-    go(made)
-    assert made.trainer is before
+def test_a_training_can_be_resumed_in_the_same_process(recipe: Recipe, tmp_path: Path) -> None:
+    """The trainer is kept, so nothing is read again."""
+    events_of(Training(recipe, tmp_path / "whole", CPU))
+    training = Training(recipe, tmp_path / "parts", CPU)
+    events_of(training, 4)
+    before = training.trainer
+    events_of(training)
+    assert training.trainer is before
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
 
 
-def test_what_is_left_before_it_learned_is_begun_again(recipe: Recipe, tmp_path: Path) -> None:
-    """Left at its first word, it leaves no file; left after its first measurement, it goes on from step 0."""
+def test_a_training_that_was_stopped_before_its_first_step_begins_again(recipe: Recipe, tmp_path: Path) -> None:
+    """Stopped at its first event it leaves no file; stopped after its first evaluation it resumes from step 0."""
     (tmp_path / "empty").mkdir()
-    go(Training(recipe, tmp_path / "empty", CPU), 0, Begun)
+    events_of(Training(recipe, tmp_path / "empty", CPU), 0, Begun)
     assert [*(tmp_path / "empty").iterdir()] == []
-    go(Training(recipe, tmp_path / "a", CPU), 0, Saved)
-    begun, *_, end = go(Training.resumed(tmp_path / "a", CPU))
+    events_of(Training(recipe, tmp_path / "a", CPU), 0, CheckpointSaved)
+    begun, *_, end = events_of(Training.resumed(tmp_path / "a", CPU))
     assert isinstance(begun, Begun)
     assert (begun.step, end) == (0, Ended(12))
 
 
-def test_a_training_that_is_done_ends_at_once(recipe: Recipe, tmp_path: Path) -> None:
-    go(Training(recipe, tmp_path / "a", CPU))
+def test_a_finished_training_ends_at_once_when_resumed(recipe: Recipe, tmp_path: Path) -> None:
+    events_of(Training(recipe, tmp_path / "a", CPU))
     before = state(tmp_path / "a")
-    begun, end = go(Training.resumed(tmp_path / "a", CPU))
+    begun, end = events_of(Training.resumed(tmp_path / "a", CPU))
     assert isinstance(begun, Begun)
     assert (begun.step, end) == (12, Ended(12))
     assert state(tmp_path / "a") == before
 
 
-def test_the_recipe_is_all_that_is_needed(recipe: Recipe, tmp_path: Path) -> None:
-    """Two trainings by one recipe are one; another seed makes other weights and another order."""
+def test_the_same_recipe_gives_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
+    """Two trainings with one recipe have the same bits; another seed gives other ones."""
     for name in ("a", "b"):
-        go(Training(recipe, tmp_path / name, CPU))
+        events_of(Training(recipe, tmp_path / name, CPU))
     assert state(tmp_path / "a") == state(tmp_path / "b")
-    go(Training(replace(recipe, seed=1), tmp_path / "c", CPU))
+    events_of(Training(replace(recipe, seed=1), tmp_path / "c", CPU))
     assert state(tmp_path / "c") != state(tmp_path / "a")
 
 
-def refusal(made: Training) -> str:
-    with pytest.raises(Mistake) as mistake:
-        go(made)
-    assert len(str(mistake.value).splitlines()) == 1
-    return str(mistake.value)
+def refusal(training: Training) -> str:
+    """The text of the error of a training that cannot run."""
+    with pytest.raises(UserError) as error:
+        events_of(training)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
 
 
-def test_what_cannot_be_gone_on_with_is_one_clear_line(recipe: Recipe, tmp_path: Path, story: Path) -> None:
-    """Another recipe, a changed text, a rung that stopped learning, a folder without one, another kind of file."""
+def test_a_training_that_cannot_be_resumed_is_a_user_error(recipe: Recipe, tmp_path: Path, story: Path) -> None:
+    """Another recipe, a changed or missing text, no optimizer state, an empty folder, another kind of file."""
     text, folder = tmp_path / "own.txt", tmp_path / "a"
     text.write_bytes(story.read_bytes())
     recipe = replace(recipe, text=str(text))
-    go(Training(recipe, folder, CPU), 7)
+    events_of(Training(recipe, folder, CPU), 7)
     assert "another recipe" in refusal(Training(replace(recipe, lr=0.1), folder, CPU))
     text.write_bytes(story.read_bytes() + b"More.")
     assert "not the text it was before" in refusal(Training.resumed(folder, CPU))
@@ -402,57 +410,60 @@ def test_what_cannot_be_gone_on_with_is_one_clear_line(recipe: Recipe, tmp_path:
     assert "no text file" in refusal(Training.resumed(folder, CPU))
     text.write_bytes(story.read_bytes())
     (folder / LATEST).write_bytes((folder / STEP.format(5)).read_bytes())
-    assert "stopped learning" in refusal(Training.resumed(folder, CPU))
-    with pytest.raises(Mistake, match="no training to go on with"):
+    assert "has no optimizer state" in refusal(Training.resumed(folder, CPU))
+    with pytest.raises(UserError, match="no training to resume"):
         Training.resumed(tmp_path / "none", CPU)
     (folder / LATEST).write_bytes(b"{}" * 50)
-    with pytest.raises(Mistake, match="safetensors"):
+    with pytest.raises(UserError, match="safetensors"):
         Training.resumed(folder, CPU)
 
 
-def test_where_nothing_can_be_written_is_told(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_a_user_error(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "cannot be made" in refusal(Training(recipe, tmp_path / "file" / "a", CPU))
+    assert "cannot be created" in refusal(Training(recipe, tmp_path / "file" / "a", CPU))
 
 
 # Checkpoints ---------------------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_checkpoint_of_each_measurement(recipe: Recipe, tmp_path: Path) -> None:
-    """And one to go on from; each says how it came to be so far."""
-    seen = go(Training(recipe, tmp_path / "a", CPU, "tokenwalk train"))
-    measured = only(iter(seen), Measured)
-    found = places.steps(tmp_path / "a")
-    assert [step for step, _ in found] == [event.step for event in measured] == [0, 5, 10, 12]
-    assert [(event.step, event.path) for event in only(iter(seen), Saved)] == found
-    for n, (step, path) in enumerate(found):
-        kept = checkpoint.read(path)
-        assert not kept.moments
-        assert kept.card.losses == tuple((event.step, event.loss) for event in measured[: n + 1])
-        assert (kept.card.step, kept.card.loss) == (step, measured[n].loss)
-        assert (kept.card.corpus, kept.card.command, kept.card.floors) == ("story.txt", "tokenwalk train", None)
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {LATEST, *(STEP.format(step) for step, _ in found)}
+def test_each_evaluation_has_a_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    """There is also a latest one to resume from. Each card has the losses up to its step."""
+    seen = events_of(Training(recipe, tmp_path / "a", CPU, "tokenwalk train"))
+    evaluations = only(iter(seen), Evaluated)
+    checkpoints = folders.steps(tmp_path / "a")
+    assert [step for step, _ in checkpoints] == [event.step for event in evaluations] == [0, 5, 10, 12]
+    assert [(event.step, event.path) for event in only(iter(seen), CheckpointSaved)] == checkpoints
+    for n, (step, path) in enumerate(checkpoints):
+        saved = checkpoint.read_checkpoint(path)
+        assert not saved.moments
+        assert saved.card.losses == tuple((event.step, event.loss) for event in evaluations[: n + 1])
+        assert (saved.card.step, saved.card.loss) == (step, evaluations[n].loss)
+        assert (saved.card.corpus, saved.card.command, saved.card.floors) == ("story.txt", "tokenwalk train", None)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        LATEST,
+        *(STEP.format(step) for step, _ in checkpoints),
+    }
 
 
-def test_many_checkpoints_are_thinned_out(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first and the last stay, and those between lie far apart; those that were told last are still there."""
-    monkeypatch.setattr(training, "MOST", 5)
-    go(Training(replace(recipe, steps=20, every=1), tmp_path / "a", CPU))
-    kept = [step for step, _ in places.steps(tmp_path / "a")]
-    assert (len(kept), kept[0], kept[-1]) == (5, 0, 20)
-    gaps = [after - before for before, after in pairwise(kept)]
+def test_surplus_checkpoints_are_deleted(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first and the last stay, and those between are spread out, up to a number and a size in bytes."""
+    monkeypatch.setattr(training_module, "MAX_CHECKPOINTS", 5)
+    events_of(Training(replace(recipe, steps=20, every=1), tmp_path / "a", CPU))
+    saved = [step for step, _ in folders.steps(tmp_path / "a")]
+    assert (len(saved), saved[0], saved[-1]) == (5, 0, 20)
+    gaps = [after - before for before, after in pairwise(saved)]
     assert max(gaps) <= 10
-    monkeypatch.setattr(training, "ROOM", 1)
-    go(Training(replace(recipe, steps=6, every=2), tmp_path / "b", CPU))
-    assert [step for step, _ in places.steps(tmp_path / "b")] == [0, 6]
+    monkeypatch.setattr(training_module, "MAX_BYTES", 1)
+    events_of(Training(replace(recipe, steps=6, every=2), tmp_path / "b", CPU))
+    assert [step for step, _ in folders.steps(tmp_path / "b")] == [0, 6]
 
 
-# Two processes -------------------------------------------------------------------------------------------------------
+# Distributed training ------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_are_one(recipe: Recipe, story: Path, tmp_path: Path) -> None:
-    """Each takes half of every batch; losses within 1e-5 of one process's, and one of them writes and speaks."""
-    words = [
+def test_two_processes_train_as_one(recipe: Recipe, story: Path, tmp_path: Path) -> None:
+    """Each takes half of every batch. Losses are within 1e-5 of one process's; rank 0 alone writes and prints."""
+    arguments = [
         "-m", "tui", "train", "-m", "model5", "--text", str(story), "--tokenizer", "bytes", "-n", "12", "--batch", "4",
         "--every", "5", "--embed-dim", "16", "--context", "12", "--blocks", "2", "--warmup", "3", "--device", "cpu",
         "--json", "--out", str(tmp_path / "two"),
@@ -461,34 +472,37 @@ def test_two_processes_are_one(recipe: Recipe, story: Path, tmp_path: Path) -> N
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port"]
-    done = subprocess.run(
-        [sys.executable, *launch, port, *words],
+    process = subprocess.run(
+        [sys.executable, *launch, port, *arguments],
         capture_output=True,
         timeout=120,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert done.returncode == 0, done.stderr.decode()
-    two = [json.loads(line) for line in done.stdout.splitlines()]
-    one = go(Training(recipe, tmp_path / "one", CPU))
-    assert [event["event"] for event in two] == [
-        "step" if isinstance(event, Stepped) else type(event).__name__.lower() for event in one
-    ]
+    assert process.returncode == 0, process.stderr.decode()
+    two = [json.loads(line) for line in process.stdout.splitlines()]
+    one = events_of(Training(recipe, tmp_path / "one", CPU))
+    names = {Begun: "begun", Stepped: "step", Evaluated: "measured", CheckpointSaved: "saved", Ended: "ended"}
+    assert [event["event"] for event in two] == [names[type(event)] for event in one]
     for here, there in zip(one, two, strict=True):
-        if isinstance(here, Stepped | Measured):
+        if isinstance(here, Stepped | Evaluated):
             assert there["loss"] == pytest.approx(here.loss, abs=1e-5)
         if isinstance(here, Stepped):
             assert there["grad_norm"] == pytest.approx(here.grad_norm, rel=1e-4)
-    kept = [checkpoint.read(tmp_path / name / LATEST) for name in ("one", "two")]
-    assert kept[0].card.recipe == kept[1].card.recipe
-    for name, tensor in kept[0].tensors.items():
-        if name.startswith(checkpoint.WEIGHTS) and not name.endswith("qkv.bias"):  # keys' biases change nothing
-            assert torch.allclose(tensor, kept[1].tensors[name], atol=1e-3), name
+    saved = [checkpoint.read_checkpoint(tmp_path / name / LATEST) for name in ("one", "two")]
+    assert saved[0].card.recipe == saved[1].card.recipe
+    for name, tensor in saved[0].tensors.items():
+        if name.startswith(checkpoint.WEIGHTS) and not name.endswith(
+            "qkv.bias"
+        ):  # biases of keys do not change softmax
+            assert torch.allclose(tensor, saved[1].tensors[name], atol=1e-3), name
 
 
-def test_a_batch_that_cannot_be_shared_is_told(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_cannot_be_divided_among_processes_is_a_user_error(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
-    with pytest.raises(Mistake, match="a batch of 4 cannot be shared among 3"):
+    with pytest.raises(UserError, match="a batch of 4 cannot be divided among 3"):
         trainer_of(recipe)

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Score, Token
-from core.models import Model
-from core.sampling import Distribution
-from core.session import Session
-from core.tree import Node, Tree
+from core.errors import UserError
+from core.generation.token import Token
+from core.loading.models import Model
+from core.sampling.distribution import Distribution
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.walk.session import Session
+from core.walk.tree import Node, Tree
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -52,46 +53,46 @@ def nodes_of(tree: Tree) -> list[Node]:
 
 def state(walk: Session) -> tuple[Any, ...]:
     """What a person sees of the walk and of the tree, the measures that come by themselves aside."""
-    forest = walk.forest(10_000)
+    forest = walk.history.forest(10_000)
     rows = [(row.serial, row.depth, row.pieces, row.length, row.on_path, row.folded, row.name) for row in forest.rows]
     tokens = [(token.id, token.origin, token.u, token.redraw, token.sampler) for token in walk.tokens]
-    return tokens, walk.cursor, rows, forest.here
+    return tokens, walk.cursor, rows, forest.current
 
 
 # The plain model ----------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Thing:
+class PlainNode:
     """A token somewhere."""
 
     id: int
     written: bool
-    parent: "Thing | None"
-    kids: list["Thing"] = field(default_factory=list)
-    last: "Thing | None" = None
+    parent: "PlainNode | None"
+    children: list["PlainNode"] = field(default_factory=list)
+    last: "PlainNode | None" = None
     name: str = ""
     folded: bool = False
     gone: bool = False
-    spare: bool = False
+    copy: bool = False
     """Whether it came back beside another of the same id."""
 
-    def way(self) -> list["Thing"]:
+    def way(self) -> list["PlainNode"]:
         return [] if self.parent is None else [*self.parent.way(), self]
 
-    def run(self) -> list["Thing"]:
+    def run(self) -> list["PlainNode"]:
         """From here to where paths part."""
         things = [self]
-        while len(things[-1].kids) == 1:
-            (only,) = things[-1].kids
+        while len(things[-1].children) == 1:
+            (only,) = things[-1].children
             if only.written != self.written or only.name:
                 break
             things.append(only)
         return things
 
-    def end(self) -> "Thing":
+    def end(self) -> "PlainNode":
         at = self
-        while at.last is not None and at.last in at.kids:
+        while at.last is not None and at.last in at.children:
             at = at.last
         return at
 
@@ -100,8 +101,8 @@ class Plain:
     """The same walk with copies of everything and no cleverness."""
 
     def __init__(self) -> None:
-        self.root = Thing(-1, False, None)
-        self.walk: list[Thing] = []
+        self.root = PlainNode(-1, False, None)
+        self.walk: list[PlainNode] = []
         self.cursor = 0
         self.done: list[dict[str, Any]] = []
         self.undone: list[dict[str, Any]] = []
@@ -113,28 +114,28 @@ class Plain:
     def leaves(self) -> set[Leaf]:
         found: set[Leaf] = set()
 
-        def go(thing: Thing, path: Leaf) -> None:
+        def go(thing: PlainNode, path: Leaf) -> None:
             if path:
                 found.add(path)
-            for kid in thing.kids:
-                go(kid, (*path, (kid.id, kid.written)))
+            for child in thing.children:
+                go(child, (*path, (child.id, child.written)))
 
         go(self.root, ())
         return found
 
-    def kid(self, parent: Thing, id: int, written: bool) -> Thing:
-        for each in parent.kids:
-            if (each.id, each.written, each.spare) == (id, written, False):
+    def child(self, parent: PlainNode, id: int, written: bool) -> PlainNode:
+        for each in parent.children:
+            if (each.id, each.written, each.copy) == (id, written, False):
                 return each
-        parent.kids.append(Thing(id, written, parent))
-        return parent.kids[-1]
+        parent.children.append(PlainNode(id, written, parent))
+        return parent.children[-1]
 
-    def go(self, things: list[Thing], cursor: int) -> None:
+    def go(self, things: list[PlainNode], cursor: int) -> None:
         for before, after in zip([self.root, *things], things, strict=False):
             before.last = after
         self.walk, self.cursor = list(things), cursor
 
-    def note(self, before: tuple[list[Thing], int], **more: Any) -> None:
+    def note(self, before: tuple[list[PlainNode], int], **more: Any) -> None:
         self.done.append({"before": before, "after": (list(self.walk), self.cursor), **more})
         self.undone.clear()
 
@@ -142,35 +143,35 @@ class Plain:
         old = self.walk
         at, things = self.root, []
         for id in prompt or [256]:
-            at = self.kid(at, id, True)
+            at = self.child(at, id, True)
             things.append(at)
         self.go(things, len(things))
         for thing in reversed([each for each in old if each not in things]):
-            if thing.kids or thing.name or not thing.written:
+            if thing.children or thing.name or not thing.written:
                 break
             assert thing.parent is not None
-            thing.parent.kids.remove(thing)
+            thing.parent.children.remove(thing)
         self.done.clear()
         self.undone.clear()
 
     def put(self, at: int, id: int) -> None:
         before = (list(self.walk), self.cursor)
-        self.go([*self.walk[:at], self.kid(self.walk[at - 1], id, False)], at + 1)
+        self.go([*self.walk[:at], self.child(self.walk[at - 1], id, False)], at + 1)
         self.note(before)
 
-    def heads(self) -> list[tuple[Thing, int]]:
+    def heads(self) -> list[tuple[PlainNode, int]]:
         """Every row: where it begins, and how many partings are before it."""
-        rows: list[tuple[Thing, int]] = []
+        rows: list[tuple[PlainNode, int]] = []
 
-        def go(head: Thing, depth: int) -> None:
+        def go(head: PlainNode, depth: int) -> None:
             rows.append((head, depth))
-            below = head.run()[-1].kids
+            below = head.run()[-1].children
             if not head.folded:
-                for kid in below:
-                    go(kid, depth + (len(below) > 1))
+                for child in below:
+                    go(child, depth + (len(below) > 1))
 
-        for kid in self.root.kids:
-            go(kid, 0)
+        for child in self.root.children:
+            go(child, 0)
         return rows
 
     def here(self) -> int:
@@ -178,7 +179,7 @@ class Plain:
         way = self.walk[: self.cursor]
         return next(heads.index(thing) for thing in reversed(way) if thing in heads)
 
-    def enter(self, head: Thing) -> None:
+    def enter(self, head: PlainNode) -> None:
         last = head.run()[-1]
         self.go(last.end().way(), len(last.way()))
 
@@ -195,13 +196,13 @@ class Plain:
         head = self.heads()[row][0]
         parent = head.parent
         assert parent is not None
-        if parent is self.root and len(parent.kids) == 1:
+        if parent is self.root and len(parent.children) == 1:
             return False
         before = (list(self.walk), self.cursor)
-        parent.kids.remove(head)
+        parent.children.remove(head)
         if head in self.walk:
             if parent is self.root:
-                self.enter(parent.kids[0])
+                self.enter(parent.children[0])
             else:
                 self.go(parent.way(), len(parent.way()))
         self.note(before, cut=head)
@@ -211,10 +212,10 @@ class Plain:
         change = self.done.pop()
         self.undone.append(change)
         if head := change.get("cut"):
-            head.spare = head.spare or any(
-                (each.id, each.written, each.spare) == (head.id, head.written, False) for each in head.parent.kids
+            head.copy = head.copy or any(
+                (each.id, each.written, each.copy) == (head.id, head.written, False) for each in head.parent.children
             )
-            head.parent.kids.append(head)
+            head.parent.children.append(head)
         self.go(*change["before"])
 
     def again(self) -> None:
@@ -222,7 +223,7 @@ class Plain:
         self.done.append(change)
         self.go(*change["after"])
         if head := change.get("cut"):
-            head.parent.kids.remove(head)
+            head.parent.children.remove(head)
 
 
 # Anything in any order ----------------------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ SAMPLERS = [Sampler(top_k=2), Sampler(top_k=2, seed=3), Sampler(temperature=0)]
 def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None:  # noqa: PLR0912  # one an operation
     """One operation on both."""
     cursor = walk.cursor
-    rows = walk.forest(10_000).rows
+    rows = walk.history.forest(10_000).rows
     row = chance.randrange(len(rows))
     if kind == "step":
         plain.put(cursor, walk.step().id)
@@ -260,24 +261,24 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
         plain.visit(row)
     elif kind == "fold":
         head = plain.heads()[row][0]
-        walk.fold(rows[row].serial)
-        head.folded = not head.folded and bool(head.run()[-1].kids)
+        walk.tree.fold(rows[row].serial)
+        head.folded = not head.folded and bool(head.run()[-1].children)
     elif kind == "rename":
         name = chance.choice(["", "a", "b"])
         plain.heads()[row][0].name = name
-        walk.rename(rows[row].serial, name)
+        walk.tree.rename(rows[row].serial, name)
     elif kind == "delete":
         if plain.delete(row):
             list(walk.delete(rows[row].serial))
         else:
-            with pytest.raises(Mistake):
+            with pytest.raises(UserError):
                 walk.delete(rows[row].serial)
     elif kind == "continuations":
         list(walk.continuations(chance.randrange(1, 4), chance.randrange(1, 4)))
-        for way in (leaf.pieces for leaf in walk.fan().continuations):
+        for way in (leaf.pieces for leaf in walk.continuation_tree().continuations):
             at = plain.walk[plain.cursor - 1]
             for piece in way:
-                at = plain.kid(at, 256 if len(piece) > 1 else piece[0], False)
+                at = plain.child(at, 256 if len(piece) > 1 else piece[0], False)
     elif kind == "prefill":
         prompt = [chance.randrange(3) for _ in range(chance.randrange(6))]
         list(walk.prefill(prompt))
@@ -295,22 +296,22 @@ def assert_alike(walk: Session, plain: Plain) -> None:
     assert walk.prompt_length == next((n for n, t in enumerate(plain.walk) if not t.written), len(plain.walk))
     shot = walk.snapshot()
     assert (shot.can_take_back, shot.can_redo) == (bool(plain.done), bool(plain.undone))
-    forest, heads = walk.forest(10_000), plain.heads()
+    forest, heads = walk.history.forest(10_000), plain.heads()
     assert forest.total == len(forest.rows) == len(heads)
-    assert forest.here == plain.here()
+    assert forest.current == plain.here()
     for row, (head, depth) in zip(forest.rows, heads, strict=True):
         run = head.run()
         piece = walk.model.tokenizer.piece
         assert row.pieces == tuple(piece(thing.id) for thing in run)
-        assert (row.depth, row.length, row.parts) == (depth, len(run), len(run[-1].kids))
-        assert (row.name, row.folded) == (head.name, head.folded and bool(run[-1].kids))
+        assert (row.depth, row.length, row.parts) == (depth, len(run), len(run[-1].children))
+        assert (row.name, row.folded) == (head.name, head.folded and bool(run[-1].children))
         assert row.on_path == (head in plain.walk)
         assert (row.origin == "prompt") == head.written
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=3)
 @given(name=st.sampled_from(["model1", "model5", "model6"]), seed=st.integers(0, 2**32))
-def test_a_thousand_operations_leave_an_exact_tree(name: str, seed: int, small: Small, after: After) -> None:
+def test_a_thousand_operations_equal_a_plain_tree(name: str, seed: int, small: Small, after: After) -> None:
     """The walk is the plain model's at every step; what comes next is what a fresh run says; nothing tried is lost."""
     chance = random.Random(seed)
     walk, plain = started(small(name), PROMPT, Sampler(top_k=2)), Plain()
@@ -326,15 +327,15 @@ def test_a_thousand_operations_leave_an_exact_tree(name: str, seed: int, small: 
     assert (walk.distribution().probabilities - fresh.distribution().probabilities).abs().max() < 1e-5
     found = {tuple((each.token.id, each.key[1]) for each in walk.tree.path(node)) for node in nodes_of(walk.tree)}
     assert found == plain.leaves()
-    for row in walk.forest(10_000).rows:
+    for row in walk.history.forest(10_000).rows:
         assert row.serial == walk.tree.node(row.serial).serial
         list(walk.visit(row.serial))
-        assert walk.tree.node(row.serial) in walk._path
+        assert walk.tree.node(row.serial) in walk.history.path
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=6)
 @given(seed=st.integers(0, 2**32))
-def test_taking_all_back_and_doing_it_again_restores_each_state(seed: int, small: Small) -> None:
+def test_undoing_and_redoing_everything_restores_each_state(seed: int, small: Small) -> None:
     """Every state of before comes again, exactly: tokens with u and settings, cursor, rows that were there then."""
     chance = random.Random(seed)
     walk, plain = started(small("model5"), PROMPT, Sampler(top_k=2)), Plain()
@@ -342,12 +343,12 @@ def test_taking_all_back_and_doing_it_again_restores_each_state(seed: int, small
     kinds = [kind for kind in KINDS if kind in ("step", "take", "redraw", "visit", "delete")]
     befores, afters = [], []
     for _ in range(150):
-        depth, before = len(walk._done), state(walk)
+        depth, before = len(walk.history.done), state(walk)
         act(walk, plain, chance.choice(kinds), chance)
-        if len(walk._done) > depth:
+        if len(walk.history.done) > depth:
             befores.append(before)
             afters.append(state(walk))
-        elif walk._done:
+        elif walk.history.done:
             afters[-1] = state(walk)
     for before in reversed(befores):
         walk.take_back()
@@ -362,7 +363,7 @@ def test_taking_all_back_and_doing_it_again_restores_each_state(seed: int, small
 # Rows ---------------------------------------------------------------------------------------------------------------
 
 
-def test_surprisal_of_a_row_is_the_sum_of_its_way(small: Small) -> None:
+def test_surprisal_of_a_branch_is_the_sum_along_its_path(small: Small) -> None:
     """Σ bits of every row, in float64, over what was sampled or chosen from the prompt to the row's end."""
     walk = started(small("model5"))
     chance = random.Random(5)
@@ -372,8 +373,8 @@ def test_surprisal_of_a_row_is_the_sum_of_its_way(small: Small) -> None:
             walk.step()
         else:
             list(walk.continuations(2, 3))
-            list(walk.visit(chance.choice(walk.forest(999).rows).serial))
-    for row in walk.forest(999).rows:
+            list(walk.visit(chance.choice(walk.history.forest(999).rows).serial))
+    for row in walk.history.forest(999).rows:
         head = walk.tree.node(row.serial)
         way = walk.tree.path(walk.tree.segment(head)[-1])
         sampled = [node.token.score for node in way if node.token.origin != "prompt"]
@@ -384,92 +385,92 @@ def test_surprisal_of_a_row_is_the_sum_of_its_way(small: Small) -> None:
             assert row.probability == math.exp(head.token.score.logprob)
 
 
-def test_a_row_with_an_unmeasured_token_has_no_sum(small: Small) -> None:
+def test_a_branch_with_an_unscored_token_has_no_sum(small: Small) -> None:
     """Another model has not thought of the tokens yet; a sum that left some out would be another number."""
     walk = started(small("model3"))
     list(walk.generate(3))
     other = walk.moved_to(small("model5"))
-    assert other.forest().rows[-1].surprisal_bits is None
-    assert other.forest().rows[-1].probability is None
+    assert other.history.forest().rows[-1].surprisal_bits is None
+    assert other.history.forest().rows[-1].probability is None
     list(other.score())
     want = math.fsum(token.score.surprisal_bits for token in other.tokens[3:] if token.score)
-    assert other.forest().rows[-1].surprisal_bits == pytest.approx(want)
+    assert other.history.forest().rows[-1].surprisal_bits == pytest.approx(want)
 
 
-def test_only_the_rows_around_the_cursor_are_told(small: Small) -> None:
+def test_a_forest_holds_only_rows_around_the_cursor(small: Small) -> None:
     """As many above and below as asked for; how many there are besides is said."""
     walk = started(small())
     for id in range(30):
         walk.travel(3)
         walk.take(id)
-    whole = walk.forest(100)
+    whole = walk.history.forest(100)
     assert whole.total == 31
     for row in (0, 7, 30):
         list(walk.visit(whole.rows[row].serial))
-        part = walk.forest(5)
+        part = walk.history.forest(5)
         assert part.first == max(0, row - 5)
-        assert part.first + part.here == row
+        assert part.first + part.current == row
         assert [each.serial for each in part.rows] == [each.serial for each in whole.rows[part.first : row + 6]]
         assert part.total == 31
 
 
-def test_a_branch_that_nobody_walked_can_be_visited(small: Small, after: After) -> None:
+def test_a_branch_that_was_never_walked_can_be_visited(small: Small, after: After) -> None:
     """Continuations lie in the tree before anyone went there: a visit goes to the end of the run."""
     walk = started(small("model5"))
     list(walk.continuations(3, 4))
-    for row in walk.forest().rows:
+    for row in walk.history.forest().rows:
         list(walk.visit(row.serial))
         end = walk.tree.segment(walk.tree.node(row.serial))[-1]
-        assert walk._path[walk.cursor - 1] is end
+        assert walk.history.path[walk.cursor - 1] is end
         assert walk.cursor <= len(walk.tokens)
         want = after(walk.model.transformer, ids(walk)[: walk.cursor])
         assert (walk.distribution().logits - want).abs().max() < 1e-5
 
 
-def test_a_run_that_lost_its_other_way_can_be_visited(small: Small) -> None:
+def test_a_branch_whose_sibling_was_deleted_can_be_visited(small: Small) -> None:
     """Where one of two ways is deleted the rows before and after become one, and its end is where a visit leads."""
     walk = started(small("model5"), PROMPT, Sampler(temperature=0))
     list(walk.generate(6))
-    favourite = ids(walk)
+    likeliest_path = ids(walk)
     walk.travel(6)
     walk.take(0)
-    list(walk.delete(walk.branch()))
-    assert ids(walk) == favourite[:6]
-    row = walk.forest().rows[walk.forest().here]
+    list(walk.delete(walk.history.branch()))
+    assert ids(walk) == likeliest_path[:6]
+    row = walk.history.forest().rows[walk.history.forest().current]
     assert row.length == 6
     list(walk.visit(row.serial))
-    assert ids(walk) == favourite
-    assert walk.cursor == len(favourite)
+    assert ids(walk) == likeliest_path
+    assert walk.cursor == len(likeliest_path)
 
 
-def test_rows_are_named_from_the_cursor(small: Small) -> None:
+def test_a_branch_is_found_by_its_distance_from_the_cursor(small: Small) -> None:
     """`branch` counts rows of the forest from the one at the cursor, and ends at its ends."""
     walk = started(small())
     for id in (1, 2, 3):
         walk.travel(3)
         walk.take(id)
-    serials = [row.serial for row in walk.forest().rows]
+    serials = [row.serial for row in walk.history.forest().rows]
     for row, serial in enumerate(serials):
         list(walk.visit(serial))
         for by in (-9, -2, -1, 0, 1, 2, 9):
-            assert walk.branch(by) == serials[max(0, min(row + by, 3))]
+            assert walk.history.branch(by) == serials[max(0, min(row + by, 3))]
 
 
 # Deleting -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_deleted_comes_back_whole(small: Small) -> None:
+def test_a_deleted_branch_comes_back_whole(small: Small) -> None:
     """A branch with all behind it goes, the walk steps back to before it, and `take_back` brings it all back."""
     walk = started(small("model5"))
     list(walk.generate(8))
     walk.travel(5)
     list(walk.continuations(3, 3))
     before = state(walk)
-    head = walk.tree.segment(walk.tree.node(walk.forest().rows[0].serial))[-1]
+    head = walk.tree.segment(walk.tree.node(walk.history.forest().rows[0].serial))[-1]
     for row in range(1, len(before[2])):
-        serial = walk.forest().rows[row].serial
+        serial = walk.history.forest().rows[row].serial
         list(walk.delete(serial))
-        assert serial not in [each.serial for each in walk.forest().rows]
+        assert serial not in [each.serial for each in walk.history.forest().rows]
         assert all(node.serial != serial for node in nodes_of(walk.tree))
         walk.take_back()
         assert state(walk)[:2] == before[:2]
@@ -477,16 +478,16 @@ def test_what_was_deleted_comes_back_whole(small: Small) -> None:
         walk.redo()
         assert all(node.serial != serial for node in nodes_of(walk.tree))
         walk.take_back()
-    assert head in walk._path
+    assert head in walk.history.path
 
 
-def test_a_twin_that_grew_in_its_place_is_kept_too(small: Small) -> None:
+def test_a_deleted_branch_comes_back_beside_an_equal_new_one(small: Small) -> None:
     """Deleted, tried again, and then undone: both are there with all that hangs on them."""
     walk = started(small())
     walk.take(7)
     walk.take(8)
     walk.travel(4)
-    list(walk.delete(walk.forest().rows[1].serial))
+    list(walk.delete(walk.history.forest().rows[1].serial))
     walk.take(7)
     walk.take(9)
     for _ in range(3):
@@ -501,11 +502,11 @@ def test_a_twin_that_grew_in_its_place_is_kept_too(small: Small) -> None:
     assert (*PROMPT, 7, 8) not in ways
 
 
-def test_deleting_the_same_branch_twice_takes_nothing_else(small: Small) -> None:
+def test_deleting_a_branch_twice_removes_nothing_else(small: Small) -> None:
     """A late second key finds the branch gone; what grew in its place meanwhile stays."""
     walk = started(small())
     walk.take(7)
-    serial = walk.branch()
+    serial = walk.history.branch()
     list(walk.delete(serial))
     walk.take(7)
     list(walk.delete(serial))
@@ -513,14 +514,14 @@ def test_deleting_the_same_branch_twice_takes_nothing_else(small: Small) -> None
     assert any(node.token.id == 7 for node in nodes_of(walk.tree))
 
 
-def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
+def test_the_only_prompt_cannot_be_deleted(small: Small) -> None:
     """Something must stand; where there are two prompts the walk goes to the end of the other's row."""
     walk = started(small())
-    with pytest.raises(Mistake):
-        walk.delete(walk.branch())
+    with pytest.raises(UserError):
+        walk.delete(walk.history.branch())
     walk.step()
     list(walk.prefill(list(b"rice")))
-    list(walk.delete(walk.branch()))
+    list(walk.delete(walk.history.branch()))
     assert ids(walk)[:3] == PROMPT
     assert walk.cursor == 3
     walk.take_back()
@@ -530,40 +531,40 @@ def test_the_only_prompt_is_not_deleted_and_another_is(small: Small) -> None:
 # Names and folds ----------------------------------------------------------------------------------------------------
 
 
-def test_a_named_branch_is_a_row_and_its_prompt_stays(small: Small) -> None:
+def test_a_named_branch_is_a_row_of_its_own(small: Small) -> None:
     """A name makes a row; an empty one takes it away; a named prompt is no draft."""
     walk = started(small())
-    walk.rename(walk.branch(), "mine")
+    walk.tree.rename(walk.history.branch(), "mine")
     list(walk.prefill(list(b"rice")))
-    assert [row.name for row in walk.forest().rows] == ["mine", ""]
-    walk.rename(walk.forest().rows[0].serial, "")
-    assert [row.name for row in walk.forest().rows] == ["", ""]
-    with pytest.raises(Mistake):
-        walk.rename(10**6, "nobody")
+    assert [row.name for row in walk.history.forest().rows] == ["mine", ""]
+    walk.tree.rename(walk.history.forest().rows[0].serial, "")
+    assert [row.name for row in walk.history.forest().rows] == ["", ""]
+    with pytest.raises(UserError):
+        walk.tree.rename(10**6, "nobody")
 
 
-def test_what_is_folded_away_is_reached_through_its_row(small: Small) -> None:
+def test_a_hidden_branch_is_found_through_its_folded_row(small: Small) -> None:
     """Rows behind a fold are not shown; a cursor in there is shown at the fold; a leaf has nothing to fold."""
     walk = started(small())
     for id in (1, 2, 3):
         walk.travel(3)
         walk.take(id)
-    leaf, prompt = walk.branch(), walk.forest().rows[0].serial
-    walk.fold(leaf)
+    leaf, prompt = walk.history.branch(), walk.history.forest().rows[0].serial
+    walk.tree.fold(leaf)
     walk.step()
-    assert not any(row.folded for row in walk.forest().rows)
-    walk.fold(prompt)
-    (row,) = walk.forest().rows
-    assert (row.folded, row.parts, walk.forest().here) == (True, 3, 0)
-    assert walk.branch() == prompt
-    walk.fold(prompt)
-    assert len(walk.forest().rows) == 4
+    assert not any(row.folded for row in walk.history.forest().rows)
+    walk.tree.fold(prompt)
+    (row,) = walk.history.forest().rows
+    assert (row.folded, row.parts, walk.history.forest().current) == (True, 3, 0)
+    assert walk.history.branch() == prompt
+    walk.tree.fold(prompt)
+    assert len(walk.history.forest().rows) == 4
 
 
 # Typing -------------------------------------------------------------------------------------------------------------
 
 
-def test_typing_leaves_nothing_behind(small: Small) -> None:
+def test_typing_leaves_no_drafts_in_the_tree(small: Small) -> None:
     """Each key is a prompt of its own; only the last one stays, unless something was sampled from it."""
     walk = started(small(), [])
     text = b"I prefer oat milk"
@@ -624,5 +625,5 @@ def test_ten_thousand_nodes_fit_and_are_walked() -> None:
     for node in chance.sample(nodes, 50):
         path = tree.path(node)
         forest = tree.forest(path, len(path), 3)
-        row = forest.rows[forest.here]
+        row = forest.rows[forest.current]
         assert node in tree.segment(tree.node(row.serial))

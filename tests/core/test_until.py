@@ -1,4 +1,4 @@
-"""Conditions that end a generation: what can be written, when each holds, and what is said."""
+"""Stop conditions: which forms can be parsed, when each holds, and the reason it gives."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Score, Token
-from core.models import Model
-from core.session import Session
-from core.until import FORMS, Compared, Until, parse, parts
+from core.errors import UserError
+from core.generation.stop_conditions import FORMS, StopConditions, Threshold, parse, parts
+from core.generation.token import Token
+from core.loading.models import Model
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.walk.session import Session
 
 Small = Callable[..., Model]
 After = Callable[[Any, Sequence[int]], Tensor]
@@ -43,39 +44,39 @@ WORDS = st.text(st.characters(exclude_characters="'\";", exclude_categories=["Cs
 
 @quiet
 @given(BLANKS, NAMES, BLANKS, st.sampled_from("<>"), BLANKS, BOUNDS, BLANKS, st.booleans())
-def test_a_measure_and_a_bound(a: str, name: str, b: str, sign: str, c: str, bound: str, d: str, loud: bool) -> None:
-    """Blanks and capitals do not matter; the bound is the number that is written."""
+def test_a_threshold_is_parsed(a: str, name: str, b: str, sign: str, c: str, bound: str, d: str, loud: bool) -> None:
+    """Spaces and capitals do not matter; the bound is the number as written."""
     line = a + (name.upper() if loud else name) + b + sign + c + bound + d
-    assert parse([line]) == Until(compared=(Compared(name, sign == ">", float(bound)),))  # type: ignore[arg-type]
+    assert parse([line]) == StopConditions(thresholds=(Threshold(name, sign == ">", float(bound)),))  # type: ignore[arg-type]
 
 
 @quiet
 @given(WORDS, st.sampled_from(["'{}'", '"{}"']))
-def test_a_quoted_text_is_taken_as_it_is(words: str, quotes: str) -> None:
-    """With its blanks and line feeds, whatever they are."""
-    assert parse([f"text {quotes.format(words)}"]) == Until(texts=(words,))
+def test_a_quoted_text_is_taken_literally(words: str, quotes: str) -> None:
+    """Including its spaces and line feeds."""
+    assert parse([f"text {quotes.format(words)}"]) == StopConditions(texts=(words,))
 
 
 @quiet
 @given(WORDS)
-def test_a_text_without_quotes_begins_and_ends_with_a_letter(words: str) -> None:
-    """Blanks around it belong to the condition."""
-    assert parse([f"text {words}"]) == Until(texts=(words.strip(),))
+def test_an_unquoted_text_is_stripped(words: str) -> None:
+    """Spaces around it are not part of the text."""
+    assert parse([f"text {words}"]) == StopConditions(texts=(words.strip(),))
 
 
 @quiet
 @given(st.integers(0, 10**9 - 1), st.integers(1, 999_999))
-def test_a_token_and_a_count(id: int, count: int) -> None:
-    assert parse([f"token {id}", f"{count} tokens"]) == Until(tokens=(id,), limit=count)
+def test_a_token_and_a_count_are_parsed(id: int, count: int) -> None:
+    assert parse([f"token {id}", f"{count} tokens"]) == StopConditions(tokens=(id,), limit=count)
 
 
 @quiet
 @given(st.text())
-def test_anything_else_is_one_line_that_says_what_can_be_written(line: str) -> None:
+def test_an_unknown_condition_is_one_line_with_the_allowed_forms(line: str) -> None:
     """No other exception, whatever is typed; the line names the forms."""
     try:
         until = parse(parts(line))
-    except Mistake as mistake:
+    except UserError as mistake:
         assert FORMS in str(mistake)
         assert len(str(mistake).splitlines()) == 1
     else:
@@ -84,11 +85,11 @@ def test_anything_else_is_one_line_that_says_what_can_be_written(line: str) -> N
 
 @quiet
 @given(st.lists(st.tuples(NAMES, st.sampled_from("<>"), st.integers(0, 99)), min_size=1, max_size=4), st.text("; "))
-def test_conditions_are_read_from_what_is_said_of_them(conditions: list[tuple[str, str, int]], blank: str) -> None:
+def test_a_condition_is_parsed_from_its_own_text(conditions: list[tuple[str, str, int]], blank: str) -> None:
     """Several are separated by `;`, empty parts aside; written out again they are the same conditions."""
     line = f"{blank};".join(f"{name} {sign} {bound}" for name, sign, bound in conditions) + blank
     until = parse(parts(line))
-    assert len(until.compared) == len(conditions)
+    assert len(until.thresholds) == len(conditions)
     assert parse(str(until).split(" or ")) == until
 
 
@@ -103,7 +104,7 @@ def test_conditions_are_read_from_what_is_said_of_them(conditions: list[tuple[st
         (" ; ;", [""]),
     ],
 )
-def test_a_semicolon_in_quotes_separates_nothing(line: str, conditions: list[str]) -> None:
+def test_a_semicolon_in_quotes_does_not_separate(line: str, conditions: list[str]) -> None:
     assert [part.strip() for part in parts(line)] == conditions
 
 
@@ -112,14 +113,14 @@ NO_CONDITIONS += ["rank > inf", "0 tokens", "many tokens", "token -1", "text", "
 
 
 @pytest.mark.parametrize("line", [*NO_CONDITIONS, "entropy > 4 or margin < 1"])
-def test_what_is_no_condition(line: str) -> None:
-    with pytest.raises(Mistake) as mistake:
+def test_unknown_conditions_are_user_errors(line: str) -> None:
+    with pytest.raises(UserError) as mistake:
         parse([line])
     assert FORMS in str(mistake.value)
     assert len(str(mistake.value).splitlines()) == 1
 
 
-def test_the_smallest_count_counts() -> None:
+def test_the_smallest_count_is_the_limit() -> None:
     """Whichever holds first ends it."""
     assert parse(["50 tokens", "7 tokens", "9 tokens"]).limit == 7
 
@@ -145,13 +146,13 @@ def test_the_smallest_count_counts() -> None:
         ("text 'BA'", (3.5, 0.5), token(66), ""),
     ],
 )
-def test_each_condition(line: str, before: tuple[float, float], after: Token, said: str) -> None:
-    """A distribution is judged before its token, a token once it came; the words name the value."""
+def test_each_condition_holds_where_it_should(line: str, before: tuple[float, float], after: Token, said: str) -> None:
+    """Conditions on a distribution hold before its token, others after it; the reason names the value."""
     until = parse([line])
     assert (until.before(*before) or until.after(after, "AB")) == said
 
 
-def test_a_token_that_was_not_measured_has_no_rank() -> None:
+def test_a_token_without_a_score_meets_no_threshold() -> None:
     assert parse(["rank > 0", "surprisal > 0"]).after(Token(3, b"x"), "x") == ""
 
 
@@ -159,7 +160,7 @@ def test_a_token_that_was_not_measured_has_no_rank() -> None:
 
 
 def expected(model: Model, sampler: Sampler, holds: Callable[[Session, Token | None, str], bool], most: int) -> int:
-    """How many tokens a walk makes one by one until `holds` of (walk, the last token, the text)."""
+    """How many tokens a walk draws one by one until `holds(walk, last token, text)`."""
     walk, text = started(model, sampler), b""
     for made in range(most):
         if made and holds(walk, None, ""):
@@ -182,7 +183,7 @@ def margin(walk: Session) -> float:
 
 
 def value_of(name: str, walk: Session, made: Token | None) -> float:
-    """A measure of what comes next, or of the token that came."""
+    """A measure of the next-token distribution, or of the last token."""
     if made is None or name in ("entropy", "margin"):
         return entropy(walk) if name == "entropy" else margin(walk)
     assert made.score
@@ -192,7 +193,7 @@ def value_of(name: str, walk: Session, made: Token | None) -> float:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("measure", ["entropy >", "entropy <", "margin <", "margin >", "rank >", "surprisal >"])
-def test_a_generation_ends_where_the_measure_says(small: Small, measure: str, share: float, seed: int) -> None:
+def test_a_generation_ends_where_the_threshold_holds(small: Small, measure: str, share: float, seed: int) -> None:
     """Against float64 over the whole vocabulary, token by token; bounds from the walk itself."""
     model, sampler = small("model5"), Sampler(seed=seed)
     name, sign = measure.split()
@@ -210,7 +211,7 @@ def test_a_generation_ends_where_the_measure_says(small: Small, measure: str, sh
         return value > bound if sign == ">" else value < bound
 
     walk = started(model, sampler)
-    until = Until(compared=(Compared(name, sign == ">", bound),))  # type: ignore[arg-type]
+    until = StopConditions(thresholds=(Threshold(name, sign == ">", bound),))  # type: ignore[arg-type]
     made = list(walk.generate(25, until))
     want = expected(model, sampler, holds, 25)
     assert len(made) == want
@@ -218,7 +219,7 @@ def test_a_generation_ends_where_the_measure_says(small: Small, measure: str, sh
 
 
 def test_a_text_may_span_tokens_and_bytes_of_a_character(small: Small) -> None:
-    """One token a byte: `é!` and `字` are only there once their last byte came, and the generation ends with it."""
+    """One token per byte: `é!` and `字` are complete with their last byte, which ends the generation."""
     for wanted in ("é!", "字", "ab"):
         walk = started(small())
         pieces = iter([*b"x\xe5\xe5a" + wanted.encode() + b"zzz"])
@@ -229,7 +230,7 @@ def test_a_text_may_span_tokens_and_bytes_of_a_character(small: Small) -> None:
 
 
 def test_a_text_of_the_prompt_does_not_count(small: Small) -> None:
-    """What was there before is not what was generated, even where it ends in the middle of the text."""
+    """Only generated text counts, even if the prompt ends in the middle of the wanted text."""
     walk = started(small())
     pieces = iter(b"ts t!oat")
     walk.step = lambda: walk.take(next(pieces))  # type: ignore[method-assign]
@@ -237,7 +238,7 @@ def test_a_text_of_the_prompt_does_not_count(small: Small) -> None:
     assert len(made) == 8
 
 
-def test_a_condition_that_never_holds_ends_at_the_limit_and_says_so(small: Small) -> None:
+def test_a_condition_that_never_holds_ends_at_the_limit(small: Small) -> None:
     walk = started(small())
     until = parse(["entropy > 1000", "text 'never ever'", "token 999999"])
     assert len(list(walk.generate(12, until))) == 12
@@ -245,8 +246,8 @@ def test_a_condition_that_never_holds_ends_at_the_limit_and_says_so(small: Small
     assert walk.snapshot().stopped == walk.stopped
 
 
-def test_what_is_said_goes_with_the_next_step(small: Small) -> None:
-    """And a generation without conditions, or one left half-way, has nothing to say."""
+def test_the_reason_disappears_with_the_next_step(small: Small) -> None:
+    """A generation without conditions, or one that is interrupted, gives no reason."""
     walk = started(small())
     list(walk.generate(3, parse(["token 999999"])))
     walk.step()
@@ -259,7 +260,7 @@ def test_what_is_said_goes_with_the_next_step(small: Small) -> None:
     assert walk.stopped == ""
 
 
-def test_a_walk_goes_on_from_where_it_stopped(small: Small) -> None:
+def test_a_walk_can_go_on_from_where_it_stopped(small: Small) -> None:
     """The distribution that ended one generation does not end the next before its first token."""
     walk, whole = started(small("model5")), started(small("model5"))
     until = parse(["entropy > 0"])

@@ -9,26 +9,32 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rich.style import Style
 from textual import events
 from textual._wait import wait_for_idle
+from textual.app import App
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from core.config import ModelChoice, Sampler
-from core.events import Candidate, Chart, DeviceInfo, ModelInfo, Score, Snapshot, Stage, Token
-from core.training.recipe import Recipe
+from core.engine.info import DeviceInfo
+from core.generation.token import Token
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart, SamplerStage, Score
+from core.walk.values import Snapshot
 from tui.app import TokenwalkApp
 from tui.cli import main
 from tui.runner import Activity, Frame, Operation, Question, Runner
 from tui.settings import Settings
 
-PATIENCE = 20.0
-"""Seconds after which a test gives up; nothing here takes one."""
+PATIENCE = 60.0
+"""Seconds after which a test gives up. It bounds a defect; no test waits for time to pass."""
 BYTES = ModelChoice(tokenizer="bytes", device="cpu")
 """Model 1 over 257 ids."""
 
@@ -41,14 +47,46 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot waits a quarter of a second at most for the process to be idle: a model at work never lets it be."""
+def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot waits until the app is idle; Textual's own test compares processor time with the clock instead."""
 
-    async def a_while(min_sleep: float = 0.02, max_sleep: float = 0.25) -> None:
-        await wait_for_idle(min_sleep, min(max_sleep, 0.25))
+    async def wait(min_sleep: float = 0, max_sleep: float = 1) -> None:
+        if (app := AppUnderTest.newest) and app.is_running:
+            await idle(app)
+        else:
+            await wait_for_idle(min_sleep, min(max_sleep, 0.25))
 
-    monkeypatch.setattr("textual.app.wait_for_idle", a_while)
-    monkeypatch.setattr("textual.pilot.wait_for_idle", a_while)
+    monkeypatch.setattr("textual.app.wait_for_idle", wait)
+    monkeypatch.setattr("textual.pilot.wait_for_idle", wait)
+
+
+# The app, as tests name its parts ----------------------------------------------------------------------------------
+
+
+class AppUnderTest(TokenwalkApp):
+    """The app with short names for the parts of its walk screen."""
+
+    newest: ClassVar["AppUnderTest | None"] = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        AppUnderTest.newest = self
+
+    frame = property(lambda self: self.state.frame)
+    choice = property(lambda self: self.state.choice)
+    sampler = property(lambda self: self.state.sampler)
+    prompt = property(lambda self: self.walk.prompt)
+    tokens = property(lambda self: self.walk.tokens)
+    candidates = property(lambda self: self.walk.candidates)
+    lens = property(lambda self: self.walk.lens)
+    generation = property(lambda self: self.walk.generation)
+    status = property(lambda self: self.walk.status)
+    tabs = property(lambda self: self.walk.tabs)
+    writing = property(lambda self: self.walk.writing)
+
+    def do(self, action: str, *arguments: object) -> None:
+        """Run an action of the walk screen, such as `walking.step`."""
+        self.walk.action_do(action, arguments)
 
 
 # A runner that only plays back -------------------------------------------------------------------------------------
@@ -114,8 +152,8 @@ class ScriptedRunner:
 def scripted() -> Callable[..., TokenwalkApp]:
     """An app whose runner plays back one frame."""
 
-    def make(frame: Frame = Frame(), text: str = "", **given: Any) -> TokenwalkApp:
-        app = TokenwalkApp(text=text, runner=ScriptedRunner, **given)
+    def make(frame: Frame = Frame(), text: str = "", **given: Any) -> AppUnderTest:
+        app = AppUnderTest(text=text, runner=ScriptedRunner, **given)
         app.runner.frame = frame
         return app
 
@@ -172,11 +210,11 @@ class Scenes:
             others_sampled=0.0 if kept < len(pieces) else 1 - sum(shares),
             entropy_bits=6.25,
             stages=(
-                Stage("raw", self.vocab_size, 1.0),
-                Stage("temperature", self.vocab_size, 1.0),
-                Stage("top-k", left, mass),
-                Stage("top-p", left, mass),
-                Stage("renormalised", left, 1.0),
+                SamplerStage("raw", self.vocab_size, 1.0),
+                SamplerStage("temperature", self.vocab_size, 1.0),
+                SamplerStage("top-k", left, mass),
+                SamplerStage("top-p", left, mass),
+                SamplerStage("renormalised", left, 1.0),
             ),
             taken=None if taken is None else candidates[taken],
         )
@@ -262,15 +300,16 @@ class WatchedRunner(Runner):
 
     def __init__(self, publish: Callable[[], None], fps: float) -> None:
         super().__init__(publish, fps)
-        self._wake: Waiting = Waiting()
+        self._jobs._wake: Waiting = Waiting()
 
     def rests(self) -> bool:
         """Whether all that was asked is done; whoever asks next changes that."""
-        return not self._queue and self._wake.waited_for and not self._wake.is_set()
+        wake = self._jobs._wake
+        return not self._jobs and wake.waited_for and not wake.is_set()
 
     @property
     def newest(self) -> Frame:
-        return self._frame
+        return self._outbox.frame
 
     @property
     def ended(self) -> bool:
@@ -281,8 +320,8 @@ class WatchedRunner(Runner):
 def real() -> Callable[..., TokenwalkApp]:
     """An app over a real model: Model 1 with one token a byte, unless another is named."""
 
-    def make(text: str = "", choice: ModelChoice = BYTES, **given: Any) -> TokenwalkApp:
-        return TokenwalkApp(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
+    def make(text: str = "", choice: ModelChoice = BYTES, **given: Any) -> AppUnderTest:
+        return AppUnderTest(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
 
     return make
 
@@ -296,17 +335,43 @@ async def until(true: Callable[[], object]) -> None:
 
 
 async def delivered(pilot: Pilot[None]) -> None:
-    """Wait until every message was handled, and every message those sent."""
-    for _ in range(3):
-        await pilot._wait_for_screen()
+    """Wait until every message was handled, those included that were sent meanwhile, and every change is drawn."""
+    await idle(pilot.app)
+
+
+async def idle(app: App[None]) -> None:
+    """Wait until the app has nothing left to do."""
+    end = time.monotonic() + PATIENCE
+    while app.is_running and await Pilot(app)._wait_for_screen() and app.is_running and not is_idle(app):
+        assert time.monotonic() < end, "the app was never idle"
+        await asyncio.sleep(0.001)
+
+
+def is_idle(app: App[None]) -> bool:
+    """Whether no message waits and no change is undrawn, at a time when every widget has just answered a message."""
+    screen = app.screen
+    unread = any(
+        widget.message_queue_size or widget._next_callbacks for widget in (app, *screen.walk_children(with_self=True))
+    )
+    undrawn = (
+        app._resize_timer
+        or screen._callbacks
+        or screen._layout_required
+        or screen._scroll_required
+        or screen._repaint_required
+        or screen._recompose_required
+        or screen._dirty_widgets
+    )
+    return not (unread or undrawn)
 
 
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until all that was asked is done and drawn."""
+    app = pilot.app
     await delivered(pilot)
-    runner = pilot.app.runner
-    await until(lambda: runner.rests() and pilot.app.frame is runner.newest)
-    await delivered(pilot)
+    while not (app.runner.rests() and app.frame is app.runner.newest):
+        await until(lambda: app.runner.rests() and app.frame is app.runner.newest)
+        await delivered(pilot)  # which may ask for more
 
 
 @pytest.fixture(name="until")

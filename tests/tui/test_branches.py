@@ -1,4 +1,4 @@
-"""The tree and the lenses around it by keys alone, over a real small model: every panel follows, nothing is lost."""
+"""The branches of the walk and the lenses of the tree, used by keys with a small real model."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -6,23 +6,25 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.actions import parse
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from core.config import ModelChoice, Sampler
-from core.models import load
-from core.session import Session
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
+from tui import lenses
 from tui.app import TokenwalkApp
+from tui.dialogs.line import LineScreen
+from tui.drawing.text import label
 from tui.keys import LEAVE, WALK
-from tui.panels import lenses
-from tui.panels.candidates import CandidatesPanel
-from tui.panels.lenses.branches import BranchesLens
-from tui.panels.lenses.continuations import ContinuationsLens
-from tui.panels.lenses.guess import GuessLens
-from tui.panels.lenses.sampler import SamplerPanel
-from tui.panels.lenses.score import ScoreLens
-from tui.screens.line import LineScreen
-from tui.text import label
+from tui.lenses.branches import BranchesLens
+from tui.lenses.chart import ChartLens
+from tui.lenses.continuations import ContinuationsLens
+from tui.lenses.guess import GuessLens
+from tui.lenses.sampler import SamplerLensPage
+from tui.lenses.score import ScoreLens
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -36,7 +38,7 @@ SIZES = [(60, 18), (80, 24), SIZE]
 @pytest.fixture(scope="module")
 def walk() -> Callable[..., Session]:
     """The same walk without an app."""
-    model = load(ModelChoice(tokenizer="bytes", device="cpu"))
+    model = load_model(ModelChoice(tokenizer="bytes", device="cpu"))
 
     def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
         session = Session(model, sampler)
@@ -51,19 +53,19 @@ def ids(app: TokenwalkApp) -> list[int]:
 
 
 def rows(app: TokenwalkApp) -> list[str]:
-    """What each branch spells."""
+    """The text of each branch."""
     return [b"".join(row.pieces).decode("latin-1") for row in app.frame.answer.rows]
 
 
 def whole(panel: Widget) -> str:
-    """All lines of a panel, also those it would have to scroll to."""
+    """All lines of a panel, visible or not."""
     height = max(panel.virtual_size.height, panel.scrollable_content_region.height)
     panel.scroll_to(y=0, animate=False, immediate=True)
     return "\n".join(panel.render_line(y).text for y in range(height))
 
 
 async def three_branches(pilot: Pilot[None], press: Go) -> None:
-    """From one place to three others: `x`, `y` and `z` are the first of each, then two steps."""
+    """Three branches from one position: `x`, `y` and `z` are their first tokens, then two steps follow."""
     for number, key in enumerate("123"):
         if number:
             await press(pilot, "left", "left", "left")
@@ -86,12 +88,12 @@ async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
         assert app.focused is app.lens
         forest = app.frame.answer
         assert [row.depth for row in forest.rows] == [0, 0, 0, 0] or [row.depth for row in forest.rows] == [0, 1, 1, 1]
-        assert forest.here == 3
+        assert forest.current == 3
         seen = []
         for key in ("up", "k", "down", "j", "up", "up", "up", "up"):
             await press(pilot, key)
-            row = app.frame.answer.rows[app.frame.answer.here]
-            seen.append(app.frame.answer.here)
+            row = app.frame.answer.rows[app.frame.answer.current]
+            seen.append(app.frame.answer.current)
             spelled = b"".join(row.pieces)
             snapshot = app.frame.snapshot
             tail = b"".join(token.piece for token in snapshot.tokens[: snapshot.cursor])
@@ -106,11 +108,11 @@ async def test_three_branches_are_walked_by_arrows_and_every_panel_follows(
         assert seen == [2, 1, 2, 3, 2, 1, 0, 0]
         assert app.prompt.text == PROMPT
         await press(pilot, "b")
-        assert isinstance(app.lens, CandidatesPanel)
+        assert isinstance(app.lens, ChartLens)
 
 
 async def test_keys_typed_ahead_act_in_their_order(real: Make, settle: Go, press: Go) -> None:
-    """Two arrows in one bunch go two rows, and a deletion right after takes what is there by then."""
+    """Two arrows sent at once move two rows, and a deletion right after them deletes the branch there."""
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -171,7 +173,7 @@ async def test_hostile_tokens_and_names_are_inert(
         def spell(session: Session) -> None:
             for byte in hostile.encode():
                 session.take(byte)
-            session.rename(session.tree.segment(session._path[-1])[0].serial, hostile)
+            session.tree.rename(session.tree.segment(session.history.path[-1])[0].serial, hostile)
 
         app.act(spell)
         await press(pilot, "b")
@@ -209,7 +211,7 @@ async def test_the_prompt_panel_shows_the_prompt_of_the_branch_and_typing_goes_o
 
 
 async def test_a_prompt_written_and_left_at_once_is_still_followed(real: Make, settle: Go, press: Go) -> None:
-    """Whatever is typed in one bunch: text, leaving, the tree, an arrow. The panel shows what the walk shows."""
+    """Text, `escape`, the tree and an arrow are sent at once; then the panel shows the prompt of the walk."""
     async with real("oats").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -223,7 +225,7 @@ async def test_a_prompt_written_and_left_at_once_is_still_followed(real: Make, s
 
 
 async def test_an_empty_prompt_stays_empty(real: Make, settle: Go, press: Go) -> None:
-    """What stands for nothing in the model is not what a person wrote."""
+    """The token that stands for an empty prompt in the model does not appear in the editor."""
     async with real().run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "escape", "space", "b", "up", "down")
@@ -252,30 +254,30 @@ async def test_continuations_are_sampled_chosen_and_walked(
         await press(pilot, "u", "5")
         assert ids(app) == [token.id for token in alone[4].tokens]
         await press(pilot, "u", "o", "enter")
-        assert "of them" in whole(app.lens)
+        assert "samples" in whole(app.lens)
         assert "5/5" in whole(app.lens)
 
 
-async def test_fewer_continuations_leave_no_cursor_behind(real: Make, settle: Go, press: Go) -> None:
+async def test_fewer_continuations_move_the_cursor_to_the_last(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "n", *["down"] * 9)
-        assert app.lens.at == 4
+        assert app.lens.cursor == 4
         await press(pilot, "shift+left", "shift+left", "shift+left", "n")
         assert len(app.frame.answer.continuations) == 2
-        assert app.lens.at == 1
+        assert app.lens.cursor == 1
         await press(pilot, "enter")
         assert len(ids(app)) == len(PROMPT) + 3
 
 
-async def test_another_vocabulary_leaves_no_continuations_behind(real: Make, settle: Go, press: Go) -> None:
-    """A new tree: what the lens lists must be of it, or nothing."""
+async def test_another_tokenizer_clears_the_continuations(real: Make, settle: Go, press: Go) -> None:
+    """The new tokenizer starts a new tree, so the lens lists nothing of the old one."""
     async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "n")
-        app._load(ModelChoice(device="cpu"))
+        app.do("choosing.load", ModelChoice(device="cpu"))
         await settle(pilot)
         assert app.frame.model.vocab_size == 100_277
         assert "n samples 5 continuations here" in whole(app.lens)
@@ -294,8 +296,8 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
         await settle(pilot)
         await press(pilot, "slash", *["backspace"] * 40)
         for bad, words in (
-            ("", "is no condition"),
-            ("entropy is high", "is no condition"),
+            ("", "is not a stop condition"),
+            ("entropy is high", "is not a stop condition"),
             ("0 tokens", "entropy > 3"),
         ):
             await write(pilot, bad)
@@ -318,7 +320,7 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-async def test_why_it_stopped_is_said_where_there_is_little_room(
+async def test_a_narrow_status_line_shows_the_stop_condition(
     real: Make, settle: Go, press: Go, write: Go, size: tuple[int, int]
 ) -> None:
     async with real(PROMPT).run_test(size=size) as pilot:
@@ -332,9 +334,7 @@ async def test_why_it_stopped_is_said_where_there_is_little_room(
         assert said.cell_len <= size[0]
 
 
-async def test_a_run_that_waits_for_something_is_paused(
-    real: Make, settle: Go, press: Go, write: Go, until: Go
-) -> None:
+async def test_a_run_with_a_condition_can_be_paused(real: Make, settle: Go, press: Go, write: Go, until: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -352,7 +352,7 @@ async def test_a_run_that_waits_for_something_is_paused(
 
 
 def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens went through the model, call by call, from now on."""
+    """The number of tokens of each forward pass from now on."""
     transformer, calls = app.runner._session.model.transformer, list[int]()
     hidden = transformer.hidden
 
@@ -364,15 +364,15 @@ def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[i
     return calls
 
 
-async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
+async def test_sampler_settings_are_explained_without_running_the_model(
     real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, screen_lines: Lines
 ) -> None:
     async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.action_look("sampler")
+        app.do("lens.look", "sampler")
         await press(pilot, "space", "left")
-        assert isinstance(app.lens, SamplerPanel)
+        assert isinstance(app.lens, SamplerLensPage)
         calls, before = count_forwards(app, monkeypatch), ids(app)
         knobs = ["left_square_bracket", "less_than_sign", "left_curly_bracket", "right_parenthesis", "o"]
         for key in knobs:
@@ -381,7 +381,7 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
             assert screen_lines(app) != shown
             assert app.frame.answer.sampler == app.sampler
         assert app.sampler.order == "temperature last"
-        assert "as llama.cpp" in whole(app.lens)
+        assert "as in llama.cpp" in whole(app.lens)
         await press(pilot, "o")
         assert app.sampler.order == "temperature first"
         assert (calls, ids(app)) == ([], before)
@@ -390,11 +390,11 @@ async def test_knobs_and_the_order_redraw_the_sampler_without_the_model(
 
 
 async def test_the_sampler_shows_the_draw_that_came(real: Make, settle: Go, press: Go) -> None:
-    """Standing before a sampled token, u and what it hit are that token's own; a step there draws another."""
+    """Before a sampled token the lens shows the u that drew it; a step there draws with another u."""
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.action_look("sampler")
+        app.do("lens.look", "sampler")
         await press(pilot, "space", "left")
         token = app.frame.snapshot.tokens[-1]
         assert (app.frame.answer.u, app.frame.answer.drawn.id) == (token.u, token.id)
@@ -408,7 +408,7 @@ async def test_the_score_goes_to_the_worst_token(real: Make, settle: Go, press: 
     async with real("oat milk in my coffee, please").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        await press(pilot, *["full_stop"] * (1 + lenses.found().index(ScoreLens)))
+        await press(pilot, *["full_stop"] * lenses.found().index(ScoreLens))
         assert isinstance(app.lens, ScoreLens)
         worst = app.frame.answer.worst
         scores = [token.score.surprisal_bits for token in app.frame.snapshot.tokens[1:]]
@@ -425,15 +425,15 @@ async def test_the_score_goes_to_the_worst_token(real: Make, settle: Go, press: 
             assert row[at + 1 : at + 2] in ("", " ")
 
 
-async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: Go, until: Go) -> None:
-    """CJK text before a token takes two cells a character; the numbers stay in their columns."""
+async def test_columns_stay_aligned_with_wide_characters(real: Make, settle: Go, press: Go, until: Go) -> None:
+    """CJK characters before a token take two cells each; the numbers stay in their columns."""
     from rich.cells import cell_len
 
     text = "我喜欢在咖啡里加燕麦奶 and 我喜欢"
     async with real(text, ModelChoice(device="cpu", tokenizer="cl100k")).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.look_through(ScoreLens)
+        app.do("lens.turn_to", ScoreLens)
         await settle(pilot)
         await until(lambda: whole(app.lens).strip())
         rows = [line for line in whole(app.lens).splitlines() if line[:6].strip().isdigit()]
@@ -444,7 +444,7 @@ async def test_columns_hold_for_wide_characters(real: Make, settle: Go, press: G
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-async def test_a_guess_hides_what_comes_until_it_is_made(
+async def test_the_next_token_is_hidden_until_it_is_guessed(
     real: Make, settle: Go, press: Go, write: Go, panel_lines: Lines, screen_lines: Lines, size: tuple[int, int]
 ) -> None:
     async with real("oats ZQX", count=2).run_test(size=size) as pilot:
@@ -463,9 +463,9 @@ async def test_a_guess_hides_what_comes_until_it_is_made(
         await write(pilot, "t")
         await press(pilot, "enter")
         (guess,) = app.frame.answer
-        assert (guess.position, guess.came.id, guess.favourite.rank) == (2, ord("t"), 0)
+        assert (guess.position, guess.came.id, guess.likeliest.rank) == (2, ord("t"), 0)
         assert app.frame.snapshot.cursor == 3
-        assert "1 came" in whole(app.lens)
+        assert "1 right" in whole(app.lens)
         await press(pilot, "enter", "enter")
         assert len(app.frame.answer) == 1
         await press(pilot, "v")
@@ -489,7 +489,7 @@ async def test_a_text_is_opened_and_scored(real: Make, settle: Go, press: Go, wr
 
 
 def bad_files(folder: Path) -> dict[str, str]:
-    """Names of what is no text, and a word of what is said."""
+    """Names of unreadable files, and words of the error of each."""
     (folder / "empty").write_text("")
     (folder / "bytes").write_bytes(b"ab\xff")
     (folder / "long").write_bytes(b"a" * 4_000_001)
@@ -508,7 +508,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-async def test_what_is_no_text_is_one_line_in_the_dialog(
+async def test_an_unreadable_text_file_is_one_line_in_the_dialog(
     real: Make, settle: Go, press: Go, screen_lines: Lines, tmp_path: Path
 ) -> None:
     async with real(PROMPT).run_test(size=(160, 36)) as pilot:
@@ -523,7 +523,7 @@ async def test_what_is_no_text_is_one_line_in_the_dialog(
             assert "\n" not in str(app.screen._problem.render())
         await press(pilot, "escape")
         assert app.prompt.text == PROMPT
-        assert isinstance(app.lens, CandidatesPanel)
+        assert isinstance(app.lens, ChartLens)
 
 
 # Turning from lens to lens ------------------------------------------------------------------------------------------
@@ -533,11 +533,11 @@ async def test_what_is_no_text_is_one_line_in_the_dialog(
 async def test_every_lens_is_reached_by_keys_and_by_name(
     real: Make, settle: Go, press: Go, until: Go, size: tuple[int, int]
 ) -> None:
-    """Around by `.`, back by `,`; each draws without a walk worth the name, and after one."""
+    """`.` goes round all lenses and `,` back; each lens draws for one token and for a short walk."""
     async with real("o", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
-        kinds = [CandidatesPanel, *lenses.found()]
+        kinds = list(lenses.found())
         for kind in [*kinds[1:], kinds[0]]:
             await press(pilot, "full_stop")
             assert type(app.lens) is kind
@@ -547,15 +547,15 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
             await press(pilot, "comma")
             assert type(app.lens) is kind
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        for kind in (BranchesLens, SamplerPanel):
-            commands[kind.WORDS]()
+        for kind in (BranchesLens, SamplerLensPage):
+            commands[kind.DESCRIPTION]()
             await settle(pilot)
             assert type(app.lens) is kind
         assert not app._notifications
 
 
 async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go, press: Go) -> None:
-    """In a small terminal the panel that had the focus is behind a tab by then."""
+    """In a small terminal a tab hides the panel that had the focus."""
     async with real(PROMPT).run_test(size=(60, 18)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -569,7 +569,7 @@ async def test_a_lens_has_the_keys_wherever_the_focus_was(real: Make, settle: Go
 async def test_keys_right_after_a_lens_are_keys_of_the_walk(
     real: Make, settle: Go, press: Go, size: tuple[int, int], panel: int
 ) -> None:
-    """None falls into the prompt while the lens comes forth."""
+    """No key reaches the prompt while the lens is being shown."""
     async with real(PROMPT).run_test(size=size) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -582,8 +582,10 @@ async def test_keys_right_after_a_lens_are_keys_of_the_walk(
         assert app.focused is app.lens
 
 
-def test_every_key_of_the_walk_has_its_action() -> None:
+def test_every_key_of_the_walk_has_its_action(scripted: Make) -> None:
+    app = scripted()
     for binding in (*WALK, LEAVE):
-        name = binding.action.partition("(")[0]
-        assert callable(getattr(TokenwalkApp, f"action_{name}")), binding.id
+        action, arguments = parse(binding.action)[1:]
+        assert callable(getattr(app.walk, f"action_{action}")), binding.id
+        assert action == "leave" or callable(app.walk.command(arguments[0])), binding.id
         assert binding.tooltip

@@ -10,10 +10,10 @@ from textual.command import CommandPalette
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from core.config import Hyperparameters, ModelChoice
+from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.keys import GROUPS, WALK
-from tui.screens.choose import ChooseScreen
 from tui.screens.help import HelpScreen
 from tui.settings import Settings
 
@@ -174,12 +174,12 @@ async def test_a_bad_choice_leaves_the_model_before_it_running(
         def broken(choice: ModelChoice, report: object = None) -> object:
             raise MemoryError("no room")
 
-        monkeypatch.setattr("core.models.load", broken)
+        monkeypatch.setattr("core.loading.models.load_model", broken)
         await press(pilot, "m")
         await pilot.press("down", "enter")
         await settle(pilot)
         assert [note.message for note in app._notifications] == [
-            "there is not enough memory; the walk stands where it stood; a smaller model or shorter prompt may fit"
+            "there is not enough memory; the walk is unchanged; a smaller model or shorter prompt may fit"
         ]
         assert app.frame.model.name == "model1"
         await press(pilot, "space")
@@ -244,7 +244,7 @@ async def test_a_picture_of_the_screen_is_written(
     monkeypatch.chdir(tmp_path)
     async with scripted(scenes.oat_milk(), text="a").run_test(size=SIZE) as pilot:
         await pilot.pause()
-        pilot.app.action_picture()
+        pilot.app.do("sessions.picture")
         await pilot.pause()
         (file,) = tmp_path.iterdir()
         assert file.suffix == ".svg"
@@ -260,7 +260,7 @@ async def test_a_picture_that_cannot_be_written_is_told(
 
     async with scripted(scenes.oat_milk(), text="a").run_test(size=SIZE) as pilot:
         monkeypatch.setattr(pilot.app, "save_screenshot", full)
-        pilot.app.action_picture()
+        pilot.app.do("sessions.picture")
         await pilot.pause()
         (note,) = pilot.app._notifications
         assert os.strerror(28) in note.message

@@ -1,4 +1,4 @@
-"""The command line as other programs use it: what each command prints as JSON Lines, field by field."""
+"""`--json` of each command: fields, types and values."""
 
 import json
 import math
@@ -31,7 +31,7 @@ THIS_PROCESS: dict[str, Sequence[str]] = {
     "deep": ("next", PROMPT, "--model", "model5", "--tokenizer", "bytes", "--heads", "2", "--dtype", "bf16"),
     "devices": ("devices",),
 }
-"""The same entry point without a second import of torch."""
+"""Commands that run in the process of the tests, which has imported torch already."""
 
 
 def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]:
@@ -41,8 +41,8 @@ def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.fixture(scope="module")
-def said(run_here: Here) -> Callable[[str], Lines]:
-    """What the commands print, each run once."""
+def output_of(run_here: Here) -> Callable[[str], Lines]:
+    """The parsed lines of a command by its name above; each command runs once."""
     with ThreadPoolExecutor(2) as pool:
         own = pool.map(lambda words: run(*words, "--json"), OWN_PROCESS.values())
         done = dict(zip(OWN_PROCESS, own, strict=True))
@@ -70,8 +70,8 @@ def is_candidate(value: dict[str, Any]) -> None:
     bytes.fromhex(value["bytes"])
 
 
-def test_generate_begins_with_what_runs(said: Callable[[str], Lines]) -> None:
-    first = said("generate")[0]
+def test_generate_begins_with_the_model_and_the_prompt(output_of: Callable[[str], Lines]) -> None:
+    first = output_of("generate")[0]
     has(first, event=str, model=str, device=str, dtype=str, prompt_ids=list, vocab_size=int, seconds=float)
     seconds = first.pop("seconds")
     assert 0 <= seconds < 60
@@ -85,8 +85,8 @@ def test_generate_begins_with_what_runs(said: Callable[[str], Lines]) -> None:
     }
 
 
-def test_generate_tells_each_token(said: Callable[[str], Lines]) -> None:
-    steps = said("generate")[1:-1]
+def test_generate_prints_each_token(output_of: Callable[[str], Lines]) -> None:
+    steps = output_of("generate")[1:-1]
     assert [step["position"] for step in steps] == [5, 6, 7, 8, 9]
     for step in steps:
         has(
@@ -120,34 +120,34 @@ def test_generate_tells_each_token(said: Callable[[str], Lines]) -> None:
         assert bytes.fromhex(step["bytes"]).decode("utf-8", "backslashreplace") == step["text"]
 
 
-def test_generate_ends_with_the_text(said: Callable[[str], Lines]) -> None:
-    *_, last = lines = said("generate")
+def test_generate_ends_with_the_text(output_of: Callable[[str], Lines]) -> None:
+    *_, last = lines = output_of("generate")
     has(last, event=str, text=str, tokens=int, tokens_per_second=float, reason=str)
     assert (last["event"], last["tokens"], last["reason"]) == ("done", 5, "length")
-    made = b"".join(bytes.fromhex(step["bytes"]) for step in lines[1:-1])
-    assert last["text"] == made.decode("utf-8", "backslashreplace")
+    generated = b"".join(bytes.fromhex(step["bytes"]) for step in lines[1:-1])
+    assert last["text"] == generated.decode("utf-8", "backslashreplace")
     assert last["tokens_per_second"] > 0
 
 
-def test_samples_are_told_one_after_the_other_and_texts_are_a_list(said: Callable[[str], Lines]) -> None:
-    lines = said("samples")
+def test_steps_of_samples_alternate_and_texts_are_a_list(output_of: Callable[[str], Lines]) -> None:
+    lines = output_of("samples")
     assert [(s["position"], s["sample"]) for s in lines[1:-1]] == [(p, n) for p in range(5, 9) for n in range(3)]
     assert [type(text) for text in lines[-1]["text"]] == [str] * 3
     assert lines[-1]["tokens"] == 12
     assert len(set(lines[-1]["text"])) == 3
 
 
-def test_a_sample_is_the_run_with_its_own_seed(said: Callable[[str], Lines]) -> None:
-    samples = [[s for s in said("samples")[1:-1] if s["sample"] == n] for n in range(3)]
+def test_a_sample_equals_a_run_with_its_seed(output_of: Callable[[str], Lines]) -> None:
+    samples = [[s for s in output_of("samples")[1:-1] if s["sample"] == n] for n in range(3)]
     for sample, name in ((samples[0], "generate"), (samples[1], "next seed")):
-        alone = said(name)[1:5]
+        alone = output_of(name)[1:5]
         assert [step["id"] for step in sample] == [step["id"] for step in alone]
         assert [step["u"] for step in sample] == [step["u"] for step in alone]
         assert [step["logit"] for step in sample] == pytest.approx([step["logit"] for step in alone], abs=1e-4)
 
 
-def test_greedy_is_temperature_zero_and_takes_the_favourite(said: Callable[[str], Lines]) -> None:
-    greedy, cold = said("greedy")[1:-1], said("cold")[1:-1]
+def test_greedy_equals_temperature_zero_and_takes_the_likeliest_token(output_of: Callable[[str], Lines]) -> None:
+    greedy, cold = output_of("greedy")[1:-1], output_of("cold")[1:-1]
     for one, other in zip(greedy, cold, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
         assert one["id"] == one["top"][0]["id"]
@@ -157,8 +157,8 @@ def test_greedy_is_temperature_zero_and_takes_the_favourite(said: Callable[[str]
         assert one["probability"] < 0.01
 
 
-def test_cuts_show_in_what_is_drawn_with(said: Callable[[str], Lines]) -> None:
-    first, *steps, _ = said("cut")
+def test_top_k_and_top_p_change_sampled_probability_only(output_of: Callable[[str], Lines]) -> None:
+    first, *steps, _ = output_of("cut")
     assert first["vocab_size"] == 257
     for step in steps:
         kept = [each for each in step["top"] if each["sampled_probability"] > 0]
@@ -169,8 +169,8 @@ def test_cuts_show_in_what_is_drawn_with(said: Callable[[str], Lines]) -> None:
         assert step["sampled_probability"] > step["probability"]
 
 
-def test_min_p_is_measured_before_a_temperature_that_comes_last(said: Callable[[str], Lines]) -> None:
-    for step in said("min-p")[1:-1]:
+def test_min_p_is_applied_before_a_temperature_that_comes_last(output_of: Callable[[str], Lines]) -> None:
+    for step in output_of("min-p")[1:-1]:
         best = step["top"][0]["probability"]
         for each in step["top"]:
             assert (each["sampled_probability"] > 0) == (each["probability"] >= 0.8 * best)
@@ -181,15 +181,15 @@ def test_min_p_is_measured_before_a_temperature_that_comes_last(said: Callable[[
 
 
 def test_an_empty_prompt_starts_from_the_end_of_text_and_nothing_can_be_generated(
-    said: Callable[[str], Lines],
+    output_of: Callable[[str], Lines],
 ) -> None:
-    first, last = said("nothing")
+    first, last = output_of("nothing")
     assert first["prompt_ids"] == [100_257]
     assert last == {"event": "done", "text": "", "tokens": 0, "tokens_per_second": None, "reason": "length"}
 
 
-def test_next_is_one_object(said: Callable[[str], Lines]) -> None:
-    (found,) = said("next")
+def test_next_is_one_object(output_of: Callable[[str], Lines]) -> None:
+    (found,) = output_of("next")
     has(
         found,
         model=str,
@@ -212,19 +212,19 @@ def test_next_is_one_object(said: Callable[[str], Lines]) -> None:
     assert found["others"]["probability"] + sum(each["probability"] for each in found["top"]) == pytest.approx(1)
 
 
-def test_next_is_what_generate_draws_from(said: Callable[[str], Lines]) -> None:
-    assert said("next")[0]["top"] == said("next seed")[1]["top"][:7]
+def test_next_equals_the_distribution_that_generate_samples(output_of: Callable[[str], Lines]) -> None:
+    assert output_of("next")[0]["top"] == output_of("next seed")[1]["top"][:7]
 
 
-def test_options_that_shape_a_model_are_obeyed(said: Callable[[str], Lines]) -> None:
-    (found,) = said("deep")
+def test_options_of_the_model_are_applied(output_of: Callable[[str], Lines]) -> None:
+    (found,) = output_of("deep")
     assert found["model"] == "model5"
     assert found["prompt_ids"] == list(PROMPT.encode())
     assert found["others"]["count"] == 257 - 20
 
 
-def test_devices(said: Callable[[str], Lines]) -> None:
-    found = said("devices")
+def test_devices(output_of: Callable[[str], Lines]) -> None:
+    found = output_of("devices")
     for device in found:
         has(device, name=str, label=str, memory_bytes=(int, type(None)), problem=(str, type(None)))
     assert found[0]["name"] == "cpu"
@@ -234,7 +234,7 @@ def test_devices(said: Callable[[str], Lines]) -> None:
 
 @pytest.fixture
 def tokens(run_here: Here) -> Callable[..., dict[str, Any]]:
-    """What the tokens of a text are."""
+    """Run `tokenwalk tokens` and parse its output."""
     return lambda *arguments, **how: tokenized(run_here("tokens", *arguments, "--json", **how))
 
 
@@ -257,7 +257,7 @@ def test_tokens_of_a_text(tokens: Callable[..., dict[str, Any]]) -> None:
     assert bytes.fromhex("".join(piece["bytes"] for piece in found["pieces"])) == PROMPT.encode()
 
 
-def test_parts_of_a_character_are_escaped(tokens: Callable[..., dict[str, Any]]) -> None:
+def test_incomplete_characters_are_escaped(tokens: Callable[..., dict[str, Any]]) -> None:
     found = tokens("🫠")
     assert "".join(piece["text"] for piece in found["pieces"]) == "\\xf0\\x9f\\xab\\xa0"
     assert "".join(piece["bytes"] for piece in found["pieces"]) == "f09faba0"
@@ -269,12 +269,12 @@ def test_tokens_from_standard_input(tokens: Callable[..., dict[str, Any]]) -> No
     assert found["tokenizer"] == "bytes"
 
 
-def test_special_text_is_plain_unless_asked_for(tokens: Callable[..., dict[str, Any]]) -> None:
+def test_special_tokens_are_read_as_text_without_the_option(tokens: Callable[..., dict[str, Any]]) -> None:
     assert len(tokens("<|endoftext|>")["ids"]) > 1
     assert tokens("<|endoftext|>", "--special")["ids"] == [100_257]
 
 
-def test_tokens_of_nothing(tokens: Callable[..., dict[str, Any]]) -> None:
+def test_an_empty_text_has_no_tokens(tokens: Callable[..., dict[str, Any]]) -> None:
     assert tokens("")["ids"] == []
 
 
@@ -287,7 +287,7 @@ def test_models(run_here: Here) -> None:
     assert [model["name"] for model in found][:6] == [f"model{n}" for n in range(1, 7)]
 
 
-def test_a_prompt_from_standard_input_is_the_prompt_given(run_here: Here) -> None:
+def test_a_prompt_from_standard_input_is_used_unchanged(run_here: Here) -> None:
     done = run_here("generate", "-", "-n", "2", "--tokenizer", "bytes", "--json", given="oat\nmilk 字".encode())
     first, *_ = [json.loads(line) for line in done.stdout.splitlines()]
     assert first["prompt_ids"] == list("oat\nmilk 字".encode())

@@ -1,4 +1,4 @@
-"""`tokenwalk lens`: each lens as one JSON object that agrees with `tokenwalk next`, and as lines no terminal obeys."""
+"""`tokenwalk lens`: each lens as one JSON object that agrees with `tokenwalk next`, and as text."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.lenses import NAMES
-from tui.lens_report import LINES, bar
+from tui.reports.lenses import LINES, bar
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
@@ -18,8 +18,8 @@ LENSES = [name.replace("_", "-") for name in NAMES]
 
 
 @pytest.fixture(scope="module")
-def said(run_here: Here) -> Callable[..., dict[str, Any]]:
-    """The one object a command prints."""
+def lens_json(run_here: Here) -> Callable[..., dict[str, Any]]:
+    """Run a command and parse the one JSON object it prints."""
 
     def run(*arguments: str) -> dict[str, Any]:
         done = run_here(*arguments, *SMALL, "--json")
@@ -31,23 +31,72 @@ def said(run_here: Here) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def test_all_nine_are_there() -> None:
+def test_there_are_nine_lenses() -> None:
     assert set(LENSES) == set(LINES)
     assert len(LENSES) == 9
 
 
 @pytest.mark.parametrize("name", LENSES)
 @pytest.mark.parametrize("model", ["model5", "model6"])
-def test_every_lens_is_one_object(name: str, model: str, said: Callable[..., dict[str, Any]]) -> None:
-    found = said("lens", name, PROMPT, "--model", model, "--target", "y")
+def test_every_lens_prints_one_json_object(name: str, model: str, lens_json: Callable[..., dict[str, Any]]) -> None:
+    found = lens_json("lens", name, PROMPT, "--model", model, "--target", "y")
     assert (found["lens"], found["model"]) == (name, model)
     assert found["prompt_ids"] == list(PROMPT.encode())
 
 
+FIELDS = {
+    "flow": "axes code component equation labels level name norm sources stages stream text values where",
+    "attention": (
+        "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"
+    ),
+    "logit": (
+        "block bytes entropy_bits id layers locks_in logit name probability sampled_probability target "
+        "target_came text top"
+    ),
+    "context": (
+        "bytes came effective entropy_bits id logit mass90 note prefixes probability sampled_probability "
+        "start text token top total"
+    ),
+    "last-token": "by bytes changes how kl_bits note position text together_bits total why",
+    "ladder": (
+        "added adds after before bytes differences id kl_bits ln_v logit loss name notes parameters "
+        "probability rungs sampled_probability seen target text title top trained"
+    ),
+    "weights": (
+        "biases counts expected high histogram low mean name names part shape size_bytes std tied total weights"
+    ),
+    "lab": (
+        "after averaging batch before bytes columns curves difference entropy_bits id input_pieces inputs "
+        "kl_bits ln_v logit lookup lookup_rows lookup_seconds loss mean_after mean_before name norm note "
+        "other own pieces probability product_rows product_seconds rows sampled_probability seen std_after "
+        "std_before stride switch target_pieces targets text top values weights xs"
+    ),
+    "device": (
+        "bandwidth compiled create_seconds device dtype first_token forward_seconds label name note parity "
+        "peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens train_seconds "
+        "weights"
+    ),
+}
+"""Every field of the JSON of a lens, at any depth; they are a contract with other programs."""
+
+
+def fields_of(value: Any) -> set[str]:
+    """The names of all fields in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(fields_of, value.values()))
+    return set().union(*map(fields_of, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_the_fields_of_a_lens_keep_their_names(name: str, lens_json: Callable[..., dict[str, Any]]) -> None:
+    found = fields_of(lens_json("lens", name, PROMPT, "--model", "model5", "--target", "y"))
+    assert " ".join(sorted(found - {"lens", "model", "prompt_ids"})) == FIELDS[name]
+
+
 @pytest.mark.parametrize("name", [name for name in LENSES if name != "attention"])
 @pytest.mark.parametrize("model", ["model1", "model2", "model3"])
-def test_lower_rungs_have_all_but_attention(name: str, model: str, run_here: Here) -> None:
-    """As lines, with nothing on stderr and no space at their ends."""
+def test_rungs_without_blocks_have_every_lens_but_attention(name: str, model: str, run_here: Here) -> None:
+    """They print lines without trailing spaces, and nothing on stderr."""
     done = run_here("lens", name, PROMPT, "--model", model, *SMALL)
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode().splitlines()
@@ -55,9 +104,9 @@ def test_lower_rungs_have_all_but_attention(name: str, model: str, run_here: Her
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_the_logit_lens_ends_where_next_begins(said: Callable[..., dict[str, Any]]) -> None:
-    found = said("lens", "logit", PROMPT, "--model", "model4", "-k", "7")
-    after = said("next", PROMPT, "--model", "model4", "-k", "7")
+def test_the_last_layer_of_the_logit_lens_equals_the_next_command(lens_json: Callable[..., dict[str, Any]]) -> None:
+    found = lens_json("lens", "logit", PROMPT, "--model", "model4", "-k", "7")
+    after = lens_json("next", PROMPT, "--model", "model4", "-k", "7")
     names = [layer["name"] for layer in found["layers"]]
     assert names[0] == "embedding"
     assert names[1:3] == ["block 0 attention", "block 0 mlp"]
@@ -69,12 +118,12 @@ def test_the_logit_lens_ends_where_next_begins(said: Callable[..., dict[str, Any
     assert found["layers"][-1]["entropy_bits"] == pytest.approx(after["entropy_bits"], abs=1e-5)
 
 
-def test_context_has_a_prefix_for_each_token(said: Callable[..., dict[str, Any]]) -> None:
-    prefixes = said("lens", "context", PROMPT, "--model", "model4")["prefixes"]
+def test_context_has_a_prefix_for_each_token(lens_json: Callable[..., dict[str, Any]]) -> None:
+    prefixes = lens_json("lens", "context", PROMPT, "--model", "model4")["prefixes"]
     assert [each["text"] for each in prefixes] == [PROMPT[:end] for end in range(1, 9)]
     assert [each["token"] for each in prefixes] == list(PROMPT)
     for each in prefixes:
-        after = said("next", each["text"], "--model", "model4", "-k", "5")
+        after = lens_json("next", each["text"], "--model", "model4", "-k", "5")
         assert each["entropy_bits"] == pytest.approx(after["entropy_bits"], abs=1e-5)
         assert each["effective"] == pytest.approx(2 ** each["entropy_bits"])
         assert each["mass90"] == after["mass90"]
@@ -83,36 +132,38 @@ def test_context_has_a_prefix_for_each_token(said: Callable[..., dict[str, Any]]
     assert prefixes[-1]["came"] is None
 
 
-def test_other_lenses_in_numbers(said: Callable[..., dict[str, Any]]) -> None:
-    attention = said("lens", "attention", PROMPT, "--model", "model5", "--layer", "3", "--head", "2", "--shown", "3")
+def test_values_of_the_other_lenses(lens_json: Callable[..., dict[str, Any]]) -> None:
+    attention = lens_json(
+        "lens", "attention", PROMPT, "--model", "model5", "--layer", "3", "--head", "2", "--shown", "3"
+    )
     assert (attention["layer"], attention["head"], attention["start"]) == (3, 2, 5)
     assert math.fsum(attention["row"]) == pytest.approx(1, abs=1e-5)
     assert [len(row) for row in attention["pattern"]] == [1, 2, 3]
-    last = said("lens", "last-token", PROMPT, "--model", "model1", "--how", "mask")
-    assert [change["kl"] for change in last["changes"]] == [0.0] * 7
+    last = lens_json("lens", "last-token", PROMPT, "--model", "model1", "--how", "mask")
+    assert [change["kl_bits"] for change in last["changes"]] == [0.0] * 7
     assert [change["text"] for change in last["changes"]] == list(PROMPT[:-1])
     assert "no attention" in last["why"]
-    weights = said("lens", "weights", "--model", "model1", "--weight", "unembed.bias")
+    weights = lens_json("lens", "weights", "--model", "model1", "--weight", "unembed.bias")
     assert weights["total"] == weights["expected"] == 257 * 16 * 2 + 257
     assert weights["histogram"]["shape"] == [257]
-    ladder = said("lens", "ladder", PROMPT, "--target", "y")
+    ladder = lens_json("lens", "ladder", PROMPT, "--target", "y")
     names = [name for n in range(1, 7) for name in (f"model{n}", f"model{n}-trained")]
     assert [rung["name"] for rung in ladder["rungs"]] == names
     assert {rung["target"]["text"] for rung in ladder["rungs"]} == {"y"}
-    lab = said("lens", "lab", PROMPT, "--switch", "silu")
+    lab = lens_json("lens", "lab", PROMPT, "--switch", "silu")
     assert lab["switch"]["other"] == "silu"
-    flow = said("lens", "flow", PROMPT)
+    flow = lens_json("lens", "flow", PROMPT)
     assert flow["stages"][0]["text"] == PROMPT
     assert "def forward" in flow["sources"][1]["code"]
 
 
-def test_the_articles_example_stands_where_no_prompt_is_given(said: Callable[..., dict[str, Any]]) -> None:
-    assert said("lens", "context", "--context", "30")["prefixes"][-1]["text"] == "I prefer oat milk in"
+def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable[..., dict[str, Any]]) -> None:
+    assert lens_json("lens", "context", "--context", "30")["prefixes"][-1]["text"] == "I prefer oat milk in"
 
 
 @pytest.mark.parametrize("name", LENSES)
-def test_hostile_text_is_inert(name: str, run_here: Here) -> None:
-    """Escape sequences, a bidi override and markup come out as text."""
+def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> None:
+    """Escape sequences, a bidi override and markup are printed as text."""
     prompt = "[b]\x1b[2J\u202eoat\x07[/"
     done = run_here("lens", name, prompt, "--model", "model5", "--context", "40", "--target", "\x1b", *SMALL)
     assert done.returncode == 0
@@ -125,9 +176,9 @@ def test_hostile_text_is_inert(name: str, run_here: Here) -> None:
     [
         (("lens", "mirror", PROMPT), "no lens 'mirror'; choose one of attention, context"),
         (("lens", "attention", PROMPT), "model1 has no attention; it begins at model3"),
-        (("lens", "context", PROMPT, "--layer", "1"), "the lens context takes no --layer"),
-        (("lens", "flow", PROMPT, "-k", "3"), "the lens flow takes no -k"),
-        (("lens", "logit", PROMPT, "--target", ""), "the target is empty"),
+        (("lens", "context", PROMPT, "--layer", "1"), "the lens context has no option --layer"),
+        (("lens", "flow", PROMPT, "-k", "3"), "the lens flow has no option -k"),
+        (("lens", "logit", PROMPT, "--target", ""), "--target is empty"),
         (("lens", "attention", PROMPT, "--model", "model3", "--head", "4"), "no head 4; model3 has heads 0 to 0"),
         (("lens", "last-token", PROMPT, "--how", "forget"), "no way 'forget'"),
         (("lens", "lab", PROMPT, "--switch", "bend"), "no activation 'bend'"),
@@ -135,7 +186,7 @@ def test_hostile_text_is_inert(name: str, run_here: Here) -> None:
         (("lens", "weights", "--weight", "wte"), "no weight 'wte'"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: tuple[str, ...], says: str, run_here: Here) -> None:
+def test_a_user_error_is_one_line(arguments: tuple[str, ...], says: str, run_here: Here) -> None:
     done = run_here(*arguments, *SMALL)
     assert (done.returncode, done.stdout) == (2, b"")
     (line,) = done.stderr.decode().splitlines()
@@ -146,5 +197,5 @@ def test_a_mistake_is_one_line(arguments: tuple[str, ...], says: str, run_here: 
 @pytest.mark.parametrize(
     ("share", "drawn"), [(0.0, ""), (1.0, "████"), (0.5, "██"), (0.28125, "█▏"), (2.0, "████"), (-1.0, "")]
 )
-def test_bars_are_eighths_of_cells(share: float, drawn: str) -> None:
+def test_bars_are_drawn_in_eighths_of_cells(share: float, drawn: str) -> None:
     assert bar(share, 4) == drawn

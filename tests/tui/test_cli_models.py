@@ -1,4 +1,4 @@
-"""Commands over models that speak: bench, chat and where a text ends, as other programs see them."""
+"""Commands with models from files: bench, chat templates, and the end of a text."""
 
 import json
 import subprocess
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from core import chat, models
-from core.config import ModelChoice
+from core.loading import models
+from core.loading.choice import ModelChoice
+from core.tokenizers import chat
 from tui.app import TokenwalkApp
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -22,11 +23,11 @@ def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
 
 
 def ids_of(text: str) -> list[int]:
-    return chat.encode(models.load(ModelChoice(name="smollm2", device="cpu")).tokenizer, text, chat=True)
+    return chat.encode(models.load_model(ModelChoice(name="smollm2", device="cpu")).tokenizer, text, chat=True)
 
 
 def test_bench(run_here: Here) -> None:
-    """One object for programs, a few lines for people."""
+    """One JSON object, or a few lines of text."""
     words = ("bench", "--tokenizer", "bytes", "--prompt", "20", "-n", "3", "--runs", "1")
     (found,) = lines(run_here(*words, "--json"))
     assert (found["model"], found["device"], found["dtype"], found["prompt_tokens"]) == ("model1", "cpu", "fp32", 20)
@@ -41,8 +42,8 @@ def test_bench(run_here: Here) -> None:
         assert (refused.returncode, refused.stdout, refused.stderr.count(b"\n")) == (2, b"", 1)
 
 
-def test_an_answer_ends_where_the_model_ends_it(run_here: Here) -> None:
-    """The prompt is what the template makes of it; the last token is the one that ends; the reason says so."""
+def test_generation_stops_at_the_end_of_text_token(run_here: Here) -> None:
+    """The prompt is wrapped by the chat template; the last token is the end-of-text token; the reason is `stop`."""
     first, *steps, done = lines(run_here("generate", QUESTION, *SMOLLM2, "--chat", "--greedy", "-n", "40", "--json"))
     assert first["prompt_ids"] == ids_of(QUESTION)
     assert done["text"] == "The capital of France is Paris.<|im_end|>"
@@ -52,8 +53,8 @@ def test_an_answer_ends_where_the_model_ends_it(run_here: Here) -> None:
     assert (cut["reason"], cut["tokens"]) == ("length", 3)
 
 
-def test_continuations_end_one_by_one(run_here: Here) -> None:
-    """One that ended has no more steps; the reason is the end only where all have ended."""
+def test_each_sample_stops_at_its_own_end_of_text(run_here: Here) -> None:
+    """A stopped sample has no more steps; the reason is `stop` only where all samples stopped."""
     words = (
         "generate",
         QUESTION,
@@ -80,30 +81,30 @@ def test_continuations_end_one_by_one(run_here: Here) -> None:
     assert any(ended)
 
 
-def test_next_after_a_message(run_here: Here) -> None:
+def test_next_uses_the_chat_template(run_here: Here) -> None:
     (found,) = lines(run_here("next", "hi", *SMOLLM2, "--chat", "--json"))
     assert found["prompt_ids"] == ids_of("hi")
 
 
 @pytest.mark.parametrize("command", ["generate", "next"])
-def test_chat_with_a_model_that_has_no_template(run_here: Here, command: str) -> None:
-    """One line; the prompt is never taken as it is instead."""
+def test_chat_without_a_template_is_an_error(run_here: Here, command: str) -> None:
+    """One line; the prompt is not used without a template instead."""
     done = run_here(command, "hi", "--chat", "--tokenizer", "bytes")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"no chat template" in done.stderr
 
 
-async def test_the_app_chats(real: Callable[..., TokenwalkApp], settle: Any, press: Any) -> None:
-    """The prompt stays the person's own; the ids show the template; generation ends with the answer."""
+async def test_the_app_uses_the_chat_template(real: Callable[..., TokenwalkApp], settle: Any, press: Any) -> None:
+    """The prompt panel shows the text as typed; the ids include the template; generation stops after the answer."""
     choice = ModelChoice(name="smollm2", device="cpu", dtype="fp32")
     async with real(QUESTION, choice, chat=True, count=40).run_test(size=(120, 40)) as pilot:
         app = pilot.app
         await settle(pilot)
         assert app.frame.snapshot is not None
         assert [token.id for token in app.frame.snapshot.tokens] == ids_of(QUESTION)
-        app.action_temperature(-100)
+        app.do("sampling.temperature", -100)
         await press(pilot, "g")
-        made = app.frame.snapshot.tokens[app.frame.snapshot.prompt_length :]
-        assert made[-1].piece == b"<|im_end|>"
+        generated = app.frame.snapshot.tokens[app.frame.snapshot.prompt_length :]
+        assert generated[-1].piece == b"<|im_end|>"
         assert app.frame.snapshot.stopped == "stopped: the model ended its text"
         assert app.prompt.text == QUESTION

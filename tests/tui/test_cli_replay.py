@@ -1,4 +1,4 @@
-"""`generate --save`, `replay` and `export`: what is saved runs again the same, and whatever differs is named."""
+"""`generate --save`, `replay` and `export`: a saved walk replays the same, and every difference is listed."""
 
 import csv
 import io
@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from core import models, record
-from core.config import ModelChoice, Sampler
-from core.session import Session
+from core.loading import models
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.sessions import reader, record, writer
+from core.walk.session import Session
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 SMALL = ("--tokenizer", "bytes", "--model", "model5", "--embed-dim", "16", "--device", "cpu")
 N = 12
-"""Tokens that are generated after a prompt of three."""
+"""Tokens that are generated after a prompt of three tokens."""
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def differing(done: subprocess.CompletedProcess[bytes]) -> list[int]:
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--dtype", "fp32", "--device", "cpu"), ("--tolerance", "1e-6")])
-def test_what_was_saved_comes_out_the_same(more: tuple[str, ...], saved: Path, run_here: Here) -> None:
+def test_a_saved_walk_replays_the_same(more: tuple[str, ...], saved: Path, run_here: Here) -> None:
     before = saved.read_bytes()
     done = run_here("replay", str(saved), *more)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -63,27 +65,27 @@ def test_what_was_saved_comes_out_the_same(more: tuple[str, ...], saved: Path, r
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_a_coarse_format_repeats_itself_to_the_last_bit(dtype: str, run_here: Here, tmp_path: Path) -> None:
-    """It is fed token by token as a walk is, so that not even rounding comes out otherwise."""
+def test_a_16_bit_format_replays_exactly(dtype: str, run_here: Here, tmp_path: Path) -> None:
+    """The replay feeds tokens one by one as the walk did, so rounding is the same."""
     path = tmp_path / "walk.json"
     run_here("generate", "oat", "-n", "20", "--dtype", dtype, "--save", str(path), *SMALL)
     done = run_here("replay", str(path), "--tolerance", "0", "--json")
     assert (done.returncode, lines(done)[-1]["largest"]) == (0, 0.0)
 
 
-def test_a_walk_of_several_models_is_asked_of_each(run_here: Here, tmp_path: Path) -> None:
-    """Draws of the model that drew them; log-probabilities of the one it stands in, which measured all."""
-    walk = Session(models.load(ModelChoice(name="model2", tokenizer="bytes", device="cpu")), Sampler(seed=3))
+def test_a_walk_of_several_models_is_replayed_with_each(run_here: Here, tmp_path: Path) -> None:
+    """Draws are repeated with the model that drew them, log-probabilities with the model that measured them."""
+    walk = Session(models.load_model(ModelChoice(name="model2", tokenizer="bytes", device="cpu")), Sampler(seed=3))
     list(walk.prefill(list(b"oat")))
     list(walk.generate(4))
     walk.redraw()
-    walk = walk.moved_to(models.load(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
+    walk = walk.moved_to(models.load_model(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
     walk.sampler = Sampler(temperature=0)
     list(walk.generate(2))
     walk.take(7)
     list(walk.score())
     path = tmp_path / "walk.json"
-    record.write(path, record.of(walk))
+    writer.write_record(path, record.record_of(walk))
     done = run_here("replay", str(path), "--json")
     assert (done.returncode, differing(done)) == (0, [])
     assert [line["model"] for line in lines(done) if line["event"] == "replay"] == ["model4", "model2"]
@@ -96,7 +98,7 @@ def test_a_walk_of_several_models_is_asked_of_each(run_here: Here, tmp_path: Pat
 def test_samples_are_branches_of_one_tree(run_here: Here, tmp_path: Path) -> None:
     path = tmp_path / "walk.json"
     done = run_here("generate", "oat", "-n", "5", "--samples", "3", "--save", str(path), "--json", *SMALL)
-    walk = record.read(path)
+    walk = reader.read_record(path)
     assert (walk.branches, walk.prompt, walk.cursor) == (3, "oat", 8)
     steps = [line for line in lines(done) if line["event"] == "step"]
     assert [token.id for token in walk.path()[3:]] == [step["id"] for step in steps if step["sample"] == 0]
@@ -108,7 +110,7 @@ def test_samples_are_branches_of_one_tree(run_here: Here, tmp_path: Path) -> Non
 # Different -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_logprob_is_named(saved: Path, run_here: Here) -> None:
+def test_a_changed_logprob_is_listed(saved: Path, run_here: Here) -> None:
     edit(saved, lambda values: values["nodes"][6].update(logprob=values["nodes"][6]["logprob"] - 0.01))
     done = run_here("replay", str(saved), "--json")
     assert (done.returncode, differing(done)) == (1, [6])
@@ -121,29 +123,29 @@ def test_a_changed_logprob_is_named(saved: Path, run_here: Here) -> None:
     assert f"1 of {N} positions differ" in text
 
 
-def test_a_changed_id_is_named(saved: Path, run_here: Here) -> None:
-    """Another token than was drawn; what comes after it is predicted from it, so that differs too."""
+def test_a_changed_id_is_listed(saved: Path, run_here: Here) -> None:
+    """A token that was not drawn; the tokens after it are predicted from it, so they would differ too."""
 
     def change(values: dict[str, Any]) -> None:
         values["nodes"][-1]["id"] = (values["nodes"][-1]["id"] + 1) % 256
         values["pieces"][str(values["nodes"][-1]["id"])] = f"{values['nodes'][-1]['id']:02x}"
 
-    before = record.read(saved).path()[-1].id
+    before = reader.read_record(saved).path()[-1].id
     edit(saved, change)
     done = run_here("replay", str(saved), "--json")
     assert (done.returncode, differing(done)) == (1, [2 + N])
     assert lines(done)[1]["drawn"] == before
 
 
-def test_a_number_that_the_seed_does_not_give_is_named(saved: Path, run_here: Here) -> None:
+def test_a_u_that_the_seed_does_not_give_is_listed(saved: Path, run_here: Here) -> None:
     edit(saved, lambda values: values["samplers"][0].update(seed=5))
     done = run_here("replay", str(saved), "--json")
     assert (done.returncode, differing(done)) == (1, [*range(3, 3 + N)])
-    assert "its u is not what the seed gives" in run_here("replay", str(saved)).stdout.decode()
+    assert "its u is not the one that the seed gives" in run_here("replay", str(saved)).stdout.decode()
 
 
 @pytest.mark.parametrize("more", [("--weights-seed", "1"), ("--model", "model6"), ("--dtype", "bf16")], ids=str)
-def test_other_numbers_differ_everywhere(more: tuple[str, ...], saved: Path, run_here: Here) -> None:
+def test_other_weights_or_formats_differ_at_most_positions(more: tuple[str, ...], saved: Path, run_here: Here) -> None:
     done = run_here("replay", str(saved), "--json", "--tolerance", "1e-6", *more)
     assert done.returncode == 1
     assert len(differing(done)) > N / 2
@@ -151,7 +153,7 @@ def test_other_numbers_differ_everywhere(more: tuple[str, ...], saved: Path, run
     assert lines(done)[-1]["largest"] > 1e-6
 
 
-# Mistakes ------------------------------------------------------------------------------------------------------------
+# User errors ---------------------------------------------------------------------------------------------------------
 
 
 def without_choice(values: dict[str, Any]) -> None:
@@ -162,7 +164,7 @@ def elsewhere(values: dict[str, Any]) -> None:
     values["models"][0]["choice"].update(name="nobody/nothing-of-the-kind")
 
 
-MISTAKES = {
+USER_ERRORS = {
     "a version to come": (lambda values: values.update(version=99), (), "newer"),
     "a model that is not here": (elsewhere, (), "nobody/nothing-of-the-kind is not on this machine"),
     "a model nobody knows": (without_choice, (), "does not say how to have model5"),
@@ -179,9 +181,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line(name: str, saved: Path, run_here: Here) -> None:
-    change, more, says = MISTAKES[name]
+@pytest.mark.parametrize("name", USER_ERRORS)
+def test_a_user_error_is_one_line(name: str, saved: Path, run_here: Here) -> None:
+    change, more, says = USER_ERRORS[name]
     edit(saved, change)
     before = saved.read_bytes()
     done = run_here("replay", str(saved), *more)
@@ -205,18 +207,20 @@ def test_a_broken_file_is_one_line(command: tuple[str, ...], saved: Path, run_he
         assert saved.read_text() == text
 
 
-def test_resuming_takes_nothing_else(saved: Path, run_here: Here) -> None:
+def test_resume_refuses_options_of_model_and_sampler(saved: Path, run_here: Here) -> None:
     done = run_here("--resume", str(saved), "--model", "model2")
-    assert (done.returncode, b"brings its own model" in done.stderr) == (2, True)
+    assert (done.returncode, b"has its own model and sampler" in done.stderr) == (2, True)
 
 
-def test_there_must_be_something_to_resume(run_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.shelf.default", lambda: tmp_path)
+def test_resume_without_a_saved_session_is_an_error(
+    run_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.sessions.storage.default_folder", lambda: tmp_path)
     done = run_here("--resume")
     assert (done.returncode, b"no saved session" in done.stderr) == (2, True)
 
 
-def test_a_walk_that_cannot_be_saved_is_told_before_it_is_made(run_here: Here, tmp_path: Path) -> None:
+def test_a_save_folder_that_is_missing_is_an_error_before_generating(run_here: Here, tmp_path: Path) -> None:
     done = run_here("generate", "oat", "--save", str(tmp_path / "none" / "walk.json"), *SMALL)
     assert (done.returncode, done.stdout, b"there is no folder" in done.stderr) == (2, b"", True)
 
@@ -236,8 +240,8 @@ HOSTILE = {
 
 
 @pytest.fixture
-def hostile(saved: Path) -> Path:
-    """A walk in which the pieces are what spreadsheets, Markdown and terminals would obey."""
+def walk_of_control_codes(saved: Path) -> Path:
+    """A walk whose tokens are formulas, markup and control codes."""
 
     def change(values: dict[str, Any]) -> None:
         for node, piece in zip(values["nodes"][3:], HOSTILE.values(), strict=False):
@@ -247,9 +251,9 @@ def hostile(saved: Path) -> Path:
     return saved
 
 
-def test_json_lines_have_every_number(saved: Path, run_here: Here) -> None:
+def test_exported_json_lines_have_every_number(saved: Path, run_here: Here) -> None:
     rows = lines(run_here("export", str(saved), "--format", "jsonl"))
-    path = record.read(saved).path()
+    path = reader.read_record(saved).path()
     assert [row["position"] for row in rows] == [*range(3 + N)]
     for row, token in zip(rows, path, strict=True):
         assert (row["id"], bytes.fromhex(row["bytes"]), row["origin"]) == (token.id, token.piece, token.origin)
@@ -261,11 +265,11 @@ def test_json_lines_have_every_number(saved: Path, run_here: Here) -> None:
             assert (row["sampler"]["top_k"], row["model"]) == (50, "model5")
 
 
-def test_csv_holds_no_formula(hostile: Path, run_here: Here) -> None:
-    text = run_here("export", str(hostile), "--format", "csv").stdout.decode("utf-8")
+def test_exported_csv_has_no_formula(walk_of_control_codes: Path, run_here: Here) -> None:
+    text = run_here("export", str(walk_of_control_codes), "--format", "csv").stdout.decode("utf-8")
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
     head, *rows = csv.reader(io.StringIO(text))
-    tokens = record.read(hostile).path()
+    tokens = reader.read_record(walk_of_control_codes).path()
     assert len(rows) == len(tokens)
     for row, token in zip(rows, tokens, strict=True):
         cells = dict(zip(head, row, strict=True))
@@ -276,8 +280,8 @@ def test_csv_holds_no_formula(hostile: Path, run_here: Here) -> None:
     assert not any(re.match(r"[=+@]|-\D", cell) for row in rows for cell in row)
 
 
-def test_markdown_marks_nothing_up(hostile: Path, run_here: Here) -> None:
-    text = run_here("export", str(hostile), "--format", "markdown").stdout.decode("utf-8")
+def test_exported_markdown_has_no_markup_from_tokens(walk_of_control_codes: Path, run_here: Here) -> None:
+    text = run_here("export", str(walk_of_control_codes), "--format", "markdown").stdout.decode("utf-8")
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
     fence = re.search(r"^(`{3,})text\n(.*?)\n\1\n", text, re.DOTALL | re.MULTILINE)
     assert fence

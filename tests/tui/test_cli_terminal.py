@@ -1,4 +1,4 @@
-"""The command line and the app in a real terminal: what is imported when, and that the terminal is left as it was."""
+"""The command line and the app in a pseudo-terminal: which packages are imported, and that the terminal is restored."""
 
 import os
 import pty
@@ -16,9 +16,9 @@ import pytest
 
 PATIENCE = 30.0
 SOON = 3.0
-"""Seconds within which the app ends, with much room for a busy machine; the aim is 0.3."""
+"""Seconds within which the app must end; 0.3 is usual, the rest is for a busy machine."""
 OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); from tui.cli import main; main()"
-"""The command line after it made standard output the terminal that it belongs to."""
+"""Make standard output the controlling terminal, then run the command line."""
 HEAVY = ("torch", "textual", "tiktoken", "plotext")
 
 
@@ -29,7 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def imported_by(*arguments: str) -> set[str]:
-    """Which heavy packages a command has imported when it ends."""
+    """The slow packages that a command has imported when it ends."""
     code = (
         "import sys\nfrom tui.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         f"sys.stderr.write(' '.join(name for name in {HEAVY} if name in sys.modules))"
@@ -45,7 +45,7 @@ def imported_by(*arguments: str) -> set[str]:
     [("--help",), ("generate", "--help"), ("compare", "--help"), ("walk", "-h"), ("--version",)],
     ids=" ".join,
 )
-def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+def test_help_imports_no_slow_package(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) == set()
 
 
@@ -94,7 +94,7 @@ def test_help_names_every_command_and_option() -> None:
 
 
 class Terminal:
-    """A command in a pseudo-terminal, and what it wrote."""
+    """A command in a pseudo-terminal, and its output."""
 
     def __init__(self, *arguments: str, path: Path, given: bytes | None = None) -> None:
         self.master, slave = pty.openpty()
@@ -121,16 +121,16 @@ class Terminal:
             self.process.stdin.close()
         self.written = b""
 
-    def until(self, words: bytes) -> None:
-        """Read until these bytes were written."""
+    def until(self, expected: bytes) -> None:
+        """Read until the output has these bytes."""
         end = time.monotonic() + PATIENCE
-        while words not in self.written:
+        while expected not in self.written:
             assert time.monotonic() < end, self.text[-2000:]
             assert self.process.poll() is None or self.more(), self.text[-2000:]
             self.more()
 
     def more(self) -> bool:
-        """Read what is there, waiting a moment for it."""
+        """Read available output; wait 0.05 s for it."""
         if not select.select([self.master], [], [], 0.05)[0]:
             return False
         try:
@@ -144,7 +144,7 @@ class Terminal:
         os.write(self.master, keys)
 
     def ended(self) -> int:
-        """The exit code, read to the end."""
+        """Read all output and return the exit code."""
         end = time.monotonic() + PATIENCE
         while self.process.poll() is None:
             assert time.monotonic() < end, self.text[-2000:]
@@ -155,7 +155,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was written, without the terminal's own codes."""
+        """The output without escape sequences."""
         return re.sub(
             r"\x1b(\[[0-9;:?<>=]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78])", "", self.written.decode("utf-8", "replace")
         )
@@ -184,8 +184,8 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         each.close()
 
 
-def left_as_it_was(terminal: Terminal) -> bool:
-    """Whether the other screen, the cursor, the mouse and the line discipline are back."""
+def restored(terminal: Terminal) -> bool:
+    """Whether the normal screen, the cursor, the mouse and the line discipline are restored."""
     for on, off in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h"), (b"\x1b[?1000h", b"\x1b[?1000l")):
         if terminal.written.rfind(on) > terminal.written.rfind(off):
             return False
@@ -194,11 +194,11 @@ def left_as_it_was(terminal: Terminal) -> bool:
 
 @pytest.fixture
 def slow_torch(tmp_path: Path) -> None:
-    """A torch that never finishes its import."""
+    """A module `torch` whose import never ends."""
     (tmp_path / "torch.py").write_text("import time\nwhile True:\n    time.sleep(0.01)\n")
 
 
-def test_a_prompt_is_written_and_walked_and_the_terminal_left_as_it_was(terminal: Callable[..., Terminal]) -> None:
+def test_a_prompt_is_typed_and_walked_and_the_terminal_is_restored(terminal: Callable[..., Terminal]) -> None:
     app = terminal("--tokenizer", "bytes")
     app.until(b"others")
     assert b"\x1b[?1049h" in app.written
@@ -209,10 +209,10 @@ def test_a_prompt_is_written_and_walked_and_the_terminal_left_as_it_was(terminal
     app.until(b"1 generated")
     app.press(b"q")
     assert app.ended() == 0
-    assert left_as_it_was(app)
+    assert restored(app)
 
 
-def test_by_itself_the_app_opens_on_a_rung_that_speaks(terminal: Callable[..., Terminal]) -> None:
+def test_without_options_the_app_opens_a_trained_model(terminal: Callable[..., Terminal]) -> None:
     app = terminal("I prefer oat milk in")
     app.until(b"model5-trained")
     app.until("KL(true‖model)".encode())
@@ -222,7 +222,7 @@ def test_by_itself_the_app_opens_on_a_rung_that_speaks(terminal: Callable[..., T
     assert app.ended() == 0
 
 
-def test_a_hostile_prompt_and_stream_do_nothing_to_the_terminal_and_are_quit_at_once(
+def test_control_codes_never_reach_the_terminal_and_q_quits_at_once(
     terminal: Callable[..., Terminal],
 ) -> None:
     hostile = "\x1b]52;c;aGVsbG8=\x07\x1b[3J\x1b]0;stolen\x07\u202e\x9b5n"
@@ -235,24 +235,24 @@ def test_a_hostile_prompt_and_stream_do_nothing_to_the_terminal_and_are_quit_at_
     app.press(b"q")
     assert app.ended() == 0
     assert time.perf_counter() - began < SOON
-    assert left_as_it_was(app)
+    assert restored(app)
     for command in (b"\x1b]52", b"\x1b[3J", b"\x1b]0;stolen", "\u202e".encode(), "\x9b".encode()):
         assert command not in app.written
 
 
-def test_the_app_is_on_the_screen_before_torch_is_imported_and_can_be_quit(
+def test_the_app_paints_and_quits_before_torch_is_imported(
     terminal: Callable[..., Terminal], slow_torch: None, tmp_path: Path
 ) -> None:
     (tmp_path / "tokenwalk").mkdir()
     (tmp_path / "tokenwalk" / "config.toml").write_text("fps = 'fast'\n")
     app = terminal("oat milk")
-    for words in ("next token", "oat milk", "loading", "fps must be"):
-        app.until(words.encode())
+    for text in ("next token", "oat milk", "loading", "fps must be"):
+        app.until(text.encode())
     began = time.perf_counter()
     app.press(b"q")
     assert app.ended() == 0
     assert time.perf_counter() - began < SOON
-    assert left_as_it_was(app)
+    assert restored(app)
     assert "Traceback" not in app.text
 
 
@@ -261,4 +261,4 @@ def test_a_prompt_through_standard_input_opens_the_app(terminal: Callable[..., T
     app.until(b"oat milk")
     app.press(b"q")
     assert app.ended() == 0
-    assert left_as_it_was(app)
+    assert restored(app)

@@ -14,14 +14,14 @@ SMALL = ("--device", "cpu", "--tokenizer", "bytes")
 DIVERGENCE = {"kl_ab_bits", "kl_ba_bits", "js_bits"}
 
 
-def told(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+def json_lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
     assert (done.returncode, done.stderr) == (0, b"")
     return [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
 
 
-def test_json_is_both_sides_and_what_tells_them_apart(run_here: Here) -> None:
+def test_json_has_both_charts_and_their_divergences(run_here: Here) -> None:
     words = ("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "-k", "257", "--json")
-    (found,) = told(run_here(*words))
+    (found,) = json_lines(run_here(*words))
     assert set(found) == {"event", "by", "agree", "rank_in_a", "rank_in_b", "a", "b", *DIVERGENCE}
     assert (found["event"], found["by"]) == ("next", "token")
     assert [found[side]["model"] for side in "ab"] == ["model2", "model5"]
@@ -30,7 +30,7 @@ def test_json_is_both_sides_and_what_tells_them_apart(run_here: Here) -> None:
         assert set(found[side]) == {"model", "device", "dtype", "prompt_ids", "entropy_bits", "top", "others"}
         assert found[side]["prompt_ids"] == list(PROMPT.encode())
         assert found[side]["others"]["count"] == 0
-        (alone,) = told(run_here("next", PROMPT, "--model", found[side]["model"], *SMALL, "-k", "257", "--json"))
+        (alone,) = json_lines(run_here("next", PROMPT, "--model", found[side]["model"], *SMALL, "-k", "257", "--json"))
         assert [row["id"] for row in alone["top"]] == list(each)
         assert [row["probability"] for row in alone["top"]] == pytest.approx(list(each.values()), abs=1e-6)
     a, b = shares
@@ -41,15 +41,15 @@ def test_json_is_both_sides_and_what_tells_them_apart(run_here: Here) -> None:
     assert found["agree"] == (found["rank_in_a"] == 0)
 
 
-def test_the_other_side_may_be_the_same_model_in_another_dtype(run_here: Here) -> None:
-    (found,) = told(run_here("compare", PROMPT, "--model", "model5", *SMALL, "--with-dtype", "bf16", "--json"))
+def test_b_may_be_the_same_model_in_another_dtype(run_here: Here) -> None:
+    (found,) = json_lines(run_here("compare", PROMPT, "--model", "model5", *SMALL, "--with-dtype", "bf16", "--json"))
     assert [(found[side]["model"], found[side]["dtype"]) for side in "ab"] == [("model5", "fp32"), ("model5", "bf16")]
     assert 0 < found["js_bits"] < 0.01
 
 
-def test_along_is_a_line_a_place_and_the_means(run_here: Here) -> None:
+def test_along_prints_a_line_per_position_and_the_means(run_here: Here) -> None:
     words = ("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "--along", "--json")
-    *places, summary, last = told(run_here(*words))
+    *places, summary, last = json_lines(run_here(*words))
     keys = {"event", "byte", "tokens_a", "tokens_b", "agree", "best_a", "best_b", *DIVERGENCE}
     assert {frozenset(place) for place in places} == {frozenset(keys)}
     assert [place["byte"] for place in places] == list(range(1, len(PROMPT) + 1))
@@ -61,33 +61,31 @@ def test_along_is_a_line_a_place_and_the_means(run_here: Here) -> None:
     assert last["event"] == "next"
 
 
-def test_other_tokens_are_compared_by_bytes_and_that_is_said(run_here: Here) -> None:
+def test_models_with_different_tokens_are_compared_by_bytes(run_here: Here) -> None:
     words = ("compare", PROMPT, "--model", "smollm2", "--with", "model1", "--along")
-    found = told(run_here(*words, "--json"))
+    found = json_lines(run_here(*words, "--json"))
     assert {found[-1]["by"], found[-2]["by"]} == {"byte"}
     assert found[-1]["kl_ba_bits"] is None  # SmolLM2 has no token for some bytes that no text has
     assert found[-1]["kl_ab_bits"] > 0
     lines = run_here(*words).stdout.decode()
-    assert "over the next byte: their tokens differ" in lines
+    assert "over the next byte, because their tokenizers have different tokens" in lines
     assert "KL(B‖A) ∞" in lines
 
 
-def test_a_person_reads_two_columns(run_here: Here) -> None:
+def test_text_output_has_two_columns(run_here: Here) -> None:
     done = run_here("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "-k", "3", "--along")
-    (found,) = told(run_here("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "--json"))
+    (found,) = json_lines(run_here("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "--json"))
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode().splitlines()
     assert "A model2 fp32 cpu" in done.stdout.decode()
     assert f"JS {found['js_bits']:.4f} bits, over tokens" in lines[-2]
     assert f"KL(A‖B) {found['kl_ab_bits']:.4f}" in lines[-2]
-    assert lines[-1].endswith(
-        f"A's is number {found['rank_in_b'] + 1} in B, B's is number {found['rank_in_a'] + 1} in A"
-    )
+    assert lines[-1].endswith(f"A's has rank {found['rank_in_b'] + 1} in B, B's has rank {found['rank_in_a'] + 1} in A")
     assert sum(line.lstrip().startswith("mean") for line in lines) == 1
     assert len([line for line in lines if line.startswith("   ") and line.split()[0] in ("1", "2", "3")]) >= 3
 
 
-def test_sides_that_cannot_be_are_one_clear_line(run_here: Here) -> None:
+def test_a_user_error_is_one_line(run_here: Here) -> None:
     for words, wanted in (
         (("compare", "hi"), "--with"),
         (("compare", "hi", "--with", "model99"), "model99"),
@@ -104,7 +102,7 @@ def test_sides_that_cannot_be_are_one_clear_line(run_here: Here) -> None:
         assert error.count("\n") == 1
 
 
-def test_hostile_text_commands_no_terminal(run_here: Here) -> None:
+def test_control_codes_in_a_prompt_are_escaped(run_here: Here) -> None:
     done = run_here("compare", "\x1b[2J\x9b\u202e", "--with", "model2", *SMALL, "-k", "257", "--along")
     assert done.returncode == 0
     assert [c for line in done.stdout.decode().splitlines() for c in line if not c.isprintable()] == []

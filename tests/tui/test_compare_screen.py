@@ -1,4 +1,4 @@
-"""Two sides on a screen: the walk on the left, another model, format, prompt or setting on the right."""
+"""The compare screen: the walk is A; B has another model, format, prompt or sampler."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from textual.widgets import OptionList
 
 from tui.app import TokenwalkApp
-from tui.screens.choose import ChooseScreen
+from tui.dialogs.choose import ChooseScreen
 from tui.screens.compare import CompareScreen
 
 Make = Callable[..., TokenwalkApp]
@@ -16,21 +16,21 @@ SIZES = [(80, 24), (120, 36)]
 
 
 def compared(app: TokenwalkApp) -> CompareScreen:
-    """The open screen."""
+    """The compare screen, also below a dialog."""
     return next(screen for screen in app.screen_stack if isinstance(screen, CompareScreen))
 
 
 def lines(app: TokenwalkApp) -> list[str]:
-    """What the page draws."""
+    """The lines that the page draws."""
     page = compared(app).page
     return [page.render_line(y).text for y in range(page.scrollable_content_region.height)]
 
 
 async def choose(pilot: Any, until: Go, name: str) -> None:
-    """Take an entry of the open picker."""
+    """Choose an entry of the open list."""
     await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.query(OptionList))
     options = pilot.app.screen.query_one(OptionList)
-    await pilot.pause(0.1)  # it goes to the present one first
+    await pilot.pause(0.1)  # the present entry is highlighted first
     options.highlighted = options.get_option_index(name)
     await pilot.press("enter")
 
@@ -44,8 +44,8 @@ async def opened(pilot: Any, settle: Go, until: Go, name: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_both_sides_are_shown_at_the_same_place(real: Make, settle: Go, until: Go, size: tuple[int, int]) -> None:
-    """Names, charts, divergences and who is whose favourite; travelling moves both."""
+async def test_a_and_b_are_shown_at_the_same_position(real: Make, settle: Go, until: Go, size: tuple[int, int]) -> None:
+    """Names, charts, divergences and likeliest tokens; moving along the walk moves both."""
     async with real("oat milk").run_test(size=size) as pilot:
         app = pilot.app
         await opened(pilot, settle, until, "model3")
@@ -63,8 +63,8 @@ async def test_both_sides_are_shown_at_the_same_place(real: Make, settle: Go, un
         assert lines(app)[2].count("7/8 …oat mil") == 2
 
 
-async def test_settings_and_prompt_of_the_other_side_are_its_own(real: Make, settle: Go, until: Go) -> None:
-    """Temperature turns B's alone; a prompt of B leaves A where it stands."""
+async def test_sampler_and_prompt_of_b_do_not_change_a(real: Make, settle: Go, until: Go) -> None:
+    """The temperature keys change B; a prompt of B leaves the walk unchanged."""
     async with real("oat milk").run_test(size=(120, 36)) as pilot:
         app = pilot.app
         await opened(pilot, settle, until, "model3")
@@ -80,8 +80,8 @@ async def test_settings_and_prompt_of_the_other_side_are_its_own(real: Make, set
         await until(lambda: compared(app).page.answer and compared(app).page.answer.model.dtype == "bf16")
 
 
-async def test_closing_brings_the_lens_back(real: Make, settle: Go, until: Go, press: Go) -> None:
-    """The walk goes on where it stood, and the lens before is asked again."""
+async def test_closing_asks_the_lens_again(real: Make, settle: Go, until: Go, press: Go) -> None:
+    """The walk continues, and the lens that was shown before has a new answer."""
     async with real("oat").run_test(size=(120, 36)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -98,8 +98,8 @@ async def test_closing_brings_the_lens_back(real: Make, settle: Go, until: Go, p
         assert len(app.frame.snapshot.tokens) == 5
 
 
-async def test_a_model_that_is_not_here_is_said_in_a_line(real: Make, settle: Go, until: Go) -> None:
-    """The screen stays, and another can be chosen."""
+async def test_a_missing_model_is_one_line_on_the_screen(real: Make, settle: Go, until: Go) -> None:
+    """The screen stays open, and another model can be chosen."""
     async with real("oat").run_test(size=(120, 36)) as pilot:
         app = pilot.app
         await opened(pilot, settle, until, "model2")

@@ -1,4 +1,4 @@
-"""A person patches the model: parts chosen by keys, seen in the chart and the status line, swept, taken out again."""
+"""The experiments: patches are added by keys, shown in chart and status line, swept and removed."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from textual.widget import Widget
 
-from core.config import Hyperparameters, ModelChoice, Patch
-from core.models import load
-from core.patch import every, sweep
-from core.session import Session
+from core.activations.patch import Patch
+from core.activations.sweep import all_patches, sweep
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import load_model
+from core.walk.session import Session
 from tui.app import TokenwalkApp
 from tui.screens.patch import PatchScreen
 
@@ -34,7 +35,7 @@ def acting(app: TokenwalkApp) -> tuple[Patch, ...]:
     return app.frame.snapshot.patches
 
 
-async def test_a_patch_is_chosen_by_keys_and_acts(
+async def test_a_patch_is_added_by_keys_and_acts(
     real: Make, settle: Go, press: Go, panel_lines: Lines, screen_lines: Screen
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
@@ -53,7 +54,7 @@ async def test_a_patch_is_chosen_by_keys_and_acts(
         assert str(pilot.app.candidates.border_title).endswith("░ unpatched")
 
 
-async def test_a_patch_is_taken_out_and_the_walk_is_what_it_was(real: Make, settle: Go, press: Go) -> None:
+async def test_removing_a_patch_restores_the_chart(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         before = pilot.app.frame.snapshot.chart
@@ -62,7 +63,7 @@ async def test_a_patch_is_taken_out_and_the_walk_is_what_it_was(real: Make, sett
         assert pilot.app.frame.snapshot.chart == before
 
 
-async def test_a_part_has_one_patch_at_most(real: Make, settle: Go, press: Go) -> None:
+async def test_a_part_has_at_most_one_patch(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "x", "enter", "down", "enter", "enter")
@@ -72,26 +73,28 @@ async def test_a_part_has_one_patch_at_most(real: Make, settle: Go, press: Go) -
 async def test_a_sweep_ranks_every_head_and_enter_adds_one(
     real: Make, settle: Go, press: Go, screen_lines: Screen
 ) -> None:
-    model = load(DEEP)
+    model = load_model(DEEP)
     session = Session(model)
     list(session.prefill(list(PROMPT.encode())))
-    want: Any = list(sweep(session.here(), every(model.transformer.config, "head")))[-1]
+    want: Any = list(sweep(session.current_step(), all_patches(model.transformer.config, "head")))[-1]
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "x", "s")
         shown = "\n".join(screen_lines(pilot.app))
-        assert f"  1  {want.effects[0].patch.words} " in shown
-        assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl:.6f}" in shown
+        assert f"  1  {want.effects[0].patch.label} " in shown
+        assert f"{want.effects[0].difference:+.4f}" in shown and f"{want.effects[0].kl_bits:.6f}" in shown
         await press(pilot, "o")  # by KL
-        strongest = max(want.effects, key=lambda effect: effect.kl)
-        assert f"  1  {strongest.patch.words} " in "\n".join(screen_lines(pilot.app))
+        strongest = max(want.effects, key=lambda effect: effect.kl_bits)
+        assert f"  1  {strongest.patch.label} " in "\n".join(screen_lines(pilot.app))
         await press(pilot, "tab", "tab", "down", "enter")
-        second = sorted(want.effects, key=lambda effect: -effect.kl)[1]
+        second = sorted(want.effects, key=lambda effect: -effect.kl_bits)[1]
         assert acting(pilot.app) == (second.patch,)
-        assert "zero every head" in "\n".join(screen_lines(pilot.app))  # what was swept stays
+        assert "zero every head" in "\n".join(screen_lines(pilot.app))  # the sweep stays on the screen
 
 
-async def test_escape_stops_a_sweep_before_it_closes(real: Make, settle: Go, press: Go, until: Any) -> None:
+async def test_escape_stops_a_sweep_and_closes_at_the_second_press(
+    real: Make, settle: Go, press: Go, until: Any
+) -> None:
     deep = replace(DEEP, changes=Hyperparameters(context=256, blocks=12, heads=16, embed_dim=128))
     async with real("the kettle was on before the others woke " * 4, deep).run_test(size=SIZE) as pilot:
         await settle(pilot)
@@ -107,7 +110,7 @@ async def test_escape_stops_a_sweep_before_it_closes(real: Make, settle: Go, pre
         assert len(pilot.app.screen_stack) == 1
 
 
-async def test_model_1_has_positions_alone(real: Make, settle: Go, press: Go, screen_lines: Screen) -> None:
+async def test_model1_can_patch_positions_only(real: Make, settle: Go, press: Go, screen_lines: Screen) -> None:
     async with real(PROMPT).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "x", "right", "up", "right", "up", "up", "enter")
@@ -115,10 +118,10 @@ async def test_model_1_has_positions_alone(real: Make, settle: Go, press: Go, sc
         assert "2 t" in "\n".join(screen_lines(pilot.app))
 
 
-async def test_the_lens_is_asked_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
+async def test_the_lens_is_computed_again_after_the_experiments(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        pilot.app.action_look("logit")
+        pilot.app.do("lens.look", "logit")
         await settle(pilot)
         before = pilot.app.lens.answer.layers[-1].entropy_bits
         await press(pilot, "x", "right", "down", "down", "enter", "escape")

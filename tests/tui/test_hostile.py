@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.widget import Widget
 from textual.widgets import OptionList
 
-from core.events import DeviceInfo
+from core.engine.info import DeviceInfo
 from tui.app import TokenwalkApp
 from tui.runner import Frame
 

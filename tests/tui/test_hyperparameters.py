@@ -1,12 +1,12 @@
-"""A person changes a rung's sizes: checked at each key, rebuilt on enter, refused for models from files."""
+"""The dialog for the sizes of a rung: checked at each key, rebuilt by enter, refused for models from files."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
-from core import catalog
-from core.config import Hyperparameters, ModelChoice
+from core.loading import catalog
+from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
 from tui.screens.hyperparameters import HyperparametersScreen
 
@@ -34,7 +34,7 @@ async def test_enter_rebuilds_the_rung_in_other_sizes(real: Make, settle: Go, pr
         assert [token.piece for token in pilot.app.frame.snapshot.tokens] == [bytes([b]) for b in PROMPT.encode()]
 
 
-async def test_what_cannot_be_is_said_at_once_and_not_built(
+async def test_an_invalid_value_is_explained_and_not_built(
     real: Make, settle: Go, press: Go, screen_lines: Screen
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
@@ -65,7 +65,7 @@ async def test_every_field_is_checked(
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        pilot.app.action_hyperparameters()
+        pilot.app.do("choosing.hyperparameters")
         await settle(pilot)
         field = opened(pilot.app).fields[name]
         field.max_length = 0
@@ -74,7 +74,7 @@ async def test_every_field_is_checked(
         assert problem in " ".join("\n".join(screen_lines(pilot.app)).split())
 
 
-async def test_an_emptied_field_is_the_rungs_own_value(real: Make, settle: Go, press: Go) -> None:
+async def test_an_empty_field_means_the_rungs_own_value(real: Make, settle: Go, press: Go) -> None:
     changed = replace(DEEP, changes=Hyperparameters(blocks=2), weights_seed=7)
     async with real(PROMPT, changed).run_test(size=SIZE) as pilot:
         await settle(pilot)
@@ -82,21 +82,21 @@ async def test_an_emptied_field_is_the_rungs_own_value(real: Make, settle: Go, p
         assert pilot.app.choice == DEEP
 
 
-async def test_a_rung_without_blocks_has_none_to_set(real: Make, settle: Go, press: Go) -> None:
+async def test_a_rung_without_blocks_has_no_fields_for_them(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "p")
         assert list(opened(pilot.app).fields) == ["embed_dim", "context", "activation", "weights_seed", "tokenizer"]
 
 
-async def test_a_model_from_files_is_what_it_is(
+async def test_a_model_from_files_has_no_sizes_to_change(
     real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        told: list[str] = []
-        monkeypatch.setattr(pilot.app, "tell", told.append)
         monkeypatch.setattr(catalog, "is_rung", lambda name: False)
         await press(pilot, "p")
         assert len(pilot.app.screen_stack) == 1
-        assert told == ["model1 has the sizes of its files; rungs can be changed: m chooses one"]
+        assert [note.message for note in pilot.app._notifications] == [
+            "the sizes of model1 are fixed by its files; m chooses one of the rungs, whose sizes can be changed"
+        ]

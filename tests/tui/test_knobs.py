@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Sampler
+from core.sampling.sampler import Sampler
 from tui import knobs
 
 samplers = st.builds(

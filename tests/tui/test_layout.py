@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from textual.widgets._footer import FooterKey
 
-from core.config import ModelChoice
+from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]

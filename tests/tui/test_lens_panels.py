@@ -1,22 +1,23 @@
-"""A person turns to each lens: it answers for the step on the screen, and its keys change what is asked."""
+"""Each lens in the app: it answers for the step on the screen, and its keys change the question."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from textual.widget import Widget
 
-from core.config import Hyperparameters, ModelChoice
 from core.lenses import lens
-from core.models import load
-from core.session import Session
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import load_model
+from core.walk.session import Session
+from tui import lenses
 from tui.app import TokenwalkApp
-from tui.panels import lenses
-from tui.panels.lens import Lens, LensPage
-from tui.screens.source import SourceScreen
-from tui.text import label
+from tui.dialogs.source import SourceScreen
+from tui.drawing.text import label
+from tui.lenses.base import Lens, LensPage
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -25,8 +26,8 @@ Lines = Callable[[Widget], list[str]]
 PROMPT = "oat milk"
 BYTES = ModelChoice(tokenizer="bytes", device="cpu")
 DEEP = replace(BYTES, name="model5", changes=Hyperparameters(context=32, blocks=3, heads=4))
-PAGES = [kind for kind in lenses.found() if kind.NAME not in ("branches", "continuations", "guess")]
-"""The others show what a person did, which is nothing yet."""
+PAGES = [kind for kind in lenses.found() if kind.NAME not in ("candidates", "branches", "continuations", "guess")]
+"""Lenses with an answer from the model; the others show what a person did."""
 SIZES = [(80, 24), (120, 36)]
 
 
@@ -40,7 +41,7 @@ def inert(lines: list[str]) -> bool:
 
 
 async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
-    pilot.app.action_look(name)
+    pilot.app.do("lens.look", name)
     for _ in range(1000):
         await settle(pilot)
         if page(pilot.app)._drawn:  # laid out
@@ -49,13 +50,23 @@ async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
 
 
 def session(choice: ModelChoice, text: str = PROMPT) -> Session:
-    found = Session(load(choice))
+    found = Session(load_model(choice))
     list(found.prefill(list(text.encode())))
     return found
 
 
 def answered(choice: ModelChoice, name: str, text: str = PROMPT, **options: Any) -> Any:
-    return list(lens(name)(session(choice, text).here(), **options))[-1]
+    return list(lens(name)(session(choice, text).current_step(), **options))[-1]
+
+
+def test_every_file_of_the_folder_is_a_lens_and_the_chart_is_the_first() -> None:
+    kinds = lenses.found()
+    assert kinds[0].NAME == "candidates"
+    assert len({kind.NAME for kind in kinds}) == len({kind.ORDER for kind in kinds}) == len(kinds)
+    assert all(kind.TITLE and kind.DESCRIPTION for kind in kinds)
+    assert {kind.__module__ for kind in kinds} == {
+        f"tui.lenses.{path.stem}" for path in Path(lenses.__path__[0]).glob("*.py") if path.stem != "__init__"
+    }
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -115,13 +126,13 @@ async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go,
         assert found.answer is pilot.app.frame.answer
 
 
-async def test_keys_pressed_fast_go_round_with_the_focus(real: Make, settle: Go) -> None:
+async def test_each_of_several_fast_keys_moves_on_by_one_lens(real: Make, settle: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         for _ in range(4):
             pilot.app.simulate_key("full_stop")
         await settle(pilot)
-        assert pilot.app.lens.NAME == lenses.found()[3].NAME
+        assert pilot.app.lens.NAME == lenses.found()[4].NAME
         assert pilot.app.focused is pilot.app.lens
 
 
@@ -130,7 +141,7 @@ async def test_another_model_without_attention_refuses_and_comes_back(real: Make
         await settle(pilot)
         found = await turn_to(pilot, settle, "attention")
         for choice, answers in ((BYTES, False), (DEEP, True)):
-            pilot.app._load(choice)
+            pilot.app.do("choosing.load", choice)
             await settle(pilot)
             assert (found.answer is not None) == answers
 
@@ -154,7 +165,7 @@ async def test_shift_and_arrows_choose_layer_and_head(real: Make, settle: Go, pr
         assert found.answer.layer == 0
 
 
-async def test_what_lies_ahead_is_masked(real: Make, settle: Go, panel_lines: Lines) -> None:
+async def test_later_positions_are_masked(real: Make, settle: Go, panel_lines: Lines) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "attention")
@@ -174,7 +185,7 @@ async def test_the_grid_shows_every_head_and_opens_one(real: Make, settle: Go, p
         assert "›" in lines[5] and "›" not in lines[4]
         await press(pilot, "enter")
         assert (found.answer.layer, found.answer.head) == (1, 1)
-        assert "looks at" in panel_lines(found)[0]
+        assert "attends to" in panel_lines(found)[0]
 
 
 async def test_a_long_context_keeps_the_row_of_the_cursor_in_sight(
@@ -197,13 +208,13 @@ async def test_a_stage_unfolds_into_its_parts(real: Make, settle: Go, press: Go)
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "flow")
-        folded = found.choices()
+        folded = found.choice_count()
         assert folded == sum(not stage.level for stage in found.answer.stages)
         await press(pilot, "down", "down", "down", "down", "o")
         inside = ("norm", "queries, keys, values", "queries", "keys", "values", "heads", "output projection")
-        assert found.choices() == folded + len(inside)
+        assert found.choice_count() == folded + len(inside)
         await press(pilot, "down", "o")  # from a part of it
-        assert (found.choices(), found.at) == (folded, 4)
+        assert (found.choice_count(), found.cursor) == (folded, 4)
 
 
 async def test_enter_opens_the_source_beside_its_equation(
@@ -239,7 +250,9 @@ async def test_the_logit_lens_shows_the_rank_of_what_came(
         assert "k came next" in panel_lines(found)[0]
 
 
-async def test_the_context_table_has_a_row_a_prefix(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+async def test_the_context_table_has_a_row_for_each_prefix(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "context")
@@ -252,7 +265,9 @@ async def test_the_context_table_has_a_row_a_prefix(real: Make, settle: Go, pres
         assert "entropy, bits" in panel_lines(found)[2]
 
 
-async def test_o_changes_how_earlier_tokens_are_changed(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+async def test_o_switches_between_replace_mask_and_shuffle(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "last_token")
@@ -281,29 +296,29 @@ async def test_a_weight_is_chosen_and_measured(real: Make, settle: Go, press: Go
         await press(pilot, "o", "down", "down", "enter")
         name = found.answer.names[2].name
         assert found.answer.histogram.name == name
-        tensor = load(DEEP).transformer.get_parameter(name)
+        tensor = load_model(DEEP).transformer.get_parameter(name)
         assert found.answer.histogram.mean == pytest.approx(tensor.mean().item(), abs=1e-6)
         assert any(f"mean {tensor.mean().item():+.4f}" in line for line in panel_lines(found))
 
 
-async def test_a_weight_that_another_model_lacks_gives_way_to_the_first(real: Make, settle: Go, press: Go) -> None:
+async def test_a_weight_missing_in_another_model_is_replaced_by_the_first(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "weights")
         await press(pilot, "o", "down", "down", "down", "enter")
-        pilot.app._load(BYTES)
+        pilot.app.do("choosing.load", BYTES)
         await settle(pilot)
         assert found.answer.histogram.name == "embed.weight"
 
 
-async def test_the_context_of_nothing_is_shown_on_an_example(real: Make, settle: Go, panel_lines: Lines) -> None:
-    """Before anything is written the table has the article's own text; with the first words it has theirs."""
+async def test_the_context_table_of_an_empty_prompt_uses_an_example(real: Make, settle: Go, panel_lines: Lines) -> None:
+    """With an empty prompt the table shows the text of the article, then the text that is typed."""
     async with real("", DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "context")
         assert found.answer.total == len("I prefer oat milk in")
         assert "example" in str(found.border_title)
-        pilot.app.action_write()
+        pilot.app.do("writing.write")
         await pilot.press("o", "a")
         await settle(pilot)
         assert found.answer.total == 2

@@ -1,4 +1,4 @@
-"""Pictures of lenses over made-up answers, compared with the ones kept beside this file."""
+"""Snapshots of lenses with fixed answers, compared with the stored ones."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from core.config import Patch
-from core.events import Candidate
-from core.lenses.attention import Attention, Head
-from core.lenses.flow import Flow, Source, Stage
-from core.lenses.last_token import Change, LastToken
-from core.lenses.logit import Layer, LogitLens
-from core.lenses.weights import Count, Histogram, Named, Weights
+from core.activations.patch import Patch
+from core.lenses.attention import AttentionView, HeadSummary
+from core.lenses.flow import ComponentSource, Flow, FlowStage
+from core.lenses.last_token import LastToken, PositionEffect
+from core.lenses.logit import LayerPrediction, LogitLens
+from core.lenses.weights import Histogram, NamedWeight, PartCount, Weights
+from core.sampling.values import Candidate
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -24,7 +24,7 @@ PIECES = (b"I", b" prefer", b" oat", b" milk", b" in", "字".encode())
 
 
 def pattern() -> tuple[tuple[float, ...], ...]:
-    """Rows that sum to 1: half on the position itself, the rest halving backwards."""
+    """Attention rows that sum to 1: about half on the position itself, then half as much for each earlier one."""
     rows = []
     for length in range(1, len(PIECES) + 1):
         row = [0.5 ** min(length, length - n + 0) for n in range(length)]
@@ -34,21 +34,21 @@ def pattern() -> tuple[tuple[float, ...], ...]:
 
 ROWS = pattern()
 HEADS = tuple(
-    tuple(Head(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
+    tuple(HeadSummary(1.5 - n / 8, (n + layer) % 6, 0.15 + 0.2 * n, 0.1 * n, 0.05 * layer) for n in range(4))
     for layer in range(6)
 )
-ATTENTION = Attention(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
+ATTENTION = AttentionView(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
 
 
 def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Candidate:
     return Candidate(id, piece, rank, 4.5, share, share)
 
 
-def layer(name: str, block: int | None, number: int) -> Layer:
-    favourite = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
+def layer(name: str, block: int | None, number: int) -> LayerPrediction:
+    likeliest = candidate(0, 0.3 + number / 20, b" her" if number < 6 else b" my", 7 if number < 6 else 3)
     second = candidate(1, 0.1, b" the", 9)
-    target = favourite if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
-    return Layer(name, block, (favourite, second, second), target, 3.5)
+    target = likeliest if number >= 6 else candidate(400 // (number + 1) ** 2 + 1, 0.04 * number)
+    return LayerPrediction(name, block, (likeliest, second, second), target, 3.5)
 
 
 NAMES = [("embedding", None)] + [(f"block {n} {half}", n) for n in range(3) for half in ("attention", "mlp")]
@@ -58,34 +58,34 @@ STATES = (("B", 1), ("T", 6), ("d", 64))
 VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
 FLOW = Flow(
     (
-        Stage("text", "encode", 0, (("characters", 21),), (), text="I prefer oat milk in\x1b字"),
-        Stage("ids", "encode", 0, (("B", 1), ("T", 6)), (40, 10932, 72754, 14403, 304, 17), PIECES),
-        Stage("embedding", "embed", 0, STATES, VALUES, norm=8.0, stream=8.0),
-        Stage("block 0 attention", "attention", 0, STATES, VALUES, norm=3.0, stream=9.5),
-        Stage("queries", "qkv", 1, (("B", 1), ("h", 4), ("T", 6), ("c", 16)), VALUES, norm=2.0),
-        Stage("block 0 mlp", "mlp", 0, STATES, VALUES, norm=12.0, stream=14.0),
-        Stage("probabilities", "softmax", 0, (("B", 1), ("V", 100277)), (0.25, 0.125, 0.0625), PIECES[1:4]),
-        Stage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
+        FlowStage("text", "encode", 0, (("characters", 21),), (), text="I prefer oat milk in\x1b字"),
+        FlowStage("ids", "encode", 0, (("B", 1), ("T", 6)), (40, 10932, 72754, 14403, 304, 17), PIECES),
+        FlowStage("embedding", "embed", 0, STATES, VALUES, norm=8.0, stream=8.0),
+        FlowStage("block 0 attention", "attention", 0, STATES, VALUES, norm=3.0, stream=9.5),
+        FlowStage("queries", "qkv", 1, (("B", 1), ("h", 4), ("T", 6), ("c", 16)), VALUES, norm=2.0),
+        FlowStage("block 0 mlp", "mlp", 0, STATES, VALUES, norm=12.0, stream=14.0),
+        FlowStage("probabilities", "softmax", 0, (("B", 1), ("V", 100277)), (0.25, 0.125, 0.0625), PIECES[1:4]),
+        FlowStage("token", "draw", 0, (("B", 1), ("T", 1)), (10932,), (b" prefer",)),
     ),
     tuple(
-        Source(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
+        ComponentSource(name, "x = E[i]", "torch.nn.Embedding.forward", "def forward(self, input):\n    return input\n")
         for name in ("encode", "embed", "attention", "qkv", "mlp", "softmax", "draw")
     ),
 )
 LAST = LastToken(
     "replace",
-    tuple(Change(n, piece, b" other", 0.4 / (5 - n)) for n, piece in enumerate(PIECES[:5])),
+    tuple(PositionEffect(n, piece, b" other", 0.4 / (5 - n)) for n, piece in enumerate(PIECES[:5])),
     5,
     0.9,
     "Attention lets the last position read all earlier ones, so changing them moves what comes next.",
     "",
 )
 WEIGHTS = Weights(
-    (Count("embedding", 6_417_728, 0, 25_670_912), Count("attention", 65_536, 1_280, 267_264)),
+    (PartCount("embedding", 6_417_728, 0, 25_670_912), PartCount("attention", 65_536, 1_280, 267_264)),
     6_484_544,
     6_484_544,
     True,
-    tuple(Named(f"blocks.{n}.attention.qkv.weight", (192, 64)) for n in range(12)),
+    tuple(NamedWeight(f"blocks.{n}.attention.qkv.weight", (192, 64)) for n in range(12)),
     Histogram(
         "blocks.0.attention.qkv.weight", (192, 64), 0.0, 0.02, -0.08, 0.08, tuple(n * (39 - n) for n in range(40))
     ),
@@ -105,7 +105,7 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
 
         app: Any = pilot.app
         await until(lambda: app.frame.snapshot is not None)
-        app.action_look(name)
+        app.do("lens.look", name)
         await until(lambda: name == app.lens.NAME and app.lens.size and app.focused is app.lens)
         await answer()
         for key in keys:

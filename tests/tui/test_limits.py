@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import torch
 
-from core import models
-from core.session import Session
+from core.loading import models
+from core.walk.session import Session
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -37,7 +37,7 @@ async def test_logits_that_are_no_numbers(real: Make, settle: Go, press: Go) -> 
         assert app.frame.snapshot is not None
         assert before is not None
         assert [token.id for token in app.frame.snapshot.tokens][: len(before.tokens)] == [t.id for t in before.tokens]
-        app._load(app.choice)
+        app.do("choosing.load", app.choice)
         await settle(pilot)
         await press(pilot, "space")
         assert app.frame.snapshot.chart is not None
@@ -60,7 +60,7 @@ async def test_memory_that_gives_out(
         with monkeypatch.context() as patch:
             if place == "loading":
                 patch.setattr(models, "random_model", full)
-                app._take_model("model2")
+                app.do("choosing.take_model", "model2")
                 await settle(pilot)
             else:
                 patch.setattr(Session, "step", full)

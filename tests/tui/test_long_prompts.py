@@ -7,7 +7,7 @@ import pytest
 from textual import events
 from textual.widget import Widget
 
-from core.config import ModelChoice
+from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 from tui.panels.prompt import LONGEST
 

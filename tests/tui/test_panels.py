@@ -1,4 +1,4 @@
-"""What each panel says of a fixed walk."""
+"""What each panel shows of a fixed walk."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ import pytest
 from textual.selection import Selection
 from textual.widget import Widget
 
-from core.config import Sampler
-from core.events import Reading
+from core.progress import Progress
+from core.sampling.sampler import Sampler
 from tui.app import TokenwalkApp
-from tui.panels.status import progress
+from tui.panels.status import progress_bar
 from tui.panels.tokens import BARS, level
 from tui.runner import Frame
 
@@ -29,7 +29,7 @@ def subtitle(panel: Widget) -> str:
     return str(panel.border_subtitle)
 
 
-async def test_each_token_stands_over_its_id(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+async def test_each_token_is_drawn_over_its_id(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
     frame = scenes.frame(scenes.tokens(["I", " prefer", "\n"]), None)
     async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
         await pilot.pause()
@@ -40,7 +40,7 @@ async def test_each_token_stands_over_its_id(scripted: Make, scenes: Any, panel_
         assert title(pilot.app.tokens).endswith("3")
 
 
-async def test_surprisal_has_a_second_cue_beside_its_tint(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+async def test_surprisal_is_shown_by_a_bar_and_a_tint(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
     tokens = tuple(scenes.token("x", bits=bits) for bits in (0.0, 6.0, 16.6, 40.0))
     async with scripted(scenes.frame(tokens, None), text="a").run_test(size=WIDE) as pilot:
         await pilot.pause()
@@ -50,7 +50,9 @@ async def test_surprisal_has_a_second_cue_beside_its_tint(scripted: Make, scenes
         assert len(set(bars)) >= 3
 
 
-async def test_the_piece_under_the_cursor_is_told_byte_by_byte(scripted: Make, scenes: Any, marked: Marked) -> None:
+async def test_the_bytes_and_score_of_the_token_at_the_cursor_are_shown(
+    scripted: Make, scenes: Any, marked: Marked
+) -> None:
     drawn = scenes.token(" é", 77, bits=3.5, origin="sampled", u=0.125)
     tokens = (*scenes.tokens(["I", " prefer"]), drawn)
     async with scripted(scenes.frame(tokens, None, prompt_length=2), text="a").run_test(size=WIDE) as pilot:
@@ -63,7 +65,7 @@ async def test_the_piece_under_the_cursor_is_told_byte_by_byte(scripted: Make, s
         assert marked(pilot.app.tokens, "tokens--cursor").strip() == "I"
 
 
-async def test_tokens_that_fell_out_of_the_context_look_gone(scripted: Make, scenes: Any, marked: Marked) -> None:
+async def test_tokens_outside_the_context_are_dimmed(scripted: Make, scenes: Any, marked: Marked) -> None:
     pieces = [f" w{n}" for n in range(12)]
     frame = scenes.frame(scenes.tokens(pieces), None, context=8)
     async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
@@ -89,14 +91,14 @@ async def test_the_generated_text_follows_the_prompt_and_the_current_token_is_ma
         assert subtitle(panel) == "2 generated"
 
 
-async def test_a_line_feed_under_the_cursor_can_be_seen(scripted: Make, scenes: Any, marked: Marked) -> None:
+async def test_a_line_feed_at_the_cursor_is_visible(scripted: Make, scenes: Any, marked: Marked) -> None:
     frame = scenes.frame(scenes.tokens(["I", "\n", "am"]), None, cursor=2)
     async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
         await pilot.pause()
         assert marked(pilot.app.generation, "generation--cursor") == "↵"
 
 
-async def test_a_character_split_over_tokens_appears_when_it_is_whole(
+async def test_a_character_split_over_tokens_appears_when_it_is_complete(
     scripted: Make, scenes: Any, panel_lines: Lines
 ) -> None:
     pieces = ["so", b" \xf0\x9f", b"\xab\xa0", "!", b"\xe2\x80", "?"]
@@ -112,7 +114,7 @@ async def test_a_character_split_over_tokens_appears_when_it_is_whole(
         assert "\ufffd" not in "".join(seen)
 
 
-async def test_selected_text_is_the_text_line_feeds_and_all(scripted: Make, scenes: Any) -> None:
+async def test_selected_text_keeps_its_line_feeds(scripted: Make, scenes: Any) -> None:
     words = "one two three four five six seven eight nine ten eleven twelve thirteen"
     frame = scenes.frame(scenes.tokens([words, "\n\n", "second"]), None)
     async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
@@ -121,7 +123,7 @@ async def test_selected_text_is_the_text_line_feeds_and_all(scripted: Make, scen
         assert pilot.app.screen.get_selected_text() == f"{words}\n\nsecond"
 
 
-async def test_a_selection_over_wide_characters_ends_where_it_was_dragged(scripted: Make, scenes: Any) -> None:
+async def test_a_selection_with_wide_characters_is_complete(scripted: Make, scenes: Any) -> None:
     frame = scenes.frame(scenes.tokens(["a字b", "cd"]), None)
     async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
         await pilot.pause()
@@ -131,7 +133,7 @@ async def test_a_selection_over_wide_characters_ends_where_it_was_dragged(script
         assert everything[0] == "a字bcd"
 
 
-async def test_the_chart_lists_candidates_their_share_and_logit(
+async def test_the_chart_lists_candidates_with_probability_and_logit(
     scripted: Make, scenes: Any, panel_lines: Lines
 ) -> None:
     frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([" the", " my", "\n"], [0.5, 0.25, 0.125]))
@@ -152,7 +154,7 @@ async def test_the_chart_lists_candidates_their_share_and_logit(
         assert "76" in title(panel)
 
 
-async def test_what_is_shown_of_the_chart_sums_to_one(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
+async def test_the_shown_probabilities_sum_to_one(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
     frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([f" w{n}" for n in range(50)], [0.015] * 50))
     for size in ((80, 24), WIDE):
         async with scripted(frame, text="a").run_test(size=size) as pilot:
@@ -164,7 +166,7 @@ async def test_what_is_shown_of_the_chart_sums_to_one(scripted: Make, scenes: An
             assert int(others.split("others")[1].split()[0].replace(",", "")) == 100_277 - (len(rows) - 1)
 
 
-async def test_a_cut_candidate_says_so_and_keeps_the_models_own_share_as_a_ghost(
+async def test_a_cut_candidate_is_marked_and_its_own_probability_is_hatched(
     scripted: Make, scenes: Any, panel_lines: Lines
 ) -> None:
     frame = scenes.frame(scenes.tokens(["I"]), scenes.chart(["a", "b", "c"], [0.4, 0.3, 0.2], kept=1))
@@ -177,7 +179,7 @@ async def test_a_cut_candidate_says_so_and_keeps_the_models_own_share_as_a_ghost
         assert "1 kept" in subtitle(pilot.app.candidates)
 
 
-async def test_two_marks_tell_the_cursor_from_the_token_that_came(
+async def test_the_cursor_and_the_token_that_came_have_different_marks(
     scripted: Make, scenes: Any, panel_lines: Lines
 ) -> None:
     chart = scenes.chart(["aa", "bb", "cc", "dd"], taken=2)
@@ -217,7 +219,7 @@ async def test_the_cursor_scrolls_through_all_candidates(scripted: Make, scenes:
         assert "›" in panel_lines(pilot.app.candidates)[1]
 
 
-async def test_a_new_distribution_puts_the_cursor_on_its_favourite(
+async def test_a_new_distribution_puts_the_cursor_on_the_likeliest_token(
     scripted: Make, scenes: Any, panel_lines: Lines
 ) -> None:
     async with scripted(text="a").run_test(size=WIDE) as pilot:
@@ -234,7 +236,7 @@ async def test_a_new_distribution_puts_the_cursor_on_its_favourite(
         assert "›" in panel_lines(pilot.app.candidates)[1]
 
 
-async def test_the_status_says_what_runs_where_and_how(scripted: Make, scenes: Any) -> None:
+async def test_the_status_line_shows_model_device_context_speed_and_sampler(scripted: Make, scenes: Any) -> None:
     sampler = Sampler(temperature=0.7, top_k=40, top_p=0.9, seed=11)
     async with scripted(scenes.oat_milk(), text="a", sampler=sampler).run_test(size=(200, 40)) as pilot:
         await pilot.pause()
@@ -244,7 +246,7 @@ async def test_the_status_says_what_runs_where_and_how(scripted: Make, scenes: A
         assert "T 0.70 k 40 p 0.90" in line
 
 
-async def test_the_status_keeps_what_matters_most_where_there_is_little_room(scripted: Make, scenes: Any) -> None:
+async def test_a_narrow_status_line_keeps_model_and_sampler(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(60, 18)) as pilot:
         await pilot.pause()
         line = pilot.app.status.render()
@@ -257,28 +259,28 @@ async def test_the_status_keeps_what_matters_most_where_there_is_little_room(scr
     ("frame", "words"),
     [
         (Frame("loading"), "loading"),
-        (Frame("reading", reading=Reading(2_500, 10_000)), "2,500/10,000"),
+        (Frame("reading", activity_progress=Progress(2_500, 10_000)), "2,500/10,000"),
         (Frame("generating", generated=1_234, rate=77.4), "1,234 · 77 tok/s"),
     ],
     ids=["loading", "reading", "generating"],
 )
-async def test_the_status_says_what_is_going_on(scripted: Make, frame: Frame, words: str) -> None:
+async def test_the_status_line_shows_the_activity(scripted: Make, frame: Frame, words: str) -> None:
     async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert words in pilot.app.status.render().plain
 
 
-def test_progress_fills_with_what_was_read() -> None:
-    bars = [progress(Reading(done, 1_000)) for done in range(0, 1_001, 100)]
+def test_the_progress_bar_fills_evenly() -> None:
+    bars = [progress_bar(Progress(done, 1_000)) for done in range(0, 1_001, 100)]
     assert [bar.count("━") for bar in bars] == list(range(11))
     assert len({len(bar.split(" ")[0]) for bar in bars}) == 1
 
 
-async def test_empty_panels_say_what_fills_them(scripted: Make, panel_lines: Lines) -> None:
+async def test_empty_panels_say_which_key_fills_them(scripted: Make, panel_lines: Lines) -> None:
     async with scripted(Frame("idle")).run_test(size=WIDE) as pilot:
         await pilot.pause()
         assert "no tokens yet" in panel_lines(pilot.app.tokens)[0]
-        assert "m chooses one" in panel_lines(pilot.app.candidates)[0]
+        assert "m chooses a model" in panel_lines(pilot.app.candidates)[0]
         assert pilot.app.prompt.placeholder
 
 
@@ -316,7 +318,7 @@ async def test_no_text_is_hidden_behind_the_scroll_bar(
         assert "".join(pieces).endswith(shown)
 
 
-async def test_rendering_counts_only_what_is_new_while_text_streams(scripted: Make, scenes: Any) -> None:
+async def test_an_appended_token_renders_only_new_lines(scripted: Make, scenes: Any) -> None:
     """A frame with one more token wraps one more token, not the whole text again."""
     pieces = [f" w{n}" for n in range(400)]
     tokens = scenes.tokens(pieces)

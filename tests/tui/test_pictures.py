@@ -1,4 +1,4 @@
-"""Pictures of the screen, compared with the ones kept beside this file."""
+"""Snapshots of the screen, compared with the stored ones."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from core import catalog, ladder
-from core.config import Sampler
-from core.events import Reading
+from core.loading import catalog, ladder
+from core.progress import Progress
+from core.sampling.sampler import Sampler
 from tui.app import TokenwalkApp
 from tui.runner import Frame
 from tui.settings import Settings
@@ -58,7 +58,7 @@ def test_writing(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
 
 
 def test_a_prompt_that_is_read(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
-    frame = scenes.oat_milk(activity="reading", reading=Reading(2_560, 10_000))
+    frame = scenes.oat_milk(activity="reading", activity_progress=Progress(2_560, 10_000))
     assert snap_compare(scripted(frame, text=PROMPT), terminal_size=(80, 24))
 
 

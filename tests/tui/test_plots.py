@@ -1,55 +1,10 @@
-"""What lenses draw with, as maths: meters, columns, shades, curves."""
+"""Curves and plots, computed without an app."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.panels.plots import (
-    EIGHTHS,
-    Thinned,
-    columns,
-    curve,
-    dots,
-    dotted,
-    hundredths,
-    meter,
-    place,
-    shade,
-    spread,
-    ticks,
-    trace,
-)
-
-shares = st.floats(0, 1)
-
-
-@given(shares, st.integers(1, 60))
-def test_a_meter_is_as_long_as_its_share_to_half_a_cell(share: float, width: int) -> None:
-    drawn = meter(share, width)
-    assert len(drawn) == width
-    assert abs(drawn.count("█") + drawn.count("▌") / 2 - share * width) <= 0.25 + 1e-9
-    assert bool(drawn.strip()) == (share > 0)
-
-
-@given(st.lists(shares, min_size=1, max_size=30), st.integers(1, 10))
-def test_columns_are_as_high_as_their_shares_to_an_eighth(given_shares: list[float], height: int) -> None:
-    lines = columns(given_shares, height)
-    assert [len(line) for line in lines] == [len(given_shares)] * height
-    for share, cells in zip(given_shares, zip(*lines, strict=True), strict=True):
-        eighths = sum(EIGHTHS.index(cell) for cell in cells)
-        assert abs(eighths - 8 * height * share) <= 0.5 or (eighths == 1 and share > 0)
-
-
-@given(shares, shares)
-def test_a_larger_share_never_looks_lighter(one: float, other: float) -> None:
-    dark = " ░▒▓█"
-    assert (one <= other) <= (dark.index(shade(one)) <= dark.index(shade(other)))
-
-
-@given(shares)
-def test_hundredths_take_three_cells_and_round(share: float) -> None:
-    assert len(hundredths(share)) == 3
-    assert abs(float(hundredths(share)) - share) <= 0.005 + 1e-9
+from tui.drawing.plots import BinnedMeans, cell_of, curve, dots, dotted, spread_rows, ticks, trace
 
 
 def heights(drawn: tuple[str, ...]) -> list[int]:
@@ -58,7 +13,7 @@ def heights(drawn: tuple[str, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [(2, 1), (20, 5), (57, 12)])
-def test_a_rising_line_rises(size: tuple[int, int]) -> None:
+def test_a_curve_of_rising_values_rises_over_the_whole_height(size: tuple[int, int]) -> None:
     width, height = size
     drawn = curve(tuple(n / 10 for n in range(11)), width, height, 0.0, 1.0)
     assert [len(line) for line in drawn] == [width] * height
@@ -67,12 +22,12 @@ def test_a_rising_line_rises(size: tuple[int, int]) -> None:
     assert (tops[0], tops[-1]) == (height - 1, 0)
 
 
-def test_what_cannot_be_a_line_is_blank() -> None:
+def test_a_curve_of_fewer_than_two_points_is_blank() -> None:
     assert curve((0.5,), 10, 3, 0.0, 1.0) == (" " * 10,) * 3
     assert curve((), 10, 3, 0.0, 1.0) == (" " * 10,) * 3
 
 
-def test_a_flat_line_is_drawn_at_its_height() -> None:
+def test_a_curve_of_equal_values_is_a_level_line() -> None:
     drawn = curve((0.0, 0.0, 0.0), 12, 4, 0.0, 0.0)
     assert set(heights(drawn)) == {3}
 
@@ -81,29 +36,29 @@ steps = st.lists(st.floats(0.1, 9), min_size=1, max_size=300)
 
 
 @given(steps, st.integers(2, 40), st.integers(1, 300))
-def test_thinned_points_stay_while_others_are_added(ys: list[float], parts: int, first: int) -> None:
+def test_binned_means_do_not_change_while_points_are_added(ys: list[float], parts: int, first: int) -> None:
     points = [(float(n), y) for n, y in enumerate(ys, start=1)]
-    thinned, length = Thinned(), float(len(points))
+    thinned, length = BinnedMeans(), float(len(points))
     before = thinned.of(points[:first], length, parts)
     after = thinned.of(points, length, parts)
     assert after[: len(before)] == before
     assert len(after) <= parts + 1
-    assert after == Thinned().of(points, length, parts)
+    assert after == BinnedMeans().of(points, length, parts)
     assert sum(x for x, _ in after) > 0 and all(min(ys) - 1e-9 <= y <= max(ys) + 1e-9 for _, y in after)
-    assert thinned.of(points[:1], length, parts) == Thinned().of(points[:1], length, parts)
+    assert thinned.of(points[:1], length, parts) == BinnedMeans().of(points[:1], length, parts)
 
 
 @given(st.floats(0, 7), st.integers(1, 20))
-def test_a_level_line_is_in_the_cell_that_its_place_says(y: float, height: int) -> None:
+def test_a_level_line_is_in_the_row_of_its_value(y: float, height: int) -> None:
     lines = dotted(y, 12, height, (0.0, 7.0))
     rows = [number for number, line in enumerate(lines) if line.strip()]
     half_a_dot = 7.0 / height / 8  # on the edge of two cells, rounding to a dot decides
-    near = {height - 1 - place(max(0.0, each), 0.0, 7.0, height) for each in (y - half_a_dot, y, y + half_a_dot)}
+    near = {height - 1 - cell_of(max(0.0, each), 0.0, 7.0, height) for each in (y - half_a_dot, y, y + half_a_dot)}
     assert len(rows) == 1 and rows[0] in near
     assert all(bin(dots(cell)).count("1") == 1 for cell in lines[rows[0]])
 
 
-def test_a_trace_goes_from_edge_to_edge() -> None:
+def test_a_trace_reaches_both_edges_of_its_field() -> None:
     lines = trace(((0.0, 0.0), (10.0, 10.0)), 10, 5, (0.0, 10.0), (0.0, 10.0))
     assert [len(line) for line in lines] == [10] * 5
     assert dots(lines[-1][0]) and dots(lines[0][-1])
@@ -111,15 +66,15 @@ def test_a_trace_goes_from_edge_to_edge() -> None:
 
 
 @given(st.floats(0, 5), st.floats(0.01, 90), st.integers(1, 12))
-def test_ticks_are_round_and_no_more_than_asked_for(low: float, reach: float, most: int) -> None:
+def test_ticks_lie_in_the_range_and_are_not_too_many(low: float, reach: float, most: int) -> None:
     found = list(ticks(low, low + reach, most))
     assert len(found) <= most + 1
     assert all(low - 1e-6 <= tick <= low + reach + 1e-6 for tick in found)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5))
-def test_labels_are_kept_apart(rows: list[int]) -> None:
-    apart = spread(sorted(rows), 10)
+def test_spread_rows_gives_each_label_its_own_row(rows: list[int]) -> None:
+    apart = spread_rows(sorted(rows), 10)
     assert len(set(apart)) == len(rows)
     assert apart == sorted(apart)
     assert apart[0] >= 0 and apart[-1] < 10

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.config import ModelChoice
+from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -56,7 +56,7 @@ async def test_while_a_model_is_loaded(real: Make, until: Go, monkeypatch: pytes
         go_on.wait(30)
         raise RuntimeError("too late")
 
-    monkeypatch.setattr("core.models.load", slow)
+    monkeypatch.setattr("core.loading.models.load_model", slow)
     app = real("oat")
     async with app.run_test(size=(80, 24)):
         await until(loading.is_set)

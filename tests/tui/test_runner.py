@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from core.events import Snapshot, Token
+from core.errors import UserError
+from core.generation.token import Token
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
 from core.training.events import Begun, Stepped
-from core.training.progress import Progress
-from core.training.recipe import Recipe
+from core.training.status import TrainingStatus
+from core.walk.values import Snapshot
 from tui.runner import Frame, Runner
 
 PATIENCE = 10.0
@@ -79,7 +81,7 @@ class Playground:
     def take(self) -> Frame:
         frame, problems = self.runner.take()
         self.frames.append(frame)
-        self.problems += problems
+        self.problems += map(str, problems)
         return frame
 
     def begin(self) -> None:
@@ -112,8 +114,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playground]]
     """Start a playground; its runner is closed after the test."""
     words = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes")
     info = SimpleNamespace(parameters=1, name="scripted", device="cpu", dtype="fp32")
-    monkeypatch.setattr("core.models.load", lambda choice, report: SimpleNamespace(info=info, tokenizer=words))
-    monkeypatch.setattr("core.session.Session", ScriptedSession)
+    monkeypatch.setattr(
+        "core.loading.models.load_model", lambda choice, report: SimpleNamespace(info=info, tokenizer=words)
+    )
+    monkeypatch.setattr("core.walk.session.Session", ScriptedSession)
     made: list[Playground] = []
 
     def start(fps: float = 200) -> Playground:
@@ -250,7 +254,7 @@ def failing(error: Exception) -> Callable[..., object]:
     return run
 
 
-STANDS = "the walk stands where it stood; a smaller model or shorter prompt may fit"
+STANDS = "the walk is unchanged; a smaller model or shorter prompt may fit"
 NO_MEMORY = f"there is not enough memory; {STANDS}"
 NO_MEMORY_FOR_2_GIB = f"there is no memory for 2.00 GiB more; {STANDS}"
 
@@ -258,7 +262,7 @@ NO_MEMORY_FOR_2_GIB = f"there is no memory for 2.00 GiB more; {STANDS}"
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (Mistake("there are no more tokens"), "there are no more tokens"),
+        (UserError("there are no more tokens"), "there are no more tokens"),
         (RuntimeError("broken\nsecond line"), "RuntimeError: broken"),
         (ZeroDivisionError(), "ZeroDivisionError: no reason given"),
         (MemoryError(), NO_MEMORY),
@@ -306,7 +310,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_walk_as_it_was(
     play: Callable[..., Playground], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     playground = play()
-    monkeypatch.setattr("core.models.load", failing(Mistake("no such model")))
+    monkeypatch.setattr("core.loading.models.load_model", failing(UserError("no such model")))
     playground.runner.load(ModelChoice(name="model5"), "a", Sampler())
     playground.until(lambda: playground.problems)
     playground.until(lambda: playground.frames[-1].activity == "idle")
@@ -350,7 +354,7 @@ class ScriptedTraining:
         self.name = folder.name
         self.step = 0
 
-    def go(self) -> Iterator[object]:
+    def run(self) -> Iterator[object]:
         yield Begun("a", "b", 1, 257, 8, 10**6, 5.5, None, self.step)
         try:
             while True:
@@ -360,7 +364,7 @@ class ScriptedTraining:
         finally:
             self.log.append(f"left {self.name}")
             if self.full:
-                raise Mistake("the disk is full")
+                raise UserError("the disk is full")
 
 
 @pytest.fixture
@@ -376,8 +380,8 @@ def learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Playgrou
     return begin
 
 
-def learning(playground: Playground) -> Progress:
-    return playground.frames[-1].training or Progress(Recipe(), "")
+def learning(playground: Playground) -> TrainingStatus:
+    return playground.frames[-1].training or TrainingStatus(Recipe(), "")
 
 
 Learn = Callable[[Playground, str], None]
@@ -435,7 +439,7 @@ def test_a_runner_that_never_began_can_be_closed() -> None:
 
 def test_what_is_asked_before_there_is_a_model_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     playground = Playground()
-    monkeypatch.setattr("core.models.load", failing(Mistake("no such model")))
+    monkeypatch.setattr("core.loading.models.load_model", failing(UserError("no such model")))
     playground.runner.load(ModelChoice(), "a", Sampler())
     playground.runner.submit(lambda session: session.step())
     playground.runner.start()

@@ -1,4 +1,4 @@
-"""`tokenwalk score`: what it prints for a program and for a person, and what it says of what cannot be scored."""
+"""`tokenwalk score`: its JSON, its text, and its errors."""
 
 import json
 import math
@@ -35,13 +35,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def told(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+def json_lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
     assert (done.returncode, done.stderr) == (0, b"")
     return [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
 
 
-def test_json_is_a_line_a_token_and_a_summary(run_here: Here, file: Path) -> None:
-    first, *tokens, summary = told(run_here("score", str(file), "--json", *BYTES))
+def test_json_has_a_line_per_token_and_a_summary(run_here: Here, file: Path) -> None:
+    first, *tokens, summary = json_lines(run_here("score", str(file), "--json", *BYTES))
     assert {frozenset(line) for line in (first, *tokens)} == {frozenset(FIELDS)}
     assert [line["position"] for line in (first, *tokens)] == list(range(len(TEXT.encode())))
     assert b"".join(bytes.fromhex(line["bytes"]) for line in (first, *tokens)) == TEXT.encode()
@@ -62,29 +62,29 @@ def test_json_is_a_line_a_token_and_a_summary(run_here: Here, file: Path) -> Non
     assert summary["worst"] == [line["position"] for line in worst[:10]]
 
 
-def test_standard_input_scores_as_a_file_does(run_here: Here, file: Path) -> None:
+def test_standard_input_gives_the_same_scores_as_a_file(run_here: Here, file: Path) -> None:
     given = run_here("score", "-", "--json", *BYTES, given=TEXT.encode())
-    assert told(given) == told(run_here("score", str(file), "--json", *BYTES))
+    assert json_lines(given) == json_lines(run_here("score", str(file), "--json", *BYTES))
 
 
-def test_a_person_reads_the_sums_and_the_worst(run_here: Here, file: Path) -> None:
+def test_text_output_has_the_means_and_the_most_surprising_tokens(run_here: Here, file: Path) -> None:
     done = run_here("score", str(file), *BYTES)
-    summary = told(run_here("score", str(file), "--json", *BYTES))[-1]
+    summary = json_lines(run_here("score", str(file), "--json", *BYTES))[-1]
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode().splitlines()
     assert lines[0].startswith(f"perplexity {summary['perplexity']:,.2f} · ")
-    assert f"{summary['bits_per_byte']:.3f} bits a byte" in lines[0]
-    assert "nothing predicts" in lines[1]
-    assert lines[2].endswith("or from the last 5 at least")
+    assert f"{summary['bits_per_byte']:.3f} bits per byte" in lines[0]
+    assert "nothing precedes it" in lines[1]
+    assert lines[2].endswith("or from at least the last 5")
     assert [int(line.split()[0]) for line in lines[5:]] == summary["worst"]
 
 
-def test_a_short_text_is_predicted_from_all_before(run_here: Here) -> None:
+def test_a_text_within_the_context_is_predicted_from_all_tokens_before(run_here: Here) -> None:
     done = run_here("score", "-", *BYTES, given=b"oat")
     assert b"from all tokens before it\n" in done.stdout
 
 
-def test_what_cannot_be_scored_is_one_clear_line(run_here: Here, tmp_path: Path) -> None:
+def test_a_user_error_is_one_line(run_here: Here, tmp_path: Path) -> None:
     latin, empty = tmp_path / "latin", tmp_path / "empty"
     latin.write_bytes(b"ol\xe9")
     empty.write_bytes(b"")
@@ -107,7 +107,7 @@ def test_what_cannot_be_scored_is_one_clear_line(run_here: Here, tmp_path: Path)
         assert error[:-1].isprintable()
 
 
-def test_hostile_text_commands_no_terminal(run_here: Here) -> None:
+def test_control_codes_in_a_text_are_escaped(run_here: Here) -> None:
     done = run_here("score", "-", *BYTES, given="\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t".encode())
     assert done.returncode == 0
     assert [c for line in done.stdout.decode().splitlines() for c in line if not c.isprintable()] == []

@@ -12,13 +12,14 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from core import record, shelf
-from core.config import ModelChoice, Sampler
-from tui import keeper as keeping
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from core.sessions import reader, record, storage, writer
+from tui import autosave
 from tui.app import TokenwalkApp
-from tui.keeper import Keeper
-from tui.report import saved_words
-from tui.screens.choose import ChooseScreen
+from tui.autosave import Autosave
+from tui.dialogs.choose import ChooseScreen
+from tui.reports.sessions import session_description
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -29,7 +30,7 @@ OTHER = ModelChoice(device="cpu")
 @pytest.fixture
 def kept(real: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """An app that keeps its walks in a folder, at once."""
-    monkeypatch.setattr(keeping, "EVERY", 0.05)
+    monkeypatch.setattr(autosave, "INTERVAL", 0.05)
     monkeypatch.chdir(tmp_path)
     return lambda text="", **given: real(text, sessions=tmp_path / "sessions", **given)
 
@@ -39,11 +40,11 @@ def files(path: Path) -> list[Path]:
 
 
 def walk_of(app: TokenwalkApp) -> record.Record:
-    return replace(record.of(app.runner._session), written="", program="")
+    return replace(record.record_of(app.runner._session), written="", program="")
 
 
 def said(path: Path) -> record.Record:
-    return replace(record.read(path), written="", program="")
+    return replace(reader.read_record(path), written="", program="")
 
 
 def notes(app: TokenwalkApp) -> list[str]:
@@ -97,7 +98,7 @@ async def test_a_stream_is_kept_while_it_runs(kept: Make, settle: Go, until: Go,
 async def test_the_end_of_the_app_keeps_the_last_step(
     kept: Make, settle: Go, press: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 1000.0)
+    monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
     app = kept("oat")
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -105,7 +106,7 @@ async def test_the_end_of_the_app_keeps_the_last_step(
         await press(pilot, "space", "space")
         app.exit()
     assert app.runner.close(10)
-    assert app.keeper.close(10)
+    assert app.autosave.close(10)
     assert said(files(tmp_path)[0]) == walk_of(app)
     assert len(said(files(tmp_path)[0]).path()) == 6
 
@@ -114,7 +115,7 @@ async def test_a_slow_disk_delays_no_key(
     kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writing hangs; the walk and the screen go on, and the newest state is written in the end."""
-    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), record.write
+    begun, go_on, threads, write = threading.Event(), threading.Event(), set(), writer.write_record
 
     def hanging(path: Path, walk: record.Record) -> None:
         threads.add(threading.current_thread().name)
@@ -122,7 +123,7 @@ async def test_a_slow_disk_delays_no_key(
         assert go_on.wait(20)
         write(path, walk)
 
-    monkeypatch.setattr(record, "write", hanging)
+    monkeypatch.setattr(writer, "write_record", hanging)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -132,7 +133,7 @@ async def test_a_slow_disk_delays_no_key(
         assert files(tmp_path) == []
         go_on.set()
         await kept_as_it_is(pilot.app, tmp_path, until)
-    assert threads == {"keeper"}
+    assert threads == {"autosave"}
 
 
 async def test_a_folder_that_cannot_be_made_is_told(
@@ -158,7 +159,7 @@ async def test_what_somebody_else_wrote_is_not_overwritten(
         await kept_as_it_is(app, tmp_path, until)
         (path,) = files(tmp_path)
         foreign = replace(said(path), cursor=1)
-        record.write(path, foreign)
+        writer.write_record(path, foreign)
         await press(pilot, "space")
         await until(lambda: len(files(tmp_path)) == 2)
         assert said(path) == foreign
@@ -168,14 +169,14 @@ async def test_what_somebody_else_wrote_is_not_overwritten(
 async def test_another_tokenizer_loses_nothing(
     kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 1000.0)
+    monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
     async with kept("oat").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "space")
         await press(pilot, "space", "space", "space")
         before = walk_of(app)
-        app._load(OTHER)
+        app.do("choosing.load", OTHER)
         await settle(pilot)
         await until(lambda: app.frame.model.tokenizer == "cl100k" and files(tmp_path))
         await until(lambda: said(files(tmp_path)[0]) == before)
@@ -187,7 +188,7 @@ async def test_another_tokenizer_loses_nothing(
 
 
 async def test_w_saves(real: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(shelf, "default", lambda: tmp_path / "sessions")
+    monkeypatch.setattr(storage, "default_folder", lambda: tmp_path / "sessions")
     async with real("oat milk").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -266,7 +267,7 @@ async def saved(kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path) ->
         await settle(pilot)
         await press(pilot, *["space"] * 4, "left", "left", "r", "space", "left")
         await kept_as_it_is(app, tmp_path, until)
-    assert app.keeper.close(10)
+    assert app.autosave.close(10)
     return files(tmp_path)[0]
 
 
@@ -325,7 +326,7 @@ async def test_the_picker_lists_and_opens(
 async def test_the_walk_before_is_kept_when_another_is_opened(
     saved: Path, kept: Make, settle: Go, press: Go, until: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY", 1000.0)
+    monkeypatch.setattr(autosave, "INTERVAL", 1000.0)
     async with kept("else").run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
@@ -381,7 +382,9 @@ async def test_without_its_model_the_walk_is_shown(
         assert app.frame.snapshot.cursor == len(tokens) - 1
         assert app.is_running
         assert saved.read_bytes() == before
-        app._load(ModelChoice(name="model2", tokenizer="bytes", device="cpu"))  # the tokens are the same: it goes on
+        app.do(
+            "choosing.load", ModelChoice(name="model2", tokenizer="bytes", device="cpu")
+        )  # the tokens are the same: it goes on
         await settle(pilot)
         await press(pilot, "end", "space")
         assert [token.id for token in app.frame.snapshot.tokens[:-1]] == [token.id for token in tokens]
@@ -404,14 +407,14 @@ async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, kept: M
 
 async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
     for saved in (
-        shelf.Saved(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
-        shelf.Saved(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
+        storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
+        storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
-        assert all(words.isprintable() for words in saved_words(saved))
+        assert all(words.isprintable() for words in session_description(saved))
 
 
 # The thread that writes ----------------------------------------------------------------------------------------------
 
 
-def test_a_keeper_that_never_wrote_ends_at_once(tmp_path: Path) -> None:
-    assert Keeper(tmp_path, print).close(0)
+def test_autosave_that_never_wrote_ends_at_once(tmp_path: Path) -> None:
+    assert Autosave(tmp_path, print).close(0)

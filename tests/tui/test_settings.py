@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Mistake
+from core.errors import UserError
 from tui import settings
 from tui.settings import Settings
 
@@ -49,7 +49,7 @@ def test_what_a_file_leaves_out_keeps_its_default(file: Path) -> None:
 )
 def test_a_mistake_names_the_file_and_what_is_wrong(file: Path, text: str, named: str) -> None:
     file.write_text(text)
-    with pytest.raises(Mistake) as mistake:
+    with pytest.raises(UserError) as mistake:
         settings.load()
     assert str(file) in str(mistake.value)
     assert named in str(mistake.value)
@@ -59,13 +59,13 @@ def test_a_mistake_names_the_file_and_what_is_wrong(file: Path, text: str, named
 @pytest.mark.parametrize("content", [b"theme = '\xff'", b"\xff\xfe\x00"])
 def test_a_file_that_is_no_text_is_a_mistake(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(Mistake, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         settings.load()
 
 
 def test_a_folder_in_its_place_is_a_mistake(file: Path) -> None:
     file.mkdir()
-    with pytest.raises(Mistake, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         settings.load()
 
 

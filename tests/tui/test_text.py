@@ -1,4 +1,4 @@
-"""Whatever a text holds, what is drawn of it is inert, and as wide as it says."""
+"""Any text becomes inert text of the stated width."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
+from tui.drawing.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
 
 SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -72,7 +72,7 @@ def test_a_label_of_any_bytes_is_inert(piece: bytes) -> None:
 
 
 @pytest.mark.parametrize("codes", [SELECTORS, SKIN_TONES], ids=["variation selectors", "skin tones"])
-def test_what_only_changes_its_neighbour_is_never_drawn(codes: Iterable[int]) -> None:
+def test_characters_that_change_the_width_of_others_are_escaped(codes: Iterable[int]) -> None:
     drawn = {code: prose(chr(code)) + one_line(chr(code)) + in_place(chr(code)) for code in codes}
     assert [hex(code) for code, shown in drawn.items() if chr(code) in shown] == []
     assert [hex(code) for code in codes if chr(code) in label(chr(code).encode())] == []
@@ -91,7 +91,7 @@ def test_what_only_changes_its_neighbour_is_never_drawn(codes: Iterable[int]) ->
         ("字", "字"),
     ],
 )
-def test_prose_escapes_what_is_hidden_and_nothing_else(text: str, shown: str) -> None:
+def test_prose_escapes_hidden_characters_only(text: str, shown: str) -> None:
     assert prose(text) == shown
 
 
@@ -110,7 +110,7 @@ def test_prose_escapes_what_is_hidden_and_nothing_else(text: str, shown: str) ->
         (b"", ""),
     ],
 )
-def test_labels(piece: bytes, shown: str) -> None:
+def test_labels_show_spaces_and_bytes_by_symbols(piece: bytes, shown: str) -> None:
     assert label(piece) == shown
 
 
@@ -126,7 +126,7 @@ def test_a_replacement_character_is_shown_only_where_the_bytes_hold_one(piece: b
 @example("字", 1)
 @example("a字b", 2)
 @example("\U0001f1e9\U0001f1ea", 1)
-def test_fit_is_exactly_as_wide_as_asked(text: str, width: int) -> None:
+def test_fit_has_exactly_the_requested_width(text: str, width: int) -> None:
     assert cell_len(fit(one_line(text), width)) == max(0, width)
 
 
@@ -141,7 +141,7 @@ def test_fit_is_exactly_as_wide_as_asked(text: str, width: int) -> None:
         ("a", 0, ""),
     ],
 )
-def test_fit(text: str, width: int, shown: str) -> None:
+def test_fit_cuts_with_an_ellipsis_or_pads(text: str, width: int, shown: str) -> None:
     assert fit(text, width) == shown
 
 
@@ -188,7 +188,7 @@ def test_no_count_is_written_with_an_exponent(count: float) -> None:
 @given(st.floats(-1e9, 1e9), st.integers(6, 10))
 @example(-123_456.0, 6)
 @example(-99.996, 6)
-def test_a_number_fills_its_column_and_no_more(value: float, width: int) -> None:
+def test_a_number_has_exactly_the_width_of_its_column(value: float, width: int) -> None:
     shown = number_in(value, width)
     assert len(shown) == width
     assert float(shown) == pytest.approx(value, rel=0.5, abs=0.5)

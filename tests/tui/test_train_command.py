@@ -1,4 +1,4 @@
-"""`tokenwalk train` and `tokenwalk world` as a person and a program see them."""
+"""`tokenwalk train` and `tokenwalk world`: their JSON, their text and their errors."""
 
 import json
 import os
@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import torch
 
-from core import tokenizer
-from core.data import REFERENCE
-from core.training import card, checkpoint, places, quality, shipped, text, trainer
-from core.training.places import LATEST
-from core.training.recipe import Recipe
+from core.loading import tokenizers
+from core.loading.checkpoints import card, checkpoint, folders
+from core.loading.checkpoints.folders import LATEST
+from core.loading.checkpoints.recipe import Recipe
+from core.training import quality, shipped, text, trainer
+from core.training.dataset import REFERENCE
 from core.world import tiny
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -32,14 +33,14 @@ SMALL = (
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where trainings are kept: a folder of the test's own."""
+    """The folder of trainings, in a temporary folder."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path / "data" / "tokenwalk" / "trained"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """The models here are tiny; threads would only wait for each other."""
+    """One thread is fastest for models this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -53,13 +54,13 @@ def story(tmp_path: Path) -> Path:
     return path
 
 
-def told(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+def json_lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
     assert (done.returncode, done.stderr) == (0, b"")
     return [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
 
 
-def refusal(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What is said of a mistake: exit code 2, nothing on standard output, one line that a terminal does not obey."""
+def error_line(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The error of a refused command: exit code 2, nothing on standard output, one printable line."""
     error = done.stderr.decode()
     assert (done.returncode, done.stdout) == (2, b""), error
     assert error.startswith("tokenwalk: ")
@@ -71,9 +72,9 @@ def refusal(done: subprocess.CompletedProcess[bytes]) -> str:
 # train ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_program_reads_every_event(run_here: Here, story: Path, home: Path) -> None:
-    """Begun, measured, saved, each step, ended: with exactly these fields, in the order they happen."""
-    events = told(run_here("train", *SMALL, "--text", str(story), "--probe", "The", "--json"))
+def test_json_has_every_event(run_here: Here, story: Path, home: Path) -> None:
+    """The events have exactly these fields and come in this order."""
+    events = json_lines(run_here("train", *SMALL, "--text", str(story), "--probe", "The", "--json"))
     names = [event.pop("event") for event in events]
     assert names == ["begun", *["measured", "saved"], *["step", "step", "step", "measured", "saved"] * 2, "ended"]
     fields = {
@@ -93,35 +94,38 @@ def test_a_program_reads_every_event(run_here: Here, story: Path, home: Path) ->
     assert [len(event["top"]) for event in measured] == [12] * 3
     folder = home / "model3-a-story"
     assert [Path(event["path"]) for name, event in zip(names, events, strict=True) if name == "saved"] == [
-        path for _, path in places.steps(folder)
+        path for _, path in folders.steps(folder)
     ]
-    found = card.read(folder / LATEST)
+    found = card.read_card(folder / LATEST)
     assert found and found.losses == tuple((event["step"], event["loss"]) for event in measured)
 
 
-def test_the_card_says_what_makes_the_same_again(run_here: Here, story: Path, home: Path) -> None:
-    """Its command is one for a shell, and ends with the same weights."""
-    told(run_here("train", *SMALL, "--text", str(story), "--probe", 'it\'s\n"oat" milk', "--json", "--out", "one"))
-    first = card.read(home / "one" / LATEST)
+def test_the_command_on_the_card_makes_the_same_checkpoint_again(run_here: Here, story: Path, home: Path) -> None:
+    """It can be pasted into a shell and ends with the same weights."""
+    json_lines(
+        run_here("train", *SMALL, "--text", str(story), "--probe", 'it\'s\n"oat" milk', "--json", "--out", "one")
+    )
+    first = card.read_card(home / "one" / LATEST)
     assert first
     program, command, *words = shlex.split(first.command)
     assert (program, command) == ("tokenwalk", "train")
-    told(run_here("train", *words, "--device", "cpu", "--json", "--out", "two"))
-    second = card.read(home / "two" / LATEST)
+    json_lines(run_here("train", *words, "--device", "cpu", "--json", "--out", "two"))
+    second = card.read_card(home / "two" / LATEST)
     assert second == first
 
 
-def test_a_person_reads_a_table(run_here: Here, story: Path) -> None:
-    """What learns what, how low it can go, a line for each measurement with the losses that a program is told."""
+def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
+    """The model and its text, the losses to compare with, one line per evaluation with the losses of the JSON."""
     words = ("train", *SMALL, "--text", str(story))
     done = run_here(*words)
     assert (done.returncode, done.stderr) == (0, b"")
-    first, guessing, head, *rows, last = done.stdout.decode().splitlines()
-    assert first == "model3 · one attention head learns A story.txt: 5,360 parameters, V 257, T 8"
-    assert guessing.split() == ["5.5491", "nats", "even", "guessing,", "ln", "V"]
+    first, guessing, legend, head, *rows, last = done.stdout.decode().splitlines()
+    assert first == "training model3 · one attention head on A story.txt: 5,360 parameters, V 257, T 8"
+    assert guessing.split() == ["5.5491", "nats", "uniform", "guessing,", "ln", "V"]
+    assert legend == "losses of the batch and of the validation text, nats per token:"
     assert head.split()[:3] == ["step", "batch", "validation"]
-    assert last == "6 steps are done"
-    events = told(run_here(*words, "--json"))
+    assert last == "finished 6 steps"
+    events = json_lines(run_here(*words, "--json"))
     measured = [event for event in events if event["event"] == "measured"]
     assert [int(row.split()[0]) for row in rows] == [0, 3, 6]
     assert rows[0].split()[1] == f"{measured[0]['loss']:.3f}"
@@ -129,52 +133,55 @@ def test_a_person_reads_a_table(run_here: Here, story: Path) -> None:
     assert all(line.isprintable() for line in done.stdout.decode().splitlines())
 
 
-def test_the_tiny_world_has_floors(run_here: Here) -> None:
-    """A program is told them, and how far the chart of the probe is from the truth."""
-    events = told(run_here("train", "-m", "model1", "-n", "1", "--batch", "4", "--device", "cpu", "--json"))
-    floors = tiny.machine().floors()
+def test_the_tiny_world_has_known_lowest_losses(run_here: Here) -> None:
+    """The JSON has them, and the tokenizer is that of the tiny world."""
+    events = json_lines(run_here("train", "-m", "model1", "-n", "1", "--batch", "4", "--device", "cpu", "--json"))
+    floors = tiny.automaton().floors()
     assert events[0]["floors"] == {
         "unigram": floors.unigram,
         "last_token": floors.last_token,
         "context": floors.context,
     }
-    assert (events[0]["corpus"], events[0]["vocab_size"]) == ("the tiny world", tokenizer.load("world").vocab_size)
+    assert (events[0]["corpus"], events[0]["vocab_size"]) == (
+        "the tiny world",
+        tokenizers.load_tokenizer("world").vocab_size,
+    )
 
 
-def test_a_trained_rung_is_a_model_like_any_other(run_here: Here, story: Path, home: Path) -> None:
-    """Listed under its name, it generates, and its words are its own."""
-    told(run_here("train", *SMALL, "--text", str(story), "--out", "mine", "--json"))
-    offers = {line["name"]: line for line in told(run_here("models", "--json"))}
-    found = card.read(home / "mine" / LATEST)
+def test_a_trained_rung_can_be_chosen_as_a_model(run_here: Here, story: Path, home: Path) -> None:
+    """It is listed under its name and generates with its own tokenizer."""
+    json_lines(run_here("train", *SMALL, "--text", str(story), "--out", "mine", "--json"))
+    offers = {line["name"]: line for line in json_lines(run_here("models", "--json"))}
+    found = card.read_card(home / "mine" / LATEST)
     assert found
     assert (offers["mine"]["words"], offers["mine"]["problem"]) == (found.origin, None)
-    assert offers.keys() > {*places.SHIPPED, "model1"}
-    first, *steps, last = told(run_here("generate", "oat", "-m", "mine", "-n", "3", "--greedy", "--json"))
+    assert offers.keys() > {*folders.SHIPPED, "model1"}
+    first, *steps, last = json_lines(run_here("generate", "oat", "-m", "mine", "-n", "3", "--greedy", "--json"))
     assert (first["model"], first["vocab_size"], first["prompt_ids"]) == ("mine", 257, list(b"oat"))
     assert (len(steps), last["reason"]) == (3, "length")
-    (other,) = told(run_here("next", "oat", "-m", str(home / "mine" / LATEST), "-k", "3", "--json"))
+    (other,) = json_lines(run_here("next", "oat", "-m", str(home / "mine" / LATEST), "-k", "3", "--json"))
     assert [each["id"] for each in other["top"]] == [each["id"] for each in steps[0]["top"][:3]]
 
 
 def test_out_is_a_name_or_a_folder(
     run_here: Here, story: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By itself a free name; a path goes where it says, from here or from the root."""
+    """Without it a free name; a relative or absolute path is used as it is."""
     monkeypatch.chdir(tmp_path)
     words = ("train", *SMALL, "--text", str(story), "-n", "1", "--json")
     for out in ((), (), ("--out", "mine"), ("--out", "./here/mine"), ("--out", str(tmp_path / "there"))):
-        told(run_here(*words, *out))
+        json_lines(run_here(*words, *out))
     assert sorted(path.name for path in home.iterdir()) == ["mine", "model3-a-story", "model3-a-story-2"]
     assert (tmp_path / "here" / "mine" / LATEST).is_file()
     assert (tmp_path / "there" / LATEST).is_file()
 
 
-def test_what_was_stopped_is_gone_on_with(
+def test_a_stopped_training_can_be_resumed(
     run_here: Here, story: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C ends after the step that runs, says how to go on, and nothing that was learned is lost."""
+    """Ctrl-C ends after the running step and prints how to resume; the result equals that of one run."""
     words = ("train", *SMALL, "--text", str(story), "--json")
-    whole = told(run_here(*words, "--out", "whole"))
+    whole = json_lines(run_here(*words, "--out", "whole"))
     step = trainer.Trainer._step
 
     def interrupted(self: trainer.Trainer, lr: float) -> tuple[float, float]:
@@ -187,34 +194,34 @@ def test_what_was_stopped_is_gone_on_with(
         patch.setattr(trainer.Trainer, "_step", interrupted)
         stopped = run_here(*words, "--out", "my rung")
     assert stopped.returncode == 130
-    assert stopped.stderr == b"stopped after step 4; tokenwalk train --resume 'my rung' goes on\n"
+    assert stopped.stderr == b"stopped after step 4; tokenwalk train --resume 'my rung' continues\n"
     before = [json.loads(line) for line in stopped.stdout.splitlines()]
     assert [event["step"] for event in before if event["event"] == "step"] == [1, 2, 3, 4]
-    after = told(run_here("train", "--resume", "my rung", "--device", "cpu", "--json"))
+    after = json_lines(run_here("train", "--resume", "my rung", "--device", "cpu", "--json"))
     assert (after[0]["event"], after[0]["step"]) == ("begun", 4)
     losses = [
         {event["step"]: event["loss"] for event in each if event["event"] == "step"} for each in (before + after, whole)
     ]
     assert losses[0] == losses[1]
-    one, two = (checkpoint.read(home / name / LATEST) for name in ("whole", "my rung"))
+    one, two = (checkpoint.read_checkpoint(home / name / LATEST) for name in ("whole", "my rung"))
     assert one.card.weights_sha256 == two.card.weights_sha256
     assert one.card.losses == two.card.losses
 
 
 @pytest.mark.parametrize("where", ["corpus", "ladder"])
-def test_who_stops_before_anything_is_learned_is_told_no_more(
+def test_without_a_checkpoint_nothing_is_said_of_resuming(
     run_here: Here, story: Path, home: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """While the text is read, or while the ladder is made: there is nothing yet that could be gone on with."""
+    """Ctrl-C while the text is read, or at the start of the ladder: there is nothing to resume."""
     if where == "corpus":
-        whole = text.read
+        whole = text.read_text
 
         def slow(recipe: Recipe) -> Any:
             for event in whole(recipe):
                 signal.raise_signal(signal.SIGINT)
                 yield event
 
-        monkeypatch.setattr(text, "read", slow)
+        monkeypatch.setattr(text, "read_text", slow)
         done = run_here("train", *SMALL, "--text", str(story), "--json")
     else:
         small = Recipe(rung="model1", text=str(story), vocabulary="bytes", steps=3, batch=2)
@@ -229,8 +236,8 @@ def test_who_stops_before_anything_is_learned_is_told_no_more(
     assert done.stderr == b"stopped after step 0\n"
 
 
-def test_ctrl_c_in_a_terminal_keeps_what_was_learned(story: Path, home: Path) -> None:
-    """The same with a real interrupt of a real process."""
+def test_ctrl_c_of_a_real_process_leaves_a_checkpoint(story: Path, home: Path) -> None:
+    """A real interrupt; the checkpoint holds the last step that was printed, or a later one."""
     command = [sys.executable, "-m", "tui", "train", *SMALL, "--text", str(story), "-n", "100000000", "--json"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=alone) as process:
@@ -241,14 +248,14 @@ def test_ctrl_c_in_a_terminal_keeps_what_was_learned(story: Path, home: Path) ->
         error = process.stderr.read().decode()
         assert process.wait(30) == 130
     last = json.loads([*begun, *rest][-1])
-    found = checkpoint.read(home / "model3-a-story" / LATEST)
+    found = checkpoint.read_checkpoint(home / "model3-a-story" / LATEST)
     assert found.moments
     assert found.card.step >= last["step"] >= 10
-    assert error == f"stopped after step {found.card.step:,}; tokenwalk train --resume model3-a-story goes on\n"
+    assert error == f"stopped after step {found.card.step:,}; tokenwalk train --resume model3-a-story continues\n"
 
 
-def test_a_training_that_diverges_is_one_clear_line(run_here: Here, story: Path, home: Path) -> None:
-    """With the step, and what to change; what was good before is still a model."""
+def test_a_diverging_training_is_one_error_line(run_here: Here, story: Path, home: Path) -> None:
+    """It names the step and the option to change; the last good checkpoint stays."""
     words = ("train", *SMALL, "--text", str(story), "--out", "mine", "--json", "--decay", "0", "--warmup", "0")
     done = run_here(*words, "--lr", "1e30", "--every", "1")
     assert done.returncode == 2
@@ -257,38 +264,36 @@ def test_a_training_that_diverges_is_one_clear_line(run_here: Here, story: Path,
     for word in ("tokenwalk: ", "at step", "1e+30", "--lr", "the last checkpoint is kept"):
         assert word in error
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "ended"
-    kept = checkpoint.read(home / "mine" / LATEST)
+    kept = checkpoint.read_checkpoint(home / "mine" / LATEST)
     assert dict(kept.card.losses)[kept.card.step] == kept.card.loss
 
 
-def test_the_ladder_is_made_rung_by_rung(
-    run_here: Here, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every rung by its own recipe into one folder, in 16 bits."""
+def test_ladder_trains_every_rung(run_here: Here, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rung by its own recipe into one folder, with weights in 16 bits."""
     small = Recipe(text=str(story), vocabulary="bytes", steps=1, batch=2, every=1)
     monkeypatch.setattr(shipped, "recipe", lambda rung: replace(small, rung=rung))
-    events = told(run_here("train", "--ladder", "--out", str(tmp_path / "ladder"), "--json"))
+    events = json_lines(run_here("train", "--ladder", "--out", str(tmp_path / "ladder"), "--json"))
     assert [event["event"] for event in events].count("begun") == 6
-    assert sorted(path.stem for path in (tmp_path / "ladder").iterdir()) == sorted(places.SHIPPED)
+    assert sorted(path.stem for path in (tmp_path / "ladder").iterdir()) == sorted(folders.SHIPPED)
     for path in (tmp_path / "ladder").iterdir():
-        found = checkpoint.read(path)
+        found = checkpoint.read_checkpoint(path)
         assert f"{found.card.recipe.rung}-trained" == path.stem
         assert found.card.command == "tokenwalk train --ladder"
         assert {str(tensor.dtype) for tensor in found.tensors.values()} == {"torch.float16"}
 
 
-def test_what_cannot_be_trained_is_one_clear_line(run_here: Here, story: Path, home: Path, tmp_path: Path) -> None:
+def test_a_user_error_of_train_is_one_line(run_here: Here, story: Path, home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "latin.txt").write_bytes(b"ol\xe9" * 99)
     (home / "taken").mkdir(parents=True)
     (home / "taken" / "thing").write_text("x")
     given = ("--text", str(story))
     for words, wanted in (
-        (("--out", "taken", *given), "is there already"),
-        (("--out", "model1", *given), "cannot be called"),
-        (("--out", "model1-trained", *given), "cannot be called"),
-        (("--out", "", *given), "cannot be called"),
-        (("--out", "..", *given), "cannot be called"),
+        (("--out", "taken", *given), "exists already"),
+        (("--out", "model1", *given), "--out cannot be"),
+        (("--out", "model1-trained", *given), "--out cannot be"),
+        (("--out", "", *given), "--out cannot be"),
+        (("--out", "..", *given), "--out cannot be"),
         (("--out", str(tmp_path / "file"), *given), "cannot hold a training"),
         (("--out", "x" * 300, *given), "cannot hold a training"),
         (("--text", str(tmp_path / "none\x1b[2J.txt")), "no text file"),
@@ -306,22 +311,22 @@ def test_what_cannot_be_trained_is_one_clear_line(run_here: Here, story: Path, h
         (("--activation", "step"), "step"),
         (("--context", "0"), "context"),
         (("--device", "mars"), "mars"),
-        (("--resume", "nobody"), "no training to go on with"),
-        (("--resume", "model1-trained"), "no training to go on with"),
-        (("--resume", "taken", "-n", "5"), "leave the other options away"),
-        (("--resume", "taken", "--ladder"), "leave the other options away"),
-        (("--ladder", "-m", "model1"), "leave the other options away"),
-        (("--ladder", "--out", str(tmp_path / "file")), "cannot be made"),
+        (("--resume", "nobody"), "no training to resume"),
+        (("--resume", "model1-trained"), "no training to resume"),
+        (("--resume", "taken", "-n", "5"), "leave out the other options"),
+        (("--resume", "taken", "--ladder"), "leave out the other options"),
+        (("--ladder", "-m", "model1"), "leave out the other options"),
+        (("--ladder", "--out", str(tmp_path / "file")), "cannot be created"),
     ):
-        assert wanted in refusal(run_here("train", *words)), words
+        assert wanted in error_line(run_here("train", *words)), words
     assert [path.name for path in home.iterdir()] == ["taken"]
     late = run_here("train", *SMALL, *given, "--out", str(tmp_path / "file" / "a"))
     assert (late.returncode, late.stderr.count(b"\n")) == (2, 1)
-    assert b"cannot be made: Not a directory" in late.stderr
+    assert b"cannot be created: Not a directory" in late.stderr
 
 
-def test_a_text_whose_name_is_no_text_can_be_learned(run_here: Here, tmp_path: Path) -> None:
-    """A name of bytes that are not UTF-8, and of what a terminal would obey: nothing of it gets out."""
+def test_a_text_whose_name_is_not_utf8_can_be_trained_on(run_here: Here, tmp_path: Path) -> None:
+    """The name also has control codes; none of them is printed."""
     path = tmp_path / os.fsdecode(b"\xff\x1b[2J.txt")
     path.write_text(REFERENCE)
     words = ("train", *SMALL, "--text", str(path), "-n", "1", "--out", "mine")
@@ -329,21 +334,21 @@ def test_a_text_whose_name_is_no_text_can_be_learned(run_here: Here, tmp_path: P
     assert (done.returncode, done.stderr) == (0, b"")
     assert all(line.isprintable() for line in done.stdout.decode().splitlines())
     assert run_here("models").returncode == 0
-    assert told(run_here("generate", "oat", "-m", "mine", "-n", "1", "--json"))[0]["model"] == "mine"
+    assert json_lines(run_here("generate", "oat", "-m", "mine", "-n", "1", "--json"))[0]["model"] == "mine"
 
 
 # world ---------------------------------------------------------------------------------------------------------------
 
 
-def test_samples_are_texts_of_the_world(run_here: Here) -> None:
-    """The same ones for the same seed; a program is told the ids, a person reads the text."""
-    lines = told(run_here("world", "sample", "-n", "5", "--seed", "3", "--json"))
-    words = tokenizer.load(tiny.NAME)
+def test_world_samples_depend_on_the_seed(run_here: Here) -> None:
+    """The same texts for the same seed; the JSON has their ids."""
+    lines = json_lines(run_here("world", "sample", "-n", "5", "--seed", "3", "--json"))
+    words = tokenizers.load_tokenizer(tiny.NAME)
     assert [line["ids"] for line in lines] == list(islice(tiny.texts(3), 5))
     for line in lines:
         assert line.keys() == {"text", "ids", "originals"}
         assert line["text"] == words.text(line["ids"])
-        assert line["originals"] == tokenizer.load("cl100k").encode(line["text"])
+        assert line["originals"] == tokenizers.load_tokenizer("cl100k").encode(line["text"])
     plain = run_here("world", "sample", "-n", "5", "--seed", "3")
     assert (plain.returncode, plain.stderr) == (0, b"")
     assert plain.stdout.decode() == "".join(line["text"] for line in lines)
@@ -351,14 +356,14 @@ def test_samples_are_texts_of_the_world(run_here: Here) -> None:
     assert len(run_here("world", "sample").stdout.splitlines()) == 10
 
 
-def test_floors_for_a_program_and_for_a_person(run_here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lowest losses, and each rung beside them, slot by slot; a person reads the same numbers in a table."""
+def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lowest losses and those of a rung, slot by slot; the text has the same numbers."""
     monkeypatch.setattr(quality, "quality", partial(quality.quality, tokens=3000))
     words = ("-m", "model1", "-n", "2", "--batch", "4", "--device", "cpu", "--out", "mine", "--json")
-    told(run_here("train", *words))
-    (found,) = told(run_here("world", "floors", "-m", "mine", "--json"))
+    json_lines(run_here("train", *words))
+    (found,) = json_lines(run_here("world", "floors", "-m", "mine", "--json"))
     assert found.keys() == {"floors", "rungs"}
-    floors = tiny.machine().floors()
+    floors = tiny.automaton().floors()
     exact = {"unigram": floors.unigram, "last_token": floors.last_token, "context": floors.context}
     assert found["floors"] == exact
     (rung,) = found["rungs"]
@@ -367,20 +372,21 @@ def test_floors_for_a_program_and_for_a_person(run_here: Here, monkeypatch: pyte
     assert rung["above"] == pytest.approx(rung["loss"] - rung["floor"])
     for slot in rung["slots"]:
         assert slot.keys() == {"label", "count", "accuracy", "loss", "last_token", "context"}
-    assert [slot["label"] for slot in rung["slots"]] == list(tiny.machine().labels())
+    assert [slot["label"] for slot in rung["slots"]] == list(tiny.automaton().labels())
     done = run_here("world", "floors", "-m", "mine")
     assert (done.returncode, done.stderr) == (0, b"")
-    *lows, head, row = done.stdout.decode().splitlines()
+    *lows, legend, head, row = done.stdout.decode().splitlines()
     assert [line.split()[0] for line in lows] == [f"{value:.4f}" for value in exact.values()]
-    assert head.split() == ["loss", "floor", "above", "far", *tiny.machine().labels()]
+    assert legend.startswith("losses in nats per token")
+    assert head.split() == ["loss", "floor", "above", "far", *tiny.automaton().labels()]
     assert row.split()[:4] == ["mine", *(f"{rung[key]:.4f}" for key in ("loss", "floor", "above"))]
 
 
-def test_what_the_world_does_not_know_is_one_clear_line(run_here: Here) -> None:
+def test_a_user_error_of_world_is_one_line(run_here: Here) -> None:
     for words, wanted in (
         (("war",), "choose sample or floors"),
         (("floors", "-m", "nobody"), "nobody"),
-        (("floors", "-m", "model2-trained", "-m", "model2"), "model2 does not speak in the tokens of the tiny world"),
+        (("floors", "-m", "model2-trained", "-m", "model2"), "model2 does not use the tokenizer of the tiny world"),
         (("sample", "-n", "0"), "-n"),
     ):
-        assert wanted in refusal(run_here("world", *words))
+        assert wanted in error_line(run_here("world", *words))

@@ -1,4 +1,4 @@
-"""A trained rung in the app: the truth beside each bar, the ids of cl100k, and the twin that never learned."""
+"""A trained rung in the app: true probabilities, ids of cl100k, and its untrained twin."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -6,18 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from rich.style import Style
 from textual.widget import Widget
 
-from core import tokenizer
-from core.config import ModelChoice
-from core.models import load
-from core.training import places
+from core.loading import tokenizers
+from core.loading.checkpoints import folders
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
 from core.world import tiny
 from tui.app import TokenwalkApp
-from tui.panels.candidates import TICK, tick_at, ticked
+from tui.drawing.bars import TICK
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -27,42 +24,18 @@ TRAINED = ModelChoice(name="model1-trained", device="cpu")
 SIZE = (120, 36)
 
 
-@given(st.floats(0, 1), st.integers(1, 60), st.sampled_from([0.05, 0.5, 1.0]))
-def test_a_tick_stands_in_the_cell_in_which_the_true_share_ends(true: float, width: int, scale: float) -> None:
-    tick = tick_at(true, width, scale)
-    if not 0 < true <= scale:
-        assert tick is None
-    else:
-        assert tick is not None
-        assert 0 <= tick < width
-        assert tick == width - 1 or tick <= true * width / scale < tick + 1
-
-
-def test_what_is_not_known_has_no_tick() -> None:
-    assert tick_at(None, 20, 1.0) is None
-
-
-@given(st.lists(st.text("█▌░ ", max_size=6), max_size=4), st.integers(0, 30))
-def test_a_tick_takes_the_place_of_one_cell(pieces: list[str], tick: int) -> None:
-    row = "".join(pieces)
-    drawn = list(ticked([(piece, Style()) for piece in pieces], tick, Style(bold=True)))
-    expected = row[:tick] + TICK + row[tick + 1 :] if tick < len(row) else row
-    assert "".join(text for text, _ in drawn) == expected
-    assert [text for text, style in drawn if style.bold] == ([TICK] if tick < len(row) else [])
-
-
-async def test_the_truth_stands_beside_the_chart(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
-    """Each tick and the divergence are the grammar's own; a text that nobody says there has neither."""
+async def test_true_probabilities_are_shown_in_the_chart(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    """Ticks and divergence equal those of the grammar; a text outside the grammar has neither."""
     async with real("I prefer oat milk in my", TRAINED).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        chart, words = app.frame.snapshot.chart, tokenizer.load(tiny.NAME)
-        truth = tiny.Truth().after([token.id for token in app.frame.snapshot.tokens])
-        assert {words.piece(id): share for id, share in truth.items()} == pytest.approx(
+        chart, tokenizer = app.frame.snapshot.chart, tokenizers.load_tokenizer(tiny.NAME)
+        truth = tiny.TrueDistribution().after([token.id for token in app.frame.snapshot.tokens])
+        assert {tokenizer.piece(id): share for id, share in truth.items()} == pytest.approx(
             {b" coffee": 0.6, b" tea": 0.2, b" por": 0.1, b" cocoa": 0.1}
         )
         assert all(candidate.true == truth.get(candidate.id, 0.0) for candidate in chart.candidates)
-        shown = {c.id: c.probability for c in load(TRAINED) and chart.candidates}
+        shown = {c.id: c.probability for c in load_model(TRAINED) and chart.candidates}
         nats = sum(share * math.log(share / shown[id]) for id, share in truth.items())
         assert chart.divergence_bits == pytest.approx(nats / math.log(2), abs=1e-5)
         assert f"KL(true‖model) {chart.divergence_bits:.3f} bits" in app.status.render().plain
@@ -81,50 +54,52 @@ async def test_ids_of_cl100k_are_shown(real: Make, settle: Go) -> None:
         assert "cl100k 72754" in str(pilot.app.tokens.border_subtitle)
 
 
-async def test_the_twin_is_one_key_away(real: Make, settle: Go, press: Go) -> None:
-    """The same tokens before the rung learned; back again to the one that was left."""
+async def test_a_key_switches_between_a_rung_and_its_twin(real: Make, settle: Go, press: Go) -> None:
+    """The walk keeps its tokens, in the untrained rung and back in the trained one."""
     async with real("I prefer oat milk in my", TRAINED).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         await press(pilot, "enter")
         walked = [token.id for token in app.frame.snapshot.tokens]
-        told = app.frame.snapshot.chart
+        trained_chart = app.frame.snapshot.chart
         await press(pilot, "a")
         await settle(pilot)
         assert (app.frame.model.name, app.frame.model.vocab_size) == ("model1", 825)
         assert [token.id for token in app.frame.snapshot.tokens] == walked
-        assert app.frame.snapshot.chart.divergence_bits > told.divergence_bits
+        assert app.frame.snapshot.chart.divergence_bits > trained_chart.divergence_bits
         await press(pilot, "a")
         await settle(pilot)
         assert app.frame.model.name == TRAINED.name
         assert [token.id for token in app.frame.snapshot.tokens] == walked
-        assert app.frame.snapshot.chart == told
+        assert app.frame.snapshot.chart == trained_chart
 
 
-async def test_the_twin_of_a_rung_of_cl100k_is_the_trained_one(scripted: Make, scenes: Any) -> None:
+async def test_the_twin_of_an_untrained_rung_is_the_trained_one(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=SIZE) as pilot:
         await pilot.pause()
         await pilot.press("a")
         assert pilot.app.runner.loads[-1][0] == replace(pilot.app.choice, name="model1-trained")
 
 
-async def test_a_model_without_a_twin_says_so(scripted: Make, scenes: Any) -> None:
+async def test_a_model_without_a_twin_is_an_error_message(scripted: Make, scenes: Any) -> None:
     app = scripted(scenes.oat_milk(), text="a")
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
-        app.choice = ModelChoice(name="smollm2")
+        app.state.choice = ModelChoice(name="smollm2")
         loads = len(app.runner.loads)
         await pilot.press("a")
         assert len(app.runner.loads) == loads
-        assert any("no twin" in note.message for note in app._notifications)
+        assert any(
+            "no trained or untrained version; m chooses another model" in note.message for note in app._notifications
+        )
 
 
-def test_every_rung_has_a_twin_with_its_tokens() -> None:
-    from core import catalog
+def test_every_trained_rung_has_a_twin_with_its_tokenizer() -> None:
+    from core.loading import catalog
 
-    for name in places.SHIPPED:
+    for name in folders.SHIPPED:
         twin = catalog.twin(ModelChoice(name=name, device="cpu"))
         assert twin
-        before, after = load(twin), load(ModelChoice(name=name, device="cpu"))
+        before, after = load_model(twin), load_model(ModelChoice(name=name, device="cpu"))
         assert before.tokenizer is after.tokenizer
         assert before.transformer.config == after.transformer.config

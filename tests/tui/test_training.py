@@ -1,4 +1,4 @@
-"""A rung learns before a person: chosen in a form, watched, paused, looked back at, walked from, taken up again."""
+"""The training screen: its form, losses and probe, pausing, earlier steps, and walking from a checkpoint."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 from textual.widgets import Input, OptionList
 
-from core import ladder, tokenizer
-from core.config import Hyperparameters
-from core.events import Chart
-from core.training import places
-from core.training.events import Begun, Ended, Measured, Saved, Stepped
-from core.training.progress import Progress
-from core.training.recipe import SIZES, Recipe
+from core.errors import UserError
+from core.loading import ladder, tokenizers
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import SIZES, Recipe
+from core.loading.choice import Hyperparameters
+from core.sampling.values import Chart
+from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Stepped
+from core.training.status import TrainingStatus
 from core.world import tiny
-from core.world.machine import Floors
+from core.world.automaton import Floors
 from tui.app import TokenwalkApp
+from tui.dialogs.choose import ChooseScreen
 from tui.panels.learning import clock
-from tui.screens.choose import ChooseScreen
-from tui.screens.recipe import FIELDS, RecipeScreen, Turner
+from tui.screens.recipe import RecipeScreen
+from tui.screens.recipe_fields import FIELDS, ValueSelector
 from tui.screens.train import TrainScreen
 from tui.settings import Settings
 
@@ -37,34 +39,34 @@ SMALL = Recipe(rung="model1", changes=Hyperparameters(context=16), steps=6, ever
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where trainings are kept during a test."""
+    """The folder of trainings, in a temporary folder."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr(places, "home", lambda: tmp_path / "trained")
+    monkeypatch.setattr(folders, "home", lambda: tmp_path / "trained")
     return tmp_path / "trained"
 
 
-# Made-up trainings -------------------------------------------------------------------------------------------------
+# Invented trainings -------------------------------------------------------------------------------------------------
 
 
 def chart_at(scenes: Any, step: int, world: bool) -> Chart:
-    """What is said after some steps: nothing at first, `my` in the end."""
+    """The chart of the probe after some steps: flat at first, `my` in the end."""
     share = min(0.95, step / 700)
     pieces = [" my", " our", "\x1b[2J", " [/b]", b"\xf0\x9f", " their", " the", " his", " her", " in", "字", " on"]
     found = scenes.chart(pieces, [share or 0.001, *((1 - share) / 4 / 2**n for n in range(11))])
     if not world:
         return found
-    truly = {0: 0.75, 1: 0.25}
-    told = tuple(replace(c, true=truly.get(c.rank, 0.0)) for c in found.candidates)
-    return replace(found, candidates=told, divergence_bits=9.9 * math.exp(-step / 200))
+    true = {0: 0.75, 1: 0.25}
+    candidates = tuple(replace(c, true=true.get(c.rank, 0.0)) for c in found.candidates)
+    return replace(found, candidates=candidates, divergence_bits=9.9 * math.exp(-step / 200))
 
 
-def learned(
+def training_after(
     scenes: Any, steps: int = 375, recipe: Recipe = Recipe(), folder: Path = Path("/nowhere"), **more: Any
-) -> Progress:
-    """A training after so many steps; each measurement left a file in `folder`."""
+) -> TrainingStatus:
+    """A training after `steps` steps; each evaluation left a checkpoint in `folder`."""
     world = not recipe.text
     floors = Floors(4.93, 1.96, 0.80) if world else None
-    progress = Progress(recipe, "model5-world" if world else "model5-text")
+    progress = TrainingStatus(recipe, "model5-world" if world else "model5-text")
     progress = progress.after(Begun("model5", "the tiny world", 256_960, 825, 64, recipe.steps, 6.72, floors, 0))
     for step in range(steps + 1):
         loss = 0.9 + 5.8 * math.exp(-step / 60)
@@ -74,12 +76,12 @@ def learned(
             progress = progress.after(Stepped(step, loss + noise, recipe.lr_at(step - 1), 0.5, 12_345.0, left))
         if step % recipe.every == 0:
             sample = SAMPLES[min(2, step // 100)]
-            progress = progress.after(Measured(step, loss, chart_at(scenes, step, world), sample))
-            progress = progress.after(Saved(step, folder / places.STEP.format(step)))
+            progress = progress.after(Evaluated(step, loss, chart_at(scenes, step, world), sample))
+            progress = progress.after(CheckpointSaved(step, folder / folders.STEP.format(step)))
     return replace(progress, **more)
 
 
-def watched(app: TokenwalkApp) -> TrainScreen:
+def train_screen(app: TokenwalkApp) -> TrainScreen:
     assert isinstance(app.screen, TrainScreen)
     return app.screen
 
@@ -91,24 +93,24 @@ def form(app: TokenwalkApp) -> RecipeScreen:
 
 @pytest.fixture
 def watching(scripted: Make, scenes: Any) -> Make:
-    """An app over a scripted runner that has a rung that learns, or none."""
+    """An app over a scripted runner that has a training, or none."""
 
-    def make(progress: Progress | None = None, **given: Any) -> TokenwalkApp:
+    def make(progress: TrainingStatus | None = None, **given: Any) -> TokenwalkApp:
         return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **given)
 
     return make
 
 
 async def opened(pilot: Any, until: Go) -> None:
-    """Press `t` and wait for what it opens."""
+    """Press `t` and wait for the screen it opens."""
     await until(lambda: pilot.app.frame.snapshot is not None)
     await pilot.press("t")
     await until(lambda: isinstance(pilot.app.screen, TrainScreen | RecipeScreen))
     await pilot.pause()
 
 
-async def shown(pilot: Any, until: Go, progress: Progress) -> None:
-    """Let a training be drawn, however soon it comes after another."""
+async def shown(pilot: Any, until: Go, progress: TrainingStatus) -> None:
+    """Show a training and wait until it is drawn, also where drawings are delayed."""
     app = pilot.app
     app.runner.show(replace(app.runner.frame, training=progress))
     screen = next(screen for screen in app.screen_stack if isinstance(screen, TrainScreen))
@@ -120,23 +122,23 @@ def fill(screen: RecipeScreen, **values: str) -> None:
     for name, value in values.items():
         field = screen.fields[name]
         field.value = value
-        if isinstance(field, Turner):
-            field.post_message(field.Turned())
+        if isinstance(field, ValueSelector):
+            field.post_message(field.Changed())
 
 
 # The form ----------------------------------------------------------------------------------------------------------
 
 
-async def test_with_nothing_learning_the_form_opens_on_what_is_good_by_itself(
+async def test_without_a_training_the_form_opens_with_the_default_recipe(
     watching: Make, until: Go, screen_lines: Screen, apart: Path
 ) -> None:
     async with watching().run_test(size=(80, 24)) as pilot:
         await opened(pilot, until)
         assert form(pilot.app).chosen() == Recipe()
-        whole = Recipe().config(tokenizer.load("world").vocab_size).parameter_count()
+        whole = Recipe().config(tokenizers.load_tokenizer("world").vocab_size).parameter_count()
         assert whole == 256_960
         await until(lambda: "257 k parameters" in "\n".join(screen_lines(pilot.app)))
-        assert "kept as model5-world" in "\n".join(screen_lines(pilot.app))
+        assert "saved as model5-world" in "\n".join(screen_lines(pilot.app))
         await pilot.press("enter")
         assert pilot.app.runner.trainings == [(Recipe(), apart / "model5-world")]
 
@@ -152,15 +154,15 @@ async def test_with_nothing_learning_the_form_opens_on_what_is_good_by_itself(
         ({"lr": "0"}, "lr", "the learning rate must be above 0"),
         ({"lr": "-.e"}, "lr", "the learning rate must be a number"),
         ({"decay": "-1"}, "decay", "the weight decay must be 0 or more"),
-        ({"clip": "0"}, "clip", "the longest gradient must be above 0"),
-        ({"every": "0"}, "every", "the number of steps between measurements must be at least 1"),
+        ({"clip": "0"}, "clip", "the norm to clip gradients to must be above 0"),
+        ({"every": "0"}, "every", "the number of steps between evaluations must be at least 1"),
         ({"seed": "99999999999"}, "seed", "the seed must be between"),
         ({"text": "/nowhere/[b]a"}, "text", "there is no text file /nowhere/[b]a"),
         ({"text": "~nobody-at-all/a"}, "text", "there is no such user"),
     ],
     ids=lambda value: "-".join(value.values())[:12] if isinstance(value, dict) else None,
 )
-async def test_what_cannot_be_is_said_at_its_field_and_not_begun(
+async def test_an_invalid_value_is_marked_at_its_field_and_not_started(
     watching: Make, until: Go, screen_lines: Screen, values: dict[str, str], field: str, problem: str
 ) -> None:
     async with watching().run_test(size=SIZE) as pilot:
@@ -174,7 +176,7 @@ async def test_what_cannot_be_is_said_at_its_field_and_not_begun(
         assert not pilot.app.runner.trainings
 
 
-async def test_sizes_follow_the_rung_and_those_it_has_not_cannot_be_reached(watching: Make, until: Go) -> None:
+async def test_sizes_follow_the_rung_and_fields_it_lacks_are_disabled(watching: Make, until: Go) -> None:
     async with watching().run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         screen = form(pilot.app)
@@ -190,7 +192,7 @@ async def test_sizes_follow_the_rung_and_those_it_has_not_cannot_be_reached(watc
         assert screen.chosen() == Recipe(rung="model6", changes=replace(SIZES, embed_dim=32))
 
 
-async def test_arrows_go_along_the_fields_and_scroll_to_them(watching: Make, until: Go, tmp_path: Path) -> None:
+async def test_arrow_keys_go_along_the_fields_and_scroll(watching: Make, until: Go, tmp_path: Path) -> None:
     (tmp_path / "a text").write_text("oat milk " * 200)
     async with watching().run_test(size=(80, 24)) as pilot:
         await opened(pilot, until)
@@ -208,7 +210,7 @@ async def test_arrows_go_along_the_fields_and_scroll_to_them(watching: Make, unt
         assert pilot.app.focused is screen.fields["vocabulary"]
 
 
-async def test_a_text_has_a_vocabulary_of_its_own(
+async def test_a_text_file_has_a_vocabulary_setting(
     watching: Make, until: Go, screen_lines: Screen, tmp_path: Path, apart: Path
 ) -> None:
     (tmp_path / "My Notes.txt").write_text("oat milk " * 200)
@@ -226,20 +228,20 @@ async def test_a_text_has_a_vocabulary_of_its_own(
         ]
 
 
-async def test_where_nothing_learns_the_screen_says_which_keys_fill_it(
+async def test_without_a_training_the_screen_names_the_keys_that_start_one(
     watching: Make, until: Go, screen_lines: Screen
 ) -> None:
     async with watching().run_test(size=(80, 24)) as pilot:
         await opened(pilot, until)
         await pilot.press("escape")
         lines = "\n".join(screen_lines(pilot.app))
-        assert "nothing learns yet" in lines
+        assert "no training yet" in lines
         assert "train a rung" in lines
         await pilot.press("space", "x", "left", "enter", "o")
         assert pilot.app.runner.learning == []
         await pilot.press("e")
         await until(lambda: pilot.app._notifications)
-        assert "no training is kept" in next(iter(pilot.app._notifications)).message
+        assert "there is no training in" in next(iter(pilot.app._notifications)).message
         await pilot.press("n")
         form(pilot.app)
 
@@ -248,11 +250,11 @@ async def test_where_nothing_learns_the_screen_says_which_keys_fill_it(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 45)])
-async def test_a_rung_is_seen_learning(
+async def test_a_running_training_is_shown(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen, size: tuple[int, int]
 ) -> None:
-    """Progress, numbers, level lines with their names, the probe with the truth, and how it goes on."""
-    async with watching(learned(scenes)).run_test(size=size) as pilot:
+    """Progress, rates, losses to compare with, the chart of the probe with true probabilities, and a sample."""
+    async with watching(training_after(scenes)).run_test(size=size) as pilot:
         await opened(pilot, until)
         lines = screen_lines(pilot.app)
         assert "▶ training" in lines[0] + lines[1]
@@ -272,16 +274,16 @@ async def test_a_rung_is_seen_learning(
         assert "50.00%" in row and "75.00%" in row
         assert "│" in row.strip("│ ")
         assert whole.count("●") > 3 and whole.count("◆") >= 1
-        panels = (watched(pilot.app).standing, watched(pilot.app).losses, watched(pilot.app).probe)
+        panels = (train_screen(pilot.app).standing, train_screen(pilot.app).losses, train_screen(pilot.app).probe)
         assert all(panel.region in pilot.app.screen.region for panel in panels)
 
 
-async def test_what_is_drawn_keeps_its_place_while_steps_are_added(
+async def test_new_steps_do_not_move_what_is_drawn(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
-    """Whatever was on the plot stays there; numbers stay right-aligned."""
-    before, after = learned(scenes, 349), learned(scenes, 362)
-    after = replace(after, measured=before.measured, saved=before.saved)
+    """Points of the plot stay; numbers stay right-aligned."""
+    before, after = training_after(scenes, 349), training_after(scenes, 362)
+    after = replace(after, evaluations=before.evaluations, saved=before.saved)
     async with watching(before).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         first = screen_lines(pilot.app)
@@ -296,8 +298,8 @@ async def test_what_is_drawn_keeps_its_place_while_steps_are_added(
             assert all("\u2800" < b <= "\u28ff" for _, b in moved), moved
 
 
-async def test_the_scale_is_turned(watching: Make, until: Go, scenes: Any, screen_lines: Screen) -> None:
-    async with watching(learned(scenes)).run_test(size=SIZE) as pilot:
+async def test_o_changes_the_scale(watching: Make, until: Go, scenes: Any, screen_lines: Screen) -> None:
+    async with watching(training_after(scenes)).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         assert "validation · logarithmic" in "\n".join(screen_lines(pilot.app))
         await pilot.press("o")
@@ -306,9 +308,11 @@ async def test_the_scale_is_turned(watching: Make, until: Go, scenes: Any, scree
         assert any(line.lstrip("│ ").startswith("0 ┤") for line in lines)
 
 
-async def test_a_text_has_ln_v_alone_and_no_truth(watching: Make, until: Go, scenes: Any, screen_lines: Screen) -> None:
+async def test_a_text_file_has_ln_v_only_and_no_true_distribution(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen
+) -> None:
     recipe = Recipe(text="/home/[b]me/notes\x1b.txt", probe="[/b]\x1b oat")
-    async with watching(learned(scenes, recipe=recipe)).run_test(size=SIZE) as pilot:
+    async with watching(training_after(scenes, recipe=recipe)).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         whole = "\n".join(screen_lines(pilot.app))
         assert "ln V        6.72" in whole and "unigram" not in whole
@@ -317,10 +321,10 @@ async def test_a_text_has_ln_v_alone_and_no_truth(watching: Make, until: Go, sce
         assert "[/b]\\x1b oat" in whole
 
 
-async def test_space_waits_and_goes_on_and_x_stops(
+async def test_space_pauses_and_continues_and_x_stops(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
-    progress = learned(scenes)
+    progress = training_after(scenes)
     async with watching(progress).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         await pilot.press("space")
@@ -334,13 +338,13 @@ async def test_space_waits_and_goes_on_and_x_stops(
         assert pilot.app.runner.learning == [False, True, None]
 
 
-async def test_arrows_look_back_and_end_follows_again(
+async def test_arrow_keys_show_earlier_steps_and_end_follows_the_newest(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
-    progress = learned(scenes)
+    progress = training_after(scenes)
     async with watching(progress).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
-        screen = watched(pilot.app)
+        screen = train_screen(pilot.app)
 
         def at() -> str:
             return str(screen.probe.border_subtitle)
@@ -349,39 +353,37 @@ async def test_arrows_look_back_and_end_follows_again(
         await pilot.press("left", "left")
         assert at() == "after step 250 · end follows the newest"
         assert any("◆" in line and " 250" in line for line in screen_lines(pilot.app)[20:])
-        await shown(pilot, until, learned(scenes, 400))
+        await shown(pilot, until, training_after(scenes, 400))
         assert at().startswith("after step 250")
         await pilot.press("home", "left")
         assert at().startswith("after step 0 ")
         assert "in in in" in screen_lines(pilot.app)[screen.probe.region.y + 1]
         await pilot.press("end")
         assert at() == "after step 400"
-        await shown(pilot, until, learned(scenes, 450))
+        await shown(pilot, until, training_after(scenes, 450))
         assert at() == "after step 450"
         await pilot.press("left", "right", "right")
         assert at() == "after step 450"
 
 
-async def test_enter_walks_from_the_checkpoint_that_is_looked_at(
-    watching: Make, until: Go, scenes: Any, apart: Path
-) -> None:
+async def test_enter_walks_from_the_shown_checkpoint(watching: Make, until: Go, scenes: Any, apart: Path) -> None:
     folder = apart / "model5-world"
     folder.mkdir(parents=True)
-    (folder / places.STEP.format(300)).touch()
-    async with watching(learned(scenes, folder=folder)).run_test(size=SIZE) as pilot:
+    (folder / folders.STEP.format(300)).touch()
+    async with watching(training_after(scenes, folder=folder)).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         await pilot.press("enter")
-        assert "the checkpoint of step 350 is not kept any more" in next(iter(pilot.app._notifications)).message
+        assert "the checkpoint of step 350 was deleted" in next(iter(pilot.app._notifications)).message
         await pilot.press("left", "enter")
         assert len(pilot.app.screen_stack) == 1
         assert [choice.name for choice, _ in pilot.app.runner.loads][1:] == ["model5-world@300"]
 
 
-async def test_it_learns_on_while_the_walk_is_used(
+async def test_the_training_continues_while_the_screen_is_closed(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
-    """The status line says so, and `t` comes back to it."""
-    async with watching(learned(scenes)).run_test(size=SIZE) as pilot:
+    """The status line shows its progress, and `t` opens the screen again."""
+    async with watching(training_after(scenes)).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
         await pilot.press("escape")
         await until(lambda: len(pilot.app.screen_stack) == 1)
@@ -393,18 +395,18 @@ async def test_it_learns_on_while_the_walk_is_used(
         assert "375/1,500" in screen_lines(pilot.app)[1]
 
 
-async def test_a_problem_is_shown_and_can_be_gone_on_from_or_begun_anew(
+async def test_a_problem_is_shown_with_the_keys_to_continue_or_start_again(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
     wrong = "the loss is nan at step 376: it [b]diverged[/b]\x1b, most likely by a learning rate of 4 that is too high"
-    progress = learned(scenes).after(Ended(375, wrong))
+    progress = training_after(scenes).after(Ended(375, UserError(wrong)))
     async with watching(progress).run_test(size=(80, 24)) as pilot:
         await opened(pilot, until)
         lines = screen_lines(pilot.app)
         assert "! stopped" in lines[0]
         assert "[b]diverged[/b]\\x1b" in "\n".join(lines)
-        assert "n begins anew" in " ".join(lines)
-        assert watched(pilot.app).probe.region in pilot.app.screen.region
+        assert "n starts anew" in " ".join(lines)
+        assert train_screen(pilot.app).probe.region in pilot.app.screen.region
         await pilot.press("space", "n")
         assert pilot.app.runner.learning == [True]
         assert form(pilot.app).chosen() == Recipe()
@@ -413,31 +415,31 @@ async def test_a_problem_is_shown_and_can_be_gone_on_from_or_begun_anew(
         assert "stopped" not in screen_lines(pilot.app)[0]
 
 
-async def test_before_it_is_taken_up_there_are_steps_and_losses_alone(
+async def test_steps_before_a_resumed_training_have_losses_only(
     watching: Make, until: Go, scenes: Any, screen_lines: Screen
 ) -> None:
-    whole = learned(scenes)
-    later = replace(whole, measured=whole.measured[-2:], losses=whole.losses[300:])
-    later = replace(later, before=tuple((each.step, each.loss) for each in whole.measured[:-2]))
+    whole = training_after(scenes)
+    later = replace(whole, evaluations=whole.evaluations[-2:], losses=whole.losses[300:])
+    later = replace(later, earlier_losses=tuple((each.step, each.loss) for each in whole.evaluations[:-2]))
     async with watching(later).run_test(size=SIZE) as pilot:
         await opened(pilot, until)
-        assert len(watched(pilot.app).progress.moments) == 8
+        assert len(train_screen(pilot.app).progress.evaluated_steps) == 8
         await pilot.press("home")
-        assert "not measured since it was taken up again" in "\n".join(screen_lines(pilot.app))
+        assert "not measured again after resuming" in "\n".join(screen_lines(pilot.app))
         assert "6.7000" in "\n".join(screen_lines(pilot.app))
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (math.inf, "99:59:59")])
-def test_the_time_that_is_left_is_read_as_a_clock(seconds: float, words: str) -> None:
+def test_seconds_left_are_shown_as_a_clock(seconds: float, words: str) -> None:
     assert clock(seconds) == words
 
 
-# The real thing ----------------------------------------------------------------------------------------------------
+# Real trainings ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_rung_learns_and_is_walked_from(real: Make, settle: Go, until: Go, apart: Path) -> None:
+async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: Go, apart: Path) -> None:
     """From the form to the last step; from a checkpoint to a walk."""
-    tiny.machine()  # takes its time
+    tiny.automaton()  # slow the first time
     async with real("oat").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -449,13 +451,13 @@ async def test_a_rung_learns_and_is_walked_from(real: Make, settle: Go, until: G
         await settle(pilot)
         progress = app.frame.training
         assert progress.recipe == SMALL
-        assert [each.step for each in progress.measured] == [0, 2, 4, 6]
-        assert [each.path for each in progress.moments] == [
-            apart / "model1-world" / places.STEP.format(n) for n in (0, 2, 4, 6)
+        assert [each.step for each in progress.evaluations] == [0, 2, 4, 6]
+        assert [each.path for each in progress.evaluated_steps] == [
+            apart / "model1-world" / folders.STEP.format(n) for n in (0, 2, 4, 6)
         ]
-        assert progress.measured[0].loss > progress.measured[-1].loss > progress.begun.floors.context
-        assert all(each.chart.divergence_bits > 0 for each in progress.measured)
-        assert sum(c.true for c in progress.measured[-1].chart.candidates) <= 1
+        assert progress.evaluations[0].loss > progress.evaluations[-1].loss > progress.begun.floors.context
+        assert all(each.chart.divergence_bits > 0 for each in progress.evaluations)
+        assert sum(c.true for c in progress.evaluations[-1].chart.candidates) <= 1
 
         await pilot.press("left", "left", "enter")
         await until(lambda: app.frame.model.name == "model1-world@2")
@@ -463,10 +465,10 @@ async def test_a_rung_learns_and_is_walked_from(real: Make, settle: Go, until: G
         assert app.frame.model.tokenizer == "world"
 
 
-async def test_a_training_that_was_stopped_is_taken_up_again(
+async def test_a_stopped_training_is_continued_from_the_list(
     real: Make, settle: Go, until: Go, apart: Path, tmp_path: Path
 ) -> None:
-    """It is found in the list, goes on at its step, and what lies before can be walked from."""
+    """It continues at its step, and its earlier checkpoints can be walked from."""
     (tmp_path / "text").write_text("I prefer oat milk in my coffee. " * 20)
     recipe = replace(SMALL, text=str(tmp_path / "text"), vocabulary="bytes", steps=2000, every=1)
     async with real("oat").run_test(size=SIZE) as pilot:
@@ -488,13 +490,13 @@ async def test_a_training_that_was_stopped_is_taken_up_again(
         await until(lambda: app.frame.training.last and app.frame.training.last.step > left)
         app.runner.go_on_learning(False)
         await until(lambda: app.frame.training.state == "paused")
-        taken_up = app.frame.training
-        assert taken_up.begun.step == left
-        assert taken_up.moments[0].step == 0 and taken_up.moments[0].measured is None
-        assert taken_up.moments[0].path.is_file()
+        resumed = app.frame.training
+        assert resumed.begun.step == left
+        assert resumed.evaluated_steps[0].step == 0 and resumed.evaluated_steps[0].evaluation is None
+        assert resumed.evaluated_steps[0].path.is_file()
 
 
-async def test_a_problem_of_the_real_thing_leaves_the_walk_alone(
+async def test_a_training_that_fails_does_not_disturb_the_walk(
     real: Make, settle: Go, until: Go, apart: Path, screen_lines: Screen, press: Go, tmp_path: Path
 ) -> None:
     (tmp_path / "short").write_text("oat")
@@ -513,13 +515,13 @@ async def test_a_problem_of_the_real_thing_leaves_the_walk_alone(
 # Pictures ----------------------------------------------------------------------------------------------------------
 
 
-def seeing(until: Go, *keys: str) -> Callable[[Any], Awaitable[None]]:
+def opened_with_keys(until: Go, *keys: str) -> Callable[[Any], Awaitable[None]]:
     async def go(pilot: Any) -> None:
         await opened(pilot, until)
         await pilot.press(*keys)
         if isinstance(pilot.app.screen, RecipeScreen):
             screen = pilot.app.screen
-            await until(lambda: len(screen._words_size) == 3)
+            await until(lambda: len(screen._vocab_sizes) == 3)
         for _ in range(3):
             await pilot.pause()
 
@@ -531,24 +533,24 @@ def seeing(until: Go, *keys: str) -> Callable[[Any], Awaitable[None]]:
 def test_a_training(
     snap_compare: Compare, watching: Make, scenes: Any, until: Go, keys: tuple[str, ...], size: tuple[int, int]
 ) -> None:
-    assert snap_compare(watching(learned(scenes)), run_before=seeing(until, *keys), terminal_size=size)
+    assert snap_compare(watching(training_after(scenes)), run_before=opened_with_keys(until, *keys), terminal_size=size)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_the_form(snap_compare: Compare, watching: Make, until: Go, size: tuple[int, int]) -> None:
-    assert snap_compare(watching(), run_before=seeing(until), terminal_size=size)
+    assert snap_compare(watching(), run_before=opened_with_keys(until), terminal_size=size)
 
 
 def test_a_training_in_the_light(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:
-    app = watching(learned(scenes), settings=Settings(theme="tokenwalk-light"))
-    assert snap_compare(app, run_before=seeing(until, "left"), terminal_size=SIZE)
+    app = watching(training_after(scenes), settings=Settings(theme="tokenwalk-light"))
+    assert snap_compare(app, run_before=opened_with_keys(until, "left"), terminal_size=SIZE)
 
 
 def test_nothing_learns(snap_compare: Compare, watching: Make, until: Go) -> None:
-    assert snap_compare(watching(), run_before=seeing(until, "escape"), terminal_size=(80, 24))
+    assert snap_compare(watching(), run_before=opened_with_keys(until, "escape"), terminal_size=(80, 24))
 
 
 def test_a_training_that_stopped(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:
     words = "the loss is nan at step 376: it diverged, most likely by a learning rate of 4 that is too high"
-    progress = learned(scenes).after(Ended(375, words))
-    assert snap_compare(watching(progress), run_before=seeing(until), terminal_size=(80, 24))
+    progress = training_after(scenes).after(Ended(375, UserError(words)))
+    assert snap_compare(watching(progress), run_before=opened_with_keys(until), terminal_size=(80, 24))

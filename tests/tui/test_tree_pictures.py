@@ -1,4 +1,4 @@
-"""Pictures of the tree and the lenses around it, compared with the ones kept beside this file."""
+"""Snapshots of the lenses of the tree, compared with the stored ones."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -9,11 +9,14 @@ import pytest
 import torch
 from textual.pilot import Pilot
 
-from core.config import Sampler
-from core.events import Candidate, Guess, Score, Summary, Token
-from core.explain import sampler_lens
-from core.sampling import Distribution
-from core.tree import Node, Tree
+from core.generation.token import Token
+from core.sampling.distribution import Distribution
+from core.sampling.explain import sampler_lens
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Score
+from core.walk import continuation_tree
+from core.walk.tree import Node, Tree
+from core.walk.values import Guess, Summary
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -29,7 +32,7 @@ def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Aw
         app = pilot.app
         app.runner.ask = lambda question: app.runner.show(replace(app.runner.frame, question=question, answer=answer))
         await pilot.pause()
-        app.action_look(lens)
+        app.do("lens.look", lens)
         for key in ("", *keys):
             if key:
                 app.simulate_key(key)
@@ -40,7 +43,7 @@ def looking(lens: str, answer: object, *keys: str) -> Callable[[Pilot[None]], Aw
 
 
 def grown() -> tuple[Tree, list[Node]]:
-    """A prompt, three ways from its end, one of which parts again and is named, and another prompt."""
+    """A prompt with three branches, one of which branches again and has a name, and another prompt."""
     tree, chance = Tree(), random.Random(4)
 
     def run(parent: Node, pieces: list[bytes], **more: Any) -> Node:
@@ -89,7 +92,7 @@ def test_continuations(snap_compare: Compare, scripted: Make, scenes: Any, keys:
         (prompt,) = prompt.children.values()
     ends = [node for node in tree.nodes.values() if not node.children and prompt in tree.path(node)]
     app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
-    answer = tree.fan(prompt, [*ends, ends[1]])
+    answer = continuation_tree.merged(prompt, [*ends, ends[1]])
     assert snap_compare(app, run_before=looking("continuations", answer, *keys), terminal_size=(120, 36))
 
 

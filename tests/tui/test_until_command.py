@@ -1,4 +1,4 @@
-"""`tokenwalk generate --until`: each sample ends where its own walk would, and says why."""
+"""`tokenwalk generate --until`: each sample stops where a walk with its seed would, and the reason is printed."""
 
 import json
 import subprocess
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.config import ModelChoice, Sampler
-from core.models import load
-from core.session import Session
-from core.until import parse
+from core.generation.stop_conditions import parse
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
@@ -19,8 +20,8 @@ MODEL = ("--model", "model5", "--tokenizer", "bytes", "--device", "cpu")
 
 @pytest.fixture(scope="module")
 def walk() -> Callable[..., Session]:
-    """The same walk without the command."""
-    model = load(ModelChoice(name="model5", tokenizer="bytes", device="cpu"))
+    """A session with the same model and prompt, by seed."""
+    model = load_model(ModelChoice(name="model5", tokenizer="bytes", device="cpu"))
 
     def start(seed: int) -> Session:
         session = Session(model, Sampler(seed=seed))
@@ -51,8 +52,8 @@ def lines(run_here: Here, *arguments: str) -> list[dict[str, Any]]:
     ],
     ids="; ".join,
 )
-def test_a_sample_ends_where_its_own_walk_ends(run_here: Here, walk: Any, conditions: list[str]) -> None:
-    """Alone and among others of a batch: the tokens of `Session.generate`, and the words of what stopped it."""
+def test_a_sample_stops_where_a_session_with_its_seed_stops(run_here: Here, walk: Any, conditions: list[str]) -> None:
+    """Alone and in a batch: the tokens of `Session.generate`, and the same reason."""
     sessions = [walk(seed) for seed in range(6)]
     tokens = [[token.id for token in each.generate(40, parse(conditions))] for each in sessions]
     words = [each.stopped.removeprefix("stopped: ") if "stopped" in each.stopped else "length" for each in sessions]
@@ -68,34 +69,34 @@ def test_a_sample_ends_where_its_own_walk_ends(run_here: Here, walk: Any, condit
         assert done["reason"] == words[seed]
 
 
-def test_what_never_holds_ends_at_the_limit(run_here: Here) -> None:
-    """With so many tokens, and the words for a person on stderr."""
+def test_a_condition_that_never_holds_stops_at_the_limit(run_here: Here) -> None:
+    """The number of tokens is the limit, and the reason is printed on stderr."""
     _, *steps, done = lines(run_here, "-n", "5", *until("entropy > 99"))
     assert (len(steps), done["reason"]) == (5, "length")
     _, *steps, done = lines(run_here, *until("4 tokens"))
     assert (len(steps), done["reason"]) == (4, "length")
-    told = run_here("generate", PROMPT, *MODEL, "-n", "5", *until("entropy > 99", "text 'no way'"))
-    assert told.returncode == 0
-    assert told.stderr == b"tokenwalk: 5 tokens without entropy > 99 or text 'no way'\n"
-    assert len(told.stdout.splitlines()) >= 1
+    printed = run_here("generate", PROMPT, *MODEL, "-n", "5", *until("entropy > 99", "text 'no way'"))
+    assert printed.returncode == 0
+    assert printed.stderr == b"tokenwalk: stopped after 5 tokens without entropy > 99 or text 'no way'\n"
+    assert len(printed.stdout.splitlines()) >= 1
 
 
-def test_a_person_is_told_why_each_sample_stopped(run_here: Here, walk: Any) -> None:
-    told = run_here("generate", PROMPT, *MODEL, "--samples", "2", *until("surprisal > 0"))
+def test_the_reason_is_printed_for_each_sample(run_here: Here, walk: Any) -> None:
+    done = run_here("generate", PROMPT, *MODEL, "--samples", "2", *until("surprisal > 0"))
     reasons = []
     for seed in (0, 1):
         session = walk(seed)
         list(session.generate(30, parse(["surprisal > 0"])))
         reasons.append(f"tokenwalk: {seed + 1}: {session.stopped}")
-    assert told.stderr.decode().splitlines() == reasons
+    assert done.stderr.decode().splitlines() == reasons
 
 
 @pytest.mark.parametrize("condition", ["", "entropy", "0 tokens", "\x1b[2J"])
-def test_what_is_no_condition_is_one_line(run_here: Here, condition: str) -> None:
-    """Before anything heavy is loaded; nothing a terminal would obey."""
+def test_an_invalid_condition_is_one_line(run_here: Here, condition: str) -> None:
+    """It is refused before a model is loaded, and control codes are escaped."""
     done = run_here("generate", PROMPT, "--until", condition)
     assert done.returncode == 2
     assert done.stdout == b""
     assert len(done.stderr.splitlines()) == 1
-    assert b"is no condition; write entropy > 3" in done.stderr
+    assert b"is not a stop condition; write one such as entropy > 3" in done.stderr
     assert b"\x1b" not in done.stderr

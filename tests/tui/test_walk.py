@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from textual.widget import Widget
 
-from core.config import ModelChoice, Sampler
-from core.events import Token
-from core.models import load
-from core.session import Session
-from core.tokenizer import END_OF_TEXT
+from core.generation.token import Token
+from core.loading.choice import ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
+from core.tokenizers.tokenizer import END_OF_TEXT
+from core.walk.session import Session
 from tui.app import TokenwalkApp
-from tui.text import label
+from tui.drawing.text import label
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -25,7 +26,7 @@ SIZE = (120, 36)
 @pytest.fixture(scope="module")
 def walk() -> Callable[..., Session]:
     """The same walk without an app."""
-    model = load(ModelChoice(tokenizer="bytes", device="cpu"))
+    model = load_model(ModelChoice(tokenizer="bytes", device="cpu"))
 
     def start(text: str = PROMPT, sampler: Sampler = Sampler()) -> Session:
         session = Session(model, sampler)

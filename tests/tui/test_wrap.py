@@ -1,11 +1,11 @@
-"""Wrapping text that grows at its end: nothing is lost, and no line is wider than it may be."""
+"""Wrapping text that grows at its end: no text is lost, and no line is wider than allowed."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import prose
-from tui.wrap import Fragment, Wrap
+from tui.drawing.text import prose
+from tui.drawing.wrap import Fragment, Wrap
 
 texts = st.lists(st.text(st.sampled_from("ab  \n字́🇩한-.") | st.characters(), max_size=12).map(prose), max_size=12)
 widths = st.integers(2, 30)
@@ -26,7 +26,7 @@ def lines(wrap: Wrap) -> list[list[Fragment]]:
 
 
 @given(texts, widths)
-def test_the_lines_hold_the_whole_text(texts: list[str], width: int) -> None:
+def test_wrapped_lines_hold_the_whole_text(texts: list[str], width: int) -> None:
     held = "".join(text for line in lines(wrapped(texts, width)) for _, text in line)
     assert held.replace("\n", "") == "".join(texts).replace("\n", "")
 
@@ -39,7 +39,7 @@ def test_no_line_is_wider_than_the_width_but_for_spaces_at_its_end(texts: list[s
 
 
 @given(texts, widths, st.integers(0, 12))
-def test_appending_in_pieces_is_appending_at_once(texts: list[str], width: int, cut: int) -> None:
+def test_appending_in_parts_equals_appending_at_once(texts: list[str], width: int, cut: int) -> None:
     in_pieces = Wrap(width)
     in_pieces.extend(numbered(texts)[:cut])
     in_pieces.extend(numbered(texts)[cut:])

@@ -8,8 +8,8 @@ import pytest
 from textual import events
 from textual.widget import Widget
 
-from core.config import ModelChoice
-from core.tokenizer import load
+from core.loading.choice import ModelChoice
+from core.loading.tokenizers import load_tokenizer
 from tui.app import TokenwalkApp
 from tui.settings import Settings
 
@@ -23,7 +23,7 @@ def ids(app: TokenwalkApp) -> list[int]:
 
 
 async def test_what_is_typed_is_tokenized_key_by_key(real: Make, settle: Go, write: Go, panel_lines: Lines) -> None:
-    words = load("cl100k")
+    words = load_tokenizer("cl100k")
     async with real(choice=ModelChoice(device="cpu")).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         for typed in ("I", "I p", "I pref", "I prefer", "I prefer 字"):
@@ -38,7 +38,7 @@ async def test_what_is_typed_is_tokenized_key_by_key(real: Make, settle: Go, wri
 
 async def test_tokens_are_shown_before_there_is_a_model(scripted: Make, until: Go, panel_lines: Lines) -> None:
     async with scripted().run_test(size=(120, 36)) as pilot:
-        await until(lambda: pilot.app._words)
+        await until(lambda: pilot.app.walk.writing_actions._tokenizer)
         await pilot.press(*"oat milk")
         assert [word for word in panel_lines(pilot.app.tokens)[0].split() if word != "·"] == ["o", "at", "·milk"]
 

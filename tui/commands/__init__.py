@@ -1,1 +1,4 @@
-"""The commands, one file each; a new one is a file and a line in `tui/cli.py`. Each imports heavy things as it runs."""
+"""The commands of the command line: one module per command, each with a function of the command's name.
+
+`tui.cli` registers them. `common` holds what they share, `examples` one example per command for `--help`.
+"""

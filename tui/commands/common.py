@@ -1,4 +1,4 @@
-"""Owns what every command shares: its words on stderr and stdout, the prompt it reads, the model it loads."""
+"""What the commands share: output and errors, reading the prompt, loading the model, interruption by Ctrl-C."""
 
 import os
 import signal
@@ -10,91 +10,104 @@ from typing import Annotated, Any
 
 import typer
 
-from core import threads
-from core.errors import Mistake, out_of_memory
+from core.engine import threads
+from core.errors import UserError, out_of_memory
 from tui.options import ModelOptions
+from tui.wording import spell_without_keys
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON Lines on standard output, and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")]
 
 
 @contextmanager
-def mistakes() -> Iterator[None]:
-    """A user's mistake becomes one line on stderr and exit code 2; a closed pipe ends quietly."""
+def exit_on_user_error() -> Iterator[None]:
+    """A `UserError` or missing memory becomes one line on stderr and exit code 2; a closed pipe ends without a word."""
     try:
         yield
-    except Mistake as mistake:
-        _fail(str(mistake))
+    except UserError as error:
+        _fail(spell_without_keys(error))
     except (RuntimeError, MemoryError) as error:
-        if (words := out_of_memory(error)) is None:
+        if (message := out_of_memory(error)) is None:
             raise
-        _fail(f"{words}; a smaller model, a shorter prompt or fewer samples may fit")
+        _fail(f"{message}; a smaller model, a shorter prompt or fewer samples may fit")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
 
 
-def _fail(words: str) -> None:
-    from tui.text import one_line
+def _fail(message: str) -> None:
+    from tui.drawing.text import one_line
 
-    sys.stderr.write(f"tokenwalk: {one_line(words)}\n")
+    sys.stderr.write(f"tokenwalk: {one_line(message)}\n")
     raise typer.Exit(2)
 
 
 def say(line: str) -> None:
-    """One line on standard output."""
+    """Write one line to standard output at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event, so that what is begun ends whole; a second one does not wait for that."""
+    """The first Ctrl-C sets the event, so that the caller can finish its step; a second one interrupts at once."""
     stop = threading.Event()
 
-    def asked(_: int, __: object) -> None:
+    def on_interrupt(_: int, __: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, asked)
+    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def read(prompt: str) -> str:
-    """The prompt, from standard input where it is `-`."""
-    given, where = (sys.stdin.buffer.read(), "standard input") if prompt == "-" else (os.fsencode(prompt), "the prompt")
+def read_argument(prompt: str) -> str:
+    """The prompt, from standard input where it is `-`. Raises `UserError` where it is not UTF-8."""
+    if prompt == "-":
+        return decode_utf8(sys.stdin.buffer.read(), "standard input")
+    return decode_utf8(os.fsencode(prompt), "the prompt")
+
+
+def decode_utf8(content: bytes, source: str) -> str:
+    """`content` as text. Raises `UserError`, which names `source` and the first invalid byte, counted from 1."""
     try:
-        return given.decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Mistake(f"{where} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+        raise UserError(
+            f"{source} is not UTF-8 text: byte {error.start + 1} is invalid; convert it to UTF-8 first"
+        ) from error
 
 
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
-    """The model, and the ids of a text in it."""
+    """The model, and the token ids of a text in it; an empty text becomes the end-of-text token."""
     threads.prepare(beside_screen=False)
-    from core import chat
-    from core.models import load
+    from core.loading.models import load_model
+    from core.tokenizers import chat
 
-    loaded = load(model.choice())
+    loaded = load_model(model.choice())
     threads.apply(loaded.info.parameters, beside_screen=False)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids
 
 
-def finish(said: Iterable[Any], unit: str) -> Any:
-    """The answer of something long, which comes last; the readings before it show on a terminal's standard error."""
-    from core.events import Reading
+def finish(values: Iterable[Any], unit: str = "") -> Any:
+    """The last value that is not `Progress`; progress is shown on standard error where that is a terminal."""
+    from core.progress import Progress
 
-    shows, answer = sys.stderr.isatty(), None
-    for answer in said:
-        if shows and isinstance(answer, Reading):
-            sys.stderr.write(f"\r{answer.done:,} of {answer.total:,} {unit}")
+    answer, shown = None, False
+    for value in values:
+        if not isinstance(value, Progress):
+            answer = value
+        elif sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{value.done:,} of {value.total:,} {unit}".rstrip())
             sys.stderr.flush()
-    if shows:
+            shown = True
+    if shown:
         sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
     return answer

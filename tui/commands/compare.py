@@ -1,12 +1,12 @@
-"""`tokenwalk compare`: two models after one prompt, or along it."""
+"""`tokenwalk compare`: two models after one prompt, or at every position of it."""
 
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from core.errors import Mistake
-from tui.commands.common import Json, Prompt, finish, load_model, mistakes, read, say
+from core.errors import Option, UserError
+from tui.commands.common import Json, Prompt, exit_on_user_error, finish, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -14,40 +14,47 @@ from tui.options import ModelOptions, shared
 def compare(
     prompt: Prompt,
     model: ModelOptions,
-    other: Annotated[str | None, typer.Option("--with", help="The other model; the same one where not given.")] = None,
-    with_device: Annotated[str | None, typer.Option(help="Its device; the same where not given.")] = None,
-    with_dtype: Annotated[str | None, typer.Option(help="Its dtype; the same where not given.")] = None,
-    along: Annotated[bool, typer.Option("--along", help="Compare at every place of the prompt too.")] = False,
-    count: Annotated[int, typer.Option("-k", help="Candidates to list.", min=1)] = 20,
+    other: Annotated[str | None, typer.Option("--with", help="Model B; without it the same model as A.")] = None,
+    with_device: Annotated[str | None, typer.Option(help="Device of B; without it that of A.")] = None,
+    with_dtype: Annotated[str | None, typer.Option(help="Number format of B; without it that of A.")] = None,
+    along: Annotated[
+        bool, typer.Option("--along", help="Compare at every position of the prompt, not only at its end.")
+    ] = False,
+    count: Annotated[int, typer.Option("-k", help="How many of the likeliest tokens to list.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
-    """What two models say comes next: divergence, agreement, and both charts."""
-    with mistakes():
+    """Compare the next-token distributions of two models, A and B: divergences in bits, agreement, both charts."""
+    with exit_on_user_error():
         if other is with_device is with_dtype is None:
-            raise Mistake("name the other side: --with MODEL, or --with-dtype or --with-device for the same model")
-        text = read(prompt)
+            raise UserError(
+                "there is no model B; give ", Option("with"), " MODEL, or ", Option("with-dtype"), " or ",
+                Option("with-device"), " to compare a model with itself",
+            )  # fmt: skip
+        text = read_argument(prompt)
         a, ids_a = load_model(model, text)
-        b, ids_b = load_model(_other(model, other, with_device, with_dtype), text)
-        from core.compare import Side, after, compare_text
-        from core.compare import compare as measure
-        from tui import report_compare as report
+        b, ids_b = load_model(_options_of_b(model, other, with_device, with_dtype), text)
+        from core.evaluation.compare import Side, compare_text, next_distribution
+        from core.evaluation.compare import compare as measure
+        from tui.reports.compare import along_json, along_lines, comparison_json, comparison_lines
 
         if along:
-            compared = finish(compare_text(a, b, text, special=model.special), "places")
-            for each in (report.along_json if as_json else report.along_lines)(compared):
-                say(each)
-        found = measure(Side(after(a, ids_a), a.tokenizer), Side(after(b, ids_b), b.tokenizer), count)
+            compared = finish(compare_text(a, b, text, special=model.special), "positions")
+            for line in (along_json if as_json else along_lines)(compared):
+                say(line)
+        side_a = Side(next_distribution(a, ids_a), a.tokenizer)
+        side_b = Side(next_distribution(b, ids_b), b.tokenizer)
+        found = measure(side_a, side_b, count)
         if as_json:
-            say(report.next_json((a.info, ids_a), (b.info, ids_b), found))
+            say(comparison_json((a.info, ids_a), (b.info, ids_b), found))
         else:
-            for each in report.next_lines(a.info, b.info, found):
-                say(each)
+            for line in comparison_lines(a.info, b.info, found):
+                say(line)
 
 
-def _other(model: ModelOptions, name: str | None, device: str | None, dtype: str | None) -> ModelOptions:
-    """The other side; sizes that were asked for are for a rung, and no other model has them."""
-    from core import catalog
-    from core.config import ModelChoice
+def _options_of_b(model: ModelOptions, name: str | None, device: str | None, dtype: str | None) -> ModelOptions:
+    """The options of A with the changes for B. Sizes and tokenizer are dropped where B is no untrained rung."""
+    from core.loading import catalog
+    from core.loading.choice import ModelChoice
 
     other = replace(model, model=name or model.model, device=device or model.device, dtype=dtype or model.dtype)
     if other.model is None or catalog.is_rung(other.model):

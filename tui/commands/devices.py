@@ -1,18 +1,15 @@
-"""`tokenwalk devices`: where it can run."""
+"""`tokenwalk devices`: the devices a model can run on."""
 
-import json
-
-from tui.commands.common import Json, mistakes, say
+from tui.commands.common import Json, exit_on_user_error, say
 
 
 def devices(as_json: Json = False) -> None:
-    """The devices that can be chosen, and why not where they cannot."""
-    with mistakes():
-        from dataclasses import asdict
+    """List the devices a model can run on, and why others cannot be used."""
+    with exit_on_user_error():
+        from core.engine.device import devices as all_devices
+        from tui.reports.choices import device_json, device_lines
+        from tui.reports.json_values import json_line
 
-        from core.device import devices as find
-        from tui import report
-
-        found = find()
-        for each in [json.dumps(asdict(info)) for info in found] if as_json else report.device_lines(found):
-            say(each)
+        found = all_devices()
+        for line in [json_line(device_json(info)) for info in found] if as_json else device_lines(found):
+            say(line)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import mistakes
+from tui.commands.common import exit_on_user_error
 from tui.commands.replay import SavedFile
 
 
-class Format(StrEnum):
-    """What it is written as."""
+class ExportFormat(StrEnum):
+    """The file format to write."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -20,14 +20,14 @@ class Format(StrEnum):
 
 def export(
     file: SavedFile,
-    format: Annotated[Format, typer.Option("--format", help="JSON Lines, comma-separated values, or Markdown.")],
+    format: Annotated[ExportFormat, typer.Option("--format", help="JSON Lines, comma-separated values, or Markdown.")],
 ) -> None:
-    """Write the tokens of a saved walk on standard output."""
-    with mistakes():
-        from core import record
-        from core.export import FORMATS
+    """Write the tokens of a saved walk to standard output in another format."""
+    with exit_on_user_error():
+        from core.sessions import reader
+        from core.sessions.export import FORMATS
 
         _, _, lines = FORMATS[format]
-        for line in lines(record.read(file)):
+        for line in lines(reader.read_record(file)):
             sys.stdout.write(line)
         sys.stdout.flush()

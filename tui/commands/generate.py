@@ -3,32 +3,20 @@
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config import Sampler
-from core.errors import Mistake
-from core.events import Token
-from core.until import FORMS, Until, parse
-from tui.commands.common import Json, Prompt, load_model, mistakes, read, say, stoppable
+from core.errors import UserError
+from core.generation.stop_conditions import FORMS, StopConditions, parse
+from core.generation.token import Token
+from core.sampling.sampler import Sampler
+from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
 
 if TYPE_CHECKING:
-    from core.tokenizer import Decoder
-
-
-@dataclass(slots=True)
-class Sample:
-    """One continuation as it grows."""
-
-    decoder: "Decoder"
-    tokens: list[Token] = field(default_factory=list)
-    text: str = ""
-    ended: str = ""
-    """Why, where it ended before its count."""
+    from core.generation.sample import Sample
 
 
 @shared
@@ -36,39 +24,39 @@ def generate(
     prompt: Prompt,
     model: ModelOptions,
     sampler: SamplerOptions,
-    count: Annotated[int, typer.Option("-n", help="Tokens to generate.", min=0)] = 30,
+    count: Annotated[int, typer.Option("-n", help="How many tokens to generate.", min=0)] = 30,
     samples: Annotated[
-        int, typer.Option(help="Continuations, run as one batch; the i-th draws with seed + i.", min=1)
+        int, typer.Option(help="How many continuations to generate in one batch; the i-th uses seed + i.", min=1)
     ] = 1,
     conditions: Annotated[
         list[str] | None,
-        typer.Option("--until", help=f"Stop a sample where this holds: {FORMS}. May be given again."),
+        typer.Option("--until", help=f"Stop a sample as soon as this holds: {FORMS}. May be given again."),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write the walk into this file, for the app, replay and export.")
+        Path | None, typer.Option(help="Save the walk to this file, for walk --resume, replay and export.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a prompt token by token."""
-    with mistakes():
-        draws, until, text = sampler.sampler(), parse(conditions or ()), read(prompt)
+    """Continue a prompt token by token and print the text."""
+    with exit_on_user_error():
+        chosen_sampler, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
-            raise Mistake(f"there is no folder {save.absolute().parent} to save the walk in")
+            raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
         loaded, ids = load_model(model, text)
-        from core.tokenizer import Decoder
+        from core.generation.sample import Sample
 
-        grown = [Sample(Decoder()) for _ in range(samples)]
+        grown = [Sample(until, loaded.stops) for _ in range(samples)]
         try:
-            _generate(loaded, ids, draws, min(count, until.limit or count), until, grown, as_json)
+            _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
         finally:
             if save:
-                _save(save, loaded, draws, ids, text, grown)
+                _save(save, loaded, chosen_sampler, ids, text, grown)
 
 
-def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence[Sample]) -> None:
-    """Write the walks as one tree that stands at the end of the first."""
-    from core import record
-    from core.tree import Tree
+def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence["Sample"]) -> None:
+    """Save the samples as branches of one tree whose cursor is at the end of the first."""
+    from core.sessions import record, writer
+    from core.walk.tree import Tree
 
     tree = Tree()
     start = tree.root
@@ -82,52 +70,49 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
             ends[-1] = tree.child(ends[-1], token)
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
-    record.write(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
 
 
 def _generate(
-    loaded: Any, ids: list[int], sampler: Sampler, count: int, until: Until, grown: Sequence[Sample], as_json: bool
+    loaded: Any,
+    ids: list[int],
+    sampler: Sampler,
+    count: int,
+    until: StopConditions,
+    grown: Sequence["Sample"],
+    as_json: bool,
 ) -> None:
-    from core.batch import Batch, sampled_token
-    from tui import report
-    from tui.text import printed
+    from core.generation.batch import Batch, generate_batch
+    from tui.drawing.text import printed
+    from tui.reports.generation import done_json, prefill_json, step_json
+    from tui.reports.json_values import json_line
 
     began = time.perf_counter()
     batch = Batch(loaded, ids, sampler, len(grown))
     prefilled = before = time.perf_counter()
     streams = len(grown) == 1 and not as_json
-    steps = 0
+    steps = generate_batch(batch, grown, count)
     with stoppable() as stop:
         if as_json:
-            say(report.line(report.prefill(loaded.info, ids, prefilled - began)))
-        while steps < count and not stop.is_set() and not all(sample.ended for sample in grown):
-            drawn = batch.step()
+            say(json_line(prefill_json(loaded.info, ids, prefilled - began)))
+        while not stop.is_set() and (step := next(steps, None)) is not None:
             now = time.perf_counter()
-            for number, (sample, one) in enumerate(zip(grown, drawn, strict=True)):
-                if one is None or sample.ended:
-                    continue
-                seen = steps and until.compared
-                if seen and (why := until.before(one.score.entropy_bits, batch.margin(number))):
-                    sample.ended = why
-                    continue
-                piece = loaded.tokenizer.piece(one.id)
-                token = sampled_token(one, piece, batch.samplers[number], loaded.info)
-                fresh = sample.decoder.feed(piece)
-                sample.tokens.append(token)
-                sample.text += fresh
+            for new in step:
                 if as_json:
-                    top = batch.top(number, 20)
-                    say(report.line(report.step(number, len(ids) + steps, one, piece, top, now - before)))
+                    position = len(ids) + len(grown[new.sample].tokens) - 1
+                    top = batch.top(new.sample, 20)
+                    line = step_json(new.sample, position, new.draw, new.token.piece, top, now - before)
+                    say(json_line(line))
                 elif streams:
-                    sys.stdout.write(printed(fresh))
+                    sys.stdout.write(printed(new.text))
                     sys.stdout.flush()
-                sample.ended = until.after(token, sample.text) if batch.running[number] else "stop"
-            steps, before = steps + 1, now
-    tails = [sample.decoder.finish() for sample in grown]
+            before = now
+    tails = [sample.finish() for sample in grown]
     texts = [sample.text + tail for sample, tail in zip(grown, tails, strict=True)]
     if as_json:
-        made = sum(len(sample.tokens) for sample in grown)
-        say(report.line(report.done(texts, made, before - prefilled, _ends(grown, until, stop.is_set()))))
+        count_generated = sum(len(sample.tokens) for sample in grown)
+        reasons = _reasons(grown, until, stop.is_set())
+        say(json_line(done_json(texts, count_generated, before - prefilled, reasons)))
     elif streams:
         say(printed(tails[0]))
     else:
@@ -135,22 +120,24 @@ def _generate(
     if stop.is_set():
         raise typer.Exit(130)
     if until and not as_json:
-        _tell(grown, f"{count} tokens without {until}")
+        _print_reasons(grown, f"stopped after {count} tokens without {until}")
 
 
-def _ends(grown: Sequence[Sample], until: Until, interrupted: bool) -> list[str]:
-    """Why it ended: for all together, or where there are conditions for each sample."""
-    short = "interrupted" if interrupted else "length"
+def _reasons(grown: Sequence["Sample"], until: StopConditions, interrupted: bool) -> list[str]:
+    """Why the generation ended, as the JSON says it: one word for all samples, or with conditions one for each."""
+    from core.generation.sample import MODEL_ENDED
+
+    default = "interrupted" if interrupted else "length"
     if until:
-        return [sample.ended or short for sample in grown]
-    return ["stop" if all(sample.ended for sample in grown) and not interrupted else short]
+        return ["stop" if each.stopped == MODEL_ENDED else each.stopped or default for each in grown]
+    return ["stop" if all(sample.stopped for sample in grown) and not interrupted else default]
 
 
-def _tell(grown: Sequence[Sample], otherwise: str) -> None:
-    """Say on standard error what stopped each sample."""
-    from tui.text import one_line
+def _print_reasons(grown: Sequence["Sample"], default: str) -> None:
+    """Print on standard error what stopped each sample, `default` where nothing did."""
+    from tui.drawing.text import one_line
 
     for number, sample in enumerate(grown, start=1):
         name = f"{number}: " if len(grown) > 1 else ""
-        why = f"stopped: {sample.ended}" if sample.ended else otherwise
-        sys.stderr.write(one_line(f"tokenwalk: {name}{why}") + "\n")
+        reason = f"stopped: {sample.stopped}" if sample.stopped else default
+        sys.stderr.write(one_line(f"tokenwalk: {name}{reason}") + "\n")

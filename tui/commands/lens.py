@@ -1,102 +1,95 @@
-"""`tokenwalk lens`: one look inside a step, without the app."""
+"""`tokenwalk lens`: what a lens of the app shows, as text or JSON."""
 
 import inspect
-import sys
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from core.errors import Mistake
-from tui.commands.common import Json, load_model, mistakes, read, say
+from core.errors import Option, UserError
+from tui.commands.common import Json, exit_on_user_error, finish, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
-EXAMPLE = "I prefer oat milk in"
-"""The article's own (S12)."""
+ARTICLE_PROMPT = "I prefer oat milk in"
+"""The prompt where none is given: the article's example of a search space that shrinks token by token."""
+RENAMED = {"weight": "name", "switch": "other"}
+"""Options whose parameter has another name in `core.lenses`."""
 
 
 @shared
 def lens(
     name: Annotated[
-        str, typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab, device.")
+        str, typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab or device.")
     ],
     model: ModelOptions,
     prompt: Annotated[
-        str, typer.Argument(help="The text to look at the end of; - reads it from standard input.")
-    ] = EXAMPLE,
-    target: Annotated[
-        str | None, typer.Option(help="Text whose first token is taken for the one that came next.")
+        str, typer.Argument(help="The text whose last position is examined; - reads it from standard input.")
+    ] = ARTICLE_PROMPT,
+    target: Annotated[str | None, typer.Option(help="The next token to examine: the first token of this text.")] = None,
+    layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
+    head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
+    shown: Annotated[
+        int | None, typer.Option(help="attention: how many of the last positions the pattern shows.", min=1)
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="attention: the block, from 0.")] = None,
-    head: Annotated[int | None, typer.Option(help="attention: the head, from 0.")] = None,
-    shown: Annotated[int | None, typer.Option(help="attention: positions of the pattern.", min=1)] = None,
-    count: Annotated[int | None, typer.Option("-k", help="logit, context, lab: candidates to list.", min=1)] = None,
-    last: Annotated[int | None, typer.Option(help="context, last-token: how many tokens from the end.", min=1)] = None,
-    how: Annotated[str | None, typer.Option(help="last-token: replace, mask or shuffle.")] = None,
-    seed: Annotated[int | None, typer.Option(help="last-token: chooses what tokens are replaced by.")] = None,
-    weight: Annotated[str | None, typer.Option(help="weights: the one to draw, such as blocks.0.norm1.weight.")] = None,
-    switch: Annotated[str | None, typer.Option(help="lab: the activation to switch to.")] = None,
+    count: Annotated[
+        int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(help="context, last-token: how many of the last tokens to examine.", min=1)
+    ] = None,
+    how: Annotated[
+        str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="last-token: seed of the replacements.")] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="weights: whose histogram to draw, for example blocks.0.norm1.weight.")
+    ] = None,
+    switch: Annotated[
+        str | None, typer.Option(help="lab: the activation function to try instead of the model's own.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """One look inside the step after a prompt."""
+    """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
         "weight": weight, "switch": switch,
     }  # fmt: skip
-    with mistakes():
+    with exit_on_user_error():
         from core.lenses import NAMES
-        from tui import lens_report, report
+        from tui.reports.json_values import json_line
+        from tui.reports.lens_json import lens_json
+        from tui.reports.lenses import lens_lines
 
         if name.replace("-", "_") not in NAMES:
-            raise Mistake(f"no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}")
-        text = read(prompt)
+            raise UserError(
+                f"there is no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}"
+            )
+        text = read_argument(prompt)
         loaded, ids = load_model(model, text)
-        answer = _look(name, loaded, ids, target, {key: value for key, value in options.items() if value is not None})
+        answer = _answer(name, loaded, ids, target, {key: value for key, value in options.items() if value is not None})
         if as_json:
-            head_of = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
-            say(report.line(head_of | lens_report.plain(name, answer)))
+            source = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
+            say(json_line(source | lens_json(name, answer)))
         else:
-            for each in lens_report.lines(name, answer):
-                say(each)
+            for line in lens_lines(name, answer):
+                say(line)
 
 
-SPOKEN = {"weight": "name", "switch": "other"}
-"""What options are called in core, where that is other than here."""
-
-
-def _look(name: str, loaded: Any, ids: list[int], target: str | None, options: dict[str, Any]) -> Any:
-    """The last answer of a lens."""
+def _answer(name: str, loaded: Any, ids: list[int], target: str | None, options: dict[str, Any]) -> Any:
+    """The last answer of a lens. Raises `UserError` for an option that the lens does not have, or an empty target."""
     from core import lenses
-    from core.prefix import Prefix
-    from core.trace import step_at
+    from core.activations.trace import step_at
+    from core.engine.prefix import Prefix
 
     function = lenses.lens(name.replace("-", "_"))
-    known = inspect.signature(function).parameters
-    given = {SPOKEN.get(key, key): value for key, value in options.items()}
-    for key in options:
-        if SPOKEN.get(key, key) not in known:
-            raise Mistake(f"the lens {name} takes no {'-k' if key == 'count' else f'--{key}'}; leave it out")
-    came = loaded.tokenizer.encode(target) if target is not None else []
-    if target is not None and not came:
-        raise Mistake("the target is empty; give the text of a token")
+    parameters = inspect.signature(function).parameters
+    for option in options:
+        if RENAMED.get(option, option) not in parameters:
+            flag = "-k" if option == "count" else Option(option)
+            raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
+    arguments = {RENAMED.get(option, option): value for option, value in options.items()}
+    target_ids = loaded.tokenizer.encode(target) if target is not None else []
+    if target is not None and not target_ids:
+        raise UserError(Option("target"), " is empty; give the text of a token")
     prefix = Prefix(loaded.transformer)
     prefix.append([ids])
-    return _last(function(step_at(loaded, ids, prefix, came[0] if came else None), **given))
-
-
-def _last(answers: Iterator[Any]) -> Any:
-    """The last answer; progress goes to a person's terminal meanwhile."""
-    from core.events import Reading
-
-    answer, told = None, False
-    for each in answers:
-        if not isinstance(each, Reading):
-            answer = each
-        elif sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{each.done:,} of {each.total:,}")
-            sys.stderr.flush()
-            told = True
-    if told:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
-    return answer
+    return finish(function(step_at(loaded, ids, prefix, target_ids[0] if target_ids else None), **arguments))

@@ -1,17 +1,14 @@
-"""`tokenwalk models`: what can be chosen."""
-
-import json
+"""`tokenwalk models`: the models that can be chosen."""
 
 from tui.commands.common import Json, say
 
 
 def models(as_json: Json = False) -> None:
-    """The models that can be chosen, and why not where they cannot."""
-    from dataclasses import asdict
-
-    from core.catalog import offers
-    from tui import report
+    """List the models that --model takes, and why others cannot be used."""
+    from core.loading.catalog import offers
+    from tui.reports.choices import model_json, model_lines
+    from tui.reports.json_values import json_line
 
     found = offers()
-    for each in [json.dumps(asdict(offer)) for offer in found] if as_json else report.model_lines(found):
-        say(each)
+    for line in [json_line(model_json(offer)) for offer in found] if as_json else model_lines(found):
+        say(line)

@@ -1,10 +1,10 @@
-"""`tokenwalk next`: the next-token distribution."""
+"""`tokenwalk next`: the next-token distribution after a prompt."""
 
 from typing import Annotated
 
 import typer
 
-from tui.commands.common import Json, Prompt, load_model, mistakes, read, say
+from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 
@@ -12,22 +12,23 @@ from tui.options import ModelOptions, shared
 def next_token(
     prompt: Prompt,
     model: ModelOptions,
-    count: Annotated[int, typer.Option("-k", help="Candidates to list.", min=1)] = 20,
+    count: Annotated[int, typer.Option("-k", help="How many of the likeliest tokens to list.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
-    """The next-token distribution after a prompt."""
-    with mistakes():
-        loaded, ids = load_model(model, read(prompt))
-        from core.sampling import mass_count
-        from core.session import Session
-        from tui import report
+    """Print the probabilities of the next token after a prompt."""
+    with exit_on_user_error():
+        loaded, ids = load_model(model, read_argument(prompt))
+        from core.sampling.distribution import mass_count
+        from core.walk.session import Session
+        from tui.reports.json_values import json_line
+        from tui.reports.next_token import next_json, next_lines
 
         session = Session(loaded)
         for _ in session.prefill(ids):
             pass
         chart, mass90 = session.chart(count), mass_count(session.distribution(), 0.9)
         if as_json:
-            say(report.line(report.distribution(loaded.info, ids, chart, mass90)))
+            say(json_line(next_json(loaded.info, ids, chart, mass90)))
         else:
-            for each in report.distribution_lines(chart, mass90):
-                say(each)
+            for line in next_lines(chart, mass90):
+                say(line)

@@ -5,36 +5,36 @@ from typing import Annotated
 
 import typer
 
-from core.errors import Mistake
-from tui.commands.common import Json, finish, load_model, mistakes, read, say
+from core.errors import UserError
+from tui.commands.common import Json, decode_utf8, exit_on_user_error, finish, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
 
 @shared
 def score(
-    file: Annotated[str, typer.Argument(help="The text to score; - reads it from standard input.")],
+    file: Annotated[str, typer.Argument(help="The text file to score; - reads standard input.")],
     model: ModelOptions,
     as_json: Json = False,
 ) -> None:
-    """Probability, rank and surprisal of each token of a text; perplexity and bits per byte."""
-    with mistakes():
-        text = read("-") if file == "-" else _text_of(Path(file))
+    """Measure how well a model predicts a text: surprisal of each token, perplexity, bits per byte."""
+    with exit_on_user_error():
+        text = read_argument("-") if file == "-" else _read_file(Path(file))
         if not text:
-            raise Mistake(f"{'standard input' if file == '-' else file} is empty; give a text of two tokens at least")
+            raise UserError(f"{'standard input' if file == '-' else file} is empty; give a text of at least two tokens")
         loaded, ids = load_model(model, text)
-        from core.score import score as measure
-        from tui import report_score as report
+        from core.evaluation.score import score as measure
+        from tui.reports.score import score_json, score_lines
 
         scored = finish(measure(loaded, ids), "tokens")
-        for each in (report.json_lines if as_json else report.lines)(loaded.info, scored):
-            say(each)
+        for line in (score_json if as_json else score_lines)(loaded.info, scored):
+            say(line)
 
 
-def _text_of(path: Path) -> str:
+def _read_file(path: Path) -> str:
+    """The text of a file. Raises `UserError` where it cannot be read or is not UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Mistake(f"{path} is not UTF-8 text (its byte {error.start + 1} is none); convert it first") from error
+        content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Mistake(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error
+        raise UserError(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error
+    return decode_utf8(content, str(path))

@@ -1,4 +1,4 @@
-"""`tokenwalk train`: let a rung learn, without the app."""
+"""`tokenwalk train`: train a rung of the ladder without the app."""
 
 import os
 import shlex
@@ -11,162 +11,193 @@ from typing import Annotated, Any
 
 import typer
 
-from core import ladder as rungs
-from core import threads
-from core.config import Hyperparameters
-from core.errors import Mistake
-from core.training import places
-from core.training.recipe import SIZES, Recipe
-from tui.commands.common import Json, mistakes, say, stoppable
+from core.engine import threads
+from core.engine.activation import choose
+from core.errors import Option, UserError
+from core.loading import ladder as rungs
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import SIZES, Recipe
+from core.loading.choice import Hyperparameters
+from tui.commands.common import Json, exit_on_user_error, say, stoppable
+from tui.options import ActivationName, Blocks, Context, Device, EmbedDim, Heads
 
 
 def train(
-    model: Annotated[str | None, typer.Option("--model", "-m", help="The rung, model1 … model6.")] = None,
-    text: Annotated[str | None, typer.Option(help="A UTF-8 text to learn; without one, the tiny world.")] = None,
-    out: Annotated[
-        str | None, typer.Option(help="What the trained rung is called, or a folder; by itself a free name.")
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Which rung to train, model1 … model6. Default: model5.")
     ] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with the training of that name or folder.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="A UTF-8 text file to train on. Default: the texts of the tiny world.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="The trained model's name for --model, or a folder. Default: a name that is not taken."),
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="Continue the training with this name or in this folder.")] = None,
     ladder: Annotated[
-        bool, typer.Option("--ladder", help="Make the trained ladder that comes with tokenwalk, into --out.")
+        bool,
+        typer.Option("--ladder", help="Train all six rungs as they come with tokenwalk, into the folder of --out."),
     ] = False,
-    tokenizer: Annotated[str | None, typer.Option(help="cut (of cl100k what the text uses), cl100k or bytes.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", "-n", help="Steps of the optimizer.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Sequences in a step.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Tokens between neighbouring sequences of a text.")] = None,
-    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps in which the learning rate rises.")] = None,
-    decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    clip: Annotated[float | None, typer.Option(help="The longest gradient.")] = None,
-    every: Annotated[int | None, typer.Option(help="Steps between measurements and checkpoints.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the first weights and of the order of the text.")] = None,
-    probe: Annotated[str | None, typer.Option(help="The prompt that is looked at while it learns.")] = None,
-    embed_dim: Annotated[int | None, typer.Option(help="d, the width of the residual stream.")] = None,
-    context: Annotated[int | None, typer.Option(help="T, how many of the last tokens the model sees.")] = None,
-    blocks: Annotated[int | None, typer.Option(help="N, stacked blocks (model3 on).")] = None,
-    heads: Annotated[int | None, typer.Option(help="Attention heads in a block (model3 on).")] = None,
-    activation: Annotated[str | None, typer.Option(help="gelu, relu or silu.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    tokenizer: Annotated[
+        str | None, typer.Option(help="cut (the tokens of cl100k that the text uses), cl100k or bytes.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", "-n", help="How many optimizer steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences per step.")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Tokens between the starts of neighbouring sequences of a text.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate, reached after the warm-up.")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Warm-up: steps in which the learning rate rises from 0.")] = None,
+    decay: Annotated[float | None, typer.Option(help="Weight decay of the matrices.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Gradient clipping: the largest norm of the gradient.")] = None,
+    every: Annotated[int | None, typer.Option(help="Steps between two evaluations, each with a checkpoint.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the initial weights and of the order of the sequences.")
+    ] = None,
+    probe: Annotated[
+        str | None, typer.Option(help="A prompt; its next-token distribution is shown at each evaluation.")
+    ] = None,
+    embed_dim: EmbedDim = None,
+    context: Context = None,
+    blocks: Blocks = None,
+    heads: Heads = None,
+    activation: ActivationName = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train a rung on the tiny world or a text of yours; what it has learned is a model with a name."""
-    given: dict[str, Any] = {
-        "rung": model, "text": text, "vocabulary": tokenizer, "steps": steps, "batch": batch, "stride": stride,
-        "lr": lr, "warmup": warmup, "decay": decay, "clip": clip, "every": every, "seed": seed, "probe": probe,
-    }  # fmt: skip
-    sizes: dict[str, Any] = {
-        "embed_dim": embed_dim, "context": context, "blocks": blocks, "heads": heads, "activation": activation,
-    }  # fmt: skip
-    given, sizes = ({key: value for key, value in each.items() if value is not None} for each in (given, sizes))
-    with mistakes():
-        if activation not in (None, "gelu", "relu", "silu"):
-            raise Mistake(f"no activation {activation!r}; choose gelu, relu or silu")
+    """Train a rung on the tiny world or on a text. The result is a model that --model takes by its name."""
+    settings = _given(
+        rung=model, text=text, vocabulary=tokenizer, steps=steps, batch=batch, stride=stride, lr=lr,
+        warmup=warmup, decay=decay, clip=clip, every=every, seed=seed, probe=probe,
+    )  # fmt: skip
+    sizes = _given(embed_dim=embed_dim, context=context, blocks=blocks, heads=heads, activation=activation)
+    with exit_on_user_error():
+        choose(activation)
         if ladder or resume:
-            if given or sizes or (resume and (out or ladder)):
-                words = "--resume goes on with the recipe it had" if resume else "--ladder has recipes of its own"
-                raise Mistake(f"{words}; leave the other options away")
+            if settings or sizes or (resume and (out or ladder)):
+                reason = " continues with the settings it began with" if resume else " has its own settings"
+                raise UserError(Option("resume" if resume else "ladder"), reason, "; leave out the other options")
             recipe = None
         else:
-            recipe = Recipe(**given, changes=Hyperparameters(**asdict(SIZES) | sizes))
+            recipe = Recipe(**settings, changes=Hyperparameters(**asdict(SIZES) | sizes))
         _train(recipe, out, resume, device, as_json)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: str, as_json: bool) -> None:
     threads.prepare(beside_screen=False)
-    from core.device import resolve
+    from core.engine.device import resolve
     from core.training import shipped
-    from core.training.together import joined
+    from core.training.distributed import process_group
     from core.training.training import Training
 
-    with joined(resolve(device)) as (own, rank), stoppable() as stop:
+    with process_group(resolve(device)) as (own, rank), stoppable() as stop:
         training = None
         if resume:
-            training = Training.resumed(_folder(resume), own)
+            training = Training.resumed(_existing_folder(resume), own)
         elif recipe:
-            training = Training(recipe, _new(out, recipe), own, _command(recipe))
-        events = training.go() if training else shipped.make(Path(out or "trained"))
+            training = Training(recipe, _new_folder(out, recipe), own, _command(recipe))
+        events = training.run() if training else shipped.train_ladder(Path(out or "trained"))
         with closing(events):
             step = _follow(events, stop, rank, as_json)
         if step is not None:
             if rank == 0:
-                sys.stderr.write(f"stopped after step {step:,}{_goes_on(training.folder if training else None)}\n")
+                sys.stderr.write(
+                    f"stopped after step {step:,}{_how_to_resume(training.folder if training else None)}\n"
+                )
             raise typer.Exit(130)
 
 
-def _goes_on(folder: Path | None) -> str:
-    """How a training that was stopped is gone on with, where it left something."""
-    from tui.text import one_line
+def _how_to_resume(folder: Path | None) -> str:
+    """The command that continues a stopped training; empty where it left no checkpoint."""
+    from tui.drawing.text import one_line
 
-    if not (folder and (folder / places.LATEST).is_file()):
+    if not (folder and (folder / folders.LATEST).is_file()):
         return ""
-    name = folder.name if folder.parent == places.home() else str(folder)
-    return one_line(f"; tokenwalk train --resume {shlex.quote(name)} goes on")
+    name = folder.name if folder.parent == folders.home() else str(folder)
+    return one_line(f"; tokenwalk train --resume {shlex.quote(name)} continues")
 
 
 def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int | None:
-    """Say what happens; where it was stopped, after which step."""
-    from core.events import Reading
-    from core.training.events import Begun, Ended, Measured, Stepped
-    from tui import report, report_training
+    """Print the events. Returns the last step where `stop` was set, else None."""
+    from core.progress import Progress
+    from core.training.events import Begun, Ended, Evaluated, Stepped
+    from tui.reports.json_values import json_line
+    from tui.reports.training import clock, event_json, event_lines
 
-    shows, last, step = sys.stderr.isatty() and rank == 0, None, 0
+    on_terminal, last, step = sys.stderr.isatty() and rank == 0, None, 0
     for event in events:
         if isinstance(event, Begun):
             last, step = None, event.step
         if isinstance(event, Stepped):
             last, step = event, event.step
-            if shows:
-                left = report_training.clock(event.seconds_left)
-                _show(f"step {event.step:,}, loss {event.loss:.3f}, {event.tokens_per_second:,.0f} tokens/s, {left}")
-        if isinstance(event, Reading):
-            _show(f"{event.done:,} of {event.total:,} bytes" if shows else None)
+            if on_terminal:
+                rate, left = f"{event.tokens_per_second:,.0f} tokens/s", clock(event.seconds_left)
+                _show_status(f"step {event.step:,}, loss {event.loss:.3f} nats, {rate}, {left} left")
+        if isinstance(event, Progress):
+            if on_terminal:
+                _show_status(f"{event.done:,} of {event.total:,} bytes")
         elif rank == 0:
-            _show("" if shows and isinstance(event, Begun | Measured) else None)
-            for each in [report.line(report_training.plain(event))] if as_json else report_training.lines(event, last):
-                say(each)
+            if on_terminal and isinstance(event, Begun | Evaluated):
+                _show_status("")
+            for line in [json_line(event_json(event))] if as_json else event_lines(event, last):
+                say(line)
         if isinstance(event, Ended) and event.problem:
-            raise Mistake(event.problem)
+            raise event.problem
         if stop.is_set():
             return step
     return None
 
 
-def _show(words: str | None) -> None:
-    if words is not None:
-        sys.stderr.write(f"\r\x1b[K{words}")
-        sys.stderr.flush()
+def _show_status(line: str) -> None:
+    """Replace the status line on the terminal."""
+    sys.stderr.write(f"\r\x1b[K{line}")
+    sys.stderr.flush()
 
 
-def _folder(name: str) -> Path:
-    found = places.find(name)
-    return found.parent if found and name not in places.SHIPPED else Path(name).expanduser()
+def _existing_folder(name: str) -> Path:
+    """The folder of a training by its name or path."""
+    found = folders.find(name)
+    return found.parent if found and name not in folders.SHIPPED else Path(name).expanduser()
 
 
-def _new(out: str | None, recipe: Recipe) -> Path:
-    """The folder of a new training. Raises `Mistake` where there is something already, or for a name of ours."""
+def _new_folder(out: str | None, recipe: Recipe) -> Path:
+    """The folder of a new training. Raises `UserError` where it is not empty, or the name is one of tokenwalk's own."""
     if out is None:
-        return places.free(recipe)
+        return folders.unused(recipe)
     plain = os.sep not in out
-    if plain and (not out or out.startswith(".") or out in (*places.SHIPPED, *rungs.NAMES)):
-        raise Mistake(f"a trained rung cannot be called {out!r}; choose another --out")
-    folder = places.home() / out if plain else Path(out).expanduser()
+    if plain and (not out or out.startswith(".") or out in (*folders.SHIPPED, *rungs.NAMES)):
+        raise UserError(
+            Option("out"), f" cannot be {out!r}; give a name that tokenwalk does not use itself, or a folder"
+        )
+    folder = folders.home() / out if plain else Path(out).expanduser()
     try:
         taken = folder.exists() and any(folder.iterdir())
     except OSError as error:
-        raise Mistake(f"{folder} cannot hold a training: {error.strerror}") from error
+        raise UserError(f"{folder} cannot hold a training: {error.strerror}; choose another ", Option("out")) from error
     if taken:
-        raise Mistake(f"{folder} is there already; choose another --out, or go on with it by --resume {out}")
+        raise UserError(
+            f"{folder} exists already; choose another ",
+            Option("out"),
+            ", or continue it by ",
+            Option("resume"),
+            f" {out}",
+        )
     return folder
 
 
 def _command(recipe: Recipe) -> str:
-    """What makes the same again."""
-    plain, words = Recipe(), ["tokenwalk train"]
+    """The command that makes the same training again."""
+    defaults, parts = Recipe(), ["tokenwalk train"]
     for field in fields(recipe):
         value = getattr(recipe, field.name)
-        if field.name != "changes" and value != getattr(plain, field.name):
+        if field.name != "changes" and value != getattr(defaults, field.name):
             option = {"rung": "model", "vocabulary": "tokenizer"}.get(field.name, field.name)
-            words.append(f"--{option} {shlex.quote(str(value))}")
+            parts.append(f"--{option} {shlex.quote(str(value))}")
     changes = asdict(recipe.changes)
-    words += [f"--{key.replace('_', '-')} {value}" for key, value in changes.items() if value != asdict(SIZES)[key]]
-    return " ".join(words)
+    parts += [f"--{key.replace('_', '-')} {value}" for key, value in changes.items() if value != asdict(SIZES)[key]]
+    return " ".join(parts)

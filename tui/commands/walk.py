@@ -1,4 +1,4 @@
-"""`tokenwalk [PROMPT]`: the app."""
+"""`tokenwalk [PROMPT]`: open the app."""
 
 import os
 import sys
@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from core import threads
-from core.config import ModelChoice, Sampler
-from core.errors import Mistake
-from tui.commands.common import Prompt, mistakes, read
+from core.engine import threads
+from core.errors import Option, UserError
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from tui.commands.common import Prompt, exit_on_user_error, read_argument
 from tui.options import ModelOptions, SamplerOptions, shared
 
-OPENS_ON = "model5-trained"
-"""Where nobody asks for a model or for sizes of a rung: it speaks, and was never far away."""
-LAST_STEP = 2.0
-"""Seconds at most, after the terminal was given back, for a step to end and the walk to be written."""
+DEFAULT_MODEL = "model5-trained"
+"""The model where no option chooses one: it is trained and comes with tokenwalk."""
+CLOSING_SECONDS = 2.0
+"""How long to wait, after the terminal is restored, for a running step to end and the walk to be saved."""
 
 
 @shared
@@ -24,41 +25,46 @@ def walk(
     model: ModelOptions,
     sampler: SamplerOptions,
     prompt: Prompt = "",
-    count: Annotated[int, typer.Option("-n", help="Tokens that one press of g generates.", min=1)] = 30,
-    fps: Annotated[int | None, typer.Option(help="Frames a second at most.", min=1, max=60)] = None,
-    theme: Annotated[str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light or a theme of Textual.")] = None,
+    count: Annotated[
+        int, typer.Option("-n", help="How many tokens one press of the run key (g) generates.", min=1)
+    ] = 30,
+    fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
+    theme: Annotated[
+        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the last saved session, or with the file given as PROMPT.")
+        bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
     ] = False,
 ) -> None:
-    """Open the app; what `tokenwalk PROMPT` does."""
-    with mistakes():
+    """Open the app with a prompt. `tokenwalk PROMPT` is short for `tokenwalk walk PROMPT`."""
+    with exit_on_user_error():
         from dataclasses import replace
 
-        from core import catalog, shelf
-        from tui import settings as own_settings
+        from core.loading import catalog
+        from core.sessions import storage
+        from tui import settings as app_settings
 
-        choice, draws = model.choice(), sampler.sampler()
-        saved, text = (_saved(prompt, choice, draws), "") if resume else (None, read(prompt))
+        choice, chosen_sampler = model.choice(), sampler.sampler()
+        saved, text = (_saved(prompt, choice, chosen_sampler), "") if resume else (None, read_argument(prompt))
         if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
-            choice = replace(choice, name=OPENS_ON)
+            choice = replace(choice, name=DEFAULT_MODEL)
         catalog.check(choice)
         if prompt == "-":
-            _take_terminal()
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads the one and draws on the other
-            raise Mistake("the app needs a terminal; tokenwalk generate, next and tokens work without one")
-        problems = []
+            _read_keys_from_terminal()
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
+            raise UserError("the app needs a terminal; without one use tokenwalk generate, next or tokens")
+        problems: list[UserError | str] = []
         try:
-            settings = own_settings.load()
-        except Mistake as mistake:
-            settings, problems = own_settings.Settings(), [str(mistake)]
+            settings = app_settings.load()
+        except UserError as error:
+            settings, problems = app_settings.Settings(), [error]
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
     from tui.app import TokenwalkApp
 
-    playground = TokenwalkApp(
+    app = TokenwalkApp(
         choice,
-        draws,
+        chosen_sampler,
         text,
         settings=settings,
         count=count,
@@ -66,29 +72,33 @@ def walk(
         chat=model.chat,
         problems=problems,
         resume=saved,
-        sessions=shelf.default(),
+        sessions=storage.default_folder(),
     )
-    playground.run()
-    playground.runner.close(LAST_STEP if playground.frame.snapshot else 0)
-    playground.keeper.close(LAST_STEP)
+    app.run()
+    app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
+    app.autosave.close(CLOSING_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(playground.return_code or 0)  # neither a step that still computes nor torch's own end holds the terminal
+    os._exit(app.return_code or 0)  # do not wait for a step that still computes, nor for torch's exit handlers
 
 
-def _saved(file: str, choice: ModelChoice, draws: Sampler) -> Path:
-    """The session to resume. Raises `Mistake` where it cannot be, before the screen is taken."""
-    from core import record, shelf
+def _saved(file: str, choice: ModelChoice, sampler: Sampler) -> Path:
+    """The session to resume. Raises `UserError` where there is none or other options are given."""
+    from core.sessions import reader, storage
 
-    if choice != ModelChoice() or draws != Sampler():
-        raise Mistake("a session brings its own model and sampler; leave theirs away and change them in the app")
-    path = Path(file) if file else shelf.newest(shelf.default())
-    record.read(path)
+    if choice != ModelChoice() or sampler != Sampler():
+        raise UserError(
+            "a session has its own model and sampler; leave out the options of model and sampler beside ",
+            Option("resume"),
+            " and change them in the app",
+        )
+    path = Path(file) if file else storage.newest(storage.default_folder())
+    reader.read_record(path)
     return path.absolute()
 
 
-def _take_terminal() -> None:
-    """Read keys from the terminal after a prompt came through standard input."""
+def _read_keys_from_terminal() -> None:
+    """Make the terminal standard input, after the prompt was read from it."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR)
     except OSError:

@@ -1,1 +1,1 @@
-"""The four panels and the status line, one widget a file; each draws one frame and knows no other panel."""
+"""The panels of the app, one widget in each file. A panel draws the frame that its `show` method gets."""

@@ -1,11 +1,11 @@
-"""Owns the row of keys at the bottom."""
+"""The row of keys at the bottom of the screen."""
 
 from textual.screen import Screen
 from textual.widgets import Footer
 
 
 class KeyFooter(Footer):
-    """Textual's footer, made anew only where other keys act: it is asked after every action."""
+    """Textual's footer, rebuilt only when the keys change: Textual reports a possible change after every action."""
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)

@@ -1,4 +1,4 @@
-"""Owns the streaming text: the prompt muted, what was generated after it, the current token marked."""
+"""The text of the walk: the prompt muted, then the generated text, with the token at the cursor marked."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -10,20 +10,20 @@ from textual.geometry import Size
 from textual.selection import Selection
 from textual.strip import Strip
 
-from core.common import common_prefix
-from core.events import Token
-from core.tokenizer import Decoder
-from tui.panels.looks import PaintedPage
+from core.generation.token import Token
+from core.sequences import common_prefix
+from core.tokenizers.tokenizer import Decoder
+from tui.drawing.painted import PaintedPage
+from tui.drawing.text import prose
+from tui.drawing.wrap import Wrap
 from tui.runner import Frame
-from tui.text import prose
-from tui.wrap import Wrap
 
 PROMPT_SHOWN = 2_000
-"""Tokens of the prompt that lead into the generated text."""
+"""Tokens of the prompt that are shown before the generated text, at most."""
 
 
 class GenerationPanel(PaintedPage):
-    """Text that grows at its end; an appended token costs one line."""
+    """Text that grows at its end; an appended token wraps only the last line again."""
 
     ALLOW_SELECT = True
     COMPONENT_CLASSES = {
@@ -74,7 +74,7 @@ class GenerationPanel(PaintedPage):
         self.follow()
 
     def _rewrap(self) -> None:
-        if not self.size:  # behind a tab; it is laid out when it comes forth
+        if not self.size:  # hidden behind a tab; `on_show` lays it out
             return
         self._wrap, self._decoder = Wrap(self.columns), Decoder()
         self._first = max(0, self._prompt_length - PROMPT_SHOWN)
@@ -109,20 +109,20 @@ class GenerationPanel(PaintedPage):
         width = self.columns
         number = self.top + y
         if len(self._tokens) <= self._prompt_length and number == len(self._wrap) + 1:
-            hint = "space takes one step · g streams"
-            return Strip([Segment(hint, self.look("generation--empty"))]).adjust_cell_length(width, self.look())
+            hint = "space steps · g generates"
+            return Strip([Segment(hint, self.style_of("generation--empty"))]).adjust_cell_length(width, self.style_of())
         if number >= len(self._wrap):
-            return Strip.blank(width, self.look())
+            return Strip.blank(width, self.style_of())
         segments = []
         for token, text in self._wrap[number]:
             shown = text.rstrip("\n")
             if token == self._cursor - 1 and text.endswith("\n"):
                 shown += "↵"
-            segments.append(Segment(shown, self.look(f"generation--{self._part(token)}")))
+            segments.append(Segment(shown, self.style_of(f"generation--{self._part(token)}")))
         strip = Strip(segments).simplify()
         if self.text_selection is not None and (span := self.text_selection.get_span(number)) is not None:
             strip = self._selected(strip, *span)
-        return strip.adjust_cell_length(width, self.look()).apply_offsets(0, number)
+        return strip.adjust_cell_length(width, self.style_of()).apply_offsets(0, number)
 
     def _part(self, token: int) -> str:
         if token == self._cursor - 1:

@@ -1,4 +1,4 @@
-"""Owns how a rung that learns is getting on, drawn: how far it is, and its losses beside the lowest there are."""
+"""The progress of a training run, and its losses beside the lowest possible ones."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,14 +6,13 @@ from pathlib import Path
 
 from rich.text import Text
 from textual.content import Content
-from textual.strip import Strip
 
 from core.training.events import Begun
-from core.training.progress import Moment, Progress, State
-from tui.panels.looks import Painted
-from tui.panels.plots import Thinned, dots, dotted, place, spread, ticks, trace
+from core.training.status import EvaluatedStep, State, TrainingStatus
+from tui.drawing.plots import BinnedMeans, cell_of, dots, dotted, spread_rows, ticks, trace
+from tui.drawing.sheet import Sheet
+from tui.drawing.text import fit, number_in, one_line
 from tui.runner import Activity
-from tui.text import fit, number_in, one_line
 
 STATES: dict[State, str] = {
     "preparing": "◌ preparing",
@@ -22,262 +21,206 @@ STATES: dict[State, str] = {
     "ended": "■ ended",
 }
 AXIS, LEVELS = 7, 17
-"""Cells of a plot's axis, and of the names of its level lines."""
+"""Widths in cells of a plot's axis, and of the names of its level lines."""
 NARROW = 56
-"""Cells below which a plot has no room for those."""
+"""Width in cells below which a plot has no names of level lines."""
 SCALES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001)
-"""Where a logarithmic scale may begin."""
+"""Losses in nats at which a logarithmic scale may begin."""
 
 
-class Sheet(Painted):
-    """A panel of painted lines that does not scroll; `lines` is all that it must say."""
-
-    ALLOW_SELECT = False
-    COMPONENT_CLASSES = {
-        "sheet--text",
-        "sheet--strong",
-        "sheet--muted",
-        "sheet--faint",
-        "sheet--bar",
-        "sheet--ghost",
-        "sheet--hot",
-        "sheet--cursor",
-    }
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id=id)
-        self._strips: list[Strip] | None = None
-        self._shown: tuple[object, ...] = ()
-
-    def lines(self, width: int, height: int) -> Iterable[Text]:
-        """What is drawn, for a panel of this size."""
-        raise NotImplementedError
-
-    def changed(self, *shown: object) -> bool:
-        """Draw anew where what is to be shown is not what was shown."""
-        before, self._shown = self._shown, shown
-        if len(before) == len(shown) and all(a is b or a == b for a, b in zip(before, shown, strict=True)):
-            return False
-        self.draw()
-        return True
-
-    def draw(self) -> None:
-        """Lay the lines out anew."""
-        self._strips = None
-        self.refresh()
-
-    def on_resize(self) -> None:
-        self.draw()
-
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self._strips = None
-
-    def render_line(self, y: int) -> Strip:
-        width, height = self.size
-        if self._strips is None:
-            self._strips = [self._strip(line, width) for line in self.lines(width, height)] if width else []
-        return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.look())
-
-    def _strip(self, line: Text, width: int) -> Strip:
-        line.no_wrap, line.end, line.style = True, "", self.look()
-        return Strip(line.render(self.app.console)).adjust_cell_length(width, self.look()).simplify()
-
-    def text(self, *parts: tuple[str, str]) -> Text:
-        """A line of pieces, each in one of the styles: `("42 %", "muted")`."""
-        line = Text()
-        for words, style in parts:
-            line.append(words, self.look(f"sheet--{style}"))
-        return line
-
-
-class Standing(Sheet):
-    """Two lines: what it does and how far it is; the numbers of the last step."""
+class TrainingProgress(Sheet):
+    """Two lines: state, progress and time left; the numbers of the last step."""
 
     def __init__(self) -> None:
         super().__init__("standing")
-        self._progress: Progress | None = None
-        self._waits = False
+        self._status: TrainingStatus | None = None
+        self._waiting = False
 
-    def show(self, progress: Progress, activity: Activity) -> None:
-        """Show how a training stands, while the walk does something or nothing."""
-        self._progress = progress
-        self._waits = progress.state == "training" and activity != "idle"
-        self.changed(progress.state, progress.problem, progress.last, progress.reading, progress.moments, self._waits)
+    def show(self, status: TrainingStatus, activity: Activity) -> None:
+        """Show the state of a training run; it waits while the model of the walk computes (`activity`)."""
+        self._status = status
+        self._waiting = status.state == "training" and activity != "idle"
+        self.changed(status.state, status.problem, status.last, status.reading, status.evaluated_steps, self._waiting)
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
-        progress = self._progress
-        if progress is None:
+        status = self._status
+        if status is None:
             return
-        last, steps = progress.last, f"{progress.recipe.steps:,}"
-        running = last if progress.state == "training" else None
+        last, steps = status.last, f"{status.recipe.steps:,}"
+        running = last if status.state == "training" else None
         rate = f"{running.tokens_per_second:>9,.0f} tok/s" if running else " " * 15
         left = f"{clock(running.seconds_left):>8} left" if running else " " * 13
-        count = f"{progress.step:>{len(steps)},}/{steps}"
-        done, total = progress.step, progress.recipe.steps
-        if progress.reading:
-            count = f"{100 * progress.reading.done // max(1, progress.reading.total)} % read".rjust(len(count))
-            done, total = progress.reading.done, progress.reading.total
+        count = f"{status.step:>{len(steps)},}/{steps}"
+        done, total = status.step, status.recipe.steps
+        if status.reading:
+            count = f"{100 * status.reading.done // max(1, status.reading.total)} % read".rjust(len(count))
+            done, total = status.reading.done, status.reading.total
         room = max(4, width - 12 - len(count) - len(rate) - len(left) - 2)
         filled = min(room, room * done // max(1, total))
-        words = "! stopped" if progress.problem else "◌ waits" if self._waits else STATES[progress.state]
-        quiet = self._waits or progress.state in ("paused", "ended")
+        state = "! stopped" if status.problem else "◌ waiting" if self._waiting else STATES[status.state]
+        quiet = self._waiting or status.state in ("paused", "ended")
         yield self.text(
-            (fit(words, 12), "hot" if progress.problem else "muted" if quiet else "strong"),
+            (fit(state, 12), "hot" if status.problem else "muted" if quiet else "strong"),
             ("━" * filled, "bar"),
             ("─" * (room - filled), "ghost"),
             (f"  {count}", "text"),
             (rate, "muted"),
             (left, "muted"),
         )
-        measured = progress.moments[-1].loss if progress.moments else None
+        measured = status.evaluated_steps[-1].loss if status.evaluated_steps else None
         yield self.text(
-            *_number("loss", f"{last.loss:.3f}" if last else "–"),
-            *_number("  validation", f"{measured:.3f}" if measured is not None else "–"),
-            *_number("  learning rate", (f"{last.lr:.6f}" if last.lr < 10 else f"{last.lr:.2e}") if last else "–"),
-            *_number("  gradient", _norm(last.grad_norm) if last else "–", 7),
+            *_labelled("loss", f"{last.loss:.3f}" if last else "–"),
+            *_labelled("  validation", f"{measured:.3f}" if measured is not None else "–"),
+            *_labelled("  learning rate", (f"{last.lr:.6f}" if last.lr < 10 else f"{last.lr:.2e}") if last else "–"),
+            *_labelled("  gradient", _gradient_norm(last.grad_norm) if last else "–", 7),
         )
 
 
-def _number(name: str, value: str, width: int = 8) -> tuple[tuple[str, str], tuple[str, str]]:
+def _labelled(name: str, value: str, width: int = 8) -> tuple[tuple[str, str], tuple[str, str]]:
     return (f"{name} ", "muted"), (f"{value:>{width}}", "text")
 
 
-def _norm(norm: float) -> str:
+def _gradient_norm(norm: float) -> str:
     return f"{norm:.3f}" if norm < 1000 else number_in(norm, 7)
 
 
 def clock(seconds: float) -> str:
-    """A time that is left, as h:mm:ss."""
+    """Seconds as h:mm:ss."""
     whole = int(min(max(0.0, seconds), 359_999))
     minutes = f"{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"
     return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
 
 
 class LossPlot(Sheet):
-    """Training loss as a curve, validation losses as dots, and the losses that cannot be passed as level lines."""
+    """Training loss as a curve, validation losses as dots, and the lowest possible losses as horizontal lines."""
 
     def __init__(self) -> None:
         super().__init__("losses")
         self.border_title = Content("loss")
-        self._progress: Progress | None = None
-        self._at: Moment | None = None
-        self._thinned = Thinned()
+        self._status: TrainingStatus | None = None
+        self._chosen: EvaluatedStep | None = None
+        self._means = BinnedMeans()
         self._logarithmic = True
 
-    def show(self, progress: Progress, at: Moment | None) -> None:
-        """Draw the losses, and a mark at the moment that is looked at."""
-        self._progress, self._at = progress, at
-        curve = self._curve(progress, self._field(*self.size)[0])
-        if self.changed(progress.state, progress.begun, curve, progress.moments, at, self._logarithmic):
+    def show(self, status: TrainingStatus, chosen: EvaluatedStep | None) -> None:
+        """Draw the losses, and a mark at the checkpoint that is shown."""
+        self._status, self._chosen = status, chosen
+        curve = self._curve(status, self._field(*self.size)[0])
+        if self.changed(status.state, status.begun, curve, status.evaluated_steps, chosen, self._logarithmic):
             scale = "logarithmic" if self._logarithmic else "linear"
-            text = Path(progress.recipe.text).name or "the tiny world"
-            self.border_title = Content(one_line(f"{progress.name} · {text} · loss, nats a token"))
+            text = Path(status.recipe.text).name or "the tiny world"
+            self.border_title = Content(one_line(f"{status.name} · {text} · loss in nats per token"))
             self.border_subtitle = Content(f"⠒ training · ● validation · {scale}")
 
-    def turn(self) -> None:
-        """A logarithmic scale, on which what is near the floor is told apart, or a linear one."""
+    def switch_scale(self) -> None:
+        """Toggle between a logarithmic scale, which separates losses near the floor, and a linear one."""
         self._logarithmic = not self._logarithmic
-        if self._progress:
-            self.show(self._progress, self._at)
+        if self._status:
+            self.show(self._status, self._chosen)
 
     def _field(self, width: int, height: int) -> tuple[int, int]:
         levels = LEVELS if width >= NARROW else 0
         return max(2, width - AXIS - levels), max(1, height - 1)
 
-    def _curve(self, progress: Progress, across: int) -> tuple[tuple[float, float], ...]:
-        return self._thinned.of(progress.losses, progress.recipe.steps, across)
+    def _curve(self, status: TrainingStatus, columns: int) -> tuple[tuple[float, float], ...]:
+        return self._means.of(status.losses, status.recipe.steps, columns)
 
-    def _up(self, progress: Progress, begun: Begun) -> tuple[float, float]:
-        """The lowest and the highest loss that is drawn; what may come is in it, so that it stays."""
-        losses = [moment.loss for moment in progress.moments]
-        high = 1.04 * max([begun.ln_v, *losses[:1], *(loss for _, loss in progress.losses[:1])])
+    def _loss_range(self, status: TrainingStatus, begun: Begun) -> tuple[float, float]:
+        """The lowest and highest loss (or log loss) of the scale; it is so wide that it seldom changes."""
+        losses = [moment.loss for moment in status.evaluated_steps]
+        high = 1.04 * max([begun.ln_v, *losses[:1], *(loss for _, loss in status.losses[:1])])
         if not self._logarithmic:
             return 0.0, high
         lowest = min([begun.floors.context if begun.floors else begun.ln_v, *losses])
         return math.log(next((s for s in SCALES if s < 0.98 * lowest), SCALES[-1])), math.log(high)
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
-        progress = self._progress
-        if progress is None or progress.begun is None:
-            yield self.text(("preparing …" if progress and progress.state == "preparing" else "", "faint"))
+        status = self._status
+        if status is None or status.begun is None:
+            yield self.text(("preparing …" if status and status.state == "preparing" else "", "faint"))
             return
-        begun, steps = progress.begun, progress.recipe.steps
-        across, down = self._field(width, height)
-        up = self._up(progress, begun)
+        begun, steps = status.begun, status.recipe.steps
+        columns, rows = self._field(width, height)
+        loss_range = self._loss_range(status, begun)
         scale = (lambda loss: math.log(max(loss, 1e-9))) if self._logarithmic else float
-        grid = [[(" ", "faint")] * across for _ in range(down)]
+        grid = [[(" ", "faint")] * columns for _ in range(rows)]
 
         levels = _levels(begun)
         for _, loss in levels:
-            _lay(grid, dotted(scale(loss), across, down, up), "faint")
-        column = place(self._at.step, 0, steps, across) if self._at else None
+            _draw_over(grid, dotted(scale(loss), columns, rows, loss_range), "faint")
+        column = cell_of(self._chosen.step, 0, steps, columns) if self._chosen else None
         if column is not None:
             for row in grid:
                 row[column] = ("╎", "hot")
-        curve = tuple((x, scale(y)) for x, y in self._curve(progress, across))
-        _lay(grid, trace(curve, across, down, (0.0, float(steps)), up), "muted")
-        for moment in progress.moments:
-            here = moment is self._at or moment == self._at
-            line = down - 1 - place(scale(moment.loss), *up, down)
-            grid[line][place(moment.step, 0, steps, across)] = ("◆", "hot") if here else ("●", "bar")
+        curve = tuple((x, scale(y)) for x, y in self._curve(status, columns))
+        _draw_over(grid, trace(curve, columns, rows, (0.0, float(steps)), loss_range), "muted")
+        for moment in status.evaluated_steps:
+            chosen = moment is self._chosen or moment == self._chosen
+            line = rows - 1 - cell_of(scale(moment.loss), *loss_range, rows)
+            grid[line][cell_of(moment.step, 0, steps, columns)] = ("◆", "hot") if chosen else ("●", "bar")
 
-        axis = self._axis(up, down)
-        names = dict(zip(spread([down - 1 - place(scale(y), *up, down) for _, y in levels], down), levels, strict=True))
+        axis = self._axis(loss_range, rows)
+        names = dict(
+            zip(
+                spread_rows([rows - 1 - cell_of(scale(y), *loss_range, rows) for _, y in levels], rows),
+                levels,
+                strict=True,
+            )
+        )
         for number, row in enumerate(grid):
             name = f" {names[number][0]:<10}{names[number][1]:>6.2f}" if number in names else ""
             yield self.text(
                 (f"{axis.get(number, ''):>{AXIS - 2}} ", "muted"),
                 ("┤" if number in axis else "│", "faint"),
-                *_runs(row),
+                *_styled_runs(row),
                 (name if width >= NARROW else "", "muted"),
             )
-        yield self._under(across, steps, column)
+        yield self._step_axis(columns, steps, column)
 
-    def _axis(self, up: tuple[float, float], down: int) -> dict[int, str]:
+    def _axis(self, loss_range: tuple[float, float], rows: int) -> dict[int, str]:
         if self._logarithmic:
-            low, high = map(math.exp, up)
+            low, high = map(math.exp, loss_range)
             steps = (1, 2, 5) if high / low < 100 else (1,)
             values = [s * d for d in (0.001, 0.01, 0.1, 1.0, 10.0) for s in steps if low <= s * d * 1.001 <= high]
-            return {down - 1 - place(math.log(v) + 1e-9, *up, down): f"{v:g}" for v in values}
-        return {down - 1 - place(v, *up, down): f"{v:g}" for v in ticks(*up, max(2, 2 * down // 3))}
+            return {rows - 1 - cell_of(math.log(v) + 1e-9, *loss_range, rows): f"{v:g}" for v in values}
+        return {rows - 1 - cell_of(v, *loss_range, rows): f"{v:g}" for v in ticks(*loss_range, max(2, 2 * rows // 3))}
 
-    def _under(self, across: int, steps: int, column: int | None) -> Text:
-        """The ends of the steps, and the one that is looked at."""
+    def _step_axis(self, columns: int, steps: int, column: int | None) -> Text:
+        """The axis of steps: its ends, and the step of the checkpoint that is shown."""
         end = f"{steps:,} steps"
-        line = self.text((" " * AXIS, "muted"), ("0" + end.rjust(across - 1), "muted"))
-        if self._at and column is not None:
-            words = f" {self._at.step:,} "
-            left = max(0, min(column - len(words) // 2, across - len(words)))
+        line = self.text((" " * AXIS, "muted"), ("0" + end.rjust(columns - 1), "muted"))
+        if self._chosen and column is not None:
+            words = f" {self._chosen.step:,} "
+            left = max(0, min(column - len(words) // 2, columns - len(words)))
             plain = line.plain[AXIS:]
             before, after = plain[:left], plain[left + len(words) :]
-            if left + len(words) > across - len(end):  # never half of the end
+            if left + len(words) > columns - len(end):  # never a part of the number at the end
                 after = " " * len(after)
-                before = before[: across - len(end)].ljust(left)
+                before = before[: columns - len(end)].ljust(left)
             line = self.text((" " * AXIS + before, "muted"), (words, "hot"), (after, "muted"))
         return line
 
 
 def _levels(begun: Begun) -> list[tuple[str, float]]:
-    """Names and losses of the level lines, the highest first."""
+    """Names and losses (nats per token) of the level lines, the highest first."""
     levels, floors = [("ln V", begun.ln_v)], begun.floors
     if floors:
         levels += [("unigram", floors.unigram), ("last token", floors.last_token), ("context", floors.context)]
     return levels
 
 
-def _lay(grid: list[list[tuple[str, str]]], drawn: Sequence[str], style: str) -> None:
-    """Draw braille over what is there; lines of one style share a cell."""
+def _draw_over(grid: list[list[tuple[str, str]]], drawn: Sequence[str], style: str) -> None:
+    """Draw braille over a grid of (character, style); lines of one style share a cell."""
     for row, line in zip(grid, drawn, strict=True):
         for column, cell in enumerate(line):
             if cell != " " and dots(cell):
-                there, its = row[column]
-                both = chr(0x2800 | dots(cell) | dots(there)) if its == style else cell
-                row[column] = (both, "hot" if its == "hot" else style)
+                below, its_style = row[column]
+                merged = chr(0x2800 | dots(cell) | dots(below)) if its_style == style else cell
+                row[column] = (merged, "hot" if its_style == "hot" else style)
 
 
-def _runs(row: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Neighbours of one style as one piece."""
+def _styled_runs(row: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Neighboring cells of one style joined into one piece."""
     runs: list[tuple[str, str]] = []
     for cell, style in row:
         if runs and runs[-1][1] == style:

@@ -1,4 +1,4 @@
-"""Owns what a rung that learns says at its probe, drawn: its candidates beside the truth, and its checkpoints."""
+"""A model in training at its probe prompt: its candidates beside the true probabilities, and its checkpoints."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -6,46 +6,45 @@ from collections.abc import Iterable, Iterator
 from rich.text import Text
 from textual.content import Content
 
-from core.events import Candidate, Chart
-from core.training.progress import Moment, Progress
-from tui.panels.candidates import TICK, tick_at
-from tui.panels.learning import Sheet
-from tui.panels.plots import meter
-from tui.text import fit, label, one_line, percent, run_text
+from core.sampling.values import Candidate, Chart
+from core.training.status import EvaluatedStep, TrainingStatus
+from tui.drawing.bars import TICK, meter, tick_at
+from tui.drawing.sheet import Sheet
+from tui.drawing.text import fit, label, one_line, percent, run_text
 
 FIGURE = 9
-"""Cells of a probability."""
+"""Width in cells of the column of a probability."""
 SPACIOUS = 12
-"""Lines from which a panel has a head and a gap."""
+"""Lines from which a panel has a column header and a gap over it."""
 
 
 class ProbePanel(Sheet):
-    """The likeliest next tokens after the probe, each with its bar and a tick where the truth is."""
+    """The likeliest next tokens after the probe, each with its bar and a tick at its true probability."""
 
     def __init__(self) -> None:
         super().__init__("probe")
         self.border_title = Content("after the probe")
         self._probe = ""
-        self._at: Moment | None = None
+        self._chosen: EvaluatedStep | None = None
 
-    def show(self, progress: Progress, at: Moment | None, follows: bool) -> None:
-        """Draw a moment; `follows` tells whether it is the newest, whichever that becomes."""
-        self._probe, self._at = progress.recipe.probe, at
-        if not self.changed(progress.recipe.probe, at, follows):
+    def show(self, status: TrainingStatus, chosen: EvaluatedStep | None, follows: bool) -> None:
+        """Draw a checkpoint; `follows`: whether the panel always shows the newest one."""
+        self._probe, self._chosen = status.recipe.probe, chosen
+        if not self.changed(status.recipe.probe, chosen, follows):
             return
-        chart = at.measured.chart if at and at.measured else None
+        chart = chosen.evaluation.chart if chosen and chosen.evaluation else None
         self.border_title = Content(_title(chart))
-        known = "" if at is None else f"after step {at.step:,}"
-        self.border_subtitle = Content(known if follows or not known else f"{known} · end follows the newest")
+        step = "" if chosen is None else f"after step {chosen.step:,}"
+        self.border_subtitle = Content(step if follows or not step else f"{step} · end follows the newest")
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
-        measured = self._at.measured if self._at else None
+        measured = self._chosen.evaluation if self._chosen else None
         if measured is None:
-            if self._at:
-                yield self.text((fit("not measured since it was taken up again; ⏎ walks from there", width), "faint"))
+            if self._chosen:
+                yield self.text((fit("not measured again after resuming; ⏎ walks from here", width), "faint"))
             return
         rows = 2
-        yield from self._said(measured.sample, width, rows)
+        yield from self._sample(measured.sample, width, rows)
         chart = measured.chart
         if height >= SPACIOUS:
             yield Text()
@@ -53,11 +52,11 @@ class ProbePanel(Sheet):
             rows += 2
         yield from self._bars(chart, width, max(1, height - rows))
 
-    def _said(self, sample: str, width: int, rows: int) -> Iterator[Text]:
-        """The probe, and how it was gone on with, in so many lines."""
+    def _sample(self, sample: str, width: int, rows: int) -> Iterator[Text]:
+        """The probe and the sampled continuation, in `rows` lines."""
         probe = one_line(self._probe) if self._probe else "<|endoftext|>"
-        told = run_text([sample.encode()]) if sample else "…"
-        lines = textwrap.wrap(probe + told, width, drop_whitespace=True) or [""]
+        continuation = run_text([sample.encode()]) if sample else "…"
+        lines = textwrap.wrap(probe + continuation, width, drop_whitespace=True) or [""]
         if len(lines) > rows:
             lines = [*lines[: rows - 1], fit(" ".join(lines[rows - 1 :]), width)]
         left = len(probe)
@@ -67,7 +66,7 @@ class ProbePanel(Sheet):
             left = max(0, left - len(line) - 1)
 
     def _columns(self, chart: Chart, width: int) -> tuple[int, int, bool]:
-        """Cells of a token and of a bar, and whether the truth is known."""
+        """Widths in cells of the token and of the bar, and whether the true distribution is known."""
         true = chart.divergence_bits is not None
         token = 14 if width < 60 else 18
         return token, max(4, width - token - 2 - FIGURE * (1 + true)), true
@@ -84,12 +83,12 @@ class ProbePanel(Sheet):
         token, room, true = self._columns(chart, width)
         share = max(0.0, 1 - sum(candidate.probability for candidate in listed))
         left = chart.vocab_size - len(listed)
-        rest = max(0.0, 1 - sum(candidate.true or 0.0 for candidate in listed))
+        true_share = max(0.0, 1 - sum(candidate.true or 0.0 for candidate in listed))
         yield self.text(
             (f"{fit(f'others {left:,}', token)} ", "faint"),
             (meter(share, room), "ghost"),
             (f"{percent(share, 2):>{FIGURE}}", "faint"),
-            (f"{percent(rest, 2):>{FIGURE}}" if true else "", "faint"),
+            (f"{percent(true_share, 2):>{FIGURE}}" if true else "", "faint"),
         )
 
     def _row(self, chart: Chart, candidate: Candidate, width: int) -> Text:
@@ -116,43 +115,43 @@ def _title(chart: Chart | None) -> str:
 
 
 class CheckpointsPanel(Sheet):
-    """Every measurement in a line, from gibberish to sentences."""
+    """One line for each checkpoint: step, validation loss, KL from the true distribution, sampled text."""
 
     def __init__(self) -> None:
         super().__init__("checkpoints")
         self.border_title = Content("checkpoints")
-        self._moments: tuple[Moment, ...] = ()
-        self._at: Moment | None = None
+        self._moments: tuple[EvaluatedStep, ...] = ()
+        self._chosen: EvaluatedStep | None = None
         self._first = 0
 
-    def show(self, progress: Progress, at: Moment | None) -> None:
-        """List the moments, and mark one."""
-        self._moments, self._at = progress.moments, at
-        if self.changed(self._moments, at):
+    def show(self, status: TrainingStatus, chosen: EvaluatedStep | None) -> None:
+        """List the checkpoints, and mark one."""
+        self._moments, self._chosen = status.evaluated_steps, chosen
+        if self.changed(self._moments, chosen):
             self.border_subtitle = Content(f"{len(self._moments):,}" if self._moments else "")
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
         if not self._moments:
             return
-        at = next((n for n, each in enumerate(self._moments) if each == self._at), len(self._moments) - 1)
+        at = next((n for n, each in enumerate(self._moments) if each == self._chosen), len(self._moments) - 1)
         room = max(1, height - 1)
         self._first = max(0, min(max(self._first, at - room + 1), at, len(self._moments) - room))
         steps = max(4, len(f"{self._moments[-1].step:,}"))
-        yield self.text((f"  {'step':>{steps}}{'loss':>8}{'KL':>8}  goes on with", "faint"))
+        yield self.text((f"  {'step':>{steps}}{'loss':>8}{'KL':>8}  continues with", "faint"))
         for each in self._moments[self._first : self._first + room]:
-            yield self._row(each, each == self._at, steps, width)
+            yield self._row(each, each == self._chosen, steps, width)
 
-    def _row(self, moment: Moment, chosen: bool, steps: int, width: int) -> Text:
-        seen = moment.measured
-        apart = seen.chart.divergence_bits if seen else None
-        told = run_text([seen.sample.encode()]) if seen and seen.sample else "" if seen else "·"
+    def _row(self, moment: EvaluatedStep, chosen: bool, steps: int, width: int) -> Text:
+        measured = moment.evaluation
+        divergence = measured.chart.divergence_bits if measured else None
+        sample = run_text([measured.sample.encode()]) if measured and measured.sample else "" if measured else "·"
         row = self.text(
             ("◆ " if chosen else "  ", "hot"),
             (f"{moment.step:>{steps},}", "text" if chosen else "muted"),
             (f"{moment.loss:>8.4f}", "text"),
-            (f"{apart:>8.3f}" if apart is not None else f"{'–':>8}", "muted"),
-            (fit(f"  {told.lstrip()}", max(0, width - steps - 18)), "text" if chosen else "muted"),
+            (f"{divergence:>8.3f}" if divergence is not None else f"{'–':>8}", "muted"),
+            (fit(f"  {sample.lstrip()}", max(0, width - steps - 18)), "text" if chosen else "muted"),
         )
         if chosen:
-            row.stylize(self.look("sheet--cursor"))
+            row.stylize(self.style_of("sheet--cursor"))
         return row

@@ -1,4 +1,4 @@
-"""Owns the prompt: where a person writes, and the only text that is tokenized."""
+"""The editor of the prompt, the only text that is tokenized."""
 
 from rich.text import Text
 from textual import events
@@ -6,19 +6,19 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
-from tui.text import in_place
+from tui.drawing.text import in_place
 
 LONGEST = 4_000_000
 """Characters a prompt may have."""
 LONG_LINE = 20_000
-"""Characters of one line beyond which wrapping it at each key would be felt."""
+"""Characters of a line from which wrapping is off, as wrapping it at each key would be slow."""
 
 
 class PromptPanel(TextArea):
     """A multi-line editor."""
 
     class Refused(Message):
-        """A paste was too long to take."""
+        """A paste would make the prompt longer than allowed."""
 
         def __init__(self, length: int) -> None:
             super().__init__()
@@ -38,14 +38,17 @@ class PromptPanel(TextArea):
         self.move_cursor(self.document.end)
 
     def follow(self, text: str) -> None:
-        """Show another text, such as the prompt of a walk that went elsewhere."""
+        """Show another text, such as the prompt of another branch."""
         self.soft_wrap = _wraps(text)
         self.load_text(text)
         self.move_cursor(self.document.end)
 
     def get_line(self, line_index: int) -> Text:
-        """The line as it is drawn: nothing in it is obeyed by the terminal."""
+        """The line as it is drawn, without control characters."""
         return Text(in_place(self.document.get_line(line_index)), end="", no_wrap=True)
+
+    def on_hide(self, event: events.Hide) -> None:
+        event.prevent_default()  # the screen moves the focus; Textual would move it once more, and late
 
     async def _on_paste(self, event: events.Paste) -> None:
         if len(self.text) + len(event.text) > LONGEST:

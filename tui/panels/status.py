@@ -1,26 +1,19 @@
-"""Owns the status line: model, parameters, device, dtype, context, speed, seed and sampler, the dearest first."""
+"""The status line: model, device, dtype, context, speed, seed, sampler; the least important parts are dropped first."""
 
 from rich.text import Text
 from textual.widget import Widget
 
-from core.config import Sampler
-from core.events import Reading
+from core.progress import Progress
+from core.sampling.sampler import Sampler
+from tui.drawing.sampler import sampler_text
+from tui.drawing.text import compact, one_line
 from tui.runner import Frame
-from tui.text import compact, one_line, setting
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-def sampler_text(sampler: Sampler) -> str:
-    """The knobs in the order they act."""
-    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 2)}"
-    k = f"k {sampler.top_k}" if sampler.top_k else "k off"
-    p = f"p {setting(sampler.top_p, 2)}" if sampler.top_p < 1 else "p off"
-    return f"{temperature} {k} {p}" + (f" min-p {setting(sampler.min_p, 2)}" if sampler.min_p > 0 else "")
-
-
 class StatusLine(Widget):
-    """One line that says what runs, where and how."""
+    """One line with the state of the app."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
@@ -37,13 +30,13 @@ class StatusLine(Widget):
         self._frame = Frame()
         self._sampler = Sampler()
         self._writing = False
-        self._turn = 0
+        self._spinner_step = 0
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(0.1, self._spin, pause=True)
 
     def show(self, frame: Frame, sampler: Sampler, *, writing: bool) -> None:
-        """Say what a frame holds; the sampler is the one just asked for."""
+        """Show the state of a frame; `sampler` holds the settings for the next draw."""
         self._frame, self._sampler, self._writing = frame, sampler, writing
         if frame.activity == "loading":
             self._timer.resume()
@@ -52,14 +45,14 @@ class StatusLine(Widget):
         self.refresh()
 
     def _spin(self) -> None:
-        self._turn += 1
+        self._spinner_step += 1
         self.refresh()
 
     def render(self) -> Text:
         width = self.size.width
         text = Text(no_wrap=True, overflow="crop", end="")
-        mood = "status--write" if self._writing else "status--walk"
-        text.append(" WRITE " if self._writing else " WALK  ", self.get_component_rich_style(mood))
+        mode = "status--write" if self._writing else "status--walk"
+        text.append(" WRITE " if self._writing else " WALK  ", self.get_component_rich_style(mode))
         text.append(" ")
         rule = (" │ ", self.get_component_rich_style("status--rule"))
         parts = self._parts()
@@ -72,7 +65,7 @@ class StatusLine(Widget):
         return text
 
     def _parts(self) -> list[tuple[int, str, str]]:
-        """In order of place: (how easily it is missed where there is no room, words, style)."""
+        """From left to right: (rank by which it is dropped where there is no room, highest first; text; style)."""
         frame, model, busy = self._frame, self._frame.model, self._busy()
         parts: list[tuple[int, str, str]] = []
         if model:
@@ -104,16 +97,20 @@ class StatusLine(Widget):
     def _busy(self) -> str:
         frame = self._frame
         if frame.activity == "loading":
-            spinner = SPINNER[self._turn % len(SPINNER)]
-            return f"{spinner} fetching {progress(frame.reading)} MB" if frame.reading else f"{spinner} loading"
-        if frame.activity == "reading" and frame.reading:
-            return progress(frame.reading)
+            spinner = SPINNER[self._spinner_step % len(SPINNER)]
+            return (
+                f"{spinner} fetching {progress_bar(frame.activity_progress)} MB"
+                if frame.activity_progress
+                else f"{spinner} loading"
+            )
+        if frame.activity == "reading" and frame.activity_progress:
+            return progress_bar(frame.activity_progress)
         if frame.activity == "generating":
             return f"▶ {frame.generated:,} · {frame.rate or 0:.0f} tok/s"
         return ""
 
 
-def progress(reading: Reading, width: int = 10) -> str:
-    """How far a prompt was read, as a bar and a count."""
-    filled = width * reading.done // max(1, reading.total)
-    return f"{'━' * filled}{'╌' * (width - filled)} {reading.done:,}/{reading.total:,}"
+def progress_bar(progress: Progress, width: int = 10) -> str:
+    """Progress as a bar of `width` cells and a count."""
+    filled = width * progress.done // max(1, progress.total)
+    return f"{'━' * filled}{'╌' * (width - filled)} {progress.done:,}/{progress.total:,}"

@@ -1,4 +1,4 @@
-"""Owns the row of words that stands for panels where a terminal is too small to show them all."""
+"""The row of tabs, which chooses one panel where the terminal is too small to show all of them."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from textual.widget import Widget
 
 
 class TabBar(Widget):
-    """Names of pages, the active one underlined; a click chooses one."""
+    """Titles of pages, the active one underlined; a click chooses one."""
 
     ALLOW_SELECT = False
     active: reactive[str] = reactive("")
 
     class Chosen(Message):
-        """A name was clicked."""
+        """A title was clicked."""
 
         def __init__(self, page: str) -> None:
             super().__init__()
@@ -26,20 +26,20 @@ class TabBar(Widget):
         super().__init__(id="tabs")
         self._pages = dict(pages)
 
-    def rename(self, page: str, words: str) -> None:
-        """Let a page have another name."""
-        self._pages[page] = words
+    def rename(self, page: str, title: str) -> None:
+        """Give a page another title."""
+        self._pages[page] = title
         self.refresh()
 
     def render(self) -> Content:
         return Content("   ").join(
-            Content.styled(words, "bold underline $accent" if page == self.active else "$text-muted")
-            for page, words in self._pages.items()
+            Content.styled(title, "bold underline $accent" if page == self.active else "$text-muted")
+            for page, title in self._pages.items()
         )
 
     def on_click(self, event: events.Click) -> None:
         left = 0
-        for page, words in self._pages.items():
-            if left <= event.get_content_offset_capture(self).x < left + len(words):
+        for page, title in self._pages.items():
+            if left <= event.get_content_offset_capture(self).x < left + len(title):
                 self.post_message(self.Chosen(page))
-            left += len(words) + 3
+            left += len(title) + 3

@@ -1,4 +1,4 @@
-"""Owns the token IDs: each piece over its id, tinted by surprisal, marked by a bar as second cue, with a cursor."""
+"""The tokens of the walk: each label over its id, with a tint and a bar for its surprisal."""
 
 from bisect import bisect_right
 from operator import attrgetter
@@ -11,25 +11,27 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.strip import Strip
 
-from core.common import common_prefix
-from core.events import Token
-from core.tokenizer import Tokenizer
-from tui.panels.looks import PaintedPage
+from core.generation.token import Token
+from core.sequences import common_prefix
+from core.tokenizers.tokenizer import Tokenizer
+from tui.drawing.painted import PaintedPage
+from tui.drawing.text import fit, label
 from tui.runner import Frame
-from tui.text import fit, label
 
 BARS = "▁▂▃▄▅▆▇█"
 BITS_PER_BAR = 2.5
+"""Surprisal in bits by which one bar is higher than the one before."""
 LONGEST_LABEL = 18
+"""Cells of a label at most."""
 
 
 def level(bits: float) -> int:
-    """Which of the eight bars and tints stands for a surprisal."""
+    """The index, 0 to 7, of the bar and tint for a surprisal in bits."""
     return max(0, min(len(BARS) - 1, int(bits / BITS_PER_BAR)))
 
 
 class TokensPanel(PaintedPage):
-    """A grid of tokens in reading order; only the rows on the screen are drawn."""
+    """A grid of tokens in reading order; only visible rows are drawn."""
 
     COMPONENT_CLASSES = {"tokens--id", "tokens--gone", "tokens--cursor", "tokens--hot", "tokens--empty"}
 
@@ -55,10 +57,10 @@ class TokensPanel(PaintedPage):
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._set(snapshot.tokens, snapshot.cursor)
-        self.border_subtitle = self._detail(snapshot.tokens, snapshot.cursor, frame.words)
+        self.border_subtitle = self._details(snapshot.tokens, snapshot.cursor, frame.tokenizer)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
-        """Draw the tokens of a prompt that the model has not read yet."""
+        """Draw the tokens of a prompt before the model has read them."""
         self._window, self._prompt_length = 0, len(tokens)
         self._set(tokens, len(tokens))
         self.border_subtitle = Content("")
@@ -78,7 +80,8 @@ class TokensPanel(PaintedPage):
             self.follow()
         self.refresh()
 
-    def _detail(self, tokens: tuple[Token, ...], cursor: int, words: Tokenizer | None) -> Content:
+    def _details(self, tokens: tuple[Token, ...], cursor: int, tokenizer: Tokenizer | None) -> Content:
+        """The token at the cursor: position, bytes in hex, surprisal, rank and the random number that drew it."""
         if not 0 < cursor <= len(tokens):
             return Content("")
         token = tokens[cursor - 1]
@@ -89,16 +92,16 @@ class TokensPanel(PaintedPage):
             parts.append(f"u {token.u:.4f}")
         if token.origin == "chosen":
             parts.append("chosen")
-        if words and words.originals:
-            parts.append(f"cl100k {words.originals[token.id]}")
+        if tokenizer and tokenizer.originals:
+            parts.append(f"cl100k {tokenizer.originals[token.id]}")
         return Content(" · ".join(parts))
 
     # Layout ----------------------------------------------------------------------------------------------------------
 
     def _wrap(self, from_token: int) -> None:
-        """Put tokens from `from_token` on into rows; rows before it stay."""
+        """Distribute the tokens from `from_token` on over rows; earlier rows stay."""
         width = self.columns
-        if not self.size:  # behind a tab; it is laid out when it comes forth
+        if not self.size:  # hidden behind a tab; `on_show` lays it out
             self._wrapped_at = 0
             return
         if width != self._wrapped_at:
@@ -149,30 +152,30 @@ class TokensPanel(PaintedPage):
         row, part = divmod(line, 2)
         if not self._tokens:
             empty = "no tokens yet" if y == 0 else ""
-            return Strip([Segment(fit(empty, width), self.look("tokens--empty"))], width)
+            return Strip([Segment(fit(empty, width), self.style_of("tokens--empty"))], width)
         if row >= len(self._starts) or len(self._cells) < len(self._tokens):
-            return Strip.blank(width, self.look())
+            return Strip.blank(width, self.style_of())
         first = self._starts[row]
         last = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._tokens)
         segments = []
         for index in range(first, last):
             segments.append(self._piece(index) if part == 0 else self._number(index))
-            segments.append(Segment(" ", segments[-1].style if part else self.look()))
+            segments.append(Segment(" ", segments[-1].style if part else self.style_of()))
         cells = sum(cell + 1 for _, _, cell in self._cells[first:last])
-        return Strip(segments, cells).simplify().adjust_cell_length(width, self.look())
+        return Strip(segments, cells).simplify().adjust_cell_length(width, self.style_of())
 
     def _piece(self, index: int) -> Segment:
         token, (text, _, cells) = self._tokens[index], self._cells[index]
         shown = " " + fit(text, cells - 2) + " "
         if index == self._cursor - 1:
-            return Segment(shown, self.look("tokens--cursor"))
+            return Segment(shown, self.style_of("tokens--cursor"))
         if index < self._window:
-            return Segment(shown, self.look("tokens--gone"))
+            return Segment(shown, self.style_of("tokens--gone"))
         style = self._styles()[level(token.score.surprisal_bits)] if token.score else self._styles()[0]
         return Segment(shown, style + Style(bold=index >= self._prompt_length))
 
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]
         bar = BARS[level(token.score.surprisal_bits)] if token.score else " "
-        style = self.look("tokens--gone" if index < self._window else "tokens--id")
+        style = self.style_of("tokens--gone" if index < self._window else "tokens--id")
         return Segment(f" {number} {bar}".ljust(cells), style)

@@ -1,1 +1,1 @@
-"""What opens over the panels: pickers, a number to type, help."""
+"""Screens over the walk: comparison, experiments, training, hyperparameters, help. The app opens them."""

@@ -1,4 +1,7 @@
-"""Owns the comparison: two models, devices, formats or settings side by side at the same place of the walk."""
+"""The comparison: the next-token distributions of two models, A and B, at one position of the walk.
+
+A is the model of the walk. B may differ in model, device, dtype, sampler or prompt.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,107 +14,114 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
 
-from core import catalog
-from core.config import ModelChoice, Sampler
-from core.events import Candidate, Chart, Comparison, Faced, ModelInfo
+from core.evaluation.values import Comparison
+from core.loading import catalog
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart
+from core.walk.values import OtherSide
 from tui import knobs
-from tui.panels.candidates import FLAT, bars, scale_for
+from tui.dialogs.choose import ChooseScreen
+from tui.dialogs.line import LineScreen
+from tui.drawing.bars import FLAT, bars, scale_for
+from tui.drawing.sampler import sampler_text
+from tui.drawing.text import decimals_for, fit, label, one_line, percent, run_text
+from tui.lenses.base import LensHost, LensPage
 from tui.panels.footer import KeyFooter
-from tui.panels.lens import Desk, LensPage
-from tui.panels.status import sampler_text
 from tui.runner import Frame, Question
-from tui.screens.choose import ChooseScreen
-from tui.screens.line import LineScreen
-from tui.text import decimals_for, fit, label, one_line, percent, run_text
 
 if TYPE_CHECKING:
-    from core.session import Session
-
-Pick = Callable[[str, Callable[[str | None], None]], None]
+    from core.walk.session import Session
 
 
-class ComparePage(LensPage[Faced]):
-    """Both charts, and how far they are apart."""
+class ComparePage(LensPage[OtherSide]):
+    """Both charts and their divergences. `new_question` gives the question for the session."""
 
     NAME = "comparison"
     TITLE = "compare"
 
-    def __init__(self, ask: Callable[[], Question]) -> None:
+    def __init__(self, make_question: Callable[[], Question]) -> None:
         super().__init__()
-        self._make = ask
+        self._make_question = make_question
 
-    def ask(self) -> Question:
-        return self._make()
+    def new_question(self) -> Question:
+        return self._make_question()
 
-    def waiting(self) -> str:
-        return "loading the other side …" if self.frame.question is self._asked else "m chooses the other model"
+    def waiting_text(self) -> str:
+        return "loading B …" if self.frame.question is self._question else "m chooses model B"
 
-    def lines(self, answer: Faced, width: int, height: int) -> Iterator[Text]:
+    def lines(self, answer: OtherSide, width: int, height: int) -> Iterator[Text]:
         snapshot, model = self.frame.snapshot, self.frame.model
         if snapshot is None or model is None:
             return
-        found = answer.comparison
+        comparison = answer.comparison
         side = (width - 3) // 2
-        before = tuple(token.piece for token in snapshot.tokens[max(0, snapshot.cursor - 8) : snapshot.cursor])
-        yield self._two((f"A  {_named(model)}", "text"), (f"B  {_named(answer.model)}", "text"), side)
-        yield self._two((sampler_text(snapshot.sampler), "muted"), (sampler_text(answer.sampler), "muted"), side)
-        here = f"{snapshot.cursor}/{len(snapshot.tokens)} …{run_text(before)}"
-        there = f"{answer.cursor}/{answer.length} …{run_text(answer.pieces)}"
-        yield self._two((here, "muted"), (there, "muted"), side)
+        pieces = tuple(token.piece for token in snapshot.tokens[max(0, snapshot.cursor - 8) : snapshot.cursor])
+        yield self._two_cells((f"A  {_model_text(model)}", "text"), (f"B  {_model_text(answer.model)}", "text"), side)
+        yield self._two_cells((sampler_text(snapshot.sampler), "muted"), (sampler_text(answer.sampler), "muted"), side)
+        position_a = f"{snapshot.cursor}/{len(snapshot.tokens)} …{run_text(pieces)}"
+        position_b = f"{answer.cursor}/{answer.length} …{run_text(answer.pieces)}"
+        yield self._two_cells((position_a, "muted"), (position_b, "muted"), side)
         yield Text()
-        yield self._apart(found)
-        yield self._favourites(found)
+        yield self._divergences(comparison)
+        yield self._likeliest(comparison)
         yield Text()
-        yield from self._charts(found, side, max(3, height - 8))
+        yield from self._charts(comparison, side, max(3, height - 8))
 
-    def _two(self, a: tuple[str, str], b: tuple[str, str], side: int) -> Text:
+    def _two_cells(self, a: tuple[str, str], b: tuple[str, str], side: int) -> Text:
+        """A text and its style for each model, in `side` cells each."""
         return self.text((fit(a[0], side), a[1]), ("   ", "faint"), (fit(b[0], side), b[1]))
 
-    def _apart(self, found: Comparison) -> Text:
-        apart = found.divergence
-        over = "" if apart.by == "token" else " over the next byte, as the tokens differ"
+    def _divergences(self, comparison: Comparison) -> Text:
+        divergence = comparison.divergence
+        unit = "" if divergence.over == "token" else " over the next byte: the tokenizers differ"
         return self.text(
             ("KL(A‖B) ", "muted"),
-            (_bits(apart.kl_ab), "text"),
+            (_bits(divergence.kl_ab_bits), "text"),
             ("   KL(B‖A) ", "muted"),
-            (_bits(apart.kl_ba), "text"),
+            (_bits(divergence.kl_ba_bits), "text"),
             ("   JS ", "muted"),
-            (_bits(apart.js), "text"),
+            (_bits(divergence.js_bits), "text"),
             (" bits", "muted"),
-            (over, "hot"),
+            (unit, "hot"),
         )
 
-    def _favourites(self, found: Comparison) -> Text:
-        if found.agree:
-            return self.text(("same favourite ", "bar"), (label(found.chart_a.candidates[0].piece), "text"))
+    def _likeliest(self, comparison: Comparison) -> Text:
+        best_a, best_b = (label(chart.candidates[0].piece) for chart in (comparison.chart_a, comparison.chart_b))
+        if comparison.agree:
+            return self.text(("same likeliest token ", "bar"), (best_a, "text"))
         return self.text(
-            ("other favourites: ", "hot"),
-            (f"A's {label(found.chart_a.candidates[0].piece)} is {_rank(found.rank_in_b)} in B", "text"),
+            ("likeliest tokens differ: ", "hot"),
+            (f"A's {best_a} is {_rank(comparison.rank_in_b)} in B", "text"),
             (" · ", "faint"),
-            (f"B's {label(found.chart_b.candidates[0].piece)} is {_rank(found.rank_in_a)} in A", "text"),
+            (f"B's {best_b} is {_rank(comparison.rank_in_a)} in A", "text"),
         )
 
-    def _charts(self, found: Comparison, side: int, rows: int) -> Iterator[Text]:
-        a, b = found.chart_a, found.chart_b
+    def _charts(self, comparison: Comparison, side: int, rows: int) -> Iterator[Text]:
+        """Both charts side by side on one scale."""
+        a, b = comparison.chart_a, comparison.chart_b
         largest = max(max(c.probability, c.sampled_probability) for c in (a.candidates[0], b.candidates[0]))
         scale = next((s for s in (0.25, 0.5) if FLAT < largest <= s), scale_for(largest))
-        left, right = (self._column(x, y, side, rows, scale) for x, y in ((a, b), (b, a)))
-        for one, other in zip_longest(left, right, fillvalue=Text()):
-            one.append(" │ ", self.look("lens--faint"))
-            one.append_text(other)
-            yield one
+        left, right = (self._column(chart, other, side, rows, scale) for chart, other in ((a, b), (b, a)))
+        for line, line_of_b in zip_longest(left, right, fillvalue=Text()):
+            line.append(" │ ", self.style_of("lens--faint"))
+            line.append_text(line_of_b)
+            yield line
 
     def _column(self, chart: Chart, other: Chart, side: int, rows: int, scale: float) -> Iterator[Text]:
+        """The rows of one chart; the likeliest token of the `other` chart is marked."""
         decimals = min(4, decimals_for(chart.candidates[0].probability))
         figure, token = max(8, decimals + 5), min(18, side // 3)
         room = max(3, side - token - figure - 5)
         best = other.candidates[0].piece
         for candidate in chart.candidates[: rows - 1]:
             yield self._row(candidate, candidate.piece == best, token, room, figure, scale, decimals)
-        left = chart.vocab_size - min(rows - 1, len(chart.candidates))
+        others = chart.vocab_size - min(rows - 1, len(chart.candidates))
         share = max(0.0, 1 - sum(c.probability for c in chart.candidates[: rows - 1]))
         yield self.text(
-            (fit(f"    others {left:,}", token + room + 5), "faint"), (f"{percent(share, decimals):>{figure}}", "faint")
+            (fit(f"    others {others:,}", token + room + 5), "faint"),
+            (f"{percent(share, decimals):>{figure}}", "faint"),
         )
 
     def _row(
@@ -133,12 +143,12 @@ class ComparePage(LensPage[Faced]):
 
 
 class CompareScreen(Screen[None]):
-    """`A` is the walk; `B` is chosen here and follows it."""
+    """Two charts. Keys choose what B is; B follows the walk, or its own prompt."""
 
     BINDINGS = [
         Binding("escape,q,c", "leave", "close", key_display="esc"),
         Binding("left,h", "travel(-1)", "go", key_display="←→"),
-        Binding("right,l", "travel(1)", "go on", show=False),
+        Binding("right,l", "travel(1)", "go forward", show=False),
         Binding("space", "step", "step"),
         Binding("m", "model", "model B"),
         Binding("d", "dtype", "device B"),
@@ -154,11 +164,13 @@ class CompareScreen(Screen[None]):
     def __init__(self, frame: Frame, choice: ModelChoice, sampler: Sampler) -> None:
         super().__init__()
         self._frame = frame
-        self._present = choice
+        self._choice_a = choice
         self.choice: ModelChoice | None = None
+        """The model of B; None until it is chosen."""
         self._sampler = sampler
         self._prompt: str | None = None
-        self._opposite: Any = None
+        """A prompt of B alone; None for the tokens of the walk."""
+        self._side_by_side: Any = None
         self.page = ComparePage(self._question)
 
     def compose(self) -> ComposeResult:
@@ -170,19 +182,19 @@ class CompareScreen(Screen[None]):
         self.action_model()
 
     def question(self) -> Question | None:
-        """What to ask of the runner while this is open."""
+        """The question for the runner while this screen is open; None until B is chosen."""
         return self.page.question() if self.choice else None
 
     def _question(self) -> Question:
-        choice, sampler, prompt = self.choice or self._present, self._sampler, self._prompt
+        choice, sampler, prompt = self.choice or self._choice_a, self._sampler, self._prompt
 
-        def face(session: "Session") -> object:
-            from core.opposite import Opposite  # noqa: PLC0415
+        def compare(session: "Session") -> object:
+            from core.walk.side_by_side import SideBySide  # noqa: PLC0415
 
-            self._opposite = self._opposite or Opposite()  # made and used on the model's thread alone
-            return self._opposite.face(session, choice, sampler, prompt)
+            self._side_by_side = self._side_by_side or SideBySide()  # created and used on the model's thread only
+            return self._side_by_side.face(session, choice, sampler, prompt)
 
-        return Question(face)
+        return Question(compare)
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
@@ -190,57 +202,57 @@ class CompareScreen(Screen[None]):
         self.page.show(frame)
 
     @property
-    def desk(self) -> Desk:
-        return self.page.desk
+    def host(self) -> LensHost:
+        return self.page.host
 
     def action_leave(self) -> None:
         self.dismiss(None)
 
     def action_travel(self, by: int) -> None:
-        self.desk.act(lambda session: session.travel(session.cursor + by))
+        self.host.act(lambda session: session.travel(session.cursor + by))
 
     def action_step(self) -> None:
-        self.desk.act(lambda session: session.step())
+        self.host.act(lambda session: session.step())
 
     def action_model(self) -> None:
-        entries = self.desk.model_entries()
-        present = (self.choice or self._present).name
-        self.app.push_screen(ChooseScreen("the other side", entries, present), self._take_model)
+        entries = self.host.model_entries()
+        present = (self.choice or self._choice_a).name
+        self.app.push_screen(ChooseScreen("model B", entries, present), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None:
-            self.choice = catalog.applicable(self.choice or self._present, name)
-            self.desk.ask()
+            self.choice = catalog.applicable(self.choice or self._choice_a, name)
+            self.host.ask()
 
     def action_dtype(self) -> None:
-        choice = self.choice or self._present
-        entries = self.desk.device_entries(choice)
+        choice = self.choice or self._choice_a
+        entries = self.host.device_entries(choice)
         self.app.push_screen(
-            ChooseScreen("its device and dtype", entries, f"{choice.device} {choice.dtype}"), self._take_dtype
+            ChooseScreen("device and dtype of B", entries, f"{choice.device} {choice.dtype}"), self._take_dtype
         )
 
     def _take_dtype(self, chosen: str | None) -> None:
         if chosen is not None:
             device, dtype = chosen.split()
-            self.choice = replace(self.choice or self._present, device=device, dtype=dtype)
-            self.desk.ask()
+            self.choice = replace(self.choice or self._choice_a, device=device, dtype=dtype)
+            self.host.ask()
 
     def action_prompt(self) -> None:
-        words = "A prompt for B alone; an empty one lets B read what A reads."
-        self.app.push_screen(LineScreen("prompt of B", words, self._prompt or ""), self._take_prompt)
+        hint = "A prompt for B only. Leave it empty to give B the tokens of A."
+        self.app.push_screen(LineScreen("prompt of B", hint, self._prompt or ""), self._take_prompt)
 
     def _take_prompt(self, prompt: str | None) -> None:
         if prompt is not None:
             self._prompt = prompt or None
-            self.desk.ask()
+            self.host.ask()
 
     def action_knob(self, name: str, by: int) -> None:
         self._sampler = getattr(knobs, name)(self._sampler, by)
         if self.choice:
-            self.desk.ask()
+            self.host.ask()
 
 
-def _named(model: ModelInfo) -> str:
+def _model_text(model: ModelInfo) -> str:
     return one_line(f"{model.name} · {model.device} {model.dtype}")
 
 
@@ -251,4 +263,4 @@ def _bits(value: float) -> str:
 
 
 def _rank(rank: int | None) -> str:
-    return "no token" if rank is None else f"no. {rank + 1:,}"
+    return "no token" if rank is None else f"rank {rank + 1:,}"

@@ -1,4 +1,4 @@
-"""Owns the help: every key and what it does, read from the one list of keys."""
+"""The help: every key of the walk and what it does, from the list in `tui.keys`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,14 +11,14 @@ from textual.widgets import Static
 
 from tui.keys import GROUPS, WALK
 
-MOODS = (
-    "Two moods. In WRITE the prompt takes every key; escape or ctrl+j leaves it. In WALK single keys act. "
+MODES = (
+    "There are two modes. WRITE: keys type into the prompt; escape or ctrl+j ends it. WALK: single keys act. "
     "tab goes to the next panel, page up and page down scroll it, ctrl+p finds any action by name."
 )
 
 
 class HelpScreen(ModalScreen[None]):
-    """What each key does; `keys` names those that are bound to an id now."""
+    """What each key does. `keys` gives, by the id of an action, the keys that are bound to it at present."""
 
     BINDINGS = [Binding("escape,q,question_mark,enter", "dismiss(None)", "close", show=False)]
 
@@ -30,7 +30,7 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(classes="dialog", can_focus=True) as dialog:
             dialog.border_title = Content("keys")
             dialog.border_subtitle = Content("esc closes")
-            yield Static(Content(MOODS))
+            yield Static(Content(MODES))
             yield Static(self._table())
 
     def _table(self) -> Content:
@@ -44,10 +44,12 @@ class HelpScreen(ModalScreen[None]):
                 lines.append(
                     Content.assemble(
                         (f"  {' '.join(self._keys.get(id, ())):<10}", "$foreground"),
-                        (self._words(binding), "$text-muted"),
+                        (_description(binding), "$text-muted"),
                     )
                 )
         return Content("\n").join(lines)
 
-    def _words(self, binding: Binding) -> str:
-        return "Take the first to ninth candidate" if binding.id == "walk.take_1" else binding.tooltip
+
+def _description(binding: Binding) -> str:
+    """What a key does; the keys 1 to 9 share one line."""
+    return "Take the first to ninth candidate" if binding.id == "walk.take_1" else binding.tooltip

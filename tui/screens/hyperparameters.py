@@ -1,4 +1,4 @@
-"""Owns the dialog in which a rung gets other sizes (S3); core checks at each key what could be built."""
+"""The dialog that changes the sizes of a rung. The values are checked at each key."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -10,27 +10,30 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
-from core import catalog, ladder
-from core.config import Hyperparameters, ModelChoice
-from core.errors import Mistake
-from core.tokenizer import Tokenizer
-from tui.text import compact, one_line
+from core.engine.activation import CHOICES_TEXT
+from core.errors import UserError
+from core.loading import catalog, ladder
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.tokenizers.tokenizer import Tokenizer
+from tui.drawing.text import compact, one_line
+from tui.notices import spelled
 
 NUMBERS = {
     "embed_dim": ("d", "width of the residual stream"),
     "context": ("T", "tokens the model sees"),
     "blocks": ("N", "stacked blocks"),
-    "heads": ("h", "attention heads in a block"),
+    "heads": ("h", "attention heads per block"),
 }
-WORDS = {
-    "activation": ("activation", "gelu, relu or silu"),
-    "weights_seed": ("weights seed", "chooses the random weights"),
-    "tokenizer": ("tokenizer", "cl100k or bytes"),
+"""Title and hint of each field for a whole number."""
+OTHERS = {
+    "activation": ("activation", CHOICES_TEXT),
+    "weights_seed": ("weights seed", "seed of the random weights"),
+    "tokenizer": ("tokenizer", "cl100k, bytes or world"),
 }
 
 
 class HyperparametersScreen(ModalScreen[ModelChoice | None]):
-    """A field each; `enter` rebuilds the rung, `escape` leaves everything as it was."""
+    """One field per hyperparameter. `enter` rebuilds the rung, `escape` changes nothing."""
 
     BINDINGS = [
         Binding("escape", "dismiss(None)", "close", show=False),
@@ -38,13 +41,13 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         Binding("up", "app.focus_previous", show=False),
     ]
 
-    def __init__(self, choice: ModelChoice, words: Tokenizer | None) -> None:
+    def __init__(self, choice: ModelChoice, tokenizer: Tokenizer | None) -> None:
         super().__init__()
-        self._choice, self._words = choice, words
+        self._choice, self._tokenizer = choice, tokenizer
         own = ladder.rung(choice.name, 1).config
         self._own: dict[str, Any] = {name: getattr(own, name) for name in (*NUMBERS, "activation")}
         names = list(NUMBERS) if own.blocks else ["embed_dim", "context"]
-        self._labels = {name: (NUMBERS | WORDS)[name] for name in (*names, *WORDS)}
+        self._labels = {name: (NUMBERS | OTHERS)[name] for name in (*names, *OTHERS)}
         self.fields = {name: self._field(name) for name in self._labels}
         self.verdict = Static(id="verdict")
 
@@ -63,11 +66,11 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         with Vertical(classes="dialog", id="hyperparameters") as dialog:
             dialog.border_title = Content(f"hyperparameters · {one_line(self._choice.name)}")
             dialog.border_subtitle = Content("↑↓ field · ⏎ rebuild · esc close")
-            for name, (title, words) in self._labels.items():
+            for name, (title, hint) in self._labels.items():
                 with Horizontal(classes="field"):
                     yield Label(Content(title), classes="name")
                     yield self.fields[name]
-                    yield Label(Content(words), classes="words")
+                    yield Label(Content(hint), classes="hint")
             yield self.verdict
 
     def on_mount(self) -> None:
@@ -75,7 +78,7 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         self._check()
 
     def chosen(self) -> ModelChoice:
-        """What the fields say; an empty one is the rung's own value. Raises `Mistake` for what cannot be."""
+        """The model of the fields; an empty one means the rung's own value. Raises `UserError` for an invalid value."""
         values = {name: field.value for name, field in self.fields.items()}
         changes: dict[str, Any] = {}
         for name, own in self._own.items():
@@ -91,20 +94,24 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         )
         catalog.check(choice)
         if choice.weights_seed >= 2**63:
-            raise Mistake(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
+            raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
         return choice
 
     def _check(self) -> ModelChoice | None:
-        """Say what would be built, or why nothing."""
+        """Show the size of the model that would be built, or what is wrong. Returns None where something is wrong."""
         try:
             choice = self.chosen()
-        except Mistake as mistake:
-            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+        except UserError as error:
+            self.verdict.update(Content.styled(spelled(self, error), "$warning"))
             return None
-        same = self._words is not None and self._words.name == choice.tokenizer
-        vocabulary = cast(Tokenizer, self._words).vocab_size if same else 0
+        same = self._tokenizer is not None and self._tokenizer.name == choice.tokenizer
+        vocabulary = cast(Tokenizer, self._tokenizer).vocab_size if same else 0
         config = ladder.rung(choice.name, vocabulary or 1, choice.changes).config
-        count = f"{compact(config.parameter_count())} parameters" if vocabulary else "another vocabulary"
+        count = (
+            f"{compact(config.parameter_count())} parameters"
+            if vocabulary
+            else "the parameters depend on the new vocabulary"
+        )
         heads = f" · heads of {config.head_dim}" if config.blocks else ""
         self.verdict.update(Content.styled(f"{count}{heads}", "$secondary"))
         return choice

@@ -1,104 +1,41 @@
-"""Owns the dialog in which a training is decided; core checks at each key what could be trained."""
+"""The form of a new training. The values are checked at each key."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
-from core import ladder, tokenizer
-from core.config import Hyperparameters
-from core.errors import Mistake
-from core.training import places, source
-from core.training.recipe import VOCABULARIES, Recipe
-from tui.text import compact, one_line
-
-ACTIVATIONS = ("gelu", "relu", "silu")
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One thing that can be decided."""
-
-    name: str
-    title: str
-    words: str
-    allowed: str = r"[0-9]*"
-    """What may be typed; empty for a choice among `values`."""
-    values: Sequence[str] = ()
-
-
-NUMBER, REAL, TEXT = r"[0-9]*", r"[-+.0-9eE]*", r".*"
-SECTIONS: dict[str, tuple[Field, ...]] = {
-    "what learns, from what": (
-        Field("rung", "rung", "", values=ladder.NAMES),
-        Field("text", "text", "or a text file", TEXT),
-        Field("steps", "steps", "each of one batch", NUMBER),
-        Field("probe", "probe", "watched while it learns", TEXT),
-    ),
-    "sizes": (
-        Field("embed_dim", "d", "width of the residual stream", NUMBER),
-        Field("context", "T", "tokens it sees", NUMBER),
-        Field("blocks", "N", "stacked blocks", NUMBER),
-        Field("heads", "h", "attention heads in a block", NUMBER),
-        Field("activation", "activation", "", values=ACTIVATIONS),
-    ),
-    "how it learns": (
-        Field("lr", "learning rate", "the highest; then a cosine to 0", REAL),
-        Field("warmup", "warm-up", "steps in which it rises", NUMBER),
-        Field("batch", "batch", "sequences in a step", NUMBER),
-        Field("decay", "weight decay", "of matrices", REAL),
-        Field("clip", "clip", "the longest gradient", REAL),
-        Field("every", "measure every", "steps, with a checkpoint", NUMBER),
-        Field("seed", "seed", "first weights, order of text", NUMBER),
-        Field("vocabulary", "vocabulary", "of a text file", values=VOCABULARIES),
-        Field("stride", "stride", "tokens between sequences of a file", NUMBER),
-    ),
-}
-FIELDS = {field.name: field for fields in SECTIONS.values() for field in fields}
-SIZES = tuple(field.name for field in SECTIONS["sizes"])
-OF_BLOCKS = ("blocks", "heads")
-OF_A_FILE = ("vocabulary", "stride")
-
-
-class Turner(Widget, can_focus=True):
-    """One of a few values; `← →` turn it."""
-
-    BINDINGS = [
-        Binding("left,h", "turn(-1)", show=False),
-        Binding("right,l,space", "turn(1)", show=False),
-        Binding("enter", "screen.start", show=False),
-    ]
-
-    class Turned(Message):
-        """It has another value."""
-
-    def __init__(self, values: Sequence[str], value: str) -> None:
-        super().__init__(classes="turner")
-        self.values, self.value = values, value if value in values else values[0]
-
-    def action_turn(self, by: int) -> None:
-        self.value = self.values[(self.values.index(self.value) + by) % len(self.values)]
-        self.refresh()
-        self.post_message(self.Turned())
-
-    def render(self) -> Content:
-        return Content(f"‹ {self.value} ›")
-
-
-class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
-    """The fields; keys go to them, and the one that has them is scrolled to."""
+from core.errors import UserError
+from core.loading import ladder, tokenizers
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters
+from core.training import source
+from tui.drawing.text import compact, one_line
+from tui.notices import spelled
+from tui.screens.recipe_fields import (
+    BLOCK_FIELDS,
+    FIELDS,
+    FILE_FIELDS,
+    NUMBER,
+    REAL,
+    SECTIONS,
+    SIZES,
+    TEXT,
+    FieldList,
+    RecipeField,
+    ValueSelector,
+)
 
 
 class RecipeScreen(ModalScreen[Recipe | None]):
-    """A field each; `enter` begins, `escape` leaves everything as it was."""
+    """One field per setting. `enter` answers with the recipe, `escape` with None."""
 
     BINDINGS = [
         Binding("escape", "dismiss(None)", "close", show=False),
@@ -108,17 +45,17 @@ class RecipeScreen(ModalScreen[Recipe | None]):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self._own = _sizes(recipe.rung)
         self._sizes_of = recipe.rung
-        self._words_size: dict[str, int] = {}
-        self.fields = {name: self._field(field, _written(recipe, name)) for name, field in FIELDS.items()}
+        self._vocab_sizes: dict[str, int] = {}
+        """Vocabulary sizes by tokenizer, as far as they are loaded."""
+        self.fields = {name: self._field(field, _field_text(recipe, name)) for name, field in FIELDS.items()}
         self.names = {name: Label(Content(field.title), classes="name") for name, field in FIELDS.items()}
-        self.notes = {name: Label(Content(field.words), classes="words") for name, field in FIELDS.items()}
+        self.hints = {name: Label(Content(field.hint), classes="hint") for name, field in FIELDS.items()}
         self.verdict = Static(id="verdict")
 
-    def _field(self, field: Field, value: str) -> Input | Turner:
+    def _field(self, field: RecipeField, value: str) -> Input | ValueSelector:
         if field.values:
-            return Turner(field.values, value)
+            return ValueSelector(field.values, value)
         entry = Input(
             value,
             placeholder="the tiny world" if field.name == "text" else "",
@@ -133,42 +70,42 @@ class RecipeScreen(ModalScreen[Recipe | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="recipe") as dialog:
             dialog.border_title = Content("a new training")
-            dialog.border_subtitle = Content("↑↓ field · ←→ value · ⏎ begin · esc close")
-            with Fields(id="fields"):
+            dialog.border_subtitle = Content("↑↓ field · ←→ value · ⏎ start · esc close")
+            with FieldList(id="fields"):
                 for title, fields in SECTIONS.items():
                     yield Static(Content(title), classes="section")
                     for field in fields:
                         with Horizontal(classes="field"):
                             yield self.names[field.name]
                             yield self.fields[field.name]
-                            yield self.notes[field.name]
+                            yield self.hints[field.name]
             yield self.verdict
 
     def on_mount(self) -> None:
         self.fields["rung"].focus()
-        self._suit()
-        self.run_worker(self._count_words, thread=True)
+        self._update()
+        self.run_worker(self._load_vocab_sizes, thread=True)
 
-    def _count_words(self) -> None:
-        """Vocabularies take a moment to be read."""
+    def _load_vocab_sizes(self) -> None:
+        """Load the tokenizers on a thread of their own, since that takes a moment."""
         for name in ("world", "bytes", "cl100k"):
-            self._words_size[name] = tokenizer.load(name).vocab_size
+            self._vocab_sizes[name] = tokenizers.load_tokenizer(name).vocab_size
             self.app.call_from_thread(self._check)
 
-    # What the fields say ---------------------------------------------------------------------------------------------
+    # Values of the fields --------------------------------------------------------------------------------------------
 
     def _values(self) -> dict[str, str]:
         return {name: field.value.strip() if name != "probe" else field.value for name, field in self.fields.items()}
 
     def chosen(self) -> Recipe:
-        """What the fields say; an empty one is as it would be by itself. Raises `Mistake` for what cannot be."""
+        """The recipe of the fields; an empty field means the default. Raises `UserError` for an invalid value."""
         recipe = _recipe(self._values())
         if recipe.text:
             source.size(source.path(recipe.text))
         return recipe
 
     def _wrong(self) -> str | None:
-        """The field that alone makes it wrong, where one does."""
+        """The field that is invalid by itself; None where only a combination of fields is."""
         values = self._values()
         rung = values["rung"]
         for name in FIELDS:
@@ -176,63 +113,64 @@ class RecipeScreen(ModalScreen[Recipe | None]):
                 alone = _recipe({"rung": rung, name: values[name]})
                 if alone.text:
                     source.size(source.path(alone.text))
-            except Mistake:
+            except UserError:
                 return name
         return None
 
     def _check(self) -> Recipe | None:
-        """Say what would be trained, or why nothing."""
+        """Show what would be trained, or what is wrong. Returns None where something is wrong."""
         for name in self.names.values():
             name.remove_class("wrong")
         try:
             recipe = self.chosen()
-            self.verdict.update(self._promise(recipe))
-        except Mistake as mistake:
+            self.verdict.update(self._summary(recipe))
+        except UserError as error:
             if wrong := self._wrong():
                 self.names[wrong].add_class("wrong")
-            self.verdict.update(Content.styled(one_line(str(mistake)), "$warning"))
+            self.verdict.update(Content.styled(spelled(self, error), "$warning"))
             return None
         return recipe
 
-    def _promise(self, recipe: Recipe) -> Content:
-        words = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
-        size, kept = self._words_size.get(words), f"kept as {one_line(places.free(recipe).name)}"
+    def _summary(self, recipe: Recipe) -> Content:
+        """Parameters, tokens that will be read, and the name of the trained model."""
+        tokenizer = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
+        size, name = self._vocab_sizes.get(tokenizer), f"saved as {one_line(folders.unused(recipe).name)}"
         config = recipe.config(size or 1)
         if recipe.text and recipe.vocabulary == "cut":
-            each = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()
-            others = recipe.config(1).parameter_count() - each
-            count, kept = f"{compact(others)} + {each} V", f"V: the tokens that the text uses · {kept}"
+            per_token = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()
+            others = recipe.config(1).parameter_count() - per_token
+            count, name = f"{compact(others)} + {per_token} V", f"V: number of tokens that the text uses · {name}"
         else:
             count = compact(config.parameter_count()) if size else "…"
-        seen = recipe.steps * recipe.batch * config.context
+        tokens_read = recipe.steps * recipe.batch * config.context
         return Content.assemble(
-            (f"{count} parameters · reads {compact(seen)} tokens", "$foreground"), (f"\n{kept}", "$secondary")
+            (f"{count} parameters · reads {compact(tokens_read)} tokens", "$foreground"), (f"\n{name}", "$secondary")
         )
 
-    # Acts ------------------------------------------------------------------------------------------------------------
+    # Actions ---------------------------------------------------------------------------------------------------------
 
-    def _suit(self) -> None:
-        """Offer what the rung and the text have, and say what would be trained."""
+    def _update(self) -> None:
+        """Follow the rung and the text: default sizes, the fields that apply, and the summary."""
         rung = self.fields["rung"].value
         own, before = _sizes(rung), _sizes(self._sizes_of)
         for name in SIZES:
             field = self.fields[name]
             if rung != self._sizes_of and field.value in ("", str(before[name])):
-                field.value = str(own[name]) if name not in OF_BLOCKS or own["blocks"] else ""
+                field.value = str(own[name]) if name not in BLOCK_FIELDS or own["blocks"] else ""
         self._sizes_of = rung
-        self.notes["rung"].update(Content(ladder.rung(rung, 1).title))
+        self.hints["rung"].update(Content(ladder.rung(rung, 1).title))
         lr = self.fields["lr"]
         assert isinstance(lr, Input)
         lr.placeholder = f"{Recipe(rung=rung).peak:g}"
-        for name in OF_BLOCKS:
-            self._dim(name, not own["blocks"])
-        for name in OF_A_FILE:
-            self._dim(name, not self.fields["text"].value.strip())
+        for name in BLOCK_FIELDS:
+            self._set_absent(name, not own["blocks"])
+        for name in FILE_FIELDS:
+            self._set_absent(name, not self.fields["text"].value.strip())
         self._check()
 
-    def _dim(self, name: str, absent: bool) -> None:
+    def _set_absent(self, name: str, absent: bool) -> None:
         self.fields[name].disabled = absent
-        for widget in (self.names[name], self.fields[name], self.notes[name]):
+        for widget in (self.names[name], self.fields[name], self.hints[name]):
             widget.set_class(absent, "absent")
 
     def action_start(self) -> None:
@@ -244,47 +182,48 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         self.action_start()
 
     def on_input_changed(self) -> None:
-        self._suit()
+        self._update()
 
-    def on_turner_turned(self) -> None:
-        self._suit()
+    def on_value_selector_changed(self) -> None:
+        self._update()
 
 
 def _sizes(rung: str) -> dict[str, Any]:
+    """The sizes a rung has by default in a training."""
     own = ladder.rung(rung, 1).config
     sizes = {name: getattr(own, name) for name in SIZES}
     return sizes | {"context": Recipe().changes.context}
 
 
-def _written(recipe: Recipe, name: str) -> str:
-    """A recipe's value as its field shows it."""
+def _field_text(recipe: Recipe, name: str) -> str:
+    """A value of a recipe as its field shows it."""
     if name in SIZES:
         changed = getattr(recipe.changes, name)
         own = _sizes(recipe.rung)
-        return "" if name in OF_BLOCKS and not own["blocks"] else str(own[name] if changed is None else changed)
+        return "" if name in BLOCK_FIELDS and not own["blocks"] else str(own[name] if changed is None else changed)
     value = getattr(recipe, name)
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _recipe(values: dict[str, str]) -> Recipe:
-    """The recipe of what was written. Raises `Mistake`."""
-    rung, plain = values["rung"], Recipe()
+    """The recipe of the texts of fields. Raises `UserError` for an invalid value."""
+    rung, defaults = values["rung"], Recipe()
     own = ladder.rung(rung, 1).config
-    changes: dict[str, Any] = {"context": plain.changes.context}
+    changes: dict[str, Any] = {"context": defaults.changes.context}
     for name in SIZES:
-        if (text := values.get(name, "")) and (own.blocks or name not in OF_BLOCKS):
+        if (text := values.get(name, "")) and (own.blocks or name not in BLOCK_FIELDS):
             value = text if name == "activation" else _number(FIELDS[name], int, text)
             changes[name] = None if value == getattr(own, name) else value
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, field in FIELDS.items():
         if name in values and name not in SIZES and (values[name] or name in ("text", "probe")):
             kind = float if field.allowed == REAL else int if field.allowed == NUMBER else str
-            given[name] = _number(field, kind, values[name]) if not field.values else values[name]
-    return replace(plain, **given, changes=Hyperparameters(**changes))
+            settings[name] = _number(field, kind, values[name]) if not field.values else values[name]
+    return replace(defaults, **settings, changes=Hyperparameters(**changes))
 
 
-def _number(field: Field, kind: Callable[[str], Any], text: str) -> Any:
+def _number(field: RecipeField, kind: Callable[[str], Any], text: str) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise Mistake(f"the {field.title} must be a number, not {text}") from error
+        raise UserError(f"the {field.title} must be a number, not {text}") from error

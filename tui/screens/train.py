@@ -1,6 +1,6 @@
-"""Owns the training: a rung learns before a person's eyes, waits, is looked back at and walked from.
+"""The training screen: losses, a probe and checkpoints of a training, during it and afterwards.
 
-It shows what the runner says and asks it to go on, wait or stop; the rung learns on when this is closed.
+The training runs in the runner; this screen starts, pauses and stops it. It goes on when the screen is closed.
 """
 
 import time
@@ -15,32 +15,33 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from core.errors import Mistake
-from core.training import card as cards
-from core.training import places
-from core.training.progress import Moment, Progress
-from core.training.recipe import Recipe
+from core.errors import UserError
+from core.loading.checkpoints import card as cards
+from core.loading.checkpoints import folders
+from core.loading.checkpoints.recipe import Recipe
+from core.training.status import EvaluatedStep, TrainingStatus
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.drawing.text import one_line
+from tui.notices import spelled
 from tui.panels.footer import KeyFooter
-from tui.panels.learning import LossPlot, Standing
+from tui.panels.learning import LossPlot, TrainingProgress
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
-from tui.screens.choose import ChooseScreen, Entry
 from tui.screens.recipe import RecipeScreen
-from tui.text import one_line
 
-EVERY = 0.16
-"""Seconds between two drawings while it learns; faster ones cannot be read."""
+DRAW_SECONDS = 0.16
+"""The shortest time between two drawings during a training; faster changes cannot be read."""
 EMPTY = Content.assemble(
-    "nothing learns yet\n\n",
+    "no training yet\n\n",
     ("n", "bold $accent"),
     "  train a rung\n",
     ("e", "bold $accent"),
-    "  go on with an earlier training",
+    "  continue an earlier training",
 )
 
 
-class Teacher(Protocol):
-    """Who lets a rung learn."""
+class TrainingRunner(Protocol):
+    """The part of the runner that trains."""
 
     def train(self, recipe: Recipe, folder: Path) -> None: ...
 
@@ -50,14 +51,14 @@ class Teacher(Protocol):
 
 
 class TrainScreen(Screen[Path | None]):
-    """A training as it goes; dismissed with the checkpoint to walk from, if any."""
+    """One training. The screen answers with the path of the checkpoint to walk from, or None."""
 
     BINDINGS = [
         Binding("escape,q,t", "dismiss(None)", "close", key_display="esc"),
         Binding("space", "pause", "pause"),
         Binding("x", "stop", "stop"),
         Binding("left,h,up,k", "look(-1)", "look", key_display="←→"),
-        Binding("right,l,down,j", "look(1)", "look on", show=False),
+        Binding("right,l,down,j", "look(1)", "look forward", show=False),
         Binding("home", "look_home", "first", show=False),
         Binding("end", "look_end", "newest", show=False),
         Binding("enter", "walk", "walk", key_display="⏎"),
@@ -66,27 +67,28 @@ class TrainScreen(Screen[Path | None]):
         Binding("e", "earlier", "earlier"),
     ]
 
-    def __init__(self, frame: Frame, teacher: Teacher) -> None:
+    def __init__(self, frame: Frame, runner: TrainingRunner) -> None:
         super().__init__()
-        self._frame, self._teacher = frame, teacher
+        self._frame, self._runner = frame, runner
         self._step: int | None = None
-        """Of the moment that is looked at; None follows the newest."""
-        self._shown_at = 0.0
+        """The step that is shown; None follows the newest."""
+        self._drawn_at = 0.0
         self._due = False
-        self._seen: tuple[object, ...] | None = ()
-        self.standing = Standing()
-        self.problem = Static(id="trouble")
+        """Whether a drawing is scheduled."""
+        self._drawn_state: tuple[object, ...] | None = ()
+        self.standing = TrainingProgress()
+        self.problem = Static(id="problem")
         self.losses = LossPlot()
         self.probe = ProbePanel()
         self.checkpoints = CheckpointsPanel()
-        self.empty = Static(EMPTY, id="nothing")
+        self.empty = Static(EMPTY, id="no-training")
 
     def compose(self) -> ComposeResult:
         yield self.empty
         yield self.standing
         yield self.problem
         yield self.losses
-        with Horizontal(id="looked"):
+        with Horizontal(id="details"):
             yield self.probe
             yield self.checkpoints
         yield KeyFooter()
@@ -97,20 +99,20 @@ class TrainScreen(Screen[Path | None]):
             self.action_new()
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> TrainingStatus | None:
         """The training, if there is one."""
         return self._frame.training
 
     def question(self) -> Question | None:
-        """Nothing is asked of the walk while this is open."""
+        """None: this screen asks nothing of the walk."""
         return None
 
     # Frames ----------------------------------------------------------------------------------------------------------
 
     def show(self, frame: Frame) -> None:
-        """Take up a frame; what comes too soon is drawn a little later."""
+        """Draw a frame, at once or `DRAW_SECONDS` after the last drawing."""
         self._frame = frame
-        wait = self._shown_at + EVERY - time.monotonic()
+        wait = self._drawn_at + DRAW_SECONDS - time.monotonic()
         if wait <= 0:
             self._draw()
         elif not self._due:
@@ -118,15 +120,15 @@ class TrainScreen(Screen[Path | None]):
             self.set_timer(wait, self._draw)
 
     def _draw(self) -> None:
-        self._due, self._shown_at = False, time.monotonic()
+        self._due, self._drawn_at = False, time.monotonic()
         progress = self.progress
-        seen = (
+        state = (
             progress is None,
-            progress and (progress.name, progress.state, progress.problem, bool(progress.moments)),
+            progress and (progress.name, progress.state, progress.problem, bool(progress.evaluated_steps)),
         )
-        if seen != self._seen:
-            self._turn_to(progress)
-            self._seen = seen
+        if state != self._drawn_state:
+            self._show_state(progress)
+            self._drawn_state = state
         if progress is None:
             return
         at = self._moment()
@@ -135,41 +137,41 @@ class TrainScreen(Screen[Path | None]):
         self.probe.show(progress, at, self._step is None)
         self.checkpoints.show(progress, at)
 
-    def _turn_to(self, progress: Progress | None) -> None:
-        """Show what there is to be seen, and name the keys that act on it."""
-        self.set_class(progress is None, "-nothing")
-        trouble = progress.problem if progress else ""
-        self.problem.display = bool(trouble)
-        self.problem.update(Content(f"{one_line(trouble)} · space tries to go on, n begins anew"))
+    def _show_state(self, progress: TrainingStatus | None) -> None:
+        """Show the panels or the empty state, the problem if there is one, and the keys that act now."""
+        self.set_class(progress is None, "-empty")
+        problem = progress.problem if progress else ""
+        self.problem.display = bool(problem)
+        self.problem.update(Content(f"{spelled(self, problem)} · space tries to continue, n starts anew"))
         self.refresh_bindings()
 
-    def _moment(self) -> Moment | None:
-        """The one that is looked at."""
-        moments = self.progress.moments if self.progress else ()
+    def _moment(self) -> EvaluatedStep | None:
+        """The evaluation that is shown."""
+        moments = self.progress.evaluated_steps if self.progress else ()
         if self._step is None or not moments:
             return moments[-1] if moments else None
         return min(moments, key=lambda each: abs(each.step - self._step))  # type: ignore[operator]
 
-    # Acts ------------------------------------------------------------------------------------------------------------
+    # Actions ---------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys that act now."""
+        """Whether the key of an action has an effect at present."""
         progress = self.progress
         if action in ("pause", "stop"):
             return progress is not None and progress.state != "ended"
         if action in ("look", "look_home", "look_end", "walk"):
-            return progress is not None and bool(progress.moments)
+            return progress is not None and bool(progress.evaluated_steps)
         return progress is not None if action == "turn" else True
 
     def action_pause(self) -> None:
         if self.progress:
-            self._teacher.go_on_learning(self.progress.state == "paused")
+            self._runner.go_on_learning(self.progress.state == "paused")
 
     def action_stop(self) -> None:
-        self._teacher.stop_learning()
+        self._runner.stop_learning()
 
     def action_look(self, by: int) -> None:
-        moments, at = self.progress.moments if self.progress else (), self._moment()
+        moments, at = self.progress.evaluated_steps if self.progress else (), self._moment()
         if at is None:
             return
         to = max(0, moments.index(at) + by)
@@ -185,7 +187,7 @@ class TrainScreen(Screen[Path | None]):
         self._draw()
 
     def action_turn(self) -> None:
-        self.losses.turn()
+        self.losses.switch_scale()
 
     def action_walk(self) -> None:
         at = self._moment()
@@ -194,9 +196,9 @@ class TrainScreen(Screen[Path | None]):
         if at.path is not None and at.path.is_file():
             self.dismiss(at.path)
         else:
-            self._tell(f"the checkpoint of step {at.step:,} is not kept any more; take one beside it")
+            self._warn(f"the checkpoint of step {at.step:,} was deleted; choose a step beside it")
 
-    def _tell(self, problem: str) -> None:
+    def _warn(self, problem: str) -> None:
         self.notify(one_line(problem), severity="warning", markup=False, timeout=8)
 
     # Another training ------------------------------------------------------------------------------------------------
@@ -207,46 +209,47 @@ class TrainScreen(Screen[Path | None]):
 
     def _take_recipe(self, recipe: Recipe | None) -> None:
         if recipe is not None:
-            self._begin(recipe, places.free(recipe))
+            self._begin(recipe, folders.unused(recipe))
 
     def _begin(self, recipe: Recipe, folder: Path) -> None:
         self._step = None
-        self._teacher.train(recipe, folder)
+        self._runner.train(recipe, folder)
 
     def action_earlier(self) -> None:
         self.run_worker(self._list_earlier, thread=True, exclusive=True, group="trainings")
 
     def _list_earlier(self) -> None:
-        self.app.call_from_thread(self._offer_earlier, [_entry(name, path) for name, path in places.here()])
+        self.app.call_from_thread(self._offer_earlier, [self._entry(name, path) for name, path in folders.trainings()])
 
     def _offer_earlier(self, entries: Sequence[Entry]) -> None:
         if not entries:
-            self._tell(f"no training is kept in {places.home()}; n begins one")
+            self._warn(f"there is no training in {folders.home()}; n starts one")
         elif self.is_current:
             present = self.progress.name if self.progress else ""
-            self.app.push_screen(ChooseScreen("go on with a training", entries, present), self._take_earlier)
+            self.app.push_screen(ChooseScreen("continue a training", entries, present), self._take_earlier)
 
     def _take_earlier(self, name: str | None) -> None:
         if name is None:
             return
         if self.progress and name == self.progress.name and self.progress.state != "ended":
-            self._teacher.go_on_learning(True)
+            self._runner.go_on_learning(True)
             return
         try:
-            card = cards.read(places.home() / name / places.LATEST)
-        except Mistake as mistake:
-            self._tell(str(mistake))
+            card = cards.read_card(folders.home() / name / folders.LATEST)
+        except UserError as error:
+            self._warn(spelled(self, error))
         else:
             if card:
-                self._begin(card.recipe, places.home() / name)
+                self._begin(card.recipe, folders.home() / name)
 
-
-def _entry(name: str, path: Path) -> Entry:
-    """A training that was kept, as the list shows it."""
-    try:
-        card = cards.read(path)
-    except Mistake as mistake:
-        return Entry(name, name, str(mistake), enabled=False)
-    if card is None:
-        return Entry(name, name, f"{path.name} is no checkpoint of tokenwalk", enabled=False)
-    return Entry(name, name, f"{card.step:,}/{card.recipe.steps:,} steps · loss {card.loss:.2f} · {card.corpus}")
+    def _entry(self, name: str, path: Path) -> Entry:
+        """An earlier training as an entry of the list."""
+        try:
+            card = cards.read_card(path)
+        except UserError as error:
+            return Entry(name, name, spelled(self, error), enabled=False)
+        if card is None:
+            return Entry(name, name, f"{path.name} is not a checkpoint of tokenwalk", enabled=False)
+        return Entry(
+            name, name, f"{card.step:,}/{card.recipe.steps:,} steps · loss {card.loss:.2f} nats · {card.corpus}"
+        )

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
-from core.cache import KVCache
+from core.engine.cache import KVCache
+from core.engine.model import Rotary, Transformer
 from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
 from core.engine.packed.linear import Int8Embedding, PackedLinear
-from core.model import Rotary, Transformer
 
 ACTIVATIONS = {
     "silu": descriptors.SILU,

@@ -1,0 +1,40 @@
+"""Forward hooks that are removed together; every hook of the project on a model is registered here."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+
+class ForwardHooks:
+    """Hooks on modules of a model, until `remove` or the end of a `with` block."""
+
+    def __init__(self) -> None:
+        self._handles: list[RemovableHandle] = []
+
+    def before(self, module: nn.Module, hook: Callable[[nn.Module, tuple[Any, ...]], Any]) -> None:
+        """Call `hook(module, inputs)` before each pass of a module; a result other than None replaces its inputs."""
+        self._handles.append(module.register_forward_pre_hook(hook))
+
+    def after(self, module: nn.Module, hook: Callable[[nn.Module, tuple[Any, ...], Any], Any]) -> None:
+        """Call `hook(module, inputs, output)` after each pass; a result other than None replaces the output."""
+        self._handles.append(module.register_forward_hook(hook))
+
+    def remove(self) -> None:
+        """Remove all hooks that were registered; more can be registered afterwards."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __bool__(self) -> bool:
+        """Whether a hook is registered."""
+        return bool(self._handles)
+
+    def __enter__(self) -> "ForwardHooks":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()

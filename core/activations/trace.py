@@ -1,0 +1,178 @@
+"""Records the inputs and outputs of a model's modules at one position, by forward hooks.
+
+`trace_step` sends only the last position through the model with hooks; the positions before it are read without hooks
+into a KV cache, so a trace costs little more than one generation step.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.activations.hooks import ForwardHooks
+from core.engine.cache import KVCache
+from core.engine.model import Transformer
+from core.engine.prefix import Prefix
+from core.loading.models import Model
+from core.progress import Progress
+
+TOKENS_PER_PAUSE = 32
+"""Tokens that go through the model between two reports of progress."""
+
+
+# Steps ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One generation step that a lens looks at: a model, the tokens it sees, and the token that came next."""
+
+    model: Model
+    ids: tuple[int, ...]
+    """What the model sees, up to and including the position at hand: at most the last `context` ids, [T]."""
+    target: int | None = None
+    """The id that came next in the walk; None where the walk ends here."""
+    cache: KVCache | None = None
+    """Keys and values of some or all of the T - 1 earlier positions; a lens may fill it up to T - 1, nothing else."""
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The tokens as bytes, [T]."""
+        return tuple(self.model.tokenizer.piece(id) for id in self.ids)
+
+
+def step_at(model: Model, ids: Sequence[int], prefix: Prefix, target: int | None = None) -> Step:
+    """The step after all of `ids`, with a copy of the KV cache of `prefix`, which begins with these ids.
+
+    Where there are more ids than the context has room for, the step has the last `context` ids and an empty cache.
+    """
+    context = model.transformer.config.context
+    cache = prefix.past(len(ids) - 1 if len(ids) <= context else 0)
+    return Step(model, tuple(ids[-context:]), target, cache)
+
+
+def ids_of(step: Step) -> Tensor:
+    """The ids of a step on the model's device, [1, T]."""
+    return torch.tensor([step.ids], device=step.model.transformer.device)
+
+
+def empty_cache(step: Step) -> KVCache:
+    """An empty KV cache for the model of a step, one sequence."""
+    transformer = step.model.transformer
+    return KVCache(transformer.config, 1, transformer.device, transformer.dtype)
+
+
+@torch.inference_mode()
+def fill_cache(step: Step, cache: KVCache, length: int) -> Iterator[Progress]:
+    """Read tokens of a step until `cache` holds `length` positions; nothing is yielded where it does already."""
+    ids, transformer = ids_of(step), step.model.transformer
+    if cache.length < length:
+        yield Progress(cache.length, length)
+    while cache.length < length:
+        transformer.hidden(ids[:, cache.length : min(cache.length + TOKENS_PER_PAUSE, length)], cache)
+        yield Progress(cache.length, length)
+
+
+# Traces --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Inputs and outputs of modules in one forward pass, by the modules' names in `Transformer.named_modules`.
+
+    core/activations/README.md lists the modules and the shapes of their outputs.
+    """
+
+    inputs: dict[str, tuple[Any, ...]]
+    """The positional arguments of each module."""
+    outputs: dict[str, Any]
+
+    def last_input(self, name: str) -> Tensor:
+        """The first input of a module at the last position, float32: [B, T, …] → […], of the first sequence."""
+        return self.inputs[name][0][0, -1].float()
+
+    def last_output(self, name: str) -> Tensor:
+        """The output of a module at the last position, float32: [B, T, …] → […], of the first sequence."""
+        return self.outputs[name][0, -1].float()
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of the token after the last position, [V], float32."""
+        return self.last_output("unembed")
+
+
+@contextmanager
+def recording(transformer: Transformer, names: Iterable[str] | None = None) -> Iterator[Trace]:
+    """Record the modules called `names`, or all modules, within the block; a later pass replaces an earlier one."""
+    trace = Trace({}, {})
+
+    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        trace.inputs[name], trace.outputs[name] = inputs, output
+
+    modules = dict(transformer.named_modules())
+    with ForwardHooks() as hooks:
+        for name in filter(None, modules) if names is None else names:
+            hooks.after(modules[name], partial(record, name))
+        yield trace
+
+
+@torch.inference_mode()
+def trace_step(step: Step) -> Generator[Progress, None, Trace]:
+    """Fill the cache of a step up to T - 1, then record all modules while the last position goes through the model.
+
+    Progress is yielded, the trace returned. The cache holds T - 1 positions afterwards.
+    """
+    last = len(step.ids) - 1
+    cache = empty_cache(step) if step.cache is None else step.cache
+    yield from fill_cache(step, cache, last)
+    transformer = step.model.transformer
+    try:
+        with recording(transformer) as trace:
+            transformer(ids_of(step)[:, last:], cache)
+    finally:
+        cache.rewind(last)
+    return trace
+
+
+# The residual stream -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualState:
+    """The residual stream at one position, after the embedding or after one sublayer."""
+
+    name: str
+    """`embedding`, `block 0 attention`, `block 0 mlp` …; blocks are counted from 0."""
+    block: int | None
+    """None for the embedding."""
+    state: Tensor
+    """[d], float32."""
+
+
+def residual_stream(transformer: Transformer, trace: Trace) -> list[ResidualState]:
+    """The residual stream at the last position: after the embedding (with positions) and after each sublayer."""
+    first = "blocks.0" if transformer.config.blocks else "norm"
+    states = [ResidualState("embedding", None, trace.last_input(first))]
+    for n in range(transformer.config.blocks):
+        states.append(ResidualState(f"block {n} attention", n, trace.last_input(f"blocks.{n}.norm2")))
+        if transformer.config.feed_forward:
+            states.append(ResidualState(f"block {n} mlp", n, trace.last_output(f"blocks.{n}")))
+    return states
+
+
+def final_layers(transformer: Transformer, residual: Tensor) -> Tensor:
+    """The layers between the last block and the unembedding (norm, activation, scale): […, d] → […, d]."""
+    return transformer.scale(transformer.activation(transformer.norm(residual)))
+
+
+@torch.inference_mode()
+def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
+    """The logits of a model whose blocks end with `residual`: final norm, then unembedding; [n, d] → [n, V], float32.
+
+    nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+    return transformer.unembed(final_layers(transformer, residual.to(transformer.dtype))).float()

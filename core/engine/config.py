@@ -1,0 +1,143 @@
+"""The configuration of a model: sizes and parts, checked when it is made. Imports no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.engine.activation import ACTIVATIONS, Activation, unknown
+from core.errors import UserError
+
+Bias = Literal["qkv", "out", "mlp", "head"]
+Norm = Literal["none", "layer", "rms"]
+Positions = Literal["none", "learned", "rotary"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Sizes and parts of a model. The defaults are the article's Model 1, the zero-layer transformer.
+
+    Raises `UserError` for a value that no model can have.
+    """
+
+    vocab_size: int
+    """V, the number of token ids."""
+    embed_dim: int = 64
+    """d, the width of the residual stream."""
+    context: int = 8
+    """T, how many of the last tokens the model sees."""
+    blocks: int = 0
+    """N, how many blocks are stacked between the embedding and the unembedding."""
+    heads: int = 1
+    """h, the number of query heads in a block."""
+    group: int = 1
+    """Query heads per key and value head: grouped-query attention (Ainslie et al. 2023). 1 is multi-head attention."""
+    head_size: int | None = None
+    """c, the size of a head; None is d / h."""
+    positions: Positions = "none"
+    """How positions enter: not at all, as a learned vector added to the embedding, or as rotated queries and keys."""
+    rope_base: float = 10_000.0
+    """θ of rotary positions: pair i of a head rotates by θ^(-2i/c) radians per position (Su et al. 2021, §3.2.2)."""
+    rope_divisors: tuple[float, ...] = ()
+    """One divisor of the rotary frequency per pair, for contexts longer than in training; empty divides nothing."""
+    norm: Norm = "none"
+    """The kind of norm, before the unembedding and, where `pre_norm` is set, before attention and MLP."""
+    norm_eps: float = 1e-5
+    """ε, added to the variance (or mean square) before the square root."""
+    qk_norm: bool = False
+    """Whether the queries and keys of each head are RMS-normalized before the rotation (Qwen3)."""
+    pre_norm: bool = False
+    """Whether attention and MLP read a normalized residual stream."""
+    feed_forward: bool = False
+    """Whether a block has an MLP after its attention."""
+    mlp_size: int | None = None
+    """m, its inner size. None is 4 d, or ⌊8 d / 3⌋ where it is gated, which has as many weights (Shazeer 2020, §2)."""
+    gated: bool = False
+    """Whether the activation of one half of the MLP multiplies the other half (SwiGLU with `silu`)."""
+    activation: Activation = "gelu"
+    """The activation function; `gelu_tanh` is the approximation that GPT-2 was trained with."""
+    final_activation: bool = True
+    """Whether the activation function is also applied before the unembedding (Models 1 to 3 of the article)."""
+    tied: bool = False
+    """Whether the unembedding is the embedding matrix transposed, without a bias."""
+    biases: tuple[Bias, ...] = ("qkv", "out", "mlp", "head")
+    """The linear layers that have a bias."""
+    logit_scale: bool = False
+    """Whether logits are divided by √d."""
+    init_std: float | None = None
+    """Standard deviation of random weights (GPT-2: 0.02); None is torch's default for each layer."""
+
+    def __post_init__(self) -> None:
+        for label, value in (
+            ("vocabulary", self.vocab_size),
+            ("embedding size", self.embed_dim),
+            ("context", self.context),
+            ("number of heads", self.heads),
+            ("number of heads that share keys", self.group),
+            ("size of a head", 1 if self.head_size is None else self.head_size),
+            ("inner size of the MLP", 1 if self.mlp_size is None else self.mlp_size),
+        ):
+            if value < 1:
+                raise UserError(f"the {label} must be at least 1, not {value}")
+        if self.blocks < 0:
+            raise UserError(f"the number of blocks must be 0 or more, not {self.blocks}")
+        if self.head_size is None and self.embed_dim % self.heads:
+            raise UserError(
+                f"the embedding size {self.embed_dim} cannot be split among {self.heads} heads; "
+                f"choose a number of heads that divides it, such as {_divisor_near(self.embed_dim, self.heads)}"
+            )
+        if self.heads % self.group:
+            raise UserError(
+                f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
+            )
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise UserError(
+                f"rotary positions rotate pairs, so the size of a head must be even, not {self.head_dim}; "
+                "choose another embedding size or number of heads"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise unknown(self.activation)
+
+    @property
+    def head_dim(self) -> int:
+        """c, the size of one head."""
+        return self.embed_dim // self.heads if self.head_size is None else self.head_size
+
+    @property
+    def kv_heads(self) -> int:
+        """k, the number of key and value heads in a block."""
+        return self.heads // self.group
+
+    @property
+    def mlp_dim(self) -> int:
+        """m, the inner size of the MLP."""
+        if self.mlp_size is not None:
+            return self.mlp_size
+        return 8 * self.embed_dim // 3 if self.gated else 4 * self.embed_dim
+
+    def parameter_count(self) -> int:
+        """How many numbers can be trained. No model is built for this."""
+        d, heads = self.embed_dim, self.heads * self.head_dim
+        norm = {"none": 0, "layer": 2 * d, "rms": d}[self.norm]
+
+        def linear(inputs: int, outputs: int, bias: Bias) -> int:
+            return outputs * (inputs + (bias in self.biases))
+
+        block = linear(d, heads + 2 * self.kv_heads * self.head_dim, "qkv") + linear(heads, d, "out")
+        block += norm * self.pre_norm + 2 * self.head_dim * self.qk_norm
+        if self.feed_forward:
+            block += linear(d, self.mlp_dim * (1 + self.gated), "mlp") + linear(self.mlp_dim, d, "mlp")
+            block += norm * self.pre_norm
+        tables = self.vocab_size * d + (self.context * d if self.positions == "learned" else 0)
+        head = 0 if self.tied else linear(d, self.vocab_size, "head")
+        return tables + self.blocks * block + norm + head
+
+    @property
+    def reach(self) -> int:
+        """How many of the last tokens can change the next prediction: T with attention, 1 without."""
+        return self.context if self.blocks else 1
+
+
+def _divisor_near(number: int, wanted: int) -> int:
+    """The divisor of `number` nearest to `wanted`, or 1 where none is near."""
+    wanted = min(wanted, number)
+    near = (n for step in range(min(wanted, 10_000)) for n in (wanted - step, wanted + step))
+    return next((n for n in near if number % n == 0), 1)

@@ -1,0 +1,88 @@
+"""The devices of this machine, and the number formats that a model can compute in."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from core.engine.info import DeviceInfo
+from core.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PACKED = {"int8": 8, "int4": 4}
+"""Formats of quantized weights, with their bits per weight. Hidden states are fp32 then."""
+
+
+def devices() -> list[DeviceInfo]:
+    """Every device that could be chosen: the CPU, each CUDA GPU, MPS. Those that cannot be used say why."""
+    return [DeviceInfo("cpu", _cpu_name(), _cpu_memory()), *_cuda(), _mps()]
+
+
+def resolve(name: str) -> torch.device:
+    """The device called `name`; `auto` prefers cuda, then mps, then cpu. Raises `UserError` for any other."""
+    known = {info.name: info for info in devices()}
+    if name == "auto":
+        usable = [info.name for info in known.values() if not info.problem]
+        name = next((n for kind in ("cuda", "mps", "cpu") for n in usable if n.startswith(kind)), "cpu")
+    wanted = "cuda:0" if name == "cuda" and "cuda:0" in known else name
+    absent = known.get(name.partition(":")[0])
+    if wanted not in known and absent and absent.problem:
+        wanted = absent.name
+    if wanted not in known:
+        raise UserError(
+            f"no device {name!r}; choose auto, {', '.join(i.name for i in known.values() if not i.problem)}"
+        )
+    if problem := known[wanted].problem:
+        raise UserError(f"the device {name} cannot be used here: {problem}")
+    return torch.device(wanted)
+
+
+def dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of hidden states in the format called `name`. Raises `UserError` where `device` cannot use it."""
+    if name in PACKED:
+        if device.type != "cpu":
+            raise UserError(f"{name} weights need the cpu; choose bf16 or fp16 on {device}")
+        name = "fp32"
+    if name not in DTYPES:
+        raise UserError(f"no dtype {name!r}; choose auto, {', '.join((*DTYPES, *PACKED))}")
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UserError(f"{device} cannot compute in bf16; choose fp16 or fp32")
+    return DTYPES[name]
+
+
+def dtype_name(value: torch.dtype) -> str:
+    """The short name of a torch dtype, such as `bf16`."""
+    return next(name for name, dtype in DTYPES.items() if dtype is value)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _cpu_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _cuda() -> list[DeviceInfo]:
+    if not torch.backends.cuda.is_built():
+        return [DeviceInfo("cuda", "NVIDIA GPU", None, "this build of torch is without CUDA")]
+    if not torch.cuda.is_available():
+        return [DeviceInfo("cuda", "NVIDIA GPU", None, "torch finds no NVIDIA driver or no GPU")]
+    found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [DeviceInfo(f"cuda:{i}", gpu.name, gpu.total_memory) for i, gpu in enumerate(found)]
+
+
+def _mps() -> DeviceInfo:
+    if not torch.backends.mps.is_built():
+        return DeviceInfo("mps", "Apple GPU", None, "this build of torch is without Metal")
+    if not torch.backends.mps.is_available():
+        return DeviceInfo("mps", "Apple GPU", None, "macOS 12.3 or later on Apple hardware is needed")
+    return DeviceInfo("mps", "Apple GPU", int(torch.mps.recommended_max_memory()))

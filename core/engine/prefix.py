@@ -1,0 +1,125 @@
+"""The ids of B sequences, the KV cache of what a model has read of them, and the final hidden state of each position.
+
+A position's logits are one unembedding of its final hidden state [d]. So states are kept and logits are not, and going
+back to an earlier position does not run the model again.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from core.engine.cache import KVCache
+from core.engine.model import Transformer
+
+CHUNK = 256
+"""Tokens that go through the model in one forward pass, at most."""
+
+
+class Prefix:
+    """B sequences of one length. Ids are appended at no cost; the model reads them when states or logits are asked for.
+
+    Positions below the context T are read in order through the KV cache. A later position sees only the last T tokens
+    up to it, as `tokens[:, -T:]` does in the article. Each such window is computed alone, without the cache.
+    """
+
+    def __init__(self, model: Transformer, batch: int = 1) -> None:
+        self.model = model
+        self.batch = batch
+        self.length = 0
+        """Number of positions."""
+        self._ids: list[list[int]] = [[] for _ in range(batch)]
+        self._states: list[Tensor | None] = []
+        """Final hidden state of each position, [B, d]; None where the model did not read it yet."""
+        self._latest: tuple[int, Tensor] | None = None
+        """The position that was read last by a single-token step, and its logits [B, 1, V]."""
+        self._device = model.device
+        self._cache = KVCache(model.config, batch, model.device, model.dtype)
+
+    def append(self, ids: Sequence[Sequence[int]]) -> None:
+        """Append ids [B, n]. The model does not run."""
+        for row, more in zip(self._ids, ids, strict=True):
+            row.extend(more)
+        self._states.extend([None] * len(ids[0]))
+        self.length += len(ids[0])
+
+    def rewind(self, length: int) -> None:
+        """Drop everything from position `length` on. A length past the end changes nothing."""
+        self.length = min(self.length, length)
+        for row in self._ids:
+            del row[self.length :]
+        del self._states[self.length :]
+        if self._latest and self._latest[0] >= self.length:
+            self._latest = None
+        self._cache.rewind(self.length)
+
+    def repeat(self, batch: int) -> "Prefix":
+        """A copy of a prefix of one sequence for `batch` sequences that then continue independently."""
+        copy = Prefix(self.model, batch)
+        copy.append(batch * self._ids)
+        copy._states = [None if state is None else state.expand(batch, -1) for state in self._states]
+        copy._cache = self._cache.repeat(batch)
+        return copy
+
+    @torch.inference_mode()
+    def past(self, length: int) -> KVCache:
+        """An independent copy of the first `length` positions of the KV cache, or of as many as it holds."""
+        return self._cache.first(length)
+
+    def knows(self, position: int) -> bool:
+        """Whether the model has read the position, so that its hidden state is known."""
+        return self._states[position] is not None
+
+    def read(self, positions: Sequence[int]) -> Iterator[int]:
+        """Run the model until the states of `positions` are known. Yields the tokens done after each forward pass."""
+        context = self.model.config.context
+        inside = max((p for p in positions if p < context), default=-1) + 1
+        while self._cache.length < inside:
+            start = self._cache.length
+            end = min(start + CHUNK, inside)
+            self._read_chunk(start, end)
+            yield end
+        beyond = [p for p in positions if p >= context and not self.knows(p)]
+        reach = self.model.config.reach
+        step = max(1, CHUNK // (reach * self.batch))
+        for first in range(0, len(beyond), step):
+            self._read_windows(beyond[first : first + step], reach)
+            yield inside + min(first + step, len(beyond))
+
+    @torch.inference_mode()
+    def _read_chunk(self, start: int, end: int) -> None:
+        """Read positions `start` to `end` after those in the cache. A single one also keeps its logits."""
+        ids = self._tensor([row[start:end] for row in self._ids])  # [B, end - start]
+        if end - start == 1:
+            states, logits = self.model.step(ids, self._cache)
+            self._latest = start, logits
+        else:
+            states = self.model.hidden(ids, self._cache)
+        self._states[start:end] = states.unbind(1)
+
+    @torch.inference_mode()
+    def _read_windows(self, positions: Sequence[int], reach: int) -> None:
+        """Read each of n positions as the last of its own window, of which the model needs the last `reach` tokens."""
+        windows = self._tensor([row[p + 1 - reach : p + 1] for row in self._ids for p in positions])  # [B·n, reach]
+        cache = KVCache(self.model.config, len(windows), self._device, self.model.dtype)
+        cache.length = self.model.config.context - reach  # so that the last token is at position T - 1
+        states = self.model.hidden(windows, cache)[:, -1].contiguous()  # [B·n, d]
+        for position, state in zip(positions, states.unflatten(0, (self.batch, -1)).unbind(1), strict=True):  # [B, d]
+            self._states[position] = state
+
+    def _tensor(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(ids, device=self._device)
+
+    def logits(self, positions: Sequence[int]) -> Tensor:
+        """Logits of the token after each of n positions, [B, n, V]. Reads what is not known yet."""
+        for _ in self.read(positions):
+            pass
+        if self._latest and [self._latest[0]] == [*positions]:
+            return self._latest[1]
+        return self._unembed(positions)
+
+    @torch.inference_mode()
+    def _unembed(self, positions: Sequence[int]) -> Tensor:
+        """Logits [B, n, V] of positions whose states are known."""
+        states = [state for position in positions if (state := self._states[position]) is not None]
+        return self.model.unembed(torch.stack(states, 1))

@@ -1,0 +1,103 @@
+"""Scores a text: probability, rank and entropy for each token, in the distribution after the tokens before it.
+
+A text longer than the context T is read in windows of T tokens that begin T / 2 tokens apart. A window predicts only
+the tokens that the window before did not. The method is that of Hugging Face's page "Perplexity of fixed-length
+models" (there with a free stride), with one addition: the last token of a window predicts too.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from core.engine.prefix import CHUNK, Prefix
+from core.errors import UserError
+from core.evaluation.values import ScoredText, ScoredToken
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.distribution import Distribution
+
+LOGIT_ROWS = 32
+"""Positions whose logits are in memory at the same time."""
+
+
+class Window(NamedTuple):
+    """The tokens from `start` up to `end` are read; the logits after those from `first` on are used."""
+
+    start: int
+    end: int
+    first: int
+
+
+class PositionLogits(NamedTuple):
+    """The logits of the token after one position of a text."""
+
+    position: int
+    context: int
+    """The number of tokens they were computed from, up to and including that position."""
+    logits: Tensor
+    """[V]."""
+
+
+def windows(length: int, context: int) -> Iterator[Window]:
+    """The windows over `length` tokens; every token is used by exactly one of them."""
+    start = end = 0
+    while end < length:
+        first, end = end, min(start + context, length)
+        yield Window(start, end, first)
+        start += max(1, context // 2)
+
+
+def min_context(length: int, context: int) -> int:
+    """The smallest number of tokens that predict one of `length` tokens, except where there are fewer before it."""
+    return context if length <= context else context - max(1, context // 2) + 1
+
+
+def logits_after(model: Model, ids: Sequence[int], positions: Sequence[int]) -> Iterator[PositionLogits | None]:
+    """The logits after each of the ascending `positions` of `ids`, and None after each chunk that was read.
+
+    The logits of at most `LOGIT_ROWS` positions and the states and KV cache of one window are in memory.
+    """
+    for start, end, first in windows(positions[-1] + 1, model.info.context):
+        in_window = [p - start for p in positions[bisect_left(positions, first) : bisect_left(positions, end)]]
+        prefix = Prefix(model.transformer)
+        prefix.append([list(ids[start:end])])
+        for first_row in range(0, len(in_window), LOGIT_ROWS):
+            batch = in_window[first_row : first_row + LOGIT_ROWS]
+            end_of_chunk = (batch[-1] // CHUNK + 1) * CHUNK - 1
+            for _ in prefix.read([min(end_of_chunk, in_window[-1])]):
+                yield None
+            for position, logits in zip(batch, prefix.logits(batch)[0], strict=True):
+                yield PositionLogits(start + position, position + 1, logits)
+
+
+def score(model: Model, ids: Sequence[int]) -> Iterator[Progress | ScoredText]:
+    """The score of each token of a text (teacher forcing); progress first, the result last.
+
+    No distribution predicts the first token, so it is not scored and no sum includes it. Every other token is predicted
+    from all tokens before it where these fit into the context T, otherwise from the last T - ⌊T / 2⌋ + 1 to T of them.
+    Raises `UserError` for fewer than two tokens and for an id outside V.
+    """
+    pieces = [model.tokenizer.piece(id) for id in ids]
+    if len(ids) < 2:
+        raise UserError(
+            f"there must be two tokens at least, not {len(ids)}: nothing predicts the first; give more text"
+        )
+    return _score(model, ids, pieces)
+
+
+def _score(model: Model, ids: Sequence[int], pieces: Sequence[bytes]) -> Iterator[Progress | ScoredText]:
+    total = len(ids) - 1
+    tokens: list[ScoredToken] = []
+    yield Progress(0, total)
+    for row in logits_after(model, ids, range(total)):
+        if row is None:
+            yield Progress(len(tokens), total)
+        else:
+            at = row.position + 1
+            tokens.append(ScoredToken(at, ids[at], pieces[at], Distribution(row.logits).score(ids[at]), row.context))
+            if len(tokens) % LOGIT_ROWS == 0:
+                yield Progress(len(tokens), total)
+    yield Progress(total, total)
+    yield ScoredText(ids[0], pieces[0], tuple(tokens), min_context(total, model.info.context))

@@ -1,0 +1,185 @@
+"""The results of scoring a text and of comparing two models, A and B: frozen values without tensors."""
+
+import heapq
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from core.sampling.values import Chart, Score
+
+Over = Literal["token", "byte"]
+"""The outcomes of two compared distributions: token ids, or the next byte of the text."""
+
+
+class _Surprisal(Protocol):
+    """A sum of surprisal and what it is a sum over."""
+
+    @property
+    def bits(self) -> float: ...
+    @property
+    def token_count(self) -> int: ...
+    @property
+    def byte_count(self) -> int: ...
+
+
+class SurprisalRates:
+    """Rates of a summed surprisal, for a class with `bits`, `token_count` and `byte_count`."""
+
+    __slots__ = ()
+
+    @property
+    def bits_per_token(self: _Surprisal) -> float:
+        """The mean surprisal of a token, in bits."""
+        return self.bits / self.token_count
+
+    @property
+    def bits_per_byte(self: _Surprisal) -> float:
+        """The mean surprisal of a byte of text, in bits: the length of a code that the model gives (Shannon 1948)."""
+        return self.bits / max(1, self.byte_count)
+
+    @property
+    def perplexity(self: _Surprisal) -> float:
+        """2 to the bits per token: over how many equally likely tokens the mean surprisal would be the same."""
+        rate = self.bits / self.token_count
+        return math.exp2(rate) if rate < 1024 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """One token of a text, and its score in the distribution after the tokens before it."""
+
+    position: int
+    """The number of tokens before it."""
+    id: int
+    piece: bytes
+    score: Score
+    context: int
+    """The number of tokens it was predicted from, the ones directly before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText(SurprisalRates):
+    """The scores of a text, token by token. No distribution predicts the first token, so no sum includes it."""
+
+    first_id: int
+    first_piece: bytes
+    tokens: tuple[ScoredToken, ...]
+    """All but the first, in order."""
+    min_context: int
+    """Each token was predicted from at least this number of tokens, or from all before it where those are fewer."""
+
+    @property
+    def bits(self) -> float:
+        """The sum of the surprisals, -log2 p."""
+        return math.fsum(token.score.surprisal_bits for token in self.tokens)
+
+    @property
+    def byte_count(self) -> int:
+        """The sum of the tokens' lengths in bytes."""
+        return sum(len(token.piece) for token in self.tokens)
+
+    @property
+    def token_count(self) -> int:
+        """The number of tokens that have a score."""
+        return len(self.tokens)
+
+    def worst(self, count: int) -> tuple[ScoredToken, ...]:
+        """The tokens with the largest surprisals, largest first; equal ones in the order of the text."""
+        return tuple(heapq.nlargest(count, self.tokens, key=lambda token: token.score.surprisal_bits))
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The divergence of two next-token distributions, A and B, in bits; without temperature, top-k and the like."""
+
+    over: Over
+    """`token` where both models have the same tokens, otherwise `byte`."""
+    kl_ab_bits: float
+    """KL(A ‖ B) = Σ a log2(a / b); ∞ where B has probability 0 for an outcome that A allows."""
+    kl_ba_bits: float
+    """KL(B ‖ A)."""
+    js_bits: float
+    """Jensen–Shannon divergence, (KL(A ‖ M) + KL(B ‖ M)) / 2 with M = (A + B) / 2, from 0 to 1 bit (Lin 1991)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models' next-token distributions side by side."""
+
+    divergence: Divergence
+    agree: bool
+    """Whether the likeliest token of both is the same bytes."""
+    rank_in_a: int | None
+    """The rank in A of B's likeliest token, from 0; None where A has no such token."""
+    rank_in_b: int | None
+    """The rank in B of A's likeliest token, from 0; None where B has no such token."""
+    chart_a: Chart
+    """A's likeliest tokens, under A's sampler."""
+    chart_b: Chart
+    """B's likeliest tokens, under B's sampler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A position in a text where a token ends in both tokenizations."""
+
+    byte_offset: int
+    """Bytes of the text before it."""
+    tokens_a: int
+    """Tokens of A before it, special tokens included."""
+    tokens_b: int
+    """Tokens of B before it, special tokens included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedPosition:
+    """The next-token distributions of two models after one boundary of a text, compared."""
+
+    boundary: Boundary
+    divergence: Divergence
+    agree: bool
+    """Whether `best_a` and `best_b` are equal."""
+    best_a: bytes
+    """A's likeliest next token."""
+    best_b: bytes
+    """B's likeliest next token."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedText:
+    """Two models compared at every boundary of a text."""
+
+    over: Over
+    positions: tuple[ComparedPosition, ...]
+    """After every boundary with at least one token of each model before it, the end of the text included."""
+    text_bytes: int
+    """Bytes of the text, as A's tokens spell it."""
+    shared_bytes: int
+    """Bytes from the start that B's tokens spell equally; there are no boundaries after them."""
+    min_context_a: int
+    """As `ScoredText.min_context`, of A."""
+    min_context_b: int
+    """As `ScoredText.min_context`, of B."""
+
+    @property
+    def kl_ab_bits(self) -> float:
+        """The mean of KL(A ‖ B) over the positions."""
+        return self._mean([position.divergence.kl_ab_bits for position in self.positions])
+
+    @property
+    def kl_ba_bits(self) -> float:
+        """The mean of KL(B ‖ A) over the positions."""
+        return self._mean([position.divergence.kl_ba_bits for position in self.positions])
+
+    @property
+    def js_bits(self) -> float:
+        """The mean of the Jensen–Shannon divergence over the positions."""
+        return self._mean([position.divergence.js_bits for position in self.positions])
+
+    @property
+    def agreement(self) -> float:
+        """The share of positions where the likeliest tokens are equal."""
+        return sum(position.agree for position in self.positions) / len(self.positions)
+
+    def _mean(self, values: list[float]) -> float:
+        return math.fsum(values) / len(values)

@@ -1,0 +1,217 @@
+"""Values from JSON or GGUF metadata, checked for type and range when they are read.
+
+Anybody may have edited a file, so no value is used unchecked. Each error names the file, the field, its value and what
+is allowed.
+"""
+
+import json
+import reprlib
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from core.errors import UserError
+from core.formats.text import well_formed
+
+T = TypeVar("T", int, float, bool, str)
+Built = TypeVar("Built")
+
+COUNT_LIMIT = 2**63
+"""Whole numbers from here on count nothing."""
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+
+
+class CheckedValues:
+    """An object with named values, which are asked for by name and type. Names never asked for are ignored.
+
+    `source` is the file, and the place in it, that error texts begin with; `advice` is the next step they end with.
+    Raises `UserError` where `values` is not an object.
+    """
+
+    def __init__(self, source: str, values: object, advice: str = "") -> None:
+        self.source, self.advice = source, advice
+        if not isinstance(values, Mapping):
+            raise self.error(f"{reprlib.repr(values)} is not an object with named values")
+        self.values: Mapping[str, Any] = values
+
+    def error(self, problem: str) -> UserError:
+        """The error for `problem`, with the source before it and the advice after it."""
+        return UserError(f"{self.source}: {problem}{self.advice and f'; {self.advice}'}")
+
+    def invalid(self, key: str, allowed: str) -> UserError:
+        """The error for the value of `key`; `allowed` says in words what it may be."""
+        if key not in self.values:
+            return self.error(f"{key} is missing (allowed: {allowed})")
+        return self.error(f"invalid value for {key}: {reprlib.repr(self.values[key])} (allowed: {allowed})")
+
+    # An absent or null value means the default, as in the files of models.
+
+    def get(self, key: str, default: T) -> T:
+        """The value of `key`, of the type of `default`; absence and null mean the default."""
+        value = self.values.get(key)
+        if value is None:
+            return default
+        try:
+            return _convert(value, type(default))
+        except TypeError:
+            raise self.invalid(key, _TYPE_NAMES[type(default)]) from None
+
+    def count(self, key: str) -> int:
+        """A whole number of at least 1, which must be there."""
+        return self.integer(key, low=1)
+
+    def optional_object(self, key: str) -> "CheckedValues":
+        """The object under `key`; absence and null mean an empty one."""
+        return CheckedValues(f"{self.source}: {key}", self.values.get(key) or {}, self.advice)
+
+    def one_of(self, key: str, supported: Mapping[str, Built], default: str) -> Built:
+        """The member of `supported` that the value of `key` names; absence and null mean `default`."""
+        if (name := self.get(key, default)) not in supported:
+            raise self.error(f"{key} is {reprlib.repr(name)}, which is not supported (supported: {_list(supported)})")
+        return supported[name]
+
+    def require(self, key: str, supported: T) -> None:
+        """Raise `UserError` where `key` has a value other than the only one that is supported."""
+        if (value := self.get(key, supported)) != supported:
+            raise self.error(f"{key} is {value!r}, which is not supported (supported: {supported!r})")
+
+    # An absent value means the default where there is one; null is a value of the wrong type.
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string. Half of a surrogate pair becomes U+FFFD."""
+        value = self.values.get(key, default)
+        if not isinstance(value, str):
+            raise self.invalid(key, _TYPE_NAMES[str])
+        return well_formed(value)
+
+    def flag(self, key: str) -> bool:
+        """True or false; absence means false."""
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.invalid(key, _TYPE_NAMES[bool])
+        return value
+
+    def integer(self, key: str, low: int = 0, below: int = COUNT_LIMIT, default: int | None = None) -> int:
+        """A whole number, `low` ≤ value < `below`."""
+        value = self.values.get(key, default)
+        if type(value) is int and low <= value < below:
+            return value
+        if below <= low:
+            raise self.invalid(key, "none, for there is nothing to choose from")
+        limits = f"of at least {low}" if below == COUNT_LIMIT else f"from {low} to {below - 1}"
+        raise self.invalid(key, f"a whole number {limits}")
+
+    def number(self, key: str, low: float, high: float, *, infinite: bool = False) -> float:
+        """A finite number, `low` ≤ value ≤ `high`; with `infinite` also the text `-inf`, since JSON has no infinity."""
+        value: Any = self.values.get(key)
+        if infinite and value == "-inf":
+            return float(value)
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise self.invalid(key, f"a number from {low!r} to {high!r}" if high < 1e30 else "a finite number")
+        return float(value)
+
+    def items(self, key: str) -> list[Any]:
+        """A list, which must be there; its items are not checked."""
+        value = self.values.get(key)
+        if not isinstance(value, list):
+            raise self.invalid(key, "a list")
+        return value
+
+    def object(self, key: str) -> "CheckedValues":
+        """The object under `key`, which must be there."""
+        if key not in self.values:
+            raise self.invalid(key, "an object with named values")
+        return CheckedValues(f"{self.source}: {key}", self.values[key], self.advice)
+
+    def objects(self, key: str, label: str) -> list["CheckedValues"]:
+        """The objects of the list under `key`; errors call them `label` 1, `label` 2 and so on."""
+        return [
+            CheckedValues(f"{self.source}: {label} {number}", value, self.advice)
+            for number, value in enumerate(self.items(key), start=1)
+        ]
+
+    def build(self, kind: type[Built]) -> Built:
+        """A dataclass whose fields are exactly these values, checked against its annotations.
+
+        Annotations may be bool, int, float, str, Literal, tuple, another dataclass, and any of these `| None`.
+        """
+        known, types = {field.name: field for field in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
+        if unknown := next((name for name in self.values if name not in known), None):
+            raise self.error(f"{reprlib.repr(unknown)} is not a known name (allowed: {_list(known)})")
+        arguments = {}
+        for name, field in known.items():
+            if name in self.values:
+                arguments[name] = self._field(name, types[name])
+            elif field.default is MISSING and field.default_factory is MISSING:
+                raise self.invalid(name, _describe(types[name]))
+        try:
+            return kind(**arguments)
+        except UserError as error:
+            raise self.error(str(error)) from error
+
+    def _field(self, name: str, wanted: Any) -> Any:
+        """The value under `name` as the type of a field."""
+        value, inner = self.values[name], _required(wanted)
+        if isinstance(inner, type) and is_dataclass(inner) and not (value is None and inner is not wanted):
+            return self.object(name).build(inner)
+        try:
+            return _convert(value, wanted)
+        except TypeError:
+            raise self.invalid(name, _describe(wanted)) from None
+
+
+def _required(wanted: Any) -> Any:
+    """The type without its `| None`."""
+    if get_origin(wanted) in (Union, UnionType):
+        (wanted,) = (each for each in get_args(wanted) if each is not NoneType)
+    return wanted
+
+
+def _convert(value: Any, wanted: Any) -> Any:
+    """`value` where it has the type `wanted`. Raises `TypeError` where it has another."""
+    inner = _required(wanted)
+    if value is None and inner is not wanted:
+        return None
+    origin, arguments = get_origin(inner), get_args(inner)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        each = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        if len(each) == len(value):
+            return tuple(map(_convert, value, each))
+    if inner is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    if inner is not float and type(value) is inner:
+        return value
+    raise TypeError(wanted)
+
+
+def _describe(wanted: Any) -> str:
+    """A type in words."""
+    inner = _required(wanted)
+    if get_origin(inner) is Literal:
+        words = _list(get_args(inner))
+    elif get_origin(inner) is tuple:
+        words = "a list of " + ", ".join(_describe(each) for each in get_args(inner) if each is not ...)
+    else:
+        words = _TYPE_NAMES.get(inner, "an object with named values")
+    return words if inner is wanted else f"{words} or null"
+
+
+def _list(names: Any) -> str:
+    return ", ".join(map(str, names))
+
+
+def read_json(path: Path) -> CheckedValues:
+    """The JSON object in a file of a model. Raises `UserError` where the file is missing or holds something else."""
+    advice = "download the model again"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} has no {path.name}; {advice}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}") from error
+    return CheckedValues(path.name, values, advice)

@@ -1,0 +1,150 @@
+"""The tables of a GGUF file: metadata, then names and shapes of tensors, then the tensors at aligned offsets.
+
+Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+"""
+
+import math
+import mmap
+import reprlib
+import struct
+from array import array
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.formats.checked import CheckedValues
+from core.formats.tensors import StoredTensor, WeightsFile, map_file, release_pages, truncated
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+"""`struct` layouts of metadata values by their type number."""
+_STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
+TENSOR_TYPES = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
+}  # fmt: skip
+"""By type number: the name of the format, numbers in a block, bytes of a block."""
+
+
+class _Reader:
+    """Reads one value after the other."""
+
+    def __init__(self, view: mmap.mmap) -> None:
+        self.view, self.offset = view, 0
+
+    def number(self, layout: str) -> Any:
+        (value,) = struct.unpack_from(layout, self.view, self.offset)
+        self.offset += struct.calcsize(layout)
+        return value
+
+    def string(self) -> str:
+        length = self.number("<Q")
+        self.offset += length
+        if self.offset > len(self.view):
+            raise ValueError("cut short")
+        return self.view[self.offset - length : self.offset].decode()
+
+    def value(self, type_number: int) -> Any:
+        if type_number == _STRING:
+            return self.string()
+        if type_number != _ARRAY:
+            return self.number(_SCALARS[type_number])
+        inner, count = self.number("<I"), self.number("<Q")
+        if inner in _SCALARS:
+            layout = f"<{count}{_SCALARS[inner][1]}" if count <= len(self.view) else "<Q"
+            values = list(struct.unpack_from(layout, self.view, self.offset))
+            self.offset += struct.calcsize(layout)
+            return values
+        return StringArray(self, count) if inner == _STRING else [self.value(inner) for _ in range(count)]
+
+
+class StringArray:
+    """An array of strings that stays in the file. Each access reads and decodes one; nothing is cached."""
+
+    def __init__(self, reader: _Reader, count: int) -> None:
+        self._view, self._bounds = reader.view, array("Q", [reader.offset])
+        for _ in range(count):
+            reader.offset += 8 + _LENGTH.unpack_from(self._view, reader.offset)[0]
+            if reader.offset > len(self._view):
+                raise ValueError("cut short")
+            self._bounds.append(reader.offset)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._view[start + 8 : end].decode() for start, end in pairwise(self._bounds))
+
+    def __getitem__(self, index: int) -> str:
+        return self._view[self._bounds[index] + 8 : self._bounds[index + 1]].decode()
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+
+def _metadata(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
+    for _ in range(count):
+        key = reader.string()
+        yield key, reader.value(reader.number("<I"))
+
+
+def _counts(reader: _Reader) -> tuple[int, int]:
+    """The number of tensors and the number of metadata pairs, from the beginning of the file."""
+    reader.offset = len(MAGIC)
+    if (version := reader.number("<I")) not in VERSIONS:
+        raise UserError(f"GGUF version {version} is not supported (supported: 2, 3); convert the model again")
+    return reader.number("<Q"), reader.number("<Q")
+
+
+def read_architecture(path: Path) -> str | None:
+    """The metadata value `general.architecture` if it is among the first eight; None otherwise."""
+    try:
+        reader = _Reader(map_file(path))
+        if reader.view[: len(MAGIC)] != MAGIC:
+            return None
+        _, count = _counts(reader)
+        pairs = _metadata(reader, min(count, 8))
+        return next((str(value) for key, value in pairs if key == "general.architecture"), None)
+    except (UserError, struct.error, ValueError, KeyError):
+        return None
+
+
+def parse(path: Path, view: mmap.mmap) -> WeightsFile:
+    """Metadata and tensors of a mapped file. Raises `UserError`, or `ValueError` and the like for a broken table."""
+    reader = _Reader(view)
+    tensor_count, pair_count = _counts(reader)
+    metadata = dict(_metadata(reader, pair_count))
+    entries = [_entry(path, reader) for _ in range(tensor_count)]
+    values = CheckedValues(path.name, metadata, "download it again")
+    alignment = values.integer("general.alignment", low=1, default=32)
+    begin = -(-reader.offset // alignment) * alignment
+    release_pages(view, 0, begin)
+    tensors: dict[str, StoredTensor] = {}
+    for name, shape, (dtype, block, size), offset in entries:
+        if name in tensors or not 1 <= len(shape) <= 4 or shape[-1] % block:
+            raise values.error(f"{name} occurs twice, or its shape {list(shape)} does not fit the format {dtype}")
+        tensors[name] = StoredTensor(dtype, shape, view, begin + offset, math.prod(shape) // block * size)
+    end = max((stored.start + stored.size for stored in tensors.values()), default=begin)
+    if end > len(view):
+        raise truncated(path, len(view), end)
+    return WeightsFile(path, metadata, tensors)
+
+
+def _entry(path: Path, reader: _Reader) -> tuple[str, tuple[int, ...], tuple[str, int, int], int]:
+    """Name, shape, number format and offset of a tensor. The file has the sizes in reverse order: columns first."""
+    name, rank = reader.string(), reader.number("<I")
+    shape = tuple(reader.number("<Q") for _ in range(min(rank, 5)))[::-1]
+    type_number, offset = reader.number("<I"), reader.number("<Q")
+    if type_number not in TENSOR_TYPES:
+        raise UserError(
+            f"{path.name}: {reprlib.repr(name)} has tensor type {type_number}, which is not known "
+            f"(known: 0 to {max(TENSOR_TYPES)}); get the model in another format"
+        )
+    return name, shape, TENSOR_TYPES[type_number], offset

@@ -1,0 +1,59 @@
+"""The table of a safetensors file: eight bytes of length, a JSON object, then the tensors without gaps.
+
+Source: https://github.com/huggingface/safetensors (README, "Format").
+"""
+
+import json
+import math
+import mmap
+import struct
+from operator import index
+from pathlib import Path
+
+from core.errors import UserError
+from core.formats.tensors import StoredTensor, WeightsFile, truncated
+
+BYTES_PER_NUMBER = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+LARGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library."""
+
+
+def parse(path: Path, view: mmap.mmap) -> WeightsFile:
+    """Metadata and tensors of a mapped file. Raises `UserError`, or `ValueError` and the like for a broken table."""
+    begin = 8 + struct.unpack_from("<Q", view)[0]
+    if begin > len(view):
+        raise truncated(path, len(view), begin)
+    table = json.loads(view[8:begin].decode())
+    metadata = dict(table.pop("__metadata__", {}))
+    tensors = {}
+    for name, entry in table.items():
+        dtype, shape = entry["dtype"], tuple(map(index, entry["shape"]))
+        first, last = map(index, entry["data_offsets"])
+        if dtype not in BYTES_PER_NUMBER:
+            raise UserError(
+                f"{path.name}: {name} has the number format {dtype!r}, which is not supported "
+                f"(supported: {', '.join(BYTES_PER_NUMBER)})"
+            )
+        if last - first != math.prod(shape) * BYTES_PER_NUMBER[dtype]:
+            raise UserError(
+                f"{path.name} is corrupt: the {last - first:,} bytes of {name} do not fit its shape; download it again"
+            )
+        tensors[name] = StoredTensor(dtype, shape, view, begin + first, last - first)
+    _check_layout(path, view, begin, tensors)
+    return WeightsFile(path, metadata, tensors)
+
+
+def _check_layout(path: Path, view: mmap.mmap, begin: int, tensors: dict[str, StoredTensor]) -> None:
+    """Raise `UserError` unless the tensors fill the file from `begin` to its end, without gap or overlap."""
+    end = begin
+    for stored in sorted(tensors.values(), key=lambda stored: (stored.start, stored.size)):
+        if stored.start != end:
+            raise UserError(f"{path.name} is corrupt: its tensors overlap or leave gaps; download it again")
+        end += stored.size
+    if end > len(view):
+        raise truncated(path, len(view), end)
+    if end < len(view):
+        raise UserError(f"{path.name} is corrupt: {len(view) - end:,} bytes belong to no tensor; download it again")

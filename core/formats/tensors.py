@@ -1,0 +1,63 @@
+"""Tensors as they lie in a weights file that is mapped into memory."""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+
+FAULT_AROUND = 1 << 16
+"""Linux maps up to this many bytes on either side of each page that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor in a file; its numbers are not read yet."""
+
+    dtype: str
+    """The number format as the file names it: `F32`, `BF16`, `Q4_1` …"""
+    shape: tuple[int, ...]
+    """[rows, columns] for a matrix, in both file formats."""
+    view: mmap.mmap
+    """The whole file, mapped copy-on-write."""
+    start: int
+    """Offset of the first byte in the file."""
+    size: int
+    """Length in bytes."""
+
+    def release(self) -> None:
+        """Give the pages of this tensor back to the system, which reads them from the file again when needed."""
+        release_pages(self.view, self.start, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """The tables of one weights file."""
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, StoredTensor]
+
+
+def release_pages(view: mmap.mmap, start: int, size: int) -> None:
+    """Give the pages around these bytes back to the system; does nothing where the system has no such call."""
+    if hasattr(view, "madvise"):
+        first = max(0, start - FAULT_AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+        view.madvise(mmap.MADV_DONTNEED, first, start + size + FAULT_AROUND - first)
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """The file in memory. Raises `UserError` where it is empty or cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            if not path.stat().st_size:
+                raise UserError(f"{path.name} is empty; download it again")
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def truncated(path: Path, size: int, wanted: int) -> UserError:
+    """The error for a file of `size` bytes that has to have at least `wanted`."""
+    return UserError(f"{path.name} is cut short: it has {size:,} of at least {wanted:,} bytes; download it again")

@@ -1,0 +1,101 @@
+"""Several continuations of one prompt, generated as one batch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from core.engine.prefix import Prefix
+from core.generation.sample import Sample
+from core.generation.token import Token
+from core.loading.info import ModelInfo
+from core.loading.models import Model
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw, uniform
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Draw
+
+
+def sampled_token(drawn: Draw, piece: bytes, sampler: Sampler, model: ModelInfo, redraw: int = 0) -> Token:
+    """The token of a walk that a draw gives."""
+    return Token(drawn.id, piece, "sampled", drawn.score, drawn.u, drawn.sampled_probability, redraw, sampler, model)
+
+
+class Batch:
+    """`samples` continuations of the prompt `ids`, each with a sampler of its own.
+
+    Continuation i draws with seed + i, so the first equals what `Session.generate` draws. `prefix` holds what was read
+    of `ids` before, which is not read again. Raises `UserError` for an id outside V.
+    """
+
+    def __init__(
+        self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int, prefix: Prefix | None = None
+    ) -> None:
+        ids = list(ids) or [model.tokenizer.end_of_text]
+        for id in ids:
+            model.tokenizer.piece(id)
+        if prefix is None:
+            prefix = Prefix(model.transformer)
+            prefix.append([ids])
+        for _ in prefix.read([len(ids) - 1]):
+            pass
+        self.model = model
+        self._prefix = prefix.repeat(samples)
+        self._prefix.rewind(len(ids))
+        self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
+        self._distributions: list[Distribution] = []
+        self.running = [True] * samples
+        """For each continuation, whether the model has not ended its text."""
+
+    def step(self) -> list[Draw | None]:
+        """Draw one token for each continuation; None for one that has ended, which stays in the batch unused."""
+        at = self._prefix.length
+        logits = self._prefix.logits([at - 1])[:, 0]  # [B, V]
+        self._distributions = [Distribution(row) for row in logits]
+        drawn = [
+            draw(distribution, sampler, uniform(sampler.seed, at))
+            for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
+        ]
+        self._prefix.append([[each.id] for each in drawn])
+        running = [each if runs else None for each, runs in zip(drawn, self.running, strict=True)]
+        self.running = [each is not None and each.id not in self.model.stops for each in running]
+        return running
+
+    def distribution(self, sample: int) -> Distribution:
+        """The distribution that the last token of a continuation was drawn from."""
+        return self._distributions[sample]
+
+    def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
+        """The likeliest tokens that the last draw of a continuation was made among."""
+        piece = self.model.tokenizer.piece
+        return chart(self._distributions[sample], self.samplers[sample], count, piece).candidates
+
+
+class NewToken(NamedTuple):
+    """A token that one continuation of a batch got."""
+
+    sample: int
+    """The number of the continuation, from 0."""
+    draw: Draw
+    token: Token
+    text: str
+    """The text that the token completes."""
+
+
+def generate_batch(batch: Batch, samples: Sequence[Sample], count: int) -> Iterator[list[NewToken]]:
+    """Draw up to `count` tokens for each of `samples`, one a step, until all have stopped.
+
+    A token before which a stop condition holds is drawn with its batch, and dropped.
+    """
+    for _ in range(count):
+        if all(sample.stopped for sample in samples):
+            return
+        new = []
+        for number, (sample, drawn) in enumerate(zip(samples, batch.step(), strict=True)):
+            if drawn is None or sample.stopped or sample.stops_before(partial(batch.distribution, number)):
+                continue
+            piece = batch.model.tokenizer.piece(drawn.id)
+            token = sampled_token(drawn, piece, batch.samplers[number], batch.model.info)
+            new.append(NewToken(number, drawn, token, sample.append(token)))
+        yield new

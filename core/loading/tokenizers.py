@@ -1,0 +1,41 @@
+"""Tokenizers by name (cl100k; bytes; world: cl100k pruned to the tiny world) and by a model's files."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from core.errors import UserError
+from core.loading.description import read_metadata
+from core.tokenizers import builtin
+from core.tokenizers.byte_level import ModelTokenizer
+from core.tokenizers.model_files import read_tokenizer
+from core.tokenizers.tokenizer import Tokenizer
+from core.world import tiny
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "cl100k": builtin.cl100k,
+    "bytes": builtin.single_bytes,
+    "world": tiny.vocabulary,
+}
+
+
+def check_name(name: str) -> None:
+    """Raise `UserError` for a name that is not in `TOKENIZERS`; loads nothing."""
+    if name not in TOKENIZERS:
+        raise UserError(f"no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer called `name`, the same object on every call. Raises `UserError` for an unknown name."""
+    check_name(name)
+    return TOKENIZERS[name]()
+
+
+@cache
+def load_model_tokenizer(path: Path, name: str) -> ModelTokenizer:
+    """The tokenizer of the model in a folder or .gguf file, called `name`; the same object on every call.
+
+    Raises `UserError` for a tokenizer that is corrupt or not supported.
+    """
+    metadata, vocab_size = read_metadata(path)
+    return read_tokenizer(path, name, metadata, vocab_size)

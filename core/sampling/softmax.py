@@ -1,0 +1,54 @@
+"""Experiments with the softmax of a few logits: overflow, repeated application, temperature."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.sampling.values import Shares, Softmax, SoftmaxLab
+
+REPETITIONS = (1, 2, 3, 5, 10)
+TEMPERATURES = (0.1, 0.5, 1.0, 2.0, 10.0)
+MOST = 32
+"""Logits at most, since they are shown one by one."""
+
+
+def softmax_lab(
+    logits: Sequence[float], repetitions: Sequence[int] = REPETITIONS, temperatures: Sequence[float] = TEMPERATURES
+) -> SoftmaxLab:
+    """Softmax of `logits` in float32 with and without subtracting the highest, repeated, and at some temperatures.
+
+    Raises `UserError` for no logits, too many, one that float32 cannot hold, and a temperature of 0 or below.
+    """
+    if not 1 <= len(logits) <= MOST:
+        raise UserError(f"give 1 to {MOST} logits, not {len(logits)}")
+    x = torch.tensor(list(logits), dtype=torch.float32)
+    if not x.isfinite().all():
+        raise UserError("a logit must be a number that float32 can hold, up to 3.4e38 in size")
+    if too_low := [t for t in temperatures if not t > 0]:
+        raise UserError(f"a temperature must be above 0 here, not {too_low[0]:g}")
+    return SoftmaxLab(
+        logits=tuple(x.tolist()),
+        naive=_softmax(x),
+        stable=_softmax(x - x.max()),
+        repeated=tuple(_shares(count, _repeated(x, count)) for count in sorted(repetitions)),
+        temperatures=tuple(_shares(t, torch.softmax((x - x.max()) / t, dim=0)) for t in sorted(temperatures)),
+    )
+
+
+def _softmax(x: Tensor) -> Softmax:
+    powers = x.exp()
+    total = powers.sum()
+    return Softmax(tuple(powers.tolist()), total.item(), tuple((powers / total).tolist()))
+
+
+def _repeated(x: Tensor, count: int) -> Tensor:
+    for _ in range(count):
+        x = torch.softmax(x, dim=0)
+    return x
+
+
+def _shares(setting: float, p: Tensor) -> Shares:
+    return Shares(setting, tuple(p.tolist()), max(0.0, -torch.special.xlogy(p, p).sum().item() / math.log(2)))

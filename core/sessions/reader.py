@@ -1,0 +1,240 @@
+"""Reads a saved walk from its file and checks every value. Needs no torch.
+
+Anybody may have edited the file, so no value is used unchecked. Each problem is a `UserError` of one line that says
+what is wrong and where. Reading never changes the file.
+"""
+
+import json
+import math
+import reprlib
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast, get_args
+
+from core.activations.patch import Patch, PatchKind, PatchPart
+from core.engine.activation import ACTIVATIONS
+from core.errors import UserError
+from core.formats.checked import CheckedValues
+from core.generation.token import Origin, Token
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Score
+from core.sessions.record import FORMAT, VERSION, NodeRow, Record
+
+LARGEST = 2**29
+"""Bytes that a file may have."""
+
+
+def read_record(path: Path) -> Record:
+    """The walk in a file. Raises `UserError` for what is no saved walk."""
+    name = path.name
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise UserError(f"{path} is no file; choose a saved session")
+        if about.st_size > LARGEST:
+            raise UserError(f"{name} is too large for a session ({about.st_size / 2**20:,.0f} MiB)")
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is no session: its byte {error.start + 1} is no UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return parse_record(text, name)
+
+
+def parse_record(text: str, where: str) -> Record:
+    """The walk in the text of a file; errors call the file `where`. Raises `UserError`."""
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        truncated = not text[error.pos :].strip() or error.msg.startswith("Unterminated")
+        what = "it ends too early, so it was cut short" if truncated else "that is no JSON"
+        raise UserError(f"{where} is no whole session: line {error.lineno}, column {error.colno}: {what}") from error
+    except RecursionError as error:
+        raise UserError(f"{where} is no session: it is nested too deeply") from error
+    except ValueError as error:
+        raise UserError(f"{where} is no session: {str(error).splitlines()[0]}") from error
+    try:
+        return _record(CheckedValues(where, values))
+    except RecursionError as error:
+        raise UserError(f"{where} is no session: it is nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> float:
+    """Refuse `NaN` and `Infinity`, which Python's parser would accept."""
+    raise ValueError(f"it says {name}, which is no number of JSON")
+
+
+def _patch(part: CheckedValues) -> Patch:
+    location = {key: None if part.values.get(key) is None else part.integer(key) for key in ("layer", "index")}
+    kind, model_part = part.text("kind"), part.text("part")
+    factor, seed = part.number("factor", -1e30, 1e30), part.integer("seed", default=0)
+    try:
+        return Patch(kind=cast(PatchKind, kind), part=cast(PatchPart, model_part), **location, factor=factor, seed=seed)
+    except UserError as error:
+        raise UserError(f"{part.source}: {error}") from error
+
+
+def _record(file: CheckedValues) -> Record:
+    if file.values.get("format") != FORMAT:
+        raise UserError(f"{file.source} is no session of tokenwalk: its format is not {FORMAT!r}")
+    if file.integer("version", 1) > VERSION:
+        raise UserError(
+            f"{file.source} was written by a newer tokenwalk (version {file.values['version']} of the format, "
+            f"{VERSION} is known here); update tokenwalk to open it"
+        )
+    models = [_model(part) for part in file.objects("models", "model")]
+    samplers = [_sampler(part) for part in file.objects("samplers", "sampler")]
+    model = models[file.integer("model", 0, len(models))]
+    pieces = _pieces(file.object("pieces"), model.vocab_size)
+    rows = tuple(_rows(file, _Tables(pieces, models, samplers, model.vocab_size)))
+    if not rows:
+        raise UserError(f"{file.source}: nodes is empty, but a walk has at least one token")
+    numbers = {part["node"]: n for n, part in enumerate(file.items("nodes"), start=1)}
+    position = file.object("place")
+    end = numbers.get(position.integer("node", 1))
+    if end is None:
+        raise position.invalid("node", "the number of a node")
+    record = Record(
+        model=model,
+        sampler=_sampler(file.object("sampler")),
+        rows=rows,
+        end=end,
+        cursor=0,
+        patches=tuple(map(_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
+        written=file.text("written", ""),
+        program=file.text("program", ""),
+    )
+    cursor = position.integer("cursor", 1, len(record.path()) + 1)
+    return replace(record, cursor=cursor)
+
+
+class _Tables(NamedTuple):
+    """What the fields of a node refer to."""
+
+    pieces: Mapping[int, bytes]
+    models: list[ModelInfo]
+    samplers: list[Sampler]
+    vocab_size: int
+
+
+def _rows(file: CheckedValues, tables: _Tables) -> Iterator[NodeRow]:
+    """The nodes in preorder, renumbered from 1. A parent must come before its children, so there are no cycles."""
+    numbers, keys, origins = {0: 0}, set[tuple[int, int, bool]](), ["prompt"]
+    for part in file.objects("nodes", "node"):
+        number, parent = part.integer("node", 1), part.integer("parent")
+        if number in numbers:
+            raise UserError(f"{part.source}: there are two nodes {number}")
+        if parent not in numbers:
+            raise UserError(f"{part.source}: its parent {parent} does not come before it")
+        token = _token(part, tables)
+        if token.origin == "prompt" and origins[numbers[parent]] != "prompt":
+            raise UserError(f"{part.source}: a token of the prompt cannot follow one that is none")
+        key = numbers[parent], token.id, token.origin == "prompt"
+        if key in keys:
+            raise UserError(f"{part.source}: its parent {parent} is followed by two tokens with the id {token.id}")
+        keys.add(key)
+        numbers[number] = len(origins)
+        origins.append(token.origin)
+        text = part.text("text") if part.values.get("text") is not None else None
+        yield NodeRow(numbers[parent], token, part.text("name", ""), part.flag("folded"), part.flag("latest"), text)
+
+
+def _token(part: CheckedValues, tables: _Tables) -> Token:
+    present = part.values.keys()
+    id = part.integer("id", 0, tables.vocab_size)
+    if id not in tables.pieces:
+        raise UserError(f"{part.source}: pieces has no bytes for its id {id}")
+    origin: Any = part.values.get("origin")
+    if origin not in get_args(Origin):
+        raise part.invalid("origin", f"one of {', '.join(get_args(Origin))}")
+    sampled = origin == "sampled"
+    sampler = part.integer("sampler", 0, len(tables.samplers)) if sampled or "sampler" in present else None
+    model = part.integer("model", 0, len(tables.models)) if sampled or "model" in present else None
+    return Token(
+        id=id,
+        piece=tables.pieces[id],
+        origin=origin,
+        score=_score(part, tables.vocab_size) if "logprob" in present else None,
+        u=part.number("u", 0, math.nextafter(1, 0)) if "u" in present else None,
+        sampled_probability=part.number("sampled_probability", 0, 1.001) if "sampled_probability" in present else None,
+        redraw=part.integer("redraw", default=0),
+        sampler=None if sampler is None else tables.samplers[sampler],
+        model=None if model is None else tables.models[model],
+    )
+
+
+def _score(part: CheckedValues, vocab_size: int) -> Score:
+    return Score(
+        logit=part.number("logit", -1e38, 1e38, infinite=True),
+        logprob=part.number("logprob", -1e38, 0.001, infinite=True),
+        entropy_bits=part.number("entropy_bits", 0, 64),
+        rank=part.integer("rank", 0, vocab_size),
+    )
+
+
+def _pieces(part: CheckedValues, vocab_size: int) -> dict[int, bytes]:
+    pieces = {}
+    for key in part.values:
+        if not (key.isascii() and key.isdecimal() and len(key) < 19 and int(key) < vocab_size):
+            raise UserError(f"{part.source}: {reprlib.repr(key)} is none of the {vocab_size:,} ids")
+        try:
+            pieces[int(key)] = bytes.fromhex(part.text(key))
+        except ValueError as error:
+            raise part.invalid(key, "bytes in hex") from error
+    return pieces
+
+
+def _sampler(part: CheckedValues) -> Sampler:
+    """Sampler settings; one that is absent has its default."""
+    settings: dict[str, Any] = {}
+    for field in fields(Sampler):
+        if field.name in part.values:
+            settings[field.name] = _typed(part, field.name, type(field.default))
+    try:
+        return Sampler(**settings)
+    except UserError as error:
+        raise UserError(f"{part.source}: {error}") from error
+
+
+def _typed(part: CheckedValues, key: str, kind: type) -> Any:
+    """A value that is a str, a float or an int."""
+    if kind is str:
+        return part.text(key)
+    if kind is float:
+        return part.number(key, -1e38, 1e38)
+    value = part.values[key]
+    if type(value) is not int:
+        raise part.invalid(key, "a whole number")
+    return value
+
+
+def _model(part: CheckedValues) -> ModelInfo:
+    texts = {key: part.text(key) for key in ("name", "title", "device", "dtype", "tokenizer", "weights")}
+    sizes = {key: part.integer(key, 1) for key in ("parameters", "vocab_size", "context")}
+    choice = _choice(part.object("choice")) if part.values.get("choice") is not None else None
+    return ModelInfo(**texts, **sizes, choice=choice)  # type: ignore[arg-type]  # each name has its type
+
+
+def _choice(part: CheckedValues) -> ModelChoice:
+    """What was asked for, as far as the file names it."""
+    options: dict[str, Any] = {
+        key: _typed(part, key, str) for key in ("name", "tokenizer", "device", "dtype") if key in part.values
+    }
+    if "weights_seed" in part.values:
+        options["weights_seed"] = _typed(part, "weights_seed", int)
+    if part.values.get("changes") is not None:
+        changes = part.object("changes")
+        present = {field.name for field in fields(Hyperparameters) if changes.values.get(field.name) is not None}
+        sizes: dict[str, Any] = {key: changes.integer(key) for key in sorted(present - {"activation"})}
+        if "activation" in present:
+            if changes.values["activation"] not in ACTIVATIONS:
+                raise changes.invalid("activation", f"one of {', '.join(ACTIVATIONS)}")
+            sizes["activation"] = changes.values["activation"]
+        options["changes"] = Hyperparameters(**sizes)
+    return ModelChoice(**options)

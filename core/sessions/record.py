@@ -1,0 +1,145 @@
+"""The value of a saved walk, and how it is taken from a session. Needs no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from core.activations.patch import Patch
+from core.errors import UserError
+from core.generation.token import Token
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.tokenizers.tokenizer import Tokenizer, piece_text
+from core.walk.tree import Node, Tree
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+FORMAT = "tokenwalk session"
+VERSION = 1
+
+
+class NodeRow(NamedTuple):
+    """A node of the tree. Rows come in preorder and are numbered from 1 in that order."""
+
+    parent: int
+    """The number of its parent's row; 0 for a first token."""
+    token: Token
+    name: str = ""
+    """The name of the branch that begins here."""
+    folded: bool = False
+    """Whether what follows that branch is hidden."""
+    latest: bool = False
+    """Whether the path taken last through its parent goes on here."""
+    text: str | None = None
+    """The prompt as it was typed, at the last of its tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A saved walk: all that is needed to continue it, and all that can be shown of it without its model."""
+
+    model: ModelInfo
+    """The present model, which gave all scores."""
+    sampler: Sampler
+    rows: tuple[NodeRow, ...]
+    end: int
+    """The number of the row at which the walk ends."""
+    cursor: int
+    """How many tokens stand before the point that is looked at."""
+    patches: tuple[Patch, ...] = ()
+    """The patches that are active in the model."""
+    written: str = ""
+    """When it was written, in ISO 8601; empty if it was not."""
+    program: str = ""
+    """The version of the program that wrote it."""
+
+    def path(self) -> tuple[Token, ...]:
+        """The tokens of the walk."""
+        return tuple(self.rows[number - 1].token for number in self._numbers())
+
+    def _numbers(self) -> list[int]:
+        """The rows of the walk, by number."""
+        numbers, at = [], self.end
+        while at:
+            numbers.append(at)
+            at = self.rows[at - 1].parent
+        return numbers[::-1]
+
+    @property
+    def prompt(self) -> str:
+        """The prompt of the walk as it was typed, or the text of its tokens."""
+        rows = [row for row in (self.rows[n - 1] for n in self._numbers()) if row.token.origin == "prompt"]
+        if rows and rows[-1].text is not None:
+            return rows[-1].text
+        return piece_text(b"".join(row.token.piece for row in rows))
+
+    @property
+    def branches(self) -> int:
+        """How many leaves the tree has."""
+        return len(self.rows) - len({row.parent for row in self.rows} - {0})
+
+    def tree(self) -> tuple[Tree, Node]:
+        """The tree, and the node at which the walk ends."""
+        tree = Tree()
+        nodes = [tree.root]
+        for row in self.rows:
+            node = tree.child(nodes[row.parent], row.token)
+            node.name, node.folded, node.text = row.name, row.folded, row.text
+            if row.latest:
+                nodes[row.parent].latest = node
+            nodes.append(node)
+        return tree, nodes[self.end]
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        """Raise `UserError` if an id of the walk is another token in `tokenizer`."""
+        for id, piece in {row.token.id: row.token.piece for row in self.rows}.items():
+            if id >= tokenizer.vocab_size or tokenizer.piece(id) != piece:
+                raise UserError(
+                    f"this walk has the tokens of {self.model.tokenizer}, in which id {id} is {piece_text(piece)!r}, "
+                    f"and not those of {tokenizer.name}; choose a model with the same tokenizer"
+                )
+
+
+def copy(session: "Session") -> Callable[[], Record]:
+    """Copy a walk, which takes about a millisecond; the returned function builds its record, on any thread."""
+    end = session.history.position.end
+    return copy_tree(session.info, session.sampler, session.tree, end, session.cursor, session.patches)
+
+
+def copy_tree(
+    model: ModelInfo,
+    sampler: Sampler,
+    tree: Tree,
+    end: Node,
+    cursor: int,
+    patches: tuple[Patch, ...] = (),
+) -> Callable[[], Record]:
+    """Copy a tree that belongs to no session; the returned function builds its record."""
+    root, first_latest = tree.root, tree.root.latest
+    nodes = [
+        (node, node.parent, node.token, node.name, node.folded, node.text, node.latest)
+        for node in tree.nodes.values()
+        if not node.cut
+    ]
+
+    def build() -> Record:
+        latest = {first_latest, *(each[6] for each in nodes)}
+        children = dict[Node | None, list[tuple[Any, ...]]]()
+        for each in nodes:
+            children.setdefault(each[1], []).append(each)
+        rows, numbers = list[NodeRow](), {root: 0}
+        stack = children.get(root, [])[::-1]
+        while stack:
+            node, parent, token, name, folded, text, _ = stack.pop()
+            rows.append(NodeRow(numbers[parent], token, name, folded, node in latest, text))
+            numbers[node] = len(rows)
+            stack += reversed(children.get(node, []))
+        return Record(model, sampler, tuple(rows), numbers[end], cursor, patches)
+
+    return build
+
+
+def record_of(session: "Session") -> Record:
+    """The record of a walk; it does not change when the walk goes on."""
+    return copy(session)()

@@ -1,0 +1,48 @@
+"""From a saved walk back to a session, with or without its model. Downloads nothing."""
+
+from core.errors import Action, Option, UserError
+from core.loading import catalog, models
+from core.loading.choice import ModelChoice
+from core.loading.info import ModelInfo
+from core.loading.models import Model
+from core.sessions.record import Record
+from core.walk.history import WalkPosition
+from core.walk.reading import Unavailable
+from core.walk.session import Session
+
+
+def model(info: ModelInfo, choice: ModelChoice | None = None) -> Model:
+    """The model that a walk was made with, or `choice` instead. Raises `UserError` if it is not on this machine."""
+    choice = choice or info.choice
+    if choice is None:
+        raise UserError(f"the session does not say how to have {info.name}; choose a model")
+    if not (catalog.is_rung(choice.name) or catalog.trained(choice.name) or catalog.find(choice.name)):
+        raise UserError(f"{choice.name} is not on this machine; ", Option("model"), f" {choice.name} fetches it")
+    return models.load_model(choice)
+
+
+def session(record: Record, model: Model) -> Session:
+    """The walk in a model, at its saved position; nothing is read yet. Raises `UserError` for another tokenizer."""
+    record.check(model.tokenizer)
+    tree, end = record.tree()
+    if model.info != record.model:
+        tree.forget_scores()
+    walk = Session(model, record.sampler, tree)
+    walk.history.stand(WalkPosition(end, record.cursor))
+    if record.patches:
+        saved = [node.token for node in tree.nodes.values()]
+        walk.patch(record.patches)
+        if model.info == record.model:  # then the saved scores are those of the patched model
+            for node, token in zip(tree.nodes.values(), saved, strict=True):
+                node.token = token
+            walk.history.refresh()
+    return walk
+
+
+def session_without_model(record: Record, error: UserError) -> Session:
+    """The walk at its saved position, only to be looked at; `error` says why its model is not available."""
+    reason = (*error.parts, "; the saved walk is shown; ", Action("choose.model"), " chooses another model")
+    tree, end = record.tree()
+    walk = Session(Unavailable(record.model, reason, record.patches), record.sampler, tree)
+    walk.history.stand(WalkPosition(end, record.cursor))
+    return walk

@@ -1,0 +1,96 @@
+"""The folder of saved walks: its location, the names of its files, and a list of them. Needs no torch."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+import platformdirs
+
+from core.errors import Action, UserError
+from core.sessions import reader
+
+LISTED = 50
+"""Sessions that a list contains at most, the newest ones."""
+STALE = 3600.0
+"""Seconds after which a temporary file of an interrupted write is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSession:
+    """A saved walk as a list shows it."""
+
+    path: Path
+    when: float
+    """Seconds since 1970."""
+    prompt: str = ""
+    model: str = ""
+    tokens: int = 0
+    """Tokens of its walk."""
+    branches: int = 0
+    problem: str | None = None
+    """Why it cannot be opened; None if it can."""
+
+
+def default_folder() -> Path:
+    """Where walks are saved."""
+    return platformdirs.user_data_path("tokenwalk") / "sessions"
+
+
+def prepare(folder: Path) -> None:
+    """Create the folder, readable by its owner alone. Raises `UserError` if that fails."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+    for left in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
+
+
+def free(folder: Path, prompt: str, suffix: str = ".json") -> Path:
+    """An unused file name made of the time and the prompt."""
+    slug = "".join(c if c.isalnum() else "-" for c in prompt[:200])
+    slug = "-".join(filter(None, slug.split("-")))[:40].strip("-") or "walk"
+    stem = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}-{slug.lower()}"
+    names = (f"{stem}{f'-{n}' if n > 1 else ''}{suffix}" for n in count(1))
+    return next(path for name in names if not (path := folder / name).exists())
+
+
+def _files(folder: Path) -> Iterator[tuple[float, Path]]:
+    try:
+        entries = [*folder.iterdir()]
+    except OSError:
+        return
+    for path in entries:
+        with suppress(OSError):
+            if path.suffix == ".json" and path.is_file():
+                yield path.stat().st_mtime, path
+
+
+def newest(folder: Path) -> Path:
+    """The session that was written last. Raises `UserError` if there is none."""
+    if not (found := [*_files(folder)]):
+        raise UserError(f"there is no saved session in {folder}; ", Action("session.save"), " saves one")
+    return max(found)[1]
+
+
+def saved_sessions(folder: Path) -> list[SavedSession]:
+    """The newest sessions, newest first; one that cannot be opened says why."""
+    return [_entry(path, when) for when, path in sorted(_files(folder), reverse=True)[:LISTED]]
+
+
+def _entry(path: Path, when: float) -> SavedSession:
+    try:
+        saved = reader.read_record(path)
+    except UserError as error:
+        return SavedSession(path, when, problem=str(error))
+    model = saved.model
+    return SavedSession(
+        path, when, saved.prompt, f"{model.name} {model.device} {model.dtype}", len(saved.path()), saved.branches
+    )

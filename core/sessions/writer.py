@@ -1,0 +1,94 @@
+"""Writes a saved walk as JSON, in a file that is replaced as a whole. Needs no torch."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from core.atomic import replacing
+from core.sessions.record import FORMAT, VERSION, NodeRow, Record
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a walk into a file, which is complete or absent at any time. Raises `UserError` if that fails."""
+    with replacing(path) as file:
+        for line in lines(record):
+            file.write(line.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
+
+
+def lines(record: Record) -> Iterator[str]:
+    """The text of the file, one line for each node, so that other threads may run in between."""
+    models = list(dict.fromkeys([record.model, *(row.token.model for row in record.rows if row.token.model)]))
+    samplers = list(dict.fromkeys(row.token.sampler for row in record.rows if row.token.sampler))
+    model_index = {model: index for index, model in enumerate(models)}
+    sampler_index = {sampler: index for index, sampler in enumerate(samplers)}
+    pieces = {row.token.id: row.token.piece for row in record.rows}
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "written": record.written or datetime.now(UTC).isoformat(timespec="seconds"),
+        "program": record.program or program(),
+        "prompt": record.prompt,
+        "models": [asdict(model) for model in models],
+        "samplers": [asdict(sampler) for sampler in samplers],
+        "model": 0,
+        "sampler": asdict(record.sampler),
+        "place": {"node": record.end, "cursor": record.cursor},
+        "patches": [asdict(patch) for patch in record.patches],
+        "pieces": {str(id): pieces[id].hex() for id in sorted(pieces)},
+    }
+    yield "{\n"
+    for key, value in head.items():
+        yield f"{_json(key)}: {_json(value)},\n"
+    yield '"nodes": [\n'
+    for number, row in enumerate(record.rows, start=1):
+        node = _node(number, row)
+        if row.token.sampler:
+            node["sampler"] = sampler_index[row.token.sampler]
+        if row.token.model:
+            node["model"] = model_index[row.token.model]
+        node |= {key: value for key in ("name", "folded", "latest") if (value := getattr(row, key))}
+        if row.text is not None:
+            node["text"] = row.text
+        yield _json(node) + (",\n" if number < len(record.rows) else "\n")
+    yield "]\n}\n"
+
+
+def _node(number: int, row: NodeRow) -> dict[str, Any]:
+    """The JSON object of a token, without the indices of its sampler and model."""
+    token = row.token
+    node: dict[str, Any] = {"node": number, "parent": row.parent, "id": token.id, "origin": token.origin}
+    if token.score:
+        node |= {
+            "logit": _number(token.score.logit),
+            "logprob": _number(token.score.logprob),
+            "entropy_bits": token.score.entropy_bits,
+            "rank": token.score.rank,
+        }
+    if token.u is not None:
+        node["u"] = token.u
+    if token.sampled_probability is not None:
+        node["sampled_probability"] = token.sampled_probability
+    if token.redraw:
+        node["redraw"] = token.redraw
+    return node
+
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _number(value: float) -> float | str:
+    """A number as JSON has it; -∞, which a logit may be, becomes the text `-inf`."""
+    return value if math.isfinite(value) else str(value)
+
+
+def program() -> str:
+    """This program and its version."""
+    try:
+        return f"tokenwalk {version('tokenwalk')}"
+    except PackageNotFoundError:
+        return "tokenwalk"

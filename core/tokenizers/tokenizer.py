@@ -1,0 +1,101 @@
+"""Text to ids and back: tiktoken encodings, tokens as bytes, incremental UTF-8."""
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+
+import tiktoken
+
+from core.errors import UserError
+from core.formats.text import well_formed
+from core.tokenizers.chat_template import ChatTemplate
+
+END_OF_TEXT = "<|endoftext|>"
+LONGEST_WHITESPACE = 200_000
+"""Characters of white space in a row that tiktoken is given at once."""
+_TOO_LONG = re.compile(rf"(?<!\s)\s{{{LONGEST_WHITESPACE + 1},}}")
+
+
+class Tokenizer:
+    """A tiktoken encoding with a name. A piece is the bytes of one token."""
+
+    template: ChatTemplate | None = None
+    """The chat template, where the model's files have one."""
+    stops: frozenset[int] = frozenset()
+    """Ids that end a text. A model with random weights has none."""
+    originals: tuple[int, ...] = ()
+    """For each id its id in cl100k, where the vocabulary was pruned from cl100k; else empty."""
+
+    def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
+        self.name = name
+        self.encoding = encoding
+        self.vocab_size = encoding.n_vocab
+        """V: one more than the highest id. Ids without a token count too."""
+        self.end_of_text = encoding.encode_single_token(END_OF_TEXT)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of `text`. Text such as `<|endoftext|>` is plain text unless `special` is set.
+
+        Half of a surrogate pair becomes U+FFFD.
+        """
+        allowed = self.encoding.special_tokens_set if special else set()
+        return [
+            id
+            for part in split_long_whitespace(well_formed(text))
+            for id in self.encoding.encode(part, allowed_special=allowed, disallowed_special=())
+        ]
+
+    def piece(self, id: int) -> bytes:
+        """The bytes of an id; `<|unused id|>` for one without a token. Raises `UserError` for an id outside V."""
+        if not 0 <= id < self.vocab_size:
+            raise UserError(f"no token has the id {id} (allowed by {self.name}: 0 to {self.vocab_size - 1})")
+        known = self._known(id)
+        return f"<|unused {id}|>".encode() if known is None else known
+
+    def _known(self, id: int) -> bytes | None:
+        """The bytes of an id; None where it has no token."""
+        try:
+            return self.encoding.decode_single_token_bytes(id)
+        except KeyError:
+            return None
+
+    def spelled(self, id: int) -> bytes:
+        """The bytes of text of an id: empty for a special token and for an id without a token."""
+        return b"" if self._is_special(id) else self._known(id) or b""
+
+    def _is_special(self, id: int) -> bool:
+        return self.encoding.is_special_token(id)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; bytes that are not UTF-8 are escaped (`\\xe2`)."""
+        return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
+
+
+def split_long_whitespace(text: str) -> Iterator[str]:
+    """`text` in parts that tiktoken can split: its patterns need memory for each character of a white-space run."""
+    at = 0
+    for run in _TOO_LONG.finditer(text):
+        for end in range(run.start() + LONGEST_WHITESPACE, run.end(), LONGEST_WHITESPACE):
+            yield text[at:end]
+            at = end
+    yield text[at:]
+
+
+def piece_text(piece: bytes) -> str:
+    """The text of one token; a part of a character is escaped (`\\xe2\\x80`)."""
+    return piece.decode("utf-8", "backslashreplace")
+
+
+class Decoder:
+    """Decodes pieces one by one; a character appears with the piece that completes it."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def feed(self, piece: bytes) -> str:
+        """The text that `piece` completes, which may be empty."""
+        return self._decoder.decode(piece)
+
+    def finish(self) -> str:
+        """The bytes of a character that was not completed, escaped."""
+        return self._decoder.decode(b"", final=True)

@@ -1,0 +1,160 @@
+"""What a model computes for a walk: next-token distributions, scores, charts, patched and unpatched.
+
+`Reading` is the only part of a walk that holds a model. Another engine, such as one on another machine, takes its place
+with the same `moved`, `read`, `distribution` and `scores`; the other methods need the weights on this machine.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.activations.experiment import Experiment
+from core.activations.patch import Patch
+from core.activations.trace import Step, step_at
+from core.engine.prefix import Prefix
+from core.errors import Part, UserError
+from core.generation.batch import Batch
+from core.loading.info import ModelInfo
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution, scores
+from core.sampling.sampler import Sampler
+from core.sampling.values import Chart, Score
+from core.world import truth
+
+SCORED_AT_ONCE = 32
+"""Positions whose logits are held in memory together."""
+SCORED_BEYOND = 131_072
+"""Tokens of windows that are read at most to score a prompt that is longer than the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Takes the place of a model in a walk whose model is not on this machine. Nothing can be computed then."""
+
+    info: ModelInfo
+    """The model that the walk was made with."""
+    reason: tuple[Part, ...]
+    """Why it is not available, and the next step: the parts of a `UserError`."""
+    patches: tuple[Patch, ...] = ()
+    """The patches that were active."""
+
+    def error(self) -> UserError:
+        """The error for a request that needs the model."""
+        return UserError(*self.reason)
+
+
+class Reading:
+    """A model that reads the ids of a walk.
+
+    `length` in its methods counts the ids at the start of the walk that the model sees; the token at that position, if
+    there is one, is the next one. The model sees no more than its context.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._ids: list[int] = []
+        self._prefix = Prefix(model.transformer)
+        self._experiment: Experiment | None = None
+        self._latest: tuple[int, Distribution] | None = None
+        """The last distribution, after its length."""
+        self._truth = truth.known_truth(model.tokenizer)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known about the model without its weights."""
+        return self.model.info
+
+    def moved(self, kept: int, ids: Sequence[int]) -> None:
+        """The walk now consists of its first `kept` ids, which keep their cache, followed by `ids`, not read yet."""
+        self._ids[kept:] = ids
+        self._prefix.rewind(kept)
+        if self._latest and self._latest[0] > kept:
+            self._latest = None
+        if ids:
+            self._prefix.append([ids])
+        if self._experiment:
+            self._experiment.rewind(kept, ids)
+
+    def read(self, length: int) -> Iterator[Progress]:
+        """Read the first `length` ids, as far as that is not done, with a pause after each chunk."""
+        position = length - 1
+        total = length if position < self.info.context else 1  # beyond the context only the last window is read
+        if not self._prefix.knows(position):
+            yield Progress(0, total)
+            for done in self._prefix.read([position]):
+                yield Progress(done, total)
+        if self._experiment:
+            for done in self._experiment.read(position):
+                yield Progress(done, total)
+
+    def distribution(self, length: int) -> Distribution:
+        """The next-token distribution after the first `length` ids, which are read if necessary."""
+        if self._latest is None or self._latest[0] != length:
+            logits = self._prefix.logits([length - 1])[0, 0]
+            self._latest = length, Distribution(logits)
+        return self._latest[1]
+
+    def scores(self, positions: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
+        """The scores of the tokens at `positions`, each from 1 on, in groups; an empty group is only a pause.
+
+        Positions beyond the context come first, and only as many as `SCORED_BEYOND` allows.
+        """
+        context, reach = self.info.context, self.model.transformer.config.reach
+        beyond = [position for position in positions if position > context][: SCORED_BEYOND // reach]
+        wanted = beyond + [position for position in positions if position <= context]
+        for first in range(0, len(wanted), SCORED_AT_ONCE):
+            group = wanted[first : first + SCORED_AT_ONCE]
+            before = [position - 1 for position in group]
+            for _ in self._prefix.read(before):
+                yield []
+            found = scores(self._prefix.logits(before)[0], [self._ids[position] for position in group])
+            yield list(zip(group, found, strict=True))
+
+    def chart(self, length: int, sampler: Sampler, count: int) -> Chart:
+        """The `count` likeliest tokens after the first `length` ids, and the next token of the walk if there is one.
+
+        Candidates carry their probability without patches while patches are active, and their true probability where
+        it is known.
+        """
+        distribution = self.distribution(length)
+        seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length))
+        if self._experiment:
+            seen = self._experiment.with_unpatched(seen, length - 1)
+        return self._truth.annotate(seen, distribution, self._ids[:length]) if self._truth else seen
+
+    # What needs the weights on this machine --------------------------------------------------------------------------
+
+    def step(self, length: int) -> Step:
+        """The forward pass over the first `length` ids, for a lens to look into."""
+        return step_at(self.model, self._ids[:length], self._prefix, self._next_id(length))
+
+    def batch(self, length: int, sampler: Sampler, samples: int) -> Batch:
+        """`samples` continuations of the first `length` ids, which are not read again."""
+        return Batch(self.model, self._ids[:length], sampler, samples, self._prefix)
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """The patches that are active in the model."""
+        return self._experiment.patches if self._experiment else ()
+
+    def patch(self, patches: Sequence[Patch]) -> None:
+        """Replace the active patches; the ids must be read again under them.
+
+        Without patches the model computes bit for bit what it did before. Raises `UserError` for a part that the model
+        does not have.
+        """
+        for each in patches:
+            each.check(self.model.transformer.config)
+        if self._experiment:
+            self._experiment.end()
+            self._prefix, self._experiment = self._experiment.unpatched, None
+        if patches:
+            self._experiment = Experiment(self.model, patches, self._prefix)
+            self._prefix = Prefix(self.model.transformer)
+            if self._ids:
+                self._prefix.append([self._ids])
+        self._latest = None
+
+    def _next_id(self, length: int) -> int | None:
+        return self._ids[length] if length < len(self._ids) else None

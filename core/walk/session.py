@@ -1,0 +1,369 @@
+"""One walk through one model: prefill, step, choose, redraw, take back, redo, travel, branch.
+
+Every token that was tried stays in the tree of the walk. What may take long is an iterator that pauses between pieces
+of work, so that a caller can draw or stop in between.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+
+from core.activations.patch import Patch
+from core.activations.trace import Step
+from core.errors import Action, UserError
+from core.generation.batch import sampled_token
+from core.generation.sample import Sample
+from core.generation.stop_conditions import StopConditions
+from core.generation.token import Token
+from core.loading.info import ModelInfo
+from core.loading.models import Model
+from core.progress import Progress
+from core.sampling.chart import chart
+from core.sampling.distribution import Distribution
+from core.sampling.draw import draw, uniform
+from core.sampling.explain import sampler_lens
+from core.sampling.explanation import SamplerLens
+from core.sampling.sampler import Sampler
+from core.sampling.values import Chart
+from core.walk import continuation_tree
+from core.walk.history import History
+from core.walk.reading import Reading, Unavailable
+from core.walk.tree import Node, Tree
+from core.walk.values import ContinuationTree, Guess, SamplingProgress, Snapshot, Summary
+
+SHOWN = 50
+"""Candidates in the chart of a snapshot."""
+
+
+class Session:
+    """What a screen asks of a walk, composed of its history and of what a model reads.
+
+    With `Unavailable` in the place of the model the walk can be looked at, and whatever needs the model raises
+    `UserError`. Not thread-safe: it belongs to the thread that runs the model.
+    """
+
+    def __init__(self, model: Model | Unavailable, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
+        self._reading = model if isinstance(model, Unavailable) else Reading(model)
+        self.tree = tree or Tree()
+        self.history = History(self.tree, self._moved)
+        self.sampler = sampler
+        self.typed = 0
+        """The number that the caller gave the prompt it typed last."""
+        self.stopped = ""
+        """Why the last generation with stop conditions ended; empty after any other change."""
+        self.guesses: list[Guess] = []
+        self._measured = 0
+        self._continuations: tuple[Node, list[Node]] | None = None
+        """Where the last continuations start, and where each ends."""
+
+    def _moved(self, kept: int, ids: Sequence[int]) -> None:
+        self.stopped = ""
+        if isinstance(self._reading, Reading):
+            self._reading.moved(kept, ids)
+
+    # What it stands on -----------------------------------------------------------------------------------------------
+
+    @property
+    def reading(self) -> Reading:
+        """What the model reads. Raises `UserError` if the model is not available."""
+        if isinstance(self._reading, Unavailable):
+            raise self._reading.error()
+        return self._reading
+
+    @property
+    def model(self) -> Model:
+        """The model of the walk. Raises `UserError` if it is not available."""
+        return self.reading.model
+
+    @property
+    def unavailable(self) -> UserError | None:
+        """Why the model is not available; None if it is."""
+        return self._reading.error() if isinstance(self._reading, Unavailable) else None
+
+    @property
+    def available(self) -> bool:
+        """Whether the model can compute."""
+        return isinstance(self._reading, Reading)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known about the model, also if it is not available."""
+        return self._reading.info
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """The patches that are active in the model."""
+        return self._reading.patches
+
+    @property
+    def tokens(self) -> list[Token]:
+        """The tokens of the walk."""
+        return self.history.tokens
+
+    @property
+    def cursor(self) -> int:
+        """How many tokens stand before the point that is looked at."""
+        return self.history.cursor
+
+    @property
+    def prompt_length(self) -> int:
+        """How many tokens at the start of the walk belong to the prompt."""
+        return self.history.prompt_length
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as it was typed, or the part of it that the walk still follows."""
+        if not self.prompt_length:
+            return ""
+        last = self.history.path[self.prompt_length - 1]
+        if last.text is None:
+            begin = len(self.model.tokenizer.encode("")) if self.available else 0
+            pieces = b"".join(token.piece for token in self.tokens[begin : self.prompt_length])
+            last.text = pieces.decode("utf-8", "backslashreplace")
+        return last.text
+
+    # The prompt and its scores ---------------------------------------------------------------------------------------
+
+    def prefill(self, ids: Sequence[int], text: str | None = None) -> Iterator[Progress]:
+        """Let `ids`, typed as `text`, be the prompt; they are read while the iterator runs.
+
+        An empty prompt starts from `<|endoftext|>`. The ids that it shares with the tokens before keep their cache.
+        Sampled tokens stay in the tree. Raises `UserError` for an id outside V.
+        """
+        tokenizer = self.model.tokenizer
+        self.history.write_prompt(list(ids) or [tokenizer.end_of_text], tokenizer.piece, text)
+        return self.read()
+
+    def read(self) -> Iterator[Progress]:
+        """Read the tokens before the cursor; nothing if the model is not available."""
+        return self._reading.read(self.cursor) if isinstance(self._reading, Reading) else iter(())
+
+    def unscored(self) -> bool:
+        """Whether a token waits for `score`."""
+        return self.available and any(token.score is None for token in self.tokens[1:])
+
+    def score(self) -> Iterator[None]:
+        """Score the tokens that have no score yet, a few at a time, the last ones first."""
+        tokens = self.tokens
+        missing = [position for position in range(len(tokens) - 1, 0, -1) if tokens[position].score is None]
+        for group in self.reading.scores(missing):
+            for position, score in group:
+                self.history.set_score(position, score)
+            self._measured += len(group)
+            yield
+
+    # Steps -----------------------------------------------------------------------------------------------------------
+
+    def step(self) -> Token:
+        """Sample one token at the cursor and move behind it.
+
+        If the walk already continues there, this is another draw, which opens a branch unless it gives the same token.
+        """
+        return self._sample(self.cursor, again=self.cursor < len(self.tokens))
+
+    def generate(self, count: int, conditions: StopConditions = StopConditions()) -> Iterator[Token]:
+        """Up to `count` steps, one at a time; fewer if the model ends its text or a stop condition holds.
+
+        `stopped` says why it ended. The conditions on a distribution are not checked before the first token, so that a
+        generation can go on from where the last one stopped.
+        """
+        sample = Sample(conditions, self.model.stops)
+        for _ in range(count):
+            if not sample.stops_before(self.distribution):
+                token = self.step()
+                yield token
+                sample.append(token)
+            if sample.stopped:
+                self.stopped = f"stopped: {sample.stopped}"
+                return
+        if conditions:
+            self.stopped = f"{count} tokens without {conditions}"
+
+    def take(self, id: int) -> Token:
+        """Put a chosen token at the cursor and move behind it."""
+        piece, score = self.model.tokenizer.piece(id), self.distribution().score(id)
+        token = Token(id, piece, "chosen", score, model=self.info)
+        self.history.extend(self.cursor, token)
+        return token
+
+    def redraw(self) -> Token:
+        """Draw the token before the cursor again from its distribution. Raises `UserError` if it was not drawn."""
+        if self.cursor <= self.prompt_length:
+            raise UserError("nothing was drawn here yet; ", Action("walk.step"), " draws the first token")
+        return self._sample(self.cursor - 1, again=True)
+
+    def _sample(self, at: int, again: bool) -> Token:
+        redraw = self._draws(self.history.path[at - 1]) if again else 0
+        drawn = draw(self.reading.distribution(at), self.sampler, uniform(self.sampler.seed, at, redraw))
+        token = sampled_token(drawn, self.model.tokenizer.piece(drawn.id), self.sampler, self.info, redraw)
+        self.history.extend(at, token)
+        return token
+
+    def _draws(self, node: Node) -> int:
+        """How many tokens this model drew after `node` with this seed."""
+        return max(
+            (
+                1 + token.redraw
+                for token in (child.token for child in node.children.values())
+                if token.sampler and token.sampler.seed == self.sampler.seed and token.model == self.info
+            ),
+            default=0,
+        )
+
+    def guess(self, text: str) -> Guess:
+        """Compare a person's guess with the next token, which is drawn if the walk ends here, and move behind it.
+
+        The guessed token is the likelier of the first tokens of `text` with and without a space before it. Raises
+        `UserError` for an empty text.
+        """
+        encode = self.model.tokenizer.encode
+        begin = len(encode(""))
+        first_ids = {encode(each)[begin] for each in (text, f" {text}") if text}
+        if not first_ids:
+            raise UserError("write what you think comes next; a letter is enough")
+        distribution, piece = self.distribution(), self.model.tokenizer.piece
+        guessed = max(first_ids, key=lambda id: distribution.logits[id])
+        seen = chart(distribution, self.sampler, 1, piece, guessed)
+        assert seen.taken is not None
+        position = self.cursor
+        if position < len(self.tokens):
+            self.travel(position + 1)
+        else:
+            self.step()
+        guess = Guess(position, seen.taken, seen.candidates[0], self.tokens[position])
+        self.guesses.append(guess)
+        return guess
+
+    def continuations(self, samples: int, count: int) -> Iterator[SamplingProgress]:
+        """Sample `samples` continuations of `count` tokens at the cursor, as one batch, into the tree.
+
+        Continuation i draws with seed + i, so the first equals what `generate` would draw.
+        """
+        batch = self.reading.batch(self.cursor, self.sampler, samples)
+        ends = [self.history.current] * samples
+        self._continuations = ends[0], ends
+        for done in range(count):
+            for row, drawn in enumerate(batch.step()):
+                if drawn:
+                    piece = self.model.tokenizer.piece(drawn.id)
+                    token = sampled_token(drawn, piece, batch.samplers[row], self.info)
+                    ends[row] = self.tree.child(ends[row], token)
+            yield SamplingProgress(done + 1, count)
+            if not any(batch.running):
+                return
+
+    def continuation_tree(self) -> ContinuationTree:
+        """The last continuations, one by one and merged where they begin alike; empty if there were none."""
+        return continuation_tree.merged(*self._continuations) if self._continuations else ContinuationTree((), ())
+
+    # The history -----------------------------------------------------------------------------------------------------
+
+    def take_back(self) -> None:
+        """Undo the last step, choice, draw, visit or deletion. Raises `UserError` if there is none."""
+        self.history.take_back()
+
+    def redo(self) -> None:
+        """Repeat what was undone last. Raises `UserError` if nothing was."""
+        self.history.redo()
+
+    def travel(self, cursor: int) -> None:
+        """Move the cursor along the walk; a value beyond an end means that end."""
+        self.history.travel(cursor)
+
+    def visit(self, serial: int) -> Iterator[Progress]:
+        """Walk to the end of a branch, along the path taken last. Raises `UserError` for a missing branch."""
+        self.history.visit(serial)
+        return self.read()
+
+    def delete(self, serial: int) -> Iterator[Progress]:
+        """Remove a branch and all that follows it; `take_back` undoes it. Raises `UserError` for the only branch."""
+        self.history.delete(serial)
+        return self.read()
+
+    def mark(self) -> object:
+        """A value that stays equal as long as nothing happens that is worth saving."""
+        changes = len(self.history.done), len(self.history.undone), self._measured
+        return self.tree.version, *changes, self.history.position, self.sampler, self.patches
+
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a prompt, and a model: without one the file that was opened holds everything."""
+        return self.available and len(self.tree.nodes) > self.prompt_length
+
+    # The model -------------------------------------------------------------------------------------------------------
+
+    def patch(self, patches: Sequence[Patch]) -> Iterator[Progress]:
+        """Replace the active patches of the model; the walk is read and scored again.
+
+        Raises `UserError` for a part that the model does not have.
+        """
+        self.reading.patch(patches)
+        self.history.forget_scores()
+        return self.read() if self.tokens else iter(())
+
+    def goes_on_in(self, model: Model) -> bool:
+        """Whether the tokens of the walk are tokens of `model`."""
+        if self.available:
+            return self.model.tokenizer is model.tokenizer
+        tokens = {node.token.id: node.token.piece for node in self.tree.nodes.values()}
+        return all(id < model.tokenizer.vocab_size and model.tokenizer.piece(id) == tokens[id] for id in tokens)
+
+    def moved_to(self, model: Model) -> "Session":
+        """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
+        self.tree.forget_scores()
+        session = Session(model, self.sampler, self.tree)
+        session.typed = self.typed
+        session.history.continue_from(self.history)
+        if self.patches and model.info.name == self.info.name:
+            session.patch(self.patches)
+        return session
+
+    # What is seen ----------------------------------------------------------------------------------------------------
+
+    def distribution(self) -> Distribution:
+        """The next-token distribution at the cursor."""
+        return self.reading.distribution(self.cursor)
+
+    def chart(self, count: int = SHOWN) -> Chart:
+        """The `count` likeliest tokens at the cursor under the present sampler, and the next token if there is one."""
+        return self.reading.chart(self.cursor, self.sampler, count)
+
+    def current_step(self) -> Step:
+        """The forward pass that predicts the token at the cursor, for a lens to look into."""
+        return self.reading.step(self.cursor)
+
+    def explain(self) -> SamplerLens:
+        """Why the token at the cursor was drawn, or would be, under the present sampler."""
+        token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
+        u = token.u if token else None
+        if u is None:
+            u = uniform(self.sampler.seed, self.cursor, self._draws(self.history.current) if token else 0)
+        return sampler_lens(self.distribution(), self.sampler, u, self.model.tokenizer.piece)
+
+    def summary(self, worst: int = 500) -> Summary:
+        """Perplexity and related sums over the tokens that have a score, and the `worst` most surprising positions."""
+        bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
+        most_surprising = heapq.nlargest(worst, bits, key=lambda each: each[1])
+        return Summary(
+            measured=len(bits),
+            tokens=max(0, len(self.tokens) - 1),
+            bits=math.fsum(each for _, each in bits),
+            byte_count=sum(len(self.tokens[at].piece) for at, _ in bits),
+            worst=tuple(at for at, _ in most_surprising),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """The walk as it stands; the tokens before the cursor are read if necessary."""
+        return Snapshot(
+            tokens=tuple(self.tokens),
+            prompt_length=self.prompt_length,
+            cursor=self.cursor,
+            window=max(0, self.cursor - self.info.context),
+            sampler=self.sampler,
+            can_take_back=bool(self.history.done),
+            can_redo=bool(self.history.undone),
+            chart=self.chart() if self.tokens and self.available else None,
+            prompt=self.prompt,
+            typed=self.typed,
+            stopped=self.stopped,
+            patches=self.patches,
+        )

@@ -1,0 +1,168 @@
+"""Values that describe a walk and its tree for a screen; no tensors."""
+
+from dataclasses import dataclass
+
+from core.activations.patch import Patch
+from core.evaluation.values import Comparison, SurprisalRates
+from core.generation.token import Origin, Token
+from core.loading.info import ModelInfo
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A run of tokens in the tree, from one fork to the next fork or end."""
+
+    serial: int
+    """The serial number of its first node."""
+    depth: int
+    """How many forks lie before it."""
+    pieces: tuple[bytes, ...]
+    """Its first tokens."""
+    length: int
+    """How many tokens it has."""
+    origin: Origin
+    """The origin of its first token."""
+    probability: float | None
+    """Of its first token, before temperature and cuts; None if it has no score."""
+    surprisal_bits: float | None
+    """Of all tokens from the prompt to its end; None if one has no score."""
+    name: str
+    parts: int
+    """How many branches follow its end."""
+    folded: bool
+    """Whether those are hidden."""
+    on_path: bool
+    """Whether the walk goes through it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Branches in preorder, as many as were asked for."""
+
+    rows: tuple[Branch, ...]
+    first: int
+    """How many branches come before `rows`."""
+    total: int
+    current: int
+    """The index in `rows` of the branch that contains the token before the cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingProgress:
+    """Progress of several continuations: how many of the `total` tokens each has."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """One of several continuations of a prefix."""
+
+    serial: int
+    """The serial number of its last node."""
+    pieces: tuple[bytes, ...]
+    surprisal_bits: float
+    """Of all its tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strand:
+    """A run of tokens that the same continuations share."""
+
+    depth: int
+    pieces: tuple[bytes, ...]
+    count: int
+    """How many continuations contain it."""
+    entropy_bits: float | None
+    """Of the distribution at its end, if they differ there; else None."""
+    serial: int
+    """The serial number of its last node."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationTree:
+    """Several continuations of one prefix, one by one and merged where they begin alike."""
+
+    continuations: tuple[Continuation, ...]
+    strands: tuple[Strand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary(SurprisalRates):
+    """Sums over the scored tokens of a walk; the first token has no score."""
+
+    measured: int
+    """Tokens with a score."""
+    tokens: int
+    """All but the first."""
+    bits: float
+    byte_count: int
+    """Of the tokens with a score."""
+    worst: tuple[int, ...]
+    """Positions of the most surprising tokens, most surprising first."""
+
+    @property
+    def token_count(self) -> int:
+        """As `measured`."""
+        return self.measured
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A person's guess of the next token, and the token that came."""
+
+    position: int
+    """Of the token in the walk."""
+    guessed: Candidate
+    likeliest: Candidate
+    """The argmax of the model."""
+    came: Token
+
+    @property
+    def hit(self) -> bool:
+        """Whether the guess was the token that came."""
+        return self.guessed.id == self.came.id
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The walk as it stands between two steps."""
+
+    tokens: tuple[Token, ...]
+    prompt_length: int
+    """How many of the tokens are the prompt."""
+    cursor: int
+    """How many tokens stand before the point that is looked at; the chart describes the next token there."""
+    window: int
+    """The position of the first token that the model still sees from there."""
+    sampler: Sampler
+    can_take_back: bool
+    can_redo: bool
+    chart: Chart | None
+    """None until there is a prompt, and if the model is not available."""
+    prompt: str = ""
+    """The prompt as it was typed."""
+    typed: int = 0
+    """The number of the last prompt that was typed, as the caller counts them."""
+    stopped: str = ""
+    """Why the last generation with stop conditions ended; empty after any other change."""
+    patches: tuple[Patch, ...] = ()
+    """The patches that are active in the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSide:
+    """The other side of a comparison, at the same position of the text."""
+
+    model: ModelInfo
+    sampler: Sampler
+    comparison: Comparison
+    cursor: int
+    """How many of its own tokens stand before that position."""
+    length: int
+    """How many tokens it has."""
+    pieces: tuple[bytes, ...]
+    """The last tokens before the cursor, 8 at most."""

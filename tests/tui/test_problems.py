@@ -1,0 +1,92 @@
+"""Problems are spelled with the keys that are bound at present, and a slow terminal delays frames, not keys."""
+
+import inspect
+import io
+from collections.abc import Awaitable, Callable
+from queue import Queue
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from textual.drivers import linux_driver
+from textual.drivers._writer_thread import WriterThread
+
+from core.errors import Action, Option, UserError
+from tui import terminal
+from tui.app import TokenwalkApp
+from tui.settings import Settings
+from tui.wording import keys_at_present, spell
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+PROBLEM = UserError("nothing here; ", Action("walk.step"), " samples a token, ", Option("dtype"), " chooses a format")
+
+
+def notes(app: TokenwalkApp) -> list[str]:
+    return [note.message for note in app._notifications]
+
+
+@pytest.mark.parametrize(("keys", "label"), [({}, "space"), ({"walk.step": "f5"}, "f5")])
+async def test_a_problem_names_the_key_that_is_bound_at_present(
+    scripted: Make, scenes: Any, keys: dict[str, str], label: str
+) -> None:
+    line = f"nothing here; {label} samples a token, --dtype chooses a format"
+    async with scripted(scenes.oat_milk(), text="a", settings=Settings(keys=keys)).run_test(size=(120, 36)) as pilot:
+        await pilot.pause()
+        pilot.app.runner.show(scenes.oat_milk(), PROBLEM)
+        await pilot.pause()
+        assert notes(pilot.app) == [line]
+        assert pilot.app.spell(PROBLEM) == line
+
+
+async def test_a_refusal_of_core_names_the_key_that_is_bound_at_present(real: Make, settle: Go, press: Go) -> None:
+    app = real("oat")
+    app.notices.key_of = keys_at_present({"walk.write": "f6"})
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "u")
+        assert notes(app) == ["nothing to take back; f6 edits the prompt"]
+
+
+def test_every_action_has_a_label() -> None:
+    assert spell(UserError(Action("prompt.leave")), keys_at_present()) == "escape"
+
+
+def driver(**parts: object) -> Any:
+    return SimpleNamespace(_driver=SimpleNamespace(**parts))
+
+
+@pytest.mark.parametrize(("waiting", "behind"), [(0, False), (1, False), (2, True)])
+def test_a_terminal_is_behind_where_writes_wait(waiting: int, behind: bool) -> None:
+    queue: Queue[str] = Queue()
+    for _ in range(waiting):
+        queue.put("")
+    assert terminal.is_behind(driver(_writer_thread=SimpleNamespace(_queue=queue))) is behind
+
+
+@pytest.mark.parametrize(
+    "app", [driver(), driver(_writer_thread=None), driver(_writer_thread=SimpleNamespace(_queue=object()))], ids=str
+)
+def test_a_driver_without_the_queue_counts_as_in_time(app: Any) -> None:
+    """Frames are drawn at their usual rate then."""
+    assert not terminal.is_behind(app)
+
+
+def test_the_driver_of_this_version_of_textual_has_the_queue() -> None:
+    """If this fails, `terminal.is_behind` always answers False: look for another way to ask the driver."""
+    assert "self._writer_thread" in inspect.getsource(linux_driver.LinuxDriver)
+    assert isinstance(WriterThread(io.StringIO())._queue, Queue)
+
+
+async def test_a_frame_is_drawn_later_where_the_terminal_is_behind(
+    scripted: Make, scenes: Any, until: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scripted(text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        behind = True
+        monkeypatch.setattr(terminal, "is_behind", lambda app: behind)
+        pilot.app.runner.show(scenes.oat_milk())
+        await pilot.pause()
+        assert pilot.app.frame.snapshot is None
+        behind = False
+        await until(lambda: pilot.app.frame.snapshot is not None)

@@ -1,0 +1,172 @@
+"""Writes the walk to a session file every few seconds, on a thread of its own.
+
+The thread that runs the model only copies the walk. A newer copy of a walk replaces one that waits to be written.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import UserError
+from core.sessions import record, storage, writer
+from core.sessions.export import FORMATS
+from core.sessions.record import Record
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+    from core.walk.tree import Tree
+
+INTERVAL = 3.0
+"""Seconds between two writes of a walk that changes, at least."""
+WRITING_SHARE = 0.05
+"""Of the time at most that writing may take; a walk whose write is slow is written less often."""
+
+Report = Callable[[UserError | str, bool], None]
+"""Called on the writing thread with what was written, or with a problem (True)."""
+
+
+@dataclass(slots=True)
+class SessionFile:
+    """The file of one walk; used on the writing thread."""
+
+    path: Path | None = None
+    """None until the walk is written for the first time."""
+    stamp: tuple[int, int, int] | None = None
+    """Inode, modification time and size when the file was last written or read here."""
+
+
+class Autosave:
+    """Writes walks into `folder`. All methods but `close` are for the thread that runs the model."""
+
+    def __init__(self, folder: Path, report: Report, *, automatic: bool = True) -> None:
+        self.folder = folder
+        self._report = report
+        self._automatic = automatic
+        self._tree: Tree | None = None
+        self._file = SessionFile()
+        self._mark: object = None
+        self._due = 0.0
+        self._write_seconds = 0.0
+        self._jobs: dict[int, Callable[[], None]] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="autosave", daemon=True)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the present walk; None until it is written for the first time."""
+        return self._file.path
+
+    def attach(self, session: "Session", path: Path) -> None:
+        """The walk was read from a file. It is written there from now on if the file is in `folder`.
+
+        A walk that is only shown leaves its file unchanged, also when it continues in another model.
+        """
+        own = session.worth_keeping() and path.parent.resolve() == self.folder.resolve()
+        self._begin(session, SessionFile(path, _stamp(path)) if own else SessionFile())
+        self._mark = session.mark()
+
+    def write_if_due(self, session: "Session", *, last: bool = False) -> float | None:
+        """Write the walk if it changed and its interval has passed, or if this is the `last` call.
+
+        Returns the seconds until it will be due; None if it has not changed since it was written.
+        """
+        if not self._automatic:
+            return None
+        if session.tree is not self._tree:
+            self._begin(session, SessionFile())
+        mark, now = session.mark(), time.monotonic()
+        if mark == self._mark:
+            return None
+        if now < self._due and not last:
+            return self._due - now
+        self._mark = mark
+        if session.worth_keeping():
+            self._due = now + max(INTERVAL, self._write_seconds / WRITING_SHARE)
+            self._write(session, report=False)
+        return None
+
+    def save(self, session: "Session") -> None:
+        """Write the walk now, and report its file."""
+        if session.tree is not self._tree:
+            self._begin(session, SessionFile())
+        self._mark = session.mark()
+        self._write(session, report=True)
+
+    def export(self, session: "Session", name: str, folder: Path) -> None:
+        """Write the walk into `folder` in one of `FORMATS`, and report the file."""
+        copy, (_, suffix, lines) = record.copy(session), FORMATS[name]
+
+        def job() -> None:
+            walk = copy()
+            path = storage.free(folder, walk.prompt, suffix)
+            try:
+                with path.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                    file.writelines(lines(walk))
+            except OSError as error:
+                raise UserError(f"{path} cannot be written: {error.strerror}; export from another folder") from error
+            self._report(f"written to {path}", False)
+
+        self._put(id(job), job)
+
+    def close(self, timeout: float) -> bool:
+        """Write what waits and end the thread; whether it has ended within `timeout` seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _begin(self, session: "Session", file: SessionFile) -> None:
+        self._tree, self._file, self._mark, self._due = session.tree, file, None, 0.0
+
+    def _write(self, session: "Session", *, report: bool) -> None:
+        copy, file = record.copy(session), self._file
+        self._put(id(file), lambda: self._write_file(copy(), file, report))
+
+    def _put(self, key: int, job: Callable[[], None]) -> None:
+        with self._changed:
+            self._jobs[key] = job
+            self._changed.notify()
+        if self._thread.ident is None:
+            self._thread.start()
+
+    # On the writing thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._jobs and not self._closing:
+                    self._changed.wait()
+                if not self._jobs:
+                    return
+                job = self._jobs.pop(next(iter(self._jobs)))
+            try:
+                job()
+            except UserError as error:
+                self._report(error, True)
+            except Exception as error:  # a defect in one write must not end the thread
+                self._report(f"the walk was not written: {type(error).__name__}: {error}", True)
+
+    def _write_file(self, walk: Record, file: SessionFile, report: bool) -> None:
+        began = time.monotonic()
+        storage.prepare(self.folder)
+        if file.path is None or _stamp(file.path) != file.stamp:  # another program's version is not overwritten
+            file.path = storage.free(self.folder, walk.prompt)
+        writer.write_record(file.path, walk)
+        file.stamp = _stamp(file.path)
+        self._write_seconds = time.monotonic() - began
+        if report:
+            self._report(f"saved as {file.path}", False)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

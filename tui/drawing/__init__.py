@@ -1,0 +1,1 @@
+"""Bars, plots, text and painted pages for panels, lenses, screens and reports. Import from its modules."""

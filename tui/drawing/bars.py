@@ -1,0 +1,92 @@
+"""Draws bars, meters, shades and column charts as plain text. A share is a number from 0 to 1."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+from rich.style import Style
+
+from tui.drawing.figure import blank_figure, rows_of
+
+FLAT = 0.2
+"""Largest share up to which a distribution is flat: bars on a scale that ends at 1 would all look alike."""
+TICK = "│"
+"""Marks where the true probability ends."""
+SHADES = " ░▒▓█"
+EIGHTHS = " ▁▂▃▄▅▆▇█"
+
+
+def scale_for(largest: float) -> float:
+    """The share at which bars end: 1, or for a flat distribution the round number (1, 2, 5) above its largest share."""
+    if largest > FLAT:
+        return 1.0
+    decade = 10.0 ** math.floor(math.log10(max(largest, 1e-12)))
+    return next(factor * decade for factor in (1, 2, 5, 10) if largest <= factor * decade)
+
+
+def bars(shares: list[float], ghosts: list[float], width: int, scale: float) -> list[str]:
+    """One row of `width` cells for each share: `█▌` up to the share, then `░` up to its ghost (a second share).
+
+    A share above `scale` fills the row.
+    """
+    halves = 2 * width / scale
+    return [
+        bar(round(min(share, scale) * halves), round(min(ghost, scale) * halves), width)
+        for share, ghost in zip(shares, ghosts, strict=True)
+    ]
+
+
+@lru_cache(maxsize=8192)
+def bar(share: int, ghost: int, width: int) -> str:
+    """One row of `width` cells; `share` and `ghost` are lengths in half cells. Cached, as few different rows exist."""
+    figure = blank_figure(width, 1)
+    for length, marker in ((ghost, "░"), (share, "hd")):
+        if length:
+            # a quarter cell short, so that the last half cell is the one the length ends in
+            figure.draw(figure.bar([1], [(length - 0.5) / 2], orientation="h", width=0.6, marker=marker))
+    figure.ruler("x").lim(0, width).ticks([]).alignment(lim="edge")
+    figure.ruler("y").lim(0.5, 1.5).ticks([]).alignment(lim="edge")
+    return rows_of(figure, width, 1)[0]
+
+
+def meter(share: float, width: int) -> str:
+    """A bar in half cells, padded to `width` cells. A share above 0 shows at least a thin line."""
+    halves = round(2 * width * max(0.0, min(share, 1.0)))
+    if share > 0 and not halves:
+        return "▏".ljust(width)
+    return ("█" * (halves // 2) + "▌" * (halves % 2)).ljust(width)
+
+
+def tick_at(true: float | None, width: int, scale: float) -> int | None:
+    """The cell of a row in which the true probability ends; None where it is unknown, 0, or above `scale`."""
+    if not true or true > scale:
+        return None
+    return min(width - 1, int(true * width / scale))
+
+
+def ticked(parts: Iterable[tuple[str, Style]], tick: int, style: Style) -> Iterator[tuple[str, Style]]:
+    """Styled pieces of a row, with cell `tick` replaced by `│`."""
+    for text, own in parts:
+        if 0 <= tick < len(text):
+            yield text[:tick], own
+            yield TICK, own + style
+            yield text[tick + 1 :], own
+        else:
+            yield text, own
+        tick -= len(text)
+
+
+def shade(share: float) -> str:
+    """One character, denser for a larger share: blank below 5 %, a full cell from 80 %."""
+    return SHADES[sum(share >= bound for bound in (0.05, 0.25, 0.50, 0.80))]
+
+
+def hundredths(share: float) -> str:
+    """A share in three cells: `.42`, `1.0`."""
+    return "1.0" if share >= 0.995 else f"{share:.2f}"[1:]
+
+
+def columns(shares: Sequence[float], height: int) -> list[str]:
+    """A column chart of `height` rows, from the top: one column for each share, in eighths of a cell."""
+    lengths = [round(8 * height * max(0.0, min(share, 1.0))) or int(share > 0) for share in shares]
+    return ["".join(EIGHTHS[max(0, min(8, n - 8 * level))] for n in lengths) for level in reversed(range(height))]

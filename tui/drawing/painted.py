@@ -1,0 +1,75 @@
+"""Base classes of widgets that paint their own lines: cached component styles, and scrolling pages."""
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding
+from textual.scroll_view import ScrollView
+from textual.widget import Widget
+
+
+class Painted(Widget):
+    """A widget that paints its own lines, in the styles that CSS gives to its component classes."""
+
+    _styles_by_name: dict[str, Style] | None = None
+    """Component styles by name; None after the theme has changed."""
+
+    def style_of(self, name: str = "") -> Style:
+        """The style of a component class, or of the widget itself."""
+        if self._styles_by_name is None:
+            self._styles_by_name = {}
+        if name not in self._styles_by_name:
+            self._styles_by_name[name] = self.get_component_rich_style(name) if name else self.rich_style
+        return self._styles_by_name[name]
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles_by_name = None
+
+    def on_hide(self, event: events.Hide) -> None:
+        event.prevent_default()  # the screen moves the focus; Textual would move it once more, and late
+
+
+class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
+    """Painted lines that scroll; only visible lines are drawn."""
+
+    BINDINGS = [
+        Binding("pageup", "page_up", "Scroll up", show=False),
+        Binding("pagedown", "page_down", "Scroll down", show=False),
+    ]
+
+    @property
+    def columns(self) -> int:
+        """Cells in a line."""
+        return self.scrollable_content_region.width
+
+    @property
+    def top(self) -> int:
+        """The first visible line."""
+        return int(self.scroll_offset.y)
+
+    def on_show(self) -> None:
+        """Lay out again when the widget is shown; without a change of size there is no resize event."""
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Lay the lines out for the new size."""
+
+    def current_lines(self) -> tuple[int, int]:
+        """The first and the last line that must be visible."""
+        return 0, 0
+
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        """Scroll to the current lines once there is a scroll bar; before that, Textual does not scroll."""
+        if shown:
+            self.call_after_refresh(self.follow)
+
+    def follow(self) -> None:
+        """Scroll as little as possible to make the current lines visible."""
+        (first, last), height = self.current_lines(), self.scrollable_content_region.height
+        limit = max(0, self.virtual_size.height - height)
+        if self.top > limit:  # the panel grew
+            self.scroll_to(y=limit, animate=False, immediate=True)
+        if first < self.top:
+            self.scroll_to(y=first, animate=False, immediate=True)
+        elif last >= self.top + height:
+            self.scroll_to(y=last + 1 - height, animate=False, immediate=True)

@@ -1,0 +1,128 @@
+"""Formats text and numbers for a terminal, and makes untrusted text inert.
+
+Model text, prompts and file names may hold control characters or markup. All of them pass through `prose`, `printed`,
+`label`, `run_text` or `one_line`, and reach the screen as `rich.text.Text` or `Content`, never as markup.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+from rich.cells import cell_len, chop_cells
+
+from core.tokenizers.tokenizer import Decoder, piece_text
+
+_SYMBOLS = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
+_WIDTH_CHANGERS = {0x20E3, *range(0x1F3FB, 0x1F400), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+"""Keycaps, skin tones and variation selectors. Terminals disagree about the width of text that contains them."""
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+@lru_cache(maxsize=4096)
+def _safe(character: str) -> str:
+    """`character`, or its escape if terminals execute it, hide it, or disagree about its width."""
+    category = unicodedata.category(character)
+    if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or ord(character) in _WIDTH_CHANGERS:
+        return _escaped(character)
+    return character
+
+
+def prose(text: str) -> str:
+    """Running text for a panel: line feeds stay, a tab becomes `⇥`, other control characters are escaped."""
+    return printed(text).replace("\t", _SYMBOLS["\t"])
+
+
+def printed(text: str) -> str:
+    """Running text for standard output: line feeds and tabs stay, other control characters are escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" else _safe(c) for c in text)
+
+
+@lru_cache(maxsize=65536)
+def label(piece: bytes) -> str:
+    """A token's bytes as one line: spaces and line feeds become symbols, incomplete UTF-8 is escaped."""
+    shown = "".join(_SYMBOLS.get(c) or _safe_in_cell(c) for c in piece_text(piece))
+    return "◌" + shown if shown and unicodedata.combining(shown[0]) else shown
+
+
+def _safe_in_cell(character: str) -> str:
+    return _escaped(character) if unicodedata.category(character) in ("Mc", "Me") else _safe(character)
+
+
+def run_text(pieces: Iterable[bytes]) -> str:
+    """Consecutive tokens as one line of text; a blank text is shown by symbols."""
+    decoder = Decoder()
+    text = "".join(map(decoder.feed, pieces)) + decoder.finish()
+    shown = prose(text).replace("\n", _SYMBOLS["\n"])
+    return shown if shown.strip() else label(text.encode())
+
+
+def one_line(text: str) -> str:
+    """Any text as one line without control characters, for messages and titles."""
+    return "".join(_safe(c) if c != "\n" else " " for c in text)
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in exactly `width` cells: cut with an ellipsis or padded with spaces."""
+    if width <= 0:
+        return ""
+    length = cell_len(text)
+    if length > width:
+        text = (chop_cells(text, width - 1) or [""])[0] if width > 1 else ""
+        text += "…"
+        length = cell_len(text)
+    return text + " " * (width - length)
+
+
+def within(text: str, most: int) -> str:
+    """`text` in as many cells as it needs, up to `most`."""
+    return fit(text, min(cell_len(text), most))
+
+
+def percent(share: float, decimals: int) -> str:
+    """A share (0 to 1) in percent, with 2 to 6 decimals."""
+    return f"{100 * share:.{decimals}f}%"
+
+
+def decimals_for(largest: float) -> int:
+    """How many decimals a percentage needs so that the largest share of a table shows two digits."""
+    for decimals, bound in ((2, 0.001), (3, 0.0001), (4, 0.00001), (5, 0.000001)):
+        if largest >= bound:
+            return decimals
+    return 6
+
+
+def setting(value: float, decimals: int) -> str:
+    """A setting with `decimals` decimals, or with all it has where that would round it."""
+    fixed = f"{value:.{decimals}f}"
+    return fixed if float(fixed) == value else f"{value:g}"
+
+
+def number_in(value: float, width: int) -> str:
+    """A number right-aligned in `width` cells, with two decimals, one or none, as many as fit."""
+    shown = (f"{value:.{decimals}f}" for decimals in (2, 1, 0))
+    return next((text for text in shown if len(text) <= width), f"{value:.0e}").rjust(width)
+
+
+def compact(count: float) -> str:
+    """A large count with three digits and a unit: 12.9 M."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * size:
+            scaled = count / size
+            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f} {unit}"
+    return f"{count:.0f}"
+
+
+def in_place(text: str) -> str:
+    """A line of an editor in which each control character is replaced by one other character.
+
+    So the columns of the cursor stay right. Tabs stay, as the editor draws them as spaces.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c == "\t" or _safe(c) == c else chr(0x2400 + ord(c)) if ord(c) < 32 else "�" for c in text)

@@ -1,0 +1,24 @@
+"""The lenses, one file each. `found()` lists them; a new file in this folder is found without being registered."""
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+
+from tui.lenses.base import Lens
+
+
+@cache
+def found() -> tuple[type[Lens], ...]:
+    """Every lens in the order of the round; the chart of the next token is the first.
+
+    A module of this folder holds lenses; a package, such as `base`, holds what they share.
+    """
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
+    modules = [import_module(f"{__name__}.{name}") for name in names]
+    classes = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Lens) and value.__module__ == module.__name__ and value.NAME
+    ]
+    return tuple(sorted(classes, key=lambda lens: lens.ORDER))

@@ -1,0 +1,77 @@
+"""The interface of a lens: one view of the walk, in the slot that the chart of the next token has at first."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+
+from core.errors import UserError
+from core.loading.choice import ModelChoice
+from core.sampling.sampler import Sampler
+from tui.dialogs.choose import Entry
+from tui.drawing.painted import Painted
+from tui.runner import Frame, Question
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+
+class LensHost(Protocol):
+    """What a lens asks of the app. Each request is queued at once, before keys that were pressed later."""
+
+    def act(self, operation: Callable[["Session"], object], *, instead_of: str | None = None) -> None:
+        """Queue an operation on the walk."""
+
+    def ask(self) -> None:
+        """Queue the present question of the lens."""
+
+    def sample_with(self, sampler: Sampler) -> None:
+        """Draw tokens with other settings from now on."""
+
+    def model_entries(self) -> list[Entry]:
+        """Every model, as entries of a `ChooseScreen`."""
+
+    def device_entries(self, choice: ModelChoice) -> list[Entry]:
+        """Every device and dtype for a model, as entries of a `ChooseScreen`."""
+
+    def spell(self, problem: UserError | str) -> str:
+        """A problem in one line, with the keys that are bound at present."""
+
+
+class Lens(Painted):
+    """A view of the walk. A subclass sets the class variables and draws frames; keys call its methods below."""
+
+    NAME: ClassVar[str] = ""
+    """One word, the widget's id and the name for `LensKeys.look`. A class without a name is no lens to be found."""
+    TITLE: ClassVar[str] = ""
+    """The title in the border."""
+    DESCRIPTION: ClassVar[str] = ""
+    """What it shows, in one line of the command palette."""
+    ORDER: ClassVar[int] = 0
+    """Its position in the round of lenses."""
+
+    @property
+    def host(self) -> LensHost:
+        """The app, as far as a lens needs it."""
+        return cast(LensHost, self.app)
+
+    def question(self) -> Question | None:
+        """What the lens asks of the session; None where the frame itself is enough."""
+        return None
+
+    def show(self, frame: Frame) -> None:
+        """Draw a frame."""
+
+    def frame_for_panels(self, frame: Frame) -> Frame:
+        """The frame that the other panels show while this lens is active."""
+        return frame
+
+    def move(self, by: int) -> None:
+        """`↑ ↓`: move the cursor, or scroll."""
+
+    def choose(self, number: int | None = None) -> None:
+        """`⏎`: act on the row under the cursor; digits: act on row `number`, counted from 1."""
+
+    def adjust(self, down: int, across: int) -> None:
+        """`shift` with arrows: another layer or head, or another value of what the lens can vary."""
+
+    def switch_view(self) -> None:
+        """`o`: the next view of the same answer."""

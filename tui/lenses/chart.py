@@ -1,0 +1,250 @@
+"""The chart of the next token: a bar and the numbers of each candidate, and one row for all other tokens."""
+
+import time
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.content import Content
+from textual.strip import Strip
+
+from core.sampling.sampler import Sampler
+from core.sampling.values import Candidate, Chart
+from tui.drawing.bars import bars, scale_for, tick_at, ticked
+from tui.drawing.sampler import stages_line
+from tui.drawing.text import decimals_for, fit, label, number_in, percent
+from tui.lenses.base import Lens
+from tui.runner import Frame
+
+STREAMED_EVERY = 0.19
+"""Seconds between two charts while tokens are generated; nobody can read them faster."""
+ChartRow = tuple[Candidate | None, float, float]
+"""A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
+
+
+class ChartLens(Lens, can_focus=True):
+    """The candidates, likeliest first, with a cursor on one of them."""
+
+    NAME = "candidates"
+    TITLE = "next token"
+    DESCRIPTION = "The likeliest next tokens, to choose one"
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES = {
+        "candidates--head",
+        "candidates--bar",
+        "candidates--ghost",
+        "candidates--others",
+        "candidates--number",
+        "candidates--cut",
+        "candidates--cursor",
+        "candidates--taken",
+        "candidates--truth",
+        "candidates--empty",
+    }
+
+    def __init__(self) -> None:
+        super().__init__(id=self.NAME)
+        self.border_title = Content(self.TITLE)
+        self._chart: Chart | None = None
+        self._painted_at = 0.0
+        self._sampler = Sampler()
+        self._empty = "loading torch …"
+        self._cursor = 0
+        self._first_row = 0
+        self._strips: list[Strip] | None = None
+
+    def show(self, frame: Frame) -> None:
+        """Draw the chart of a frame."""
+        chart = frame.snapshot.chart if frame.snapshot else None
+        if chart is self._chart and chart is not None:
+            return
+        if frame.activity == "generating" and time.monotonic() - self._painted_at < STREAMED_EVERY:
+            return
+        if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
+            self._cursor = 0
+        self._chart = chart
+        if frame.snapshot:
+            self._sampler = frame.snapshot.sampler
+        if chart is None:
+            self._empty = "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
+            self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
+        self._paint()
+
+    def move(self, by: int) -> None:
+        """Move the cursor among the candidates."""
+        if self._chart:
+            self._cursor = max(0, min(self._cursor + by, len(self._chart.candidates) - 1))
+            self._paint()
+
+    def choose(self, number: int | None = None) -> None:
+        """Append the candidate under the cursor, or candidate `number`, to the walk."""
+        if self._chart:
+            rank = self._cursor if number is None else number - 1
+            if rank < len(self._chart.candidates):
+                id = self._chart.candidates[rank].id
+                self.host.act(lambda session: session.take(id))
+
+    def on_resize(self) -> None:
+        self._paint()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips = None
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def _paint(self) -> None:
+        self._painted_at = time.monotonic()
+        self._strips = None
+        chart, width = self._chart, self.size.width
+        if chart:
+            effective = f"{chart.effective:,.0f}" if chart.effective >= 100 else f"{chart.effective:.1f}"
+            unit = " candidates" if width > 50 else ""
+            patched = chart.candidates[0].unpatched is not None
+            truth = " · │ true" if chart.divergence_bits is not None else ""
+            more = patched or bool(truth)
+            name = "next" if more and width <= 50 else "next token"
+            count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
+            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}{truth}"
+            self.border_title = Content(title)
+            self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        if self._strips is None:
+            self._strips = self._lines(*self.size)
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.style_of())
+
+    def _lines(self, width: int, height: int) -> list[Strip]:
+        if self._chart is None:
+            return [Strip([Segment(fit(self._empty, width), self.style_of("candidates--empty"))], width)]
+        return self._rows(self._chart, width, height)
+
+    def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
+        room = max(1, height - 2)
+        taken = chart.taken
+        shown = min(len(chart.candidates), room)
+        self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
+        self._first_row = max(self._first_row, self._cursor - shown + 1)
+        visible = chart.candidates[self._first_row : self._first_row + shown]
+        if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
+            visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
+        rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
+        others_kept = chart.stages[-1].kept - sum(c.sampled_probability > 0 for c in visible)
+        share = max(0.0, 1 - sum(share for _, share, _ in rows)) if others_kept else 0.0
+        rows.append((None, share, max(0.0, 1 - sum(own for _, _, own in rows))))
+
+        largest = max(max(share, own) for _, share, own in rows[:-1])
+        scale, decimals = scale_for(largest), decimals_for(largest)
+        columns = ChartColumns.of(width, decimals)
+        drawn = bars([share for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
+        strips = [self._head(columns, scale, width)]
+        for (candidate, share, own), bar in zip(rows, drawn, strict=True):
+            if candidate is None:
+                strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals, scale))
+            else:
+                tick = tick_at(candidate.true, columns.bar, scale)
+                strips.append(self._row(columns, candidate, bar, tick, decimals, taken))
+        return strips
+
+    def _head(self, columns: "ChartColumns", scale: float, width: int) -> Strip:
+        style = self.style_of("candidates--head")
+        end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
+        axis = "0" + end.rjust(columns.bar - 1)
+        text = (
+            f"{'#':>{columns.rank}} {fit('token', columns.token)} {fit(axis, columns.bar)} "
+            f"{'p':>{columns.share}} {'logit':>{columns.logit}}"
+        )
+        return Strip([Segment(fit(text, width), style)], width)
+
+    def _row(
+        self,
+        columns: "ChartColumns",
+        candidate: Candidate,
+        bar: str,
+        tick: int | None,
+        decimals: int,
+        taken: Candidate | None,
+    ) -> Strip:
+        is_taken = taken is not None and candidate.id == taken.id
+        cut = candidate.sampled_probability == 0
+        at_cursor = candidate.rank == self._cursor
+        ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
+        number = self.style_of("candidates--cut" if cut else "candidates--number")
+        text = self.style_of("candidates--cut") if cut else self.style_of()
+        if is_taken:
+            text = self.style_of("candidates--taken")
+        rank = f"{candidate.rank + 1}" if candidate.rank < 10**columns.rank else "…"
+        mark = "▸" if is_taken else "›" if at_cursor else " "
+        share = "cut" if cut else percent(candidate.sampled_probability, decimals)
+        return self._join(
+            columns,
+            ground,
+            (f"{rank:>{columns.rank}}", number),
+            (mark, text),
+            (fit(label(candidate.piece), columns.token), text),
+            (" ", text),
+            *self._bar(bar, "candidates--bar", tick),
+            (f" {share:>{columns.share}}", text),
+            (f" {number_in(candidate.logit, columns.logit)}", number),
+        )
+
+    def _others(
+        self, columns: "ChartColumns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
+    ) -> Strip:
+        style = self.style_of("candidates--others")
+        name = f"others {count:,}"
+        cut = share == 0 and own > 0
+        figure = "cut" if cut else percent(share, min(decimals, 2))
+        if share > scale:
+            bar = bar[:-1] + "▶"
+        return self._join(
+            columns,
+            self.style_of(),
+            (" " * (columns.rank + 1), style),
+            (fit(name, columns.token), style),
+            (" ", style),
+            *self._bar(bar, "candidates--others"),
+            (f" {figure:>{columns.share}}", style),
+            (" " * (columns.logit + 1), style),
+        )
+
+    def _bar(self, bar: str, style: str, tick: int | None = None) -> list[tuple[str, Style]]:
+        drawn = bar.rstrip(" ")
+        solid = drawn.rstrip("░")
+        parts = [
+            (solid, self.style_of(style)),
+            (drawn[len(solid) :], self.style_of("candidates--ghost")),
+            (bar[len(drawn) :], self.style_of("candidates--number")),
+        ]
+        return parts if tick is None else list(ticked(parts, tick, self.style_of("candidates--truth")))
+
+    def _join(self, columns: "ChartColumns", ground: Style, *parts: tuple[str, Style]) -> Strip:
+        back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
+        strip = Strip([Segment(text, style + back) for text, style in parts if text], columns.width)
+        return strip.simplify().adjust_cell_length(self.size.width, back)
+
+
+class ChartColumns:
+    """Widths of the columns in cells; the bar takes the rest of the row."""
+
+    def __init__(self, rank: int, token: int, bar: int, share: int, logit: int) -> None:
+        self.rank, self.token, self.bar, self.share, self.logit = rank, token, bar, share, logit
+        self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
+
+    @classmethod
+    def of(cls, width: int, decimals: int) -> "ChartColumns":
+        rank, logit, share = 2, 6, max(7, decimals + 3)
+        token = 14 if width < 56 else 18
+        bar = width - rank - logit - share - token - 4
+        if bar < 6:
+            token = max(8, token - (6 - bar))
+            bar = width - rank - logit - share - token - 4
+        return cls(rank, token, max(2, bar), share, logit)
+
+
+def _own_probability(candidate: Candidate) -> float:
+    return candidate.probability if candidate.unpatched is None else candidate.unpatched
+
+
+def _first_ids(chart: Chart) -> tuple[int, ...]:
+    return tuple(candidate.id for candidate in chart.candidates[:5])

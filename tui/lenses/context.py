@@ -1,0 +1,138 @@
+"""How uncertain the next token is after each prefix of the prompt, as a table or as plots (article: search space)."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.bars import meter
+from tui.drawing.plots import curve
+from tui.drawing.text import fit, label, percent, within
+from tui.lenses.base import AXIS, LensPage
+from tui.runner import Frame, Question
+
+if TYPE_CHECKING:
+    from core.activations.trace import Step
+    from core.lenses.context import ContextTable, PrefixRow
+    from core.walk.session import Session
+
+EXAMPLE = "I prefer oat milk in"
+"""The prompt that is measured while the prompt is empty."""
+TOKEN, BITS, COUNT, SHARE = 13, 7, 10, 8
+NARROW = 67
+"""Cells below which labels of tokens are shortened."""
+
+
+def _step_to_measure(session: "Session") -> "Step":
+    """The step at the cursor, or the end of the example where the walk has one token at most."""
+    step = session.current_step()
+    if len(session.tokens) > 1:
+        return step
+    ids = session.model.tokenizer.encode(EXAMPLE)[-session.model.info.context :]
+    return replace(step, ids=tuple(ids), cache=None, target=None)
+
+
+class ContextLens(LensPage["ContextTable"]):
+    """One row for each prefix; each is one token longer than the one above."""
+
+    NAME = "context"
+    TITLE = "context"
+    DESCRIPTION = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
+    ORDER = 14
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plotted = False
+        """Whether the plots are shown instead of the table."""
+
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("context")(_step_to_measure(session)))
+
+    def show(self, frame: Frame) -> None:
+        before = self.answer.total if self.answer else 0
+        super().show(frame)
+        if self.answer and self.answer.total != before:  # begin at the last prefix, where the cursor of the walk is
+            self.cursor = self.answer.total - 1
+            self.draw()
+
+    def choice_count(self) -> int:
+        return len(self.answer.rows) if self.answer else 0
+
+    def switch_view(self) -> None:
+        self.plotted = not self.plotted
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        other = "the table" if self.plotted else "plot"
+        tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
+        self.border_title = Content(f"{self.TITLE} · an example" if len(tokens) == 1 else self.TITLE)
+        self.border_subtitle = Content(f"↑↓ prefix · o {other}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:
+        if not answer.rows:
+            return
+        at = min(self.cursor, len(answer.rows) - 1)
+        yield self._sentence(answer.rows[at], answer.note, width)
+        yield Text()
+        yield from self._plots(answer, at, width, height) if self.plotted else self._table(answer, at, width, height)
+
+    def _sentence(self, row: "PrefixRow", note: str, width: int) -> Text:
+        line = self.text(
+            ("after ", "muted"),
+            (within(label(row.piece), 16), "text"),
+            (f": as uncertain as {_count(row.effective)} equally likely tokens", "muted"),
+        )
+        rank = f" · the next one had rank {row.came.rank + 1:,}" if row.came else ""
+        for words, style in ((rank, "muted"), (f" · {note}" if note else "", "faint")):
+            if line.cell_len + len(words) <= width:
+                line.append_text(self.text((words, style)))
+        return line
+
+    def _table(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
+        most = max(row.entropy_bits for row in answer.rows)
+        token = max(6, TOKEN - max(0, NARROW - width + 1) // 2)
+        fixed = 2 + token + BITS + 1 + 2 * COUNT + 2
+        bar = max(3, min(16, width - fixed - token + 2 - SHARE))
+        top = max(1, (width + 2 - fixed - bar) // (token + SHARE))
+        head = f"{'after':<{token + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
+        yield self.text((head, "head"))
+        for number in self.visible_rows(len(answer.rows), at, max(3, height - 3)):
+            row = answer.rows[number]
+            parts: list[tuple[str, str]] = [
+                ("› " if number == at else "  ", "text"),
+                (fit(label(row.piece), token), "text" if number == at else "muted"),
+                (f"{row.entropy_bits:>{BITS}.2f} ", "text"),
+                (meter(row.entropy_bits / (most or 1.0), bar), "bar"),
+                (f"{_count(row.effective):>{COUNT}}{row.mass90:>{COUNT},}  ", "muted"),
+            ]
+            for candidate in row.top[:top]:
+                came = row.came is not None and candidate.id == row.came.id
+                parts.append((fit(label(candidate.piece), token - 2), "hot" if came else "text"))
+                parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
+            yield self.row(number == at, width, *parts)
+
+    def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
+        rows = answer.rows
+        room, across = max(2, (height - 5) // 2), max(8, width - AXIS)
+        column = round((across - 1) * at / max(1, len(rows) - 1))
+        bits = tuple(row.entropy_bits for row in rows)
+        high = float(max(1, math.ceil(max(bits))))
+        yield self.text((" " * AXIS + "entropy, bits", "head"))
+        yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", column)
+        counts = tuple(math.log10(row.mass90) for row in rows)
+        most = float(max(1, math.ceil(max(counts))))
+        yield self.text((" " * AXIS + "tokens that hold 90 % of the probability, log scale", "head"))
+        yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", column)
+        row = rows[at]
+        yield self.plot_caption(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, column)
+
+
+def _count(effective: float) -> str:
+    return f"{effective:,.0f}" if effective >= 100 else f"{effective:.1f}"

@@ -1,0 +1,106 @@
+"""How long the model takes on each device, and how close its results are to the reference."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from rich.text import Text
+
+from core.lenses import lens
+from tui.drawing.bars import meter
+from tui.drawing.text import one_line, within
+from tui.lenses.base import AnswerCache, LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.device import Devices, DeviceTimes
+    from core.walk.session import Session
+
+WHAT, TIME = 15, 11
+
+
+class DeviceLens(LensPage["Devices"]):
+    """Three bars for each device on one scale, and the parity of the device in use."""
+
+    NAME = "device"
+    TITLE = "device"
+    DESCRIPTION = "Creation, forward and training step on every device, and parity with float32 on the CPU"
+    ORDER = 19
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache = AnswerCache()
+
+    def new_question(self) -> Question:
+        def measure(session: "Session") -> Iterator[object]:
+            return self._cache.answers(
+                (ref(session.model.transformer),), lambda: lens("device")(session.current_step())
+            )
+
+        return Question(measure)
+
+    def waiting_text(self) -> str:
+        return "measuring …"
+
+    def lines(self, answer: "Devices", width: int, height: int) -> Iterator[Text]:
+        yield self.text((f"in use: {answer.device} {answer.dtype}", "text"))
+        yield from self._parity(answer, width)
+        if speed := answer.speed:
+            yield self.text(
+                (f"{speed.tokens_per_second:,.1f} tokens per second", "text"),
+                (
+                    f" · {speed.bandwidth_share:.0%} of its memory bandwidth, "
+                    f"{speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s",
+                    "text",
+                ),
+            )
+        durations = [
+            seconds
+            for each in answer.times
+            for seconds in (each.create_seconds, each.forward_seconds, each.train_seconds)
+            if seconds is not None
+        ]
+        longest = max(durations, default=1.0)
+        for times in answer.times:
+            yield Text()
+            size = f"   {times.size_bytes / 1e6:,.1f} MB of weights" if times.size_bytes else ""
+            yield self.text((one_line(times.name), "bar"), (f"  {one_line(times.label)}", "text"), (size, "muted"))
+            yield from self._times(times, answer, longest, width)
+        if done := self.frame.progress:
+            yield Text()
+            yield self.text((f"measuring … {done.done}/{done.total}", "faint"))
+
+    def _parity(self, answer: "Devices", width: int) -> Iterator[Text]:
+        if answer.parity is None:
+            yield from self.paragraph(answer.note or "comparing with float32 on the CPU …", "muted", width)
+            return
+        parity = answer.parity
+        mark = "✓" if parity.top1 == 1 else "≈"
+        yield self.text(
+            (f"{mark} ", "bar"),
+            (f"same likeliest token: {parity.top1:.1%}", "text"),
+            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl_bits:.2e} bits", "text"),
+        )
+        yield self.text((f"compared with float32 on the CPU at {parity.positions} positions", "muted"))
+
+    def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
+        bar = max(6, min(40, width - WHAT - TIME - 14))
+        for what, seconds, more in (
+            ("creation", times.create_seconds, ""),
+            ("forward", times.forward_seconds, f" {answer.tokens} tokens"),
+            ("training step", times.train_seconds, " 5 × 8 tokens"),
+        ):
+            if seconds is not None:
+                yield self.text(
+                    (f"{what:<{WHAT}}", "muted"),
+                    (meter(seconds / longest, bar), "bar"),
+                    (f"{_duration(seconds):>{TIME}}", "text"),
+                    (more, "faint"),
+                )
+        if times.problem:
+            yield self.text((within(one_line(times.problem), width), "muted"))
+
+
+def _duration(seconds: float) -> str:
+    """Seconds or milliseconds, to three digits."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.{2 if seconds < 0.01 else 1}f} ms"

@@ -1,0 +1,151 @@
+"""The stages of one step, from text to text: one row each, with shape, values and Euclidean norm."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.dialogs.source import SourceScreen
+from tui.drawing.bars import meter
+from tui.drawing.text import decimals_for, fit, label, number_in, one_line, percent, within
+from tui.lenses.base import LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.flow import Flow, FlowStage
+
+ONE_LINE = 100
+"""Width in cells from which the values stand beside their stage, not below it."""
+NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
+NARROW = 62
+"""Width in cells below which names and shapes have less room."""
+
+
+class FlowLens(LensPage["Flow"]):
+    """One row for each stage. A stage can unfold into its parts, and open the source code that computes it."""
+
+    NAME = "flow"
+    TITLE = "flow"
+    DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part adds"
+    ORDER = 11
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unfolded: set[str] = set()
+        """Names of the stages whose parts are shown."""
+
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("flow")(session.current_step()))
+
+    def choice_count(self) -> int:
+        return len(self._shown())
+
+    def choose(self, number: int | None = None) -> None:
+        shown = self._shown()
+        at = self.cursor if number is None else number - 1
+        if self.answer and at < len(shown):
+            component = shown[at].component
+            source = next(each for each in self.answer.sources if each.component == component)
+            self.app.push_screen(SourceScreen(source.where, source.equation, source.code))
+
+    def switch_view(self) -> None:
+        """Show or hide the parts of the stage under the cursor."""
+        shown = self._shown()
+        if self.cursor >= len(shown):
+            return
+        here = next(n for n in range(self.cursor, -1, -1) if not shown[n].level)
+        if self._has_parts(shown[here]):
+            self._unfolded ^= {shown[here].name}
+            self.cursor = here
+            self.draw()
+            self.follow()
+
+    def _shown(self) -> list["FlowStage"]:
+        """The stages, and the parts of the unfolded ones."""
+        shown: list[FlowStage] = []
+        parent_unfolded = False
+        for stage in self.answer.stages if self.answer else ():
+            if not stage.level:
+                parent_unfolded = stage.name in self._unfolded
+            if not stage.level or parent_unfolded:
+                shown.append(stage)
+        return shown
+
+    def _has_parts(self, stage: "FlowStage") -> bool:
+        """Whether a stage has parts."""
+        stages = self.answer.stages if self.answer else ()
+        at = next(n for n, each in enumerate(stages) if each is stage)
+        return at + 1 < len(stages) and stages[at + 1].level > stage.level
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
+        self.border_subtitle = Content("↑↓ stage · ⏎ its source · o its parts" if self.answer else "")
+        super().draw()
+
+    def current_lines(self) -> tuple[int, int]:
+        each = 1 if self.columns >= ONE_LINE else 2
+        return (each * self.cursor + 1 if self.cursor else 0), each * self.cursor + each
+
+    def lines(self, answer: "Flow", width: int, height: int) -> Iterator[Text]:
+        beside = width >= ONE_LINE
+        name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
+        bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
+        adds = "adds to residual" if bar + SHARE >= 16 else "adds"
+        head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
+        yield self.text((head + ("  values of the last position" if beside else ""), "head"))
+        for number, stage in enumerate(self._shown()):
+            chosen = number == self.cursor
+            row = self._row(stage, bar, name, shape)
+            used = sum(len(words) for words, _ in row)
+            if beside:
+                yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
+            else:
+                yield self.row(chosen, width, *row)
+                yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+
+    def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
+        mark = (
+            "   "
+            if stage.level
+            else "  "
+            if not self._has_parts(stage)
+            else "▾ "
+            if stage.name in self._unfolded
+            else "▸ "
+        )
+        name = mark + stage.name
+        axes = [f"{axis}={size:,}" for axis, size in stage.axes]
+        norm = "" if stage.norm is None else number_in(stage.norm, NORM)
+        row = [
+            (fit(name, room), "muted" if stage.level else "text"),
+            (" " + fit(" ".join(axes), shape), "muted"),
+            (f" {norm:>{NORM}}  ", "muted" if stage.level else "text"),
+        ]
+        if stage.stream and stage.norm is not None:
+            share = stage.norm / stage.stream
+            return [*row, (meter(share, bar), "bar"), (f"{share:>{SHARE}.0%}", "text")]
+        return [*row, (" " * (bar + SHARE), "text")]
+
+    def _values(self, stage: "FlowStage", room: int) -> Iterator[tuple[str, str]]:
+        """As many of the first values as fit into `room` cells, with their tokens; or the text of the stage."""
+        if stage.text or not stage.values:
+            yield fit(f"“{one_line(stage.text)}”", room), "text" if stage.level else "muted"
+            return
+        labelled = bool(stage.labels)
+        for number, value in enumerate(stage.values):
+            name = label(stage.labels[number]) if labelled else ""
+            if stage.name == "probabilities":
+                shown = percent(value, decimals_for(stage.values[0]))
+            elif isinstance(value, int):
+                shown = f"{value}"
+            else:
+                shown = f"{value:8.4f}" if abs(value) < 10 else number_in(value, 8)
+            cell = f"{within(name, 10)} {shown.strip()}   " if labelled else f"{shown} "
+            room -= len(cell)
+            if room < 0:
+                break
+            yield cell, "muted"

@@ -1,0 +1,105 @@
+"""A guessing game: the next token is hidden until a person has guessed it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+from rich.text import Text
+from textual.content import Content
+
+from core.sampling.values import Candidate
+from core.walk.values import Guess
+from tui.dialogs.line import LineScreen
+from tui.drawing.text import decimals_for, fit, label, percent
+from tui.lenses.base import LensPage
+from tui.runner import Frame, Question
+
+
+class GuessLens(LensPage[tuple[Guess, ...]]):
+    """`⏎` asks for a guess; then the lens shows the model's likeliest token and the token that came."""
+
+    NAME = "guess"
+    TITLE = "guess"
+    DESCRIPTION = "Guess what comes next before you see it"
+    ORDER = 5
+    ALLOW_SELECT: ClassVar[bool] = False
+
+    def new_question(self) -> Question:
+        return Question(lambda session: tuple(session.guesses), live=True)
+
+    def choose(self, number: int | None = None) -> None:
+        words = "What comes next? Only the first token of your text counts, with or without a space before it."
+
+        def submit(guess: str | None) -> None:
+            if guess:
+                self.host.act(lambda session: session.guess(guess))
+
+        self.app.push_screen(LineScreen("your guess", words), submit)
+
+    def frame_for_panels(self, frame: Frame) -> Frame:
+        snapshot = frame.snapshot
+        if snapshot is None or snapshot.cursor >= len(snapshot.tokens):
+            return frame
+        return replace(frame, snapshot=replace(snapshot, tokens=snapshot.tokens[: snapshot.cursor]))
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        super().draw()
+        self.border_subtitle = Content("⏎ guess · v shows the chart")
+
+    def lines(self, answer: tuple[Guess, ...], width: int, height: int) -> Iterator[Text]:
+        if not answer:
+            yield self.text(("The next token is hidden.", "text"))
+            yield Text()
+            yield from self._wrapped(
+                "⏎ asks for your guess. Then you see the probability that the model gave it, the model's likeliest "
+                "token, and the token that came. A guess costs its surprisal in bits: -log2 of that probability.",
+                width,
+            )
+            return
+        you, model = (sum(side.bits for side in each) for each in self._sides(answer))
+        hits = sum(guess.hit for guess in answer)
+        own = sum(guess.likeliest.id == guess.came.id for guess in answer)
+        count = len(answer)
+        for words, bits, right in (("you", you, hits), ("the model", model, own)):
+            yield self.text(
+                (f"{words:<10}", "muted"),
+                (_bits(bits, 8, 1), "text"),
+                (f" bits · {right} of {count} right", "muted"),
+            )
+        yield Text()
+        each = max(8, (width - 7 - 9 - 9) // 3)
+        yield self.text(
+            (
+                f"{'pos':>6} {fit('you', each)}{'bits':>8} {fit('the model', each)}{'bits':>8} {fit('came', each)}",
+                "head",
+            )
+        )
+        for guess in reversed(answer):
+            yield self._row(guess, each)
+
+    def _sides(self, answer: tuple[Guess, ...]) -> tuple[list[Candidate], list[Candidate]]:
+        return [guess.guessed for guess in answer], [guess.likeliest for guess in answer]
+
+    def _row(self, guess: Guess, each: int) -> Text:
+        def shown(candidate: Candidate) -> str:
+            share = percent(candidate.probability, min(4, decimals_for(candidate.probability)))
+            return fit(f"{label(candidate.piece)} {share}", each)
+
+        return self.text(
+            (f"{guess.position + 1:>6} ", "faint"),
+            (shown(guess.guessed), "bar" if guess.hit else "text"),
+            (_bits(guess.guessed.bits, 8, 2) + " ", "text"),
+            (shown(guess.likeliest), "muted"),
+            (_bits(guess.likeliest.bits, 8, 2) + " ", "muted"),
+            (("✓ " if guess.hit else "  ") + label(guess.came.piece), "bar" if guess.hit else "text"),
+        )
+
+    def _wrapped(self, words: str, width: int) -> Iterator[Text]:
+        yield from Text(words, self.style_of("lens--muted")).wrap(self.app.console, max(10, min(width, 72)))
+
+
+def _bits(value: float, width: int, decimals: int) -> str:
+    return ("∞" if math.isinf(value) else f"{value:.{decimals}f}").rjust(width)

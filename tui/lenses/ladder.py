@@ -1,0 +1,124 @@
+"""The prompt on every rung of the ladder: what each rung adds, and the divergence between every two of them."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.bars import meter
+from tui.drawing.text import compact, fit, label, one_line, percent, within
+from tui.lenses.base import LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.ladder import Ladder, RungResult
+
+NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 7, 12, 9
+
+
+class LadderLens(LensPage["Ladder"]):
+    """One row for each rung; its other view is a matrix of KL divergences between rungs."""
+
+    NAME = "ladder"
+    TITLE = "ladder"
+    DESCRIPTION = "The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs"
+    ORDER = 17
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.divergences = False
+        """Whether the KL matrix is shown."""
+
+    def new_question(self) -> Question:
+        return Question(lambda session: lens("ladder")(session.current_step()))
+
+    def waiting_text(self) -> str:
+        return "building the rungs …"
+
+    def choice_count(self) -> int:
+        return len(self.answer.rungs) if self.answer else 0
+
+    def switch_view(self) -> None:
+        self.divergences = not self.divergences
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        other = "the rungs" if self.divergences else "KL between them"
+        self.border_subtitle = Content(f"↑↓ rung · o {other}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Ladder", width: int, height: int) -> Iterator[Text]:
+        if not answer.rungs:
+            return
+        at = min(self.cursor, len(answer.rungs) - 1)
+        yield from self._matrix(answer, at, width) if self.divergences else self._table(answer, at, width)
+        for note in answer.notes:
+            yield Text()
+            yield from self.paragraph(note, "faint", width)
+
+    def _table(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
+        used = 2 + NAME + 2 * COUNT + LOSS + TOKEN + SHARE + 3
+        bar = max(0, min(20, width - used - SHARE - 2)) if width - used > 14 else 0
+        head = f"  {'rung':<{NAME}}{'size':>{COUNT}}{'adds':>{COUNT}}{'loss':>{LOSS}}  {'':<{bar}}"
+        yield self.text((f"{head} {'likeliest':<{TOKEN}}{'p':>{SHARE}}", "head"))
+        for number, rung in enumerate(answer.rungs):
+            yield self.row(number == at, width, *self._row(rung, number == at, bar))
+        yield Text()
+        yield from self._detail(answer.rungs[at], width)
+
+    def _row(self, rung: "RungResult", chosen: bool, bar: int) -> Iterator[tuple[str, str]]:
+        yield "› " if chosen else "  ", "text"
+        yield fit(one_line(rung.name), NAME), "text"
+        yield f"{compact(rung.parameters):>{COUNT}}", "text"
+        added = "" if rung.trained else f"{'+' if rung.added >= 0 else '-'}{compact(abs(rung.added))}".replace(" ", "")
+        yield f"{added:>{COUNT}}", "muted"
+        yield f"{'' if rung.loss is None else f'{rung.loss:.2f}':>{LOSS}}  ", "text"
+        if bar:
+            share = 0.0 if rung.loss is None else rung.loss / (1.25 * rung.ln_v)
+            line = int(bar / 1.25)
+            drawn = meter(share, bar)
+            yield drawn[:line] + ("│" if drawn[line] == " " else drawn[line]) + drawn[line + 1 :], "bar"
+        yield " " + fit(label(rung.top.piece), TOKEN), "text"
+        yield f"{percent(rung.top.probability, 4 if rung.top.probability < 0.01 else 2):>{SHARE}}", "muted"
+
+    def _detail(self, rung: "RungResult", width: int) -> Iterator[Text]:
+        yield self.text((one_line(rung.title), "bar"))
+        yield from self.paragraph(rung.adds, "text", width)
+        loss = f"loss {rung.loss:.4f} nats · " if rung.loss is not None else ""
+        yield self.text((f"{loss}a uniform guess has ln V = {rung.ln_v:.4f} nats", "muted"))
+        if rung.target:
+            name = within(label(rung.target.piece), 16)
+            words = f" came next: {percent(rung.target.probability, 4)}, rank {rung.target.rank + 1:,}"
+            yield self.text((name, "hot"), (words, "muted"))
+        if rung.differences:
+            yield Text()
+            for each in rung.differences:
+                yield self.text(
+                    (f"  {each.name:<18}", "muted"),
+                    (one_line(each.before), "faint"),
+                    (" → ", "faint"),
+                    (within(one_line(each.after), width - 30), "text"),
+                )
+
+    def _matrix(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
+        yield self.text(("KL(row ‖ column) of the next token, bits", "muted"))
+        yield Text()
+        cell = max(6, min(10, (width - NAME - 2) // max(1, len(answer.rungs))))
+        names = [_short_name(rung) for rung in answer.rungs]
+        yield self.text((" " * (NAME + 2), "head"), ("".join(f"{name:>{cell}}" for name in names), "head"))
+        largest = max((value for row in answer.kl_bits for value in row if value is not None), default=0.0) or 1.0
+        for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl_bits, strict=True)):
+            line = self.text(("› " if number == at else "  ", "text"), (fit(one_line(rung.name), NAME), "text"))
+            for value in row:
+                shown = "–" if value is None else "0" if value == 0 else f"{value:.{1 if value >= 100 else 3}f}"
+                line.append(f"{shown:>{cell}}", self.tint((value or 0.0) / largest))
+            yield line
+
+
+def _short_name(rung: "RungResult") -> str:
+    """`3`, or `3t` for the trained version of rung 3."""
+    return one_line(rung.name).removeprefix("model").replace("-trained", "t")

@@ -1,0 +1,127 @@
+"""What softmax makes of the logits of this step when they are scaled, and when softmax is repeated."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.content import Content
+
+from core.sampling.values import SoftmaxLab
+from tui.drawing.bars import bars
+from tui.drawing.text import fit, label
+from tui.lenses.base import LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+SHOWN = 8
+"""Tokens whose logits are used."""
+FACTORS = (1, 2, 5, 10, 20, 50, 100, 1000)
+
+
+class SoftmaxLens(LensPage[SoftmaxLab]):
+    """The logits of the likeliest tokens, multiplied by a factor; `o` shows repetition and temperature."""
+
+    NAME = "softmax"
+    TITLE = "softmax"
+    DESCRIPTION = "Softmax with and without subtracting the maximum, repeated, and at other temperatures"
+    ORDER = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._factor = 0
+        self._second_view = False
+
+    def new_question(self) -> Question:
+        factor = FACTORS[self._factor]
+
+        def lab(session: "Session") -> SoftmaxLab:
+            from core.sampling.softmax import softmax_lab  # noqa: PLC0415
+
+            return softmax_lab([factor * candidate.logit for candidate in session.chart(SHOWN).candidates])
+
+        return Question(lab, live=True)
+
+    def adjust(self, down: int, across: int) -> None:
+        self._factor = max(0, min(self._factor + across, len(FACTORS) - 1))
+        self.ask_again()
+
+    def switch_view(self) -> None:
+        self._second_view = not self._second_view
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        super().draw()
+        other = "maximum" if self._second_view else "repetition, temperature"
+        self.border_subtitle = Content(f"⇧←→ logits × {FACTORS[self._factor]} · o {other}")
+
+    def lines(self, answer: SoftmaxLab, width: int, height: int) -> Iterator[Text]:
+        snapshot = self.frame.snapshot
+        chart = snapshot.chart.candidates if snapshot and snapshot.chart else ()
+        names = [label(candidate.piece) for candidate in chart[: len(answer.logits)]]
+        names += [""] * (len(answer.logits) - len(names))
+        yield from (
+            self._repeated_and_heated(answer, names, width)
+            if self._second_view
+            else self._naive_and_stable(answer, names, width)
+        )
+
+    def _naive_and_stable(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
+        yield self.text(("Softmax over the likeliest tokens, in float32: the plain formula, and with the", "muted"))
+        yield self.text(("maximum subtracted first. Both give the same shares until exp overflows.", "muted"))
+        yield Text()
+        yield self.text(
+            (f"{fit('token', 14)}{'logit':>9}{'exp(x)':>11}{'share':>9}{'exp(x−max)':>12}{'share':>9}", "head")
+        )
+        naive, stable = answer.naive, answer.stable
+        for at, name in enumerate(names):
+            broken = not math.isfinite(naive.shares[at])
+            yield self.text(
+                (fit(name, 14), "text"),
+                (f"{answer.logits[at]:>9.2f}", "muted"),
+                (f"{naive.powers[at]:>11.3g}", "hot" if math.isinf(naive.powers[at]) else "muted"),
+                (f"{naive.shares[at]:>9.4f}", "hot" if broken else "text"),
+                (f"{stable.powers[at]:>12.3g}", "muted"),
+                (f"{stable.shares[at]:>9.4f}", "text"),
+            )
+        yield self.text(
+            (f"{fit('sum', 14)}{'':9}", "muted"),
+            (f"{naive.total:>11.3g}", "hot" if math.isinf(naive.total) else "muted"),
+            (f"{sum(naive.shares):>9.4f}", "muted" if naive.works else "hot"),
+            (f"{stable.total:>12.3g}{sum(stable.shares):>9.4f}", "muted"),
+        )
+        yield Text()
+        if naive.works:
+            yield self.text(("Both work. ⇧→ scales the logits up until the plain formula fails.", "muted"))
+        else:
+            yield self.text(
+                ("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it.", "hot")
+            )
+
+    def _repeated_and_heated(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
+        each = max(4, (width - 16) // 2 - 2)
+        for title, rows, form in (
+            ("softmax applied n times: each time closer to uniform", answer.repeated, "{:g}×"),
+            ("softmax(x / T): a low T sharpens, a high T flattens", answer.temperatures, "T {:g}"),
+        ):
+            yield self.text((title, "muted"))
+            yield self.text(
+                (f"{'':6}{fit(names[0], each)} {fit(names[1] if len(names) > 1 else '', each)}{'H bits':>8}", "head")
+            )
+            for row in rows:
+                first, second = row.shares[0], row.shares[1] if len(row.shares) > 1 else 0.0
+                one, two = bars([first, second], [0.0, 0.0], each - 7, 1.0)
+                yield self.text(
+                    (f"{form.format(row.setting):<6}", "text"),
+                    (one, "bar"),
+                    (f"{100 * first:>6.2f}%", "text"),
+                    (" ", "text"),
+                    (two, "ghost"),
+                    (f"{100 * second:>6.2f}%", "muted"),
+                    (f"{row.entropy_bits:>8.3f}", "text"),
+                )
+            yield Text()

@@ -1,0 +1,158 @@
+"""How many parameters each part has, and the histogram of any weight."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.bars import columns, meter
+from tui.drawing.text import compact, fit, one_line, within
+from tui.lenses.base import AnswerCache, LensPage
+from tui.runner import Frame, Question, Refusal
+
+if TYPE_CHECKING:
+    from core.lenses.weights import Histogram, Weights
+    from core.walk.session import Session
+
+FIRST = "embed.weight"
+"""The weight whose histogram is shown at first."""
+PART, COUNT, SHARE = 12, 13, 7
+LISTED = 6
+"""Names that are listed at least, however low the panel is."""
+
+
+class WeightsLens(LensPage["Weights"]):
+    """Parameter counts by part; its other view lists every weight and draws the histogram of one."""
+
+    NAME = "weights"
+    TITLE = "weights"
+    DESCRIPTION = "Parameters counted by part, and the distribution of any weight"
+    ORDER = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache = AnswerCache()
+        self.chosen = FIRST
+        self.listed = False
+        """Whether the weights are listed by name."""
+
+    def new_question(self) -> Question:
+        name = self.chosen
+
+        def count(session: "Session") -> Iterator[object]:
+            model = ref(session.model.transformer)
+            return self._cache.answers((model, name), lambda: lens("weights")(session.current_step(), name))
+
+        return Question(count)
+
+    def show(self, frame: Frame) -> None:
+        super().show(frame)
+        if frame.question is self._question and isinstance(frame.answer, Refusal) and self.chosen != FIRST:
+            self.chosen = FIRST  # this model has no weight of that name
+            self.ask_again()
+
+    def choice_count(self) -> int:
+        return len(self.answer.names) if self.answer and self.listed else 0
+
+    def choose(self, number: int | None = None) -> None:
+        if not self.listed:
+            self.switch_view()
+        elif self.answer:
+            at = self.cursor if number is None else number - 1
+            if at < len(self.answer.names):
+                self.cursor, self.chosen = at, self.answer.names[at].name
+                self.ask_again()
+
+    def switch_view(self) -> None:
+        self.listed = not self.listed
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1)) if self.listed else self.cursor
+        keys = "↑↓ weight · ⏎ its histogram · o parts" if self.listed else "o all weights"
+        self.border_subtitle = Content(keys if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
+        yield from self._names(answer, width, height) if self.listed else self._parts(answer, width)
+
+    def _parts(self, answer: "Weights", width: int) -> Iterator[Text]:
+        bar = max(6, min(30, width - PART - 2 * COUNT - SHARE - 12))
+        yield self.text(
+            (
+                f"{'part':<{PART}}{'weights':>{COUNT}}{'biases':>{COUNT - 3}}  {'':<{bar}}{'share':>{SHARE}}{'MB':>9}",
+                "head",
+            )
+        )
+        for each in answer.counts:
+            share = each.parameters / answer.total
+            yield self.text(
+                (f"{each.part:<{PART}}", "text"),
+                (f"{each.weights:>{COUNT},}", "text"),
+                (f"{each.biases:>{COUNT - 3},}  ", "muted"),
+                (meter(share, bar), "bar"),
+                (f"{share:>{SHARE}.1%}", "text"),
+                (f"{each.size_bytes / 1e6:>9,.1f}", "muted"),
+            )
+        size = sum(each.size_bytes for each in answer.counts) / 1e6
+        yield Text()
+        yield self.text(
+            (f"{'total':<{PART}}{answer.total:>{COUNT},}", "text"),
+            (" " * (COUNT - 1 + bar + SHARE), "text"),
+            (f"{size:>9,.1f}", "muted"),
+        )
+        yield Text()
+        if answer.total == answer.expected:
+            yield self.text(("counted from the tensors; the configuration gives the same number", "muted"))
+        else:
+            yield self.text((f"counted from the tensors; the configuration gives {answer.expected:,}", "hot"))
+        if answer.tied:
+            yield self.text(("the embedding and the unembedding share their weights, which count once", "muted"))
+
+    def _names(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
+        chart = max(4, min(12, height - LISTED - 5))
+        shown = answer.histogram.name if answer.histogram else ""
+        for number in self.visible_rows(len(answer.names), self.cursor, max(LISTED, height - chart - 5)):
+            each = answer.names[number]
+            shape = " × ".join(f"{size:,}" for size in each.shape)
+            name = fit(one_line(each.name), max(10, width - 24))
+            yield self.row(
+                number == self.cursor,
+                width,
+                ("● " if each.name == shown else "  ", "bar"),
+                (name, "text" if number == self.cursor else "muted"),
+                (f"{shape:>21}", "muted"),
+            )
+        yield Text()
+        if answer.histogram:
+            yield from self._histogram(answer.histogram, width, chart)
+        else:
+            done = self.frame.progress
+            yield self.text((f"measuring … {100 * done.done // max(1, done.total)} %" if done else "…", "faint"))
+
+    def _histogram(self, histogram: "Histogram", width: int, height: int) -> Iterator[Text]:
+        across = max(len(histogram.counts), min(width, 120))
+        most = max(histogram.counts) or 1
+        facts = f"{compact(sum(histogram.counts))} numbers · mean {histogram.mean:+.4f} · std {histogram.std:.4f}"
+        name = within(one_line(histogram.name), max(0, width - len(facts) - 3))
+        yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
+        shares = [histogram.counts[x * len(histogram.counts) // across] / most for x in range(across)]
+        for line in columns(shares, height):
+            yield self.text((line, "bar"))
+        axis = ["─"] * across
+        reach = (histogram.high - histogram.low) or 1.0
+        for value, mark in (
+            (histogram.mean - histogram.std, "├"),
+            (histogram.mean + histogram.std, "┤"),
+            (histogram.mean, "┼"),
+        ):
+            axis[max(0, min(across - 1, int(across * (value - histogram.low) / reach)))] = mark
+        yield self.text(("".join(axis), "faint"))
+        low, high = f"{histogram.low:+.4f}", f"{histogram.high:+.4f}"
+        middle = "┼ mean   ├ ┤ one std"
+        yield self.text((low + f"{middle:^{max(0, across - len(low) - len(high))}}" + high, "muted"))

@@ -1,0 +1,142 @@
+"""`tokenwalk compare`: how the next-token distributions of two models differ."""
+
+import math
+from itertools import zip_longest
+from typing import Any
+
+from core.evaluation.values import ComparedPosition, ComparedText, Comparison, Divergence
+from core.loading.info import ModelInfo
+from core.sampling.values import Candidate, Chart
+from core.tokenizers.tokenizer import piece_text
+from tui.drawing.text import decimals_for, fit, label, one_line, percent
+from tui.reports.json_values import candidate_json, finite, json_line
+
+
+def _divergence_json(found: Divergence | ComparedText) -> dict[str, float | None]:
+    """The divergences; one that is infinite is None."""
+    return {
+        "kl_ab_bits": finite(found.kl_ab_bits),
+        "kl_ba_bits": finite(found.kl_ba_bits),
+        "js_bits": finite(found.js_bits),
+    }
+
+
+def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int]], found: Comparison) -> str:
+    """The comparison after the prompt as one line; `a` and `b` are a model and the ids of the prompt in it."""
+
+    def side(info: ModelInfo, ids: list[int], chart: Chart) -> dict[str, Any]:
+        return {
+            "model": info.name,
+            "device": info.device,
+            "dtype": info.dtype,
+            "prompt_ids": ids,
+            "entropy_bits": chart.entropy_bits,
+            "top": [candidate_json(each) for each in chart.candidates],
+            "others": {"count": chart.others_count, "probability": chart.others_probability},
+        }
+
+    return json_line(
+        {
+            "event": "next",
+            "by": found.divergence.over,
+            **_divergence_json(found.divergence),
+            "agree": found.agree,
+            "rank_in_a": found.rank_in_a,
+            "rank_in_b": found.rank_in_b,
+            "a": side(*a, found.chart_a),
+            "b": side(*b, found.chart_b),
+        }
+    )
+
+
+def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]:
+    """The candidates of both models side by side, entropies, divergences and ranks."""
+    names = [f"{one_line(info.name)} {info.dtype} {info.device}" for info in (a, b)]
+    columns = zip_longest(_column(found.chart_a), _column(found.chart_b), fillvalue=" " * 30)
+    others = f"      {_others(found.chart_a)}  {_others(found.chart_b)}"
+    unit = (
+        "over tokens"
+        if found.divergence.over == "token"
+        else "over the next byte, because their tokenizers have different tokens"
+    )
+    return [
+        f"{'#':>4}  {fit(f'A {names[0]}', 30)}  {fit(f'B {names[1]}', 30)}",
+        *(f"{rank:>4}  {left}  {right}".rstrip() for rank, (left, right) in enumerate(columns, start=1)),
+        others,
+        f"      {f'entropy {found.chart_a.entropy_bits:.3f} bits':<30}  entropy {found.chart_b.entropy_bits:.3f} bits",
+        f"      KL(A‖B) {_bits(found.divergence.kl_ab_bits)} · KL(B‖A) {_bits(found.divergence.kl_ba_bits)} · "
+        f"JS {_bits(found.divergence.js_bits)} bits, {unit}",
+        f"      {'the same likeliest token' if found.agree else 'different likeliest tokens'}: "
+        f"A's has {_rank(found.rank_in_b)} in B, B's has {_rank(found.rank_in_a)} in A",
+    ]
+
+
+def _column(chart: Chart) -> list[str]:
+    decimals = decimals_for(chart.candidates[0].probability)
+
+    def cell(candidate: Candidate) -> str:
+        return f"{fit(label(candidate.piece), 20)}{percent(candidate.probability, decimals):>10}"
+
+    return [cell(candidate) for candidate in chart.candidates]
+
+
+def _others(chart: Chart) -> str:
+    return f"{fit(f'others {chart.others_count:,}', 20)}{percent(chart.others_probability, 2):>10}"
+
+
+def _bits(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "∞"
+
+
+def _rank(rank: int | None) -> str:
+    return "no token" if rank is None else f"rank {rank + 1:,}"
+
+
+def along_json(compared: ComparedText) -> list[str]:
+    """One line per position of the text, and a summary line."""
+
+    def position(found: ComparedPosition) -> dict[str, Any]:
+        return {
+            "event": "place",
+            "byte": found.boundary.byte_offset,
+            "tokens_a": found.boundary.tokens_a,
+            "tokens_b": found.boundary.tokens_b,
+            **_divergence_json(found.divergence),
+            "agree": found.agree,
+            "best_a": piece_text(found.best_a),
+            "best_b": piece_text(found.best_b),
+        }
+
+    summary = {
+        "event": "summary",
+        "by": compared.over,
+        "places": len(compared.positions),
+        **_divergence_json(compared),
+        "agreement": compared.agreement,
+        "bytes": compared.text_bytes,
+        "shared_bytes": compared.shared_bytes,
+        "context_at_least_a": compared.min_context_a,
+        "context_at_least_b": compared.min_context_b,
+    }
+    return [json_line(each) for each in (*map(position, compared.positions), summary)]
+
+
+def along_lines(compared: ComparedText) -> list[str]:
+    """One line per position of the text, and the means."""
+    lines = [f"{'byte':>8} {'KL(A‖B)':>9} {'KL(B‖A)':>9} {'JS':>7}    {fit('likeliest in A', 20)} likeliest in B"]
+    for found in compared.positions:
+        divergence = found.divergence
+        lines.append(
+            f"{found.boundary.byte_offset:>8,} "
+            f"{_bits(divergence.kl_ab_bits):>9} {_bits(divergence.kl_ba_bits):>9} {divergence.js_bits:>7.4f}  "
+            f"{'=' if found.agree else '≠'} {fit(label(found.best_a), 20)} {label(found.best_b)}"
+        )
+    lines.append(
+        f"{'mean':>8} {_bits(compared.kl_ab_bits):>9} {_bits(compared.kl_ba_bits):>9} {compared.js_bits:>7.4f}    "
+        f"bits; the same likeliest token at {100 * compared.agreement:.1f}% of {len(compared.positions):,} positions"
+    )
+    if compared.shared_bytes < compared.text_bytes:
+        lines.append(
+            f"compared up to byte {compared.shared_bytes:,}: after it the tokens of the two spell different text"
+        )
+    return [*lines, ""]

@@ -1,0 +1,39 @@
+"""Values that several commands print as JSON: one object per line, tokens, candidates, finite numbers."""
+
+import json
+import math
+import sys
+from typing import Any
+
+from core.sampling.values import Candidate
+from core.tokenizers.tokenizer import piece_text
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """One JSON object on one line, escaped to ASCII where standard output is not UTF-8."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
+
+
+def token_json(id: int, piece: bytes) -> dict[str, Any]:
+    """A token: its id, its text (incomplete characters escaped) and its bytes in hex."""
+    return {"id": id, "text": piece_text(piece), "bytes": piece.hex()}
+
+
+def candidate_json(candidate: Candidate) -> dict[str, Any]:
+    """A candidate: its logit, the model's probability and the probability it is sampled with.
+
+    `true_probability` is added where the true distribution is known, which is the tiny world only.
+    """
+    values = {
+        **token_json(candidate.id, candidate.piece),
+        "logit": candidate.logit,
+        "probability": candidate.probability,
+        "sampled_probability": candidate.sampled_probability,
+    }
+    return values if candidate.true is None else values | {"true_probability": candidate.true}
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it is infinite or NaN, which JSON cannot hold."""
+    return value if value is not None and math.isfinite(value) else None

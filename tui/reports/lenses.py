@@ -1,0 +1,287 @@
+"""`tokenwalk lens`: the answer of each lens, one function per lens."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.sampling.values import Candidate
+from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
+
+if TYPE_CHECKING:
+    from core.lenses.attention import AttentionView
+    from core.lenses.context import ContextTable
+    from core.lenses.device import Devices
+    from core.lenses.flow import Flow
+    from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
+    from core.lenses.ladder import Ladder
+    from core.lenses.last_token import LastToken
+    from core.lenses.logit import LogitLens
+    from core.lenses.weights import Weights
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+"""Blocks that fill 0 to 8 eighths of a cell from the left."""
+HEIGHTS = "▁▂▃▄▅▆▇█"
+SHADES = "·░▒▓█"
+
+
+def lens_lines(name: str, answer: Any) -> list[str]:
+    """The answer of the lens `name` as lines without trailing spaces."""
+    return [line.rstrip() for line in LINES[name](answer)]
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of `share` times `width` cells; `share` is cut to 0..1."""
+    eighths = round(min(1.0, max(0.0, share)) * 8 * width)
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def _numbers(values: Sequence[float], count: int = 4) -> str:
+    return " ".join(f"{value:>8.3f}" for value in values[:count])
+
+
+def _token(candidate: Candidate, width: int, decimals: int) -> str:
+    """A token in `width` cells and its probability in 11."""
+    return f"{fit(label(candidate.piece), width)} {percent(candidate.probability, decimals):>10}"
+
+
+def _decimals(candidates: Iterable[Candidate]) -> int:
+    """The decimals of a percentage that the least probable candidate needs; a column shares them."""
+    return decimals_for(min((each.probability for each in candidates), default=1.0))
+
+
+def _notes(*notes: str) -> Iterator[str]:
+    """The notes that are not empty, as sentences after an empty line."""
+    sentences = [note[0].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in notes if note]
+    if sentences:
+        yield ""
+        yield from map(one_line, sentences)
+
+
+def _flow(answer: "Flow") -> Iterator[str]:
+    yield f"{'stage':<26} {'shape':<28} {'norm':>9} {'residual':>9}  first values"
+    for stage in answer.stages:
+        shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
+        norm = "" if stage.norm is None else f"{stage.norm:.3f}"
+        residual = "" if stage.stream is None else f"{stage.stream:.3f}"
+        if stage.text:
+            values = one_line(stage.text)
+        elif stage.labels:
+            shown = [str(value) if isinstance(value, int) else f"{value:.4g}" for value in stage.values]
+            values = "  ".join(f"{label(piece)} {value}" for piece, value in zip(stage.labels, shown, strict=True))
+        else:
+            values = _numbers(stage.values)
+        yield f"{'  ' * stage.level + stage.name:<26} {shape:<28} {norm:>9} {residual:>9}  {values}"
+    yield ""
+    for source in answer.sources:
+        yield f"{source.component:<11} {source.equation:<52} {source.where}"
+
+
+def _attention(answer: "AttentionView") -> Iterator[str]:
+    yield f"layer {answer.layer}, head {answer.head}: attention weights of the last position"
+    for position, (piece, weight) in enumerate(zip(answer.pieces, answer.row, strict=True)):
+        yield f"{position:>5}  {fit(label(piece), 16)} {percent(weight, 2):>8}  {bar(weight, 40)}"
+    yield ""
+    yield "attention pattern: each row is a position, each column an earlier position or its own"
+    for position, row in enumerate(answer.pattern, start=answer.start):
+        cells = "".join(SHADES[min(4, int(5 * weight**0.5))] * 2 for weight in row)
+        yield f"{position:>5}  {fit(label(answer.pieces[position]), 16)} {cells}"
+    yield ""
+    yield "entropy of each head's attention weights at the last position, bits"
+    for number, heads in enumerate(answer.heads):
+        yield f"layer {number:>3}  " + " ".join(f"{head.entropy_bits:5.2f}" for head in heads)
+    yield ""
+    yield f"softmax(q kᵀ/√c) v and SDPA differ by at most {answer.difference:.1e}"
+    yield from _notes(answer.note)
+
+
+def _logit(answer: "LogitLens") -> Iterator[str]:
+    target = label(answer.layers[-1].target.piece)
+    decimals = _decimals(layer.top[0] for layer in answer.layers)
+    finer = _decimals(layer.target for layer in answer.layers)
+    yield f"{'layer':<20} {'H bits':>7}  {'likeliest token':<27}  {'second':<27} {'rank':>8}  p of {target}"
+    for layer in answer.layers:
+        likeliest = "  ".join(_token(each, 16, decimals) for each in layer.top[:2])
+        share = percent(layer.target.probability, finer)
+        yield f"{layer.name:<20} {layer.entropy_bits:>7.3f}  {likeliest} {layer.target.rank + 1:>8,}  {share:>10}"
+    yield ""
+    role = "is the given next token" if answer.target_came else "is the model's likeliest token"
+    settled = answer.layers[answer.locks_in or 0].name
+    yield f"{target} {role}; the likeliest token no longer changes from {settled} on"
+
+
+def _context(answer: "ContextTable") -> Iterator[str]:
+    decimals = _decimals(row.top[0] for row in answer.rows)
+    yield (
+        f"{'#':>5}  {'token':<16} {'H bits':>8} {'effective':>11} {'for 90 %':>8}  {'likeliest token':<27}  "
+        "next token and its rank"
+    )
+    for position, row in enumerate(answer.rows, start=answer.start + 1):
+        came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.rank + 1:>8,}"
+        yield (
+            f"{position:>5}  {fit(label(row.piece), 16)} {row.entropy_bits:>8.3f} {row.effective:>11,.1f} "
+            f"{row.mass90:>8,}  {_token(row.top[0], 16, decimals)}  {came}"
+        )
+    yield from _notes(answer.note)
+
+
+def _last_token(answer: "LastToken") -> Iterator[str]:
+    change_name = {"replace": "replaced by", "mask": "hidden", "shuffle": "exchanged with"}[answer.how]
+    largest = max((change.kl_bits for change in answer.changes), default=0.0) or 1.0
+    yield f"{'#':>5}  {'token':<16} {change_name:<18} {'KL bits':>10}"
+    for change in answer.changes:
+        by = fit(label(change.by), 18)
+        yield (
+            f"{change.position:>5}  {fit(label(change.piece), 16)} {by} {change.kl_bits:>10.6f}  "
+            f"{bar(change.kl_bits / largest, 30)}"
+        )
+    if answer.together_bits is not None:
+        yield f"{'':>5}  {'all of them at once':<35} {answer.together_bits:>10.6f}"
+    yield from _notes(answer.why, answer.note)
+
+
+def _ladder(answer: "Ladder") -> Iterator[str]:
+    decimals = _decimals(rung.top for rung in answer.rungs)
+    finer = _decimals(rung.target for rung in answer.rungs if rung.target)
+    yield (
+        f"{'model':<16} {'parameters':>12} {'added':>12} {'loss':>8} {'ln V':>8}  {'likeliest token':<27} "
+        f"{'target rank':>12} {'p of it':>10}"
+    )
+    for rung in answer.rungs:
+        loss = "–" if rung.loss is None else f"{rung.loss:.4f}"
+        target = f"{rung.target.rank + 1:>12,} {percent(rung.target.probability, finer):>10}" if rung.target else ""
+        yield (
+            f"{rung.name:<16} {rung.parameters:>12,} {rung.added:>+12,} {loss:>8} {rung.ln_v:>8.4f}  "
+            f"{_token(rung.top, 16, decimals)} {target}"
+        )
+    yield ""
+    yield "loss and ln V in nats per token; ln V is the loss of uniform guessing"
+    yield ""
+    for rung in answer.rungs:
+        changed = "; ".join(f"{each.name} {each.before} → {each.after}" for each in rung.differences)
+        yield f"{rung.name:<16} {one_line(rung.adds)}"
+        if changed:
+            yield f"{'':<16} {one_line(changed)}"
+    yield ""
+    yield "KL(row ‖ column), bits"
+    for rung, row in zip(answer.rungs, answer.kl_bits, strict=True):
+        cells = " ".join("       –" if value is None else f"{value:>8.4f}" for value in row)
+        yield f"{rung.name:<16} {cells}"
+    yield from _notes(*answer.notes)
+
+
+def _weights(answer: "Weights") -> Iterator[str]:
+    yield f"{'part':<12} {'weights':>14} {'biases':>10} {'memory':>9}"
+    for each in answer.counts:
+        share = each.parameters / max(1, answer.total)
+        yield (
+            f"{each.part:<12} {each.weights:>14,} {each.biases:>10,} {compact(each.size_bytes) + 'B':>9}  "
+            f"{percent(share, 2):>7} {bar(share, 30)}"
+        )
+    check = (
+        "as computed from the configuration"
+        if answer.total == answer.expected
+        else f"but {answer.expected:,} as computed from the configuration"
+    )
+    tied = "; the unembedding shares the weights of the embedding" if answer.tied else ""
+    yield f"{'total':<12} {answer.total:>14,}  {check}{tied}"
+    if histogram := answer.histogram:
+        largest = max(histogram.counts)
+        yield ""
+        shape = " × ".join(map(str, histogram.shape))
+        yield f"{histogram.name} {shape}: mean {histogram.mean:.5f}, std {histogram.std:.5f}"
+        bars = "".join(HEIGHTS[round(7 * count / largest)] for count in histogram.counts)
+        yield f"{histogram.low:>10.4f} {bars} {histogram.high:.4f}"
+
+
+def _lab(answer: "Lab") -> Iterator[str]:
+    assert answer.averaging and answer.norm and answer.batch and answer.lookup and answer.switch
+    yield from _averaging(answer.averaging)
+    yield ""
+    yield from _norm(answer.norm)
+    yield ""
+    yield from _batch(answer.batch)
+    yield ""
+    yield from _lookup(answer.lookup)
+    yield ""
+    yield from _switch(answer.switch)
+
+
+def _averaging(averaging: "CausalAverage") -> Iterator[str]:
+    yield "Averaging the past: a lower triangular matrix, each row divided by its sum, times the embeddings"
+    for n, piece in enumerate(averaging.pieces):
+        row = " ".join(
+            f"{weight:4.2f}" if seen else "   ·"
+            for weight, seen in zip(averaging.weights[n], averaging.seen[n], strict=True)
+        )
+        before, after = _numbers(averaging.before[n]), _numbers(averaging.after[n])
+        yield f"  {fit(label(piece), 14)} {row}  ×  {before}  =  {after}"
+
+
+def _norm(norm: "NormEffect") -> Iterator[str]:
+    yield f"Norm: {norm.name}" + ("" if norm.own else ", which this model does not have")
+    yield f"  before  mean {norm.mean_before:>9.4f}  std {norm.std_before:>9.4f}  {_numbers(norm.before)}"
+    yield f"  after   mean {norm.mean_after:>9.4f}  std {norm.std_after:>9.4f}  {_numbers(norm.after)}"
+
+
+def _batch(batch: "TrainingBatch") -> Iterator[str]:
+    yield f"A training batch [{len(batch.inputs)}, {len(batch.inputs[0])}], stride {batch.stride}: inputs │ targets"
+    for inputs, targets in zip(batch.input_pieces, batch.target_pieces, strict=True):
+        yield f"  {fit(' '.join(map(label, inputs)), 48)} │ {fit(' '.join(map(label, targets)), 48)}"
+    yield f"  loss {batch.loss:.4f} nats per token; uniform guessing has ln V = {batch.ln_v:.4f}"
+
+
+def _lookup(lookup: "EmbeddingLookup") -> Iterator[str]:
+    yield f"nn.Embedding and nn.Linear on one-hot vectors, {lookup.rows:,} × {lookup.columns}"
+    yield f"  largest difference {lookup.difference:.1e}"
+    yield f"  lookup {1e6 * lookup.lookup_seconds:,.0f} µs, matrix product {1e6 * lookup.product_seconds:,.0f} µs"
+    same = "the same for both" if lookup.lookup_rows == lookup.product_rows else "not the same for both"
+    yield f"  rows with a gradient, {same}: {', '.join(map(str, lookup.lookup_rows))} of {lookup.rows:,}"
+
+
+def _switch(switch: "ActivationSwitch") -> Iterator[str]:
+    yield f"activation {switch.own} replaced by {switch.other}: KL {switch.kl_bits:.4f} bits"
+    decimals = _decimals((switch.before.candidates[0], switch.after.candidates[0]))
+    for own, other in zip(switch.before.candidates, switch.after.candidates, strict=True):
+        yield f"  {_token(own, 20, decimals)}  {_token(other, 20, decimals)}"
+    yield "  " + " ".join(f"{switch.xs[n]:>7.1f}" for n in range(0, len(switch.xs), 10))
+    for curve in switch.curves:
+        yield "  " + " ".join(f"{curve.values[n]:>7.3f}" for n in range(0, len(switch.xs), 10)) + f"  {curve.name}"
+    yield from _notes(switch.note)
+
+
+def _device(answer: "Devices") -> Iterator[str]:
+    yield f"{answer.device} in {answer.dtype}, {answer.tokens} tokens per forward pass"
+    if answer.parity:
+        parity = answer.parity
+        yield (
+            f"against float32 on the CPU at {parity.positions} positions: |Δlogit| ≤ {parity.max_logit:.4f}, "
+            f"KL {parity.kl_bits:.2e} bits, the same likeliest token at {percent(parity.top1, 2)}"
+        )
+    if answer.speed:
+        yield (
+            f"{answer.speed.tokens_per_second:,.1f} tokens a second, "
+            f"{answer.speed.bandwidth_share:.0%} of the memory bandwidth, which is "
+            f"{answer.speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s here"
+        )
+    yield ""
+    yield f"{'device':<8} {'creation':>11} {'forward':>11} {'training':>11} {'memory':>9}"
+    for each in answer.times:
+        times = " ".join(
+            f"{'–' if s is None else f'{1000 * s:,.1f} ms':>11}"
+            for s in (each.create_seconds, each.forward_seconds, each.train_seconds)
+        )
+        size = "–" if each.size_bytes is None else compact(each.size_bytes) + "B"
+        yield f"{each.name:<8} {times} {size:>9}  {one_line(each.problem or each.label)}"
+    yield from _notes(answer.note)
+
+
+LINES: dict[str, Callable[[Any], Iterator[str]]] = {
+    "flow": _flow,
+    "attention": _attention,
+    "logit": _logit,
+    "context": _context,
+    "last-token": _last_token,
+    "ladder": _ladder,
+    "weights": _weights,
+    "lab": _lab,
+    "device": _device,
+}

@@ -1,0 +1,329 @@
+"""The one thread that uses torch and models: it takes jobs from a queue and publishes frames.
+
+When the queue is empty, the thread advances in this order: the operation that goes on, the answer to the lens's
+question, the scores of tokens without one, the training. Each advances by one step, so that a new job waits for one
+step at most.
+"""
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.engine import threads
+from core.errors import UserError, out_of_memory
+from core.generation.token import Token
+from core.loading.choice import ModelChoice
+from core.progress import Progress
+from core.sampling.sampler import Sampler
+from core.sessions.reader import read_record
+from core.walk.values import SamplingProgress
+from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
+from tui.runner.jobs import Job, JobQueue
+from tui.runner.outbox import Outbox
+from tui.runner.training import TrainingJob, describe
+
+if TYPE_CHECKING:
+    from core.loading.checkpoints.recipe import Recipe
+    from core.walk.session import Session
+    from tui.autosave import Autosave
+
+
+UNCHANGED = "{}; the walk is unchanged; a smaller model or shorter prompt may fit"
+"""What is added where memory is missing."""
+
+
+class Runner:
+    """Runs jobs one after the other on a thread of its own.
+
+    `publish` is called on that thread when a frame can be taken; it must return at once. `fps` limits how often.
+    """
+
+    def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        self._jobs = JobQueue()
+        self._outbox = Outbox(publish, fps)
+        self._closing = False
+        self._began_at = 0.0
+        self._session: Session | None = None
+        self._running: Iterator[object] | None = None
+        self._answering: Iterator[object] | None = None
+        self._scoring: Iterator[object] | None = None
+        self._training = TrainingJob(lambda status: self._outbox.change(training=status))
+        self.autosave: Autosave | None = None
+        """Writes the walk to a file; set before `start`."""
+        self._thread = threading.Thread(target=self._run, name="torch", daemon=True)
+
+    # For the screen's thread -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; torch is imported with the first model."""
+        self._thread.start()
+
+    def load(
+        self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False, chat: bool = False
+    ) -> None:
+        """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
+        self._put(lambda: self._load(choice, text, sampler, special, chat), interrupts=True)
+
+    def open(self, path: Path) -> None:
+        """Continue a saved session in its own model; without that model it is shown and computes nothing."""
+        self._put(lambda: self._open(path), interrupts=True)
+
+    def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
+        """Queue an operation; one that `interrupts` ends a generation first.
+
+        It replaces the waiting operations that were queued `instead_of` the same name.
+        """
+        self._put(lambda: operation(self._session) if self._session else None, interrupts, instead_of)
+
+    def ask(self, question: Question | None) -> None:
+        """Put the question that the frames answer from now on; None asks nothing."""
+        self._put(lambda: self._outbox.change(question=question, answer=None, progress=None), False, "question")
+
+    def train(self, recipe: "Recipe", folder: Path) -> None:
+        """Train a rung in `folder` in the idle time; continues from the newest checkpoint that is there."""
+        self._put(lambda: self._train(recipe, folder), interrupts=False)
+
+    def go_on_learning(self, wanted: bool) -> None:
+        """Resume the training, or pause it."""
+        self._put(self._training.resume if wanted else self._training.pause, False, "learning")
+
+    def stop_learning(self) -> None:
+        """End the training; its checkpoints stay in their folder."""
+        self._put(self._training.stop, False, "learning")
+
+    def pause(self) -> None:
+        """End a generation before its next token."""
+        self._put(lambda: None, interrupts=True)
+
+    def take(self) -> tuple[Frame, list[Problem]]:
+        """The newest frame, and the problems since the last one, one line each."""
+        return self._outbox.take()
+
+    def close(self, timeout: float = 0.05) -> bool:
+        """Stop after the present step; whether the thread has ended within `timeout` seconds."""
+        self._closing = True
+        self._jobs.wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _put(self, run: Callable[[], object], interrupts: bool, slot: str | None = None) -> None:
+        self._jobs.put(Job(run, interrupts, slot))
+
+    # On the runner's thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._advance()
+            except UserError as error:
+                self._report(error)
+            except Exception as error:  # neither a defect nor a lack of memory may end the walk
+                self._report(UNCHANGED.format(describe(error)) if out_of_memory(error) else describe(error))
+        with suppress(Exception):  # the app has left the terminal: nobody reads an error
+            self._autosave(last=True)
+        with suppress(Exception):
+            self._training.pause()
+
+    def _advance(self) -> None:
+        """Begin the next job, or else do one step of what is unfinished, or else wait for a job."""
+        if self._jobs:
+            self._begin(self._jobs.pop())
+        elif self._running:
+            self._advance_operation(self._running)
+            self._autosave()
+        elif self._answering:
+            self._advance_answer(self._answering)
+        elif self._scoring:
+            self._advance_scores(self._scoring)
+        elif self._training.running:
+            self._advance_training()
+        else:
+            self._jobs.wait(self._autosave())
+
+    def _autosave(self, *, last: bool = False) -> float | None:
+        """Write the walk where that is due; seconds until it will be due, None if it has not changed."""
+        return self.autosave.write_if_due(self._session, last=last) if self.autosave and self._session else None
+
+    def _begin(self, job: Job) -> None:
+        self._answering = self._scoring = None
+        if job.interrupts:
+            self._running = None
+        result = job.run()
+        if isinstance(result, Iterator):
+            self._running = result
+            self._began_at = time.perf_counter()
+            self._outbox.change(generated=0)
+        elif self._running:
+            self._show()
+        else:
+            self._rest()
+
+    def _advance_operation(self, running: Iterator[object]) -> None:
+        """One step of the operation, shown where a frame is due."""
+        try:
+            event = next(running)
+        except StopIteration:
+            self._running = None
+            self._rest()
+            return
+        if isinstance(event, Token):
+            generated = self._outbox.frame.generated + 1
+            rate = generated / (time.perf_counter() - self._began_at)
+            self._outbox.change(activity="generating", generated=generated, rate=rate)
+        elif isinstance(event, Progress):
+            self._outbox.change(activity="reading", activity_progress=event)
+        elif isinstance(event, SamplingProgress):
+            self._outbox.change(activity="reading", activity_progress=Progress(event.done, event.total))
+        self._show_if_due(walk=not isinstance(event, Progress))
+
+    def _advance_scores(self, scoring: Iterator[object]) -> None:
+        try:
+            next(scoring)
+        except StopIteration:
+            self._scoring = None
+            self._show()
+        else:
+            self._show_if_due()
+
+    def _rest(self) -> None:
+        """Show the walk; then begin the answer to the lens and the scores that are missing."""
+        self._outbox.change(activity="idle", activity_progress=None, progress=None)
+        self._show()
+        question = self._outbox.frame.question
+        if self._session and self._session.tokens and question and not question.live:
+            self._answering = self._answers(question)
+        if self._session and self._session.unscored():
+            self._scoring = self._session.score()
+
+    def _answers(self, question: Question) -> Iterator[object]:
+        """The answers to a question, better and better; a `Refusal` where core refuses."""
+        try:
+            answer = question.ask(self._session)  # type: ignore[arg-type]  # callers have checked that there is one
+            yield from answer if isinstance(answer, Iterator) else (answer,)
+        except UserError as error:
+            yield Refusal(error)
+
+    def _advance_answer(self, answering: Iterator[object]) -> None:
+        try:
+            answer = next(answering)
+        except StopIteration:
+            self._answering = None
+            self._outbox.change(progress=None)
+            self._show()
+            return
+        if isinstance(answer, Progress):
+            self._outbox.change(progress=answer)
+        else:
+            self._outbox.change(answer=answer)
+        self._show_if_due()
+
+    def _train(self, recipe: "Recipe", folder: Path) -> None:
+        threads.prepare()
+        if self._session is None:  # else the count was chosen for its model
+            threads.apply(0, beside_screen=True)
+        self._training.start(recipe, folder)
+
+    def _advance_training(self) -> None:
+        if self._training.step():
+            self._show_if_due(walk=False)
+        else:
+            self._show(walk=False)
+
+    def _report(self, problem: Problem) -> None:
+        """Stop what goes on, and show the problem."""
+        self._outbox.add_problem(problem)
+        self._running = self._answering = self._scoring = None
+        self._outbox.change(activity="idle", activity_progress=None, progress=None)
+        try:
+            self._show()
+        except Exception:  # where the walk itself cannot be shown, the problem must be
+            self._show(walk=False)
+
+    # Models ----------------------------------------------------------------------------------------------------------
+
+    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool, chat: bool) -> Iterator[object]:
+        self._show_loading()
+        threads.prepare()
+        from core.engine.device import devices  # noqa: PLC0415
+        from core.loading.models import load_model  # noqa: PLC0415
+        from core.tokenizers.chat import encode  # noqa: PLC0415
+        from core.walk.session import Session  # noqa: PLC0415
+
+        if self._session is None:
+            gc.freeze()  # imported modules are never garbage; searching them takes 150 ms, which delays keys
+        self._outbox.change(devices=tuple(devices()))
+        before, model = self._session, load_model(choice, self._show_download)
+        threads.apply(model.info.parameters, beside_screen=True)
+        if before and before.tokens and before.goes_on_in(model):
+            session = before.moved_to(model)
+            prefill = session.read()
+        else:
+            self._autosave(last=True)
+            session = Session(model, sampler)
+            prefill = session.prefill(encode(model.tokenizer, text, special=special, chat=chat), text)
+        self._session = session  # assigned last, so that an error above leaves the model before
+        self._outbox.change(choice=choice, model=model.info, tokenizer=model.tokenizer, rate=None)
+        return prefill
+
+    def _open(self, path: Path) -> Iterator[object]:
+        if self.autosave and self.autosave.path == path:
+            raise UserError("this session is open already")
+        saved = read_record(path)
+        self._show_loading()
+        threads.prepare()
+        from core.engine.device import devices  # noqa: PLC0415
+        from core.sessions import resume  # noqa: PLC0415
+
+        self._outbox.change(devices=tuple(devices()))
+        self._autosave(last=True)
+        before = self._session.model if self._session and self._session.available else None
+        try:
+            model = before if before and before.info == saved.model else resume.model(saved.model)
+            threads.apply(model.info.parameters, beside_screen=True)
+            if self._session and model is before:
+                self._session.patch(())  # the saved session patches the same weights in its own way
+            session = resume.session(saved, model)
+            self._outbox.change(choice=model.choice, model=model.info, tokenizer=model.tokenizer)
+        except UserError as error:
+            session = resume.session_without_model(saved, error)
+            choice = saved.model.choice or ModelChoice(name=saved.model.name)
+            choice = replace(choice, device="auto", dtype="auto")  # the default for another model
+            info = replace(saved.model, name=f"{saved.model.name} (not here)")
+            self._outbox.change(choice=choice, model=info, tokenizer=None)
+            if session.unavailable:
+                self._outbox.add_problem(session.unavailable)
+        self._session = session
+        if self.autosave:
+            self.autosave.attach(session, path)
+        self._outbox.change(snapshot=None, rate=None, opened=self._outbox.frame.opened + 1)
+        return session.read()
+
+    # Frames ----------------------------------------------------------------------------------------------------------
+
+    def _show_loading(self) -> None:
+        self._outbox.change(activity="loading", activity_progress=None)
+        self._show(walk=False)
+
+    def _show_download(self, done: int, total: int) -> None:
+        """Progress of a download in bytes; called by the threads that download, while this one waits for them."""
+        self._outbox.change(activity_progress=Progress(done // 1_000_000, total // 1_000_000))
+        self._show_if_due(walk=False)
+
+    def _show_if_due(self, *, walk: bool = True) -> None:
+        if not self._jobs and self._outbox.is_due():
+            self._show(walk=walk)
+
+    def _show(self, *, walk: bool = True) -> None:
+        """Publish a frame, with a new snapshot of the walk unless `walk` is False."""
+        if walk and self._session:
+            self._outbox.change(snapshot=self._session.snapshot())
+            question = self._outbox.frame.question
+            if question and question.live and self._session.tokens:
+                self._outbox.change(answer=next(self._answers(question)))
+        self._outbox.show()

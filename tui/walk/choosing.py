@@ -1,0 +1,101 @@
+"""Actions that load another model, or the same one in another form."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.engine.info import DeviceInfo
+from core.errors import Action, UserError
+from core.loading import catalog
+from core.loading.choice import ModelChoice
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.reports.choices import model_description
+from tui.screens.hyperparameters import HyperparametersScreen
+from tui.walk.group import ActionGroup
+from tui.walk.panels import PanelsScreen
+
+
+def model_entries() -> list[Entry]:
+    """Every model that can be loaded."""
+    return [Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in catalog.offers()]
+
+
+def device_entries(choice: ModelChoice, devices: Sequence[DeviceInfo]) -> list[Entry]:
+    """Every device and dtype for a model."""
+    entries = []
+    for info in devices:
+        memory = f"{info.memory_bytes / 2**30:.0f} GiB" if info.memory_bytes else ""
+        for dtype in catalog.dtypes(choice.name, info.name) if not info.problem else ("",):
+            text = info.problem or f"{info.label} · {memory}"
+            entries.append(Entry(f"{info.name} {dtype}", f"{info.name} {dtype}", text, not info.problem))
+    return entries
+
+
+class Choosing(ActionGroup):
+    """The walk goes on in the other model where its tokenizer is the same, else it starts from the prompt."""
+
+    def __init__(self, screen: PanelsScreen) -> None:
+        super().__init__(screen)
+        self._twins: tuple[ModelChoice | None, ModelChoice | None] = None, None
+        """The choice from which the last twin was loaded, and that twin."""
+
+    def model(self) -> None:
+        """Choose a model."""
+        self.open_dialog(ChooseScreen("model", model_entries(), self.state.choice.name), self.take_model)
+
+    def take_model(self, name: str | None) -> None:
+        """Load a model by its name, with the present settings as far as they apply to it."""
+        if name is not None and name != self.state.choice.name:
+            self.load(catalog.applicable(self.state.choice, name))
+
+    def twin(self) -> None:
+        """Load the trained version of an untrained rung, or the untrained one; the next press goes back."""
+        before, here = self._twins
+        try:
+            other = before if before and here == self.state.choice else catalog.twin(self.state.choice)
+        except UserError as error:
+            self.notices.warn(error)
+            return
+        if other is None:
+            name = self.state.choice.name
+            self.notices.warn(
+                UserError(
+                    f"{name} has no trained or untrained version; ", Action("choose.model"), " chooses another model"
+                )
+            )
+        else:
+            self._twins = self.state.choice, other
+            self.load(other)
+
+    def device(self) -> None:
+        """Choose a device and a dtype."""
+        model = self.state.frame.model
+        present = f"{model.device} {model.dtype}" if model else ""
+        entries = device_entries(self.state.choice, self.state.frame.devices)
+        self.open_dialog(ChooseScreen("device and dtype", entries, present), self._take_device)
+
+    def _take_device(self, chosen: str | None) -> None:
+        if chosen is not None:
+            device, dtype = chosen.split()
+            self.load(replace(self.state.choice, device=device, dtype=dtype))
+
+    def hyperparameters(self) -> None:
+        """Change the sizes of a rung."""
+        choice = self.state.choice
+        if catalog.is_rung(choice.name):
+            self.open_dialog(HyperparametersScreen(choice, self.state.frame.tokenizer), self._take_hyperparameters)
+        else:
+            self.notices.warn(
+                UserError(
+                    f"the sizes of {choice.name} are fixed by its files; ",
+                    Action("choose.model"),
+                    " chooses one of the rungs, whose sizes can be changed",
+                )
+            )
+
+    def _take_hyperparameters(self, choice: ModelChoice | None) -> None:
+        if choice is not None and choice != self.state.choice:
+            self.load(choice)
+
+    def load(self, choice: ModelChoice) -> None:
+        """Load a model."""
+        self.state.load(choice, self.screen.prompt.text)

@@ -1,0 +1,57 @@
+"""Actions on the lens in the slot."""
+
+from collections.abc import Callable
+
+from tui import lenses
+from tui.lenses.chart import ChartLens
+from tui.lenses.continuations import ContinuationsLens
+from tui.walk.group import ActionGroup
+from tui.walk.panels import AnyLens, PanelsScreen
+
+
+class LensKeys(ActionGroup):
+    """Turn to a lens, or let it act. `ask` puts the question of the lens to the runner."""
+
+    def __init__(self, screen: PanelsScreen, ask: Callable[[], None]) -> None:
+        super().__init__(screen)
+        self._ask = ask
+
+    def next(self, by: int) -> None:
+        """Turn to the next lens, or to the one before."""
+        kinds = lenses.found()
+        self.turn_to(kinds[(kinds.index(type(self.screen.lens)) + by) % len(kinds)])
+
+    def look(self, name: str) -> None:
+        """Turn to a lens by its name, or from it back to the next token."""
+        kind = next(lens for lens in lenses.found() if name == lens.NAME)
+        self.turn_to(ChartLens if isinstance(self.screen.lens, kind) else kind)
+
+    def turn_to(self, kind: type[AnyLens]) -> AnyLens:
+        """Put a lens into the slot, ask its question and draw what is known."""
+        lens = self.screen.turn_to(kind)
+        self._ask()
+        lens.show(self.state.frame)
+        self.screen.show_walk(self.state.frame)
+        return lens
+
+    def continuations(self) -> None:
+        """Turn to the continuations, and sample them."""
+        lens = self.turn_to(ContinuationsLens)
+        samples, count = lens.samples, self.state.count
+        self.submit(lambda session: session.continuations(samples, count))
+
+    def move(self, by: int) -> None:
+        """Move along what the lens lists."""
+        self.screen.lens.move(by)
+
+    def choose(self, number: int | None = None) -> None:
+        """Act on the row under the cursor, or on row `number`, counted from 1."""
+        self.screen.lens.choose(number)
+
+    def adjust(self, down: int, across: int) -> None:
+        """Show another layer or head, or another value of what the lens varies."""
+        self.screen.lens.adjust(down, across)
+
+    def switch_view(self) -> None:
+        """Show the next view of the lens."""
+        self.screen.lens.switch_view()

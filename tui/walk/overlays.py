@@ -1,0 +1,78 @@
+"""Actions that open a screen over the panels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from core.activations.patch import Patch
+from core.loading import catalog
+from core.loading.checkpoints import folders
+from tui import lenses, texts
+from tui.dialogs.line import LineScreen
+from tui.keys import key_name
+from tui.screens.compare import CompareScreen
+from tui.screens.help import HelpScreen
+from tui.screens.patch import PatchScreen
+from tui.screens.train import TrainScreen
+from tui.walk.choosing import Choosing
+from tui.walk.group import ActionGroup
+from tui.walk.lens_keys import LensKeys
+from tui.walk.panels import PanelsScreen
+
+AskingScreen = CompareScreen | PatchScreen | TrainScreen
+"""The screens that have a question of their own and are drawn with every frame."""
+
+
+class Overlays(ActionGroup):
+    """When one is closed, the question of the lens is asked again."""
+
+    def __init__(self, screen: PanelsScreen, ask: Callable[[], None], lens_keys: LensKeys, choosing: Choosing) -> None:
+        super().__init__(screen)
+        self._ask, self._lens_keys, self._choosing = ask, lens_keys, choosing
+
+    def top(self) -> AskingScreen | None:
+        """The uppermost screen with a question of its own."""
+        return next((each for each in reversed(self.screen.app.screen_stack) if isinstance(each, AskingScreen)), None)
+
+    def compare(self) -> None:
+        """Compare two models, dtypes, samplers or prompts."""
+        state = self.state
+        self.open_dialog(CompareScreen(state.frame, state.choice, state.sampler), lambda _: self._ask())
+
+    def train(self) -> None:
+        """Watch a rung while it is trained; the training goes on when the screen is closed."""
+        self.open_dialog(TrainScreen(self.state.frame, self.state.runner), self._take_checkpoint)
+        self.screen.call_after_refresh(self._ask)
+
+    def _take_checkpoint(self, path: Path | None) -> None:
+        self._ask()
+        if path is not None:
+            self._choosing.load(catalog.applicable(self.state.choice, folders.name(path)))
+
+    def experiments(self) -> None:
+        """Patch parts of the model."""
+        self.open_dialog(PatchScreen(self._patch, self._ask), lambda _: self._ask())
+
+    def _patch(self, patches: tuple[Patch, ...]) -> None:
+        self.submit(lambda session: session.patch(patches))
+
+    def open_text(self) -> None:
+        """Ask for a text file; its text becomes the prompt, and the lens of scores shows each token's."""
+        text = "The name of a text file; its text becomes the prompt, and every token of it is scored."
+        self.open_dialog(LineScreen("open a text", text, check=texts.read_text_file), self._take_text)
+
+    def _take_text(self, name: str | None) -> None:
+        if name is not None:
+            self.screen.prompt.follow(texts.read_text_file(name))
+            self._lens_keys.turn_to(next(lens for lens in lenses.found() if lens.NAME == "score"))
+
+    def help(self) -> None:
+        """Show every key that acts now."""
+        keys: dict[str, list[str]] = {}
+        for active in self.screen.active_bindings.values():
+            keys.setdefault(active.binding.id or "", []).append(key_name(active.binding.key))
+        keys["walk.take_1"] = ["1", "…", "9"]
+        self.open_dialog(HelpScreen(keys), lambda _: None)
+
+    def quit(self) -> None:
+        """End the app."""
+        self.screen.app.exit()

@@ -1,0 +1,134 @@
+"""The panels of the walk: where they stand, which one has the focus, and how a frame is drawn."""
+
+from typing import TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tui.lenses.base import Lens
+from tui.lenses.chart import ChartLens
+from tui.notices import Notices
+from tui.panels.footer import KeyFooter
+from tui.panels.generation import GenerationPanel
+from tui.panels.prompt import PromptPanel
+from tui.panels.status import StatusLine
+from tui.panels.tabs import TabBar
+from tui.panels.tokens import TokensPanel
+from tui.runner import Frame
+from tui.walk.state import WalkState
+
+AnyLens = TypeVar("AnyLens", bound=Lens)
+TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
+
+
+class PanelsScreen(Screen[None]):
+    """The prompt, the tokens, a lens and the generated text, or some of them behind tabs in a small terminal.
+
+    A change of focus happens at once, so that keys typed ahead reach the panel they were meant for.
+    """
+
+    AUTO_FOCUS = ""
+
+    def __init__(self, state: WalkState, notices: Notices, text: str) -> None:
+        super().__init__()
+        self.state = state
+        self.notices = notices
+        self.prompt = PromptPanel(text)
+        self.tokens = TokensPanel()
+        self.generation = GenerationPanel()
+        self.candidates = ChartLens()
+        self.lens: Lens = self.candidates
+        """The lens in the slot."""
+        self.slot = Container(self.candidates, id="slot")
+        self.status = StatusLine()
+        self.tabs = TabBar(TABS)
+        self.desk = Container(self.prompt, self.tabs, self.slot, self.tokens, self.generation, id="desk")
+        self._lenses: dict[type[Lens], Lens] = {ChartLens: self.candidates}
+
+    def compose(self) -> ComposeResult:
+        yield self.desk
+        yield self.status
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        for page in self._pages():
+            page.add_class("page")
+        self._show_page(self.slot)
+
+    # Focus -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def writing(self) -> bool:
+        """Whether the prompt takes the keys."""
+        return self.focused is self.prompt
+
+    def focus_panel(self, panel: Widget) -> None:
+        """Give the keys to a panel, and bring it forward where it is behind a tab."""
+        self.set_focus(panel)
+        self._follow_focus()
+
+    def focus_neighbour(self, by: int) -> None:
+        """Give the keys to the next panel, or to the one before."""
+        panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
+        at = panels.index(self.focused) if self.focused in panels else 0
+        self.focus_panel(panels[(at + by) % len(panels)])
+
+    def _follow_focus(self) -> None:
+        """Lay the panels out for the one that has the focus."""
+        self.desk.set_class(self.writing, "-writing")
+        if self.focused is self.lens:
+            self._show_page(self.slot)
+        elif self.focused in self._pages():
+            self._show_page(self.focused)
+
+    def _pages(self) -> tuple[Widget, Widget, Widget]:
+        return self.tokens, self.slot, self.generation
+
+    def _show_page(self, page: Widget) -> None:
+        """In a small terminal one page is seen at a time."""
+        for each in self._pages():
+            each.set_class(each is page, "-active")
+        self.tabs.active = page.id or ""
+
+    def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
+        self.focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
+
+    def on_descendant_focus(self) -> None:
+        self._follow_focus()  # a click gives the focus too
+        self.show_status()
+        self.refresh_bindings()
+
+    # Lenses ----------------------------------------------------------------------------------------------------------
+
+    def turn_to(self, kind: type[AnyLens]) -> AnyLens:
+        """Put a lens into the slot, and give it the keys."""
+        before, lens = self.lens, self._lenses.get(kind) or kind()
+        before.display, lens.display = False, True
+        self.lens = lens
+        if kind not in self._lenses:
+            self._lenses[kind] = lens
+            self.slot.mount(lens)
+        self.desk.set_class(kind is not ChartLens, "-lens")
+        self.tabs.rename("slot", kind.TITLE)
+        self.focus_panel(lens)
+        return cast(AnyLens, lens)
+
+    # Drawing ---------------------------------------------------------------------------------------------------------
+
+    def show(self, frame: Frame) -> None:
+        """Draw a frame."""
+        self.lens.show(frame)
+        self.show_walk(frame)
+        self.show_status()
+
+    def show_walk(self, frame: Frame) -> None:
+        """Draw the tokens and the generated text, as far as the lens lets them be seen."""
+        visible = self.lens.frame_for_panels(frame)
+        self.tokens.show(visible)
+        self.generation.show(visible)
+
+    def show_status(self) -> None:
+        """Draw the status line, with the sampler that was asked for last."""
+        self.status.show(self.state.frame, self.state.sampler, writing=self.writing)

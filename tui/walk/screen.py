@@ -1,0 +1,114 @@
+"""The walk screen: a key's binding names an action, the action asks the runner, the runner's frame is drawn."""
+
+from collections.abc import Callable, Mapping
+
+from textual.actions import parse
+from textual.binding import Binding, BindingType
+from textual.widgets import TextArea
+
+from tui.keys import LEAVE, WALK
+from tui.notices import Notices
+from tui.panels.prompt import PromptPanel
+from tui.runner import Frame
+from tui.walk.choosing import Choosing
+from tui.walk.group import ActionGroup
+from tui.walk.lens_keys import LensKeys
+from tui.walk.overlays import Overlays
+from tui.walk.panels import PanelsScreen
+from tui.walk.sampling import Sampling
+from tui.walk.sessions import Sessions
+from tui.walk.state import WalkState
+from tui.walk.walking import Walking
+from tui.walk.writing import Writing
+
+
+class WalkScreen(PanelsScreen):
+    """The panels with their keys."""
+
+    BINDINGS = list[BindingType](
+        (
+            *WALK,
+            LEAVE,
+            Binding("tab", "focus_neighbour(1)", "Next panel", show=False),
+            Binding("shift+tab", "focus_neighbour(-1)", "Previous panel", show=False),
+        )
+    )
+
+    def __init__(self, state: WalkState, notices: Notices, text: str) -> None:
+        super().__init__(state, notices, text)
+        self._opened = 0
+        self.writing_actions = Writing(self)
+        self.choosing = Choosing(self)
+        self.sampling = Sampling(self)
+        self.sessions = Sessions(self)
+        self.lens_keys = LensKeys(self, self.ask)
+        self.overlays = Overlays(self, self.ask, self.lens_keys, self.choosing)
+        self._groups: Mapping[str, ActionGroup] = {
+            "walking": Walking(self),
+            "writing": self.writing_actions,
+            "choosing": self.choosing,
+            "sampling": self.sampling,
+            "sessions": self.sessions,
+            "lens": self.lens_keys,
+            "overlays": self.overlays,
+        }
+
+    # Actions ---------------------------------------------------------------------------------------------------------
+
+    def command(self, name: str) -> Callable[..., None]:
+        """An action by its name, `group.action`."""
+        group, _, action = name.partition(".")
+        method: Callable[..., None] = getattr(self._groups[group], action)
+        return method
+
+    def run_command(self, action: str) -> None:
+        """Run the action of a binding, whether or not its key acts now."""
+        _, name, arguments = parse(action)
+        getattr(self, f"action_{name}")(*arguments)
+
+    def action_do(self, name: str, arguments: tuple[object, ...] = ()) -> None:
+        self.command(name)(*arguments)
+
+    def action_leave(self) -> None:
+        self.focus_panel(self.lens)
+
+    def action_focus_neighbour(self, by: int) -> None:
+        self.focus_neighbour(by)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key acts, and is named in the footer: not under another screen, nor while the prompt is written."""
+        if action == "leave":
+            return self.writing
+        return action != "do" or (self.app.screen_stack[-1:] == [self] and not self.writing)
+
+    # Messages --------------------------------------------------------------------------------------------------------
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        self.writing_actions.text_changed(event.text_area.text)
+
+    def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
+        self.notices.warn(
+            f"the pasted text has {event.length:,} characters, more than a prompt may have; paste a part of it"
+        )
+
+    # Runner ----------------------------------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Put the question of the lens, or of the screen over it, to the runner."""
+        self.state.runner.ask((self.overlays.top() or self.lens).question())
+
+    def show(self, frame: Frame) -> None:
+        """Draw a frame, on the panels and on a screen over them."""
+        self.state.frame = frame
+        if frame.choice:
+            self.state.choice = frame.choice
+        if frame.opened != self._opened and frame.snapshot:
+            self._opened = frame.opened
+            self.state.sampler = frame.snapshot.sampler
+            self.writing_actions.replace(frame.snapshot.prompt)
+            if self.writing:
+                self.action_leave()
+        super().show(frame)
+        if overlay := self.overlays.top():
+            overlay.show(frame)
+        self.writing_actions.follow_walk(frame)

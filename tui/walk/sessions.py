@@ -1,0 +1,75 @@
+"""Actions that save, export, copy and open the walk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import Action, UserError
+from core.sessions import storage
+from core.sessions.export import FORMATS, generated
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.reports.sessions import session_description
+from tui.walk.group import ActionGroup
+
+
+class Sessions(ActionGroup):
+    """Files are written by `Autosave` on its own thread, which reports them."""
+
+    def save(self) -> None:
+        """Choose how to save or export the walk."""
+        entries = [
+            Entry("save", "save", "The whole tree as a session, to go on with it later"),
+            *(Entry(key, name, "The tokens of this path, with their numbers") for key, (name, *_) in FORMATS.items()),
+            Entry("picture", "picture", "The screen as an SVG file"),
+            Entry("copy", "copy", "The generated text, to the clipboard"),
+        ]
+        self.open_dialog(ChooseScreen("save or export", entries, ""), self._save_as)
+
+    def _save_as(self, chosen: str | None) -> None:
+        autosave = self.state.autosave
+        if chosen == "picture":
+            self.screen.call_after_refresh(self.picture)  # without the dialog
+        elif chosen == "copy":
+            self.copy()
+        elif chosen == "save":
+            self.submit(autosave.save, interrupts=False)
+        elif chosen is not None:
+            self.submit(lambda session: autosave.export(session, chosen, Path.cwd()), interrupts=False)
+
+    def copy(self) -> None:
+        """Copy the generated text to the clipboard."""
+        snapshot = self.state.frame.snapshot
+        text = generated(snapshot.tokens) if snapshot else ""
+        if text:
+            self.screen.app.copy_to_clipboard(text)
+            self.notices.inform(f"copied {len(text):,} characters")
+        else:
+            self.notices.warn(UserError("nothing is generated yet; ", Action("walk.step"), " samples a token"))
+
+    def picture(self) -> None:
+        """Write the screen as an SVG file into the current folder."""
+        try:
+            path = self.screen.app.save_screenshot(path=str(Path.cwd()))
+        except OSError as error:
+            self.notices.warn(f"the picture cannot be written here: {error.strerror}; start in another folder")
+        else:
+            self.notices.inform(f"written to {path}")
+
+    def open(self) -> None:
+        """Choose a saved session; the folder is read in the background."""
+        self.screen.run_worker(self._list, thread=True, exclusive=True, group="sessions")
+
+    def _list(self) -> None:
+        self.screen.app.call_from_thread(self._offer, storage.saved_sessions(self.state.autosave.folder))
+
+    def _offer(self, found: Sequence[storage.SavedSession]) -> None:
+        autosave = self.state.autosave
+        if not found:
+            problem = f"there is no saved session in {autosave.folder}; "
+            self.notices.warn(UserError(problem, Action("session.save"), " saves one"))
+            return
+        entries = [Entry(str(each.path), *session_description(each), not each.problem) for each in found]
+        self.open_dialog(ChooseScreen("sessions", entries, str(autosave.path)), self._open)
+
+    def _open(self, chosen: str | None) -> None:
+        if chosen is not None:
+            self.state.runner.open(Path(chosen))

@@ -1,0 +1,80 @@
+"""Actions that add, take back and look at tokens."""
+
+from dataclasses import replace
+
+from core.generation import stop_conditions
+from core.generation.stop_conditions import FORMS
+from tui.dialogs.line import LineScreen
+from tui.walk.group import ActionGroup
+from tui.walk.panels import PanelsScreen
+
+UNTIL_LIMIT = 500
+"""Tokens after which a generation with a stop condition ends in any case."""
+
+
+class Walking(ActionGroup):
+    """Steps, runs, and moves along the path."""
+
+    def __init__(self, screen: PanelsScreen) -> None:
+        super().__init__(screen)
+        self._stop_conditions = "entropy > 4; text '.'"
+
+    def step(self) -> None:
+        """Sample a token; while tokens are generated, pause instead."""
+        if not self._pause():
+            self.submit(lambda session: session.step())
+
+    def generate(self) -> None:
+        """Sample `count` tokens, or pause."""
+        if not self._pause():
+            count = self.state.count
+            self._expect_generation()
+            self.submit(lambda session: session.generate(count))
+
+    def run_until(self) -> None:
+        """Ask for stop conditions, then sample until one of them holds."""
+        text = f"Generate until one of these holds, separated by ; : {FORMS}."
+        check = lambda line: stop_conditions.parse(stop_conditions.parts(line))  # noqa: E731
+        dialog = LineScreen("run until", text, self._stop_conditions, check=check)
+        self.open_dialog(dialog, self._generate_until)
+
+    def _generate_until(self, line: str | None) -> None:
+        if line is not None:
+            self._stop_conditions, conditions = line, stop_conditions.parse(stop_conditions.parts(line))
+            count = conditions.limit or UNTIL_LIMIT
+            self._expect_generation()
+            self.submit(lambda session: session.generate(count, conditions))
+
+    def _pause(self) -> bool:
+        generating = self.state.frame.activity == "generating"
+        if generating:
+            self.state.runner.pause()
+        return generating
+
+    def _expect_generation(self) -> None:
+        """Let the next key pause, even if it comes before the first frame of the generation."""
+        self.state.frame = replace(self.state.frame, activity="generating")
+
+    def travel(self, by: int) -> None:
+        """Look at another token of the path."""
+        self.submit(lambda session: session.travel(session.cursor + by))
+
+    def travel_home(self) -> None:
+        """Look at the first token."""
+        self.submit(lambda session: session.travel(1))
+
+    def travel_end(self) -> None:
+        """Look at the last token."""
+        self.submit(lambda session: session.travel(len(session.tokens)))
+
+    def take_back(self) -> None:
+        """Undo the last change."""
+        self.submit(lambda session: session.take_back())
+
+    def redo(self) -> None:
+        """Repeat what was undone."""
+        self.submit(lambda session: session.redo())
+
+    def redraw(self) -> None:
+        """Sample the last token again."""
+        self.submit(lambda session: session.redraw())

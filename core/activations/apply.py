@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from core.activations.hooks import ForwardHooks
 from core.activations.patch import Patch
 from core.engine.model import Transformer
-from core.engine.packed.packed import matrix
+from core.engine.packed.linear import matrix
 from core.loading.models import Model
 from core.training.dataset import REFERENCE
 

@@ -249,6 +249,11 @@ class Transformer(nn.Module):
         """The number format of the hidden states. Quantized weights are buffers, which have formats of their own."""
         return next(self.parameters()).dtype
 
+    @property
+    def implementation(self) -> str:
+        """What computes single tokens: PyTorch, or for packed weights compiled code, and if not, why not."""
+        return "torch"
+
     def parameter_count(self) -> int:
         """How many numbers can be trained. A tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())

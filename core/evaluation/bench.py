@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from core.engine.packed.decode import CompiledTransformer
 from core.generation.batch import Batch
 from core.loading.models import Model
 from core.sampling.sampler import Sampler
@@ -44,8 +43,8 @@ class BenchResult:
     """Read bandwidth of the device's memory, as measured here."""
     peak_bytes: int | None
     """The largest memory in use: of the process on the CPU, otherwise of the device; None where it is unknown."""
-    compiled: bool = False
-    """Whether single tokens go through compiled kernels instead of torch."""
+    implementation: str = "torch"
+    """What computes single tokens, and why where it is the slow path: `Transformer.implementation`."""
 
     @property
     def bandwidth_share(self) -> float:
@@ -73,7 +72,7 @@ def measure(model: Model, ids: Sequence[int], count: int, runs: int) -> BenchRes
         bytes_per_token=per_token,
         bandwidth_bytes_per_second=_bandwidth(device),
         peak_bytes=peak,
-        compiled=isinstance(model.transformer, CompiledTransformer) and model.transformer.fast is not None,
+        implementation=model.transformer.implementation,
     )
 
 

@@ -17,7 +17,7 @@ from core.activations.hooks import ForwardHooks
 from core.activations.trace import Step, Trace, trace_step
 from core.engine.activation import Activation
 from core.engine.model import Transformer, activation
-from core.engine.packed.packed import matrix
+from core.engine.packed.linear import matrix
 from core.errors import UserError
 from core.progress import Progress
 from core.sampling.chart import chart

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.activations.trace import Step
 from core.engine.model import Transformer
-from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, Shift, matrix
+from core.engine.packed.linear import Bias, Int4Linear, Int8Embedding, Int8Linear, matrix
 from core.errors import UserError
 from core.progress import Progress
 
@@ -127,9 +127,6 @@ class _Weight:
     def numbers(self) -> Iterator[Tensor]:
         """Its numbers as float32 on the CPU, a few rows at a time."""
         rows = max(1, NUMBERS_AT_ONCE // math.prod(self.shape[1:]))
-        if isinstance(self.module, Int4Linear) and self.tensor is None:
-            yield from matrix(self.module).split(rows)  # the kernel unpacks it as a whole
-            return
         for first in range(0, self.shape[0], rows):
             if self.tensor is None:
                 yield matrix(self.module, first, first + rows)
@@ -141,24 +138,15 @@ def _tensors(transformer: Transformer) -> Iterator[_Weight]:
     """Every weight once; packed matrices by the name and shape of the matrix they stand for."""
     seen: set[int] = set()
     for path, module in transformer.named_modules():
-        if isinstance(module, Int8Linear | Int8Embedding | Int4Linear):
-            scales = module.scales if isinstance(module, Int4Linear) else module.scale
-            if id(module.levels) not in seen:
-                seen.add(id(module.levels))
-                yield _Weight(f"{path}.weight", _shape(module), module.levels.nbytes + scales.nbytes, module, None)
-        owner = path.removesuffix(".shift") if isinstance(module, Shift) else path
+        if isinstance(module, Int8Linear | Int8Embedding | Int4Linear) and id(module.quantized) not in seen:
+            seen.add(id(module.quantized))
+            size = module.quantized.nbytes + module.scales.nbytes
+            yield _Weight(f"{path}.weight", module.shape, size, module, None)
+        owner = path.removesuffix(".add_bias") if isinstance(module, Bias) else path
         for field, tensor in module.named_parameters(recurse=False):
             if id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield _Weight(f"{owner}.{field}", tuple(tensor.shape), tensor.nbytes, module, tensor)
-
-
-def _shape(module: Int8Linear | Int8Embedding | Int4Linear) -> tuple[int, ...]:
-    """[out, in] of the matrix that a packed module stands for."""
-    if isinstance(module, Int4Linear):
-        groups, rows, _ = module.scales.shape
-        return rows, groups * GROUP
-    return tuple(module.levels.shape)
 
 
 def _histogram(weight: _Weight) -> Generator[Progress, None, Histogram]:

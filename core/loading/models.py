@@ -114,7 +114,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:
-    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (see README).
+    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (tests/benchmarks/README.md).
 
     On the CPU that is 4 bits for the numbers of a file that has no more (0.003 on SmolLM2), and 8 bits for all others
     (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.

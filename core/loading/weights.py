@@ -19,18 +19,8 @@ from core.engine.memory import release_clean_pages, return_free_memory
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.decode import CompiledTransformer
-from core.engine.packed.packed import (
-    DTYPE,
-    ROWS,
-    Int4Linear,
-    Int8Embedding,
-    Int8Linear,
-    fits,
-    int4,
-    int8,
-    unpack_q4,
-    unpack_q8,
-)
+from core.engine.packed.linear import Int4Linear, Int8Embedding, Int8Linear
+from core.engine.packed.quantize import DTYPE, ROWS_AT_ONCE, int4, int8, unpack_q4, unpack_q8
 from core.errors import Option, UserError
 from core.formats.tensors import StoredTensor
 from core.loading.description import COMPUTED, ModelDescription
@@ -80,15 +70,15 @@ def build_model(
 def _tie(model: Transformer) -> None:
     """Make the unembedding share the embedding's matrix."""
     if isinstance(model.embed, Int8Embedding):
-        model.set_submodule("unembed", Int8Linear(model.embed.levels, model.embed.scale))
+        model.set_submodule("unembed", Int8Linear(model.embed.quantized, model.embed.scales))
     else:
         model.unembed.weight = model.embed.weight
 
 
 def _packable(model: Transformer, plan: Iterable[str]) -> list[str]:
-    """The names of the matrices whose sizes can be packed."""
+    """The names of the matrices that are packed."""
     linear = [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return [name for name in plan if name in {*linear, "embed.weight"} and fits(8, *model.get_parameter(name).shape)]
+    return [name for name in plan if name in {*linear, "embed.weight"}]
 
 
 def _packed(
@@ -96,17 +86,17 @@ def _packed(
 ) -> nn.Module:
     """The packed module in place of `module`. Embedding and unembedding always have 8 bits."""
     bias = getattr(module, "bias", None)
-    if bits == 4 and name.startswith("blocks.") and fits(4, *module.get_parameter("weight").shape):
+    if bits == 4 and name.startswith("blocks."):
         return Int4Linear(*_int4(description, name, parts), bias)
-    rows = module.get_parameter("weight").shape
-    levels, scale = torch.empty(rows, dtype=torch.int8), torch.empty(rows[0], dtype=DTYPE)
-    at = 0
+    shape = module.get_parameter("weight").shape
+    quantized, scales = torch.empty(shape, dtype=torch.int8), torch.empty(shape[0], dtype=DTYPE)
+    first = 0
     for block in _row_blocks(description, name, parts):
-        here = slice(at, at := at + len(block))
-        levels[here], scale[here] = int8(block)
+        rows = slice(first, first := first + len(block))
+        quantized[rows], scales[rows] = int8(block)
     if name == "embed.weight":
-        return Int8Embedding(levels, scale)
-    return Int8Linear(levels, scale, bias)
+        return Int8Embedding(quantized, scales)
+    return Int8Linear(quantized, scales, bias)
 
 
 def _row_blocks(
@@ -118,8 +108,8 @@ def _row_blocks(
             yield _weight(description, name, [(source, stored)], torch.float32)
             continue
         bytes_per_row = stored.size // stored.shape[0]
-        for first in range(0, stored.shape[0], ROWS):
-            count = min(ROWS, stored.shape[0] - first)
+        for first in range(0, stored.shape[0], ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, stored.shape[0] - first)
             piece = replace(
                 stored,
                 shape=(count, stored.shape[1]),
@@ -268,8 +258,9 @@ def _unpacked(name: str, stored: StoredTensor) -> Tensor:
     numbers = torch.empty(len(packed), stored.shape[-1])
     try:
         with np.errstate(all="ignore"):
-            for first in range(0, len(packed), ROWS):
-                numbers[first : first + ROWS] = torch.from_numpy(dequantize(packed[first : first + ROWS], kind))
+            for first in range(0, len(packed), ROWS_AT_ONCE):
+                rows = slice(first, first + ROWS_AT_ONCE)
+                numbers[rows] = torch.from_numpy(dequantize(packed[rows], kind))
         return numbers.view(stored.shape)
     except NotImplementedError as error:
         raise UserError(

@@ -7,7 +7,7 @@ from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.sessions.record import Record
 from core.walk.history import WalkPosition
-from core.walk.reading import Unavailable
+from core.walk.model_reader import Unavailable
 from core.walk.session import Session
 
 

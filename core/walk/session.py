@@ -27,7 +27,7 @@ from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.walk import continuation_tree
 from core.walk.history import History
-from core.walk.reading import Reading, Unavailable
+from core.walk.model_reader import ModelReader, Unavailable
 from core.walk.tree import Node, Tree
 from core.walk.values import ContinuationTree, Guess, SamplingProgress, Snapshot, Summary
 
@@ -43,7 +43,7 @@ class Session:
     """
 
     def __init__(self, model: Model | Unavailable, sampler: Sampler = Sampler(), tree: Tree | None = None) -> None:
-        self._reading = model if isinstance(model, Unavailable) else Reading(model)
+        self._reader = model if isinstance(model, Unavailable) else ModelReader(model)
         self.tree = tree or Tree()
         self.history = History(self.tree, self._moved)
         self.sampler = sampler
@@ -58,42 +58,42 @@ class Session:
 
     def _moved(self, kept: int, ids: Sequence[int]) -> None:
         self.stopped = ""
-        if isinstance(self._reading, Reading):
-            self._reading.moved(kept, ids)
+        if isinstance(self._reader, ModelReader):
+            self._reader.moved(kept, ids)
 
     # What it stands on -----------------------------------------------------------------------------------------------
 
     @property
-    def reading(self) -> Reading:
+    def reader(self) -> ModelReader:
         """What the model reads. Raises `UserError` if the model is not available."""
-        if isinstance(self._reading, Unavailable):
-            raise self._reading.error()
-        return self._reading
+        if isinstance(self._reader, Unavailable):
+            raise self._reader.error()
+        return self._reader
 
     @property
     def model(self) -> Model:
         """The model of the walk. Raises `UserError` if it is not available."""
-        return self.reading.model
+        return self.reader.model
 
     @property
     def unavailable(self) -> UserError | None:
         """Why the model is not available; None if it is."""
-        return self._reading.error() if isinstance(self._reading, Unavailable) else None
+        return self._reader.error() if isinstance(self._reader, Unavailable) else None
 
     @property
     def available(self) -> bool:
         """Whether the model can compute."""
-        return isinstance(self._reading, Reading)
+        return isinstance(self._reader, ModelReader)
 
     @property
     def info(self) -> ModelInfo:
         """What is known about the model, also if it is not available."""
-        return self._reading.info
+        return self._reader.info
 
     @property
     def patches(self) -> tuple[Patch, ...]:
         """The patches that are active in the model."""
-        return self._reading.patches
+        return self._reader.patches
 
     @property
     def tokens(self) -> list[Token]:
@@ -136,7 +136,7 @@ class Session:
 
     def read(self) -> Iterator[Progress]:
         """Read the tokens before the cursor; nothing if the model is not available."""
-        return self._reading.read(self.cursor) if isinstance(self._reading, Reading) else iter(())
+        return self._reader.read(self.cursor) if isinstance(self._reader, ModelReader) else iter(())
 
     def unscored(self) -> bool:
         """Whether a token waits for `score`."""
@@ -146,7 +146,7 @@ class Session:
         """Score the tokens that have no score yet, a few at a time, the last ones first."""
         tokens = self.tokens
         missing = [position for position in range(len(tokens) - 1, 0, -1) if tokens[position].score is None]
-        for group in self.reading.scores(missing):
+        for group in self.reader.scores(missing):
             for position, score in group:
                 self.history.set_score(position, score)
             self._measured += len(group)
@@ -194,7 +194,7 @@ class Session:
 
     def _sample(self, at: int, again: bool) -> Token:
         redraw = self._draws(self.history.path[at - 1]) if again else 0
-        drawn = draw(self.reading.distribution(at), self.sampler, uniform(self.sampler.seed, at, redraw))
+        drawn = draw(self.reader.distribution(at), self.sampler, uniform(self.sampler.seed, at, redraw))
         token = sampled_token(drawn, self.model.tokenizer.piece(drawn.id), self.sampler, self.info, redraw)
         self.history.extend(at, token)
         return token
@@ -239,7 +239,7 @@ class Session:
 
         Continuation i draws with seed + i, so the first equals what `generate` would draw.
         """
-        batch = self.reading.batch(self.cursor, self.sampler, samples)
+        batch = self.reader.batch(self.cursor, self.sampler, samples)
         ends = [self.history.current] * samples
         self._continuations = ends[0], ends
         for done in range(count):
@@ -296,7 +296,7 @@ class Session:
 
         Raises `UserError` for a part that the model does not have.
         """
-        self.reading.patch(patches)
+        self.reader.patch(patches)
         self.history.forget_scores()
         return self.read() if self.tokens else iter(())
 
@@ -321,15 +321,15 @@ class Session:
 
     def distribution(self) -> Distribution:
         """The next-token distribution at the cursor."""
-        return self.reading.distribution(self.cursor)
+        return self.reader.distribution(self.cursor)
 
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens at the cursor under the present sampler, and the next token if there is one."""
-        return self.reading.chart(self.cursor, self.sampler, count)
+        return self.reader.chart(self.cursor, self.sampler, count)
 
     def current_step(self) -> Step:
         """The forward pass that predicts the token at the cursor, for a lens to look into."""
-        return self.reading.step(self.cursor)
+        return self.reader.step(self.cursor)
 
     def explain(self) -> SamplerLens:
         """Why the token at the cursor was drawn, or would be, under the present sampler."""

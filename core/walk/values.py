@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from core.activations.patch import Patch
-from core.evaluation.values import Comparison, SurprisalRates
+from core.evaluation.perplexity import SurprisalRates
+from core.evaluation.values import Comparison
 from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler

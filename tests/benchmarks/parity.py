@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 
 from reference_models import CASES, ids, reference
-from test_packed import TEXTS
+from texts import TEXTS
 
 from core.loading import description, weights
 from core.loading.choice import ModelChoice

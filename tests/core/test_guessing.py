@@ -87,7 +87,7 @@ def test_a_guess_takes_the_first_token_of_a_real_vocabulary() -> None:
     walk = started(model, model.tokenizer.encode("I prefer oat"))
     made = walk.guess("milk")
     wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
-    logits = walk.reading.distribution(made.position).logits
+    logits = walk.reader.distribution(made.position).logits
     assert made.guessed.id == max(wanted, key=lambda id: logits[id])
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
-from core.engine.packed.packed import matrix
+from core.engine.packed.linear import matrix
 from core.errors import UserError
 from core.lenses import weights as lens
 from core.lenses.weights import Weights, count, weights

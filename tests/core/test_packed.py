@@ -6,11 +6,11 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4, unpack_q8
 from gguf_files import saved, write_gguf
 from reference_models import CASES, ids, reference
 
 from core.engine import device
-from core.engine.packed.packed import GROUP, Int4Linear, Int8Embedding, Int8Linear, int4, int8, unpack_q4, unpack_q8
 from core.errors import UserError
 from core.loading import description, models, weights
 from core.loading.choice import ModelChoice

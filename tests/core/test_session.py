@@ -18,7 +18,7 @@ from core.sampling.distribution import Distribution
 from core.sampling.draw import draw, uniform
 from core.sampling.sampler import Sampler
 from core.tokenizers.tokenizer import END_OF_TEXT
-from core.walk import reading, session
+from core.walk import model_reader, session
 from core.walk.session import Session
 
 NAMES = ["model1", "model2", "model3", "model4", "model5", "model6"]
@@ -403,7 +403,7 @@ def test_prompts_and_samples_are_scored(
     model: Model, text: list[int], at_once: int, after: After, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every token but the first gets its score, below, at and beyond the context."""
-    monkeypatch.setattr(reading, "SCORED_AT_ONCE", at_once)
+    monkeypatch.setattr(model_reader, "SCORED_AT_ONCE", at_once)
     walk = started(model, text)
     assert walk.unscored()
     list(walk.generate(3))
@@ -423,7 +423,7 @@ def test_scoring_starts_at_the_end_and_can_be_interrupted(
     small: Small, after: After, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last tokens are scored first; a later call continues where the first stopped."""
-    monkeypatch.setattr(reading, "SCORED_AT_ONCE", 3)
+    monkeypatch.setattr(model_reader, "SCORED_AT_ONCE", 3)
     walk = started(small(), LONG)
     scoring = walk.score()
     while walk.tokens[-1].score is None:
@@ -441,7 +441,7 @@ def test_very_long_prompts_are_scored_within_a_budget(
 ) -> None:
     """Beyond the context each score costs a window: the last ones first, as many as the budget allows."""
     context = 6
-    monkeypatch.setattr(reading, "SCORED_BEYOND", 5 * context)
+    monkeypatch.setattr(model_reader, "SCORED_BEYOND", 5 * context)
     walk = started(small("model5"), LONG)
     list(walk.score())
     scored = [at for at, token in enumerate(walk.tokens) if token.score]

@@ -1,4 +1,12 @@
-"""Texts that break careless tokenizers and screens."""
+"""Texts that break careless tokenizers and screens, and texts on which number formats are compared."""
+
+TEXTS = [
+    "I prefer oat milk in my coffee because it",
+    "The capital of France is Paris, and the capital of Germany is",
+    "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
+    "12 × 34 = 408; 日本語",
+]
+"""Prose, facts, code, digits and other scripts: 59 positions of SmolLM2."""
 
 HOSTILE = [
     "",

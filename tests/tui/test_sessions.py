@@ -65,7 +65,7 @@ async def chosen(pilot: Pilot[None], until: Go, word: str) -> None:
     await until(lambda: not isinstance(pilot.app.screen, ChooseScreen))
 
 
-# Automatically -------------------------------------------------------------------------------------------------------------
+# Automatically -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_walk_is_saved_automatically_while_it_changes(

@@ -1,7 +1,7 @@
 """What a model computes for a walk: next-token distributions, scores, charts, patched and unpatched.
 
-`Reading` is the only part of a walk that holds a model. Another engine, such as one on another machine, takes its place
-with the same `moved`, `read`, `distribution` and `scores`; the other methods need the weights on this machine.
+`ModelReader` is the only part of a walk that holds a model. `moved`, `read`, `distribution` and `scores` deal in ids
+and distributions alone; the other methods need the weights on this machine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ class Unavailable:
         return UserError(*self.reason)
 
 
-class Reading:
+class ModelReader:
     """A model that reads the ids of a walk.
 
     `length` in its methods counts the ids at the start of the walk that the model sees; the token at that position, if

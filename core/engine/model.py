@@ -254,6 +254,11 @@ class Transformer(nn.Module):
         """What computes single tokens: PyTorch, or for packed weights compiled code, and if not, why not."""
         return "torch"
 
+    @property
+    def slow_path(self) -> str | None:
+        """Why packed weights are computed without the compiled kernels; None where nothing is slower than it can be."""
+        return None
+
     def parameter_count(self) -> int:
         """How many numbers can be trained. A tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,6 +1,6 @@
 """A description of a loaded model, without its weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.loading.choice import ModelChoice
 
@@ -21,3 +21,5 @@ class ModelInfo:
     """Where the weights come from, such as `random weights, seed 0`."""
     choice: ModelChoice | None = None
     """The choice it was loaded by; None where that is not known."""
+    slow_path: str = field(default="", compare=False)
+    """Why packed weights are computed without the compiled kernels here; empty where they are not slower."""

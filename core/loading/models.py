@@ -139,6 +139,7 @@ def _model(
         tokenizer=tokenizer.name,
         weights=origin,
         choice=choice,
+        slow_path=transformer.slow_path or "",
     )
     return Model(choice, info, transformer, tokenizer)
 

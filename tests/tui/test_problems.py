@@ -65,7 +65,9 @@ def test_a_terminal_is_behind_where_writes_wait(waiting: int, behind: bool) -> N
 
 
 @pytest.mark.parametrize(
-    "app", [driver(), driver(_writer_thread=None), driver(_writer_thread=SimpleNamespace(_queue=object()))], ids=str
+    "app",
+    [driver(), driver(_writer_thread=None), driver(_writer_thread=SimpleNamespace(_queue=object()))],
+    ids=["no thread", "None for a thread", "another queue"],
 )
 def test_a_driver_without_the_queue_counts_as_in_time(app: Any) -> None:
     """Frames are drawn at their usual rate then."""

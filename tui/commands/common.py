@@ -36,10 +36,14 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
+    _note(message)
+    raise typer.Exit(2)
+
+
+def _note(message: str) -> None:
     from tui.drawing.text import one_line
 
     sys.stderr.write(f"tokenwalk: {one_line(message)}\n")
-    raise typer.Exit(2)
 
 
 def say(line: str) -> None:
@@ -89,6 +93,8 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     from core.tokenizers import chat
 
     loaded = load_model(model.choice())
+    if loaded.info.slow_path:
+        _note(f"{loaded.info.name} runs on a slow path: {loaded.info.slow_path}")
     threads.apply(loaded.info.parameters, beside_screen=False)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]

@@ -1,5 +1,8 @@
 """`tokenwalk models`: the models that can be chosen."""
 
+import importlib.util
+import sys
+
 from tui.commands.common import Json, say
 
 
@@ -12,3 +15,5 @@ def models(as_json: Json = False) -> None:
     found = offers()
     for line in [json_line(model_json(offer)) for offer in found] if as_json else model_lines(found):
         say(line)
+    if importlib.util.find_spec("numba") is None:
+        sys.stderr.write("tokenwalk: int8 and int4 run on a slow path: the package numba is not installed\n")

@@ -77,6 +77,8 @@ class StatusLine(Widget):
         if model:
             used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
             parts.append((4, one_line(f"{model.device} {model.dtype}"), ""))
+            if model.slow_path:
+                parts.append((1, "slow path", "status--busy"))
             parts.append((5, f"ctx {used}/{model.context}", ""))
             parts.append((7, f"{compact(model.parameters)} parameters", ""))
             parts.append((8, one_line(model.weights), ""))

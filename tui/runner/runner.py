@@ -273,6 +273,8 @@ class Runner:
             prefill = session.prefill(encode(model.tokenizer, text, special=special, chat=chat), text)
         self._session = session  # assigned last, so that an error above leaves the model before
         self._outbox.change(choice=choice, model=model.info, tokenizer=model.tokenizer, rate=None)
+        if model.info.slow_path:
+            self._outbox.add_problem(f"{choice.name} runs on a slow path: {model.info.slow_path}")
         return prefill
 
     def _open(self, path: Path) -> Iterator[object]:

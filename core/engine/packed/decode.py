@@ -41,17 +41,17 @@ class CompiledTransformer(Transformer):
     @cached_property
     def fast(self) -> "TokenStep | None":
         """The compiled step; None where there is none for this model or this machine."""
-        return None if self._slow_because else TokenStep(self)
+        return None if self.slow_path else TokenStep(self)
 
     @property
     def implementation(self) -> str:
         """What computes single tokens, and why where it is the slow path."""
         if self.fast:
             return f"compiled kernels ({'AVX2' if compiled.uses_avx2() else 'portable'})"
-        return f"torch: {self._slow_because}"
+        return f"torch: {self.slow_path}"
 
     @cached_property
-    def _slow_because(self) -> str | None:
+    def slow_path(self) -> str | None:
         return compiled.problem() or unsupported(self)
 
 

@@ -123,11 +123,11 @@ class Int4Linear(PackedLinear):
         return compiled.Matrix(4, *self.shape, self.quantized, self.scales, self._bias)
 
     def dequantize(self, first: int = 0, last: int | None = None) -> Tensor:
-        last = self.shape[0] if last is None else min(last, self.shape[0])
+        first, last, _ = slice(first, last).indices(self.shape[0])
         block, end = first // BLOCK_ROWS, -(-last // BLOCK_ROWS)
         pairs = quantize.unpack_scales(self.scales[block:end])
         whole = quantize.dequantize_int4(quantize.unpack_int4(self.quantized[block:end]), *pairs.unbind(-1))
-        return whole[first - block * BLOCK_ROWS :][: last - first, : self.shape[1]]
+        return whole[first - block * BLOCK_ROWS : last - block * BLOCK_ROWS, : self.shape[1]]
 
     def _by_torch(self, x: Tensor) -> Tensor:
         return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._torch_order[0], GROUP, self._torch_order[1])

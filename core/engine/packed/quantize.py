@@ -78,7 +78,7 @@ def pack_int4(quantized: Tensor) -> Tensor:
 def unpack_int4(packed: Tensor) -> Tensor:
     """The reverse of `pack_int4`, with its padding: uint8 [blocks · 32, columns]."""
     halves = torch.stack((packed & 15, packed >> 4), 3)  # [blocks, columns / 4, 2, 2, 8, 4]
-    return halves.permute(0, 2, 3, 4, 1, 5).reshape(len(packed) * BLOCK_ROWS, -1)
+    return halves.permute(0, 2, 3, 4, 1, 5).flatten(4).flatten(0, 3)
 
 
 def pack_scales(scales: Tensor, zero_points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Walks are saving: on demand, by themselves, at the end; they come back where they stood, even without their model."""
+"""Walks are saved by key, automatically and at the end; a saved walk continues, or is shown without its model."""
 
 import json
 import threading
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from textual.pilot import Pilot
+from saved_walks import chosen, files, notes, read, saved_as_it_is, walk_of
 from textual.widgets import OptionList
 
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.sessions import reader, record, storage, writer
+from core.sessions import record, storage, writer
 from tui import autosave
 from tui.app import TokenwalkApp
 from tui.autosave import Autosave
@@ -33,36 +33,6 @@ def saving(real: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(autosave, "INTERVAL", 0.05)
     monkeypatch.chdir(tmp_path)
     return lambda text="", **given: real(text, sessions=tmp_path / "sessions", **given)
-
-
-def files(path: Path) -> list[Path]:
-    return sorted((path / "sessions").glob("*.json"))
-
-
-def walk_of(app: TokenwalkApp) -> record.Record:
-    return replace(record.record_of(app.runner._session), written="", program="")
-
-
-def read(path: Path) -> record.Record:
-    return replace(reader.read_record(path), written="", program="")
-
-
-def notes(app: TokenwalkApp) -> list[str]:
-    return [note.message for note in app._notifications]
-
-
-async def saved_as_it_is(app: TokenwalkApp, path: Path, until: Go) -> None:
-    """Wait until the newest file has the present walk."""
-    await until(lambda: files(path) and read(files(path)[-1]) == walk_of(app))
-
-
-async def chosen(pilot: Pilot[None], until: Go, word: str) -> None:
-    """Choose the entry of a picker that has a word in it."""
-    await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
-    options = pilot.app.screen.query_one(OptionList)
-    options.highlighted = next(n for n, option in enumerate(options.options) if word in str(option.prompt))
-    options.action_select()
-    await until(lambda: not isinstance(pilot.app.screen, ChooseScreen))
 
 
 # Automatically -------------------------------------------------------------------------------------------------------

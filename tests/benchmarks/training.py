@@ -116,7 +116,7 @@ async def _latencies(count: int) -> list[float]:
                 app.post_message(events.Key("left" if turn % 8 < 4 else "right", None))
                 while len(waits) <= turn:
                     await asyncio.sleep(0.001)
-            app.runner.stop_learning()
+            app.runner.stop_training()
     return waits
 
 

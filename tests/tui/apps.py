@@ -59,8 +59,7 @@ class ScriptedRunner:
         self.operations: list[Operation] = []
         self.pauses = 0
         self.trainings: list[tuple[Recipe, Path]] = []
-        self.learning: list[bool | None] = []
-        """What was asked of the training: True to resume, False to pause, None to stop."""
+        self.training_requests: list[str] = []
         self.started = self.closed = False
 
     def start(self) -> None:
@@ -82,11 +81,14 @@ class ScriptedRunner:
     def train(self, recipe: Recipe, folder: Path) -> None:
         self.trainings.append((recipe, folder))
 
-    def go_on_learning(self, wanted: bool) -> None:
-        self.learning.append(wanted)
+    def resume_training(self) -> None:
+        self.training_requests.append("resume")
 
-    def stop_learning(self) -> None:
-        self.learning.append(None)
+    def pause_training(self) -> None:
+        self.training_requests.append("pause")
+
+    def stop_training(self) -> None:
+        self.training_requests.append("stop")
 
     def take(self) -> tuple[Frame, list[str]]:
         problems, self.problems = self.problems, []

@@ -1,4 +1,4 @@
-"""Sessions in a folder, and how tests wait for them and choose from a list."""
+"""What tests of saved walks look at: the files, the walk, and the list of sessions."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace

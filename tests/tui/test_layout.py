@@ -8,6 +8,7 @@ from textual.widgets._footer import FooterKey
 
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
+from tui.panels.footer import KeyFooter
 
 Make = Callable[..., TokenwalkApp]
 
@@ -141,3 +142,17 @@ async def test_the_footer_is_built_again_only_if_other_keys_act(real: Make, sett
         assert [each.description for each in keys()] == ["walk"]
         await press(pilot, "escape")
         assert [each.description for each in keys()] == [each.description for each in before]
+
+
+async def test_a_footer_scheduled_to_be_built_again_may_go_with_its_screen(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("t", "escape")
+        await pilot.pause()
+        screen = pilot.app.screen
+        footer = screen.query_one(KeyFooter)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert screen not in pilot.app.screen_stack
+        await footer._renew()
+        assert pilot.app.is_running

@@ -320,7 +320,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         str(folder): "is a folder",
         str(folder / "not here"): "cannot be read",
         str(folder / "empty"): "is empty",
-        str(folder / "bytes"): "its byte 3",
+        str(folder / "bytes"): "byte 3 is not valid",
         str(folder / "long"): "4,000,000 bytes",
         str(folder / "[red]b"): "[red]b",
         "/dev/zero": "a device or a pipe",

@@ -3,6 +3,7 @@
 import inspect
 import io
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from queue import Queue
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from textual.drivers._writer_thread import WriterThread
 from core.errors import Action, Option, UserError
 from tui import terminal
 from tui.app import TokenwalkApp
+from tui.commands.models import models
 from tui.settings import Settings
 from tui.wording import keys_at_present, spell
 
@@ -92,3 +94,31 @@ async def test_a_frame_is_drawn_later_where_the_terminal_is_behind(
         assert pilot.app.frame.snapshot is None
         behind = False
         await until(lambda: pilot.app.frame.snapshot is not None)
+
+
+# The slow path -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_status_line_names_the_slow_path(
+    scripted: Make, scenes: Any, screen_lines: Callable[..., list[str]]
+) -> None:
+    fast = scenes.oat_milk()
+    slow = replace(fast, model=replace(fast.model, slow_path="no compiler available"))
+    async with scripted(slow, text="a").run_test(size=(120, 36)) as pilot:
+        await pilot.pause()
+        assert "cpu fp32 │ slow path" in "\n".join(screen_lines(pilot.app))
+        pilot.app.runner.show(fast)
+        await pilot.pause()
+        assert "slow path" not in "\n".join(screen_lines(pilot.app))
+
+
+def test_models_says_that_packed_weights_are_slow_without_numba(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("core.loading.catalog.offers", list)
+    models(as_json=True)
+    assert capsys.readouterr() == (
+        "",
+        "tokenwalk: int8 and int4 run on a slow path: the package numba is not installed\n",
+    )

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,4 +238,20 @@ def test_operations_before_the_first_model_do_nothing(monkeypatch: pytest.Monkey
     playground.runner.start()
     playground.until(lambda: playground.problems)
     assert playground.problems == ["no such model"]
+    assert playground.runner.close(timeout=PATIENCE)
+
+
+def test_a_model_on_the_slow_path_says_why_when_it_is_loaded(
+    play: Callable[..., Playground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = SimpleNamespace(
+        info=SimpleNamespace(parameters=1, name="big", slow_path="no compiler available"),
+        tokenizer=play().frames[-1].tokenizer,
+    )
+    monkeypatch.setattr("core.loading.models.load_model", lambda choice, report: loaded)
+    playground = Playground()
+    playground.runner.load(ModelChoice(name="big", dtype="int8"), "a", Sampler())
+    playground.runner.start()
+    playground.until(lambda: playground.problems)
+    assert playground.problems == ["big runs on a slow path: no compiler available"]
     assert playground.runner.close(timeout=PATIENCE)

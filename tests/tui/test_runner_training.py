@@ -78,16 +78,16 @@ def test_training_goes_on_in_the_idle_time(play: Callable[..., Playground], lear
 def test_training_is_paused_resumed_and_stopped(play: Callable[..., Playground], learn: Learn) -> None:
     playground = play()
     learn(playground, "one")
-    playground.runner.go_on_learning(False)
+    playground.runner.pause_training()
     playground.until(lambda: learning(playground).state == "paused")
     assert ScriptedTraining.log == ["left one"]
     at = learning(playground).step
-    playground.runner.go_on_learning(True)
+    playground.runner.resume_training()
     playground.until(lambda: learning(playground).step > at)
-    playground.runner.stop_learning()
+    playground.runner.stop_training()
     playground.until(lambda: learning(playground).state == "ended")
     at = playground.ask(lambda _: learning(playground).step)
-    playground.runner.go_on_learning(True)
+    playground.runner.resume_training()
     playground.ask(lambda _: None)
     assert (learning(playground).step, learning(playground).state) == (at, "ended")
     assert ScriptedTraining.log == ["left one", "left one"]
@@ -107,7 +107,7 @@ def test_training_is_paused_although_its_state_cannot_be_saved(
     playground = play()
     monkeypatch.setattr(ScriptedTraining, "full", True)
     learn(playground, "one")
-    playground.runner.go_on_learning(False)
+    playground.runner.pause_training()
     playground.until(lambda: playground.problems)
     assert playground.problems == ["the disk is full"]
     assert learning(playground).state == "paused"

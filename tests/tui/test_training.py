@@ -124,7 +124,7 @@ async def test_space_pauses_and_continues_and_x_stops(
         assert "■ ended" in screen_lines(pilot.app)[1]
         assert "pause" not in screen_lines(pilot.app)[-1]
         await pilot.press("space", "x")  # there is nothing to act on
-        assert pilot.app.runner.learning == [False, True, None]
+        assert pilot.app.runner.training_requests == ["pause", "resume", "stop"]
 
 
 async def test_arrow_keys_show_earlier_steps_and_end_follows_the_newest(
@@ -181,7 +181,7 @@ async def test_the_training_continues_while_the_screen_is_closed(
         assert "◌ model5-world   375/1,500" in screen_lines(pilot.app)[-2]
         await pilot.press("space")
         assert pilot.app.runner.operations
-        assert pilot.app.runner.learning == []
+        assert pilot.app.runner.training_requests == []
         await opened(pilot, until)
         assert "375/1,500" in screen_lines(pilot.app)[1]
 
@@ -199,7 +199,7 @@ async def test_a_problem_is_shown_with_the_keys_to_continue_or_start_again(
         assert "n starts anew" in " ".join(lines)
         assert train_screen(pilot.app).probe.region in pilot.app.screen.region
         await pilot.press("space", "n")
-        assert pilot.app.runner.learning == [True]
+        assert pilot.app.runner.training_requests == ["resume"]
         assert form(pilot.app).chosen() == Recipe()
         await pilot.press("enter")
         await shown(pilot, until, replace(progress, state="preparing", problem=""))
@@ -267,7 +267,7 @@ async def test_a_stopped_training_is_continued_from_the_list(
         await settle(pilot)
         app.runner.train(recipe, trainings_folder / "another")
         await until(lambda: app.frame.training and len(app.frame.training.saved) > 3)
-        app.runner.stop_learning()
+        app.runner.stop_training()
         await until(lambda: app.frame.training.state == "ended")
         left = app.frame.training.step
         assert 3 <= left < 2000
@@ -279,7 +279,7 @@ async def test_a_stopped_training_is_continued_from_the_list(
         assert options.get_option_at_index(0).id == "another"
         await pilot.press("enter")
         await until(lambda: app.frame.training.last and app.frame.training.last.step > left)
-        app.runner.go_on_learning(False)
+        app.runner.pause_training()
         await until(lambda: app.frame.training.state == "paused")
         resumed = app.frame.training
         assert resumed.begun.step == left

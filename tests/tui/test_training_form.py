@@ -126,7 +126,7 @@ async def test_without_a_training_the_screen_names_the_keys_that_start_one(
         assert "no training yet" in lines
         assert "train a rung" in lines
         await pilot.press("space", "x", "left", "enter", "o")
-        assert pilot.app.runner.learning == []
+        assert pilot.app.runner.training_requests == []
         await pilot.press("e")
         await until(lambda: pilot.app._notifications)
         assert "there is no training in" in next(iter(pilot.app._notifications)).message

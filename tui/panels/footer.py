@@ -16,6 +16,8 @@ class KeyFooter(Footer):
             self.call_after_refresh(self._renew)
 
     async def _renew(self) -> None:
+        if not self.is_attached:  # its screen was closed since this was scheduled
+            return
         active = self.screen.active_bindings.values()
         shown = [(each.binding.key, each.binding.description, each.enabled) for each in active if each.binding.show]
         if shown != self._shown and self.app.app_focus:

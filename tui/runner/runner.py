@@ -88,13 +88,17 @@ class Runner:
         """Train a rung in `folder` in the idle time; continues from the newest checkpoint that is there."""
         self._put(lambda: self._train(recipe, folder), interrupts=False)
 
-    def go_on_learning(self, wanted: bool) -> None:
-        """Resume the training, or pause it."""
-        self._put(self._training.resume if wanted else self._training.pause, False, "learning")
+    def resume_training(self) -> None:
+        """Continue the training after a pause or a problem."""
+        self._put(self._training.resume, False, "training")
 
-    def stop_learning(self) -> None:
+    def pause_training(self) -> None:
+        """Let the training wait; its state is saved."""
+        self._put(self._training.pause, False, "training")
+
+    def stop_training(self) -> None:
         """End the training; its checkpoints stay in their folder."""
-        self._put(self._training.stop, False, "learning")
+        self._put(self._training.stop, False, "training")
 
     def pause(self) -> None:
         """End a generation before its next token."""

@@ -45,9 +45,11 @@ class TrainingRunner(Protocol):
 
     def train(self, recipe: Recipe, folder: Path) -> None: ...
 
-    def go_on_learning(self, wanted: bool) -> None: ...
+    def resume_training(self) -> None: ...
 
-    def stop_learning(self) -> None: ...
+    def pause_training(self) -> None: ...
+
+    def stop_training(self) -> None: ...
 
 
 class TrainScreen(Screen[Path | None]):
@@ -165,10 +167,11 @@ class TrainScreen(Screen[Path | None]):
 
     def action_pause(self) -> None:
         if self.progress:
-            self._runner.go_on_learning(self.progress.state == "paused")
+            paused = self.progress.state == "paused"
+            (self._runner.resume_training if paused else self._runner.pause_training)()
 
     def action_stop(self) -> None:
-        self._runner.stop_learning()
+        self._runner.stop_training()
 
     def action_look(self, by: int) -> None:
         moments, at = self.progress.evaluated_steps if self.progress else (), self._moment()
@@ -232,7 +235,7 @@ class TrainScreen(Screen[Path | None]):
         if name is None:
             return
         if self.progress and name == self.progress.name and self.progress.state != "ended":
-            self._runner.go_on_learning(True)
+            self._runner.resume_training()
             return
         try:
             card = cards.read_card(folders.home() / name / folders.LATEST)

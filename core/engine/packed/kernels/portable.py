@@ -20,7 +20,7 @@ def int4_block(weights, scales, x, first, groups, out):
     packed = carray(pointer(weights), (groups, GROUP // 4, 2, 32), np.uint8)
     pairs = carray(pointer(scales), (groups, BLOCK_ROWS, 2), np.uint16)
     result = floats(out, BLOCK_ROWS)
-    sums, repeated = np.empty((2, 2, 32), np.int32), np.empty(32, np.int32)
+    sums, repeated = np.empty((2, 2, 32), np.int32), np.empty(32, np.int16)
     result[:] = 0
     for group in range(groups):
         sums[:] = 0
@@ -30,8 +30,8 @@ def int4_block(weights, scales, x, first, groups, out):
             for register in range(2):
                 for n in range(32):
                     byte = np.int32(packed[group, quad, register, n])
-                    sums[register, 0, n] += np.int32(repeated[n] * np.int32(byte & 15))
-                    sums[register, 1, n] += np.int32(repeated[n] * np.int32(byte >> 4))
+                    sums[register, 0, n] += np.int32(np.int32(repeated[n]) * np.int32(byte & 15))
+                    sums[register, 1, n] += np.int32(np.int32(repeated[n]) * np.int32(byte >> 4))
         for register in range(2):
             for half in range(2):
                 for lane in range(8):

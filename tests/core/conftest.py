@@ -1,7 +1,7 @@
 """Fixtures of the tests of `core`: small models, whole-window forwards to compare with, model folders, a recipe."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,6 @@ from core.loading.models import Model
 from core.training.dataset import REFERENCE
 
 Oracle = Callable[[Transformer, Tensor], Tensor]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models here are tiny; threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

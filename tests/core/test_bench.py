@@ -1,5 +1,7 @@
 """A measurement, against what is known of the model and the machine."""
 
+from collections.abc import Callable
+
 import torch
 
 from core.evaluation.bench import BenchResult, measure, sizes
@@ -12,14 +14,14 @@ def small(name: str, **changes: int) -> models.Model:
     return models.load_model(ModelChoice(name=name, tokenizer="bytes", device="cpu", changes=Hyperparameters(**sizes)))
 
 
-def test_bytes_per_token_leave_out_untied_tables() -> None:
+def test_bytes_per_token_leave_out_untied_tables(smollm2: Callable[[str], models.Model]) -> None:
     """A token reads one row of a table; a tied embedding is read whole."""
     untied = small("model1")
     parameters = untied.info.parameters
     assert sizes(untied) == (4 * parameters, 4 * (parameters - 257 * 16))
     tied = small("model5", blocks=2, heads=2)
     assert sizes(tied) == (4 * tied.info.parameters, 4 * (tied.info.parameters - 8 * 16))
-    packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    packed = smollm2("int4")
     total, per_token = sizes(packed)
     assert total == per_token
     assert total < 1.1 * 92.1 * 2**20  # the size of the file

@@ -1,5 +1,6 @@
 """Chat templates: rendered as transformers renders them; hostile ones stay within their limits."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from core.generation.batch import Batch
 from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.tokenizers import chat
+from core.tokenizers import chat, chat_template
 from core.tokenizers.byte_level import BYTE_OF
 from core.tokenizers.chat_template import ChatTemplate
 from core.walk.session import Session
@@ -81,9 +82,9 @@ def test_a_template_is_found_in_each_place_it_may_be(folder: Path) -> None:
         assert (found.tokens["bos_token"], found.tokens["eos_token"]) == ("<|endoftext|>", "<|im_end|>")
 
 
-def test_the_template_of_smollm2_is_read_from_its_file() -> None:
+def test_the_template_of_smollm2_is_read_from_its_file(smollm2: Callable[[str], models.Model]) -> None:
     """A system message, the user's message, and the beginning of an answer."""
-    tokenizer = models.load_model(ModelChoice(name="smollm2", device="cpu")).tokenizer
+    tokenizer = smollm2("fp32").tokenizer
     ids = chat.encode(tokenizer, "hi", chat=True)
     assert tokenizer.text(ids) == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -116,7 +117,7 @@ def test_a_model_without_a_template_is_refused() -> None:
 )
 def test_hostile_and_broken_templates_are_one_line(monkeypatch: pytest.MonkeyPatch, source: str, expected: str) -> None:
     """The line names the model."""
-    monkeypatch.setattr(chat, "TIME_LIMIT", 1.5)
+    monkeypatch.setattr(chat_template, "TIME_LIMIT", 1.5)
     with pytest.raises(UserError, match=expected) as caught:
         chat.render(ChatTemplate(source, {}), "somebody", "hi")
     assert "the chat template of somebody" in str(caught.value)
@@ -135,9 +136,9 @@ def test_stop_ids_are_read_from_generation_config_else_config(folder: Path) -> N
     assert "llama" in CASES
 
 
-def test_generation_stops_at_a_stop_id() -> None:
+def test_generation_stops_at_a_stop_id(smollm2: Callable[[str], models.Model]) -> None:
     """SmolLM2 answers a question; its stop token is the last one. Rungs have no stop ids."""
-    model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    model = smollm2("fp32")
     assert {model.tokenizer.piece(id) for id in model.stops} == {b"<|im_end|>"}
     ids = chat.encode(model.tokenizer, "What is the capital of France?", chat=True)
     walk = Session(model, Sampler(temperature=0))

@@ -1,7 +1,7 @@
 """Compiled code computes what the modules compute, for every family, size and processor path."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ from core.engine.model import Transformer
 from core.engine.packed import compiled, decode
 from core.engine.packed.decode import CompiledTransformer, TokenStep, unsupported
 from core.engine.packed.linear import Int8Embedding, PackedLinear, matrix
-from core.loading import description, models, weights
-from core.loading.choice import ModelChoice
+from core.loading import description, weights
+from core.loading.models import Model
 
 MULTIPLES_OF_32 = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
 SIZES = {
@@ -123,13 +123,13 @@ def test_a_rewound_cache_and_one_filled_by_both_paths(tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
-def test_smollm2_token_by_token_is_close_to_float32() -> None:
+def test_smollm2_token_by_token_is_close_to_float32(smollm2: Callable[[str], Model]) -> None:
     """KL divergence from float32 over all positions of a few texts, in nats; and the likeliest token."""
-    whole = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    whole = smollm2("fp32")
     prompts = [whole.tokenizer.encode(text) for text in TEXTS]
     expected = torch.cat([whole.transformer(torch.tensor([prompt]))[0] for prompt in prompts]).log_softmax(-1)
     for dtype, limit in (("int4", 0.002), ("int8", 0.007)):
-        packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
+        packed = smollm2(dtype).transformer
         assert isinstance(packed, CompiledTransformer)
         assert packed.fast
         result = torch.cat([token_by_token(packed, prompt) for prompt in prompts]).log_softmax(-1)

@@ -85,9 +85,9 @@ def test_the_model_in_use_is_not_trained(load: Load) -> None:
     assert not any(parameter.requires_grad for parameter in model.transformer.parameters())
 
 
-def test_packed_weights_are_measured_but_not_trained() -> None:
+def test_packed_weights_are_measured_but_not_trained(smollm2: Callable[[str], models.Model]) -> None:
     """SmolLM2 in 4 bits is near its float32 logits."""
-    model = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="int4"))
+    model = smollm2("int4")
     answer = last(device(step_on(model, model.tokenizer.encode("I prefer oat milk in"))))
     assert answer.parity and 0 < answer.parity.kl_bits < 0.02
     assert answer.times[0].problem == "packed weights cannot be trained"

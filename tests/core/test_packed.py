@@ -1,5 +1,6 @@
 """Weights in int8 and int4: without rounding where the file has them, the nearest values otherwise, and the error."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -203,13 +204,13 @@ def test_a_q4_file_is_loaded_without_rounding(tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
-def test_quantized_smollm2_is_close_to_float32() -> None:
+def test_quantized_smollm2_is_close_to_float32(smollm2: Callable[[str], models.Model]) -> None:
     """KL divergence from float32 over all positions of a few texts, in nats."""
-    whole = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+    whole = smollm2("fp32")
     prompts = [torch.tensor([whole.tokenizer.encode(text)]) for text in TEXTS]
     expected = torch.cat([whole.transformer(prompt)[0] for prompt in prompts]).log_softmax(-1)
     for dtype, limit in (("int4", 0.002), ("int8", 0.007)):
-        packed = models.load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype))
+        packed = smollm2(dtype)
         assert (packed.info.dtype, packed.info.parameters) == (dtype, 134_515_008)
         result = torch.cat([packed.transformer(prompt)[0] for prompt in prompts]).float().log_softmax(-1)
         assert (expected.exp() * (expected - result)).sum(-1).mean() < limit

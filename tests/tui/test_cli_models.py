@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.loading import models
 from core.loading.choice import ModelChoice
+from core.loading.models import Model
 from core.tokenizers import chat
 from tui.app import TokenwalkApp
 
@@ -22,8 +22,10 @@ def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def ids_of(text: str) -> list[int]:
-    return chat.encode(models.load_model(ModelChoice(name="smollm2", device="cpu")).tokenizer, text, chat=True)
+@pytest.fixture
+def ids_of(smollm2: Callable[[str], Model]) -> Callable[[str], list[int]]:
+    """The ids of a text in the chat template."""
+    return lambda text: chat.encode(smollm2("fp32").tokenizer, text, chat=True)
 
 
 def test_bench(run_here: Here) -> None:
@@ -42,7 +44,8 @@ def test_bench(run_here: Here) -> None:
         assert (refused.returncode, refused.stdout, refused.stderr.count(b"\n")) == (2, b"", 1)
 
 
-def test_generation_stops_at_the_end_of_text_token(run_here: Here) -> None:
+@pytest.mark.usefixtures("shared_weights")
+def test_generation_stops_at_the_end_of_text_token(run_here: Here, ids_of: Callable[[str], list[int]]) -> None:
     """The prompt is wrapped by the chat template; the last token is the end-of-text token; the reason is `stop`."""
     first, *steps, done = lines(run_here("generate", QUESTION, *SMOLLM2, "--chat", "--greedy", "-n", "40", "--json"))
     assert first["prompt_ids"] == ids_of(QUESTION)
@@ -53,23 +56,11 @@ def test_generation_stops_at_the_end_of_text_token(run_here: Here) -> None:
     assert (cut["reason"], cut["tokens"]) == ("length", 3)
 
 
+@pytest.mark.usefixtures("shared_weights")
 def test_each_sample_stops_at_its_own_end_of_text(run_here: Here) -> None:
     """A stopped sample has no more steps; the reason is `stop` only where all samples stopped."""
-    words = (
-        "generate",
-        QUESTION,
-        *SMOLLM2,
-        "--chat",
-        "--samples",
-        "3",
-        "--temperature",
-        "0.6",
-        "--seed",
-        "2",
-        "-n",
-        "14",
-    )
-    _, *steps, done = lines(run_here(*words, "--json"))
+    options = ("--chat", "--samples", "3", "--temperature", "0.6", "--seed", "2", "-n", "14")
+    _, *steps, done = lines(run_here("generate", QUESTION, *SMOLLM2, *options, "--json"))
     for sample, text in enumerate(done["text"]):
         own = [step for step in steps if step["sample"] == sample]
         assert "".join(step["text"] for step in own) == text
@@ -81,7 +72,8 @@ def test_each_sample_stops_at_its_own_end_of_text(run_here: Here) -> None:
     assert any(ended)
 
 
-def test_next_uses_the_chat_template(run_here: Here) -> None:
+@pytest.mark.usefixtures("shared_weights")
+def test_next_uses_the_chat_template(run_here: Here, ids_of: Callable[[str], list[int]]) -> None:
     (found,) = lines(run_here("next", "hi", *SMOLLM2, "--chat", "--json"))
     assert found["prompt_ids"] == ids_of("hi")
 
@@ -94,7 +86,10 @@ def test_chat_without_a_template_is_an_error(run_here: Here, command: str) -> No
     assert b"no chat template" in done.stderr
 
 
-async def test_the_app_uses_the_chat_template(real: Callable[..., TokenwalkApp], settle: Any, press: Any) -> None:
+@pytest.mark.usefixtures("shared_weights")
+async def test_the_app_uses_the_chat_template(
+    real: Callable[..., TokenwalkApp], settle: Any, press: Any, ids_of: Callable[[str], list[int]]
+) -> None:
     """The prompt panel shows the text as typed; the ids include the template; generation stops after the answer."""
     choice = ModelChoice(name="smollm2", device="cpu", dtype="fp32")
     async with real(QUESTION, choice, chat=True, count=40).run_test(size=(120, 40)) as pilot:

@@ -1,0 +1,41 @@
+"""Fixtures of all tests: one thread in each process, and models from files that are loaded once."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; there is a process of tests for each core
+
+import pytest
+import torch
+
+from core.loading import weights
+from core.loading.choice import ModelChoice
+from core.loading.models import Model, load_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread, whatever the module before has set."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Callable[[str], Model]:
+    """SmolLM2 in a number format. All tests of a process share it, so they leave it unchanged."""
+
+    @cache
+    def load(dtype: str) -> Model:
+        return load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype))
+
+    return load
+
+
+@pytest.fixture
+def shared_weights(smollm2: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that load SmolLM2 in float32 use the shared weights; all else is loaded again."""
+    transformer = smollm2("fp32").transformer
+    monkeypatch.setattr(weights, "build_model", lambda *_: transformer)

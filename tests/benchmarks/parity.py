@@ -38,7 +38,7 @@ def formats() -> None:
     whole = load_model(ModelChoice(name="smollm2", device="cpu", dtype="fp32"))
     prompts = [torch.tensor([whole.tokenizer.encode(text)]) for text in TEXTS]
     want = torch.cat([whole.transformer(prompt)[0] for prompt in prompts]).log_softmax(-1)
-    print(f"\n| SmolLM2, {len(want)} positions | KL from fp32, bits | same favourite |\n|---|---|---|")
+    print(f"\n| SmolLM2, {len(want)} positions | KL from fp32, bits | same argmax |\n|---|---|---|")
     for dtype in ("bf16", "fp16", "int8", "int4"):
         few = load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)).transformer
         got = torch.cat([few(prompt)[0] for prompt in prompts]).float().log_softmax(-1)

@@ -83,14 +83,14 @@ def gpt2_folder(folder: Path) -> transformers.GPT2LMHeadModel:
 
 def gpt2(rounds: int) -> None:
     ids, count = list(range(100, 116)), 32
-    with tempfile.TemporaryDirectory() as place:
-        theirs = gpt2_folder(Path(place))
-        ours = {d: load_model(ModelChoice(name=place, device="cpu", dtype=d)) for d in ("fp32", "int8")}
+    with tempfile.TemporaryDirectory() as scratch:
+        theirs = gpt2_folder(Path(scratch))
+        ours = {d: load_model(ModelChoice(name=scratch, device="cpu", dtype=d)) for d in ("fp32", "int8")}
 
         def generate() -> object:
-            given = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False, "pad_token_id": 0}
+            options = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False, "pad_token_id": 0}
             with torch.inference_mode():
-                return theirs.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), **given)
+                return theirs.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), **options)
 
         sides = {"transformers": lambda: timed(count, generate)}
         sides |= {d: lambda m=m: timed(count, lambda: walk(m, ids, count)) for d, m in ours.items()}
@@ -103,14 +103,14 @@ def gpt2(rounds: int) -> None:
 # (b) -----------------------------------------------------------------------------------------------------------------
 
 
-def llama_bench(folder: Path, place: Path) -> Path:
+def llama_bench(folder: Path, scratch: Path) -> Path:
     """A folder with the program and the links that its libraries want."""
     for path in folder.iterdir():
-        (place / path.name).symlink_to(path)
+        (scratch / path.name).symlink_to(path)
     for name, target in json.loads((folder / "_symlinks.json").read_text()).items():
-        if not (place / name).exists():
-            (place / name).symlink_to(target)
-    return place / "llama-bench"
+        if not (scratch / name).exists():
+            (scratch / name).symlink_to(target)
+    return scratch / "llama-bench"
 
 
 def llama(program: Path, weights: Path) -> tuple[float, float]:
@@ -132,11 +132,11 @@ def smollm2(rounds: int, folder: Path | None) -> None:
     formats = ("int4", "int8", "bf16", "fp32")
     ours = {d: load_model(ModelChoice(name="smollm2", device="cpu", dtype=d)) for d in formats}
     prompt = list(range(100, 164))
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as scratch:
         latest = [0.0, 0.0]
         sides: dict[str, Callable[[], float]] = {}
         if folder:
-            program = llama_bench(folder, Path(place))
+            program = llama_bench(folder, Path(scratch))
 
             def run() -> float:
                 latest[:] = llama(program, weights.path)
@@ -170,7 +170,7 @@ def most():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 atexit.register(lambda: print(most(), file=sys.stderr))
 """
-"""Tells on stderr how much memory the process held at most; what a parent is told counts the parent's own."""
+"""Writes the peak memory of the process to stderr. The parent's own count would include the parent's memory."""
 
 
 def peak(code: str, *arguments: str) -> float:

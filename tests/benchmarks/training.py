@@ -44,10 +44,10 @@ RECIPE = Recipe(steps=10**6, every=10**6)
 
 def plain_loop() -> Iterator[None]:
     """The loop of a course: a dataset of one long text in cl100k, a data loader, AdamW, one step after the other."""
-    words, small = tokenizers.load_tokenizer("cl100k"), tokenizers.load_tokenizer(tiny.NAME)
+    tokenizer, small = tokenizers.load_tokenizer("cl100k"), tokenizers.load_tokenizer(tiny.NAME)
     texts = tiny.texts(0)
-    ids = [id for _ in range(3000) for id in words.encode(small.text(next(texts)))]
-    config = rung(RECIPE.rung, words.vocab_size, RECIPE.changes).config
+    ids = [id for _ in range(3000) for id in tokenizer.encode(small.text(next(texts)))]
+    config = rung(RECIPE.rung, tokenizer.vocab_size, RECIPE.changes).config
     model = random_model(config, 0).requires_grad_(True).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.peak)
     loader = DataLoader(SequenceDataset(ids, config.context), batch_size=RECIPE.batch, shuffle=True, drop_last=True)

@@ -30,12 +30,12 @@ Edit = Callable[[Header], object]
 
 def world_card(recipe: Recipe = RECIPE, **more: Any) -> Card:
     tokenizer = tokenizers.load_tokenizer(tiny.NAME)
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "recipe": recipe, "step": 60, "loss": 2.5, "corpus": "the tiny world", "corpus_sha256": tiny.sha256(),
         "tokenizer": tokenizer.name, "originals": tokenizer.originals, "floors": FLOORS,
         "losses": ((0, 6.5), (60, 2.5)), "command": "tokenwalk train",
     }  # fmt: skip
-    return Card(**given | more)
+    return Card(**values | more)
 
 
 def model_of(card: Card, seed: int = 1) -> Transformer:

@@ -47,10 +47,10 @@ def rung_config() -> Callable[..., ModelConfig]:
 @pytest.fixture(scope="session")
 def small(stirred: Callable[[ModelConfig], Transformer]) -> Callable[..., Model]:
     """A rung over the bytes tokenizer, small enough for hundreds of whole-window forwards, with stirred weights."""
-    made: dict[tuple[str, str], Model] = {}
+    loaded: dict[tuple[str, str], Model] = {}
 
     def make(name: str = "model5", dtype: str = "fp32") -> Model:
-        if (name, dtype) not in made:
+        if (name, dtype) not in loaded:
             sizes = {"embed_dim": 12, "context": 6}
             if name in ("model4", "model5", "model6"):
                 sizes["blocks"] = 2
@@ -62,8 +62,8 @@ def small(stirred: Callable[[ModelConfig], Transformer]) -> Callable[..., Model]
             model = models.load_model(choice)
             weights = stirred(model.transformer.config).state_dict()
             model.transformer.load_state_dict(weights)  # copies, so device and dtype stay
-            made[name, dtype] = model
-        return made[name, dtype]
+            loaded[name, dtype] = model
+        return loaded[name, dtype]
 
     return make
 

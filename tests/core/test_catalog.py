@@ -103,7 +103,7 @@ def test_an_incomplete_download_is_not_used(elsewhere: Path, offline: None) -> N
 
 def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only configuration, tokenizer and safetensors; progress is reported in bytes."""
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
 
     def download(id: str, *, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any) -> str:
         there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
@@ -119,10 +119,10 @@ def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: p
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     loaded = ours.load_model(
-        ModelChoice(name="some/model", device="cpu"), lambda done, total: told.append((done, total))
+        ModelChoice(name="some/model", device="cpu"), lambda done, total: reports.append((done, total))
     )
     assert loaded.info.weights == "some/model from the Hugging Face Hub"
-    assert (40, 100) in told
+    assert (40, 100) in reports
 
 
 @pytest.mark.parametrize(

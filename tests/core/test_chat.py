@@ -72,10 +72,10 @@ def test_a_template_is_found_in_each_place_it_may_be(folder: Path) -> None:
     assert own.exists()
     own.unlink()
     assert tokenizers.load_model_tokenizer(folder, "none").template is None
-    for number, given in enumerate(
+    for number, template in enumerate(
         (TURNS, [{"name": "tool_use", "template": "x"}, {"name": "default", "template": TURNS}])
     ):
-        config.write_text(json.dumps(values | {"chat_template": given}))
+        config.write_text(json.dumps(values | {"chat_template": template}))
         found = tokenizers.load_model_tokenizer(folder, f"config {number}").template
         assert found
         assert found.source == TURNS
@@ -143,8 +143,8 @@ def test_generation_stops_at_a_stop_id(smollm2: Callable[[str], models.Model]) -
     ids = chat.encode(model.tokenizer, "What is the capital of France?", chat=True)
     walk = Session(model, Sampler(temperature=0))
     list(walk.prefill(ids))
-    made = list(walk.generate(40))
-    assert b"".join(token.piece for token in made) == b"The capital of France is Paris.<|im_end|>"
+    generated = list(walk.generate(40))
+    assert b"".join(token.piece for token in generated) == b"The capital of France is Paris.<|im_end|>"
     assert walk.stopped == "stopped: the model ended its text"
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
 

@@ -111,8 +111,8 @@ def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    said = refusal(lambda: checkpoint.write_checkpoint(file, world_card(step=61), model_of(world_card())))
-    assert "No space left on device" in said
+    message = refusal(lambda: checkpoint.write_checkpoint(file, world_card(step=61), model_of(world_card())))
+    assert "No space left on device" in message
     assert file.read_bytes() == before
     assert [*file.parent.iterdir()] == [file]
 
@@ -124,15 +124,15 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path: Path, monkeypatch:
     recipe = Recipe(
         rung="model1", text=str(text), vocabulary="bytes", changes=Hyperparameters(context=4), steps=4, every=2
     )
-    made = Training(recipe, tmp_path / "a", CPU)
+    training = Training(recipe, tmp_path / "a", CPU)
     with monkeypatch.context() as patch:
-        for event in made.run():
+        for event in training.run():
             if isinstance(event, CheckpointSaved):
                 break
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-        assert "No space left" in refusal(lambda: list(made.run()))
+        assert "No space left" in refusal(lambda: list(training.run()))
         assert {path.name for path in (tmp_path / "a").iterdir()} == {LATEST, "step-0000000.safetensors"}
-    assert list(made.run())[-1].step == 4  # type: ignore[union-attr]
+    assert list(training.run())[-1].step == 4  # type: ignore[union-attr]
     assert checkpoint.read_checkpoint(tmp_path / "a" / LATEST).card.step == 4
 
 

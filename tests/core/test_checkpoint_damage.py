@@ -93,10 +93,10 @@ SHAPES: dict[str, tuple[Edit, list[str]]] = {
 def test_a_card_that_does_not_fit_the_weights_names_both_shapes(file: Path, name: str) -> None:
     """And no model is built that would fill the memory."""
     edit, wanted = SHAPES[name]
-    said = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
-    assert "by its card" in said
+    message = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
+    assert "by its card" in message
     for word in wanted:
-        assert word in said
+        assert word in message
 
 
 def test_moments_must_be_complete(tmp_path: Path) -> None:
@@ -122,17 +122,17 @@ def test_unsupported_number_formats_are_refused(file: Path) -> None:
 
 
 HEADERS: dict[str, Edit] = {
-    "no metadata of pairs": lambda header: header.update(__metadata__=[]),
+    "metadata that is a list": lambda header: header.update(__metadata__=[]),
     "metadata of numbers": lambda header: header.update(__metadata__=5),
-    "a shape of words": lambda header: header["weights.embed.weight"].update(shape=["a", "b"]),
+    "a shape of text": lambda header: header["weights.embed.weight"].update(shape=["a", "b"]),
     "a shape of fractions": lambda header: header["weights.embed.weight"].update(shape=[825.0, 8.5]),
-    "a shape below nothing": lambda header: header["weights.embed.weight"].update(shape=[-825, -8]),
-    "offsets of words": lambda header: header["weights.embed.weight"].update(data_offsets=["a", "b"]),
+    "a negative shape": lambda header: header["weights.embed.weight"].update(shape=[-825, -8]),
+    "offsets of text": lambda header: header["weights.embed.weight"].update(data_offsets=["a", "b"]),
     "no card": lambda header: header["__metadata__"].pop("card"),
     "a card that is no JSON": lambda header: header["__metadata__"].update(card="{"),
     "a card that is a list": lambda header: header["__metadata__"].update(card="[]"),
     "a card that is a number": lambda header: header["__metadata__"].update(card="5"),
-    "a card without an end": lambda header: header["__metadata__"].update(card="[" * 100_000),
+    "a card nested too deeply": lambda header: header["__metadata__"].update(card="[" * 100_000),
 }
 
 
@@ -143,42 +143,42 @@ def test_a_hostile_header_is_one_line(file: Path, name: str) -> None:
 
 
 CARDS: dict[str, Edit] = {
-    "a step of words": lambda card: card.update(step="many"),
-    "a step in parts": lambda card: card.update(step=1.5),
+    "a step of text": lambda card: card.update(step="many"),
+    "a step with a fraction": lambda card: card.update(step=1.5),
     "no loss": lambda card: card.update(loss=None),
-    "a loss of words": lambda card: card.update(loss="low"),
-    "a loss that is no number": lambda card: card.update(loss=float("nan")),
-    "a loss beyond numbers": lambda card: card.update(loss=10**400),
+    "a loss of text": lambda card: card.update(loss="low"),
+    "a loss that is NaN": lambda card: card.update(loss=float("nan")),
+    "a loss too large for a float": lambda card: card.update(loss=10**400),
     "a corpus of numbers": lambda card: card.update(corpus=5),
     "a tokenizer that is a list": lambda card: card.update(tokenizer=["world"]),
     "an unknown tokenizer": lambda card: card.update(tokenizer="morse", originals=[]),
     "a hostile tokenizer": lambda card: card.update(tokenizer="a\nb\x1b[2J", originals=[]),
-    "ids of words": lambda card: card.update(originals=["a"]),
-    "ids without an order": lambda card: card["originals"].reverse(),
-    "ids twice": lambda card: card["originals"].insert(0, 0),
-    "ids below none": lambda card: card["originals"].insert(0, -1),
-    "ids of nothing": lambda card: card["originals"].insert(-1, 100_256),
+    "ids of text": lambda card: card.update(originals=["a"]),
+    "ids in descending order": lambda card: card["originals"].reverse(),
+    "an id twice": lambda card: card["originals"].insert(0, 0),
+    "a negative id": lambda card: card["originals"].insert(0, -1),
+    "an unused id": lambda card: card["originals"].insert(-1, 100_256),
     "ids beyond cl100k": lambda card: card["originals"].append(10**9),
     "ids without all bytes": lambda card: card["originals"].pop(5),
     "ids without an end": lambda card: card["originals"].pop(),
-    "losses of words": lambda card: card.update(losses=["ab"]),
+    "losses of text": lambda card: card.update(losses=["ab"]),
     "losses of one": lambda card: card.update(losses=[[1]]),
-    "floors of words": lambda card: card.update(floors={"unigram": "a", "last_token": 1, "context": 1}),
+    "floors of text": lambda card: card.update(floors={"unigram": "a", "last_token": 1, "context": 1}),
     "floors of one": lambda card: card.update(floors={"unigram": 1}),
     "no recipe": lambda card: card.pop("recipe"),
-    "a recipe of words": lambda card: card.update(recipe="bread"),
+    "a recipe of text": lambda card: card.update(recipe="bread"),
     "an unknown rung": lambda card: card["recipe"].update(rung="model9"),
     "a rung of numbers": lambda card: card["recipe"].update(rung=5),
     "no changes": lambda card: card["recipe"].update(changes=None),
-    "a width in parts": lambda card: card["recipe"]["changes"].update(embed_dim=8.5),
-    "a width of words": lambda card: card["recipe"]["changes"].update(embed_dim="wide"),
+    "a width with a fraction": lambda card: card["recipe"]["changes"].update(embed_dim=8.5),
+    "a width of text": lambda card: card["recipe"]["changes"].update(embed_dim="wide"),
     "heads that do not fit": lambda card: card["recipe"]["changes"].update(heads=3),
     "an unknown activation": lambda card: card["recipe"]["changes"].update(activation="step"),
     "an activation that is a list": lambda card: card["recipe"]["changes"].update(activation=["gelu"]),
-    "steps of words": lambda card: card["recipe"].update(steps="all"),
+    "steps of text": lambda card: card["recipe"].update(steps="all"),
     "a text of numbers": lambda card: card["recipe"].update(text=5),
     "a probe of numbers": lambda card: card["recipe"].update(probe=5),
-    "a rate of words": lambda card: card["recipe"].update(lr="fast"),
+    "a rate of text": lambda card: card["recipe"].update(lr="fast"),
     "an unknown field": lambda card: card.update(secret=1),
     "an unknown field of the recipe": lambda card: card["recipe"].update(secret=1),
     "a missing field": lambda card: card.pop("corpus"),
@@ -209,11 +209,11 @@ def test_a_hostile_card_is_one_line(file: Path, home: Path, name: str) -> None:
 )  # fmt: skip
 def test_a_random_card_is_a_card_or_one_line(path: list[str], value: object) -> None:
     card = json.loads(cards.metadata(world_card())["card"])
-    place: Any = card
+    target: Any = card
     for key in path[:-1]:
-        place = place[key] if isinstance(place, dict) and key in place else card
-    if isinstance(place, dict) and path:
-        place[path[-1]] = value
+        target = target[key] if isinstance(target, dict) and key in target else card
+    if isinstance(target, dict) and path:
+        target[path[-1]] = value
     metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
     file = WeightsFile(Path("a.safetensors"), metadata, {})
     try:

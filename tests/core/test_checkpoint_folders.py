@@ -13,15 +13,15 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(folder: Path, name: str) -> Path:
+def created(folder: Path, name: str) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / name).touch()
     return folder / name
 
 
 def test_a_checkpoint_is_named_by_its_step(home: Path) -> None:
-    latest = made(home / "model5-world", folders.LATEST)
-    step = made(home / "model5-world", folders.STEP.format(350))
+    latest = created(home / "model5-world", folders.LATEST)
+    step = created(home / "model5-world", folders.STEP.format(350))
     assert folders.find("model5-world") == latest
     assert folders.find("model5-world@350") == folders.find("model5-world@0350") == step
     assert folders.name(step) == "model5-world@350"
@@ -29,8 +29,8 @@ def test_a_checkpoint_is_named_by_its_step(home: Path) -> None:
 
 def test_other_checkpoints_are_named_by_their_path(home: Path) -> None:
     for path in (
-        made(home / "a", folders.LATEST),
-        made(home / "a" / "b", folders.STEP.format(1)),
+        created(home / "a", folders.LATEST),
+        created(home / "a" / "b", folders.STEP.format(1)),
         Path("x.safetensors"),
     ):
         assert folders.name(path) == str(path)
@@ -41,11 +41,11 @@ def test_other_checkpoints_are_named_by_their_path(home: Path) -> None:
     ["model5-world@51", "model5-world@", "@50", "model5-world@-1", "model5-world@²", "../x@50", "a/b@1", ".@1", ""],
 )
 def test_names_of_another_form_find_nothing(home: Path, name: str) -> None:
-    made(home / "model5-world", folders.STEP.format(50))
+    created(home / "model5-world", folders.STEP.format(50))
     assert folders.find(name) is None
 
 
 def test_a_training_named_like_a_step_comes_first(home: Path) -> None:
-    whole = made(home / "x@1", folders.LATEST)
-    made(home / "x", folders.STEP.format(1))
+    whole = created(home / "x@1", folders.LATEST)
+    created(home / "x", folders.STEP.format(1))
     assert folders.find("x@1") == whole

@@ -187,7 +187,7 @@ def test_whether_a_model_is_supported_is_decided_once(tmp_path: Path, monkeypatc
     assert len(calls) == 1
 
 
-# The implementation is said ------------------------------------------------------------------------------------------
+# The name of the implementation --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [8, 4])

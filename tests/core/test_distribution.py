@@ -87,9 +87,9 @@ def test_bf16_and_fp16_logits_are_converted_to_fp32_first(dtype: torch.dtype) ->
 )
 def test_nan_and_infinite_logits_are_user_errors(bad: list[float]) -> None:
     """NaN or +inf anywhere, or only -inf: an error of one line instead of a wrong draw."""
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         Distribution(torch.tensor(bad))
-    assert len(str(mistake.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_scores_are_log_softmax(logits: Tensor) -> None:
@@ -145,13 +145,13 @@ def test_at_mass_equals_a_full_sort(logits: Tensor, temperature: float) -> None:
     through = weights.double()[order].cumsum(0).tolist()
     between = [x for n in (0, len(order) // 2, -1) for x in (through[n] - 1e-9, through[n] + 1e-9)]
     for target in TARGETS + [x for x in between if x >= 0]:
-        place = distribution.at_mass(weights, target)
-        assert place.id == order[place.rank]
-        assert place.cumulative == pytest.approx(through[place.rank], abs=1e-12)
-        assert weights[place.id] > 0
+        found = distribution.at_mass(weights, target)
+        assert found.id == order[found.rank]
+        assert found.cumulative == pytest.approx(through[found.rank], abs=1e-12)
+        assert weights[found.id] > 0
         reached = min(target, through[-1])
-        assert through[place.rank] > reached - 1e-12
-        assert place.rank == 0 or through[place.rank - 1] < reached + 1e-12
+        assert through[found.rank] > reached - 1e-12
+        assert found.rank == 0 or through[found.rank - 1] < reached + 1e-12
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
@@ -163,9 +163,9 @@ def test_at_rank_equals_a_full_sort(logits: Tensor, temperature: float) -> None:
     through = weights.double()[order].cumsum(0).tolist()
     last = len(order) - 1
     for rank in sorted({0, 1, 2, 19, 99, last // 3, last // 2, last - 1, last} & set(range(last + 1))):
-        place = distribution.at_rank(weights, rank)
-        assert (place.id, place.rank) == (order[rank], rank)
-        assert place.cumulative == pytest.approx(through[rank], abs=1e-12)
+        found = distribution.at_rank(weights, rank)
+        assert (found.id, found.rank) == (order[rank], rank)
+        assert found.cumulative == pytest.approx(through[rank], abs=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])

@@ -44,7 +44,7 @@ def same_source(one: Tensor, other: Tensor) -> float:
 @pytest.fixture(scope="module")
 def us() -> list[float]:
     """The u of 200,000 positions of one walk, ascending."""
-    return sorted(uniform(seed=0, position=place) for place in range(DRAWS))
+    return sorted(uniform(seed=0, position=position) for position in range(DRAWS))
 
 
 def drawn_ids(distribution: Distribution, sampler: Sampler, us: Sequence[float]) -> list[int]:
@@ -88,9 +88,9 @@ def expected(logits: Tensor, sampler: Sampler) -> Tensor:
         mass += weights[order[count]].item()
         count += 1
     order = order[: count or len(order)]
-    kept = torch.zeros_like(weights)
-    kept[order] = weights[order]
-    return kept / kept.sum()
+    selected = torch.zeros_like(weights)
+    selected[order] = weights[order]
+    return selected / selected.sum()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
@@ -112,8 +112,8 @@ def test_the_values_of_u_that_draw_one_token_form_an_interval(sampler: Sampler, 
     """3,000 draws one by one equal those inferred from the ends of intervals."""
     distribution = Distribution(COARSE)
     quick = drawn_ids(distribution, sampler, us)
-    for place in random.Random(0).sample(range(DRAWS), 3000):
-        assert draw(distribution, sampler, us[place]).id == quick[place]
+    for position in random.Random(0).sample(range(DRAWS), 3000):
+        assert draw(distribution, sampler, us[position]).id == quick[position]
 
 
 def test_the_fit_test_detects_a_wrong_sampler(us: list[float]) -> None:
@@ -153,7 +153,7 @@ def test_neighboring_values_of_u_are_uncorrelated(what: str) -> None:
 
 def test_u_depends_only_on_seed_position_and_redraw() -> None:
     """Asking again, in another order and after other random numbers, gives the same u."""
-    asked = [(seed, place, redraw) for seed in (0, 1, -5, 2**70) for place in (0, 1, 10) for redraw in (0, 1, 10)]
+    asked = [(seed, position, redraw) for seed in (0, 1, -5, 2**70) for position in (0, 1, 10) for redraw in (0, 1, 10)]
     first = [uniform(*each) for each in asked]
     random.seed(1)
     random.random()

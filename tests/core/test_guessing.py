@@ -43,20 +43,20 @@ def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: 
     walk = started(model)
     p = after(model.transformer, PROMPT).double().softmax(-1)
     first = {text.encode()[0], ord(" ")}
-    made = walk.guess(text)
-    assert made.guessed.id == max(first, key=lambda id: p[id])
-    assert made.guessed.bits == pytest.approx(-math.log2(p[made.guessed.id]), abs=1e-4)
-    assert made.likeliest.id == int(p.argmax())
-    assert made.likeliest.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
-    assert made.position == 3
-    assert made.hit == (made.guessed.id == made.came.id)
+    guess = walk.guess(text)
+    assert guess.guessed.id == max(first, key=lambda id: p[id])
+    assert guess.guessed.bits == pytest.approx(-math.log2(p[guess.guessed.id]), abs=1e-4)
+    assert guess.likeliest.id == int(p.argmax())
+    assert guess.likeliest.bits == pytest.approx(-math.log2(p.max()), abs=1e-4)
+    assert guess.position == 3
+    assert guess.hit == (guess.guessed.id == guess.came.id)
 
 
 def test_a_guess_at_the_end_draws_a_token(small: Small) -> None:
     """It is the token that a step would draw, and can be taken back."""
     walk, other = started(small("model5")), started(small("model5"))
-    made = walk.guess("x")
-    assert made.came == other.step()
+    guess = walk.guess("x")
+    assert guess.came == other.step()
     assert ids(walk) == ids(other)
     walk.take_back()
     assert ids(walk) == PROMPT
@@ -66,12 +66,12 @@ def test_a_guess_before_the_end_shows_the_next_token(small: Small) -> None:
     """Nothing is drawn; the cursor moves by one, and at the end a guess draws again."""
     walk = started(small("model5"), LONG)
     walk.travel(1)
-    for place in range(1, len(LONG)):
-        made = walk.guess(chr(LONG[place]))
-        assert (made.position, made.came.id) == (place, LONG[place])
-        assert made.hit == (made.guessed.id == LONG[place])
-        assert made.guessed.id in (LONG[place], ord(" "))
-        assert walk.cursor == place + 1
+    for position in range(1, len(LONG)):
+        guess = walk.guess(chr(LONG[position]))
+        assert (guess.position, guess.came.id) == (position, LONG[position])
+        assert guess.hit == (guess.guessed.id == LONG[position])
+        assert guess.guessed.id in (LONG[position], ord(" "))
+        assert walk.cursor == position + 1
         assert ids(walk) == LONG
     walk.guess("e")
     assert len(walk.tokens) == len(LONG) + 1
@@ -85,18 +85,18 @@ def test_a_guess_takes_the_first_token_of_a_real_vocabulary() -> None:
 
     model = load_model(ModelChoice(device="cpu"))
     walk = started(model, model.tokenizer.encode("I prefer oat"))
-    made = walk.guess("milk")
+    guess = walk.guess("milk")
     wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
-    logits = walk.reader.distribution(made.position).logits
-    assert made.guessed.id == max(wanted, key=lambda id: logits[id])
+    logits = walk.reader.distribution(guess.position).logits
+    assert guess.guessed.id == max(wanted, key=lambda id: logits[id])
 
 
 def test_an_empty_guess_is_a_user_error_and_changes_nothing(small: Small) -> None:
     walk = started(small())
     before = walk.snapshot()
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         walk.guess("")
-    assert len(str(mistake.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
     assert walk.snapshot() == before
     assert walk.guesses == []
 

@@ -50,26 +50,26 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 def trained(kind: str, *, first: bool = False, alphabet: bool = True) -> Reference:
     """A small byte-level BPE of the tokenizers library; special tokens have the first ids (`first`) or the last."""
-    made = Reference(models.BPE(unk_token=None if alphabet else SPECIAL[0]))
-    made.pre_tokenizer = CUTS[kind]()
-    made.decoder = decoders.ByteLevel()
+    reference = Reference(models.BPE(unk_token=None if alphabet else SPECIAL[0]))
+    reference.pre_tokenizer = CUTS[kind]()
+    reference.decoder = decoders.ByteLevel()
     if kind == "qwen2":
-        made.normalizer = normalizers.NFC()
+        reference.normalizer = normalizers.NFC()
     trainer = trainers.BpeTrainer(
         vocab_size=700,
         show_progress=False,
         special_tokens=SPECIAL if first else [],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if alphabet else [],
     )
-    made.train_from_iterator(CORPUS if alphabet else [Path(__file__).read_text(encoding="utf-8")], trainer)
-    made.add_special_tokens(SPECIAL)
-    made.add_tokens([AddedToken("<tool>", special=False, normalized=False)])
-    return made
+    reference.train_from_iterator(CORPUS if alphabet else [Path(__file__).read_text(encoding="utf-8")], trainer)
+    reference.add_special_tokens(SPECIAL)
+    reference.add_tokens([AddedToken("<tool>", special=False, normalized=False)])
+    return reference
 
 
-def folder_of(made: Reference, folder: Path, **config: Any) -> Path:
-    made.save(str(folder / "tokenizer.json"))
-    says = {"model_type": "llama", "vocab_size": made.get_vocab_size() + 3}
+def folder_of(reference: Reference, folder: Path, **config: Any) -> Path:
+    reference.save(str(folder / "tokenizer.json"))
+    says = {"model_type": "llama", "vocab_size": reference.get_vocab_size() + 3}
     (folder / "config.json").write_text(json.dumps(says))
     if config:
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
@@ -80,38 +80,39 @@ def load(path: Path) -> ModelTokenizer:
     return tokenizers.load_model_tokenizer(path, "theirs")
 
 
-def agree(made: Reference, ours: ModelTokenizer) -> None:
+def agree(reference: Reference, ours: ModelTokenizer) -> None:
     for text in texts():
         for special in (False, True):
-            made.encode_special_tokens = not special
-            assert ours.encode(text, special=special) == made.encode(text, add_special_tokens=False).ids, ascii(text)
+            reference.encode_special_tokens = not special
+            expected = reference.encode(text, add_special_tokens=False).ids
+            assert ours.encode(text, special=special) == expected, ascii(text)
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["special last", "special first"])
 @pytest.mark.parametrize("kind", CUTS)
 def test_ids_equal_those_of_the_tokenizers_library(kind: str, first: bool, tmp_path: Path) -> None:
     """For every split pattern, whether or not ids equal merge ranks; special tokens as text and as tokens."""
-    made = trained(kind, first=first)
-    agree(made, load(folder_of(made, tmp_path)))
+    reference = trained(kind, first=first)
+    agree(reference, load(folder_of(reference, tmp_path)))
 
 
 def test_bytes_without_a_token_get_the_unknown_id(tmp_path: Path) -> None:
     """A vocabulary without some bytes."""
-    made = trained("smollm", first=True, alphabet=False)
-    ours = load(folder_of(made, tmp_path))
-    agree(made, ours)
+    reference = trained("smollm", first=True, alphabet=False)
+    ours = load(folder_of(reference, tmp_path))
+    agree(reference, ours)
     assert ours.encode("\x1c") == [ours.encode(SPECIAL[0], special=True)[0]]
 
 
 def test_vocab_json_and_merges_txt_are_read(tmp_path: Path) -> None:
     """GPT-2's older file layout."""
-    made = trained("gpt-2")
-    made.model.save(str(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": made.get_vocab_size()}))
+    reference = trained("gpt-2")
+    reference.model.save(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": reference.get_vocab_size()}))
     ours = load(tmp_path)
-    made.encode_special_tokens = True
+    reference.encode_special_tokens = True
     for text in texts():
-        assert ours.encode(text) == made.encode(text.replace("<tool>", "")).ids
+        assert ours.encode(text) == reference.encode(text.replace("<tool>", "")).ids
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path) -> None:
@@ -124,9 +125,9 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path)
 
 def test_every_id_below_v_has_a_piece(tmp_path: Path) -> None:
     """V is the model's: ids without a token show their number, ids outside V are refused."""
-    made = trained("gpt-2", first=True)
-    ours = load(folder_of(made, tmp_path))
-    count = made.get_vocab_size()
+    reference = trained("gpt-2", first=True)
+    ours = load(folder_of(reference, tmp_path))
+    count = reference.get_vocab_size()
     assert ours.vocab_size == count + 3
     assert ours.piece(count).startswith(b"<|unused")
     assert {ours.piece(id) for id in range(3)} == {name.encode() for name in SPECIAL}
@@ -153,9 +154,9 @@ def test_an_empty_text_starts_from_bos_else_eos(config: dict[str, Any], want: st
 
 def test_bos_is_put_before_every_text_once(tmp_path: Path) -> None:
     """As the post-processor says; also before an empty text; not again where the text begins with it."""
-    made = trained("llama-bpe")
-    begin = made.token_to_id("<|im_start|>")
-    made.post_processor = processors.Sequence(
+    reference = trained("llama-bpe")
+    begin = reference.token_to_id("<|im_start|>")
+    reference.post_processor = processors.Sequence(
         [
             processors.ByteLevel(trim_offsets=False),
             processors.TemplateProcessing(
@@ -163,8 +164,8 @@ def test_bos_is_put_before_every_text_once(tmp_path: Path) -> None:
             ),
         ]
     )
-    ours = load(folder_of(made, tmp_path))
-    assert ours.encode("oat milk") == made.encode("oat milk").ids
+    ours = load(folder_of(reference, tmp_path))
+    assert ours.encode("oat milk") == reference.encode("oat milk").ids
     assert ours.encode("oat milk")[0] == begin
     assert ours.encode("") == [begin]
     assert ours.encode("<|im_start|>x", special=True) == ours.encode("x")
@@ -173,30 +174,30 @@ def test_bos_is_put_before_every_text_once(tmp_path: Path) -> None:
 
 def test_ignore_merges_takes_whole_tokens(tmp_path: Path) -> None:
     """A token that no merges lead to."""
-    made = trained("llama-bpe")
-    path = folder_of(made, tmp_path) / "tokenizer.json"
+    reference = trained("llama-bpe")
+    path = folder_of(reference, tmp_path) / "tokenizer.json"
     values = json.loads(path.read_text())
     values["model"]["ignore_merges"] = True
     values["model"]["vocab"]["qzqzq"] = 700
     for added in values["added_tokens"]:
         added["id"] += 1
     path.write_text(json.dumps(values))
-    made = Reference.from_file(str(path))
+    reference = Reference.from_file(str(path))
     ours = load(tmp_path)
     assert ours.encode("qzqzq") == [700]
-    agree(made, ours)
+    agree(reference, ours)
 
 
-def gguf_of(path: Path, made: Reference, pre: str, **says: Any) -> Path:
+def gguf_of(path: Path, reference: Reference, pre: str, **says: Any) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
-    names = sorted(made.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
-    added = made.get_added_tokens_decoder()
+    names = sorted(reference.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
+    added = reference.get_added_tokens_decoder()
     kinds = [1 if id not in added else 3 if added[id].special else 4 for _, id in names]
     writer.add_tokenizer_model(says.pop("model", "gpt2"))
     writer.add_tokenizer_pre(pre)
     writer.add_token_list([name for name, _ in names])
     writer.add_token_types(kinds)
-    merges = json.loads(made.to_str())["model"]["merges"]
+    merges = json.loads(reference.to_str())["model"]["merges"]
     writer.add_token_merges([" ".join(merge) for merge in merges])
     for key, value in says.items():
         writer.add_key_value(f"tokenizer.ggml.{key}", value, gguf.GGUFValueType.get_type(value))
@@ -211,10 +212,10 @@ def gguf_of(path: Path, made: Reference, pre: str, **says: Any) -> Path:
 @pytest.mark.parametrize("kind", ["gpt-2", "smollm", "qwen2"])
 def test_a_gguf_file_has_the_same_tokenizer(kind: str, tmp_path: Path) -> None:
     """Tokens, types and merges are in the metadata; V is the number of rows of the embedding."""
-    made = trained(kind, first=True)
-    ours = load(gguf_of(tmp_path / "m.gguf", made, kind, bos_token_id=1, eos_token_id=2))
-    agree(made, ours)
-    assert ours.vocab_size == made.get_vocab_size() + 2
+    reference = trained(kind, first=True)
+    ours = load(gguf_of(tmp_path / "m.gguf", reference, kind, bos_token_id=1, eos_token_id=2))
+    agree(reference, ours)
+    assert ours.vocab_size == reference.get_vocab_size() + 2
     assert ours.end_of_text == 1
 
 
@@ -245,27 +246,27 @@ def refusal(path: Path) -> str:
 
 def test_unsupported_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
     """SentencePiece in each file layout, WordPiece, an unknown split."""
-    made = trained("gpt-2")
-    assert "SentencePiece" in refusal(gguf_of(tmp_path / "a.gguf", made, "default", model="llama"))
-    assert "'tekken'" in refusal(gguf_of(tmp_path / "b.gguf", made, "tekken"))
+    reference = trained("gpt-2")
+    assert "SentencePiece" in refusal(gguf_of(tmp_path / "a.gguf", reference, "default", model="llama"))
+    assert "'tekken'" in refusal(gguf_of(tmp_path / "b.gguf", reference, "tekken"))
     folder = tmp_path / "folder"
     folder.mkdir()
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    folder_of(made, folder)
+    reference.pre_tokenizer = pre_tokenizers.Metaspace()
+    folder_of(reference, folder)
     assert "SentencePiece" in refusal(folder)
-    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), CUTS["gpt-2"]()])
+    reference.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), CUTS["gpt-2"]()])
     other = tmp_path / "other"
     other.mkdir()
-    assert "Punctuation" in refusal(folder_of(made, other))
-    words = tmp_path / "words"
-    words.mkdir()
-    assert "WordPiece" in refusal(folder_of(Reference(models.WordPiece({"a": 0}, unk_token="a")), words))
-    (words / "tokenizer.json").unlink()
-    (words / "tokenizer.model").write_bytes(b"x")
+    assert "Punctuation" in refusal(folder_of(reference, other))
+    word_piece = tmp_path / "words"
+    word_piece.mkdir()
+    assert "WordPiece" in refusal(folder_of(Reference(models.WordPiece({"a": 0}, unk_token="a")), word_piece))
+    (word_piece / "tokenizer.json").unlink()
+    (word_piece / "tokenizer.model").write_bytes(b"x")
     tokenizers.load_model_tokenizer.cache_clear()
-    assert "SentencePiece" in refusal(words)
-    (words / "tokenizer.model").unlink()
-    assert "tokenizer.json" in refusal(words)
+    assert "SentencePiece" in refusal(word_piece)
+    (word_piece / "tokenizer.model").unlink()
+    assert "tokenizer.json" in refusal(word_piece)
 
 
 @pytest.mark.parametrize(

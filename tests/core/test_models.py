@@ -92,12 +92,12 @@ def test_the_smallest_and_largest_seed_are_allowed() -> None:
 @pytest.fixture
 def nothing_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails a test that creates weights, or more blocks than a check needs."""
-    made = [0]
+    count = [0]
     build = Block.__init__
 
     def counted(self: Block, *args: Any) -> None:
-        made[0] += 1
-        assert made[0] < 1000, "blocks are built one by one before their number is refused"
+        count[0] += 1
+        assert count[0] < 1000, "blocks are built one by one before their number is refused"
         build(self, *args)
 
     def refused(*_: object) -> Transformer:
@@ -122,12 +122,14 @@ def test_sizes_beyond_memory_are_refused_before_allocation(
         assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize(("kept", "fits"), [(0.7, True), (0.9, False)])
-def test_memory_is_checked_before_weights_are_created(kept: float, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("share", "fits"), [(0.7, True), (0.9, False)])
+def test_memory_is_checked_before_weights_are_created(
+    share: float, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights of 0.9 of the memory are refused; weights of 0.7 load."""
     choice = ModelChoice(name="model2", tokenizer="bytes", changes=SMALL, device="cpu")
     needed = 4 * models.load_model(choice).info.parameters
-    monkeypatch.setattr(device, "devices", lambda: [DeviceInfo("cpu", "small", int(needed / kept))])
+    monkeypatch.setattr(device, "devices", lambda: [DeviceInfo("cpu", "small", int(needed / share))])
     if fits:
         assert models.load_model(choice).info.parameters * 4 == needed
     else:

@@ -71,9 +71,9 @@ def test_another_model_computes_what_it_computes_alone(after: Callable[..., torc
 def test_another_tokenizer_stands_at_the_last_shared_boundary() -> None:
     """If the walk stands inside a token of the other tokenizer, the other side stands before that token."""
     walk, opposite = walking(), SideBySide()
-    words = load_tokenizer("cl100k")
-    ids = words.encode(PROMPT)
-    ends = [sum(len(words.piece(id)) for id in ids[: n + 1]) for n in range(len(ids))]
+    tokenizer = load_tokenizer("cl100k")
+    ids = tokenizer.encode(PROMPT)
+    ends = [sum(len(tokenizer.piece(id)) for id in ids[: n + 1]) for n in range(len(ids))]
     for cursor in (8, 9, 11, 12, 30):
         walk.travel(cursor)
         answer = faced(opposite, walk, ModelChoice(name="model1", device="cpu"))
@@ -95,9 +95,9 @@ def test_after_a_model_that_cannot_be_loaded_another_can_be_asked() -> None:
     """The error is one line; the next request with an existing model is answered."""
     walk, opposite = walking(), SideBySide()
     faced(opposite, walk, BYTES)
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         faced(opposite, walk, replace(BYTES, name="./nowhere.gguf"))
-    assert len(str(mistake.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
     assert faced(opposite, walk, BYTES).comparison.agree
 
 

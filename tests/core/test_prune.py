@@ -53,15 +53,15 @@ def test_originals_map_ids_to_cl100k(tokenizer: Tokenizer) -> None:
 def merges(piece: bytes) -> set[bytes]:
     """The tokens that byte-pair encoding merges to form a token, by the plain loop."""
     ranks = {whole().piece(id): id for id in range(100_256)}
-    parts, made = [bytes([value]) for value in piece], {piece}
+    parts, found = [bytes([value]) for value in piece], {piece}
     while len(parts) > 1:
         rank, at = min(
             (ranks.get(parts[at] + parts[at + 1], 10**9), at) for at in range(len(parts) - 1)
         )  # the lowest rank, the first of equals
         assert rank < 10**9
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        made.add(parts[at])
-    return made
+        found.add(parts[at])
+    return found
 
 
 def test_the_vocabulary_is_bytes_used_tokens_and_their_merges() -> None:

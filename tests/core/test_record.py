@@ -173,11 +173,11 @@ def test_a_record_knows_its_prompt_and_branches() -> None:
 
 
 def test_another_tokenizer_is_a_user_error(small: Small) -> None:
-    words = small().tokenizer
-    plain().check(words)
+    tokenizer = small().tokenizer
+    plain().check(tokenizer)
     rows = (NodeRow(0, Token(97, b"not a")),)
     with pytest.raises(UserError, match="id 97 is 'not a'"):
-        plain(rows=rows, end=1, cursor=1).check(words)
+        plain(rows=rows, end=1, cursor=1).check(tokenizer)
     with pytest.raises(UserError, match="cl100k"):
         plain().check(load_tokenizer("cl100k"))
 

@@ -52,9 +52,9 @@ def test_an_id_outside_the_vocabulary_changes_nothing(small: Small, bad: list[in
     walk = started(small(), PROMPT)
     list(walk.generate(4))
     before = walk.snapshot()
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         list(walk.prefill(bad))
-    assert len(str(mistake.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
     with pytest.raises(UserError):
         walk.take(bad[-1])
     assert walk.snapshot() == before

@@ -28,9 +28,9 @@ def smollm2_in_float32(smollm2: Callable[[str], Model]) -> Model:
 
 @pytest.fixture(scope="module")
 def reader() -> gguf.GGUFReader:
-    place = catalog.find("smollm2")
-    assert place
-    return gguf.GGUFReader(place.path)
+    location = catalog.find("smollm2")
+    assert location
+    return gguf.GGUFReader(location.path)
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +126,16 @@ def test_the_tokenizer_equals_the_tokenizers_library(model: Model, reader: gguf.
         reader.fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")
     )
     ids = {token: id for id, token in enumerate(tokens)}
-    made = Reference(models.BPE(ids, [tuple(merge.split(" ")) for merge in merges], unk_token="<|endoftext|>"))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    theirs = Reference(models.BPE(ids, [tuple(merge.split(" ")) for merge in merges], unk_token="<|endoftext|>"))
+    theirs.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    made.add_special_tokens([AddedToken(t, special=True) for t, kind in zip(tokens, kinds, strict=True) if kind == 3])
+    theirs.add_special_tokens([AddedToken(t, special=True) for t, kind in zip(tokens, kinds, strict=True) if kind == 3])
     every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
     for text in (Path(__file__).read_text(encoding="utf-8"), every, "<|im_start|>user\nhi<|im_end|>\n 1 22  333\t4"):
         for special in (False, True):
-            made.encode_special_tokens = not special
-            assert model.tokenizer.encode(text, special=special) == made.encode(text).ids
+            theirs.encode_special_tokens = not special
+            assert model.tokenizer.encode(text, special=special) == theirs.encode(text).ids
 
 
 def test_loading_again_gives_the_same_tokenizer_object(model: Model) -> None:

@@ -260,21 +260,21 @@ def test_an_unknown_tokenizer_is_refused_with_the_known_ones(name: str) -> None:
 # Text as it comes ---------------------------------------------------------------------------------------------------
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted({place % (len(data) + 1) for place in places})
+def cut(data: bytes, positions: list[int]) -> list[bytes]:
+    ends = sorted({position % (len(data) + 1) for position in positions})
     return [data[a:b] for a, b in zip([0, *ends], [*ends, len(data)], strict=True)]
 
 
-PLACES = st.lists(st.integers(0, 10_000), max_size=30)
+POSITIONS = st.lists(st.integers(0, 10_000), max_size=30)
 
 
 @EXACT
-@given(text=st.text(max_size=40), places=PLACES)
-@example(text="👩‍👩‍👧‍👦 日本 \ufffd é", places=list(range(60)))
-def test_decoding_pieces_cut_anywhere_gives_the_text(text: str, places: list[int]) -> None:
+@given(text=st.text(max_size=40), positions=POSITIONS)
+@example(text="👩‍👩‍👧‍👦 日本 \ufffd é", positions=list(range(60)))
+def test_decoding_pieces_cut_anywhere_gives_the_text(text: str, positions: list[int]) -> None:
     """Each character appears with the piece that completes it."""
     decoder, shown, read = Decoder(), "", b""
-    for piece in cut(text.encode(), places):
+    for piece in cut(text.encode(), positions):
         shown += decoder.feed(piece)
         read += piece
         assert shown == read.decode(errors="ignore")  # whole characters so far, no more, no less
@@ -283,14 +283,14 @@ def test_decoding_pieces_cut_anywhere_gives_the_text(text: str, places: list[int
 
 
 @EXACT
-@given(data=st.binary(max_size=24), places=PLACES)
-@example(data=b"\xe2\x80", places=[1])
-@example(data=b"\xf0\x9f\x91a\xf0\x9f\x91", places=[1, 2, 3, 4, 5, 6])
-@example(data=b"\xed\xa0\x80\xc0\xaf\xf8\xff", places=[2, 4])
-def test_invalid_utf8_is_escaped(data: bytes, places: list[int]) -> None:
+@given(data=st.binary(max_size=24), positions=POSITIONS)
+@example(data=b"\xe2\x80", positions=[1])
+@example(data=b"\xf0\x9f\x91a\xf0\x9f\x91", positions=[1, 2, 3, 4, 5, 6])
+@example(data=b"\xed\xa0\x80\xc0\xaf\xf8\xff", positions=[2, 4])
+def test_invalid_utf8_is_escaped(data: bytes, positions: list[int]) -> None:
     """The result does not depend on the cuts; invalid bytes become \\xNN and never U+FFFD."""
     decoder = Decoder()
-    shown = "".join(map(decoder.feed, cut(data, places))) + decoder.finish()
+    shown = "".join(map(decoder.feed, cut(data, positions))) + decoder.finish()
     assert shown == data.decode(errors="backslashreplace")
     assert shown.count("\ufffd") == data.decode(errors="ignore").count("\ufffd")
 

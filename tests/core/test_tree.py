@@ -55,7 +55,7 @@ def test_a_branch_with_an_unscored_token_has_no_sum(small: Small) -> None:
 
 
 def test_a_forest_holds_only_rows_around_the_cursor(small: Small) -> None:
-    """As many above and below as asked for; how many there are besides is said."""
+    """As many above and below as were requested, and the number of all rows."""
     walk = started(small())
     for id in range(30):
         walk.travel(3)

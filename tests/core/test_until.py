@@ -52,16 +52,16 @@ def test_a_threshold_is_parsed(a: str, name: str, b: str, sign: str, c: str, bou
 
 @quiet
 @given(WORDS, st.sampled_from(["'{}'", '"{}"']))
-def test_a_quoted_text_is_taken_literally(words: str, quotes: str) -> None:
+def test_a_quoted_text_is_taken_literally(text: str, quotes: str) -> None:
     """Including its spaces and line feeds."""
-    assert parse([f"text {quotes.format(words)}"]) == StopConditions(texts=(words,))
+    assert parse([f"text {quotes.format(text)}"]) == StopConditions(texts=(text,))
 
 
 @quiet
 @given(WORDS)
-def test_an_unquoted_text_is_stripped(words: str) -> None:
+def test_an_unquoted_text_is_stripped(text: str) -> None:
     """Spaces around it are not part of the text."""
-    assert parse([f"text {words}"]) == StopConditions(texts=(words.strip(),))
+    assert parse([f"text {text}"]) == StopConditions(texts=(text.strip(),))
 
 
 @quiet
@@ -76,9 +76,9 @@ def test_an_unknown_condition_is_one_line_with_the_allowed_forms(line: str) -> N
     """No other exception, whatever is typed; the line names the forms."""
     try:
         until = parse(parts(line))
-    except UserError as mistake:
-        assert FORMS in str(mistake)
-        assert len(str(mistake).splitlines()) == 1
+    except UserError as error:
+        assert FORMS in str(error)
+        assert len(str(error).splitlines()) == 1
     else:
         assert until or until.limit
 
@@ -114,10 +114,10 @@ NO_CONDITIONS += ["rank > inf", "0 tokens", "many tokens", "token -1", "text", "
 
 @pytest.mark.parametrize("line", [*NO_CONDITIONS, "entropy > 4 or margin < 1"])
 def test_unknown_conditions_are_user_errors(line: str) -> None:
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         parse([line])
-    assert FORMS in str(mistake.value)
-    assert len(str(mistake.value).splitlines()) == 1
+    assert FORMS in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_the_smallest_count_is_the_limit() -> None:
@@ -129,7 +129,7 @@ def test_the_smallest_count_is_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "before", "after", "said"),
+    ("line", "before", "after", "reason"),
     [
         ("entropy > 3", (3.5, 0.5), token(1), "entropy > 3 (3.5)"),
         ("entropy < 3", (2.25, 0.5), token(1), "entropy < 3 (2.25)"),
@@ -146,10 +146,12 @@ def test_the_smallest_count_is_the_limit() -> None:
         ("text 'BA'", (3.5, 0.5), token(66), ""),
     ],
 )
-def test_each_condition_holds_where_it_should(line: str, before: tuple[float, float], after: Token, said: str) -> None:
+def test_each_condition_holds_where_it_should(
+    line: str, before: tuple[float, float], after: Token, reason: str
+) -> None:
     """Conditions on a distribution hold before its token, others after it; the reason names the value."""
     until = parse([line])
-    assert (until.before(*before) or until.after(after, "AB")) == said
+    assert (until.before(*before) or until.after(after, "AB")) == reason
 
 
 def test_a_token_without_a_score_meets_no_threshold() -> None:
@@ -162,13 +164,13 @@ def test_a_token_without_a_score_meets_no_threshold() -> None:
 def expected(model: Model, sampler: Sampler, holds: Callable[[Session, Token | None, str], bool], most: int) -> int:
     """How many tokens a walk draws one by one until `holds(walk, last token, text)`."""
     walk, text = started(model, sampler), b""
-    for made in range(most):
-        if made and holds(walk, None, ""):
-            return made
+    for count in range(most):
+        if count and holds(walk, None, ""):
+            return count
         token = walk.step()
         text += token.piece
         if holds(walk, token, text.decode("utf-8", "ignore")):
-            return made + 1
+            return count + 1
     return most
 
 
@@ -182,12 +184,12 @@ def margin(walk: Session) -> float:
     return first - second
 
 
-def value_of(name: str, walk: Session, made: Token | None) -> float:
+def value_of(name: str, walk: Session, token: Token | None) -> float:
     """A measure of the next-token distribution, or of the last token."""
-    if made is None or name in ("entropy", "margin"):
+    if token is None or name in ("entropy", "margin"):
         return entropy(walk) if name == "entropy" else margin(walk)
-    assert made.score
-    return made.score.rank + 1 if name == "rank" else made.score.surprisal_bits
+    assert token.score
+    return token.score.rank + 1 if name == "rank" else token.score.surprisal_bits
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -199,22 +201,22 @@ def test_a_generation_ends_where_the_threshold_holds(small: Small, measure: str,
     name, sign = measure.split()
     probe, values = started(model, sampler), []
     for _ in range(25):
-        made = probe.step()
-        assert made.score
-        values.append(value_of(name, probe, made))
+        token = probe.step()
+        assert token.score
+        values.append(value_of(name, probe, token))
     bound = sorted(values)[int(share * 25)] + (0.5 if name == "rank" else 1e-4)
 
-    def holds(walk: Session, made: Token | None, _: str) -> bool:
-        if (made is None) != (name in ("entropy", "margin")):
+    def holds(walk: Session, token: Token | None, _: str) -> bool:
+        if (token is None) != (name in ("entropy", "margin")):
             return False
-        value = value_of(name, walk, made)
+        value = value_of(name, walk, token)
         return value > bound if sign == ">" else value < bound
 
     walk = started(model, sampler)
     until = StopConditions(thresholds=(Threshold(name, sign == ">", bound),))  # type: ignore[arg-type]
-    made = list(walk.generate(25, until))
+    tokens = list(walk.generate(25, until))
     want = expected(model, sampler, holds, 25)
-    assert len(made) == want
+    assert len(tokens) == want
     assert walk.stopped.startswith(f"stopped: {name}" if want < 25 else ("stopped", "25 tokens without"))
 
 
@@ -224,8 +226,8 @@ def test_a_text_may_span_tokens_and_bytes_of_a_character(small: Small) -> None:
         walk = started(small())
         pieces = iter([*b"x\xe5\xe5a" + wanted.encode() + b"zzz"])
         walk.step = lambda walk=walk, pieces=pieces: walk.take(next(pieces))  # type: ignore[method-assign]
-        made = list(walk.generate(20, parse([f"text {wanted}"])))
-        assert bytes(token.id for token in made) == b"x\xe5\xe5a" + wanted.encode()
+        tokens = list(walk.generate(20, parse([f"text {wanted}"])))
+        assert bytes(token.id for token in tokens) == b"x\xe5\xe5a" + wanted.encode()
         assert walk.stopped == f"stopped: text {wanted!r}"
 
 
@@ -234,8 +236,8 @@ def test_a_text_of_the_prompt_does_not_count(small: Small) -> None:
     walk = started(small())
     pieces = iter(b"ts t!oat")
     walk.step = lambda: walk.take(next(pieces))  # type: ignore[method-assign]
-    made = list(walk.generate(8, parse(["text oat", "text 'at'"])))
-    assert len(made) == 8
+    tokens = list(walk.generate(8, parse(["text oat", "text 'at'"])))
+    assert len(tokens) == 8
 
 
 def test_a_condition_that_never_holds_ends_at_the_limit(small: Small) -> None:

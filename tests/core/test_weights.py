@@ -30,9 +30,9 @@ def test_sharded_weights_are_one_model(llama_folder: Path, llama: Path) -> None:
     halves = {"model-00001-of-00002.safetensors": {}, "model-00002-of-00002.safetensors": {}}
     for number, (name, value) in enumerate(tensors.items()):
         halves[f"model-0000{1 + number % 2}-of-00002.safetensors"][name] = value
-    for place, half in halves.items():
-        save_file(half, llama / place)
-    index = {"weight_map": {name: place for place, half in halves.items() for name in half}}
+    for file, half in halves.items():
+        save_file(half, llama / file)
+    index = {"weight_map": {name: file for file, half in halves.items() for name in half}}
     (llama / "model.safetensors.index.json").write_text(json.dumps(index))
     assert equal(build(llama), build(llama_folder))
     (llama / "model-00002-of-00002.safetensors").unlink()

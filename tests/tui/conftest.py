@@ -56,8 +56,8 @@ def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 def scripted() -> Callable[..., TokenwalkApp]:
     """An app whose runner plays back one frame."""
 
-    def make(frame: Frame = Frame(), text: str = "", **given: Any) -> AppUnderTest:
-        app = AppUnderTest(text=text, runner=ScriptedRunner, **given)
+    def make(frame: Frame = Frame(), text: str = "", **options: Any) -> AppUnderTest:
+        app = AppUnderTest(text=text, runner=ScriptedRunner, **options)
         app.runner.frame = frame
         return app
 
@@ -76,8 +76,8 @@ def scenes() -> Scenes:
 def real() -> Callable[..., TokenwalkApp]:
     """An app over a real model: Model 1 with one token a byte, unless another is named."""
 
-    def make(text: str = "", choice: ModelChoice = BYTES, **given: Any) -> AppUnderTest:
-        return AppUnderTest(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
+    def make(text: str = "", choice: ModelChoice = BYTES, **options: Any) -> AppUnderTest:
+        return AppUnderTest(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **options)
 
     return make
 
@@ -89,15 +89,15 @@ def saving(
     """An app that saves its walks automatically, at intervals of 0.05 seconds."""
     monkeypatch.setattr(autosave, "INTERVAL", 0.05)
     monkeypatch.chdir(tmp_path)
-    return lambda text="", **given: real(text, sessions=tmp_path / "sessions", **given)
+    return lambda text="", **options: real(text, sessions=tmp_path / "sessions", **options)
 
 
 @pytest.fixture
 def watching(scripted: Callable[..., TokenwalkApp], scenes: Scenes) -> Callable[..., TokenwalkApp]:
     """An app over a scripted runner that has a training, or none."""
 
-    def make(progress: TrainingStatus | None = None, **given: Any) -> TokenwalkApp:
-        return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **given)
+    def make(progress: TrainingStatus | None = None, **options: Any) -> TokenwalkApp:
+        return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **options)
 
     return make
 
@@ -152,11 +152,11 @@ def write() -> Callable[..., Awaitable[None]]:
 def run_here() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run `tokenwalk` in this process, which has imported torch already."""
 
-    def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         files = {name: io.TextIOWrapper(io.BytesIO(), "utf-8") for name in ("stdout", "stderr")}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["tokenwalk", *arguments])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
             for name, file in files.items():
                 patch.setattr(sys, name, file)
             with pytest.raises(SystemExit) as end:

@@ -106,21 +106,21 @@ class Playground:
 
 def playgrounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playground]]:
     """Start a playground; its runner is closed after the test."""
-    words = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes")
+    tokenizer = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes")
     info = SimpleNamespace(parameters=1, name="scripted", device="cpu", dtype="fp32", slow_path="")
     monkeypatch.setattr(
-        "core.loading.models.load_model", lambda choice, report: SimpleNamespace(info=info, tokenizer=words)
+        "core.loading.models.load_model", lambda choice, report: SimpleNamespace(info=info, tokenizer=tokenizer)
     )
     monkeypatch.setattr("core.walk.session.Session", ScriptedSession)
-    made: list[Playground] = []
+    playgrounds: list[Playground] = []
 
     def start(fps: float = 200) -> Playground:
-        made.append(Playground(fps))
-        made[-1].begin()
-        return made[-1]
+        playgrounds.append(Playground(fps))
+        playgrounds[-1].begin()
+        return playgrounds[-1]
 
     yield start
-    for playground in made:
+    for playground in playgrounds:
         assert playground.runner.close(timeout=PATIENCE)
 
 

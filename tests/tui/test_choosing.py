@@ -57,7 +57,7 @@ async def test_the_present_model_is_marked_and_chosen_again_changes_nothing(scri
         await pilot.press("m")
         options = pilot.app.screen.query_one(OptionList)
         prompts = [str(options.get_option_at_index(n).prompt) for n in range(options.option_count)]
-        assert ["●" in words for words in prompts].count(True) == 1
+        assert ["●" in text for text in prompts].count(True) == 1
         assert "●" in prompts[0]
         assert options.highlighted == 0
         await pilot.press("enter")
@@ -194,8 +194,8 @@ async def test_the_help_shows_every_key(scripted: Make, scenes: Any) -> None:
         for binding in WALK:
             if any(binding.id in group for group in GROUPS.values()) and binding.id != "walk.take_1":
                 assert binding.tooltip in shown
-        for words in ("↑ k", "[", "^r", "1 … 9", "escape", "ctrl+p"):
-            assert words in shown
+        for text in ("↑ k", "[", "^r", "1 … 9", "escape", "ctrl+p"):
+            assert text in shown
         await pilot.press("question_mark")
         assert len(pilot.app.screen_stack) == 1
 

@@ -90,7 +90,7 @@ def wrong(done: subprocess.CompletedProcess[bytes]) -> list[str]:
 
 def test_an_error_found_without_a_model_is_one_line() -> None:
     with ThreadPoolExecutor(2) as pool:
-        done = dict(zip(LIGHT, pool.map(lambda words: run(*words), LIGHT.values()), strict=True))
+        done = dict(zip(LIGHT, pool.map(lambda arguments: run(*arguments), LIGHT.values()), strict=True))
     assert {name: wrong(result) for name, result in done.items() if wrong(result)} == {}
     for name in LIGHT.keys() & NAMED.keys():
         assert NAMED[name] in done[name].stderr.decode()
@@ -148,14 +148,14 @@ def test_ctrl_c_prints_the_text_so_far(as_json: bool) -> None:
         assert last["text"][:20] == generated.decode("utf-8", "backslashreplace")[:20]
 
 
-@pytest.mark.parametrize("place", ["core.loading.models.load_model", "core.generation.batch.Batch"])
+@pytest.mark.parametrize("target", ["core.loading.models.load_model", "core.generation.batch.Batch"])
 def test_ctrl_c_before_the_first_token_prints_nothing(
-    place: str, run_here: Here, monkeypatch: pytest.MonkeyPatch
+    target: str, run_here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(place, interrupted)
+    monkeypatch.setattr(target, interrupted)
     done = run_here("generate", "hi", *BYTES)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
@@ -171,8 +171,8 @@ def test_control_codes_in_generated_text_are_escaped(run_here: Here) -> None:
 
 def test_control_codes_in_tables_are_escaped(run_here: Here) -> None:
     hostile = "\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t👨\u200d👩 字 \x7f"
-    for words in (("tokens", hostile), ("next", hostile, "-k", "257", *BYTES)):
-        done = run_here(*words)
+    for arguments in (("tokens", hostile), ("next", hostile, "-k", "257", *BYTES)):
+        done = run_here(*arguments)
         assert done.returncode == 0
         lines = done.stdout.decode("utf-8").splitlines()
         assert len(lines) > 10
@@ -180,8 +180,8 @@ def test_control_codes_in_tables_are_escaped(run_here: Here) -> None:
 
 
 def test_output_in_another_encoding_does_not_fail() -> None:
-    for words in (("tokens", "字 a"), ("models",)):
-        done = run(*words, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    for arguments in (("tokens", "字 a"), ("models",)):
+        done = run(*arguments, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert done.returncode == 0
         assert b"Traceback" not in done.stderr
 

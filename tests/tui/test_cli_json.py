@@ -44,9 +44,9 @@ def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]:
 def output_of(run_here: Here) -> Callable[[str], Lines]:
     """The parsed lines of a command by its name above; each command runs once."""
     with ThreadPoolExecutor(2) as pool:
-        own = pool.map(lambda words: run(*words, "--json"), OWN_PROCESS.values())
+        own = pool.map(lambda arguments: run(*arguments, "--json"), OWN_PROCESS.values())
         done = dict(zip(OWN_PROCESS, own, strict=True))
-    done |= {name: run_here(*words, "--json") for name, words in THIS_PROCESS.items()}
+    done |= {name: run_here(*arguments, "--json") for name, arguments in THIS_PROCESS.items()}
 
     def lines(name: str) -> Lines:
         assert done[name].stderr == b""
@@ -161,11 +161,11 @@ def test_top_k_and_top_p_change_sampled_probability_only(output_of: Callable[[st
     first, *steps, _ = output_of("cut")
     assert first["vocab_size"] == 257
     for step in steps:
-        kept = [each for each in step["top"] if each["sampled_probability"] > 0]
-        assert 1 <= len(kept) <= 7
-        assert step["top"][: len(kept)] == kept
-        assert sum(each["sampled_probability"] for each in kept) == pytest.approx(1)
-        assert step["id"] in [each["id"] for each in kept]
+        selected = [each for each in step["top"] if each["sampled_probability"] > 0]
+        assert 1 <= len(selected) <= 7
+        assert step["top"][: len(selected)] == selected
+        assert sum(each["sampled_probability"] for each in selected) == pytest.approx(1)
+        assert step["id"] in [each["id"] for each in selected]
         assert step["sampled_probability"] > step["probability"]
 
 
@@ -264,7 +264,7 @@ def test_incomplete_characters_are_escaped(tokens: Callable[..., dict[str, Any]]
 
 
 def test_tokens_from_standard_input(tokens: Callable[..., dict[str, Any]]) -> None:
-    found = tokens("-", "--tokenizer", "bytes", given="a\r\n字\0".encode())
+    found = tokens("-", "--tokenizer", "bytes", stdin="a\r\n字\0".encode())
     assert found["ids"] == list("a\r\n字\0".encode())
     assert found["tokenizer"] == "bytes"
 
@@ -288,6 +288,6 @@ def test_models(run_here: Here) -> None:
 
 
 def test_a_prompt_from_standard_input_is_used_unchanged(run_here: Here) -> None:
-    done = run_here("generate", "-", "-n", "2", "--tokenizer", "bytes", "--json", given="oat\nmilk 字".encode())
+    done = run_here("generate", "-", "-n", "2", "--tokenizer", "bytes", "--json", stdin="oat\nmilk 字".encode())
     first, *_ = [json.loads(line) for line in done.stdout.splitlines()]
     assert first["prompt_ids"] == list("oat\nmilk 字".encode())

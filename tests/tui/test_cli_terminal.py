@@ -96,7 +96,7 @@ def test_help_names_every_command_and_option() -> None:
 class Terminal:
     """A command in a pseudo-terminal, and its output."""
 
-    def __init__(self, *arguments: str, path: Path, given: bytes | None = None) -> None:
+    def __init__(self, *arguments: str, path: Path, stdin: bytes | None = None) -> None:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 80))
         self.before = termios.tcgetattr(slave)
@@ -110,14 +110,14 @@ class Terminal:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-c", OWN_TERMINAL, *arguments],
-            stdin=slave if given is None else subprocess.PIPE,
+            stdin=slave if stdin is None else subprocess.PIPE,
             stdout=slave,
             stderr=slave,
             env=environment,
             start_new_session=True,
         )
         if self.process.stdin:
-            self.process.stdin.write(given)
+            self.process.stdin.write(stdin)
             self.process.stdin.close()
         self.written = b""
 
@@ -175,8 +175,8 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def start(*arguments: str, given: bytes | None = None) -> Terminal:
-        opened.append(Terminal(*arguments, path=tmp_path, given=given))
+    def start(*arguments: str, stdin: bytes | None = None) -> Terminal:
+        opened.append(Terminal(*arguments, path=tmp_path, stdin=stdin))
         return opened[-1]
 
     yield start
@@ -257,7 +257,7 @@ def test_the_app_paints_and_quits_before_torch_is_imported(
 
 
 def test_a_prompt_through_standard_input_opens_the_app(terminal: Callable[..., Terminal], slow_torch: None) -> None:
-    app = terminal("-", given=b"oat milk")
+    app = terminal("-", stdin=b"oat milk")
     app.until(b"oat milk")
     app.press(b"q")
     assert app.ended() == 0

@@ -20,7 +20,7 @@ def commands() -> dict[str, object]:
     return get_command(app).commands  # type: ignore[attr-defined, no-any-return]
 
 
-def words(example: str) -> list[str]:
+def arguments(example: str) -> list[str]:
     """The arguments of an example, after the program's name."""
     program, *arguments = shlex.split(example)
     assert program == "tokenwalk"
@@ -42,7 +42,7 @@ def test_help_shows_the_example(name: str, run_here: Here) -> None:
 def test_the_example_parses(name: str) -> None:
     """Each option and argument is known and has a value of its type."""
     group = get_command(app)
-    context = group.make_context("tokenwalk", words(EXAMPLES[name]))
+    context = group.make_context("tokenwalk", arguments(EXAMPLES[name]))
     found, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])  # type: ignore[attr-defined]
     assert found == name
     assert command.make_context(name, rest, parent=context).params
@@ -50,7 +50,7 @@ def test_the_example_parses(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_the_example_runs(name: str, run_here: Here) -> None:
-    done = run_here(*words(EXAMPLES[name]))
+    done = run_here(*arguments(EXAMPLES[name]))
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout
 
@@ -60,5 +60,5 @@ def test_the_examples_of_saved_walks_run(run_here: Here, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     saved = run_here("generate", "oat", "-n", "2", "--tokenizer", "bytes", "--device", "cpu", "--save", "walk.json")
     assert saved.returncode == 0
-    assert run_here(*words(EXAMPLES["export"])).returncode == 0
-    assert run_here(*words(EXAMPLES["replay"])).returncode in (0, 1)
+    assert run_here(*arguments(EXAMPLES["export"])).returncode == 0
+    assert run_here(*arguments(EXAMPLES["replay"])).returncode in (0, 1)

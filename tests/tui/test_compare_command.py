@@ -20,8 +20,8 @@ def json_lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]
 
 
 def test_json_has_both_charts_and_their_divergences(run_here: Here) -> None:
-    words = ("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "-k", "257", "--json")
-    (found,) = json_lines(run_here(*words))
+    arguments = ("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "-k", "257", "--json")
+    (found,) = json_lines(run_here(*arguments))
     assert set(found) == {"event", "by", "agree", "rank_in_a", "rank_in_b", "a", "b", *DIVERGENCE}
     assert (found["event"], found["by"]) == ("next", "token")
     assert [found[side]["model"] for side in "ab"] == ["model2", "model5"]
@@ -48,26 +48,26 @@ def test_b_may_be_the_same_model_in_another_dtype(run_here: Here) -> None:
 
 
 def test_along_prints_a_line_per_position_and_the_means(run_here: Here) -> None:
-    words = ("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "--along", "--json")
-    *places, summary, last = json_lines(run_here(*words))
+    arguments = ("compare", PROMPT, "--model", "model2", "--with", "model5", *SMALL, "--along", "--json")
+    *positions, summary, last = json_lines(run_here(*arguments))
     keys = {"event", "byte", "tokens_a", "tokens_b", "agree", "best_a", "best_b", *DIVERGENCE}
-    assert {frozenset(place) for place in places} == {frozenset(keys)}
-    assert [place["byte"] for place in places] == list(range(1, len(PROMPT) + 1))
+    assert {frozenset(position) for position in positions} == {frozenset(keys)}
+    assert [position["byte"] for position in positions] == list(range(1, len(PROMPT) + 1))
     assert (summary["event"], summary["by"], summary["places"]) == ("summary", "token", len(PROMPT))
     for name in DIVERGENCE:
-        assert summary[name] == pytest.approx(sum(place[name] for place in places) / len(places))
-    assert summary["agreement"] == sum(place["agree"] for place in places) / len(places)
+        assert summary[name] == pytest.approx(sum(position[name] for position in positions) / len(positions))
+    assert summary["agreement"] == sum(position["agree"] for position in positions) / len(positions)
     assert (summary["bytes"], summary["shared_bytes"]) == (len(PROMPT), len(PROMPT))
     assert last["event"] == "next"
 
 
 def test_models_with_different_tokens_are_compared_by_bytes(run_here: Here) -> None:
-    words = ("compare", PROMPT, "--model", "smollm2", "--with", "model1", "--along")
-    found = json_lines(run_here(*words, "--json"))
+    arguments = ("compare", PROMPT, "--model", "smollm2", "--with", "model1", "--along")
+    found = json_lines(run_here(*arguments, "--json"))
     assert {found[-1]["by"], found[-2]["by"]} == {"byte"}
     assert found[-1]["kl_ba_bits"] is None  # SmolLM2 has no token for some bytes that no text has
     assert found[-1]["kl_ab_bits"] > 0
-    lines = run_here(*words).stdout.decode()
+    lines = run_here(*arguments).stdout.decode()
     assert "over the next byte, because their tokenizers have different tokens" in lines
     assert "KL(B‖A) ∞" in lines
 
@@ -86,7 +86,7 @@ def test_text_output_has_two_columns(run_here: Here) -> None:
 
 
 def test_a_user_error_is_one_line(run_here: Here) -> None:
-    for words, wanted in (
+    for arguments, wanted in (
         (("compare", "hi"), "--with"),
         (("compare", "hi", "--with", "model99"), "model99"),
         (("compare", "hi", "--with-dtype", "fp7"), "fp7"),
@@ -94,8 +94,8 @@ def test_a_user_error_is_one_line(run_here: Here) -> None:
         (("compare", "hi", "--model", "model5", "--heads", "2", "--with", "model1"), "heads"),
         (("compare", "", "--with", "model2", "--along"), "longer"),
     ):
-        done = run_here(*words, *SMALL)
-        assert (done.returncode, done.stdout) == (2, b""), words
+        done = run_here(*arguments, *SMALL)
+        assert (done.returncode, done.stdout) == (2, b""), arguments
         error = done.stderr.decode()
         assert wanted in error
         assert error.startswith("tokenwalk: ")

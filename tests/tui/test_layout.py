@@ -62,9 +62,9 @@ async def test_tab_goes_round_all_panels_and_shift_tab_back(scripted: Make, scen
 async def test_a_tab_is_chosen_by_a_click(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(60, 18)) as pilot:
         await pilot.pause()
-        words = pilot.app.tabs.render().plain
+        text = pilot.app.tabs.render().plain
         for name, panel in (("generation", "generation"), ("token ids", "tokens"), ("next token", "candidates")):
-            await pilot.click(pilot.app.tabs, offset=(words.index(name) + 3, 0))
+            await pilot.click(pilot.app.tabs, offset=(text.index(name) + 3, 0))
             await pilot.pause()
             assert pilot.app.focused.id == panel
             assert panel in visible(pilot.app)

@@ -116,7 +116,7 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
         app = pilot.app
         await settle(pilot)
         await press(pilot, "slash", *["backspace"] * 40)
-        for bad, words in (
+        for bad, message in (
             ("", "is not a stop condition"),
             ("entropy is high", "is not a stop condition"),
             ("0 tokens", "entropy > 3"),
@@ -124,7 +124,7 @@ async def test_a_condition_stops_the_run_and_the_status_says_which(
             await write(pilot, bad)
             await press(pilot, "enter")
             assert isinstance(app.screen, LineScreen)
-            assert words in "".join(screen_lines(app))
+            assert message in "".join(screen_lines(app))
             await press(pilot, *["backspace"] * 40)
         await write(pilot, "7 tokens; entropy > 99; text ';;;'")
         await press(pilot, "enter")
@@ -150,9 +150,9 @@ async def test_a_narrow_status_line_shows_the_stop_condition(
         await press(pilot, "slash", *["backspace"] * 40)
         await write(pilot, "surprisal > 0")
         await press(pilot, "enter")
-        said = app.status.render()
-        assert "stopped: surprisal > 0 (" in said.plain
-        assert said.cell_len <= size[0]
+        status = app.status.render()
+        assert "stopped: surprisal > 0 (" in status.plain
+        assert status.cell_len <= size[0]
 
 
 async def test_a_run_with_a_condition_can_be_paused(real: Make, settle: Go, press: Go, write: Go, until: Go) -> None:
@@ -336,11 +336,11 @@ async def test_an_unreadable_text_file_is_one_line_in_the_dialog(
         app = pilot.app
         await settle(pilot)
         await press(pilot, "T")
-        for name, words in bad_files(tmp_path).items():
+        for name, message in bad_files(tmp_path).items():
             app.screen.query_one("Input").value = name
             await press(pilot, "enter")
             assert isinstance(app.screen, LineScreen)
-            assert words in str(app.screen._problem.render())
+            assert message in str(app.screen._problem.render())
             assert "\n" not in str(app.screen._problem.render())
         await press(pilot, "escape")
         assert app.prompt.text == PROMPT

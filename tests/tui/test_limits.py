@@ -23,7 +23,7 @@ def overflow(session: Session) -> None:
 
 
 async def test_non_finite_logits_end_the_run_with_one_line(real: Make, settle: Go, press: Go) -> None:
-    """Generation stops with one line; what was there is still there, and another model goes on."""
+    """Generation stops with one line; the walk stays as it is, and another model continues it."""
     async with real("oat milk").run_test(size=(100, 30)) as pilot:
         app = pilot.app
         await settle(pilot)
@@ -44,9 +44,9 @@ async def test_non_finite_logits_end_the_run_with_one_line(real: Make, settle: G
         assert len(app.frame.snapshot.tokens) > len(before.tokens)
 
 
-@pytest.mark.parametrize("place", ["loading", "stepping"])
+@pytest.mark.parametrize("activity", ["loading", "stepping"])
 async def test_a_lack_of_memory_leaves_the_model_before(
-    real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, place: str
+    real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, activity: str
 ) -> None:
     """The model before stays, and one line has the sizes."""
 
@@ -58,7 +58,7 @@ async def test_a_lack_of_memory_leaves_the_model_before(
         await settle(pilot)
         choice, tokens = app.choice, app.frame.snapshot.tokens if app.frame.snapshot else ()
         with monkeypatch.context() as patch:
-            if place == "loading":
+            if activity == "loading":
                 patch.setattr(models, "random_model", full)
                 app.do("choosing.take_model", "model2")
                 await settle(pilot)

@@ -142,9 +142,7 @@ async def test_a_walk_without_its_model_is_shown(
         assert app.frame.snapshot.cursor == len(tokens) - 1
         assert app.is_running
         assert saved.read_bytes() == before
-        app.do(
-            "choosing.load", ModelChoice(name="model2", tokenizer="bytes", device="cpu")
-        )  # the tokens are the same: it goes on
+        app.do("choosing.load", ModelChoice(name="model2", tokenizer="bytes", device="cpu"))  # the same tokenizer
         await settle(pilot)
         await press(pilot, "end", "space")
         assert [token.id for token in app.frame.snapshot.tokens[:-1]] == [token.id for token in tokens]
@@ -170,4 +168,4 @@ async def test_a_list_of_hostile_sessions_is_inert(tmp_path: Path) -> None:
         storage.SavedSession(tmp_path / "a", 0.0, "\x1b[2J\n[/b]字", "\x9b model", 1, 1),
         storage.SavedSession(tmp_path / "\x1b[2J.json", 0.0, problem="a\x1b\nb"),
     ):
-        assert all(words.isprintable() for words in session_description(saved))
+        assert all(text.isprintable() for text in session_description(saved))

@@ -115,12 +115,12 @@ async def test_a_character_split_over_tokens_appears_when_it_is_complete(
 
 
 async def test_selected_text_keeps_its_line_feeds(scripted: Make, scenes: Any) -> None:
-    words = "one two three four five six seven eight nine ten eleven twelve thirteen"
-    frame = scenes.frame(scenes.tokens([words, "\n\n", "second"]), None)
+    text = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    frame = scenes.frame(scenes.tokens([text, "\n\n", "second"]), None)
     async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         pilot.app.generation.text_select_all()
-        assert pilot.app.screen.get_selected_text() == f"{words}\n\nsecond"
+        assert pilot.app.screen.get_selected_text() == f"{text}\n\nsecond"
 
 
 async def test_a_selection_with_wide_characters_is_complete(scripted: Make, scenes: Any) -> None:
@@ -241,8 +241,8 @@ async def test_the_status_line_shows_model_device_context_speed_and_sampler(scri
     async with scripted(scenes.oat_milk(), text="a", sampler=sampler).run_test(size=(200, 40)) as pilot:
         await pilot.pause()
         line = pilot.app.status.render().plain
-        for words in ("WALK", "model1", "cpu fp32", "ctx 8/8", "12.9 M", "seed 0", "412 tok/s", "seed 11"):
-            assert words in line
+        for text in ("WALK", "model1", "cpu fp32", "ctx 8/8", "12.9 M", "seed 0", "412 tok/s", "seed 11"):
+            assert text in line
         assert "T 0.70 k 40 p 0.90" in line
 
 
@@ -256,7 +256,7 @@ async def test_a_narrow_status_line_keeps_model_and_sampler(scripted: Make, scen
 
 
 @pytest.mark.parametrize(
-    ("frame", "words"),
+    ("frame", "text"),
     [
         (Frame("loading"), "loading"),
         (Frame("reading", activity_progress=Progress(2_500, 10_000)), "2,500/10,000"),
@@ -264,10 +264,10 @@ async def test_a_narrow_status_line_keeps_model_and_sampler(scripted: Make, scen
     ],
     ids=["loading", "reading", "generating"],
 )
-async def test_the_status_line_shows_the_activity(scripted: Make, frame: Frame, words: str) -> None:
+async def test_the_status_line_shows_the_activity(scripted: Make, frame: Frame, text: str) -> None:
     async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert words in pilot.app.status.render().plain
+        assert text in pilot.app.status.render().plain
 
 
 def test_the_progress_bar_fills_evenly() -> None:

@@ -58,9 +58,9 @@ def test_an_interruption_ends_a_generation_before_its_next_token(play: Callable[
     log = playground.session.log
     playground.runner.submit(lambda session: session.generate(10_000))
     playground.until(lambda: log.count("step") >= 3)
-    made = playground.ask(lambda session: session.log.count("step"))
+    steps = playground.ask(lambda session: session.log.count("step"))
     time.sleep(0.03)
-    assert log.count("step") == made
+    assert log.count("step") == steps
     assert playground.frames[-1].activity == "idle"
 
 
@@ -79,11 +79,11 @@ def test_an_operation_that_does_not_interrupt_runs_between_two_tokens(play: Call
     sampler = Sampler(temperature=0.5)
     playground.runner.submit(lambda session: session.generate(60))
     playground.until(lambda: playground.session.log.count("step") >= 3)
-    made = playground.ask(
+    steps = playground.ask(
         lambda session: (setattr(session, "sampler", sampler), session.log.count("step"))[1], interrupts=False
     )
     playground.until(lambda: "end" in playground.session.log)
-    assert made < 60
+    assert steps < 60
     assert playground.session.log.count("step") == 60
     assert playground.session.sampler == sampler
 

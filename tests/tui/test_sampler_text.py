@@ -45,7 +45,7 @@ def test_a_setting_is_not_rounded() -> None:
 
 
 def test_min_p_is_written_only_where_it_is_set() -> None:
-    told = (
+    stages = (
         SamplerStage("raw", 100, 1.0),
         SamplerStage("temperature", 100, 1.0),
         SamplerStage("top-k", 40, 0.9),
@@ -53,14 +53,14 @@ def test_min_p_is_written_only_where_it_is_set() -> None:
         SamplerStage("min-p", 10, 0.6),
         SamplerStage("renormalised", 10, 1.0),
     )
-    line = stages_line(told, Sampler(top_k=40, min_p=0.05), 120)
+    line = stages_line(stages, Sampler(top_k=40, min_p=0.05), 120)
     assert line == "T 1.0 → k 40 cuts 10.0% → p off → min-p 0.05 cuts 30.0% → 10 kept"
-    off = (*told[:4], SamplerStage("min-p", 40, 0.9), SamplerStage("renormalised", 40, 1.0))
+    off = (*stages[:4], SamplerStage("min-p", 40, 0.9), SamplerStage("renormalised", 40, 1.0))
     assert stages_line(off, Sampler(top_k=40), 120) == "T 1.0 → k 40 cuts 10.0% → p off → 40 kept"
 
 
 def test_temperature_last_is_written_last_and_cuts_nothing() -> None:
-    told = (
+    stages = (
         SamplerStage("raw", 100, 1.0),
         SamplerStage("top-k", 40, 0.9),
         SamplerStage("top-p", 12, 0.45),
@@ -69,5 +69,5 @@ def test_temperature_last_is_written_last_and_cuts_nothing() -> None:
         SamplerStage("renormalised", 12, 1.0),
     )
     sampler = Sampler(temperature=2, top_k=40, top_p=0.5, order="temperature last")
-    assert stages_line(told, sampler, 120) == "k 40 cuts 10.0% → p 0.50 cuts 45.0% → T 2.0 → 12 kept"
-    assert stages_line(told, sampler, 30) == "T 2.0 → 12 kept"
+    assert stages_line(stages, sampler, 120) == "k 40 cuts 10.0% → p 0.50 cuts 45.0% → T 2.0 → 12 kept"
+    assert stages_line(stages, sampler, 30) == "T 2.0 → 12 kept"

@@ -63,8 +63,8 @@ def test_json_has_a_line_per_token_and_a_summary(run_here: Here, file: Path) -> 
 
 
 def test_standard_input_gives_the_same_scores_as_a_file(run_here: Here, file: Path) -> None:
-    given = run_here("score", "-", "--json", *BYTES, given=TEXT.encode())
-    assert json_lines(given) == json_lines(run_here("score", str(file), "--json", *BYTES))
+    piped = run_here("score", "-", "--json", *BYTES, stdin=TEXT.encode())
+    assert json_lines(piped) == json_lines(run_here("score", str(file), "--json", *BYTES))
 
 
 def test_text_output_has_the_means_and_the_most_surprising_tokens(run_here: Here, file: Path) -> None:
@@ -80,7 +80,7 @@ def test_text_output_has_the_means_and_the_most_surprising_tokens(run_here: Here
 
 
 def test_a_text_within_the_context_is_predicted_from_all_tokens_before(run_here: Here) -> None:
-    done = run_here("score", "-", *BYTES, given=b"oat")
+    done = run_here("score", "-", *BYTES, stdin=b"oat")
     assert b"from all tokens before it\n" in done.stdout
 
 
@@ -88,7 +88,7 @@ def test_a_user_error_is_one_line(run_here: Here, tmp_path: Path) -> None:
     latin, empty = tmp_path / "latin", tmp_path / "empty"
     latin.write_bytes(b"ol\xe9")
     empty.write_bytes(b"")
-    for words, given, wanted in (
+    for arguments, stdin, wanted in (
         ((str(latin),), b"", "byte 3"),
         ((str(empty),), b"", "is empty"),
         ((str(tmp_path),), b"", "directory"),
@@ -98,8 +98,8 @@ def test_a_user_error_is_one_line(run_here: Here, tmp_path: Path) -> None:
         (("-",), b"a", "two tokens"),
         (("a\0b",), b"", "cannot be read"),
     ):
-        done = run_here("score", *words, *BYTES, given=given)
-        assert (done.returncode, done.stdout) == (2, b""), words
+        done = run_here("score", *arguments, *BYTES, stdin=stdin)
+        assert (done.returncode, done.stdout) == (2, b""), arguments
         error = done.stderr.decode()
         assert wanted in error
         assert error.startswith("tokenwalk: ")
@@ -108,6 +108,6 @@ def test_a_user_error_is_one_line(run_here: Here, tmp_path: Path) -> None:
 
 
 def test_control_codes_in_a_text_are_escaped(run_here: Here) -> None:
-    done = run_here("score", "-", *BYTES, given="\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t".encode())
+    done = run_here("score", "-", *BYTES, stdin="\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t".encode())
     assert done.returncode == 0
     assert [c for line in done.stdout.decode().splitlines() for c in line if not c.isprintable()] == []

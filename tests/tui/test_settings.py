@@ -49,11 +49,11 @@ def test_what_a_file_leaves_out_keeps_its_default(file: Path) -> None:
 )
 def test_an_error_names_the_file_and_what_is_wrong(file: Path, text: str, named: str) -> None:
     file.write_text(text)
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         settings.load()
-    assert str(file) in str(mistake.value)
-    assert named in str(mistake.value)
-    assert "\n" not in str(mistake.value)
+    assert str(file) in str(error.value)
+    assert named in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"theme = '\xff'", b"\xff\xfe\x00"])

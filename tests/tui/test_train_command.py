@@ -97,17 +97,17 @@ def test_the_command_on_the_card_makes_the_same_checkpoint_again(run_here: Here,
     )
     first = card.read_card(home / "one" / LATEST)
     assert first
-    program, command, *words = shlex.split(first.command)
+    program, command, *arguments = shlex.split(first.command)
     assert (program, command) == ("tokenwalk", "train")
-    json_lines(run_here("train", *words, "--device", "cpu", "--json", "--out", "two"))
+    json_lines(run_here("train", *arguments, "--device", "cpu", "--json", "--out", "two"))
     second = card.read_card(home / "two" / LATEST)
     assert second == first
 
 
 def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
     """The model and its text, the losses to compare with, one line per evaluation with the losses of the JSON."""
-    words = ("train", *SMALL, "--text", str(story))
-    done = run_here(*words)
+    arguments = ("train", *SMALL, "--text", str(story))
+    done = run_here(*arguments)
     assert (done.returncode, done.stderr) == (0, b"")
     first, guessing, legend, head, *rows, last = done.stdout.decode().splitlines()
     assert first == "training model3 · one attention head on A story.txt: 5,360 parameters, V 257, T 8"
@@ -115,7 +115,7 @@ def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
     assert legend == "losses of the batch and of the validation text, nats per token:"
     assert head.split()[:3] == ["step", "batch", "validation"]
     assert last == "finished 6 steps"
-    events = json_lines(run_here(*words, "--json"))
+    events = json_lines(run_here(*arguments, "--json"))
     measured = [event for event in events if event["event"] == "measured"]
     assert [int(row.split()[0]) for row in rows] == [0, 3, 6]
     assert rows[0].split()[1] == f"{measured[0]['loss']:.3f}"
@@ -158,9 +158,9 @@ def test_out_is_a_name_or_a_folder(
 ) -> None:
     """Without it a free name; a relative or absolute path is used as it is."""
     monkeypatch.chdir(tmp_path)
-    words = ("train", *SMALL, "--text", str(story), "-n", "1", "--json")
+    arguments = ("train", *SMALL, "--text", str(story), "-n", "1", "--json")
     for out in ((), (), ("--out", "mine"), ("--out", "./here/mine"), ("--out", str(tmp_path / "there"))):
-        json_lines(run_here(*words, *out))
+        json_lines(run_here(*arguments, *out))
     assert sorted(path.name for path in home.iterdir()) == ["mine", "model3-a-story", "model3-a-story-2"]
     assert (tmp_path / "here" / "mine" / LATEST).is_file()
     assert (tmp_path / "there" / LATEST).is_file()
@@ -170,8 +170,8 @@ def test_a_stopped_training_can_be_resumed(
     run_here: Here, story: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C ends after the running step and prints how to resume; the result equals that of one run."""
-    words = ("train", *SMALL, "--text", str(story), "--json")
-    whole = json_lines(run_here(*words, "--out", "whole"))
+    arguments = ("train", *SMALL, "--text", str(story), "--json")
+    whole = json_lines(run_here(*arguments, "--out", "whole"))
     step = trainer.Trainer._step
 
     def interrupted(self: trainer.Trainer, lr: float) -> tuple[float, float]:
@@ -182,7 +182,7 @@ def test_a_stopped_training_can_be_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "_step", interrupted)
-        stopped = run_here(*words, "--out", "my rung")
+        stopped = run_here(*arguments, "--out", "my rung")
     assert stopped.returncode == 130
     assert stopped.stderr == b"stopped after step 4; tokenwalk train --resume 'my rung' continues\n"
     before = [json.loads(line) for line in stopped.stdout.splitlines()]
@@ -246,16 +246,16 @@ def test_ctrl_c_of_a_real_process_leaves_a_checkpoint(story: Path, home: Path) -
 
 def test_a_diverging_training_is_one_error_line(run_here: Here, story: Path, home: Path) -> None:
     """It names the step and the option to change; the last good checkpoint stays."""
-    words = ("train", *SMALL, "--text", str(story), "--out", "mine", "--json", "--decay", "0", "--warmup", "0")
-    done = run_here(*words, "--lr", "1e30", "--every", "1")
+    arguments = ("train", *SMALL, "--text", str(story), "--out", "mine", "--json", "--decay", "0", "--warmup", "0")
+    done = run_here(*arguments, "--lr", "1e30", "--every", "1")
     assert done.returncode == 2
     error = done.stderr.decode()
     assert error.count("\n") == 1
     for word in ("tokenwalk: ", "at step", "1e+30", "--lr", "the last checkpoint is kept"):
         assert word in error
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "ended"
-    kept = checkpoint.read_checkpoint(home / "mine" / LATEST)
-    assert dict(kept.card.losses)[kept.card.step] == kept.card.loss
+    saved = checkpoint.read_checkpoint(home / "mine" / LATEST)
+    assert dict(saved.card.losses)[saved.card.step] == saved.card.loss
 
 
 def test_ladder_trains_every_rung(run_here: Here, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,15 +277,15 @@ def test_a_user_error_of_train_is_one_line(run_here: Here, story: Path, home: Pa
     (tmp_path / "latin.txt").write_bytes(b"ol\xe9" * 99)
     (home / "taken").mkdir(parents=True)
     (home / "taken" / "thing").write_text("x")
-    given = ("--text", str(story))
-    for words, wanted in (
-        (("--out", "taken", *given), "exists already"),
-        (("--out", "model1", *given), "--out cannot be"),
-        (("--out", "model1-trained", *given), "--out cannot be"),
-        (("--out", "", *given), "--out cannot be"),
-        (("--out", "..", *given), "--out cannot be"),
-        (("--out", str(tmp_path / "file"), *given), "cannot hold a training"),
-        (("--out", "x" * 300, *given), "cannot hold a training"),
+    own_text = ("--text", str(story))
+    for arguments, wanted in (
+        (("--out", "taken", *own_text), "exists already"),
+        (("--out", "model1", *own_text), "--out cannot be"),
+        (("--out", "model1-trained", *own_text), "--out cannot be"),
+        (("--out", "", *own_text), "--out cannot be"),
+        (("--out", "..", *own_text), "--out cannot be"),
+        (("--out", str(tmp_path / "file"), *own_text), "cannot hold a training"),
+        (("--out", "x" * 300, *own_text), "cannot hold a training"),
         (("--text", str(tmp_path / "none\x1b[2J.txt")), "no text file"),
         (("--text", str(tmp_path)), "not a text file"),
         (("--text", str(tmp_path / "latin.txt")), "not UTF-8"),
@@ -308,9 +308,9 @@ def test_a_user_error_of_train_is_one_line(run_here: Here, story: Path, home: Pa
         (("--ladder", "-m", "model1"), "leave out the other options"),
         (("--ladder", "--out", str(tmp_path / "file")), "cannot be created"),
     ):
-        assert wanted in error_line(run_here("train", *words)), words
+        assert wanted in error_line(run_here("train", *arguments)), arguments
     assert [path.name for path in home.iterdir()] == ["taken"]
-    late = run_here("train", *SMALL, *given, "--out", str(tmp_path / "file" / "a"))
+    late = run_here("train", *SMALL, *own_text, "--out", str(tmp_path / "file" / "a"))
     assert (late.returncode, late.stderr.count(b"\n")) == (2, 1)
     assert b"cannot be created: Not a directory" in late.stderr
 
@@ -319,8 +319,8 @@ def test_a_text_whose_name_is_not_utf8_can_be_trained_on(run_here: Here, tmp_pat
     """The name also has control codes; none of them is printed."""
     path = tmp_path / os.fsdecode(b"\xff\x1b[2J.txt")
     path.write_text(REFERENCE)
-    words = ("train", *SMALL, "--text", str(path), "-n", "1", "--out", "mine")
-    done = run_here(*words)
+    arguments = ("train", *SMALL, "--text", str(path), "-n", "1", "--out", "mine")
+    done = run_here(*arguments)
     assert (done.returncode, done.stderr) == (0, b"")
     assert all(line.isprintable() for line in done.stdout.decode().splitlines())
     assert run_here("models").returncode == 0
@@ -333,11 +333,11 @@ def test_a_text_whose_name_is_not_utf8_can_be_trained_on(run_here: Here, tmp_pat
 def test_world_samples_depend_on_the_seed(run_here: Here) -> None:
     """The same texts for the same seed; the JSON has their ids."""
     lines = json_lines(run_here("world", "sample", "-n", "5", "--seed", "3", "--json"))
-    words = tokenizers.load_tokenizer(tiny.NAME)
+    tokenizer = tokenizers.load_tokenizer(tiny.NAME)
     assert [line["ids"] for line in lines] == list(islice(tiny.texts(3), 5))
     for line in lines:
         assert line.keys() == {"text", "ids", "originals"}
-        assert line["text"] == words.text(line["ids"])
+        assert line["text"] == tokenizer.text(line["ids"])
         assert line["originals"] == tokenizers.load_tokenizer("cl100k").encode(line["text"])
     plain = run_here("world", "sample", "-n", "5", "--seed", "3")
     assert (plain.returncode, plain.stderr) == (0, b"")
@@ -349,8 +349,8 @@ def test_world_samples_depend_on_the_seed(run_here: Here) -> None:
 def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lowest losses and those of a rung, slot by slot; the text has the same numbers."""
     monkeypatch.setattr(quality, "quality", partial(quality.quality, tokens=3000))
-    words = ("-m", "model1", "-n", "2", "--batch", "4", "--device", "cpu", "--out", "mine", "--json")
-    json_lines(run_here("train", *words))
+    arguments = ("-m", "model1", "-n", "2", "--batch", "4", "--device", "cpu", "--out", "mine", "--json")
+    json_lines(run_here("train", *arguments))
     (found,) = json_lines(run_here("world", "floors", "-m", "mine", "--json"))
     assert found.keys() == {"floors", "rungs"}
     floors = tiny.automaton().floors()
@@ -373,10 +373,10 @@ def test_floors_as_json_and_as_text(run_here: Here, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_user_error_of_world_is_one_line(run_here: Here) -> None:
-    for words, wanted in (
+    for arguments, wanted in (
         (("war",), "choose sample or floors"),
         (("floors", "-m", "nobody"), "nobody"),
         (("floors", "-m", "model2-trained", "-m", "model2"), "model2 does not use the tokenizer of the tiny world"),
         (("sample", "-n", "0"), "-n"),
     ):
-        assert wanted in error_line(run_here("world", *words))
+        assert wanted in error_line(run_here("world", *arguments))

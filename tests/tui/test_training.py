@@ -48,16 +48,16 @@ async def test_a_running_training_is_shown(
         lines = screen_lines(pilot.app)
         assert "▶ training" in lines[0] + lines[1]
         whole = "\n".join(lines)
-        for words in ("375/1,500", "12,345 tok/s", "2:20 left", "ln V        6.72", "unigram     4.93"):
-            assert words in whole
-        for words in (
+        for text in ("375/1,500", "12,345 tok/s", "2:20 left", "ln V        6.72", "unigram     4.93"):
+            assert text in whole
+        for text in (
             "last token  1.96",
             "context     0.80",
             "KL(true‖model) 1.720 bits",
             "after step 350",
             "coffee.↵The",
         ):
-            assert words in whole
+            assert text in whole
         assert "\\x1b[2J" in whole
         row = next(line for line in lines if "·my" in line and "%" in line)
         assert "50.00%" in row and "75.00%" in row
@@ -220,9 +220,9 @@ async def test_steps_before_a_resumed_training_have_losses_only(
         assert "6.7000" in "\n".join(screen_lines(pilot.app))
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (math.inf, "99:59:59")])
-def test_seconds_left_are_shown_as_a_clock(seconds: float, words: str) -> None:
-    assert clock(seconds) == words
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.9, "1:01"), (3600, "1:00:00"), (math.inf, "99:59:59")])
+def test_seconds_left_are_shown_as_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
 
 
 # Real trainings -------------------------------------------------------------------------------------------------------
@@ -324,6 +324,6 @@ def test_nothing_learns(snap_compare: Compare, watching: Make, until: Go) -> Non
 
 
 def test_a_training_that_stopped(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:
-    words = "the loss is nan at step 376: it diverged, most likely by a learning rate of 4 that is too high"
-    progress = training_after(scenes).after(Ended(375, UserError(words)))
+    text = "the loss is nan at step 376: it diverged, most likely by a learning rate of 4 that is too high"
+    progress = training_after(scenes).after(Ended(375, UserError(text)))
     assert snap_compare(watching(progress), run_before=opened_with_keys(until), terminal_size=(80, 24))

@@ -56,17 +56,17 @@ def test_a_sample_stops_where_a_session_with_its_seed_stops(run_here: Here, walk
     """Alone and in a batch: the tokens of `Session.generate`, and the same reason."""
     sessions = [walk(seed) for seed in range(6)]
     tokens = [[token.id for token in each.generate(40, parse(conditions))] for each in sessions]
-    words = [each.stopped.removeprefix("stopped: ") if "stopped" in each.stopped else "length" for each in sessions]
+    reasons = [each.stopped.removeprefix("stopped: ") if "stopped" in each.stopped else "length" for each in sessions]
     assert len({len(each) for each in tokens}) > 1
     _, *steps, done = lines(run_here, "-n", "40", "--samples", "6", *until(*conditions))
     for sample, wanted in enumerate(tokens):
         assert [step["id"] for step in steps if step["sample"] == sample] == wanted
-    assert done["reason"] == words
+    assert done["reason"] == reasons
     assert done["tokens"] == len(steps) == sum(map(len, tokens))
     for seed in (0, 3):
         _, *steps, done = lines(run_here, "-n", "40", "--seed", str(seed), *until(*conditions))
         assert [step["id"] for step in steps] == tokens[seed]
-        assert done["reason"] == words[seed]
+        assert done["reason"] == reasons[seed]
 
 
 def test_a_condition_that_never_holds_stops_at_the_limit(run_here: Here) -> None:

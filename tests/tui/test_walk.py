@@ -129,11 +129,11 @@ async def test_steps_are_undone_and_redone(real: Make, settle: Go, press: Go) ->
 async def test_a_key_that_cannot_act_says_why_in_one_line(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        for key, words in (("u", "nothing to take back"), ("ctrl+r", "nothing to redo"), ("r", "space")):
+        for key, message in (("u", "nothing to take back"), ("ctrl+r", "nothing to redo"), ("r", "space")):
             pilot.app.clear_notifications()
             await press(pilot, key)
             (note,) = pilot.app._notifications
-            assert words in note.message
+            assert message in note.message
             assert ids(pilot.app) == list(PROMPT.encode())
         await press(pilot, "space")
         assert len(tokens(pilot.app)) == len(PROMPT) + 1
@@ -164,18 +164,18 @@ async def test_every_panel_shows_the_position_that_is_looked_at(
         await press(pilot, "g")
         before = ids(app)
         assert len(before) == 10
-        for key, place in (("left", 9), ("h", 8), ("home", 1), ("right", 2), ("l", 3), ("end", 10)):
+        for key, position in (("left", 9), ("h", 8), ("home", 1), ("right", 2), ("l", 3), ("end", 10)):
             await press(pilot, key)
             assert ids(app) == before
-            assert str(app.tokens.border_subtitle).startswith(f"{place}/10")
-            assert marked(app.tokens, "tokens--cursor").strip() == label(tokens(app)[place - 1].piece)
+            assert str(app.tokens.border_subtitle).startswith(f"{position}/10")
+            assert marked(app.tokens, "tokens--cursor").strip() == label(tokens(app)[position - 1].piece)
             assert len(marked(app.generation, "generation--cursor")) >= 1
-            session.travel(place)
+            session.travel(position)
             assert app.frame.snapshot.chart == session.chart()
             came = [row for row in panel_lines(app.candidates) if "▸" in row]
-            assert len(came) == (1 if place < 10 else 0)
-            assert all(label(tokens(app)[place].piece) in row for row in came)
-            assert f"ctx {min(place, 8)}/8" in app.status.render().plain
+            assert len(came) == (1 if position < 10 else 0)
+            assert all(label(tokens(app)[position].piece) in row for row in came)
+            assert f"ctx {min(position, 8)}/8" in app.status.render().plain
 
 
 async def test_the_arrows_stop_at_the_first_and_last_token(real: Make, settle: Go, press: Go) -> None:
@@ -223,12 +223,12 @@ async def test_a_run_is_paused_by_key_and_its_tokens_stay(
         await until(lambda: app.frame.activity == "generating" and app.frame.generated > 10)
         await press(pilot, key)
         assert app.frame.activity == "idle"
-        made = len(tokens(app))
-        assert len(PROMPT) + 10 < made < 10**6
+        count = len(tokens(app))
+        assert len(PROMPT) + 10 < count < 10**6
         await press(pilot, "left")
-        assert len(tokens(app)) == made
+        assert len(tokens(app)) == count
         await press(pilot, "right", "space")
-        assert len(tokens(app)) == made + 1
+        assert len(tokens(app)) == count + 1
 
 
 async def test_a_paused_run_has_the_first_tokens_of_the_whole_run(

@@ -23,13 +23,13 @@ def ids(app: TokenwalkApp) -> list[int]:
 
 
 async def test_the_prompt_is_tokenized_at_each_key(real: Make, settle: Go, write: Go, panel_lines: Lines) -> None:
-    words = load_tokenizer("cl100k")
+    tokenizer = load_tokenizer("cl100k")
     async with real(choice=ModelChoice(device="cpu")).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         for typed in ("I", "I p", "I pref", "I prefer", "I prefer 字"):
             await write(pilot, typed[len(pilot.app.prompt.text) :])
             await settle(pilot)
-            wanted = words.encode(typed)
+            wanted = tokenizer.encode(typed)
             assert ids(pilot.app) == wanted
             shown = "".join(panel_lines(pilot.app.tokens))
             assert all(str(id) in shown for id in wanted)

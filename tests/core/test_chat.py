@@ -15,7 +15,7 @@ from core.generation.batch import Batch
 from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.tokenizers import chat
+from core.tokenizers import chat, chat_template
 from core.tokenizers.byte_level import BYTE_OF
 from core.tokenizers.chat_template import ChatTemplate
 from core.walk.session import Session
@@ -57,7 +57,7 @@ def test_a_template_is_rendered_as_in_transformers(folder: Path, text: str) -> N
     tokenizer = tokenizers.load_model_tokenizer(folder, f"chat {text}")
     assert tokenizer.template
     rendered, ids = theirs(folder, text)
-    assert chat.render(tokenizer.template, tokenizer.name, text) == rendered
+    assert chat_template.render(tokenizer.template, tokenizer.name, text) == rendered
     assert chat.encode(tokenizer, text, chat=True) == ids
     assert chat.encode(tokenizer, text) == tokenizer.encode(text)
 
@@ -116,9 +116,9 @@ def test_a_model_without_a_template_is_refused() -> None:
 )
 def test_hostile_and_broken_templates_are_one_line(monkeypatch: pytest.MonkeyPatch, source: str, expected: str) -> None:
     """The line names the model."""
-    monkeypatch.setattr(chat, "TIME_LIMIT", 1.5)
+    monkeypatch.setattr(chat_template, "TIME_LIMIT", 1.5)
     with pytest.raises(UserError, match=expected) as caught:
-        chat.render(ChatTemplate(source, {}), "somebody", "hi")
+        chat_template.render(ChatTemplate(source, {}), "somebody", "hi")
     assert "the chat template of somebody" in str(caught.value)
     assert len(str(caught.value)) < 600
 

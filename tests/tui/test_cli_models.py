@@ -37,7 +37,9 @@ def test_bench(run_here: Here) -> None:
     assert found["weights_bytes"] > found["bytes_per_token"] > 0
     done = run_here(*words)
     assert done.returncode == 0
-    assert all(word in done.stdout.decode() for word in ("tokens a second by torch", "first token", "GB/s", "MB of weights"))
+    assert all(
+        word in done.stdout.decode() for word in ("tokens a second by torch", "first token", "GB/s", "MB of weights")
+    )
     for wrong in (("--prompt", "0"), ("-n", "0"), ("--runs", "0"), ("--model", "nothing")):
         refused = run_here(*words, *wrong)
         assert (refused.returncode, refused.stdout, refused.stderr.count(b"\n")) == (2, b"", 1)

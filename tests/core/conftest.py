@@ -1,6 +1,8 @@
-"""What the tests of core share: small models and the article's whole-window forward, which is the oracle."""
+"""Fixtures of the tests of `core`: small models, whole-window forwards to compare with, model folders, a recipe."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +11,10 @@ from torch import Tensor
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer, random_model
 from core.loading import ladder, models
+from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import Model
+from core.training.dataset import REFERENCE
 
 Oracle = Callable[[Transformer, Tensor], Tensor]
 
@@ -96,3 +100,47 @@ def after(oracle: Oracle) -> Callable[[Transformer, Sequence[int]], Tensor]:
         return model(window)[0, -1]
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that no test changes."""
+    from gguf_files import saved
+
+    folder = tmp_path_factory.mktemp("llama")
+    saved(folder)
+    return folder
+
+
+@pytest.fixture
+def llama(llama_folder: Path, tmp_path: Path) -> Path:
+    """A copy of a model folder that a test may damage."""
+    return Path(shutil.copytree(llama_folder, tmp_path / "llama"))
+
+
+@pytest.fixture(scope="session")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that no test changes."""
+    import transformers
+
+    folder = tmp_path_factory.mktemp("gpt2")
+    config = transformers.GPT2Config(vocab_size=61, n_embd=24, n_layer=2, n_head=3, n_positions=16)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file to train on."""
+    path = tmp_path_factory.mktemp("texts") / "story.txt"
+    path.write_text(REFERENCE)
+    return path
+
+
+@pytest.fixture
+def recipe(story: Path) -> Recipe:
+    """A training of a fraction of a second: 12 steps over bytes, evaluated at 0, 5, 10 and 12."""
+    changes = Hyperparameters(embed_dim=16, context=12, blocks=2)
+    return Recipe(
+        rung="model5", changes=changes, text=str(story), vocabulary="bytes", steps=12, batch=4, warmup=3, every=5
+    )

@@ -1,28 +1,21 @@
-"""Checkpoint files: their card, one line for damage and malice, and loading them as models."""
+"""Checkpoints: what they hold, how they are written, and the models loaded from them."""
 
 import errno
 import hashlib
 import json
 import os
-import struct
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
+from checkpoint_files import CPU, RECIPE, SIZES, model_of, moments_of, refusal, world_card
 
 from core.engine import device
 from core.engine.info import DeviceInfo
-from core.engine.model import Transformer, random_model
-from core.errors import UserError
-from core.formats.tensors import WeightsFile
+from core.engine.model import random_model
 from core.loading import catalog, models, tokenizers
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import checkpoint, folders
@@ -34,36 +27,6 @@ from core.training.dataset import REFERENCE
 from core.training.events import CheckpointSaved
 from core.training.training import Training
 from core.world import tiny
-from core.world.automaton import Floors
-
-CPU = torch.device("cpu")
-FLOORS = Floors(unigram=4.9, last_token=1.9, context=0.7)
-SIZES = Hyperparameters(embed_dim=8, context=6, blocks=1, heads=2)
-RECIPE = Recipe(rung="model6", changes=SIZES, steps=90, lr=0.5, probe="oat 字")
-Header = dict[str, Any]
-Edit = Callable[[Header], object]
-
-
-def world_card(recipe: Recipe = RECIPE, **more: Any) -> Card:
-    tokenizer = tokenizers.load_tokenizer(tiny.NAME)
-    given: dict[str, Any] = {
-        "recipe": recipe, "step": 60, "loss": 2.5, "corpus": "the tiny world", "corpus_sha256": tiny.sha256(),
-        "tokenizer": tokenizer.name, "originals": tokenizer.originals, "floors": FLOORS,
-        "losses": ((0, 6.5), (60, 2.5)), "command": "tokenwalk train",
-    }  # fmt: skip
-    return Card(**given | more)
-
-
-def model_of(card: Card, seed: int = 1) -> Transformer:
-    return random_model(card.recipe.config(card.load_tokenizer().vocab_size), seed)
-
-
-def moments_of(model: Transformer) -> dict[str, Tensor]:
-    return {
-        prefix + name: torch.full_like(weight, 0.5)
-        for prefix in checkpoint.MOMENTS
-        for name, weight in model.named_parameters()
-    }
 
 
 @pytest.fixture
@@ -79,37 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data" / "tokenwalk" / "trained"
 
 
-def edited(path: Path, edit: Edit, name: str = "edited.safetensors") -> Path:
-    """The same file with another header."""
-    data = path.read_bytes()
-    (size,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + size])
-    edit(header)
-    written = json.dumps(header).encode()
-    target = path.with_name(name)
-    target.write_bytes(struct.pack("<Q", len(written)) + written + data[8 + size :])
-    return target
-
-
-def carded(path: Path, edit: Edit) -> Path:
-    """The same file with another card."""
-
-    def change(header: Header) -> None:
-        card = json.loads(header["__metadata__"]["card"])
-        edit(card)
-        header["__metadata__"]["card"] = json.dumps(card)
-
-    return edited(path, change)
-
-
-def refusal(act: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        act()
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
-
-
-# What it holds -------------------------------------------------------------------------------------------------------
+# What it holds --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,202 +100,7 @@ def test_the_origin_names_steps_corpus_and_loss() -> None:
     )
 
 
-# Damage --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_damaged_file_is_one_line(file: Path, tmp_path: Path) -> None:
-    """Cut short anywhere, too long, empty, of another kind, missing."""
-    data, broken = file.read_bytes(), tmp_path / "broken.safetensors"
-    for cut in (0, 4, 8, 100, len(data) // 2, len(data) - 1):
-        broken.write_bytes(data[:cut])
-        assert "broken.safetensors" in refusal(lambda: checkpoint.read_checkpoint(broken))
-    for other in (data + b"x", b"GGUF" + data, b"PK\x03\x04" + data, b"\0" * 100, b"[]" * 50):
-        broken.write_bytes(other)
-        assert "broken.safetensors" in refusal(lambda: checkpoint.read_checkpoint(broken))
-    broken.unlink()
-    assert "cannot be read" in refusal(lambda: checkpoint.read_checkpoint(broken))
-
-
-def test_other_safetensors_files_are_not_checkpoints(tmp_path: Path) -> None:
-    """Neither when the card is read nor when a model is loaded."""
-    path = tmp_path / "foreign.safetensors"
-    safetensors.torch.save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
-    assert cards.read_card(path) is None
-    assert (
-        refusal(lambda: checkpoint.read_checkpoint(path))
-        == "foreign.safetensors is not a tokenwalk checkpoint; choose another file"
-    )
-    assert catalog.trained(str(path)) is None
-
-
-def test_a_checkpoint_of_another_version_is_refused(file: Path) -> None:
-    path = edited(file, lambda header: header["__metadata__"].update(version="2"))
-    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(
-        lambda: checkpoint.read_checkpoint(path)
-    )
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_non_finite_weights_are_refused(tmp_path: Path, value: float) -> None:
-    model, path = model_of(world_card()), tmp_path / "a.safetensors"
-    with torch.no_grad():
-        model.get_parameter("blocks.0.attention.out.weight")[1, 1] = value
-    checkpoint.write_checkpoint(path, world_card(), model)
-    assert "blocks.0.attention.out.weight has non-finite numbers" in refusal(lambda: checkpoint.read_checkpoint(path))
-
-
-SHAPES: dict[str, tuple[Edit, list[str]]] = {
-    "wider": (lambda card: card["recipe"]["changes"].update(embed_dim=16), ["8", "16"]),
-    "deeper": (lambda card: card["recipe"]["changes"].update(blocks=2), ["blocks.1", "nothing", "8"]),
-    "another rung": (lambda card: card["recipe"].update(rung="model5"), ["nothing"]),
-    "another vocabulary": (lambda card: card.update(originals=[], tokenizer="bytes"), ["825 × 8", "257 × 8"]),
-    "wide beyond memory": (lambda card: card["recipe"]["changes"].update(embed_dim=10**9), ["7,320 numbers", ",000,"]),
-    "deep beyond memory": (lambda card: card["recipe"]["changes"].update(blocks=10**12), ["numbers but", ",000,"]),
-    "a context beyond memory": (
-        lambda card: card["recipe"].update(rung="model2", changes={"context": 10**30}),
-        ["numbers but"],
-    ),
-    "a vocabulary beyond memory": (lambda card: card.update(originals=[], tokenizer="cl100k"), ["100277 × 8"]),
-}
-
-
-@pytest.mark.parametrize("name", SHAPES)
-def test_a_card_that_does_not_fit_the_weights_names_both_shapes(file: Path, name: str) -> None:
-    """And no model is built that would fill the memory."""
-    edit, wanted = SHAPES[name]
-    said = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
-    assert "by its card" in said
-    for word in wanted:
-        assert word in said
-
-
-def test_moments_must_be_complete(tmp_path: Path) -> None:
-    """Missing, misshapen or unknown moments are refused."""
-    model, path = model_of(world_card()), tmp_path / "a.safetensors"
-    whole = moments_of(model)
-    name = "first.embed.weight"
-    for moments, wanted in (
-        ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2 but 825 × 8 by its card"),
-        ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing but 825 × 8"),
-        ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0 but nothing"),
-        ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),
-    ):
-        checkpoint.write_checkpoint(path, world_card(), model, moments)
-        assert wanted in refusal(lambda: checkpoint.read_checkpoint(path))
-
-
-def test_unsupported_number_formats_are_refused(file: Path) -> None:
-    def whole_numbers(header: Header) -> None:
-        header["weights.embed.weight"]["dtype"] = "I32"
-
-    assert "number format I32" in refusal(lambda: checkpoint.read_checkpoint(edited(file, whole_numbers)))
-
-
-HEADERS: dict[str, Edit] = {
-    "no metadata of pairs": lambda header: header.update(__metadata__=[]),
-    "metadata of numbers": lambda header: header.update(__metadata__=5),
-    "a shape of words": lambda header: header["weights.embed.weight"].update(shape=["a", "b"]),
-    "a shape of fractions": lambda header: header["weights.embed.weight"].update(shape=[825.0, 8.5]),
-    "a shape below nothing": lambda header: header["weights.embed.weight"].update(shape=[-825, -8]),
-    "offsets of words": lambda header: header["weights.embed.weight"].update(data_offsets=["a", "b"]),
-    "no card": lambda header: header["__metadata__"].pop("card"),
-    "a card that is no JSON": lambda header: header["__metadata__"].update(card="{"),
-    "a card that is a list": lambda header: header["__metadata__"].update(card="[]"),
-    "a card that is a number": lambda header: header["__metadata__"].update(card="5"),
-    "a card without an end": lambda header: header["__metadata__"].update(card="[" * 100_000),
-}
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_a_hostile_header_is_one_line(file: Path, name: str) -> None:
-    path = edited(file, HEADERS[name])
-    refusal(lambda: checkpoint.read_checkpoint(path))
-
-
-CARDS: dict[str, Edit] = {
-    "a step of words": lambda card: card.update(step="many"),
-    "a step in parts": lambda card: card.update(step=1.5),
-    "no loss": lambda card: card.update(loss=None),
-    "a loss of words": lambda card: card.update(loss="low"),
-    "a loss that is no number": lambda card: card.update(loss=float("nan")),
-    "a loss beyond numbers": lambda card: card.update(loss=10**400),
-    "a corpus of numbers": lambda card: card.update(corpus=5),
-    "a tokenizer that is a list": lambda card: card.update(tokenizer=["world"]),
-    "an unknown tokenizer": lambda card: card.update(tokenizer="morse", originals=[]),
-    "a hostile tokenizer": lambda card: card.update(tokenizer="a\nb\x1b[2J", originals=[]),
-    "ids of words": lambda card: card.update(originals=["a"]),
-    "ids without an order": lambda card: card["originals"].reverse(),
-    "ids twice": lambda card: card["originals"].insert(0, 0),
-    "ids below none": lambda card: card["originals"].insert(0, -1),
-    "ids of nothing": lambda card: card["originals"].insert(-1, 100_256),
-    "ids beyond cl100k": lambda card: card["originals"].append(10**9),
-    "ids without all bytes": lambda card: card["originals"].pop(5),
-    "ids without an end": lambda card: card["originals"].pop(),
-    "losses of words": lambda card: card.update(losses=["ab"]),
-    "losses of one": lambda card: card.update(losses=[[1]]),
-    "floors of words": lambda card: card.update(floors={"unigram": "a", "last_token": 1, "context": 1}),
-    "floors of one": lambda card: card.update(floors={"unigram": 1}),
-    "no recipe": lambda card: card.pop("recipe"),
-    "a recipe of words": lambda card: card.update(recipe="bread"),
-    "an unknown rung": lambda card: card["recipe"].update(rung="model9"),
-    "a rung of numbers": lambda card: card["recipe"].update(rung=5),
-    "no changes": lambda card: card["recipe"].update(changes=None),
-    "a width in parts": lambda card: card["recipe"]["changes"].update(embed_dim=8.5),
-    "a width of words": lambda card: card["recipe"]["changes"].update(embed_dim="wide"),
-    "heads that do not fit": lambda card: card["recipe"]["changes"].update(heads=3),
-    "an unknown activation": lambda card: card["recipe"]["changes"].update(activation="step"),
-    "an activation that is a list": lambda card: card["recipe"]["changes"].update(activation=["gelu"]),
-    "steps of words": lambda card: card["recipe"].update(steps="all"),
-    "a text of numbers": lambda card: card["recipe"].update(text=5),
-    "a probe of numbers": lambda card: card["recipe"].update(probe=5),
-    "a rate of words": lambda card: card["recipe"].update(lr="fast"),
-    "an unknown field": lambda card: card.update(secret=1),
-    "an unknown field of the recipe": lambda card: card["recipe"].update(secret=1),
-    "a missing field": lambda card: card.pop("corpus"),
-}
-
-
-@pytest.mark.parametrize("name", CARDS)
-def test_a_hostile_card_is_one_line(file: Path, home: Path, name: str) -> None:
-    """When it is read, listed among models, or loaded as one."""
-    path = carded(file, CARDS[name])
-    refusal(lambda: checkpoint.read_checkpoint(path))
-    choice = ModelChoice(name=str(path), device="cpu")
-    refusal(lambda: models.load_model(choice))
-    (home / "mine").mkdir(parents=True)
-    path.rename(home / "mine" / LATEST)
-    (offer,) = (each for each in catalog.offers() if each.name == "mine")
-    assert offer.problem is None or len(offer.problem.splitlines()) == 1
-
-
-@settings(derandomize=True, database=None, deadline=None, max_examples=100)
-@given(
-    path=st.lists(st.sampled_from(["recipe", "changes", "floors", "step", "loss", "originals", "lr"]), max_size=3),
-    value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-        max_leaves=4,
-    ),
-)  # fmt: skip
-def test_a_random_card_is_a_card_or_one_line(path: list[str], value: object) -> None:
-    card = json.loads(cards.metadata(world_card())["card"])
-    place: Any = card
-    for key in path[:-1]:
-        place = place[key] if isinstance(place, dict) and key in place else card
-    if isinstance(place, dict) and path:
-        place[path[-1]] = value
-    metadata = {**cards.metadata(world_card()), "card": json.dumps(card)}
-    file = WeightsFile(Path("a.safetensors"), metadata, {})
-    try:
-        found = cards.card_of(file)
-        assert found is not None
-        assert found.origin
-        found.load_tokenizer()
-    except UserError as error:
-        assert len(str(error).splitlines()) == 1
-
-
-# Writing -------------------------------------------------------------------------------------------------------------
+# Writing --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,7 +143,7 @@ def test_writing_into_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     )
 
 
-# As a model ----------------------------------------------------------------------------------------------------------
+# As a model -----------------------------------------------------------------------------------------------------------
 
 HERE: list[DeviceInfo] = [each for each in device.devices() if each.problem is None]
 

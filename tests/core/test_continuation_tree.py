@@ -1,12 +1,10 @@
 """Continuations in the tree: each equals a walk with its own seed, and the merged strands spell the same texts."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from torch import Tensor
+from walks import After, Small, started
 
 from core.errors import UserError
 from core.loading.models import Model
@@ -14,18 +12,8 @@ from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from core.walk.values import ContinuationTree
 
-Small = Callable[..., Model]
-After = Callable[[Any, Sequence[int]], Tensor]
-
 NAMES = ["model1", "model3", "model5", "model6"]
-PROMPT = list(b"oat")
 SAMPLERS = [Sampler(), Sampler(temperature=0.6, top_k=3, seed=9), Sampler(temperature=0)]
-
-
-def started(model: Model, ids: Sequence[int] = PROMPT, sampler: Sampler = Sampler()) -> Session:
-    walk = Session(model, sampler)
-    list(walk.prefill(ids))
-    return walk
 
 
 def fanned(
@@ -98,9 +86,6 @@ def test_interrupted_continuations_keep_their_tokens(small: Small) -> None:
     empty = started(small())
     empty.continuations(3, 10)
     assert empty.continuation_tree() == ContinuationTree((), ())
-
-
-# Merged -------------------------------------------------------------------------------------------------------------
 
 
 def ways(tree: ContinuationTree) -> Counter[tuple[bytes, ...]]:

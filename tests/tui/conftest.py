@@ -4,6 +4,8 @@ import io
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,10 @@ from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
 
+from core.loading.checkpoints import folders
 from core.loading.choice import ModelChoice
+from core.training.status import TrainingStatus
+from tui import autosave
 from tui.app import TokenwalkApp
 from tui.cli import main
 from tui.runner import Frame
@@ -75,6 +80,34 @@ def real() -> Callable[..., TokenwalkApp]:
         return AppUnderTest(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **given)
 
     return make
+
+
+@pytest.fixture
+def saving(
+    real: Callable[..., TokenwalkApp], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., TokenwalkApp]:
+    """An app that saves its walks automatically, at intervals of 0.05 seconds."""
+    monkeypatch.setattr(autosave, "INTERVAL", 0.05)
+    monkeypatch.chdir(tmp_path)
+    return lambda text="", **given: real(text, sessions=tmp_path / "sessions", **given)
+
+
+@pytest.fixture
+def watching(scripted: Callable[..., TokenwalkApp], scenes: Scenes) -> Callable[..., TokenwalkApp]:
+    """An app over a scripted runner that has a training, or none."""
+
+    def make(progress: TrainingStatus | None = None, **given: Any) -> TokenwalkApp:
+        return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **given)
+
+    return make
+
+
+@pytest.fixture
+def trainings_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of trainings, in a temporary folder."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(folders, "home", lambda: tmp_path / "trained")
+    return tmp_path / "trained"
 
 
 @pytest.fixture(name="until")

@@ -11,6 +11,7 @@ from core.sessions import reader, record
 from tui.app import TokenwalkApp
 from tui.dialogs.choose import ChooseScreen
 
+Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
 
 

@@ -1,252 +1,41 @@
-"""The training screen: its form, losses and probe, pausing, earlier steps, and walking from a checkpoint."""
+"""The training screen: losses and probe, pausing, earlier steps, and walking from a checkpoint."""
 
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import Input, OptionList
+from textual.widgets import OptionList
+from training_screens import (
+    SIZE,
+    SMALL,
+    Compare,
+    Go,
+    Make,
+    Screen,
+    fill,
+    form,
+    opened,
+    opened_with_keys,
+    shown,
+    train_screen,
+    training_after,
+)
 
 from core.errors import UserError
-from core.loading import ladder, tokenizers
 from core.loading.checkpoints import folders
-from core.loading.checkpoints.recipe import SIZES, Recipe
-from core.loading.choice import Hyperparameters
-from core.sampling.values import Chart
-from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Stepped
-from core.training.status import TrainingStatus
+from core.loading.checkpoints.recipe import Recipe
+from core.training.events import Ended
 from core.world import tiny
-from core.world.automaton import Floors
-from tui.app import TokenwalkApp
 from tui.dialogs.choose import ChooseScreen
 from tui.panels.learning import clock
-from tui.screens.recipe import RecipeScreen
-from tui.screens.recipe_fields import FIELDS, ValueSelector
-from tui.screens.train import TrainScreen
 from tui.settings import Settings
 
-Make = Callable[..., TokenwalkApp]
-Go = Callable[..., Awaitable[None]]
-Screen = Callable[[TokenwalkApp], list[str]]
-Compare = Callable[..., bool]
-
-SIZE = (120, 36)
-SAMPLES = (" in in in in in", "\nThe the the cup", " my coffee.\nThe train to Rome was full")
-SMALL = Recipe(rung="model1", changes=Hyperparameters(context=16), steps=6, every=2, batch=4)
+pytestmark = pytest.mark.usefixtures("trainings_folder")
 
 
-@pytest.fixture(autouse=True)
-def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of trainings, in a temporary folder."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr(folders, "home", lambda: tmp_path / "trained")
-    return tmp_path / "trained"
-
-
-# Invented trainings -------------------------------------------------------------------------------------------------
-
-
-def chart_at(scenes: Any, step: int, world: bool) -> Chart:
-    """The chart of the probe after some steps: flat at first, `my` in the end."""
-    share = min(0.95, step / 700)
-    pieces = [" my", " our", "\x1b[2J", " [/b]", b"\xf0\x9f", " their", " the", " his", " her", " in", "字", " on"]
-    found = scenes.chart(pieces, [share or 0.001, *((1 - share) / 4 / 2**n for n in range(11))])
-    if not world:
-        return found
-    true = {0: 0.75, 1: 0.25}
-    candidates = tuple(replace(c, true=true.get(c.rank, 0.0)) for c in found.candidates)
-    return replace(found, candidates=candidates, divergence_bits=9.9 * math.exp(-step / 200))
-
-
-def training_after(
-    scenes: Any, steps: int = 375, recipe: Recipe = Recipe(), folder: Path = Path("/nowhere"), **more: Any
-) -> TrainingStatus:
-    """A training after `steps` steps; each evaluation left a checkpoint in `folder`."""
-    world = not recipe.text
-    floors = Floors(4.93, 1.96, 0.80) if world else None
-    progress = TrainingStatus(recipe, "model5-world" if world else "model5-text")
-    progress = progress.after(Begun("model5", "the tiny world", 256_960, 825, 64, recipe.steps, 6.72, floors, 0))
-    for step in range(steps + 1):
-        loss = 0.9 + 5.8 * math.exp(-step / 60)
-        if step:
-            noise = 0.05 * math.sin(1.7 * step)
-            left = (recipe.steps - step) / 8
-            progress = progress.after(Stepped(step, loss + noise, recipe.lr_at(step - 1), 0.5, 12_345.0, left))
-        if step % recipe.every == 0:
-            sample = SAMPLES[min(2, step // 100)]
-            progress = progress.after(Evaluated(step, loss, chart_at(scenes, step, world), sample))
-            progress = progress.after(CheckpointSaved(step, folder / folders.STEP.format(step)))
-    return replace(progress, **more)
-
-
-def train_screen(app: TokenwalkApp) -> TrainScreen:
-    assert isinstance(app.screen, TrainScreen)
-    return app.screen
-
-
-def form(app: TokenwalkApp) -> RecipeScreen:
-    assert isinstance(app.screen, RecipeScreen)
-    return app.screen
-
-
-@pytest.fixture
-def watching(scripted: Make, scenes: Any) -> Make:
-    """An app over a scripted runner that has a training, or none."""
-
-    def make(progress: TrainingStatus | None = None, **given: Any) -> TokenwalkApp:
-        return scripted(replace(scenes.oat_milk(), training=progress), text="oat", **given)
-
-    return make
-
-
-async def opened(pilot: Any, until: Go) -> None:
-    """Press `t` and wait for the screen it opens."""
-    await until(lambda: pilot.app.frame.snapshot is not None)
-    await pilot.press("t")
-    await until(lambda: isinstance(pilot.app.screen, TrainScreen | RecipeScreen))
-    await pilot.pause()
-
-
-async def shown(pilot: Any, until: Go, progress: TrainingStatus) -> None:
-    """Show a training and wait until it is drawn, also where drawings are delayed."""
-    app = pilot.app
-    app.runner.show(replace(app.runner.frame, training=progress))
-    screen = next(screen for screen in app.screen_stack if isinstance(screen, TrainScreen))
-    await until(lambda: screen.progress is progress and not screen._due)
-    await pilot.pause()
-
-
-def fill(screen: RecipeScreen, **values: str) -> None:
-    for name, value in values.items():
-        field = screen.fields[name]
-        field.value = value
-        if isinstance(field, ValueSelector):
-            field.post_message(field.Changed())
-
-
-# The form ----------------------------------------------------------------------------------------------------------
-
-
-async def test_without_a_training_the_form_opens_with_the_default_recipe(
-    watching: Make, until: Go, screen_lines: Screen, apart: Path
-) -> None:
-    async with watching().run_test(size=(80, 24)) as pilot:
-        await opened(pilot, until)
-        assert form(pilot.app).chosen() == Recipe()
-        whole = Recipe().config(tokenizers.load_tokenizer("world").vocab_size).parameter_count()
-        assert whole == 256_960
-        await until(lambda: "257 k parameters" in "\n".join(screen_lines(pilot.app)))
-        assert "saved as model5-world" in "\n".join(screen_lines(pilot.app))
-        await pilot.press("enter")
-        assert pilot.app.runner.trainings == [(Recipe(), apart / "model5-world")]
-
-
-@pytest.mark.parametrize(
-    ("values", "field", "problem"),
-    [
-        ({"steps": "0"}, "steps", "the number of steps must be at least 1"),
-        ({"batch": "0"}, "batch", "the batch must be at least 1"),
-        ({"heads": "5"}, "heads", "cannot be split among 5 heads"),
-        ({"embed_dim": "0"}, "embed_dim", "the embedding size must be at least 1"),
-        ({"context": "0"}, "context", "the context must be at least 1"),
-        ({"lr": "0"}, "lr", "the learning rate must be above 0"),
-        ({"lr": "-.e"}, "lr", "the learning rate must be a number"),
-        ({"decay": "-1"}, "decay", "the weight decay must be 0 or more"),
-        ({"clip": "0"}, "clip", "the norm to clip gradients to must be above 0"),
-        ({"every": "0"}, "every", "the number of steps between evaluations must be at least 1"),
-        ({"seed": "99999999999"}, "seed", "the seed must be between"),
-        ({"text": "/nowhere/[b]a"}, "text", "there is no text file /nowhere/[b]a"),
-        ({"text": "~nobody-at-all/a"}, "text", "there is no such user"),
-    ],
-    ids=lambda value: "-".join(value.values())[:12] if isinstance(value, dict) else None,
-)
-async def test_an_invalid_value_is_marked_at_its_field_and_not_started(
-    watching: Make, until: Go, screen_lines: Screen, values: dict[str, str], field: str, problem: str
-) -> None:
-    async with watching().run_test(size=SIZE) as pilot:
-        await opened(pilot, until)
-        screen = form(pilot.app)
-        fill(screen, **values)
-        await until(lambda: problem in " ".join(" ".join(screen_lines(pilot.app)).replace("│", " ").split()))
-        assert [name for name, label in screen.names.items() if label.has_class("wrong")] == [field]
-        await pilot.press("enter")
-        assert form(pilot.app) is screen
-        assert not pilot.app.runner.trainings
-
-
-async def test_sizes_follow_the_rung_and_fields_it_lacks_are_disabled(watching: Make, until: Go) -> None:
-    async with watching().run_test(size=SIZE) as pilot:
-        await opened(pilot, until)
-        screen = form(pilot.app)
-        await pilot.press("right", "right")  # model6, then model1
-        assert screen.chosen() == Recipe(rung="model1")
-        assert screen.fields["blocks"].disabled and screen.fields["heads"].disabled
-        lr = screen.fields["lr"]
-        assert isinstance(lr, Input) and lr.placeholder == "0.01"
-        fill(screen, embed_dim="32")
-        await pilot.press("left")
-        await until(lambda: screen.fields["heads"].value == "4")
-        assert screen.fields["activation"].value == "silu"
-        assert screen.chosen() == Recipe(rung="model6", changes=replace(SIZES, embed_dim=32))
-
-
-async def test_arrow_keys_go_along_the_fields_and_scroll(watching: Make, until: Go, tmp_path: Path) -> None:
-    (tmp_path / "a text").write_text("oat milk " * 200)
-    async with watching().run_test(size=(80, 24)) as pilot:
-        await opened(pilot, until)
-        screen = form(pilot.app)
-        fill(screen, text=str(tmp_path / "a text"))
-        await pilot.pause()
-        seen = []
-        for _ in FIELDS:
-            seen.append(next(name for name, field in screen.fields.items() if field is pilot.app.focused))
-            assert pilot.app.focused.region in screen.query_one("#fields").region
-            await pilot.press("down")
-            await pilot.pause()
-        assert seen == list(FIELDS)
-        await pilot.press("up", "up")
-        assert pilot.app.focused is screen.fields["vocabulary"]
-
-
-async def test_a_text_file_has_a_vocabulary_setting(
-    watching: Make, until: Go, screen_lines: Screen, tmp_path: Path, apart: Path
-) -> None:
-    (tmp_path / "My Notes.txt").write_text("oat milk " * 200)
-    async with watching().run_test(size=SIZE) as pilot:
-        await opened(pilot, until)
-        screen = form(pilot.app)
-        fill(screen, text=str(tmp_path / "My Notes.txt"))
-        await until(lambda: "+ 64 V parameters" in "\n".join(screen_lines(pilot.app)))
-        fill(screen, vocabulary="bytes")
-        count = ladder.rung("model5", 257, SIZES).config.parameter_count()
-        await until(lambda: f"{count / 1000:.0f} k parameters" in "\n".join(screen_lines(pilot.app)))
-        await pilot.press("enter")
-        assert pilot.app.runner.trainings == [
-            (Recipe(text=str(tmp_path / "My Notes.txt"), vocabulary="bytes"), apart / "model5-my-notes")
-        ]
-
-
-async def test_without_a_training_the_screen_names_the_keys_that_start_one(
-    watching: Make, until: Go, screen_lines: Screen
-) -> None:
-    async with watching().run_test(size=(80, 24)) as pilot:
-        await opened(pilot, until)
-        await pilot.press("escape")
-        lines = "\n".join(screen_lines(pilot.app))
-        assert "no training yet" in lines
-        assert "train a rung" in lines
-        await pilot.press("space", "x", "left", "enter", "o")
-        assert pilot.app.runner.training_requests == []
-        await pilot.press("e")
-        await until(lambda: pilot.app._notifications)
-        assert "there is no training in" in next(iter(pilot.app._notifications)).message
-        await pilot.press("n")
-        form(pilot.app)
-
-
-# Watching ----------------------------------------------------------------------------------------------------------
+# Watching -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 45)])
@@ -366,8 +155,10 @@ async def test_arrow_keys_show_earlier_steps_and_end_follows_the_newest(
         assert at() == "after step 450"
 
 
-async def test_enter_walks_from_the_shown_checkpoint(watching: Make, until: Go, scenes: Any, apart: Path) -> None:
-    folder = apart / "model5-world"
+async def test_enter_walks_from_the_shown_checkpoint(
+    watching: Make, until: Go, scenes: Any, trainings_folder: Path
+) -> None:
+    folder = trainings_folder / "model5-world"
     folder.mkdir(parents=True)
     (folder / folders.STEP.format(300)).touch()
     async with watching(training_after(scenes, folder=folder)).run_test(size=SIZE) as pilot:
@@ -434,10 +225,10 @@ def test_seconds_left_are_shown_as_a_clock(seconds: float, words: str) -> None:
     assert clock(seconds) == words
 
 
-# Real trainings ----------------------------------------------------------------------------------------------------
+# Real trainings -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: Go, apart: Path) -> None:
+async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: Go, trainings_folder: Path) -> None:
     """From the form to the last step; from a checkpoint to a walk."""
     tiny.automaton()  # slow the first time
     async with real("oat").run_test(size=SIZE) as pilot:
@@ -453,7 +244,7 @@ async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: 
         assert progress.recipe == SMALL
         assert [each.step for each in progress.evaluations] == [0, 2, 4, 6]
         assert [each.path for each in progress.evaluated_steps] == [
-            apart / "model1-world" / folders.STEP.format(n) for n in (0, 2, 4, 6)
+            trainings_folder / "model1-world" / folders.STEP.format(n) for n in (0, 2, 4, 6)
         ]
         assert progress.evaluations[0].loss > progress.evaluations[-1].loss > progress.begun.floors.context
         assert all(each.chart.divergence_bits > 0 for each in progress.evaluations)
@@ -466,7 +257,7 @@ async def test_a_rung_is_trained_and_walked_from(real: Make, settle: Go, until: 
 
 
 async def test_a_stopped_training_is_continued_from_the_list(
-    real: Make, settle: Go, until: Go, apart: Path, tmp_path: Path
+    real: Make, settle: Go, until: Go, trainings_folder: Path, tmp_path: Path
 ) -> None:
     """It continues at its step, and its earlier checkpoints can be walked from."""
     (tmp_path / "text").write_text("I prefer oat milk in my coffee. " * 20)
@@ -474,7 +265,7 @@ async def test_a_stopped_training_is_continued_from_the_list(
     async with real("oat").run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        app.runner.train(recipe, apart / "another")
+        app.runner.train(recipe, trainings_folder / "another")
         await until(lambda: app.frame.training and len(app.frame.training.saved) > 3)
         app.runner.stop_training()
         await until(lambda: app.frame.training.state == "ended")
@@ -497,13 +288,13 @@ async def test_a_stopped_training_is_continued_from_the_list(
 
 
 async def test_a_training_that_fails_does_not_disturb_the_walk(
-    real: Make, settle: Go, until: Go, apart: Path, screen_lines: Screen, press: Go, tmp_path: Path
+    real: Make, settle: Go, until: Go, trainings_folder: Path, screen_lines: Screen, press: Go, tmp_path: Path
 ) -> None:
     (tmp_path / "short").write_text("oat")
     async with real("oat").run_test(size=SIZE) as pilot:
         await settle(pilot)
         await pilot.press("t", "escape")
-        pilot.app.runner.train(replace(SMALL, text=str(tmp_path / "short")), apart / "short")
+        pilot.app.runner.train(replace(SMALL, text=str(tmp_path / "short")), trainings_folder / "short")
         await until(lambda: pilot.app.frame.training and pilot.app.frame.training.problem)
         await settle(pilot)
         await until(lambda: "! stopped" in screen_lines(pilot.app)[1])
@@ -512,20 +303,7 @@ async def test_a_training_that_fails_does_not_disturb_the_walk(
         assert len(pilot.app.frame.snapshot.tokens) == 4
 
 
-# Pictures ----------------------------------------------------------------------------------------------------------
-
-
-def opened_with_keys(until: Go, *keys: str) -> Callable[[Any], Awaitable[None]]:
-    async def go(pilot: Any) -> None:
-        await opened(pilot, until)
-        await pilot.press(*keys)
-        if isinstance(pilot.app.screen, RecipeScreen):
-            screen = pilot.app.screen
-            await until(lambda: len(screen._vocab_sizes) == 3)
-        for _ in range(3):
-            await pilot.pause()
-
-    return go
+# Pictures -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -534,11 +312,6 @@ def test_a_training(
     snap_compare: Compare, watching: Make, scenes: Any, until: Go, keys: tuple[str, ...], size: tuple[int, int]
 ) -> None:
     assert snap_compare(watching(training_after(scenes)), run_before=opened_with_keys(until, *keys), terminal_size=size)
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_the_form(snap_compare: Compare, watching: Make, until: Go, size: tuple[int, int]) -> None:
-    assert snap_compare(watching(), run_before=opened_with_keys(until), terminal_size=size)
 
 
 def test_a_training_in_the_light(snap_compare: Compare, watching: Make, scenes: Any, until: Go) -> None:

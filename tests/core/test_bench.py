@@ -32,6 +32,7 @@ def test_a_measurement_is_complete_and_consistent() -> None:
     result = measure(model, [1, 2, 3], count=5, runs=2)
     assert (result.model, result.device, result.dtype, result.prompt_tokens) == ("model3", "cpu", "fp32", 3)
     assert result.threads == torch.get_num_threads()
+    assert result.implementation == model.transformer.implementation == "torch"
     assert result.prompt_tokens_per_second == 3 / result.first_token_seconds
     assert 0 < result.tokens_per_second < 1e6
     assert 1e8 < result.bandwidth_bytes_per_second < 1e13

@@ -34,8 +34,8 @@ def test_a_readme_names_files_that_exist(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [folder for folder in CORE if name(folder) not in WITHOUT], ids=name)
-def test_the_example_of_a_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_the_example_of_a_readme_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:

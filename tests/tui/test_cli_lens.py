@@ -72,8 +72,8 @@ FIELDS = {
         "std_before stride switch target_pieces targets text top values weights xs"
     ),
     "device": (
-        "bandwidth create_seconds device dtype first_token forward_seconds implementation label name note parity "
-        "peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens train_seconds "
+        "bandwidth compiled create_seconds device dtype first_token forward_seconds implementation label name note "
+        "parity peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens train_seconds "
         "weights"
     ),
 }

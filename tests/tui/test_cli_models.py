@@ -33,12 +33,15 @@ def test_bench(run_here: Here) -> None:
     arguments = ("bench", "--tokenizer", "bytes", "--prompt", "20", "-n", "3", "--runs", "1")
     (found,) = lines(run_here(*arguments, "--json"))
     assert (found["model"], found["device"], found["dtype"], found["prompt_tokens"]) == ("model1", "cpu", "fp32", 20)
+    assert found["implementation"] == "torch"
     for key in ("first_token_seconds", "prompt_tokens_per_second", "tokens_per_second", "bandwidth_bytes_per_second"):
         assert found[key] > 0
     assert found["weights_bytes"] > found["bytes_per_token"] > 0
     done = run_here(*arguments)
     assert done.returncode == 0
-    assert all(word in done.stdout.decode() for word in ("tokens a second", "first token", "GB/s", "MB of weights"))
+    assert all(
+        word in done.stdout.decode() for word in ("tokens a second by torch", "first token", "GB/s", "MB of weights")
+    )
     for wrong in (("--prompt", "0"), ("-n", "0"), ("--runs", "0"), ("--model", "nothing")):
         refused = run_here(*arguments, *wrong)
         assert (refused.returncode, refused.stdout, refused.stderr.count(b"\n")) == (2, b"", 1)

@@ -29,6 +29,8 @@ def lens_json(name: str, answer: Any) -> dict[str, Any]:
     values: dict[str, Any] = _json_value(answer)
     if name == "context":
         values["prefixes"] = _prefixes(answer, values.pop("rows"))
+    if name == "device" and answer.speed:
+        values["speed"]["compiled"] = answer.speed.implementation.startswith("compiled")
     return values
 
 

@@ -22,7 +22,7 @@ STEP = "step-{:07}.safetensors"
 
 def shipped(name: str) -> Path:
     """The file of the shipped checkpoint with that name."""
-    return Path(str(files("core").joinpath("trained", f"{name}.safetensors")))
+    return Path(str(files("core") / "trained" / f"{name}.safetensors"))
 
 
 def home() -> Path:

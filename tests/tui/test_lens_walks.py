@@ -188,7 +188,7 @@ def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[i
 async def test_sampler_settings_are_explained_without_running_the_model(
     real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, screen_lines: Lines
 ) -> None:
-    async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
+    async with real(PROMPT, sampler=Sampler.of(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         app.do("lens.look", "sampler")

@@ -1,6 +1,7 @@
 """Several continuations of one prefix, run as one batch: each equals the walk that it would be alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -38,9 +39,7 @@ def test_continuation_i_equals_the_walk_with_seed_plus_i(
     batch = Batch(model, prompt, sampler, samples=5)
     rows = [batch.step() for _ in range(12)]
     for sample in range(5):
-        each = Sampler.of(
-            temperature=sampler.temperature, top_k=sampler.top_k, top_p=sampler.top_p, seed=sampler.seed + sample
-        )
+        each = replace(sampler, seed=sampler.seed + sample)
         for token, drawn in zip(alone(model, prompt, each).generate(12), (row[sample] for row in rows), strict=True):
             assert (drawn.id, drawn.u) == (token.id, token.u)
             assert drawn.sampled_probability == pytest.approx(token.sampled_probability, abs=1e-5)

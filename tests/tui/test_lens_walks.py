@@ -201,10 +201,9 @@ async def test_sampler_settings_are_explained_without_running_the_model(
             await press(pilot, key)
             assert screen_lines(app) != shown
             assert app.frame.answer.sampler == app.sampler
-        assert app.sampler.order == "temperature last"
-        assert "as in llama.cpp" in whole(app.lens)
+        assert str(app.sampler) == "top_k=10,top_p=0.85,min_p=0.05,temp=0.9"
         await press(pilot, "o")
-        assert app.sampler.order == "temperature first"
+        assert str(app.sampler) == "temp=0.9,top_k=10,top_p=0.85,min_p=0.05"
         assert (calls, ids(app)) == ([], before)
         await press(pilot, "right", "space")
         assert calls

@@ -230,7 +230,7 @@ async def test_a_new_distribution_puts_the_cursor_on_the_likeliest_token(
         )
         pilot.app.runner.show(scenes.frame(scenes.tokens(["x"]), first))
         await pilot.press("down", "down")
-        second = second.__class__(other, second.others_count, 0.1, 0.1, 2.0, second.stages)
+        second = second.__class__(other, second.others_count, 0.1, 0.1, 2.0, second.stages, second.kept)
         pilot.app.runner.show(scenes.frame(scenes.tokens(["x", "y"]), second))
         await pilot.pause()
         assert "›" in panel_lines(pilot.app.candidates)[1]

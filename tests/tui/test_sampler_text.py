@@ -67,7 +67,7 @@ def test_temperature_last_is_written_last_and_cuts_nothing() -> None:
 def test_a_stage_that_moves_scores_says_how_far() -> None:
     sampler = Sampler.read("penalty=1.2,temp=0.8")
     found = (StageEffect(sampler.stages[0], 100, 0, 0.0, 0.034), StageEffect(sampler.stages[1], 100, 0, 0.0, 0.1))
-    assert stages_line(found, 100, 120) == "rep 1.2 moves 3.4% → T 0.8 → 100 kept"
+    assert stages_line(found, 100, 120) == "rep 1.20 moves 3.4% → T 0.8 → 100 kept"
 
 
 @pytest.mark.parametrize(

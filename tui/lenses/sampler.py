@@ -11,6 +11,7 @@ from textual.content import Content
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
 from core.sampling.stages.stage import Stage
+from core.sampling.stages.temp import Temperature
 from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text, stage_title, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
@@ -74,6 +75,14 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self._knob = max(0, min(self._knob + down, len(stage.knobs()) - 1))
             if across:
                 self.host.sample_with(self.sampler.with_stage(stage.turned(self._knob, across)))
+            self._draw_stages()
+
+    def switch_view(self) -> None:
+        """Move the temperature to the other end: behind the cuts as in llama.cpp, or before them as in transformers."""
+        names = [stage.NAME for stage in self.sampler.stages]
+        if Temperature.NAME in names:
+            at, last = names.index(Temperature.NAME), len(names) - 1
+            self.host.sample_with(self.sampler.moved(at, last - at if at < last else -last))
             self._draw_stages()
 
     def _draw_stages(self) -> None:

@@ -46,7 +46,8 @@ class Knob:
             return self._on_ladder(value, by)
         low, high = self.reach or (self.low, self.high)
         turned = round(value + by * self.step, 10)
-        return type(value)(min(max(high, value), max(min(low, value), turned)))
+        turned = min(max(high, value), max(min(low, value), turned))
+        return int(turned) if self.kind == "whole" else float(turned)
 
     def _on_ladder(self, value: Any, by: int) -> Any:
         """The next value of the ladder; a value that is off stands beyond its end."""

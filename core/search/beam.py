@@ -1,40 +1,12 @@
 """Beam search, step by step, as transformers does it (5.24, `GenerationMixin._beam_search`)."""
 
 import heapq
-import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
-from core.errors import Option, UserError
 from core.search.continuations import Reader
 from core.search.path import Path, children
-from core.search.values import Answer, BeamState, EarlyStopping, Reason
-
-WIDEST = 64
-"""Hypotheses at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class BeamSettings:
-    """The settings of a beam search. Raises `UserError` for a value outside its range."""
-
-    width: int = 4
-    """Hypotheses that go on after each step (`num_beams`)."""
-    length: int = 20
-    """Tokens that a hypothesis may have."""
-    length_penalty: float = 1.0
-    """A complete hypothesis of n tokens scores Σ ln p / n^penalty; 0 ranks by the log-probability."""
-    early_stopping: EarlyStopping = "no"
-    """When to end: `yes` as soon as `width` hypotheses are complete; `no` where the best running one cannot become
-    better at its present length; `never` where it cannot become better at any length."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.width <= WIDEST:
-            raise UserError(Option("beam"), f" must be between 1 and {WIDEST}, not {self.width}")
-        if self.length < 1:
-            raise UserError(f"a search needs a length of at least 1 token, not {self.length}")
-        if not math.isfinite(self.length_penalty):
-            raise UserError(Option("length-penalty"), f" must be a finite number, not {self.length_penalty}")
+from core.search.settings import BeamSettings
+from core.search.values import BeamState, Reason
 
 
 def search(reader: Reader, settings: BeamSettings, stops: Collection[int]) -> Iterator[BeamState]:
@@ -108,8 +80,3 @@ class Beam:
             expanded=self.expanded,
             reason=self.reason,
         )
-
-
-def best(state: BeamState) -> tuple[Answer, ...]:
-    """The complete hypotheses of a search, followed by the running ones of a search that was cancelled."""
-    return state.finished + (state.running if not state.reason else ())

@@ -9,45 +9,20 @@ import bisect
 import heapq
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
-from core.errors import Option, UserError
 from core.sampling.distribution import Distribution
 from core.search import beam
 from core.search.continuations import Reader
 from core.search.path import Path, children
+from core.search.settings import BeamSettings, BestSettings
 from core.search.values import BestState, Reason
 
-MOST = 1000
-"""Answers at most."""
 CHILDREN = 32
 """Continuations of a beginning that are kept one by one; the rest waits as one entry until its turn comes."""
 DIVE = 4
 """Hypotheses at least of the beam search that finds the first answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class BestSettings:
-    """The settings of a search for the likeliest answers. Raises `UserError` for a value outside its range."""
-
-    count: int = 5
-    """N."""
-    length: int = 10
-    """Tokens that an answer has, unless it ends with a stop token before."""
-    nodes: int = 5000
-    """Distributions that may be computed."""
-    room: int = 200_000
-    """Beginnings that may wait, about 250 bytes each. If there are more, the least likely half is dropped; the bound
-    still counts them, so less may be proved, never too much."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.count <= MOST:
-            raise UserError(Option("best"), f" must be between 1 and {MOST:,}, not {self.count}")
-        if self.length < 1:
-            raise UserError(f"a search needs a length of at least 1 token, not {self.length}")
-        if self.nodes < 1:
-            raise UserError(Option("nodes"), f" must be at least 1, not {self.nodes}")
 
 
 def search(reader: Reader, settings: BestSettings, stops: Collection[int]) -> Iterator[BestState]:
@@ -108,7 +83,7 @@ class _Found:
     def dive(self, reader: Reader) -> Iterator[BestState]:
         """First answers, by beam search."""
         width = min(reader.width, max(DIVE, self._settings.count))
-        hypotheses = beam.Beam(beam.BeamSettings(width, self._settings.length, 0.0, "never"), self._stops)
+        hypotheses = beam.Beam(BeamSettings(width, self._settings.length, 0.0, "never"), self._stops)
         while not hypotheses.reason and self.expanded + len(hypotheses.running) <= self._settings.nodes:
             hypotheses.step(reader)
             self.expanded = hypotheses.expanded
@@ -147,6 +122,7 @@ class _Found:
             wanted=self._settings.count,
             bound=None if bound == -math.inf else bound,
             expanded=self.expanded,
+            budget=self._settings.nodes,
             open=len(frontier) if frontier else 1,
             longest=self.longest,
         )
@@ -185,7 +161,7 @@ class _Frontier:
     def pop(self, most: int, threshold: float) -> Sequence[_Entry]:
         """The best entry, with others of its length, of those that can lead to an answer above `threshold`."""
         heap = min(filter(None, self._heaps.values()), key=lambda each: each[0].cost, default=[])
-        batch = []
+        batch = list[_Entry]()
         while heap and len(batch) < most and -heap[0].cost > threshold:
             batch.append(heapq.heappop(heap))
         self._count -= len(batch)

@@ -41,6 +41,21 @@ class BeamState:
     reason: Reason = ""
     """Why the search ended; empty while it runs."""
 
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The complete hypotheses, best first, followed by the running ones of a search that was cancelled."""
+        return self.finished + (self.running if self.reason == "cancelled" else ())
+
+    @property
+    def proved(self) -> int:
+        """A beam search proves nothing."""
+        return 0
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How much is done, of how much at most."""
+        return self.step, self.most
+
 
 @dataclass(frozen=True, slots=True)
 class BestState:
@@ -54,12 +69,19 @@ class BestState:
     """The largest log-probability of what waits, nats, which no answer below it exceeds; None where nothing waits."""
     expanded: int
     """Distributions that were computed."""
+    budget: int
+    """Distributions that may be computed."""
     open: int
     """Beginnings of answers that wait."""
     longest: int
     """Tokens of the longest beginning that was read."""
     reason: Reason = ""
     """Why the search ended; empty while it runs."""
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How much is done, of how much at most."""
+        return self.expanded, self.budget
 
     @property
     def proved(self) -> int:
@@ -74,3 +96,6 @@ class BestState:
         if len(self.answers) < self.wanted:
             return None
         return 0.0 if self.bound is None else self.bound - self.answers[-1].logprob
+
+
+State = BeamState | BestState

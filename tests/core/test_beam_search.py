@@ -11,8 +11,8 @@ from searches import every_answer, pair, tiny
 from core.errors import UserError
 from core.loading.models import Model
 from core.search import beam
-from core.search.beam import BeamSettings
 from core.search.continuations import Reader
+from core.search.settings import BeamSettings
 from core.search.values import Answer, EarlyStopping
 
 PROMPT = [5, 17, 3, 42]
@@ -26,7 +26,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def found(model: Model, prompt: list[int], settings: BeamSettings, stops: list[int]) -> tuple[Answer, ...]:
     *_, state = beam.search(Reader(model, prompt, settings.width), settings, stops)
-    return beam.best(state)
+    assert state.reason == "finished"
+    return state.answers
 
 
 @pytest.mark.parametrize("stops", [[], [7], [7, 11, 30]], ids=len)

@@ -9,8 +9,8 @@ from searches import every_answer, tiny
 from core.errors import UserError
 from core.loading.models import Model
 from core.search import best_first
-from core.search.best_first import BestSettings
 from core.search.continuations import Reader
+from core.search.settings import BestSettings
 from core.search.values import BestState
 
 PROMPT = [1, 0, 2]

@@ -1,6 +1,7 @@
 """Tensors as they lie in a weights file that is mapped into memory."""
 
 import mmap
+import struct
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,9 @@ FAULT_AROUND = 1 << 16
 """Linux maps up to this many bytes on either side of each page that is read."""
 BYTES_AT_ONCE = 1 << 20
 """Bytes of two tensors that are compared together."""
+
+DAMAGE = (struct.error, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, AttributeError)
+"""What reading a broken table can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,8 @@ def map_file(path: Path) -> mmap.mmap:
 def truncated(path: Path, size: int, wanted: int) -> UserError:
     """The error for a file of `size` bytes that has to have at least `wanted`."""
     return UserError(f"{path.name} is cut short: it has {size:,} of at least {wanted:,} bytes; download it again")
+
+
+def damaged(path: Path) -> UserError:
+    """The error for a file whose table cannot be read."""
+    return UserError(f"{path.name} is cut short or corrupt at its beginning; download it again")

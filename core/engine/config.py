@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.engine.activation import ACTIVATIONS, Activation, unknown
+from core.engine.rope import Rope
 from core.errors import UserError
 
 Bias = Literal["qkv", "out", "mlp", "head"]
@@ -34,10 +35,10 @@ class ModelConfig:
     """c, the size of a head; None is d / h."""
     positions: Positions = "none"
     """How positions enter: not at all, as a learned vector added to the embedding, or as rotated queries and keys."""
-    rope_base: float = 10_000.0
-    """θ of rotary positions: pair i of a head rotates by θ^(-2i/c) radians per position (Su et al. 2021, §3.2.2)."""
-    rope_divisors: tuple[float, ...] = ()
-    """One divisor of the rotary frequency per pair, for contexts longer than in training; empty divides nothing."""
+    rope: Rope = Rope()  # noqa: RUF009  # a frozen value
+    """The rotation of rotary positions."""
+    block_ropes: tuple[Rope | None, ...] = ()
+    """The rotation of each block, where blocks differ; None rotates nothing."""
     norm: Norm = "none"
     """The kind of norm, before the unembedding and, where `pre_norm` is set, before attention and MLP."""
     norm_eps: float = 1e-5
@@ -88,13 +89,37 @@ class ModelConfig:
             raise UserError(
                 f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
-        if self.positions == "rotary" and self.head_dim % 2:
-            raise UserError(
-                f"rotary positions rotate pairs, so the size of a head must be even, not {self.head_dim}; "
-                "choose another embedding size or number of heads"
-            )
+        if self.block_ropes and len(self.block_ropes) != self.blocks:
+            raise UserError(f"{len(self.block_ropes)} rotations do not fit {self.blocks} blocks")
+        self._check_ropes()
         if self.activation not in ACTIVATIONS:
             raise unknown(self.activation)
+
+    def _check_ropes(self) -> None:
+        """Raise `UserError` where a head cannot be rotated so."""
+        for rope in filter(None, self.ropes or (self.rope if self.positions == "rotary" else None,)):
+            size = rope.size or self.head_dim
+            if size % 2:
+                raise UserError(
+                    f"rotary positions rotate pairs, so the size of a head must be even, not {size}; "
+                    "choose another embedding size or number of heads"
+                )
+            if size > self.head_dim or any(
+                len(each) not in (0, size // 2) for each in (rope.divisors, rope.long_divisors)
+            ):
+                raise UserError(
+                    f"a head of {self.head_dim} cannot rotate {size} components by {len(rope.divisors)} factors"
+                )
+
+    @property
+    def ropes(self) -> tuple[Rope | None, ...]:
+        """The rotation of each block; None rotates nothing."""
+        same = self.rope if self.positions == "rotary" else None
+        return self.block_ropes or (same,) * self.blocks
+
+    def rope_span(self, length: int) -> int:
+        """A length whose rotary frequencies a sequence of `length` tokens has; 0 where all lengths have the same."""
+        return max((rope.span(length) for rope in self.ropes if rope), default=0)
 
     @property
     def head_dim(self) -> int:

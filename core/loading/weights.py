@@ -143,7 +143,8 @@ def _blocks(stored: StoredTensor) -> Tensor:
 def _ordered(description: ModelDescription, source: str, tensor: Tensor) -> Tensor:
     """A tensor of the file, with the rows of queries and keys in our order."""
     if description.interleaved and re.search(r"attn_[qk]\.", source):
-        return _deinterleave(tensor, description.config.head_dim)
+        config = description.config
+        return _deinterleave(tensor, config.head_dim, config.rope.size or config.head_dim)
     return tensor
 
 
@@ -268,10 +269,14 @@ def _unpacked(name: str, stored: StoredTensor) -> Tensor:
         ) from error
 
 
-def _deinterleave(tensor: Tensor, head_dim: int) -> Tensor:
-    """Rows of queries or keys from GGUF's order (pair by pair) to ours: all first rows, then all second ones."""
-    rest = tensor.shape[1:]
-    return tensor.view(-1, head_dim // 2, 2, *rest).transpose(1, 2).reshape(-1, *rest)
+def _deinterleave(tensor: Tensor, head_dim: int, rotated: int) -> Tensor:
+    """Rows of queries or keys from GGUF's order (pair by pair) to ours: all first rows, then all second ones.
+
+    Where a part of each head is rotated, its other rows keep their places.
+    """
+    heads = tensor.unflatten(0, (-1, head_dim))  # [h, c, …]
+    pairs, rest = heads[:, :rotated].unflatten(1, (-1, 2)), heads[:, rotated:]
+    return torch.cat((pairs.transpose(1, 2).flatten(1, 2), rest), 1).flatten(0, 1)
 
 
 def _checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

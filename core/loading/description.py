@@ -12,7 +12,10 @@ from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse
 from core.loading.families import FAMILIES
 from core.loading.families.family import Family, KeyMap, Layouts
 
-COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "rope_freqs.weight")
+COMPUTED = (
+    ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq",
+    "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+)  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
 INDEX = "model.safetensors.index.json"
 

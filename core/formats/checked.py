@@ -78,11 +78,10 @@ class CheckedValues:
         return self.integer(key, low=1)
 
     def optional_object(self, key: str) -> "CheckedValues":
-        """The object under `key`, the same at each call; absence and null mean an empty one."""
-        if key not in self._inner:
-            value = {} if self.values.get(key) is None else self.values[key]
-            self._inner[key] = CheckedValues(f"{self.source}: {key}", value, self.advice)
-        return self._inner[key]
+        """The object under `key`; absence and null mean an empty one."""
+        if self.values.get(key) is None:
+            return CheckedValues(f"{self.source}: {key}", {}, self.advice)
+        return self.object(key)
 
     def one_of(self, key: str, supported: Mapping[str, Built], default: str) -> Built:
         """The member of `supported` that the value of `key` names; absence and null mean `default`."""
@@ -138,10 +137,12 @@ class CheckedValues:
         return value
 
     def object(self, key: str) -> "CheckedValues":
-        """The object under `key`, which must be there."""
+        """The object under `key`, which must be there; the same at each call."""
         if key not in self.values:
             raise self.invalid(key, "an object with named values")
-        return CheckedValues(f"{self.source}: {key}", self._value(key), self.advice)
+        if key not in self._inner:
+            self._inner[key] = CheckedValues(f"{self.source}: {key}", self.values[key], self.advice)
+        return self._inner[key]
 
     def objects(self, key: str, label: str) -> list["CheckedValues"]:
         """The objects of the list under `key`; errors call them `label` 1, `label` 2 and so on."""

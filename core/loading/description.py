@@ -22,7 +22,10 @@ from core.loading.families.settings import (
 )
 from core.loading.files import INDEX, WHOLE, read_folder, read_gguf
 
-COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "rope_freqs.weight")
+COMPUTED = (
+    ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq",
+    "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+)  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
 
 

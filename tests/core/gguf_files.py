@@ -57,7 +57,7 @@ def write_gguf(
     model: Any,
     kind: Q = Q.F32,
     says: dict[str, Any] | None = None,
-    freqs: Tensor | None = None,
+    tensors: dict[str, Tensor] | None = None,
     keys: dict[str, Any] | None = None,
     kinds: dict[str, Q] | None = None,
 ) -> dict[str, Tensor]:
@@ -74,14 +74,15 @@ def write_gguf(
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if "rope.freq_base" not in (says or {}):
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_key_length(model.model.layers[0].self_attn.head_dim)
     for key, value in (says or {}).items():
         writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
     for key, value in (keys or {}).items():
         writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
-    if freqs is not None:
-        writer.add_tensor("rope_freqs.weight", freqs.numpy())
+    for name, value in (tensors or {}).items():
+        writer.add_tensor(name, value.numpy())
     written = {}
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:

@@ -28,5 +28,5 @@ def _best(state: BestState) -> str:
         "no room": " · beginnings were dropped",
         "cancelled": " · cancelled",
     }
-    waiting = f" · {state.open:,} wait" if state.reason != "proved" else ""
+    waiting = f" · {state.open:,} open" if state.reason != "proved" else ""
     return f"{proof} · {state.expanded:,} distributions{waiting}{why.get(state.reason, '')}"

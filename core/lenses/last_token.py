@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.activations.hooks import ForwardHooks
 from core.activations.trace import Step, empty_cache, fill_cache
 from core.engine.cache import KVCache
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.loading.models import Model

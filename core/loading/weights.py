@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from core.engine.config import ModelConfig
 from core.engine.memory import release_clean_pages, return_free_memory
 from core.engine.model import Transformer
 from core.engine.packed import compiled
@@ -143,7 +144,7 @@ def _blocks(stored: StoredTensor) -> Tensor:
 def _ordered(description: ModelDescription, source: str, tensor: Tensor) -> Tensor:
     """A tensor of the file, with the rows of queries and keys in our order."""
     if description.interleaved and re.search(r"attn_[qk]\.", source):
-        return _deinterleave(tensor, description.config.head_dim)
+        return deinterleave(tensor, description.config.head_dim)
     return tensor
 
 
@@ -153,7 +154,7 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
     number = re.search(r"(?<=blocks\.)\d+", module)
     block = number.group() if number else ""
     sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
-    for source, rows in zip(sources, _rows(description, module, shape[0], len(sources)), strict=True):
+    for source, rows in zip(sources, rows_of_parts(description.config, module, shape[0], len(sources)), strict=True):
         found = f"{source.replace('#', block)}.{field}"
         expected = (rows, *shape[1:])
         if found not in description.tensors:
@@ -171,10 +172,9 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
         yield found, stored
 
 
-def _rows(description: ModelDescription, module: str, rows: int, count: int) -> Sequence[int]:
-    """The number of rows of each part of a parameter."""
+def rows_of_parts(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
+    """How many of the `rows` of a module each of the `count` modules of the files has that are stacked in it."""
     if module.endswith("qkv") and count > 1:
-        config = description.config
         return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
     return [rows // count] * count
 
@@ -268,7 +268,7 @@ def _unpacked(name: str, stored: StoredTensor) -> Tensor:
         ) from error
 
 
-def _deinterleave(tensor: Tensor, head_dim: int) -> Tensor:
+def deinterleave(tensor: Tensor, head_dim: int) -> Tensor:
     """Rows of queries or keys from GGUF's order (pair by pair) to ours: all first rows, then all second ones."""
     rest = tensor.shape[1:]
     return tensor.view(-1, head_dim // 2, 2, *rest).transpose(1, 2).reshape(-1, *rest)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from core.engine.config import ModelConfig
 from core.engine.lora import (
     Adapter,
     EmbeddingLowRank,
@@ -23,7 +24,9 @@ from core.errors import UserError
 from core.loading.adapters.files import read_adapter
 from core.loading.adapters.stored import Role, StoredAdapter, StoredPart
 from core.loading.families.family import Family
-from core.loading.weights import deinterleave, load_weights, rows_of_parts
+from core.loading.families.layouts import Layout, as_stored, transposed
+from core.loading.weights.plan import rows_of_parts
+from core.loading.weights.reading import read_tensor
 
 _ADVICE = "it belongs to another model; choose an adapter that was made for this one"
 
@@ -41,7 +44,8 @@ class Target:
     """Inputs of a linear map; V of an embedding; 0 of a norm."""
     embeds: bool
     """Whether the module is an embedding."""
-    head_dim: int
+    layout: Layout
+    """Makes our layout of a weight or bias in the files."""
 
     def bias(self) -> Tensor | None:
         """The bias of these rows, float32 on the CPU; None where the module has none."""
@@ -63,7 +67,9 @@ def attach(path: Path, family: Family, transformer: Transformer, scale: float) -
             raise UserError(f"{stored.source} changes {part.module}, which this {family.title} model lacks; {_ADVICE}")
         target = targets[module]
         _check_roles(stored, part, target)
-        numbers = _numbers(stored, part, target, family)
+        if "up" in part.tensors and not _orders_rows(target, transformer.config):
+            raise UserError(f"{stored.source} changes {part.module}, whose layout takes no low-rank matrices here")
+        numbers = _numbers(stored, part, target, transformer.config)
         for delta in _deltas(stored, part, target, numbers):
             deltas.setdefault(target.name, []).append((target.rows, delta.to(transformer.device)))
     return Adapter(transformer, deltas, scale), stored
@@ -74,7 +80,8 @@ def attach(path: Path, family: Family, transformer: Transformer, scale: float) -
 
 def _targets(family: Family, transformer: Transformer, *, gguf: bool) -> Iterator[tuple[str, Target]]:
     """Every module of the files by its name there, and where it is in the model."""
-    names, config = family.gguf_names if gguf else family.names, transformer.config
+    names, layouts = (family.gguf_names, family.gguf_layouts) if gguf else (family.names, family.layouts)
+    config = transformer.config
     for name, module in transformer.named_modules():
         number = re.search(r"(?<=blocks\.)\d+", name)
         block = number.group() if number else ""
@@ -85,7 +92,8 @@ def _targets(family: Family, transformer: Transformer, *, gguf: bool) -> Iterato
             embeds, first = isinstance(module, nn.Embedding | Int8Embedding), 0
             for source, count in zip(sources, rows_of_parts(config, name, height, len(sources)), strict=True):
                 rows = slice(first, first := first + count)
-                yield source.replace("#", block), Target(name, module, rows, count, width, embeds, config.head_dim)
+                layout = layouts.get(source, as_stored)
+                yield source.replace("#", block), Target(name, module, rows, count, width, embeds, layout)
 
 
 def _sizes(module: nn.Module) -> tuple[int, int] | None:
@@ -95,7 +103,7 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
     if isinstance(module, Int8Embedding):
         return module.shape[::-1]
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor):
+    if not isinstance(weight, Tensor) or weight.ndim > 2:
         return None
     if weight.ndim == 1:
         return weight.shape[0], 0
@@ -106,51 +114,55 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
 # Numbers -------------------------------------------------------------------------------------------------------------
 
 
-def _numbers(stored: StoredAdapter, part: StoredPart, target: Target, family: Family) -> dict[Role, Tensor]:
-    """The tensors of a part in float32, with rows as the model has them. Raises `UserError` for wrong sizes."""
+def _numbers(stored: StoredAdapter, part: StoredPart, target: Target, config: ModelConfig) -> dict[Role, Tensor]:
+    """The tensors of a part in float32 and in our layout. Raises `UserError` for wrong sizes and non-finite numbers."""
     numbers: dict[Role, Tensor] = {}
-    wanted = _shapes(stored, part, target, family)
+    wanted = _shapes(part, target)
     for role, tensor in part.tensors.items():
-        if tensor.shape != wanted[role]:
+        number = read_tensor(part.names[role], tensor).to(torch.float32, copy=True)
+        tensor.release()
+        if stored.gguf and role == "embedding_down":
+            number = number.t()
+        if role == "weight" or (role not in ("down", "embedding_down") and target.layout is not transposed):
+            number = _in_our_layout(number, target, config)
+        if number.shape != wanted[role]:
             raise UserError(
-                f"{part.names[role]} of {stored.source} is {_by(tensor.shape)}, but this model needs "
+                f"{part.names[role]} of {stored.source} is {_by(number.shape)}, but this model needs "
                 f"{_by(wanted[role])}; {_ADVICE}"
             )
-        number = load_weights(part.names[role], tensor).to(torch.float32, copy=True)
-        tensor.release()
         if not bool(torch.isfinite(number).all()):
             raise UserError(f"{part.names[role]} of {stored.source} has non-finite weights; get the adapter again")
         numbers[role] = number
-    if stored.gguf and family.gguf_interleaved and re.search(r"attn_[qk]$", part.module):
-        numbers["up"] = deinterleave(numbers["up"], target.head_dim)
-    if stored.gguf and "embedding_down" in numbers:
-        numbers["embedding_down"] = numbers["embedding_down"].t()
-    if "weight" in numbers and _is_transposed(target, family):
-        numbers["weight"] = numbers["weight"].t()
     return numbers
 
 
-def _shapes(stored: StoredAdapter, part: StoredPart, target: Target, family: Family) -> dict[Role, tuple[int, ...]]:
-    """The shape that each tensor of a part must have."""
+def _orders_rows(target: Target, config: ModelConfig) -> bool:
+    """Whether the layout of the files changes at most the order of rows, apart from a transposition."""
+    rows = torch.arange(target.height)[:, None].expand(-1, 2)
+    if target.layout in (as_stored, transposed):
+        return True
+    ordered = _in_our_layout(rows, target, config)
+    return ordered.shape == rows.shape and torch.equal(ordered.sort(dim=0).values, rows)
+
+
+def _in_our_layout(number: Tensor, target: Target, config: ModelConfig) -> Tensor:
+    """A weight, a bias, or another matrix with the rows of the weight; unchanged where the layout does not fit it."""
+    try:
+        return target.layout(number, config)
+    except RuntimeError:
+        return number
+
+
+def _shapes(part: StoredPart, target: Target) -> dict[Role, tuple[int, ...]]:
+    """The shape that each tensor of a part must have in our layout."""
     up = part.tensors.get("up") or part.tensors.get("embedding_up")
     rank = max(1, up.shape[-1] if up and up.shape else 1)
     height, width = target.height, target.width
-    weight = (height, width) if width else (height,)
+    weight = (width, height) if target.embeds else (height, width) if width else (height,)
     return {
-        "down": (rank, width),
-        "up": (height, rank),
-        "up_bias": (height,),
-        "magnitude": (height,),
-        "embedding_down": (width, rank) if stored.gguf else (rank, width),
-        "embedding_up": (height, rank),
-        "weight": weight[::-1] if target.embeds or _is_transposed(target, family) else weight,
-        "bias": (height,),
-    }
-
-
-def _is_transposed(target: Target, family: Family) -> bool:
-    """Whether files of the family store the matrix as [inputs, outputs]."""
-    return family.transposed and target.name.startswith("blocks.") and target.width > 0
+        "down": (rank, width), "up": (height, rank), "up_bias": (height,), "magnitude": (height,),
+        "embedding_down": (rank, width), "embedding_up": (height, rank), "weight": weight, "bias": (height,),
+    }  # fmt: skip
 
 
 def _by(shape: tuple[int, ...]) -> str:

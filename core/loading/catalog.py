@@ -6,7 +6,7 @@ A listing reads a few folders and the first bytes of a few files, so it is fast 
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import platformdirs
 
 from core.errors import Option, UserError
 from core.formats import gguf
+from core.formats.checked import CheckedValues
 from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
 from core.loading import hub, ladder, tokenizers
 from core.loading.adapters import files as adapters
@@ -21,6 +22,7 @@ from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config
 from core.loading.families import FAMILIES, TITLES
+from core.loading.files import parts, weights_files
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -79,15 +81,24 @@ def _with_tilde(path: Path) -> str:
 
 
 def _offer(name: str, path: Path, location: str) -> Offer:
-    weights = [path] if path.is_file() else path.glob("*.safetensors")
-    size = sum(each.stat().st_size for each in weights if each.exists())
+    size = None
     try:
+        weights = parts(path) if path.is_file() else weights_files(path)
+        size = sum(each.stat().st_size for each in weights if each.exists())
         architecture = _architecture(path)
     except UserError as error:
         return Offer(name, "unknown", location, size, str(error))
     if architecture not in FAMILIES:
         return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
-    return Offer(name, FAMILIES[architecture].title, location, size, None if size else "its weights are missing")
+    return Offer(name, FAMILIES[architecture].title, location, size, _missing(weights))
+
+
+def _missing(weights: Sequence[Path]) -> str | None:
+    """What a list of files says of those that are missing."""
+    missing = [each.name for each in weights if not each.exists()]
+    if not weights:
+        return "its weights are missing"
+    return f"{len(missing)} of {len(weights)} files are missing, such as {missing[0]}" if missing else None
 
 
 def _checkpoint_offer(name: str, path: Path) -> Offer:
@@ -103,7 +114,9 @@ def _checkpoint_offer(name: str, path: Path) -> Offer:
 def _architecture(path: Path) -> str:
     """The model type as the files name it, such as `llama`."""
     if path.is_file():
-        return gguf.read_architecture(path) or "unknown"
+        values = CheckedValues(path.name, gguf.read_head(path), "get a language model")
+        values.require("general.type", "model")
+        return values.get("general.architecture", "unknown")
     return read_config(path).get("model_type", "unknown")
 
 
@@ -114,7 +127,7 @@ def _models_in(folder: Path) -> Iterator[Path]:
         return
     for path in entries:
         model_folder = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
-        if model_folder or (path.suffix == ".gguf" and path.is_file()):
+        if model_folder or (path.suffix == ".gguf" and path == next(filter(Path.is_file, parts(path)), None)):
             yield path
 
 

@@ -128,7 +128,8 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
     _check_room(choice.name, description.config, bits, device, smaller)
     transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name), report)
-    model = _model(choice, description.family, transformer, tokenizer, location.description, dtype_name)
+    origin = location.description + (f" ({description.note})" if description.note else "")
+    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
     return _with_adapter(model) if choice.lora else model
 
 
@@ -149,8 +150,13 @@ def _fastest(description: ModelDescription, device: torch.device) -> str:
     (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
     """
     if device.type == "cpu":
-        few = any(stored.dtype in ("Q4_0", "Q4_1") for stored in description.tensors.values())
-        return "int4" if few else "int8"
+        outside = {f"{name}.weight" for module in ("embed", "unembed") for name in description.names[module]}
+        packed = {
+            stored.dtype
+            for name, stored in description.tensors.items()
+            if len(stored.shape) == 2 and name not in outside
+        }
+        return "int4" if packed and packed <= {"Q4_0", "Q4_1"} else "int8"
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 

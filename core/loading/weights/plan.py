@@ -10,6 +10,7 @@ from torch import Tensor
 from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.tensors import StoredTensor
+from core.formats.text import shown
 from core.loading.description import COMPUTED, ModelDescription
 from core.loading.families.layouts import Layout, as_stored
 
@@ -81,11 +82,12 @@ def _by(shape: Sequence[int]) -> str:
 
 
 def _refuse_unused(description: ModelDescription, used: set[str]) -> None:
-    ignored = (*COMPUTED, "lm_head.weight", "output.weight") if description.config.tied else COMPUTED
-    unused = [name for name in description.tensors if name not in used and not name.endswith(ignored)]
+    if description.config.tied:  # then an unembedding that is stored too equals the embedding
+        used = used | {f"{description.names['unembed'][0]}.weight"}
+    unused = [name for name in description.tensors if name not in used and not name.endswith(COMPUTED)]
     if unused:
         raise UserError(
-            f"the weights have {unused[0]}, {_by(description.tensors[unused[0]].shape)}, "
+            f"the weights have {shown(unused[0])}, {_by(description.tensors[unused[0]].shape)}, "
             f"which {description.source} does not mention ({len(unused)} such tensors); "
             "they belong to different models; download both again"
         )

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.engine.activation import ACTIVATIONS, Activation, unknown
+from core.engine.rope import Rope
 from core.errors import UserError
 
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
-Positions = Literal["none", "learned", "rotary"]
+Positions = Literal["none", "learned", "rotary", "alibi"]
+Layout = Literal["sequential", "parallel", "parallel_one_norm", "post_norm"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,19 +35,30 @@ class ModelConfig:
     head_size: int | None = None
     """c, the size of a head; None is d / h."""
     positions: Positions = "none"
-    """How positions enter: not at all, as a learned vector added to the embedding, or as rotated queries and keys."""
-    rope_base: float = 10_000.0
-    """θ of rotary positions: pair i of a head rotates by θ^(-2i/c) radians per position (Su et al. 2021, §3.2.2)."""
-    rope_divisors: tuple[float, ...] = ()
-    """One divisor of the rotary frequency per pair, for contexts longer than in training; empty divides nothing."""
+    """How positions enter: not at all, as a learned vector added to the embedding, as rotated queries and keys, or as a
+    bias on attention scores that falls with the distance."""
+    rope: Rope = Rope()  # noqa: RUF009  # a frozen value
+    """The rotation of rotary positions."""
+    block_ropes: tuple[Rope | None, ...] = ()
+    """The rotation of each block, where blocks differ; None rotates nothing."""
+    alibi_rounded: bool = False
+    """Whether the bias of `alibi` is in bfloat16 and divided by √c, as Falcon was trained."""
     norm: Norm = "none"
-    """The kind of norm, before the unembedding and, where `pre_norm` is set, before attention and MLP."""
+    """The kind of norm: where `final_norm` is set before the unembedding, where `pre_norm` is set before attention and
+    MLP."""
     norm_eps: float = 1e-5
     """ε, added to the variance (or mean square) before the square root."""
     qk_norm: bool = False
     """Whether the queries and keys of each head are RMS-normalized before the rotation (Qwen3)."""
     pre_norm: bool = False
     """Whether attention and MLP read a normalized residual stream."""
+    layout: Layout = "sequential"
+    """How the sublayers of a block are joined.
+
+    `sequential`: the MLP reads the sum of the residual stream and attention. `parallel`: both read the same residual
+    stream, each through its own norm, or with `parallel_one_norm` through one norm (Wang and Komatsuzaki 2021).
+    `post_norm`: sequential, and the stream itself is normalized after each sum (Vaswani et al. 2017, §3.1).
+    """
     feed_forward: bool = False
     """Whether a block has an MLP after its attention."""
     mlp_size: int | None = None
@@ -56,6 +69,12 @@ class ModelConfig:
     """The activation function; `gelu_tanh` is the approximation that GPT-2 was trained with."""
     final_activation: bool = True
     """Whether the activation function is also applied before the unembedding (Models 1 to 3 of the article)."""
+    embed_size: int | None = None
+    """Width of the embedding and unembedding matrices, with a linear map from it to d and back; None is d, no map."""
+    embed_norm: bool = False
+    """Whether the embedding is normalized before the first block (BLOOM)."""
+    final_norm: bool = True
+    """Whether there is a norm before the unembedding, of the kind of `norm`."""
     tied: bool = False
     """Whether the unembedding is the embedding matrix transposed, without a bias."""
     biases: tuple[Bias, ...] = ("qkv", "out", "mlp", "head")
@@ -74,6 +93,7 @@ class ModelConfig:
             ("number of heads that share keys", self.group),
             ("size of a head", 1 if self.head_size is None else self.head_size),
             ("inner size of the MLP", 1 if self.mlp_size is None else self.mlp_size),
+            ("width of the embedding matrix", 1 if self.embed_size is None else self.embed_size),
         ):
             if value < 1:
                 raise UserError(f"the {label} must be at least 1, not {value}")
@@ -88,18 +108,57 @@ class ModelConfig:
             raise UserError(
                 f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
-        if self.positions == "rotary" and self.head_dim % 2:
-            raise UserError(
-                f"rotary positions rotate pairs, so the size of a head must be even, not {self.head_dim}; "
-                "choose another embedding size or number of heads"
-            )
+        if self.block_ropes and len(self.block_ropes) != self.blocks:
+            raise UserError(f"{len(self.block_ropes)} rotations do not fit {self.blocks} blocks")
+        self._check_ropes()
         if self.activation not in ACTIVATIONS:
             raise unknown(self.activation)
+
+    def _check_ropes(self) -> None:
+        """Raise `UserError` where a head cannot be rotated so."""
+        for rope in filter(None, self.ropes or (self.rope if self.positions == "rotary" else None,)):
+            size = rope.size or self.head_dim
+            if size % 2:
+                raise UserError(
+                    f"rotary positions rotate pairs, so the size of a head must be even, not {size}; "
+                    "choose another embedding size or number of heads"
+                )
+            if size > self.head_dim or any(
+                len(each) not in (0, size // 2) for each in (rope.divisors, rope.long_divisors)
+            ):
+                raise UserError(
+                    f"a head of {self.head_dim} cannot rotate {size} components by {len(rope.divisors)} factors"
+                )
+
+    @property
+    def ropes(self) -> tuple[Rope | None, ...]:
+        """The rotation of each block; None rotates nothing."""
+        same = self.rope if self.positions == "rotary" else None
+        return self.block_ropes or (same,) * self.blocks
+
+    def rope_span(self, length: int) -> int:
+        """A length whose rotary frequencies a sequence of `length` tokens has; 0 where all lengths have the same."""
+        return max((rope.span(length) for rope in self.ropes if rope), default=0)
 
     @property
     def head_dim(self) -> int:
         """c, the size of one head."""
         return self.embed_dim // self.heads if self.head_size is None else self.head_size
+
+    @property
+    def table_dim(self) -> int:
+        """The width of the embedding matrix."""
+        return self.embed_dim if self.embed_size is None else self.embed_size
+
+    @property
+    def parallel(self) -> bool:
+        """Whether attention and MLP of a block read the same residual stream."""
+        return self.layout.startswith("parallel")
+
+    @property
+    def block_norms(self) -> int:
+        """The number of norms of the residual stream in a block with an MLP."""
+        return {"sequential": 2 * self.pre_norm, "parallel": 2, "parallel_one_norm": 1, "post_norm": 2}[self.layout]
 
     @property
     def kv_heads(self) -> int:
@@ -122,13 +181,15 @@ class ModelConfig:
             return outputs * (inputs + (bias in self.biases))
 
         block = linear(d, heads + 2 * self.kv_heads * self.head_dim, "qkv") + linear(heads, d, "out")
-        block += norm * self.pre_norm + 2 * self.head_dim * self.qk_norm
+        block += 2 * self.head_dim * self.qk_norm
         if self.feed_forward:
             block += linear(d, self.mlp_dim * (1 + self.gated), "mlp") + linear(self.mlp_dim, d, "mlp")
-            block += norm * self.pre_norm
-        tables = self.vocab_size * d + (self.context * d if self.positions == "learned" else 0)
-        head = 0 if self.tied else linear(d, self.vocab_size, "head")
-        return tables + self.blocks * block + norm + head
+        block += norm * (self.block_norms if self.feed_forward else min(1, self.block_norms))
+        tables = self.vocab_size * self.table_dim + (self.context * d if self.positions == "learned" else 0)
+        tables += 0 if self.embed_size is None else 2 * d * self.embed_size
+        norms = norm * (self.embed_norm + self.final_norm)
+        head = 0 if self.tied else linear(self.table_dim, self.vocab_size, "head")
+        return tables + self.blocks * block + norms + head
 
     @property
     def reach(self) -> int:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import platformdirs
 
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.formats import gguf
 from core.formats.checked import CheckedValues
 from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
 from core.loading import hub, ladder, tokenizers
+from core.loading.adapters import files as adapters
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config
@@ -175,9 +176,14 @@ def check(choice: ModelChoice) -> None:
     if is_rung(choice.name):
         ladder.rung(choice.name, 1, choice.changes)
         tokenizers.check_name(choice.tokenizer)
+        _refuse_adapter(choice)
         return
-    if not trained(choice.name):
+    if trained(choice.name):
+        _refuse_adapter(choice)
+    else:
         find(choice.name)
+    if choice.lora:
+        adapters.locate(choice.lora)
     if choice != _without_hyperparameters(choice):
         raise UserError(
             f"{choice.name} comes with its own sizes, weights and tokenizer, so they cannot be changed; "
@@ -185,9 +191,18 @@ def check(choice: ModelChoice) -> None:
         )
 
 
+def _refuse_adapter(choice: ModelChoice) -> None:
+    if choice.lora:
+        raise UserError(
+            f"{choice.name} takes no adapter, which was made for a model from files; leave out ",
+            Option("lora"),
+            ", or choose the model that it was made for",
+        )
+
+
 def applicable(choice: ModelChoice, name: str) -> ModelChoice:
-    """The choice of another model, with those of the present settings that it can have."""
-    choice = replace(choice, name=name)
+    """The choice of another model, with those of the present settings that it can have; an adapter belongs to one."""
+    choice = replace(choice, name=name, lora="", lora_scale=1.0)
     if choice.dtype in PACKED and (is_rung(name) or trained(name)):
         choice = replace(choice, dtype="auto")
     if is_rung(name):

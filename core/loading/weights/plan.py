@@ -45,7 +45,7 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
     number = re.search(r"(?<=blocks\.)\d+", module)
     block = number.group() if number else ""
     sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
-    for source, rows in zip(sources, _rows(description.config, module, shape[0], len(sources)), strict=True):
+    for source, rows in zip(sources, rows_of_parts(description.config, module, shape[0], len(sources)), strict=True):
         found = f"{source.replace('#', block)}.{field}"
         expected = (rows, *shape[1:])
         if found not in description.tensors:
@@ -70,8 +70,8 @@ def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:
         return part.stored.shape
 
 
-def _rows(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
-    """The number of rows of each part of a parameter."""
+def rows_of_parts(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
+    """How many of the `rows` of a module each of the `count` modules of the files has that are stacked in it."""
     if module.endswith("qkv") and count > 1:
         return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
     return [rows // count] * count

@@ -61,7 +61,7 @@ def verdicts(model_type: str, seed: int, *, effect: bool) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0])
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_each_setting_that_matters_is_right_or_refused_by_name(model_type: str, seed: int) -> None:
     """One at a time, each documented setting at a value that is not its own."""

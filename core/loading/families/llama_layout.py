@@ -50,8 +50,7 @@ def config(
     divides the hidden size evenly. A bias of None follows `attention_bias`.
     """
     heads, width = values.count("num_attention_heads"), values.count("hidden_size")
-    head_size = values.get("head_dim", default_head_dim) or None
-    head_dim = head_size or width // heads
+    head_dim = values.get("head_dim", default_head_dim) or width // heads
     trained, context = read_context(values, default_context)
     bias = values.get("attention_bias", False)
     biases: dict[Bias, bool] = {
@@ -67,7 +66,7 @@ def config(
         blocks=values.count("num_hidden_layers"),
         heads=heads,
         kv_heads=values.get("num_key_value_heads", heads),
-        head_size=head_size,
+        head_size=head_dim,
         rope=read_rope(values, head_dim, trained),
         norm_eps=values.get("rms_norm_eps", 1e-6),
         qk_norm=qk_norm,

@@ -33,4 +33,4 @@ class Contrast(Stage):
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         plausible = selection.keep(selection.scores >= selection.highest + math.log(self.alpha))
         other = plausible.finite(context.logits_of("model", self.smaller))
-        return plausible.with_scores((1 + self.beta) * plausible.scores - self.beta * other)
+        return plausible.with_scores((1 + self.beta) * plausible.scores.astype("float64") - self.beta * other)

@@ -52,7 +52,7 @@ def config(
     that come from elsewhere.
     """
     heads, width = values.count("num_attention_heads"), values.count("hidden_size")
-    head_size = values.get("head_dim", default_head_dim) or None
+    head_dim = values.get("head_dim", default_head_dim) or width // heads
     trained, context = read_context(values, default_context)
     read: dict[str, Any] = {
         "vocab_size": values.count("vocab_size"),
@@ -61,13 +61,13 @@ def config(
         "blocks": values.count("num_hidden_layers"),
         "heads": heads,
         "kv_heads": values.get("num_key_value_heads", heads),
-        "head_size": head_size,
+        "head_size": head_dim,
         "norm_eps": values.get("rms_norm_eps", default_eps),
         "mlp_size": values.count("intermediate_size"),
         "tied": values.get("tie_word_embeddings", default_tied),
     }
     if "rope" not in fields:
-        read["rope"] = read_rope(values, head_size or width // heads, trained, base=default_base)
+        read["rope"] = read_rope(values, head_dim, trained, base=default_base)
     if "activation" not in fields:
         read["activation"] = values.one_of("hidden_act", ACTIVATION_NAMES, "silu")
     if "biases" not in fields:
@@ -89,7 +89,7 @@ def biases(values: CheckedValues, *, qkv: bool | None = None, out: bool | None =
 def late_windows(values: CheckedValues) -> tuple[int, ...]:
     """The windows of Qwen2 and Qwen3: with `use_sliding_window`, of the layers from `max_window_layers` on."""
     blocks, first = values.count("num_hidden_layers"), values.get("max_window_layers", 28)
-    size = window_size(values, 4096) if values.get("use_sliding_window", False) else 0
+    size = window_size(values, 4096) * values.get("use_sliding_window", False)
     return windows(values, size, read_kinds(values, blocks, lambda block: size != 0 and block >= first))
 
 

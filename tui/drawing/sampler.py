@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
+
 from core.sampling.sampler import Sampler
 from core.sampling.stages.stage import Knob, Stage
 from core.sampling.stages.temp import Temperature
@@ -68,7 +70,13 @@ def _did(effect: StageEffect) -> str:
     return f"{text} moves {100 * effect.moved:.1f}%" if effect.moved else text
 
 
-def stage_title(stage: Stage, width: int) -> str:
-    """A stage and its first knob in `width` cells, right-aligned."""
-    text = stage_text(stage, 1)
-    return fit(text, width) if len(text) > width else text.rjust(width)
+def stage_heads(stage: Stage, width: int) -> tuple[str, str]:
+    """The name of a stage and the value of its first knob, right-aligned in `width` cells each."""
+    first = stage.knobs()[0]
+    value = getattr(stage, first.name)
+    text = value_text(first, value, 1 if isinstance(stage, Temperature) else 2)
+    return _right(stage.SHORT, width), _right(text if stage.active or value != first.off else "off", width)
+
+
+def _right(text: str, width: int) -> str:
+    return fit(text, width) if cell_len(text) > width else " " * (width - cell_len(text)) + text

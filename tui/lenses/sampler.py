@@ -13,7 +13,7 @@ from core.sampling.sampler import Sampler
 from core.sampling.stages.stage import Stage
 from core.sampling.stages.temp import Temperature
 from tui.drawing.bars import bars
-from tui.drawing.sampler import sampler_text, stage_title, value_text
+from tui.drawing.sampler import sampler_text, stage_heads, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
 from tui.drawing.text import decimals_for, fit, label, number_in, percent
 from tui.lenses.base import LensPage
@@ -21,8 +21,8 @@ from tui.runner import Question
 
 FEWEST = 3
 """Rows of tokens at least, however low the panel is."""
-FOOT = 12
-"""Lines below the rows."""
+LOW = 24
+"""A panel of fewer lines leaves out what can be seen elsewhere."""
 
 
 class SamplerLensPage(LensPage[SamplerLens]):
@@ -57,8 +57,11 @@ class SamplerLensPage(LensPage[SamplerLens]):
         return stages[self.cursor] if stages else None
 
     def move(self, by: int) -> None:
-        self.cursor += by
-        self._knob = 0
+        self.go_to(self.cursor + by)
+
+    def go_to(self, number: int) -> None:
+        """Put the cursor on a stage."""
+        self.cursor, self._knob = number, 0
         self._draw_stages()
 
     def choose(self, number: int | None = None) -> None:
@@ -86,7 +89,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self._draw_stages()
 
     def _draw_stages(self) -> None:
-        if self.answer:
+        if self.answer and self.is_mounted:
             self.draw()
 
     # Drawing ---------------------------------------------------------------------------------------------------------
@@ -98,21 +101,26 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self.border_subtitle = Content("↑↓ stage · ⇧←→ turn · ⏎ on or off · + add · - remove · P presets")
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
-        columns = fit_columns(answer, width, self.cursor)
-        yield self._head(answer, columns)
-        actual = self._actual_draw(answer)
-        room = max(FEWEST, height - FOOT - bool(actual))
+        columns, low = fit_columns(answer, width, self.cursor), height < LOW
+        below = [*self._foot(answer, columns, low), *self._drawing(answer, width, low)]
+        below += self._under_cursor(answer, width, low)
+        yield from self._heads(answer, columns)
         scale = _scale(answer)
-        for row in self._rows_shown(answer, room):
+        for row in self._rows_shown(answer, max(FEWEST, height - 2 - len(below))):
             yield self._row(answer, row, columns, scale)
-        yield from self._foot(answer, columns)
-        yield Text()
+        yield from below
+
+    def _drawing(self, answer: SamplerLens, width: int, low: bool) -> Iterator[Text]:
+        """Where u falls, and what other ways of choosing would give."""
+        if not low:
+            yield Text()
         yield from self._unit_interval(answer, width)
-        yield self._alternatives(answer, width)
-        if actual:
+        if not low:
+            yield self._alternatives(answer, width)
+        if actual := self._actual_draw(answer):
             yield actual
-        yield Text()
-        yield from self._under_cursor(answer, width)
+        if not low:
+            yield Text()
 
     def _rows_shown(self, answer: SamplerLens, room: int) -> Sequence[SamplerRow]:
         """The first rows; the last of them gives way to the drawn token where that comes later."""
@@ -120,19 +128,19 @@ class SamplerLensPage(LensPage[SamplerLens]):
         drawn = next((row for row in answer.rows if answer.drawn and row.id == answer.drawn.id), None)
         return rows if drawn is None or drawn in rows else (*rows[:-1], drawn)
 
-    def _head(self, answer: SamplerLens, columns: StageColumns) -> Text:
-        line = self.text(
-            (fit("token", columns.token) + fit("  logit", columns.logit), "head"),
-            (f"{'softmax':>{columns.figure}} " + " " * columns.left, "head"),
-            (columns.before, "faint"),
-        )
-        for number in columns.shown:
-            stage = answer.stages[number].stage
-            style = "cursor" if number == self.cursor else "head" if stage.active else "faint"
-            line.append(" ", self.style_of("lens--head"))
-            line.append(stage_title(stage, columns.stage - 1), self.style_of(f"lens--{style}"))
-        line.append_text(self.text((columns.after, "faint"), (f"{'drawn':>{columns.figure}} ", "head")))
-        return line
+    def _heads(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
+        """The names of the columns, and below those of the stages their first knobs."""
+        first = fit("token", columns.token) + fit("  logit", columns.logit) + f"{'softmax':>{columns.figure}} "
+        for row, (left, right) in enumerate(((first, "drawn"), (" " * len(first), ""))):
+            marks = (columns.before, columns.after) if not row else (" " * len(columns.before),) * 2
+            line = self.text((left + " " * columns.left, "head"), (marks[0], "faint"))
+            for number in columns.shown:
+                stage = answer.stages[number].stage
+                style = "cursor" if number == self.cursor else "head" if stage.active else "faint"
+                line.append(" ", self.style_of("lens--head"))
+                line.append(stage_heads(stage, columns.stage - 1)[row], self.style_of(f"lens--{style}"))
+            line.append_text(self.text((marks[1], "faint"), (f"{right:>{columns.figure}} ", "head")))
+            yield line
 
     def _row(self, answer: SamplerLens, row: SamplerRow, columns: StageColumns, scale: float) -> Text:
         raw, final = row.shares[0], row.shares[-1] if not answer.problem else 0.0
@@ -163,7 +171,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         moves = effect.moved > effect.removed_mass + 1e-6
         return (percent(row.shares[number + 1], decimals) if moves else "·"), ""
 
-    def _foot(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
+    def _foot(self, answer: SamplerLens, columns: StageColumns, low: bool) -> Iterator[Text]:
         """What is left after each stage, the mass it removed, how far it moved the rest, and the entropy."""
         size = len(answer.rows) + answer.tail.count
 
@@ -175,9 +183,11 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
         effects, bits = answer.stages, [f"{entropy:.2f}" for entropy in answer.entropies]
         yield line("kept", f"{size:,}", [f"{each.kept:,}" for each in effects], f"{answer.kept:,}")
-        yield line("removed", "", [percent(each.removed_mass, 2) if each.removed else "" for each in effects], "")
+        if not low:
+            yield line("removed", "", [percent(each.removed_mass, 2) if each.removed else "" for each in effects], "")
         yield line("moved", "", [percent(each.moved, 2) if each.moved > 0 else "" for each in effects], "")
-        yield line("H bits", bits[0], bits[1:], bits[-1])
+        if not low:
+            yield line("H bits", bits[0], bits[1:], bits[-1])
 
     def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
@@ -231,7 +241,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         long = line(" · with equal odds this u would draw ")
         return long if long.cell_len <= width else line(" · equal odds ")
 
-    def _under_cursor(self, answer: SamplerLens, width: int) -> Iterator[Text]:
+    def _under_cursor(self, answer: SamplerLens, width: int, low: bool) -> Iterator[Text]:
         """The stage under the cursor: its knobs, its formula and its source."""
         stage = self.stage
         if stage is None:
@@ -245,8 +255,11 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if stage.NAME == "xtc" and stage.active:
             line.append(f" · drawn chance {answer.chance:.4f}", self.style_of("lens--muted"))
         yield line
-        yield self.text((fit(stage.FORMULA, width), "text"))
-        yield self.text((fit(stage.SOURCE, width), "muted"))
+        if low:
+            yield self.text((fit(f"{stage.FORMULA} · {stage.SOURCE}", width), "muted"))
+        else:
+            yield self.text((fit(stage.FORMULA, width), "text"))
+            yield self.text((fit(stage.SOURCE, width), "muted"))
 
     def _actual_draw(self, answer: SamplerLens) -> Text | None:
         """How the token at this position came, where that differs from the draw that is explained."""

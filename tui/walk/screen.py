@@ -18,6 +18,7 @@ from tui.walk.overlays import Overlays
 from tui.walk.panels import PanelsScreen
 from tui.walk.sampling import Sampling
 from tui.walk.sessions import Sessions
+from tui.walk.stages import Stages
 from tui.walk.state import WalkState
 from tui.walk.walking import Walking
 from tui.walk.writing import Writing
@@ -49,6 +50,7 @@ class WalkScreen(PanelsScreen):
             "writing": self.writing_actions,
             "choosing": self.choosing,
             "sampling": self.sampling,
+            "stages": Stages(self, self.sampling.use, self.lens_keys),
             "sessions": self.sessions,
             "lens": self.lens_keys,
             "overlays": self.overlays,

@@ -103,6 +103,8 @@ class Stage:
     FORMULA: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
     """The paper or program it comes from."""
+    EXAMPLE: ClassVar[str] = ""
+    """A written form to start from, for a stage that means nothing without a text of its own; else empty."""
     PLACE: ClassVar[float] = 0.0
     """Where it stands among other stages when it is added to a sampler: lower ones come first."""
 

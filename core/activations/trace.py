@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.activations.hooks import ForwardHooks
 from core.engine.cache import KVCache
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.loading.models import Model
@@ -63,13 +63,19 @@ def ids_of(step: Step) -> Tensor:
 def empty_cache(step: Step) -> KVCache:
     """An empty KV cache for the model of a step, one sequence."""
     transformer = step.model.transformer
-    return KVCache(transformer.config, 1, transformer.device, transformer.dtype)
+    cache = KVCache(transformer.config, 1, transformer.device, transformer.dtype)
+    cache.prepare(len(step.ids))
+    return cache
 
 
 @torch.inference_mode()
-def fill_cache(step: Step, cache: KVCache, length: int) -> Iterator[Progress]:
-    """Read tokens of a step until `cache` holds `length` positions; nothing is yielded where it does already."""
+def fill_cache(step: Step, cache: KVCache, length: int, sequence: int = 0) -> Iterator[Progress]:
+    """Read tokens of a step until `cache` holds `length` positions; nothing is yielded where it does already.
+
+    The keys are rotated for a text of all tokens of the step, or of the first `sequence` ones.
+    """
     ids, transformer = ids_of(step), step.model.transformer
+    cache.prepare(sequence or len(step.ids))
     if cache.length < length:
         yield Progress(cache.length, length)
     while cache.length < length:
@@ -102,7 +108,7 @@ class Trace:
     @property
     def logits(self) -> Tensor:
         """Logits of the token after the last position, [V], float32."""
-        return self.last_output("unembed")
+        return self.last_output("cap")
 
 
 @contextmanager
@@ -179,4 +185,4 @@ def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
 
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    return transformer.unembed(transformer.final(residual.to(transformer.dtype))).float()
+    return transformer.logits(transformer.final(residual.to(transformer.dtype))).float()

@@ -53,9 +53,18 @@ def gguf_name(name: str) -> str:
 
 
 def write_gguf(
-    path: Path, model: Any, kind: Q = Q.F32, says: dict[str, Any] | None = None, freqs: Tensor | None = None
+    path: Path,
+    model: Any,
+    kind: Q = Q.F32,
+    says: dict[str, Any] | None = None,
+    tensors: dict[str, Tensor] | None = None,
+    keys: dict[str, Any] | None = None,
+    kinds: dict[str, Q] | None = None,
 ) -> dict[str, Tensor]:
-    """Write a model as llama.cpp's converter does; returns its numbers after quantization, by Hugging Face names."""
+    """Write a model as llama.cpp's converter does; returns its numbers after quantization, by Hugging Face names.
+
+    `says` are settings of the architecture, `keys` any others; `kinds` are formats of single tensors.
+    """
     config, architecture = model.config, model.config.model_type
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(config.max_position_embeddings)
@@ -65,12 +74,15 @@ def write_gguf(
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if "rope.freq_base" not in (says or {}):
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_key_length(model.model.layers[0].self_attn.head_dim)
     for key, value in (says or {}).items():
         writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
-    if freqs is not None:
-        writer.add_tensor("rope_freqs.weight", freqs.numpy())
+    for key, value in (keys or {}).items():
+        writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
+    for name, value in (tensors or {}).items():
+        writer.add_tensor(name, value.numpy())
     written = {}
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
@@ -79,7 +91,7 @@ def write_gguf(
         if architecture == "llama" and (".q_proj" in name or ".k_proj" in name):
             heads = config.num_attention_heads if ".q_proj" in name else config.num_key_value_heads
             stored = stored.reshape(heads, 2, -1, *stored.shape[1:]).swapaxes(1, 2).reshape(stored.shape)
-        exact = kind if stored.ndim == 2 else Q.F32
+        exact = (kinds or {}).get(name, kind) if stored.ndim == 2 else Q.F32
         packed = gguf.quantize(stored, exact)
         writer.add_tensor(gguf_name(name), packed, raw_dtype=None if exact in (Q.F32, Q.F16) else exact)
         back = gguf.dequantize(packed, exact).astype(np.float32)

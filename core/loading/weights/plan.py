@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,8 +10,11 @@ from torch import Tensor
 from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.tensors import StoredTensor
+from core.formats.text import shown
 from core.loading.description import COMPUTED, ModelDescription
 from core.loading.families.layouts import Layout, as_stored
+from core.loading.weights import float8
+from core.loading.weights.float8 import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class Part:
     stored: StoredTensor
     layout: Layout
     """Makes our layout of the file's."""
+    scales: StoredTensor | None = None
+    """One for each `block` of a matrix of 8-bit floats."""
+    block: Block = (1, 1)
 
 
 Plan = Mapping[str, Sequence[Part]]
@@ -35,7 +41,10 @@ def make_plan(description: ModelDescription, parameters: Mapping[str, Tensor]) -
     Raises `UserError` where a tensor is missing, has another shape than the configuration says, or is not used.
     """
     plan = {name: list(_parts(description, name, parameter.shape)) for name, parameter in parameters.items()}
-    _refuse_unused(description, {part.name for parts in plan.values() for part in parts})
+    used = [part for parts in plan.values() for part in parts]
+    _refuse_unused(
+        description, {part.name for part in used} | {part.name + float8.SUFFIX for part in used if part.scales}
+    )
     return plan
 
 
@@ -44,7 +53,7 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
     number = re.search(r"(?<=blocks\.)\d+", module)
     block = number.group() if number else ""
     sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
-    for source, rows in zip(sources, _rows(description.config, module, shape[0], len(sources)), strict=True):
+    for source, rows in zip(sources, rows_of_parts(description.config, module, shape[0], len(sources)), strict=True):
         found = f"{source.replace('#', block)}.{field}"
         expected = (rows, *shape[1:])
         if found not in description.tensors:
@@ -58,7 +67,19 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
                 f"{found} is {_by(shape_found)} in the weights but {_by(expected)} by {description.source}: "
                 "they belong to different models; download both again"
             )
-        yield part
+        yield _with_scales(description, part)
+
+
+def _with_scales(description: ModelDescription, part: Part) -> Part:
+    """The part with the scales of its blocks, where the configuration says that there are some."""
+    if not description.float8_block or part.stored.dtype not in float8.FORMATS:
+        return part
+    name, expected = part.name + float8.SUFFIX, float8.scales_shape(part.stored, description.float8_block)
+    scales = description.tensors.get(name)
+    if scales is None or scales.shape != expected:
+        found = f"is {_by(scales.shape)}" if scales else "is missing"
+        raise UserError(f"{name} {found}, but {description.source} says {_by(expected)}; download the model again")
+    return replace(part, scales=scales, block=description.float8_block)
 
 
 def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:
@@ -69,8 +90,8 @@ def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:
         return part.stored.shape
 
 
-def _rows(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
-    """The number of rows of each part of a parameter."""
+def rows_of_parts(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
+    """How many of the `rows` of a module each of the `count` modules of the files has that are stacked in it."""
     if module.endswith("qkv") and count > 1:
         return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
     return [rows // count] * count
@@ -81,11 +102,12 @@ def _by(shape: Sequence[int]) -> str:
 
 
 def _refuse_unused(description: ModelDescription, used: set[str]) -> None:
-    ignored = (*COMPUTED, "lm_head.weight", "output.weight") if description.config.tied else COMPUTED
-    unused = [name for name in description.tensors if name not in used and not name.endswith(ignored)]
+    if description.config.tied:  # then an unembedding that is stored too equals the embedding
+        used = used | {f"{description.names['unembed'][0]}.weight"}
+    unused = [name for name in description.tensors if name not in used and not name.endswith(COMPUTED)]
     if unused:
         raise UserError(
-            f"the weights have {unused[0]}, {_by(description.tensors[unused[0]].shape)}, "
+            f"the weights have {shown(unused[0])}, {_by(description.tensors[unused[0]].shape)}, "
             f"which {description.source} does not mention ({len(unused)} such tensors); "
             "they belong to different models; download both again"
         )

@@ -38,7 +38,7 @@ def ids(walk: Session) -> list[int]:
 @pytest.mark.parametrize("text", ["a", "Q", "zebra", "字", " x", "\n"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: After) -> None:
-    """-log2 p of its first token, or of a space if that is likelier and it begins with none; and the argmax; in float64."""
+    """-log2 p of its first token, or of a space where that is likelier and it begins with none; in float64."""
     model = small(name)
     walk = started(model)
     p = after(model.transformer, PROMPT).double().softmax(-1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.tokenizers.added_tokens import AddedToken
@@ -106,7 +107,7 @@ def _vocab_and_merges(folder: Path, config: CheckedValues) -> TokenizerData:
     tokenizer_config = _tokenizer_config(folder)
     qwen = config.get("model_type", "").startswith("qwen")
     ids = read_json(folder / "vocab.json").values
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    lines = read_file(folder / "merges.txt").decode("utf-8").split("\n")
     added = {
         int(id): AddedToken(
             int(id),
@@ -175,7 +176,7 @@ def _template(folder: Path) -> ChatTemplate | None:
     """The chat template: a file, or a value of tokenizer_config.json, which may be a list with one named `default`."""
     values = _tokenizer_config(folder).values
     path = folder / "chat_template.jinja"
-    source = path.read_text(encoding="utf-8") if path.exists() else values.get("chat_template")
+    source = read_file(path).decode("utf-8") if path.exists() else values.get("chat_template")
     if isinstance(source, list):
         source = {each.get("name"): each.get("template") for each in source}.get("default")
     if not isinstance(source, str):

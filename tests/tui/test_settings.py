@@ -59,13 +59,13 @@ def test_an_error_names_the_file_and_what_is_wrong(file: Path, text: str, named:
 @pytest.mark.parametrize("content", [b"theme = '\xff'", b"\xff\xfe\x00"])
 def test_a_file_that_is_not_text_is_an_error(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder, not a file"):
         settings.load()
 
 
 def test_a_folder_of_that_name_is_an_error(file: Path) -> None:
     file.mkdir()
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder, not a file"):
         settings.load()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.bounded import read_stream
 from core.engine import threads
 from core.errors import UserError, out_of_memory
 from tui.options import ModelOptions
@@ -73,7 +74,7 @@ def stoppable() -> Iterator[threading.Event]:
 def read_argument(prompt: str) -> str:
     """The prompt, from standard input where it is `-`. Raises `UserError` where it is not UTF-8."""
     if prompt == "-":
-        return decode_utf8(sys.stdin.buffer.read(), "standard input")
+        return decode_utf8(read_stream(sys.stdin.buffer, "standard input"), "standard input")
     return decode_utf8(os.fsencode(prompt), "the prompt")
 
 

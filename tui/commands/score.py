@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from core.bounded import read_file
 from core.errors import UserError
 from tui.commands.common import Json, decode_utf8, exit_on_user_error, finish, load_model, note, read_argument, say
 from tui.options import ModelOptions, shared
@@ -40,7 +41,9 @@ def score(
 def _read_file(path: Path) -> str:
     """The text of a file. Raises `UserError` where it cannot be read or is not UTF-8."""
     try:
-        content = path.read_bytes()
+        content = read_file(path)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error

@@ -19,7 +19,7 @@ from core.loading import hub, ladder, tokenizers
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config
-from core.loading.families import FAMILIES, TITLES
+from core.loading.families import FAMILIES, GGUF_FAMILIES, TITLES
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -84,9 +84,10 @@ def _offer(name: str, path: Path, location: str) -> Offer:
         architecture = _architecture(path)
     except UserError as error:
         return Offer(name, "unknown", location, size, str(error))
-    if architecture not in FAMILIES:
+    family = (GGUF_FAMILIES if path.is_file() else FAMILIES).get(architecture)
+    if family is None:
         return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
-    return Offer(name, FAMILIES[architecture].title, location, size, None if size else "its weights are missing")
+    return Offer(name, family.title, location, size, None if size else "its weights are missing")
 
 
 def _checkpoint_offer(name: str, path: Path) -> Offer:

@@ -9,10 +9,17 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
-from core.loading.families import FAMILIES
-from core.loading.families.family import Family, KeyMap, Layouts
+from core.loading.families import FAMILIES, GGUF_FAMILIES
+from core.loading.families.family import Family, KeyMap, Layouts, Names
 
-COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "rope_freqs.weight")
+COMPUTED = (
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    ".rotary_emb.inv_freq",
+    "rope_freqs.weight",
+)
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
 INDEX = "model.safetensors.index.json"
 
@@ -64,13 +71,19 @@ def read_config(folder: Path) -> CheckedValues:
 _ADVICE = "download the model again"
 
 
-def _family(values: CheckedValues, key: str) -> Family:
+def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> Family:
     """The family that `key` names. Raises `UserError` where it is not supported."""
-    if (model_type := values.get(key, "")) in FAMILIES:
-        return FAMILIES[model_type]
+    if (model_type := values.get(key, "")) in families:
+        return families[model_type]
     found = f"{key} is {model_type!r}, a family that is not supported" if model_type else f"{key} is missing"
-    titles = ", ".join("Llama (SmolLM2 too)" if each == "llama" else FAMILIES[each].title for each in FAMILIES)
+    if model_type in FAMILIES:
+        found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
+    titles = ", ".join("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
     raise UserError(f"{values.source}: {found} (supported: {titles}); choose another model")
+
+
+def _names(names: Names, config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> KeyMap:
+    return names(config, tensors) if callable(names) else names
 
 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
@@ -78,19 +91,20 @@ def _family(values: CheckedValues, key: str) -> Family:
 
 def _describe_folder(folder: Path) -> ModelDescription:
     values = read_config(folder)
-    family = _family(values, "model_type")
+    family = _family(values, "model_type", FAMILIES)
     if method := values.optional_object("quantization_config").get("quant_method", ""):
         raise UserError(
             f"{values.source}: quant_method is {method!r}, which is not supported; "
             "get the model with unquantized weights, or as .gguf"
         )
-    stored = _read_folder(folder)
+    config = family.config(values)
+    tensors = {name.removeprefix(family.prefix): tensor for name, tensor in _read_folder(folder).items()}
     return ModelDescription(
         family=family.title,
-        config=family.config(values),
+        config=config,
         source=values.source,
-        names=family.names,
-        tensors={name.removeprefix(family.prefix): tensor for name, tensor in stored.items()},
+        names=_names(family.names, config, tensors),
+        tensors=tensors,
         layouts=family.layouts,
     )
 
@@ -129,17 +143,19 @@ def _gguf_vocab_size(file: WeightsFile) -> int:
 def _describe_gguf(path: Path) -> ModelDescription:
     file = read_weights_file(path)
     vocab_size = _gguf_vocab_size(file)
-    family = _family(CheckedValues(path.name, file.metadata), "general.architecture")
-    prefix = f"{family.model_type}."
+    family = _family(CheckedValues(path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
+    prefix = f"{family.architecture or family.model_type}."
     values = CheckedValues(
         path.name, {key.removeprefix(prefix): value for key, value in file.metadata.items()}, _ADVICE
     )
     values.require("expert_count", 0)
+    assert family.gguf_config, "a family of `GGUF_FAMILIES`"
+    config = family.gguf_config(values, file.tensors, vocab_size)
     return ModelDescription(
         family=family.title,
-        config=family.gguf_config(values, file.tensors, vocab_size),
+        config=config,
         source=values.source,
-        names=family.gguf_names,
+        names=_names(family.gguf_names, config, file.tensors),
         tensors=file.tensors,
         layouts=family.gguf_layouts,
     )

@@ -24,6 +24,15 @@ SCALED = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+OPT = {
+    "vocab_size": 83,
+    "hidden_size": 40,
+    "ffn_dim": 56,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+BLOOM = {"vocab_size": 83, "hidden_size": 40, "n_layer": 3, "n_head": 4}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {"vocab_size": 83, "n_embd": 36, "n_layer": 3, "n_head": 6, "n_positions": 64, "n_inner": 50}),
     "gpt2-untied-relu": (
@@ -56,6 +65,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2-tied": ("Qwen2", {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True}),
     "qwen3": ("Qwen3", {**LLAMA, "num_key_value_heads": 2, "head_dim": 24}),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
+    "opt": ("OPT", {**OPT}),
+    "opt-norms-after": ("OPT", {**OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
+    "opt-untied-gelu": (
+        "OPT",
+        {**OPT, "activation_function": "gelu", "enable_bias": False, "tie_word_embeddings": False},
+    ),
+    "bloom": ("Bloom", {**BLOOM}),
+    "bloom-six-heads-untied": (
+        "Bloom",
+        {**BLOOM, "hidden_size": 36, "n_head": 6, "tie_word_embeddings": False, "layer_norm_epsilon": 1e-3},
+    ),
 }
 
 
@@ -69,6 +89,20 @@ def reference(case: str, **changes: int) -> Any:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))
     return model
+
+
+def wide(case: str) -> dict[str, int]:
+    """Changes of sizes with which each matrix of a case is whole groups of 32 columns wide."""
+    match CASES[case][0]:
+        case "GPT2" | "GPTJ":
+            return {"n_embd": 96, "n_inner": 128}
+        case "OPT":
+            return {"hidden_size": 96, "ffn_dim": 128}
+        case "Bloom":
+            return {"hidden_size": 96}
+        case "Falcon":
+            return {"hidden_size": 96, "ffn_hidden_size": 128}
+    return {"hidden_size": 64, "intermediate_size": 96}
 
 
 def ids() -> Tensor:

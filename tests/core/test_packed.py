@@ -8,7 +8,7 @@ import gguf
 import pytest
 import torch
 from gguf_files import saved, write_gguf
-from reference_models import CASES, ids, reference
+from reference_models import CASES, ids, reference, wide
 from texts import TEXTS
 from torch import Tensor
 
@@ -160,8 +160,7 @@ def test_int8_rows_are_padded_only_where_they_must_be() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_family_can_be_packed(case: str, bits: int, tmp_path: Path) -> None:
     """Each packed map stands for the matrix and bias of the whole model, within a quantization step."""
-    sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
-    reference(case, **sizes).save_pretrained(tmp_path)
+    reference(case, **wide(case)).save_pretrained(tmp_path)
     described = description.describe(tmp_path)
     whole = weights.build_model(described, torch.device("cpu"), torch.float32)
     packed = weights.build_model(described, torch.device("cpu"), torch.float32, bits)

@@ -1,6 +1,6 @@
 """What has to be known of a family of models to read its files: names of tensors and how to read its settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from core.engine.activation import ACTIVATIONS, Activation
@@ -11,6 +11,8 @@ from core.loading.families.layouts import Layout
 
 KeyMap = Mapping[str, tuple[str, ...]]
 """Our module → the modules of a file whose rows are stacked in it, in order; `#` is the number of the block."""
+Names = KeyMap | Callable[[ModelConfig, Collection[str]], KeyMap]
+"""The same; or a function of the configuration and the names of the stored tensors, where sizes of a family differ."""
 Layouts = Mapping[str, Layout]
 """A module of a file, as `KeyMap` names it → what makes our layout of its tensors; others are as stored."""
 ACTIVATION_NAMES: Mapping[str, Activation] = {
@@ -24,17 +26,27 @@ class Family:
     """A family of models in two layouts: Hugging Face (config.json beside .safetensors) and GGUF."""
 
     model_type: str
-    """`model_type` in config.json and `general.architecture` in GGUF."""
+    """`model_type` in config.json."""
     title: str
     """The name that is shown."""
     prefix: str
     """What may stand before all tensor names of a .safetensors file."""
-    names: KeyMap
-    gguf_names: KeyMap
+    names: Names
     config: Callable[[CheckedValues], ModelConfig]
     """Reads config.json. Raises `UserError` for a setting that is not supported."""
-    gguf_config: Callable[[CheckedValues, Mapping[str, StoredTensor], int], ModelConfig]
-    """The same from GGUF metadata (keys without `model_type.`), the tensors, and V."""
+    architecture: str = ""
+    """`general.architecture` in GGUF; empty is `model_type`."""
+    gguf_names: Names = field(default_factory=dict)
+    gguf_config: Callable[[CheckedValues, Mapping[str, StoredTensor], int], ModelConfig] | None = None
+    """The same from GGUF metadata (keys without `architecture.`), the tensors, and V.
+
+    None where llama.cpp, which defines the format, does not have the family.
+    """
     layouts: Layouts = field(default_factory=dict)
     """Of .safetensors files."""
     gguf_layouts: Layouts = field(default_factory=dict)
+
+
+def one_name(values: CheckedValues, name: str, older: str) -> str:
+    """The key of a setting that has two names: the one that the file uses, or `name`."""
+    return older if older in values.values and name not in values.values else name

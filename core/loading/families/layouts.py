@@ -28,6 +28,30 @@ def transposed(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 
 
 def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
-    """From the two rows of a rotary pair next to each other (GGUF's Llama) to all first rows, then all second ones."""
-    rest = tensor.shape[1:]
-    return tensor.view(-1, config.head_dim // 2, 2, *rest).transpose(1, 2).reshape(-1, *rest)
+    """From the two rows of a rotary pair next to each other (GGUF's Llama, GPT-J) to all first rows, then all second.
+
+    Rows of a head that are not rotated stay.
+    """
+    from torch import cat  # noqa: PLC0415
+
+    rest, size = tensor.shape[1:], config.rotary_dim
+    heads = tensor.view(-1, config.head_dim, *rest)
+    rotated = heads[:, :size].unflatten(1, (size // 2, 2)).transpose(1, 2).flatten(1, 2)
+    return cat((rotated, heads[:, size:]), 1).flatten(0, 1)
+
+
+def kinds_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From the queries, key and value of one key head after the other to all queries, all keys and all values.
+
+    GPT-NeoX, BLOOM and Falcon store them so.
+    """
+    from torch import cat  # noqa: PLC0415
+
+    groups = tensor.view(config.kv_heads, config.group + 2, config.head_dim, *tensor.shape[1:])
+    queries, keys, values = groups[:, :-2].flatten(0, 1), groups[:, -2], groups[:, -1]
+    return cat((queries, keys, values)).flatten(0, 1)
+
+
+def without_offset(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """Without the first two rows: OPT has position t in row t + 2."""
+    return tensor[2:]

@@ -190,6 +190,21 @@ def test_a_model_of_any_width_is_packed(bits: int, tmp_path: Path) -> None:
     assert (expected.exp() * (expected - result)).sum(-1).mean() < 0.2
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(("bits", "limit"), [(8, 0.002), (4, 0.2)])
+@pytest.mark.parametrize("case", ["opt", "opt-norms-after", "bloom"])
+def test_packed_families_have_nearly_the_distribution_of_transformers(
+    case: str, bits: int, limit: float, tmp_path: Path
+) -> None:
+    """KL divergence from float32, in nats, by modules: the compiled code does not know these blocks."""
+    model = reference(case, **wide(case))
+    model.save_pretrained(tmp_path)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    expected, result = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
+    print(case, bits, (expected.exp() * (expected - result)).sum(-1).mean())
+    assert (expected.exp() * (expected - result)).sum(-1).mean() < limit
+
+
 def test_a_q4_file_is_loaded_without_rounding(tmp_path: Path) -> None:
     """Llama's queries and keys are reordered without unpacking them to floats and back."""
     values: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}

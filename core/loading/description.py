@@ -13,13 +13,9 @@ from core.loading.families import FAMILIES, GGUF_FAMILIES
 from core.loading.families.family import Family, KeyMap, Layouts, Names
 
 COMPUTED = (
-    ".attn.bias",
-    ".attn.masked_bias",
-    ".attention.bias",
-    ".attention.masked_bias",
-    ".rotary_emb.inv_freq",
-    "rope_freqs.weight",
-)
+    ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
+    "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+)  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
 INDEX = "model.safetensors.index.json"
 

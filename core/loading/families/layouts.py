@@ -28,16 +28,13 @@ def transposed(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 
 
 def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
-    """From the two rows of a rotary pair next to each other (GGUF's Llama, GPT-J) to all first rows, then all second.
+    """From the two rows of a rotary pair next to each other (GGUF's Llama, GPT-J) to all first, then all second ones.
 
-    Rows of a head that are not rotated stay.
+    Where a part of each head is rotated, its other rows keep their places.
     """
-    from torch import cat  # noqa: PLC0415
-
-    rest, size = tensor.shape[1:], config.rotary_dim
-    heads = tensor.view(-1, config.head_dim, *rest)
-    rotated = heads[:, :size].unflatten(1, (size // 2, 2)).transpose(1, 2).flatten(1, 2)
-    return cat((rotated, heads[:, size:]), 1).flatten(0, 1)
+    rotated = config.rope.size or config.head_dim
+    rows = [*range(0, rotated, 2), *range(1, rotated, 2), *range(rotated, config.head_dim)]
+    return tensor.unflatten(0, (-1, config.head_dim))[:, rows].flatten(0, 1)
 
 
 def kinds_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":

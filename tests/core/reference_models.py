@@ -32,6 +32,39 @@ OPT = {
     "num_attention_heads": 4,
     "max_position_embeddings": 256,
 }
+NEOX = {
+    "vocab_size": 83,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+GPTJ = {
+    "vocab_size": 83,
+    "n_embd": 64,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 256,
+    "rotary_dim": 6,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+FALCON = {
+    "vocab_size": 83,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+PHI = {**NEOX, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 100.0,
+    "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 3.0],
+    "long_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+    "original_max_position_embeddings": 512,
+}
 BLOOM = {"vocab_size": 83, "hidden_size": 40, "n_layer": 3, "n_head": 4}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {"vocab_size": 83, "n_embd": 36, "n_layer": 3, "n_head": 6, "n_positions": 64, "n_inner": 50}),
@@ -75,6 +108,60 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "bloom-six-heads-untied": (
         "Bloom",
         {**BLOOM, "hidden_size": 36, "n_head": 6, "tie_word_embeddings": False, "layer_norm_epsilon": 1e-3},
+    ),
+    "pythia": ("GPTNeoX", {**NEOX}),
+    "neox-sequential-tied": (
+        "GPTNeoX",
+        {
+            **NEOX,
+            "use_parallel_residual": False,
+            "rotary_pct": 1.0,
+            "rotary_emb_base": 500,
+            "hidden_act": "gelu_fast",
+            "attention_bias": False,
+            "layer_norm_eps": 1e-3,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "gptj": ("GPTJ", {**GPTJ}),
+    "gptj-whole-heads": ("GPTJ", {**GPTJ, "rotary_dim": 16, "n_inner": 90, "layer_norm_epsilon": 1e-3}),
+    "falcon-7b": ("Falcon", {**FALCON}),
+    "falcon-40b": ("Falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 90}),
+    "falcon-11b": (
+        "Falcon",
+        {
+            **FALCON,
+            "new_decoder_architecture": True,
+            "num_kv_heads": 2,
+            "num_ln_in_parallel_attn": 1,
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    ),
+    "falcon-rw": (
+        "Falcon",
+        {
+            **FALCON,
+            "alibi": True,
+            "multi_query": False,
+            "parallel_attn": False,
+            "bias": True,
+            "layer_norm_epsilon": 1e-3,
+        },
+    ),
+    "phi-2": ("Phi", {**PHI}),
+    "phi-grouped": ("Phi", {**PHI, "num_key_value_heads": 2, "partial_rotary_factor": 0.25, "hidden_act": "gelu"}),
+    "phi-3": ("Phi3", {**PHI, "num_key_value_heads": 2, "sliding_window": None}),
+    "phi-3-partial": (
+        "Phi3",
+        {
+            **PHI,
+            "num_key_value_heads": 1,
+            "partial_rotary_factor": 0.75,
+            "rope_parameters": LONGROPE,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+        },
     ),
 }
 

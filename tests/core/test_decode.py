@@ -30,8 +30,10 @@ SIZES = {
 """For each reference model, the sizes that differ from `CASES`."""
 BY_MODULES = {
     "opt-norms-after": "norms after its layers",
-    "bloom": "ALiBi",
-    "bloom-six-heads-untied": "ALiBi",
+    **dict.fromkeys(("bloom", "bloom-six-heads-untied", "falcon-rw"), "ALiBi"),
+    **dict.fromkeys(("pythia", "gptj", "gptj-whole-heads", "phi-2", "phi-grouped"), "parallel"),
+    **dict.fromkeys(("falcon-7b", "falcon-40b", "falcon-11b"), "parallel"),
+    "phi-3-partial": "part of each head",
 }
 """The reference models that the compiled code does not know, and a part of the reason that is shown."""
 

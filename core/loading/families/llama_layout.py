@@ -42,12 +42,14 @@ def config(
     qkv_bias: bool | None = None,
     out_bias: bool | None = None,
     qk_norm: bool = False,
+    default_eps: float = 1e-6,
+    partial: bool = False,
 ) -> ModelConfig:
     """The configuration that a config.json describes; the other arguments are what a family has of its own.
 
     `default_context` is `max_position_embeddings` where the file has none. `window` is the sliding window in tokens,
     0 for none: within it every position attends to every earlier one, so the context ends there. `default_head_dim` 0
-    divides the hidden size evenly. A bias of None follows `attention_bias`.
+    divides the hidden size evenly. A bias of None follows `attention_bias`. `partial` is that of `read_rope`.
     """
     heads, width = values.count("num_attention_heads"), values.count("hidden_size")
     head_size = values.get("head_dim", default_head_dim) or None
@@ -68,8 +70,8 @@ def config(
         heads=heads,
         kv_heads=values.get("num_key_value_heads", heads),
         head_size=head_size,
-        rope=read_rope(values, head_dim, trained),
-        norm_eps=values.get("rms_norm_eps", 1e-6),
+        rope=read_rope(values, head_dim, trained, partial=partial),
+        norm_eps=values.get("rms_norm_eps", default_eps),
         qk_norm=qk_norm,
         mlp_size=values.count("intermediate_size"),
         activation=values.one_of("hidden_act", ACTIVATION_NAMES, "silu"),

@@ -1,0 +1,44 @@
+"""Phi-3 and Phi-4 (Abdin et al. 2024): Llama with fused matrices, and in some sizes a part of each head is rotated."""
+
+from collections.abc import Collection
+
+from core.engine.config import ModelConfig
+from core.formats.checked import CheckedValues
+from core.loading.families import llama_layout
+from core.loading.families.family import Family, KeyMap
+
+NAMES: KeyMap = {
+    **llama_layout.NAMES,
+    "blocks.#.attention.qkv": ("layers.#.self_attn.qkv_proj",),
+    "blocks.#.feed_forward.up": ("layers.#.mlp.gate_up_proj",),
+}
+
+
+def gguf_names(config: ModelConfig, tensors: Collection[str]) -> KeyMap:
+    """The names in GGUF files; queries, keys and values may be one tensor or three."""
+    fused = {"blocks.#.attention.qkv": ("blk.#.attn_qkv",)} if "blk.0.attn_qkv.weight" in tensors else {}
+    return {**llama_layout.GGUF_NAMES, **fused, "blocks.#.feed_forward.up": ("blk.#.ffn_up",)}
+
+
+def config(values: CheckedValues) -> ModelConfig:
+    """The configuration that a config.json describes."""
+    return llama_layout.config(
+        values,
+        default_context=4096,
+        window=values.get("sliding_window", 0),
+        qkv_bias=False,
+        out_bias=False,
+        default_eps=1e-5,
+        partial=True,
+    )
+
+
+FAMILY = Family(
+    model_type="phi3",
+    title="Phi-3",
+    prefix=llama_layout.PREFIX,
+    names=NAMES,
+    config=config,
+    gguf_names=gguf_names,
+    gguf_config=llama_layout.gguf_config,
+)

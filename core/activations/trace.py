@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.activations.hooks import ForwardHooks
 from core.engine.cache import KVCache
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.loading.models import Model

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from core.activations.hooks import ForwardHooks
 from core.activations.trace import Step, empty_cache, fill_cache
 from core.engine.cache import KVCache
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.loading.models import Model

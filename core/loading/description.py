@@ -1,23 +1,32 @@
-"""Describes a model by its files: family, `ModelConfig`, tensors and their names. Reads no weights, needs no torch."""
+"""Describes a model by its files: family, `ModelConfig`, tensors and their names. Needs no torch.
+
+It reads no weights, but compares an unembedding that is stored beside the embedding it is tied to.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
-from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
 from core.loading.families import FAMILIES, GGUF_FAMILIES
 from core.loading.families.family import Family, KeyMap, Layouts, Names
+from core.loading.families.settings import (
+    GGUF_NEUTRAL,
+    GGUF_WITHOUT_EFFECT,
+    NEUTRAL,
+    WITHOUT_EFFECT,
+    refuse_unread,
+)
+from core.loading.files import INDEX, WHOLE, read_folder, read_gguf
 
 COMPUTED = (
     ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
     "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
 )  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,8 @@ class ModelDescription:
     """By their names in the files, without the family's prefix."""
     layouts: Layouts
     """By the names of modules in `names`."""
+    note: str = ""
+    """Which files were chosen, where that is not obvious."""
 
 
 def describe(path: Path) -> ModelDescription:
@@ -49,8 +60,8 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     if path.is_dir():
         values = read_config(path)
         return values, values.count("vocab_size")
-    file = read_weights_file(path)
-    return CheckedValues(path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
+    file = read_gguf(path)
+    return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
 
 
 def read_config(folder: Path) -> CheckedValues:
@@ -94,37 +105,27 @@ def _describe_folder(folder: Path) -> ModelDescription:
             "get the model with unquantized weights, or as .gguf"
         )
     config = family.config(values)
-    tensors = {name.removeprefix(family.prefix): tensor for name, tensor in _read_folder(folder).items()}
+    refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
+    tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
+    names = _names(family.names, config, tensors)
+    has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
     return ModelDescription(
         family=family.title,
-        config=config,
+        config=_with_own_head(config, names, tensors),
         source=values.source,
-        names=_names(family.names, config, tensors),
+        names=names,
         tensors=tensors,
         layouts=family.layouts,
+        note=f"{WHOLE}, not the files of its index" if has_both else "",
     )
 
 
-def _read_folder(folder: Path) -> dict[str, StoredTensor]:
-    """All tensors of a folder, from the files that its index names or else from those that are there."""
-    index = folder / INDEX
-    if index.exists():
-        names = sorted({str(name) for name in read_json(index).optional_object("weight_map").values.values()})
-        paths = [folder / Path(name).name for name in names]
-        if missing := [path.name for path in paths if not path.exists()]:
-            raise UserError(
-                f"{folder} is not complete: {len(missing)} of {len(paths)} files of weights are missing, "
-                f"such as {missing[0]}; {_ADVICE}"
-            )
-    else:
-        paths = [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []
-        paths = paths or sorted(folder.glob("*.safetensors"))
-    if not paths:
-        for path in sorted(folder.iterdir()):
-            if path.suffix in PICKLE_SUFFIXES:
-                refuse_pickle(path)
-        raise UserError(f"{folder} has no .safetensors file; {_ADVICE}")
-    return {name: stored for path in paths for name, stored in read_weights_file(path).tensors.items()}
+def _with_own_head(config: ModelConfig, names: KeyMap, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
+    """`config`, not tied where the files have an unembedding that differs from the embedding."""
+    embedding, head = (tensors.get(f"{names[module][0]}.weight") for module in ("embed", "unembed"))
+    if config.tied and embedding and head and not head.equals(embedding):
+        return replace(config, tied=False)
+    return config
 
 
 # GGUF ----------------------------------------------------------------------------------------------------------------
@@ -137,16 +138,16 @@ def _gguf_vocab_size(file: WeightsFile) -> int:
 
 
 def _describe_gguf(path: Path) -> ModelDescription:
-    file = read_weights_file(path)
-    vocab_size = _gguf_vocab_size(file)
-    family = _family(CheckedValues(path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
+    file = read_gguf(path)
+    general = CheckedValues(file.path.name, file.metadata, "get a language model")
+    general.require("general.type", "model")
+    family = _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
     prefix = f"{family.architecture or family.model_type}."
-    values = CheckedValues(
-        path.name, {key.removeprefix(prefix): value for key, value in file.metadata.items()}, _ADVICE
-    )
-    values.require("expert_count", 0)
+    settings = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
+    values = CheckedValues(file.path.name, settings, _ADVICE)
     assert family.gguf_config, "a family of `GGUF_FAMILIES`"
-    config = family.gguf_config(values, file.tensors, vocab_size)
+    config = family.gguf_config(values, file.tensors, _gguf_vocab_size(file))
+    refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(
         family=family.title,
         config=config,

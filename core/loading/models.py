@@ -1,20 +1,24 @@
 """Loads a model: from a `ModelChoice` to weights on a device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from core.engine import device as devices
 from core.engine.config import ModelConfig
+from core.engine.lora import Adapter
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, Part, UserError, out_of_memory
 from core.loading import catalog, ladder, tokenizers, weights
+from core.loading.adapters.attach import attach
+from core.loading.adapters.files import locate
 from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
 from core.loading.description import ModelDescription, describe
+from core.loading.families import FAMILIES
 from core.loading.info import ModelInfo
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
@@ -28,6 +32,19 @@ class Model:
     info: ModelInfo
     transformer: Transformer
     tokenizer: Tokenizer
+    adapter: Adapter | None = None
+    """The LoRA adapter beside the weights, which can be scaled at any time."""
+
+    def with_adapter_at(self, scale: float) -> "Model":
+        """The same weights with the adapter at another scale, which it has from now on in both.
+
+        Raises `UserError` where there is no adapter, or for a scale that is not finite.
+        """
+        if self.adapter is None:
+            raise UserError(f"{self.info.name} has no LoRA adapter; ", Option("lora"), " gives it one")
+        self.adapter.scale = scale
+        choice = replace(self.choice, lora_scale=scale)
+        return replace(self, choice=choice, info=replace(self.info, choice=choice))
 
     @property
     def stops(self) -> frozenset[int]:
@@ -111,7 +128,19 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
     _check_room(choice.name, description.config, bits, device, smaller)
     transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name), report)
-    return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name)
+    origin = location.description + (f" ({description.note})" if description.note else "")
+    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
+    return _with_adapter(model) if choice.lora else model
+
+
+def _with_adapter(model: Model) -> Model:
+    """The model with the adapter that its choice names."""
+    family = next(family for family in FAMILIES.values() if family.title == model.info.title)
+    path = locate(model.choice.lora)
+    adapter, _ = attach(path, family, model.transformer, model.choice.lora_scale)
+    return replace(
+        model, adapter=adapter, info=replace(model.info, weights=f"{model.info.weights}, with the LoRA {path.name}")
+    )
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:
@@ -121,8 +150,13 @@ def _fastest(description: ModelDescription, device: torch.device) -> str:
     (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
     """
     if device.type == "cpu":
-        few = any(stored.dtype in ("Q4_0", "Q4_1") for stored in description.tensors.values())
-        return "int4" if few else "int8"
+        outside = {f"{name}.weight" for module in ("embed", "unembed") for name in description.names[module]}
+        packed = {
+            stored.dtype
+            for name, stored in description.tensors.items()
+            if len(stored.shape) == 2 and name not in outside
+        }
+        return "int4" if packed and packed <= {"Q4_0", "Q4_1"} else "int8"
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 

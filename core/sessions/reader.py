@@ -228,6 +228,8 @@ def _choice(part: CheckedValues) -> ModelChoice:
     }
     if "weights_seed" in part.values:
         options["weights_seed"] = _typed(part, "weights_seed", int)
+    if part.values.get("lora"):
+        options["lora"], options["lora_scale"] = part.text("lora"), part.number("lora_scale", -1e30, 1e30)
     if part.values.get("changes") is not None:
         changes = part.object("changes")
         present = {field.name for field in fields(Hyperparameters) if changes.values.get(field.name) is not None}

@@ -50,6 +50,8 @@ class Changes:
     device: str | None = None
     dtype: str | None = None
     weights_seed: int | None = None
+    lora: tuple[str, float] | None = None
+    """A LoRA adapter and its scale."""
 
     def model(self, info: ModelInfo) -> Model:
         """The model to run instead of one that the walk was made with. Only a model named here is downloaded."""
@@ -61,6 +63,8 @@ class Changes:
             dtype=self.dtype or info.dtype,
             weights_seed=choice.weights_seed if self.weights_seed is None else self.weights_seed,
         )
+        if self.lora is not None:
+            choice = replace(choice, lora=self.lora[0], lora_scale=self.lora[1])
         if self.name is not None:
             return models.load_model(choice)
         return resume.model(replace(info, choice=info.choice and choice))

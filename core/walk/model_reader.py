@@ -7,6 +7,7 @@ and distributions alone; the other methods need the weights on this machine.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from core.activations.apply import InstalledPatches
 from core.activations.experiment import Experiment
 from core.activations.patch import Patch
 from core.activations.trace import Step, step_at
@@ -55,10 +56,13 @@ class ModelReader:
         self.model = model
         self._ids: list[int] = []
         self._prefix = Prefix(model.transformer)
+        self._installed: InstalledPatches | None = None
         self._experiment: Experiment | None = None
+        """The walk without the patches, or where there are none, without the adapter."""
         self._latest: tuple[int, Distribution] | None = None
         """The last distribution, after its length."""
         self._truth = truth.known_truth(model.tokenizer)
+        self._read_with(self._prefix, self._unread())
 
     @property
     def info(self) -> ModelInfo:
@@ -136,7 +140,7 @@ class ModelReader:
     @property
     def patches(self) -> tuple[Patch, ...]:
         """The patches that are active in the model."""
-        return self._experiment.patches if self._experiment else ()
+        return self._installed.patches if self._installed else ()
 
     def patch(self, patches: Sequence[Patch]) -> None:
         """Replace the active patches; the ids must be read again under them.
@@ -146,15 +150,40 @@ class ModelReader:
         """
         for each in patches:
             each.check(self.model.transformer.config)
-        if self._experiment:
-            self._experiment.end()
-            self._prefix, self._experiment = self._experiment.unpatched, None
+        without = self._experiment.unpatched if self._installed and self._experiment else self._prefix
+        if self._installed:
+            self._installed.remove()
+        self._installed = InstalledPatches(self.model, patches) if patches else None
         if patches:
-            self._experiment = Experiment(self.model, patches, self._prefix)
-            self._prefix = Prefix(self.model.transformer)
-            if self._ids:
-                self._prefix.append([self._ids])
-        self._latest = None
+            self._read_with(self._unread(), without)
+        else:
+            self._read_with(without, self._unread())
+
+    def scale_adapter(self, scale: float) -> None:
+        """Multiply what the adapter adds by `scale`; the ids must be read again.
+
+        At 0 the model computes bit for bit what it does without the adapter. Raises `UserError` where it has none.
+        """
+        plain = self._experiment.unpatched if self._experiment and not self._installed else self._unread()
+        self.model = self.model.with_adapter_at(scale)
+        if scale or self._installed:
+            self._read_with(self._unread(), self._unread() if self._installed else plain)
+        else:
+            self._read_with(plain, self._unread())
+
+    def _read_with(self, prefix: Prefix, without: Prefix) -> None:
+        """Read `prefix` from now on, and where patches or the adapter act, `without` them the other one beside it."""
+        adapter = self.model.adapter
+        change = self._installed or (adapter if adapter and adapter.scale else None)
+        self._prefix, self._latest = prefix, None
+        self._experiment = Experiment(change, without) if change else None
+
+    def _unread(self) -> Prefix:
+        """The ids of the walk, of which nothing is read yet."""
+        prefix = Prefix(self.model.transformer)
+        if self._ids:
+            prefix.append([self._ids])
+        return prefix
 
     def _next_id(self, length: int) -> int | None:
         return self._ids[length] if length < len(self._ids) else None

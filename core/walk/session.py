@@ -283,7 +283,7 @@ class Session:
     def mark(self) -> object:
         """A value that stays equal as long as nothing happens that is worth saving."""
         changes = len(self.history.done), len(self.history.undone), self._measured
-        return self.tree.version, *changes, self.history.position, self.sampler, self.patches
+        return self.tree.version, *changes, self.history.position, self.sampler, self.patches, self.info
 
     def worth_keeping(self) -> bool:
         """Whether there is more than a prompt, and a model: without one the file that was opened holds everything."""
@@ -297,6 +297,15 @@ class Session:
         Raises `UserError` for a part that the model does not have.
         """
         self.reader.patch(patches)
+        self.history.forget_scores()
+        return self.read() if self.tokens else iter(())
+
+    def scale_adapter(self, scale: float) -> Iterator[Progress]:
+        """Multiply what the LoRA adapter of the model adds by `scale`; the walk is read and scored again.
+
+        Raises `UserError` where the model has no adapter.
+        """
+        self.reader.scale_adapter(scale)
         self.history.forget_scores()
         return self.read() if self.tokens else iter(())
 

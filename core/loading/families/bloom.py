@@ -7,7 +7,7 @@ from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import Family, KeyMap, one_name
+from core.loading.families.family import Family, KeyMap, one_count
 from core.loading.families.layouts import kinds_apart
 
 NAMES: KeyMap = {
@@ -44,10 +44,10 @@ def config(values: CheckedValues) -> ModelConfig:
     values.require("apply_residual_connection_post_layernorm", False)
     return _config(
         vocab_size=values.count("vocab_size"),
-        embed_dim=values.count(one_name(values, "n_embed", "hidden_size")),
+        embed_dim=one_count(values, "n_embed", "hidden_size"),
         context=values.integer("seq_length", low=1, default=2048),
-        blocks=values.count(one_name(values, "n_layer", "num_hidden_layers")),
-        heads=values.count(one_name(values, "n_head", "num_attention_heads")),
+        blocks=one_count(values, "n_layer", "num_hidden_layers"),
+        heads=one_count(values, "n_head", "num_attention_heads"),
         norm_eps=values.get("layer_norm_epsilon", 1e-5),
         tied=values.get("tie_word_embeddings", True),
     )
@@ -55,12 +55,14 @@ def config(values: CheckedValues) -> ModelConfig:
 
 def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], vocab_size: int) -> ModelConfig:
     """The configuration that GGUF metadata describes."""
+    heads = values.count("attention.head_count")
+    values.require("attention.head_count_kv", heads)
     return _config(
         vocab_size=vocab_size,
         embed_dim=values.count("embedding_length"),
         context=values.count("context_length"),
         blocks=values.count("block_count"),
-        heads=values.count("attention.head_count"),
+        heads=heads,
         norm_eps=values.get("attention.layer_norm_epsilon", 1e-5),
         mlp_size=values.count("feed_forward_length"),
         tied="output.weight" not in tensors,
@@ -75,5 +77,9 @@ FAMILY = Family(
     config=config,
     gguf_names={**gpt2.GGUF_NAMES, "embed_norm": ("token_embd_norm",)},
     gguf_config=gguf_config,
+    without_effect=frozenset(
+        "attention_softmax_in_fp32 bias_dropout_fusion masked_softmax_fusion skip_bias_add skip_bias_add_qkv "
+        "slow_but_exact offset_alibi n_inner".split()
+    ),
     layouts={"h.#.self_attention.query_key_value": kinds_apart},
 )

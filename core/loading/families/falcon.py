@@ -7,7 +7,7 @@ from core.engine.config import Layout, ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, one_name
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, one_count
 from core.loading.families.layouts import kinds_apart
 from core.loading.families.rope_settings import read_gguf_rope, read_rope
 
@@ -55,19 +55,20 @@ def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    width = values.count(one_name(values, "n_embed", "hidden_size"))
-    heads = values.count(one_name(values, "num_attention_heads", "n_head"))
+    width = one_count(values, "n_embed", "hidden_size")
+    heads = one_count(values, "num_attention_heads", "n_head")
     context = values.integer("max_position_embeddings", low=1, default=CONTEXT)
     new, alibi = values.get("new_decoder_architecture", False), values.get("alibi", False)
-    kv_heads = values.get("num_kv_heads", heads) if new else 1 if values.get("multi_query", True) else heads
+    kv_heads, one = values.get("num_kv_heads", heads), values.get("multi_query", True)
+    values.require("apply_residual_connection_post_layernorm", False)
     return _config(
         values,
         vocab_size=values.count("vocab_size"),
         embed_dim=width,
         context=context,
-        blocks=values.count(one_name(values, "num_hidden_layers", "n_layer")),
+        blocks=one_count(values, "num_hidden_layers", "n_layer"),
         heads=heads,
-        kv_heads=kv_heads,
+        kv_heads=kv_heads if new else 1 if one else heads,
         positions="alibi" if alibi else "rotary",
         alibi_rounded=alibi,
         rope=read_rope(values, width // heads, context),
@@ -123,5 +124,6 @@ FAMILY = Family(
     config=config,
     gguf_names=gguf_names,
     gguf_config=gguf_config,
+    without_effect=frozenset(["ff_factor"]),
     layouts={"h.#.self_attention.query_key_value": kinds_apart},
 )

@@ -45,8 +45,16 @@ class Family:
     layouts: Layouts = field(default_factory=dict)
     """Of .safetensors files."""
     gguf_layouts: Layouts = field(default_factory=dict)
+    without_effect: frozenset[str] = frozenset()
+    """Settings of config.json that change no logits of this family, besides those of `settings.WITHOUT_EFFECT`."""
+    gguf_without_effect: frozenset[str] = frozenset()
+    """The same of GGUF metadata."""
 
 
-def one_name(values: CheckedValues, name: str, older: str) -> str:
-    """The key of a setting that has two names: the one that the file uses, or `name`."""
-    return older if older in values.values and name not in values.values else name
+def one_count(values: CheckedValues, *names: str) -> int:
+    """The count under one of `names`, which mean the same. Raises `UserError` where two of them disagree."""
+    given = [name for name in names if values.values.get(name) is not None] or names[:1]
+    counts = {name: values.count(name) for name in given}
+    if len(set(counts.values())) > 1:
+        raise values.error(f"{' and '.join(f'{name} {count}' for name, count in counts.items())} disagree")
+    return counts[given[0]]

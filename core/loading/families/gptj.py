@@ -23,6 +23,8 @@ NAMES: KeyMap = {
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
+    values.require("rotary", True)
+    values.require("scale_attn_weights", True)
     values.require("tie_word_embeddings", False)  # its unembedding has a bias
     return ModelConfig(
         vocab_size=values.count("vocab_size"),

@@ -82,7 +82,8 @@ def config(
 
 def optional_window(values: CheckedValues) -> int:
     """The sliding window where `use_sliding_window` is set, else 0."""
-    return values.get("sliding_window", 0) if values.get("use_sliding_window", False) else 0
+    window = values.get("sliding_window", 0)
+    return window if values.get("use_sliding_window", False) else 0
 
 
 def _context(trained: int, window: int) -> int:

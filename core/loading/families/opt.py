@@ -57,5 +57,6 @@ FAMILY = Family(
     prefix="model.",
     names=NAMES,
     config=config,
+    without_effect=frozenset(["init_std"]),
     layouts={"decoder.embed_positions": without_offset},
 )

@@ -22,6 +22,9 @@ def gguf_names(config: ModelConfig, tensors: Collection[str]) -> KeyMap:
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
+    for key in ("full_attn_mod", "interpolate_factor"):  # of Phi-4's own code, which transformers replaced
+        values.require(key, 1)
+    values.require("lm_head_bias", False)
     return llama_layout.config(
         values,
         default_context=4096,

@@ -21,4 +21,5 @@ FAMILY = Family(
     gguf_names=llama_layout.GGUF_NAMES,
     config=config,
     gguf_config=llama_layout.gguf_config,
+    without_effect=frozenset(("layer_types", "max_window_layers")),
 )

@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.loading.families import FAMILIES, GGUF_FAMILIES
-from core.loading.families.family import Family, KeyMap, Layouts, Names
+from core.loading.families.family import Family, KeyMap, Layouts, key_map
 from core.loading.families.settings import (
     GGUF_NEUTRAL,
     GGUF_WITHOUT_EFFECT,
@@ -89,10 +89,6 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     raise UserError(f"{values.source}: {found} (supported: {titles}); choose another model")
 
 
-def _names(names: Names, config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> KeyMap:
-    return names(config, tensors) if callable(names) else names
-
-
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
 
 
@@ -107,7 +103,7 @@ def _describe_folder(folder: Path) -> ModelDescription:
     config = family.config(values)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
     tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
-    names = _names(family.names, config, tensors)
+    names = key_map(family.names, config, tensors)
     has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
     return ModelDescription(
         family=family.title,
@@ -152,7 +148,7 @@ def _describe_gguf(path: Path) -> ModelDescription:
         family=family.title,
         config=config,
         source=values.source,
-        names=_names(family.gguf_names, config, file.tensors),
+        names=key_map(family.gguf_names, config, file.tensors),
         tensors=file.tensors,
         layouts=family.gguf_layouts,
     )

@@ -159,6 +159,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "num_key_value_heads": 1,
             "partial_rotary_factor": 0.75,
             "rope_parameters": LONGROPE,
+            "original_max_position_embeddings": 512,
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
         },

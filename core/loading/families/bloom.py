@@ -22,6 +22,10 @@ NAMES: KeyMap = {
     "blocks.#.feed_forward.up": ("h.#.mlp.dense_h_to_4h",),
     "blocks.#.feed_forward.down": ("h.#.mlp.dense_4h_to_h",),
 }
+WITHOUT_EFFECT = """
+    attention_softmax_in_fp32 bias_dropout_fusion masked_softmax_fusion skip_bias_add skip_bias_add_qkv slow_but_exact
+    offset_alibi n_inner
+"""
 
 
 def _config(**settings: Any) -> ModelConfig:
@@ -77,9 +81,6 @@ FAMILY = Family(
     config=config,
     gguf_names={**gpt2.GGUF_NAMES, "embed_norm": ("token_embd_norm",)},
     gguf_config=gguf_config,
-    without_effect=frozenset(
-        "attention_softmax_in_fp32 bias_dropout_fusion masked_softmax_fusion skip_bias_add skip_bias_add_qkv "
-        "slow_but_exact offset_alibi n_inner".split()
-    ),
+    without_effect=frozenset(WITHOUT_EFFECT.split()),
     layouts={"h.#.self_attention.query_key_value": kinds_apart},
 )

@@ -51,6 +51,11 @@ class Family:
     """The same of GGUF metadata."""
 
 
+def key_map(names: Names, config: ModelConfig, tensors: Collection[str]) -> KeyMap:
+    """The names of the modules of one model, whose files have these tensors."""
+    return names(config, tensors) if callable(names) else names
+
+
 def one_count(values: CheckedValues, *names: str) -> int:
     """The count under one of `names`, which mean the same. Raises `UserError` where two of them disagree."""
     given = [name for name in names if values.values.get(name) is not None] or names[:1]

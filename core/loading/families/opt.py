@@ -41,7 +41,7 @@ def config(values: CheckedValues) -> ModelConfig:
         norm="layer",
         pre_norm=before,
         layout="sequential" if before else "post_norm",
-        final_norm=before and not values.get("_remove_final_layer_norm", False),
+        final_norm=not values.get("_remove_final_layer_norm", False) and before,
         feed_forward=True,
         mlp_size=values.count("ffn_dim"),
         activation=values.one_of("activation_function", ACTIVATION_NAMES, "relu"),

@@ -65,6 +65,15 @@ class Prefix:
         return copy
 
     @torch.inference_mode()
+    def rearrange(self, rows: Sequence[int], start: int) -> None:
+        """Let sequence i go on as sequence `rows[i]` did from position `start`; before it all must be alike."""
+        index = torch.tensor(rows, device=self._device)
+        self._ids = [[*self._ids[row]] for row in rows]
+        self._states[start:] = [None if state is None else state[index] for state in self._states[start:]]
+        self._latest = None
+        self._cache.rearrange(index, start)
+
+    @torch.inference_mode()
     def past(self, length: int) -> KVCache:
         """An independent copy of the first `length` positions of the KV cache, or of as many as it holds."""
         return self._cache.first(length)

@@ -21,6 +21,7 @@ from core.sampling.chart import chart
 from core.sampling.distribution import Distribution, scores
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart, Score
+from core.search.continuations import Reader
 from core.world import truth
 
 SCORED_AT_ONCE = 32
@@ -136,6 +137,10 @@ class ModelReader:
     def batch(self, length: int, sampler: Sampler, samples: int) -> Batch:
         """`samples` continuations of the first `length` ids, which are not read again."""
         return Batch(self.model, self._ids[:length], sampler, samples, self._prefix)
+
+    def continuations(self, length: int, width: int) -> Reader:
+        """A reader of continuations of the first `length` ids, which are not read again."""
+        return Reader(self.model, self._ids[:length], width, self._prefix)
 
     @property
     def patches(self) -> tuple[Patch, ...]:

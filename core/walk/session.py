@@ -28,6 +28,7 @@ from core.sampling.values import Chart
 from core.walk import continuation_tree
 from core.walk.history import History
 from core.walk.model_reader import ModelReader, Unavailable
+from core.walk.searches import Searches
 from core.walk.tree import Node, Tree
 from core.walk.values import ContinuationTree, Guess, SamplingProgress, Snapshot, Summary
 
@@ -55,6 +56,7 @@ class Session:
         self._measured = 0
         self._continuations: tuple[Node, list[Node]] | None = None
         """Where the last continuations start, and where each ends."""
+        self.searches = Searches(self)
 
     def _moved(self, kept: int, ids: Sequence[int]) -> None:
         self.stopped = ""

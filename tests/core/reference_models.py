@@ -96,6 +96,26 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**LLAMA, "num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
     ),
     "qwen2-tied": ("Qwen2", {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True}),
+    "mistral-window": ("Mistral", {**LLAMA, "num_key_value_heads": 2, "sliding_window": 5}),
+    "qwen2-window": (
+        "Qwen2",
+        {**LLAMA, "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+    ),
+    "qwen2-late-window": (
+        "Qwen2",
+        {**LLAMA, "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 3},
+    ),
+    "qwen3-layer-types": (
+        "Qwen3",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
     "qwen3": ("Qwen3", {**LLAMA, "num_key_value_heads": 2, "head_dim": 24}),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
     "opt": ("OPT", {**OPT}),
@@ -152,6 +172,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi-2": ("Phi", {**PHI}),
     "phi-grouped": ("Phi", {**PHI, "num_key_value_heads": 2, "partial_rotary_factor": 0.25, "hidden_act": "gelu"}),
     "phi-3": ("Phi3", {**PHI, "num_key_value_heads": 2, "sliding_window": None}),
+    "phi-3-window": ("Phi3", {**PHI, "sliding_window": 16}),
     "phi-3-partial": (
         "Phi3",
         {
@@ -165,6 +186,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+
+MODULES_ONLY = {
+    "mistral-window": "windows",
+    "qwen2-window": "windows",
+    "qwen3-layer-types": "windows",
+    "opt-norms-after": "norms after its layers",
+    **dict.fromkeys(("bloom", "bloom-six-heads-untied", "falcon-rw"), "ALiBi"),
+    **dict.fromkeys(("pythia", "gptj", "gptj-whole-heads", "phi-2", "phi-grouped"), "parallel"),
+    **dict.fromkeys(("falcon-7b", "falcon-40b", "falcon-11b"), "parallel"),
+    "phi-3-partial": "part of each head",
+    "phi-3-window": "windows",
+}
+"""Cases that the compiled step does not compute, and a word of why."""
 
 
 def reference(case: str, **changes: int) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_models import CASES, reference
+from reference_models import CASES, MODULES_ONLY, reference
 from texts import TEXTS
 from torch import Tensor
 
@@ -21,21 +21,15 @@ from core.loading.models import Model
 
 MULTIPLES_OF_32 = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
 SIZES = {
-    **{case: {} for case in CASES},  # widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14
+    **{
+        case: {} for case in CASES if case not in MODULES_ONLY
+    },  # widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14
     "qwen3": {"head_dim": 16, **MULTIPLES_OF_32},
     "llama-biases": {"head_dim": 32, **MULTIPLES_OF_32, "intermediate_size": 160},
     "mistral": {"head_dim": 8, **MULTIPLES_OF_32, "hidden_size": 48, "intermediate_size": 80},
     "llama-scaled": {"hidden_size": 64, "intermediate_size": 33, "head_dim": 22},
 }
 """For each reference model, the sizes that differ from `CASES`."""
-BY_MODULES = {
-    "opt-norms-after": "norms after its layers",
-    **dict.fromkeys(("bloom", "bloom-six-heads-untied", "falcon-rw"), "ALiBi"),
-    **dict.fromkeys(("pythia", "gptj", "gptj-whole-heads", "phi-2", "phi-grouped"), "parallel"),
-    **dict.fromkeys(("falcon-7b", "falcon-40b", "falcon-11b"), "parallel"),
-    "phi-3-partial": "part of each head",
-}
-"""The reference models that the compiled code does not know, and a part of the reason that is shown."""
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +79,7 @@ def relative_error(result: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("case", [case for case in SIZES if case not in BY_MODULES])
+@pytest.mark.parametrize("case", SIZES)
 def test_compiled_tokens_equal_the_modules_and_float32(case: str, bits: int, tmp_path: Path) -> None:
     """Of every family, with sizes that are multiples of 32 and others, by each path this processor has."""
     model = build(case, bits, tmp_path)
@@ -103,12 +97,14 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, bits: int, tmp
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("case", BY_MODULES)
-def test_what_compiled_code_does_not_know_is_computed_by_the_modules(case: str, bits: int, tmp_path: Path) -> None:
-    """With a reason, and the numbers that the quantized weights stand for."""
-    model = build(case, bits, tmp_path)
+@pytest.mark.parametrize("case", MODULES_ONLY)
+def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, bits: int, tmp_path: Path) -> None:
+    """And says why."""
+    reference(case).save_pretrained(tmp_path)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    assert isinstance(model, CompiledTransformer)
     assert model.fast is None
-    assert BY_MODULES[case] in model.implementation
+    assert MODULES_ONLY[case] in model.implementation
     with torch.inference_mode():
         expected = dequantized(model)(torch.tensor([ids()]))[0]
     assert relative_error(token_by_token(model, ids()), expected) < 0.001

@@ -6,6 +6,11 @@ from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.loading.families import llama_layout
 from core.loading.families.family import Family, KeyMap
+from core.loading.families.rope_settings import read_context, read_rope
+from core.loading.families.window_settings import read_kinds, window_size, windows
+
+CONTEXT = 4096
+"""Tokens, where config.json does not name `max_position_embeddings`."""
 
 NAMES: KeyMap = {
     **llama_layout.NAMES,
@@ -25,14 +30,16 @@ def config(values: CheckedValues) -> ModelConfig:
     for key in ("full_attn_mod", "interpolate_factor"):  # of Phi-4's own code, which transformers replaced
         values.require(key, 1)
     values.require("lm_head_bias", False)
+    width, heads = values.count("hidden_size"), values.count("num_attention_heads")
+    blocks, size = values.count("num_hidden_layers"), window_size(values, 0)
+    trained, _ = read_context(values, CONTEXT)
     return llama_layout.config(
         values,
-        default_context=4096,
-        window=values.get("sliding_window", 0),
-        qkv_bias=False,
-        out_bias=False,
+        default_context=CONTEXT,
         default_eps=1e-5,
-        partial=True,
+        biases=llama_layout.biases(values, qkv=False, out=False),
+        rope=read_rope(values, values.get("head_dim", 0) or width // heads, trained, partial=True),
+        windows=windows(values, size, read_kinds(values, blocks, lambda block: size != 0)),
     )
 
 

@@ -59,7 +59,7 @@ def key_map(names: Names, config: ModelConfig, tensors: Collection[str]) -> KeyM
 
 
 def model_config(values: CheckedValues, *, heads: int, kv_heads: int | None = None, **fields: Any) -> ModelConfig:
-    """A configuration with its MLP; by default there are as many key heads as query heads. Errors begin with the file."""
+    """A configuration with its MLP; by default with a key head for each query head. Errors begin with the file."""
     kv_heads = heads if kv_heads is None else kv_heads
     if kv_heads < 1 or heads % kv_heads:
         raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")

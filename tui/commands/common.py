@@ -37,11 +37,12 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
-    _note(message)
+    note(message)
     raise typer.Exit(2)
 
 
-def _note(message: str) -> None:
+def note(message: str) -> None:
+    """Write one line to standard error."""
     from tui.drawing.text import one_line
 
     sys.stderr.write(f"tokenwalk: {one_line(message)}\n")
@@ -95,9 +96,9 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     loaded = load_model(model.choice())
     if loaded.info.slow_path:
-        _note(f"{loaded.info.label} runs on a slow path: {loaded.info.slow_path}")
+        note(f"{loaded.info.label} runs on a slow path: {loaded.info.slow_path}")
     if loaded.tokenizer.warning:
-        _note(loaded.tokenizer.warning)
+        note(loaded.tokenizer.warning)
     threads.apply(loaded.info.parameters, beside_screen=False)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]

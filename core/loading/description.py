@@ -62,8 +62,10 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     """config.json of a folder or the metadata of a .gguf file, and V. Opens no weights of a folder."""
     if path.is_dir():
         values = read_config(path)
+        _family(values, "model_type")
         return values, values.count("vocab_size")
     file = read_gguf(path)
+    _family(CheckedValues(file.path.name, file.metadata), "general.architecture")
     return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
 
 
@@ -85,7 +87,9 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     """The family that `key` names. Raises `UserError` where it is not supported."""
     if (model_type := values.get(key, "")) in families:
         return families[model_type]
-    found = f"{key} is {model_type!r}, a family that is not supported" if model_type else f"{key} is missing"
+    found = (
+        f"{key} is {reprlib.repr(model_type)}, a family that is not supported" if model_type else f"{key} is missing"
+    )
     if model_type in FAMILIES:
         found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
     titles = ", ".join("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
@@ -95,12 +99,18 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
 
 
-def _describe_folder(folder: Path) -> ModelDescription:
+def read_settings(folder: Path) -> tuple[Family, ModelConfig, CheckedValues]:
+    """The family and configuration by config.json alone, and its values. Raises `UserError` as `describe`."""
     values = read_config(folder)
     family = _family(values, "model_type", FAMILIES)
-    block = _float8_block(values)
     config = family.config(values)
+    _float8_block(values)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
+    return family, config, values
+
+
+def _describe_folder(folder: Path) -> ModelDescription:
+    family, config, values = read_settings(folder)
     tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
     names = key_map(family.names, config, tensors)
     has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
@@ -111,7 +121,7 @@ def _describe_folder(folder: Path) -> ModelDescription:
         names=names,
         tensors=tensors,
         layouts=family.layouts,
-        float8_block=block,
+        float8_block=_float8_block(values),
         note=f"{WHOLE}, not the files of its index" if has_both else "",
     )
 

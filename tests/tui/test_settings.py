@@ -59,7 +59,7 @@ def test_an_error_names_the_file_and_what_is_wrong(file: Path, text: str, named:
 @pytest.mark.parametrize("content", [b"theme = '\xff'", b"\xff\xfe\x00"])
 def test_a_file_that_is_not_text_is_an_error(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(UserError, match="is a folder, not a file"):
+    with pytest.raises(UserError, match="cannot be read"):
         settings.load()
 
 

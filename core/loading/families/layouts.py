@@ -38,3 +38,8 @@ def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
         return heads.unflatten(1, (-1, 2)).transpose(1, 2).flatten(0, 2)
     rows = [*range(0, rotated, 2), *range(1, rotated, 2), *range(rotated, config.head_dim)]
     return heads[:, rows].flatten(0, 1)
+
+
+def one_more(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From w to 1 + w in float32: Gemma multiplies by 1 + w in its norms."""
+    return tensor.float() + 1

@@ -174,7 +174,7 @@ def read_gguf_rope(
     """The rotation that GGUF metadata and tensors describe, as llama.cpp computes it.
 
     `base` is that of a file without one. Divisors of single pairs are tensors, and multiply the factor of the metadata.
-    LongRoPE's long factors count beyond the trained context, as in transformers; llama.cpp chooses for all texts at once
+    LongRoPE's long factors count beyond the trained context, as in transformers; llama.cpp chooses for all texts
     by the size of its own context.
     """
     size = values.get("rope.dimension_count", head_dim) or head_dim

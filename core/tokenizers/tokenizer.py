@@ -100,7 +100,17 @@ class Tokenizer:
         inner = list(ids)
         inner = inner[len(self.begin) :] if tuple(inner[: len(self.begin)]) == self.begin else inner
         inner = inner[: -len(self.end)] if self.end and tuple(inner[-len(self.end) :]) == self.end else inner
-        return self.text(inner)
+        return b"".join(self._as_typed(inner)).decode("utf-8", "backslashreplace")
+
+    def spell(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes of text of each of `ids`, which begin a text: `spelled` without a space that is not in the text."""
+        begin = len(self.begin) if tuple(ids[: len(self.begin)]) == self.begin else 0
+        pieces = [b""] * begin + self._as_typed(ids[begin:])
+        return [b"" if self._is_special(id) else piece for id, piece in zip(ids, pieces, strict=True)]
+
+    def _as_typed(self, ids: Sequence[int]) -> list[bytes]:
+        """The pieces of `ids`, which begin a text, as that text has them."""
+        return [self.piece(id) for id in ids]
 
 
 def split_long_whitespace(text: str) -> Iterator[str]:

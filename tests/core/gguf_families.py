@@ -35,6 +35,29 @@ CAPS = {"attn_logit_softcapping": 3.0, "final_logit_softcapping": 6.0}
 LAYOUTS: dict[str, Layout] = {
     "gemma": Layout("gemma", one_more=True),
     "gemma2-head": Layout("gemma2", {**CAPS, "attention.sliding_window": 5}, FOUR_NORMS, one_more=True),
+    "gemma3": Layout(
+        "gemma3",
+        {
+            "attention.sliding_window": 5,
+            "attention.sliding_window_pattern": [True, False, True],
+            "rope.freq_base_swa": 700.0,
+            "rope.scaling.type": "linear",
+            "rope.scaling.factor": 4.0,
+            "final_logit_softcapping": 7.0,
+        },
+        FOUR_NORMS,
+        one_more=True,
+    ),
+    "olmo3": Layout(
+        "olmo2",
+        {
+            "attention.sliding_window": 6,
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 16,
+        },
+        FOUR_NORMS,
+    ),
     "olmo2": Layout("olmo2", parts=FOUR_NORMS),
     "smollm3-four": Layout("smollm3", pairs=True),
     "granite": Layout(

@@ -1,6 +1,7 @@
 """Gemma 3 (Kamath et al. 2025) with its vision model, which is not used: the language model alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from core.engine.config import ModelConfig
 from core.engine.rope import Rope
@@ -14,12 +15,18 @@ from core.loading.families.window_settings import read_gguf_windows
 OTHER_PARTS = ("vision_tower.", "multi_modal_projector.")
 """Beginnings of the names of tensors of the vision model."""
 
+VISION = frozenset(
+    "vision_config mm_tokens_per_image boi_token_index eoi_token_index image_token_index "
+    "boi_token_id eoi_token_id image_token_id".split()
+)
+"""Settings of the vision model."""
+
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes, in its `text_config`."""
     text = values.object("text_config")
     text.require("model_type", "gemma3_text")
-    return gemma3_text.config(text)
+    return replace(gemma3_text.config(text), tied=values.get("tie_word_embeddings", True))
 
 
 def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], vocab_size: int) -> ModelConfig:
@@ -54,7 +61,5 @@ FAMILY = Family(
     config=config,
     gguf_config=gguf_config,
     layouts=gemma3_text.LAYOUTS,
-    without_effect=frozenset(
-        "vision_config mm_tokens_per_image boi_token_index eoi_token_index image_token_index".split()
-    ),
+    without_effect=gemma3_text.FAMILY.without_effect | VISION,
 )

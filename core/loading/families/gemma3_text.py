@@ -9,6 +9,14 @@ from core.loading.families.rope_settings import read_layer_rope
 from core.loading.families.window_settings import read_kinds, window_size, windows
 
 CONTEXT, WINDOW, PERIOD = 131_072, 4096, 6
+SIZES = {
+    "vocab_size": 262_208,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+}
 GLOBAL_BASE, LOCAL_BASE = 1e6, 1e4
 LAYOUTS = {
     **gemma_layout.LAYOUTS,
@@ -18,7 +26,8 @@ LAYOUTS = {
 
 
 def config(values: CheckedValues) -> ModelConfig:
-    """The configuration that a config.json describes."""
+    """The configuration that a config.json describes; some files leave out sizes, which are then those of `SIZES`."""
+    values.assume(**SIZES)
     blocks, period = values.count("num_hidden_layers"), values.integer("sliding_window_pattern", low=1, default=PERIOD)
     kinds = read_kinds(values, blocks, lambda block: (block + 1) % period != 0)
     head_dim, trained = values.get("head_dim", 256), values.integer("max_position_embeddings", low=1, default=CONTEXT)
@@ -48,5 +57,5 @@ FAMILY = Family(
     names=gemma_layout.NAMES,
     config=config,
     layouts=LAYOUTS,
-    without_effect=frozenset(("hidden_act", "cache_implementation")),
+    without_effect=frozenset(("hidden_act", "_sliding_window_pattern")),
 )

@@ -7,7 +7,7 @@ from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import Family, KeyMap, one_count
+from core.loading.families.family import Family, KeyMap, model_config, one_count
 from core.loading.families.layouts import kinds_apart
 
 NAMES: KeyMap = {
@@ -28,16 +28,14 @@ WITHOUT_EFFECT = """
 """
 
 
-def _config(**settings: Any) -> ModelConfig:
+def _config(values: CheckedValues, **settings: Any) -> ModelConfig:
     """What all BLOOM models share."""
-    return ModelConfig(
+    return model_config(
+        values,
         positions="alibi",
         norm="layer",
-        pre_norm=True,
         embed_norm=True,
-        feed_forward=True,
         activation="gelu_tanh",
-        final_activation=False,
         biases=("qkv", "out", "mlp"),
         **settings,
     )
@@ -47,6 +45,7 @@ def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes. The MLP is always four times as wide as the model."""
     values.require("apply_residual_connection_post_layernorm", False)
     return _config(
+        values,
         vocab_size=values.count("vocab_size"),
         embed_dim=one_count(values, "n_embed", "hidden_size"),
         context=values.integer("seq_length", low=1, default=2048),
@@ -62,6 +61,7 @@ def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], voca
     heads = values.count("attention.head_count")
     values.require("attention.head_count_kv", heads)
     return _config(
+        values,
         vocab_size=vocab_size,
         embed_dim=values.count("embedding_length"),
         context=values.count("context_length"),

@@ -1,13 +1,12 @@
 """Falcon (Almazrouei et al. 2023): parallel blocks and few key heads; Falcon-RW has ALiBi and sequential blocks."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from core.engine.config import Layout, ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, one_count
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, model_config, one_count
 from core.loading.families.layouts import kinds_apart
 from core.loading.families.rope_settings import read_gguf_rope, read_rope
 
@@ -38,21 +37,6 @@ def gguf_names(config: ModelConfig, tensors: Collection[str]) -> KeyMap:
     return {**gpt2.GGUF_NAMES, "blocks.#.norm1": norms[:1], "blocks.#.norm2": norms[1:]}
 
 
-def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any) -> ModelConfig:
-    """What all Falcon models share."""
-    if kv_heads < 1 or heads % kv_heads:
-        raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
-    return ModelConfig(
-        heads=heads,
-        group=heads // kv_heads,
-        norm="layer",
-        pre_norm=True,
-        feed_forward=True,
-        final_activation=False,
-        **settings,
-    )
-
-
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
     width = one_count(values, "n_embed", "hidden_size")
@@ -61,8 +45,9 @@ def config(values: CheckedValues) -> ModelConfig:
     new, alibi = values.get("new_decoder_architecture", False), values.get("alibi", False)
     kv_heads, one = values.get("num_kv_heads", heads), values.get("multi_query", True)
     values.require("apply_residual_connection_post_layernorm", False)
-    return _config(
+    return model_config(
         values,
+        norm="layer",
         vocab_size=values.count("vocab_size"),
         embed_dim=width,
         context=context,
@@ -97,8 +82,9 @@ def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], voca
     """The configuration that GGUF metadata describes. llama.cpp knows neither ALiBi nor biases here."""
     width, heads = values.count("embedding_length"), values.count("attention.head_count")
     values.require("tensor_data_layout", "jploski")
-    return _config(
+    return model_config(
         values,
+        norm="layer",
         vocab_size=vocab_size,
         embed_dim=width,
         context=values.count("context_length"),

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.engine.activation import ACTIVATIONS, Activation
 from core.engine.config import ModelConfig
+from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families.layouts import Layout
@@ -63,6 +65,18 @@ class Family:
 def key_map(names: Names, config: ModelConfig, tensors: Collection[str]) -> KeyMap:
     """The names of the modules of one model, whose files have these tensors."""
     return names(config, tensors) if callable(names) else names
+
+
+def model_config(values: CheckedValues, *, heads: int, kv_heads: int | None = None, **fields: Any) -> ModelConfig:
+    """A configuration with its MLP; by default with a key head for each query head. Errors begin with the file."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    if kv_heads < 1 or heads % kv_heads:
+        raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
+    shared: dict[str, Any] = {"pre_norm": True, "feed_forward": True, "final_activation": False}
+    try:
+        return ModelConfig(heads=heads, group=heads // kv_heads, **shared | fields)
+    except UserError as error:
+        raise values.error(str(error)) from error
 
 
 def one_count(values: CheckedValues, *names: str) -> int:

@@ -7,7 +7,7 @@ from core.engine.config import Bias, ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, model_config
 from core.loading.families.layouts import kinds_apart
 from core.loading.families.rope_settings import read_gguf_rope, read_rope
 
@@ -24,16 +24,11 @@ NAMES: KeyMap = {
 }
 
 
-def _config(*, parallel: bool, **settings: Any) -> ModelConfig:
+def _config(values: CheckedValues, **settings: Any) -> ModelConfig:
     """What all GPT-NeoX models share."""
-    return ModelConfig(
-        positions="rotary",
-        norm="layer",
-        pre_norm=True,
-        layout="parallel" if parallel else "sequential",
-        feed_forward=True,
-        final_activation=False,
-        **settings,
+    parallel = values.get("use_parallel_residual", True)
+    return model_config(
+        values, positions="rotary", norm="layer", layout="parallel" if parallel else "sequential", **settings
     )
 
 
@@ -44,13 +39,13 @@ def config(values: CheckedValues) -> ModelConfig:
     base, share = values.get("rotary_emb_base", 10_000.0), values.get("rotary_pct", 0.25)
     attention: tuple[Bias, ...] = ("qkv", "out") if values.get("attention_bias", True) else ()
     return _config(
+        values,
         vocab_size=values.count("vocab_size"),
         embed_dim=width,
         context=context,
         blocks=values.count("num_hidden_layers"),
         heads=heads,
         norm_eps=values.get("layer_norm_eps", 1e-5),
-        parallel=values.get("use_parallel_residual", True),
         mlp_size=values.count("intermediate_size"),
         activation=values.one_of("hidden_act", ACTIVATION_NAMES, "gelu"),
         tied=values.get("tie_word_embeddings", False),
@@ -63,13 +58,13 @@ def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], voca
     """The configuration that GGUF metadata describes."""
     width, heads = values.count("embedding_length"), values.count("attention.head_count")
     return _config(
+        values,
         vocab_size=vocab_size,
         embed_dim=width,
         context=values.count("context_length"),
         blocks=values.count("block_count"),
         heads=heads,
         norm_eps=values.get("attention.layer_norm_epsilon", 1e-5),
-        parallel=values.get("use_parallel_residual", True),
         mlp_size=values.count("feed_forward_length"),
         activation="gelu",
         tied="output.weight" not in tensors,

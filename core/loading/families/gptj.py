@@ -6,7 +6,7 @@ llama.cpp cannot run it, so there are no GGUF files.
 from core.engine.config import ModelConfig
 from core.engine.rope import Rope
 from core.formats.checked import CheckedValues
-from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, model_config
 from core.loading.families.layouts import pairs_apart
 
 NAMES: KeyMap = {
@@ -26,7 +26,8 @@ def config(values: CheckedValues) -> ModelConfig:
     values.require("rotary", True)
     values.require("scale_attn_weights", True)
     values.require("tie_word_embeddings", False)  # its unembedding has a bias
-    return ModelConfig(
+    return model_config(
+        values,
         vocab_size=values.count("vocab_size"),
         embed_dim=values.count("n_embd"),
         context=values.integer("n_positions", low=1, default=2048),
@@ -36,12 +37,9 @@ def config(values: CheckedValues) -> ModelConfig:
         rope=Rope(size=values.integer("rotary_dim", low=2, default=64)),
         norm="layer",
         norm_eps=values.get("layer_norm_epsilon", 1e-5),
-        pre_norm=True,
         layout="parallel_one_norm",
-        feed_forward=True,
         mlp_size=values.get("n_inner", 0) or None,
         activation=values.one_of("activation_function", ACTIVATION_NAMES, "gelu_new"),
-        final_activation=False,
         biases=("mlp", "head"),
     )
 

@@ -5,7 +5,7 @@ llama.cpp does not have it, so there are no GGUF files.
 
 from core.engine.config import Bias, ModelConfig
 from core.formats.checked import CheckedValues
-from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, model_config
 from core.loading.families.layouts import without_offset
 
 NAMES: KeyMap = {
@@ -30,7 +30,8 @@ def config(values: CheckedValues) -> ModelConfig:
     width, before = values.count("hidden_size"), values.get("do_layer_norm_before", True)
     embed_size = values.get("word_embed_proj_dim", width)
     biases: tuple[Bias, ...] = ("qkv", "out", "mlp") if values.get("enable_bias", True) else ()
-    return ModelConfig(
+    return model_config(
+        values,
         vocab_size=values.count("vocab_size"),
         embed_dim=width,
         embed_size=None if embed_size == width else embed_size,
@@ -42,10 +43,8 @@ def config(values: CheckedValues) -> ModelConfig:
         pre_norm=before,
         layout="sequential" if before else "post_norm",
         final_norm=not values.get("_remove_final_layer_norm", False) and before,
-        feed_forward=True,
         mlp_size=values.count("ffn_dim"),
         activation=values.one_of("activation_function", ACTIVATION_NAMES, "relu"),
-        final_activation=False,
         tied=values.get("tie_word_embeddings", True),
         biases=biases,
     )

@@ -7,7 +7,7 @@ from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
-from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap
+from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, model_config
 from core.loading.families.rope_settings import read_gguf_rope, read_rope
 
 NAMES: KeyMap = {
@@ -28,19 +28,13 @@ def gguf_names(config: ModelConfig, tensors: Collection[str]) -> KeyMap:
     return {**gpt2.GGUF_NAMES, "blocks.#.attention.qkv": tuple(f"blk.#.{part}" for part in parts)}
 
 
-def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any) -> ModelConfig:
+def _config(values: CheckedValues, **settings: Any) -> ModelConfig:
     """What all these models share."""
-    if kv_heads < 1 or heads % kv_heads:
-        raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
-    return ModelConfig(
-        heads=heads,
-        group=heads // kv_heads,
+    return model_config(
+        values,
         positions="rotary",
         norm="layer",
-        pre_norm=True,
         layout="parallel_one_norm",
-        feed_forward=True,
-        final_activation=False,
         biases=("qkv", "out", "mlp", "head"),
         **settings,
     )

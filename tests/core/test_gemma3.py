@@ -27,7 +27,10 @@ def both(tmp_path: Path) -> tuple[Path, Any]:
     """The folder of a small model with vision, and the model."""
     torch.manual_seed(0)
     config = transformers.Gemma3Config(
-        text_config=CASES["gemma3"][1], vision_config=VISION, mm_tokens_per_image=4, image_token_index=80
+        text_config=CASES["gemma3"][1] | {"final_logit_softcapping": None},
+        vision_config=VISION,
+        mm_tokens_per_image=4,
+        image_token_index=80,
     )
     model = transformers.Gemma3ForConditionalGeneration(config).eval()
     with torch.no_grad():
@@ -77,8 +80,10 @@ def test_sizes_that_a_file_leaves_out(both: tuple[Path, Any]) -> None:
     assert description.read_metadata(folder)[1] == known.vocab_size
 
 
-def test_another_language_model_is_refused(both: tuple[Path, Any]) -> None:
+def test_another_language_model_and_its_cap_are_refused(both: tuple[Path, Any]) -> None:
     folder, _ = both
     text = json.loads((folder / "config.json").read_text())["text_config"]
     reconfigure(folder, text_config=text | {"model_type": "gemma9_text"})
     assert "gemma9_text" in refusal(folder)
+    reconfigure(folder, text_config=text | {"final_logit_softcapping": 30.0})
+    assert "final_logit_softcapping is 30.0" in refusal(folder)

@@ -15,10 +15,8 @@ from core.loading.families.window_settings import read_gguf_windows
 OTHER_PARTS = ("vision_tower.", "multi_modal_projector.")
 """Beginnings of the names of tensors of the vision model."""
 
-VISION = frozenset(
-    "vision_config mm_tokens_per_image boi_token_index eoi_token_index image_token_index "
-    "boi_token_id eoi_token_id image_token_id".split()
-)
+TOKENS = tuple(f"{kind}_token_{key}" for kind in ("boi", "eoi", "image") for key in ("id", "index"))
+VISION = frozenset(("vision_config", "mm_tokens_per_image", *TOKENS))
 """Settings of the vision model."""
 
 
@@ -26,6 +24,7 @@ def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes, in its `text_config`."""
     text = values.object("text_config")
     text.require("model_type", "gemma3_text")
+    text.require("final_logit_softcapping", 0.0)  # which transformers leaves out where there is a vision model
     return replace(gemma3_text.config(text), tied=values.get("tie_word_embeddings", True))
 
 

@@ -62,14 +62,11 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     """config.json of a folder or the metadata of a .gguf file, and V. Opens no weights of a folder."""
     if path.is_dir():
         values = read_config(path)
-        return values, values.count("vocab_size") if "vocab_size" in values.values else _vocab_size(values)
+        family = _family(values, "model_type", FAMILIES)
+        return values, values.count("vocab_size") if "vocab_size" in values.values else family.config(values).vocab_size
     file = read_gguf(path)
+    _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
     return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
-
-
-def _vocab_size(values: CheckedValues) -> int:
-    """V where config.json does not have it at its top, but inside the settings of a part, or where it is a default."""
-    return _family(values, "model_type", FAMILIES).config(values).vocab_size
 
 
 def read_config(folder: Path) -> CheckedValues:
@@ -90,7 +87,9 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     """The family that `key` names. Raises `UserError` where it is not supported."""
     if (model_type := values.get(key, "")) in families:
         return families[model_type]
-    found = f"{key} is {model_type!r}, a family that is not supported" if model_type else f"{key} is missing"
+    found = (
+        f"{key} is {reprlib.repr(model_type)}, a family that is not supported" if model_type else f"{key} is missing"
+    )
     if model_type in FAMILIES:
         found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
     titles = dict.fromkeys("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
@@ -100,12 +99,18 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
 
 
-def _describe_folder(folder: Path) -> ModelDescription:
+def read_settings(folder: Path) -> tuple[Family, ModelConfig, CheckedValues]:
+    """The family and configuration by config.json alone, and its values. Raises `UserError` as `describe`."""
     values = read_config(folder)
     family = _family(values, "model_type", FAMILIES)
-    block = _float8_block(values)
     config = family.config(values)
+    _float8_block(values)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
+    return family, config, values
+
+
+def _describe_folder(folder: Path) -> ModelDescription:
+    family, config, values = read_settings(folder)
     stored = read_folder(folder)
     tensors = {family.short(name): each for name, each in stored.items() if not name.startswith(family.other_parts)}
     names = key_map(family.names, config, tensors)
@@ -120,7 +125,7 @@ def _describe_folder(folder: Path) -> ModelDescription:
         names=names,
         tensors=tensors,
         layouts=family.layouts,
-        float8_block=block,
+        float8_block=_float8_block(values),
         note="; ".join(notes),
     )
 

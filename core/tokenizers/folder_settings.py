@@ -7,6 +7,7 @@ from typing import Any
 from tokenizers import AddedToken as LibraryToken
 from tokenizers import Tokenizer as Library
 
+from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.tokenizers.chat_template import ChatTemplate
@@ -100,7 +101,7 @@ class FolderSettings:
         Raises `UserError` where there are several and none is called `default`.
         """
         path = self._folder / "chat_template.jinja"
-        source = path.read_text(encoding="utf-8") if path.exists() else self.tokenizer.values.get("chat_template")
+        source = read_file(path).decode("utf-8") if path.exists() else self.tokenizer.values.get("chat_template")
         if isinstance(source, list):
             by_name = {each.get("name"): each.get("template") for each in source}
             source = by_name.get("default")

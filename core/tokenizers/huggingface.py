@@ -14,6 +14,7 @@ from tokenizers import AddedToken as LibraryToken
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
+from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.tokenizers import patterns
@@ -60,7 +61,7 @@ def unsupported(source: str, found: str) -> UserError:
 
 def _tokenizer_json(path: Path) -> Library:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode("utf-8")
         library = Library.from_str(text)
     except Exception as error:  # the library raises no narrower one
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -127,7 +128,7 @@ def _to_bytes(library: Library, source: str) -> tuple[ToBytes, bool]:
 
 
 def _vocab_and_merges(folder: Path, settings: FolderSettings) -> Library:
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    lines = read_file(folder / "merges.txt").decode("utf-8").split("\n")
     merges = [parse_merge(line) for line in lines if line and not line.startswith("#version")]
     ids = read_json(folder / "vocab.json").values
     library = Library(models.BPE(dict(ids), merges))
@@ -167,7 +168,7 @@ def _from_library(library: Library, settings: FolderSettings, source: str, ends:
 
 
 def _sentencepiece(path: Path, settings: FolderSettings) -> TokenizerData:
-    proto = path.read_bytes()
+    proto = read_file(path)
     try:
         model = read_model(proto)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

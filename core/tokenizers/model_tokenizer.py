@@ -85,7 +85,7 @@ class ModelTokenizer(Tokenizer):
     def _is_special(self, id: int) -> bool:
         return id in self._data.special
 
-    def _as_typed(self, ids: Sequence[int]) -> list[bytes]:
+    def _inner_typed(self, ids: Sequence[int]) -> list[bytes]:
         pieces = [self.piece(id) for id in ids]
         if self._data.prefix_space and pieces and not self._is_special(ids[0]):
             pieces[0] = pieces[0].removeprefix(b" ")

@@ -367,11 +367,14 @@ class Session:
         """Perplexity and related sums over the tokens that have a score, and the `worst` most surprising positions."""
         bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
         most_surprising = heapq.nlargest(worst, bits, key=lambda each: each[1])
+        pieces = [token.piece for token in self.tokens]
+        if self.available:
+            pieces = self.model.tokenizer.typed([token.id for token in self.tokens])
         return Summary(
             measured=len(bits),
             tokens=max(0, len(self.tokens) - 1),
             bits=math.fsum(each for _, each in bits),
-            byte_count=sum(len(self.tokens[at].piece) for at, _ in bits),
+            byte_count=sum(len(pieces[at]) for at, _ in bits),
             worst=tuple(at for at, _ in most_surprising),
         )
 

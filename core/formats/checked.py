@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from core.bounded import read_file
 from core.errors import UserError
 from core.formats.text import well_formed
 
@@ -37,6 +38,7 @@ class CheckedValues:
             raise self.error(f"{reprlib.repr(values)} is not an object with named values")
         self.values: Mapping[str, Any] = values
         self._read: set[str] = set()
+        self._assumed: dict[str, Any] = {}
         self._inner: dict[str, CheckedValues] = {}
 
     def unread(self) -> Iterator[tuple[str, Any]]:
@@ -47,9 +49,14 @@ class CheckedValues:
             elif key not in self._read:
                 yield key, value
 
+    def assume(self, **values: Any) -> None:
+        """Take these values for keys that are absent or null."""
+        self._assumed |= values
+
     def _value(self, key: str, default: object = None) -> Any:
         self._read.add(key)
-        return self.values.get(key, default)
+        value = self.values.get(key, default)
+        return self._assumed.get(key, value) if self.values.get(key) is None else value
 
     def error(self, problem: str, advice: str | None = None) -> UserError:
         """The error for `problem`, with the source before it and the advice, else that of the object, after it."""
@@ -227,9 +234,13 @@ def read_json(path: Path) -> CheckedValues:
     """The JSON object in a file of a model. Raises `UserError` where the file is missing or holds something else."""
     advice = "download the model again"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} has no {path.name}; {advice}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply to be read as JSON; {advice}") from error
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}") from error
     return CheckedValues(path.name, values, advice)

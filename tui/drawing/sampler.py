@@ -45,9 +45,16 @@ def _named(stages: Sequence[Stage]) -> list[Stage]:
     return [stage for stage in stages if stage.active or isinstance(stage, SHOWN_OFF)]
 
 
-def sampler_text(sampler: Sampler) -> str:
-    """The settings in the order of their stages, such as `T 0.70 k 40 p 0.90`; most stages only where they are on."""
-    return " ".join(map(stage_text, _named(sampler.stages))) or "all tokens"
+def sampler_text(sampler: Sampler, width: int | None = None) -> str:
+    """The settings in the order of their stages, such as `T 0.70 k 40 p 0.90`; most stages only where they are on.
+
+    Where that is longer than `width` cells, the first and the last stage, and how many there are.
+    """
+    parts = list(map(stage_text, _named(sampler.stages)))
+    text = " ".join(parts) or "all tokens"
+    if width is None or cell_len(text) <= width or len(parts) < 3:
+        return text
+    return f"{parts[0]} … {parts[-1]} · {len(parts)} stages"
 
 
 def stages_line(effects: Sequence[StageEffect], kept: int, width: int) -> str:

@@ -6,12 +6,17 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.binding import Binding
 from textual.content import Content
 
+from core.errors import UserError
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
+from core.sampling.stages import found
 from core.sampling.stages.stage import Stage
 from core.sampling.stages.temp import Temperature
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text, stage_heads, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
@@ -21,6 +26,7 @@ from tui.runner import Question
 
 FEWEST = 3
 """Rows of tokens at least, however low the panel is."""
+WRITTEN = "Stages in their order, such as top_k=40,min_p=0.05,temp=0.8; - before one that is off. Or a preset's name."
 LOW = 24
 """A panel of fewer lines leaves out what can be seen elsewhere."""
 
@@ -33,6 +39,14 @@ class SamplerLensPage(LensPage[SamplerLens]):
     DESCRIPTION = "Why a token is drawn: what each stage of the sampler removes and moves, and the number u"
     ORDER = 2
     ALLOW_SELECT: ClassVar[bool] = False
+    BINDINGS: ClassVar = [
+        Binding("plus", "add", "add", tooltip="Add a stage", show=True, key_display="+"),
+        Binding("minus", "remove", "remove", tooltip="Remove the stage under the cursor", show=True, key_display="-"),
+        Binding("ctrl+left", "shift(-1)", "move", tooltip="Apply the stage earlier", show=True, key_display="^←→"),
+        Binding("ctrl+right", "shift(1)", "later", tooltip="Apply the stage later", show=False),
+        Binding("0", "reset", "reset", tooltip="Give the stage its usual values", show=True),
+        Binding("e", "write", "edit", tooltip="Write the stages as a line", show=True),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,6 +102,58 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self.host.sample_with(self.sampler.moved(at, last - at if at < last else -last))
             self._draw_stages()
 
+    # The row of stages -----------------------------------------------------------------------------------------------
+
+    def _take(self, sampler: Sampler, at: int) -> None:
+        self.host.sample_with(sampler)
+        self.go_to(at)
+
+    def action_add(self) -> None:
+        """Choose a stage that the sampler does not have; it is added at its usual place."""
+        present = {stage.NAME for stage in self.sampler.stages}
+        entries = [Entry(name, kind.TITLE, kind.FORMULA) for name, kind in found().items() if name not in present]
+        self.app.push_screen(ChooseScreen("add a stage", entries, ""), self._add)
+
+    def _add(self, name: str | None) -> None:
+        if name is None:
+            return
+        kind = found()[name]
+        if kind.EXAMPLE:
+            hint = f"{kind.form()} · {kind.FORMULA}"
+            self.app.push_screen(LineScreen("add a stage", hint, kind.EXAMPLE, check=_one_stage), self._add_written)
+        else:
+            self._insert(kind.usual())
+
+    def _add_written(self, text: str | None) -> None:
+        if text is not None:
+            self._insert(_one_stage(text))
+
+    def _insert(self, stage: Stage) -> None:
+        sampler = self.sampler.with_stage(stage)
+        self._take(sampler, sampler.stages.index(stage))
+
+    def action_remove(self) -> None:
+        if self.stage:
+            self._take(self.sampler.without(self.cursor), max(0, self.cursor - 1))
+
+    def action_shift(self, by: int) -> None:
+        """Apply the stage under the cursor earlier or later."""
+        if self.stage:
+            self._take(self.sampler.moved(self.cursor, by), self.cursor + by)
+
+    def action_reset(self) -> None:
+        """Give the stage under the cursor its usual values; its texts stay."""
+        if stage := self.stage:
+            usual = {knob.name: knob.usual for knob in stage.knobs() if knob.kind in ("number", "whole")}
+            self._take(self.sampler.with_stage(replace(stage, on=True, **usual)), self.cursor)
+
+    def action_write(self) -> None:
+        self.app.push_screen(LineScreen("sampler", WRITTEN, str(self.sampler), check=Sampler.read), self._take_written)
+
+    def _take_written(self, text: str | None) -> None:
+        if text is not None:
+            self._take(Sampler.read(text, self.sampler.seed), self.cursor)
+
     def _draw_stages(self) -> None:
         if self.answer and self.is_mounted:
             self.draw()
@@ -98,7 +164,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         super().draw()
         if self.answer:
             self.border_title = Content(f"sampler · {self.answer.kept:,} kept")
-            self.border_subtitle = Content("↑↓ stage · ⇧←→ turn · ⏎ on or off · + add · - remove · P presets")
+            self.border_subtitle = Content("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets")
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
         columns, low = fit_columns(answer, width, self.cursor), height < LOW
@@ -273,6 +339,14 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if answer.drawn and token.id == answer.drawn.id:
             return None
         return self.text((f"{label(token.piece)} came next, drawn with {sampler_text(token.sampler)}", "muted"))
+
+
+def _one_stage(text: str) -> Stage:
+    """The one stage of a text. Raises `UserError` for another number of them."""
+    stages = Sampler.read(text).stages
+    if len(stages) != 1:
+        raise UserError("write one stage")
+    return stages[0]
 
 
 def _scale(answer: SamplerLens) -> float:

@@ -141,7 +141,7 @@ class SamplersScreen(Screen[Sampler | None]):
     """Five columns. Its answer is the sampler that the walk shall have, or None."""
 
     BINDINGS = [
-        Binding("escape,q,f", "dismiss(None)", "close", key_display="esc"),
+        Binding("escape,q,F", "dismiss(None)", "close", key_display="esc"),
         Binding("left,h", "column(-1)", "column", key_display="←→"),
         Binding("right,l", "column(1)", "next column", show=False),
         Binding("e", "write", "edit"),
@@ -149,7 +149,6 @@ class SamplersScreen(Screen[Sampler | None]):
         Binding("enter", "use", "use in the walk", key_display="⏎"),
         Binding("space", "step", "step"),
         Binding("r", "seed(1)", "other seed"),
-        Binding("plus,minus", "count", "tokens", show=False),
         Binding("plus", "count(1)", "more tokens", key_display="+ -"),
         Binding("minus", "count(-1)", "fewer tokens", show=False),
         Binding("left_square_bracket", "knob('temperature',-1)", "T", key_display="[ ]"),

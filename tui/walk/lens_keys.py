@@ -34,10 +34,6 @@ class LensKeys(ActionGroup):
         self.screen.show_walk(self.state.frame)
         return lens
 
-    def ask_again(self) -> None:
-        """Ask the question of the lens, after a screen over it was closed."""
-        self._ask()
-
     def continuations(self) -> None:
         """Turn to the continuations, and sample them."""
         lens = self.turn_to(ContinuationsLens)

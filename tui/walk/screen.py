@@ -18,7 +18,6 @@ from tui.walk.overlays import Overlays
 from tui.walk.panels import PanelsScreen
 from tui.walk.sampling import Sampling
 from tui.walk.sessions import Sessions
-from tui.walk.stages import Stages
 from tui.walk.state import WalkState
 from tui.walk.walking import Walking
 from tui.walk.writing import Writing
@@ -41,7 +40,7 @@ class WalkScreen(PanelsScreen):
         self._opened = 0
         self.writing_actions = Writing(self)
         self.choosing = Choosing(self)
-        self.sampling = Sampling(self)
+        self.sampling = Sampling(self, self.ask)
         self.sessions = Sessions(self)
         self.lens_keys = LensKeys(self, self.ask)
         self.overlays = Overlays(self, self.ask, self.lens_keys, self.choosing)
@@ -50,7 +49,6 @@ class WalkScreen(PanelsScreen):
             "writing": self.writing_actions,
             "choosing": self.choosing,
             "sampling": self.sampling,
-            "stages": Stages(self, self.sampling.use, self.lens_keys),
             "sessions": self.sessions,
             "lens": self.lens_keys,
             "overlays": self.overlays,

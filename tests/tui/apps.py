@@ -58,6 +58,7 @@ class ScriptedRunner:
         self.loads: list[tuple[ModelChoice, str]] = []
         self.operations: list[Operation] = []
         self.pauses = 0
+        self.scales: list[float] = []
         self.trainings: list[tuple[Recipe, Path]] = []
         self.training_requests: list[str] = []
         self.started = self.closed = False
@@ -71,6 +72,9 @@ class ScriptedRunner:
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         self.operations.append(operation)
+
+    def scale_adapter(self, scale: float) -> None:
+        self.scales.append(scale)
 
     def ask(self, question: Question | None) -> None:
         self.frame = replace(self.frame, question=question)

@@ -73,6 +73,10 @@ class Runner:
         """Continue a saved session in its own model; without that model it is shown and computes nothing."""
         self._put(lambda: self._open(path), interrupts=True)
 
+    def scale_adapter(self, scale: float) -> None:
+        """Multiply what the LoRA adapter adds by `scale`; of several that wait, only the newest is done."""
+        self._put(lambda: self._scale_adapter(scale), True, "adapter")
+
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         """Queue an operation; one that `interrupts` ends a generation first.
 
@@ -276,6 +280,13 @@ class Runner:
         if model.info.slow_path:
             self._outbox.add_problem(f"{choice.name} runs on a slow path: {model.info.slow_path}")
         return prefill
+
+    def _scale_adapter(self, scale: float) -> object:
+        if self._session is None:
+            return None
+        reading = self._session.scale_adapter(scale)
+        self._outbox.change(choice=self._session.model.choice, model=self._session.info)
+        return reading
 
     def _open(self, path: Path) -> Iterator[object]:
         if self.autosave and self.autosave.path == path:

@@ -48,7 +48,7 @@ async def test_keys_change_the_scale_by_a_tenth(real: Make, settle: Go, press: G
     async with real("oat", replace(adapted, lora_scale=0.5)).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        await press(pilot, "=", "plus", "-")
+        await press(pilot, "equals_sign", "plus", "minus")
         assert app.choice.lora_scale == 0.6
         assert "LoRA oat × 0.6" in app.status.render().plain
         await press(pilot, "A", "A", "space")
@@ -82,7 +82,7 @@ async def test_a_saved_walk_opens_with_its_adapter_and_scale(
 ) -> None:
     async with saving("oat", choice=adapted).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        await press(pilot, "-", "space")
+        await press(pilot, "minus", "space")
         await saved_as_it_is(pilot.app, tmp_path, until)
         path, ids = pilot.app.autosave.path, [token.id for token in pilot.app.frame.snapshot.tokens]
     async with saving("", resume=path).run_test(size=SIZE) as pilot:

@@ -9,6 +9,7 @@ from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
+from core.tokenizers.chat import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,10 @@ class Snapshot:
     """Why the last generation with stop conditions ended; empty after any other change."""
     patches: tuple[Patch, ...] = ()
     """The patches that are active in the model."""
+    spans: tuple[Span, ...] = ()
+    """Who says which tokens of a conversation; empty where the walk is none."""
+    turn: int = 0
+    """Where the message begins that is written next; 0 is the first one."""
 
 
 @dataclass(frozen=True, slots=True)

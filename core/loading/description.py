@@ -3,6 +3,7 @@
 It reads no weights, but compares an unembedding that is stored beside the embedding it is tied to.
 """
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,8 @@ class ModelDescription:
     """By their names in the files, without the family's prefix."""
     layouts: Layouts
     """By the names of modules in `names`."""
+    float8_block: tuple[int, int] | None = None
+    """Rows and columns that share a scale, where matrices are 8-bit floats with scales."""
     note: str = ""
     """Which files were chosen, where that is not obvious."""
 
@@ -93,11 +96,7 @@ def _family(values: CheckedValues, key: str) -> Family:
 def _describe_folder(folder: Path) -> ModelDescription:
     values = read_config(folder)
     family = _family(values, "model_type")
-    if method := values.optional_object("quantization_config").get("quant_method", ""):
-        raise UserError(
-            f"{values.source}: quant_method is {method!r}, which is not supported; "
-            "get the model with unquantized weights, or as .gguf"
-        )
+    block = _float8_block(values)
     config = family.config(values)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
     tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
@@ -109,8 +108,26 @@ def _describe_folder(folder: Path) -> ModelDescription:
         names=family.names,
         tensors=tensors,
         layouts=family.layouts,
+        float8_block=block,
         note=f"{WHOLE}, not the files of its index" if has_both else "",
     )
+
+
+def _float8_block(values: CheckedValues) -> tuple[int, int] | None:
+    """Rows and columns that share a scale in a model of 8-bit floats; None where weights are not quantized."""
+    quantization = values.optional_object("quantization_config")
+    if not (method := quantization.get("quant_method", "")):
+        return None
+    block = quantization.values.get("weight_block_size")
+    if method != "fp8" or not isinstance(block, list) or [type(each) for each in block] != [int, int] or min(block) < 1:
+        raise UserError(
+            f"{values.source}: quant_method is {reprlib.repr(method)}, which is not supported (supported: fp8 with "
+            "weight_block_size [rows, columns]); get the model with unquantized weights, or as .gguf"
+        )
+    quantization.items("weight_block_size")
+    quantization.require("activation_scheme", "dynamic")
+    quantization.require("fmt", "e4m3")
+    return block[0], block[1]
 
 
 def _with_own_head(config: ModelConfig, names: KeyMap, tensors: Mapping[str, StoredTensor]) -> ModelConfig:

@@ -15,7 +15,7 @@ from core.tokenizers.chat import ASSISTANT, TEMPLATE, Span
 from core.tokenizers.chat_template import Message
 from core.tokenizers.tokenizer import Tokenizer
 
-SYSTEM, USER = "system", "user"
+USER = "user"
 NO_ANSWER = "…"
 """Stands for an answer without text, so that the template writes the same around it."""
 
@@ -25,8 +25,7 @@ def first(tokenizer: Tokenizer, text: str, system: str = "") -> list[Token]:
 
     Raises `UserError` where there is no chat template, or where it fails.
     """
-    messages = [Message(SYSTEM, system)] if system else []
-    rendered = chat.render(tokenizer, [*messages, Message(USER, text)])
+    rendered = chat.render(tokenizer, chat.first_messages(text, system))
     return _tokens(tokenizer, rendered.ids, _roles(rendered) or [TEMPLATE] * len(rendered.ids))
 
 

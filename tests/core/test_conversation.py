@@ -9,6 +9,7 @@ from core.errors import UserError
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
+from core.sampling.sampler import Sampler
 from core.sessions import reader, record, resume, writer
 from core.sessions.replay import Changes, runs
 from core.tokenizers import chat
@@ -186,7 +187,7 @@ def test_a_model_without_a_template_has_no_conversation(small: Callable[[str], M
 
 def test_smollm2_answers_two_messages(smollm2: Load) -> None:
     """Each answer ends with the end of the turn, and the second message stands where the template has it."""
-    session = Session(smollm2("fp32"))
+    session = Session(smollm2("fp32"), Sampler.of(temperature=0))
     list(session.write_message("What is the capital of France?"))
     list(session.generate(40))
     first = session.tokens[-1]
@@ -197,7 +198,6 @@ def test_smollm2_answers_two_messages(smollm2: Load) -> None:
     assert [message.role for message in messages] == ["user", "assistant"] * 2
     assert first.id in tokenizer.stops
     assert session.tokens[-1].id in tokenizer.stops
-    assert [token.id for token in session.tokens][: session.turn][: session.prompt_length]
     whole = chat.render(tokenizer, messages[:3])
     assert list(whole.ids) == [token.id for token in session.tokens][: len(whole.ids)]
 

@@ -101,6 +101,8 @@ WALK = [
         display="=",
     ),
     _key("i", "writing.write", "write", "Write the prompt", "walk.write", show=True),
+    _key("C", "writing.switch_chat", "chat", "Put the prompt into the chat template, or take it out", "walk.chat"),
+    _key("M", "writing.system", "system", "Write a system message before the conversation", "walk.system"),
     _key("m", "choosing.model", "model", "Choose a model", "choose.model"),
     _key("a", "choosing.twin", "twin", "Load the trained version of this rung, or the untrained one", "choose.twin"),
     _key(
@@ -211,6 +213,6 @@ GROUPS = {
         "choose.train",
     ),
     "Sessions": ("session.save", "session.open", "session.copy"),
-    "App": ("walk.write", "walk.text", "app.help", "app.quit"),
+    "App": ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
 }
 """The sections of the help, and the ids of their keys in order."""

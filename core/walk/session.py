@@ -28,13 +28,13 @@ from core.sampling.explanation import SamplerLens
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.sequences import common_prefix
-from core.tokenizers.chat import Span
+from core.tokenizers.chat import Span, encode
 from core.walk import continuation_tree, conversation
 from core.walk.history import History
 from core.walk.model_reader import ModelReader, Unavailable
 from core.walk.searches import Searches
 from core.walk.tree import Node, Tree
-from core.walk.values import ContinuationTree, Guess, SamplingProgress, Snapshot, Summary
+from core.walk.values import ContinuationTree, Guess, PromptForm, SamplingProgress, Snapshot, Summary
 
 SHOWN = 50
 """Candidates in the chart of a snapshot."""
@@ -134,6 +134,11 @@ class Session:
             last.text = pieces.decode("utf-8", "backslashreplace")
         return last.text
 
+    @property
+    def first_prompt(self) -> str:
+        """The prompt, in a conversation its first message, as it was typed."""
+        return (self.history.path[self.prompt_length - 1].text or "") if self.prompt_length else ""
+
     # The prompt and its scores ---------------------------------------------------------------------------------------
 
     def prefill(self, ids: Sequence[int], text: str | None = None) -> Iterator[Progress]:
@@ -149,7 +154,23 @@ class Session:
         self.history.write_prompt(kept, [Token(id, tokenizer.piece(id)) for id in ids[kept:]], text)
         return self.read()
 
+    def write(self, text: str, form: PromptForm, turn: int | None = None) -> Iterator[Progress]:
+        """Let `text` be the prompt in a form, or with a chat template the message that begins at `turn`.
+
+        Raises `UserError` where the model has no chat template, or where it fails.
+        """
+        if not form.chat:
+            return self.prefill(encode(self.model.tokenizer, text, special=form.special), text)
+        return self.write_message(text, form.system, turn)
+
     # A conversation --------------------------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> bool:
+        """Whether the walk ends with the end of an answer, after which the model would speak for the user."""
+        last = self.tokens[-1:]
+        conversation = bool(last and self.tokens[0].role)
+        return conversation and self.cursor == len(self.tokens) and last[0].id in self.model.stops and not last[0].role
 
     @property
     def turn(self) -> int:
@@ -161,24 +182,21 @@ class Session:
             return 0
         return next((n for n in range(self.cursor, 0, -1) if self.tokens[n - 1].origin != "prompt"), 0)
 
-    def write_message(self, text: str, system: str = "") -> Iterator[Progress]:
+    def write_message(self, text: str, system: str = "", turn: int | None = None) -> Iterator[Progress]:
         """Let `text` be the user's message at `turn` in the chat template of the model, and read it.
 
         The first message is the prompt, with the message `system` before it, if there is one. A later one follows the
         answer, and is removed where `text` is empty. Raises `UserError` where the model has no chat template, or where
         it fails.
         """
-        tokenizer, turn = self.model.tokenizer, self.turn
+        tokenizer = self.model.tokenizer
+        if turn is None or (turn and (turn > len(self.tokens) or self.tokens[turn - 1].origin == "prompt")):
+            turn = self.turn
         if not turn:
             self.history.write_prompt(0, conversation.first(tokenizer, text, system), text)
         else:
             tokens = conversation.following(tokenizer, self.tokens[:turn], text) if text else []
             self.history.write_turn(turn, tokens, text)
-        return self.read()
-
-    def begin_conversation(self, text: str, system: str = "") -> Iterator[Progress]:
-        """Let `text` be the first message, wherever the cursor stands; else as `write_message`."""
-        self.history.write_prompt(0, conversation.first(self.model.tokenizer, text, system), text)
         return self.read()
 
     def _spans(self) -> tuple[Span, ...]:

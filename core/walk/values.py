@@ -35,6 +35,18 @@ class SearchStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptForm:
+    """How the text of a prompt becomes tokens."""
+
+    special: bool = False
+    """Whether `<|endoftext|>` and the like in it become single tokens."""
+    chat: bool = False
+    """Whether it is the user's message in the model's chat template."""
+    system: str = ""
+    """The message of the system before it; empty for none, or for the one that the template has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """A run of tokens in the tree, from one fork to the next fork or end."""
 

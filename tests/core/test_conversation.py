@@ -143,7 +143,7 @@ def test_thinking_is_marked_in_each_answer(session: Session, model: Model) -> No
 def test_a_prompt_without_the_template_has_no_roles(session: Session) -> None:
     list(session.prefill(session.model.tokenizer.encode("hi"), "hi"))
     assert session.snapshot().spans == ()
-    list(session.begin_conversation("hi"))
+    list(session.write_message("hi", turn=0))
     assert session.snapshot().spans
 
 

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
+from core.walk.values import PromptForm
 from tui.app import TokenwalkApp
 from tui.runner import Frame, Operation, Question, Runner
 
@@ -67,7 +68,7 @@ class ScriptedRunner:
         self.started = True
         self._publish()
 
-    def load(self, choice: ModelChoice, text: str, sampler: Sampler, **_: bool) -> None:
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm = PromptForm()) -> None:
         self.loads.append((choice, text))
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:

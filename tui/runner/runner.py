@@ -21,7 +21,7 @@ from core.loading.choice import ModelChoice
 from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
-from core.walk.values import SamplingProgress
+from core.walk.values import PromptForm, SamplingProgress
 from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
 from tui.runner.jobs import Job, JobQueue
 from tui.runner.outbox import Outbox
@@ -63,11 +63,9 @@ class Runner:
         """Start the thread; torch is imported with the first model."""
         self._thread.start()
 
-    def load(
-        self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False, chat: bool = False
-    ) -> None:
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm = PromptForm()) -> None:
         """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
-        self._put(lambda: self._load(choice, text, sampler, special, chat), interrupts=True)
+        self._put(lambda: self._load(choice, text, sampler, form), interrupts=True)
 
     def open(self, path: Path) -> None:
         """Continue a saved session in its own model; without that model it is shown and computes nothing."""
@@ -255,12 +253,11 @@ class Runner:
 
     # Models ----------------------------------------------------------------------------------------------------------
 
-    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool, chat: bool) -> Iterator[object]:
+    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm) -> Iterator[object]:
         self._show_loading()
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415
         from core.loading.models import load_model  # noqa: PLC0415
-        from core.tokenizers.chat import encode  # noqa: PLC0415
         from core.walk.session import Session  # noqa: PLC0415
 
         if self._session is None:
@@ -274,7 +271,10 @@ class Runner:
         else:
             self._autosave(last=True)
             session = Session(model, sampler)
-            prefill = session.prefill(encode(model.tokenizer, text, special=special, chat=chat), text)
+            if form.chat and before and model.tokenizer.template is None:
+                self._outbox.add_problem(f"{choice.name} has no chat template; the prompt is plain text")
+                form = replace(form, chat=False)
+            prefill = session.write(text, form)
         self._session = session  # assigned last, so that an error above leaves the model before
         self._outbox.change(choice=choice, model=model.info, tokenizer=model.tokenizer, rate=None)
         if model.info.slow_path:

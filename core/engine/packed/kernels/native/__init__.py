@@ -1,0 +1,1 @@
+"""Products with GGUF blocks, written as LLVM instructions and compiled for this processor, one block format at a time."""

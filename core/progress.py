@@ -1,6 +1,8 @@
 """Progress of long work, as counts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,3 +11,23 @@ class Progress:
 
     done: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Progress of loading a model."""
+
+    activity: Literal["downloading", "reading"]
+    name: str
+    """The model that is downloaded, or the tensor that is read next. It comes from a file, so it is hostile text."""
+    done: int
+    """Bytes, of `total`."""
+    total: int
+
+
+Report = Callable[[Loading], None]
+"""Is called often with the progress of loading. It may raise `Cancelled`: then nothing of the model stays."""
+
+
+class Cancelled(Exception):
+    """A person has cancelled what is being done."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.activations.apply import PatchHooks, Replacement, replacements
 from core.activations.patch import Patch, PatchKind, PatchPart
-from core.activations.trace import TOKENS_PER_PAUSE, Step, empty_cache, final_layers, ids_of, recording
+from core.activations.trace import TOKENS_PER_PAUSE, Step, empty_cache, ids_of, recording
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.engine.prefix import CHUNK
@@ -84,7 +84,7 @@ def sweep(
     groups = _groups(patches, size=max(1, CHUNK // length))
     done, total = length, length + sum(len(transformer.blocks[layer:]) + 1 for layer, _ in groups)
     states, final = yield from _residual_streams(step, total)
-    base = Distribution(transformer.unembed(final_layers(transformer, final)[:, -1])[0])
+    base = Distribution(transformer.unembed(transformer.final(final)[:, -1])[0])
     target = base.argmax if step.target is None else step.target
     if other is None:
         other = next(id for id in base.head(2).tolist() if id != target)
@@ -120,7 +120,7 @@ def _residual_streams(step: Step, total: int) -> Generator[Progress, None, tuple
     streams = [torch.cat(states, 1) for states in parts]
     final = streams[-1]
     # Where a position patch is installed, the recorded input has it already; the sweep's own pass applies it again.
-    streams[0] = transformer.embed(ids) + transformer.position(torch.arange(length, device=ids.device))
+    streams[0] = transformer.embedded(ids, 0)
     return streams, final
 
 
@@ -155,7 +155,7 @@ def _patched_logits(
         hooks.add(patch, by_patch[patch], row)
     try:
         transformer.position(positions)  # every hook on `position`, also of installed patches, keeps the positions
-        x = transformer.blocks[layer](x, 0, None) if transformer.config.blocks else final_layers(transformer, x)
+        x = transformer.blocks[layer](x, 0, None) if transformer.config.blocks else transformer.final(x)
     finally:
         hooks.remove()
     yield None
@@ -163,5 +163,5 @@ def _patched_logits(
         transformer.position(positions)
         x = block(x, 0, None)
         yield None
-    x = final_layers(transformer, x[:, -1:]) if transformer.config.blocks else x
+    x = transformer.final(x[:, -1:]) if transformer.config.blocks else x
     yield transformer.unembed(x[:, -1]).to("cpu", torch.float32)

@@ -146,7 +146,7 @@ class ResidualState:
     """The residual stream at one position, after the embedding or after one sublayer."""
 
     name: str
-    """`embedding`, `block 0 attention`, `block 0 mlp` …; blocks are counted from 0."""
+    """`embedding`, `block 0 attention`, `block 0 mlp` …; `block 0` where the two are parallel. Counted from 0."""
     block: int | None
     """None for the embedding."""
     state: Tensor
@@ -154,19 +154,23 @@ class ResidualState:
 
 
 def residual_stream(transformer: Transformer, trace: Trace) -> list[ResidualState]:
-    """The residual stream at the last position: after the embedding (with positions) and after each sublayer."""
-    first = "blocks.0" if transformer.config.blocks else "norm"
+    """The residual stream at the last position: after the embedding (with positions) and after each sum.
+
+    That is after each sublayer, or where attention and MLP are parallel, after each block.
+    """
+    config = transformer.config
+    first = "blocks.0" if config.blocks else "norm"
     states = [ResidualState("embedding", None, trace.last_input(first))]
-    for n in range(transformer.config.blocks):
-        states.append(ResidualState(f"block {n} attention", n, trace.last_input(f"blocks.{n}.norm2")))
-        if transformer.config.feed_forward:
+    for n in range(config.blocks):
+        if config.parallel:
+            states.append(ResidualState(f"block {n}", n, trace.last_output(f"blocks.{n}")))
+            continue
+        norm1, norm2 = f"blocks.{n}.norm1", f"blocks.{n}.norm2"
+        after = trace.last_output(norm1) if config.layout == "post_norm" else trace.last_input(norm2)
+        states.append(ResidualState(f"block {n} attention", n, after))
+        if config.feed_forward:
             states.append(ResidualState(f"block {n} mlp", n, trace.last_output(f"blocks.{n}")))
     return states
-
-
-def final_layers(transformer: Transformer, residual: Tensor) -> Tensor:
-    """The layers between the last block and the unembedding (norm, activation, scale): […, d] → […, d]."""
-    return transformer.scale(transformer.activation(transformer.norm(residual)))
 
 
 @torch.inference_mode()
@@ -175,4 +179,4 @@ def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
 
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    return transformer.unembed(final_layers(transformer, residual.to(transformer.dtype))).float()
+    return transformer.unembed(transformer.final(residual.to(transformer.dtype))).float()

@@ -8,7 +8,8 @@ from core.errors import UserError
 
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
-Positions = Literal["none", "learned", "rotary"]
+Positions = Literal["none", "learned", "rotary", "alibi"]
+Layout = Literal["sequential", "parallel", "parallel_one_norm", "post_norm"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,19 +34,32 @@ class ModelConfig:
     head_size: int | None = None
     """c, the size of a head; None is d / h."""
     positions: Positions = "none"
-    """How positions enter: not at all, as a learned vector added to the embedding, or as rotated queries and keys."""
+    """How positions enter: not at all, as a learned vector added to the embedding, as rotated queries and keys, or as a
+    bias on attention scores that falls with the distance."""
     rope_base: float = 10_000.0
     """θ of rotary positions: pair i of a head rotates by θ^(-2i/c) radians per position (Su et al. 2021, §3.2.2)."""
     rope_divisors: tuple[float, ...] = ()
     """One divisor of the rotary frequency per pair, for contexts longer than in training; empty divides nothing."""
+    rotary_size: int | None = None
+    """How many components of a head are rotated, the first ones; None is all of them."""
+    alibi_rounded: bool = False
+    """Whether the bias of `alibi` is in bfloat16 and divided by √c, as Falcon was trained."""
     norm: Norm = "none"
-    """The kind of norm, before the unembedding and, where `pre_norm` is set, before attention and MLP."""
+    """The kind of norm: where `final_norm` is set before the unembedding, where `pre_norm` is set before attention and
+    MLP."""
     norm_eps: float = 1e-5
     """ε, added to the variance (or mean square) before the square root."""
     qk_norm: bool = False
     """Whether the queries and keys of each head are RMS-normalized before the rotation (Qwen3)."""
     pre_norm: bool = False
     """Whether attention and MLP read a normalized residual stream."""
+    layout: Layout = "sequential"
+    """How the sublayers of a block are joined.
+
+    `sequential`: the MLP reads the sum of the residual stream and attention. `parallel`: both read the same residual
+    stream, each through its own norm, or with `parallel_one_norm` through one norm (Wang and Komatsuzaki 2021).
+    `post_norm`: sequential, and the stream itself is normalized after each sum (Vaswani et al. 2017, §3.1).
+    """
     feed_forward: bool = False
     """Whether a block has an MLP after its attention."""
     mlp_size: int | None = None
@@ -56,6 +70,12 @@ class ModelConfig:
     """The activation function; `gelu_tanh` is the approximation that GPT-2 was trained with."""
     final_activation: bool = True
     """Whether the activation function is also applied before the unembedding (Models 1 to 3 of the article)."""
+    embed_size: int | None = None
+    """Width of the embedding and unembedding matrices, with a linear map from it to d and back; None is d, no map."""
+    embed_norm: bool = False
+    """Whether the embedding is normalized before the first block (BLOOM)."""
+    final_norm: bool = True
+    """Whether there is a norm before the unembedding, of the kind of `norm`."""
     tied: bool = False
     """Whether the unembedding is the embedding matrix transposed, without a bias."""
     biases: tuple[Bias, ...] = ("qkv", "out", "mlp", "head")
@@ -74,6 +94,7 @@ class ModelConfig:
             ("number of heads that share keys", self.group),
             ("size of a head", 1 if self.head_size is None else self.head_size),
             ("inner size of the MLP", 1 if self.mlp_size is None else self.mlp_size),
+            ("width of the embedding matrix", 1 if self.embed_size is None else self.embed_size),
         ):
             if value < 1:
                 raise UserError(f"the {label} must be at least 1, not {value}")
@@ -88,11 +109,13 @@ class ModelConfig:
             raise UserError(
                 f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
-        if self.positions == "rotary" and self.head_dim % 2:
+        if self.positions == "rotary" and self.rotary_dim % 2:
             raise UserError(
-                f"rotary positions rotate pairs, so the size of a head must be even, not {self.head_dim}; "
+                f"rotary positions rotate pairs, so the size of a head must be even, not {self.rotary_dim}; "
                 "choose another embedding size or number of heads"
             )
+        if not 0 < self.rotary_dim <= self.head_dim:
+            raise UserError(f"{self.rotary_dim} components of a head cannot be rotated; it has {self.head_dim}")
         if self.activation not in ACTIVATIONS:
             raise unknown(self.activation)
 
@@ -100,6 +123,26 @@ class ModelConfig:
     def head_dim(self) -> int:
         """c, the size of one head."""
         return self.embed_dim // self.heads if self.head_size is None else self.head_size
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many components of a head are rotated."""
+        return self.head_dim if self.rotary_size is None else self.rotary_size
+
+    @property
+    def table_dim(self) -> int:
+        """The width of the embedding matrix."""
+        return self.embed_dim if self.embed_size is None else self.embed_size
+
+    @property
+    def parallel(self) -> bool:
+        """Whether attention and MLP of a block read the same residual stream."""
+        return self.layout.startswith("parallel")
+
+    @property
+    def block_norms(self) -> int:
+        """The number of norms of the residual stream in a block with an MLP."""
+        return {"sequential": 2 * self.pre_norm, "parallel": 2, "parallel_one_norm": 1, "post_norm": 2}[self.layout]
 
     @property
     def kv_heads(self) -> int:
@@ -122,13 +165,15 @@ class ModelConfig:
             return outputs * (inputs + (bias in self.biases))
 
         block = linear(d, heads + 2 * self.kv_heads * self.head_dim, "qkv") + linear(heads, d, "out")
-        block += norm * self.pre_norm + 2 * self.head_dim * self.qk_norm
+        block += 2 * self.head_dim * self.qk_norm
         if self.feed_forward:
             block += linear(d, self.mlp_dim * (1 + self.gated), "mlp") + linear(self.mlp_dim, d, "mlp")
-            block += norm * self.pre_norm
-        tables = self.vocab_size * d + (self.context * d if self.positions == "learned" else 0)
-        head = 0 if self.tied else linear(d, self.vocab_size, "head")
-        return tables + self.blocks * block + norm + head
+        block += norm * (self.block_norms if self.feed_forward else min(1, self.block_norms))
+        tables = self.vocab_size * self.table_dim + (self.context * d if self.positions == "learned" else 0)
+        tables += 0 if self.embed_size is None else 2 * d * self.embed_size
+        norms = norm * (self.embed_norm + self.final_norm)
+        head = 0 if self.tied else linear(self.table_dim, self.vocab_size, "head")
+        return tables + self.blocks * block + norms + head
 
     @property
     def reach(self) -> int:

@@ -8,12 +8,12 @@ m inner size of the MLP, V vocabulary.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.engine.activation import ACTIVATIONS
+from core.engine.attention import Attention
 from core.engine.cache import KVCache, LayerCache
-from core.engine.config import ModelConfig
+from core.engine.config import Layout, ModelConfig
 
 # Norm, activation, and modules for parts that a configuration leaves out ---------------------------------------------
 
@@ -60,7 +60,7 @@ class Rotary(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.width, self.base, self.divisors = config.head_dim, config.rope_base, config.rope_divisors
+        self.width, self.base, self.divisors = config.rotary_dim, config.rope_base, config.rope_divisors
         self.table = torch.empty(2, 0, self.width)
 
     def forward(self, x: Tensor, start: int) -> Tensor:
@@ -88,6 +88,14 @@ class Rotary(nn.Module):
         return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))).to(like.dtype)
 
 
+class PartialRotary(Rotary):
+    """Rotates the first `rotary_dim` components of a head and leaves the others as they are."""
+
+    def forward(self, x: Tensor, start: int) -> Tensor:
+        """[B, h, T, c] → [B, h, T, c]; the first of the T tokens is at position `start`."""
+        return torch.cat((super().forward(x[..., : self.width], start), x[..., self.width :]), dim=-1)
+
+
 class NoRotation(nn.Module):
     """Returns its input: takes the place of `Rotary` in models without rotary positions."""
 
@@ -95,56 +103,11 @@ class NoRotation(nn.Module):
         return x
 
 
-# Attention -----------------------------------------------------------------------------------------------------------
-
-
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √c) v, where each query sees the keys up to its own position (Vaswani et al. 2017, eq. 1).
-
-    `q` is [B, h, t, c] and holds the last t of the T positions of `k` and `v`, [B, k, T, c]. Each h / k neighboring
-    query heads share one key and value head. Returns [B, h, t, c].
-    """
-    queries, keys = q.shape[2], k.shape[2]
-    if queries == 1:  # the last position sees all keys, so no mask is needed
-        shared = q.unflatten(1, (k.shape[1], -1)).flatten(2, 3)  # [B, h, 1, c] → [B, k, h/k, 1, c] → [B, k, h/k, c]
-        return F.scaled_dot_product_attention(shared, k, v).flatten(1, 2)[:, :, None]  # → [B, h, c] → [B, h, 1, c]
-    if queries == keys:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    visible = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)  # [t, T]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
-
-
-class CausalAttention(nn.Module):
-    """`causal_attention` as a module, so that hooks can read and change its queries, keys, values and output."""
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """[B, h, t, c], [B, k, T, c], [B, k, T, c] → [B, h, t, c]."""
-        return causal_attention(q, k, v)
-
-
-class Attention(nn.Module):
-    """Causal self-attention in h heads; one matrix computes queries, keys and values."""
-
-    def __init__(self, config: ModelConfig, rotary: nn.Module) -> None:
-        super().__init__()
-        self.heads = (config.heads, config.kv_heads, config.kv_heads)
-        self.head_dim = config.head_dim
-        self.qkv = nn.Linear(config.embed_dim, sum(self.heads) * self.head_dim, bias="qkv" in config.biases)
-        self.q_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.rotary = rotary
-        self.attend = CausalAttention()
-        self.out = nn.Linear(config.heads * self.head_dim, config.embed_dim, bias="out" in config.biases)
-
-    def forward(self, x: Tensor, start: int, cache: LayerCache | None) -> Tensor:
-        """[B, t, d] → [B, t, d]; the first token is at position `start`, and `cache` holds those before it."""
-        qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, t, (h+2k)c] → [B, h+2k, t, c]
-        q, k, v = qkv.split(self.heads, dim=1)  # [B, h, t, c], [B, k, t, c], [B, k, t, c]
-        q, k = self.rotary(self.q_norm(q), start), self.rotary(self.k_norm(k), start)
-        if cache is not None:
-            k, v = cache.extend(start, k, v)  # each [B, k, T, c], T = start + t
-        heads = self.attend(q, k, v)  # [B, h, t, c]
-        return self.out(heads.transpose(1, 2).flatten(2))  # [B, h, t, c] → [B, t, h, c] → [B, t, hc] → [B, t, d]
+def rotation(config: ModelConfig) -> nn.Module:
+    """What turns queries and keys by their position."""
+    if config.positions != "rotary":
+        return NoRotation()
+    return Rotary(config) if config.rotary_dim == config.head_dim else PartialRotary(config)
 
 
 # MLP -----------------------------------------------------------------------------------------------------------------
@@ -186,9 +149,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, rotary: nn.Module) -> None:
         super().__init__()
-        self.norm1 = norm(config) if config.pre_norm else nn.Identity()
+        self.norm1 = norm(config) if config.block_norms else nn.Identity()
         self.attention = Attention(config, rotary)
-        self.norm2 = norm(config) if config.pre_norm and config.feed_forward else nn.Identity()
+        self.norm2 = norm(config) if config.block_norms == 2 and config.feed_forward else nn.Identity()
         self.feed_forward = FeedForward(config) if config.feed_forward else Zero()
 
     def forward(self, x: Tensor, start: int, cache: LayerCache | None) -> Tensor:
@@ -197,25 +160,72 @@ class Block(nn.Module):
         return x + self.feed_forward(self.norm2(x))
 
 
+class ParallelBlock(Block):
+    """Attention and the MLP read the same residual stream; both outputs are added (Wang and Komatsuzaki 2021)."""
+
+    def forward(self, x: Tensor, start: int, cache: LayerCache | None) -> Tensor:
+        """[B, T, d] → [B, T, d], the residual stream before and after the block."""
+        return x + self.attention(self.norm1(x), start, cache) + self.feed_forward(self.norm2(x))
+
+
+class OneNormParallelBlock(Block):
+    """A parallel block whose attention and MLP read the output of one norm."""
+
+    def forward(self, x: Tensor, start: int, cache: LayerCache | None) -> Tensor:
+        """[B, T, d] → [B, T, d], the residual stream before and after the block."""
+        normed = self.norm1(x)
+        return x + self.attention(normed, start, cache) + self.feed_forward(normed)
+
+
+class PostNormBlock(Block):
+    """Attention, then the MLP; the residual stream is normalized after each sum (Vaswani et al. 2017, §3.1)."""
+
+    def forward(self, x: Tensor, start: int, cache: LayerCache | None) -> Tensor:
+        """[B, T, d] → [B, T, d], the residual stream before and after the block."""
+        x = self.norm1(x + self.attention(x, start, cache))
+        return self.norm2(x + self.feed_forward(x))
+
+
+BLOCKS: dict[Layout, type[Block]] = {
+    "sequential": Block,
+    "parallel": ParallelBlock,
+    "parallel_one_norm": OneNormParallelBlock,
+    "post_norm": PostNormBlock,
+}
+
+
 class Transformer(nn.Module):
     """From token ids to logits. Without blocks it is the zero-layer transformer (article: Model 1)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.embed_dim)
+        self.embed = nn.Embedding(config.vocab_size, config.table_dim)
+        narrow = config.embed_size is not None
+        self.project_in = nn.Linear(config.table_dim, config.embed_dim, bias=False) if narrow else nn.Identity()
+        self.embed_norm = norm(config) if config.embed_norm else nn.Identity()
         self.position = nn.Embedding(config.context, config.embed_dim) if config.positions == "learned" else Zero()
-        rotary = Rotary(config) if config.positions == "rotary" else NoRotation()
-        self.blocks = nn.ModuleList(Block(config, rotary) for _ in range(config.blocks))
-        self.norm = norm(config)
+        rotary = rotation(config)
+        self.blocks = nn.ModuleList(BLOCKS[config.layout](config, rotary) for _ in range(config.blocks))
+        self.norm = norm(config) if config.final_norm else nn.Identity()
         self.activation = activation(config) if config.final_activation else nn.Identity()
         self.scale = Scale(1 / math.sqrt(config.embed_dim)) if config.logit_scale else nn.Identity()
+        self.project_out = nn.Linear(config.embed_dim, config.table_dim, bias=False) if narrow else nn.Identity()
         if config.tied:
             with torch.device("meta"):  # no memory and no random numbers for a weight that is replaced at once
-                self.unembed = nn.Linear(config.embed_dim, config.vocab_size, bias=False)
+                self.unembed = nn.Linear(config.table_dim, config.vocab_size, bias=False)
             self.unembed.weight = self.embed.weight
         else:
-            self.unembed = nn.Linear(config.embed_dim, config.vocab_size, bias="head" in config.biases)
+            self.unembed = nn.Linear(config.table_dim, config.vocab_size, bias="head" in config.biases)
+
+    def embedded(self, ids: Tensor, start: int) -> Tensor:
+        """The residual stream before the first block: [B, T] → [B, T, d]; the first id is at position `start`."""
+        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        return self.embed_norm(self.project_in(self.embed(ids))) + self.position(positions)
+
+    def final(self, x: Tensor) -> Tensor:
+        """From the residual stream after the last block to the final hidden state: […, d] → […, d or its width]."""
+        return self.project_out(self.scale(self.activation(self.norm(x))))
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The final hidden state of each position, the input of `unembed`: [B, T] → [B, T, d].
@@ -224,12 +234,12 @@ class Transformer(nn.Module):
         """
         start = cache.length if cache else 0
         layers = cache.layers if cache else [None] * len(self.blocks)
-        x = self.embed(ids) + self.position(torch.arange(start, start + ids.shape[1], device=ids.device))  # [B, T, d]
+        x = self.embedded(ids, start)  # [B, T, d]
         for block, layer in zip(self.blocks, layers, strict=True):
             x = block(x, start, layer)
         if cache:
             cache.length = start + ids.shape[1]
-        return self.scale(self.activation(self.norm(x)))
+        return self.final(x)
 
     def step(self, ids: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
         """One token [B, 1] after those in the cache: its final hidden state [B, 1, d] and its logits [B, 1, V]."""

@@ -7,6 +7,7 @@ T × T weights for all layers and heads.
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,8 @@ def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> 
     for number in range(config.blocks):
         name = f"blocks.{number}.attention.attend"
         q, k, v = trace.inputs[name]
-        rows = weights(q[0, :, -1:], k[0])[:, 0]  # [h, T]
+        attend: Any = step.model.transformer.get_submodule(name)
+        rows = attend.weights(q[:, :, -1:], k)[0, :, 0]  # [h, T]
         summaries.append(_summaries(rows))
         if number == layer:
             row = rows[head]
@@ -111,18 +113,6 @@ def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> 
     )
 
 
-def weights(q: Tensor, k: Tensor) -> Tensor:
-    """Attention weights softmax(q kᵀ/√c + mask), float32 (Vaswani et al. 2017, eq. 1).
-
-    Queries [h, t, c] are of the last t of the T positions of keys [k, T, c]; h / k neighbouring query heads share one
-    key head. Returns [h, t, T].
-    """
-    queries, keys = q.shape[1], k.shape[1]
-    scores = q.float() @ k.float().repeat_interleave(len(q) // len(k), 0).mT / math.sqrt(q.shape[-1])
-    later = torch.ones(queries, keys, dtype=torch.bool, device=q.device).triu(keys - queries + 1)
-    return scores.masked_fill(later, -math.inf).softmax(-1)
-
-
 def _summaries(rows: Tensor) -> tuple[HeadSummary, ...]:
     """A summary of each head of one layer from its weights [h, T]."""
     peaks = rows.max(-1)
@@ -137,13 +127,14 @@ def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progres
     cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
     yield from fill_cache(step, cache, start)
     name = f"blocks.{layer}.attention.attend"
-    group, rows = transformer.config.group, []
+    attend: Any = transformer.get_submodule(name)
+    rows = []
     for begin in range(start, length, TOKENS_PER_PAUSE):
         end = min(begin + TOKENS_PER_PAUSE, length)
         with recording(transformer, [name]) as trace:
             _run_blocks(step, ids[:, begin:end], cache, layer + 1)
         q, k, _ = trace.inputs[name]
-        chunk = weights(q[0, head : head + 1], k[0, head // group : head // group + 1])[0]
+        chunk = attend.weights(q, k)[0, head]  # [t, T]
         rows.append(torch.nn.functional.pad(chunk, (0, length - end)).cpu())
         if end < length:
             yield Progress(end - start, length - start)
@@ -153,7 +144,7 @@ def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progres
 def _run_blocks(step: Step, ids: Tensor, cache: KVCache, blocks: int) -> None:
     """Compute the embedding and the first `blocks` blocks for ids [1, t] that follow those in the cache."""
     transformer, begin = step.model.transformer, cache.length
-    x = transformer.embed(ids) + transformer.position(torch.arange(begin, begin + ids.shape[1], device=ids.device))
+    x = transformer.embedded(ids, begin)
     for block, past in zip(transformer.blocks[:blocks], cache.layers, strict=False):
         x = block(x, begin, past)
     cache.length = begin + ids.shape[1]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from core.activations.trace import Step, Trace, residual_stream, trace_step
 from core.engine.activation import ACTIVATIONS
+from core.engine.attention import causal_attention
 from core.engine.config import ModelConfig
-from core.engine.model import causal_attention
 from core.progress import Progress
 from core.sampling import draw
 from core.sampling.distribution import Distribution

@@ -8,11 +8,10 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.activations.hooks import ForwardHooks
 from core.activations.trace import Step, empty_cache, fill_cache
@@ -146,13 +145,14 @@ class _ChangedText:
 def _masked(transformer: Transformer, positions: Sequence[int]) -> Iterator[None]:
     """Within the block no later position attends to `positions`."""
 
-    def attend(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def attend(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         q, k, v = inputs
         keys = torch.arange(k.shape[2], device=k.device)
         queries = keys[-q.shape[2] :, None]
         masked = torch.isin(keys, torch.tensor(positions, device=k.device))
         visible = (keys < queries) & ~masked | (keys == queries)  # [t, T]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True)
+        weights = module.weights(q, k, visible)  # [B, h, t, T]
+        return (weights @ v.float().repeat_interleave(q.shape[1] // v.shape[1], 1)).to(v.dtype)
 
     with ForwardHooks() as hooks:
         for block in transformer.blocks if positions else ():

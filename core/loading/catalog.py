@@ -20,6 +20,7 @@ from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config
 from core.loading.families import FAMILIES, TITLES
+from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
 SMOLLM2 = "smollm2"
@@ -228,7 +229,7 @@ def _cached(id: str) -> ModelLocation | None:
     return ModelLocation(folder, f"{id} in the Hugging Face cache") if folder else None
 
 
-def fetch(name: str, report: hub.Report | None = None) -> ModelLocation:
+def fetch(name: str, report: Report | None = None) -> ModelLocation:
     """Download a model from the Hub and return its location. Raises `UserError` where that fails."""
     id = ALIASES.get(name, name)
     try:

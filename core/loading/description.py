@@ -10,7 +10,7 @@ from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
 from core.loading.families import FAMILIES
-from core.loading.families.family import Family, KeyMap
+from core.loading.families.family import Family, KeyMap, Layouts
 
 COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "rope_freqs.weight")
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
@@ -29,10 +29,8 @@ class ModelDescription:
     names: KeyMap
     tensors: Mapping[str, StoredTensor]
     """By their names in the files, without the family's prefix."""
-    transposed: bool = False
-    """Whether the matrices of blocks are stored as [inputs, outputs]."""
-    interleaved: bool = False
-    """Whether the two rows of a rotary pair are next to each other in queries and keys."""
+    layouts: Layouts
+    """By the names of modules in `names`."""
 
 
 def describe(path: Path) -> ModelDescription:
@@ -93,7 +91,7 @@ def _describe_folder(folder: Path) -> ModelDescription:
         source=values.source,
         names=family.names,
         tensors={name.removeprefix(family.prefix): tensor for name, tensor in stored.items()},
-        transposed=family.transposed,
+        layouts=family.layouts,
     )
 
 
@@ -143,5 +141,5 @@ def _describe_gguf(path: Path) -> ModelDescription:
         source=values.source,
         names=family.gguf_names,
         tensors=file.tensors,
-        interleaved=family.gguf_interleaved,
+        layouts=family.gguf_layouts,
     )

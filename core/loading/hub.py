@@ -4,12 +4,13 @@ Only `fetch` uses the network. It downloads configuration, tokenizer and .safete
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.formats.checked import read_json
+from core.progress import Cancelled, Loading, Report
 
 WANTED = [
     "config.json",
@@ -22,8 +23,6 @@ WANTED = [
     "*.safetensors*",
 ]
 UNWANTED = ["*/*", "consolidated*"]
-Report = Callable[[int, int], None]
-"""Called with the bytes downloaded so far and their total."""
 
 
 def cache() -> Path:
@@ -73,9 +72,11 @@ def fetch(id: str, report: Report | None = None) -> Path:
     """
     from huggingface_hub import constants, errors, snapshot_download  # noqa: PLC0415
 
-    bar = _silent(report) if report else None
+    bar = _silent(id, report) if report else None
     try:
         return Path(snapshot_download(id, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar))
+    except Cancelled:
+        raise
     except errors.GatedRepoError as error:
         raise UserError(
             f"{id} requires you to accept its licence: do so at huggingface.co/{id}, then run hf auth login"
@@ -93,13 +94,13 @@ def fetch(id: str, report: Report | None = None) -> Path:
         ) from error
 
 
-def _silent(report: Report) -> type:
+def _silent(id: str, report: Report) -> type:
     """A class of progress bars that draw nothing and call `report`."""
     from tqdm.auto import tqdm  # noqa: PLC0415
 
     class Silent(tqdm):  # type: ignore[misc]
         def display(self, *_: Any, **__: Any) -> None:
             if self.unit == "B" and self.total:
-                report(int(self.n), int(self.total))
+                report(Loading("downloading", id, int(self.n), int(self.total)))
 
     return Silent

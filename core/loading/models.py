@@ -15,8 +15,8 @@ from core.loading import catalog, ladder, tokenizers, weights
 from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
 from core.loading.description import ModelDescription, describe
-from core.loading.hub import Report
 from core.loading.info import ModelInfo
+from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
 
@@ -36,9 +36,10 @@ class Model:
 
 
 def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
-    """Load the chosen model; a download calls `report` with bytes done and total.
+    """Load the chosen model. `report` is called with the progress of the download and of reading the weights.
 
-    Raises `UserError` for a model that does not exist, an impossible setting, or one that does not fit into memory.
+    Raises `UserError` for a model that does not exist, an impossible setting, or one that does not fit into memory, and
+    what `report` raises.
     """
     device = devices.resolve(choice.device)
     if choice.dtype != "auto":
@@ -109,7 +110,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     bits = devices.PACKED.get(dtype_name, 8 * dtype.itemsize)
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
     _check_room(choice.name, description.config, bits, device, smaller)
-    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name))
+    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name), report)
     return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.engine.model import causal_attention
+from core.engine.attention import causal_attention
 
 
 def formula(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from core.loading import catalog, hub, ladder
 from core.loading import models as ours
 from core.loading.checkpoints import folders
 from core.loading.choice import Hyperparameters, ModelChoice
+from core.progress import Loading
 
 TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
 
@@ -103,7 +104,7 @@ def test_an_incomplete_download_is_not_used(elsewhere: Path, offline: None) -> N
 
 def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only configuration, tokenizer and safetensors; progress is reported in bytes."""
-    reports: list[tuple[int, int]] = []
+    reports: list[Loading] = []
 
     def download(id: str, *, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any) -> str:
         there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
@@ -118,11 +119,9 @@ def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: p
         return str(model(elsewhere / "fetched"))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    loaded = ours.load_model(
-        ModelChoice(name="some/model", device="cpu"), lambda done, total: reports.append((done, total))
-    )
+    loaded = ours.load_model(ModelChoice(name="some/model", device="cpu"), reports.append)
     assert loaded.info.weights == "some/model from the Hugging Face Hub"
-    assert (40, 100) in reports
+    assert Loading("downloading", "some/model", 40, 100) in reports
 
 
 @pytest.mark.parametrize(

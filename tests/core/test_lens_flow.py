@@ -11,6 +11,7 @@ import torch
 from steps import RUNGS, last, some_ids, step_on
 
 import core
+import core.engine.attention
 import core.engine.model
 from core.activations.trace import recording
 from core.engine.activation import ACTIVATIONS
@@ -84,8 +85,8 @@ def test_sources_are_the_code_that_runs(name: str, small: Small) -> None:
     config = model.transformer.config
     assert sources["embed"].where == "torch.nn.modules.sparse.Embedding.forward"
     if config.blocks:
-        assert sources["attend"].code == inspect.getsource(core.engine.model.causal_attention)
-        assert sources["attention"].code == inspect.getsource(core.engine.model.Attention)
+        assert sources["attend"].code == inspect.getsource(core.engine.attention.causal_attention)
+        assert sources["attention"].code == inspect.getsource(core.engine.attention.Attention)
     if config.norm != "none":
         assert sources["norm"].equation == NORMS[config.norm]
 

@@ -8,7 +8,7 @@ import torch
 from steps import RUNGS, last, some_ids, step_on
 from torch import Tensor
 
-from core.engine.model import Attention
+from core.engine.attention import Attention
 from core.errors import UserError
 from core.lenses import last_token as lens
 from core.lenses.last_token import LastToken, last_token

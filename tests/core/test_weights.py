@@ -19,6 +19,7 @@ from core.engine.model import Transformer
 from core.formats.weights_file import read_weights_file
 from core.loading import description, weights
 from core.loading.families.gpt2 import GGUF_NAMES
+from core.loading.weights import reading
 
 # Layouts --------------------------------------------------------------------------------------------------------------
 
@@ -144,7 +145,7 @@ def test_k_quants_unpack_as_in_the_gguf_package(kind: str, tmp_path: Path) -> No
     writer.close()
     stored = read_weights_file(tmp_path / "k.gguf").tensors["x"]
     assert (stored.dtype, stored.shape) == (kind, (4, 2 * block))
-    assert torch.equal(weights.load_weights("x", stored), torch.from_numpy(gguf.dequantize(raw, Q[kind])))
+    assert torch.equal(reading.read_tensor("x", stored), torch.from_numpy(gguf.dequantize(raw, Q[kind])))
 
 
 def test_a_gguf_file_of_gpt2_is_the_same_model(gpt2: Path, tmp_path: Path) -> None:

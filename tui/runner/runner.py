@@ -18,7 +18,7 @@ from core.engine import threads
 from core.errors import UserError, out_of_memory
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
-from core.progress import Progress
+from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
 from core.walk.values import SamplingProgress
@@ -316,10 +316,11 @@ class Runner:
         self._outbox.change(activity="loading", activity_progress=None)
         self._show(walk=False)
 
-    def _show_download(self, done: int, total: int) -> None:
-        """Progress of a download in bytes; called by the threads that download, while this one waits for them."""
-        self._outbox.change(activity_progress=Progress(done // 1_000_000, total // 1_000_000))
-        self._show_if_due(walk=False)
+    def _show_download(self, loading: Loading) -> None:
+        """Progress of a download; called by the threads that download, while this one waits for them."""
+        if loading.activity == "downloading":
+            self._outbox.change(activity_progress=Progress(loading.done // 1_000_000, loading.total // 1_000_000))
+            self._show_if_due(walk=False)
 
     def _show_if_due(self, *, walk: bool = True) -> None:
         if not self._jobs and self._outbox.is_due():

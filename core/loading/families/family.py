@@ -1,15 +1,18 @@
 """What has to be known of a family of models to read its files: names of tensors and how to read its settings."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.engine.activation import ACTIVATIONS, Activation
 from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.loading.families.layouts import Layout
 
 KeyMap = Mapping[str, tuple[str, ...]]
 """Our module → the modules of a file whose rows are stacked in it, in order; `#` is the number of the block."""
+Layouts = Mapping[str, Layout]
+"""A module of a file, as `KeyMap` names it → what makes our layout of its tensors; others are as stored."""
 ACTIVATION_NAMES: Mapping[str, Activation] = {
     hub_name: name for name, function in ACTIVATIONS.items() for hub_name in function.hub_names
 }
@@ -32,7 +35,6 @@ class Family:
     """Reads config.json. Raises `UserError` for a setting that is not supported."""
     gguf_config: Callable[[CheckedValues, Mapping[str, StoredTensor], int], ModelConfig]
     """The same from GGUF metadata (keys without `model_type.`), the tensors, and V."""
-    transposed: bool = False
-    """Whether .safetensors files store the matrices of blocks as [inputs, outputs] (GPT-2's Conv1D)."""
-    gguf_interleaved: bool = False
-    """Whether GGUF files store the two rows of a rotary pair next to each other in queries and keys."""
+    layouts: Layouts = field(default_factory=dict)
+    """Of .safetensors files."""
+    gguf_layouts: Layouts = field(default_factory=dict)

@@ -7,6 +7,7 @@ from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap
+from core.loading.families.layouts import transposed
 
 NAMES: KeyMap = {
     "embed": ("wte",),
@@ -88,5 +89,5 @@ FAMILY = Family(
     gguf_names=GGUF_NAMES,
     config=config,
     gguf_config=gguf_config,
-    transposed=True,
+    layouts={f"h.#.{module}": transposed for module in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")},
 )

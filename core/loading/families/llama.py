@@ -2,6 +2,7 @@
 
 from core.loading.families import llama_layout
 from core.loading.families.family import Family
+from core.loading.families.layouts import pairs_apart
 
 FAMILY = Family(
     model_type="llama",
@@ -11,5 +12,5 @@ FAMILY = Family(
     gguf_names=llama_layout.GGUF_NAMES,
     config=llama_layout.config,
     gguf_config=llama_layout.gguf_config,
-    gguf_interleaved=True,
+    gguf_layouts={"blk.#.attn_q": pairs_apart, "blk.#.attn_k": pairs_apart},
 )

@@ -1,0 +1,33 @@
+"""How files lay out a tensor other than we do, undone. Imports no torch: a layout calls methods of the tensor.
+
+Our layout of a linear map is [out, in], of a head of rotary queries all first rows of the pairs, then all second ones.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from core.engine.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Layout = Callable[["Tensor", ModelConfig], "Tensor"]
+"""A weight or bias as a file has it → ours. For a matrix of a GGUF file it changes the order of rows only, whatever
+their length is: it is also given rows of quantized blocks. It may fold numbers in, such as the 1 that Gemma adds to the
+weight of a norm, in float32."""
+
+
+def as_stored(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """The file's layout is ours."""
+    return tensor
+
+
+def transposed(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From [in, out] (GPT-2's Conv1D) to [out, in]; a bias stays."""
+    return tensor.t()
+
+
+def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From the two rows of a rotary pair next to each other (GGUF's Llama) to all first rows, then all second ones."""
+    rest = tensor.shape[1:]
+    return tensor.view(-1, config.head_dim // 2, 2, *rest).transpose(1, 2).reshape(-1, *rest)

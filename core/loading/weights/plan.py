@@ -1,0 +1,91 @@
+"""Which tensors of the files become which parameter. Checks names and shapes, and reads no numbers."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.engine.config import ModelConfig
+from core.errors import UserError
+from core.formats.tensors import StoredTensor
+from core.loading.description import COMPUTED, ModelDescription
+from core.loading.families.layouts import Layout, as_stored
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A tensor of a file, whose rows are some or all of the rows of a parameter."""
+
+    name: str
+    """In the file."""
+    stored: StoredTensor
+    layout: Layout
+    """Makes our layout of the file's."""
+
+
+Plan = Mapping[str, Sequence[Part]]
+"""Our parameter → the tensors whose rows, in this order, form it."""
+
+
+def make_plan(description: ModelDescription, parameters: Mapping[str, Tensor]) -> Plan:
+    """The plan for parameters that may be on the meta device.
+
+    Raises `UserError` where a tensor is missing, has another shape than the configuration says, or is not used.
+    """
+    plan = {name: list(_parts(description, name, parameter.shape)) for name, parameter in parameters.items()}
+    _refuse_unused(description, {part.name for parts in plan.values() for part in parts})
+    return plan
+
+
+def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> Iterator[Part]:
+    module, _, field = name.rpartition(".")
+    number = re.search(r"(?<=blocks\.)\d+", module)
+    block = number.group() if number else ""
+    sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
+    for source, rows in zip(sources, _rows(description.config, module, shape[0], len(sources)), strict=True):
+        found = f"{source.replace('#', block)}.{field}"
+        expected = (rows, *shape[1:])
+        if found not in description.tensors:
+            raise UserError(
+                f"the weights lack {found}, {_by(expected)}, which {description.source} requires; "
+                "download the model again"
+            )
+        part = Part(found, description.tensors[found], description.layouts.get(source, as_stored))
+        if (shape_found := _shape(part, description.config)) != expected:
+            raise UserError(
+                f"{found} is {_by(shape_found)} in the weights but {_by(expected)} by {description.source}: "
+                "they belong to different models; download both again"
+            )
+        yield part
+
+
+def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:
+    """The shape in our layout; that in the file where its layout does not apply to it."""
+    try:
+        return tuple(part.layout(torch.empty(part.stored.shape, device="meta"), config).shape)
+    except RuntimeError:
+        return part.stored.shape
+
+
+def _rows(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
+    """The number of rows of each part of a parameter."""
+    if module.endswith("qkv") and count > 1:
+        return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
+    return [rows // count] * count
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape)) or "one number"
+
+
+def _refuse_unused(description: ModelDescription, used: set[str]) -> None:
+    ignored = (*COMPUTED, "lm_head.weight", "output.weight") if description.config.tied else COMPUTED
+    unused = [name for name in description.tensors if name not in used and not name.endswith(ignored)]
+    if unused:
+        raise UserError(
+            f"the weights have {unused[0]}, {_by(description.tensors[unused[0]].shape)}, "
+            f"which {description.source} does not mention ({len(unused)} such tensors); "
+            "they belong to different models; download both again"
+        )

@@ -1,0 +1,118 @@
+"""Reads tensors of files: views of the mapping where torch has the number format, unpacked numbers otherwise."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from core.engine.config import ModelConfig
+from core.engine.packed.quantize import ROWS_AT_ONCE, unpack_q8
+from core.errors import Option, UserError
+from core.formats.tensors import StoredTensor
+from core.loading.families.layouts import as_stored
+from core.loading.weights.plan import Part, Plan
+from core.progress import Loading, Report
+
+TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Number formats of files that torch computes with."""
+
+
+class Reader:
+    """Reads the parts of a plan and reports how many of its bytes were read. What `report` raises ends the loading."""
+
+    def __init__(self, config: ModelConfig, plan: Plan, report: Report | None = None) -> None:
+        self._config, self._report, self._done = config, report, 0
+        self._total = sum(part.stored.size for parts in plan.values() for part in parts)
+
+    def began(self, part: Part) -> None:
+        """Report that `part` is read next."""
+        if self._report:
+            self._report(Loading("reading", part.name, self._done, self._total))
+        self._done += part.stored.size
+
+    def read(self, part: Part, dtype: torch.dtype) -> Tensor:
+        """A part in our layout, converted. Raises `UserError` where it is not finite, or becomes so in `dtype`."""
+        self.began(part)
+        return checked(part.name, self.arranged(part, read_tensor(part.name, part.stored)), dtype)
+
+    def arranged(self, part: Part, tensor: Tensor) -> Tensor:
+        """Numbers or quantized rows of a part in our layout."""
+        return part.layout(tensor, self._config)
+
+    def row_blocks(self, part: Part) -> Iterator[Tensor]:
+        """A matrix in float32; a few rows at a time, for less memory, where the file has them in our order."""
+        stored = part.stored
+        if part.layout is not as_stored:
+            yield self.read(part, torch.float32)
+            return
+        bytes_per_row = stored.size // stored.shape[0]
+        for first in range(0, stored.shape[0], ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, stored.shape[0] - first)
+            shape, start = (count, *stored.shape[1:]), stored.start + first * bytes_per_row
+            piece = replace(stored, shape=shape, start=start, size=count * bytes_per_row)
+            yield self.read(replace(part, stored=piece), torch.float32)
+
+
+def read_tensor(name: str, stored: StoredTensor) -> Tensor:
+    """A tensor of a file: a view of the mapping where torch has the number format, else unpacked to float32.
+
+    Raises `UserError` for a format that is not supported.
+    """
+    if stored.dtype not in TORCH:
+        return _unpacked(name, stored)
+    dtype = TORCH[stored.dtype]
+    if stored.size == 0:
+        return torch.empty(stored.shape, dtype=dtype)
+    if stored.start % dtype.itemsize:
+        copy = bytearray(stored.view[stored.start : stored.start + stored.size])
+        return torch.frombuffer(copy, dtype=dtype).view(stored.shape)
+    count = math.prod(stored.shape)
+    return torch.frombuffer(stored.view, dtype=dtype, count=count, offset=stored.start).view(stored.shape)
+
+
+def blocks(stored: StoredTensor) -> Tensor:
+    """The bytes of a tensor in the file, uint8 [rows, bytes per row]."""
+    raw = torch.frombuffer(stored.view, dtype=torch.uint8, count=stored.size, offset=stored.start)
+    return raw.view(math.prod(stored.shape[:-1]), -1)
+
+
+def _unpacked(name: str, stored: StoredTensor) -> Tensor:
+    if stored.dtype == "Q8_0":
+        return unpack_q8(blocks(stored)).view(stored.shape)
+    import numpy as np  # noqa: PLC0415
+    from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
+    from gguf.quants import dequantize  # noqa: PLC0415
+
+    kind = GGMLQuantizationType[stored.dtype]
+    packed = blocks(stored).numpy()
+    numbers = torch.empty(len(packed), stored.shape[-1])
+    try:
+        with np.errstate(all="ignore"):
+            for first in range(0, len(packed), ROWS_AT_ONCE):
+                rows = slice(first, first + ROWS_AT_ONCE)
+                numbers[rows] = torch.from_numpy(dequantize(packed[rows], kind))
+        return numbers.view(stored.shape)
+    except NotImplementedError as error:
+        raise UserError(
+            f"{name} has the number format {stored.dtype}, which is not supported; get the model in another format"
+        ) from error
+
+
+def checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor` in `dtype`. Raises `UserError` unless all its numbers are finite there."""
+    converted = tensor.to(dtype)
+    if not _all_finite(converted):
+        if _all_finite(tensor):
+            raise UserError(f"{name} has weights too large for fp16; choose ", Option("dtype"), " bf16 or fp32")
+        raise UserError(f"{name} has non-finite weights (NaN or infinity); download the model again")
+    return converted
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; one pass, and no memory for a mask."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return True
+    low, high = torch.aminmax(tensor)
+    return math.isfinite(low) and math.isfinite(high)

@@ -36,7 +36,7 @@ def transpose(instructions: str) -> str:
     return code.text()
 
 
-def tile(instructions: str, group: int, *, wide: bool) -> str:
+def tile(group: int, instructions: str, *, wide: bool) -> str:
     """A tile of 16 rows times a block of 8 vectors → float32, `valid` numbers at each of `out`, `out` + `apart`, ….
 
     `weights`, `weight_scales`, `minimums` are what `transpose` made of unpacked rows; `count` is how many scales a row

@@ -63,13 +63,19 @@ def ids_of(step: Step) -> Tensor:
 def empty_cache(step: Step) -> KVCache:
     """An empty KV cache for the model of a step, one sequence."""
     transformer = step.model.transformer
-    return KVCache(transformer.config, 1, transformer.device, transformer.dtype)
+    cache = KVCache(transformer.config, 1, transformer.device, transformer.dtype)
+    cache.prepare(len(step.ids))
+    return cache
 
 
 @torch.inference_mode()
-def fill_cache(step: Step, cache: KVCache, length: int) -> Iterator[Progress]:
-    """Read tokens of a step until `cache` holds `length` positions; nothing is yielded where it does already."""
+def fill_cache(step: Step, cache: KVCache, length: int, sequence: int = 0) -> Iterator[Progress]:
+    """Read tokens of a step until `cache` holds `length` positions; nothing is yielded where it does already.
+
+    The keys are rotated for a text of all tokens of the step, or of the first `sequence` ones.
+    """
     ids, transformer = ids_of(step), step.model.transformer
+    cache.prepare(sequence or len(step.ids))
     if cache.length < length:
         yield Progress(cache.length, length)
     while cache.length < length:

@@ -103,7 +103,7 @@ class Attention(nn.Module):
         """[B, t, d] → [B, t, d]; the first token is at position `start`, and `cache` holds those before it."""
         qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, t, (h+2k)c] → [B, h+2k, t, c]
         q, k, v = qkv.split(self.heads, dim=1)  # [B, h, t, c], [B, k, t, c], [B, k, t, c]
-        q, k = self.rotary(self.q_norm(q), start), self.rotary(self.k_norm(k), start)
+        q, k = self.rotary(self.q_norm(q), start, cache), self.rotary(self.k_norm(k), start, cache)
         if cache is not None:
             k, v = cache.extend(start, k, v)  # each [B, k, T, c], T = start + t
         heads = self.attend(q, k, v)  # [B, h, t, c]

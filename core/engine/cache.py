@@ -29,6 +29,8 @@ class LayerCache:
     def __init__(self, batch: int, heads: int, head_dim: int, device: torch.device, dtype: torch.dtype) -> None:
         self.keys = torch.empty(batch, heads, 0, head_dim, device=device, dtype=dtype)
         self.values = torch.empty_like(self.keys)
+        self.span = 0
+        """As in `KVCache`."""
 
     def reserve(self, length: int) -> None:
         """Make the capacity at least `length` positions."""
@@ -54,6 +56,20 @@ class KVCache:
         self.layers = [LayerCache(batch, config.kv_heads, config.head_dim, device, dtype) for _ in range(config.blocks)]
         self.length = 0
         """Number of positions that are filled."""
+        self.span = 0
+        """The length of the sequence that the keys are rotated for; 0 where all lengths are rotated alike."""
+        self._config = config
+
+    def prepare(self, length: int) -> None:
+        """Get ready for a sequence of `length` tokens: drop all keys that were rotated for another length.
+
+        Only LongRoPE and dynamic NTK rotate differently for different lengths.
+        """
+        span = self._config.rope_span(length)
+        if span != self.span:
+            self.length, self.span = 0, span
+            for layer in self.layers:
+                layer.span = span
 
     def rewind(self, length: int) -> None:
         """Drop everything from position `length` on. A length past the end changes nothing."""
@@ -72,9 +88,10 @@ class KVCache:
     def _mapped(self, copy_of: Callable[[Tensor], Tensor], length: int) -> "KVCache":
         """A cache of `length` positions whose buffers are `copy_of` these."""
         copy = object.__new__(KVCache)
-        copy.layers, copy.length = [], length
+        copy.layers, copy.length, copy.span, copy._config = [], length, self.span, self._config
         for layer in self.layers:
             layer_copy = object.__new__(LayerCache)
             layer_copy.keys, layer_copy.values = copy_of(layer.keys), copy_of(layer.values)
+            layer_copy.span = layer.span
             copy.layers.append(layer_copy)
         return copy

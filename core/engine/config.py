@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.engine.activation import ACTIVATIONS, Activation, unknown
+from core.engine.rope import Rope
 from core.errors import UserError
 
 Bias = Literal["qkv", "out", "mlp", "head"]
@@ -36,12 +37,10 @@ class ModelConfig:
     positions: Positions = "none"
     """How positions enter: not at all, as a learned vector added to the embedding, as rotated queries and keys, or as a
     bias on attention scores that falls with the distance."""
-    rope_base: float = 10_000.0
-    """θ of rotary positions: pair i of a head rotates by θ^(-2i/c) radians per position (Su et al. 2021, §3.2.2)."""
-    rope_divisors: tuple[float, ...] = ()
-    """One divisor of the rotary frequency per pair, for contexts longer than in training; empty divides nothing."""
-    rotary_size: int | None = None
-    """How many components of a head are rotated, the first ones; None is all of them."""
+    rope: Rope = Rope()  # noqa: RUF009  # a frozen value
+    """The rotation of rotary positions."""
+    block_ropes: tuple[Rope | None, ...] = ()
+    """The rotation of each block, where blocks differ; None rotates nothing."""
     alibi_rounded: bool = False
     """Whether the bias of `alibi` is in bfloat16 and divided by √c, as Falcon was trained."""
     norm: Norm = "none"
@@ -109,25 +108,42 @@ class ModelConfig:
             raise UserError(
                 f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
-        if self.positions == "rotary" and self.rotary_dim % 2:
-            raise UserError(
-                f"rotary positions rotate pairs, so the size of a head must be even, not {self.rotary_dim}; "
-                "choose another embedding size or number of heads"
-            )
-        if not 0 < self.rotary_dim <= self.head_dim:
-            raise UserError(f"{self.rotary_dim} components of a head cannot be rotated; it has {self.head_dim}")
+        if self.block_ropes and len(self.block_ropes) != self.blocks:
+            raise UserError(f"{len(self.block_ropes)} rotations do not fit {self.blocks} blocks")
+        self._check_ropes()
         if self.activation not in ACTIVATIONS:
             raise unknown(self.activation)
+
+    def _check_ropes(self) -> None:
+        """Raise `UserError` where a head cannot be rotated so."""
+        for rope in filter(None, self.ropes or (self.rope if self.positions == "rotary" else None,)):
+            size = rope.size or self.head_dim
+            if size % 2:
+                raise UserError(
+                    f"rotary positions rotate pairs, so the size of a head must be even, not {size}; "
+                    "choose another embedding size or number of heads"
+                )
+            if size > self.head_dim or any(
+                len(each) not in (0, size // 2) for each in (rope.divisors, rope.long_divisors)
+            ):
+                raise UserError(
+                    f"a head of {self.head_dim} cannot rotate {size} components by {len(rope.divisors)} factors"
+                )
+
+    @property
+    def ropes(self) -> tuple[Rope | None, ...]:
+        """The rotation of each block; None rotates nothing."""
+        same = self.rope if self.positions == "rotary" else None
+        return self.block_ropes or (same,) * self.blocks
+
+    def rope_span(self, length: int) -> int:
+        """A length whose rotary frequencies a sequence of `length` tokens has; 0 where all lengths have the same."""
+        return max((rope.span(length) for rope in self.ropes if rope), default=0)
 
     @property
     def head_dim(self) -> int:
         """c, the size of one head."""
         return self.embed_dim // self.heads if self.head_size is None else self.head_size
-
-    @property
-    def rotary_dim(self) -> int:
-        """How many components of a head are rotated."""
-        return self.head_dim if self.rotary_size is None else self.rotary_size
 
     @property
     def table_dim(self) -> int:

@@ -14,6 +14,7 @@ from core.engine.activation import ACTIVATIONS
 from core.engine.attention import Attention
 from core.engine.cache import KVCache, LayerCache
 from core.engine.config import Layout, ModelConfig
+from core.engine.rotary import rotation
 
 # Norm, activation, and modules for parts that a configuration leaves out ---------------------------------------------
 
@@ -47,67 +48,6 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor
-
-
-# Rotary positions ----------------------------------------------------------------------------------------------------
-
-
-class Rotary(nn.Module):
-    """Rotates pair i of a head, components i and i + c/2, by position · θ^(-2i/c) radians (Su et al. 2021, eq. 34).
-
-    All blocks of a model share one module, so its table of cosines and sines exists once. It grows on demand.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.width, self.base, self.divisors = config.rotary_dim, config.rope_base, config.rope_divisors
-        self.table = torch.empty(2, 0, self.width)
-
-    def forward(self, x: Tensor, start: int) -> Tensor:
-        """[B, h, T, c] → [B, h, T, c]; the first of the T tokens is at position `start`."""
-        end = start + x.shape[2]
-        table = self.table
-        if table.shape[1] < end or table.device != x.device or table.dtype != x.dtype:
-            table = self.table = self._cosines_and_sines(max(end, 2 * table.shape[1]), x)
-        cos, sin = table[:, start:end]  # each [T, c]
-        return torch.addcmul(x * cos, x.roll(self.width // 2, -1), sin)
-
-    @torch.inference_mode(mode=False)  # tensors made in inference mode could not take part in training later
-    def _cosines_and_sines(self, length: int, like: Tensor) -> Tensor:
-        """The table [2, length, c] in the dtype of `like`, computed in float32 or better.
-
-        Sines of the first half are negated, so that a rotation is one multiplication and one addition.
-        """
-        exact = torch.promote_types(like.dtype, torch.float32)
-        pairs = torch.arange(0, self.width, 2, device=like.device, dtype=exact)
-        frequencies = 1.0 / self.base ** (pairs / self.width)  # [c/2], radians per position
-        if self.divisors:
-            frequencies = frequencies / torch.tensor(self.divisors, device=like.device, dtype=exact)
-        angles = torch.arange(length, device=like.device, dtype=exact)[:, None] * frequencies  # [length, c/2]
-        cos, sin = angles.cos(), angles.sin()
-        return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))).to(like.dtype)
-
-
-class PartialRotary(Rotary):
-    """Rotates the first `rotary_dim` components of a head and leaves the others as they are."""
-
-    def forward(self, x: Tensor, start: int) -> Tensor:
-        """[B, h, T, c] → [B, h, T, c]; the first of the T tokens is at position `start`."""
-        return torch.cat((super().forward(x[..., : self.width], start), x[..., self.width :]), dim=-1)
-
-
-class NoRotation(nn.Module):
-    """Returns its input: takes the place of `Rotary` in models without rotary positions."""
-
-    def forward(self, x: Tensor, start: int) -> Tensor:
-        return x
-
-
-def rotation(config: ModelConfig) -> nn.Module:
-    """What turns queries and keys by their position."""
-    if config.positions != "rotary":
-        return NoRotation()
-    return Rotary(config) if config.rotary_dim == config.head_dim else PartialRotary(config)
 
 
 # MLP -----------------------------------------------------------------------------------------------------------------
@@ -205,8 +145,8 @@ class Transformer(nn.Module):
         self.project_in = nn.Linear(config.table_dim, config.embed_dim, bias=False) if narrow else nn.Identity()
         self.embed_norm = norm(config) if config.embed_norm else nn.Identity()
         self.position = nn.Embedding(config.context, config.embed_dim) if config.positions == "learned" else Zero()
-        rotary = rotation(config)
-        self.blocks = nn.ModuleList(BLOCKS[config.layout](config, rotary) for _ in range(config.blocks))
+        rotations = {rope: rotation(rope, config.head_dim) for rope in config.ropes}
+        self.blocks = nn.ModuleList(BLOCKS[config.layout](config, rotations[rope]) for rope in config.ropes)
         self.norm = norm(config) if config.final_norm else nn.Identity()
         self.activation = activation(config) if config.final_activation else nn.Identity()
         self.scale = Scale(1 / math.sqrt(config.embed_dim)) if config.logit_scale else nn.Identity()

@@ -21,6 +21,9 @@ class Prefix:
 
     Positions below the context T are read in order through the KV cache. A later position sees only the last T tokens
     up to it, as `tokens[:, -T:]` does in the article. Each such window is computed alone, without the cache.
+
+    Where the rotary frequencies depend on the length, each position is read with those of its own prefix, and the cache
+    is read anew when they change: once for LongRoPE, for each token with dynamic NTK.
     """
 
     def __init__(self, model: Transformer, batch: int = 1) -> None:
@@ -73,18 +76,27 @@ class Prefix:
     def read(self, positions: Sequence[int]) -> Iterator[int]:
         """Run the model until the states of `positions` are known. Yields the tokens done after each forward pass."""
         context = self.model.config.context
-        inside = max((p for p in positions if p < context), default=-1) + 1
-        while self._cache.length < inside:
-            start = self._cache.length
-            end = min(start + CHUNK, inside)
-            self._read_chunk(start, end)
-            yield end
+        inside = [p for p in positions if p < context]
+        for length in self._lengths([p for p in inside if not self.knows(p)]):
+            self._cache.prepare(length)
+            while self._cache.length < length:
+                start = self._cache.length
+                end = min(start + CHUNK, length)
+                self._read_chunk(start, end)
+                yield end
         beyond = [p for p in positions if p >= context and not self.knows(p)]
         reach = self.model.config.reach
         step = max(1, CHUNK // (reach * self.batch))
         for first in range(0, len(beyond), step):
             self._read_windows(beyond[first : first + step], reach)
-            yield inside + min(first + step, len(beyond))
+            yield max(inside, default=-1) + 1 + min(first + step, len(beyond))
+
+    def _lengths(self, positions: Sequence[int]) -> list[int]:
+        """The lengths to read up to, ascending: one for the positions whose prefixes have equal rotary frequencies."""
+        lengths: dict[int, int] = {}
+        for position in sorted(positions):
+            lengths[self.model.config.rope_span(position + 1)] = position + 1
+        return list(lengths.values())
 
     @torch.inference_mode()
     def _read_chunk(self, start: int, end: int) -> None:
@@ -95,7 +107,9 @@ class Prefix:
             self._latest = start, logits
         else:
             states = self.model.hidden(ids, self._cache)
-        self._states[start:end] = states.unbind(1)
+        span = self.model.config.rope_span  # shorter prefixes may have other frequencies than the cache
+        first = next((p for p in range(start, end) if span(p + 1) == self._cache.span), end)
+        self._states[first:end] = states[:, first - start :].unbind(1)
 
     @torch.inference_mode()
     def _read_windows(self, positions: Sequence[int], reach: int) -> None:

@@ -61,12 +61,14 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress |
     note = f"the last {length - start:,} of {length:,} prefixes" if start else ""
     ids, following = ids_of(step), (*step.ids[1:], step.target)
     cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
-    yield from fill_cache(step, cache, start)
-    yield Progress(0, length - start)
+    span = transformer.config.rope_span
     rows: list[PrefixRow] = []
-    while cache.length < length:
-        first = cache.length
-        logits = transformer(ids[:, first : first + ROWS], cache)[0]
+    while (first := start + len(rows)) < length:
+        yield from fill_cache(step, cache, first, first + 1)  # each prefix with the rotary frequencies of its length
+        if not rows:
+            yield Progress(0, length - start)
+        end = next(n for n in range(first + 1, length + 1) if n in (length, first + ROWS) or span(n + 1) != cache.span)
+        logits = transformer(ids[:, first:end], cache)[0]
         for position, row in enumerate(logits, start=first):
             distribution = Distribution(row)
             likeliest = chart(distribution, Sampler(), count, piece, following[position])

@@ -7,12 +7,16 @@ from pathlib import Path
 from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
+from core.formats import gguf_types
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
 from core.loading.families import FAMILIES
 from core.loading.families.family import Family, KeyMap, Layouts
 
-COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "rope_freqs.weight")
+COMPUTED = (
+    ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq",
+    "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
+)  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
 INDEX = "model.safetensors.index.json"
 
@@ -31,6 +35,8 @@ class ModelDescription:
     """By their names in the files, without the family's prefix."""
     layouts: Layouts
     """By the names of modules in `names`."""
+    format: str = ""
+    """What the number formats of a GGUF file are called together, such as Q4_K_M; empty for other files."""
 
 
 def describe(path: Path) -> ModelDescription:
@@ -142,4 +148,5 @@ def _describe_gguf(path: Path) -> ModelDescription:
         names=family.gguf_names,
         tensors=file.tensors,
         layouts=family.gguf_layouts,
+        format=gguf_types.name(file),
     )

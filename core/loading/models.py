@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from core.engine import device as devices
-from core.engine.config import ModelConfig
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, Part, UserError, out_of_memory
@@ -75,7 +74,7 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     if not 0 <= choice.weights_seed < 2**63:
         raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
     smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
-    _check_room(f"{rung.name} in these sizes", rung.config, 32, device, smaller)
+    _check_room(f"{rung.name} in these sizes", 4 * rung.config.parameter_count(), device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
@@ -107,27 +106,53 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     description = describe(location.path)
     dtype_name = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
     dtype = devices.dtype(dtype_name, device)
-    bits = devices.PACKED.get(dtype_name, 8 * dtype.itemsize)
+    packing = dtype_name if dtype_name in devices.PACKED else None
+    if packing == devices.STORED and not description.format:
+        raise UserError(
+            f"{choice.name} is no GGUF file, whose weights can be computed as stored; choose ",
+            Option("dtype"),
+            " auto, int8, int4, bf16 or fp32",
+        )
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
-    _check_room(choice.name, description.config, bits, device, smaller)
-    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name), report)
-    return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name)
+    _check_room(choice.name, _bytes(description, dtype_name, dtype), device, smaller)
+    transformer = weights.build_model(description, device, dtype, packing, report)
+    shown = _as_stored(description) if packing == devices.STORED else ""
+    return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name, shown)
+
+
+def _bytes(description: ModelDescription, dtype_name: str, dtype: torch.dtype) -> float:
+    """The memory that the weights need."""
+    if dtype_name == devices.STORED:
+        return sum(stored.size for stored in description.tensors.values())
+    bits = {"int8": 8.5, "int4": 5}.get(dtype_name, 8 * dtype.itemsize)
+    return bits * description.config.parameter_count() / 8
+
+
+def _as_stored(description: ModelDescription) -> str:
+    """The format of a GGUF file in words, and what of it is converted."""
+    converted = weights.converted(description)
+    return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:
-    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (tests/benchmarks/README.md).
+    """A format near fp32 that is fast, by what was measured (tests/benchmarks/README.md).
 
-    On the CPU that is 4 bits for the numbers of a file that has no more (0.003 on SmolLM2), and 8 bits for all others
-    (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
+    On the CPU a GGUF file is computed as it is, and any other in 8 bits: 16 bits are slower at reading a prompt and at
+    each token. On CUDA it is bf16.
     """
     if device.type == "cpu":
-        few = any(stored.dtype in ("Q4_0", "Q4_1") for stored in description.tensors.values())
-        return "int4" if few else "int8"
+        return devices.STORED if description.format else "int8"
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
 def _model(
-    choice: ModelChoice, title: str, transformer: Transformer, tokenizer: Tokenizer, origin: str, dtype_name: str = ""
+    choice: ModelChoice,
+    title: str,
+    transformer: Transformer,
+    tokenizer: Tokenizer,
+    origin: str,
+    dtype_name: str = "",
+    stored: str = "",
 ) -> Model:
     info = ModelInfo(
         name=choice.name,
@@ -141,13 +166,13 @@ def _model(
         weights=origin,
         choice=choice,
         slow_path=transformer.slow_path or "",
+        stored=stored,
     )
     return Model(choice, info, transformer, tokenizer)
 
 
-def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, advice: Sequence[Part]) -> None:
-    """Raise `UserError` for weights of more than 0.8 of the memory, before any is allocated."""
-    needed = bits * config.parameter_count() / 8
+def _check_room(name: str, needed: float, device: torch.device, advice: Sequence[Part]) -> None:
+    """Raise `UserError` for weights of more bytes than 0.8 of the memory, before any is allocated."""
     for info in devices.devices():
         if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:
             raise UserError(

@@ -70,6 +70,7 @@ class ModelTokenizer(Tokenizer):
         ranks.clear()  # tiktoken holds a copy and a reference to this dict, which is large
         self.vocab_size = vocab_size
         self.template = data.template
+        self.begin = tuple(data.bos_ids)
         self.stops = frozenset(id for id in data.stops if 0 <= id < vocab_size)
         self._data = replace(data, ids={}, merges=())  # the encoding has them now, and they are large
         self._added = {each.content: each.id for each in data.added}
@@ -78,11 +79,9 @@ class ModelTokenizer(Tokenizer):
         self._special_ids = {each.id for each in data.added if each.special}
         self.end_of_text = next(id for id in (data.end_of_text, self._added.get(END_OF_TEXT), 0) if id is not None)
 
-    def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Ids of `text` after the BOS ids of the model; they are not repeated where the text begins with them."""
-        ids = list(self._encode_without_bos(well_formed(text), special))
-        bos = list(self._data.bos_ids)
-        return ids if bos and ids[: len(bos)] == bos else bos + ids
+    def inner_ids(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of `text` alone."""
+        return list(self._encode_without_bos(well_formed(text), special))
 
     def _encode_without_bos(self, text: str, special: bool) -> Iterator[int]:
         finder = self._found_with_special if special else self._always_found

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from core.errors import Option, UserError
 from core.formats.text import well_formed
@@ -14,7 +15,9 @@ from core.formats.text import well_formed
 TIME_LIMIT = 5.0
 """Seconds that rendering may take."""
 EXTRA_CHARACTERS = 1_000_000
-"""Limit of the rendered text, beyond four times the prompt."""
+"""Limit of the rendered text, beyond four times the messages."""
+_CONTINUED = "\ue002continued\ue003"
+"""Stands at the end of a message that is to be continued; the rendered text ends there."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,68 @@ class ChatTemplate:
     """Texts of special tokens by the names that the template uses, such as `bos_token`."""
 
 
-def render(template: ChatTemplate, name: str, text: str) -> str:
-    """The chat template rendered with `text` as the user's message, up to the beginning of the answer."""
-    text = well_formed(text)
-    values = {"messages": [{"role": "user", "content": text}], "add_generation_prompt": True, **template.tokens}
-    return _run(
-        json.dumps({"template": template.source, "values": values, "longest": 4 * len(text) + EXTRA_CHARACTERS}), name
-    )
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user`, `assistant` or `tool`; a template may refuse some."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A rendered conversation."""
+
+    text: str
+    skeleton: str | None
+    """The same with `placeholder(i)` for the content of message i; None where the template does not render that."""
+
+
+def placeholder(number: int) -> str:
+    """What stands for the content of a message in a skeleton."""
+    return f"\ue000{number}\ue001"
+
+
+def render(
+    template: ChatTemplate,
+    name: str,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool = True,
+    continue_final: bool = False,
+) -> Rendered:
+    """The chat template of the model `name` rendered with `messages`, as transformers does.
+
+    `add_generation_prompt` adds the beginning of an answer. `continue_final` ends the text within the last message.
+    Raises `UserError` where the template fails or exceeds the limits of time, memory or length.
+    """
+    turns = [Message(each.role, well_formed(each.content)) for each in messages]
+    if continue_final:
+        turns[-1] = Message(turns[-1].role, turns[-1].content + _CONTINUED)
+    hollow = [Message(each.role, placeholder(number)) for number, each in enumerate(turns)]
+    common = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt and not continue_final}
+    request = {
+        "template": template.source,
+        "values": {
+            key: {**template.tokens, **common, "messages": [asdict(each) for each in turns_of]}
+            for key, turns_of in (("text", turns), ("skeleton", hollow))
+        },
+        "longest": 4 * sum(len(each.content) for each in turns) + EXTRA_CHARACTERS,
+    }
+    answer = _run(json.dumps(request), name)
+    text, skeleton = answer["text"], answer.get("skeleton")
+    if continue_final:
+        if _CONTINUED not in text:
+            raise UserError(f"the chat template of {name} drops the message that is to be continued; start a new one")
+        text = text[: text.rindex(_CONTINUED)]
+        last = placeholder(len(turns) - 1)
+        skeleton = skeleton[: skeleton.rindex(last) + len(last)] if skeleton and last in skeleton else None
+    return Rendered(text, skeleton)
 
 
 @lru_cache(maxsize=8)
-def _run(request: str, name: str) -> str:
+def _run(request: str, name: str) -> dict[str, Any]:
     command = [sys.executable, "-I", str(Path(__file__).with_name("template_process.py"))]
     source = f"the chat template of {name}"
     advice = ("; leave out ", Option("chat"), "; or choose another model")
@@ -50,4 +104,4 @@ def _run(request: str, name: str) -> str:
         raise UserError(f"{source} ended its process", *advice) from error
     if "text" not in answer:
         raise UserError(f"{source} fails ({answer['problem']})", *advice)
-    return answer["text"]
+    return answer

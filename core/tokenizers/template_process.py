@@ -6,23 +6,41 @@ has a time and memory limit, bounds endless loops and endless text.
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MEMORY = 1_000_000_000
 """Limit of the process in bytes, on systems that support one."""
 
 
+class GenerationTag(Extension):
+    """`{% generation %}…{% endgeneration %}`, which marks what an assistant says in training. Its body is rendered."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_render"), [], [], body).set_lineno(line)
+
+    def _render(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
 def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _strftime_now(layout: str) -> str:
@@ -31,7 +49,9 @@ def _strftime_now(layout: str) -> str:
 
 def render(template: str, values: dict[str, Any], longest: int) -> str:
     """The rendered template. Environment, filters and functions are those that transformers gives templates."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
+    )
     environment.filters["tojson"] = _tojson
     environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     parts, length = [], 0
@@ -51,17 +71,24 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
+def answer(request: dict[str, Any]) -> dict[str, str]:
+    """The text that the template makes of each set of values; a set after the first may have none."""
+    texts: dict[str, str] = {}
+    for name, values in request["values"].items():
+        try:
+            texts[name] = render(request["template"], values, request["longest"])
+        except MemoryError:
+            texts.setdefault("problem", "it needs too much memory")
+        except Exception as error:  # a template may raise anything
+            texts.setdefault("problem", f"{type(error).__name__}: {error}"[:300])
+    return texts
+
+
 def main() -> None:
     """Read a request from standard input and write the answer to standard output, both JSON."""
     request = json.load(sys.stdin)
     _limit_memory()
-    try:
-        answer = {"text": render(request["template"], request["values"], request["longest"])}
-    except MemoryError:
-        answer = {"problem": "it needs too much memory"}
-    except Exception as error:  # a template may raise anything
-        answer = {"problem": f"{type(error).__name__}: {error}"[:300]}
-    json.dump(answer, sys.stdout)
+    json.dump(answer(request), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ class Tokenizer:
     """Ids that end a text. A model with random weights has none."""
     originals: tuple[int, ...] = ()
     """For each id its id in cl100k, where the vocabulary was pruned from cl100k; else empty."""
+    begin: tuple[int, ...] = ()
+    """Ids that stand before every text, such as BOS."""
+    end: tuple[int, ...] = ()
+    """Ids that stand after every text, such as the EOS of T5."""
+    warning: str = ""
+    """One line on what may be wrong with the ids; empty where nothing is."""
 
     def __init__(self, name: str, encoding: tiktoken.Encoding) -> None:
         self.name = name
@@ -34,16 +40,35 @@ class Tokenizer:
         self.end_of_text = encoding.encode_single_token(END_OF_TEXT)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
-        """Ids of `text`. Text such as `<|endoftext|>` is plain text unless `special` is set.
+        """Ids of `text` between the `begin` and `end` ids. `<|endoftext|>` and the like are text unless `special`.
 
-        Half of a surrogate pair becomes U+FFFD.
+        Half of a surrogate pair becomes U+FFFD. `begin` and `end` are not repeated where `text` has them.
         """
+        ids, begin, end = self.inner_ids(text, special=special), list(self.begin), list(self.end)
+        ids = ids if begin and ids[: len(begin)] == begin else begin + ids
+        return ids if end and ids[-len(end) :] == end else ids + end
+
+    def inner_ids(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of `text` alone, without the `begin` and `end` ids."""
         allowed = self.encoding.special_tokens_set if special else set()
         return [
             id
             for part in split_long_whitespace(well_formed(text))
             for id in self.encoding.encode(part, allowed_special=allowed, disallowed_special=())
         ]
+
+    def inner_starts(self, text: str, *, special: bool = False) -> tuple[list[int], list[int]]:
+        """`inner_ids`, and for each the character of `text` at which it starts."""
+        ids = self.inner_ids(text, special=special)
+        starts, at, decoder = [], 0, Decoder()
+        for id in ids:
+            starts.append(at)
+            at += len(decoder.feed(self.piece(id)))
+        return ids, starts
+
+    def continuation(self, text: str) -> list[int]:
+        """Ids of `text` where it stands after other text: without `begin`, `end` and a space that is not in `text`."""
+        return self.inner_ids(text)
 
     def piece(self, id: int) -> bytes:
         """The bytes of an id; `<|unused id|>` for one without a token. Raises `UserError` for an id outside V."""
@@ -69,6 +94,13 @@ class Tokenizer:
     def text(self, ids: Sequence[int]) -> str:
         """The text of `ids`; bytes that are not UTF-8 are escaped (`\\xe2`)."""
         return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text from whose `encode` these ids come: `text` without the `begin` and `end` ids."""
+        inner = list(ids)
+        inner = inner[len(self.begin) :] if tuple(inner[: len(self.begin)]) == self.begin else inner
+        inner = inner[: -len(self.end)] if self.end and tuple(inner[-len(self.end) :]) == self.end else inner
+        return self.text(inner)
 
 
 def split_long_whitespace(text: str) -> Iterator[str]:

@@ -53,7 +53,11 @@ def gguf_name(name: str) -> str:
 
 
 def write_gguf(
-    path: Path, model: Any, kind: Q = Q.F32, says: dict[str, Any] | None = None, freqs: Tensor | None = None
+    path: Path,
+    model: Any,
+    kind: Q = Q.F32,
+    says: dict[str, Any] | None = None,
+    tensors: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Write a model as llama.cpp's converter does; returns its numbers after quantization, by Hugging Face names."""
     config, architecture = model.config, model.config.model_type
@@ -65,12 +69,13 @@ def write_gguf(
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if "rope.freq_base" not in (says or {}):
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_key_length(model.model.layers[0].self_attn.head_dim)
     for key, value in (says or {}).items():
         writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
-    if freqs is not None:
-        writer.add_tensor("rope_freqs.weight", freqs.numpy())
+    for name, value in (tensors or {}).items():
+        writer.add_tensor(name, value.numpy())
     written = {}
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:

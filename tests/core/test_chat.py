@@ -18,7 +18,7 @@ from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.tokenizers import chat, chat_template
 from core.tokenizers.byte_level import BYTE_OF
-from core.tokenizers.chat_template import ChatTemplate
+from core.tokenizers.chat_template import ChatTemplate, Message
 from core.walk.session import Session
 
 TURNS = (
@@ -58,7 +58,7 @@ def test_a_template_is_rendered_as_in_transformers(folder: Path, text: str) -> N
     tokenizer = tokenizers.load_model_tokenizer(folder, f"chat {text}")
     assert tokenizer.template
     rendered, ids = theirs(folder, text)
-    assert chat_template.render(tokenizer.template, tokenizer.name, text) == rendered
+    assert chat.render(tokenizer, [Message("user", text)]).text == rendered
     assert chat.encode(tokenizer, text, chat=True) == ids
     assert chat.encode(tokenizer, text) == tokenizer.encode(text)
 
@@ -119,7 +119,7 @@ def test_hostile_and_broken_templates_are_one_line(monkeypatch: pytest.MonkeyPat
     """The line names the model."""
     monkeypatch.setattr(chat_template, "TIME_LIMIT", 1.5)
     with pytest.raises(UserError, match=expected) as caught:
-        chat_template.render(ChatTemplate(source, {}), "somebody", "hi")
+        chat_template.render(ChatTemplate(source, {}), "somebody", [Message("user", "hi")])
     assert "the chat template of somebody" in str(caught.value)
     assert len(str(caught.value)) < 600
 

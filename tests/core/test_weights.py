@@ -169,12 +169,3 @@ def test_a_gguf_file_of_gpt2_is_the_same_model(gpt2: Path, tmp_path: Path) -> No
     writer.write_tensors_to_file()
     writer.close()
     assert equal(build(path), model)
-
-
-def test_rope_scaling_is_read_from_gguf(tmp_path: Path) -> None:
-    """Llama 3.1's divisors are a tensor; a linear factor is a number."""
-    model = saved(tmp_path)
-    write_gguf(tmp_path / "l.gguf", model, says={"rope.scaling.type": "linear", "rope.scaling.factor": 4.0})
-    assert description.describe(tmp_path / "l.gguf").config.rope_divisors == (4.0,) * 16
-    write_gguf(tmp_path / "f.gguf", model, freqs=torch.arange(1.0, 17.0))
-    assert build(tmp_path / "f.gguf").config.rope_divisors == tuple(range(1, 17))

@@ -175,9 +175,9 @@ def test_a_non_finite_scale_of_a_quantized_block_is_named(tmp_path: Path) -> Non
         ({"num_attention_heads": 0}, "num_attention_heads"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps"),
         ({"hidden_act": "mish"}, "mish"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+        ({"rope_parameters": {"rope_type": "spiral", "factor": 4.0}}, "spiral"),
         ({"rope_parameters": 7}, "rope_parameters"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"partial_rotary_factor": 1.5}, "partial_rotary_factor"),
         ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
     ],
 )
@@ -215,12 +215,12 @@ def test_unsupported_gpt2_settings_are_refused(values: dict[str, Any], says: str
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ({"rope.scaling.type": "yarn"}, "yarn"),
-        ({"rope.dimension_count": 8}, "dimension_count"),
+        ({"rope.scaling.type": "spiral"}, "spiral"),
+        ({"rope.dimension_count": 256}, "dimension_count"),
         ({"expert_count": 8}, "expert_count"),
     ],
 )
 def test_unsupported_gguf_settings_are_refused(extra: dict[str, Any], says: str, tmp_path: Path) -> None:
-    """Unsupported rope scaling, partial rotation, mixtures of experts."""
+    """Unknown rope scaling, a rotation of more than a head, mixtures of experts."""
     write_gguf(tmp_path / "m.gguf", saved(tmp_path), says=extra)
     assert says in refusal(tmp_path / "m.gguf")

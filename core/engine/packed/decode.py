@@ -14,10 +14,11 @@ from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
 from core.engine.cache import KVCache
-from core.engine.model import Rotary, Transformer
+from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
 from core.engine.packed.linear import PackedEmbedding, PackedLinear
+from core.engine.rotary import Rotary
 
 ACTIVATIONS = {
     "silu": descriptors.SILU,
@@ -65,13 +66,15 @@ def unsupported(model: Transformer) -> str | None:
         "its attention and MLP are parallel": not config.parallel,
         "it has norms after its layers": config.layout != "post_norm",
         "it has ALiBi positions": config.positions != "alibi",
-        "it rotates a part of each head": config.rotary_dim == config.head_dim,
         "it has a norm after the embedding": not config.embed_norm,
         "it has no norm before the unembedding": config.final_norm,
         "its embedding has another width": config.embed_size is None,
         "it has no feed-forward layer": config.feed_forward,
         "it has an activation after the final norm": not config.final_activation,
         "it scales its logits": not config.logit_scale,
+        "its blocks rotate differently": not config.block_ropes,
+        "it rotates a part of each head": config.rope.size in (None, config.head_dim),
+        "its rotation depends on the length of the text": not config.rope.trained,
         "not all of its matrices are packed": isinstance(model.embed, PackedEmbedding)
         and isinstance(model.unembed, PackedLinear)
         and all(isinstance(each, PackedLinear) for block in model.blocks for each in _linears(block)),
@@ -206,7 +209,7 @@ class TokenStep:
         ]
         task["capacity"] = capacity
         if config.positions == "rotary":
-            rotary = Rotary(config)
+            rotary = Rotary(config.rope, config.head_dim)
             rotary(torch.empty(1, 1, capacity, config.head_dim), 0)
             task["angles"], task["angle_count"] = rotary.table.data_ptr(), rotary.table.shape[1]
             space.append(rotary.table)

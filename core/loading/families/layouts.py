@@ -28,6 +28,10 @@ def transposed(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 
 
 def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
-    """From the two rows of a rotary pair next to each other (GGUF's Llama) to all first rows, then all second ones."""
-    rest = tensor.shape[1:]
-    return tensor.view(-1, config.head_dim // 2, 2, *rest).transpose(1, 2).reshape(-1, *rest)
+    """From the two rows of a rotary pair next to each other (GGUF's Llama) to all first rows, then all second ones.
+
+    Where a part of each head is rotated, its other rows keep their places.
+    """
+    rotated = config.rope.size or config.head_dim
+    rows = [*range(0, rotated, 2), *range(1, rotated, 2), *range(rotated, config.head_dim)]
+    return tensor.unflatten(0, (-1, config.head_dim))[:, rows].flatten(0, 1)

@@ -1,7 +1,5 @@
 """The layout that Llama introduced and other families share: RMSNorm, rotary positions, SwiGLU, grouped queries."""
 
-import math
-import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +8,7 @@ from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
 from core.loading.families.family import ACTIVATION_NAMES, KeyMap
+from core.loading.families.rope_settings import read_context, read_gguf_rope, read_rope
 
 PREFIX = "model."
 NAMES: KeyMap = {
@@ -37,6 +36,7 @@ GGUF_NAMES: KeyMap = {
 def config(
     values: CheckedValues,
     *,
+    default_context: int = 2048,
     window: int = 0,
     default_head_dim: int = 0,
     qkv_bias: bool | None = None,
@@ -45,15 +45,14 @@ def config(
 ) -> ModelConfig:
     """The configuration that a config.json describes; the other arguments are what a family has of its own.
 
-    `window` is the sliding window in tokens, 0 for none: within it every position attends to every earlier one, so the
-    context ends there. `default_head_dim` 0 divides the hidden size evenly. A bias of None follows `attention_bias`.
+    `default_context` is `max_position_embeddings` where the file has none. `window` is the sliding window in tokens,
+    0 for none: within it every position attends to every earlier one, so the context ends there. `default_head_dim` 0
+    divides the hidden size evenly. A bias of None follows `attention_bias`.
     """
     heads, width = values.count("num_attention_heads"), values.count("hidden_size")
     head_size = values.get("head_dim", default_head_dim) or None
-    rope = values.optional_object("rope_parameters")
-    scaling = rope if rope.values else values.optional_object("rope_scaling")
-    values.require("partial_rotary_factor", 1.0)
-    base = rope.get("rope_theta", values.get("rope_theta", 10_000.0))
+    head_dim = head_size or width // heads
+    trained, context = read_context(values, default_context)
     bias = values.get("attention_bias", False)
     biases: dict[Bias, bool] = {
         "qkv": bias if qkv_bias is None else qkv_bias,
@@ -64,13 +63,12 @@ def config(
         values,
         vocab_size=values.count("vocab_size"),
         embed_dim=width,
-        context=_context(values.count("max_position_embeddings"), window),
+        context=_context(context, window),
         blocks=values.count("num_hidden_layers"),
         heads=heads,
         kv_heads=values.get("num_key_value_heads", heads),
         head_size=head_size,
-        rope_base=base,
-        rope_divisors=_rope_divisors(scaling, head_size or width // heads, base, values),
+        rope=read_rope(values, head_dim, trained),
         norm_eps=values.get("rms_norm_eps", 1e-6),
         qk_norm=qk_norm,
         mlp_size=values.count("intermediate_size"),
@@ -106,32 +104,11 @@ def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any
     )
 
 
-def _rope_divisors(rope: CheckedValues, head_dim: int, base: float, values: CheckedValues) -> tuple[float, ...]:
-    """What the rotation of each pair of a head is divided by (Llama 3.1: none for pairs that rotate fast)."""
-    kind = rope.get("rope_type", "") or rope.get("type", "default")
-    if kind == "default":
-        return ()
-    factor = rope.get("factor", 1.0)
-    if kind == "linear":
-        return (factor,) * (head_dim // 2)
-    if kind != "llama3":
-        raise rope.error(f"rope_type is {kind!r}, which is not supported (supported: default, linear, llama3)")
-    low, high = rope.get("low_freq_factor", 1.0), rope.get("high_freq_factor", 4.0)
-    context = rope.get("original_max_position_embeddings", 0) or values.count("max_position_embeddings")
-    divisors = []
-    for pair in range(head_dim // 2):
-        rotations = context * base ** (-2 * pair / head_dim) / (2 * math.pi)  # full ones over the trained context
-        unscaled = min(1.0, max(0.0, (rotations - low) / (high - low)))
-        divisors.append(1 / (unscaled + (1 - unscaled) / factor))
-    return tuple(divisors)
-
-
 def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], vocab_size: int) -> ModelConfig:
     """The configuration that GGUF metadata describes; biases and norms of queries and keys show in the tensors."""
     heads, width = values.count("attention.head_count"), values.count("embedding_length")
     head_size = values.get("attention.key_length", 0) or None
     head_dim = head_size or width // heads
-    values.require("rope.dimension_count", head_dim)
     values.require("attention.value_length", head_dim)
     biases: dict[Bias, str] = {"qkv": "attn_q", "out": "attn_output", "mlp": "ffn_down"}
     return _config(
@@ -143,8 +120,7 @@ def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], voca
         heads=heads,
         kv_heads=values.get("attention.head_count_kv", heads),
         head_size=head_size,
-        rope_base=values.get("rope.freq_base", 10_000.0),
-        rope_divisors=_gguf_rope_divisors(values, tensors, head_dim),
+        rope=read_gguf_rope(values, tensors, head_dim),
         norm_eps=values.get("attention.layer_norm_rms_epsilon", 1e-5),
         qk_norm="blk.0.attn_q_norm.weight" in tensors,
         mlp_size=values.count("feed_forward_length"),
@@ -152,17 +128,3 @@ def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], voca
         tied="output.weight" not in tensors,
         biases=tuple(name for name, part in biases.items() if f"blk.0.{part}.bias" in tensors),
     )
-
-
-def _gguf_rope_divisors(values: CheckedValues, tensors: Mapping[str, StoredTensor], head_dim: int) -> tuple[float, ...]:
-    """The same from GGUF, where Llama 3.1's divisors are a tensor."""
-    if stored := tensors.get("rope_freqs.weight"):
-        if (stored.dtype, stored.shape) != ("F32", (head_dim // 2,)):
-            raise values.error(
-                f"rope_freqs.weight is {stored.dtype} {list(stored.shape)} (allowed: F32 [{head_dim // 2}])"
-            )
-        return struct.unpack_from(f"<{head_dim // 2}f", stored.view, stored.start)
-    kind = values.get("rope.scaling.type", "none")
-    if kind not in ("none", "linear"):
-        raise values.error(f"rope.scaling.type is {kind!r}, which is not supported (supported: none, linear)")
-    return (values.get("rope.scaling.factor", 1.0),) * (head_dim // 2) if kind == "linear" else ()

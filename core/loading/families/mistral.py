@@ -12,7 +12,7 @@ DEFAULT_WINDOW = 4096
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
     window = values.get("sliding_window", 0) if "sliding_window" in values.values else DEFAULT_WINDOW
-    return llama_layout.config(values, window=window)
+    return llama_layout.config(values, default_context=32 * 4096, window=window)
 
 
 FAMILY = Family(

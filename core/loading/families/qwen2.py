@@ -8,7 +8,9 @@ from core.loading.families.family import Family
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    return llama_layout.config(values, window=llama_layout.optional_window(values), qkv_bias=True, out_bias=False)
+    return llama_layout.config(
+        values, default_context=32_768, window=llama_layout.optional_window(values), qkv_bias=True, out_bias=False
+    )
 
 
 FAMILY = Family(

@@ -8,7 +8,9 @@ from core.loading.families.family import Family
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    return llama_layout.config(values, window=llama_layout.optional_window(values), default_head_dim=128, qk_norm=True)
+    return llama_layout.config(
+        values, default_context=32_768, window=llama_layout.optional_window(values), default_head_dim=128, qk_norm=True
+    )
 
 
 FAMILY = Family(

@@ -9,6 +9,7 @@ from core.engine.memory import return_free_memory
 from core.engine.packed.compiled import PLAIN, Matrix
 from core.engine.packed.quantize import q4_1, q8_0
 from core.errors import Option, UserError
+from core.loading.description import ModelDescription
 from core.loading.families.layouts import as_stored
 from core.loading.weights.plan import Part
 from core.loading.weights.reading import Reader, blocks
@@ -30,6 +31,12 @@ def pack(reader: Reader, name: str, parts: Sequence[Part], packing: str) -> list
     return [
         _stored(reader, part) if part.stored.dtype in exact else _quantized(reader, part, packing) for part in parts
     ]
+
+
+def converted(description: ModelDescription) -> tuple[str, ...]:
+    """The formats of matrices that cannot be computed as stored, and so become 16-bit numbers."""
+    found = {each.dtype for each in description.tensors.values() if len(each.shape) > 1}
+    return tuple(sorted(found - BLOCKS - set(PLAIN)))
 
 
 def _stored(reader: Reader, part: Part) -> Matrix:

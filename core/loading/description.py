@@ -6,8 +6,8 @@ from pathlib import Path
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
-from core.formats.checked import CheckedValues, read_json
 from core.formats import gguf_types
+from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
 from core.loading.families import FAMILIES

@@ -74,7 +74,7 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     if not 0 <= choice.weights_seed < 2**63:
         raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
     smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
-    _check_room(f"{rung.name} in these sizes", 4 * rung.config.parameter_count(), device, smaller)
+    _check_room(f"{rung.name} in these sizes", 4.0 * rung.config.parameter_count(), device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")

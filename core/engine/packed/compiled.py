@@ -89,9 +89,9 @@ def scheduler() -> ModuleType:
 @cache
 def kernels() -> ModuleType:
     """The module that compiles products."""
-    from core.engine.packed.kernels.native import compile  # noqa: PLC0415
+    from core.engine.packed.kernels.native import machine  # noqa: PLC0415
 
-    return compile
+    return machine
 
 
 def instructions() -> str:
@@ -132,7 +132,7 @@ class Product:
         self._task["head"] = (0, len(parts), self._rows, self._columns, 0)
         self._task["quantize"], self._task["transpose"] = code.quantize(instructions), code.transpose(instructions)
         self._blocks = np.zeros(0, BLOCK)
-        self._idle: list[tuple[Any, Tensor]] = []
+        self._idle: list[tuple[Any, list[Tensor]]] = []
         """Tasks for one state, with their work space, that no thread uses now."""
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Bias(nn.Module):
         return x + self.bias
 
 
-class _Packed(nn.Module):
+class Packed(nn.Module):
     """One or more matrices below each other; their bytes are buffers."""
 
     def __init__(self, parts: Sequence[Matrix]) -> None:
@@ -47,10 +47,10 @@ class _Packed(nn.Module):
             if rows:
                 found.append(part.dequantize(rows.start, rows.stop))
             start += part.shape[0]
-        return torch.cat(found) if len(found) != 1 else found[0]
+        return torch.cat(found) if found else torch.empty(0, self.shape[1])
 
 
-class PackedLinear(_Packed):
+class PackedLinear(Packed):
     """x Wᵀ + b with W [out, in] in blocks: by compiled code, or by torch where nothing can be compiled."""
 
     def __init__(self, parts: Sequence[Matrix], bias: Tensor | None = None) -> None:
@@ -79,7 +79,9 @@ class PackedLinear(_Packed):
     @cached_property
     def _whole(self) -> Tensor:
         """A second copy of the weights, in bfloat16, where nothing can be compiled."""
-        return torch.cat([self.dequantize(n, n + ROWS_AT_ONCE).bfloat16() for n in range(0, self.shape[0], ROWS_AT_ONCE)])
+        return torch.cat(
+            [self.dequantize(n, n + ROWS_AT_ONCE).bfloat16() for n in range(0, self.shape[0], ROWS_AT_ONCE)]
+        )
 
 
 class _PlainProduct:
@@ -97,7 +99,7 @@ class _PlainProduct:
         return torch.cat(outputs, -1)
 
 
-class PackedEmbedding(_Packed):
+class PackedEmbedding(Packed):
     """Rows of W [V, d]. A tied unembedding has the same matrix."""
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -109,6 +111,6 @@ class PackedEmbedding(_Packed):
 @torch.inference_mode()
 def matrix(module: nn.Module, first: int = 0, last: int | None = None) -> Tensor:
     """Rows `first` to `last` of the matrix of any linear map or embedding, float32 on the CPU."""
-    if isinstance(module, _Packed):
+    if isinstance(module, Packed):
         return module.dequantize(first, last)
     return module.get_parameter("weight").detach()[first:last].to("cpu", torch.float32)

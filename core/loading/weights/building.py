@@ -13,8 +13,8 @@ from core.engine.packed import compiled
 from core.engine.packed.decode import CompiledTransformer
 from core.engine.packed.linear import PackedEmbedding, PackedLinear
 from core.loading.description import ModelDescription
-from core.loading.weights.plan import Part, make_plan
 from core.loading.weights.packing import pack
+from core.loading.weights.plan import Part, make_plan
 from core.loading.weights.reading import Reader
 from core.progress import Report
 

@@ -14,9 +14,7 @@ from core.loading.families.layouts import as_stored
 from core.loading.weights.plan import Part
 from core.loading.weights.reading import Reader, blocks
 
-BLOCKS = frozenset(
-    ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
-)
+BLOCKS = frozenset(("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"))
 """GGUF's formats that are computed from their own blocks."""
 
 
@@ -64,7 +62,9 @@ def _quantized(reader: Reader, part: Part, packing: str) -> Matrix:
     for block in reader.row_blocks(part):
         rows.append(convert(block))
         if not _finite(rows[-1], format):
-            raise UserError(f"{part.name} has weights too large for {packing}; choose ", Option("dtype"), " fp32 or bf16")
+            raise UserError(
+                f"{part.name} has weights too large for {packing}; choose ", Option("dtype"), " fp32 or bf16"
+            )
         columns = block.shape[1]
     whole = torch.cat(rows) if len(rows) > 1 else rows[0]
     part.stored.release()

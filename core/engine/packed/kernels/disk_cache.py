@@ -18,6 +18,7 @@ problems: list[str] = []
 
 
 def report(problem: str) -> None:
+    """Log what is wrong with the cache, and keep it in `problems`."""
     _log.info(problem)
     problems.append(problem)
 

@@ -19,6 +19,7 @@ LINE = 64
 
 @compiled
 def groups_of(columns):
+    """How many groups of 32 a row has; the last one may be partial."""
     return (columns + GROUP - 1) // GROUP
 
 
@@ -53,7 +54,16 @@ def quantize(code, x, columns, near, into, first, offset):
             planes = 8 * at * near
             call(
                 code,
-                (source, count, near, high + planes, low + planes, scales + at * near, sums + at * near, sums16 + 2 * at * near),
+                (
+                    source,
+                    count,
+                    near,
+                    high + planes,
+                    low + planes,
+                    scales + at * near,
+                    sums + at * near,
+                    sums16 + 2 * at * near,
+                ),
             )
 
 

@@ -37,10 +37,11 @@ def _next_weights(stage, model, blocks, matrices):
 def step(thread, progress, tasks, blocks, matrices):
     """One token through all blocks, the final norm and the unembedding; without blocks, given states through the head.
 
-    `thread` is its number among those that may come; number 0 leads. `progress` is int64 [PROGRESS_WORDS]: word 0 begins as -1 in the high 32 bits, all others as 0. `tasks` is an array
-    of one `TASK`, `blocks` one of `BLOCK`, `matrices` one of `MATRIX`. The leading thread opens one stage after the other (a barrier: all units of
-    a stage are done before the next is opened) and returns when all are done. The other threads return then or when
-    they have found nothing to do for long; a call for a token that is finished does nothing.
+    `thread` is its number among those that may come; number 0 leads. `progress` is int64 [PROGRESS_WORDS]: word 0
+    begins as -1 in the high 32 bits, all others as 0. `tasks` is an array of one `TASK`, `blocks` one of `BLOCK`,
+    `matrices` one of `MATRIX`. The leading thread opens one stage after the other (a barrier: all units of a stage are
+    done before the next is opened) and returns when all are done. The other threads return then or when they have
+    found nothing to do for long; a call for a token that is finished does nothing.
     """
     words, model, spins, leader = progress.ctypes.data, tasks[0], 0, thread == 0
     near, end, prefetched_for = 0, 0, -2

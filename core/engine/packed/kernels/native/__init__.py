@@ -1,1 +1,1 @@
-"""Products with GGUF blocks, written as LLVM instructions and compiled for this processor, one block format at a time."""
+"""Products with GGUF's blocks, written as LLVM instructions and compiled for this processor, format by format."""

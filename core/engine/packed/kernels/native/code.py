@@ -18,6 +18,7 @@ VNNI, AVX2, PORTABLE = "AVX-512 VNNI", "AVX2", "portable"
 
 
 def vector(kind: Any, count: int) -> Any:
+    """The type of a vector of `count` numbers."""
     return ir.VectorType(kind, count)
 
 
@@ -103,7 +104,9 @@ class Code:
 
     def shuffle(self, a: Any, order: Sequence[int], b: Any = None) -> Any:
         kind = ir.VectorType(I32, len(order))
-        return self.builder.shuffle_vector(a, ir.Constant(a.type, ir.Undefined) if b is None else b, ir.Constant(kind, list(order)))
+        return self.builder.shuffle_vector(
+            a, ir.Constant(a.type, ir.Undefined) if b is None else b, ir.Constant(kind, list(order))
+        )
 
     def joined(self, parts: Sequence[Any]) -> Any:
         """One vector of two or more of equal size."""

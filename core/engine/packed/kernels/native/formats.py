@@ -62,7 +62,9 @@ def _pairs(code: Code, vectors: list[Any]) -> list[Any]:
     return [code.joined(vectors[n : n + 2]) for n in range(0, len(vectors), 2)]
 
 
-def _small(code: Code, address: Any, count: int, size: int, *, minimum: bool, high: bool, table: bool = False) -> Unpacked:
+def _small(
+    code: Code, address: Any, count: int, size: int, *, minimum: bool, high: bool, table: bool = False
+) -> Unpacked:
     """`count` blocks of 32: a float16 scale, perhaps a minimum, perhaps a fifth bit of each, 16 bytes of 4 bits."""
     places = [size * n for n in range(count)]
     scales = _halves(code, address, places)
@@ -177,7 +179,9 @@ def _q6_k(code: Code, address: Any, _: int) -> Unpacked:
         upper = build.lshr(build.bitcast(low, vector(I16, 32)), code.filled(vector(I16, 32), 4))
         for each, shifts in ((low, [0, 2]), (build.bitcast(upper, BYTES64), [4, 6])):
             bits = _shifted(code, high, shifts, 3)
-            moved = build.bitcast(build.shl(build.bitcast(bits, vector(I16, 32)), code.filled(vector(I16, 32), 4)), BYTES64)
+            moved = build.bitcast(
+                build.shl(build.bitcast(bits, vector(I16, 32)), code.filled(vector(I16, 32), 4)), BYTES64
+            )
             quants.append(build.or_(build.and_(each, code.filled(BYTES64, 15)), moved))
     scales = _floats(code, code.load(BYTES16, address, 192), signed=True)
     return Unpacked(quants, _scaled(code, scales, address, 208))
@@ -185,7 +189,9 @@ def _q6_k(code: Code, address: Any, _: int) -> Unpacked:
 
 def _q2_k(code: Code, address: Any, _: int) -> Unpacked:
     quants = [
-        _shifted(code, code.load(BYTES32, address, 16 + 32 * half), shifts, 3) for half in (0, 1) for shifts in ([0, 2], [4, 6])
+        _shifted(code, code.load(BYTES32, address, 16 + 32 * half), shifts, 3)
+        for half in (0, 1)
+        for shifts in ([0, 2], [4, 6])
     ]
     both = code.load(BYTES16, address, 0)
     scales = _floats(code, code.builder.and_(both, code.filled(BYTES16, 15)))

@@ -61,8 +61,8 @@ def best() -> str:
 def kernels(format: str, instructions: str) -> Kernels:
     """The machine code for a number format of GGUF files, one of `FORMATS` or `floats.SIZES`."""
     if format in floats.SIZES:
-        makers = {"multiply": partial(floats.rows, format), "unpack": partial(floats.plain, format)}
-        return Kernels(0, *(_function(f"{name}_{format}", make, instructions) for name, make in makers.items()), 0)
+        multiply = _function(f"multiply_{format}", partial(floats.rows, format), instructions)
+        return Kernels(0, multiply, _function(f"unpack_{format}", partial(floats.plain, format), instructions), 0)
     known = FORMATS[format]
     multiply = _function(f"multiply_{format}", partial(rows.rows, known), instructions)
     unpack = _function(f"unpack_{format}", partial(rows.plain, known), instructions)

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; there is a process of tests for each core
 
 import pytest
 import torch
+from tiny_models import write_adapter, write_chat_model
 
 from core.loading import weights
 from core.loading.choice import ModelChoice
@@ -39,3 +41,15 @@ def shared_weights(smollm2: Callable[[str], Model], monkeypatch: pytest.MonkeyPa
     """Commands that load SmolLM2 in float32 use the shared weights; all else is loaded again."""
     transformer = smollm2("fp32").transformer
     monkeypatch.setattr(weights, "build_model", lambda *_: transformer)
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny chat model, one token a byte, which no test changes."""
+    return write_chat_model(tmp_path_factory.mktemp("models") / "tiny-chat")
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a LoRA adapter for `chat_model`, which no test changes."""
+    return write_adapter(tmp_path_factory.mktemp("adapters") / "oat")

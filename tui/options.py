@@ -1,8 +1,10 @@
 """The options that several commands share, and how a command takes a group of them. Needs no torch."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -23,6 +25,13 @@ Context = Annotated[int | None, typer.Option(help="T, how many of the last token
 Blocks = Annotated[int | None, typer.Option(help="N, the number of stacked blocks (model3 to model6).")]
 Heads = Annotated[int | None, typer.Option(help="Attention heads per block (model3 to model6).")]
 ActivationName = Annotated[str | None, typer.Option(help=f"Activation function: {CHOICES_TEXT}.")]
+Lora = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH[=SCALE]",
+        help="A LoRA adapter for a model from files: a folder of peft or a .gguf adapter. SCALE is 1 if absent.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class ModelOptions:
             "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id. Default: model1; in the app model5-trained.",
         ),
     ] = None
+    lora: Lora = None
     device: Device = "auto"
     dtype: Annotated[
         str,
@@ -66,7 +76,10 @@ class ModelOptions:
             heads=self.heads,
             activation=choose(self.activation),
         )
+        adapter, scale = lora_option(self.lora)
         return ModelChoice(
+            lora=adapter,
+            lora_scale=scale,
             name=ModelChoice().name if self.model is None else self.model,
             tokenizer=self.tokenizer,
             weights_seed=self.weights_seed,
@@ -74,6 +87,31 @@ class ModelOptions:
             device=self.device,
             dtype=self.dtype,
         )
+
+
+def lora_option(text: str | None, option: str = "lora") -> tuple[str, float]:
+    """The adapter and its scale that `PATH[=SCALE]` means; a path that exists is taken whole. Raises `UserError`."""
+    if text is None:
+        return "", 1.0
+    path, equals, number = text.rpartition("=")
+    if not equals or Path(text).expanduser().exists():
+        return _adapter(text, option), 1.0
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = math.nan
+    if not math.isfinite(scale):
+        raise UserError(
+            Option(option), f" {text}: the scale must be a finite number, not {number!r}; write PATH=0.5, or PATH alone"
+        )
+    return _adapter(path, option), scale
+
+
+def _adapter(path: str, option: str) -> str:
+    """The path of an adapter, absolute, so that a saved walk finds it again from another folder."""
+    if not path:
+        raise UserError(Option(option), " names no adapter; write the path of a folder of peft or of a .gguf adapter")
+    return str(Path(path).expanduser().absolute())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +133,23 @@ class SamplerOptions:
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the likeliest token, as --temperature 0 does.")
     ] = False
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="Stages in their order, such as top_k=40,min_p=0.05,temp=0.8, or greedy, article, transformers, "
+            "llama.cpp or creative. Takes the place of the options before it but --seed.",
+        ),
+    ] = None
 
     def sampler(self) -> Sampler:
         """The sampler these options mean. Raises `UserError` for a value out of its range."""
+        if self.stages is not None:
+            return self._written(self.stages)
         names = {order.replace(" ", "-"): order for order in ORDERS}
         if self.order not in names:
             raise UserError(Option("order"), f" must be {' or '.join(names)}, not {self.order!r}")
-        return Sampler(
+        return Sampler.of(
             temperature=0.0 if self.greedy else self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -109,6 +157,19 @@ class SamplerOptions:
             order=names[self.order],
             seed=self.seed,
         )
+
+    def _written(self, stages: str) -> Sampler:
+        """The sampler of a written form. Raises `UserError` where short forms stand beside it."""
+        short = ("temperature", "top_k", "top_p", "min_p", "order", "greedy")
+        given = [name for name in short if getattr(self, name) != getattr(SamplerOptions(), name)]
+        if given:
+            raise UserError(
+                Option("sampler"), " names every stage; leave out ", Option(given[0].replace("_", "-")), " beside it"
+            )
+        try:
+            return Sampler.read(stages, self.seed)
+        except UserError as error:
+            raise UserError(Option("sampler"), ": ", *error.parts) from error
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:

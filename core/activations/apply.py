@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.activations.hooks import ForwardHooks
 from core.activations.patch import Patch
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.packed.linear import matrix
 from core.loading.models import Model

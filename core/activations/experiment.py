@@ -1,44 +1,41 @@
-"""A walk with patches on its model, and beside it the same walk as the unpatched model reads it."""
+"""A walk in a changed model, and beside it the same walk as the model reads it without the change.
+
+The change is a list of patches, or a LoRA adapter.
+"""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 
-from core.activations.apply import InstalledPatches
-from core.activations.patch import Patch
 from core.engine.prefix import Prefix
-from core.loading.models import Model
 from core.sampling.distribution import Distribution
 from core.sampling.values import Candidate, Chart
 
 
+class Change(Protocol):
+    """What acts on every forward pass of a model, and can be suspended."""
+
+    def suspended(self) -> AbstractContextManager[None]:
+        """The model without the change, within the block."""
+
+
 class Experiment:
-    """Patches on a model until `end`, and a prefix that is read without them.
+    """A change that acts on a model, and a prefix of the same ids that is read without it, `unpatched`."""
 
-    `unpatched` is the prefix that was read before the patches were installed. Raises `UserError` for a part the model
-    does not have; no patch is installed then.
-    """
-
-    def __init__(self, model: Model, patches: Sequence[Patch], unpatched: Prefix) -> None:
-        self._installed = InstalledPatches(model, patches)
+    def __init__(self, change: Change, unpatched: Prefix) -> None:
+        self._change = change
         self.unpatched = unpatched
         self._latest: tuple[int, Distribution] | None = None
         """The position that was asked for last, and the unpatched distribution after it."""
 
-    @property
-    def patches(self) -> tuple[Patch, ...]:
-        return self._installed.patches
-
-    def end(self) -> None:
-        """Remove the patches from the model."""
-        self._installed.remove()
-
     def read(self, position: int) -> Iterator[int]:
-        """Read the unpatched prefix up to a position; the patches are installed again at every pause."""
+        """Read the unpatched prefix up to a position; the change acts again at every pause."""
         progress = self.unpatched.read([position])
         while True:
-            with self._installed.suspended():
+            with self._change.suspended():
                 done = next(progress, None)
             if done is None:
                 return
@@ -55,7 +52,7 @@ class Experiment:
     def with_unpatched(self, chart: Chart, position: int) -> Chart:
         """A chart of the token after `position`, each candidate with its unpatched probability."""
         if self._latest is None or self._latest[0] != position:
-            with self._installed.suspended():
+            with self._change.suspended():
                 self._latest = position, Distribution(self.unpatched.logits([position])[0, 0])
         probabilities = self._latest[1].probabilities
         ids = torch.tensor([each.id for each in chart.candidates])

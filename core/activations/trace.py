@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.activations.hooks import ForwardHooks
 from core.engine.cache import KVCache
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.loading.models import Model
@@ -108,7 +108,7 @@ class Trace:
     @property
     def logits(self) -> Tensor:
         """Logits of the token after the last position, [V], float32."""
-        return self.last_output("unembed")
+        return self.last_output("cap")
 
 
 @contextmanager
@@ -185,4 +185,4 @@ def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
 
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    return transformer.unembed(transformer.final(residual.to(transformer.dtype))).float()
+    return transformer.logits(transformer.final(residual.to(transformer.dtype))).float()

@@ -85,6 +85,12 @@ class KVCache:
         """A copy of a cache of one sequence for `batch` sequences that then continue independently."""
         return self._mapped(lambda buffer: buffer.repeat(batch, 1, 1, 1), self.length)
 
+    def rearrange(self, rows: Tensor, start: int) -> None:
+        """Let sequence i go on as sequence `rows[i]` [B] did from position `start`; before it all must be alike."""
+        for layer in self.layers:
+            for buffer in (layer.keys, layer.values):
+                buffer[:, :, start : self.length] = buffer[rows, :, start : self.length]
+
     def _mapped(self, copy_of: Callable[[Tensor], Tensor], length: int) -> "KVCache":
         """A cache of `length` positions whose buffers are `copy_of` these."""
         copy = object.__new__(KVCache)

@@ -65,6 +65,15 @@ class Prefix:
         return copy
 
     @torch.inference_mode()
+    def rearrange(self, rows: Sequence[int], start: int) -> None:
+        """Let sequence i go on as sequence `rows[i]` did from position `start`; before it all must be alike."""
+        index = torch.tensor(rows, device=self._device)
+        self._ids = [[*self._ids[row]] for row in rows]
+        self._states[start:] = [None if state is None else state[index] for state in self._states[start:]]
+        self._latest = None
+        self._cache.rearrange(index, start)
+
+    @torch.inference_mode()
     def past(self, length: int) -> KVCache:
         """An independent copy of the first `length` positions of the KV cache, or of as many as it holds."""
         return self._cache.first(length)
@@ -136,4 +145,4 @@ class Prefix:
     def _unembed(self, positions: Sequence[int]) -> Tensor:
         """Logits [B, n, V] of positions whose states are known."""
         states = [state for position in positions if (state := self._states[position]) is not None]
-        return self.model.unembed(torch.stack(states, 1))
+        return self.model.logits(torch.stack(states, 1))

@@ -7,7 +7,7 @@ is allowed.
 import json
 import reprlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -25,7 +25,7 @@ _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a finite nu
 
 
 class CheckedValues:
-    """An object with named values, which are asked for by name and type. Names never asked for are ignored.
+    """An object with named values, which are asked for by name and type; `unread` tells which never were.
 
     `source` is the file, and the place in it, that error texts begin with; `advice` is the next step they end with.
     Raises `UserError` where `values` is not an object.
@@ -36,10 +36,25 @@ class CheckedValues:
         if not isinstance(values, Mapping):
             raise self.error(f"{reprlib.repr(values)} is not an object with named values")
         self.values: Mapping[str, Any] = values
+        self._read: set[str] = set()
+        self._inner: dict[str, CheckedValues] = {}
 
-    def error(self, problem: str) -> UserError:
-        """The error for `problem`, with the source before it and the advice after it."""
-        return UserError(f"{self.source}: {problem}{self.advice and f'; {self.advice}'}")
+    def unread(self) -> Iterator[tuple[str, Any]]:
+        """Each value that was not asked for, with its name; inside an object that was, as `outer.inner`."""
+        for key, value in self.values.items():
+            if key in self._inner:
+                yield from ((f"{key}.{inner}", each) for inner, each in self._inner[key].unread())
+            elif key not in self._read:
+                yield key, value
+
+    def _value(self, key: str, default: object = None) -> Any:
+        self._read.add(key)
+        return self.values.get(key, default)
+
+    def error(self, problem: str, advice: str | None = None) -> UserError:
+        """The error for `problem`, with the source before it and the advice, else that of the object, after it."""
+        advice = self.advice if advice is None else advice
+        return UserError(f"{self.source}: {problem}{advice and f'; {advice}'}")
 
     def invalid(self, key: str, allowed: str) -> UserError:
         """The error for the value of `key`; `allowed` says in words what it may be."""
@@ -51,8 +66,7 @@ class CheckedValues:
 
     def get(self, key: str, default: T) -> T:
         """The value of `key`, of the type of `default`; absence and null mean the default."""
-        value = self.values.get(key)
-        if value is None:
+        if (value := self._value(key)) is None:
             return default
         try:
             return _convert(value, type(default))
@@ -65,7 +79,9 @@ class CheckedValues:
 
     def optional_object(self, key: str) -> "CheckedValues":
         """The object under `key`; absence and null mean an empty one."""
-        return CheckedValues(f"{self.source}: {key}", self.values.get(key) or {}, self.advice)
+        if self.values.get(key) is None:
+            return CheckedValues(f"{self.source}: {key}", {}, self.advice)
+        return self.object(key)
 
     def one_of(self, key: str, supported: Mapping[str, Built], default: str) -> Built:
         """The member of `supported` that the value of `key` names; absence and null mean `default`."""
@@ -82,21 +98,21 @@ class CheckedValues:
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string. Half of a surrogate pair becomes U+FFFD."""
-        value = self.values.get(key, default)
+        value = self._value(key, default)
         if not isinstance(value, str):
             raise self.invalid(key, _TYPE_NAMES[str])
         return well_formed(value)
 
     def flag(self, key: str) -> bool:
         """True or false; absence means false."""
-        value = self.values.get(key, False)
+        value = self._value(key, False)
         if not isinstance(value, bool):
             raise self.invalid(key, _TYPE_NAMES[bool])
         return value
 
     def integer(self, key: str, low: int = 0, below: int = COUNT_LIMIT, default: int | None = None) -> int:
         """A whole number, `low` ≤ value < `below`."""
-        value = self.values.get(key, default)
+        value = self._value(key, default)
         if type(value) is int and low <= value < below:
             return value
         if below <= low:
@@ -106,7 +122,7 @@ class CheckedValues:
 
     def number(self, key: str, low: float, high: float, *, infinite: bool = False) -> float:
         """A finite number, `low` ≤ value ≤ `high`; with `infinite` also the text `-inf`, since JSON has no infinity."""
-        value: Any = self.values.get(key)
+        value: Any = self._value(key)
         if infinite and value == "-inf":
             return float(value)
         if type(value) not in (int, float) or not low <= value <= high:
@@ -115,16 +131,18 @@ class CheckedValues:
 
     def items(self, key: str) -> list[Any]:
         """A list, which must be there; its items are not checked."""
-        value = self.values.get(key)
+        value = self._value(key)
         if not isinstance(value, list):
             raise self.invalid(key, "a list")
         return value
 
     def object(self, key: str) -> "CheckedValues":
-        """The object under `key`, which must be there."""
+        """The object under `key`, which must be there; the same at each call."""
         if key not in self.values:
             raise self.invalid(key, "an object with named values")
-        return CheckedValues(f"{self.source}: {key}", self.values[key], self.advice)
+        if key not in self._inner:
+            self._inner[key] = CheckedValues(f"{self.source}: {key}", self.values[key], self.advice)
+        return self._inner[key]
 
     def objects(self, key: str, label: str) -> list["CheckedValues"]:
         """The objects of the list under `key`; errors call them `label` 1, `label` 2 and so on."""

@@ -5,7 +5,6 @@ Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
 import math
 import mmap
-import reprlib
 import struct
 from array import array
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from typing import Any
 
 from core.errors import UserError
 from core.formats.checked import CheckedValues
-from core.formats.tensors import StoredTensor, WeightsFile, map_file, release_pages, truncated
+from core.formats.tensors import DAMAGE, StoredTensor, WeightsFile, damaged, map_file, release_pages, truncated
+from core.formats.text import shown
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -36,6 +36,11 @@ TENSOR_TYPES = {
 """By type number: the name of the format, numbers in a block, bytes of a block."""
 
 
+LONGEST_KEY, LONGEST_STRING, LONGEST_ARRAY = 1 << 16, 1 << 24, 1 << 22
+"""Bytes of a key (the limit of GGUF) and of a string; items of an array. The largest vocabularies have 2^18 tokens."""
+LARGEST_ALIGNMENT = 1 << 16
+
+
 class _Reader:
     """Reads one value after the other."""
 
@@ -47,10 +52,10 @@ class _Reader:
         self.offset += struct.calcsize(layout)
         return value
 
-    def string(self) -> str:
+    def string(self, longest: int = LONGEST_STRING) -> str:
         length = self.number("<Q")
         self.offset += length
-        if self.offset > len(self.view):
+        if self.offset > len(self.view) or length > longest:
             raise ValueError("cut short")
         return self.view[self.offset - length : self.offset].decode()
 
@@ -60,12 +65,14 @@ class _Reader:
         if type_number != _ARRAY:
             return self.number(_SCALARS[type_number])
         inner, count = self.number("<I"), self.number("<Q")
-        if inner in _SCALARS:
-            layout = f"<{count}{_SCALARS[inner][1]}" if count <= len(self.view) else "<Q"
-            values = list(struct.unpack_from(layout, self.view, self.offset))
-            self.offset += struct.calcsize(layout)
-            return values
-        return StringArray(self, count) if inner == _STRING else [self.value(inner) for _ in range(count)]
+        if count > LONGEST_ARRAY or inner == _ARRAY:
+            raise ValueError("an array too long, or of arrays, which no model has")
+        if inner == _STRING:
+            return StringArray(self, count)
+        layout = f"<{count}{_SCALARS[inner][1]}"
+        values = list(struct.unpack_from(layout, self.view, self.offset))
+        self.offset += struct.calcsize(layout)
+        return values
 
 
 class StringArray:
@@ -91,7 +98,7 @@ class StringArray:
 
 def _metadata(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
     for _ in range(count):
-        key = reader.string()
+        key = reader.string(LONGEST_KEY)
         yield key, reader.value(reader.number("<I"))
 
 
@@ -103,17 +110,24 @@ def _counts(reader: _Reader) -> tuple[int, int]:
     return reader.number("<Q"), reader.number("<Q")
 
 
-def read_architecture(path: Path) -> str | None:
-    """The metadata value `general.architecture` if it is among the first eight; None otherwise."""
+def read_head(path: Path) -> dict[str, Any]:
+    """The metadata of a file before its tokenizer, which is most of it; the tensors are not looked at.
+
+    Raises `UserError` where the file is not GGUF or is damaged at its beginning.
+    """
+    reader, metadata = _Reader(map_file(path)), {}
+    if reader.view[: len(MAGIC)] != MAGIC:
+        raise UserError(f"{path.name} is not a GGUF file; download it again")
     try:
-        reader = _Reader(map_file(path))
-        if reader.view[: len(MAGIC)] != MAGIC:
-            return None
-        _, count = _counts(reader)
-        pairs = _metadata(reader, min(count, 8))
-        return next((str(value) for key, value in pairs if key == "general.architecture"), None)
-    except (UserError, struct.error, ValueError, KeyError):
-        return None
+        for key, value in _metadata(reader, _counts(reader)[1]):
+            if key.startswith("tokenizer."):
+                break
+            metadata[key] = value
+    except UserError:
+        raise
+    except DAMAGE as error:
+        raise damaged(path) from error
+    return metadata
 
 
 def parse(path: Path, view: mmap.mmap) -> WeightsFile:
@@ -123,13 +137,16 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
     metadata = dict(_metadata(reader, pair_count))
     entries = [_entry(path, reader) for _ in range(tensor_count)]
     values = CheckedValues(path.name, metadata, "download it again")
-    alignment = values.integer("general.alignment", low=1, default=32)
+    alignment = values.integer("general.alignment", low=1, below=LARGEST_ALIGNMENT + 1, default=32)
+    if alignment.bit_count() != 1:
+        raise values.invalid("general.alignment", "a power of 2")
     begin = -(-reader.offset // alignment) * alignment
-    release_pages(view, 0, begin)
+    release_pages(view, 0, min(begin, len(view)))
     tensors: dict[str, StoredTensor] = {}
     for name, shape, (dtype, block, size), offset in entries:
         if name in tensors or not 1 <= len(shape) <= 4 or shape[-1] % block:
-            raise values.error(f"{name} occurs twice, or its shape {list(shape)} does not fit the format {dtype}")
+            problem = f"occurs twice, or its shape {list(shape)} does not fit the format {dtype}"
+            raise values.error(f"{shown(name)} {problem}")
         tensors[name] = StoredTensor(dtype, shape, view, begin + offset, math.prod(shape) // block * size)
     end = max((stored.start + stored.size for stored in tensors.values()), default=begin)
     if end > len(view):
@@ -139,12 +156,12 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
 
 def _entry(path: Path, reader: _Reader) -> tuple[str, tuple[int, ...], tuple[str, int, int], int]:
     """Name, shape, number format and offset of a tensor. The file has the sizes in reverse order: columns first."""
-    name, rank = reader.string(), reader.number("<I")
+    name, rank = reader.string(LONGEST_KEY), reader.number("<I")
     shape = tuple(reader.number("<Q") for _ in range(min(rank, 5)))[::-1]
     type_number, offset = reader.number("<I"), reader.number("<Q")
     if type_number not in TENSOR_TYPES:
         raise UserError(
-            f"{path.name}: {reprlib.repr(name)} has tensor type {type_number}, which is not known "
+            f"{path.name}: {shown(name)} has tensor type {type_number}, which is not known "
             f"(known: 0 to {max(TENSOR_TYPES)}); get the model in another format"
         )
     return name, shape, TENSOR_TYPES[type_number], offset

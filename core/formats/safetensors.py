@@ -6,19 +6,21 @@ Source: https://github.com/huggingface/safetensors (README, "Format").
 import json
 import math
 import mmap
+import reprlib
 import struct
 from operator import index
 from pathlib import Path
 
 from core.errors import UserError
 from core.formats.tensors import StoredTensor, WeightsFile, truncated
+from core.formats.text import shown
 
 BYTES_PER_NUMBER = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
-LARGEST_HEADER = 100_000_000
-"""Bytes; the limit of the safetensors library."""
+LARGEST_HEADER = 25_000_000
+"""Bytes: enough for 200,000 tensors."""
 
 
 def parse(path: Path, view: mmap.mmap) -> WeightsFile:
@@ -34,12 +36,13 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
         first, last = map(index, entry["data_offsets"])
         if dtype not in BYTES_PER_NUMBER:
             raise UserError(
-                f"{path.name}: {name} has the number format {dtype!r}, which is not supported "
+                f"{path.name}: {shown(name)} has the number format {reprlib.repr(dtype)}, which is not supported "
                 f"(supported: {', '.join(BYTES_PER_NUMBER)})"
             )
         if last - first != math.prod(shape) * BYTES_PER_NUMBER[dtype]:
             raise UserError(
-                f"{path.name} is corrupt: the {last - first:,} bytes of {name} do not fit its shape; download it again"
+                f"{path.name} is corrupt: the {last - first:,} bytes of {shown(name)} do not fit its shape; "
+                "download it again"
             )
         tensors[name] = StoredTensor(dtype, shape, view, begin + first, last - first)
     _check_layout(path, view, begin, tensors)

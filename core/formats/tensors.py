@@ -1,7 +1,9 @@
 """Tensors as they lie in a weights file that is mapped into memory."""
 
 import mmap
+import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,11 @@ from core.errors import UserError
 
 FAULT_AROUND = 1 << 16
 """Linux maps up to this many bytes on either side of each page that is read."""
+BYTES_AT_ONCE = 1 << 20
+"""Bytes of two tensors that are compared together."""
+
+DAMAGE = (struct.error, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, AttributeError)
+"""What reading a broken table can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,18 @@ class StoredTensor:
     """Offset of the first byte in the file."""
     size: int
     """Length in bytes."""
+
+    def equals(self, other: "StoredTensor") -> bool:
+        """Whether both have the same shape, number format and bytes. Leaves no page of either in memory."""
+        if (self.dtype, self.shape, self.size) != (other.dtype, other.shape, other.size):
+            return False
+        same = all(
+            self.view[self.start + first : self.start + last] == other.view[other.start + first : other.start + last]
+            for first, last in pairwise((*range(0, self.size, BYTES_AT_ONCE), self.size))
+        )
+        self.release()
+        other.release()
+        return same
 
     def release(self) -> None:
         """Give the pages of this tensor back to the system, which reads them from the file again when needed."""
@@ -61,3 +80,8 @@ def map_file(path: Path) -> mmap.mmap:
 def truncated(path: Path, size: int, wanted: int) -> UserError:
     """The error for a file of `size` bytes that has to have at least `wanted`."""
     return UserError(f"{path.name} is cut short: it has {size:,} of at least {wanted:,} bytes; download it again")
+
+
+def damaged(path: Path) -> UserError:
+    """The error for a file whose table cannot be read."""
+    return UserError(f"{path.name} is cut short or corrupt at its beginning; download it again")

@@ -1,12 +1,11 @@
 """Opens a weights file by its suffix, after a look at its first bytes. A pickle is a program, so it is refused."""
 
-import json
 import struct
 from pathlib import Path
 
 from core.errors import UserError
 from core.formats import gguf, safetensors
-from core.formats.tensors import WeightsFile, map_file
+from core.formats.tensors import DAMAGE, WeightsFile, damaged, map_file
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _GGUF, _SAFETENSORS = "a GGUF file", "a safetensors file"
@@ -33,8 +32,8 @@ def read_weights_file(path: Path) -> WeightsFile:
         return parse(path, view)
     except UserError:
         raise
-    except (struct.error, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path.name} is cut short or corrupt at its beginning; download it again") from error
+    except DAMAGE as error:
+        raise damaged(path) from error
 
 
 def refuse_pickle(path: Path) -> None:

@@ -6,20 +6,23 @@ A listing reads a few folders and the first bytes of a few files, so it is fast 
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
 
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.formats import gguf
+from core.formats.checked import CheckedValues
 from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
 from core.loading import hub, ladder, tokenizers
+from core.loading.adapters import files as adapters
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config
 from core.loading.families import FAMILIES, TITLES
+from core.loading.files import parts, weights_files
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -80,15 +83,24 @@ def _with_tilde(path: Path) -> str:
 
 
 def _offer(name: str, path: Path, location: str) -> Offer:
-    weights = [path] if path.is_file() else path.glob("*.safetensors")
-    size = sum(each.stat().st_size for each in weights if each.exists())
+    size = None
     try:
+        weights = parts(path) if path.is_file() else weights_files(path)
+        size = sum(each.stat().st_size for each in weights if each.exists())
         architecture = _architecture(path)
     except UserError as error:
         return Offer(name, "unknown", location, size, str(error))
     if architecture not in FAMILIES:
         return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
-    return Offer(name, FAMILIES[architecture].title, location, size, None if size else "its weights are missing")
+    return Offer(name, FAMILIES[architecture].title, location, size, _missing(weights))
+
+
+def _missing(weights: Sequence[Path]) -> str | None:
+    """What a list of files says of those that are missing."""
+    missing = [each.name for each in weights if not each.exists()]
+    if not weights:
+        return "its weights are missing"
+    return f"{len(missing)} of {len(weights)} files are missing, such as {missing[0]}" if missing else None
 
 
 def _checkpoint_offer(name: str, path: Path) -> Offer:
@@ -104,7 +116,9 @@ def _checkpoint_offer(name: str, path: Path) -> Offer:
 def _architecture(path: Path) -> str:
     """The model type as the files name it, such as `llama`."""
     if path.is_file():
-        return gguf.read_architecture(path) or "unknown"
+        values = CheckedValues(path.name, gguf.read_head(path), "get a language model")
+        values.require("general.type", "model")
+        return values.get("general.architecture", "unknown")
     return read_config(path).get("model_type", "unknown")
 
 
@@ -115,7 +129,7 @@ def _models_in(folder: Path) -> Iterator[Path]:
         return
     for path in entries:
         model_folder = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
-        if model_folder or (path.suffix == ".gguf" and path.is_file()):
+        if model_folder or (path.suffix == ".gguf" and path == next(filter(Path.is_file, parts(path)), None)):
             yield path
 
 
@@ -175,9 +189,14 @@ def check(choice: ModelChoice) -> None:
     if is_rung(choice.name):
         ladder.rung(choice.name, 1, choice.changes)
         tokenizers.check_name(choice.tokenizer)
+        _refuse_adapter(choice)
         return
-    if not trained(choice.name):
+    if trained(choice.name):
+        _refuse_adapter(choice)
+    else:
         find(choice.name)
+    if choice.lora:
+        adapters.locate(choice.lora)
     if choice != _without_hyperparameters(choice):
         raise UserError(
             f"{choice.name} comes with its own sizes, weights and tokenizer, so they cannot be changed; "
@@ -185,9 +204,18 @@ def check(choice: ModelChoice) -> None:
         )
 
 
+def _refuse_adapter(choice: ModelChoice) -> None:
+    if choice.lora:
+        raise UserError(
+            f"{choice.name} takes no adapter, which was made for a model from files; leave out ",
+            Option("lora"),
+            ", or choose the model that it was made for",
+        )
+
+
 def applicable(choice: ModelChoice, name: str) -> ModelChoice:
-    """The choice of another model, with those of the present settings that it can have."""
-    choice = replace(choice, name=name)
+    """The choice of another model, with those of the present settings that it can have; an adapter belongs to one."""
+    choice = replace(choice, name=name, lora="", lora_scale=1.0)
     packable = not is_rung(name) and not trained(name)
     if (choice.dtype in PACKED and not packable) or (choice.dtype == STORED and not _is_gguf(name)):
         choice = replace(choice, dtype="auto")

@@ -26,3 +26,7 @@ class ModelChoice:
     changes: Hyperparameters = Hyperparameters()
     device: str = "auto"
     dtype: str = "auto"
+    lora: str = ""
+    """A folder or .gguf file with a LoRA adapter; empty for none."""
+    lora_scale: float = 1.0
+    """What the adapter's deltas are multiplied by; 0 is the model without it."""

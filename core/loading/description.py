@@ -1,7 +1,10 @@
-"""Describes a model by its files: family, `ModelConfig`, tensors and their names. Reads no weights, needs no torch."""
+"""Describes a model by its files: family, `ModelConfig`, tensors and their names. Needs no torch.
+
+It reads no weights, but compares an unembedding that is stored beside the embedding it is tied to.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.engine.config import ModelConfig
@@ -9,16 +12,22 @@ from core.errors import UserError
 from core.formats import gguf_types
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
-from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
 from core.loading.families import FAMILIES
 from core.loading.families.family import Family, KeyMap, Layouts
+from core.loading.families.settings import (
+    GGUF_NEUTRAL,
+    GGUF_WITHOUT_EFFECT,
+    NEUTRAL,
+    WITHOUT_EFFECT,
+    refuse_unread,
+)
+from core.loading.files import INDEX, WHOLE, read_folder, read_gguf
 
 COMPUTED = (
     ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq",
     "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
 )  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,8 @@ class ModelDescription:
     """By the names of modules in `names`."""
     format: str = ""
     """What the number formats of a GGUF file are called together, such as Q4_K_M; empty for other files."""
+    note: str = ""
+    """Which files were chosen, where that is not obvious."""
 
 
 def describe(path: Path) -> ModelDescription:
@@ -52,8 +63,8 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     if path.is_dir():
         values = read_config(path)
         return values, values.count("vocab_size")
-    file = read_weights_file(path)
-    return CheckedValues(path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
+    file = read_gguf(path)
+    return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
 
 
 def read_config(folder: Path) -> CheckedValues:
@@ -90,37 +101,27 @@ def _describe_folder(folder: Path) -> ModelDescription:
             f"{values.source}: quant_method is {method!r}, which is not supported; "
             "get the model with unquantized weights, or as .gguf"
         )
-    stored = _read_folder(folder)
+    config = family.config(values)
+    refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
+    tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
+    has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
     return ModelDescription(
         family=family.title,
-        config=family.config(values),
+        config=_with_own_head(config, family.names, tensors),
         source=values.source,
         names=family.names,
-        tensors={name.removeprefix(family.prefix): tensor for name, tensor in stored.items()},
+        tensors=tensors,
         layouts=family.layouts,
+        note=f"{WHOLE}, not the files of its index" if has_both else "",
     )
 
 
-def _read_folder(folder: Path) -> dict[str, StoredTensor]:
-    """All tensors of a folder, from the files that its index names or else from those that are there."""
-    index = folder / INDEX
-    if index.exists():
-        names = sorted({str(name) for name in read_json(index).optional_object("weight_map").values.values()})
-        paths = [folder / Path(name).name for name in names]
-        if missing := [path.name for path in paths if not path.exists()]:
-            raise UserError(
-                f"{folder} is not complete: {len(missing)} of {len(paths)} files of weights are missing, "
-                f"such as {missing[0]}; {_ADVICE}"
-            )
-    else:
-        paths = [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []
-        paths = paths or sorted(folder.glob("*.safetensors"))
-    if not paths:
-        for path in sorted(folder.iterdir()):
-            if path.suffix in PICKLE_SUFFIXES:
-                refuse_pickle(path)
-        raise UserError(f"{folder} has no .safetensors file; {_ADVICE}")
-    return {name: stored for path in paths for name, stored in read_weights_file(path).tensors.items()}
+def _with_own_head(config: ModelConfig, names: KeyMap, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
+    """`config`, not tied where the files have an unembedding that differs from the embedding."""
+    embedding, head = (tensors.get(f"{names[module][0]}.weight") for module in ("embed", "unembed"))
+    if config.tied and embedding and head and not head.equals(embedding):
+        return replace(config, tied=False)
+    return config
 
 
 # GGUF ----------------------------------------------------------------------------------------------------------------
@@ -133,17 +134,18 @@ def _gguf_vocab_size(file: WeightsFile) -> int:
 
 
 def _describe_gguf(path: Path) -> ModelDescription:
-    file = read_weights_file(path)
-    vocab_size = _gguf_vocab_size(file)
-    family = _family(CheckedValues(path.name, file.metadata), "general.architecture")
+    file = read_gguf(path)
+    general = CheckedValues(file.path.name, file.metadata, "get a language model")
+    general.require("general.type", "model")
+    family = _family(CheckedValues(file.path.name, file.metadata), "general.architecture")
     prefix = f"{family.model_type}."
-    values = CheckedValues(
-        path.name, {key.removeprefix(prefix): value for key, value in file.metadata.items()}, _ADVICE
-    )
-    values.require("expert_count", 0)
+    settings = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
+    values = CheckedValues(file.path.name, settings, _ADVICE)
+    config = family.gguf_config(values, file.tensors, _gguf_vocab_size(file))
+    refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(
         family=family.title,
-        config=family.gguf_config(values, file.tensors, vocab_size),
+        config=config,
         source=values.source,
         names=family.gguf_names,
         tensors=file.tensors,

@@ -4,12 +4,12 @@ Only `fetch` uses the network. It downloads configuration, tokenizer and .safete
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.formats.checked import read_json
+from core.loading.files import weights_files
 from core.progress import Cancelled, Loading, Report
 
 WANTED = [
@@ -56,12 +56,10 @@ def _snapshot(repository: Path) -> Path | None:
 
 
 def _complete(folder: Path) -> bool:
-    index = folder / "model.safetensors.index.json"
     try:
-        named: Iterable[Any] = read_json(index).optional_object("weight_map").values.values() if index.exists() else ()
+        weights = weights_files(folder)
     except UserError:
         return False
-    weights = {folder / str(name) for name in named} or set(folder.glob("*.safetensors"))
     return (folder / "config.json").exists() and bool(weights) and all(each.exists() for each in weights)
 
 

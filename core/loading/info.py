@@ -1,6 +1,7 @@
 """A description of a loaded model, without its weights."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.loading.choice import ModelChoice
 
@@ -30,3 +31,16 @@ class ModelInfo:
     def format(self) -> str:
         """The number format of the weights, for people: `bf16`, `Q4_K_M as stored`."""
         return f"{self.stored} as stored" if self.stored else self.dtype
+
+    @property
+    def adapter(self) -> str:
+        """The name of the LoRA adapter and its scale, such as `oat × 0.5` or `oat off`; empty where there is none."""
+        if self.choice is None or not self.choice.lora:
+            return ""
+        name, scale = Path(self.choice.lora).name, self.choice.lora_scale
+        return name if scale == 1 else f"{name} × {scale:g}" if scale else f"{name} off"
+
+    @property
+    def label(self) -> str:
+        """The model's name, with its adapter."""
+        return f"{self.name} + {self.adapter}" if self.adapter else self.name

@@ -1,19 +1,23 @@
 """Loads a model: from a `ModelChoice` to weights on a device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from core.engine import device as devices
+from core.engine.lora import Adapter
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, Part, UserError, out_of_memory
 from core.loading import catalog, ladder, tokenizers, weights
+from core.loading.adapters.attach import attach
+from core.loading.adapters.files import locate
 from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
 from core.loading.description import ModelDescription, describe
+from core.loading.families import FAMILIES
 from core.loading.info import ModelInfo
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
@@ -27,6 +31,19 @@ class Model:
     info: ModelInfo
     transformer: Transformer
     tokenizer: Tokenizer
+    adapter: Adapter | None = None
+    """The LoRA adapter beside the weights, which can be scaled at any time."""
+
+    def with_adapter_at(self, scale: float) -> "Model":
+        """The same weights with the adapter at another scale, which it has from now on in both.
+
+        Raises `UserError` where there is no adapter, or for a scale that is not finite.
+        """
+        if self.adapter is None:
+            raise UserError(f"{self.info.name} has no LoRA adapter; ", Option("lora"), " gives it one")
+        self.adapter.scale = scale
+        choice = replace(self.choice, lora_scale=scale)
+        return replace(self, choice=choice, info=replace(self.info, choice=choice))
 
     @property
     def stops(self) -> frozenset[int]:
@@ -117,7 +134,9 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     _check_room(choice.name, _bytes(description, dtype_name, dtype), device, smaller)
     transformer = weights.build_model(description, device, dtype, packing, report)
     shown = _as_stored(description) if packing == devices.STORED else ""
-    return _model(choice, description.family, transformer, tokenizer, location.description, dtype_name, shown)
+    origin = location.description + (f" ({description.note})" if description.note else "")
+    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
+    return _with_adapter(model) if choice.lora else model
 
 
 def _bytes(description: ModelDescription, dtype_name: str, dtype: torch.dtype) -> float:
@@ -132,6 +151,16 @@ def _as_stored(description: ModelDescription) -> str:
     """The format of a GGUF file in words, and what of it is converted."""
     converted = weights.converted(description)
     return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
+
+
+def _with_adapter(model: Model) -> Model:
+    """The model with the adapter that its choice names."""
+    family = next(family for family in FAMILIES.values() if family.title == model.info.title)
+    path = locate(model.choice.lora)
+    adapter, _ = attach(path, family, model.transformer, model.choice.lora_scale)
+    return replace(
+        model, adapter=adapter, info=replace(model.info, weights=f"{model.info.weights}, with the LoRA {path.name}")
+    )
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:

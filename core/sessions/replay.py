@@ -50,6 +50,8 @@ class Changes:
     device: str | None = None
     dtype: str | None = None
     weights_seed: int | None = None
+    lora: tuple[str, float] | None = None
+    """A LoRA adapter and its scale."""
 
     def model(self, info: ModelInfo) -> Model:
         """The model to run instead of one that the walk was made with. Only a model named here is downloaded."""
@@ -61,6 +63,8 @@ class Changes:
             dtype=self.dtype or info.dtype,
             weights_seed=choice.weights_seed if self.weights_seed is None else self.weights_seed,
         )
+        if self.lora is not None:
+            choice = replace(choice, lora=self.lora[0], lora_scale=self.lora[1])
         if self.name is not None:
             return models.load_model(choice)
         return resume.model(replace(info, choice=info.choice and choice))
@@ -104,7 +108,8 @@ def replay(
         token, drawn, u = tokens[position], None, None
         if token.origin == "sampled" and token.sampler and drawn_by in (None, token.model):
             u = uniform(token.sampler.seed, position, token.redraw)
-            drawn = draw(walk.distribution(), token.sampler, u if token.u is None else token.u).id
+            context = walk.reader.context(tokens[:position], prompt, token.sampler, token.redraw)
+            drawn = draw(walk.distribution(), token.sampler, u if token.u is None else token.u, context).id
             u = None if token.sampler.greedy else u
         now = walk.take(token.id).score
         logprob = now.logprob if now and scores and token.score else None

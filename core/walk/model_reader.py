@@ -7,19 +7,25 @@ and distributions alone; the other methods need the weights on this machine.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from core.activations.apply import InstalledPatches
 from core.activations.experiment import Experiment
 from core.activations.patch import Patch
 from core.activations.trace import Step, step_at
 from core.engine.prefix import Prefix
 from core.errors import Part, UserError
 from core.generation.batch import Batch
+from core.generation.draw_context import draw_context
+from core.generation.guides import Guides
+from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.chart import chart
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution, scores
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart, Score
+from core.search.continuations import Reader
 from core.world import truth
 
 SCORED_AT_ONCE = 32
@@ -55,10 +61,14 @@ class ModelReader:
         self.model = model
         self._ids: list[int] = []
         self._prefix = Prefix(model.transformer)
+        self._guides = Guides(model)
+        self._installed: InstalledPatches | None = None
         self._experiment: Experiment | None = None
+        """The walk without the patches, or where there are none, without the adapter."""
         self._latest: tuple[int, Distribution] | None = None
         """The last distribution, after its length."""
         self._truth = truth.known_truth(model.tokenizer)
+        self._read_with(self._prefix, self._unread())
 
     @property
     def info(self) -> ModelInfo:
@@ -111,14 +121,18 @@ class ModelReader:
             found = scores(self._prefix.logits(before)[0], [self._ids[position] for position in group])
             yield list(zip(group, found, strict=True))
 
-    def chart(self, length: int, sampler: Sampler, count: int) -> Chart:
+    def context(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, redraw: int) -> DrawContext:
+        """What the stages of a sampler may know after `tokens`, of which the first are the prompt."""
+        return draw_context(tokens, prompt_length, sampler, redraw, self.model.tokenizer, self._guides)
+
+    def chart(self, length: int, sampler: Sampler, count: int, context: DrawContext = DrawContext()) -> Chart:
         """The `count` likeliest tokens after the first `length` ids, and the next token of the walk if there is one.
 
         Candidates carry their probability without patches while patches are active, and their true probability where
         it is known.
         """
         distribution = self.distribution(length)
-        seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length))
+        seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length), context)
         if self._experiment:
             seen = self._experiment.with_unpatched(seen, length - 1)
         return self._truth.annotate(seen, distribution, self._ids[:length]) if self._truth else seen
@@ -129,14 +143,19 @@ class ModelReader:
         """The forward pass over the first `length` ids, for a lens to look into."""
         return step_at(self.model, self._ids[:length], self._prefix, self._next_id(length))
 
-    def batch(self, length: int, sampler: Sampler, samples: int) -> Batch:
-        """`samples` continuations of the first `length` ids, which are not read again."""
-        return Batch(self.model, self._ids[:length], sampler, samples, self._prefix)
+    def batch(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, samples: int) -> Batch:
+        """`samples` continuations of `tokens`, which are the first of the walk and are not read again."""
+        ids = [token.id for token in tokens]
+        return Batch(self.model, ids, sampler, samples, self._prefix, tokens=tokens, prompt_length=prompt_length)
+
+    def continuations(self, length: int, width: int) -> Reader:
+        """A reader of continuations of the first `length` ids, which are not read again."""
+        return Reader(self.model, self._ids[:length], width, self._prefix)
 
     @property
     def patches(self) -> tuple[Patch, ...]:
         """The patches that are active in the model."""
-        return self._experiment.patches if self._experiment else ()
+        return self._installed.patches if self._installed else ()
 
     def patch(self, patches: Sequence[Patch]) -> None:
         """Replace the active patches; the ids must be read again under them.
@@ -146,15 +165,40 @@ class ModelReader:
         """
         for each in patches:
             each.check(self.model.transformer.config)
-        if self._experiment:
-            self._experiment.end()
-            self._prefix, self._experiment = self._experiment.unpatched, None
+        without = self._experiment.unpatched if self._installed and self._experiment else self._prefix
+        if self._installed:
+            self._installed.remove()
+        self._installed = InstalledPatches(self.model, patches) if patches else None
         if patches:
-            self._experiment = Experiment(self.model, patches, self._prefix)
-            self._prefix = Prefix(self.model.transformer)
-            if self._ids:
-                self._prefix.append([self._ids])
-        self._latest = None
+            self._read_with(self._unread(), without)
+        else:
+            self._read_with(without, self._unread())
+
+    def scale_adapter(self, scale: float) -> None:
+        """Multiply what the adapter adds by `scale`; the ids must be read again.
+
+        At 0 the model computes bit for bit what it does without the adapter. Raises `UserError` where it has none.
+        """
+        plain = self._experiment.unpatched if self._experiment and not self._installed else self._unread()
+        self.model = self.model.with_adapter_at(scale)
+        if scale or self._installed:
+            self._read_with(self._unread(), self._unread() if self._installed else plain)
+        else:
+            self._read_with(plain, self._unread())
+
+    def _read_with(self, prefix: Prefix, without: Prefix) -> None:
+        """Read `prefix` from now on, and where patches or the adapter act, `without` them the other one beside it."""
+        adapter = self.model.adapter
+        change = self._installed or (adapter if adapter and adapter.scale else None)
+        self._prefix, self._latest, self._guides = prefix, None, Guides(self.model)
+        self._experiment = Experiment(change, without) if change else None
+
+    def _unread(self) -> Prefix:
+        """The ids of the walk, of which nothing is read yet."""
+        prefix = Prefix(self.model.transformer)
+        if self._ids:
+            prefix.append([self._ids])
+        return prefix
 
     def _next_id(self, length: int) -> int | None:
         return self._ids[length] if length < len(self._ids) else None

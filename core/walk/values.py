@@ -1,6 +1,7 @@
 """Values that describe a walk and its tree for a screen; no tensors."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from core.activations.patch import Patch
 from core.evaluation.perplexity import SurprisalRates
@@ -9,6 +10,27 @@ from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
+from core.search.values import State
+
+
+@dataclass(frozen=True, slots=True)
+class SearchMark:
+    """What a branch is in the last search."""
+
+    kind: Literal["answer", "running", "dropped"]
+    rank: int
+    """Among the branches of its kind, from 1; 0 for one that was dropped."""
+    proved: bool = False
+    """Whether no other answer can have its rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStatus:
+    """The last search from a node of the tree."""
+
+    plan: str
+    """What is searched for, in words."""
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +58,8 @@ class Branch:
     """Whether those are hidden."""
     on_path: bool
     """Whether the walk goes through it."""
+    mark: SearchMark | None = None
+    """What it is in the last search; None if it has no part in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,8 @@ class Forest:
     total: int
     current: int
     """The index in `rows` of the branch that contains the token before the cursor."""
+    search: SearchStatus | None = None
+    """The last search; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True)

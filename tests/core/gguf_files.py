@@ -58,8 +58,13 @@ def write_gguf(
     kind: Q = Q.F32,
     says: dict[str, Any] | None = None,
     tensors: dict[str, Tensor] | None = None,
+    keys: dict[str, Any] | None = None,
+    kinds: dict[str, Q] | None = None,
 ) -> dict[str, Tensor]:
-    """Write a model as llama.cpp's converter does; returns its numbers after quantization, by Hugging Face names."""
+    """Write a model as llama.cpp's converter does; returns its numbers after quantization, by Hugging Face names.
+
+    `says` are settings of the architecture, `keys` any others; `kinds` are formats of single tensors.
+    """
     config, architecture = model.config, model.config.model_type
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(config.max_position_embeddings)
@@ -74,6 +79,8 @@ def write_gguf(
     writer.add_key_length(model.model.layers[0].self_attn.head_dim)
     for key, value in (says or {}).items():
         writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
+    for key, value in (keys or {}).items():
+        writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
     for name, value in (tensors or {}).items():
         writer.add_tensor(name, value.numpy())
     written = {}
@@ -84,7 +91,7 @@ def write_gguf(
         if architecture == "llama" and (".q_proj" in name or ".k_proj" in name):
             heads = config.num_attention_heads if ".q_proj" in name else config.num_key_value_heads
             stored = stored.reshape(heads, 2, -1, *stored.shape[1:]).swapaxes(1, 2).reshape(stored.shape)
-        exact = kind if stored.ndim == 2 else Q.F32
+        exact = (kinds or {}).get(name, kind) if stored.ndim == 2 else Q.F32
         packed = gguf.quantize(stored, exact)
         writer.add_tensor(gguf_name(name), packed, raw_dtype=None if exact in (Q.F32, Q.F16) else exact)
         back = gguf.dequantize(packed, exact).astype(np.float32)

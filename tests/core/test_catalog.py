@@ -97,6 +97,7 @@ def test_the_cache_is_used_before_the_network(name: str, id: str, elsewhere: Pat
 def test_an_incomplete_download_is_not_used(elsewhere: Path, offline: None) -> None:
     """The Hub is asked again where the index names weights that are missing."""
     folder = cached(elsewhere, "a/b")
+    (folder / "model.safetensors").unlink()
     index = {"weight_map": {"x": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "is not on this machine" in refusal(ModelChoice(name="a/b"))

@@ -14,9 +14,10 @@ from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Score
+from core.search.values import Answer, BeamState, BestState, State
 from core.walk import continuation_tree
 from core.walk.tree import Node, Tree
-from core.walk.values import Guess, Summary
+from core.walk.values import Guess, SearchMark, SearchStatus, Summary
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -75,9 +76,26 @@ def test_branches(snap_compare: Compare, scripted: Make, scenes: Any, size: tupl
     assert snap_compare(app, run_before=looking("branches", tree.forest(path, len(path), 9)), terminal_size=size)
 
 
+@pytest.mark.parametrize("kind", ["beam", "best"])
+def test_branches_of_a_search(snap_compare: Compare, scripted: Make, scenes: Any, kind: str) -> None:
+    tree, (first, _) = grown()
+    marks = [None, SearchMark("answer", 1, kind == "best"), SearchMark("running", 1), SearchMark("dropped", 0)]
+    found = Answer((1, 2), (), -9.25, -4.5, ended=False)
+    states: dict[str, State] = {
+        "beam": BeamState(7, 20, (found,), (found, found), 28),
+        "best": BestState((found,) * 3, 3, -8.75, 1234, 5000, 2345, 9),
+    }
+    forest = tree.forest(tree.path(first), 6, 9)
+    rows = tuple(replace(row, mark=marks[number % 4]) for number, row in enumerate(forest.rows))
+    status = SearchStatus("beam 4; length 20; penalty 1; stop '[/b]'", states[kind])
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    answer = replace(forest, rows=rows, search=status)
+    assert snap_compare(app, run_before=looking("branches", answer), terminal_size=(80, 24))
+
+
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_sampler(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
-    sampler = Sampler(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05)
+    sampler = Sampler.of(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05)
     logits = torch.tensor([4.0 - n / 3 for n in range(13)] + [-1.0 - n / 500 for n in range(500)])
     answer = sampler_lens(Distribution(logits), sampler, 0.4321, lambda id: PIECES[id % len(PIECES)])
     app = scripted(scenes.oat_milk(sampler=sampler), text="I prefer oat milk in my\n", sampler=sampler)

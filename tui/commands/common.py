@@ -94,7 +94,7 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     loaded = load_model(model.choice())
     if loaded.info.slow_path:
-        _note(f"{loaded.info.name} runs on a slow path: {loaded.info.slow_path}")
+        _note(f"{loaded.info.label} runs on a slow path: {loaded.info.slow_path}")
     threads.apply(loaded.info.parameters, beside_screen=False)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]

@@ -15,6 +15,10 @@ def compare(
     prompt: Prompt,
     model: ModelOptions,
     other: Annotated[str | None, typer.Option("--with", help="Model B; without it the same model as A.")] = None,
+    with_lora: Annotated[
+        str | None,
+        typer.Option(metavar="PATH[=SCALE]", help="LoRA adapter of B; without it none where --with names B."),
+    ] = None,
     with_device: Annotated[str | None, typer.Option(help="Device of B; without it that of A.")] = None,
     with_dtype: Annotated[str | None, typer.Option(help="Number format of B; without it that of A.")] = None,
     along: Annotated[
@@ -25,14 +29,14 @@ def compare(
 ) -> None:
     """Compare the next-token distributions of two models, A and B: divergences in bits, agreement, both charts."""
     with exit_on_user_error():
-        if other is with_device is with_dtype is None:
+        if other is with_device is with_dtype is with_lora is None:
             raise UserError(
-                "there is no model B; give ", Option("with"), " MODEL, or ", Option("with-dtype"), " or ",
-                Option("with-device"), " to compare a model with itself",
+                "there is no model B; give ", Option("with"), " MODEL, or ", Option("with-dtype"), ", ",
+                Option("with-device"), " or ", Option("with-lora"), " to compare a model with itself",
             )  # fmt: skip
         text = read_argument(prompt)
         a, ids_a = load_model(model, text)
-        b, ids_b = load_model(_options_of_b(model, other, with_device, with_dtype), text)
+        b, ids_b = load_model(_options_of_b(model, other, with_lora, with_device, with_dtype), text)
         from core.evaluation.compare import Side, compare_text, next_distribution
         from core.evaluation.compare import compare as measure
         from tui.reports.compare import along_json, along_lines, comparison_json, comparison_lines
@@ -51,12 +55,23 @@ def compare(
                 say(line)
 
 
-def _options_of_b(model: ModelOptions, name: str | None, device: str | None, dtype: str | None) -> ModelOptions:
-    """The options of A with the changes for B. Sizes and tokenizer are dropped where B is no untrained rung."""
+def _options_of_b(
+    model: ModelOptions, name: str | None, lora: str | None, device: str | None, dtype: str | None
+) -> ModelOptions:
+    """The options of A with the changes for B. Sizes and tokenizer are dropped where B is no untrained rung.
+
+    A model that is named has no adapter but its own, so that a model with one can be compared with itself without it.
+    """
     from core.loading import catalog
     from core.loading.choice import ModelChoice
 
-    other = replace(model, model=name or model.model, device=device or model.device, dtype=dtype or model.dtype)
+    other = replace(
+        model,
+        model=name or model.model,
+        lora=lora if name or lora else model.lora,
+        device=device or model.device,
+        dtype=dtype or model.dtype,
+    )
     if other.model is None or catalog.is_rung(other.model):
         return other
     return replace(

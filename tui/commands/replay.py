@@ -9,6 +9,7 @@ import typer
 from core.engine import threads
 from core.errors import Option, UserError
 from tui.commands.common import Json, exit_on_user_error, say
+from tui.options import lora_option
 
 if TYPE_CHECKING:
     from core.sessions.replay import Changes
@@ -20,6 +21,10 @@ def replay(
     file: SavedFile,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Run this model instead; it needs the same tokenizer.")
+    ] = None,
+    lora: Annotated[
+        str | None,
+        typer.Option(metavar="PATH[=SCALE]", help="Run with this LoRA adapter, or with the walk's own at this scale."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Run on this device instead.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Run in this number format instead.")] = None,
@@ -39,7 +44,8 @@ def replay(
         threads.prepare(beside_screen=False)
         from core.sessions.replay import Changes
 
-        same = _run(walk, Changes(model, device, dtype, weights_seed), tolerance, as_json)
+        adapter = None if lora is None else lora_option(lora)
+        same = _run(walk, Changes(model, device, dtype, weights_seed, adapter), tolerance, as_json)
     if not same:
         raise typer.Exit(1)
 

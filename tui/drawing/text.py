@@ -79,6 +79,14 @@ def fit(text: str, width: int) -> str:
     return text + " " * (width - length)
 
 
+def ending(text: str, most: int) -> str:
+    """`text` in up to `most` cells; of a longer one, such as a path, the end after an ellipsis."""
+    if cell_len(text) <= most:
+        return text
+    kept = next(end for n in range(len(text)) if cell_len(end := text[n:]) < most)
+    return f"…{kept}"
+
+
 def within(text: str, most: int) -> str:
     """`text` in as many cells as it needs, up to `most`."""
     return fit(text, min(cell_len(text), most))

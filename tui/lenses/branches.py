@@ -10,6 +10,7 @@ from textual.content import Content
 
 from core.walk.values import Branch, Forest
 from tui.dialogs.line import LineScreen
+from tui.drawing.search import outcome
 from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
 from tui.lenses.base import LensPage
 from tui.runner import Question
@@ -37,7 +38,7 @@ class BranchesLens(LensPage[Forest]):
     ]
 
     def new_question(self) -> Question:
-        return Question(lambda session: session.history.forest(AROUND), live=True)
+        return Question(lambda session: session.searches.forest(AROUND), live=True)
 
     def move(self, by: int) -> None:
         def visit(session: "Session") -> object:
@@ -75,11 +76,15 @@ class BranchesLens(LensPage[Forest]):
             self.follow()
 
     def current_lines(self) -> tuple[int, int]:
-        return (0, 1) if self.answer is None or not self.answer.current else (self.answer.current + 1,) * 2
+        above = 3 if self.answer and self.answer.search else 1
+        return (0, above) if self.answer is None or not self.answer.current else (self.answer.current + above,) * 2
 
     def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
         more = f"{answer.first:,} more above" if answer.first else ""
         room = width - 18
+        if answer.search:
+            yield self.text((fit(answer.search.plan, width), "bar"))
+            yield self.text((fit(outcome(answer.search.state), width), "text"))
         yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
         for number, branch in enumerate(answer.rows):
             yield self._row(branch, number == answer.current, room, width)
@@ -90,7 +95,7 @@ class BranchesLens(LensPage[Forest]):
         indent = "  " * min(branch.depth, DEEPEST) + (f"+{branch.depth - DEEPEST} " if branch.depth > DEEPEST else "")
         mark = "●" if here else "│" if branch.on_path else " "
         tip = "▸" if branch.folded else "├" if branch.depth else "╶"
-        tail = f" {branch.parts} folded" if branch.folded else ""
+        tail = f" {branch.parts} folded" if branch.folded else _mark(branch)
         count = f" · {branch.length:,}" if branch.length > 1 else ""
         words = run_text(branch.pieces)
         free = room - 5 - len(indent) - len(count) - len(tail)
@@ -110,8 +115,18 @@ class BranchesLens(LensPage[Forest]):
             (name, "bar"),
             (fit(words, max(4, free - cell_len(name))), text),
             (count, "faint"),
-            (tail, "hot"),
+            (tail, "faint" if branch.mark and branch.mark.kind == "dropped" else "hot"),
             (" ", "text"),
             (f"{probability:>8}", chosen if branch.origin != "chosen" else "hot"),
             (f"{bits:>10}", "muted"),
         )
+
+
+def _mark(branch: Branch) -> str:
+    """What a branch is in the last search: `#2 ✓` is a proved answer, `▷1` a running hypothesis, `✗` a dropped one."""
+    mark = branch.mark
+    if mark is None:
+        return ""
+    if mark.kind == "answer":
+        return f" #{mark.rank}" + (" ✓" if mark.proved else "")
+    return f" ▷{mark.rank}" if mark.kind == "running" else " ✗"

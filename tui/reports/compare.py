@@ -8,8 +8,8 @@ from core.evaluation.values import ComparedPosition, ComparedText, Comparison, D
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import piece_text
-from tui.drawing.text import decimals_for, fit, label, one_line, percent
-from tui.reports.json_values import candidate_json, finite, json_line
+from tui.drawing.text import decimals_for, ending, fit, label, one_line, percent
+from tui.reports.json_values import candidate_json, finite, json_line, lora_json
 
 
 def _divergence_json(found: Divergence | ComparedText) -> dict[str, float | None]:
@@ -27,6 +27,7 @@ def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int
     def side(info: ModelInfo, ids: list[int], chart: Chart) -> dict[str, Any]:
         return {
             "model": info.name,
+            **lora_json(info),
             "device": info.device,
             "dtype": info.dtype,
             "prompt_ids": ids,
@@ -51,7 +52,7 @@ def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int
 
 def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]:
     """The candidates of both models side by side, entropies, divergences and ranks."""
-    names = [f"{one_line(info.name)} {info.dtype} {info.device}" for info in (a, b)]
+    names = [ending(one_line(f"{info.label} {info.dtype} {info.device}"), 28) for info in (a, b)]
     columns = zip_longest(_column(found.chart_a), _column(found.chart_b), fillvalue=" " * 30)
     others = f"      {_others(found.chart_a)}  {_others(found.chart_b)}"
     unit = (

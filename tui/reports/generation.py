@@ -5,7 +5,7 @@ from typing import Any
 
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Draw
-from tui.reports.json_values import candidate_json, token_json
+from tui.reports.json_values import candidate_json, lora_json, token_json
 
 
 def prefill_json(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[str, Any]:
@@ -13,6 +13,7 @@ def prefill_json(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[st
     return {
         "event": "prefill",
         "model": info.name,
+        **lora_json(info),
         "device": info.device,
         "dtype": info.dtype,
         "prompt_ids": list(ids),

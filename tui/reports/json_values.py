@@ -5,6 +5,7 @@ import math
 import sys
 from typing import Any
 
+from core.loading.info import ModelInfo
 from core.sampling.values import Candidate
 from core.tokenizers.tokenizer import piece_text
 
@@ -37,3 +38,9 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
 def finite(value: float | None) -> float | None:
     """`value`, or None where it is infinite or NaN, which JSON cannot hold."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def lora_json(info: ModelInfo) -> dict[str, Any]:
+    """`lora`, the LoRA adapter of a model and its scale; nothing where it has none."""
+    choice = info.choice
+    return {"lora": {"path": choice.lora, "scale": choice.lora_scale}} if choice and choice.lora else {}

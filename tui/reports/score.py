@@ -60,7 +60,7 @@ def score_lines(info: ModelInfo, scored: ScoredText) -> list[str]:
     window = "" if whole else f", or from at least the last {scored.min_context:,}"
     return [
         f"perplexity {shown} · {scored.bits_per_token:.3f} bits per token · {scored.bits_per_byte:.3f} bits per byte",
-        f"{one_line(info.name)} {info.dtype} · {len(scored.tokens):,} tokens, {scored.byte_count:,} bytes "
+        f"{one_line(info.label)} {info.dtype} · {len(scored.tokens):,} tokens, {scored.byte_count:,} bytes "
         "(the first token is not scored: nothing precedes it)",
         f"each token is predicted from all tokens before it{window}",
         "",

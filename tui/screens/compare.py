@@ -253,7 +253,7 @@ class CompareScreen(Screen[None]):
 
 
 def _model_text(model: ModelInfo) -> str:
-    return one_line(f"{model.name} · {model.device} {model.dtype}")
+    return one_line(f"{model.label} · {model.device} {model.dtype}")
 
 
 def _bits(value: float) -> str:

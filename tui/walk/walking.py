@@ -1,9 +1,12 @@
 """Actions that add, take back and look at tokens."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from core.generation import stop_conditions
 from core.generation.stop_conditions import FORMS
+from core.search import settings as search_settings
+from core.walk.values import Forest
 from tui.dialogs.line import LineScreen
 from tui.walk.group import ActionGroup
 from tui.walk.panels import PanelsScreen
@@ -15,8 +18,10 @@ UNTIL_LIMIT = 500
 class Walking(ActionGroup):
     """Steps, runs, and moves along the path."""
 
-    def __init__(self, screen: PanelsScreen) -> None:
+    def __init__(self, screen: PanelsScreen, show_branches: Callable[[], object]) -> None:
         super().__init__(screen)
+        self._show_branches = show_branches
+        self._plan = "beam 4; length 12"
         self._stop_conditions = "entropy > 4; text '.'"
 
     def step(self) -> None:
@@ -44,6 +49,21 @@ class Walking(ActionGroup):
             count = conditions.limit or UNTIL_LIMIT
             self._expect_generation()
             self.submit(lambda session: session.generate(count, conditions))
+
+    def search(self) -> None:
+        """Ask what to search for, then search at the cursor, in the branches; while a search runs, end it instead."""
+        answer = self.state.frame.answer
+        if isinstance(answer, Forest) and answer.search and not answer.search.state.reason:
+            self.state.runner.pause()
+            return
+        text = f"Search for likely continuations. Write {search_settings.FORMS}. The key again ends a search."
+        self.open_dialog(LineScreen("search", text, self._plan, check=search_settings.parse), self._search_for)
+
+    def _search_for(self, line: str | None) -> None:
+        if line is not None:
+            self._plan, plan = line, search_settings.parse(line)
+            self._show_branches()
+            self.submit(lambda session: session.searches.search(plan))
 
     def _pause(self) -> bool:
         generating = self.state.frame.activity == "generating"

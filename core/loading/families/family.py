@@ -38,3 +38,7 @@ class Family:
     layouts: Layouts = field(default_factory=dict)
     """Of .safetensors files."""
     gguf_layouts: Layouts = field(default_factory=dict)
+    without_effect: frozenset[str] = frozenset()
+    """Settings of config.json that change no logits of this family, besides those of `settings.WITHOUT_EFFECT`."""
+    gguf_without_effect: frozenset[str] = frozenset()
+    """The same of GGUF metadata."""

@@ -8,9 +8,9 @@ from core.loading.families.family import Family
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    return llama_layout.config(
-        values, default_context=32_768, window=llama_layout.optional_window(values), qkv_bias=True, out_bias=False
-    )
+    biases = llama_layout.biases(values, qkv=True, out=False)
+    windows = llama_layout.late_windows(values)
+    return llama_layout.config(values, default_context=32_768, windows=windows, biases=biases)
 
 
 FAMILY = Family(

@@ -10,6 +10,7 @@ from torch import Tensor
 from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.tensors import StoredTensor
+from core.formats.text import shown
 from core.loading.description import COMPUTED, ModelDescription
 from core.loading.families.layouts import Layout, as_stored
 
@@ -44,7 +45,7 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
     number = re.search(r"(?<=blocks\.)\d+", module)
     block = number.group() if number else ""
     sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
-    for source, rows in zip(sources, _rows(description.config, module, shape[0], len(sources)), strict=True):
+    for source, rows in zip(sources, rows_of_parts(description.config, module, shape[0], len(sources)), strict=True):
         found = f"{source.replace('#', block)}.{field}"
         expected = (rows, *shape[1:])
         if found not in description.tensors:
@@ -69,8 +70,8 @@ def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:
         return part.stored.shape
 
 
-def _rows(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
-    """The number of rows of each part of a parameter."""
+def rows_of_parts(config: ModelConfig, module: str, rows: int, count: int) -> Sequence[int]:
+    """How many of the `rows` of a module each of the `count` modules of the files has that are stacked in it."""
     if module.endswith("qkv") and count > 1:
         return [heads * config.head_dim for heads in (config.heads, config.kv_heads, config.kv_heads)]
     return [rows // count] * count
@@ -81,11 +82,12 @@ def _by(shape: Sequence[int]) -> str:
 
 
 def _refuse_unused(description: ModelDescription, used: set[str]) -> None:
-    ignored = (*COMPUTED, "lm_head.weight", "output.weight") if description.config.tied else COMPUTED
-    unused = [name for name in description.tensors if name not in used and not name.endswith(ignored)]
+    if description.config.tied:  # then an unembedding that is stored too equals the embedding
+        used = used | {f"{description.names['unembed'][0]}.weight"}
+    unused = [name for name in description.tensors if name not in used and not name.endswith(COMPUTED)]
     if unused:
         raise UserError(
-            f"the weights have {unused[0]}, {_by(description.tensors[unused[0]].shape)}, "
+            f"the weights have {shown(unused[0])}, {_by(description.tensors[unused[0]].shape)}, "
             f"which {description.source} does not mention ({len(unused)} such tensors); "
             "they belong to different models; download both again"
         )

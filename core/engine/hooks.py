@@ -18,9 +18,14 @@ class ForwardHooks:
         """Call `hook(module, inputs)` before each pass of a module; a result other than None replaces its inputs."""
         self._handles.append(module.register_forward_pre_hook(hook))
 
-    def after(self, module: nn.Module, hook: Callable[[nn.Module, tuple[Any, ...], Any], Any]) -> None:
-        """Call `hook(module, inputs, output)` after each pass; a result other than None replaces the output."""
-        self._handles.append(module.register_forward_hook(hook))
+    def after(
+        self, module: nn.Module, hook: Callable[[nn.Module, tuple[Any, ...], Any], Any], *, first: bool = False
+    ) -> None:
+        """Call `hook(module, inputs, output)` after each pass; a result other than None replaces the output.
+
+        With `first` it is called before the hooks that the module has already, so that these see its result.
+        """
+        self._handles.append(module.register_forward_hook(hook, prepend=first))
 
     def remove(self) -> None:
         """Remove all hooks that were registered; more can be registered afterwards."""

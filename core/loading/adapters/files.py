@@ -1,0 +1,33 @@
+"""Finds out what an adapter on the disk is: a folder of peft, or a GGUF file. Needs no torch."""
+
+from pathlib import Path
+
+from core.errors import UserError
+from core.formats.weights_file import refuse_pickle
+from core.loading.adapters import gguf, peft
+from core.loading.adapters.stored import StoredAdapter
+from core.loading.families.family import Family
+
+
+def locate(name: str) -> Path:
+    """The folder or .gguf file of an adapter. Raises `UserError` where `name` is none."""
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        if (path / peft.CONFIG).is_file():
+            return path
+        raise UserError(
+            f"{name} is not a LoRA adapter: it has no {peft.CONFIG}; choose a folder of peft or a .gguf adapter"
+        )
+    if name and path.is_file():
+        refuse_pickle(path)
+        if path.name == peft.WEIGHTS and (path.parent / peft.CONFIG).is_file():
+            return path.parent
+        if path.suffix == ".gguf":
+            return path
+        raise UserError(f"{name} is not a LoRA adapter; choose a folder of peft or a .gguf adapter")
+    raise UserError(f"there is no adapter {name!r}; choose a folder of peft (with {peft.CONFIG}) or a .gguf adapter")
+
+
+def read_adapter(path: Path, family: Family) -> StoredAdapter:
+    """The adapter at a path that `locate` gave, for a model of `family`. Raises `UserError` where it cannot be used."""
+    return peft.read_peft(path) if path.is_dir() else gguf.read_gguf(path, family.model_type)

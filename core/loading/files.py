@@ -1,0 +1,100 @@
+"""Which files hold the weights of a model: of a folder in the layout of Hugging Face, and of a GGUF model in parts."""
+
+import re
+from pathlib import Path
+
+from core.errors import UserError
+from core.formats.checked import CheckedValues, read_json
+from core.formats.tensors import StoredTensor, WeightsFile
+from core.formats.text import shown
+from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_ADVICE = "download the model again"
+_PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+"""As llama.cpp's gguf-split names the parts of a model, counted from 1."""
+
+
+def weights_files(folder: Path) -> list[Path]:
+    """The files of weights in a folder, there or not: the whole file, else those of the index, else all there are.
+
+    Transformers looks for them in this order. Raises `UserError` for an index that cannot be read.
+    """
+    if (folder / WHOLE).exists():
+        return [folder / WHOLE]
+    if (index := folder / INDEX).exists():
+        names = {str(name) for name in read_json(index).object("weight_map").values.values()}
+        return [folder / name for name in sorted(Path(name).name for name in names)]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def read_folder(folder: Path) -> dict[str, StoredTensor]:
+    """All tensors of a folder. Raises `UserError` where files are missing, broken, or two have the same tensor."""
+    paths = weights_files(folder)
+    if missing := [path.name for path in paths if not path.exists()]:
+        raise UserError(
+            f"{folder} is not complete: {len(missing)} of {len(paths)} files of weights are missing, "
+            f"such as {missing[0]}; {_ADVICE}"
+        )
+    if not paths:
+        for path in sorted(folder.iterdir()):
+            if path.suffix in PICKLE_SUFFIXES:
+                refuse_pickle(path)
+        raise UserError(f"{folder} has no .safetensors file; {_ADVICE}")
+    return _joined([read_weights_file(path) for path in paths])
+
+
+def parts(path: Path) -> list[Path]:
+    """All parts of the GGUF model that `path` is a part of, there or not, the first one first; else `path` alone."""
+    found = _PART.fullmatch(path.name)
+    if not found:
+        return [path]
+    count = int(found["count"])
+    return [path.with_name(f"{found['name']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+
+
+def read_gguf(path: Path) -> WeightsFile:
+    """A GGUF file, or all parts of the model that it is a part of: metadata of the first, tensors of all.
+
+    Raises `UserError` where a part is missing, broken, or of another model.
+    """
+    paths = parts(path)
+    if len(paths) == 1:
+        file = read_weights_file(path)
+        count = CheckedValues(path.name, file.metadata).integer("split.count", default=0)
+        if count > 1:
+            raise UserError(
+                f"{path.name} is one of {count} parts of a model, but its name does not say so; "
+                f"name them NAME-00001-of-{count:05}.gguf and so on"
+            )
+        return file
+    if missing := [part.name for part in paths if not part.exists()]:
+        raise UserError(
+            f"{path.name} is one of {len(paths)} parts of a model, and {_few(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing; put all parts into one folder"
+        )
+    files = [read_weights_file(part) for part in paths]
+    for number, file in enumerate(files):
+        values = CheckedValues(file.path.name, file.metadata, "get all parts of one model")
+        values.require("split.no", number)
+        values.require("split.count", len(files))
+    tensors = _joined(files)
+    CheckedValues(paths[0].name, files[0].metadata, "get all parts of one model").require(
+        "split.tensors.count", len(tensors)
+    )
+    return WeightsFile(paths[0], files[0].metadata, tensors)
+
+
+def _few(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} of them, such as {names[0]},"
+
+
+def _joined(files: list[WeightsFile]) -> dict[str, StoredTensor]:
+    """The tensors of all files. Raises `UserError` for a name that is in two."""
+    owners: dict[str, str] = {}
+    for file in files:
+        for name in file.tensors:
+            if name in owners:
+                raise UserError(f"{shown(name)} is in {owners[name]} and in {file.path.name}; {_ADVICE}")
+            owners[name] = file.path.name
+    return {name: stored for file in files for name, stored in file.tensors.items()}

@@ -1,0 +1,60 @@
+"""Reads many continuations of one prompt as one batch."""
+
+from collections.abc import Sequence
+
+from core.engine.prefix import Prefix
+from core.loading.models import Model
+from core.sampling.distribution import Distribution
+from core.sequences import common_prefix
+
+Ids = tuple[int, ...]
+
+
+class Reader:
+    """The next-token distributions after continuations of the prompt `ids`, at most `width` at once.
+
+    What the continuations of one call share with those of the call before is not read again. `prefix` holds what was
+    read of the prompt before. Raises `UserError` for an id outside V.
+    """
+
+    def __init__(self, model: Model, ids: Sequence[int], width: int, prefix: Prefix | None = None) -> None:
+        ids = list(ids) or [model.tokenizer.end_of_text]
+        for id in ids:
+            model.tokenizer.piece(id)
+        if prefix is None:
+            prefix = Prefix(model.transformer)
+            prefix.append([ids])
+        for _ in prefix.read([len(ids) - 1]):
+            pass
+        self.model = model
+        self.width = width
+        self._start = len(ids)
+        self._prompt = prefix.repeat(1)
+        self._prompt.rewind(len(ids))
+        self._batches: dict[int, tuple[Prefix, list[Ids]]] = {}
+        """By the number of sequences: their prefix, and the continuation that each holds."""
+
+    def distributions(self, continuations: Sequence[Ids]) -> list[Distribution]:
+        """The distribution after each of up to `width` continuations, which have the same length."""
+        size = 1 if len(continuations) == 1 else self.width
+        wanted = [*continuations, *[continuations[-1]] * (size - len(continuations))]
+        prefix, held = self._batch(size)
+        shared = [[common_prefix(row, each) for row in held] for each in wanted]
+        rows = [max(range(size), key=each.__getitem__) for each in shared]
+        keep = min(each[row] for each, row in zip(shared, rows, strict=True))
+        position = self._start + len(wanted[0]) - 1
+        prefix.rewind(max(self._start, min(self._start + keep, position)))
+        if rows != list(range(size)):
+            prefix.rearrange(rows, self._start)
+        if position >= prefix.length:
+            prefix.append([row[prefix.length - self._start :] for row in wanted])
+        held[:] = wanted
+        logits = prefix.logits([position])[: len(continuations), 0]
+        return [Distribution(row) for row in logits]
+
+    def _batch(self, size: int) -> tuple[Prefix, list[Ids]]:
+        if size not in self._batches:
+            prefix = self._prompt.repeat(size) if size > 1 else self._prompt
+            prefix.rewind(self._start)
+            self._batches[size] = prefix, [()] * size
+        return self._batches[size]

@@ -1,0 +1,59 @@
+"""A continuation of the prompt as a linked list, so that paths that begin alike share their beginning."""
+
+import math
+from collections.abc import Collection
+
+from core.sampling.distribution import Distribution
+from core.sampling.values import Score
+from core.search.values import Answer
+
+
+class Path:
+    """A continuation that ends with one more token than `parent`; the empty one has no parent."""
+
+    __slots__ = ("id", "length", "logprob", "parent", "score")
+
+    def __init__(self, parent: "Path | None" = None, id: int = -1, score: Score | None = None) -> None:
+        self.parent = parent
+        self.id = id
+        self.score = score
+        self.length: int = parent.length + 1 if parent else 0
+        self.logprob: float = parent.logprob + score.logprob if parent and score else 0.0
+        """Σ ln p of its tokens, in nats."""
+
+    def nodes(self) -> list["Path"]:
+        """The path after each of its tokens, from the first to itself."""
+        found, at = list[Path](), self
+        while at.parent is not None:
+            found.append(at)
+            at = at.parent
+        return found[::-1]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Its token ids."""
+        return tuple(node.id for node in self.nodes())
+
+    def answer(self, stops: Collection[int], score: float | None = None) -> Answer:
+        """The path as a value; `score` is what it is ranked by, where that is not its log-probability."""
+        nodes = self.nodes()
+        return Answer(
+            ids=tuple(node.id for node in nodes),
+            scores=tuple(node.score for node in nodes if node.score),
+            logprob=self.logprob,
+            score=self.logprob if score is None else score,
+            ended=self.id in stops,
+        )
+
+
+def children(path: Path, distribution: Distribution, count: int, skip: int = 0) -> list[Path]:
+    """The likeliest `count` continuations of `path` by one token, after the first `skip`; none with p = 0."""
+    ids = distribution.head(skip + count)
+    logits, found = distribution.logits[ids].tolist(), []
+    rank = 0
+    for at, (id, logit) in enumerate(zip(ids.tolist(), logits, strict=True)):
+        rank = rank if at and logit == logits[at - 1] else at
+        if at >= skip and logit > -math.inf:
+            score = Score(logit, min(0.0, logit - distribution.log_total), distribution.entropy_bits, rank)
+            found.append(Path(path, id, score))
+    return found

@@ -101,7 +101,7 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, packing: str, 
 def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, tmp_path: Path) -> None:
     """And says why."""
     reference(case).save_pretrained(tmp_path)
-    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, "int8")
     assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert MODULES_ONLY[case] in model.implementation

@@ -49,7 +49,7 @@ class Target:
 
     def bias(self) -> Tensor | None:
         """The bias of these rows, float32 on the CPU; None where the module has none."""
-        own = self.module.matrix().bias if isinstance(self.module, PackedLinear) else getattr(self.module, "bias", None)
+        own: Tensor | None = getattr(self.module, "bias", None)
         return None if own is None else own[self.rows].detach().to("cpu", torch.float32)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gguf_files import Q, saved, write_gguf
+from gguf_files import saved, write_gguf
 from model_folders import build, reconfigure, refusal, rewrite
 from reference_models import CASES, ids, reference
 from safetensors.torch import load_file, save_file

@@ -26,16 +26,27 @@ def q8_0(weight: Tensor) -> Tensor:
 def q4_1(weight: Tensor) -> Tensor:
     """float32 [rows, columns] → uint8 [rows, groups · 20]: for 32 weights a float16 scale, a float16 minimum, 16 bytes.
 
-    The smallest and the largest weight of a group become 0 and 15. A byte has the weights n and n + 16. The last group
-    of a row is filled up with its last weight.
+    Levels 0 and 15 are first the smallest and the largest weight of a group; then scale and minimum are those with the
+    least squared error for these levels. A byte has the weights n and n + 16. The last group of a row is filled up with
+    its last weight.
     """
     repeated = weight[:, -1:].expand(-1, -weight.shape[1] % GROUP)  # changes neither minimum nor maximum
     groups = _groups(torch.cat((weight, repeated), 1))
-    low = groups.amin(-1, keepdim=True).half()
-    scales = ((groups.amax(-1, keepdim=True) - low.float()) / 15).clamp_min(SMALLEST).half()
-    quantized = ((groups - low.float()) / scales.float()).round_().clamp_(0, 15).to(torch.uint8)
-    first, second = quantized.chunk(2, -1)
+    low = groups.amin(-1, keepdim=True)
+    scales = ((groups.amax(-1, keepdim=True) - low) / 15).clamp_min(SMALLEST)
+    levels = _levels(groups, scales, low)
+    mean, center = groups.mean(-1, keepdim=True), levels.mean(-1, keepdim=True)
+    spread = levels - center
+    fitted = (spread * groups).sum(-1, keepdim=True) / spread.square().sum(-1, keepdim=True).clamp_min(1)
+    scales = fitted.clamp_min(SMALLEST).half()
+    low = (mean - scales.float() * center).half()
+    first, second = _levels(groups, scales.float(), low.float()).to(torch.uint8).chunk(2, -1)
     return torch.cat((scales.view(torch.uint8), low.view(torch.uint8), second << 4 | first), -1).flatten(1)
+
+
+def _levels(groups: Tensor, scales: Tensor, low: Tensor) -> Tensor:
+    """The nearest of 16 levels."""
+    return ((groups - low) / scales).round_().clamp_(0, 15)
 
 
 def _groups(weight: Tensor) -> Tensor:

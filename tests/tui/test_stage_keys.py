@@ -54,10 +54,10 @@ KEYS = [
     (["ctrl+right"], "top_k=20,penalty=1.2,xtc=0.5,temp=0.8"),
     (["ctrl+right", "ctrl+right", "shift+right"], "top_k=20,xtc=0.5,penalty=1.25,temp=0.8"),
     (["down", "ctrl+left"], "top_k=20,penalty=1.2,xtc=0.5,temp=0.8"),
-    (["down", "minus"], "penalty=1.2,xtc=0.5,temp=0.8"),
+    (["down", "delete"], "penalty=1.2,xtc=0.5,temp=0.8"),
     (["0"], "penalty=1.1,top_k=20,xtc=0.5,temp=0.8"),
     (["o"], "temp=0.8,penalty=1.2,top_k=20,xtc=0.5"),
-    (["minus"] * 6, ""),
+    (["delete"] * 6, ""),
 ]
 
 
@@ -78,12 +78,12 @@ async def test_a_stage_is_added_at_its_usual_place(
 ) -> None:
     async with real("oat milk").run_test(size=SIZE) as pilot:
         app, _ = pilot.app, await looking(pilot, settle)
-        await pilot.press("plus")
+        await pilot.press("N")
         await choose(pilot, until, "dry")
         await until(lambda: str(app.sampler) == "dry=0.8,temp=1,top_k=0,top_p=1,min_p=0")
         await settle(pilot)
         assert "1 DRY · multiplier 0.80 · base 1.75" in " ".join(screen_lines(app))
-        await pilot.press("plus")
+        await pilot.press("N")
         await choose(pilot, until, "ban")
         await write(pilot, until, "ban=x")
         await until(lambda: "is not a token" in str(app.screen.query_one(".problem").render()))

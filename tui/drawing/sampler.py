@@ -82,7 +82,7 @@ def stage_heads(stage: Stage, width: int) -> tuple[str, str]:
     first = stage.knobs()[0]
     value = getattr(stage, first.name)
     text = value_text(first, value, 1 if isinstance(stage, Temperature) else 2)
-    return _right(stage.SHORT, width), _right(text if stage.active or value != first.off else "off", width)
+    return _right(stage.SHORT, width), _right(text if stage.on and value != first.off else "off", width)
 
 
 def _right(text: str, width: int) -> str:

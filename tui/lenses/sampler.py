@@ -40,8 +40,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
     ORDER = 2
     ALLOW_SELECT: ClassVar[bool] = False
     BINDINGS: ClassVar = [
-        Binding("plus", "add", "add", tooltip="Add a stage", show=True, key_display="+"),
-        Binding("minus", "remove", "remove", tooltip="Remove the stage under the cursor", show=True, key_display="-"),
+        Binding("N", "add", "new", tooltip="Add a stage", show=True),
+        Binding("delete,backspace", "remove", "remove", tooltip="Remove the stage", show=True, key_display="del"),
         Binding("ctrl+left", "shift(-1)", "move", tooltip="Apply the stage earlier", show=True, key_display="^←→"),
         Binding("ctrl+right", "shift(1)", "later", tooltip="Apply the stage later", show=False),
         Binding("0", "reset", "reset", tooltip="Give the stage its usual values", show=True),

@@ -118,7 +118,7 @@ class SamplersPage(LensPage[SeveralSamplers]):
         """The text that the column draws, and its mean surprisal."""
         if column.pieces:
             mean = column.surprisal_bits / len(column.pieces)
-            yield self.text((fit(f" {mean:.2f} bits{' a token' if side >= 20 else '/tok'}", side), "muted"))
+            yield self.text((fit(f" {mean:.2f} bits{' a token' if side >= 20 else ''}", side), "muted"))
             for line in wrapped(run_text(column.pieces).lstrip(), max(4, side - 1)):
                 yield self.text((fit(f" {line}", side), "text"))
         if column.problem:

@@ -161,8 +161,6 @@ LABELS = {
     "shift+right": "⇧→",
     "ctrl+left": "^←",
     "ctrl+right": "^→",
-    "plus": "+",
-    "minus": "-",
 }
 
 

@@ -3,7 +3,7 @@
 from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.info import ModelInfo
 from tui.drawing.text import compact, fit, label, one_line
-from tui.reports.json_values import finite, json_line, token_json
+from tui.reports.json_values import finite, json_line, rank_json, token_json
 
 WORST = 10
 """Tokens in the list of those with the highest surprisal."""
@@ -23,7 +23,7 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
             "probability": token.score.probability,
             "logprob": token.score.logprob,
             "surprisal_bits": token.score.surprisal_bits,
-            "rank": token.score.rank,
+            "rank": rank_json(token.score.rank),
             "entropy_bits": token.score.entropy_bits,
         }
         named = token_json(token.id, token.piece)

@@ -1,5 +1,7 @@
 """`tokenwalk score`: how well a model predicts a text."""
 
+from collections.abc import Mapping
+
 from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.info import ModelInfo
 from tui.drawing.text import compact, fit, label, one_line
@@ -50,7 +52,7 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
     return [json_line(each) for each in (*tokens, summary)]
 
 
-def _finite_values(values: dict[str, float]) -> dict[str, float | None]:
+def _finite_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
     """A token of probability 0 has no finite logprob."""
     return {name: finite(value) for name, value in values.items()}
 

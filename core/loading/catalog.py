@@ -22,7 +22,7 @@ from core.loading.adapters import files as adapters
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config, read_settings
-from core.loading.families import FAMILIES, TITLES
+from core.loading.families import FAMILIES, GGUF_FAMILIES, TITLES
 from core.loading.files import parts, read_folder, weights_files
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
@@ -89,9 +89,10 @@ def _offer(name: str, path: Path, location: str) -> Offer:
         architecture = shown(_architecture(path))
     except UserError as error:
         return Offer(name, "unknown", location, size, str(error))
-    if architecture not in FAMILIES:
+    family = (GGUF_FAMILIES if path.is_file() else FAMILIES).get(architecture)
+    if family is None:
         return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
-    return Offer(name, FAMILIES[architecture].title, location, size, _missing(weights) or _problem(path))
+    return Offer(name, family.title, location, size, _missing(weights) or _problem(path))
 
 
 def _missing(weights: Sequence[Path]) -> str | None:

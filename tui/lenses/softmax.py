@@ -108,7 +108,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         each = max(4, (width - 16) // 2 - 2)
         for title, rows, form in (
             (
-                f"over all {answer.count:,} tokens: softmax applied n times, each time closer to uniform",
+                f"softmax n times, over all {answer.count:,} tokens: each time closer to uniform",
                 answer.repeated,
                 "{:g}×",
             ),

@@ -98,7 +98,7 @@ def test_damaged_tables_of_weights(kind: str, llama: Path, mutants: int = MUTANT
     assert survived < mutants
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", [each for each in FAMILIES if each != "gemma3"])
 def test_damaged_settings(model_type: str, tmp_path: Path, mutants: int = MUTANTS, seed: int = 0) -> None:
     name, values = next(each for each in CASES.values() if config_class(each[0]).model_type == model_type)
     config = config_class(name)(**values)

@@ -131,6 +131,11 @@ class TokenwalkApp(App[None]):
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
 
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler as it was asked for last."""
+        return self.state.sampler
+
     def sample_with(self, sampler: Sampler) -> None:
         """Draw tokens by `sampler` from the next one on."""
         self.walk.sampling.use(sampler)

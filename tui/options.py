@@ -131,13 +131,23 @@ class SamplerOptions:
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the likeliest token, as --temperature 0 does.")
     ] = False
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="Stages in their order, such as top_k=40,min_p=0.05,temp=0.8, or greedy, article, transformers, "
+            "llama.cpp or creative. Takes the place of the options before it but --seed.",
+        ),
+    ] = None
 
     def sampler(self) -> Sampler:
         """The sampler these options mean. Raises `UserError` for a value out of its range."""
+        if self.stages is not None:
+            return self._written(self.stages)
         names = {order.replace(" ", "-"): order for order in ORDERS}
         if self.order not in names:
             raise UserError(Option("order"), f" must be {' or '.join(names)}, not {self.order!r}")
-        return Sampler(
+        return Sampler.of(
             temperature=0.0 if self.greedy else self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -145,6 +155,19 @@ class SamplerOptions:
             order=names[self.order],
             seed=self.seed,
         )
+
+    def _written(self, stages: str) -> Sampler:
+        """The sampler of a written form. Raises `UserError` where short forms stand beside it."""
+        short = ("temperature", "top_k", "top_p", "min_p", "order", "greedy")
+        given = [name for name in short if getattr(self, name) != getattr(SamplerOptions(), name)]
+        if given:
+            raise UserError(
+                Option("sampler"), " names every stage; leave out ", Option(given[0].replace("_", "-")), " beside it"
+            )
+        try:
+            return Sampler.read(stages, self.seed)
+        except UserError as error:
+            raise UserError(Option("sampler"), ": ", *error.parts) from error
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:

@@ -84,7 +84,7 @@ def sweep(
     groups = _groups(patches, size=max(1, CHUNK // length))
     done, total = length, length + sum(len(transformer.blocks[layer:]) + 1 for layer, _ in groups)
     states, final = yield from _residual_streams(step, total)
-    base = Distribution(transformer.unembed(transformer.final(final)[:, -1])[0])
+    base = Distribution(transformer.logits(transformer.final(final)[:, -1])[0])
     target = base.argmax if step.target is None else step.target
     if other is None:
         other = next(id for id in base.head(2).tolist() if id != target)
@@ -164,4 +164,4 @@ def _patched_logits(
         x = block(x, 0, None)
         yield None
     x = transformer.final(x[:, -1:]) if transformer.config.blocks else x
-    yield transformer.unembed(x[:, -1]).to("cpu", torch.float32)
+    yield transformer.logits(x[:, -1]).to("cpu", torch.float32)

@@ -108,7 +108,7 @@ class Trace:
     @property
     def logits(self) -> Tensor:
         """Logits of the token after the last position, [V], float32."""
-        return self.last_output("unembed")
+        return self.last_output("cap")
 
 
 @contextmanager
@@ -185,4 +185,4 @@ def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
 
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    return transformer.unembed(transformer.final(residual.to(transformer.dtype))).float()
+    return transformer.logits(transformer.final(residual.to(transformer.dtype))).float()

@@ -1,5 +1,6 @@
 """The configuration of a model: sizes and parts, checked when it is made. Imports no torch."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from core.errors import UserError
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
 Positions = Literal["none", "learned", "rotary", "alibi"]
+QueryNorm = Literal["none", "head", "width"]
 Layout = Literal["sequential", "parallel", "parallel_one_norm", "post_norm"]
 
 
@@ -48,8 +50,18 @@ class ModelConfig:
     MLP."""
     norm_eps: float = 1e-5
     """ε, added to the variance (or mean square) before the square root."""
-    qk_norm: bool = False
-    """Whether the queries and keys of each head are RMS-normalized before the rotation (Qwen3)."""
+    qk_norm: QueryNorm = "none"
+    """What RMSNorm of queries and keys before the rotation is over: each `head` (Qwen3), or the `width` of all heads
+    together (OLMo 2)."""
+    attention_scale: float | None = None
+    """Factor of the products of queries and keys; None is 1 / √c."""
+    attention_cap: float = 0.0
+    """The products are kept within ± this number by a tanh (Gemma 2); 0 caps nothing."""
+    windows: tuple[int, ...] = ()
+    """For each block how many of the last positions, its own included, a position attends to; 0 is all. Empty is all
+    in every block."""
+    sinks: bool = False
+    """Whether each head has a learned score that takes a share of the attention (gpt-oss)."""
     pre_norm: bool = False
     """Whether attention and MLP read a normalized residual stream."""
     layout: Layout = "sequential"
@@ -59,6 +71,10 @@ class ModelConfig:
     stream, each through its own norm, or with `parallel_one_norm` through one norm (Wang and Komatsuzaki 2021).
     `post_norm`: sequential, and the stream itself is normalized after each sum (Vaswani et al. 2017, §3.1).
     """
+    output_norms: bool = False
+    """Whether what attention and MLP add to the residual stream is normalized before it is added (Gemma 2, OLMo 2)."""
+    residual_scale: float = 1.0
+    """Factor of what attention and MLP add to the residual stream (Granite)."""
     feed_forward: bool = False
     """Whether a block has an MLP after its attention."""
     mlp_size: int | None = None
@@ -71,6 +87,8 @@ class ModelConfig:
     """Whether the activation function is also applied before the unembedding (Models 1 to 3 of the article)."""
     embed_size: int | None = None
     """Width of the embedding and unembedding matrices, with a linear map from it to d and back; None is d, no map."""
+    embed_scale: float = 1.0
+    """Factor of the embedding, rounded to the number format of the weights (Gemma: √d)."""
     embed_norm: bool = False
     """Whether the embedding is normalized before the first block (BLOOM)."""
     final_norm: bool = True
@@ -81,6 +99,10 @@ class ModelConfig:
     """The linear layers that have a bias."""
     logit_scale: bool = False
     """Whether logits are divided by √d."""
+    logit_divisor: float = 1.0
+    """Another divisor of the logits (Granite)."""
+    logit_cap: float = 0.0
+    """The logits are kept within ± this number by a tanh (Gemma 2); 0 caps nothing."""
     init_std: float | None = None
     """Standard deviation of random weights (GPT-2: 0.02); None is torch's default for each layer."""
 
@@ -108,15 +130,18 @@ class ModelConfig:
             raise UserError(
                 f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
-        if self.block_ropes and len(self.block_ropes) != self.blocks:
-            raise UserError(f"{len(self.block_ropes)} rotations do not fit {self.blocks} blocks")
+        for label, each in (("rotations", self.block_ropes), ("windows", self.windows)):
+            if each and len(each) != self.blocks:
+                raise UserError(f"{len(each)} {label} do not fit {self.blocks} blocks")
+        if min(self.windows, default=0) < 0 or (self.positions == "alibi" and any(self.windows)):
+            raise UserError(f"windows of {self.windows} positions cannot be computed")
         self._check_ropes()
         if self.activation not in ACTIVATIONS:
             raise unknown(self.activation)
 
     def _check_ropes(self) -> None:
         """Raise `UserError` where a head cannot be rotated so."""
-        for rope in filter(None, self.ropes or (self.rope if self.positions == "rotary" else None,)):
+        for rope in filter(None, self.block_ropes or (self.rope if self.positions == "rotary" else None,)):
             size = rope.size or self.head_dim
             if size % 2:
                 raise UserError(
@@ -138,7 +163,8 @@ class ModelConfig:
 
     def rope_span(self, length: int) -> int:
         """A length whose rotary frequencies a sequence of `length` tokens has; 0 where all lengths have the same."""
-        return max((rope.span(length) for rope in self.ropes if rope), default=0)
+        ropes = self.block_ropes or (self.rope,)
+        return max((rope.span(length) for rope in ropes if rope), default=0)
 
     @property
     def head_dim(self) -> int:
@@ -154,6 +180,15 @@ class ModelConfig:
     def parallel(self) -> bool:
         """Whether attention and MLP of a block read the same residual stream."""
         return self.layout.startswith("parallel")
+
+    def window(self, block: int) -> int:
+        """How many positions a position attends to in a block; 0 is all."""
+        return self.windows[block] if self.windows else 0
+
+    @property
+    def divisor(self) -> float:
+        """What the logits are divided by."""
+        return self.logit_divisor * (math.sqrt(self.embed_dim) if self.logit_scale else 1.0)
 
     @property
     def block_norms(self) -> int:
@@ -181,7 +216,8 @@ class ModelConfig:
             return outputs * (inputs + (bias in self.biases))
 
         block = linear(d, heads + 2 * self.kv_heads * self.head_dim, "qkv") + linear(heads, d, "out")
-        block += 2 * self.head_dim * self.qk_norm
+        block += {"none": 0, "head": 2 * self.head_dim, "width": heads + self.kv_heads * self.head_dim}[self.qk_norm]
+        block += self.heads * self.sinks + norm * self.output_norms * (1 + self.feed_forward)
         if self.feed_forward:
             block += linear(d, self.mlp_dim * (1 + self.gated), "mlp") + linear(self.mlp_dim, d, "mlp")
         block += norm * (self.block_norms if self.feed_forward else min(1, self.block_norms))

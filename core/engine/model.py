@@ -10,45 +10,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from core.engine.activation import ACTIVATIONS
 from core.engine.attention import Attention
 from core.engine.cache import KVCache, LayerCache
 from core.engine.config import Layout, ModelConfig
+from core.engine.parts import Cap, RoundedScale, Scale, Zero, activation, norm, output_norm, output_scale
 from core.engine.rotary import rotation
-
-# Norm, activation, and modules for parts that a configuration leaves out ---------------------------------------------
-
-
-def norm(config: ModelConfig) -> nn.Module:
-    """The norm of a configuration, over the last dimension d."""
-    kinds = {"none": nn.Identity, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
-    return kinds[config.norm](config.embed_dim, eps=config.norm_eps)
-
-
-def activation(config: ModelConfig) -> nn.Module:
-    """The activation function of a configuration, applied to each number alone."""
-    function = ACTIVATIONS[config.activation]
-    module: nn.Module = getattr(nn, function.torch_class)(**function.torch_options)
-    return module
-
-
-class Zero(nn.Module):
-    """Returns 0 for any input: the term of a sum that a configuration leaves out."""
-
-    def forward(self, _: Tensor) -> float:
-        return 0.0
-
-
-class Scale(nn.Module):
-    """Multiplies by a constant."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
-
 
 # MLP -----------------------------------------------------------------------------------------------------------------
 
@@ -75,10 +41,11 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(config.embed_dim, config.mlp_dim * (1 + config.gated), bias=bias)
         self.activation = Gated(activation(config)) if config.gated else activation(config)
         self.down = nn.Linear(config.mlp_dim, config.embed_dim, bias=bias)
+        self.norm, self.scale = output_norm(config), output_scale(config)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, d] → [B, T, d]."""
-        return self.down(self.activation(self.up(x)))
+        return self.scale(self.norm(self.down(self.activation(self.up(x)))))
 
 
 # Block and model -----------------------------------------------------------------------------------------------------
@@ -87,10 +54,10 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention, then the MLP; each reads the residual stream and adds its output to it."""
 
-    def __init__(self, config: ModelConfig, rotary: nn.Module) -> None:
+    def __init__(self, config: ModelConfig, number: int, rotary: nn.Module) -> None:
         super().__init__()
         self.norm1 = norm(config) if config.block_norms else nn.Identity()
-        self.attention = Attention(config, rotary)
+        self.attention = Attention(config, rotary, config.window(number))
         self.norm2 = norm(config) if config.block_norms == 2 and config.feed_forward else nn.Identity()
         self.feed_forward = FeedForward(config) if config.feed_forward else Zero()
 
@@ -143,13 +110,15 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.table_dim)
         narrow = config.embed_size is not None
         self.project_in = nn.Linear(config.table_dim, config.embed_dim, bias=False) if narrow else nn.Identity()
+        self.embed_scale = nn.Identity() if config.embed_scale == 1 else RoundedScale(config.embed_scale)
         self.embed_norm = norm(config) if config.embed_norm else nn.Identity()
         self.position = nn.Embedding(config.context, config.embed_dim) if config.positions == "learned" else Zero()
         rotations = {rope: rotation(rope, config.head_dim) for rope in config.ropes}
-        self.blocks = nn.ModuleList(BLOCKS[config.layout](config, rotations[rope]) for rope in config.ropes)
+        block = BLOCKS[config.layout]
+        self.blocks = nn.ModuleList(block(config, n, rotations[rope]) for n, rope in enumerate(config.ropes))
         self.norm = norm(config) if config.final_norm else nn.Identity()
         self.activation = activation(config) if config.final_activation else nn.Identity()
-        self.scale = Scale(1 / math.sqrt(config.embed_dim)) if config.logit_scale else nn.Identity()
+        self.scale = Scale(1 / config.divisor) if config.divisor != 1 else nn.Identity()
         self.project_out = nn.Linear(config.embed_dim, config.table_dim, bias=False) if narrow else nn.Identity()
         if config.tied:
             with torch.device("meta"):  # no memory and no random numbers for a weight that is replaced at once
@@ -158,17 +127,19 @@ class Transformer(nn.Module):
         else:
             self.unembed = nn.Linear(config.table_dim, config.vocab_size, bias="head" in config.biases)
 
+        self.cap = Cap(config.logit_cap) if config.logit_cap else nn.Identity()
+
     def embedded(self, ids: Tensor, start: int) -> Tensor:
         """The residual stream before the first block: [B, T] → [B, T, d]; the first id is at position `start`."""
         positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        return self.embed_norm(self.project_in(self.embed(ids))) + self.position(positions)
+        return self.embed_norm(self.project_in(self.embed_scale(self.embed(ids)))) + self.position(positions)
 
     def final(self, x: Tensor) -> Tensor:
         """From the residual stream after the last block to the final hidden state: […, d] → […, d or its width]."""
         return self.project_out(self.scale(self.activation(self.norm(x))))
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """The final hidden state of each position, the input of `unembed`: [B, T] → [B, T, d].
+        """The final hidden state of each position, the input of `logits`: [B, T] → [B, T, d].
 
         With a cache the first id is at position `cache.length`, which then grows by T. Without one it is at position 0.
         """
@@ -181,14 +152,18 @@ class Transformer(nn.Module):
             cache.length = start + ids.shape[1]
         return self.final(x)
 
+    def logits(self, state: Tensor) -> Tensor:
+        """The logits of final hidden states, […, d] → […, V]."""
+        return self.cap(self.unembed(state))
+
     def step(self, ids: Tensor, cache: KVCache) -> tuple[Tensor, Tensor]:
         """One token [B, 1] after those in the cache: its final hidden state [B, 1, d] and its logits [B, 1, V]."""
         state = self.hidden(ids, cache)
-        return state, self.unembed(state)
+        return state, self.logits(state)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits of the token after each position: [B, T] → [B, T, V]."""
-        return self.unembed(self.hidden(ids, cache))
+        return self.logits(self.hidden(ids, cache))
 
     @property
     def device(self) -> torch.device:

@@ -145,4 +145,4 @@ class Prefix:
     def _unembed(self, positions: Sequence[int]) -> Tensor:
         """Logits [B, n, V] of positions whose states are known."""
         states = [state for position in positions if (state := self._states[position]) is not None]
-        return self.model.unembed(torch.stack(states, 1))
+        return self.model.logits(torch.stack(states, 1))

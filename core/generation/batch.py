@@ -6,11 +6,14 @@ from functools import partial
 from typing import NamedTuple
 
 from core.engine.prefix import Prefix
+from core.generation.draw_context import draw_context
+from core.generation.guides import Guides
 from core.generation.sample import Sample
 from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.sampling.chart import chart
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.draw import draw, uniform
 from core.sampling.sampler import Sampler
@@ -25,16 +28,24 @@ def sampled_token(drawn: Draw, piece: bytes, sampler: Sampler, model: ModelInfo,
 class Batch:
     """`samples` continuations of the prompt `ids`, each with a sampler of its own.
 
-    Continuation i draws with seed + i, so the first equals what `Session.generate` draws. `prefix` holds what was read
-    of `ids` before, which is not read again. Raises `UserError` for an id outside V.
+    Continuation i draws with seed + i, so the first equals what `Session.generate` draws. `tokens` are those of a walk
+    that has come to the same ids, with its prompt of `prompt_length`; without them all of `ids` are the prompt.
+    `prefix` holds what was read of `ids` before, which is not read again. Raises `UserError` for an id outside V.
     """
 
     def __init__(
-        self, model: Model, ids: Sequence[int], sampler: Sampler, samples: int, prefix: Prefix | None = None
+        self,
+        model: Model,
+        ids: Sequence[int],
+        sampler: Sampler,
+        samples: int,
+        prefix: Prefix | None = None,
+        *,
+        tokens: Sequence[Token] = (),
+        prompt_length: int = 0,
     ) -> None:
         ids = list(ids) or [model.tokenizer.end_of_text]
-        for id in ids:
-            model.tokenizer.piece(id)
+        start = list(tokens) or [Token(id, model.tokenizer.piece(id)) for id in ids]
         if prefix is None:
             prefix = Prefix(model.transformer)
             prefix.append([ids])
@@ -45,6 +56,11 @@ class Batch:
         self._prefix.rewind(len(ids))
         self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
         self._distributions: list[Distribution] = []
+        self._contexts: list[DrawContext] = []
+        self._prompt_length = prompt_length or len(ids)
+        self._tokens = [list(start) for _ in range(samples)]
+        shared = Guides(model)
+        self._guides = [shared.fresh() for _ in range(samples)]
         self.running = [True] * samples
         """For each continuation, whether the model has not ended its text."""
 
@@ -53,11 +69,17 @@ class Batch:
         at = self._prefix.length
         logits = self._prefix.logits([at - 1])[:, 0]  # [B, V]
         self._distributions = [Distribution(row) for row in logits]
+        self._contexts = [
+            draw_context(tokens, self._prompt_length, sampler, 0, self.model.tokenizer, guides)
+            for tokens, sampler, guides in zip(self._tokens, self.samplers, self._guides, strict=True)
+        ]
         drawn = [
-            draw(distribution, sampler, uniform(sampler.seed, at))
-            for distribution, sampler in zip(self._distributions, self.samplers, strict=True)
+            draw(distribution, sampler, uniform(sampler.seed, at), context)
+            for distribution, sampler, context in zip(self._distributions, self.samplers, self._contexts, strict=True)
         ]
         self._prefix.append([[each.id] for each in drawn])
+        for tokens, each, sampler in zip(self._tokens, drawn, self.samplers, strict=True):
+            tokens.append(sampled_token(each, self.model.tokenizer.piece(each.id), sampler, self.model.info))
         running = [each if runs else None for each, runs in zip(drawn, self.running, strict=True)]
         self.running = [each is not None and each.id not in self.model.stops for each in running]
         return running
@@ -69,7 +91,8 @@ class Batch:
     def top(self, sample: int, count: int) -> tuple[Candidate, ...]:
         """The likeliest tokens that the last draw of a continuation was made among."""
         piece = self.model.tokenizer.piece
-        return chart(self._distributions[sample], self.samplers[sample], count, piece).candidates
+        drawn_from = self._distributions[sample], self.samplers[sample]
+        return chart(*drawn_from, count, piece, context=self._contexts[sample]).candidates
 
 
 class NewToken(NamedTuple):

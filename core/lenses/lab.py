@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from core.activations.trace import Step, Trace, trace_step
 from core.engine.activation import Activation
 from core.engine.hooks import ForwardHooks
-from core.engine.model import Transformer, activation
+from core.engine.model import Transformer
 from core.engine.packed.linear import matrix
+from core.engine.parts import activation
 from core.errors import UserError
 from core.progress import Progress
 from core.sampling.chart import chart

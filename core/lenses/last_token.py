@@ -132,13 +132,13 @@ class _ChangedText:
         """Logits after the last position with the tokens at `positions` changed, [V]."""
         ids = torch.tensor([self.ids(positions)], device=self._transformer.device)
         if not self._transformer.config.blocks:  # the same computation each time, so KL is exactly 0
-            return self._transformer.unembed(self._transformer.hidden(ids)[:, -1])[0]
+            return self._transformer.logits(self._transformer.hidden(ids)[:, -1])[0]
         offset = {"replace": 0, "mask": 1, "shuffle": -1}[self._how]  # from a changed token to the first new state
         first = min((position + offset for position in positions), default=ids.shape[1] - 1)
         self._cache.rewind(first)
         with _masked(self._transformer, positions if self._how == "mask" else ()):
             hidden = self._transformer.hidden(ids[:, first:], self._cache)
-        return self._transformer.unembed(hidden[:, -1])[0]
+        return self._transformer.logits(hidden[:, -1])[0]
 
 
 @contextmanager

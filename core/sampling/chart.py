@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable
 
+from core.errors import UserError
+from core.sampling.apply import Applied, apply_stages
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
-from core.sampling.stages import Selection, apply_stages
 from core.sampling.values import Candidate, Chart
 
 
@@ -15,34 +17,44 @@ def chart(
     count: int,
     piece: Callable[[int], bytes],
     taken: int | None = None,
+    context: DrawContext = DrawContext(),
 ) -> Chart:
     """The `count` likeliest tokens, the others summed, and what each stage of `sampler` leaves.
 
     `piece` gives the bytes of an id; `taken` is the id of the next token of the walk, if there is one.
     """
-    selection = apply_stages(distribution, sampler)
-    ids = distribution.head(count)
-    logits = distribution.logits[ids].tolist()
-    shares = distribution.probabilities[ids].tolist()
-    weights = selection.weights[ids].tolist()
+    applied = apply_stages(distribution, sampler, context)
+    head = distribution.first(count)
+    ids = head.tolist()
+    logits, shares = distribution.scores[head].tolist(), distribution.shares[head].tolist()
+    final = sampled_probabilities(applied, ids)
     candidates = tuple(
-        Candidate(id, piece(id), rank, logit, share, weight / selection.mass if rank < selection.count else 0.0)
-        for rank, (id, logit, share, weight) in enumerate(zip(ids.tolist(), logits, shares, weights, strict=True))
+        Candidate(id, piece(id), rank, logit, share, sampled)
+        for rank, (id, logit, share, sampled) in enumerate(zip(ids, logits, shares, final, strict=True))
     )
-    sampled = math.fsum(candidate.sampled_probability for candidate in candidates)
+    others = len(distribution.scores) - len(candidates)
+    drawable = sum(sampled > 0 for sampled in final) < len(applied.selection) and not applied.problem
     return Chart(
         candidates=candidates,
-        others_count=len(distribution.logits) - len(candidates),
+        others_count=others,
         others_probability=max(0.0, 1.0 - math.fsum(shares)),
-        others_sampled=max(0.0, 1.0 - sampled) if selection.count > count else 0.0,
+        others_sampled=max(0.0, 1.0 - math.fsum(final)) if drawable and others else 0.0,
         entropy_bits=distribution.entropy_bits,
-        stages=selection.stages,
-        taken=None if taken is None else _candidate(distribution, selection, taken, piece),
+        stages=applied.effects(),
+        kept=0 if applied.problem else len(applied.selection),
+        problem=str(UserError(*applied.problem)) if applied.problem else "",
+        taken=None if taken is None else _candidate(applied, taken, piece),
     )
 
 
-def _candidate(distribution: Distribution, selection: Selection, id: int, piece: Callable[[int], bytes]) -> Candidate:
+def sampled_probabilities(applied: Applied, ids: list[int]) -> list[float]:
+    """The probability of each of `ids` after all stages; 0 where no token can be drawn."""
+    selection = applied.selection
+    return [0.0 if applied.problem else selection.probability(id) for id in ids]
+
+
+def _candidate(applied: Applied, id: int, piece: Callable[[int], bytes]) -> Candidate:
+    distribution = applied.distribution
     score = distribution.score(id)
-    rank = score.rank + int((distribution.logits[:id] == score.logit).sum())
-    sampled = selection.weights[id].item() / selection.mass if rank < selection.count else 0.0
-    return Candidate(id, piece(id), rank, score.logit, score.probability, sampled)
+    (sampled,) = sampled_probabilities(applied, [id])
+    return Candidate(id, piece(id), distribution.rank(id), score.logit, score.probability, sampled)

@@ -2,25 +2,21 @@
 
 import random
 
-from core.sampling.distribution import Distribution, RankedToken
+from core.sampling.apply import apply_stages
+from core.sampling.context import DrawContext
+from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
-from core.sampling.stages import Selection, apply_stages
 from core.sampling.values import Draw
 
 
-def token_at(distribution: Distribution, selection: Selection, u: float) -> RankedToken:
-    """The token whose interval of the cumulative probability of the selection contains `u` in [0, 1)."""
-    if selection.count == 1:
-        return RankedToken(distribution.argmax, 0, selection.mass)
-    return distribution.at_mass(selection.weights, u * selection.mass)
+def draw(distribution: Distribution, sampler: Sampler, u: float, context: DrawContext = DrawContext()) -> Draw:
+    """The token that `u` in [0, 1) draws; greedy sampling ignores `u`.
 
-
-def draw(distribution: Distribution, sampler: Sampler, u: float) -> Draw:
-    """The token that `u` in [0, 1) draws; greedy sampling ignores `u`."""
-    selection = apply_stages(distribution, sampler)
-    id = token_at(distribution, selection, u).id
-    share = selection.weights[id].item() / selection.mass
-    return Draw(id, None if sampler.greedy else u, share, distribution.score(id))
+    Raises `UserError` if the stages leave no token, or one of them cannot be computed.
+    """
+    selection = apply_stages(distribution, sampler, context).checked()
+    id = selection.token_at(u).at
+    return Draw(id, None if sampler.greedy else u, selection.probability(id), distribution.score(id))
 
 
 def uniform(seed: int, position: int, redraw: int = 0) -> float:
@@ -29,3 +25,8 @@ def uniform(seed: int, position: int, redraw: int = 0) -> float:
     It depends only on the seed, the position and how often the token at that position was drawn again.
     """
     return random.Random(f"{seed}:{position}:{redraw}").random()
+
+
+def chance(seed: int, position: int, redraw: int = 0) -> float:
+    """A second number in [0, 1) of the same draw, for stages that are applied by chance."""
+    return random.Random(f"{seed}:{position}:{redraw}:chance").random()

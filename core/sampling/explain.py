@@ -1,128 +1,145 @@
 """Why a token was drawn: each token through each stage, the number u, and what other ways of choosing would give."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
-from core.sampling.distribution import Distribution, RankedToken
-from core.sampling.draw import token_at
-from core.sampling.explanation import Cut, OtherOrder, Pick, SamplerLens, SamplerRow, SamplerTail
-from core.sampling.sampler import ORDERS, Sampler
-from core.sampling.stages import Selection, apply_stages
-from core.sampling.values import SamplerStage
+from core.errors import UserError
+from core.sampling.apply import Applied, apply_stages
+from core.sampling.context import DrawContext
+from core.sampling.distribution import Distribution
+from core.sampling.explanation import Pick, SamplerLens, SamplerRow, SamplerTail
+from core.sampling.sampler import Sampler
+from core.sampling.selection import Selection
 
 ROWS = 50
-"""Tokens at most that are listed one by one."""
+"""Tokens of the model's head that are listed one by one, at most, and as many of the final head."""
 
 Piece = Callable[[int], bytes]
+Interval = tuple[float, float]
+EMPTY: Interval = (0.0, 0.0)
 
 
 def sampler_lens(
-    distribution: Distribution, sampler: Sampler, u: float, piece: Piece, count: int = ROWS
+    distribution: Distribution,
+    sampler: Sampler,
+    u: float,
+    piece: Piece,
+    count: int = ROWS,
+    context: DrawContext = DrawContext(),
 ) -> SamplerLens:
     """The `count` likeliest tokens, `ROWS` at most, through every stage, and what `u` in [0, 1) draws.
 
     `piece` gives the bytes of an id.
     """
-    selection = apply_stages(distribution, sampler)
-    rows = _rows(distribution, selection, piece, min(count, ROWS))
-    drawn = token_at(distribution, selection, u)
-    share = selection.weights[drawn.id].item() / selection.mass
-    end = min(1.0, drawn.cumulative / selection.mass)
-    interval = rows[drawn.rank].interval if drawn.rank < len(rows) else (max(0.0, end - share), end)
+    applied = apply_stages(distribution, sampler, context)
+    ids, intervals = _listed(applied, max(1, min(count, ROWS)))
+    shares = _shares(applied, ids)
+    rows = tuple(
+        SamplerRow(
+            id, piece(id), distribution.rank(id), float(distribution.scores[id]), row, _cut_by(applied, id), interval
+        )
+        for id, row, interval in zip(ids, shares, intervals, strict=True)
+    )
     return SamplerLens(
         sampler=sampler,
-        stages=selection.stages,
-        cuts=_cuts(distribution, selection, rows[0].id),
+        stages=applied.effects(),
+        entropies=_entropies(applied),
         rows=rows,
-        tail=_tail(distribution, selection, rows),
+        tail=_tail(applied, rows),
+        kept=0 if applied.problem else len(applied.selection),
         u=u,
-        drawn=_pick(distribution, drawn, share, interval, piece),
-        greedy=_pick(distribution, RankedToken(rows[0].id, 0, 1.0), 1.0, (0.0, 1.0), piece),
+        chance=context.chance,
+        drawn=None if applied.problem else _drawn(applied, u, piece, rows),
+        greedy=_pick(distribution, distribution.argmax, piece, 1.0, (0.0, 1.0)),
         uniform=_uniform(distribution, u, piece),
-        other=_other_order(distribution, sampler, selection, rows),
+        problem=str(UserError(*applied.problem)) if applied.problem else "",
     )
 
 
-def _rows(distribution: Distribution, selection: Selection, piece: Piece, count: int) -> tuple[SamplerRow, ...]:
-    ids = distribution.head(max(1, count))
-    numbers = [values[ids].tolist() for values in (distribution.logits, distribution.probabilities, selection.weights)]
-    columns = list(zip(ids.tolist(), *numbers, strict=True))
-    shares = [_shares(selection, rank, own, tempered) for rank, (_, _, own, tempered) in enumerate(columns)]
-    edges = list(accumulate((share[-1] for share in shares), initial=0.0))
-    total = edges[-1] if selection.count <= len(shares) else max(1.0, edges[-1])  # float32 shares sum to nearly 1
-    return tuple(
-        SamplerRow(
-            id,
-            piece(id),
-            rank,
-            logit,
-            shares[rank],
-            next((stage.name for stage in selection.stages if rank >= stage.kept), None),
-            (edges[rank] / total, edges[rank + 1] / total),
-        )
-        for rank, (id, logit, _, _) in enumerate(columns)
-    )
+def _listed(applied: Applied, count: int) -> tuple[list[int], list[Interval]]:
+    """The ids to list, in the model's order, and the values of u that draw each."""
+    distribution, selection = applied.distribution, applied.selection
+    likeliest = distribution.first(count).tolist()
+    found: dict[int, Interval] = {}
+    if not applied.problem:
+        first = selection.ranking.first(min(count, len(selection)))
+        edges = list(accumulate(selection.probabilities[first].tolist(), initial=0.0))
+        total = edges[-1] if len(first) == len(selection) else max(1.0, edges[-1])  # float32 shares sum to nearly 1
+        ends = [edge / total for edge in edges]
+        found = dict(zip(selection.ids[first].tolist(), pairwise(ends), strict=False))
+        missing = [id for id in likeliest if id not in found and selection.probability(id) > 0]
+        found |= {id: _interval(selection, id) for id in missing}
+    added = sorted(found.keys() - set(likeliest), key=lambda id: (-distribution.scores[id], id))
+    ids = [*likeliest, *added]
+    return ids, [found.get(id, EMPTY) for id in ids]
 
 
-def _shares(selection: Selection, rank: int, own: float, tempered: float) -> tuple[float, ...]:
-    """The probability of the token of a rank after each stage; 0 from the stage on that cuts it.
-
-    `own` is its probability before temperature, `tempered` after it.
-    """
-    shares, present = [], own
-    for stage in selection.stages:
-        if stage.name == "temperature":
-            present = tempered
-        elif stage.name == "renormalised":
-            present = tempered / selection.mass
-        shares.append(present if rank < stage.kept else 0.0)
-    return tuple(shares)
+def _interval(selection: Selection, id: int) -> Interval:
+    """The values of u that draw a selected id."""
+    at = int(selection.positions([id])[0])
+    end = min(1.0, selection.ranking.at_rank(selection.ranking.rank(at)).cumulative)
+    return max(0.0, end - selection.probability(id)), end
 
 
-def _tail(distribution: Distribution, selection: Selection, rows: tuple[SamplerRow, ...]) -> SamplerTail:
-    shown = len(rows)
-    shares = tuple(
-        max(0.0, stage.mass - math.fsum(row.shares[at] for row in rows)) if stage.kept > shown else 0.0
-        for at, stage in enumerate(selection.stages)
-    )
-    interval = (rows[-1].interval[1], 1.0) if selection.count > shown else (1.0, 1.0)
-    return SamplerTail(len(distribution.logits) - shown, max(0, selection.count - shown), shares, interval)
+def _states(applied: Applied) -> list[Selection]:
+    """What reached the first stage, and what each stage left."""
+    return [Selection.of(applied.distribution), *applied.after]
 
 
-def _cuts(distribution: Distribution, selection: Selection, argmax: int) -> tuple[Cut, ...]:
-    def cut(before: SamplerStage, after: SamplerStage) -> Cut:
-        left = after.mass
-        if after.name == "temperature":  # it removes nothing, except for T = 0, which leaves the argmax
-            greedy = after.kept < before.kept
-            left = distribution.probabilities[argmax].item() if greedy else before.mass
-        mass = max(0.0, before.mass - left)
-        return Cut(after.name, before.kept - after.kept, mass, mass / before.mass)
+def _shares(applied: Applied, ids: Sequence[int]) -> list[tuple[float, ...]]:
+    """The probability of each of `ids` before the stages and after each; 0 where a stage removed it."""
+    columns = list[list[float]]()
+    before: Selection | None = None
+    for state in _states(applied):
+        column = columns[-1] if state is before else [state.probability(id) if state.drawable else 0.0 for id in ids]
+        columns.append(column)
+        before = state
+    return list(zip(*columns, strict=True))
 
-    return tuple(cut(before, after) for before, after in pairwise(selection.stages[:-1]))
+
+def _cut_by(applied: Applied, id: int) -> int | None:
+    before: Selection | None = None
+    for number, state in enumerate(applied.after):
+        if state is not before and not len(state.positions([id])):
+            return number
+        before = state
+    return None
+
+
+def _entropies(applied: Applied) -> tuple[float, ...]:
+    states = _states(applied)
+    return tuple(state.entropy_nats / math.log(2) if state.drawable else 0.0 for state in states)
+
+
+def _tail(applied: Applied, rows: Sequence[SamplerRow]) -> SamplerTail:
+    listed = [row.id for row in rows]
+    shares = []
+    for number, state in enumerate(_states(applied)):
+        others = state.drawable and len(state) > len(state.positions(listed))
+        shares.append(max(0.0, 1.0 - math.fsum(row.shares[number] for row in rows)) if others else 0.0)
+    last = applied.selection
+    kept = 0 if applied.problem else len(last) - len(last.positions(listed))
+    return SamplerTail(len(applied.distribution.scores) - len(rows), kept, tuple(shares))
+
+
+def _drawn(applied: Applied, u: float, piece: Piece, rows: Sequence[SamplerRow]) -> Pick:
+    selection = applied.selection
+    token = selection.token_at(u)
+    share = selection.probability(token.at)
+    end = min(1.0, token.cumulative)
+    listed = {row.id: row.interval for row in rows}
+    return _pick(applied.distribution, token.at, piece, share, listed.get(token.at, (max(0.0, end - share), end)))
 
 
 def _uniform(distribution: Distribution, u: float, piece: Piece) -> Pick:
     """What `u` would draw if every token of the vocabulary had the same probability."""
-    size = len(distribution.logits)
+    size = len(distribution.scores)
     rank = min(int(u * size), size - 1)
-    token = distribution.at_rank(distribution.probabilities, rank)
-    return _pick(distribution, token, 1 / size, (rank / size, (rank + 1) / size), piece)
+    id = distribution.at_rank(rank).at
+    return _pick(distribution, id, piece, 1 / size, (rank / size, (rank + 1) / size))
 
 
-def _pick(
-    distribution: Distribution, token: RankedToken, share: float, interval: tuple[float, float], piece: Piece
-) -> Pick:
-    own = distribution.probabilities[token.id].item()
-    return Pick(token.id, piece(token.id), token.rank, own, share, interval)
-
-
-def _other_order(
-    distribution: Distribution, sampler: Sampler, selection: Selection, rows: tuple[SamplerRow, ...]
-) -> OtherOrder:
-    order = next(order for order in ORDERS if order != sampler.order)
-    other = apply_stages(distribution, replace(sampler, order=order))
-    ids = [row.id for row in rows]
-    only_here, only_there = ids[other.count : selection.count], ids[selection.count : other.count]
-    return OtherOrder(order, other.stages, tuple(only_here), tuple(only_there))
+def _pick(distribution: Distribution, id: Any, piece: Piece, share: float, interval: Interval) -> Pick:
+    return Pick(id, piece(id), distribution.rank(id), float(distribution.shares[id]), share, interval)

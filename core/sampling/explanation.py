@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from core.sampling.sampler import Order, Sampler
-from core.sampling.values import SamplerStage, StageName
+from core.sampling.sampler import Sampler
+from core.sampling.values import StageEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,40 +13,25 @@ class SamplerRow:
     id: int
     piece: bytes
     rank: int
-    """0 is the likeliest token."""
+    """In the model's own order; 0 is the likeliest token."""
     logit: float
     shares: tuple[float, ...]
-    """Its probability after each stage of `SamplerLens.stages`; `SamplerStage.mass` is the sum over all tokens."""
-    cut_by: StageName | None
-    """The first stage that removed it; None if it can be drawn."""
+    """Its probability in the model's distribution, and then after each stage among the tokens that the stage left."""
+    cut_by: int | None
+    """The number of the stage that removed it, from 0; None if it can be drawn."""
     interval: tuple[float, float]
     """[from, to): the values of u that draw it; empty if it was removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerTail:
-    """The tokens after the rows, summed."""
+    """The tokens that are not among the rows, summed."""
 
     count: int
     kept: int
     """How many of them can be drawn."""
     shares: tuple[float, ...]
-    """Their summed probability after each stage."""
-    interval: tuple[float, float]
-    """[from, 1): the values of u that draw one of them; empty if all were removed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What one stage removed."""
-
-    name: StageName
-    count: int
-    """Tokens that it removed."""
-    mass: float
-    """Their probability over the whole vocabulary; the masses of all cuts add up."""
-    share: float
-    """Their probability among the tokens that reached the stage."""
+    """Their summed probability, as in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +41,9 @@ class Pick:
     id: int
     piece: bytes
     rank: int
+    """In the model's own order; 0 is the likeliest token."""
     probability: float
-    """softmax(logits), before temperature and cuts."""
+    """softmax(logits), before the stages."""
     share: float
     """Its probability in the distribution it was drawn from."""
     interval: tuple[float, float]
@@ -65,35 +51,28 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherOrder:
-    """What the same settings select with temperature applied at the other end."""
-
-    order: Order
-    stages: tuple[SamplerStage, ...]
-    """What each stage leaves in that order."""
-    only_here: tuple[int, ...]
-    """Ids of rows that only the present order selects."""
-    only_there: tuple[int, ...]
-    """Ids of rows that only the other order selects."""
-
-
-@dataclass(frozen=True, slots=True)
 class SamplerLens:
     """Why a token was drawn: every stage side by side, the number u, and the token it selects."""
 
     sampler: Sampler
-    stages: tuple[SamplerStage, ...]
-    """In the order applied, from `raw` to `renormalised`."""
-    cuts: tuple[Cut, ...]
-    """Of the stages between those two, in their order; a stage that is off removed nothing."""
+    stages: tuple[StageEffect, ...]
+    """In the order applied."""
+    entropies: tuple[float, ...]
+    """Of the model's distribution, and then after each stage, in bits."""
     rows: tuple[SamplerRow, ...]
-    """Likeliest first; equally likely ones by id."""
+    """The likeliest tokens of the model and those that are drawn most, in the model's order."""
     tail: SamplerTail
+    kept: int
+    """How many tokens can be drawn."""
     u: float
     """The uniform number in [0, 1); greedy sampling does not use it."""
-    drawn: Pick
+    chance: float
+    """The second uniform number in [0, 1), for stages that are applied by chance."""
+    drawn: Pick | None
+    """None if no token can be drawn."""
     greedy: Pick
-    """The argmax."""
+    """The argmax of the model."""
     uniform: Pick
-    """What the same u draws if every token of the vocabulary is equally likely, in the same order."""
-    other: OtherOrder
+    """What the same u draws if every token of the vocabulary is equally likely, in the model's order."""
+    problem: str = ""
+    """Why no token can be drawn; empty if one can."""

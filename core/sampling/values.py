@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-StageName = Literal["raw", "temperature", "top-k", "top-p", "min-p", "renormalised"]
+from core.sampling.stages.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplerStage:
-    """The state after one stage between logits and the distribution that is drawn from."""
+class StageEffect:
+    """What one stage of a sampler did."""
 
-    name: StageName
+    stage: Stage
     kept: int
-    """How many tokens are left."""
-    mass: float
-    """Their probability: in softmax(logits) before temperature, in softmax(logits / T) after it; finally 1."""
+    """How many tokens it left."""
+    removed: int
+    """How many it removed."""
+    removed_mass: float
+    """Their probability among the tokens that reached it."""
+    moved: float
+    """The total variation distance between the distributions before and after it, 0 to 1; `removed_mass` for a cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,12 @@ class Chart:
     others_sampled: float
     """The summed probability of the others after temperature and cuts, renormalized."""
     entropy_bits: float
-    stages: tuple[SamplerStage, ...]
+    stages: tuple[StageEffect, ...]
+    """The stages of the sampler, in the order applied."""
+    kept: int
+    """How many tokens can be drawn."""
+    problem: str = ""
+    """Why no token can be drawn; empty if one can."""
     taken: Candidate | None = None
     """The next token of the walk; None at its end."""
     divergence_bits: float | None = None

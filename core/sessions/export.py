@@ -8,11 +8,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from core.generation.token import Token
 from core.sessions.record import Record
+from core.sessions.writer import sampler_values
 from core.tokenizers.tokenizer import Decoder, piece_text
 
 COLUMNS = (
@@ -55,7 +55,7 @@ def json_lines(record: Record) -> Iterator[str]:
     for position, token in enumerate(record.path()):
         values = token_values(position, token)
         values = {key: None if isinstance(v, float) and abs(v) == float("inf") else v for key, v in values.items()}
-        values["sampler"] = asdict(token.sampler) if token.sampler else None
+        values["sampler"] = sampler_values(token.sampler) if token.sampler else None
         yield json.dumps(values, allow_nan=False) + "\n"
 
 

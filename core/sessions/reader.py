@@ -190,14 +190,19 @@ def _pieces(part: CheckedValues, vocab_size: int) -> dict[int, bytes]:
     return pieces
 
 
+SHORT_FORM = {"temperature": float, "top_k": int, "top_p": float, "min_p": float, "order": str, "seed": int}
+"""The settings of a sampler in version 1 of the format."""
+
+
 def _sampler(part: CheckedValues) -> Sampler:
-    """Sampler settings; one that is absent has its default."""
-    settings: dict[str, Any] = {}
-    for field in fields(Sampler):
-        if field.name in part.values:
-            settings[field.name] = _typed(part, field.name, type(field.default))
+    """The stages of a sampler in their written form, or the short form, where what is absent has its default."""
+    settings: dict[str, Any] = {
+        name: _typed(part, name, kind) for name, kind in SHORT_FORM.items() if name in part.values
+    }
     try:
-        return Sampler(**settings)
+        if "stages" in part.values:
+            return Sampler.read(part.text("stages"), settings.get("seed", 0))
+        return Sampler.of(**settings)
     except UserError as error:
         raise UserError(f"{part.source}: {error}") from error
 

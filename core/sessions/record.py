@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 FORMAT = "tokenwalk session"
-VERSION = 1
+VERSION = 2
 
 
 class NodeRow(NamedTuple):

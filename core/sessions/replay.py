@@ -108,7 +108,8 @@ def replay(
         token, drawn, u = tokens[position], None, None
         if token.origin == "sampled" and token.sampler and drawn_by in (None, token.model):
             u = uniform(token.sampler.seed, position, token.redraw)
-            drawn = draw(walk.distribution(), token.sampler, u if token.u is None else token.u).id
+            context = walk.reader.context(tokens[:position], prompt, token.sampler, token.redraw)
+            drawn = draw(walk.distribution(), token.sampler, u if token.u is None else token.u, context).id
             u = None if token.sampler.greedy else u
         now = walk.take(token.id).score
         logprob = now.logprob if now and scores and token.score else None

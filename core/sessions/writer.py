@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.atomic import replacing
+from core.sampling.sampler import Sampler
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 
@@ -34,9 +35,9 @@ def lines(record: Record) -> Iterator[str]:
         "program": record.program or program(),
         "prompt": record.prompt,
         "models": [asdict(model) for model in models],
-        "samplers": [asdict(sampler) for sampler in samplers],
+        "samplers": [sampler_values(sampler) for sampler in samplers],
         "model": 0,
-        "sampler": asdict(record.sampler),
+        "sampler": sampler_values(record.sampler),
         "place": {"node": record.end, "cursor": record.cursor},
         "patches": [asdict(patch) for patch in record.patches],
         "pieces": {str(id): pieces[id].hex() for id in sorted(pieces)},
@@ -56,6 +57,11 @@ def lines(record: Record) -> Iterator[str]:
             node["text"] = row.text
         yield _json(node) + (",\n" if number < len(record.rows) else "\n")
     yield "]\n}\n"
+
+
+def sampler_values(sampler: Sampler) -> dict[str, Any]:
+    """The JSON object of a sampler."""
+    return {"stages": str(sampler), "seed": sampler.seed}
 
 
 def _node(number: int, row: NodeRow) -> dict[str, Any]:

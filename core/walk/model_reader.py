@@ -14,10 +14,14 @@ from core.activations.trace import Step, step_at
 from core.engine.prefix import Prefix
 from core.errors import Part, UserError
 from core.generation.batch import Batch
+from core.generation.draw_context import draw_context
+from core.generation.guides import Guides
+from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.chart import chart
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution, scores
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart, Score
@@ -57,6 +61,7 @@ class ModelReader:
         self.model = model
         self._ids: list[int] = []
         self._prefix = Prefix(model.transformer)
+        self._guides = Guides(model)
         self._installed: InstalledPatches | None = None
         self._experiment: Experiment | None = None
         """The walk without the patches, or where there are none, without the adapter."""
@@ -116,14 +121,18 @@ class ModelReader:
             found = scores(self._prefix.logits(before)[0], [self._ids[position] for position in group])
             yield list(zip(group, found, strict=True))
 
-    def chart(self, length: int, sampler: Sampler, count: int) -> Chart:
+    def context(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, redraw: int) -> DrawContext:
+        """What the stages of a sampler may know after `tokens`, of which the first are the prompt."""
+        return draw_context(tokens, prompt_length, sampler, redraw, self.model.tokenizer, self._guides)
+
+    def chart(self, length: int, sampler: Sampler, count: int, context: DrawContext = DrawContext()) -> Chart:
         """The `count` likeliest tokens after the first `length` ids, and the next token of the walk if there is one.
 
         Candidates carry their probability without patches while patches are active, and their true probability where
         it is known.
         """
         distribution = self.distribution(length)
-        seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length))
+        seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length), context)
         if self._experiment:
             seen = self._experiment.with_unpatched(seen, length - 1)
         return self._truth.annotate(seen, distribution, self._ids[:length]) if self._truth else seen
@@ -134,9 +143,10 @@ class ModelReader:
         """The forward pass over the first `length` ids, for a lens to look into."""
         return step_at(self.model, self._ids[:length], self._prefix, self._next_id(length))
 
-    def batch(self, length: int, sampler: Sampler, samples: int) -> Batch:
-        """`samples` continuations of the first `length` ids, which are not read again."""
-        return Batch(self.model, self._ids[:length], sampler, samples, self._prefix)
+    def batch(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, samples: int) -> Batch:
+        """`samples` continuations of `tokens`, which are the first of the walk and are not read again."""
+        ids = [token.id for token in tokens]
+        return Batch(self.model, ids, sampler, samples, self._prefix, tokens=tokens, prompt_length=prompt_length)
 
     def continuations(self, length: int, width: int) -> Reader:
         """A reader of continuations of the first `length` ids, which are not read again."""
@@ -180,7 +190,7 @@ class ModelReader:
         """Read `prefix` from now on, and where patches or the adapter act, `without` them the other one beside it."""
         adapter = self.model.adapter
         change = self._installed or (adapter if adapter and adapter.scale else None)
-        self._prefix, self._latest = prefix, None
+        self._prefix, self._latest, self._guides = prefix, None, Guides(self.model)
         self._experiment = Experiment(change, without) if change else None
 
     def _unread(self) -> Prefix:

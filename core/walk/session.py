@@ -7,6 +7,7 @@ of work, so that a caller can draw or stop in between.
 import heapq
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from core.activations.patch import Patch
 from core.activations.trace import Step
@@ -19,6 +20,7 @@ from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.chart import chart
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.draw import draw, uniform
 from core.sampling.explain import sampler_lens
@@ -196,10 +198,22 @@ class Session:
 
     def _sample(self, at: int, again: bool) -> Token:
         redraw = self._draws(self.history.path[at - 1]) if again else 0
-        drawn = draw(self.reader.distribution(at), self.sampler, uniform(self.sampler.seed, at, redraw))
+        context = self.reader.context(self.tokens[:at], min(at, self.prompt_length), self.sampler, redraw)
+        drawn = draw(self.reader.distribution(at), self.sampler, uniform(self.sampler.seed, at, redraw), context)
         token = sampled_token(drawn, self.model.tokenizer.piece(drawn.id), self.sampler, self.info, redraw)
         self.history.extend(at, token)
         return token
+
+    def _present_context(self) -> tuple[float, DrawContext]:
+        """The number u and the context of the token at the cursor, as it was drawn or would be."""
+        token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
+        drawn_by = token.sampler if token and token.sampler else None
+        redraw = token.redraw if token and drawn_by else self._draws(self.history.current) if token else 0
+        sampler = replace(self.sampler, seed=drawn_by.seed) if drawn_by else self.sampler
+        tokens = self.tokens[: self.cursor]
+        context = self.reader.context(tokens, min(self.cursor, self.prompt_length), sampler, redraw)
+        u = token.u if token else None
+        return uniform(sampler.seed, self.cursor, redraw) if u is None else u, context
 
     def _draws(self, node: Node) -> int:
         """How many tokens this model drew after `node` with this seed."""
@@ -225,7 +239,7 @@ class Session:
             raise UserError("write what you think comes next; a letter is enough")
         distribution, piece = self.distribution(), self.model.tokenizer.piece
         guessed = max(first_ids, key=lambda id: distribution.logits[id])
-        seen = chart(distribution, self.sampler, 1, piece, guessed)
+        seen = chart(distribution, self.sampler, 1, piece, guessed, self._present_context()[1])
         assert seen.taken is not None
         position = self.cursor
         if position < len(self.tokens):
@@ -241,7 +255,8 @@ class Session:
 
         Continuation i draws with seed + i, so the first equals what `generate` would draw.
         """
-        batch = self.reader.batch(self.cursor, self.sampler, samples)
+        before = self.tokens[: self.cursor]
+        batch = self.reader.batch(before, min(self.cursor, self.prompt_length), self.sampler, samples)
         ends = [self.history.current] * samples
         self._continuations = ends[0], ends
         for done in range(count):
@@ -336,7 +351,7 @@ class Session:
 
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens at the cursor under the present sampler, and the next token if there is one."""
-        return self.reader.chart(self.cursor, self.sampler, count)
+        return self.reader.chart(self.cursor, self.sampler, count, self._present_context()[1])
 
     def current_step(self) -> Step:
         """The forward pass that predicts the token at the cursor, for a lens to look into."""
@@ -344,11 +359,8 @@ class Session:
 
     def explain(self) -> SamplerLens:
         """Why the token at the cursor was drawn, or would be, under the present sampler."""
-        token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
-        u = token.u if token else None
-        if u is None:
-            u = uniform(self.sampler.seed, self.cursor, self._draws(self.history.current) if token else 0)
-        return sampler_lens(self.distribution(), self.sampler, u, self.model.tokenizer.piece)
+        u, context = self._present_context()
+        return sampler_lens(self.distribution(), self.sampler, u, self.model.tokenizer.piece, context=context)
 
     def summary(self, worst: int = 500) -> Summary:
         """Perplexity and related sums over the tokens that have a score, and the `worst` most surprising positions."""

@@ -29,7 +29,7 @@ def grown() -> Tree:
     """A tree with a branch at each tenth token."""
     tree = Tree()
     path = [tree.child(tree.root, Token(0, b"a"))]
-    sampler = Sampler(top_k=50)
+    sampler = Sampler.of(top_k=50)
     for n in range(1, NODES):
         if n % 10 == 0:
             path = path[: max(1, n * 7919 % len(path))]

@@ -36,7 +36,7 @@ from core.tokenizers.byte_level import BYTE_OF  # noqa: E402
 from core.walk.session import Batch  # noqa: E402
 
 THREADS = threads.count(threads.SMALL, beside_screen=False)
-GREEDY = Sampler(temperature=0)
+GREEDY = Sampler.of(temperature=0)
 
 
 def best(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:

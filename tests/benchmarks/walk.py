@@ -190,7 +190,7 @@ def knob() -> None:
     def turned(**cuts: Any) -> Sampler:
         nonlocal turn
         turn += 1
-        return Sampler(temperature=0.5 + (turn % 50) / 100, top_k=40_000, top_p=0.9, **cuts)
+        return Sampler.of(temperature=0.5 + (turn % 50) / 100, top_k=40_000, top_p=0.9, **cuts)
 
     def redraw() -> None:
         chart(distribution, turned(), 50, lambda id: b"")

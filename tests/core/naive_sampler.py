@@ -64,6 +64,12 @@ class Reference:
     through: Tensor
     """[V], their cumulative sum."""
 
+    def in_ids(self) -> Tensor:
+        """[V], in the order of the ids."""
+        found = torch.empty_like(self.tempered)
+        found[self.order] = self.tempered
+        return found
+
     def mass(self, count: int) -> float:
         """The mass of the first `count` tokens."""
         return self.through[count - 1].item() if count else 0.0

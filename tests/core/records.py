@@ -30,7 +30,7 @@ def again(walk: Record) -> Record:
 def plain(**changes: Any) -> Record:
     """A walk of three tokens with a branch."""
     score = Score(0.1, -1.25, 3.5, 7)
-    drawn = Token(98, b"b", "sampled", score, 1 / 3, 0.1, 2, Sampler(top_k=5), INFO)
+    drawn = Token(98, b"b", "sampled", score, 1 / 3, 0.1, 2, Sampler.of(top_k=5), INFO)
     rows = (
         NodeRow(0, Token(97, b"a"), latest=True, text="a"),
         NodeRow(1, drawn, latest=True),

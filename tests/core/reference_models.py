@@ -54,9 +54,36 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**LLAMA, "num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
     ),
     "qwen2-tied": ("Qwen2", {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True}),
+    "mistral-window": ("Mistral", {**LLAMA, "num_key_value_heads": 2, "sliding_window": 5}),
+    "qwen2-window": (
+        "Qwen2",
+        {**LLAMA, "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+    ),
+    "qwen2-late-window": (
+        "Qwen2",
+        {**LLAMA, "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 3},
+    ),
+    "qwen3-layer-types": (
+        "Qwen3",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
     "qwen3": ("Qwen3", {**LLAMA, "num_key_value_heads": 2, "head_dim": 24}),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
 }
+
+MODULES_ONLY = {
+    "mistral-window": "windows",
+    "qwen2-window": "windows",
+    "qwen3-layer-types": "windows",
+}
+"""Cases that the compiled step does not compute, and a word of why."""
 
 
 def reference(case: str, **changes: int) -> Any:

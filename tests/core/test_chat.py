@@ -141,7 +141,7 @@ def test_generation_stops_at_a_stop_id(smollm2: Callable[[str], models.Model]) -
     model = smollm2("fp32")
     assert {model.tokenizer.piece(id) for id in model.stops} == {b"<|im_end|>"}
     ids = chat.encode(model.tokenizer, "What is the capital of France?", chat=True)
-    walk = Session(model, Sampler(temperature=0))
+    walk = Session(model, Sampler.of(temperature=0))
     list(walk.prefill(ids))
     generated = list(walk.generate(40))
     assert b"".join(token.piece for token in generated) == b"The capital of France is Paris.<|im_end|>"
@@ -152,7 +152,7 @@ def test_generation_stops_at_a_stop_id(smollm2: Callable[[str], models.Model]) -
 def test_a_continuation_that_ended_gets_no_more_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other continuations draw the tokens that they would have drawn without it."""
     model = models.load_model(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
-    sampler = Sampler(temperature=3)
+    sampler = Sampler.of(temperature=3)
     free = Batch(model, [1, 2, 3], sampler, samples=4)
     monkeypatch.setattr(model.tokenizer, "stops", frozenset())
     wanted = [free.step() for _ in range(12)]

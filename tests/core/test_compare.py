@@ -142,15 +142,15 @@ def test_a_divergence_of_2000_nats_is_finite() -> None:
 
 def test_likeliest_tokens_and_their_ranks_over_tokens() -> None:
     one, other = Distribution(random_logits(257, 2)), Distribution(random_logits(257, 3))
-    sampler = Sampler(top_k=5)
+    sampler = Sampler.of(top_k=5)
     found = compare.compare(Side(one, BYTES, sampler), Side(other, BYTES), 9)
     best_a, best_b = one.logits.argmax().item(), other.logits.argmax().item()
     assert found.agree == (best_a == best_b)
     assert found.rank_in_b == int((other.logits > other.logits[best_a]).sum())
     assert found.rank_in_a == int((one.logits > one.logits[best_b]).sum())
     assert [len(chart.candidates) for chart in (found.chart_a, found.chart_b)] == [9, 9]
-    assert found.chart_a.stages[-1].kept == 5
-    assert found.chart_b.stages[-1].kept == 257
+    assert found.chart_a.kept == 5
+    assert found.chart_b.kept == 257
     assert found.divergence == diverge(Side(one, BYTES), Side(other, BYTES))
 
 

@@ -13,7 +13,7 @@ from core.walk.session import Session
 from core.walk.values import ContinuationTree
 
 NAMES = ["model1", "model3", "model5", "model6"]
-SAMPLERS = [Sampler(), Sampler(temperature=0.6, top_k=3, seed=9), Sampler(temperature=0)]
+SAMPLERS = [Sampler(), Sampler.of(temperature=0.6, top_k=3, seed=9), Sampler.of(temperature=0)]
 
 
 def fanned(
@@ -136,7 +136,7 @@ def test_strands_are_the_continuations_merged(small: Small, name: str, samples: 
 def test_a_fork_carries_the_entropy_of_its_distribution(small: Small, name: str, cursor: int, after: After) -> None:
     """H of the distribution at the end of a strand equals the whole-window forward in float64; it can be visited."""
     model = small(name)
-    walk, tree = fanned(model, 12, 4, Sampler(temperature=0.7, top_k=3), cursor)
+    walk, tree = fanned(model, 12, 4, Sampler.of(temperature=0.7, top_k=3), cursor)
     parted = [strand for strand in tree.strands if strand.entropy_bits is not None]
     assert parted
     start = [token.id for token in walk.tokens[:cursor]]
@@ -152,7 +152,7 @@ def test_a_fork_carries_the_entropy_of_its_distribution(small: Small, name: str,
 
 def test_equal_continuations_are_one_strand(small: Small) -> None:
     """Greedy sampling has one text, so there is one strand."""
-    _, tree = fanned(small("model5"), 5, 6, Sampler(temperature=0))
+    _, tree = fanned(small("model5"), 5, 6, Sampler.of(temperature=0))
     (strand,) = tree.strands
     assert (strand.count, strand.pieces, strand.entropy_bits) == (5, tree.continuations[0].pieces, None)
 

@@ -1,6 +1,7 @@
 """Several continuations of one prefix, run as one batch: each equals the walk that it would be alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,9 @@ def alone(model: Model, prompt: list[int], sampler: Sampler) -> Session:
 
 
 @pytest.mark.parametrize(
-    "sampler", [Sampler(), Sampler(temperature=0.7, top_k=20, top_p=0.9, seed=11), Sampler(temperature=0)], ids=str
+    "sampler",
+    [Sampler(), Sampler.of(temperature=0.7, top_k=20, top_p=0.9, seed=11), Sampler.of(temperature=0)],
+    ids=str,
 )
 @pytest.mark.parametrize("prompt", PROMPTS, ids=len)
 @pytest.mark.parametrize("name", NAMES)
@@ -36,9 +39,7 @@ def test_continuation_i_equals_the_walk_with_seed_plus_i(
     batch = Batch(model, prompt, sampler, samples=5)
     rows = [batch.step() for _ in range(12)]
     for sample in range(5):
-        each = Sampler(
-            temperature=sampler.temperature, top_k=sampler.top_k, top_p=sampler.top_p, seed=sampler.seed + sample
-        )
+        each = replace(sampler, seed=sampler.seed + sample)
         for token, drawn in zip(alone(model, prompt, each).generate(12), (row[sample] for row in rows), strict=True):
             assert (drawn.id, drawn.u) == (token.id, token.u)
             assert drawn.sampled_probability == pytest.approx(token.sampled_probability, abs=1e-5)
@@ -49,16 +50,16 @@ def test_continuation_i_equals_the_walk_with_seed_plus_i(
 def test_continuations_differ(small: Small) -> None:
     """One prefix, five runs, five different texts; greedy has only one."""
     for temperature, texts in ((1.0, 5), (0.0, 1)):
-        batch = Batch(small(), PROMPTS[1], Sampler(temperature=temperature), samples=5)
+        batch = Batch(small(), PROMPTS[1], Sampler.of(temperature=temperature), samples=5)
         rows = [batch.step() for _ in range(10)]
         assert len({tuple(row[sample].id for row in rows) for sample in range(5)}) == texts
 
 
 def test_top_gives_the_candidates_of_the_last_draw(small: Small) -> None:
     """`top` is the head of the chart that the row's last token was drawn from."""
-    model, sampler = small(), Sampler(top_k=7, seed=3)
+    model, sampler = small(), Sampler.of(top_k=7, seed=3)
     batch = Batch(model, PROMPTS[1], sampler, samples=2)
-    walks = [alone(model, PROMPTS[1], Sampler(top_k=7, seed=3 + sample)) for sample in range(2)]
+    walks = [alone(model, PROMPTS[1], Sampler.of(top_k=7, seed=3 + sample)) for sample in range(2)]
     for _ in range(9):
         batch.step()
         for sample, walk in enumerate(walks):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_models import CASES, reference
+from reference_models import CASES, MODULES_ONLY, reference
 from texts import TEXTS
 from torch import Tensor
 
@@ -21,7 +21,9 @@ from core.loading.models import Model
 
 MULTIPLES_OF_32 = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
 SIZES = {
-    **{case: {} for case in CASES},  # widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14
+    **{
+        case: {} for case in CASES if case not in MODULES_ONLY
+    },  # widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14
     "qwen3": {"head_dim": 16, **MULTIPLES_OF_32},
     "llama-biases": {"head_dim": 32, **MULTIPLES_OF_32, "intermediate_size": 160},
     "mistral": {"head_dim": 8, **MULTIPLES_OF_32, "hidden_size": 48, "intermediate_size": 80},
@@ -92,6 +94,19 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, bits: int, tmp
     for each in (fast, prompt, portable, token_by_token(model, ids())):
         assert relative_error(each, expected) < 0.001
     assert relative_error(fast, prompt) < 0.001
+
+
+@pytest.mark.parametrize("case", MODULES_ONLY)
+def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, tmp_path: Path) -> None:
+    """And says why."""
+    reference(case).save_pretrained(tmp_path)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
+    assert isinstance(model, CompiledTransformer)
+    assert model.fast is None
+    assert MODULES_ONLY[case] in model.implementation
+    with torch.inference_mode():
+        expected = dequantized(model)(torch.tensor([ids()]))[0]
+    assert relative_error(token_by_token(model, ids()), expected) < 0.001
 
 
 def test_any_number_of_threads_computes_the_same(tmp_path: Path) -> None:

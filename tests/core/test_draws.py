@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.sampling.apply import apply_stages
 from core.sampling.distribution import Distribution
 from core.sampling.draw import draw, uniform
 from core.sampling.sampler import Sampler
-from core.sampling.stages import apply_stages
+from core.sampling.stages.temp import Temperature
+from core.sampling.stages.top_k import TopK
+from core.sampling.stages.top_p import TopP
 
 DRAWS = 200_000
 DOUBT = 1e-3
@@ -70,21 +73,22 @@ LOGITS = 0.8 * torch.randn(50, generator=torch.Generator().manual_seed(3))
 COARSE = LOGITS.mul(2).round().div(2)  # many ties
 SAMPLERS = [
     Sampler(),
-    Sampler(temperature=0.6),
-    Sampler(temperature=2.0),
-    Sampler(top_k=12),
-    Sampler(top_p=0.8),
-    Sampler(temperature=0.8, top_k=30, top_p=0.9),
+    Sampler.of(temperature=0.6),
+    Sampler.of(temperature=2.0),
+    Sampler.of(top_k=12),
+    Sampler.of(top_p=0.8),
+    Sampler.of(temperature=0.8, top_k=30, top_p=0.9),
 ]
 
 
 def expected(logits: Tensor, sampler: Sampler) -> Tensor:
     """What is drawn from, [V] in float64: temperature, the k first, the fewest of them with share p, renormalised."""
-    weights = torch.softmax(logits.double() / sampler.temperature, dim=0)
+    weights = torch.softmax(logits.double() / sampler.value(Temperature), dim=0)
     order = sorted(range(len(logits)), key=lambda id: (-logits[id].item(), id))
-    order = order[: sampler.top_k or len(order)]
-    target, mass, count = sampler.top_p * weights[order].sum().item(), 0.0, 0
-    while sampler.top_p < 1 and mass < target:
+    order = order[: int(sampler.value(TopK)) or len(order)]
+    top_p = sampler.value(TopP)
+    target, mass, count = top_p * weights[order].sum().item(), 0.0, 0
+    while top_p < 1 and mass < target:
         mass += weights[order[count]].item()
         count += 1
     order = order[: count or len(order)]
@@ -120,10 +124,10 @@ def test_the_fit_test_detects_a_wrong_sampler(us: list[float]) -> None:
     """The same counts are rejected under a temperature 3 % off, a top-k one off, uniform and argmax."""
     counts = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(), us)), minlength=50)
     assert fit(counts, expected(LOGITS, Sampler())) > DOUBT
-    assert fit(counts, expected(LOGITS, Sampler(temperature=1.03))) < 1e-6
+    assert fit(counts, expected(LOGITS, Sampler.of(temperature=1.03))) < 1e-6
     assert fit(counts, torch.full((50,), 1 / 50, dtype=torch.float64)) < 1e-6
-    twelve = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler(top_k=12), us)), minlength=50)
-    assert int((twelve > 0).sum()) == apply_stages(Distribution(LOGITS), Sampler(top_k=12)).count == 12
+    twelve = torch.bincount(torch.tensor(drawn_ids(Distribution(LOGITS), Sampler.of(top_k=12), us)), minlength=50)
+    assert int((twelve > 0).sum()) == len(apply_stages(Distribution(LOGITS), Sampler.of(top_k=12)).selection) == 12
     assert same_source(counts, twelve) < 1e-6
 
 

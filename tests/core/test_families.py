@@ -83,15 +83,6 @@ def test_configs_from_before_transformers_5_are_read_alike(tmp_path: Path) -> No
     assert description.describe(tmp_path).config == new
 
 
-@pytest.mark.parametrize(("window", "context"), [(None, 64), (12, 12)])
-def test_a_sliding_window_limits_the_context(window: int | None, context: int, tmp_path: Path) -> None:
-    """Within the window every position attends to every earlier one, so full attention is correct there."""
-    config = {**CASES["mistral"][1], "sliding_window": window, "model_type": "mistral"}
-    reference("mistral").save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert description.describe(tmp_path).config.context == context
-
-
 def test_training_may_follow_walking(rung_config: Callable[..., ModelConfig]) -> None:
     """The cached table of rotary angles does not prevent gradients."""
     model = random_model(rung_config("model6"), seed=0)

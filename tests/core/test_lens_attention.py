@@ -17,7 +17,18 @@ Small = Callable[..., Model]
 
 
 @pytest.mark.parametrize(
-    "case", ["gpt2", "llama", "llama-one-kv-head-tied", "llama-scaled", "mistral", "qwen2", "qwen3"]
+    "case",
+    [
+        "gpt2",
+        "llama",
+        "llama-one-kv-head-tied",
+        "llama-scaled",
+        "mistral",
+        "mistral-window",
+        "qwen2",
+        "qwen3",
+        "qwen3-layer-types",
+    ],
 )
 @pytest.mark.parametrize("known", [True, False])
 def test_patterns_equal_the_reference(case: str, known: bool, tmp_path: Path) -> None:
@@ -44,7 +55,7 @@ def test_patterns_equal_the_reference(case: str, known: bool, tmp_path: Path) ->
             assert view.row[summary.peak] == max(view.row)
             assert (summary.first, summary.own) == pytest.approx((view.row[0], view.row[-1]))
             exact = torch.tensor(view.row, dtype=torch.float64)
-            assert summary.entropy_bits == pytest.approx(-(exact * exact.log2()).sum().item(), abs=1e-4)
+            assert summary.entropy_bits == pytest.approx(-(exact * exact.log2()).nansum().item(), abs=1e-4)
             assert view.difference < 1e-5
             assert view.before == pytest.approx([0.0] * 9)
             assert not view.note

@@ -56,7 +56,7 @@ def test_a_walk_draws_the_tokens_of_the_oracle(name: str, small: Callable[..., M
     prompt = list(b"walk")
     want = generate(sharp, torch.tensor([prompt]), 25)[0].tolist()
     assert len(set(want[4:])) > 1
-    for sampler in (Sampler(), Sampler(temperature=0.0)):
+    for sampler in (Sampler(), Sampler.of(temperature=0.0)):
         session = Session(replace(model, transformer=sharp), sampler)
         for _ in session.prefill(prompt):
             pass

@@ -59,9 +59,9 @@ OPERATIONS = st.lists(
 )
 KNOBS = [
     Sampler(),
-    Sampler(temperature=0),
-    Sampler(top_k=3, seed=-1),
-    Sampler(temperature=1 / 3, top_p=0.7, seed=2**80),
+    Sampler.of(temperature=0),
+    Sampler.of(top_k=3, seed=-1),
+    Sampler.of(temperature=1 / 3, top_p=0.7, seed=2**80),
 ]
 
 

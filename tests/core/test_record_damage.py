@@ -30,7 +30,7 @@ def changed(path: str, value: Any) -> str:
 
 WRONG = {
     "another format": (changed("format", "something"), "format"),
-    "newer": (changed("version", 2), "newer"),
+    "newer": (changed("version", 3), "newer"),
     "no version": (changed("version", ...), "version is missing"),
     "version zero": (changed("version", 0), "version"),
     "a version as text": (changed("version", "1"), "version"),
@@ -62,7 +62,7 @@ WRONG = {
     "a sampler that is not there": (changed("nodes.1.sampler", 1), "invalid value for sampler: 1"),
     "a draw without sampler": (changed("nodes.1.sampler", ...), "sampler is missing"),
     "a draw without model": (changed("nodes.1.model", ...), "model is missing"),
-    "impossible settings": (changed("sampler.top_p", 3), "top-p must be"),
+    "impossible settings": (changed("sampler.stages", "top_p=3"), "top-p must be"),
     "settings as text": (changed("samplers.0.top_k", "five"), "invalid value for top_k: 'five'"),
     "no models": (changed("models", []), "invalid value for model: 0"),
     "a model that is a string": (changed("models.0", "model1"), "model 1"),
@@ -87,7 +87,7 @@ WRONG = {
     "a number longer than Python reads": (changed("nodes.1.redraw", 0.5).replace("0.5", "9" * 5000), "walk.json"),
     "deep nesting": ("[" * 200_000, "nested too deeply"),
     "deep nesting of objects": ('{"a":' * 200_000, "nested too deeply"),
-    "an escape in a name": (changed("sampler.order", "\x1b[2J\n"), "order"),
+    "an escape in a name": (changed("sampler.stages", "\x1b[2J\n"), "stage"),
 }
 
 

@@ -8,11 +8,12 @@ import torch
 from naive_sampler import INF, LOGITS, TEMPERATURES, in_order, normal, reference, with_holes
 from torch import Tensor
 
+from core.sampling.apply import apply_stages
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.draw import draw
 from core.sampling.sampler import Sampler
-from core.sampling.stages import apply_stages
+from core.sampling.stages.temp import Temperature
 
 
 @pytest.fixture(params=LOGITS)
@@ -23,12 +24,17 @@ def logits(request: pytest.FixtureRequest) -> Tensor:
 # Temperature, top-k, top-p --------------------------------------------------------------------------------------------
 
 
+def final(logits: Tensor, sampler: Sampler) -> Tensor:
+    """The probabilities that are drawn from, [V] in float64."""
+    return torch.from_numpy(apply_stages(Distribution(logits), sampler).selection.spread(len(logits))).double()
+
+
 @pytest.mark.parametrize("temperature", [0.0, *TEMPERATURES])
 def test_temperature_divides_the_logits(logits: Tensor, temperature: float) -> None:
     """softmax(logits / T) as float64 has it; at T = 0 all mass is on the argmax."""
-    got = Distribution(logits).tempered(temperature).double()
+    got = final(logits, Sampler.of(temperature=temperature))
     want = reference(logits, temperature)
-    assert (got[want.order] - want.tempered).abs().max() < 1e-5
+    assert (got[want.order] - want.tempered).abs().max() < 1e-6
     assert got.sum().item() == pytest.approx(1, abs=1e-5)
 
 
@@ -37,8 +43,8 @@ def test_extreme_temperatures_give_finite_probabilities(temperature: float) -> N
     """A temperature near 0 is greedy, a huge one is uniform."""
     some = torch.tensor([1.0, 2.0, 3.0, -INF, 0.0])
     want = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0] if temperature < 1 else [0.25, 0.25, 0.25, 0.0, 0.25])
-    assert torch.allclose(Distribution(some).tempered(temperature), want, atol=1e-6)
-    assert math.isfinite(draw(Distribution(some), Sampler(temperature=temperature), 0.5).sampled_probability)
+    assert torch.allclose(final(some, Sampler.of(temperature=temperature)).float(), want, atol=1e-6)
+    assert math.isfinite(draw(Distribution(some), Sampler.of(temperature=temperature), 0.5).sampled_probability)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.5])
@@ -50,28 +56,24 @@ def test_stages_equal_a_naive_float64_sampler(logits: Tensor, temperature: float
     distribution, want = Distribution(logits), reference(logits, temperature)
     size = len(logits)
     for top_k, top_p in product((0, 1, 2, 7, 40, 10**9), (1.0, 0.999, 0.9, 0.5, 0.05, 1e-9)):
-        kept = apply_stages(distribution, Sampler(temperature=temperature, top_k=top_k, top_p=top_p))
+        applied = apply_stages(distribution, Sampler.of(temperature=temperature, top_k=top_k, top_p=top_p))
+        count = len(applied.selection)
         hot = 1 if temperature == 0 else size
         left = top_k if 0 < top_k < hot else hot
         target = top_p * want.mass(left)
         if top_p == 1:
-            assert kept.count == left
+            assert count == left
         else:
-            assert 1 <= kept.count <= left
-            assert want.mass(kept.count) > target - 1e-5
-            assert want.mass(kept.count - 1) < target + 1e-5
-        assert kept.mass == pytest.approx(want.mass(kept.count), abs=1e-5)
-        assert [stage.name for stage in kept.stages] == [
-            "raw",
-            "temperature",
-            "top-k",
-            "top-p",
-            "min-p",
-            "renormalised",
-        ]
-        assert [stage.kept for stage in kept.stages] == [size, hot, left, *[kept.count] * 3]
-        masses = [1, 1, want.mass(left), want.mass(kept.count), want.mass(kept.count), 1]
-        assert [stage.mass for stage in kept.stages] == pytest.approx(masses, abs=1e-5)
+            assert 1 <= count <= left
+            assert want.mass(count) > target - 1e-5
+            assert want.mass(count - 1) < target + 1e-5
+        effects = applied.effects()
+        assert [effect.stage.NAME for effect in effects] == ["temp", "top_k", "top_p", "min_p"]
+        assert [effect.kept for effect in effects] == [hot, left, count, count]
+        assert [effect.removed for effect in effects] == [size - hot, hot - left, left - count, 0]
+        cut = [1 - want.mass(left), 1 - want.mass(count) / want.mass(left)]
+        assert [effect.removed_mass for effect in effects[1:3]] == pytest.approx(cut, abs=1e-5)
+        assert [effect.moved for effect in effects[1:3]] == pytest.approx(cut, abs=1e-5)
 
 
 def test_stages_apply_temperature_then_top_k_then_top_p() -> None:
@@ -79,7 +81,7 @@ def test_stages_apply_temperature_then_top_k_then_top_p() -> None:
     distribution = Distribution(torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
 
     def count(**settings: float) -> int:
-        return apply_stages(distribution, Sampler(**settings)).count  # type: ignore[arg-type]
+        return len(apply_stages(distribution, Sampler.of(**settings)).selection)  # type: ignore[arg-type]
 
     assert count(top_p=0.65) == 2  # 0.4 + 0.3 = 0.7
     assert count(top_k=3, top_p=0.75) == 2  # 0.7 / 0.9 = 0.78; without top-k, 0.7 would not do
@@ -92,7 +94,7 @@ def test_top_k_keeps_exactly_k_among_ties() -> None:
     """Among equal logits exactly k tokens stay, those with the lowest ids."""
     equal = Distribution(torch.zeros(500))
     for top_k in (1, 2, 17, 499):
-        kept = chart(equal, Sampler(top_k=top_k), 500, lambda _: b"")
+        kept = chart(equal, Sampler.of(top_k=top_k), 500, lambda _: b"")
         alive = [candidate.id for candidate in kept.candidates if candidate.sampled_probability > 0]
         assert alive == list(range(top_k))
         assert kept.candidates[0].sampled_probability == pytest.approx(1 / top_k)
@@ -100,24 +102,24 @@ def test_top_k_keeps_exactly_k_among_ties() -> None:
 
 def test_top_k_of_v_and_top_p_of_1_change_nothing(logits: Tensor) -> None:
     """k >= V and p = 1 leave every token and its probability."""
-    plain = apply_stages(Distribution(logits), Sampler())
+    plain = apply_stages(Distribution(logits), Sampler()).selection
     for top_k in (len(logits), len(logits) + 1, 10**9):
-        kept = apply_stages(Distribution(logits), Sampler(top_k=top_k, top_p=1.0))
-        assert (kept.count, kept.mass, kept.stages) == (plain.count, plain.mass, plain.stages)
-    assert (plain.count, plain.mass) == (len(logits), 1.0)
+        kept = apply_stages(Distribution(logits), Sampler.of(top_k=top_k, top_p=1.0)).selection
+        assert len(kept) == len(plain) == len(logits)
+        assert (kept.probabilities == plain.probabilities).all()
 
 
 # One draw -------------------------------------------------------------------------------------------------------------
 
 SAMPLERS = [
     Sampler(),
-    Sampler(temperature=0.4),
-    Sampler(temperature=3.0),
-    Sampler(top_k=5),
-    Sampler(top_p=0.8),
-    Sampler(temperature=0.7, top_k=40, top_p=0.95),
-    Sampler(temperature=1e-4),
-    Sampler(temperature=1e6, top_k=3),
+    Sampler.of(temperature=0.4),
+    Sampler.of(temperature=3.0),
+    Sampler.of(top_k=5),
+    Sampler.of(top_p=0.8),
+    Sampler.of(temperature=0.7, top_k=40, top_p=0.95),
+    Sampler.of(temperature=1e-4),
+    Sampler.of(temperature=1e6, top_k=3),
 ]
 US = [0.0, 2**-53, 1e-9, 0.1, 0.25, 1 / 3, 0.5, 0.77, 0.9, 0.999, 1 - 1e-9, 1 - 2**-53]
 
@@ -125,8 +127,8 @@ US = [0.0, 2**-53, 1e-9, 0.1, 0.25, 1 / 3, 0.5, 0.77, 0.9, 0.999, 1 - 1e-9, 1 - 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_draw_is_the_inverse_cdf(logits: Tensor, sampler: Sampler) -> None:
     """The token drawn is the one whose share of the kept, cumulative probability contains u, against a full sort."""
-    distribution, want = Distribution(logits), reference(logits, sampler.temperature)
-    count = apply_stages(distribution, sampler).count
+    distribution, want = Distribution(logits), reference(logits, sampler.value(Temperature))
+    count = len(apply_stages(distribution, sampler).selection)
     through = (want.through[:count] / want.through[count - 1]).tolist()
     for u in US:
         drawn = draw(distribution, sampler, u)
@@ -158,7 +160,7 @@ def test_no_u_draws_a_token_without_probability(temperature: float) -> None:
         distribution = Distribution(holes)
         for cuts in ({}, {"top_k": 299}, {"top_k": 20}, {"top_p": 0.999999}):
             for u in (0.0, 1 - 2**-53):
-                drawn = draw(distribution, Sampler(temperature=temperature, **cuts), u)
+                drawn = draw(distribution, Sampler.of(temperature=temperature, **cuts), u)
                 assert holes[drawn.id] > -INF
                 assert drawn.sampled_probability > 0
 
@@ -168,12 +170,14 @@ def test_greedy_takes_the_first_argmax(logits: Tensor) -> None:
     distribution = Distribution(logits)
     want = logits.tolist().index(logits.max().item())
     for u in (0.0, 0.5, 1 - 2**-53):
-        drawn = draw(distribution, Sampler(temperature=0, top_k=50, top_p=0.5), u)
+        drawn = draw(distribution, Sampler.of(temperature=0, top_k=50, top_p=0.5), u)
         assert (drawn.id, drawn.u, drawn.sampled_probability) == (want, None, 1.0)
         assert drawn.score == distribution.score(want)
 
 
-@pytest.mark.parametrize("sampler", [Sampler(top_k=1), Sampler(top_p=1e-9), Sampler(temperature=1e-30)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [Sampler.of(top_k=1), Sampler.of(top_p=1e-9), Sampler.of(temperature=1e-30)], ids=str
+)
 def test_a_selection_of_one_token_draws_it_and_records_u(sampler: Sampler) -> None:
     """Cuts that leave only the argmax still record u, since it was drawn."""
     drawn = draw(Distribution(torch.tensor([1.0, 3.0, 3.0 - 1e-3])), sampler, 0.99)
@@ -184,13 +188,13 @@ def test_a_selection_of_one_token_draws_it_and_records_u(sampler: Sampler) -> No
 # The chart ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", [Sampler(temperature=0), Sampler(), SAMPLERS[5]], ids=str)
+@pytest.mark.parametrize("sampler", [Sampler.of(temperature=0), Sampler(), SAMPLERS[5]], ids=str)
 @pytest.mark.parametrize("count", [1, 20, 1000])
 def test_chart_candidates_and_others_sum_to_the_whole(logits: Tensor, count: int, sampler: Sampler) -> None:
     """Candidates and others sum to V tokens, to probability 1, and to 1 after the cuts."""
     drawn = chart(Distribution(logits), sampler, count, lambda id: str(id).encode())
-    plain, tempered = reference(logits), reference(logits, sampler.temperature)
-    kept = drawn.stages[-1].kept
+    plain, tempered = reference(logits), reference(logits, sampler.value(Temperature))
+    kept = drawn.kept
     shown = min(count, len(logits))
     assert [c.id for c in drawn.candidates] == plain.order[:shown]
     assert [c.piece for c in drawn.candidates] == [str(id).encode() for id in plain.order[:shown]]
@@ -223,7 +227,7 @@ def test_a_chart_of_all_tokens_has_no_others(logits: Tensor) -> None:
 def test_the_taken_token_is_in_the_chart_at_any_rank(logits: Tensor) -> None:
     """The taken token has its rank and probabilities, and 0 after a stage that removed it."""
     distribution, order = Distribution(logits), in_order(logits)
-    sampler = Sampler(temperature=0.8, top_k=10)
+    sampler = Sampler.of(temperature=0.8, top_k=10)
     whole = chart(distribution, sampler, len(logits), lambda _: b"x")
     for rank in sorted({0, 1, 9, 10, len(order) // 2, len(order) - 1} & set(range(len(order)))):
         taken = chart(distribution, sampler, 1, lambda _: b"x", taken=order[rank]).taken
@@ -239,5 +243,5 @@ def test_changing_a_setting_and_back_changes_nothing() -> None:
     """One distribution under many samplers gives what a new distribution gives each time."""
     logits = LOGITS["ties of bf16"]
     kept = Distribution(logits)
-    for sampler in [*SAMPLERS, *reversed(SAMPLERS), Sampler(temperature=0), Sampler()]:
+    for sampler in [*SAMPLERS, *reversed(SAMPLERS), Sampler.of(temperature=0), Sampler()]:
         assert chart(kept, sampler, 20, lambda _: b"") == chart(Distribution(logits), sampler, 20, lambda _: b"")

@@ -161,7 +161,7 @@ def test_a_prompt_may_be_replaced_while_it_is_read(small: Small, after: After, m
 
 # Steps ----------------------------------------------------------------------------------------------------------------
 
-SAMPLERS = [Sampler(seed=3), Sampler(temperature=0.7, top_k=20, top_p=0.9, seed=4), Sampler(temperature=0.0)]
+SAMPLERS = [Sampler(seed=3), Sampler.of(temperature=0.7, top_k=20, top_p=0.9, seed=4), Sampler.of(temperature=0.0)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
@@ -254,7 +254,7 @@ def test_a_setting_changes_only_later_draws(small: Small) -> None:
     walk = started(small())
     list(walk.generate(3))
     before = ids(walk)
-    walk.sampler = Sampler(temperature=0.0)
+    walk.sampler = Sampler.of(temperature=0.0)
     likeliest = walk.chart().candidates[0].id
     token = walk.step()
     assert (token.id, token.u, token.sampled_probability) == (likeliest, None, 1.0)

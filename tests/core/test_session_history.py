@@ -171,7 +171,12 @@ OPERATIONS = st.lists(
     ),
     max_size=25,
 )
-KNOBS = [Sampler(), Sampler(temperature=0), Sampler(top_k=3, seed=1), Sampler(temperature=2, top_p=0.7, seed=2)]
+KNOBS = [
+    Sampler(),
+    Sampler.of(temperature=0),
+    Sampler.of(top_k=3, seed=1),
+    Sampler.of(temperature=2, top_p=0.7, seed=2),
+]
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=100)

@@ -78,7 +78,7 @@ def reference(reader: gguf.GGUFReader) -> transformers.LlamaForCausalLM:
 
 
 def greedy(model: Model, prompt: Sequence[int], count: int) -> list[int]:
-    walk = Session(model, Sampler(temperature=0))
+    walk = Session(model, Sampler.of(temperature=0))
     for _ in walk.prefill(prompt):
         pass
     return [walk.step().id for _ in range(count)]

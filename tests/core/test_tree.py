@@ -86,7 +86,7 @@ def test_a_branch_that_was_never_walked_can_be_visited(small: Small, after: Afte
 
 def test_a_branch_whose_sibling_was_deleted_can_be_visited(small: Small) -> None:
     """Where one of two ways is deleted the rows before and after become one, and its end is where a visit leads."""
-    walk = started(small("model5"), PROMPT, Sampler(temperature=0))
+    walk = started(small("model5"), PROMPT, Sampler.of(temperature=0))
     list(walk.generate(6))
     likeliest_path = ids(walk)
     walk.travel(6)

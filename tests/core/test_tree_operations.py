@@ -14,7 +14,7 @@ from core.walk.session import Session
 
 KINDS = ["step"] * 6 + ["take"] * 3 + ["redraw"] * 2 + ["take_back"] * 4 + ["redo"] * 3 + ["travel"] * 3
 KINDS += ["visit"] * 4 + ["fold", "rename", "delete", "delete", "continuations", "prefill", "seed", "score"]
-SAMPLERS = [Sampler(top_k=2), Sampler(top_k=2, seed=3), Sampler(temperature=0)]
+SAMPLERS = [Sampler.of(top_k=2), Sampler.of(top_k=2, seed=3), Sampler.of(temperature=0)]
 
 
 def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None:  # noqa: PLR0912  # one an operation
@@ -98,7 +98,7 @@ def assert_alike(walk: Session, plain: Plain) -> None:
 def test_a_thousand_operations_equal_a_plain_tree(name: str, seed: int, small: Small, after: After) -> None:
     """The walk is the plain model's at every step; what comes next is what a fresh run says; nothing tried is lost."""
     chance = random.Random(seed)
-    walk, plain = started(small(name), PROMPT, Sampler(top_k=2)), Plain()
+    walk, plain = started(small(name), PROMPT, Sampler.of(top_k=2)), Plain()
     plain.prefill(PROMPT)
     for number in range(1000):
         act(walk, plain, chance.choice(KINDS), chance)
@@ -122,7 +122,7 @@ def test_a_thousand_operations_equal_a_plain_tree(name: str, seed: int, small: S
 def test_undoing_and_redoing_everything_restores_each_state(seed: int, small: Small) -> None:
     """Every state of before comes again, exactly: tokens with u and settings, cursor, rows that were there then."""
     chance = random.Random(seed)
-    walk, plain = started(small("model5"), PROMPT, Sampler(top_k=2)), Plain()
+    walk, plain = started(small("model5"), PROMPT, Sampler.of(top_k=2)), Plain()
     plain.prefill(PROMPT)
     kinds = [kind for kind in KINDS if kind in ("step", "take", "redraw", "visit", "delete")]
     befores, afters = [], []

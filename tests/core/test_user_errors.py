@@ -61,7 +61,7 @@ def test_an_impossible_model_config_is_refused(values: dict[str, Any], says: str
 def test_an_impossible_sampler_is_refused(values: dict[str, Any], says: str) -> None:
     """A temperature, top-k or top-p outside its range, and NaN."""
     with pytest.raises(UserError) as caught:
-        Sampler(**values)
+        Sampler.of(**values)
     assert says in line(caught)
 
 
@@ -70,7 +70,7 @@ def test_an_impossible_sampler_is_refused(values: dict[str, Any], says: str) -> 
 )
 def test_the_limits_of_a_range_are_allowed(values: dict[str, Any]) -> None:
     """Temperature 0, and only 0, is greedy; top-p 1 is off."""
-    assert Sampler(**values).greedy == (values.get("temperature") == 0)
+    assert Sampler.of(**values).greedy == (values.get("temperature") == 0)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,6 @@ def test_huge_sizes_are_refused_fast(embed_dim: int, heads: int) -> None:
 
 def test_configs_are_immutable() -> None:
     """So a validated value stays valid."""
-    for value, field in ((ModelConfig(vocab_size=97), "heads"), (Sampler(), "top_k"), (Hyperparameters(), "blocks")):
+    for value, field in ((ModelConfig(vocab_size=97), "heads"), (Sampler(), "seed"), (Hyperparameters(), "blocks")):
         with pytest.raises(AttributeError):
             setattr(value, field, 5)

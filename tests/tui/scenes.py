@@ -1,6 +1,7 @@
 """Made-up frames: walks whose numbers are all fixed."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.engine.info import DeviceInfo
@@ -8,7 +9,7 @@ from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
-from core.sampling.values import Candidate, Chart, SamplerStage, Score
+from core.sampling.values import Candidate, Chart, Score, StageEffect
 from core.walk.values import Snapshot
 from tui.runner import Activity, Frame
 
@@ -59,14 +60,18 @@ class Scenes:
             others_probability=1 - sum(shares),
             others_sampled=0.0 if kept < len(pieces) else 1 - sum(shares),
             entropy_bits=6.25,
-            stages=(
-                SamplerStage("raw", self.vocab_size, 1.0),
-                SamplerStage("temperature", self.vocab_size, 1.0),
-                SamplerStage("top-k", left, mass),
-                SamplerStage("top-p", left, mass),
-                SamplerStage("renormalised", left, 1.0),
-            ),
+            stages=self.effects(Sampler(), left, 1 - mass),
+            kept=left,
             taken=None if taken is None else candidates[taken],
+        )
+
+    def effects(self, sampler: Sampler, left: int, mass: float) -> tuple[StageEffect, ...]:
+        """What the four usual stages did where only top-k cuts: it removes a mass and leaves so many tokens."""
+        cut = self.vocab_size - left
+        did = ((self.vocab_size, 0, 0.0), (left, cut, mass), (left, 0, 0.0), (left, 0, 0.0))
+        return tuple(
+            StageEffect(stage, kept, removed, share, share)
+            for stage, (kept, removed, share) in zip(sampler.stages, did, strict=True)
         )
 
     def frame(
@@ -83,6 +88,8 @@ class Scenes:
         **more: Any,
     ) -> Frame:
         cursor = len(tokens) if cursor is None else cursor
+        if chart:
+            chart = replace(chart, stages=self.effects(sampler, chart.kept, chart.stages[1].removed_mass))
         info = ModelInfo(
             name,
             "zero-layer transformer",

@@ -80,7 +80,7 @@ def test_a_walk_of_several_models_is_replayed_with_each(run_here: Here, tmp_path
     list(walk.generate(4))
     walk.redraw()
     walk = walk.moved_to(models.load_model(ModelChoice(name="model4", tokenizer="bytes", device="cpu")))
-    walk.sampler = Sampler(temperature=0)
+    walk.sampler = Sampler.of(temperature=0)
     list(walk.generate(2))
     walk.take(7)
     list(walk.score())
@@ -262,7 +262,7 @@ def test_exported_json_lines_have_every_number(saved: Path, run_here: Here) -> N
             assert (row["logit"], row["logprob"]) == (token.score.logit, token.score.logprob)
             assert (row["rank"], row["entropy_bits"]) == (token.score.rank, token.score.entropy_bits)
             assert row["probability"] == pytest.approx(2 ** -row["surprisal_bits"])
-            assert (row["sampler"]["top_k"], row["model"]) == (50, "model5")
+            assert (row["sampler"]["stages"], row["model"]) == ("temp=1,top_k=50,top_p=1,min_p=0", "model5")
 
 
 def test_exported_csv_has_no_formula(walk_of_control_codes: Path, run_here: Here) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
+from core.sampling.sampler import Sampler
+from core.sampling.stages.temp import Temperature
 from tui.app import TokenwalkApp
 from tui.dialogs.choose import ChooseScreen
 from tui.screens.compare import CompareScreen
@@ -69,8 +71,8 @@ async def test_sampler_and_prompt_of_b_do_not_change_a(real: Make, settle: Go, u
         app = pilot.app
         await opened(pilot, settle, until, "model3")
         await pilot.press("left_square_bracket", "left_square_bracket")
-        await until(lambda: compared(app).page.answer.sampler.temperature == 0.8)
-        assert app.sampler.temperature == 1.0
+        await until(lambda: compared(app).page.answer.sampler.value(Temperature) == 0.8)
+        assert app.sampler == Sampler()
         await pilot.press("i")
         await pilot.press(*"tea", "enter")
         await until(lambda: compared(app).page.answer.length == 3)

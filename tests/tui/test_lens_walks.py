@@ -188,7 +188,7 @@ def count_forwards(app: TokenwalkApp, monkeypatch: pytest.MonkeyPatch) -> list[i
 async def test_sampler_settings_are_explained_without_running_the_model(
     real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, screen_lines: Lines
 ) -> None:
-    async with real(PROMPT, sampler=Sampler(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
+    async with real(PROMPT, sampler=Sampler.of(top_k=20, top_p=0.9)).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
         app.do("lens.look", "sampler")
@@ -201,10 +201,9 @@ async def test_sampler_settings_are_explained_without_running_the_model(
             await press(pilot, key)
             assert screen_lines(app) != shown
             assert app.frame.answer.sampler == app.sampler
-        assert app.sampler.order == "temperature last"
-        assert "as in llama.cpp" in whole(app.lens)
+        assert str(app.sampler) == "top_k=10,top_p=0.85,min_p=0.05,temp=0.9"
         await press(pilot, "o")
-        assert app.sampler.order == "temperature first"
+        assert str(app.sampler) == "temp=0.9,top_k=10,top_p=0.85,min_p=0.05"
         assert (calls, ids(app)) == ([], before)
         await press(pilot, "right", "space")
         assert calls

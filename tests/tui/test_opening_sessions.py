@@ -20,7 +20,7 @@ from tui.reports.sessions import session_description
 @pytest.fixture
 async def saved(saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path) -> Path:
     """The file of a walk with two branches, a sampler of its own, and a place in its middle."""
-    app = saving("oat", sampler=Sampler(top_k=40, seed=5))
+    app = saving("oat", sampler=Sampler.of(top_k=40, seed=5))
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         await press(pilot, *["space"] * 4, "left", "left", "r", "space", "left")
@@ -37,7 +37,7 @@ async def test_a_saved_walk_continues_at_the_same_position(
         app = pilot.app
         await settle(pilot)
         assert walk_of(app) == stood
-        assert (app.sampler, app.choice.tokenizer, app.prompt.text) == (Sampler(top_k=40, seed=5), "bytes", "oat")
+        assert (app.sampler, app.choice.tokenizer, app.prompt.text) == (Sampler.of(top_k=40, seed=5), "bytes", "oat")
         assert not app.writing
         assert app.frame.snapshot.cursor == stood.cursor < len(stood.path())
         assert app.frame.snapshot.chart

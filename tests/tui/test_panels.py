@@ -230,14 +230,14 @@ async def test_a_new_distribution_puts_the_cursor_on_the_likeliest_token(
         )
         pilot.app.runner.show(scenes.frame(scenes.tokens(["x"]), first))
         await pilot.press("down", "down")
-        second = second.__class__(other, second.others_count, 0.1, 0.1, 2.0, second.stages)
+        second = second.__class__(other, second.others_count, 0.1, 0.1, 2.0, second.stages, second.kept)
         pilot.app.runner.show(scenes.frame(scenes.tokens(["x", "y"]), second))
         await pilot.pause()
         assert "›" in panel_lines(pilot.app.candidates)[1]
 
 
 async def test_the_status_line_shows_model_device_context_speed_and_sampler(scripted: Make, scenes: Any) -> None:
-    sampler = Sampler(temperature=0.7, top_k=40, top_p=0.9, seed=11)
+    sampler = Sampler.of(temperature=0.7, top_k=40, top_p=0.9, seed=11)
     async with scripted(scenes.oat_milk(), text="a", sampler=sampler).run_test(size=(200, 40)) as pilot:
         await pilot.pause()
         line = pilot.app.status.render().plain

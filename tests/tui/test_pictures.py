@@ -45,7 +45,7 @@ def test_a_walk_in_the_light(snap_compare: Compare, scripted: Make, scenes: Any)
 
 
 def test_a_place_in_the_past_under_a_cut_distribution(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
-    sampler = Sampler(temperature=0.7, top_k=6)
+    sampler = Sampler.of(temperature=0.7, top_k=6)
     chart = scenes.chart([" the", " my", " a", b" \xf0\x9f", "\n", " 字", " your", " its"], kept=6, taken=3)
     frame = scenes.oat_milk(cursor=9, sampler=sampler, chart=chart)
     assert snap_compare(

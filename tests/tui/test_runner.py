@@ -76,7 +76,7 @@ def test_pausing_ends_a_generation(play: Callable[..., Playground]) -> None:
 
 def test_an_operation_that_does_not_interrupt_runs_between_two_tokens(play: Callable[..., Playground]) -> None:
     playground = play()
-    sampler = Sampler(temperature=0.5)
+    sampler = Sampler.of(temperature=0.5)
     playground.runner.submit(lambda session: session.generate(60))
     playground.until(lambda: playground.session.log.count("step") >= 3)
     steps = playground.ask(

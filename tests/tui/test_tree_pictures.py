@@ -95,7 +95,7 @@ def test_branches_of_a_search(snap_compare: Compare, scripted: Make, scenes: Any
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_sampler(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
-    sampler = Sampler(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05)
+    sampler = Sampler.of(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05)
     logits = torch.tensor([4.0 - n / 3 for n in range(13)] + [-1.0 - n / 500 for n in range(500)])
     answer = sampler_lens(Distribution(logits), sampler, 0.4321, lambda id: PIECES[id % len(PIECES)])
     app = scripted(scenes.oat_milk(sampler=sampler), text="I prefer oat milk in my\n", sampler=sampler)

@@ -1,36 +1,74 @@
-"""Writes the settings of a sampler, and what its stages keep, as one line of text."""
+"""Writes the settings of a sampler, and what its stages did, as one line of text."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from typing import Any
 
 from core.sampling.sampler import Sampler
-from core.sampling.values import SamplerStage, StageName
-from tui.drawing.text import setting
+from core.sampling.stages.stage import Knob, Stage
+from core.sampling.stages.temp import Temperature
+from core.sampling.stages.top_k import TopK
+from core.sampling.stages.top_p import TopP
+from core.sampling.values import StageEffect
+from tui.drawing.text import fit, one_line, setting, within
+
+SHOWN_OFF = (Temperature, TopK, TopP)
+"""Stages that a line names also where they are off."""
+LONGEST_TEXT = 12
+"""Cells at most of a knob that is a text."""
+
+
+def value_text(knob: Knob, value: Any, decimals: int = 2) -> str:
+    """The value of a knob."""
+    if knob.kind == "number":
+        return setting(value, decimals)
+    return f"{value}" if knob.kind == "whole" else within(one_line(str(value)), LONGEST_TEXT)
+
+
+def stage_text(stage: Stage, decimals: int = 2) -> str:
+    """A stage with the knobs that are not usual, such as `T 0.70`, `k off` or `XTC 0.50 0.20`."""
+    if not stage.on:
+        return f"{stage.SHORT} off"
+    first, *others = stage.knobs()
+    value = getattr(stage, first.name)
+    if isinstance(stage, Temperature):
+        return "greedy" if value == 0 else f"T {setting(value, decimals)}"
+    if value == first.off:
+        return f"{stage.SHORT} off"
+    shown = [value_text(first, value)]
+    shown += [value_text(each, found) for each in others if (found := getattr(stage, each.name)) != each.usual]
+    return f"{stage.SHORT} {' '.join(shown)}"
+
+
+def _named(stages: Sequence[Stage]) -> list[Stage]:
+    return [stage for stage in stages if stage.active or isinstance(stage, SHOWN_OFF)]
 
 
 def sampler_text(sampler: Sampler) -> str:
-    """The settings in the order of their stages, such as `T 0.70 k 40 p 0.90`; min-p only where it is set."""
-    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 2)}"
-    k = f"k {sampler.top_k}" if sampler.top_k else "k off"
-    p = f"p {setting(sampler.top_p, 2)}" if sampler.top_p < 1 else "p off"
-    return f"{temperature} {k} {p}" + (f" min-p {setting(sampler.min_p, 2)}" if sampler.min_p > 0 else "")
+    """The settings in the order of their stages, such as `T 0.70 k 40 p 0.90`; most stages only where they are on."""
+    return " ".join(map(stage_text, _named(sampler.stages))) or "all tokens"
 
 
-def stages_line(stages: tuple[SamplerStage, ...], sampler: Sampler, width: int) -> str:
-    """Each stage's setting and the probability mass it cuts, in order; a short form where `width` cells are too few."""
-    temperature = "greedy" if sampler.greedy else f"T {setting(sampler.temperature, 1)}"
-    settings: dict[StageName, str] = {
-        "temperature": temperature,
-        "top-k": f"k {sampler.top_k or 'off'}",
-        "top-p": f"p {setting(sampler.top_p, 2) if sampler.top_p < 1 else 'off'}",
-    }
-    if sampler.min_p > 0:
-        settings["min-p"] = f"min-p {setting(sampler.min_p, 2)}"
-    parts = []
-    for before, after in pairwise(stages):
-        if after.name in settings:
-            cuts = after.kept < before.kept and after.name != "temperature"
-            cut = f" cuts {100 * (before.mass - after.mass):.1f}%" if cuts else ""
-            parts.append(settings[after.name] + cut)
-    kept = f"{stages[-1].kept:,} kept"
-    text = " → ".join([*parts, kept])
-    return text if len(text) + 4 <= width else f"{temperature} → {kept}"
+def stages_line(effects: Sequence[StageEffect], kept: int, width: int) -> str:
+    """Each stage's setting and the probability mass it removes or moves; shorter where it has no room."""
+    named = _named([effect.stage for effect in effects])
+    parts = [_did(effect) for effect in effects if effect.stage in named]
+    line = " → ".join([*parts, f"{kept:,} kept"])
+    if len(line) + 4 <= width:
+        return line
+    heat = [stage_text(stage, 1) for stage in named if isinstance(stage, Temperature)]
+    return " → ".join([*heat, f"{kept:,} kept"])
+
+
+def _did(effect: StageEffect) -> str:
+    text = stage_text(effect.stage, 1)
+    if isinstance(effect.stage, Temperature):
+        return text
+    if effect.removed:
+        return f"{text} cuts {100 * effect.removed_mass:.1f}%"
+    return f"{text} moves {100 * effect.moved:.1f}%" if effect.moved else text
+
+
+def stage_title(stage: Stage, width: int) -> str:
+    """A stage and its first knob in `width` cells, right-aligned."""
+    text = stage_text(stage, 1)
+    return fit(text, width) if len(text) > width else text.rjust(width)

@@ -7,7 +7,6 @@ from rich.style import Style
 from textual.content import Content
 from textual.strip import Strip
 
-from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import bars, scale_for, tick_at, ticked
 from tui.drawing.sampler import stages_line
@@ -46,7 +45,6 @@ class ChartLens(Lens, can_focus=True):
         self.border_title = Content(self.TITLE)
         self._chart: Chart | None = None
         self._painted_at = 0.0
-        self._sampler = Sampler()
         self._empty = "loading torch …"
         self._cursor = 0
         self._first_row = 0
@@ -62,8 +60,6 @@ class ChartLens(Lens, can_focus=True):
         if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
             self._cursor = 0
         self._chart = chart
-        if frame.snapshot:
-            self._sampler = frame.snapshot.sampler
         if chart is None:
             self._empty = "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
             self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
@@ -106,7 +102,7 @@ class ChartLens(Lens, can_focus=True):
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}{truth}"
             self.border_title = Content(title)
-            self.border_subtitle = Content(stages_line(chart.stages, self._sampler, width))
+            self.border_subtitle = Content(chart.problem or stages_line(chart.stages, chart.kept, width))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -129,7 +125,7 @@ class ChartLens(Lens, can_focus=True):
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
-        others_kept = chart.stages[-1].kept - sum(c.sampled_probability > 0 for c in visible)
+        others_kept = chart.kept - sum(c.sampled_probability > 0 for c in visible)
         share = max(0.0, 1 - sum(share for _, share, _ in rows)) if others_kept else 0.0
         rows.append((None, share, max(0.0, 1 - sum(own for _, _, own in rows))))
 

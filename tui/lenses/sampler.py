@@ -2,177 +2,220 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
-from core.sampling.sampler import ORDERS
-from core.sampling.values import SamplerStage, StageName
+from core.sampling.sampler import Sampler
+from core.sampling.stages.stage import Stage
+from core.sampling.stages.temp import Temperature
 from tui.drawing.bars import bars
-from tui.drawing.text import decimals_for, fit, label, number_in, percent, setting
+from tui.drawing.sampler import sampler_text, stage_title, value_text
+from tui.drawing.stage_columns import StageColumns, fit_columns
+from tui.drawing.text import decimals_for, fit, label, number_in, percent
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
-SAME_ORDER_IN = {"temperature first": "transformers", "temperature last": "llama.cpp"}
-"""A library that applies the stages in this order."""
-SHORT: dict[StageName, str] = {"temperature": "T", "top-k": "k", "top-p": "p", "min-p": "min"}
-STAGE = 9
-"""Width in cells of the column of a stage that cuts."""
 FEWEST = 3
 """Rows of tokens at least, however low the panel is."""
+FOOT = 12
+"""Lines below the rows."""
 
 
 class SamplerLensPage(LensPage[SamplerLens]):
-    """Changed settings are explained at once, without running the model."""
+    """Changed settings are explained at once, without running the model. `cursor` is the stage that keys act on."""
 
     NAME = "sampler"
     TITLE = "sampler"
-    DESCRIPTION = "Why a token is drawn: temperature, top-k, top-p, min-p, and the number u"
+    DESCRIPTION = "Why a token is drawn: what each stage of the sampler removes and moves, and the number u"
     ORDER = 2
     ALLOW_SELECT: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._knob = 0
+        """The knob of the stage that is turned."""
 
     def new_question(self) -> Question:
         return Question(lambda session: session.explain(), live=True)
 
+    # Acting on the stage under the cursor ----------------------------------------------------------------------------
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler as it was asked for last."""
+        return self.host.sampler
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage under the cursor; None for a sampler without stages."""
+        stages = self.sampler.stages
+        self.cursor = max(0, min(self.cursor, len(stages) - 1))
+        return stages[self.cursor] if stages else None
+
+    def move(self, by: int) -> None:
+        self.cursor += by
+        self._knob = 0
+        self._draw_stages()
+
+    def choose(self, number: int | None = None) -> None:
+        """Switch the stage under the cursor, or stage `number`, on or off."""
+        if number is not None and number <= len(self.sampler.stages):
+            self.cursor, self._knob = number - 1, 0
+        if (stage := self.stage) and (number is None or number <= len(self.sampler.stages)):
+            self.host.sample_with(self.sampler.with_stage(replace(stage, on=not stage.on)))
+            self._draw_stages()
+
+    def adjust(self, down: int, across: int) -> None:
+        """Another knob of the stage, or another value of the knob."""
+        if stage := self.stage:
+            self._knob = max(0, min(self._knob + down, len(stage.knobs()) - 1))
+            if across:
+                self.host.sample_with(self.sampler.with_stage(stage.turned(self._knob, across)))
+            self._draw_stages()
+
     def switch_view(self) -> None:
+        """Move the temperature to the other end: behind the cuts as in llama.cpp, or before them as in transformers."""
+        names = [stage.NAME for stage in self.sampler.stages]
+        if Temperature.NAME in names:
+            at, last = names.index(Temperature.NAME), len(names) - 1
+            self.host.sample_with(self.sampler.moved(at, last - at if at < last else -last))
+            self._draw_stages()
+
+    def _draw_stages(self) -> None:
         if self.answer:
-            sampler = self.answer.sampler
-            order = next(order for order in ORDERS if order != sampler.order)
-            self.host.sample_with(replace(sampler, order=order))
+            self.draw()
+
+    # Drawing ---------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_title = Content(f"sampler · {self.answer.stages[-1].kept:,} kept")
-            self.border_subtitle = Content("[ ] T · < > k · { } p · ( ) min-p · o order")
+            self.border_title = Content(f"sampler · {self.answer.kept:,} kept")
+            self.border_subtitle = Content("↑↓ stage · ⇧←→ turn · ⏎ on or off · + add · - remove · P presets")
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
-        middle = [stage for stage in answer.stages[1:-1] if stage.name != "min-p" or answer.sampler.min_p > 0]
-        decimals = min(4, decimals_for(max(row.shares[0] for row in answer.rows)))
-        figure = max(8, decimals + 4)
-        columns, middle = _fit_columns(width, middle, figure, decimals)
-        yield self._head(answer, middle, columns)
-        actual = self._actual_draw()
-        room = max(FEWEST, height - 8 - bool(actual))
-        shown = self._rows_shown(answer, room)
-        top = max(max(row.shares[0], row.shares[-1]) for row in answer.rows)
-        scale = 1.0 if top > 0.5 else top
-        for row in shown:
-            yield self._row(answer, row, middle, columns, scale)
-        yield self._kept(answer, middle, columns)
-        yield self._cut(answer, middle, columns)
+        columns = fit_columns(answer, width, self.cursor)
+        yield self._head(answer, columns)
+        actual = self._actual_draw(answer)
+        room = max(FEWEST, height - FOOT - bool(actual))
+        scale = _scale(answer)
+        for row in self._rows_shown(answer, room):
+            yield self._row(answer, row, columns, scale)
+        yield from self._foot(answer, columns)
         yield Text()
         yield from self._unit_interval(answer, width)
         yield self._alternatives(answer, width)
-        yield self._order(answer, width)
         if actual:
             yield actual
+        yield Text()
+        yield from self._under_cursor(answer, width)
 
     def _rows_shown(self, answer: SamplerLens, room: int) -> Sequence[SamplerRow]:
         """The first rows; the last of them gives way to the drawn token where that comes later."""
         rows = answer.rows[:room]
-        drawn = next((row for row in answer.rows if row.id == answer.drawn.id), None)
+        drawn = next((row for row in answer.rows if answer.drawn and row.id == answer.drawn.id), None)
         return rows if drawn is None or drawn in rows else (*rows[:-1], drawn)
 
-    def _head(self, answer: SamplerLens, middle: Sequence[SamplerStage], columns: "SamplerColumns") -> Text:
-        line = f"{fit('token', columns.token)}{fit('  logit', columns.logit)}{'softmax':>{columns.figure}} "
-        line += " " * columns.left
-        for stage in middle:
-            line += f"{self._stage_title(answer, stage):>{columns.of(stage)}}"
-        return self.text((f"{line}{'drawn':>{columns.figure}} ", "head"))
+    def _head(self, answer: SamplerLens, columns: StageColumns) -> Text:
+        line = self.text(
+            (fit("token", columns.token) + fit("  logit", columns.logit), "head"),
+            (f"{'softmax':>{columns.figure}} " + " " * columns.left, "head"),
+            (columns.before, "faint"),
+        )
+        for number in columns.shown:
+            stage = answer.stages[number].stage
+            style = "cursor" if number == self.cursor else "head" if stage.active else "faint"
+            line.append(" ", self.style_of("lens--head"))
+            line.append(stage_title(stage, columns.stage - 1), self.style_of(f"lens--{style}"))
+        line.append_text(self.text((columns.after, "faint"), (f"{'drawn':>{columns.figure}} ", "head")))
+        return line
 
-    def _stage_title(self, answer: SamplerLens, stage: SamplerStage) -> str:
-        sampler = answer.sampler
-        value = {
-            "temperature": "0" if sampler.greedy else setting(sampler.temperature, 1),
-            "top-k": f"{sampler.top_k}" if sampler.top_k else "off",
-            "top-p": setting(sampler.top_p, 2) if sampler.top_p < 1 else "off",
-            "min-p": setting(sampler.min_p, 2),
-        }[stage.name]
-        return f"{SHORT[stage.name]} {value}"
-
-    def _row(
-        self,
-        answer: SamplerLens,
-        row: SamplerRow,
-        middle: Sequence[SamplerStage],
-        columns: "SamplerColumns",
-        scale: float,
-    ) -> Text:
-        figure, decimals = columns.figure, columns.decimals
-        raw, final = row.shares[0], row.shares[-1]
-        drawn = row.id == answer.drawn.id
+    def _row(self, answer: SamplerLens, row: SamplerRow, columns: StageColumns, scale: float) -> Text:
+        raw, final = row.shares[0], row.shares[-1] if not answer.problem else 0.0
+        drawn = answer.drawn is not None and row.id == answer.drawn.id
         own = "hot" if drawn else "text" if final else "faint"
         line = self.text(
             (("▸" if drawn else " ") + fit(label(row.piece), columns.token - 1), own),
             (number_in(row.logit, 7) if columns.logit else "", "muted"),
-            (f"{percent(raw, decimals):>{figure}}", "muted" if final else "faint"),
+            (f"{percent(raw, columns.decimals):>{columns.figure}}", "muted" if final else "faint"),
             (" " + _bar(raw, columns.left, scale), "ghost"),
+            (" " * len(columns.before), "faint"),
         )
-        was_cut = False
-        for stage in middle:
-            width, share = columns.of(stage), row.shares[answer.stages.index(stage)]
-            if was_cut:
-                words = ""
-            elif row.cut_by == stage.name:
-                words, was_cut = "cut", True
-            elif stage.name == "temperature":
-                words = percent(share, decimals)
-            else:
-                words = "·"
-            line.append(f"{words:>{width}}", self.style_of("lens--hot" if words == "cut" else f"lens--{own}"))
-        line.append(f"{percent(final, decimals) if final else '–':>{figure}} ", self.style_of(f"lens--{own}"))
+        for number in columns.shown:
+            words, style = self._cell(answer, row, number, columns.decimals)
+            line.append(f"{words:>{columns.stage}}", self.style_of(f"lens--{style or own}"))
+        words = percent(final, columns.decimals) if final else "–"
+        line.append(f"{' ' * len(columns.after)}{words:>{columns.figure}} ", self.style_of(f"lens--{own}"))
         line.append(_bar(final, columns.right, scale), self.style_of("lens--hot" if drawn else "lens--bar"))
         return line
 
-    def _kept(self, answer: SamplerLens, middle: Sequence[SamplerStage], columns: "SamplerColumns") -> Text:
-        line = fit(" kept", columns.token + columns.logit) + f"{answer.stages[0].kept:>{columns.figure},} "
-        line += " " * columns.left
-        for stage in middle:
-            line += f"{stage.kept:>{columns.of(stage)},}"
-        return self.text((f"{line}{answer.stages[-1].kept:>{columns.figure},}", "muted"))
+    def _cell(self, answer: SamplerLens, row: SamplerRow, number: int, decimals: int) -> tuple[str, str]:
+        """What a stage did to a token, and the style of its words; no style for that of the row."""
+        effect = answer.stages[number]
+        if row.cut_by is not None and row.cut_by <= number:
+            return ("cut", "hot") if row.cut_by == number else ("", "")
+        if not effect.stage.active:
+            return "", "faint"
+        moves = effect.moved > effect.removed_mass + 1e-6
+        return (percent(row.shares[number + 1], decimals) if moves else "·"), ""
 
-    def _cut(self, answer: SamplerLens, middle: Sequence[SamplerStage], columns: "SamplerColumns") -> Text:
-        masses = {cut.name: cut.mass for cut in answer.cuts if cut.count}
-        line = fit(" mass cut", columns.token + columns.logit) + " " * (columns.figure + 1 + columns.left)
-        for stage in middle:
-            mass = masses.get(stage.name)
-            line += f"{'' if mass is None else percent(mass, 2):>{columns.of(stage)}}"
-        return self.text((line, "muted"))
+    def _foot(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
+        """What is left after each stage, the mass it removed, how far it moved the rest, and the entropy."""
+        size = len(answer.rows) + answer.tail.count
+
+        def line(name: str, first: str, cells: Sequence[str], last: str) -> Text:
+            words = fit(f" {name}", columns.token + columns.logit) + f"{first:>{columns.figure}} " + " " * columns.left
+            words += " " * len(columns.before)
+            words += "".join(f"{cells[number]:>{columns.stage}}" for number in columns.shown)
+            return self.text((f"{words}{' ' * len(columns.after)}{last:>{columns.figure}}", "muted"))
+
+        effects, bits = answer.stages, [f"{entropy:.2f}" for entropy in answer.entropies]
+        yield line("kept", f"{size:,}", [f"{each.kept:,}" for each in effects], f"{answer.kept:,}")
+        yield line("removed", "", [percent(each.removed_mass, 2) if each.removed else "" for each in effects], "")
+        yield line("moved", "", [percent(each.moved, 2) if each.moved > 0 else "" for each in effects], "")
+        yield line("H bits", bits[0], bits[1:], bits[-1])
 
     def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
+        if answer.drawn is None:
+            yield self.text((fit(answer.problem, width), "hot"))
+            yield Text()
+            return
         edge = 0  # cells that are filled
         line = Text()
-        pieces = [(row.piece, row.interval) for row in answer.rows if row.interval[1] > row.interval[0]]
-        for number, (piece, (_, end)) in enumerate(pieces):
-            until = min(width, round(end * width))
+        drawable = sorted((row for row in answer.rows if row.interval[1] > row.interval[0]), key=lambda r: r.interval)
+        for number, row in enumerate(drawable):
+            start, until = round(row.interval[0] * width), min(width, round(row.interval[1] * width))
+            if start > edge:  # tokens that are not listed
+                line.append(" " * (start - edge), self.style_of("lens--rest"))
+                edge = start
             room = until - edge
             if room <= 0:
                 continue
-            name = label(piece)
+            name = label(row.piece)
             words = fit(f" {name}", room) if cell_len(name) + 2 <= room else " " * room
-            style = "drawn" if piece == answer.drawn.piece else ("even", "odd")[number % 2]
+            style = "drawn" if row.id == answer.drawn.id else ("even", "odd")[number % 2]
             line.append(words, self.style_of(f"lens--{style}"))
             edge = until
         if edge < width:
             line.append(fit(" others" if width - edge > 8 else "", width - edge), self.style_of("lens--rest"))
         yield line
+        yield self._mark(answer, answer.drawn, width)
+
+    def _mark(self, answer: SamplerLens, drawn: Pick, width: int) -> Text:
         if answer.sampler.greedy:
-            yield self.text(("greedy: the likeliest token has probability 1; no u is drawn", "muted"))
-            return
+            return self.text(("greedy: one token is left; no u is drawn", "muted"))
         at = min(width - 1, int(answer.u * width))
-        drawn = answer.drawn
         low, high = drawn.interval
         words = f"u {answer.u:.4f} draws {label(drawn.piece)} [{low:.4f}, {high:.4f})"
         if at + 2 + cell_len(words) <= width:
-            yield self.text((" " * at + "▲ ", "hot"), (words, "text"))
-        else:
-            words = fit(words, max(0, at - 1)) if cell_len(words) > at - 1 else words
-            yield self.text((" " * max(0, at - 1 - cell_len(words)) + words + " ", "text"), ("▲", "hot"))
+            return self.text((" " * at + "▲ ", "hot"), (words, "text"))
+        words = fit(words, max(0, at - 1)) if cell_len(words) > at - 1 else words
+        return self.text((" " * max(0, at - 1 - cell_len(words)) + words + " ", "text"), ("▲", "hot"))
 
     def _alternatives(self, answer: SamplerLens, width: int) -> Text:
         """The greedy choice, and what the same u would draw from a uniform distribution."""
@@ -185,77 +228,48 @@ class SamplerLensPage(LensPage[SamplerLens]):
                 (_pick_text(answer.uniform), "text"),
             )
 
-        return _first_fitting(line(" · with equal odds this u would draw "), line(" · equal odds "), width)
+        long = line(" · with equal odds this u would draw ")
+        return long if long.cell_len <= width else line(" · equal odds ")
 
-    def _order(self, answer: SamplerLens, width: int) -> Text:
-        """The order of the stages, and how many tokens the other order keeps (tokens gained and lost)."""
-        other, order = answer.other, answer.sampler.order
-        change = ""
-        if other.only_here or other.only_there:
-            change = f" (+{len(other.only_there)} −{len(other.only_here)})"
-        keeps = f"{other.stages[-1].kept:,}{change}"
+    def _under_cursor(self, answer: SamplerLens, width: int) -> Iterator[Text]:
+        """The stage under the cursor: its knobs, its formula and its source."""
+        stage = self.stage
+        if stage is None:
+            yield self.text(("no stages: every token is drawn with the model's own probability", "muted"))
+            return
+        line = self.text((f"{self.cursor + 1} {stage.TITLE}", "text"), ("" if stage.on else " off", "hot"))
+        for number, knob in enumerate(stage.knobs()):
+            words = f"{knob.label} {value_text(knob, getattr(stage, knob.name)) or '–'}"
+            line.append(" · ", self.style_of("lens--faint"))
+            line.append(words, self.style_of("lens--cursor" if number == self._knob else "lens--text"))
+        if stage.NAME == "xtc" and stage.active:
+            line.append(f" · drawn chance {answer.chance:.4f}", self.style_of("lens--muted"))
+        yield line
+        yield self.text((fit(stage.FORMULA, width), "text"))
+        yield self.text((fit(stage.SOURCE, width), "muted"))
 
-        def line(between: str) -> Text:
-            return self.text((f"{order}, as in {SAME_ORDER_IN[order]}", "text"), (f" · {between} {keeps}", "muted"))
-
-        return _first_fitting(line("the other order keeps"), line("other order keeps"), width)
-
-    def _actual_draw(self) -> Text | None:
+    def _actual_draw(self, answer: SamplerLens) -> Text | None:
         """How the token at this position came, where that differs from the draw that is explained."""
         snapshot = self.frame.snapshot
-        if snapshot is None or self.answer is None or snapshot.cursor >= len(snapshot.tokens):
+        if snapshot is None or snapshot.cursor >= len(snapshot.tokens):
             return None
         token = snapshot.tokens[snapshot.cursor]
         if token.origin != "sampled" or token.sampler is None:
             words = "you chose it" if token.origin == "chosen" else "it is part of the prompt"
             return self.text((f"{label(token.piece)} came next: {words}", "muted"))
-        if token.id == self.answer.drawn.id:
+        if answer.drawn and token.id == answer.drawn.id:
             return None
-        used = token.sampler
-        words = (
-            "greedy" if used.greedy else f"T {setting(used.temperature, 2)} k {used.top_k or 'off'} p {used.top_p:g}"
-        )
-        return self.text((f"{label(token.piece)} came next, drawn with {words}", "muted"))
+        return self.text((f"{label(token.piece)} came next, drawn with {sampler_text(token.sampler)}", "muted"))
 
 
-class SamplerColumns(NamedTuple):
-    """Widths in cells; 0 for a column that has no room."""
-
-    token: int
-    logit: int
-    left: int
-    """The bar of the probability before the sampler."""
-    right: int
-    """The bar of the probability after the sampler."""
-    figure: int
-    decimals: int
-
-    def of(self, stage: SamplerStage) -> int:
-        return self.figure if stage.name == "temperature" else STAGE
-
-
-def _fit_columns(
-    width: int, middle: list[SamplerStage], figure: int, decimals: int
-) -> tuple[SamplerColumns, list[SamplerStage]]:
-    """The columns that fit into `width` cells; bars are dropped first, then logits, long labels and the temperature."""
-
-    def free(token: int, logit: int) -> int:
-        stages = sum(figure if stage.name == "temperature" else STAGE for stage in middle)
-        return width - token - logit - 2 * figure - 2 - stages
-
-    token, logit = next((each for each in ((14, 7), (14, 0), (9, 0)) if free(*each) >= 0), (9, 0))
-    if free(token, logit) < 0:
-        middle = [stage for stage in middle if stage.name != "temperature"]
-    left = max(0, free(token, logit)) // 2
-    return SamplerColumns(token, logit, left, max(0, free(token, logit)) - left, figure, decimals), middle
+def _scale(answer: SamplerLens) -> float:
+    """The probability of a full bar."""
+    top = max(max(row.shares[0], row.shares[-1]) for row in answer.rows)
+    return 1.0 if top > 0.5 else top
 
 
 def _bar(share: float, width: int, scale: float) -> str:
     return bars([share], [0.0], width, scale)[0] if width else ""
-
-
-def _first_fitting(long: Text, short: Text, width: int) -> Text:
-    return long if long.cell_len <= width else short
 
 
 def _pick_text(pick: Pick) -> str:

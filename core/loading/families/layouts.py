@@ -32,6 +32,9 @@ def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 
     Where a part of each head is rotated, its other rows keep their places.
     """
+    heads = tensor.unflatten(0, (-1, config.head_dim))  # [h, c, …]
     rotated = config.rope.size or config.head_dim
+    if rotated == config.head_dim:
+        return heads.unflatten(1, (-1, 2)).transpose(1, 2).flatten(0, 2)
     rows = [*range(0, rotated, 2), *range(1, rotated, 2), *range(rotated, config.head_dim)]
-    return tensor.unflatten(0, (-1, config.head_dim))[:, rows].flatten(0, 1)
+    return heads[:, rows].flatten(0, 1)

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.engine.config import Bias, ModelConfig
+from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families import gpt2
 from core.loading.families.family import ACTIVATION_NAMES, KeyMap
 from core.loading.families.rope_settings import read_context, read_gguf_rope, read_rope
+from core.loading.families.window_settings import read_gguf_windows, read_kinds, window_size, windows
 
 PREFIX = "model."
 NAMES: KeyMap = {
@@ -37,95 +39,102 @@ def config(
     values: CheckedValues,
     *,
     default_context: int = 2048,
-    window: int = 0,
     default_head_dim: int = 0,
-    qkv_bias: bool | None = None,
-    out_bias: bool | None = None,
-    qk_norm: bool = False,
+    default_base: float = 10_000.0,
+    default_eps: float = 1e-6,
+    default_tied: bool = False,
+    **fields: Any,
 ) -> ModelConfig:
     """The configuration that a config.json describes; the other arguments are what a family has of its own.
 
-    `default_context` is `max_position_embeddings` where the file has none. `window` is the sliding window in tokens,
-    0 for none: within it every position attends to every earlier one, so the context ends there. `default_head_dim` 0
-    divides the hidden size evenly. A bias of None follows `attention_bias`.
+    `default_…` is the value of a key that the file does not have: `max_position_embeddings`, `head_dim` (0 divides the
+    hidden size evenly), `rope_theta`, `rms_norm_eps`, `tie_word_embeddings`. `fields` are fields of the configuration
+    that come from elsewhere.
     """
     heads, width = values.count("num_attention_heads"), values.count("hidden_size")
-    head_size = values.get("head_dim", default_head_dim) or None
-    head_dim = head_size or width // heads
+    head_dim = values.get("head_dim", default_head_dim) or width // heads
     trained, context = read_context(values, default_context)
-    bias = values.get("attention_bias", False)
-    biases: dict[Bias, bool] = {
-        "qkv": bias if qkv_bias is None else qkv_bias,
-        "out": bias if out_bias is None else out_bias,
+    read: dict[str, Any] = {
+        "vocab_size": values.count("vocab_size"),
+        "embed_dim": width,
+        "context": context,
+        "blocks": values.count("num_hidden_layers"),
+        "heads": heads,
+        "kv_heads": values.get("num_key_value_heads", heads),
+        "head_size": head_dim,
+        "norm_eps": values.get("rms_norm_eps", default_eps),
+        "mlp_size": values.count("intermediate_size"),
+        "tied": values.get("tie_word_embeddings", default_tied),
+    }
+    if "rope" not in fields:
+        read["rope"] = read_rope(values, head_dim, trained, base=default_base)
+    if "activation" not in fields:
+        read["activation"] = values.one_of("hidden_act", ACTIVATION_NAMES, "silu")
+    if "biases" not in fields:
+        read["biases"] = biases(values)
+    return _config(values, **read | fields)
+
+
+def biases(values: CheckedValues, *, qkv: bool | None = None, out: bool | None = None) -> tuple[Bias, ...]:
+    """The linear layers with a bias. None follows `attention_bias`."""
+    attention = values.get("attention_bias", False) if qkv is None or out is None else False
+    present: dict[Bias, bool] = {
+        "qkv": attention if qkv is None else qkv,
+        "out": attention if out is None else out,
         "mlp": values.get("mlp_bias", False),
     }
-    return _config(
-        values,
-        vocab_size=values.count("vocab_size"),
-        embed_dim=width,
-        context=_context(context, window),
-        blocks=values.count("num_hidden_layers"),
-        heads=heads,
-        kv_heads=values.get("num_key_value_heads", heads),
-        head_size=head_size,
-        rope=read_rope(values, head_dim, trained),
-        norm_eps=values.get("rms_norm_eps", 1e-6),
-        qk_norm=qk_norm,
-        mlp_size=values.count("intermediate_size"),
-        activation=values.one_of("hidden_act", ACTIVATION_NAMES, "silu"),
-        tied=values.get("tie_word_embeddings", False),
-        biases=tuple(name for name, present in biases.items() if present),
-    )
+    return tuple(name for name in present if present[name])
 
 
-def optional_window(values: CheckedValues) -> int:
-    """The sliding window where `use_sliding_window` is set, else 0."""
-    window = values.get("sliding_window", 0)
-    return window if values.get("use_sliding_window", False) else 0
-
-
-def _context(trained: int, window: int) -> int:
-    return min(trained, window) if window else trained
+def late_windows(values: CheckedValues) -> tuple[int, ...]:
+    """The windows of Qwen2 and Qwen3: with `use_sliding_window`, of the layers from `max_window_layers` on."""
+    blocks, first = values.count("num_hidden_layers"), values.get("max_window_layers", 28)
+    size = window_size(values, 4096) * values.get("use_sliding_window", False)
+    return windows(values, size, read_kinds(values, blocks, lambda block: size != 0 and block >= first))
 
 
 def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any) -> ModelConfig:
     """What all models of this layout share."""
     if kv_heads < 1 or heads % kv_heads:
         raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
-    return ModelConfig(
-        heads=heads,
-        group=heads // kv_heads,
-        positions="rotary",
-        norm="rms",
-        pre_norm=True,
-        feed_forward=True,
-        gated=True,
-        final_activation=False,
-        **settings,
-    )
+    shared: dict[str, Any] = {"positions": "rotary", "norm": "rms", "pre_norm": True, "feed_forward": True}
+    shared |= {"gated": True, "final_activation": False}
+    try:
+        return ModelConfig(heads=heads, group=heads // kv_heads, **shared | settings)
+    except UserError as error:
+        raise values.error(str(error)) from error
 
 
-def gguf_config(values: CheckedValues, tensors: Mapping[str, StoredTensor], vocab_size: int) -> ModelConfig:
-    """The configuration that GGUF metadata describes; biases and norms of queries and keys show in the tensors."""
+def gguf_config(
+    values: CheckedValues, tensors: Mapping[str, StoredTensor], vocab_size: int, **fields: Any
+) -> ModelConfig:
+    """The configuration that GGUF metadata describes; biases and norms of queries and keys show in the tensors.
+
+    `fields` are fields of the configuration that come from elsewhere.
+    """
     heads, width = values.count("attention.head_count"), values.count("embedding_length")
+    blocks = values.count("block_count")
     head_size = values.get("attention.key_length", 0) or None
     head_dim = head_size or width // heads
     values.require("attention.value_length", head_dim)
-    biases: dict[Bias, str] = {"qkv": "attn_q", "out": "attn_output", "mlp": "ffn_down"}
-    return _config(
-        values,
-        vocab_size=vocab_size,
-        embed_dim=width,
-        context=_context(values.count("context_length"), values.get("attention.sliding_window", 0)),
-        blocks=values.count("block_count"),
-        heads=heads,
-        kv_heads=values.get("attention.head_count_kv", heads),
-        head_size=head_size,
-        rope=read_gguf_rope(values, tensors, head_dim),
-        norm_eps=values.get("attention.layer_norm_rms_epsilon", 1e-5),
-        qk_norm="blk.0.attn_q_norm.weight" in tensors,
-        mlp_size=values.count("feed_forward_length"),
-        activation="silu",
-        tied="output.weight" not in tensors,
-        biases=tuple(name for name, part in biases.items() if f"blk.0.{part}.bias" in tensors),
-    )
+    bias_names: dict[Bias, str] = {"qkv": "attn_q", "out": "attn_output", "mlp": "ffn_down"}
+    read: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "embed_dim": width,
+        "context": values.count("context_length"),
+        "blocks": blocks,
+        "heads": heads,
+        "kv_heads": values.get("attention.head_count_kv", heads),
+        "head_size": head_size,
+        "norm_eps": values.get("attention.layer_norm_rms_epsilon", 1e-5),
+        "qk_norm": "head" if "blk.0.attn_q_norm.weight" in tensors else "none",
+        "mlp_size": values.count("feed_forward_length"),
+        "activation": "silu",
+        "tied": "output.weight" not in tensors,
+        "biases": tuple(name for name, part in bias_names.items() if f"blk.0.{part}.bias" in tensors),
+    }
+    if "rope" not in fields:
+        read["rope"] = read_gguf_rope(values, tensors, head_dim)
+    if "windows" not in fields:
+        read["windows"] = read_gguf_windows(values, blocks)
+    return _config(values, **read | fields)

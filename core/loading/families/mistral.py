@@ -4,6 +4,7 @@ from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.loading.families import llama_layout
 from core.loading.families.family import Family
+from core.loading.families.window_settings import read_kinds, window_size, windows
 
 DEFAULT_WINDOW = 4096
 """Tokens, where config.json does not name `sliding_window`; null there means no window."""
@@ -11,8 +12,10 @@ DEFAULT_WINDOW = 4096
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    window = values.get("sliding_window", 0) if "sliding_window" in values.values else DEFAULT_WINDOW
-    return llama_layout.config(values, default_context=32 * 4096, window=window)
+    blocks = values.count("num_hidden_layers")
+    size = window_size(values, DEFAULT_WINDOW)
+    kinds = read_kinds(values, blocks, lambda block: size != 0)
+    return llama_layout.config(values, default_context=32 * 4096, windows=windows(values, size, kinds))
 
 
 FAMILY = Family(

@@ -8,9 +8,9 @@ from core.loading.families.family import Family
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    return llama_layout.config(
-        values, default_context=32_768, window=llama_layout.optional_window(values), qkv_bias=True, out_bias=False
-    )
+    biases = llama_layout.biases(values, qkv=True, out=False)
+    windows = llama_layout.late_windows(values)
+    return llama_layout.config(values, default_context=32_768, windows=windows, biases=biases)
 
 
 FAMILY = Family(
@@ -21,5 +21,4 @@ FAMILY = Family(
     gguf_names=llama_layout.GGUF_NAMES,
     config=config,
     gguf_config=llama_layout.gguf_config,
-    without_effect=frozenset(("layer_types", "max_window_layers")),
 )

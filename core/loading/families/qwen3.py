@@ -8,9 +8,8 @@ from core.loading.families.family import Family
 
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
-    return llama_layout.config(
-        values, default_context=32_768, window=llama_layout.optional_window(values), default_head_dim=128, qk_norm=True
-    )
+    windows = llama_layout.late_windows(values)
+    return llama_layout.config(values, default_context=32_768, default_head_dim=128, windows=windows, qk_norm="head")
 
 
 FAMILY = Family(
@@ -21,5 +20,4 @@ FAMILY = Family(
     gguf_names=llama_layout.GGUF_NAMES,
     config=config,
     gguf_config=llama_layout.gguf_config,
-    without_effect=frozenset(("layer_types", "max_window_layers")),
 )

@@ -32,6 +32,8 @@ def read_rope(
     Without `partial` the unscaled rotation is of whole heads whatever share the file names, as in transformers' Llama.
     `layer` is the key of settings per kind of layer.
     """
+    if head_dim < 2 or head_dim % 2:
+        raise values.error(f"head_dim is {head_dim}, but rotary positions rotate pairs (allowed: an even number)")
     settings = _settings(values, layer)
     base = settings.get("rope_theta", values.get("rope_theta", base))
     share = settings.get("partial_rotary_factor", values.get("partial_rotary_factor", share))

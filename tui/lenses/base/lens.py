@@ -23,6 +23,10 @@ class LensHost(Protocol):
     def ask(self) -> None:
         """Queue the present question of the lens."""
 
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler as it was asked for last."""
+
     def sample_with(self, sampler: Sampler) -> None:
         """Draw tokens with other settings from now on."""
 

@@ -1,0 +1,65 @@
+"""Distributions beside that of the walk: after a negative prompt, or in a smaller model. They follow one sequence."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from core.engine.prefix import Prefix
+from core.errors import Option, UserError
+from core.loading import catalog
+from core.loading.models import Model, load_model
+from core.sampling.context import GuideKind
+from core.sequences import common_prefix
+
+
+class Guides:
+    """Reads the same generated ids after another prompt, or all ids in another model.
+
+    Each guide keeps its cache, so that a step reads one token. Nothing is downloaded.
+    """
+
+    def __init__(self, model: Model, models: dict[str, Model] | None = None) -> None:
+        self._model = model
+        self._models: dict[str, Model] = {} if models is None else models
+        """Smaller models by name, which several sequences share."""
+        self._readers: dict[tuple[GuideKind, str], tuple[Prefix, list[int]]] = {}
+
+    def fresh(self) -> "Guides":
+        """Guides for another sequence, with the models that are loaded already."""
+        return Guides(self._model, self._models)
+
+    def logits(self, kind: GuideKind, name: str, ids: Sequence[int], prompt_length: int) -> Any:
+        """Logits [V], float32 NumPy, of the token after `ids`, of which the first are the prompt.
+
+        Raises `UserError` for a model that cannot be loaded, or has other tokens.
+        """
+        wanted = list(ids) if kind == "model" else [*self._prompt(name, ids, prompt_length), *ids[prompt_length:]]
+        if (kind, name) not in self._readers:
+            model = self._smaller(name) if kind == "model" else self._model
+            self._readers[kind, name] = Prefix(model.transformer), []
+        prefix, known = self._readers[kind, name]
+        same = common_prefix(known, wanted)
+        if same < len(known):
+            prefix.rewind(same)
+        if same < len(wanted):
+            prefix.append([wanted[same:]])
+        known[same:] = wanted[same:]
+        return prefix.logits([len(wanted) - 1])[0, 0].detach().to("cpu").float().numpy()
+
+    def _prompt(self, text: str, ids: Sequence[int], prompt_length: int) -> list[int]:
+        """The negative prompt; the last token of the prompt for an empty text, as in transformers."""
+        return self._model.tokenizer.encode(text) if text else list(ids[max(0, prompt_length - 1) : prompt_length])
+
+    def _smaller(self, name: str) -> Model:
+        if name not in self._models:
+            if not (catalog.is_rung(name) or catalog.trained(name) or catalog.find(name)):
+                raise UserError(f"{name} is not on this machine; ", Option("model"), f" {name} fetches it")
+            choice = replace(catalog.applicable(self._model.choice, name), dtype="auto")
+            self._models[name] = load_model(choice)
+        other = self._models[name]
+        if other.tokenizer is not self._model.tokenizer:
+            raise UserError(
+                f"{name} has the tokens of {other.tokenizer.name}, and not those of {self._model.tokenizer.name}; "
+                "choose a smaller model with the same tokenizer"
+            )
+        return other

@@ -1,0 +1,33 @@
+"""No repeated n-gram."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from core.sampling.stages.stage import Stage, knob
+
+if TYPE_CHECKING:
+    from core.sampling.context import DrawContext
+    from core.sampling.selection import Selection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoRepeat(Stage):
+    """Remove each token that would end an n-gram of the text a second time.
+
+    N-grams of the prompt count, as in transformers. n = 1 allows each token once.
+    """
+
+    NAME: ClassVar[str] = "no_repeat"
+    TITLE: ClassVar[str] = "no-repeat n-gram"
+    SHORT: ClassVar[str] = "n-gram"
+    FORMULA: ClassVar[str] = "remove i where (the last n − 1 tokens, i) is in the text already"
+    SOURCE: ClassVar[str] = "Paulus, Xiong & Socher 2017, A deep reinforced model for summarization; transformers"
+    PLACE: ClassVar[float] = 6
+
+    n: int = knob(0, 3, low=0, ladder=(0, 1, 2, 3, 4, 5, 6, 8, 10))
+
+    def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
+        ids, length = list(context.ids), self.n - 1
+        prefix = ids[len(ids) - length :]
+        ends = [ids[at + length] for at in range(len(ids) - length) if ids[at : at + length] == prefix]
+        return selection.without(selection.positions(ends))

@@ -43,9 +43,9 @@ def generate(
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
         loaded, ids = load_model(model, text)
-        from core.generation.sample import Sample
+        from core.generation.sample import Sample, stop_ids
 
-        grown = [Sample(until, loaded.stops) for _ in range(samples)]
+        grown = [Sample(until, stop_ids(loaded.tokenizer, chosen_sampler)) for _ in range(samples)]
         try:
             _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
         finally:

@@ -1,26 +1,43 @@
 """Atomic file writing: after a crash the path holds the old file or the new one, each complete."""
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from core.bounded import kind
 from core.errors import UserError
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""Flags that open a file only where nothing has its name, not even a symbolic link."""
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `UserError` where `path` is a folder, a pipe or a device."""
+    try:
+        other = kind(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    if other:
+        raise UserError(f"{path} is {other}, not a file, so it is not replaced; choose another name")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """A new file that replaces `path` when the block ends without an error and the data is on the disk.
 
-    Raises `UserError` where it cannot be written; `path` is unchanged then.
+    With `private`, a file that was not there before is for its owner alone. Raises `UserError` where `path` is not a
+    file or cannot be written; it is unchanged then.
     """
     temporary = None
     try:
         path = path.resolve()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        check_replaceable(path)
+        temporary = path.with_name(f".tokenwalk-{secrets.token_hex(8)}.tmp")
+        with os.fdopen(os.open(temporary, NEW_FILE, 0o600 if private else 0o666), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 The thread that runs the model only copies the walk. A newer copy of a walk replaces one that waits to be written.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.atomic import NEW_FILE
 from core.errors import UserError
 from core.sessions import record, storage, writer
 from core.sessions.export import FORMATS
@@ -104,7 +106,9 @@ class Autosave:
             walk = copy()
             path = storage.free(folder, walk.prompt, suffix)
             try:
-                with path.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                with os.fdopen(
+                    os.open(path, NEW_FILE, 0o600), "w", encoding="utf-8", errors="backslashreplace", newline=""
+                ) as file:
                     file.writelines(lines(walk))
             except OSError as error:
                 raise UserError(f"{path} cannot be written: {error.strerror}; export from another folder") from error

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import platformdirs
 
+from core.bounded import read_file
 from core.errors import UserError
 from tui.keys import LEAVE, WALK
 
+LARGEST = 1_000_000
+"""Bytes of the file at most."""
 LOCAL_FPS = 6
 REMOTE_FPS = 5
 """Frames per second over ssh, where each frame delays the answer to a key."""
@@ -34,10 +37,10 @@ def load() -> Settings:
     """The settings, or the defaults where there is no file. Raises `UserError` for a file that is not valid."""
     default = Settings(fps=REMOTE_FPS if os.environ.get("SSH_CONNECTION") else LOCAL_FPS)
     try:
-        values = tomllib.loads(path().read_text(encoding="utf-8"))
+        values = tomllib.loads(read_file(path(), LARGEST).decode("utf-8"))
     except FileNotFoundError:
         return default
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path()} cannot be read: {str(error).splitlines()[0]}") from error
     if unknown := values.keys() - {"theme", "fps", "keys"}:
         raise UserError(f"{path()}: there is no setting {sorted(unknown)[0]!r}; choose from theme, fps and keys")

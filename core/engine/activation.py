@@ -36,7 +36,7 @@ ACTIVATIONS: dict[Activation, ActivationFunction] = {
         source="Hendrycks and Gimpel 2016, §2",
         torch_class="GELU",
         torch_options={"approximate": "tanh"},
-        hub_names=("gelu_new", "gelu_pytorch_tanh"),
+        hub_names=("gelu_new", "gelu_pytorch_tanh", "gelu_fast"),
     ),
     "relu": ActivationFunction(
         formula="ReLU(x) = max(0, x)",

@@ -14,6 +14,9 @@ Positions = Literal["none", "learned", "rotary", "alibi"]
 QueryNorm = Literal["none", "head", "width"]
 Layout = Literal["sequential", "parallel", "parallel_one_norm", "post_norm"]
 
+MOST_BLOCKS = 1000
+"""The largest models have some 130; each takes a millisecond to make."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
@@ -119,8 +122,8 @@ class ModelConfig:
         ):
             if value < 1:
                 raise UserError(f"the {label} must be at least 1, not {value}")
-        if self.blocks < 0:
-            raise UserError(f"the number of blocks must be 0 or more, not {self.blocks}")
+        if not 0 <= self.blocks <= MOST_BLOCKS:
+            raise UserError(f"the number of blocks must be from 0 to {MOST_BLOCKS}, not {self.blocks}")
         if self.head_size is None and self.embed_dim % self.heads:
             raise UserError(
                 f"the embedding size {self.embed_dim} cannot be split among {self.heads} heads; "

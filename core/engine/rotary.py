@@ -53,9 +53,10 @@ class Rotary(nn.Module):
         exact = torch.promote_types(like.dtype, torch.float32)
         base, divisors = self.rope.at(span, self.size)
         pairs = torch.arange(0, self.size, 2, device=like.device, dtype=exact)
-        frequencies = 1.0 / base ** (pairs / self.size)  # [c/2], radians per position
+        powers = base ** (pairs / self.size)  # [c/2]
         if divisors:
-            frequencies = frequencies / torch.tensor(divisors, device=like.device, dtype=exact)
+            powers = torch.tensor(divisors, device=like.device, dtype=exact) * powers
+        frequencies = 1.0 / powers  # radians per position, rounded as in transformers
         angles = torch.arange(length, device=like.device, dtype=exact)[:, None] * frequencies  # [length, c/2]
         cos, sin = angles.cos() * self.rope.scale, angles.sin() * self.rope.scale
         return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))).to(like.dtype)

@@ -155,7 +155,7 @@ def compare_text(a: Model, b: Model, text: str, *, special: bool = False) -> Ite
     `LOGIT_ROWS` rows of logits of each model are in memory. Raises `UserError` where there is no common boundary.
     """
     ids_a, ids_b = a.tokenizer.encode(text, special=special), b.tokenizer.encode(text, special=special)
-    pieces_a, pieces_b = list(map(a.tokenizer.spelled, ids_a)), list(map(b.tokenizer.spelled, ids_b))
+    pieces_a, pieces_b = a.tokenizer.spell(ids_a), b.tokenizer.spell(ids_b)
     boundaries = [each for each in align(pieces_a, pieces_b) if each.tokens_a and each.tokens_b]
     if not boundaries:
         raise UserError("the two tokenizers have no token's end in common in this text; give a longer one")

@@ -14,9 +14,11 @@ from torch import Tensor
 from core.engine.prefix import CHUNK, Prefix
 from core.errors import UserError
 from core.evaluation.values import ScoredText, ScoredToken
+from core.formats.text import well_formed
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.distribution import Distribution
+from core.tokenizers.tokenizer import Tokenizer
 
 LOGIT_ROWS = 32
 """Positions whose logits are in memory at the same time."""
@@ -72,11 +74,12 @@ def logits_after(model: Model, ids: Sequence[int], positions: Sequence[int]) -> 
                 yield PositionLogits(start + position, position + 1, logits)
 
 
-def score(model: Model, ids: Sequence[int]) -> Iterator[Progress | ScoredText]:
+def score(model: Model, ids: Sequence[int], text: str | None = None) -> Iterator[Progress | ScoredText]:
     """The score of each token of a text (teacher forcing); progress first, the result last.
 
     No distribution predicts the first token, so it is not scored and no sum includes it. Every other token is predicted
     from all tokens before it where these fit into the context T, otherwise from the last T - ⌊T / 2⌋ + 1 to T of them.
+    `text` is what was encoded to `ids`; its bytes are counted where given, else those that the tokens spell.
     Raises `UserError` for fewer than two tokens and for an id outside V.
     """
     pieces = [model.tokenizer.piece(id) for id in ids]
@@ -84,10 +87,12 @@ def score(model: Model, ids: Sequence[int]) -> Iterator[Progress | ScoredText]:
         raise UserError(
             f"there must be two tokens at least, not {len(ids)}: nothing predicts the first; give more text"
         )
-    return _score(model, ids, pieces)
+    return _score(model, ids, pieces, text)
 
 
-def _score(model: Model, ids: Sequence[int], pieces: Sequence[bytes]) -> Iterator[Progress | ScoredText]:
+def _score(
+    model: Model, ids: Sequence[int], pieces: Sequence[bytes], text: str | None
+) -> Iterator[Progress | ScoredText]:
     total = len(ids) - 1
     tokens: list[ScoredToken] = []
     yield Progress(0, total)
@@ -100,4 +105,17 @@ def _score(model: Model, ids: Sequence[int], pieces: Sequence[bytes]) -> Iterato
             if len(tokens) % LOGIT_ROWS == 0:
                 yield Progress(len(tokens), total)
     yield Progress(total, total)
-    yield ScoredText(ids[0], pieces[0], tuple(tokens), min_context(total, model.info.context))
+    byte_count = _bytes_after_first(model.tokenizer, ids, text)
+    rewritten = text is not None and model.tokenizer.written(ids) != well_formed(text)
+    yield ScoredText(ids[0], pieces[0], tuple(tokens), min_context(total, model.info.context), byte_count, rewritten)
+
+
+def _bytes_after_first(tokenizer: Tokenizer, ids: Sequence[int], text: str | None) -> int:
+    """Bytes of `text` that are not of the first of its `ids`; without a text, those that the ids stand for."""
+    if text is not None and tokenizer.begin and tuple(ids[: len(tokenizer.begin)]) == tokenizer.begin:
+        return len(well_formed(text).encode())  # BOS is no part of the text
+    for special in (False, True) if text is not None else ():
+        inner, starts = tokenizer.inner_starts(text or "", special=special)
+        if inner[:2] == list(ids[:2]):
+            return len(well_formed(text or "")[starts[1] :].encode())
+    return sum(map(len, tokenizer.typed(ids)[1:]))

@@ -35,16 +35,15 @@ class ScoredText(SurprisalRates):
     """All but the first, in order."""
     min_context: int
     """Each token was predicted from at least this number of tokens, or from all before it where those are fewer."""
+    byte_count: int
+    """Bytes of the text that the tokens stand for, as it was given."""
+    rewritten: bool = False
+    """Whether the tokens spell another text than was given, since the tokenizer normalizes it."""
 
     @property
     def bits(self) -> float:
         """The sum of the surprisals, -log2 p."""
         return math.fsum(token.score.surprisal_bits for token in self.tokens)
-
-    @property
-    def byte_count(self) -> int:
-        """The sum of the tokens' lengths in bytes."""
-        return sum(len(token.piece) for token in self.tokens)
 
     @property
     def token_count(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from core.bounded import read_file
 from core.errors import UserError
 from core.formats.text import well_formed
 
@@ -227,9 +228,13 @@ def read_json(path: Path) -> CheckedValues:
     """The JSON object in a file of a model. Raises `UserError` where the file is missing or holds something else."""
     advice = "download the model again"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} has no {path.name}; {advice}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply to be read as JSON; {advice}") from error
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}") from error
     return CheckedValues(path.name, values, advice)

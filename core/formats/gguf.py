@@ -95,6 +95,9 @@ class StringArray:
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} strings>"
+
 
 def _metadata(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
     for _ in range(count):
@@ -127,6 +130,7 @@ def read_head(path: Path) -> dict[str, Any]:
         raise
     except DAMAGE as error:
         raise damaged(path) from error
+    _alignment(CheckedValues(path.name, metadata, "download it again"))
     return metadata
 
 
@@ -137,9 +141,7 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
     metadata = dict(_metadata(reader, pair_count))
     entries = [_entry(path, reader) for _ in range(tensor_count)]
     values = CheckedValues(path.name, metadata, "download it again")
-    alignment = values.integer("general.alignment", low=1, below=LARGEST_ALIGNMENT + 1, default=32)
-    if alignment.bit_count() != 1:
-        raise values.invalid("general.alignment", "a power of 2")
+    alignment = _alignment(values)
     begin = -(-reader.offset // alignment) * alignment
     release_pages(view, 0, min(begin, len(view)))
     tensors: dict[str, StoredTensor] = {}
@@ -152,6 +154,14 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
     if end > len(view):
         raise truncated(path, len(view), end)
     return WeightsFile(path, metadata, tensors)
+
+
+def _alignment(values: CheckedValues) -> int:
+    """Bytes, of which the offsets of tensors are multiples. Raises `UserError` for an impossible one."""
+    alignment = values.integer("general.alignment", low=1, below=LARGEST_ALIGNMENT + 1, default=32)
+    if alignment.bit_count() != 1:
+        raise values.invalid("general.alignment", "a power of 2")
+    return alignment
 
 
 def _entry(path: Path, reader: _Reader) -> tuple[str, tuple[int, ...], tuple[str, int, int], int]:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from core.bounded import open_file
 from core.errors import UserError
 
 FAULT_AROUND = 1 << 16
@@ -69,7 +70,7 @@ def release_pages(view: mmap.mmap, start: int, size: int) -> None:
 def map_file(path: Path) -> mmap.mmap:
     """The file in memory. Raises `UserError` where it is empty or cannot be read."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             if not path.stat().st_size:
                 raise UserError(f"{path.name} is empty; download it again")
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)

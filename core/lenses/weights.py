@@ -108,7 +108,8 @@ def _part(name: str) -> str:
     for inside, part in (("norm", "norm"), ("attention", "attention"), ("feed_forward", "mlp")):
         if inside in name:
             return part
-    return {"embed": "embedding", "position": "position", "unembed": "unembedding"}[name.partition(".")[0]]
+    first = name.partition(".")[0]
+    return {"embed": "embedding", "position": "position", "project_in": "embedding"}.get(first, "unembedding")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ import platformdirs
 from core.errors import Option, UserError
 from core.formats import gguf
 from core.formats.checked import CheckedValues
+from core.formats.text import shown
 from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
 from core.loading import hub, ladder, tokenizers
 from core.loading.adapters import files as adapters
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
-from core.loading.description import read_config
-from core.loading.families import FAMILIES, TITLES
-from core.loading.files import parts, weights_files
+from core.loading.description import read_config, read_settings
+from core.loading.families import FAMILIES, GGUF_FAMILIES, TITLES
+from core.loading.files import parts, read_folder, weights_files
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -85,12 +86,13 @@ def _offer(name: str, path: Path, location: str) -> Offer:
     try:
         weights = parts(path) if path.is_file() else weights_files(path)
         size = sum(each.stat().st_size for each in weights if each.exists())
-        architecture = _architecture(path)
+        architecture = shown(_architecture(path))
     except UserError as error:
         return Offer(name, "unknown", location, size, str(error))
-    if architecture not in FAMILIES:
+    family = (GGUF_FAMILIES if path.is_file() else FAMILIES).get(architecture)
+    if family is None:
         return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
-    return Offer(name, FAMILIES[architecture].title, location, size, _missing(weights))
+    return Offer(name, family.title, location, size, _missing(weights) or _problem(path))
 
 
 def _missing(weights: Sequence[Path]) -> str | None:
@@ -99,6 +101,17 @@ def _missing(weights: Sequence[Path]) -> str | None:
     if not weights:
         return "its weights are missing"
     return f"{len(missing)} of {len(weights)} files are missing, such as {missing[0]}" if missing else None
+
+
+def _problem(path: Path) -> str | None:
+    """Why the settings or tables of tensors of a folder cannot be read; of a GGUF file only the beginning is read."""
+    if path.is_dir():
+        try:
+            read_settings(path)
+            read_folder(path)
+        except UserError as error:
+            return str(error)
+    return None
 
 
 def _checkpoint_offer(name: str, path: Path) -> Offer:

@@ -3,6 +3,7 @@
 It reads no weights, but compares an unembedding that is stored beside the embedding it is tied to.
 """
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,8 @@ from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
-from core.loading.families import FAMILIES
-from core.loading.families.family import Family, KeyMap, Layouts
+from core.loading.families import FAMILIES, GGUF_FAMILIES
+from core.loading.families.family import Family, KeyMap, Layouts, key_map
 from core.loading.families.settings import (
     GGUF_NEUTRAL,
     GGUF_WITHOUT_EFFECT,
@@ -23,7 +24,7 @@ from core.loading.families.settings import (
 from core.loading.files import INDEX, WHOLE, read_folder, read_gguf
 
 COMPUTED = (
-    ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq",
+    ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
     "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight",
 )  # fmt: skip
 """Ends of the names of tensors that are not parameters: masks and rotary angles, which the model computes."""
@@ -43,6 +44,8 @@ class ModelDescription:
     """By their names in the files, without the family's prefix."""
     layouts: Layouts
     """By the names of modules in `names`."""
+    float8_block: tuple[int, int] | None = None
+    """Rows and columns that share a scale, where matrices are 8-bit floats with scales."""
     note: str = ""
     """Which files were chosen, where that is not obvious."""
 
@@ -59,8 +62,10 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     """config.json of a folder or the metadata of a .gguf file, and V. Opens no weights of a folder."""
     if path.is_dir():
         values = read_config(path)
+        _family(values, "model_type")
         return values, values.count("vocab_size")
     file = read_gguf(path)
+    _family(CheckedValues(file.path.name, file.metadata), "general.architecture")
     return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
 
 
@@ -78,39 +83,64 @@ def read_config(folder: Path) -> CheckedValues:
 _ADVICE = "download the model again"
 
 
-def _family(values: CheckedValues, key: str) -> Family:
+def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> Family:
     """The family that `key` names. Raises `UserError` where it is not supported."""
-    if (model_type := values.get(key, "")) in FAMILIES:
-        return FAMILIES[model_type]
-    found = f"{key} is {model_type!r}, a family that is not supported" if model_type else f"{key} is missing"
-    titles = ", ".join("Llama (SmolLM2 too)" if each == "llama" else FAMILIES[each].title for each in FAMILIES)
+    if (model_type := values.get(key, "")) in families:
+        return families[model_type]
+    found = (
+        f"{key} is {reprlib.repr(model_type)}, a family that is not supported" if model_type else f"{key} is missing"
+    )
+    if model_type in FAMILIES:
+        found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
+    titles = ", ".join("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
     raise UserError(f"{values.source}: {found} (supported: {titles}); choose another model")
 
 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
 
 
-def _describe_folder(folder: Path) -> ModelDescription:
+def read_settings(folder: Path) -> tuple[Family, ModelConfig, CheckedValues]:
+    """The family and configuration by config.json alone, and its values. Raises `UserError` as `describe`."""
     values = read_config(folder)
-    family = _family(values, "model_type")
-    if method := values.optional_object("quantization_config").get("quant_method", ""):
-        raise UserError(
-            f"{values.source}: quant_method is {method!r}, which is not supported; "
-            "get the model with unquantized weights, or as .gguf"
-        )
+    family = _family(values, "model_type", FAMILIES)
     config = family.config(values)
+    _float8_block(values)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
+    return family, config, values
+
+
+def _describe_folder(folder: Path) -> ModelDescription:
+    family, config, values = read_settings(folder)
     tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
+    names = key_map(family.names, config, tensors)
     has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
     return ModelDescription(
         family=family.title,
-        config=_with_own_head(config, family.names, tensors),
+        config=_with_own_head(config, names, tensors),
         source=values.source,
-        names=family.names,
+        names=names,
         tensors=tensors,
         layouts=family.layouts,
+        float8_block=_float8_block(values),
         note=f"{WHOLE}, not the files of its index" if has_both else "",
     )
+
+
+def _float8_block(values: CheckedValues) -> tuple[int, int] | None:
+    """Rows and columns that share a scale in a model of 8-bit floats; None where weights are not quantized."""
+    quantization = values.optional_object("quantization_config")
+    if not (method := quantization.get("quant_method", "")):
+        return None
+    block = quantization.values.get("weight_block_size")
+    if method != "fp8" or not isinstance(block, list) or [type(each) for each in block] != [int, int] or min(block) < 1:
+        raise UserError(
+            f"{values.source}: quant_method is {reprlib.repr(method)}, which is not supported (supported: fp8 with "
+            "weight_block_size [rows, columns]); get the model with unquantized weights, or as .gguf"
+        )
+    quantization.items("weight_block_size")
+    quantization.require("activation_scheme", "dynamic")
+    quantization.require("fmt", "e4m3")
+    return block[0], block[1]
 
 
 def _with_own_head(config: ModelConfig, names: KeyMap, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
@@ -134,17 +164,18 @@ def _describe_gguf(path: Path) -> ModelDescription:
     file = read_gguf(path)
     general = CheckedValues(file.path.name, file.metadata, "get a language model")
     general.require("general.type", "model")
-    family = _family(CheckedValues(file.path.name, file.metadata), "general.architecture")
-    prefix = f"{family.model_type}."
+    family = _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
+    prefix = f"{family.architecture or family.model_type}."
     settings = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
     values = CheckedValues(file.path.name, settings, _ADVICE)
+    assert family.gguf_config, "a family of `GGUF_FAMILIES`"
     config = family.gguf_config(values, file.tensors, _gguf_vocab_size(file))
     refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(
         family=family.title,
         config=config,
         source=values.source,
-        names=family.gguf_names,
+        names=key_map(family.gguf_names, config, file.tensors),
         tensors=file.tensors,
         layouts=family.gguf_layouts,
     )

@@ -1,17 +1,15 @@
 """Loads a model: from a `ModelChoice` to weights on a device."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from core.engine import device as devices
-from core.engine.config import ModelConfig
 from core.engine.lora import Adapter
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
-from core.errors import Option, Part, UserError, out_of_memory
+from core.errors import Option, UserError, out_of_memory
 from core.loading import catalog, ladder, tokenizers, weights
 from core.loading.adapters.attach import attach
 from core.loading.adapters.files import locate
@@ -20,6 +18,7 @@ from core.loading.choice import ModelChoice
 from core.loading.description import ModelDescription, describe
 from core.loading.families import FAMILIES
 from core.loading.info import ModelInfo
+from core.loading.room import check_room
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -92,7 +91,7 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     if not 0 <= choice.weights_seed < 2**63:
         raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
     smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
-    _check_room(f"{rung.name} in these sizes", rung.config, 32, device, smaller)
+    check_room(f"{rung.name} in these sizes", 4 * rung.config.parameter_count(), device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
@@ -126,7 +125,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     dtype = devices.dtype(dtype_name, device)
     bits = devices.PACKED.get(dtype_name, 8 * dtype.itemsize)
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
-    _check_room(choice.name, description.config, bits, device, smaller)
+    check_room(choice.name, bits * description.config.parameter_count() / 8, device, smaller)
     transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name), report)
     origin = location.description + (f" ({description.note})" if description.note else "")
     model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
@@ -177,13 +176,3 @@ def _model(
         slow_path=transformer.slow_path or "",
     )
     return Model(choice, info, transformer, tokenizer)
-
-
-def _check_room(name: str, config: ModelConfig, bits: int, device: torch.device, advice: Sequence[Part]) -> None:
-    """Raise `UserError` for weights of more than 0.8 of the memory, before any is allocated."""
-    needed = bits * config.parameter_count() / 8
-    for info in devices.devices():
-        if info.name in ("cpu", str(device)) and info.memory_bytes and needed > 0.8 * info.memory_bytes:
-            raise UserError(
-                f"{name} needs {needed / 1e9:.1f} GB; {info.name} has {info.memory_bytes / 1e9:.1f} GB; ", *advice
-            )

@@ -7,8 +7,8 @@ from pathlib import Path
 from core.errors import UserError
 from core.loading.description import read_metadata
 from core.tokenizers import builtin
-from core.tokenizers.byte_level import ModelTokenizer
 from core.tokenizers.model_files import read_tokenizer
+from core.tokenizers.model_tokenizer import ModelTokenizer
 from core.tokenizers.tokenizer import Tokenizer
 from core.world import tiny
 

@@ -7,13 +7,13 @@ what is wrong and where. Reading never changes the file.
 import json
 import math
 import reprlib
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 from core.activations.patch import Patch, PatchKind, PatchPart
+from core.bounded import read_file
 from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
@@ -32,12 +32,9 @@ def read_record(path: Path) -> Record:
     """The walk in a file. Raises `UserError` for what is no saved walk."""
     name = path.name
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise UserError(f"{path} is no file; choose a saved session")
-        if about.st_size > LARGEST:
-            raise UserError(f"{name} is too large for a session ({about.st_size / 2**20:,.0f} MiB)")
-        text = path.read_bytes().decode("utf-8")
+        if (size := path.stat().st_size) > LARGEST:
+            raise UserError(f"{name} is too large for a session ({size / 2**20:,.0f} MiB)")
+        text = read_file(path, LARGEST).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is no session: its byte {error.start + 1} is no UTF-8 text") from error
     except (OSError, ValueError) as error:

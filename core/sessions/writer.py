@@ -16,7 +16,7 @@ from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 def write_record(path: Path, record: Record) -> None:
     """Write a walk into a file, which is complete or absent at any time. Raises `UserError` if that fails."""
-    with replacing(path) as file:
+    with replacing(path, private=True) as file:
         for line in lines(record):
             file.write(line.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
 

@@ -17,24 +17,32 @@ class AddedToken:
     """Whether it takes the white space on its left."""
     rstrip: bool = False
     """Whether it takes the white space on its right."""
+    single_word: bool = False
+    """Whether no letter, digit or underscore may touch it."""
 
 
 class AddedTokenFinder:
     """Finds added tokens in a text; of those that begin at the same position, the longest."""
 
     def __init__(self, tokens: Iterable[AddedToken]) -> None:
-        self._tokens = {each.content: each for each in tokens if each.content}
-        patterns = [
-            (r"\s*" if each.lstrip else "") + re.escape(each.content) + (r"\s*" if each.rstrip else "")
-            for each in sorted(self._tokens.values(), key=lambda each: -len(each.content))
-        ]
-        self._pattern = re.compile(f"({'|'.join(patterns)})") if patterns else None
+        self._tokens = [each for each in sorted(tokens, key=lambda each: -len(each.content)) if each.content]
+        self._pattern = re.compile("|".join(map(_expression, self._tokens))) if self._tokens else None
 
-    def split(self, text: str) -> Iterator[str | AddedToken]:
-        """The text as added tokens and the non-empty texts between them."""
-        parts = self._pattern.split(text) if self._pattern else [text]
-        for number, part in enumerate(parts):
-            if number % 2:  # a match, since the pattern is one group
-                yield self._tokens[part.strip() if part not in self._tokens else part]
-            elif part:
-                yield part
+    def split(self, text: str) -> Iterator[tuple[str, AddedToken | None]]:
+        """The text in parts: an added token with the white space it takes, or the non-empty text between two."""
+        at = 0
+        for match in self._pattern.finditer(text) if self._pattern else ():
+            if match.start() > at:
+                yield text[at : match.start()], None
+            yield match[0], self._tokens[match.lastindex - 1] if match.lastindex else None
+            at = match.end()
+        if at < len(text):
+            yield text[at:], None
+
+
+def _expression(token: AddedToken) -> str:
+    """The group that matches the token."""
+    text = re.escape(token.content)
+    alone = rf"(?<!\w){text}(?!\w)" if token.single_word else text
+    left, right = (r"\s*" if taken else "" for taken in (token.lstrip, token.rstrip))
+    return f"({left}{alone}{right})"

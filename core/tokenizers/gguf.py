@@ -1,56 +1,226 @@
-"""Reads a tokenizer from the metadata of a GGUF file."""
+"""Reads a tokenizer from the metadata of a GGUF file, as llama.cpp does: kinds `gpt2`, `llama` and `t5`."""
+
+import reprlib
+
+from tokenizers import AddedToken as LibraryToken
+from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Library
 
 from core.formats.checked import CheckedValues
 from core.formats.gguf import StringArray
+from core.tokenizers import sentencepiece
 from core.tokenizers.added_tokens import AddedToken
-from core.tokenizers.byte_level import TokenizerData, not_byte_level, parse_merge
 from core.tokenizers.chat_template import ChatTemplate
-from core.tokenizers.split_patterns import PRE_TOKENIZERS
+from core.tokenizers.library import LibraryEncoder, parse_merge
+from core.tokenizers.model_tokenizer import TokenizerData
+from core.tokenizers.pieces import SPACE, byte_level, spaced
+from core.tokenizers.sentencepiece import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Piece,
+    SentencePieceEncoder,
+)
+from core.tokenizers.split_patterns import DEFAULT, PRE_TOKENIZERS, PreTokenizer
+from core.tokenizers.stop_tokens import ENDS, stop_ids
 
-NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
-"""Values of `tokenizer.ggml.token_type`."""
 _KEY = "tokenizer.ggml."
+_SUPPORTED = "gpt2, gemma4, llama, t5"
+_STOPS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+_SPACED_DEFAULTS = {"llama": {"bos": 1, "eos": 2, "unknown": 0}, "t5": {"eos": 1, "unknown": 2}}
+"""Ids where the file does not say them."""
+
+
+class _Vocabulary:
+    """The tokens of a file, their types and the ids of special ones."""
+
+    def __init__(self, metadata: CheckedValues, kind: str) -> None:
+        self.metadata, self._defaults = metadata, _SPACED_DEFAULTS.get(kind, {})
+        self.tokens = _strings(metadata, "tokens")
+        self.ids = {token: id for id, token in enumerate(self.tokens)}
+        types = metadata.values.get(_KEY + "token_type")
+        if types is None:
+            types = [NORMAL] * len(self.tokens)
+        if not isinstance(types, list) or len(types) < len(self.tokens):
+            raise metadata.invalid(_KEY + "token_type", f"a list of {len(self.tokens)} whole numbers")
+        self.types = types[: len(self.tokens)]
+        for text in ENDS & self.ids.keys():
+            self.types[self.ids[text]] = CONTROL  # some files call them ordinary tokens
+
+    def special_id(self, name: str) -> int | None:
+        """The id of `bos`, `eos` and the like; None where there is none."""
+        id = self.metadata.values.get(f"{_KEY}{name}_token_id")
+        id = self._defaults.get(name) if id is None else id
+        return id if type(id) is int and 0 <= id < len(self.tokens) else None
+
+    def added(self) -> dict[int, bool]:
+        """Ids of tokens that are found before merging, and whether they are special."""
+        special = {CONTROL: True, UNKNOWN: True, USER_DEFINED: False}
+        return {id: special[kind] for id, kind in enumerate(self.types) if kind in special}
+
+    def around(self, add_bos: bool, add_eos: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids before and after every text."""
+        bos, eos = self.special_id("bos"), self.special_id("eos")
+        add_bos = self.metadata.get(_KEY + "add_bos_token", add_bos)
+        add_eos = self.metadata.get(_KEY + "add_eos_token", add_eos)
+        return (bos,) if add_bos and bos is not None else (), (eos,) if add_eos and eos is not None else ()
+
+    def stops(self) -> frozenset[int]:
+        """The ids that end a text."""
+        return stop_ids(self.ids, (id for name in _STOPS if (id := self.special_id(name)) is not None))
+
+    def template(self) -> ChatTemplate | None:
+        """The chat template; of several the one without a name."""
+        source = self.metadata.get("tokenizer.chat_template", "")
+        names = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad", "seperator": "sep", "mask": "mask"}
+        ids = {short: self.special_id(name) for name, short in names.items()}
+        texts = {f"{name}_token": self.tokens[id] for name, id in ids.items() if id is not None}
+        return ChatTemplate(source, texts) if source else None
 
 
 def read_gguf(metadata: CheckedValues) -> TokenizerData:
     """The tokenizer that the metadata describes. Raises `UserError` for one that is not supported."""
-    if (kind := metadata.get(_KEY + "model", "")) != "gpt2":
-        raise not_byte_level(
-            metadata.source, f"a {'SentencePiece' if kind == 'llama' else kind or 'nameless'} tokenizer"
-        )
-    pre_tokenizer = metadata.one_of(_KEY + "pre", PRE_TOKENIZERS, "gpt-2")
-    tokens, merges = _strings(metadata, _KEY + "tokens"), _strings(metadata, _KEY + "merges")
-    types = metadata.values.get(_KEY + "token_type") or [NORMAL] * len(tokens)
-    bos, eos, unknown = (metadata.values.get(f"{_KEY}{name}_token_id") for name in ("bos", "eos", "unknown"))
-    ends = (eos, *(metadata.values.get(f"{_KEY}{name}_token_id") for name in ("eot", "eom")))  # end of turn, of message
-    add_bos = metadata.get(_KEY + "add_bos_token", pre_tokenizer.add_bos)
-    return TokenizerData(
-        ids={token: id for id, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind == NORMAL},
-        merges=map(parse_merge, merges),
-        pattern=pre_tokenizer.pattern,
-        added=[
-            AddedToken(id, token, special=kind == CONTROL)
-            for id, (token, kind) in enumerate(zip(tokens, types, strict=True))
-            if kind in (CONTROL, USER_DEFINED)
-        ],
-        nfc=pre_tokenizer.nfc,
-        ignore_merges=pre_tokenizer.ignore_merges,
-        unknown_id=unknown,
-        bos_ids=(bos,) if add_bos and bos is not None else (),
-        end_of_text=eos if bos is None else bos,
-        stops=frozenset(id for id in ends if type(id) is int),
-        template=_template(metadata, tokens),
+    kind = metadata.get(_KEY + "model", "")
+    if kind in ("gpt2", "gemma4"):
+        return _merged(metadata, kind)
+    if kind in ("llama", "t5"):
+        return _by_score(metadata, kind)
+    raise metadata.error(
+        f"{_KEY}model is {reprlib.repr(kind)}, a kind of tokenizer that is not supported (supported: {_SUPPORTED})"
     )
 
 
-def _strings(metadata: CheckedValues, key: str) -> StringArray:
-    if not isinstance(value := metadata.values.get(key), StringArray):
-        raise metadata.invalid(key, "an array of strings")
+def _merged(metadata: CheckedValues, kind: str) -> TokenizerData:
+    """A vocabulary with merges: byte-level, or with `▁` for a space."""
+    vocabulary = _Vocabulary(metadata, kind)
+    name = "gemma4" if kind == "gemma4" else metadata.get(_KEY + "pre", "")
+    pre = metadata.one_of(_KEY + "pre", PRE_TOKENIZERS, "default") if kind == "gpt2" else PRE_TOKENIZERS[name]
+    library = _library(vocabulary, pre)
+    added = vocabulary.added()
+    library.add_tokens(
+        [LibraryToken(vocabulary.tokens[id], special=special, normalized=False) for id, special in added.items()]
+    )
+    bos, eos = vocabulary.special_id("bos"), vocabulary.special_id("eos")
+    begin, end = vocabulary.around(pre.add_bos, add_eos=False)
+    return TokenizerData(
+        encoder=_GgufEncoder(library, metadata.source, vocabulary.tokens),
+        to_bytes=spaced if pre.spaces else byte_level,
+        verbatim={id: vocabulary.tokens[id] for id in added},
+        special=frozenset(id for id, special in added.items() if special),
+        begin=begin,
+        end=end,
+        end_of_text=eos if bos is None else bos,
+        stops=vocabulary.stops(),
+        template=vocabulary.template(),
+        warning="" if name or pre is not DEFAULT else _missing_cut(metadata),
+    )
+
+
+def _missing_cut(metadata: CheckedValues) -> str:
+    return (
+        f"{metadata.source} does not say how text is cut before merging ({_KEY}pre is missing): the cut that llama.cpp "
+        "calls default is used, and ids may differ from the model's own; convert the model again"
+    )
+
+
+def _library(vocabulary: _Vocabulary, pre: PreTokenizer) -> Library:
+    unknown = vocabulary.special_id("unknown")
+    merges = [parse_merge(merge) for merge in _strings(vocabulary.metadata, "merges")]
+    try:
+        model = models.BPE(
+            vocabulary.ids,
+            merges,
+            unk_token=None if unknown is None else vocabulary.tokens[unknown],
+            ignore_merges=pre.ignore_merges,
+            byte_fallback=pre.spaces,
+        )
+    except Exception as error:  # the library raises no narrower one
+        reason = str(error).splitlines()[0]
+        raise vocabulary.metadata.error(f"{_KEY}merges do not fit the tokens ({reason})") from error
+    library = Library(model)
+    steps: list[pre_tokenizers.PreTokenizer] = [
+        pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in pre.patterns
+    ]
+    if pre.spaces:
+        library.normalizer = normalizers.Replace(" ", SPACE)
+    else:
+        steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+    if pre.nfc:
+        library.normalizer = normalizers.NFC()
+    library.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    return library
+
+
+class _GgufEncoder(LibraryEncoder):
+    """Reads tokens from the file, where two ids may have the same text."""
+
+    def __init__(self, library: Library, source: str, tokens: StringArray) -> None:
+        super().__init__(library, source)
+        self._tokens = tokens
+
+    def token(self, id: int) -> str | None:
+        return self._tokens[id] if 0 <= id < len(self._tokens) else None
+
+
+def _by_score(metadata: CheckedValues, kind: str) -> TokenizerData:
+    """A vocabulary of SentencePiece: merged by score (`llama`), or the likeliest pieces (`t5`)."""
+    vocabulary = _Vocabulary(metadata, kind)
+    spaced_by_default = kind == "llama"
+    unknown = vocabulary.special_id("unknown")
+    prefix = metadata.get(_KEY + "add_space_prefix", spaced_by_default)
+    model = sentencepiece.write_model(
+        _pieces(vocabulary, unknown or 0),
+        algorithm=sentencepiece.BPE if kind == "llama" else sentencepiece.UNIGRAM,
+        unknown_id=unknown or 0,
+        byte_fallback=_has_all_bytes(vocabulary),
+        charsmap=bytes(number & 255 for number in metadata.values.get(_KEY + "precompiled_charsmap") or ()),
+        add_prefix=prefix,
+        remove_extra_whitespaces=metadata.get(_KEY + "remove_extra_whitespaces", False),
+    )
+    added = vocabulary.added()
+    tokens = [AddedToken(id, vocabulary.tokens[id], special) for id, special in added.items()]
+    bos, eos = vocabulary.special_id("bos"), vocabulary.special_id("eos")
+    begin, end = vocabulary.around(add_bos=kind == "llama", add_eos=kind == "t5")
+    return TokenizerData(
+        encoder=SentencePieceEncoder(model, tokens, metadata.source, prefix_after_added=True, texts=vocabulary.tokens),
+        to_bytes=spaced,
+        verbatim={id: vocabulary.tokens[id] for id, special in added.items() if special},
+        special=frozenset(id for id, special in added.items() if special),
+        begin=begin,
+        end=end,
+        prefix_space=prefix,
+        end_of_text=eos if bos is None else bos,
+        stops=vocabulary.stops(),
+        template=vocabulary.template(),
+    )
+
+
+def _pieces(vocabulary: _Vocabulary, unknown: int) -> list[Piece]:
+    """The pieces by id. A text that two ids have, and no text, get one that no text contains."""
+    scores = vocabulary.metadata.values.get(_KEY + "scores")
+    if scores is None:
+        scores = [0.0] * len(vocabulary.tokens)
+    if not isinstance(scores, list) or len(scores) < len(vocabulary.tokens):
+        raise vocabulary.metadata.invalid(_KEY + "scores", f"a list of {len(vocabulary.tokens)} numbers")
+    kinds = {NORMAL, CONTROL, USER_DEFINED, UNUSED} | ({BYTE} if _has_all_bytes(vocabulary) else set())
+    pieces = []
+    for id, text in enumerate(vocabulary.tokens):
+        kind = vocabulary.types[id] if vocabulary.types[id] in kinds else CONTROL
+        if vocabulary.ids[text] != id or not text:
+            pieces.append(Piece(f"\ufdd0{id}", 0.0, CONTROL))
+        else:
+            pieces.append(Piece(text, float(scores[id]), UNKNOWN if id == unknown else kind))
+    return pieces
+
+
+def _has_all_bytes(vocabulary: _Vocabulary) -> bool:
+    return sum(kind == BYTE for kind in vocabulary.types) == 256
+
+
+def _strings(metadata: CheckedValues, name: str) -> StringArray:
+    if not isinstance(value := metadata.values.get(_KEY + name), StringArray):
+        raise metadata.invalid(_KEY + name, "an array of strings")
     return value
-
-
-def _template(metadata: CheckedValues, tokens: StringArray) -> ChatTemplate | None:
-    source = metadata.get("tokenizer.chat_template", "")
-    ids = {name: metadata.values.get(f"{_KEY}{name}_token_id") for name in ("bos", "eos")}
-    texts = {f"{name}_token": tokens[id] for name, id in ids.items() if type(id) is int and 0 <= id < len(tokens)}
-    return ChatTemplate(source, texts) if source else None

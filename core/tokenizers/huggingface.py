@@ -1,184 +1,200 @@
-"""Reads a tokenizer from a folder in the layout of Hugging Face: tokenizer.json, or vocab.json and merges.txt."""
+"""Reads a tokenizer from a folder in the layout of Hugging Face.
+
+In this order: tokenizer.json, vocab.json with merges.txt, tokenizer.model. Fields that are not named here are the
+tokenizers library's own, or have no effect on ids: padding, truncation, model_max_length, clean_up_tokenization_spaces
+and other settings of decoding and of training.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from json import JSONDecoder
 from pathlib import Path
-from typing import Any
 
+from tokenizers import AddedToken as LibraryToken
+from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Library
+
+from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
+from core.tokenizers import patterns
 from core.tokenizers.added_tokens import AddedToken
-from core.tokenizers.byte_level import TokenizerData, not_byte_level, parse_merge
-from core.tokenizers.chat_template import ChatTemplate
-from core.tokenizers.split_patterns import DIGITS_THEN_GPT2, GPT2, QWEN2
+from core.tokenizers.folder_settings import FolderSettings
+from core.tokenizers.library import LibraryEncoder, around, flatten, parse_merge, state
+from core.tokenizers.model_tokenizer import TokenizerData
+from core.tokenizers.pieces import SPACE, ToBytes, byte_level, spaced, spaced_without_bytes
+from core.tokenizers.sentencepiece import SentencePieceEncoder, read_model
+from core.tokenizers.split_patterns import QWEN2
 from core.tokenizers.tokenizer import END_OF_TEXT
+
+Ends = tuple[tuple[int, ...], tuple[int, ...]]
+_DECODERS = ("ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip")
+"""Decoders after which the bytes of a token do not depend on its neighbors, but for a space at the beginning."""
 
 
 def read_folder(folder: Path, config: CheckedValues) -> TokenizerData:
     """The tokenizer in a folder whose config.json is `config`. Raises `UserError` for one that is not supported."""
+    settings = FolderSettings(folder, config)
     if (folder / "tokenizer.json").exists():
-        return _tokenizer_json(folder, config)
+        library = _tokenizer_json(folder / "tokenizer.json")
+        return _from_library(library, settings, "tokenizer.json", around(library.post_processor))
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        return _vocab_and_merges(folder, config)
+        library = _vocab_and_merges(folder, settings)
+        return _from_library(library, settings, "vocab.json", settings.around(library.token_to_id, by_default=False))
     if (folder / "tokenizer.model").exists():
-        raise not_byte_level("tokenizer.model", "a SentencePiece tokenizer")
-    raise UserError(f"{folder} has no tokenizer.json, nor vocab.json and merges.txt; download the model again")
+        return _sentencepiece(folder / "tokenizer.model", settings)
+    raise UserError(
+        f"{folder} has no tokenizer.json, nor vocab.json and merges.txt, nor tokenizer.model; download the model again"
+    )
+
+
+def unsupported(source: str, found: str) -> UserError:
+    """The error for a file that holds another kind of tokenizer."""
+    return UserError(
+        f"{source}: {found} is not supported (supported: BPE and Unigram whose tokens give the text back, as GPT-2, "
+        "Llama, Gemma, Qwen and T5 have them); choose another model"
+    )
 
 
 # tokenizer.json ------------------------------------------------------------------------------------------------------
 
 
-def _tokenizer_json(folder: Path, config: CheckedValues) -> TokenizerData:
-    file = read_json(folder / "tokenizer.json")
-    model, values = file.optional_object("model"), file.values
-    steps = _flatten(values.get("pre_tokenizer"), "pretokenizers")
-    normalizers = _flatten(values.get("normalizer"), "normalizers")
-    if (kind := model.get("type", "BPE")) != "BPE":
-        raise not_byte_level(file.source, f"a {kind} tokenizer")
-    if not any(step["type"] == "ByteLevel" for step in steps) or model.get("byte_fallback", False):
-        raise not_byte_level(file.source, "a SentencePiece tokenizer")
-    if others := [step["type"] for step in normalizers if step["type"] != "NFC"]:
-        raise not_byte_level(file.source, f"a tokenizer with the normalizer {others[0]}")
-    added = [
-        AddedToken(each["id"], each["content"], each["special"], each["lstrip"], each["rstrip"])
-        for each in values.get("added_tokens", [])
-    ]
-    added_ids = {each.content: each.id for each in added}
-    ids = {token: id for token, id in model.values["vocab"].items() if token not in added_ids}
-    all_ids = added_ids | ids
-    return TokenizerData(
-        ids=ids,
-        merges=map(parse_merge, model.values["merges"]),
-        pattern=_pattern(steps, file.source),
-        added=added,
-        nfc=bool(normalizers),
-        add_prefix_space=any(step.get("add_prefix_space") for step in steps),
-        ignore_merges=model.get("ignore_merges", False),
-        unknown_id=all_ids.get(model.get("unk_token", "")),
-        bos_ids=_bos_ids(values.get("post_processor")),
-        end_of_text=_end_of_text(folder, config, all_ids),
-        stops=_stops(folder, config),
-        template=_template(folder),
-    )
+def _tokenizer_json(path: Path) -> Library:
+    try:
+        text = read_file(path).decode("utf-8")
+        library = Library.from_str(text)
+    except Exception as error:  # the library raises no narrower one
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path.name} cannot be read ({reason}); download the model again") from error
+    _check(library, path.name)
+    for token, id in _added_ids(text):
+        if library.token_to_id(token) != id:
+            raise UserError(
+                f"{path.name}: the added token {token!r} has the id {id}, which the tokenizers library reads as "
+                f"{library.token_to_id(token)}; download the model again"
+            )
+    return library
 
 
-def _flatten(step: Any, key: str) -> list[dict[str, Any]]:
-    """The steps of a step; one of type Sequence has them under `key`."""
-    if step is None:
-        return []
-    if step["type"] == "Sequence":
-        return [each for inner in step[key] for each in _flatten(inner, key)]
-    return [step]
+def _added_ids(text: str) -> Iterator[tuple[str, int]]:
+    """The added tokens of a tokenizer.json with their ids. They stand before the vocabulary, which is not parsed."""
+    if found := re.search(r'"added_tokens"\s*:\s*', text[:100_000]):
+        try:
+            added, _ = JSONDecoder().raw_decode(text, found.end())
+            yield from ((each["content"], each["id"]) for each in added)
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return
 
 
-def _pattern(steps: Sequence[dict[str, Any]], source: str) -> str:
-    """One regular expression for all steps that split a text. Raises `UserError` where there is none."""
-    splits = [step for step in steps if step["type"] != "ByteLevel" or step.get("use_regex", True)]
-    match [step["type"] for step in splits]:
-        case ["ByteLevel"]:
-            return GPT2
-        case ["Digits", "ByteLevel"] if splits[0]["individual_digits"]:
-            return DIGITS_THEN_GPT2
-        case ["Split"] if splits[0]["behavior"] == "Isolated" and not splits[0].get("invert"):
-            pattern = splits[0]["pattern"]
-            return pattern["Regex"] if "Regex" in pattern else re.escape(pattern["String"])
-    types = ", ".join(step["type"] for step in splits) or "nothing"
-    raise UserError(
-        f"{source}: pre_tokenizer splits text by {types}, which is not supported "
-        "(supported: ByteLevel; Digits and ByteLevel; Split); choose another model"
-    )
+def _check(library: Library, source: str) -> None:
+    """Raise `UserError` where ids or bytes could not be right."""
+    model = library.model
+    if (kind := type(model).__name__) not in ("BPE", "Unigram"):
+        raise unsupported(source, f"a tokenizer of type {kind}")
+    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if value := getattr(model, name, None):
+            raise unsupported(source, f"{name} {value!r} of the model")
+    for step in flatten(state(library.decoder)):
+        if step["type"] not in _DECODERS:
+            raise unsupported(source, f"the decoder {step['type']}")
+    patterns.check(_expressions(library), source)
 
 
-def _bos_ids(post_processor: Any) -> tuple[int, ...]:
-    """The special tokens that a template puts before a text."""
-    for step in _flatten(post_processor, "processors"):
-        if step["type"] == "TemplateProcessing":
-            names = [part["SpecialToken"]["id"] for part in step["single"] if "SpecialToken" in part]
-            before = next(n for n, part in enumerate(step["single"]) if "Sequence" in part)
-            return tuple(id for name in names[:before] for id in step["special_tokens"][name]["ids"])
-    return ()
+def _expressions(library: Library) -> Iterator[str]:
+    """The regular expressions by which a tokenizer splits or rewrites text."""
+    for step in (*flatten(state(library.normalizer)), *flatten(state(library.pre_tokenizer))):
+        if isinstance(pattern := step.get("pattern"), dict) and "Regex" in pattern:
+            yield pattern["Regex"]
+
+
+def _to_bytes(library: Library, source: str) -> tuple[ToBytes, bool]:
+    """How tokens spell their bytes, and whether the first token of a text has a space that the text has not."""
+    decoders = flatten(state(library.decoder))
+    steps = [*decoders, *flatten(state(library.pre_tokenizer)), *flatten(state(library.normalizer))]
+    types = [step["type"] for step in steps]
+    if "ByteLevel" in types:
+        return byte_level, any(step.get("add_prefix_space") for step in steps if step["type"] == "ByteLevel")
+    replaced = {step.get("content", "") for step in steps if step["type"] == "Replace"}
+    if "Metaspace" not in types and not replaced & {" ", SPACE}:
+        raise unsupported(source, "a tokenizer whose tokens do not tell where spaces are")
+    if others := {step["replacement"] for step in steps if step["type"] == "Metaspace"} - {SPACE}:
+        raise unsupported(source, f"the character {others.pop()!r} for a space")
+    metaspace = [step for step in steps if step["type"] == "Metaspace"]
+    prefix = "Prepend" in types or any(step.get("prepend_scheme", "always") != "never" for step in metaspace)
+    return spaced if "ByteFallback" in types else spaced_without_bytes, prefix
 
 
 # vocab.json and merges.txt -------------------------------------------------------------------------------------------
 
 
-def _vocab_and_merges(folder: Path, config: CheckedValues) -> TokenizerData:
-    tokenizer_config = _tokenizer_config(folder)
-    qwen = config.get("model_type", "").startswith("qwen")
+def _vocab_and_merges(folder: Path, settings: FolderSettings) -> Library:
+    lines = read_file(folder / "merges.txt").decode("utf-8").split("\n")
+    merges = [parse_merge(line) for line in lines if line and not line.startswith("#version")]
     ids = read_json(folder / "vocab.json").values
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-    added = {
-        int(id): AddedToken(
-            int(id),
-            each["content"],
-            each.get("special", True),
-            each.get("lstrip", False),
-            each.get("rstrip", False),
-        )
-        for id, each in tokenizer_config.optional_object("added_tokens_decoder").values.items()
-    }
+    library = Library(models.BPE(dict(ids), merges))
     if END_OF_TEXT in ids:
-        added.setdefault(ids[END_OF_TEXT], AddedToken(ids[END_OF_TEXT], END_OF_TEXT, special=True))
-    added_ids = {each.content: each.id for each in added.values()}
-    end_of_text = _end_of_text(folder, config, added_ids)
-    add_bos = tokenizer_config.get("add_bos_token", False)
+        library.add_special_tokens([LibraryToken(END_OF_TEXT, normalized=False, special=True)])
+    byte_level_step = pre_tokenizers.ByteLevel(
+        add_prefix_space=settings.tokenizer.get("add_prefix_space", False), use_regex=not settings.is_qwen
+    )
+    library.pre_tokenizer = byte_level_step
+    if settings.is_qwen:
+        library.normalizer = normalizers.NFC()
+        library.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(QWEN2), "isolated"), byte_level_step]
+        )
+    return library
+
+
+def _from_library(library: Library, settings: FolderSettings, source: str, ends: Ends) -> TokenizerData:
+    settings.add_tokens(library)
+    added = library.get_added_tokens_decoder()
+    to_bytes, prefix_space = _to_bytes(library, source)
     return TokenizerData(
-        ids={token: id for token, id in ids.items() if token not in added_ids},
-        merges=(parse_merge(line) for line in lines if line and not line.startswith("#version")),
-        pattern=QWEN2 if qwen else GPT2,
-        added=list(added.values()),
-        nfc=qwen,
-        add_prefix_space=tokenizer_config.get("add_prefix_space", False),
-        bos_ids=(end_of_text,) if add_bos and end_of_text is not None else (),
-        end_of_text=end_of_text,
-        stops=_stops(folder, config),
-        template=_template(folder),
+        encoder=LibraryEncoder(library, source),
+        to_bytes=to_bytes,
+        verbatim={id: token.content for id, token in added.items()},
+        special=frozenset(id for id, token in added.items() if token.special),
+        begin=ends[0],
+        end=ends[1],
+        prefix_space=prefix_space,
+        end_of_text=settings.end_of_text(library.token_to_id),
+        stops=settings.stops(),
+        template=settings.template(),
     )
 
 
-# What both share -----------------------------------------------------------------------------------------------------
+# tokenizer.model -----------------------------------------------------------------------------------------------------
 
 
-def _tokenizer_config(folder: Path) -> CheckedValues:
-    path = folder / "tokenizer_config.json"
-    return read_json(path) if path.exists() else CheckedValues(path.name, {})
-
-
-def _token_text(value: Any) -> Any:
-    """The text of a token, which tokenizer_config.json has as a string or as an object with `content`."""
-    return value.get("content") if isinstance(value, dict) else value
-
-
-def _end_of_text(folder: Path, config: CheckedValues, ids: Mapping[str, int]) -> int | None:
-    """The token that begins texts, or else the one that ends them, as the tokenizer or the model names it."""
-    values = _tokenizer_config(folder).values
-    for key in ("bos_token", "eos_token"):
-        content = _token_text(values.get(key))
-        if isinstance(content, str) and content in ids:
-            return ids[content]
-        if isinstance(id := config.values.get(f"{key}_id"), int):
-            return id
-    return None
-
-
-def _stops(folder: Path, config: CheckedValues) -> frozenset[int]:
-    """The ids that end a text by generation_config.json, or else by config.json."""
-    path = folder / "generation_config.json"
-    for values in (read_json(path).values if path.exists() else {}, config.values):
-        eos = values.get("eos_token_id")
-        if found := {id for id in (eos if isinstance(eos, list) else [eos]) if type(id) is int}:
-            return frozenset(found)
-    return frozenset()
-
-
-def _template(folder: Path) -> ChatTemplate | None:
-    """The chat template: a file, or a value of tokenizer_config.json, which may be a list with one named `default`."""
-    values = _tokenizer_config(folder).values
-    path = folder / "chat_template.jinja"
-    source = path.read_text(encoding="utf-8") if path.exists() else values.get("chat_template")
-    if isinstance(source, list):
-        source = {each.get("name"): each.get("template") for each in source}.get("default")
-    if not isinstance(source, str):
-        return None
-    texts = {key: _token_text(value) for key, value in values.items() if key.endswith("_token")}
-    return ChatTemplate(source, {key: text for key, text in texts.items() if isinstance(text, str)})
+def _sentencepiece(path: Path, settings: FolderSettings) -> TokenizerData:
+    proto = read_file(path)
+    try:
+        model = read_model(proto)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path.name} is no model of sentencepiece (its fields cannot be read); get the model with a tokenizer.json"
+        ) from error
+    if model.suffix:
+        raise unsupported(path.name, "treat_whitespace_as_suffix")
+    tokens = [
+        AddedToken(id, each.content, each.special, each.lstrip, each.rstrip, each.single_word)
+        for id, each in settings.added_tokens()
+    ]
+    legacy = settings.tokenizer.get("legacy", False)
+    encoder = SentencePieceEncoder(model, tokens, path.name, prefix_after_added=legacy)
+    own_special = {id: encoder.token(id) or "" for id in encoder.special_ids()}
+    ids = {content: id for id, content in own_special.items()} | {each.content: each.id for each in tokens}
+    begin, end = settings.around(ids.get, by_default=True)
+    return TokenizerData(
+        encoder=encoder,
+        to_bytes=spaced,
+        verbatim=own_special | {each.id: each.content for each in tokens},
+        special=frozenset(own_special) | {each.id for each in tokens if each.special},
+        begin=begin,
+        end=end,
+        prefix_space=model.add_prefix,
+        end_of_text=settings.end_of_text(ids.get),
+        stops=settings.stops(),
+        template=settings.template(),
+    )

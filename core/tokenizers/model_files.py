@@ -4,9 +4,9 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.formats.checked import CheckedValues
-from core.tokenizers.byte_level import ModelTokenizer
 from core.tokenizers.gguf import read_gguf
 from core.tokenizers.huggingface import read_folder
+from core.tokenizers.model_tokenizer import ModelTokenizer
 
 
 def read_tokenizer(path: Path, name: str, metadata: CheckedValues, vocab_size: int) -> ModelTokenizer:
@@ -19,5 +19,5 @@ def read_tokenizer(path: Path, name: str, metadata: CheckedValues, vocab_size: i
         return ModelTokenizer(name, data, vocab_size)
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise UserError(f"the tokenizer of {path.name} is corrupt ({error!r}); download it again") from error

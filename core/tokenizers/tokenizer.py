@@ -95,12 +95,27 @@ class Tokenizer:
         """The text of `ids`; bytes that are not UTF-8 are escaped (`\\xe2`)."""
         return b"".join(map(self.piece, ids)).decode("utf-8", "backslashreplace")
 
+    def typed(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes of text that each of `ids`, which begin a text, came from: none for the `begin` and `end` ids.
+
+        Together they are the text that was encoded, unless the tokenizer normalizes text.
+        """
+        begin = len(self.begin) if tuple(ids[: len(self.begin)]) == self.begin else 0
+        stop = len(ids) - len(self.end)
+        end = len(self.end) if self.end and stop >= begin and tuple(ids[stop:]) == self.end else 0
+        return [b""] * begin + self._inner_typed(ids[begin : len(ids) - end]) + [b""] * end
+
+    def _inner_typed(self, ids: Sequence[int]) -> list[bytes]:
+        """`typed` of ids without the `begin` and `end` ids."""
+        return [self.piece(id) for id in ids]
+
     def written(self, ids: Sequence[int]) -> str:
-        """The text from whose `encode` these ids come: `text` without the `begin` and `end` ids."""
-        inner = list(ids)
-        inner = inner[len(self.begin) :] if tuple(inner[: len(self.begin)]) == self.begin else inner
-        inner = inner[: -len(self.end)] if self.end and tuple(inner[-len(self.end) :]) == self.end else inner
-        return self.text(inner)
+        """The text that `ids` came from; bytes that are not UTF-8 are escaped (`\\xe2`)."""
+        return b"".join(self.typed(ids)).decode("utf-8", "backslashreplace")
+
+    def spell(self, ids: Sequence[int]) -> list[bytes]:
+        """`typed`, with nothing for special tokens."""
+        return [b"" if self._is_special(id) else piece for id, piece in zip(ids, self.typed(ids), strict=True)]
 
 
 def split_long_whitespace(text: str) -> Iterator[str]:

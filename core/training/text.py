@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.bounded import open_file
 from core.engine.model import Transformer
 from core.errors import Option, UserError
 from core.loading import tokenizers
@@ -96,7 +97,7 @@ def _parts(path: Path) -> Iterator[str]:
     """The text in parts, cut so that they have the same tokens as the whole."""
     rest, end = b"", 0  # bytes that are read and in no part yet; bytes read so far
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while block := file.read(PART):
                 end, rest = end + len(block), rest + block
                 if cut := _last_boundary(rest):

@@ -29,6 +29,7 @@ from core.tokenizers.tokenizer import piece_text
 from core.training import text
 from core.training.corpus import Corpus, World
 from core.training.events import Begun, Ended, Evaluated, Stepped
+from core.training.room import check_room
 from core.world import truth
 
 CANDIDATES = 12
@@ -61,6 +62,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, corpus: Corpus, device: torch.device) -> None:
         self.recipe, self.corpus, self.device = recipe, corpus, device
         self.config = recipe.config(corpus.tokenizer.vocab_size)
+        check_room(recipe.rung, self.config, recipe.batch, device)
         self.model: Transformer = random_model(self.config, recipe.seed).requires_grad_(True).to(device)
         self.step = 0
         """Steps done."""

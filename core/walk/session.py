@@ -121,9 +121,11 @@ class Session:
             return ""
         last = self.history.path[self.prompt_length - 1]
         if last.text is None:
-            begin = len(self.model.tokenizer.encode("")) if self.available else 0
-            pieces = b"".join(token.piece for token in self.tokens[begin : self.prompt_length])
-            last.text = pieces.decode("utf-8", "backslashreplace")
+            prompt = self.tokens[: self.prompt_length]
+            if self.available:
+                last.text = self.model.tokenizer.written([token.id for token in prompt])
+            else:
+                last.text = b"".join(token.piece for token in prompt).decode("utf-8", "backslashreplace")
         return last.text
 
     # The prompt and its scores ---------------------------------------------------------------------------------------
@@ -229,12 +231,11 @@ class Session:
     def guess(self, text: str) -> Guess:
         """Compare a person's guess with the next token, which is drawn if the walk ends here, and move behind it.
 
-        The guessed token is the likelier of the first tokens of `text` with and without a space before it. Raises
-        `UserError` for an empty text.
+        The guessed token is the first token of `text`, or, if that is likelier and `text` does not begin with white
+        space, of `text` with a space before it. Raises `UserError` for an empty text.
         """
-        encode = self.model.tokenizer.encode
-        begin = len(encode(""))
-        first_ids = {encode(each)[begin] for each in (text, f" {text}") if text}
+        texts = (text, f" {text}") if text and not text[0].isspace() else (text,)
+        first_ids = {ids[0] for each in texts if text and (ids := self.model.tokenizer.continuation(each))}
         if not first_ids:
             raise UserError("write what you think comes next; a letter is enough")
         distribution, piece = self.distribution(), self.model.tokenizer.piece
@@ -366,11 +367,14 @@ class Session:
         """Perplexity and related sums over the tokens that have a score, and the `worst` most surprising positions."""
         bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
         most_surprising = heapq.nlargest(worst, bits, key=lambda each: each[1])
+        pieces = [token.piece for token in self.tokens]
+        if self.available:
+            pieces = self.model.tokenizer.typed([token.id for token in self.tokens])
         return Summary(
             measured=len(bits),
             tokens=max(0, len(self.tokens) - 1),
             bits=math.fsum(each for _, each in bits),
-            byte_count=sum(len(self.tokens[at].piece) for at, _ in bits),
+            byte_count=sum(len(pieces[at]) for at, _ in bits),
             worst=tuple(at for at, _ in most_surprising),
         )
 

@@ -59,9 +59,7 @@ class SideBySide:
         own_ids = [token.id for token in walk.tokens]
         if tokenizer is own_tokenizer:
             return own_ids, walk.cursor
-        begin = len(own_tokenizer.encode(""))
-        text = b"".join(token.piece for token in walk.tokens[begin:]).decode("utf-8", "replace")
-        ids = tokenizer.encode(text) or [tokenizer.end_of_text]
-        own_spelled, spelled = map(own_tokenizer.spelled, own_ids), map(tokenizer.spelled, ids)
-        boundary = counterpart(align(list(own_spelled), list(spelled)), walk.cursor)
+        ids = tokenizer.encode(own_tokenizer.written(own_ids)) or [tokenizer.end_of_text]
+        own_spelled, spelled = own_tokenizer.spell(own_ids), tokenizer.spell(ids)
+        boundary = counterpart(align(own_spelled, spelled), walk.cursor)
         return ids, max(1, boundary.tokens_b)

@@ -24,6 +24,48 @@ SCALED = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+OPT = {
+    "vocab_size": 83,
+    "hidden_size": 40,
+    "ffn_dim": 56,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+NEOX = {
+    "vocab_size": 83,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+GPTJ = {
+    "vocab_size": 83,
+    "n_embd": 64,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 256,
+    "rotary_dim": 6,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+FALCON = {
+    "vocab_size": 83,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+PHI = {**NEOX, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 100.0,
+    "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 3.0],
+    "long_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+    "original_max_position_embeddings": 512,
+}
+BLOOM = {"vocab_size": 83, "hidden_size": 40, "n_layer": 3, "n_head": 4}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {"vocab_size": 83, "n_embd": 36, "n_layer": 3, "n_head": 6, "n_positions": 64, "n_inner": 50}),
     "gpt2-untied-relu": (
@@ -76,12 +118,85 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen3": ("Qwen3", {**LLAMA, "num_key_value_heads": 2, "head_dim": 24}),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
+    "opt": ("OPT", {**OPT}),
+    "opt-norms-after": ("OPT", {**OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
+    "opt-untied-gelu": (
+        "OPT",
+        {**OPT, "activation_function": "gelu", "enable_bias": False, "tie_word_embeddings": False},
+    ),
+    "bloom": ("Bloom", {**BLOOM}),
+    "bloom-six-heads-untied": (
+        "Bloom",
+        {**BLOOM, "hidden_size": 36, "n_head": 6, "tie_word_embeddings": False, "layer_norm_epsilon": 1e-3},
+    ),
+    "pythia": ("GPTNeoX", {**NEOX}),
+    "neox-sequential-tied": (
+        "GPTNeoX",
+        {
+            **NEOX,
+            "use_parallel_residual": False,
+            "rotary_pct": 1.0,
+            "rotary_emb_base": 500,
+            "hidden_act": "gelu_fast",
+            "attention_bias": False,
+            "layer_norm_eps": 1e-3,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "gptj": ("GPTJ", {**GPTJ}),
+    "gptj-whole-heads": ("GPTJ", {**GPTJ, "rotary_dim": 16, "n_inner": 90, "layer_norm_epsilon": 1e-3}),
+    "falcon-7b": ("Falcon", {**FALCON}),
+    "falcon-40b": ("Falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 90}),
+    "falcon-11b": (
+        "Falcon",
+        {
+            **FALCON,
+            "new_decoder_architecture": True,
+            "num_kv_heads": 2,
+            "num_ln_in_parallel_attn": 1,
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    ),
+    "falcon-rw": (
+        "Falcon",
+        {
+            **FALCON,
+            "alibi": True,
+            "multi_query": False,
+            "parallel_attn": False,
+            "bias": True,
+            "layer_norm_epsilon": 1e-3,
+        },
+    ),
+    "phi-2": ("Phi", {**PHI}),
+    "phi-grouped": ("Phi", {**PHI, "num_key_value_heads": 2, "partial_rotary_factor": 0.25, "hidden_act": "gelu"}),
+    "phi-3": ("Phi3", {**PHI, "num_key_value_heads": 2, "sliding_window": None}),
+    "phi-3-window": ("Phi3", {**PHI, "sliding_window": 16}),
+    "phi-3-partial": (
+        "Phi3",
+        {
+            **PHI,
+            "num_key_value_heads": 1,
+            "partial_rotary_factor": 0.75,
+            "rope_parameters": LONGROPE,
+            "original_max_position_embeddings": 512,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+        },
+    ),
 }
 
 MODULES_ONLY = {
     "mistral-window": "windows",
     "qwen2-window": "windows",
     "qwen3-layer-types": "windows",
+    "opt-norms-after": "norms after its layers",
+    **dict.fromkeys(("bloom", "bloom-six-heads-untied", "falcon-rw"), "ALiBi"),
+    **dict.fromkeys(("pythia", "gptj", "gptj-whole-heads", "phi-2", "phi-grouped"), "parallel"),
+    **dict.fromkeys(("falcon-7b", "falcon-40b", "falcon-11b"), "parallel"),
+    "phi-3-partial": "part of each head",
+    "phi-3-window": "windows",
 }
 """Cases that the compiled step does not compute, and a word of why."""
 
@@ -96,6 +211,20 @@ def reference(case: str, **changes: int) -> Any:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))
     return model
+
+
+def wide(case: str) -> dict[str, int]:
+    """Changes of sizes with which each matrix of a case is whole groups of 32 columns wide."""
+    match CASES[case][0]:
+        case "GPT2" | "GPTJ":
+            return {"n_embd": 96, "n_inner": 128}
+        case "OPT":
+            return {"hidden_size": 96, "ffn_dim": 128}
+        case "Bloom":
+            return {"hidden_size": 96}
+        case "Falcon":
+            return {"hidden_size": 96, "ffn_hidden_size": 128}
+    return {"hidden_size": 64, "intermediate_size": 96}
 
 
 def ids() -> Tensor:

@@ -17,8 +17,8 @@ from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.tokenizers import chat, chat_template
-from core.tokenizers.byte_level import BYTE_OF
 from core.tokenizers.chat_template import ChatTemplate, Message
+from core.tokenizers.pieces import BYTE_OF
 from core.walk.session import Session
 
 TURNS = (
@@ -139,7 +139,7 @@ def test_stop_ids_are_read_from_generation_config_else_config(folder: Path) -> N
 def test_generation_stops_at_a_stop_id(smollm2: Callable[[str], models.Model]) -> None:
     """SmolLM2 answers a question; its stop token is the last one. Rungs have no stop ids."""
     model = smollm2("fp32")
-    assert {model.tokenizer.piece(id) for id in model.stops} == {b"<|im_end|>"}
+    assert {model.tokenizer.piece(id) for id in model.stops} == {b"<|im_end|>", b"<|endoftext|>", b"<reponame>"}
     ids = chat.encode(model.tokenizer, "What is the capital of France?", chat=True)
     walk = Session(model, Sampler.of(temperature=0))
     list(walk.prefill(ids))

@@ -80,7 +80,7 @@ SHAPES: dict[str, tuple[Edit, list[str]]] = {
     "another rung": (lambda card: card["recipe"].update(rung="model5"), ["nothing"]),
     "another vocabulary": (lambda card: card.update(originals=[], tokenizer="bytes"), ["825 × 8", "257 × 8"]),
     "wide beyond memory": (lambda card: card["recipe"]["changes"].update(embed_dim=10**9), ["7,320 numbers", ",000,"]),
-    "deep beyond memory": (lambda card: card["recipe"]["changes"].update(blocks=10**12), ["numbers but", ",000,"]),
+    "deep": (lambda card: card["recipe"]["changes"].update(blocks=1000), ["numbers but"]),
     "a context beyond memory": (
         lambda card: card["recipe"].update(rung="model2", changes={"context": 10**30}),
         ["numbers but"],

@@ -96,11 +96,12 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, bits: int, tmp
     assert relative_error(fast, prompt) < 0.001
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("case", MODULES_ONLY)
-def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, tmp_path: Path) -> None:
+def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, bits: int, tmp_path: Path) -> None:
     """And says why."""
     reference(case).save_pretrained(tmp_path)
-    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, 8)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
     assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert MODULES_ONLY[case] in model.implementation

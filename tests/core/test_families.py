@@ -49,6 +49,27 @@ def test_logits_equal_those_of_transformers(
     assert (read(model) - want).abs().max() < 1e-4
 
 
+LONG = [
+    case
+    for case, (_, values) in CASES.items()
+    if values.get("n_positions", values.get("max_position_embeddings", 2048)) > 230
+]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", LONG)
+def test_long_texts_have_the_logits_of_transformers(case: str, tmp_path: Path) -> None:
+    """Within 1e-4 at each of 230 positions, whole, and in chunks and single tokens through the cache."""
+    model = reference(case)
+    model.save_pretrained(tmp_path)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32)
+    text = torch.randint(0, 83, (1, 230), generator=torch.Generator().manual_seed(5))
+    want, cache = model(text).logits, KVCache(ours.config, 1, torch.device("cpu"), torch.float32)
+    assert (ours(text) - want).abs().max() < 1e-4
+    parts = [ours(part, cache) for part in text.split([97, *[1] * 33, 100], dim=1)]
+    assert (torch.cat(parts, dim=1) - want).abs().max() < 1e-4
+
+
 def test_the_config_counts_the_parameters_without_building_the_model(both: tuple[Transformer, Tensor]) -> None:
     """For every option; a tied matrix counts once."""
     model, _ = both

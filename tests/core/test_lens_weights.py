@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_models import CASES, reference
+from reference_models import CASES, reference, wide
 from steps import RUNGS, last, some_ids, step_on, wrapped
 from torch import nn
 
@@ -61,8 +61,7 @@ def test_gpt2_has_124_439_808_parameters() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, bits: int, tmp_path: Path) -> None:
     """The same counts and names, and the same numbers within one quantization step."""
-    sizes = {"n_embd": 48, "n_inner": 96} if case.startswith("gpt2") else {"hidden_size": 64, "intermediate_size": 96}
-    reference(case, **sizes).save_pretrained(tmp_path)
+    reference(case, **wide(case)).save_pretrained(tmp_path)
     described = description.describe(tmp_path)
     whole = files.build_model(described, torch.device("cpu"), torch.float32)
     packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
@@ -71,7 +70,8 @@ def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, bits: in
     step = step_on(wrapped(packed), [1, 2])
     names = last(weights(step)).names
     assert {each.name: each.shape for each in names} == {n: tuple(p.shape) for n, p in whole.named_parameters()}
-    for name in ("embed.weight", "blocks.0.attention.qkv.weight", "blocks.1.feed_forward.down.weight", "norm.weight"):
+    norm = "norm.weight" if described.config.final_norm else "blocks.1.norm2.weight"
+    for name in ("embed.weight", "blocks.0.attention.qkv.weight", "blocks.1.feed_forward.down.weight", norm):
         histogram = last(weights(step, name)).histogram
         numbers = whole.get_parameter(name)
         assert histogram.mean == pytest.approx(numbers.mean().item(), abs=0.01)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference_models import reference
+from reference_models import reference, wide
 from steps import RUNGS, some_ids, step_on, wrapped
 
 from core.activations.apply import patched
@@ -65,8 +65,7 @@ def test_answers_are_plain_values_and_the_model_is_unchanged(name: str, rung: st
 @pytest.mark.parametrize("case", ["gpt2", "qwen3"])
 def test_every_weight_format_has_answers(case: str, bits: int | None, tmp_path: Path) -> None:
     """Models from files in bfloat16 and packed in 8 and 4 bits."""
-    sizes = {"n_embd": 48, "n_inner": 96} if case == "gpt2" else {"hidden_size": 64, "intermediate_size": 96}
-    reference(case, vocab_size=257, **sizes).save_pretrained(tmp_path)
+    reference(case, vocab_size=257, **wide(case)).save_pretrained(tmp_path)
     dtype = torch.float32 if bits else torch.bfloat16
     model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype, bits))
     for name in FROM_RUNGS:

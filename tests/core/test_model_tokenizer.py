@@ -1,91 +1,29 @@
 """Tokenizers from a model's own files: the ids of the reference tokenizer on hostile text, beginnings, broken files."""
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gguf
-import numpy as np
 import pytest
-from texts import HALVES, HOSTILE
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from texts import HALVES, random_texts
+from tokenizer_files import CUTS, SPECIAL, folder_of, gguf_of, load, pieces_folder, split, trained
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Reference
+from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
 
 from core.errors import UserError
-from core.loading import tokenizers
-from core.tokenizers.byte_level import ModelTokenizer
-from core.tokenizers.split_patterns import LLAMA3, QWEN2
+from core.tokenizers.model_tokenizer import ModelTokenizer
+from core.tokenizers.split_patterns import PRE_TOKENIZERS
 
-CORPUS = [*HOSTILE, Path(__file__).read_text(encoding="utf-8"), *(str(n**5) + " × " for n in range(2000))]
-LETTERS = "abcdetT 's\n\t 0192٣½²Ⅷéßạ日本\u0301\u0338\u200b👩‍🚀\x04\xff\x85\u00a0\u2028<|im_start|>.,!-_\r"
+TEXTS = random_texts(600)
 
 
-def texts() -> list[str]:
-    """Hostile text, and random text of characters on which tokenizers differ."""
-    numbers = random.Random(0)
-    mixed = ["".join(numbers.choice(LETTERS) for _ in range(numbers.randrange(1, 30))) for _ in range(300)]
-    planes = [(0x20, 0x7F), (0x80, 0x3000), (0x3000, 0xD800), (0xE000, 0x110000)]
-    wild = ["".join(chr(numbers.randrange(*numbers.choice(planes))) for _ in range(12)) for _ in range(300)]
-    return [*HOSTILE, *mixed, *wild]
-
-
-def split(pattern: str) -> pre_tokenizers.PreTokenizer:
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), byte_level])
-
-
-CUTS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
-    "gpt-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
-    "gpt-2-space": lambda: pre_tokenizers.ByteLevel(add_prefix_space=True),
-    "smollm": lambda: pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    ),
-    "llama-bpe": lambda: split(LLAMA3),
-    "qwen2": lambda: split(QWEN2),
-}
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-
-
-def trained(kind: str, *, first: bool = False, alphabet: bool = True) -> Reference:
-    """A small byte-level BPE of the tokenizers library; special tokens have the first ids (`first`) or the last."""
-    reference = Reference(models.BPE(unk_token=None if alphabet else SPECIAL[0]))
-    reference.pre_tokenizer = CUTS[kind]()
-    reference.decoder = decoders.ByteLevel()
-    if kind == "qwen2":
-        reference.normalizer = normalizers.NFC()
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        show_progress=False,
-        special_tokens=SPECIAL if first else [],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if alphabet else [],
-    )
-    reference.train_from_iterator(CORPUS if alphabet else [Path(__file__).read_text(encoding="utf-8")], trainer)
-    reference.add_special_tokens(SPECIAL)
-    reference.add_tokens([AddedToken("<tool>", special=False, normalized=False)])
-    return reference
-
-
-def folder_of(reference: Reference, folder: Path, **config: Any) -> Path:
-    reference.save(str(folder / "tokenizer.json"))
-    says = {"model_type": "llama", "vocab_size": reference.get_vocab_size() + 3}
-    (folder / "config.json").write_text(json.dumps(says))
-    if config:
-        (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return folder
-
-
-def load(path: Path) -> ModelTokenizer:
-    return tokenizers.load_model_tokenizer(path, "theirs")
-
-
-def agree(reference: Reference, ours: ModelTokenizer) -> None:
-    for text in texts():
-        for special in (False, True):
-            reference.encode_special_tokens = not special
-            expected = reference.encode(text, add_special_tokens=False).ids
-            assert ours.encode(text, special=special) == expected, ascii(text)
+def agree(reference: Reference, ours: ModelTokenizer, texts: list[str] = TEXTS) -> None:
+    for special in (False, True):
+        reference.encode_special_tokens = not special
+        for text, expected in zip(texts, reference.encode_batch(texts, add_special_tokens=False), strict=True):
+            assert ours.inner_ids(text, special=special) == expected.ids, ascii(text)
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["special last", "special first"])
@@ -111,8 +49,8 @@ def test_vocab_json_and_merges_txt_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": reference.get_vocab_size()}))
     ours = load(tmp_path)
     reference.encode_special_tokens = True
-    for text in texts():
-        assert ours.encode(text) == reference.encode(text.replace("<tool>", "")).ids
+    for text in TEXTS:
+        assert "<tool>" in text or ours.encode(text) == reference.encode(text).ids
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path: Path) -> None:
@@ -188,27 +126,6 @@ def test_ignore_merges_takes_whole_tokens(tmp_path: Path) -> None:
     agree(reference, ours)
 
 
-def gguf_of(path: Path, reference: Reference, pre: str, **says: Any) -> Path:
-    writer = gguf.GGUFWriter(path, "llama")
-    names = sorted(reference.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
-    added = reference.get_added_tokens_decoder()
-    kinds = [1 if id not in added else 3 if added[id].special else 4 for _, id in names]
-    writer.add_tokenizer_model(says.pop("model", "gpt2"))
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list([name for name, _ in names])
-    writer.add_token_types(kinds)
-    merges = json.loads(reference.to_str())["model"]["merges"]
-    writer.add_token_merges([" ".join(merge) for merge in merges])
-    for key, value in says.items():
-        writer.add_key_value(f"tokenizer.ggml.{key}", value, gguf.GGUFValueType.get_type(value))
-    writer.add_tensor("token_embd.weight", np.zeros((len(names) + 2, 4), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
 @pytest.mark.parametrize("kind", ["gpt-2", "smollm", "qwen2"])
 def test_a_gguf_file_has_the_same_tokenizer(kind: str, tmp_path: Path) -> None:
     """Tokens, types and merges are in the metadata; V is the number of rows of the embedding."""
@@ -244,42 +161,70 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def test_unsupported_kinds_of_tokenizers_are_named(tmp_path: Path) -> None:
-    """SentencePiece in each file layout, WordPiece, an unknown split."""
+def put_model(**fields: Any) -> Callable[[Reference], object]:
+    """Changes a field of the model that the library applies to the merges too."""
+    return lambda library: setattr(library, "model", models.BPE(library.get_vocab(False), [], **fields))
+
+
+REFUSED: dict[str, tuple[Callable[[Reference], object], str]] = {
+    "WordPiece": (lambda library: setattr(library, "model", models.WordPiece({"a": 0}, unk_token="a")), "WordPiece"),
+    "WordLevel": (lambda library: setattr(library, "model", models.WordLevel({"a": 0}, unk_token="a")), "WordLevel"),
+    "dropout": (lambda library: setattr(library.model, "dropout", 0.5), "dropout 0.5"),
+    "prefix": (put_model(continuing_subword_prefix="##"), "continuing_subword_prefix '##'"),
+    "suffix": (put_model(end_of_word_suffix="</w>"), "end_of_word_suffix '</w>'"),
+    "decoder": (lambda library: setattr(library, "decoder", decoders.CTC()), "decoder CTC"),
+    "no spaces": (lambda library: setattr(library, "pre_tokenizer", pre_tokenizers.Whitespace()), "spaces"),
+    "space": (lambda library: setattr(library, "pre_tokenizer", pre_tokenizers.Metaspace("_")), "'_' for a space"),
+    "slow": (lambda library: setattr(library, "pre_tokenizer", split("(a|aa)+$b")), "pattern that splits text"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_could_not_be_right_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    """Kinds and fields whose ids or bytes would differ from the model's."""
+    change, named = REFUSED[name]
     reference = trained("gpt-2")
-    assert "SentencePiece" in refusal(gguf_of(tmp_path / "a.gguf", reference, "default", model="llama"))
-    assert "'tekken'" in refusal(gguf_of(tmp_path / "b.gguf", reference, "tekken"))
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    reference.pre_tokenizer = pre_tokenizers.Metaspace()
-    folder_of(reference, folder)
-    assert "SentencePiece" in refusal(folder)
-    reference.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), CUTS["gpt-2"]()])
-    other = tmp_path / "other"
-    other.mkdir()
-    assert "Punctuation" in refusal(folder_of(reference, other))
-    word_piece = tmp_path / "words"
-    word_piece.mkdir()
-    assert "WordPiece" in refusal(folder_of(Reference(models.WordPiece({"a": 0}, unk_token="a")), word_piece))
-    (word_piece / "tokenizer.json").unlink()
-    (word_piece / "tokenizer.model").write_bytes(b"x")
-    tokenizers.load_model_tokenizer.cache_clear()
-    assert "SentencePiece" in refusal(word_piece)
-    (word_piece / "tokenizer.model").unlink()
-    assert "tokenizer.json" in refusal(word_piece)
+    if name in ("no spaces", "space"):
+        reference.decoder = decoders.Fuse()
+    change(reference)
+    assert named in refusal(folder_of(reference, tmp_path))
+
+
+def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
+    """Kinds and cuts of GGUF that are not known, a tokenizer.model of another format, none at all."""
+    reference = trained("gpt-2")
+    assert "'bert'" in refusal(gguf_of(tmp_path / "a.gguf", reference, "gpt-2", model="bert"))
+    assert "'unheard'" in refusal(gguf_of(tmp_path / "b.gguf", reference, "unheard"))
+    folder = pieces_folder("llama2", tmp_path / "pieces")
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    assert "tokenizer.model is no model of sentencepiece" in refusal(folder)
+    (folder / "tokenizer.model").unlink()
+    assert "tokenizer.json" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"a":' * 100_000, "", "null", "{}", '{"added_tokens": ' + "[" * 100_000]
+)
+def test_a_tokenizer_json_that_is_none_is_one_line(content: str, tmp_path: Path) -> None:
+    path = folder_of(trained("gpt-2"), tmp_path) / "tokenizer.json"
+    path.write_text(content)
+    assert "tokenizer.json cannot be read" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda values: values["model"].pop("merges"),
+        lambda values: values["model"].update(merges=3),
         lambda values: values["model"].update(merges=[["a"]]),
         lambda values: values["model"].update(merges=[["q", "zz"]]),
         lambda values: values["model"].update(vocab=[]),
         lambda values: values.update(added_tokens=[{}]),
         lambda values: values.update(model=None),
         lambda values: values["model"].update(type=3),
-        lambda values: values.update(pre_tokenizer={"type": "ByteLevel", "use_regex": False}),
+        lambda values: values.update(
+            pre_tokenizer={"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"}
+        ),
+        lambda values: values["added_tokens"][0].update(id=5000),
     ],
 )
 def test_a_corrupt_tokenizer_is_refused(spoil: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
@@ -289,3 +234,112 @@ def test_a_corrupt_tokenizer_is_refused(spoil: Callable[[dict[str, Any]], object
     spoil(values)
     path.write_text(json.dumps(values))
     refusal(tmp_path)
+
+
+def test_merges_are_of_pairs_by_rank(tmp_path: Path) -> None:
+    """Not of any two tokens whose text together is a token."""
+    library = Reference(
+        models.BPE({"a": 0, "b": 1, "c": 2, "bc": 3, "ab": 4, "abc": 5}, [("b", "c"), ("a", "b"), ("ab", "c")])
+    )
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    ours = load(folder_of(library, tmp_path))
+    assert ours.encode("abc") == [0, 3]
+
+
+def test_a_byte_level_tokenizer_that_says_byte_fallback_is_read(tmp_path: Path) -> None:
+    """As transformers 5 saves one that it read from GGUF."""
+    reference = trained("smollm")
+    reference.model.byte_fallback = True
+    agree(reference, load(folder_of(reference, tmp_path)))
+
+
+def test_added_tokens_that_are_words_of_the_vocabulary(tmp_path: Path) -> None:
+    """With each of their flags, in tokenizer.json; and as user-defined tokens of GGUF."""
+    reference = trained("qwen2")
+    reference.add_tokens(["house", AddedToken("milk", single_word=True), AddedToken("e\u0301", normalized=True)])
+    reference.add_tokens([AddedToken("<l>", lstrip=True), AddedToken("<r>", rstrip=True, normalized=False)])
+    texts = ["a house, the warehouse", "milk milkshake \x1cmilk", "cafe\u0301 \u00e9", "x  <l>  y", "x  <r>  y", *TEXTS]
+    agree(reference, load(folder_of(reference, tmp_path)), texts)
+    plain = trained("qwen2")
+    plain.add_tokens([AddedToken("house", normalized=False)])
+    agree(plain, load(gguf_of(tmp_path / "m.gguf", plain, "qwen2")), texts)
+
+
+def test_tokens_that_only_tokenizer_config_names_are_added(tmp_path: Path) -> None:
+    """As transformers does: those of added_tokens_decoder, and a named token that is an ordinary word else."""
+    reference = trained("gpt-2")
+    size = reference.get_vocab_size()
+    flags = {"lstrip": False, "rstrip": True, "normalized": False, "single_word": False, "special": True}
+    added = {str(size): {"content": "<|eot|>", **flags}}
+    folder = folder_of(reference, tmp_path, added_tokens_decoder=added, eos_token="<|eot|>", pad_token="in")
+    ours = load(folder)
+    reference.add_special_tokens([AddedToken("<|eot|>", rstrip=True, normalized=False), "in"])
+    agree(reference, ours, ["a<|eot|>  in b", *TEXTS])
+    assert ours.end_of_text == size
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["added_tokens_decoder"] = {str(size + 7): {"content": "<|eot|>", **flags}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "<|eot|>" in refusal(folder)
+
+
+@pytest.mark.parametrize("config", [{}, {"add_bos_token": True}, {"add_bos_token": False}, {"add_eos_token": True}])
+def test_what_stands_around_a_text_is_as_in_transformers(config: dict[str, Any], tmp_path: Path) -> None:
+    """The post-processor of tokenizer.json, whatever tokenizer_config.json says; without that file what this says."""
+    reference = trained("gpt-2")
+    begin, end = reference.token_to_id(SPECIAL[1]), reference.token_to_id(SPECIAL[2])
+    reference.post_processor = processors.TemplateProcessing(
+        single=f"{SPECIAL[1]} $A {SPECIAL[2]}", special_tokens=[(SPECIAL[1], begin), (SPECIAL[2], end)]
+    )
+    folder = folder_of(reference, tmp_path, bos_token=SPECIAL[1], eos_token=SPECIAL[2], **config)
+    assert load(folder).encode("oat milk") == PreTrainedTokenizerFast.from_pretrained(folder)("oat milk").input_ids
+    vocabulary = {**reference.get_vocab(with_added_tokens=True)}
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = json.loads(reference.to_str())["model"]["merges"]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)))
+    expected = GPT2Tokenizer.from_pretrained(folder)
+    assert load(folder).encode("oat milk") == expected("oat milk").input_ids
+
+
+@pytest.mark.parametrize("name", sorted(name for name in PRE_TOKENIZERS if not PRE_TOKENIZERS[name].spaces))
+def test_every_cut_that_llama_cpp_knows_is_the_library_s(name: str, tmp_path: Path) -> None:
+    """Expressions applied one after the other; the pieces give the text back."""
+    reference = trained(name)
+    ours = load(gguf_of(tmp_path / "m.gguf", reference, name))
+    ids = [ours.inner_ids(text) for text in TEXTS[::4]]
+    if not (PRE_TOKENIZERS[name].nfc or PRE_TOKENIZERS[name].ignore_merges):
+        reference.encode_special_tokens = True
+        assert ids == [each.ids for each in reference.encode_batch(TEXTS[::4])]
+    if not PRE_TOKENIZERS[name].nfc:
+        assert [ours.text(each) for each in ids] == TEXTS[::4]
+
+
+def test_a_gguf_file_without_a_cut_is_read_with_a_warning(tmp_path: Path) -> None:
+    """The cut is the one that llama.cpp calls default."""
+    reference = trained("default")
+    ours = load(gguf_of(tmp_path / "m.gguf", reference, None))
+    assert "tokenizer.ggml.pre is missing" in ours.warning
+    assert not load(gguf_of(tmp_path / "n.gguf", reference, "default")).warning
+    reference.encode_special_tokens = True
+    text = "In 2024 it's 3333+777"
+    assert ours.encode(text) == reference.encode(text).ids
+
+
+@pytest.mark.parametrize(
+    ("texts", "stops"),
+    [
+        (["<|eot_id|>", "<end_of_turn>"], ["<|eot_id|>", "<end_of_turn>"]),
+        (["<|end|>"], ["<|end|>"]),
+        (["<|end|>", "<|return|>", "<|call|>"], ["<|call|>", "<|return|>"]),
+        (["</s>", "<|tool_response>"], ["<|tool_response>"]),
+    ],
+)
+def test_gguf_ends_of_turns_are_known_by_their_text(texts: list[str], stops: list[str], tmp_path: Path) -> None:
+    """As in llama.cpp, also where the file calls them ordinary tokens; and by the ids of the metadata."""
+    reference = trained("gpt-2")
+    reference.add_tokens([AddedToken(text, special=False, normalized=False) for text in texts])
+    named = reference.token_to_id("<tool>")
+    ours = load(gguf_of(tmp_path / "m.gguf", reference, "gpt-2", eot_token_id=named))
+    own = ["<tool>", "<|endoftext|>", "<|im_end|>"]
+    assert sorted(ours.piece(id).decode() for id in ours.stops) == sorted([*stops, *own])
+    assert ours.inner_ids(texts[0]) != ours.inner_ids(texts[0], special=True)

@@ -1,5 +1,7 @@
 """Texts that break careless tokenizers and screens, and texts on which number formats are compared."""
 
+import random
+
 TEXTS = [
     "I prefer oat milk in my coffee because it",
     "The capital of France is Paris, and the capital of Germany is",
@@ -32,3 +34,34 @@ HOSTILE = [
 """Markup, escapes, control characters, many scripts, combining characters, special tokens, white space."""
 HALVES = ["\ud83d", "\ude00", "a\ud83db", "\ude00\ud83d", "\ud800 \udfff", "\ud83d\ude00"]
 """Lone halves of surrogate pairs, and one whole pair."""
+
+LETTERS = "abcdetT 's\n\t 0192٣½²Ⅷéßạ日本\u0301\u0338\u200b👩‍🚀\x04\x1c\xff\x85\u00a0\u2028<|im_start|>.,!-_\r▁"
+"""Characters on which tokenizers differ."""
+WORDS = [
+    "the",
+    "house",
+    "oat",
+    "milk",
+    " I",
+    "def ",
+    "self.",
+    "return",
+    "日本語",
+    "the\n",
+    "don't",
+    "  ",
+    "3333",
+    "<tool>",
+]
+PLANES = [(0x20, 0x7F), (0x80, 0x3000), (0x3000, 0xD800), (0xE000, 0x110000)]
+
+
+def random_texts(count: int) -> list[str]:
+    """Hostile text, then random text: of characters on which tokenizers differ, of words, and of all of Unicode."""
+    numbers = random.Random(0)
+    makers = (
+        lambda: "".join(numbers.choices(LETTERS, k=numbers.randrange(1, 30))),
+        lambda: "".join(numbers.choices(WORDS, k=numbers.randrange(1, 8))),
+        lambda: "".join(chr(numbers.randrange(*numbers.choice(PLANES))) for _ in range(12)),
+    )
+    return [*HOSTILE, *(makers[number % 3]() for number in range(count - len(HOSTILE)))]

@@ -106,7 +106,7 @@ class Playground:
 
 def playgrounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playground]]:
     """Start a playground; its runner is closed after the test."""
-    tokenizer = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes")
+    tokenizer = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes", warning="")
     info = SimpleNamespace(parameters=1, name="scripted", device="cpu", dtype="fp32", slow_path="")
     monkeypatch.setattr(
         "core.loading.models.load_model", lambda choice, report: SimpleNamespace(info=info, tokenizer=tokenizer)

@@ -255,3 +255,17 @@ def test_a_model_on_the_slow_path_says_why_when_it_is_loaded(
     playground.until(lambda: playground.problems)
     assert playground.problems == ["big runs on a slow path: no compiler available"]
     assert playground.runner.close(timeout=PATIENCE)
+
+
+def test_a_tokenizer_that_may_be_wrong_says_so_when_it_is_loaded(
+    play: Callable[..., Playground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = SimpleNamespace(**vars(play().frames[-1].tokenizer) | {"warning": "ids may differ"})
+    loaded = SimpleNamespace(info=SimpleNamespace(parameters=1, name="big", slow_path=""), tokenizer=tokenizer)
+    monkeypatch.setattr("core.loading.models.load_model", lambda choice, report: loaded)
+    playground = Playground()
+    playground.runner.load(ModelChoice(name="big"), "a", Sampler())
+    playground.runner.start()
+    playground.until(lambda: playground.problems)
+    assert playground.problems == ["ids may differ"]
+    assert playground.runner.close(timeout=PATIENCE)

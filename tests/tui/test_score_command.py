@@ -111,3 +111,11 @@ def test_control_codes_in_a_text_are_escaped(run_here: Here) -> None:
     done = run_here("score", "-", *BYTES, stdin="\x1b[2J\x1b]52;c;aGk=\x07\u202e\x9b\r\t".encode())
     assert done.returncode == 0
     assert [c for line in done.stdout.decode().splitlines() for c in line if not c.isprintable()] == []
+
+
+def test_a_byte_order_mark_is_dropped_and_said(run_here: Here, file: Path) -> None:
+    whole = run_here("score", str(file), "--json", *BYTES)
+    file.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    marked = run_here("score", str(file), "--json", *BYTES)
+    assert marked.stdout == whole.stdout
+    assert marked.stderr.decode() == f"tokenwalk: {file} begins with a byte-order mark, which is not scored\n"

@@ -65,7 +65,7 @@ def test_a_file_that_is_not_text_is_an_error(file: Path, content: bytes) -> None
 
 def test_a_folder_of_that_name_is_an_error(file: Path) -> None:
     file.mkdir()
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder, not a file"):
         settings.load()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.bounded import read_stream
 from core.engine import threads
 from core.errors import UserError, out_of_memory
 from tui.options import ModelOptions
@@ -36,11 +37,12 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
-    _note(message)
+    note(message)
     raise typer.Exit(2)
 
 
-def _note(message: str) -> None:
+def note(message: str) -> None:
+    """Write one line to standard error."""
     from tui.drawing.text import one_line
 
     sys.stderr.write(f"tokenwalk: {one_line(message)}\n")
@@ -72,7 +74,7 @@ def stoppable() -> Iterator[threading.Event]:
 def read_argument(prompt: str) -> str:
     """The prompt, from standard input where it is `-`. Raises `UserError` where it is not UTF-8."""
     if prompt == "-":
-        return decode_utf8(sys.stdin.buffer.read(), "standard input")
+        return decode_utf8(read_stream(sys.stdin.buffer, "standard input"), "standard input")
     return decode_utf8(os.fsencode(prompt), "the prompt")
 
 
@@ -94,7 +96,9 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     loaded = load_model(model.choice())
     if loaded.info.slow_path:
-        _note(f"{loaded.info.label} runs on a slow path: {loaded.info.slow_path}")
+        note(f"{loaded.info.label} runs on a slow path: {loaded.info.slow_path}")
+    if loaded.tokenizer.warning:
+        note(loaded.tokenizer.warning)
     threads.apply(loaded.info.parameters, beside_screen=False)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat)
     ids = ids or [loaded.tokenizer.end_of_text]

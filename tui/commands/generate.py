@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.atomic import check_replaceable
 from core.errors import UserError
 from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
@@ -42,6 +43,8 @@ def generate(
         chosen_sampler, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
+        if save:
+            check_replaceable(save)
         loaded, ids = load_model(model, text)
         from core.generation.sample import Sample, stop_ids
 

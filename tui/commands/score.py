@@ -5,9 +5,13 @@ from typing import Annotated
 
 import typer
 
+from core.bounded import read_file
 from core.errors import UserError
-from tui.commands.common import Json, decode_utf8, exit_on_user_error, finish, load_model, read_argument, say
+from tui.commands.common import Json, decode_utf8, exit_on_user_error, finish, load_model, note, read_argument, say
 from tui.options import ModelOptions, shared
+
+BYTE_ORDER_MARK = "\ufeff"
+"""Some editors begin a file with it; it is not part of the text."""
 
 
 @shared
@@ -19,13 +23,17 @@ def score(
     """Measure how well a model predicts a text: surprisal of each token, perplexity, bits per byte."""
     with exit_on_user_error():
         text = read_argument("-") if file == "-" else _read_file(Path(file))
+        source = "standard input" if file == "-" else file
+        if text.startswith(BYTE_ORDER_MARK):
+            note(f"{source} begins with a byte-order mark, which is not scored")
+            text = text.removeprefix(BYTE_ORDER_MARK)
         if not text:
-            raise UserError(f"{'standard input' if file == '-' else file} is empty; give a text of at least two tokens")
+            raise UserError(f"{source} is empty; give a text of at least two tokens")
         loaded, ids = load_model(model, text)
         from core.evaluation.score import score as measure
         from tui.reports.score import score_json, score_lines
 
-        scored = finish(measure(loaded, ids), "tokens")
+        scored = finish(measure(loaded, ids, None if model.chat else text), "tokens")
         for line in (score_json if as_json else score_lines)(loaded.info, scored):
             say(line)
 
@@ -33,7 +41,9 @@ def score(
 def _read_file(path: Path) -> str:
     """The text of a file. Raises `UserError` where it cannot be read or is not UTF-8."""
     try:
-        content = path.read_bytes()
+        content = read_file(path)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error

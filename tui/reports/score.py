@@ -8,6 +8,8 @@ from tui.reports.json_values import finite, json_line, token_json
 WORST = 10
 """Tokens in the list of those with the highest surprisal."""
 
+REWRITTEN = "the tokenizer normalizes this text: its tokens spell another one; bytes are those of the text as given"
+
 
 def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
     """One line per token, the first of which has no score because nothing precedes it, and a summary line."""
@@ -40,6 +42,7 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
         "tokens": len(scored.tokens) + 1,
         "scored": len(scored.tokens),
         "bytes": scored.byte_count,
+        "rewritten": scored.rewritten,
         **_finite_values(sums),
         "context_at_least": scored.min_context,
         "worst": [token.position for token in scored.worst(WORST)],
@@ -63,6 +66,7 @@ def score_lines(info: ModelInfo, scored: ScoredText) -> list[str]:
         f"{one_line(info.label)} {info.dtype} · {len(scored.tokens):,} tokens, {scored.byte_count:,} bytes "
         "(the first token is not scored: nothing precedes it)",
         f"each token is predicted from all tokens before it{window}",
+        *([REWRITTEN] if scored.rewritten else []),
         "",
         f"{'at':>8}  {'highest surprisal':<24} {'bits':>7} {'p':>10} {'rank':>8} {'entropy':>8}",
         *(_line(token) for token in scored.worst(WORST)),

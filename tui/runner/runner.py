@@ -275,6 +275,8 @@ class Runner:
         self._outbox.change(choice=choice, model=model.info, tokenizer=model.tokenizer, rate=None)
         if model.info.slow_path:
             self._outbox.add_problem(f"{choice.name} runs on a slow path: {model.info.slow_path}")
+        if model.tokenizer.warning:
+            self._outbox.add_problem(model.tokenizer.warning)
         return prefill
 
     def _open(self, path: Path) -> Iterator[object]:

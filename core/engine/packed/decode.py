@@ -62,9 +62,9 @@ def unsupported(model: Transformer) -> str | None:
     conditions = {
         "it is not float32": model.dtype is torch.float32,
         "it has no blocks": config.blocks > 0,
-        "it has no norm before each layer": config.pre_norm and config.norm != "none",
         "its attention and MLP are parallel": not config.parallel,
         "it has norms after its layers": config.layout != "post_norm",
+        "it has no norm before each layer": config.pre_norm and config.norm != "none",
         "it has ALiBi positions": config.positions != "alibi",
         "it has a norm after the embedding": not config.embed_norm,
         "it has no norm before the unembedding": config.final_norm,

@@ -23,7 +23,7 @@ from core.engine.packed.linear import Int8Embedding, PackedLinear, matrix
 from core.errors import UserError
 from core.loading.adapters.files import read_adapter
 from core.loading.adapters.stored import Role, StoredAdapter, StoredPart
-from core.loading.families.family import Family
+from core.loading.families.family import Family, KeyMap, Layouts, key_map
 from core.loading.families.layouts import Layout, as_stored, transposed
 from core.loading.weights.plan import rows_of_parts
 from core.loading.weights.reading import read_tensor
@@ -59,7 +59,9 @@ def attach(path: Path, family: Family, transformer: Transformer, scale: float) -
     Raises `UserError` where the adapter is broken, not supported, or made for a model of other modules or sizes.
     """
     stored = read_adapter(path, family)
-    targets = dict(_targets(family, transformer, gguf=stored.gguf))
+    names, layouts = (family.gguf_names, family.gguf_layouts) if stored.gguf else (family.names, family.layouts)
+    changed = {f"{part.module}.weight" for part in stored.parts}
+    targets = dict(_targets(key_map(names, transformer.config, changed), layouts, transformer))
     deltas: dict[str, list[tuple[slice, nn.Module]]] = {}
     for part in stored.parts:
         module = part.module if stored.gguf else part.module.removeprefix(family.prefix)
@@ -78,9 +80,8 @@ def attach(path: Path, family: Family, transformer: Transformer, scale: float) -
 # Modules -------------------------------------------------------------------------------------------------------------
 
 
-def _targets(family: Family, transformer: Transformer, *, gguf: bool) -> Iterator[tuple[str, Target]]:
+def _targets(names: KeyMap, layouts: Layouts, transformer: Transformer) -> Iterator[tuple[str, Target]]:
     """Every module of the files by its name there, and where it is in the model."""
-    names, layouts = (family.gguf_names, family.gguf_layouts) if gguf else (family.names, family.layouts)
     config = transformer.config
     for name, module in transformer.named_modules():
         number = re.search(r"(?<=blocks\.)\d+", name)

@@ -1,7 +1,7 @@
 """The model families, a module each. A module of this folder that has a `FAMILY` is found by being here.
 
-`FAMILIES` maps the name that files give an architecture (`llama`) to its `Family`. To add one, see the README of
-`core/loading`.
+`FAMILIES` maps `model_type` of config.json to its `Family`, `GGUF_FAMILIES` maps `general.architecture` of a GGUF file.
+To add one, see the README of `core/loading`.
 """
 
 import pkgutil
@@ -11,10 +11,13 @@ from importlib import import_module
 from core.loading.families.family import Family
 
 
-def _found() -> Mapping[str, Family]:
+def _found() -> list[Family]:
     modules = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
-    return {module.FAMILY.model_type: module.FAMILY for module in modules if hasattr(module, "FAMILY")}
+    return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
 
 
-FAMILIES: Mapping[str, Family] = _found()
+FAMILIES: Mapping[str, Family] = {family.model_type: family for family in _found()}
+GGUF_FAMILIES: Mapping[str, Family] = {
+    family.architecture or family.model_type: family for family in FAMILIES.values() if family.gguf_config
+}
 TITLES = tuple(family.title for family in FAMILIES.values())

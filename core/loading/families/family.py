@@ -1,16 +1,20 @@
 """What has to be known of a family of models to read its files: names of tensors and how to read its settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.engine.activation import ACTIVATIONS, Activation
 from core.engine.config import ModelConfig
+from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.loading.families.layouts import Layout
 
 KeyMap = Mapping[str, tuple[str, ...]]
 """Our module → the modules of a file whose rows are stacked in it, in order; `#` is the number of the block."""
+Names = KeyMap | Callable[[ModelConfig, Collection[str]], KeyMap]
+"""The same; or a function of the configuration and the names of the stored tensors, where sizes of a family differ."""
 Layouts = Mapping[str, Layout]
 """A module of a file, as `KeyMap` names it → what makes our layout of its tensors; others are as stored."""
 ACTIVATION_NAMES: Mapping[str, Activation] = {
@@ -24,17 +28,22 @@ class Family:
     """A family of models in two layouts: Hugging Face (config.json beside .safetensors) and GGUF."""
 
     model_type: str
-    """`model_type` in config.json and `general.architecture` in GGUF."""
+    """`model_type` in config.json."""
     title: str
     """The name that is shown."""
     prefix: str
     """What may stand before all tensor names of a .safetensors file."""
-    names: KeyMap
-    gguf_names: KeyMap
+    names: Names
     config: Callable[[CheckedValues], ModelConfig]
     """Reads config.json. Raises `UserError` for a setting that is not supported."""
-    gguf_config: Callable[[CheckedValues, Mapping[str, StoredTensor], int], ModelConfig]
-    """The same from GGUF metadata (keys without `model_type.`), the tensors, and V."""
+    architecture: str = ""
+    """`general.architecture` in GGUF; empty is `model_type`."""
+    gguf_names: Names = field(default_factory=dict)
+    gguf_config: Callable[[CheckedValues, Mapping[str, StoredTensor], int], ModelConfig] | None = None
+    """The same from GGUF metadata (keys without `architecture.`), the tensors, and V.
+
+    None where llama.cpp, which defines the format, does not have the family.
+    """
     layouts: Layouts = field(default_factory=dict)
     """Of .safetensors files."""
     gguf_layouts: Layouts = field(default_factory=dict)
@@ -42,3 +51,29 @@ class Family:
     """Settings of config.json that change no logits of this family, besides those of `settings.WITHOUT_EFFECT`."""
     gguf_without_effect: frozenset[str] = frozenset()
     """The same of GGUF metadata."""
+
+
+def key_map(names: Names, config: ModelConfig, tensors: Collection[str]) -> KeyMap:
+    """The names of the modules of one model, whose files have these tensors."""
+    return names(config, tensors) if callable(names) else names
+
+
+def model_config(values: CheckedValues, *, heads: int, kv_heads: int | None = None, **fields: Any) -> ModelConfig:
+    """A configuration with its MLP; by default with a key head for each query head. Errors begin with the file."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    if kv_heads < 1 or heads % kv_heads:
+        raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
+    shared: dict[str, Any] = {"pre_norm": True, "feed_forward": True, "final_activation": False}
+    try:
+        return ModelConfig(heads=heads, group=heads // kv_heads, **shared | fields)
+    except UserError as error:
+        raise values.error(str(error)) from error
+
+
+def one_count(values: CheckedValues, *names: str) -> int:
+    """The count under one of `names`, which mean the same. Raises `UserError` where two of them disagree."""
+    given = [name for name in names if values.values.get(name) is not None] or names[:1]
+    counts = {name: values.count(name) for name in given}
+    if len(set(counts.values())) > 1:
+        raise values.error(f"{' and '.join(f'{name} {count}' for name, count in counts.items())} disagree")
+    return counts[given[0]]

@@ -28,7 +28,7 @@ def transposed(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 
 
 def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
-    """From the two rows of a rotary pair next to each other (GGUF's Llama) to all first rows, then all second ones.
+    """From the two rows of a rotary pair next to each other (GGUF's Llama, GPT-J) to all first, then all second ones.
 
     Where a part of each head is rotated, its other rows keep their places.
     """
@@ -38,3 +38,20 @@ def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
         return heads.unflatten(1, (-1, 2)).transpose(1, 2).flatten(0, 2)
     rows = [*range(0, rotated, 2), *range(1, rotated, 2), *range(rotated, config.head_dim)]
     return heads[:, rows].flatten(0, 1)
+
+
+def kinds_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From the queries, key and value of one key head after the other to all queries, all keys and all values.
+
+    GPT-NeoX, BLOOM and Falcon store them so.
+    """
+    from torch import cat  # noqa: PLC0415
+
+    groups = tensor.view(config.kv_heads, config.group + 2, config.head_dim, *tensor.shape[1:])
+    queries, keys, values = groups[:, :-2].flatten(0, 1), groups[:, -2], groups[:, -1]
+    return cat((queries, keys, values)).flatten(0, 1)
+
+
+def without_offset(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """Without the first two rows: OPT has position t in row t + 2."""
+    return tensor[2:]

@@ -45,7 +45,8 @@ def read_rope(
     if kind == "proportional":
         return _built(settings, base=base, divisors=rope.proportional(head_dim, share, settings.get("factor", 1.0)))
     size = int(share * head_dim) if partial or kind != "default" else head_dim
-    trained = values.get("original_max_position_embeddings", 0) or settings.get("original_max_position_embeddings", 0)
+    inner = settings.get("original_max_position_embeddings", 0)
+    trained = values.get("original_max_position_embeddings", 0) or inner
     common = {"base": base, "size": None if size == head_dim else size}
     match kind:
         case "linear":

@@ -39,7 +39,10 @@ _SAMPLING = """
     encoder_no_repeat_ngram_size bad_words_ids suppress_tokens begin_suppress_tokens early_stopping
     num_return_sequences remove_invalid_values exponential_decay_length_penalty
 """
-_LISTS = (_PROVENANCE, _OUTPUT, _COMPUTATION, _TRAINING, _CLASSIFICATION, _TOKENS, _SAMPLING)
+_QUANTIZATION = """
+    quantization_config.modules_to_not_convert quantization_config.dequantize quantization_config.scale_fmt
+"""
+_LISTS = (_PROVENANCE, _OUTPUT, _COMPUTATION, _TRAINING, _CLASSIFICATION, _TOKENS, _SAMPLING, _QUANTIZATION)
 WITHOUT_EFFECT = frozenset(key for keys in _LISTS for key in keys.split())
 """Keys of config.json that change no logits of a language model."""
 NEUTRAL = {

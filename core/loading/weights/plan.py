@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from core.formats.tensors import StoredTensor
 from core.formats.text import shown
 from core.loading.description import COMPUTED, ModelDescription
 from core.loading.families.layouts import Layout, as_stored
+from core.loading.weights import float8
+from core.loading.weights.float8 import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class Part:
     stored: StoredTensor
     layout: Layout
     """Makes our layout of the file's."""
+    scales: StoredTensor | None = None
+    """One for each `block` of a matrix of 8-bit floats."""
+    block: Block = (1, 1)
 
 
 Plan = Mapping[str, Sequence[Part]]
@@ -36,7 +41,10 @@ def make_plan(description: ModelDescription, parameters: Mapping[str, Tensor]) -
     Raises `UserError` where a tensor is missing, has another shape than the configuration says, or is not used.
     """
     plan = {name: list(_parts(description, name, parameter.shape)) for name, parameter in parameters.items()}
-    _refuse_unused(description, {part.name for parts in plan.values() for part in parts})
+    used = [part for parts in plan.values() for part in parts]
+    _refuse_unused(
+        description, {part.name for part in used} | {part.name + float8.SUFFIX for part in used if part.scales}
+    )
     return plan
 
 
@@ -59,7 +67,19 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
                 f"{found} is {_by(shape_found)} in the weights but {_by(expected)} by {description.source}: "
                 "they belong to different models; download both again"
             )
-        yield part
+        yield _with_scales(description, part)
+
+
+def _with_scales(description: ModelDescription, part: Part) -> Part:
+    """The part with the scales of its blocks, where the configuration says that there are some."""
+    if not description.float8_block or part.stored.dtype not in float8.FORMATS:
+        return part
+    name, expected = part.name + float8.SUFFIX, float8.scales_shape(part.stored, description.float8_block)
+    scales = description.tensors.get(name)
+    if scales is None or scales.shape != expected:
+        found = f"is {_by(scales.shape)}" if scales else "is missing"
+        raise UserError(f"{name} {found}, but {description.source} says {_by(expected)}; download the model again")
+    return replace(part, scales=scales, block=description.float8_block)
 
 
 def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:

@@ -12,10 +12,13 @@ from core.engine.packed.quantize import ROWS_AT_ONCE, unpack_q8
 from core.errors import Option, UserError
 from core.formats.tensors import StoredTensor
 from core.loading.families.layouts import as_stored
+from core.loading.weights import float8
 from core.loading.weights.plan import Part, Plan
 from core.progress import Loading, Report
 
-TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+TORCH = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, **float8.FORMATS,
+}  # fmt: skip
 """Number formats of files that torch computes with."""
 
 
@@ -35,7 +38,10 @@ class Reader:
     def read(self, part: Part, dtype: torch.dtype) -> Tensor:
         """A part in our layout, converted. Raises `UserError` where it is not finite, or becomes so in `dtype`."""
         self.began(part)
-        return checked(part.name, self.arranged(part, read_tensor(part.name, part.stored)), dtype)
+        tensor = read_tensor(part.name, part.stored)
+        if part.scales:
+            tensor = float8.scaled(tensor, read_tensor(part.name + float8.SUFFIX, part.scales), part.block)
+        return checked(part.name, self.arranged(part, tensor), dtype)
 
     def arranged(self, part: Part, tensor: Tensor) -> Tensor:
         """Numbers or quantized rows of a part in our layout."""
@@ -44,7 +50,7 @@ class Reader:
     def row_blocks(self, part: Part) -> Iterator[Tensor]:
         """A matrix in float32; a few rows at a time, for less memory, where the file has them in our order."""
         stored = part.stored
-        if part.layout is not as_stored:
+        if part.layout is not as_stored or part.scales:
             yield self.read(part, torch.float32)
             return
         bytes_per_row = stored.size // stored.shape[0]
@@ -104,7 +110,7 @@ def checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """`tensor` in `dtype`. Raises `UserError` unless all its numbers are finite there."""
     converted = tensor.to(dtype)
     if not _all_finite(converted):
-        if _all_finite(tensor):
+        if _all_finite(tensor.float()):
             raise UserError(f"{name} has weights too large for fp16; choose ", Option("dtype"), " bf16 or fp32")
         raise UserError(f"{name} has non-finite weights (NaN or infinity); download the model again")
     return converted

@@ -86,9 +86,9 @@ class Plan:
 
     def stop_ids(self, tokenizer: "Tokenizer") -> frozenset[int]:
         """The ids that end an answer. Raises `UserError` for a text that is not one token."""
-        begin, ids = len(tokenizer.encode("")), set(tokenizer.stops)
+        ids = set(tokenizer.stops)
         for text in self.stops:
-            found = tokenizer.encode(text)[begin:]
+            found = tokenizer.continuation(text)
             if len(found) != 1:
                 raise UserError(
                     Option("stop"), f" {text!r} is {len(found)} tokens of {tokenizer.name}; give a text of one token"

@@ -5,9 +5,7 @@ tokenizers library's own, or have no effect on ids: padding, truncation, model_m
 and other settings of decoding and of training.
 """
 
-import re
-from collections.abc import Iterator
-from json import JSONDecoder
+import reprlib
 from pathlib import Path
 
 from tokenizers import AddedToken as LibraryToken
@@ -17,7 +15,7 @@ from tokenizers import Tokenizer as Library
 from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
-from core.tokenizers import patterns
+from core.tokenizers import trial
 from core.tokenizers.added_tokens import AddedToken
 from core.tokenizers.folder_settings import FolderSettings
 from core.tokenizers.library import LibraryEncoder, around, flatten, parse_merge, state
@@ -59,52 +57,55 @@ def unsupported(source: str, found: str) -> UserError:
 # tokenizer.json ------------------------------------------------------------------------------------------------------
 
 
+_PARTS = ("normalizer", "pre_tokenizer", "decoder")
+_FIELDS = ("version", "truncation", "padding", "added_tokens", "post_processor", "model", *_PARTS)
+_MODEL_FIELDS = {
+    "BPE": {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"}
+    | {"ignore_merges", "vocab", "merges"},
+    "Unigram": {"unk_id", "vocab", "byte_fallback"},
+}
+
+
 def _tokenizer_json(path: Path) -> Library:
+    added = _checked_added_tokens(read_json(path))  # the rest of what was read is dropped before the library reads it
     try:
-        text = read_file(path).decode("utf-8")
-        library = Library.from_str(text)
+        library = Library.from_str(read_file(path).decode())
     except Exception as error:  # the library raises no narrower one
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path.name} cannot be read ({reason}); download the model again") from error
-    _check(library, path.name)
-    for token, id in _added_ids(text):
-        if library.token_to_id(token) != id:
+    for token, id in added:
+        if token and (read := library.token_to_id(token)) != id:
             raise UserError(
-                f"{path.name}: the added token {token!r} has the id {id}, which the tokenizers library reads as "
-                f"{library.token_to_id(token)}; download the model again"
+                f"{path.name}: the added token {reprlib.repr(token)} has the id {id}, and not {read}, "
+                "by which the tokenizers library would read it; download the model again"
             )
     return library
 
 
-def _added_ids(text: str) -> Iterator[tuple[str, int]]:
-    """The added tokens of a tokenizer.json with their ids. They stand before the vocabulary, which is not parsed."""
-    if found := re.search(r'"added_tokens"\s*:\s*', text[:100_000]):
-        try:
-            added, _ = JSONDecoder().raw_decode(text, found.end())
-            yield from ((each["content"], each["id"]) for each in added)
-        except (ValueError, RecursionError, TypeError, KeyError):
-            return
+def _checked_added_tokens(file: CheckedValues) -> list[tuple[str, int]]:
+    """The added tokens of a tokenizer.json. Raises `UserError` for a file that `_check` refuses."""
+    _check(file)
+    tokens = file.objects("added_tokens", "added token") if "added_tokens" in file.values else []
+    return [(each.text("content"), each.integer("id")) for each in tokens]
 
 
-def _check(library: Library, source: str) -> None:
-    """Raise `UserError` where ids or bytes could not be right."""
-    model = library.model
-    if (kind := type(model).__name__) not in ("BPE", "Unigram"):
-        raise unsupported(source, f"a tokenizer of type {kind}")
+def _check(file: CheckedValues) -> None:
+    """Raise `UserError` where ids or bytes could not be right, or the library would end the process."""
+    model = file.object("model")
+    kind = model.values.get("type") or ("BPE" if "merges" in model.values else None)
+    if not isinstance(kind, str) or kind not in _MODEL_FIELDS:
+        raise unsupported(file.source, f"a tokenizer of type {reprlib.repr(kind)}")
+    for where, known in ((file, _FIELDS), (model, {"type", *_MODEL_FIELDS[kind]})):
+        if unknown := [key for key in where.values if key not in known]:
+            raise unsupported(where.source, f"the field {reprlib.repr(unknown[0])}")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
-        if value := getattr(model, name, None):
-            raise unsupported(source, f"{name} {value!r} of the model")
-    for step in flatten(state(library.decoder)):
+        if value := model.values.get(name):
+            raise unsupported(file.source, f"{name} {reprlib.repr(value)} of the model")
+    parts = {name: file.values.get(name) for name in _PARTS}
+    for step in flatten(parts["decoder"]):
         if step["type"] not in _DECODERS:
-            raise unsupported(source, f"the decoder {step['type']}")
-    patterns.check(_expressions(library), source)
-
-
-def _expressions(library: Library) -> Iterator[str]:
-    """The regular expressions by which a tokenizer splits or rewrites text."""
-    for step in (*flatten(state(library.normalizer)), *flatten(state(library.pre_tokenizer))):
-        if isinstance(pattern := step.get("pattern"), dict) and "Regex" in pattern:
-            yield pattern["Regex"]
+            raise unsupported(file.source, f"the decoder {reprlib.repr(step['type'])}")
+    trial.check(parts, file.source)
 
 
 def _to_bytes(library: Library, source: str) -> tuple[ToBytes, bool]:
@@ -118,7 +119,7 @@ def _to_bytes(library: Library, source: str) -> tuple[ToBytes, bool]:
     if "Metaspace" not in types and not replaced & {" ", SPACE}:
         raise unsupported(source, "a tokenizer whose tokens do not tell where spaces are")
     if others := {step["replacement"] for step in steps if step["type"] == "Metaspace"} - {SPACE}:
-        raise unsupported(source, f"the character {others.pop()!r} for a space")
+        raise unsupported(source, f"the character {reprlib.repr(others.pop())} for a space")
     metaspace = [step for step in steps if step["type"] == "Metaspace"]
     prefix = "Prepend" in types or any(step.get("prepend_scheme", "always") != "never" for step in metaspace)
     return spaced if "ByteFallback" in types else spaced_without_bytes, prefix

@@ -88,7 +88,8 @@ def flatten(step: Any) -> list[dict[str, Any]]:
     if step is None:
         return []
     if step["type"] == "Sequence":
-        return [each for inner in next(v for v in step.values() if isinstance(v, list)) for each in flatten(inner)]
+        inner = next((value for value in step.values() if isinstance(value, list)), [])
+        return [each for one in inner for each in flatten(one)]
     return [step]
 
 

@@ -16,7 +16,8 @@ from core.errors import UserError
 from core.tokenizers.model_tokenizer import ModelTokenizer
 from core.tokenizers.split_patterns import PRE_TOKENIZERS
 
-TEXTS = random_texts(600)
+MANY = random_texts(10_000)
+TEXTS = MANY[:600]
 
 
 def agree(reference: Reference, ours: ModelTokenizer, texts: list[str] = TEXTS) -> None:
@@ -31,7 +32,7 @@ def agree(reference: Reference, ours: ModelTokenizer, texts: list[str] = TEXTS) 
 def test_ids_equal_those_of_the_tokenizers_library(kind: str, first: bool, tmp_path: Path) -> None:
     """For every split pattern, whether or not ids equal merge ranks; special tokens as text and as tokens."""
     reference = trained(kind, first=first)
-    agree(reference, load(folder_of(reference, tmp_path)))
+    agree(reference, load(folder_of(reference, tmp_path)), MANY if first else TEXTS)
 
 
 def test_bytes_without_a_token_get_the_unknown_id(tmp_path: Path) -> None:
@@ -172,10 +173,13 @@ REFUSED: dict[str, tuple[Callable[[Reference], object], str]] = {
     "dropout": (lambda library: setattr(library.model, "dropout", 0.5), "dropout 0.5"),
     "prefix": (put_model(continuing_subword_prefix="##"), "continuing_subword_prefix '##'"),
     "suffix": (put_model(end_of_word_suffix="</w>"), "end_of_word_suffix '</w>'"),
-    "decoder": (lambda library: setattr(library, "decoder", decoders.CTC()), "decoder CTC"),
+    "decoder": (lambda library: setattr(library, "decoder", decoders.CTC()), "decoder 'CTC'"),
     "no spaces": (lambda library: setattr(library, "pre_tokenizer", pre_tokenizers.Whitespace()), "spaces"),
     "space": (lambda library: setattr(library, "pre_tokenizer", pre_tokenizers.Metaspace("_")), "'_' for a space"),
-    "slow": (lambda library: setattr(library, "pre_tokenizer", split("(a|aa)+$b")), "pattern that splits text"),
+    "slow": (
+        lambda library: setattr(library, "pre_tokenizer", split("(a|aa)+$b")),
+        "step that splits or rewrites text",
+    ),
 }
 
 
@@ -208,7 +212,39 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
 def test_a_tokenizer_json_that_is_none_is_one_line(content: str, tmp_path: Path) -> None:
     path = folder_of(trained("gpt-2"), tmp_path) / "tokenizer.json"
     path.write_text(content)
-    assert "tokenizer.json cannot be read" in refusal(tmp_path)
+    assert "tokenizer.json" in refusal(tmp_path)
+
+
+STEPS = [
+    {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+    {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+    {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a|aa)+$b"}, "behavior": "Isolated", "invert": False}},
+    {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a|aa)+$b"}, "content": "x"}},
+    {"model": {"continuing_subword_prefix": "a"}},
+    {"model": {"invented": 1}},
+    {"invented": 1},
+]
+
+
+@pytest.mark.parametrize("change", STEPS)
+def test_steps_that_would_end_the_process_are_one_line(
+    change: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Some make the library panic, which writes to standard error, or abort."""
+    path = folder_of(trained("gpt-2"), tmp_path) / "tokenizer.json"
+    values = json.loads(path.read_text())
+    changes = {key: values[key] | value if key == "model" else value for key, value in change.items()}
+    path.write_text(json.dumps(values | changes))
+    assert "tokenizer.json" in refusal(tmp_path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("pattern", ["", "x*", "(?=b)"])
+def test_patterns_that_match_nothing_are_the_library_s(pattern: str, tmp_path: Path) -> None:
+    """An empty one, and matches of no width."""
+    reference = trained("gpt-2")
+    reference.pre_tokenizer = split(pattern)
+    agree(reference, load(folder_of(reference, tmp_path)))
 
 
 @pytest.mark.parametrize(

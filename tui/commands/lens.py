@@ -87,7 +87,7 @@ def _answer(name: str, loaded: Any, ids: list[int], target: str | None, options:
             flag = "-k" if option == "count" else Option(option)
             raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
     arguments = {RENAMED.get(option, option): value for option, value in options.items()}
-    target_ids = loaded.tokenizer.encode(target) if target is not None else []
+    target_ids = loaded.tokenizer.continuation(target) if target is not None else []
     if target is not None and not target_ids:
         raise UserError(Option("target"), " is empty; give the text of a token")
     prefix = Prefix(loaded.transformer)

@@ -1,17 +1,20 @@
 """`tokenwalk tokens`: how a tokenizer splits a text."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from core.tokenizers.chat import Span
 from core.tokenizers.tokenizer import Tokenizer
-from tui.drawing.text import fit, label
+from tui.drawing.text import fit, label, one_line
 from tui.reports.json_values import token_json
 
 
-def tokens_json(tokenizer: Tokenizer, ids: Sequence[int]) -> dict[str, Any]:
-    """The tokenizer's name, the ids, and each token's text and bytes."""
+def tokens_json(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span] = ()) -> dict[str, Any]:
+    """The tokenizer's name, the ids, each token's text and bytes, and the roles of a conversation."""
     pieces = [token_json(id, tokenizer.piece(id)) | _original_id(tokenizer, id) for id in ids]
-    return {"tokenizer": tokenizer.name, "ids": list(ids), "pieces": pieces}
+    roles = {"spans": [asdict(span) for span in spans]} if spans else {}
+    return {"tokenizer": tokenizer.name, "ids": list(ids), "pieces": pieces, **roles}
 
 
 def _original_id(tokenizer: Tokenizer, id: int) -> dict[str, Any]:
@@ -19,11 +22,12 @@ def _original_id(tokenizer: Tokenizer, id: int) -> dict[str, Any]:
     return {"original_id": tokenizer.originals[id]} if tokenizer.originals else {}
 
 
-def tokens_lines(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """One line per token: id, id in cl100k where it differs, text, bytes in hex."""
+def tokens_lines(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span] = ()) -> list[str]:
+    """One line per token: id, id in cl100k where it differs, text, role in a conversation, bytes in hex."""
     originals = [f"{tokenizer.originals[id]:>7}" if tokenizer.originals else "" for id in ids]
+    roles = [f"{span.role[:10]:<10} " for span in spans for _ in range(span.start, span.end)] or [""] * len(ids)
     lines = [
-        f"{id:>7}{original}  {fit(label(tokenizer.piece(id)), 24)} {tokenizer.piece(id).hex(' ')}"
-        for id, original in zip(ids, originals, strict=True)
+        f"{id:>7}{original}  {fit(label(tokenizer.piece(id)), 24)} {role}{tokenizer.piece(id).hex(' ')}"
+        for id, original, role in zip(ids, originals, roles, strict=True)
     ]
-    return [*lines, f"{len(ids):,} token{'' if len(ids) == 1 else 's'} of the tokenizer {tokenizer.name}"]
+    return [*lines, f"{len(ids):,} token{'' if len(ids) == 1 else 's'} of the tokenizer {one_line(tokenizer.name)}"]

@@ -62,10 +62,10 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     """config.json of a folder or the metadata of a .gguf file, and V. Opens no weights of a folder."""
     if path.is_dir():
         values = read_config(path)
-        _family(values, "model_type")
+        _family(values, "model_type", FAMILIES)
         return values, values.count("vocab_size")
     file = read_gguf(path)
-    _family(CheckedValues(file.path.name, file.metadata), "general.architecture")
+    _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
     return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
 
 

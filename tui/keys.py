@@ -88,6 +88,13 @@ WALK = [
     _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key(
+        "G",
+        "sampling.constraint",
+        "constraint",
+        "Hold the text to a regex, choices, a schema or a grammar",
+        "walk.grammar",
+    ),
     _key("i", "writing.write", "write", "Write the prompt", "walk.write", show=True),
     _key("m", "choosing.model", "model", "Choose a model", "choose.model"),
     _key("a", "choosing.twin", "twin", "Load the trained version of this rung, or the untrained one", "choose.twin"),
@@ -171,6 +178,7 @@ GROUPS = {
         "knob.m_down",
         "knob.m_up",
         "choose.seed",
+        "walk.grammar",
     ),
     "Lenses": (
         "lens.next",

@@ -1,9 +1,9 @@
 """The mask after the ids of a text: which tokens can follow so that the whole can still match."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llguidance import LLMatcher
@@ -84,6 +84,10 @@ class Matcher:
 
 
 @lru_cache(maxsize=8)
+def _kept(kind: Kind, text: str, tokens: Hashable) -> Matcher:
+    return Matcher(kind, text, cast(Tokens, tokens))
+
+
 def matcher(kind: Kind, text: str, tokens: Tokens) -> Matcher:
     """A matcher, which is kept. Raises `UserError` for what does not compile."""
-    return Matcher(kind, text, tokens)
+    return _kept(kind, text, cast(Hashable, tokens))

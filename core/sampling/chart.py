@@ -61,9 +61,10 @@ def _listed(applied: Applied, count: int) -> dict[int, int]:
     if math.fsum(map(selection.probability, likeliest)) >= 0.5:
         return ranks
     drawable = selection.ids[selection.ranking.first(min(count - MODELS_OWN, len(selection)))].tolist()
-    others = {id: distribution.rank(id) for id in drawable if id not in ranks}
-    room = count - len(others)
-    return dict([*list(ranks.items())[:room], *sorted(others.items(), key=lambda each: each[1])])
+    listed = {id: ranks[id] if id in ranks else distribution.rank(id) for id in drawable}
+    missing = [id for id in likeliest if id not in listed][: count - len(listed)]
+    listed |= {id: ranks[id] for id in missing}
+    return dict(sorted(listed.items(), key=lambda each: each[1]))
 
 
 def sampled_probabilities(applied: Applied, ids: list[int]) -> list[float]:

@@ -1,14 +1,13 @@
 """What the stages that hold a text to a form have in common."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.constraints.source import Kind, grammar_of
 from core.errors import UserError
 from core.sampling.stages.stage import MaskStage, knob
 
 if TYPE_CHECKING:
-    from core.constraints.vocabulary import Tokens
     from core.sampling.context import DrawContext
     from core.sampling.selection import Selection
 
@@ -40,8 +39,7 @@ class Constraint(MaskStage):
     def allowed(self, context: "DrawContext") -> Any:
         from core.constraints.matcher import matcher  # noqa: PLC0415  # NumPy
 
-        tokens = cast("Tokens", context.vocabulary)
-        return matcher(self.KIND, self.form_text(), tokens).allowed(context.generated[self.start :])
+        return matcher(self.KIND, self.form_text(), context.vocabulary).allowed(context.generated[self.start :])
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         if len(context.generated) < self.start:

@@ -207,7 +207,7 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     assert not any(offer.problem for offer in catalog.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
-    cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "gemma2"}'))
+    cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "mamba2"}'))
     cached(elsewhere, "d/broken", lambda folder: (folder / "config.json").write_text("{"))
     model(elsewhere / "models" / "tiny")
     Path("noise.gguf").write_bytes(b"noise")
@@ -230,7 +230,7 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
         "d/broken",
         "./noise.gguf",
     }
-    assert offers["c/other"].family == "gemma2"
+    assert offers["c/other"].family == "mamba2"
     for name in ("a/whole", "./tiny", "~/.cache/tokenwalk/mine"):
         assert ours.load_model(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
 

@@ -53,7 +53,9 @@ class ModelOptions:
     device: Device = "auto"
     dtype: Annotated[
         str,
-        typer.Option(help="Number format: auto, fp32, bf16 or fp16; int8 or int4 for a model from files on the CPU."),
+        typer.Option(
+            help="Number format: auto, fp32, bf16 or fp16; of files, on the CPU, int8, int4, or stored (GGUF)."
+        ),
     ] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
     embed_dim: EmbedDim = None

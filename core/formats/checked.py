@@ -38,6 +38,7 @@ class CheckedValues:
             raise self.error(f"{reprlib.repr(values)} is not an object with named values")
         self.values: Mapping[str, Any] = values
         self._read: set[str] = set()
+        self._assumed: dict[str, Any] = {}
         self._inner: dict[str, CheckedValues] = {}
 
     def unread(self) -> Iterator[tuple[str, Any]]:
@@ -48,9 +49,14 @@ class CheckedValues:
             elif key not in self._read:
                 yield key, value
 
+    def assume(self, **values: Any) -> None:
+        """Take these values for keys that are absent or null."""
+        self._assumed |= values
+
     def _value(self, key: str, default: object = None) -> Any:
         self._read.add(key)
-        return self.values.get(key, default)
+        value = self.values.get(key, default)
+        return self._assumed.get(key, value) if self.values.get(key) is None else value
 
     def error(self, problem: str, advice: str | None = None) -> UserError:
         """The error for `problem`, with the source before it and the advice, else that of the object, after it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.formats import gguf_types
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.loading.families import FAMILIES, GGUF_FAMILIES
@@ -44,6 +45,8 @@ class ModelDescription:
     """By their names in the files, without the family's prefix."""
     layouts: Layouts
     """By the names of modules in `names`."""
+    format: str = ""
+    """What the number formats of a GGUF file are called together, such as Q4_K_M; empty for other files."""
     float8_block: tuple[int, int] | None = None
     """Rows and columns that share a scale, where matrices are 8-bit floats with scales."""
     note: str = ""
@@ -62,8 +65,8 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
     """config.json of a folder or the metadata of a .gguf file, and V. Opens no weights of a folder."""
     if path.is_dir():
         values = read_config(path)
-        _family(values, "model_type", FAMILIES)
-        return values, values.count("vocab_size")
+        family = _family(values, "model_type", FAMILIES)
+        return values, values.count("vocab_size") if "vocab_size" in values.values else family.config(values).vocab_size
     file = read_gguf(path)
     _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
     return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
@@ -92,8 +95,8 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     )
     if model_type in FAMILIES:
         found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
-    titles = ", ".join("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
-    raise UserError(f"{values.source}: {found} (supported: {titles}); choose another model")
+    titles = dict.fromkeys("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
+    raise UserError(f"{values.source}: {found} (supported: {', '.join(titles)}); choose another model")
 
 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
@@ -111,9 +114,13 @@ def read_settings(folder: Path) -> tuple[Family, ModelConfig, CheckedValues]:
 
 def _describe_folder(folder: Path) -> ModelDescription:
     family, config, values = read_settings(folder)
-    tensors = {name.removeprefix(family.prefix): stored for name, stored in read_folder(folder).items()}
+    stored = read_folder(folder)
+    tensors = {family.short(name): each for name, each in stored.items() if not name.startswith(family.other_parts)}
     names = key_map(family.names, config, tensors)
     has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
+    notes = [f"{WHOLE}, not the files of its index"] if has_both else []
+    if others := len(stored) - len(tensors):
+        notes.append(f"the language model alone: {others:,} tensors of other parts are not used")
     return ModelDescription(
         family=family.title,
         config=_with_own_head(config, names, tensors),
@@ -122,7 +129,7 @@ def _describe_folder(folder: Path) -> ModelDescription:
         tensors=tensors,
         layouts=family.layouts,
         float8_block=_float8_block(values),
-        note=f"{WHOLE}, not the files of its index" if has_both else "",
+        note="; ".join(notes),
     )
 
 
@@ -178,4 +185,5 @@ def _describe_gguf(path: Path) -> ModelDescription:
         names=key_map(family.gguf_names, config, file.tensors),
         tensors=file.tensors,
         layouts=family.gguf_layouts,
+        format=gguf_types.name(file),
     )

@@ -117,6 +117,103 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "qwen3": ("Qwen3", {**LLAMA, "num_key_value_heads": 2, "head_dim": 24}),
+    "gemma": ("Gemma", {**LLAMA, "num_key_value_heads": 1, "head_dim": 12, "hidden_act": "gelu"}),
+    "gemma2": (
+        "Gemma2",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 12,
+            "sliding_window": 5,
+            "query_pre_attn_scalar": 20,
+            "attn_logit_softcapping": 3.0,
+            "final_logit_softcapping": 6.0,
+        },
+    ),
+    "gemma2-no-caps": (
+        "Gemma2",
+        {
+            **LLAMA,
+            "num_key_value_heads": 4,
+            "head_dim": 8,
+            "sliding_window": 5,
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "gemma2-layer-types": (
+        "Gemma2",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "sliding_window": 7,
+            "layer_types": ["full_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+    "gemma3": (
+        "Gemma3Text",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 12,
+            "sliding_window": 5,
+            "query_pre_attn_scalar": 20,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 700.0},
+                "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 9000.0},
+            },
+            "final_logit_softcapping": 7.0,
+        },
+    ),
+    "olmo3": (
+        "Olmo3",
+        {
+            **LLAMA,
+            "num_hidden_layers": 4,
+            "num_key_value_heads": 2,
+            "sliding_window": 6,
+            "pad_token_id": 0,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 700.0},
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "factor": 4.0,
+                    "rope_theta": 700.0,
+                    "original_max_position_embeddings": 16,
+                },
+            },
+        },
+    ),
+    "olmo2": ("Olmo2", {**LLAMA, "num_key_value_heads": 2, "attention_bias": True, "pad_token_id": 0}),
+    "smollm3": ("SmolLM3", {**LLAMA, "num_key_value_heads": 2, "no_rope_layer_interval": 2, "pad_token_id": 0}),
+    "smollm3-layers": (
+        "SmolLM3",
+        {
+            **LLAMA,
+            "num_key_value_heads": 4,
+            "no_rope_layers": [0, 1, 0],
+            "use_sliding_window": True,
+            "sliding_window": 6,
+            "pad_token_id": 0,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "granite": (
+        "Granite",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "attention_multiplier": 0.2,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.6,
+            "logits_scaling": 5.0,
+            "attention_bias": True,
+            "mlp_bias": True,
+        },
+    ),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
     "opt": ("OPT", {**OPT}),
     "opt-norms-after": ("OPT", {**OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
@@ -188,6 +285,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 MODULES_ONLY = {
+    **dict.fromkeys(("gemma", "granite"), "scales"),
+    **dict.fromkeys(("gemma2", "gemma2-no-caps", "gemma2-layer-types"), "windows"),
+    "gemma3": "windows",
+    "olmo3": "no norm before each layer",
+    "olmo2": "no norm before each layer",
+    "smollm3": "rotate differently",
+    "smollm3-layers": "windows",
     "mistral-window": "windows",
     "qwen2-window": "windows",
     "qwen3-layer-types": "windows",
@@ -206,7 +310,7 @@ def reference(case: str, **changes: int) -> Any:
     name, values = CASES[case]
     config = getattr(transformers, f"{name}Config")(**values | changes)
     torch.manual_seed(0)
-    model = getattr(transformers, f"{name}LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))

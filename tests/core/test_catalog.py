@@ -107,9 +107,12 @@ def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: p
     """Only configuration, tokenizer and safetensors; progress is reported in bytes."""
     reports: list[Loading] = []
 
-    def download(id: str, *, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any) -> str:
+    def download(
+        id: str, *, revision: str, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any
+    ) -> str:
         there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
         never = ["pytorch_model.bin", "modeling_x.py", "original/x.safetensors", "consolidated.safetensors", "x.gguf"]
+        assert revision == "main"
         filtered = huggingface_hub.utils.filter_repo_objects(
             there + never, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
         )
@@ -207,7 +210,7 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     assert not any(offer.problem for offer in catalog.offers())
     cached(elsewhere, "a/whole")
     cached(elsewhere, "b/pickled", lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'))
-    cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "gemma2"}'))
+    cached(elsewhere, "c/other", lambda folder: (folder / "config.json").write_text('{"model_type": "mamba2"}'))
     cached(elsewhere, "d/broken", lambda folder: (folder / "config.json").write_text("{"))
     model(elsewhere / "models" / "tiny")
     Path("noise.gguf").write_bytes(b"noise")
@@ -230,7 +233,7 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
         "d/broken",
         "./noise.gguf",
     }
-    assert offers["c/other"].family == "gemma2"
+    assert offers["c/other"].family == "mamba2"
     for name in ("a/whole", "./tiny", "~/.cache/tokenwalk/mine"):
         assert ours.load_model(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
 

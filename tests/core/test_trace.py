@@ -41,7 +41,8 @@ def test_residual_stream_equals_the_hidden_states_of_the_reference(case: str, kn
     states = [embedding.state, *(each.state for each in sublayers if not each.name.endswith("attention"))]
     for state, hidden in zip(states, expected.hidden_states[:-1], strict=False):
         assert (state - hidden[0, -1]).abs().max() < 1e-4
-    assert (trace.last_input("unembed") - expected.hidden_states[-1][0, -1]).abs().max() < 1e-4
+    final = trace.last_input("unembed") * model.transformer.config.logit_divisor
+    assert (final - expected.hidden_states[-1][0, -1]).abs().max() < 1e-4
     assert (trace.logits - expected.logits[0, -1]).abs().max() < 1e-4
 
 

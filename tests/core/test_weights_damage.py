@@ -166,7 +166,7 @@ def test_a_non_finite_scale_of_a_quantized_block_is_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"model_type": "gemma2"}, "gemma2"),
+        ({"model_type": "mamba2"}, "mamba2"),
         ({"model_type": None}, "model_type is missing"),
         ({"hidden_size": "many"}, "hidden_size"),
         ({"hidden_size": None}, "hidden_size"),

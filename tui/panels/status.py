@@ -80,7 +80,7 @@ class StatusLine(Widget):
             parts.append((0, f"patched {len(frame.snapshot.patches)}", "status--patched"))
         if model:
             used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
-            parts.append((4, one_line(f"{model.device} {model.dtype}"), ""))
+            parts.append((4, one_line(f"{model.device} {model.format}"), ""))
             if model.slow_path:
                 parts.append((1, "slow path", "status--busy"))
             parts.append((5, f"ctx {used}/{model.context}", ""))

@@ -20,4 +20,4 @@ FAMILIES: Mapping[str, Family] = {family.model_type: family for family in _found
 GGUF_FAMILIES: Mapping[str, Family] = {
     family.architecture or family.model_type: family for family in FAMILIES.values() if family.gguf_config
 }
-TITLES = tuple(family.title for family in FAMILIES.values())
+TITLES = tuple(dict.fromkeys(family.title for family in FAMILIES.values()))

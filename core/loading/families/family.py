@@ -36,6 +36,10 @@ class Family:
     names: Names
     config: Callable[[CheckedValues], ModelConfig]
     """Reads config.json. Raises `UserError` for a setting that is not supported."""
+    other_prefixes: tuple[str, ...] = ()
+    """Other texts that may stand there; the first one that does is removed."""
+    other_parts: tuple[str, ...] = ()
+    """Beginnings of the names of tensors of other models in the same files, which are not used."""
     architecture: str = ""
     """`general.architecture` in GGUF; empty is `model_type`."""
     gguf_names: Names = field(default_factory=dict)
@@ -51,6 +55,11 @@ class Family:
     """Settings of config.json that change no logits of this family, besides those of `settings.WITHOUT_EFFECT`."""
     gguf_without_effect: frozenset[str] = frozenset()
     """The same of GGUF metadata."""
+
+    def short(self, name: str) -> str:
+        """The name of a tensor of a .safetensors file without what stands before all names."""
+        before = (each for each in (self.prefix, *self.other_prefixes) if name.startswith(each))
+        return name.removeprefix(next(before, ""))
 
 
 def key_map(names: Names, config: ModelConfig, tensors: Collection[str]) -> KeyMap:

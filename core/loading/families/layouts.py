@@ -40,6 +40,11 @@ def pairs_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
     return heads[:, rows].flatten(0, 1)
 
 
+def one_more(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From w to 1 + w in float32: Gemma multiplies by 1 + w in its norms."""
+    return tensor.float() + 1
+
+
 def kinds_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
     """From the queries, key and value of one key head after the other to all queries, all keys and all values.
 

@@ -24,19 +24,44 @@ def read_rope(
     base: float = 10_000.0,
     share: float = 1.0,
     partial: bool = False,
-    layer: str = "",
 ) -> Rope:
     """The rotation that a config.json describes, with frequencies and attention factors as transformers computes them.
 
     `context` is its `max_position_embeddings`; `base` and `share` (of a head's components) are the family's defaults.
     Without `partial` the unscaled rotation is of whole heads whatever share the file names, as in transformers' Llama.
-    `layer` is the key of settings per kind of layer.
     """
+    base, share = values.get("rope_theta", base), values.get("partial_rotary_factor", share)
+    return _rope(values, _settings(values), head_dim, context, base=base, share=share, partial=partial)
+
+
+def read_layer_rope(values: CheckedValues, layer: str, head_dim: int, context: int, base: float) -> Rope:
+    """The rotation of the layers of one kind, where `rope_parameters` tells kinds apart.
+
+    `rope_scaling`, the older key, is of the layers with full attention.
+    """
+    settings = values.optional_object("rope_parameters").optional_object(layer)
+    base = settings.get("rope_theta", base)
+    scaling = values.optional_object("rope_scaling")
+    if layer == "full_attention" and scaling.values:
+        settings = scaling
+    settings.require("truncate", True)
+    return _rope(values, settings, head_dim, context, base=base, share=1.0, partial=False)
+
+
+def _rope(
+    values: CheckedValues,
+    settings: CheckedValues,
+    head_dim: int,
+    context: int,
+    *,
+    base: float,
+    share: float,
+    partial: bool,
+) -> Rope:
+    """The rotation of some layers by their `settings`, which go before `base` and `share`."""
     if head_dim < 2 or head_dim % 2:
         raise values.error(f"head_dim is {head_dim}, but rotary positions rotate pairs (allowed: an even number)")
-    settings = _settings(values, layer)
-    base = settings.get("rope_theta", values.get("rope_theta", base))
-    share = settings.get("partial_rotary_factor", values.get("partial_rotary_factor", share))
+    base, share = settings.get("rope_theta", base), settings.get("partial_rotary_factor", share)
     kind = _kind(settings)
     if kind not in KINDS:
         raise settings.error(f"rope_type is {kind!r}, which is not supported (supported: {', '.join(KINDS)})")
@@ -78,11 +103,10 @@ def read_context(values: CheckedValues, default: int) -> tuple[int, int]:
     return trained, trained
 
 
-def _settings(values: CheckedValues, layer: str = "") -> CheckedValues:
-    """The object with the settings: of all layers, or of the layers of one kind where the file tells them apart."""
+def _settings(values: CheckedValues) -> CheckedValues:
+    """The object with the settings of all layers."""
     scaling = values.optional_object("rope_scaling")
-    settings = scaling if scaling.values else values.optional_object("rope_parameters")
-    return settings.object(layer) if layer and layer in settings.values else settings
+    return scaling if scaling.values else values.optional_object("rope_parameters")
 
 
 def _kind(settings: CheckedValues) -> str:
@@ -146,18 +170,18 @@ def _built(settings: CheckedValues, **fields: object) -> Rope:
 
 
 def read_gguf_rope(
-    values: CheckedValues, tensors: Mapping[str, StoredTensor], head_dim: int, *, suffix: str = ""
+    values: CheckedValues, tensors: Mapping[str, StoredTensor], head_dim: int, base: float = 10_000.0
 ) -> Rope:
     """The rotation that GGUF metadata and tensors describe, as llama.cpp computes it.
 
-    Divisors of single pairs are tensors, and multiply the factor of the metadata. `suffix` ends the keys of a kind of
-    layers. LongRoPE's long factors count beyond the trained context, as in transformers; llama.cpp has one choice for
-    all texts, by the size of its own context.
+    `base` is that of a file without one. Divisors of single pairs are tensors, and multiply the factor of the metadata.
+    LongRoPE's long factors count beyond the trained context, as in transformers; llama.cpp chooses for all texts
+    by the size of its own context.
     """
     size = values.get("rope.dimension_count", head_dim) or head_dim
     if not 2 <= size <= head_dim:
         raise values.error(f"rope.dimension_count is {size} (allowed: 2 to {head_dim}, the size of a head)")
-    base = values.get(f"rope.freq_base{suffix}", 10_000.0)
+    base = values.get("rope.freq_base", base)
     kind = values.get("rope.scaling.type", "linear")
     if kind not in ("none", "linear", "yarn", "longrope"):
         raise values.error(

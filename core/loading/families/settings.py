@@ -71,7 +71,8 @@ def refuse_unread(
     A null is as good as an absent setting. `family` is the title, for the error.
     """
     for key, value in values.unread():
-        if value is None or key in without_effect or (key in neutral and value == neutral[key]):
+        name = key.removeprefix("text_config.")  # the language model's settings, beside those of a vision model
+        if value is None or name in without_effect or (name in neutral and value == neutral[name]):
             continue
         raise values.error(
             f"{shown(key)} is {reprlib.repr(value)}, which is not supported in a {family} model",

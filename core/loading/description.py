@@ -38,6 +38,8 @@ class ModelDescription:
 
     family: str
     """The family's title."""
+    model_type: str
+    """The family's key in `FAMILIES`."""
     config: ModelConfig
     source: str
     """The file that the configuration comes from, for error texts."""
@@ -125,6 +127,7 @@ def _describe_folder(folder: Path) -> ModelDescription:
         notes.append(f"the language model alone: {others:,} tensors of other parts are not used")
     return ModelDescription(
         family=family.title,
+        model_type=family.model_type,
         config=_with_own_head(config, names, tensors),
         source=values.source,
         names=names,
@@ -183,6 +186,7 @@ def _describe_gguf(path: Path) -> ModelDescription:
     refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(
         family=family.title,
+        model_type=family.model_type,
         config=config,
         source=values.source,
         names=key_map(family.gguf_names, config, file.tensors),

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from core.sampling import constraint
 from core.sampling.sampler import PRESETS, Sampler
 from tui import knobs
 from tui.dialogs.choose import ChooseScreen, Entry
+from tui.dialogs.line import LineScreen
 from tui.dialogs.number import NumberScreen
 from tui.screens.samplers import SamplersScreen
 from tui.walk.group import ActionGroup
@@ -18,6 +20,8 @@ class Sampling(ActionGroup):
     def __init__(self, screen: PanelsScreen, ask: Callable[[], None]) -> None:
         super().__init__(screen)
         self._ask = ask
+        self._constraint = "regex [a-z ]+\\."
+        """The line that was given last."""
 
     def temperature(self, by: int) -> None:
         """Raise or lower the temperature."""
@@ -34,6 +38,19 @@ class Sampling(ActionGroup):
     def min_p(self, by: int) -> None:
         """Raise or lower min-p."""
         self.use(knobs.min_p(self.state.sampler, by))
+
+    def constraint(self) -> None:
+        """Ask what the text after the cursor must match; an empty line lifts the constraint."""
+        words = f"What the text from here on must match: {constraint.FORMS}. An empty line lifts it."
+        dialog = LineScreen("constraint", words, self._constraint, check=constraint.parse)
+
+        def use(line: str | None) -> None:
+            if line is not None:
+                self._constraint, snapshot = line, self.state.frame.snapshot
+                start = max(0, snapshot.cursor - snapshot.prompt_length) if snapshot else 0
+                self.use(constraint.constrained(self.state.sampler, constraint.parse(line, start)))
+
+        self.open_dialog(dialog, use)
 
     def seed(self) -> None:
         """Ask for the seed."""

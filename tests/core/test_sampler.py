@@ -42,12 +42,12 @@ def stage_of(draw: Callable[..., Any], kind: type[Stage]) -> Stage:
 
 @st.composite
 def samplers(draw: Callable[..., Any]) -> Sampler:
-    kinds = draw(st.permutations(list(found().values())))[: draw(st.integers(0, 20))]
+    kinds = draw(st.permutations([found()[name] for name in NAMES]))[: draw(st.integers(0, 20))]
     return Sampler(stages=tuple(draw(stage_of(kind)) for kind in kinds), seed=draw(st.integers(0, 9)))
 
 
 def test_every_stage_is_found() -> None:
-    assert set(found()) == set(NAMES)
+    assert set(NAMES) <= set(found())
     assert next(iter(found())) == "bias"
     assert list(found())[-1] == "temp"
 

@@ -118,9 +118,9 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if name is None:
             return
         kind = found()[name]
-        if kind.EXAMPLE:
-            hint = f"{kind.form()} · {kind.FORMULA}"
-            self.app.push_screen(LineScreen("add a stage", hint, kind.EXAMPLE, check=_one_stage), self._add_written)
+        if kind.EXAMPLE or not kind.usual().active:
+            hint, start = f"{kind.form()} · {kind.FORMULA}", kind.EXAMPLE or f"{name}="
+            self.app.push_screen(LineScreen("add a stage", hint, start, check=_one_stage), self._add_written)
         else:
             self._insert(kind.usual())
 

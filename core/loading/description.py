@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.loading.families import FAMILIES, GGUF_FAMILIES
+from core.loading.families.expert_tensors import each_expert
 from core.loading.families.family import Family, KeyMap, Layouts, key_map
 from core.loading.families.settings import (
     GGUF_NEUTRAL,
@@ -173,13 +174,14 @@ def _describe_gguf(path: Path) -> ModelDescription:
     settings = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
     values = CheckedValues(file.path.name, settings, _ADVICE)
     assert family.gguf_config, "a family of `GGUF_FAMILIES`"
-    config = family.gguf_config(values, file.tensors, _gguf_vocab_size(file))
+    tensors = each_expert(values, file.tensors)
+    config = family.gguf_config(values, tensors, _gguf_vocab_size(file))
     refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(
         family=family.title,
         config=config,
         source=values.source,
-        names=key_map(family.gguf_names, config, file.tensors),
-        tensors=file.tensors,
+        names=key_map(family.gguf_names, config, tensors),
+        tensors=tensors,
         layouts=family.gguf_layouts,
     )

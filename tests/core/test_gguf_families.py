@@ -11,6 +11,7 @@ from reference_models import CASES, ids, reference
 from torch import Tensor
 
 CHANGES = {
+    "mixtral-full": ("mixtral", {"sliding_window": None}),
     "gemma3": ("gemma3", {"query_pre_attn_scalar": 12}),
     "gemma2-head": ("gemma2", {"head_dim": 20, "query_pre_attn_scalar": 20}),
     "smollm3-four": ("smollm3", {"num_hidden_layers": 5, "no_rope_layer_interval": 4}),

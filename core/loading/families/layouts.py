@@ -60,3 +60,8 @@ def kinds_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 def without_offset(tensor: "Tensor", config: ModelConfig) -> "Tensor":
     """Without the first two rows: OPT has position t in row t + 2."""
     return tensor[2:]
+
+
+def one_row(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From a vector to a matrix of one row."""
+    return tensor.view(1, -1)

@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
+from core.walk.values import PromptForm
 from tui import lenses, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
@@ -50,8 +51,7 @@ class TokenwalkApp(App[None]):
         *,
         settings: Settings = Settings(),
         count: int = 30,
-        special: bool = False,
-        chat: bool = False,
+        form: PromptForm = PromptForm(),
         problems: Iterable[UserError | str] = (),
         resume: Path | None = None,
         sessions: Path | None = None,
@@ -68,7 +68,7 @@ class TokenwalkApp(App[None]):
             sessions or storage.default_folder(), self._report_write, automatic=sessions is not None
         )
         self.runner.autosave = self.autosave
-        self.state = WalkState(self.runner, self.autosave, choice, sampler, count, special, chat)
+        self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.walk = WalkScreen(self.state, self.notices, text)
 
     def get_default_screen(self) -> Screen[Any]:

@@ -88,7 +88,21 @@ WALK = [
     _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key("A", "choosing.adapter", "adapter", "Turn the LoRA adapter of the model on or off", "choose.adapter"),
+    _key(
+        "minus", "choosing.adapter_scale(-1)", "less", "Lower the scale of the LoRA adapter", "knob.a_down", display="-"
+    ),
+    _key(
+        "equals_sign,plus",
+        "choosing.adapter_scale(1)",
+        "more",
+        "Raise the scale of the LoRA adapter",
+        "knob.a_up",
+        display="=",
+    ),
     _key("i", "writing.write", "write", "Write the prompt", "walk.write", show=True),
+    _key("C", "writing.switch_chat", "chat", "Put the prompt into the chat template, or take it out", "walk.chat"),
+    _key("M", "writing.system", "system", "Write a system message before the conversation", "walk.system"),
     _key("m", "choosing.model", "model", "Choose a model", "choose.model"),
     _key("a", "choosing.twin", "twin", "Load the trained version of this rung, or the untrained one", "choose.twin"),
     _key(
@@ -126,6 +140,9 @@ LABELS = {
     "enter": "⏎",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
+    "minus": "-",
+    "equals_sign": "=",
+    "plus": "+",
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "left_curly_bracket": "{",
@@ -189,10 +206,13 @@ GROUPS = {
         "choose.twin",
         "choose.hyperparameters",
         "choose.device",
+        "choose.adapter",
+        "knob.a_down",
+        "knob.a_up",
         "choose.compare",
         "choose.train",
     ),
     "Sessions": ("session.save", "session.open", "session.copy"),
-    "App": ("walk.write", "walk.text", "app.help", "app.quit"),
+    "App": ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
 }
 """The sections of the help, and the ids of their keys in order."""

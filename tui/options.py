@@ -51,7 +51,9 @@ class ModelOptions:
     device: Device = "auto"
     dtype: Annotated[
         str,
-        typer.Option(help="Number format: auto, fp32, bf16 or fp16; int8 or int4 for a model from files on the CPU."),
+        typer.Option(
+            help="Number format: auto, fp32, bf16 or fp16; of files, on the CPU, int8, int4, or stored (GGUF)."
+        ),
     ] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
     embed_dim: EmbedDim = None
@@ -65,6 +67,10 @@ class ModelOptions:
         bool, typer.Option("--chat", help="Wrap the prompt as a user's message by the model's chat template.")
     ] = False
 
+    system: Annotated[
+        str, typer.Option(help="With --chat: a system message before the prompt, in place of the template's own.")
+    ] = ""
+
     def choice(self) -> ModelChoice:
         """The choice these options mean. Raises `UserError` for an activation that does not exist."""
         changes = Hyperparameters(
@@ -74,6 +80,10 @@ class ModelOptions:
             heads=self.heads,
             activation=choose(self.activation),
         )
+        if self.system and not self.chat:
+            raise UserError(
+                Option("system"), " is a message of a chat template; give ", Option("chat"), " too, or leave it out"
+            )
         adapter, scale = lora_option(self.lora)
         return ModelChoice(
             lora=adapter,

@@ -10,8 +10,10 @@ from core.engine.info import DeviceInfo
 from core.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PACKED = {"int8": 8, "int4": 4}
-"""Formats of quantized weights, with their bits per weight. Hidden states are fp32 then."""
+STORED = "stored"
+"""The weights of a GGUF file in its own formats, mapped and not converted."""
+PACKED = (STORED, "int8", "int4")
+"""Formats of packed weights. Hidden states are fp32 then."""
 
 
 def devices() -> list[DeviceInfo]:

@@ -43,6 +43,8 @@ class BenchResult:
     """Read bandwidth of the device's memory, as measured here."""
     peak_bytes: int | None
     """The largest memory in use: of the process on the CPU, otherwise of the device; None where it is unknown."""
+    format: str = ""
+    """The number format for people, such as `Q4_K_M as stored`."""
     implementation: str = "torch"
     """What computes single tokens, and why where it is the slow path: `Transformer.implementation`."""
 
@@ -63,6 +65,7 @@ def measure(model: Model, ids: Sequence[int], count: int, runs: int) -> BenchRes
         model=model.info.name,
         device=model.info.device,
         dtype=model.info.dtype,
+        format=model.info.format,
         threads=torch.get_num_threads(),
         prompt_tokens=len(ids),
         first_token_seconds=first_token,

@@ -29,3 +29,6 @@ class Token:
     """The settings it was drawn with."""
     model: ModelInfo | None = None
     """The model that drew it or that it was chosen in; None for the prompt."""
+    role: str = ""
+    """In a conversation, who says a token that was given: `system`, `user` and so on, or `template` for what stands
+    around messages. Empty for tokens that the model generated, and where there is no chat template."""

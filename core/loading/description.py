@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.formats import gguf_types
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.loading.families import FAMILIES, GGUF_FAMILIES
@@ -45,6 +46,8 @@ class ModelDescription:
     """By their names in the files, without the family's prefix."""
     layouts: Layouts
     """By the names of modules in `names`."""
+    format: str = ""
+    """What the number formats of a GGUF file are called together, such as Q4_K_M; empty for other files."""
     float8_block: tuple[int, int] | None = None
     """Rows and columns that share a scale, where matrices are 8-bit floats with scales."""
     note: str = ""
@@ -184,4 +187,5 @@ def _describe_gguf(path: Path) -> ModelDescription:
         names=key_map(family.gguf_names, config, tensors),
         tensors=tensors,
         layouts=family.gguf_layouts,
+        format=gguf_types.name(file),
     )

@@ -24,6 +24,13 @@ class ModelInfo:
     """The choice it was loaded by; None where that is not known."""
     slow_path: str = field(default="", compare=False)
     """Why packed weights are computed without the compiled kernels here; empty where they are not slower."""
+    stored: str = field(default="", compare=False)
+    """The formats of a GGUF file that is computed as stored, such as Q4_K_M; empty for all others."""
+
+    @property
+    def format(self) -> str:
+        """The number format of the weights, for people: `bf16`, `Q4_K_M as stored`."""
+        return f"{self.stored} as stored" if self.stored else self.dtype
 
     @property
     def adapter(self) -> str:

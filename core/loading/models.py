@@ -123,13 +123,34 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     description = describe(location.path)
     dtype_name = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
     dtype = devices.dtype(dtype_name, device)
-    bits = devices.PACKED.get(dtype_name, 8 * dtype.itemsize)
+    packing = dtype_name if dtype_name in devices.PACKED else None
+    if packing == devices.STORED and not description.format:
+        raise UserError(
+            f"{choice.name} is no GGUF file, whose weights can be computed as stored; choose ",
+            Option("dtype"),
+            " auto, int8, int4, bf16 or fp32",
+        )
     smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
-    check_room(choice.name, bits * description.config.parameter_count() / 8, device, smaller)
-    transformer = weights.build_model(description, device, dtype, devices.PACKED.get(dtype_name), report)
+    check_room(choice.name, _bytes(description, dtype_name, dtype), device, smaller)
+    transformer = weights.build_model(description, device, dtype, packing, report)
+    shown = _as_stored(description) if packing == devices.STORED else ""
     origin = location.description + (f" ({description.note})" if description.note else "")
-    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
+    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
     return _with_adapter(model) if choice.lora else model
+
+
+def _bytes(description: ModelDescription, dtype_name: str, dtype: torch.dtype) -> float:
+    """The memory that the weights need."""
+    if dtype_name == devices.STORED:
+        return sum(stored.size for stored in description.tensors.values())
+    bits = {"int8": 8.5, "int4": 5}.get(dtype_name, 8 * dtype.itemsize)
+    return bits * description.config.parameter_count() / 8
+
+
+def _as_stored(description: ModelDescription) -> str:
+    """The format of a GGUF file in words, and what of it is converted."""
+    converted = weights.converted(description)
+    return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
 
 
 def _with_adapter(model: Model) -> Model:
@@ -143,24 +164,24 @@ def _with_adapter(model: Model) -> Model:
 
 
 def _fastest(description: ModelDescription, device: torch.device) -> str:
-    """The fastest format whose KL from fp32 stays within 0.01 bits, by what was measured (tests/benchmarks/README.md).
+    """A format near fp32 that is fast, by what was measured (tests/benchmarks/README.md).
 
-    On the CPU that is 4 bits for the numbers of a file that has no more (0.003 on SmolLM2), and 8 bits for all others
-    (0.009); 16 bits are nearer (0.002) but slower at reading a prompt and at each token. On CUDA it is bf16.
+    On the CPU a GGUF file is computed as it is, and any other in 8 bits: 16 bits are slower at reading a prompt and at
+    each token. On CUDA it is bf16.
     """
     if device.type == "cpu":
-        outside = {f"{name}.weight" for module in ("embed", "unembed") for name in description.names[module]}
-        packed = {
-            stored.dtype
-            for name, stored in description.tensors.items()
-            if len(stored.shape) == 2 and name not in outside
-        }
-        return "int4" if packed and packed <= {"Q4_0", "Q4_1"} else "int8"
+        return devices.STORED if description.format else "int8"
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
 def _model(
-    choice: ModelChoice, title: str, transformer: Transformer, tokenizer: Tokenizer, origin: str, dtype_name: str = ""
+    choice: ModelChoice,
+    title: str,
+    transformer: Transformer,
+    tokenizer: Tokenizer,
+    origin: str,
+    dtype_name: str = "",
+    stored: str = "",
 ) -> Model:
     info = ModelInfo(
         name=choice.name,
@@ -174,5 +195,6 @@ def _model(
         weights=origin,
         choice=choice,
         slow_path=transformer.slow_path or "",
+        stored=stored,
     )
     return Model(choice, info, transformer, tokenizer)

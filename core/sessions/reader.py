@@ -24,6 +24,8 @@ from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
+ROLES = ("template", "system", "user", "assistant", "tool")
+"""Who may say a token of a conversation."""
 LARGEST = 2**29
 """Bytes that a file may have."""
 
@@ -130,7 +132,7 @@ def _rows(file: CheckedValues, tables: _Tables) -> Iterator[NodeRow]:
         if parent not in numbers:
             raise UserError(f"{part.source}: its parent {parent} does not come before it")
         token = _token(part, tables)
-        if token.origin == "prompt" and origins[numbers[parent]] != "prompt":
+        if token.origin == "prompt" and origins[numbers[parent]] != "prompt" and not token.role:
             raise UserError(f"{part.source}: a token of the prompt cannot follow one that is none")
         key = numbers[parent], token.id, token.origin == "prompt"
         if key in keys:
@@ -150,6 +152,9 @@ def _token(part: CheckedValues, tables: _Tables) -> Token:
     origin: Any = part.values.get("origin")
     if origin not in get_args(Origin):
         raise part.invalid("origin", f"one of {', '.join(get_args(Origin))}")
+    role = part.text("role", "")
+    if role not in (("", *ROLES) if origin == "prompt" else ("",)):
+        raise part.invalid("role", f"one of {', '.join(ROLES)}, of a token of the prompt")
     sampled = origin == "sampled"
     sampler = part.integer("sampler", 0, len(tables.samplers)) if sampled or "sampler" in present else None
     model = part.integer("model", 0, len(tables.models)) if sampled or "model" in present else None
@@ -163,6 +168,7 @@ def _token(part: CheckedValues, tables: _Tables) -> Token:
         redraw=part.integer("redraw", default=0),
         sampler=None if sampler is None else tables.samplers[sampler],
         model=None if model is None else tables.models[model],
+        role=role,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.activations.patch import Patch
@@ -69,7 +70,8 @@ class Record:
     @property
     def prompt(self) -> str:
         """The prompt of the walk as it was typed, or the text of its tokens."""
-        rows = [row for row in (self.rows[n - 1] for n in self._numbers()) if row.token.origin == "prompt"]
+        path = (self.rows[number - 1] for number in self._numbers())
+        rows = list(takewhile(lambda row: row.token.origin == "prompt", path))
         if rows and rows[-1].text is not None:
             return rows[-1].text
         return piece_text(b"".join(row.token.piece for row in rows))

@@ -79,6 +79,8 @@ def _node(number: int, row: NodeRow) -> dict[str, Any]:
         node["u"] = token.u
     if token.sampled_probability is not None:
         node["sampled_probability"] = token.sampled_probability
+    if token.role:
+        node["role"] = token.role
     if token.redraw:
         node["redraw"] = token.redraw
     return node

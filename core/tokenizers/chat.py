@@ -37,14 +37,21 @@ class Chat:
     """They cover the ids, in order; empty where the template changes the messages so that they cannot be found."""
 
 
-def encode(tokenizer: Tokenizer, text: str, *, special: bool = False, chat: bool = False) -> list[int]:
-    """Ids of a prompt. With `chat`: ids of the conversation in which `text` is the only message, a user's.
+def encode(
+    tokenizer: Tokenizer, text: str, *, special: bool = False, chat: bool = False, system: str = ""
+) -> list[int]:
+    """Ids of a prompt. With `chat`: ids of a conversation with the message `text` of the user, after one of `system`.
 
     Raises `UserError` where there is no template, or where it fails or exceeds the limits of time, memory or length.
     """
     if chat:
-        return list(render(tokenizer, [Message("user", text)]).ids)
+        return list(render(tokenizer, first_messages(text, system)).ids)
     return tokenizer.encode(text, special=special)
+
+
+def first_messages(text: str, system: str = "") -> list[Message]:
+    """The messages that a conversation begins with: that of the system, if there is one, and the user's."""
+    return [*([Message("system", system)] if system else []), Message("user", text)]
 
 
 def render(

@@ -30,6 +30,8 @@ class Change:
     """Whether only the position changed."""
     replaced: dict[Node, tuple[Token, Token]] = field(default_factory=dict)
     """Existing nodes that got another token value of the same id: the one before and the one after."""
+    turn: Node | None = None
+    """The last node before a message that was written in a conversation; while it is written, it is one change."""
     deleted: Node | None = None
     """The first node of a branch that was deleted."""
 
@@ -79,23 +81,28 @@ class History:
         """Move to a position of the tree."""
         self._go(self.tree.path(position.end), position.cursor)
 
-    def write_prompt(self, ids: Sequence[int], piece: Callable[[int], bytes], text: str | None) -> None:
-        """Let the prompt `ids`, typed as `text`, be the walk, with the cursor at its end; nothing can be undone then.
+    def write_prompt(self, kept: int, tokens: Sequence[Token], text: str | None) -> None:
+        """Let the first `kept` tokens and `tokens`, typed as `text`, be the prompt and the walk; nothing can be undone.
 
-        Nodes of the prompt before that only typing created are removed. `piece` gives the bytes of an id; if it raises,
-        nothing has changed.
+        The cursor stands at its end. Nodes of the prompt before that only typing created are removed.
         """
-        shared = common_prefix(self.ids[: self.prompt_length], ids)
-        added = [Token(id, piece(id)) for id in ids[shared:]]
         before = self.path
-        path = before[:shared]
-        for token in added:
-            path.append(self.tree.child(path[-1] if path else self.tree.root, token))
-        path[-1].text = text
+        path = self._typed(before[:kept], tokens, text)
         self._go(path, len(path))
+        self.refresh()
         self._forget_drafts(before, kept=path)
         self.done.clear()
         self.undone.clear()
+
+    def _typed(self, path: list[Node], tokens: Sequence[Token], text: str | None) -> list[Node]:
+        """The path with nodes for typed tokens at its end, the last of which has the text."""
+        for token in tokens:
+            node = self.tree.child(path[-1] if path else self.tree.root, token)
+            if node.token.role != token.role:  # the same token as before, in another chat template or in none
+                node.token = replace(node.token, role=token.role)
+            path.append(node)
+        path[-1].text = text
+        return path
 
     def _forget_drafts(self, before: Sequence[Node], kept: Sequence[Node]) -> None:
         """Remove the end of the path `before` as far as it was only typed on the way to the path `kept`."""
@@ -121,6 +128,25 @@ class History:
             node.token = token
         self._go([*self.path[:at], node], at + 1)
         self._record(change)
+
+    def write_turn(self, at: int, tokens: Sequence[Token], text: str) -> None:
+        """Let a message `tokens`, typed as `text`, follow the first `at` tokens and end the walk; none removes it.
+
+        While the same message is written, it stays one change.
+        """
+        base, before = self.path[at - 1], self.path
+        last = self.done[-1] if self.done else None
+        change = last if last and last.turn is base else Change(self.position, self.position, turn=base)
+        path = self._typed(before[:at], tokens, text) if tokens else before[:at]
+        self._go(path, len(path))
+        self.refresh()
+        self._forget_drafts(before, kept=path)
+        if change is last:
+            self.done.pop()
+        if tokens:
+            self._record(change)
+        else:
+            self.undone.clear()
 
     def visit(self, serial: int) -> None:
         """Walk to the end of a branch, along the path taken last. Raises `UserError` for a missing branch."""

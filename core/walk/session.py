@@ -27,12 +27,14 @@ from core.sampling.explain import sampler_lens
 from core.sampling.explanation import SamplerLens
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
-from core.walk import continuation_tree
+from core.sequences import common_prefix
+from core.tokenizers.chat import Span, encode
+from core.walk import continuation_tree, conversation
 from core.walk.history import History
 from core.walk.model_reader import ModelReader, Unavailable
 from core.walk.searches import Searches
 from core.walk.tree import Node, Tree
-from core.walk.values import ContinuationTree, Guess, SamplingProgress, Snapshot, Summary
+from core.walk.values import ContinuationTree, Guess, PromptForm, SamplingProgress, Snapshot, Summary
 
 SHOWN = 50
 """Candidates in the chart of a snapshot."""
@@ -116,17 +118,28 @@ class Session:
 
     @property
     def prompt(self) -> str:
-        """The prompt as it was typed, or the part of it that the walk still follows."""
+        """The prompt as it was typed, or the part of it that the walk still follows; of a conversation the last
+        message before the cursor."""
         if not self.prompt_length:
             return ""
-        last = self.history.path[self.prompt_length - 1]
+        at = self.cursor
+        while at < len(self.tokens) and self.tokens[at].origin == "prompt":
+            at += 1
+        while self.tokens[at - 1].origin != "prompt":
+            at -= 1
+        last = self.history.path[at - 1]
         if last.text is None:
-            prompt = self.tokens[: self.prompt_length]
+            prompt = [token for token in self.tokens[:at] if token.role in ("", "user") and token.origin == "prompt"]
             if self.available:
                 last.text = self.model.tokenizer.written([token.id for token in prompt])
             else:
                 last.text = b"".join(token.piece for token in prompt).decode("utf-8", "backslashreplace")
         return last.text
+
+    @property
+    def first_prompt(self) -> str:
+        """The prompt, in a conversation its first message, as it was typed."""
+        return (self.history.path[self.prompt_length - 1].text or "") if self.prompt_length else ""
 
     # The prompt and its scores ---------------------------------------------------------------------------------------
 
@@ -137,8 +150,60 @@ class Session:
         Sampled tokens stay in the tree. Raises `UserError` for an id outside V.
         """
         tokenizer = self.model.tokenizer
-        self.history.write_prompt(list(ids) or [tokenizer.end_of_text], tokenizer.piece, text)
+        ids = list(ids) or [tokenizer.end_of_text]
+        kept = common_prefix(self.history.ids[: self.prompt_length], ids)
+        kept = next((n for n in range(kept) if self.tokens[n].role), kept)
+        self.history.write_prompt(kept, [Token(id, tokenizer.piece(id)) for id in ids[kept:]], text)
         return self.read()
+
+    def write(self, text: str, form: PromptForm, turn: int | None = None) -> Iterator[Progress]:
+        """Let `text` be the prompt in a form, or with a chat template the message that begins at `turn`.
+
+        Raises `UserError` where the model has no chat template, or where it fails.
+        """
+        if not form.chat:
+            return self.prefill(encode(self.model.tokenizer, text, special=form.special), text)
+        return self.write_message(text, form.system, turn)
+
+    # A conversation --------------------------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> bool:
+        """Whether the walk ends with the end of an answer, after which the model would speak for the user."""
+        last = self.tokens[-1:]
+        conversation = bool(last and self.tokens[0].role)
+        return conversation and self.cursor == len(self.tokens) and last[0].id in self.model.stops and not last[0].role
+
+    @property
+    def turn(self) -> int:
+        """Where the message begins that is written next: at the cursor after an answer, else where its tokens begin.
+
+        0 is the first message, which is the prompt.
+        """
+        if self.cursor <= self.prompt_length:
+            return 0
+        return next((n for n in range(self.cursor, 0, -1) if self.tokens[n - 1].origin != "prompt"), 0)
+
+    def write_message(self, text: str, system: str = "", turn: int | None = None) -> Iterator[Progress]:
+        """Let `text` be the user's message at `turn` in the chat template of the model, and read it.
+
+        The first message is the prompt, with the message `system` before it, if there is one. A later one follows the
+        answer, and is removed where `text` is empty. Raises `UserError` where the model has no chat template, or where
+        it fails.
+        """
+        tokenizer = self.model.tokenizer
+        if turn is None or (turn and (turn > len(self.tokens) or self.tokens[turn - 1].origin == "prompt")):
+            turn = self.turn
+        if not turn:
+            self.history.write_prompt(0, conversation.first(tokenizer, text, system), text)
+        else:
+            tokens = conversation.following(tokenizer, self.tokens[:turn], text) if text else []
+            self.history.write_turn(turn, tokens, text)
+        return self.read()
+
+    def _spans(self) -> tuple[Span, ...]:
+        """Who says which tokens; empty where the walk is no conversation, or without its model."""
+        return conversation.spans(self.model.tokenizer, self.tokens) if self.available else ()
 
     def read(self) -> Iterator[Progress]:
         """Read the tokens before the cursor; nothing if the model is not available."""
@@ -194,7 +259,7 @@ class Session:
 
     def redraw(self) -> Token:
         """Draw the token before the cursor again from its distribution. Raises `UserError` if it was not drawn."""
-        if self.cursor <= self.prompt_length:
+        if self.history.current.typed:
             raise UserError("nothing was drawn here yet; ", Action("walk.step"), " draws the first token")
         return self._sample(self.cursor - 1, again=True)
 
@@ -393,4 +458,6 @@ class Session:
             typed=self.typed,
             stopped=self.stopped,
             patches=self.patches,
+            spans=self._spans(),
+            turn=self.turn,
         )

@@ -11,6 +11,7 @@ from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 from core.search.values import State
+from core.tokenizers.chat import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,18 @@ class SearchStatus:
     plan: str
     """What is searched for, in words."""
     state: State
+
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """How the text of a prompt becomes tokens."""
+
+    special: bool = False
+    """Whether `<|endoftext|>` and the like in it become single tokens."""
+    chat: bool = False
+    """Whether it is the user's message in the model's chat template."""
+    system: str = ""
+    """The message of the system before it; empty for none, or for the one that the template has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +191,10 @@ class Snapshot:
     """Why the last generation with stop conditions ended; empty after any other change."""
     patches: tuple[Patch, ...] = ()
     """The patches that are active in the model."""
+    spans: tuple[Span, ...] = ()
+    """Who says which tokens of a conversation; empty where the walk is none."""
+    turn: int = 0
+    """Where the message begins that is written next; 0 is the first one."""
 
 
 @dataclass(frozen=True, slots=True)

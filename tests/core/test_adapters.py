@@ -86,14 +86,14 @@ def test_the_scale_multiplies_what_is_added(tmp_path: Path) -> None:
         assert (transformer(ids()) - wanted).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_an_adapter_works_beside_packed_weights(tmp_path: Path, bits: int) -> None:
+@pytest.mark.parametrize("packing", ["int8", "int4"])
+def test_an_adapter_works_beside_packed_weights(tmp_path: Path, packing: str) -> None:
     """The same as beside the dequantized weights in fp32, and off it takes the compiled path bit for bit."""
     model = saved(tmp_path / "base")
     save_adapter(tmp_path / "lora", model, target_modules=LLAMA, use_dora=True)
     found = description.describe(tmp_path / "base")
     family, plain = base(tmp_path / "base")
-    packed = weights.build_model(found, CPU, torch.float32, bits)
+    packed = weights.build_model(found, CPU, torch.float32, packing)
     tokens = torch.randint(0, 61, (1, 9), generator=torch.Generator().manual_seed(0))
     before = packed(tokens)
     for name, module in plain.named_modules():

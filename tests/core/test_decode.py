@@ -15,7 +15,8 @@ from core.engine.cache import KVCache
 from core.engine.model import Transformer
 from core.engine.packed import compiled, decode
 from core.engine.packed.decode import CompiledTransformer, TokenStep, unsupported
-from core.engine.packed.linear import Int8Embedding, PackedLinear, matrix
+from core.engine.packed.kernels.native.code import PORTABLE
+from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
 from core.loading import description, weights
 from core.loading.models import Model
 
@@ -39,9 +40,9 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def build(case: str, bits: int, folder: Path) -> CompiledTransformer:
+def build(case: str, packing: str, folder: Path) -> CompiledTransformer:
     reference(case, **SIZES[case]).save_pretrained(folder)
-    model = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32, bits)
+    model = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32, packing)
     assert isinstance(model, CompiledTransformer)
     return model
 
@@ -63,7 +64,7 @@ def dequantized(model: CompiledTransformer) -> Transformer:
     for name, parameter in whole.named_parameters():
         path, _, field = name.rpartition(".")
         module = model.get_submodule(path)
-        if isinstance(module, PackedLinear | Int8Embedding):
+        if isinstance(module, PackedLinear | PackedEmbedding):
             parameter.copy_(matrix(module) if field == "weight" else module.add_bias.bias)
         else:
             parameter.copy_(module.get_parameter(field))
@@ -78,17 +79,17 @@ def relative_error(result: Tensor, expected: Tensor) -> float:
 # The modules are the oracle ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("case", SIZES)
-def test_compiled_tokens_equal_the_modules_and_float32(case: str, bits: int, tmp_path: Path) -> None:
+def test_compiled_tokens_equal_the_modules_and_float32(case: str, packing: str, tmp_path: Path) -> None:
     """Of every family, with sizes that are multiples of 32 and others, by each path this processor has."""
-    model = build(case, bits, tmp_path)
+    model = build(case, packing, tmp_path)
     assert model.fast
     fast = token_by_token(model, ids())
     with torch.inference_mode():
         expected = dequantized(model)(torch.tensor([ids()]))[0]
         prompt = model(torch.tensor([ids()]))[0]
-    model.fast = TokenStep(model, avx2=False)
+    model.fast = TokenStep(model, PORTABLE)
     portable = token_by_token(model, ids())
     model.fast = None
     for each in (fast, prompt, portable, token_by_token(model, ids())):
@@ -96,12 +97,12 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, bits: int, tmp
     assert relative_error(fast, prompt) < 0.001
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("case", MODULES_ONLY)
-def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, bits: int, tmp_path: Path) -> None:
+def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, packing: str, tmp_path: Path) -> None:
     """And says why."""
     reference(case).save_pretrained(tmp_path)
-    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, packing)
     assert isinstance(model, CompiledTransformer)
     assert model.fast is None
     assert MODULES_ONLY[case] in model.implementation
@@ -112,7 +113,7 @@ def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, bits: in
 
 def test_any_number_of_threads_computes_the_same(tmp_path: Path) -> None:
     """To the last bit, also with more threads than there are cores."""
-    model = build("llama", 4, tmp_path)
+    model = build("llama", "int4", tmp_path)
     torch.set_num_threads(1)
     alone = token_by_token(model, ids())
     for count in (2, 5):
@@ -123,7 +124,7 @@ def test_any_number_of_threads_computes_the_same(tmp_path: Path) -> None:
 
 def test_a_rewound_cache_and_one_filled_by_both_paths(tmp_path: Path) -> None:
     """Both paths use the same cache, and may alternate between caches."""
-    model = build("qwen3", 8, tmp_path)
+    model = build("qwen3", "int8", tmp_path)
     cache = KVCache(model.config, 1, model.device, model.dtype)
     expected = token_by_token(model, ids(), cache)
     for length in (7, 0):
@@ -158,7 +159,7 @@ def test_smollm2_token_by_token_is_close_to_float32(smollm2: Callable[[str], Mod
 
 def test_hooks_are_called_on_every_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled step does not run while anything is hooked anywhere, and runs again afterwards."""
-    model, calls = build("llama", 4, tmp_path), []
+    model, calls = build("llama", "int4", tmp_path), []
     width = model.config.embed_dim
     monkeypatch.setattr(
         TokenStep, "step", lambda *_: calls.append(1) or (torch.zeros(1, 1, width), torch.zeros(1, 1, 83))
@@ -185,7 +186,7 @@ def test_the_compiled_step_needs_one_token_of_one_sequence_and_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches, several tokens and a pass without a cache go through the modules."""
-    model = build("llama", 8, tmp_path)
+    model = build("llama", "int8", tmp_path)
     monkeypatch.setattr(TokenStep, "step", lambda *_: pytest.fail("the compiled step ran"))
     assert model(torch.tensor([[1]])).shape == (1, 1, 83)
     for batch, count in ((2, 1), (1, 2)):
@@ -197,7 +198,7 @@ def test_the_compiled_step_needs_one_token_of_one_sequence_and_a_cache(
 
 
 def test_whether_a_model_is_supported_is_decided_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, calls = build("llama", 8, tmp_path), []
+    model, calls = build("llama", "int8", tmp_path), []
     monkeypatch.setattr(decode, "unsupported", lambda _: calls.append(1))
     token_by_token(model, [1, 2, 3])
     assert len(calls) == 1
@@ -206,14 +207,14 @@ def test_whether_a_model_is_supported_is_decided_once(tmp_path: Path, monkeypatc
 # The name of the implementation --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("case", ["llama", "gpt2", "llama-biases"])
 def test_without_a_compiler_torch_computes_everything(
-    case: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its own kernels in bfloat16, of any size; the model says why."""
     monkeypatch.setattr(compiled, "problem", lambda: "no compiler available (ImportError: no numba)")
-    model = build(case, bits, tmp_path)
+    model = build(case, packing, tmp_path)
     monkeypatch.setattr(compiled, "run", lambda *_: pytest.fail("compiled code ran"))
     assert model.fast is None
     assert model.implementation == "torch: no compiler available (ImportError: no numba)"
@@ -223,8 +224,8 @@ def test_without_a_compiler_torch_computes_everything(
 
 
 def test_a_model_says_what_computes_its_tokens(tmp_path: Path) -> None:
-    model = build("llama", 8, tmp_path)
-    assert model.implementation == f"compiled kernels ({'AVX2' if compiled.uses_avx2() else 'portable'})"
+    model = build("llama", "int8", tmp_path)
+    assert model.implementation == f"compiled kernels ({compiled.instructions()})"
     assert Transformer(model.config).implementation == "torch"
     assert unsupported(model) is None
     assert unsupported(dequantized(model)) == "no compiled code for this model, not all of its matrices are packed"
@@ -248,7 +249,7 @@ def test_a_compiler_that_fails_is_a_reason_and_no_error(monkeypatch: pytest.Monk
 
 def test_several_threads_may_use_one_model(tmp_path: Path) -> None:
     """Each has its own cache; they share the helper threads."""
-    model = build("llama", 4, tmp_path)
+    model = build("llama", "int4", tmp_path)
     torch.set_num_threads(2)
     expected, results = token_by_token(model, ids()), []
 

@@ -20,21 +20,22 @@ SIZES = {"hidden_size": 64, "intermediate_size": 64, "vocab_size": 83}
 
 
 def test_the_default_format_depends_on_device_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CPU: int4 for a 4-bit file, else int8. CUDA: bf16. Elsewhere and for the ladder: fp32."""
+    """CPU: a GGUF file as stored, else int8. CUDA: bf16. Elsewhere and for the ladder: fp32."""
     model = reference("llama", **SIZES)
     cpu, gpu, apple = (torch.device(name) for name in ("cpu", "cuda:0", "mps"))
     model.save_pretrained(tmp_path)
     described = description.describe(tmp_path)
     assert models._fastest(described, cpu) == "int8"
-    for kind, wanted in (("Q4_1", "int4"), ("Q4_0", "int4"), ("Q8_0", "int8"), ("F16", "int8")):
+    for kind in ("Q4_1", "Q8_0", "F16"):
         write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
-        assert models._fastest(description.describe(tmp_path / f"{kind}.gguf"), cpu) == wanted
+        stored = description.describe(tmp_path / f"{kind}.gguf")
+        assert (models._fastest(stored, cpu), stored.format) == ("stored", kind)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert models._fastest(described, gpu) == "fp32"
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
-    assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "int4"
+    assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "stored"
 
 
 def test_the_table_of_gguf_tensor_types_equals_the_gguf_packages() -> None:
@@ -45,9 +46,10 @@ def test_the_table_of_gguf_tensor_types_equals_the_gguf_packages() -> None:
 
 def test_packed_formats_are_offered_only_for_models_from_files_on_the_cpu() -> None:
     """Choosing another model resets a format that it cannot have to `auto`."""
-    assert catalog.dtypes("smollm2", "cpu") == (*device.DTYPES, *device.PACKED)
+    assert catalog.dtypes("smollm2", "cpu") == ("stored", *device.DTYPES, "int8", "int4")
     assert catalog.dtypes("smollm2", "cuda:0") == catalog.dtypes("model1", "cpu") == tuple(device.DTYPES)
     assert catalog.applicable(ModelChoice(name="smollm2", dtype="int4"), "model5").dtype == "auto"
+    assert catalog.applicable(ModelChoice(name="smollm2", dtype="stored"), "gpt2").dtype == "auto"
     assert catalog.applicable(ModelChoice(name="smollm2", dtype="bf16"), "model5").dtype == "bf16"
     assert catalog.applicable(ModelChoice(name="model5", dtype="bf16"), "smollm2").dtype == "bf16"
 

@@ -22,16 +22,14 @@ class Moves:
         self.kept.append(kept)
 
 
-def piece(id: int) -> bytes:
-    if id > 255:
-        raise UserError(f"no token has the id {id}")
-    return bytes([id])
+def typed(text: bytes) -> list[Token]:
+    return [Token(id, bytes([id])) for id in text]
 
 
 def started(text: bytes = b"oat") -> tuple[History, Moves]:
     moves = Moves()
     history = History(Tree(), moves)
-    history.write_prompt(list(text), piece, text.decode())
+    history.write_prompt(0, typed(text), text.decode())
     return history, moves
 
 
@@ -46,19 +44,46 @@ def test_each_move_reports_the_kept_ids_and_the_new_ones() -> None:
 
 def test_an_edited_prompt_keeps_the_common_ids_and_leaves_no_drafts() -> None:
     history, moves = started(b"oatX")
-    history.write_prompt(list(b"oatY"), piece, "oatY")
+    history.write_prompt(3, typed(b"Y"), "oatY")
     assert moves.kept[-1] == 3
     assert moves.ids == list(b"oatY")
     assert len(history.tree.nodes) == 4
     assert not history.done
 
 
-def test_a_prompt_with_an_unknown_id_changes_nothing() -> None:
+def test_a_message_is_one_change_while_it_is_written() -> None:
+    """Each draft replaces the one before and leaves no node; take back removes the message, redo brings it back."""
     history, moves = started()
-    with pytest.raises(UserError):
-        history.write_prompt([*b"oat", 256], piece, None)
-    assert history.ids == moves.ids == list(b"oat")
-    assert len(history.tree.nodes) == 3
+    history.extend(3, Token(7, b"\x07", "sampled"))
+    for draft in (b"u", b"us", b"v"):
+        history.write_turn(4, typed(draft), draft.decode())
+    assert moves.ids == history.ids == [*b"oat", 7, *b"v"]
+    assert (len(history.tree.nodes), len(history.done), history.cursor) == (5, 2, 5)
+    history.take_back()
+    assert history.ids == [*b"oat", 7]
+    history.redo()
+    assert history.ids == [*b"oat", 7, *b"v"]
+
+
+def test_a_message_that_is_emptied_leaves_nothing() -> None:
+    history, _ = started()
+    history.extend(3, Token(7, b"\x07", "sampled"))
+    history.write_turn(4, typed(b"u"), "u")
+    history.write_turn(4, [], "")
+    assert history.ids == [*b"oat", 7]
+    assert (len(history.tree.nodes), len(history.done)) == (4, 1)
+
+
+def test_a_message_with_an_answer_stays_a_branch_when_it_is_written_anew() -> None:
+    history, _ = started()
+    history.extend(3, Token(7, b"\x07", "sampled"))
+    history.write_turn(4, typed(b"u"), "u")
+    history.extend(5, Token(8, b"\x08", "sampled"))
+    history.write_turn(4, typed(b"v"), "v")
+    assert history.ids == [*b"oat", 7, *b"v"]
+    assert len(history.tree.nodes) == 7
+    history.take_back()
+    assert history.ids == [*b"oat", 7, *b"u", 8]
 
 
 def test_several_visits_are_undone_together() -> None:

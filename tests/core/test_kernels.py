@@ -1,4 +1,4 @@
-"""The compiled functions one by one: products by each path, quantized activations, threads, and the cache on disk."""
+"""The compiled step: its exponential, its threads, and its cache on disk."""
 
 import subprocess
 import sys
@@ -13,122 +13,12 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from torch import Tensor
 
-from core.engine.packed import compiled, quantize
-from core.engine.packed.compiled import Matrix, Product
-from core.engine.packed.kernels import avx2, disk_cache, portable, scheduler
-from core.engine.packed.kernels.activations import quantize as quantize_activations
-from core.engine.packed.kernels.descriptors import BLOCK, GROUP, TASK, groups_of
+from core.engine.packed import compiled
+from core.engine.packed.compiled import Matrix
+from core.engine.packed.kernels import disk_cache, scheduler
+from core.engine.packed.kernels.descriptors import BLOCK, MATRIX, TASK
 from core.engine.packed.kernels.elementwise import exp
-from core.engine.packed.kernels.emit import AVX2
-from core.engine.packed.linear import Int4Linear, Int8Linear
-
-PATHS = [pytest.param(avx2, marks=pytest.mark.skipif(not AVX2, reason="this processor has no AVX2")), portable]
-SHAPES = [(32, 32), (33, 32), (64, 96), (83, 40), (1, 1), (7, 172), (128, 1536)]
-"""[rows, columns]: multiples of the 32 that lie together, and none."""
-
-
-def random(rows: int, columns: int, seed: int = 0) -> Tensor:
-    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-
-
-# Products ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("use_avx2", [pytest.param(True, marks=PATHS[0].marks), False])
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_products_of_any_size(shape: tuple[int, int], bits: int, biased: bool, use_avx2: bool) -> None:
-    """Of one state and of several, within the 15 bits of the activations; a zero state gives the bias alone."""
-    rows, columns = shape
-    bias = torch.arange(rows).bfloat16() if biased else None
-    make, weights = (Int8Linear, quantize.int8) if bits == 8 else (Int4Linear, quantize.int4)
-    linear = make(*weights(random(*shape)), bias)
-    product = Product(linear.matrix())
-    product._task["avx2"] = use_avx2
-    added = torch.zeros(rows) if bias is None else bias.float()
-    for count in (1, 11):
-        x = random(count, columns, 1)
-        expected = x @ linear.dequantize().T + added
-        assert (product(x) - expected).abs().max() < 1e-4 * expected.abs().max()
-        assert torch.equal(product(0 * x), added.expand(count, rows))
-
-
-def quantized(x: Tensor) -> tuple[np.ndarray, Tensor]:
-    """A task whose field `x` describes the quantized numbers of `x`, and their memory."""
-    task = np.zeros(1, TASK)
-    space = compiled.activations(task, "x", groups_of(len(x)))
-    _quantize(x.data_ptr(), len(x), task)
-    return task, space
-
-
-@njit
-def _quantize(x, count, tasks):  # type: ignore[no-untyped-def]
-    quantize_activations(x, count, tasks[0].x, 0)
-
-
-@njit
-def _int8_rows(rows, address, tasks, groups, result):  # type: ignore[no-untyped-def]
-    for row in range(0, len(result), 4):
-        for n, each in enumerate(rows(address + row * groups * 32, groups * 32, tasks[0].x, 0, groups)):
-            result[row + n] = each
-
-
-@njit
-def _int4_block(block, weights, scales, tasks, groups, out):  # type: ignore[no-untyped-def]
-    block(weights, scales, tasks[0].x, 0, groups, out)
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_int8_rows_equal_an_exact_product(path: Any) -> None:
-    """Of the quantized activations: the integers are the same, float32 sums differ by their order."""
-    weights, _ = quantize.int8(random(32, 576))
-    (task, space), result = quantized(random(1, 576, 1)[0]), np.empty(32, np.float32)
-    _int8_rows(path.int8_rows, weights.data_ptr(), task, 18, result)
-    expected = weights.double() @ activations(task, space, 576)
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_an_int4_block_equals_an_exact_product(path: Any) -> None:
-    """Also at the largest sums that 16 bits must hold: all weights 15, all activations the largest."""
-    ones = torch.ones(32, 96)
-    for weight, x in ((random(32, 96), random(1, 96, 1)[0]), (ones, ones[0]), (-ones, -ones[0])):
-        q, scales, zero_points = quantize.int4(weight)
-        q = torch.full_like(q, 15) if weight.std() == 0 else q
-        packed, pairs = quantize.pack_int4(q), quantize.pack_scales(scales, zero_points)
-        (task, space), result = quantized(x), np.zeros(32, np.float32)
-        _int4_block(path.int4_block, packed.data_ptr(), pairs.data_ptr(), task, 3, result.ctypes.data)
-        expected = quantize.dequantize_int4(q, scales, zero_points).double() @ activations(task, space, 96)
-        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
-
-
-def activations(task: Any, space: Tensor, count: int) -> Tensor:
-    """What quantized activations stand for, [count], float64."""
-    groups = groups_of(count)
-    values = stored(task, space, "values", torch.int16, groups * GROUP).view(groups, GROUP)
-    scales = stored(task, space, "scales", torch.float32, groups)
-    return (values.double() * scales.double()[:, None]).flatten()[:count]
-
-
-def stored(task: Any, space: Tensor, field: str, dtype: torch.dtype, count: int) -> Tensor:
-    """The numbers at an address of the `ACTIVATIONS` of a task."""
-    start = int(task[0]["x"][field]) - space.data_ptr()
-    return space[start : start + count * dtype.itemsize].view(dtype)
-
-
-@pytest.mark.parametrize("count", [1, 31, 32, 33, 96])
-def test_activations_are_rounded_to_15_bits(count: int) -> None:
-    """Within half a step of the largest of their group; the sums are those of the rounded values."""
-    x, groups = random(1, count)[0], groups_of(count)
-    task, space = quantized(x)
-    padded = torch.cat((x, torch.zeros(groups * GROUP - count))).view(groups, GROUP)
-    steps = (padded.abs().amax(1) / 16256).repeat_interleave(GROUP)[:count]
-    assert ((activations(task, space, count) - x).abs() <= 0.501 * steps).all()
-    values = stored(task, space, "values", torch.int16, groups * GROUP).view(groups, GROUP)
-    sums, scales = values.int().sum(1), stored(task, space, "scales", torch.float32, groups)
-    assert torch.equal(stored(task, space, "offsets", torch.int32, groups).long(), 8 * sums)
-    assert torch.equal(stored(task, space, "scaled_sums", torch.float32, groups), sums * scales)
+from core.engine.packed.quantize import q8_0
 
 
 def test_exp_is_accurate() -> None:
@@ -148,35 +38,37 @@ def test_exp_is_accurate() -> None:
 # Threads -------------------------------------------------------------------------------------------------------------
 
 
-def work(threads: int) -> tuple[tuple[Any, ...], Tensor, tuple[Any, ...]]:
-    """The arguments of a step that is one product, its outputs, and what must stay alive until then."""
-    weights, scales = quantize.int8(random(640, 64))
-    matrix, ones, outputs = Matrix(8, 640, 64, weights, scales, None), torch.ones(64), torch.empty(640)
+def work(threads: int) -> tuple[tuple[Any, ...], Tensor, Matrix, tuple[Any, ...]]:
+    """The arguments of a step that is one product, its outputs, its matrix, and what must stay alive until then."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = Matrix("Q8_0", (640, 64), q8_0(torch.randn(640, 64, generator=generator)))
+    ones, outputs = torch.ones(64), torch.empty(640)
     task = np.zeros(1, TASK)
     space = compiled.activations(task, "x", 2)
+    code = compiled.kernels().quantize(compiled.instructions())
     fields = {"threads": threads, "states": 1, "state": ones.data_ptr(), "logits": outputs.data_ptr()}
-    for name, value in (fields | {"head": matrix.descriptor, "avx2": AVX2}).items():
+    for name, value in (fields | {"head": (0, 1, 640, 64, 0), "quantize": code}).items():
         task[name] = value
-    return (compiled.new_progress(), task, np.zeros(0, BLOCK)), outputs, (matrix, ones, space)
+    matrices = np.array([matrix.descriptor()], MATRIX)
+    return (compiled.new_progress(), task, np.zeros(0, BLOCK), matrices), outputs, matrix, (ones, space)
 
 
 def test_the_leader_does_all_the_work_when_no_helper_comes() -> None:
     """One of eight threads."""
-    arguments, outputs, (matrix, *_) = work(8)
-    scheduler.step(True, *arguments)
-    expected = matrix.weights.sum(1) * matrix.scales.float()
-    assert torch.allclose(outputs, expected, rtol=1e-4, atol=1e-3)
+    arguments, outputs, matrix, _alive = work(8)
+    scheduler.step(0, *arguments)
+    assert torch.allclose(outputs, matrix.dequantize().sum(1), rtol=1e-4, atol=1e-3)
 
 
 def test_a_helper_that_comes_too_early_or_too_late_returns() -> None:
     """It does nothing and does not wait for long."""
-    arguments, outputs, _alive = work(2)
+    arguments, outputs, *_alive = work(2)
     outputs[:] = 5
     began = time.perf_counter()
-    scheduler.step(False, *arguments)
+    scheduler.step(1, *arguments)
     assert (outputs == 5).all()
-    scheduler.step(True, *arguments)
-    scheduler.step(False, *arguments)
+    scheduler.step(0, *arguments)
+    scheduler.step(1, *arguments)
     assert time.perf_counter() - began < 5
 
 
@@ -248,4 +140,4 @@ def test_compiled_code_runs_where_no_cache_can_be_written(broken: str, monkeypat
 
 def test_any_source_of_the_kernels_outdates_the_cache() -> None:
     """Their digest is the stamp of the cache of the compiled step."""
-    assert scheduler.step._cache._cache_file._source_stamp == disk_cache._digest()
+    assert scheduler.step._cache._cache_file._source_stamp == disk_cache.digest()

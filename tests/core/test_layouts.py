@@ -32,13 +32,13 @@ def test_a_layout_may_fold_numbers_into_a_weight(llama: Path) -> None:
         assert torch.equal(block.norm2.weight, before.norm2.weight)
 
 
-@pytest.mark.parametrize("bits", [None, 8, 4])
-def test_a_layout_orders_the_rows_of_plain_and_of_packed_weights(bits: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", [None, "stored", "int8", "int4"])
+def test_a_layout_orders_the_rows_of_plain_and_of_packed_weights(packing: str | None, tmp_path: Path) -> None:
     """The same rows, whether numbers, int8 or the file's own 4-bit levels with their scales."""
     write_gguf(tmp_path / "m.gguf", saved(tmp_path), Q.Q4_1)
     described = description.describe(tmp_path / "m.gguf")
     turned = replace(described, layouts={**described.layouts, "blk.#.ffn_down": backwards})
-    plain, model = (weights.build_model(each, CPU, torch.float32, bits) for each in (described, turned))
+    plain, model = (weights.build_model(each, CPU, torch.float32, packing) for each in (described, turned))
     for before, block in zip(plain.blocks, model.blocks, strict=True):
         assert torch.equal(matrix(block.feed_forward.down), matrix(before.feed_forward.down).flip(0))
         assert torch.equal(matrix(block.attention.out), matrix(before.attention.out))

@@ -152,11 +152,11 @@ def test_a_switch_to_the_own_activation_is_a_user_error(small: Small) -> None:
     assert last(lab(step_on(small("model6"), some_ids(4)), "gelu")).switch.other == "gelu"
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_the_lab_of_a_packed_model(bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", ["int8", "int4"])
+def test_the_lab_of_a_packed_model(packing: str, tmp_path: Path) -> None:
     """The lookup uses the dequantized table."""
     reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(tmp_path)
-    packed = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, bits)
+    packed = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, packing)
     answer = last(lab(step_on(wrapped(packed), list(b"oat milk"))))
     assert answer.lookup.difference == 0.0
     assert answer.lookup.lookup_rows == tuple(sorted(set(b"oat milk")))

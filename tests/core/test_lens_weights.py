@@ -57,14 +57,14 @@ def test_gpt2_has_124_439_808_parameters() -> None:
     assert (counts["norm"].weights, counts["norm"].biases) == (25 * 768, 25 * 768)
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("case", CASES)
-def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, bits: int, tmp_path: Path) -> None:
+def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, packing: str, tmp_path: Path) -> None:
     """The same counts and names, and the same numbers within one quantization step."""
     reference(case, **wide(case)).save_pretrained(tmp_path)
     described = description.describe(tmp_path)
     whole = files.build_model(described, torch.device("cpu"), torch.float32)
-    packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
+    packed = files.build_model(described, torch.device("cpu"), torch.float32, packing)
     for part, expected in zip(count(packed), count(whole), strict=True):
         assert (part.part, part.weights, part.biases) == (expected.part, expected.weights, expected.biases)
     step = step_on(wrapped(packed), [1, 2])
@@ -82,8 +82,8 @@ def test_packed_models_have_the_counts_of_the_unpacked_model(case: str, bits: in
 def test_a_packed_matrix_equals_the_outputs_for_unit_vectors(tmp_path: Path) -> None:
     reference("llama", hidden_size=64, intermediate_size=96).save_pretrained(tmp_path)
     described = description.describe(tmp_path)
-    for bits in (8, 4):
-        packed = files.build_model(described, torch.device("cpu"), torch.float32, bits)
+    for packing in ("int8", "int4"):
+        packed = files.build_model(described, torch.device("cpu"), torch.float32, packing)
         for name in ("blocks.0.attention.qkv", "blocks.0.feed_forward.down", "unembed"):
             module: nn.Module = packed.get_submodule(name)
             width = matrix(module).shape[1]

@@ -61,13 +61,13 @@ def test_answers_are_plain_values_and_the_model_is_unchanged(name: str, rung: st
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
 
 
-@pytest.mark.parametrize("bits", [None, 8, 4])
+@pytest.mark.parametrize("packing", [None, "int8", "int4"])
 @pytest.mark.parametrize("case", ["gpt2", "qwen3"])
-def test_every_weight_format_has_answers(case: str, bits: int | None, tmp_path: Path) -> None:
+def test_every_weight_format_has_answers(case: str, packing: str | None, tmp_path: Path) -> None:
     """Models from files in bfloat16 and packed in 8 and 4 bits."""
     reference(case, vocab_size=257, **wide(case)).save_pretrained(tmp_path)
-    dtype = torch.float32 if bits else torch.bfloat16
-    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype, bits))
+    dtype = torch.float32 if packing else torch.bfloat16
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype, packing))
     for name in FROM_RUNGS:
         assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
 

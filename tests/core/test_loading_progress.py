@@ -11,13 +11,13 @@ from core.loading import description, weights
 from core.progress import Cancelled, Loading
 
 
-@pytest.mark.parametrize("bits", [None, 8, 4])
-def test_every_tensor_is_reported_with_the_bytes_before_it(bits: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", [None, "stored", "int8", "int4"])
+def test_every_tensor_is_reported_with_the_bytes_before_it(packing: str | None, tmp_path: Path) -> None:
     """All tensors of the file by name, bytes that only grow and stay below their total, in every number format."""
     write_gguf(tmp_path / "m.gguf", saved(tmp_path, vocab_size=3000), Q.Q4_0)
     described = description.describe(tmp_path / "m.gguf")
     reports: list[Loading] = []
-    weights.build_model(described, CPU, torch.float32, bits, reports.append)
+    weights.build_model(described, CPU, torch.float32, packing, reports.append)
     assert {report.name for report in reports} == set(described.tensors)
     done = [report.done for report in reports]
     assert done == sorted(done)
@@ -25,7 +25,7 @@ def test_every_tensor_is_reported_with_the_bytes_before_it(bits: int | None, tmp
     assert {report.total for report in reports} == {sum(each.size for each in described.tensors.values())}
     last = described.tensors[reports[-1].name].size
     assert reports[-1].done + last >= reports[-1].total > reports[-1].done
-    if bits:  # packed in blocks of rows
+    if packing in ("int8", "int4"):  # quantized in blocks of rows
         assert [report.name for report in reports].count("token_embd.weight") == 3
 
 

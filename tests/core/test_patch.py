@@ -227,11 +227,11 @@ def test_a_sweep_reports_progress_and_leaves_the_model_unpatched_at_each_pause(s
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.transformer.modules())
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("packing", ["int8", "int4"])
 @pytest.mark.parametrize("patch", ONE_OF_EACH, ids=label)
-def test_patches_act_on_packed_models(bits: int, patch: Patch, packed: Callable[[int], Model]) -> None:
+def test_patches_act_on_packed_models(packing: str, patch: Patch, packed: Callable[[str], Model]) -> None:
     """A sweep measures the same as the patch alone; token by token equals one pass."""
-    model, ids = packed(bits), some_ids(9)
+    model, ids = packed(packing), some_ids(9)
     (effect,) = last(sweep(step_on(model, ids, target=7), [patch], other=9)).effects
     base = logits_of(model, ids)[-1].float()
     with patched(model, [patch]):
@@ -246,15 +246,16 @@ def test_patches_act_on_packed_models(bits: int, patch: Patch, packed: Callable[
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Model]:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
     """A small Llama whose matrices are packed in 8 or 4 bits."""
     folder = tmp_path_factory.mktemp("model")
     reference("llama", hidden_size=64, intermediate_size=96, vocab_size=257).save_pretrained(folder)
     described = description.describe(folder)
-    by_bits = {
-        bits: wrapped(weights.build_model(described, torch.device("cpu"), torch.float32, bits)) for bits in (8, 4)
+    by_packing = {
+        packing: wrapped(weights.build_model(described, torch.device("cpu"), torch.float32, packing))
+        for packing in ("int8", "int4")
     }
-    return by_bits.__getitem__
+    return by_packing.__getitem__
 
 
 def test_a_sweep_of_a_long_text_reads_its_end(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,18 @@ def test_special_tokens_in_a_text_of_a_gguf_file(tmp_path: Path) -> None:
     assert starts == sorted(starts)
 
 
+def test_added_tokens_of_phi_3_take_the_white_space_after_them(tmp_path: Path) -> None:
+    """Which a GGUF file does not say; llama.cpp knows it by the name of the model."""
+    ours, model = (
+        load(pieces_gguf("llama2", tmp_path / "m.gguf", **{"general.name": "Phi-3 mini"})),
+        processor("llama2"),
+    )
+    assert ours.encode("</s>\n oat", special=True) == [1, 2, *model.encode("oat")]
+    assert ours.encode("<s> oat", special=True) == [1, *model.encode(" oat")]
+    ids, starts = ours.inner_starts("a</s>\n oat", special=True)
+    assert starts[ids.index(2) + 1] == 7
+
+
 def test_tokens_with_one_text_and_tokens_without_text_are_read(tmp_path: Path) -> None:
     """The later of two ids is the one that texts are encoded to; both have their bytes."""
     texts = ["<unk>", "<s>", "</s>", "▁a", "a", "", "a", "▁"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gguf_files import Q, saved, write_gguf
+from gguf_files import saved, write_gguf
 from model_folders import build, reconfigure, refusal, rewrite
 from reference_models import CASES, ids, reference
 from safetensors.torch import load_file, save_file
@@ -137,19 +137,6 @@ def test_a_tensor_in_two_files_is_refused(llama: Path) -> None:
 
 
 # The number format that is chosen -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("kind", "others", "dtype"), [(Q.Q4_0, 0, "int4"), (Q.Q4_1, 0, "int4"), (Q.Q4_0, 1, "int8")])
-def test_4_bits_are_chosen_only_where_all_matrices_of_blocks_have_them(
-    kind: Q, others: int, dtype: str, tmp_path: Path
-) -> None:
-    """One matrix in another format is enough for 8 bits; embedding and unembedding have 8 bits anyway."""
-    exact = {"model.embed_tokens.weight": Q.Q8_0, "lm_head.weight": Q.F16}
-    if others:
-        exact["model.layers.1.mlp.down_proj.weight"] = Q.Q5_0
-    write_gguf(tmp_path / "m.gguf", saved(tmp_path), kind, kinds=exact)
-    described = description.describe(tmp_path / "m.gguf")
-    assert models._fastest(described, torch.device("cpu")) == dtype
 
 
 def test_a_tensor_type_that_is_not_known_is_named(tmp_path: Path) -> None:

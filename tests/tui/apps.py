@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
+from core.walk.values import PromptForm
 from tui.app import TokenwalkApp
 from tui.runner import Frame, Operation, Question, Runner
 
@@ -58,6 +59,7 @@ class ScriptedRunner:
         self.loads: list[tuple[ModelChoice, str]] = []
         self.operations: list[Operation] = []
         self.pauses = 0
+        self.scales: list[float] = []
         self.trainings: list[tuple[Recipe, Path]] = []
         self.training_requests: list[str] = []
         self.started = self.closed = False
@@ -66,11 +68,14 @@ class ScriptedRunner:
         self.started = True
         self._publish()
 
-    def load(self, choice: ModelChoice, text: str, sampler: Sampler, **_: bool) -> None:
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm = PromptForm()) -> None:
         self.loads.append((choice, text))
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         self.operations.append(operation)
+
+    def scale_adapter(self, scale: float) -> None:
+        self.scales.append(scale)
 
     def ask(self, question: Question | None) -> None:
         self.frame = replace(self.frame, question=question)

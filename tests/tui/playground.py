@@ -11,7 +11,7 @@ import pytest
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
-from core.walk.values import Snapshot
+from core.walk.values import PromptForm, Snapshot
 from tui.runner import Frame, Runner
 
 PATIENCE = 10.0
@@ -26,10 +26,14 @@ class ScriptedSession:
         self.log: list[str] = []
         self.to_score = 0
         self.pause = 0.002
+        self.answered = False
 
     def prefill(self, ids: list[int], text: str | None = None) -> Iterator[object]:
         self.tokens = [Token(id, b"a") for id in ids]
         return iter(())
+
+    def write(self, text: str, form: PromptForm, turn: int | None = None) -> Iterator[object]:
+        return self.prefill([1], text)
 
     def step(self) -> Token:
         time.sleep(self.pause)

@@ -10,6 +10,7 @@ import pytest
 from core.loading.choice import ModelChoice
 from core.loading.models import Model
 from core.tokenizers import chat
+from core.walk.values import PromptForm
 from tui.app import TokenwalkApp
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -95,7 +96,7 @@ async def test_the_app_uses_the_chat_template(
 ) -> None:
     """The prompt panel shows the text as typed; the ids include the template; generation stops after the answer."""
     choice = ModelChoice(name="smollm2", device="cpu", dtype="fp32")
-    async with real(QUESTION, choice, chat=True, count=40).run_test(size=(120, 40)) as pilot:
+    async with real(QUESTION, choice, form=PromptForm(chat=True), count=40).run_test(size=(120, 40)) as pilot:
         app = pilot.app
         await settle(pilot)
         assert app.frame.snapshot is not None

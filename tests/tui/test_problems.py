@@ -120,5 +120,5 @@ def test_models_says_that_packed_weights_are_slow_without_numba(
     models(as_json=True)
     assert capsys.readouterr() == (
         "",
-        "tokenwalk: int8 and int4 run on a slow path: the package numba is not installed\n",
+        "tokenwalk: GGUF files, int8 and int4 run on a slow path: the package numba is not installed\n",
     )

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from core.loading.choice import ModelChoice
 from core.loading.tokenizers import load_tokenizer
+from core.walk.values import PromptForm
 from tui.app import TokenwalkApp
 from tui.settings import Settings
 
@@ -146,7 +147,7 @@ async def test_only_the_last_of_many_edits_is_read(scripted: Make) -> None:
 
 @pytest.mark.parametrize(("special", "count"), [(False, len("<|endoftext|>")), (True, 1)])
 async def test_special_text_is_plain_unless_asked_for(real: Make, settle: Go, special: bool, count: int) -> None:
-    async with real("<|endoftext|>", special=special).run_test(size=(80, 24)) as pilot:
+    async with real("<|endoftext|>", form=PromptForm(special=special)).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert len(ids(pilot.app)) == count
         await pilot.press("i", "end", "!")

@@ -53,18 +53,29 @@ def generate(
             _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
         finally:
             if save:
-                _save(save, loaded, chosen_sampler, ids, text, grown)
+                _save(save, loaded, chosen_sampler, _prompt_tokens(loaded, ids, text, model), text, grown)
 
 
-def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, grown: Sequence["Sample"]) -> None:
+def _prompt_tokens(loaded: Any, ids: list[int], text: str, model: ModelOptions) -> list[Token]:
+    """The tokens of the prompt; with a chat template they say whose they are."""
+    if model.chat:
+        from core.walk.conversation import first
+
+        return first(loaded.tokenizer, text, model.system)
+    return [Token(id, loaded.tokenizer.piece(id)) for id in ids]
+
+
+def _save(
+    path: Path, loaded: Any, sampler: Sampler, prompt: Sequence[Token], text: str, grown: Sequence["Sample"]
+) -> None:
     """Save the samples as branches of one tree whose cursor is at the end of the first."""
     from core.sessions import record, writer
     from core.walk.tree import Tree
 
     tree = Tree()
     start = tree.root
-    for id in ids:
-        start = tree.child(start, Token(id, loaded.tokenizer.piece(id)))
+    for token in prompt:
+        start = tree.child(start, token)
     start.text = text
     ends = []
     for sample in grown:
@@ -73,7 +84,8 @@ def _save(path: Path, loaded: Any, sampler: Sampler, ids: list[int], text: str, 
             ends[-1] = tree.child(ends[-1], token)
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
-    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], len(ids) + len(grown[0].tokens))())
+    cursor = len(prompt) + len(grown[0].tokens)
+    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], cursor)())
 
 
 def _generate(

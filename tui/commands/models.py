@@ -16,4 +16,6 @@ def models(as_json: Json = False) -> None:
     for line in [json_line(model_json(offer)) for offer in found] if as_json else model_lines(found):
         say(line)
     if importlib.util.find_spec("numba") is None:
-        sys.stderr.write("tokenwalk: int8 and int4 run on a slow path: the package numba is not installed\n")
+        sys.stderr.write(
+            "tokenwalk: GGUF files, int8 and int4 run on a slow path: the package numba is not installed\n"
+        )

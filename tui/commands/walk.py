@@ -60,6 +60,7 @@ def walk(
             settings, problems = app_settings.Settings(), [error]
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
+    from core.walk.values import PromptForm
     from tui.app import TokenwalkApp
 
     app = TokenwalkApp(
@@ -68,8 +69,7 @@ def walk(
         text,
         settings=settings,
         count=count,
-        special=model.special,
-        chat=model.chat,
+        form=PromptForm(model.special, model.chat, model.system),
         problems=problems,
         resume=saved,
         sessions=storage.default_folder(),

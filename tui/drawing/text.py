@@ -4,9 +4,11 @@ Model text, prompts and file names may hold control characters or markup. All of
 `label`, `run_text` or `one_line`, and reach the screen as `rich.text.Text` or `Content`, never as markup.
 """
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import PurePath
 
 from rich.cells import cell_len, chop_cells
 
@@ -85,6 +87,11 @@ def ending(text: str, most: int) -> str:
         return text
     kept = next(end for n in range(len(text)) if cell_len(end := text[n:]) < most)
     return f"…{kept}"
+
+
+def short_name(model: str) -> str:
+    """The name of a model; of a path only its last part."""
+    return PurePath(model).name if model.startswith((".", "~", os.sep)) else model
 
 
 def within(text: str, most: int) -> str:

@@ -45,6 +45,8 @@ class ChartLens(Lens, can_focus=True):
         self.border_title = Content(self.TITLE)
         self._chart: Chart | None = None
         self._painted_at = 0.0
+        self._ghost = ""
+        """What the ghost of a bar shows: the model without its patches, or without its adapter."""
         self._empty = "loading torch …"
         self._cursor = 0
         self._first_row = 0
@@ -60,6 +62,8 @@ class ChartLens(Lens, can_focus=True):
         if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
             self._cursor = 0
         self._chart = chart
+        if frame.snapshot:
+            self._ghost = "unpatched" if frame.snapshot.patches else "base"
         if chart is None:
             self._empty = "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
             self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
@@ -100,7 +104,7 @@ class ChartLens(Lens, can_focus=True):
             more = patched or bool(truth)
             name = "next" if more and width <= 50 else "next token"
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
-            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{' · ░ unpatched' if patched else ''}{truth}"
+            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.border_title = Content(title)
             self.border_subtitle = Content(chart.problem or stages_line(chart.stages, chart.kept, width))
         self.refresh()

@@ -14,6 +14,7 @@ from core.generation.token import Token
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Decoder
 from tui.drawing.painted import PaintedPage
+from tui.drawing.roles import LETTERS, Roles
 from tui.drawing.text import prose
 from tui.drawing.wrap import Wrap
 from tui.runner import Frame
@@ -32,6 +33,7 @@ class GenerationPanel(PaintedPage):
         "generation--gone",
         "generation--cursor",
         "generation--empty",
+        *(f"generation--{role}" for role in ("template", *LETTERS)),
     }
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class GenerationPanel(PaintedPage):
         self._cursor = 0
         self._window = 0
         self._prompt_length = 0
+        self._roles = Roles()
 
     def show(self, frame: Frame) -> None:
         """Draw the walk of a frame."""
@@ -58,7 +61,7 @@ class GenerationPanel(PaintedPage):
             and self._wrap.width == self.columns
             and common_prefix(before, self._tokens, key=attrgetter("id")) == len(before)
         )
-        self._prompt_length = snapshot.prompt_length
+        self._prompt_length, self._roles = snapshot.prompt_length, Roles(snapshot.spans)
         if same and self.size:
             self._append(len(before))
         else:
@@ -129,7 +132,7 @@ class GenerationPanel(PaintedPage):
             return "cursor"
         if token < self._window:
             return "gone"
-        return "prompt" if token < self._prompt_length else "sampled"
+        return self._roles.style(token) or ("prompt" if token < self._prompt_length else "sampled")
 
     def _selected(self, strip: Strip, start: int, end: int) -> Strip:
         text = strip.text

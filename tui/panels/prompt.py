@@ -10,6 +10,8 @@ from tui.drawing.text import in_place
 
 LONGEST = 4_000_000
 """Characters a prompt may have."""
+PROMPT = "Write a prompt, such as: I prefer oat milk in. What comes next appears as you type."
+MESSAGE = "Write the next message."
 LONG_LINE = 20_000
 """Characters of a line from which wrapping is off, as wrapping it at each key would be slow."""
 
@@ -31,11 +33,16 @@ class PromptPanel(TextArea):
             soft_wrap=_wraps(text),
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder="Write a prompt, such as: I prefer oat milk in. What comes next appears as you type.",
+            placeholder=PROMPT,
         )
         self.border_title = Content("prompt")
         self.cursor_blink = False
         self.move_cursor(self.document.end)
+
+    def describe(self, title: str, hint: str, *, message: bool) -> None:
+        """Title the panel, with a hint in its lower border; say that it takes a `message` of a conversation."""
+        self.placeholder = MESSAGE if message else PROMPT
+        self.border_title, self.border_subtitle = Content(title), Content(hint)
 
     def follow(self, text: str) -> None:
         """Show another text, such as the prompt of another branch."""

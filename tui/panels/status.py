@@ -6,7 +6,7 @@ from textual.widget import Widget
 from core.progress import Progress
 from core.sampling.sampler import Sampler
 from tui.drawing.sampler import sampler_text
-from tui.drawing.text import compact, one_line
+from tui.drawing.text import compact, one_line, short_name
 from tui.runner import Frame
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -69,14 +69,16 @@ class StatusLine(Widget):
         frame, model, busy = self._frame, self._frame.model, self._busy()
         parts: list[tuple[int, str, str]] = []
         if model:
-            parts.append((1, one_line(model.name), "status--model"))
+            parts.append((1, one_line(short_name(model.name)), "status--model"))
         if busy:
             parts.append((0, busy, "status--busy"))
+        if model and model.adapter:
+            parts.append((1, one_line(f"LoRA {model.adapter}"), "status--patched"))
         if frame.snapshot and frame.snapshot.patches:
             parts.append((0, f"patched {len(frame.snapshot.patches)}", "status--patched"))
         if model:
             used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
-            parts.append((4, one_line(f"{model.device} {model.dtype}"), ""))
+            parts.append((4, one_line(f"{model.device} {model.format}"), ""))
             if model.slow_path:
                 parts.append((1, "slow path", "status--busy"))
             parts.append((5, f"ctx {used}/{model.context}", ""))

@@ -15,12 +15,15 @@ from core.generation.token import Token
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Tokenizer
 from tui.drawing.painted import PaintedPage
+from tui.drawing.roles import LETTERS, Roles
 from tui.drawing.text import fit, label
 from tui.runner import Frame
 
 BARS = "▁▂▃▄▅▆▇█"
 BITS_PER_BAR = 2.5
 """Surprisal in bits by which one bar is higher than the one before."""
+LONGEST_HEX = 8
+"""Bytes that are shown in hex at most."""
 LONGEST_LABEL = 18
 """Cells of a label at most."""
 
@@ -30,10 +33,22 @@ def level(bits: float) -> int:
     return max(0, min(len(BARS) - 1, int(bits / BITS_PER_BAR)))
 
 
+def _hex(piece: bytes) -> str:
+    """The bytes of a token, the first ones of a long one."""
+    return piece.hex(" ") if len(piece) <= LONGEST_HEX else f"{piece[:LONGEST_HEX].hex(' ')} …"
+
+
 class TokensPanel(PaintedPage):
     """A grid of tokens in reading order; only visible rows are drawn."""
 
-    COMPONENT_CLASSES = {"tokens--id", "tokens--gone", "tokens--cursor", "tokens--hot", "tokens--empty"}
+    COMPONENT_CLASSES = {
+        "tokens--id",
+        "tokens--gone",
+        "tokens--cursor",
+        "tokens--hot",
+        "tokens--empty",
+        *(f"tokens--{role}" for role in ("template", *LETTERS)),
+    }
 
     def __init__(self) -> None:
         super().__init__(id="tokens")
@@ -48,6 +63,7 @@ class TokensPanel(PaintedPage):
         self._cursor = 0
         self._window = 0
         self._prompt_length = 0
+        self._roles = Roles()
         self._tints: list[Style] | None = None
 
     def show(self, frame: Frame) -> None:
@@ -56,12 +72,13 @@ class TokensPanel(PaintedPage):
         if snapshot is None:
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
+        self._roles = Roles(snapshot.spans)
         self._set(snapshot.tokens, snapshot.cursor)
         self.border_subtitle = self._details(snapshot.tokens, snapshot.cursor, frame.tokenizer)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt before the model has read them."""
-        self._window, self._prompt_length = 0, len(tokens)
+        self._window, self._prompt_length, self._roles = 0, len(tokens), Roles()
         self._set(tokens, len(tokens))
         self.border_subtitle = Content("")
 
@@ -85,7 +102,7 @@ class TokensPanel(PaintedPage):
         if not 0 < cursor <= len(tokens):
             return Content("")
         token = tokens[cursor - 1]
-        parts = [f"{cursor:,}/{len(tokens):,}", token.piece.hex(" ")]
+        parts = [f"{cursor:,}/{len(tokens):,}", *filter(None, [self._roles.label(cursor - 1)]), _hex(token.piece)]
         if token.score:
             parts += [f"{token.score.surprisal_bits:.2f} bits", f"rank {token.score.rank + 1:,}"]
         if token.u is not None:
@@ -177,5 +194,5 @@ class TokensPanel(PaintedPage):
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]
         bar = BARS[level(token.score.surprisal_bits)] if token.score else " "
-        style = self.style_of("tokens--gone" if index < self._window else "tokens--id")
-        return Segment(f" {number} {bar}".ljust(cells), style)
+        part = "gone" if index < self._window else self._roles.style(index) or "id"
+        return Segment(f"{self._roles.letter(index)}{number} {bar}".ljust(cells), self.style_of(f"tokens--{part}"))

@@ -14,6 +14,7 @@ def bench_json(result: "BenchResult") -> dict[str, Any]:
         "model": result.model,
         "device": result.device,
         "dtype": result.dtype,
+        "format": result.format or result.dtype,
         "threads": result.threads,
         "implementation": result.implementation,
         "prompt_tokens": result.prompt_tokens,
@@ -35,7 +36,7 @@ def bench_lines(result: "BenchResult") -> list[str]:
     prompt = f"a prompt of {result.prompt_tokens:,} tokens ({result.prompt_tokens_per_second:,.0f} a second)"
     bandwidth = f"{result.bandwidth_bytes_per_second / 1e9:.1f} GB/s"
     return [
-        f"{one_line(result.model)} on {result.device} in {result.dtype}{threads}",
+        f"{one_line(result.model)} on {result.device} in {one_line(result.format or result.dtype)}{threads}",
         f"  {result.tokens_per_second:>9,.1f} tokens a second by {one_line(result.implementation)}",
         f"  {1000 * result.first_token_seconds:>9,.1f} ms to the first token after {prompt}",
         f"  {result.bandwidth_share:>9.0%} of the memory bandwidth, which is {bandwidth} here",

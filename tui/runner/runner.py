@@ -21,7 +21,7 @@ from core.loading.choice import ModelChoice
 from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
-from core.walk.values import SamplingProgress
+from core.walk.values import PromptForm, SamplingProgress
 from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
 from tui.runner.jobs import Job, JobQueue
 from tui.runner.outbox import Outbox
@@ -63,15 +63,17 @@ class Runner:
         """Start the thread; torch is imported with the first model."""
         self._thread.start()
 
-    def load(
-        self, choice: ModelChoice, text: str, sampler: Sampler, *, special: bool = False, chat: bool = False
-    ) -> None:
+    def load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm = PromptForm()) -> None:
         """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
-        self._put(lambda: self._load(choice, text, sampler, special, chat), interrupts=True)
+        self._put(lambda: self._load(choice, text, sampler, form), interrupts=True)
 
     def open(self, path: Path) -> None:
         """Continue a saved session in its own model; without that model it is shown and computes nothing."""
         self._put(lambda: self._open(path), interrupts=True)
+
+    def scale_adapter(self, scale: float) -> None:
+        """Multiply what the LoRA adapter adds by `scale`; of several that wait, only the newest is done."""
+        self._put(lambda: self._scale_adapter(scale), True, "adapter")
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         """Queue an operation; one that `interrupts` ends a generation first.
@@ -251,12 +253,11 @@ class Runner:
 
     # Models ----------------------------------------------------------------------------------------------------------
 
-    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, special: bool, chat: bool) -> Iterator[object]:
+    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm) -> Iterator[object]:
         self._show_loading()
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415
         from core.loading.models import load_model  # noqa: PLC0415
-        from core.tokenizers.chat import encode  # noqa: PLC0415
         from core.walk.session import Session  # noqa: PLC0415
 
         if self._session is None:
@@ -270,7 +271,10 @@ class Runner:
         else:
             self._autosave(last=True)
             session = Session(model, sampler)
-            prefill = session.prefill(encode(model.tokenizer, text, special=special, chat=chat), text)
+            if form.chat and before and model.tokenizer.template is None:
+                self._outbox.add_problem(f"{choice.name} has no chat template; the prompt is plain text")
+                form = replace(form, chat=False)
+            prefill = session.write(text, form)
         self._session = session  # assigned last, so that an error above leaves the model before
         self._outbox.change(choice=choice, model=model.info, tokenizer=model.tokenizer, rate=None)
         if model.info.slow_path:
@@ -278,6 +282,13 @@ class Runner:
         if model.tokenizer.warning:
             self._outbox.add_problem(model.tokenizer.warning)
         return prefill
+
+    def _scale_adapter(self, scale: float) -> object:
+        if self._session is None:
+            return None
+        reading = self._session.scale_adapter(scale)
+        self._outbox.change(choice=self._session.model.choice, model=self._session.info)
+        return reading
 
     def _open(self, path: Path) -> Iterator[object]:
         if self.autosave and self.autosave.path == path:

@@ -37,6 +37,10 @@ class Choosing(ActionGroup):
         super().__init__(screen)
         self._twins: tuple[ModelChoice | None, ModelChoice | None] = None, None
         """The choice from which the last twin was loaded, and that twin."""
+        self._asked: tuple[str, float] | None = None
+        """The adapter whose scale was changed, and the scale, until the walk has it."""
+        self._scale_before = 1.0
+        """The scale of the adapter when it was turned off last."""
 
     def model(self) -> None:
         """Choose a model."""
@@ -65,6 +69,32 @@ class Choosing(ActionGroup):
         else:
             self._twins = self.state.choice, other
             self.load(other)
+
+    def adapter(self) -> None:
+        """Turn the LoRA adapter off, or on again at the scale it had."""
+        scale = self._adapter_scale()
+        self._scale_before = scale or self._scale_before
+        self._scale_adapter(0.0 if scale else self._scale_before)
+
+    def adapter_scale(self, by: int) -> None:
+        """Raise or lower the scale of the LoRA adapter by a tenth."""
+        self._scale_adapter(round(self._adapter_scale() + by / 10, 1))
+
+    def _adapter_scale(self) -> float:
+        """The scale that was asked for last, so that keys typed ahead add up, or the present one."""
+        choice = self.state.choice
+        if self._asked == (choice.lora, choice.lora_scale):
+            self._asked = None
+        return self._asked[1] if self._asked and self._asked[0] == choice.lora else choice.lora_scale
+
+    def _scale_adapter(self, scale: float) -> None:
+        choice = self.state.choice
+        if choice.lora:
+            self._asked = choice.lora, scale
+            self.state.runner.scale_adapter(scale)
+        else:
+            problem = f"{choice.name} has no LoRA adapter; "
+            self.notices.warn(UserError(problem, Action("choose.model"), " takes the path of one"))
 
     def device(self) -> None:
         """Choose a device and a dtype."""

@@ -92,6 +92,14 @@ class WalkScreen(PanelsScreen):
             f"the pasted text has {event.length:,} characters, more than a prompt may have; paste a part of it"
         )
 
+    def on_descendant_focus(self) -> None:
+        super().on_descendant_focus()
+        if self.writing:
+            self.writing_actions.enter()
+        else:
+            self.writing_actions.leave()
+        self.writing_actions.name_prompt()
+
     # Runner ----------------------------------------------------------------------------------------------------------
 
     def ask(self) -> None:
@@ -106,10 +114,11 @@ class WalkScreen(PanelsScreen):
         if frame.opened != self._opened and frame.snapshot:
             self._opened = frame.opened
             self.state.sampler = frame.snapshot.sampler
-            self.writing_actions.replace(frame.snapshot.prompt)
+            self.writing_actions.open(frame.snapshot)
             if self.writing:
                 self.action_leave()
         super().show(frame)
         if overlay := self.overlays.top():
             overlay.show(frame)
         self.writing_actions.follow_walk(frame)
+        self.writing_actions.name_prompt()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
+from core.walk.values import PromptForm
 from tui.autosave import Autosave
 from tui.runner import Frame, Runner
 
@@ -19,12 +20,10 @@ class WalkState:
     """As asked for; the frame's snapshot may still have the one before."""
     count: int = 30
     """Tokens that one run generates."""
-    special: bool = False
-    """Whether a prompt's `<|endoftext|>` and the like become single tokens."""
-    chat: bool = False
-    """Whether a prompt is put into the model's chat template."""
+    form: PromptForm = field(default_factory=PromptForm)
+    """How the text of the prompt becomes tokens."""
     frame: Frame = field(default_factory=Frame)
 
     def load(self, choice: ModelChoice, prompt: str) -> None:
         """Load a model; the walk goes on in it, or starts from the prompt."""
-        self.runner.load(choice, prompt, self.sampler, special=self.special, chat=self.chat)
+        self.runner.load(choice, prompt, self.sampler, self.form)

@@ -1,15 +1,21 @@
 """Actions that add, take back and look at tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from core.errors import Action, UserError
 from core.generation import stop_conditions
 from core.generation.stop_conditions import FORMS
+from core.generation.token import Token
 from core.search import settings as search_settings
 from core.walk.values import Forest
 from tui.dialogs.line import LineScreen
 from tui.walk.group import ActionGroup
 from tui.walk.panels import PanelsScreen
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
 
 UNTIL_LIMIT = 500
 """Tokens after which a generation with a stop condition ends in any case."""
@@ -34,7 +40,7 @@ class Walking(ActionGroup):
         if not self._pause():
             count = self.state.count
             self._expect_generation()
-            self.submit(lambda session: session.generate(count))
+            self.submit(lambda session: _run(session, count))
 
     def run_until(self) -> None:
         """Ask for stop conditions, then sample until one of them holds."""
@@ -98,3 +104,11 @@ class Walking(ActionGroup):
     def redraw(self) -> None:
         """Sample the last token again."""
         self.submit(lambda session: session.redraw())
+
+
+def _run(session: "Session", count: int) -> Iterator[Token]:
+    """Up to `count` steps. Raises `UserError` after the end of an answer, where the model would speak for the user."""
+    if session.answered:
+        problem = "the answer has ended; ", Action("walk.write"), " writes the next message, "
+        raise UserError(*problem, Action("walk.step"), " samples on")
+    return session.generate(count)

@@ -22,6 +22,7 @@ from core.engine.packed.kernels.descriptors import (
     BLOCK,
     GROUP,
     LEADER_WAITS,
+    MATRIX,
     PROGRESS_WORDS,
     TASK,
     groups_of,
@@ -29,24 +30,52 @@ from core.engine.packed.kernels.descriptors import (
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds of a back-off: the first one, and after many in a row."""
+TILED_FROM = 3
+"""Number of states from which tiles are faster than one state after the other."""
 
 
 class Matrix(NamedTuple):
-    """A packed linear map; `kernels.descriptors.MATRIX` says how its tensors lie in memory."""
+    """A matrix as GGUF's blocks or plain numbers."""
 
-    bits: int
-    rows: int
-    columns: int
+    format: str
+    """GGUF's name: `Q4_K`, `F16` …"""
+    shape: tuple[int, int]
+    """[rows, columns]."""
     weights: Tensor
-    scales: Tensor
-    bias: Tensor | None
-    """[rows], float32."""
+    """uint8 [rows, bytes of a row]; rows may be in another order."""
+    order: Tensor | None = None
+    """int64 [rows]: our row n is row `order[n]` of `weights`. None where the order is the same."""
+
+    def descriptor(self, instructions: str | None = None) -> tuple[int, ...]:
+        """In the order of `MATRIX`; by default for the fastest instructions."""
+        group, *code = kernels().kernels(self.format, instructions or self.instructions)
+        order = 0 if self.order is None else self.order.data_ptr()
+        return (self.shape[0], self.weights.stride(0), self.weights.data_ptr(), order, group, *code)
 
     @property
-    def descriptor(self) -> tuple[int, ...]:
-        """Sizes and addresses, in the order of `MATRIX`."""
-        tensors = (self.weights, self.scales, self.bias)
-        return (self.bits, self.rows, self.columns, *(0 if each is None else each.data_ptr() for each in tensors))
+    def instructions(self) -> str:
+        return kernels().best()
+
+    def dequantize(self, first: int = 0, last: int | None = None) -> Tensor:
+        """Rows `first` to `last`, float32 [rows, columns]."""
+        rows = range(self.shape[0])[first:last]
+        return self.rows(torch.arange(rows.start, rows.stop))
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Rows by their numbers, int64 [n] → float32 [n, columns]."""
+        packed = self.weights[numbers if self.order is None else self.order[numbers]]
+        if self.format in PLAIN:
+            return packed.view(PLAIN[self.format]).float()
+        from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
+        from gguf.quants import dequantize  # noqa: PLC0415
+
+        with np.errstate(all="ignore"):
+            whole = dequantize(packed.numpy(), GGMLQuantizationType[self.format])
+        return torch.from_numpy(whole)[:, : self.shape[1]]
+
+
+PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Formats without blocks."""
 
 
 @cache
@@ -58,19 +87,27 @@ def scheduler() -> ModuleType:
 
 
 @cache
-def uses_avx2() -> bool:
-    """Whether the products are computed by AVX2."""
-    from core.engine.packed.kernels.emit import AVX2  # noqa: PLC0415
+def kernels() -> ModuleType:
+    """The module that compiles products."""
+    from core.engine.packed.kernels.native import machine  # noqa: PLC0415
 
-    return AVX2
+    return machine
+
+
+def instructions() -> str:
+    """The instruction set that computes the products."""
+    name: str = kernels().best()
+    return name
 
 
 @cache
 def problem() -> str | None:
     """Why nothing can be compiled on this machine; None where it can. The first call compiles, or reads from disk."""
     try:
-        ones = Matrix(8, GROUP, GROUP, torch.ones(GROUP, GROUP, dtype=torch.int8), torch.ones(GROUP).bfloat16(), None)
-        correct = bool((Product(ones)(torch.ones(1, GROUP)) == GROUP).all())
+        from core.engine.packed.quantize import q8_0  # noqa: PLC0415
+
+        ones = Matrix("Q8_0", (GROUP, GROUP), q8_0(torch.ones(GROUP, GROUP)))
+        correct = bool(((Product([ones])(torch.ones(1, GROUP)) - GROUP).abs() < 0.1).all())
     except Exception as error:  # a missing compiler raises anything
         logging.getLogger(__name__).info("nothing can be compiled, torch computes packed models", exc_info=True)
         return f"no compiler available ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
@@ -83,39 +120,59 @@ def available() -> bool:
 
 
 class Product:
-    """Multiplies any number of states by one packed map."""
+    """Multiplies any number of states by one linear map."""
 
-    def __init__(self, matrix: Matrix) -> None:
-        self._matrix = matrix
+    def __init__(self, parts: Sequence[Matrix], instructions: str | None = None) -> None:
+        self._parts, self._columns = tuple(parts), parts[0].shape[1]
+        self._rows = sum(part.shape[0] for part in parts)
+        code, instructions = kernels(), instructions or kernels().best()
+        self._matrices = np.array([part.descriptor(instructions) for part in parts], MATRIX)
+        self._can_tile = all(part.format not in PLAIN for part in parts)
         self._task = np.zeros(1, TASK)
-        self._task["head"] = matrix.descriptor
-        self._task["avx2"] = uses_avx2()
+        self._task["head"] = (0, len(parts), self._rows, self._columns, 0)
+        self._task["quantize"], self._task["transpose"] = code.quantize(instructions), code.transpose(instructions)
         self._blocks = np.zeros(0, BLOCK)
-        self._idle: list[tuple[Any, Tensor]] = []
+        self._idle: list[tuple[Any, list[Tensor]]] = []
         """Tasks for one state, with their work space, that no thread uses now."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[…, in] → […, out], float32."""
-        x, count = x.float().contiguous(), x.numel() // self._matrix.columns
-        outputs = torch.empty(*x.shape[:-1], self._matrix.rows)
+        x, count = x.float().contiguous(), x.numel() // self._columns
         task, space = self._idle.pop() if count == 1 and self._idle else self._new_task(count)
+        outputs = torch.empty(_whole_blocks(count) if task["tiled"][0] else count, self._rows)
         task["state"], task["logits"] = x.data_ptr(), outputs.data_ptr()
-        run(task, self._blocks)
+        run(task, self._blocks, self._matrices)
         if count == 1:
             self._idle.append((task, space))
-        return outputs
+        return outputs[:count].view(*x.shape[:-1], self._rows)
 
-    def _new_task(self, count: int) -> tuple[Any, Tensor]:
-        task = self._task.copy()
-        task["states"] = count
-        return task, activations(task, "x", count * groups_of(self._matrix.columns))
+    def _new_task(self, count: int) -> tuple[Any, list[Tensor]]:
+        task, groups = self._task.copy(), groups_of(self._columns)
+        task["states"], task["tiled"] = count, self._can_tile and count >= TILED_FROM
+        if not task["tiled"][0]:
+            return task, [activations(task, "x", count * groups)]
+        tile = 16 * (-(-32 * groups // 64) * 64 + 2 * (-(-8 * groups // 64) * 64))
+        task["tile_size"] = 5 * tile + 1024
+        tiles = torch.empty(torch.get_num_threads() * (5 * tile + 1024) + 64, dtype=torch.uint8)
+        task["tiles"] = tiles.data_ptr() + -tiles.data_ptr() % 64
+        vectors = _whole_blocks(count)
+        space = activations(task, "x", vectors * groups)
+        if vectors > count:  # the vectors that fill up the last block are zero
+            space.zero_()
+        return task, [space, tiles]
+
+
+def _whole_blocks(count: int) -> int:
+    """A number of states rounded up to blocks of `native.tiles`."""
+    return -(-count // 8) * 8
 
 
 def activations(task: Any, field: str, groups: int) -> Tensor:
     """Work space for quantized activations, which must live as long as the task; its addresses go to a field of it."""
-    sizes = (2 * GROUP * groups, 4 * groups, 4 * groups, 4 * groups, 2 * GROUP * groups)  # as in ACTIVATIONS
-    space = torch.empty(sum(sizes) + 64, dtype=torch.uint8)
-    task[field] = tuple(accumulate(sizes[:-1], initial=space.data_ptr() + -space.data_ptr() % 64))
+    sizes = (GROUP * groups, GROUP * groups, 4 * groups, 4 * groups, 8 * groups)  # as in ACTIVATIONS
+    places = list(accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
+    space = torch.empty(places[-1] + 64, dtype=torch.uint8)
+    task[field] = tuple(space.data_ptr() + -space.data_ptr() % 64 + place for place in places[:-1])
     return space
 
 
@@ -150,7 +207,7 @@ class _Helpers:
 def _help(queue: SimpleQueue[Any]) -> None:
     while True:
         work = queue.get()
-        scheduler().step(False, *work)
+        scheduler().step(*work)
         del work
 
 
@@ -162,14 +219,14 @@ def new_progress() -> Any:
     return np.array([-1 << 32, *[0] * (PROGRESS_WORDS - 1)])
 
 
-def run(task: Any, blocks: Any) -> None:
+def run(task: Any, blocks: Any, matrices: Any) -> None:
     """Call `scheduler.step` in this thread and in as many helpers as torch has other threads."""
     progress = new_progress()
     queues = _helpers.queues(torch.get_num_threads() - 1)
     task["threads"] = 1 + len(queues)
-    work = (progress, task, blocks)
-    for queue in queues:
-        queue.put(work)
-    scheduler().step(True, *work)
+    work = (progress, task, blocks, matrices)
+    for number, queue in enumerate(queues, 1):
+        queue.put((number, *work))
+    scheduler().step(0, *work)
     if queues:
         _helpers.report(delayed=bool(progress[LEADER_WAITS]))

@@ -17,7 +17,7 @@ from core.engine.cache import KVCache
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
-from core.engine.packed.linear import Int8Embedding, PackedLinear
+from core.engine.packed.linear import PackedEmbedding, PackedLinear
 from core.engine.rotary import Rotary
 
 ACTIVATIONS = {
@@ -48,7 +48,7 @@ class CompiledTransformer(Transformer):
     def implementation(self) -> str:
         """What computes single tokens, and why where it is the slow path."""
         if self.fast:
-            return f"compiled kernels ({'AVX2' if compiled.uses_avx2() else 'portable'})"
+            return f"compiled kernels ({self.fast.instructions})"
         return f"torch: {self.slow_path}"
 
     @cached_property
@@ -86,7 +86,7 @@ def unsupported(model: Transformer) -> str | None:
         "its blocks rotate differently": not config.block_ropes,
         "it rotates a part of each head": config.rope.size in (None, config.head_dim),
         "its rotation depends on the length of the text": not config.rope.trained,
-        "not all of its matrices are packed": isinstance(model.embed, Int8Embedding)
+        "not all of its matrices are packed": isinstance(model.embed, PackedEmbedding)
         and isinstance(model.unembed, PackedLinear)
         and all(isinstance(each, PackedLinear) for block in model.blocks for each in _linears(block)),
     }
@@ -103,18 +103,20 @@ def _linears(block: Any) -> tuple[Any, ...]:
 class TokenStep:
     """The blocks, the final norm and the unembedding of a model as descriptors, and the call of the compiled code."""
 
-    def __init__(self, model: Transformer, *, avx2: bool | None = None) -> None:
-        """`avx2` says whether AVX2 computes the products, where the processor has it; by default it does."""
+    def __init__(self, model: Transformer, instructions: str | None = None) -> None:
+        """`instructions` names those that compute the products; by default the fastest of this processor."""
+        self.instructions = instructions or compiled.instructions()
         embed: Any = model.embed
         config = model.config
         self._config = config
         self._alive: list[Tensor] = []
         """Tensors whose addresses the descriptors hold."""
+        self._matrices: list[tuple[int, ...]] = []
         self._blocks = np.zeros(config.blocks, descriptors.BLOCK)
         blocks: Any = model.blocks
         for descriptor, block in zip(self._blocks, blocks, strict=True):
             for name, module in zip(("qkv", "out", "up", "down"), _linears(block), strict=True):
-                descriptor[name] = self._matrix(module)
+                descriptor[name] = self._linear(module)
             self._set_norm(descriptor, "norm1", block.norm1)
             self._set_norm(descriptor, "norm2", block.norm2)
             self._set_norm(descriptor, "q_norm", block.attention.q_norm)
@@ -130,28 +132,34 @@ class TokenStep:
             "activation": ACTIVATIONS[config.activation],
             "layer_norm": config.norm == "layer",
             "eps": config.norm_eps,
-            "embedding": self._address(embed.quantized),
-            "embedding_scales": self._address(embed.scales),
+            "embedding": self._matrix(embed.parts[0]),
             "states": 1,
-            "head": self._matrix(model.unembed),
-            "avx2": compiled.uses_avx2() if avx2 is None else avx2 and compiled.uses_avx2(),
+            "head": self._linear(model.unembed),
+            "quantize": compiled.kernels().quantize(self.instructions),
         }
         for name, value in fields.items():
             self._task[name] = value
         if config.positions == "learned":
             self._task["positions"] = self._address(model.position.get_parameter("weight"))
         self._set_norm(self._task[0], "norm", model.norm)
+        self._matrix_array = np.array(self._matrices, descriptors.MATRIX)
         self._for_cache: _ForCache | None = None
         hooks = [hook for each in model.modules() for hook in (each._forward_hooks, each._forward_pre_hooks)]
         self._hooks = [*hooks, torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
         self._unhooked = -1
         """The id of the next hook that anybody registers, as it was when there was no hook here."""
 
-    def _matrix(self, module: Any) -> tuple[int, ...]:
-        """The descriptor of a packed map."""
-        matrix = module.matrix()
-        self._alive += [each for each in matrix if isinstance(each, Tensor)]
-        return matrix.descriptor
+    def _matrix(self, matrix: compiled.Matrix) -> int:
+        """The number of a matrix among those of the model."""
+        self._alive += [matrix.weights, *([] if matrix.order is None else [matrix.order])]
+        self._matrices.append(matrix.descriptor(self.instructions))
+        return len(self._matrices) - 1
+
+    def _linear(self, module: Any) -> tuple[int, ...]:
+        """The descriptor of a linear map."""
+        first, *_ = [self._matrix(part) for part in module.parts]
+        bias = 0 if module.bias is None else self._address(module.bias)
+        return first, len(module.parts), *module.shape, bias
 
     def _address(self, tensor: Tensor) -> int:
         self._alive.append(tensor)
@@ -179,7 +187,7 @@ class TokenStep:
         state, logits = torch.empty(1, 1, self._config.embed_dim), torch.empty(1, 1, self._config.vocab_size)
         known.task["token"], known.task["position"] = id, cache.length
         known.task["state"], known.task["logits"] = state.data_ptr(), logits.data_ptr()
-        compiled.run(known.task, known.blocks)
+        compiled.run(known.task, known.blocks, self._matrix_array)
         return state, logits
 
     def _describe(self, cache: KVCache) -> "_ForCache":
@@ -193,12 +201,13 @@ class TokenStep:
         width = config.heads * config.head_dim
         sizes = {
             "residual": config.embed_dim,
-            "normed": config.embed_dim,
+            "normed": config.embed_dim + 64,  # an embedding is unpacked here
             "projected": max(
                 config.embed_dim,
                 config.mlp_dim * (1 + config.gated),
                 width + 2 * config.kv_heads * config.head_dim,
             ),
+            "second": config.embed_dim,
             "attended": width,
             "scores": config.heads * capacity,
         }

@@ -19,7 +19,7 @@ from core.engine.lora import (
     WeightDecomposed,
 )
 from core.engine.model import Transformer
-from core.engine.packed.linear import Int8Embedding, PackedLinear, matrix
+from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
 from core.errors import UserError
 from core.loading.adapters.files import read_adapter
 from core.loading.adapters.stored import Role, StoredAdapter, StoredPart
@@ -49,7 +49,7 @@ class Target:
 
     def bias(self) -> Tensor | None:
         """The bias of these rows, float32 on the CPU; None where the module has none."""
-        own = self.module.matrix().bias if isinstance(self.module, PackedLinear) else getattr(self.module, "bias", None)
+        own: Tensor | None = getattr(self.module, "bias", None)
         return None if own is None else own[self.rows].detach().to("cpu", torch.float32)
 
 
@@ -90,7 +90,7 @@ def _targets(names: KeyMap, layouts: Layouts, transformer: Transformer) -> Itera
         sizes = _sizes(module) if sources else None
         if sizes:
             height, width = sizes
-            embeds, first = isinstance(module, nn.Embedding | Int8Embedding), 0
+            embeds, first = isinstance(module, nn.Embedding | PackedEmbedding), 0
             for source, count in zip(sources, rows_of_parts(config, name, height, len(sources)), strict=True):
                 rows = slice(first, first := first + count)
                 layout = layouts.get(source, as_stored)
@@ -101,7 +101,7 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
     """`height` and `width` of the whole module as in `Target`; None for a module without weights of its own."""
     if isinstance(module, PackedLinear):
         return module.shape
-    if isinstance(module, Int8Embedding):
+    if isinstance(module, PackedEmbedding):
         return module.shape[::-1]
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim > 2:

@@ -6,3 +6,4 @@ file's pages are released.
 """
 
 from core.loading.weights.building import build_model as build_model
+from core.loading.weights.packing import converted as converted

@@ -1,4 +1,4 @@
-"""Makes the model of a description and assigns its parameters, in a dtype of torch or packed in 8 or 4 bits."""
+"""Makes the model of a description and assigns its parameters, in a dtype of torch or packed."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from core.engine.experts import Router
-from core.engine.memory import release_clean_pages, return_free_memory
+from core.engine.memory import release_clean_pages
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.decode import CompiledTransformer
-from core.engine.packed.linear import Int4Linear, Int8Embedding, Int8Linear
-from core.engine.packed.quantize import DTYPE, int4, int8, unpack_q4
+from core.engine.packed.linear import PackedEmbedding, PackedLinear
 from core.loading.description import ModelDescription
+from core.loading.weights.packing import pack
 from core.loading.weights.plan import Part, make_plan
-from core.loading.weights.reading import Reader, blocks, checked
+from core.loading.weights.reading import Reader
 from core.progress import Report
 
 
@@ -31,22 +31,22 @@ def build_model(
     description: ModelDescription,
     device: torch.device,
     dtype: torch.dtype,
-    bits: int | None = None,
+    packing: str | None = None,
     report: Report | None = None,
 ) -> Transformer:
-    """The model with its weights in `dtype`; with `bits` (8 or 4) its matrices are packed.
+    """The model with its weights in `dtype`; with `packing`, one of `device.PACKED`, its matrices are packed.
 
     `report` is called before each tensor is read; what it raises ends the loading. Raises `UserError` where tensors and
     configuration disagree, or for non-finite weights.
     """
     release_clean_pages()
-    if bits:
+    if packing:
         compiled.available()  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
     with torch.device("meta"), _WithoutInitialization():
-        model = (CompiledTransformer if bits else Transformer)(description.config)
+        model = (CompiledTransformer if packing else Transformer)(description.config)
     plan = make_plan(description, dict(model.named_parameters()))
-    packed = _packable(model, plan) if bits else []
+    packed = _packable(model, plan) if packing else []
     reader = Reader(description.config, plan, report)
     linear = {*_linear(model), *(["embed.weight"] if description.config.tied else ())}
     weights = {
@@ -57,10 +57,9 @@ def build_model(
     model.load_state_dict(weights, assign=True, strict=False)  # not strict: a tied matrix is in the plan once
     for name in packed:
         module = name.removesuffix(".weight")
-        model.set_submodule(module, _packed(reader, name, plan[name], model.get_submodule(module), bits or 8))
-        for part in plan[name]:
-            part.stored.release()
-        return_free_memory()
+        parts = pack(reader, name, plan[name], packing or "")
+        bias = getattr(model.get_submodule(module), "bias", None)
+        model.set_submodule(module, PackedEmbedding(parts) if name == "embed.weight" else PackedLinear(parts, bias))
     if description.config.tied:
         _tie(model)
     return model.requires_grad_(False).eval()
@@ -68,8 +67,8 @@ def build_model(
 
 def _tie(model: Transformer) -> None:
     """Make the unembedding share the embedding's matrix."""
-    if isinstance(model.embed, Int8Embedding):
-        model.set_submodule("unembed", Int8Linear(model.embed.quantized, model.embed.scales))
+    if isinstance(model.embed, PackedEmbedding):
+        model.set_submodule("unembed", PackedLinear(model.embed.parts))
     else:
         model.unembed.weight = model.embed.weight
 
@@ -116,34 +115,3 @@ def _packable(model: Transformer, plan: Iterable[str]) -> list[str]:
     """The names of the matrices that are packed."""
     wanted = {*_linear(model), "embed.weight"}
     return [name for name in plan if name in wanted]
-
-
-def _packed(reader: Reader, name: str, parts: Sequence[Part], module: nn.Module, bits: int) -> nn.Module:
-    """The packed module in place of `module`. Embedding and unembedding always have 8 bits."""
-    bias = getattr(module, "bias", None)
-    if bits == 4 and name.startswith("blocks."):
-        return Int4Linear(*_int4(reader, parts), bias)
-    shape = module.get_parameter("weight").shape
-    quantized, scales = torch.empty(shape, dtype=torch.int8), torch.empty(shape[0], dtype=DTYPE)
-    first = 0
-    for block in (block for part in parts for block in reader.row_blocks(part)):
-        rows = slice(first, first := first + len(block))
-        quantized[rows], scales[rows] = int8(block)
-    if name == "embed.weight":
-        return Int8Embedding(quantized, scales)
-    return Int8Linear(quantized, scales, bias)
-
-
-def _int4(reader: Reader, parts: Sequence[Part]) -> tuple[Tensor, Tensor, Tensor]:
-    """Quantized weights, scales and zero points: the file's own from Q4_0 and Q4_1, else the nearest."""
-    if not all(part.stored.dtype in ("Q4_0", "Q4_1") for part in parts):
-        tensors = [reader.read(part, torch.float32) for part in parts]
-        return int4(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
-    unpacked = []
-    for part in parts:
-        reader.began(part)
-        numbers = unpack_q4(blocks(part.stored), with_minimum=part.stored.dtype == "Q4_1")
-        unpacked.append([reader.arranged(part, checked(part.name, each, each.dtype)) for each in numbers])
-        part.stored.release()
-    levels, scales, zero_points = (torch.cat(each) for each in zip(*unpacked, strict=True))
-    return levels, scales, zero_points

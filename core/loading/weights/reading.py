@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.engine.config import ModelConfig
-from core.engine.packed.quantize import ROWS_AT_ONCE, unpack_q8
+from core.engine.packed.quantize import ROWS_AT_ONCE
 from core.errors import Option, UserError
 from core.formats.tensors import StoredTensor
 from core.loading.families.layouts import as_stored
@@ -85,8 +85,6 @@ def blocks(stored: StoredTensor) -> Tensor:
 
 
 def _unpacked(name: str, stored: StoredTensor) -> Tensor:
-    if stored.dtype == "Q8_0":
-        return unpack_q8(blocks(stored)).view(stored.shape)
     import numpy as np  # noqa: PLC0415
     from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
     from gguf.quants import dequantize  # noqa: PLC0415

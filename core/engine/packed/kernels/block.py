@@ -19,11 +19,18 @@ import math
 import numpy as np
 from numba import carray
 
-from core.engine.packed.kernels.activations import quantize
-from core.engine.packed.kernels.descriptors import BLOCK_ROWS, GROUP
+from core.engine.packed.kernels.descriptors import GROUP, UNIT_ROWS
 from core.engine.packed.kernels.elementwise import activate, exp, normalize
-from core.engine.packed.kernels.emit import bfloat16_to_float, compiled, floats, pointer
-from core.engine.packed.kernels.products import multiply
+from core.engine.packed.kernels.emit import call, compiled, floats, pointer
+from core.engine.packed.kernels.native.tiles import VECTORS
+from core.engine.packed.kernels.products import (
+    groups_of,
+    multiply,
+    multiply_tiles,
+    quantize,
+    row_address,
+    tile_units,
+)
 
 STAGES = 5
 QKV, HEADS, OUT, UP, DOWN = range(STAGES)
@@ -104,12 +111,12 @@ def _attend(head, block, model):
 
 @compiled
 def _row_units(rows):
-    return (rows + BLOCK_ROWS - 1) // BLOCK_ROWS
+    return (rows + UNIT_ROWS - 1) // UNIT_ROWS
 
 
 @compiled
-def matrix_of(stage, model, blocks):
-    """The `MATRIX` that a stage multiplies by."""
+def linear_of(stage, model, blocks):
+    """The `LINEAR` that a stage multiplies by."""
     if stage >= STAGES * len(blocks):
         return model.head
     block, part = blocks[stage // STAGES], stage % STAGES
@@ -117,31 +124,41 @@ def matrix_of(stage, model, blocks):
 
 
 @compiled
-def units_of(stage, model, blocks):
+def units_of(stage, model, blocks, matrices):
     """How many units of work a stage has; -1 is the stage before the first."""
     if stage < 0:
         return 0
     if stage == STAGES * len(blocks) + QUANTIZE:
         return model.states
+    if stage == STAGES * len(blocks) + LOGITS and model.tiled:
+        return tile_units(model.head, matrices)
     part = stage % STAGES
     if stage < STAGES * len(blocks):
         if part == HEADS:
             return model.heads
         if part == UP:
             return _row_units(model.mlp_dim)
-    return _row_units(matrix_of(stage, model, blocks).rows)
+    return _row_units(linear_of(stage, model, blocks).rows)
 
 
 @compiled
-def _embed(model):
+def _embed(model, matrices):
     """The token's embedding, and that of its position where positions are learned."""
-    width = model.width
+    width, matrix = model.width, matrices[model.embedding]
     residual = floats(model.residual, width)
-    row = (width + GROUP - 1) // GROUP * GROUP  # bytes
-    weights = carray(pointer(model.embedding + model.token * row), (width,), np.int8)
-    scale = bfloat16_to_float(carray(pointer(model.embedding_scales + 2 * model.token), (1,), np.uint16)[0])
-    for n in range(width):
-        residual[n] = scale * np.float32(weights[n])
+    if matrix.group == 0:
+        call(matrix.unpack, (row_address(matrix, model.token), width, model.residual, 0, 0))
+    else:
+        groups, space = groups_of(width), model.normed
+        count = groups * GROUP // matrix.group
+        scales = space + GROUP * groups
+        minimums = scales + 4 * count
+        call(matrix.unpack, (row_address(matrix, model.token), groups, space, scales, minimums))
+        quants = carray(pointer(space), (GROUP * groups,), np.uint8)
+        factors, added = floats(scales, count), floats(minimums, count)
+        for n in range(width):
+            group = n // matrix.group
+            residual[n] = factors[group] * np.float32(quants[n]) + added[group]
     if model.positions:
         position = floats(model.positions + 4 * model.position * width, width)
         for n in range(width):
@@ -149,14 +166,14 @@ def _embed(model):
 
 
 @compiled
-def prepare(stage, model, blocks):
+def prepare(stage, model, blocks, matrices):
     """What one thread does before a stage; nothing without blocks, where the caller gives the states."""
     width, part, final = model.width, stage % STAGES, stage == STAGES * len(blocks)
     if stage > STAGES * len(blocks) or len(blocks) == 0:
         return
     if final or part in (QKV, UP):
         if stage == 0:
-            _embed(model)
+            _embed(model, matrices)
         residual, normed = floats(model.residual, width), floats(model.normed, width)
         for n in range(width):
             normed[n] = residual[n]
@@ -170,42 +187,43 @@ def prepare(stage, model, blocks):
             for n in range(width):
                 state[n] = normed[n]
         else:
-            quantize(model.normed, width, model.x, 0)
+            quantize(model.quantize, model.normed, width, 4, model.x, 0, 0)
     elif part == HEADS:
         _cache_keys_and_values(blocks[stage // STAGES], model)
     elif part == OUT:
-        quantize(model.attended, model.heads * model.head_dim, model.y, 0)
+        quantize(model.quantize, model.attended, model.heads * model.head_dim, 4, model.y, 0, 0)
 
 
 @compiled
-def _multiply(stage, first, last, model, blocks):
+def _multiply(stage, first, last, model, blocks, matrices):
     """Units `first` to `last` of a product: for all states in LOGITS, for gates and values in a gated UP.
 
-    The gates are the first `mlp_dim` rows of the matrix, the values the others.
+    The gates are the first `mlp_dim` rows of the map, the values the others.
     """
-    part, head, matrix = stage % STAGES, stage >= STAGES * len(blocks), matrix_of(stage, model, blocks)
-    x = model.y if part in (OUT, DOWN) and not head else model.x
-    repeats, rows, groups_apart, rows_apart, outputs_apart, at_once = 1, matrix.rows, 0, 0, 0, last - first
-    out = model.projected
+    part, head, linear = stage % STAGES, stage >= STAGES * len(blocks), linear_of(stage, model, blocks)
+    x, plain = model.x, model.normed
+    if part in (OUT, DOWN) and not head:
+        x, plain = model.y, model.attended if part == OUT else model.projected
+    repeats, rows, groups_apart, rows_apart, outputs_apart, plain_apart = 1, linear.rows, 0, 0, 0, 0
+    out = model.second if part == DOWN else model.projected
     if head:
-        repeats, at_once, out = model.states, 1, model.logits
-        groups_apart, outputs_apart = (matrix.columns + GROUP - 1) // GROUP, rows
+        repeats, out, plain = model.states, model.logits, model.state
+        groups_apart, outputs_apart, plain_apart = groups_of(linear.columns), rows, linear.columns
     elif part == UP:
         repeats, rows, rows_apart = 1 + model.gated, model.mlp_dim, model.mlp_dim
-    for some in range(0, repeats, STATES_AT_ONCE):
-        for unit in range(first, last, at_once):
-            start, end = unit * BLOCK_ROWS, min((unit + at_once) * BLOCK_ROWS, rows)
-            for n in range(some, min(some + STATES_AT_ONCE, repeats)):
-                skip = n * rows_apart
-                to = out + 4 * n * outputs_apart
-                multiply(model.avx2, matrix, x, n * groups_apart, skip + start, skip + end, to)
+    for unit in range(first, last):
+        start, end = unit * UNIT_ROWS, min((unit + 1) * UNIT_ROWS, rows)
+        for n in range(repeats):
+            skip = n * rows_apart
+            to, vector = out + 4 * n * outputs_apart, plain + 4 * n * plain_apart
+            multiply(linear, matrices, vector, x, n * groups_apart, skip + start, skip + end, to)
 
 
 @compiled
 def _finish(part, first, last, model):
     """What follows a product, for outputs `first` to `last`: the activation, or adding to the residual stream."""
     count = last - first
-    outputs = floats(model.projected + 4 * first, count)
+    outputs = floats((model.second if part == DOWN else model.projected) + 4 * first, count)
     if part == UP:
         activate(outputs, model.activation)
         if model.gated:
@@ -219,21 +237,33 @@ def _finish(part, first, last, model):
 
 
 @compiled
-def compute(stage, first, last, model, blocks):
+def _quantize_states(first, last, model):
+    """States for the product with the head: one after the other, or in blocks for tiles."""
+    columns = model.head.columns
+    groups = groups_of(columns)
+    for n in range(first, last):
+        at, near, offset = n * groups, 4, 0
+        if model.tiled:
+            at, near, offset = n // VECTORS * groups, 4 * VECTORS, 4 * (n % VECTORS)
+        quantize(model.quantize, model.state + 4 * n * columns, columns, near, model.x, at, offset)
+
+
+@compiled
+def compute(stage, first, last, thread, model, blocks, matrices):
     """Units `first` to `last` of a stage."""
     part, final = stage % STAGES, STAGES * len(blocks)
-    if stage < final and part == HEADS:
+    if stage == final + QUANTIZE:
+        _quantize_states(first, last, model)
+    elif stage > final and model.tiled:
+        multiply_tiles(model, matrices, first, last, thread)
+    elif stage < final and part == HEADS:
         for n in range(first, last):
             _attend(n, blocks[stage // STAGES], model)
-    elif stage != final + QUANTIZE:
-        _multiply(stage, first, last, model, blocks)
+    else:
+        _multiply(stage, first, last, model, blocks, matrices)
         if stage < final:
-            rows = model.mlp_dim if part == UP else matrix_of(stage, model, blocks).rows
-            _finish(part, first * BLOCK_ROWS, min(last * BLOCK_ROWS, rows), model)
-    if stage == final + QUANTIZE:
-        groups = (model.head.columns + GROUP - 1) // GROUP
-        for n in range(first, last):
-            quantize(model.state + 4 * n * model.head.columns, model.head.columns, model.x, n * groups)
-    elif stage < final and part == UP:
-        start, end = first * BLOCK_ROWS, min(last * BLOCK_ROWS, model.mlp_dim)
-        quantize(model.projected + 4 * start, end - start, model.y, start // GROUP)
+            rows = model.mlp_dim if part == UP else linear_of(stage, model, blocks).rows
+            _finish(part, first * UNIT_ROWS, min(last * UNIT_ROWS, rows), model)
+    if stage < final and part == UP:
+        start, end = first * UNIT_ROWS, min(last * UNIT_ROWS, model.mlp_dim)
+        quantize(model.quantize, model.projected + 4 * start, end - start, 4, model.y, start // GROUP, 0)

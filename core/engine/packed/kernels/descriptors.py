@@ -6,9 +6,9 @@ A field without a type is an int64. Addresses are bytes in memory; an optional t
 import numpy as np
 
 GROUP = 32
-"""Neighbouring weights of a row, or neighbouring activations, that share a scale."""
-BLOCK_ROWS = 32
-"""Rows of an int4 matrix that are stored together; also the rows of one unit of work of a thread."""
+"""Neighbouring activations that share a scale."""
+UNIT_ROWS = 32
+"""Rows of one unit of work of a thread."""
 
 SILU, GELU, GELU_TANH, RELU = range(4)
 """Values of `TASK.activation`."""
@@ -23,41 +23,47 @@ def groups_of(columns: int) -> int:
     return -(-columns // GROUP)
 
 
-MATRIX = _record("bits", "rows", "columns", "weights", "scales", "bias")
-"""A packed linear map: sizes, and the addresses of its tensors.
+MATRIX = _record("rows", "stride", "weights", "order", "group", "multiply", "unpack", "tile")
+"""A matrix of blocks as a file has them: rows of `stride` bytes at `weights`.
 
-For 8 bits: `weights` int8 [rows, groups · GROUP], `scales` bfloat16 [rows]. For 4 bits see `quantize.pack_int4`.
-`bias` is float32 [rows].
+`order` is 0 or the address of int64 [rows]: our row n is its row `order[n]`. `group` neighbours share a scale; 0 means
+that rows are plain numbers, which are multiplied by activations that are not quantized. Then the addresses of machine
+code: `multiply` and `unpack` of `native.rows`, `tile` of `native.tiles`.
 """
-ACTIVATIONS = _record("values", "scales", "scaled_sums", "offsets", "planes")
-"""Addresses of quantized activations.
+LINEAR = _record("first", "count", "rows", "columns", "bias")
+"""A linear map: its rows are those of `count` matrices from number `first` on; `bias` is float32 [rows] or absent."""
+ACTIVATIONS = _record("high", "low", "scales", "sums", "sums16")
+"""Addresses of quantized activations: 15-bit integers, x = scale · (128 · high + low).
 
-`values` int16 [groups, GROUP]. For each group: `scales` float32, `scaled_sums` float32 (the sum of the values times the
-scale), `offsets` int32 (8 times the sum), `planes` int8 [2, GROUP] (the values' high and low bytes, AVX2 only).
+`high` and `low` int8 [groups, GROUP]; `scales` and `sums` (of the rounded x) float32 [groups]; `sums16` the sums of
+each 16, float32 [2 groups]. For several vectors at once see `native.tiles`.
 """
 BLOCK = _record(
     *("norm1", "norm1_bias", "norm2", "norm2_bias", "q_norm", "k_norm", "keys", "values"),
-    **dict.fromkeys(("qkv", "out", "up", "down"), MATRIX),
+    **dict.fromkeys(("qkv", "out", "up", "down"), LINEAR),
 )
 """One transformer block: addresses of float32 norm weights and of its KV cache [kv_heads, capacity, head_dim]."""
 TASK = _record(
     # the model
     *("width", "heads", "kv_heads", "head_dim", "mlp_dim", "gated", "activation", "layer_norm"),
-    *("embedding", "embedding_scales", "positions", "norm", "norm_bias"),
+    *("embedding", "positions", "norm", "norm_bias"),
     # the KV cache: positions it has room for; the table of rotary angles and its length
     *("capacity", "angles", "angle_count"),
     # float32 work space: residual stream, its norm, outputs of the matrices, outputs of the heads, attention scores
-    *("residual", "normed", "projected", "attended", "scores"),
-    # this call: 1 to use AVX2; threads; token id and its position; input states, how many, output of the head
-    *("avx2", "threads", "token", "position", "state", "states", "logits"),
+    *("residual", "normed", "projected", "second", "attended", "scores"),
+    # machine code of `native.tiles`; work space for tiles: address, and bytes for each thread
+    *("quantize", "transpose", "tiles", "tile_size"),
+    # this call: threads; token id and its position; input states, how many, whether by tiles, output of the head
+    *("threads", "token", "position", "state", "states", "tiled", "logits"),
     eps=np.dtype(np.float64),
-    head=MATRIX,
+    head=LINEAR,
     x=ACTIVATIONS,
     y=ACTIVATIONS,
 )
 """One call of `scheduler.step`: what all blocks share, work space, and the token.
 
-`x` holds the quantized inputs of the qkv, up and head matrices, `y` those of the out and down matrices.
+`x` holds the quantized inputs of the qkv, up and head matrices, `y` those of the out and down matrices. `embedding` is
+the number of its matrix.
 """
 
 PROGRESS_WORDS = 24

@@ -6,17 +6,27 @@ files of this package. And numba fails at a damaged cache file each time; here i
 
 import hashlib
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _log = logging.getLogger(__name__)
+problems: list[str] = []
+"""What was wrong with the cache in this process, for `bench` and for whoever wonders about a slow start."""
 
 
-def _digest() -> str:
-    """Of all sources in this folder."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+def report(problem: str) -> None:
+    """Log what is wrong with the cache, and keep it in `problems`."""
+    _log.info(problem)
+    problems.append(problem)
+
+
+@cache
+def digest() -> str:
+    """Of all sources in this folder and below."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(each.name.encode() + each.read_bytes() for each in files)).hexdigest()
 
 
@@ -25,27 +35,27 @@ class DiskCache(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, _digest())
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, digest())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # a damaged pickle raises anything
-            _log.info("the cache of compiled code in %s is damaged (%r): compiled again", self.cache_path, error)
+            report(f"the compiled code in {self.cache_path} is damaged ({error!r}): compiled again")
             return self._forget()
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except Exception as error:
-            _log.info("compiled code could not be saved in %s: %r", self.cache_path, error)
+            report(f"compiled code cannot be kept in {self.cache_path}: {error!r}")
 
     def _forget(self) -> None:
         """Write an empty index over a damaged one."""
         try:
             self.flush()
         except OSError as error:
-            _log.info("%s cannot be written: %s", self.cache_path, error)
+            report(f"{self.cache_path} cannot be written: {error}")
 
 
 def enable(function: Any) -> None:
@@ -53,4 +63,13 @@ def enable(function: Any) -> None:
     try:
         function._cache = DiskCache(function.py_func)
     except RuntimeError as error:  # numba: no locator available
-        _log.info("compiled code cannot be kept: %s", error)
+        report(f"compiled code cannot be kept: {error}")
+
+
+@cache
+def folder() -> Path | None:
+    """Where compiled code is kept; None where there is no such folder."""
+    try:
+        return Path(FunctionCache(report).cache_path)
+    except RuntimeError:
+        return None

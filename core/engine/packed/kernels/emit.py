@@ -1,23 +1,16 @@
-"""LLVM instructions that Python has no words for: bit casts, atomic access, prefetch, and vectors of 32 bytes."""
+"""LLVM instructions that Python has no words for: bit casts, atomic access, prefetch, calls of machine code."""
 
 import platform
 import sys
-from collections.abc import Callable
-from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-AVX2 = platform.machine().lower() in ("x86_64", "amd64") and bool(llvm.get_host_cpu_features().get("avx2"))
-"""Whether this processor has AVX2."""
-
-I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
-BYTES, SHORTS, INTS, FLOATS = (ir.VectorType(*kind) for kind in ((I8, 32), (I16, 16), (I32, 8), (F32, 8)))
-"""The types of one 32-byte register."""
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 compiled = njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 """Decorator of every function that `scheduler.step` calls.
@@ -59,16 +52,6 @@ def float_from_bits(context, bits):
 def bits_of_float(context, number):
     """The bits of a float32."""
     return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(args[0], I32)
-
-
-@intrinsic
-def bfloat16_to_float(context, half):
-    """The float32 equal to a bfloat16, which is given by its bits."""
-
-    def generate(_, builder, signature, args):
-        return builder.bitcast(builder.shl(builder.zext(args[0], I32), ir.Constant(I32, 16)), F32)
-
-    return types.float32(types.uint16), generate
 
 
 # Atomic access: each works on the int64 at an address ----------------------------------------------------------------
@@ -124,7 +107,7 @@ def pause(context):
     """Tell the processor core that this thread is in a spin loop."""
 
     def generate(context, builder, signature, args):
-        if AVX2:
+        if X86:
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
         return context.get_dummy_value()
@@ -137,7 +120,10 @@ def prefetch(context, address):
     """Load the cache line at an address into the cache, without waiting for it."""
 
     def generate(context, builder, signature, args):
-        Emit(builder).prefetch(args[0], ir.Constant(I64, 0))
+        place = builder.inttoptr(args[0], I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [place, *(ir.Constant(I32, n) for n in (0, 3, 1))])
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
@@ -147,62 +133,17 @@ yield_core = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" 
 """Let the operating system run another thread on this core."""
 
 
-# Vectors -------------------------------------------------------------------------------------------------------------
+# Calls ---------------------------------------------------------------------------------------------------------------
 
 
-class Emit:
-    """Writes LLVM instructions for addresses and vectors. Addresses and offsets are LLVM values in bytes."""
+@intrinsic
+def call(context, address, arguments):
+    """Call machine code `function(int64, …) → void` at an address."""
 
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
+    def generate(context, builder, signature, args):
+        given = cgutils.unpack_tuple(builder, args[1])
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(given))
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
+        return context.get_dummy_value()
 
-    def at(self, address: Any, offset: Any, kind: Any) -> Any:
-        return self.builder.inttoptr(self.builder.add(address, offset), kind.as_pointer())
-
-    def load(self, address: Any, offset: Any, kind: Any) -> Any:
-        return self.builder.load(self.at(address, offset, kind), align=1)
-
-    def store(self, value: Any, address: Any, offset: Any) -> None:
-        self.builder.store(value, self.at(address, offset, value.type), align=1)
-
-    def splat(self, value: Any, kind: Any) -> Any:
-        """A vector of 8 equal numbers."""
-        undefined = ir.Constant(kind, ir.Undefined)
-        return self.shuffle(self.builder.insert_element(undefined, value, ir.Constant(I32, 0)), undefined, [0] * 8)
-
-    def shuffle(self, a: Any, b: Any, order: list[int]) -> Any:
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))
-
-    def prefetch(self, address: Any, offset: Any) -> None:
-        """For reading, into all levels of the cache."""
-        self.call(
-            "llvm.prefetch.p0i8", ir.VoidType(), self.at(address, offset, I8), *[ir.Constant(I32, n) for n in (0, 3, 1)]
-        )
-
-    def in_order(self, value: Any) -> Any:
-        """The same value, computed here: LLVM would compute all such values at once and run out of registers."""
-        kind = ir.FunctionType(value.type, [value.type])
-        return self.builder.asm(kind, "", "=x,0,~{memory}", [value], side_effect=True)
-
-    def larger(self, a: Any, b: Any) -> Any:
-        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
-
-    def reduce(self, vector: Any, operation: Callable[[Any, Any], Any]) -> Any:
-        """The 8 numbers of a vector combined to one."""
-        for width in (4, 2, 1):
-            vector = operation(*[self.shuffle(vector, vector, list(range(n, n + width))) for n in (0, width)])
-        return self.builder.extract_element(vector, ir.Constant(I32, 0))
-
-    def call(self, name: str, kind: Any, *args: Any) -> Any:
-        signature = ir.FunctionType(kind, [each.type for each in args])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), args)
-
-
-def filled(kind: Any, value: Any) -> Any:
-    """A constant vector of equal numbers."""
-    return ir.Constant(kind, [value] * kind.count)
-
-
-def number(value: int) -> Any:
-    """A constant int64, for offsets."""
-    return ir.Constant(I64, value)
+    return types.void(types.intp, types.UniTuple(types.intp, len(arguments))), generate

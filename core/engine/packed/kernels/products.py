@@ -1,82 +1,190 @@
-"""Rows of a packed matrix times one vector of quantized activations, by the code for this processor."""
+"""Rows of a linear map times vectors of activations, by machine code of `native`.
+
+Two ways: four rows times one vector at a time, or tiles of 16 rows, unpacked once, times blocks of 8 vectors.
+"""
 
 import numpy as np
 from numba import carray
 
-from core.engine.packed.kernels import portable
-from core.engine.packed.kernels.descriptors import BLOCK_ROWS, GROUP
-from core.engine.packed.kernels.emit import AVX2, bfloat16_to_float, compiled, floats, pointer, stack_floats
+from core.engine.packed.kernels.descriptors import GROUP
+from core.engine.packed.kernels.emit import call, compiled, floats, pointer, stack_floats
+from core.engine.packed.kernels.native.rows import ROWS
+from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 
-if AVX2:
-    from core.engine.packed.kernels import avx2
-
-    @compiled
-    def _int4_block(use_avx2, weights, scales, x, first, groups, out):
-        if use_avx2:
-            avx2.int4_block(weights, scales, x, first, groups, out)
-        else:
-            portable.int4_block(weights, scales, x, first, groups, out)
-
-    @compiled
-    def _int8_rows(use_avx2, weights, stride, x, first, groups):
-        if use_avx2:
-            return avx2.int8_rows(weights, stride, x, first, groups)
-        return portable.int8_rows(weights, stride, x, first, groups)
-
-else:  # LLVM refuses AVX2 instructions on other processors even where they are never reached
-
-    @compiled
-    def _int4_block(use_avx2, weights, scales, x, first, groups, out):
-        portable.int4_block(weights, scales, x, first, groups, out)
-
-    @compiled
-    def _int8_rows(use_avx2, weights, stride, x, first, groups):
-        return portable.int8_rows(weights, stride, x, first, groups)
+TILES_AT_ONCE = 4
+"""Tiles that are multiplied by one block of vectors after the other: they and the block stay in the level-2 cache."""
+LINE = 64
+"""Bytes; what machine code reads and writes in rows of work space begins at multiples of it."""
 
 
 @compiled
-def _int4(use_avx2, matrix, x, group, first, last, out):
-    groups = (matrix.columns + GROUP - 1) // GROUP
-    row, buffer = first, stack_floats()
-    while row < last:
-        block, begin = row // BLOCK_ROWS, row % BLOCK_ROWS
-        end = min(BLOCK_ROWS, begin + last - row)
-        weights = matrix.weights + block * groups * GROUP * BLOCK_ROWS // 2
-        scales = matrix.scales + 4 * block * groups * BLOCK_ROWS
-        partial = end - begin < BLOCK_ROWS
-        _int4_block(use_avx2, weights, scales, x, group, groups, buffer if partial else out + 4 * row)
-        if partial:
-            rows, result = floats(buffer, BLOCK_ROWS), floats(out + 4 * row, end - begin)
-            for n in range(begin, end):
-                result[n - begin] = rows[n]
-        row += end - begin
+def groups_of(columns):
+    """How many groups of 32 a row has; the last one may be partial."""
+    return (columns + GROUP - 1) // GROUP
 
 
 @compiled
-def _int8(use_avx2, matrix, x, group, first, last, out):
-    groups = (matrix.columns + GROUP - 1) // GROUP
-    stride = groups * GROUP
-    scales, result = carray(pointer(matrix.scales), (matrix.rows,), np.uint16), floats(out, matrix.rows)
-    row = first
-    while row < last:
-        four = row + 4 <= last
-        weights = matrix.weights + row * stride
-        sums = _int8_rows(use_avx2, weights, stride if four else 0, x, group, groups)
-        result[row] = sums[0] * bfloat16_to_float(scales[row])
-        if four:
-            for n in range(1, 4):
-                result[row + n] = sums[n] * bfloat16_to_float(scales[row + n])
-        row += 4 if four else 1
+def row_address(matrix, row):
+    """Of our row, in the file's order."""
+    if matrix.order:
+        row = carray(pointer(matrix.order), (matrix.rows,), np.int64)[row]
+    return matrix.weights + row * matrix.stride
 
 
 @compiled
-def multiply(use_avx2, matrix, x, group, first, last, out):
-    """Rows `first` to `last` of the `MATRIX` times the vector that begins at a group of `x`; row n goes to `out[n]`."""
-    if matrix.bits == 4:
-        _int4(use_avx2, matrix, x, group, first, last, out)
-    else:
-        _int8(use_avx2, matrix, x, group, first, last, out)
-    if matrix.bias:
-        bias, result = floats(matrix.bias, matrix.rows), floats(out, matrix.rows)
+def quantize(code, x, columns, near, into, first, offset):
+    """`columns` float32 numbers from the address `x` to the groups of the `ACTIVATIONS` `into` from `first` on.
+
+    A last group of fewer than 32 numbers is filled up with zeros. `code`, `near`: see `native.tiles.quantize`;
+    `offset` in bytes is that of the vector in its block.
+    """
+    groups, whole = groups_of(columns), columns // GROUP
+    high, low = into.high + offset, into.low + offset
+    scales, sums, sums16 = into.scales + offset, into.sums + offset, into.sums16 + offset
+    for start, count in ((0, whole), (whole, groups - whole)):
+        if count:
+            source = x + 4 * GROUP * start
+            if start or not whole:
+                partial, padded = floats(source, columns - start * GROUP), floats(stack_floats(), GROUP)
+                padded[:] = 0
+                for n in range(len(partial)):
+                    padded[n] = partial[n]
+                source = padded.ctypes.data
+            at = first + start
+            planes = 8 * at * near
+            call(
+                code,
+                (
+                    source,
+                    count,
+                    near,
+                    high + planes,
+                    low + planes,
+                    scales + at * near,
+                    sums + at * near,
+                    sums16 + 2 * at * near,
+                ),
+            )
+
+
+@compiled
+def _multiply_part(matrix, columns, plain, x, group, first, last, out):
+    """Rows `first` to `last` of a matrix times one vector; row n goes to the float32 number n at `out`."""
+    groups, buffer = groups_of(columns), stack_floats()
+    high, low = x.high + GROUP * group, x.low + GROUP * group
+    scales, sums, sums16 = x.scales + 4 * group, x.sums + 4 * group, x.sums16 + 8 * group
+    if matrix.group == 0:
+        high, groups = plain, columns
+    for row in range(first, last, ROWS):
+        a = row_address(matrix, row)
+        b = row_address(matrix, min(row + 1, last - 1))
+        c = row_address(matrix, min(row + 2, last - 1))
+        d = row_address(matrix, min(row + 3, last - 1))
+        whole = row + ROWS <= last
+        to = out + 4 * row if whole else buffer
+        call(matrix.multiply, (a, b, c, d, groups, high, low, scales, sums, sums16, ROWS * matrix.stride, to))
+        if not whole:
+            numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
+            for n in range(last - row):
+                result[n] = numbers[n]
+
+
+@compiled
+def multiply(linear, matrices, plain, x, group, first, last, out):
+    """Rows `first` to `last` of the `LINEAR` times the vector that begins at a group of `x`; row n goes to `out[n]`.
+
+    `plain` is the address of the same vector in float32.
+    """
+    start = 0
+    for n in range(linear.first, linear.first + linear.count):
+        matrix = matrices[n]
+        low, high = max(first - start, 0), min(last - start, matrix.rows)
+        if low < high:
+            _multiply_part(matrix, linear.columns, plain, x, group, low, high, out + 4 * start)
+        start += matrix.rows
+    if linear.bias:
+        bias, result = floats(linear.bias, linear.rows), floats(out, linear.rows)
         for row in range(first, last):
             result[row] += bias[row]
+
+
+# Tiles ---------------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def lines(size):
+    """`size` bytes rounded up to whole lines of the cache."""
+    return (size + LINE - 1) // LINE * LINE
+
+
+@compiled
+def tile_units(linear, matrices):
+    """How many tiles a linear map has; each matrix begins a new one."""
+    units = 0
+    for n in range(linear.first, linear.first + linear.count):
+        units += (matrices[n].rows + TILE - 1) // TILE
+    return units
+
+
+@compiled
+def _unpack_tile(transpose, matrix, columns, row, space, tile):
+    """16 rows from `row` on, for `native.tiles.tile`; rows past the end repeat the last one."""
+    groups = groups_of(columns)
+    count = groups * GROUP // matrix.group
+    width, scale_width = lines(GROUP * groups), lines(4 * count)
+    scales = space + TILE * width
+    minimums = scales + TILE * scale_width
+    for n in range(TILE):
+        source = row_address(matrix, min(row + n, matrix.rows - 1))
+        call(matrix.unpack, (source, groups, space + n * width, scales + n * scale_width, minimums + n * scale_width))
+    call(transpose, (space, width, GROUP * groups // 4, tile))
+    call(transpose, (scales, scale_width, count, tile + TILE * width))
+    call(transpose, (minimums, scale_width, count, tile + TILE * (width + scale_width)))
+
+
+@compiled
+def multiply_tiles(model, matrices, first, last, thread):
+    """Tiles `first` to `last` of the head times all states, which are quantized in `model.x`."""
+    head, start, unit = model.head, 0, 0
+    groups, blocks = groups_of(head.columns), (model.states + VECTORS - 1) // VECTORS
+    for n in range(head.first, head.first + head.count):
+        matrix = matrices[n]
+        tiles = (matrix.rows + TILE - 1) // TILE
+        low, high = max(first - unit, 0), min(last - unit, tiles)
+        for some in range(low, high, TILES_AT_ONCE):
+            _multiply_some(model, matrix, groups, blocks, start, some, min(some + TILES_AT_ONCE, high), thread)
+        start, unit = start + matrix.rows, unit + tiles
+
+
+@compiled
+def _multiply_some(model, matrix, groups, blocks, start, first, last, thread):
+    head, x, rows = model.head, model.x, model.head.rows
+    count = groups * GROUP // matrix.group
+    width, scale_width = lines(GROUP * groups), lines(4 * count)
+    size = TILE * (width + 2 * scale_width)
+    space = model.tiles + thread * model.tile_size
+    for n in range(first, last):
+        _unpack_tile(model.transpose, matrix, head.columns, TILE * n, space, space + size * (1 + n - first))
+    for block in range(blocks):
+        planes, scales = block * VECTORS * GROUP * groups, 4 * block * VECTORS * groups
+        sums = x.sums + scales if matrix.group == GROUP else x.sums16 + 2 * scales
+        for n in range(first, last):
+            tile = space + size * (1 + n - first)
+            out = model.logits + 4 * (block * VECTORS * rows + start + TILE * n)
+            valid = min(TILE, matrix.rows - TILE * n)
+            call(
+                matrix.tile,
+                (
+                    tile,
+                    tile + TILE * width,
+                    tile + TILE * (width + scale_width),
+                    count,
+                    x.high + planes,
+                    x.low + planes,
+                    x.scales + scales,
+                    sums,
+                    out,
+                    4 * rows,
+                    valid,
+                ),
+            )

@@ -6,8 +6,8 @@ A thread that the operating system suspends delays only the units it has claimed
 from numba import njit
 
 from core.engine.packed.kernels import disk_cache
-from core.engine.packed.kernels.block import HEAD_STAGES, QKV, STAGES, compute, matrix_of, prepare, units_of
-from core.engine.packed.kernels.descriptors import DONE, GROUP, LEADER_WAITS
+from core.engine.packed.kernels.block import HEAD_STAGES, QKV, STAGES, compute, linear_of, prepare, units_of
+from core.engine.packed.kernels.descriptors import DONE, LEADER_WAITS
 from core.engine.packed.kernels.emit import (
     atomic_add,
     atomic_load,
@@ -26,23 +26,24 @@ SPIN_COUNT = 10_000
 
 
 @compiled
-def _next_weights(stage, model, blocks):
+def _next_weights(stage, model, blocks, matrices):
     """Where the weights of the next product begin, and where to stop prefetching them."""
-    matrix = matrix_of(stage + 2 if stage % STAGES == QKV else stage + 1, model, blocks)
-    size = matrix.rows * ((matrix.columns + GROUP - 1) // GROUP * GROUP) * matrix.bits // 8
-    return matrix.weights, matrix.weights + min(PREFETCHED, size)
+    linear = linear_of(stage + 2 if stage % STAGES == QKV else stage + 1, model, blocks)
+    matrix = matrices[linear.first]
+    return matrix.weights, matrix.weights + min(PREFETCHED, matrix.rows * matrix.stride)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def step(leader, progress, tasks, blocks):
-    """One token through all blocks, the final norm and the unembedding; without blocks, given states through a matrix.
+def step(thread, progress, tasks, blocks, matrices):
+    """One token through all blocks, the final norm and the unembedding; without blocks, given states through the head.
 
-    `progress` is int64 [PROGRESS_WORDS]: word 0 begins as -1 in the high 32 bits, all others as 0. `tasks` is an array
-    of one `TASK`, `blocks` one of `BLOCK`. The leading thread opens one stage after the other (a barrier: all units of
-    a stage are done before the next is opened) and returns when all are done. The other threads return then or when
-    they have found nothing to do for long; a call for a token that is finished does nothing.
+    `thread` is its number among those that may come; number 0 leads. `progress` is int64 [PROGRESS_WORDS]: word 0
+    begins as -1 in the high 32 bits, all others as 0. `tasks` is an array of one `TASK`, `blocks` one of `BLOCK`,
+    `matrices` one of `MATRIX`. The leading thread opens one stage after the other (a barrier: all units of a stage are
+    done before the next is opened) and returns when all are done. The other threads return then or when they have
+    found nothing to do for long; a call for a token that is finished does nothing.
     """
-    words, model, spins = progress.ctypes.data, tasks[0], 0
+    words, model, spins, leader = progress.ctypes.data, tasks[0], 0, thread == 0
     near, end, prefetched_for = 0, 0, -2
     last = STAGES * len(blocks) + HEAD_STAGES
     while leader or atomic_load(words + 8 * LEADER_WAITS) == 0:
@@ -50,22 +51,22 @@ def step(leader, progress, tasks, blocks):
         stage, first = word >> 32, word & 0xFFFFFFFF
         if stage == last:
             return
-        units = units_of(stage, model, blocks)
+        units = units_of(stage, model, blocks, matrices)
         if first < units:
             count = max(1, (units - first) // (2 * model.threads))  # fewer towards the end, so that all end together
             if compare_and_swap(words, word, word + count):
-                compute(stage, first, first + count, model, blocks)
+                compute(stage, first, first + count, thread, model, blocks, matrices)
                 atomic_add(words + 8 * DONE, count)
             spins = 0
         elif leader and atomic_load(words + 8 * DONE) == units:
-            prepare(stage + 1, model, blocks)
+            prepare(stage + 1, model, blocks, matrices)
             atomic_store(words + 8 * DONE, 0)
             atomic_store(words, (stage + 1) << 32)
             spins = 0
         else:
             spins += 1
             if stage != prefetched_for and stage + 1 < last and len(blocks):
-                prefetched_for, (near, end) = stage, _next_weights(stage, model, blocks)
+                prefetched_for, (near, end) = stage, _next_weights(stage, model, blocks, matrices)
             for line in range(near, min(near + 512, end), 64):
                 prefetch(line)
             near += 512

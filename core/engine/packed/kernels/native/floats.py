@@ -1,0 +1,61 @@
+"""Rows of plain numbers (F32, F16, BF16) times one float32 vector, with the signatures of `rows`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.engine.packed.kernels.native.code import F16, F32, I16, I32, Code, vector
+from core.engine.packed.kernels.native.rows import ROWS
+
+SIZES: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2}
+"""Bytes of a number."""
+LANES = 16
+
+
+def _load(code: Code, name: str, address: Any, count: int) -> Any:
+    """`count` numbers as float32."""
+    if name == "F32":
+        return code.load(vector(F32, count), address)
+    if name == "F16":
+        return code.builder.fpext(code.load(vector(F16, count), address), vector(F32, count))
+    bits = code.builder.zext(code.load(vector(I16, count), address), vector(I32, count))
+    return code.builder.bitcast(code.builder.shl(bits, code.filled(bits.type, 16)), vector(F32, count))
+
+
+def rows(name: str, instructions: str) -> str:
+    """As `rows.rows`, but `groups` counts numbers and `high` is the address of a float32 vector."""
+    names = ("row0", "row1", "row2", "row3", "groups", "high", "low", "scales", "sums", "sums16", "ahead", "out")
+    code = Code("rows", instructions, names)
+    given, size = code.arguments, SIZES[name]
+    whole = code.builder.lshr(given["groups"], code.integer(4))
+    totals = [code.variable(code.filled(vector(F32, LANES), 0.0)) for _ in range(ROWS)]
+    rest = [code.variable(code.filled(vector(F32, 1), 0.0)) for _ in range(ROWS)]
+    with code.loop(whole) as n:
+        _add(code, name, n, LANES, totals)
+        far = code.add(code.add(given["row0"], given["ahead"]), code.times(n, ROWS * LANES * size))
+        for line in range(0, ROWS * LANES * size, 64):
+            code.prefetch(far, line)
+    done = code.times(whole, LANES)
+    with code.loop(code.builder.sub(given["groups"], done)) as n:
+        _add(code, name, code.add(n, done), 1, rest)
+    for n, (total, last) in enumerate(zip(totals, rest, strict=True)):
+        sum = code.builder.fadd(code.sum(code.builder.load(total)), code.sum(code.builder.load(last)))
+        code.store(sum, given["out"], 4 * n)
+    return code.text()
+
+
+def _add(code: Code, name: str, index: Any, count: int, totals: list[Any]) -> None:
+    """Add products of `count` numbers from the `index`-th such on to the total of each row."""
+    x = code.load(vector(F32, count), code.add(code.arguments["high"], code.times(index, 4 * count)))
+    for row, total in enumerate(totals):
+        place = code.add(code.arguments[f"row{row}"], code.times(index, SIZES[name] * count))
+        code.builder.store(code.fma(_load(code, name, place, count), x, code.builder.load(total)), total)
+
+
+def plain(name: str, instructions: str) -> str:
+    """As `rows.plain`, but `groups` counts numbers, and they go to `quants` as float32."""
+    code = Code("plain", instructions, ("row", "groups", "quants", "scales", "minimums"))
+    given = code.arguments
+    with code.loop(given["groups"]) as n:
+        number = _load(code, name, code.add(given["row"], code.times(n, SIZES[name])), 1)
+        code.store(number, code.add(given["quants"], code.times(n, 4)))
+    return code.text()

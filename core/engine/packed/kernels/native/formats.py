@@ -1,0 +1,257 @@
+"""How GGUF's quantized blocks lie in memory, as instructions that unpack them.
+
+Each number is scale · q + minimum, with an unsigned integer q of 2 to 8 bits. 16 or 32 neighbours share scale and
+minimum. Where a format has no minimum, q is its signed integer plus a constant, and minimum = - constant · scale.
+Sources: ggml-quants.c and ggml-common.h of llama.cpp, and the gguf package's `quants.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from core.engine.packed.kernels.native.code import F16, F32, I1, I8, I16, I32, I64, Code, vector
+
+BYTES64, BYTES32, BYTES16 = (vector(I8, count) for count in (64, 32, 16))
+CURVE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+"""The 16 levels of IQ4_NL and IQ4_XS (`kvalues_iq4nl`)."""
+LEVELS = tuple(level + 128 for level in CURVE)
+
+
+class Unpacked(NamedTuple):
+    """Neighbouring numbers of a row, in their order."""
+
+    quants: list[Any]
+    """q, vectors of 64 (or one of 32) unsigned bytes."""
+    scales: Any
+    """float32, one for each group."""
+    minimums: Any = None
+    """float32, to be multiplied by the format's `factor`; None where they are the scales."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One block format."""
+
+    name: str
+    numbers: int
+    """In a block."""
+    size: int
+    """Bytes of a block."""
+    unpack: Callable[[Code, Any, int], Unpacked]
+    """Writes instructions that unpack 256 numbers at an address, or with a last argument of 1 a block of 32."""
+    group: int = 32
+    """Neighbours that share a scale."""
+    factor: float = 1.0
+    """Multiplies the minimums."""
+    wide: bool = False
+    """Whether q has more than 7 bits."""
+
+
+def _nibbles(code: Code, packed: Any) -> Any:
+    """Of each 16 bytes the low 4 bits, then the high ones: [16 n] packed twice over → [32 n]."""
+    lanes = vector(I64, packed.type.count // 8)
+    shifts = code.constant(lanes, [0, 0, 4, 4] * (lanes.count // 4))
+    shifted = code.builder.bitcast(code.builder.lshr(code.builder.bitcast(packed, lanes), shifts), packed.type)
+    return code.builder.and_(shifted, code.filled(packed.type, 15))
+
+
+def _pairs(code: Code, vectors: list[Any]) -> list[Any]:
+    """Vectors of 32 as vectors of 64, or the only one as it is."""
+    if len(vectors) == 1:
+        return vectors
+    return [code.joined(vectors[n : n + 2]) for n in range(0, len(vectors), 2)]
+
+
+def _small(
+    code: Code, address: Any, count: int, size: int, *, minimum: bool, high: bool, table: bool = False
+) -> Unpacked:
+    """`count` blocks of 32: a float16 scale, perhaps a minimum, perhaps a fifth bit of each, 16 bytes of 4 bits."""
+    places = [size * n for n in range(count)]
+    scales = _halves(code, address, places)
+    minimums = _halves(code, address, [place + 2 for place in places]) if minimum else None
+    header = 4 if minimum else 2
+    packed = [code.load(BYTES16, address, place + header + 4 * high) for place in places]
+    twice = [code.shuffle(each, [*range(16), *range(16)]) for each in packed]
+    quants = [_nibbles(code, each) for each in _pairs(code, twice)]
+    if table:
+        quants = [code.lookup(LEVELS, each) for each in quants]
+    if high:
+        bits = [code.load(I32, address, place + header) for place in places]
+        if count > 1:
+            wide = [code.builder.zext(each, I64) for each in bits]
+            moved = [code.builder.shl(each, code.integer(32)) for each in wide[1::2]]
+            bits = [code.builder.or_(*pair) for pair in zip(wide[::2], moved, strict=True)]
+        quants = [_with_bits(code, *each, 16) for each in zip(quants, bits, strict=True)]
+    return Unpacked(quants, scales, minimums)
+
+
+def _with_bits(code: Code, quants: Any, bits: Any, value: int) -> Any:
+    """`value` or-ed to each byte whose bit of an integer is set."""
+    mask = code.builder.bitcast(bits, vector(I1, quants.type.count))
+    return _with_mask(code, quants, mask, value)
+
+
+def _with_mask(code: Code, quants: Any, mask: Any, value: int) -> Any:
+    added = code.builder.select(mask, code.filled(quants.type, value), code.filled(quants.type, 0))
+    return code.builder.or_(quants, added)
+
+
+def _halves(code: Code, address: Any, places: list[int]) -> Any:
+    """float16 at these offsets, as a vector of float32."""
+    halves = code.collected([code.load(I16, address, place) for place in places])
+    return _to_float(code, halves)
+
+
+def _to_float(code: Code, shorts: Any) -> Any:
+    count = shorts.type.count
+    halves = code.builder.bitcast(shorts, vector(F16, count))
+    return code.builder.fpext(halves, vector(F32, count))
+
+
+def _q8_0(code: Code, address: Any, count: int) -> Unpacked:
+    scales = _halves(code, address, [34 * n for n in range(count)])
+    signed = _pairs(code, [code.load(BYTES32, address, 34 * n + 2) for n in range(count)])
+    return Unpacked([code.builder.xor(each, code.filled(each.type, 128)) for each in signed], scales)
+
+
+# Blocks of 256 -------------------------------------------------------------------------------------------------------
+
+
+def _floats(code: Code, small: Any, *, signed: bool = False) -> Any:
+    """Small integers as float32."""
+    convert = code.builder.sext if signed else code.builder.zext
+    return code.builder.sitofp(convert(small, vector(I32, small.type.count)), vector(F32, small.type.count))
+
+
+def _scaled(code: Code, numbers: Any, address: Any, offset: int) -> Any:
+    """Times the float16 there."""
+    return code.builder.fmul(numbers, code.splat(code.half(address, offset), numbers.type.count))
+
+
+def _shifted(code: Code, packed: Any, shifts: list[int], mask: int) -> Any:
+    """[32] bytes, repeated for each shift, shifted right and masked."""
+    both = code.shuffle(packed, list(range(32)) * len(shifts))
+    lanes = vector(I64, both.type.count // 8)
+    by = code.constant(lanes, [shift for shift in shifts for _ in range(4)])
+    moved = code.builder.bitcast(code.builder.lshr(code.builder.bitcast(both, lanes), by), both.type)
+    return code.builder.and_(moved, code.filled(both.type, mask))
+
+
+def _six_bits(code: Code, address: Any) -> tuple[Any, Any]:
+    """The 8 scales and 8 minimums of Q4_K and Q5_K, 6 bits each in 12 bytes (`get_scale_min_k4`)."""
+    build = code.builder
+    a, b, c = (code.load(I32, address, 4 + 4 * n) for n in range(3))
+
+    def masked(value: Any, shift: int, mask: int) -> Any:
+        return build.and_(build.lshr(value, code.integer(shift, I32)), code.integer(mask, I32))
+
+    def both(low: Any, shift: int) -> Any:
+        lower, upper = masked(c, shift, 0x0F0F0F0F), masked(low, 2, 0x30303030)
+        pair = code.collected([masked(low, 0, 0x3F3F3F3F), build.or_(lower, upper)])
+        return build.bitcast(pair, vector(I8, 8))
+
+    return both(a, 0), both(b, 4)
+
+
+def _q4_k(code: Code, address: Any, _: int) -> Unpacked:
+    scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
+    quants = [_shifted(code, code.load(BYTES32, address, 16 + 32 * n), [0, 4], 15) for n in range(4)]
+    return Unpacked(quants, _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2))
+
+
+def _q5_k(code: Code, address: Any, _: int) -> Unpacked:
+    scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
+    high = code.shuffle(code.load(BYTES32, address, 16), [*range(32), *range(32)])
+    quants = []
+    for n in range(4):
+        low = _shifted(code, code.load(BYTES32, address, 48 + 32 * n), [0, 4], 15)
+        bits = code.constant(BYTES64, [1 << 2 * n] * 32 + [2 << 2 * n] * 32)
+        mask = code.builder.icmp_unsigned("!=", code.builder.and_(high, bits), code.filled(BYTES64, 0))
+        quants.append(_with_mask(code, low, mask, 16))
+    return Unpacked(quants, _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2))
+
+
+def _q6_k(code: Code, address: Any, _: int) -> Unpacked:
+    build, quants = code.builder, []
+    for half in (0, 1):
+        low = code.load(BYTES64, address, 64 * half)
+        high = code.load(BYTES32, address, 128 + 32 * half)
+        upper = build.lshr(build.bitcast(low, vector(I16, 32)), code.filled(vector(I16, 32), 4))
+        for each, shifts in ((low, [0, 2]), (build.bitcast(upper, BYTES64), [4, 6])):
+            bits = _shifted(code, high, shifts, 3)
+            moved = build.bitcast(
+                build.shl(build.bitcast(bits, vector(I16, 32)), code.filled(vector(I16, 32), 4)), BYTES64
+            )
+            quants.append(build.or_(build.and_(each, code.filled(BYTES64, 15)), moved))
+    scales = _floats(code, code.load(BYTES16, address, 192), signed=True)
+    return Unpacked(quants, _scaled(code, scales, address, 208))
+
+
+def _q2_k(code: Code, address: Any, _: int) -> Unpacked:
+    quants = [
+        _shifted(code, code.load(BYTES32, address, 16 + 32 * half), shifts, 3)
+        for half in (0, 1)
+        for shifts in ([0, 2], [4, 6])
+    ]
+    both = code.load(BYTES16, address, 0)
+    scales = _floats(code, code.builder.and_(both, code.filled(BYTES16, 15)))
+    minimums = _floats(code, code.builder.lshr(both, code.filled(BYTES16, 4)))
+    return Unpacked(quants, _scaled(code, scales, address, 80), _scaled(code, minimums, address, 82))
+
+
+def _q3_k(code: Code, address: Any, _: int) -> Unpacked:
+    build, quants = code.builder, []
+    mask = code.shuffle(code.load(BYTES32, address, 0), [*range(32), *range(32)])
+    for half in (0, 1):
+        packed = code.load(BYTES32, address, 32 + 32 * half)
+        for n, shifts in enumerate(([0, 2], [4, 6])):
+            first = 1 << (4 * half + 2 * n)
+            bits = build.and_(mask, code.constant(BYTES64, [first] * 32 + [2 * first] * 32))
+            found = build.icmp_unsigned("!=", bits, code.filled(BYTES64, 0))
+            quants.append(_with_mask(code, _shifted(code, packed, shifts, 3), found, 4))
+    low = code.load(I64, address, 96)
+    low = code.collected([low, build.lshr(low, code.integer(4))])
+    low = build.and_(build.bitcast(low, BYTES16), code.filled(BYTES16, 15))
+    high = code.load(I32, address, 104)
+    high = code.collected([build.lshr(high, code.integer(2 * n, I32)) for n in range(4)])
+    high = build.and_(build.bitcast(high, BYTES16), code.filled(BYTES16, 3))
+    six = build.or_(low, build.mul(high, code.filled(BYTES16, 16)))
+    scales = _floats(code, build.sub(six, code.filled(BYTES16, 32)), signed=True)
+    return Unpacked(quants, _scaled(code, scales, address, 108))
+
+
+def _iq4_xs(code: Code, address: Any, _: int) -> Unpacked:
+    build = code.builder
+    packed = [code.load(BYTES16, address, 8 + 16 * n) for n in range(8)]
+    twice = _pairs(code, [code.shuffle(each, [*range(16), *range(16)]) for each in packed])
+    quants = [code.lookup(LEVELS, _nibbles(code, each)) for each in twice]
+    eight = vector(I32, 8)
+    low, high = code.load(I32, address, 4), build.zext(code.load(I16, address, 2), I32)
+    four = build.lshr(code.splat(low, 8), code.constant(eight, range(0, 32, 4)))
+    two = build.lshr(code.splat(high, 8), code.constant(eight, range(0, 16, 2)))
+    upper = build.shl(build.and_(two, code.filled(eight, 3)), code.filled(eight, 4))
+    six = build.or_(build.and_(four, code.filled(eight, 15)), upper)
+    scales = build.sitofp(build.sub(six, code.filled(eight, 32)), vector(F32, 8))
+    return Unpacked(quants, _scaled(code, scales, address, 0))
+
+
+def _blocks_of_32(size: int, **parts: bool) -> Callable[[Code, Any, int], Unpacked]:
+    return lambda code, address, count: _small(code, address, count, size, **parts)
+
+
+_ALL = (
+    Format("Q4_0", 32, 18, _blocks_of_32(18, minimum=False, high=False), factor=-8),
+    Format("Q4_1", 32, 20, _blocks_of_32(20, minimum=True, high=False)),
+    Format("Q5_0", 32, 22, _blocks_of_32(22, minimum=False, high=True), factor=-16),
+    Format("Q5_1", 32, 24, _blocks_of_32(24, minimum=True, high=True)),
+    Format("Q8_0", 32, 34, _q8_0, factor=-128, wide=True),
+    Format("IQ4_NL", 32, 18, _blocks_of_32(18, minimum=False, high=False, table=True), factor=-128, wide=True),
+    Format("Q2_K", 256, 84, _q2_k, group=16, factor=-1),
+    Format("Q3_K", 256, 110, _q3_k, group=16, factor=-4),
+    Format("Q4_K", 256, 144, _q4_k, factor=-1),
+    Format("Q5_K", 256, 176, _q5_k, factor=-1),
+    Format("Q6_K", 256, 210, _q6_k, group=16, factor=-32),
+    Format("IQ4_XS", 256, 136, _iq4_xs, factor=-128, wide=True),
+)
+FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}
+"""Every format that has a kernel, by GGUF's name."""

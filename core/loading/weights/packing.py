@@ -1,0 +1,84 @@
+"""Matrices in blocks: those of a GGUF file as they are, mapped, or float32 numbers quantized to 8 or 4 bits."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.engine.memory import return_free_memory
+from core.engine.packed.compiled import PLAIN, Matrix
+from core.engine.packed.quantize import q4_1, q8_0
+from core.errors import Option, UserError
+from core.loading.description import ModelDescription
+from core.loading.families.layouts import as_stored
+from core.loading.weights.plan import Part
+from core.loading.weights.reading import Reader, blocks
+
+BLOCKS = frozenset(("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"))
+"""GGUF's formats that are computed from their own blocks."""
+
+
+def pack(reader: Reader, name: str, parts: Sequence[Part], packing: str) -> list[Matrix]:
+    """The matrices of our parameter `name`, in the order of their rows; `packing` is one of `device.PACKED`.
+
+    Raises `UserError` for weights that are not finite or too large, where they are quantized here.
+    """
+    exact = {"int8": (), "int4": ("Q4_0", "Q4_1"), "stored": (*BLOCKS, *PLAIN)}[packing]
+    if packing == "int4" and not name.startswith("blocks."):  # embedding and unembedding have 8 bits then
+        packing, exact = "int8", ()
+    return [
+        _stored(reader, part) if part.stored.dtype in exact else _quantized(reader, part, packing) for part in parts
+    ]
+
+
+def converted(description: ModelDescription) -> tuple[str, ...]:
+    """The formats of matrices that cannot be computed as stored, and so become 16-bit numbers."""
+    found = {each.dtype for each in description.tensors.values() if len(each.shape) > 1}
+    return tuple(sorted(found - BLOCKS - set(PLAIN)))
+
+
+def _stored(reader: Reader, part: Part) -> Matrix:
+    """A part as the file has it."""
+    reader.began(part)
+    return Matrix(part.stored.dtype, _shape(part), blocks(part.stored), _order(reader, part))
+
+
+def _shape(part: Part) -> tuple[int, int]:
+    rows, columns = part.stored.shape
+    return rows, columns
+
+
+def _order(reader: Reader, part: Part) -> Tensor | None:
+    """The rows of the file in our order; None where it is the same."""
+    if part.layout is as_stored:
+        return None
+    return reader.arranged(part, torch.arange(part.stored.shape[0])[:, None])[:, 0].contiguous()
+
+
+def _quantized(reader: Reader, part: Part, packing: str) -> Matrix:
+    """A part in blocks of ours, or in 16 bits where it has a format that cannot be computed as it is."""
+    format, convert = {"int8": ("Q8_0", q8_0), "int4": ("Q4_1", q4_1), "stored": ("F16", _half)}[packing]
+    rows = []
+    for block in reader.row_blocks(part):
+        rows.append(convert(block))
+        if not _finite(rows[-1], format):
+            raise UserError(
+                f"{part.name} has weights too large for {packing}; choose ", Option("dtype"), " fp32 or bf16"
+            )
+        columns = block.shape[1]
+    whole = torch.cat(rows) if len(rows) > 1 else rows[0]
+    part.stored.release()
+    return_free_memory()
+    return Matrix(format, (len(whole), columns), whole)
+
+
+def _half(weight: Tensor) -> Tensor:
+    return weight.half().view(torch.uint8)
+
+
+def _finite(packed: Tensor, format: str) -> bool:
+    """Whether the float16 numbers of blocks or of plain rows are finite."""
+    starts = {"Q8_0": (34, 1), "Q4_1": (20, 2), "F16": (packed.shape[1], packed.shape[1] // 2)}
+    size, count = starts[format]
+    halves = packed.unflatten(1, (-1, size))[..., : 2 * count].contiguous().view(torch.float16)
+    return bool(halves.isfinite().all())

@@ -19,7 +19,7 @@ GGUF_OLD_PARTS = ("blk.#.ffn_gate.{}", "blk.#.ffn_up.{}", "blk.#.ffn_down.{}")
 
 def expert_names(count: int, router: str, gate: str, up: str, down: str) -> KeyMap:
     """The modules of the files for a router and `count` experts; `{}` is the number of the expert."""
-    names = {"blocks.#.feed_forward.router": (router,)}
+    names: dict[str, tuple[str, ...]] = {"blocks.#.feed_forward.router": (router,)}
     for number in range(count):
         names[f"blocks.#.feed_forward.experts.{number}.up"] = (gate.format(number), up.format(number))
         names[f"blocks.#.feed_forward.experts.{number}.down"] = (down.format(number),)

@@ -117,10 +117,11 @@ def _describe_folder(folder: Path) -> ModelDescription:
     family, config, values = read_settings(folder)
     stored = read_folder(folder)
     tensors = {family.short(name): each for name, each in stored.items() if not name.startswith(family.other_parts)}
+    tensors = {**family.arranged(values, tensors)} if family.arranged else tensors
     names = key_map(family.names, config, tensors)
     has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
     notes = [f"{WHOLE}, not the files of its index"] if has_both else []
-    if others := len(stored) - len(tensors):
+    if others := sum(name.startswith(family.other_parts) for name in stored):
         notes.append(f"the language model alone: {others:,} tensors of other parts are not used")
     return ModelDescription(
         family=family.title,

@@ -233,6 +233,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "max_window_layers": 2,
         },
     ),
+    "gpt-oss": (
+        "GptOss",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 12,
+            "num_local_experts": 5,
+            "num_experts_per_tok": 2,
+            "sliding_window": 6,
+            "swiglu_limit": 0.9,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 900.0,
+                "factor": 4.0,
+                "truncate": False,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
     "qwen3-moe": ("Qwen3Moe", {**MOE, "num_key_value_heads": 2, "head_dim": 12, "norm_topk_prob": True}),
     "qwen3-moe-some": ("Qwen3Moe", {**MOE, "num_key_value_heads": 2, "head_dim": 8, "decoder_sparse_step": 2}),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
@@ -306,7 +325,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 MODULES_ONLY = {
-    **dict.fromkeys(("mixtral", "qwen2-moe", "qwen2-moe-some", "qwen3-moe", "qwen3-moe-some"), "experts"),
+    **dict.fromkeys(("mixtral", "qwen2-moe", "qwen2-moe-some", "qwen3-moe", "qwen3-moe-some", "gpt-oss"), "experts"),
     **dict.fromkeys(("gemma", "granite"), "scales"),
     **dict.fromkeys(("gemma2", "gemma2-no-caps", "gemma2-layer-types"), "windows"),
     "gemma3": "windows",

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from core.formats.checked import CheckedValues
@@ -26,21 +26,25 @@ def expert_names(count: int, router: str, gate: str, up: str, down: str) -> KeyM
     return names
 
 
+def divided(values: CheckedValues, name: str, stored: StoredTensor) -> Iterator[StoredTensor]:
+    """The E parts [...] of a tensor [E, ...], in the same bytes. `values` is for error texts."""
+    count, *shape = stored.shape
+    if count > MOST_EXPERTS or not shape:
+        raise values.error(f"{name} has {count} experts (allowed: up to {MOST_EXPERTS})")
+    size = stored.size // count if math.prod(stored.shape) else 0
+    for number in range(count):
+        yield replace(stored, shape=tuple(shape), start=stored.start + number * size, size=size)
+
+
 def each_expert(values: CheckedValues, tensors: Mapping[str, StoredTensor]) -> Mapping[str, StoredTensor]:
     """GGUF tensors, each stack of experts `name_exps.weight` [E, …] divided into `name_exps.0.weight` […] and so on.
 
-    `values` is for error texts.
+    `attn_sinks.weight` is called `attn_sinks.sinks`, as the parameter is. `values` is for error texts.
     """
     single: dict[str, StoredTensor] = {}
     for name, stored in tensors.items():
-        if not (found := re.fullmatch(r"(.+_exps)\.(weight|bias)", name)):
-            single[name] = stored
-            continue
-        count, *shape = stored.shape
-        if count > MOST_EXPERTS or not shape:
-            raise values.error(f"{name} has {count} experts (allowed: up to {MOST_EXPERTS})")
-        size = stored.size // count if math.prod(stored.shape) else 0
-        for number in range(count):
-            start = stored.start + number * size
-            single[f"{found[1]}.{number}.{found[2]}"] = replace(stored, shape=tuple(shape), start=start, size=size)
+        if found := re.fullmatch(r"(.+_exps)\.(weight|bias)", name):
+            single |= {f"{found[1]}.{n}.{found[2]}": each for n, each in enumerate(divided(values, name, stored))}
+        else:
+            single[re.sub(r"attn_sinks\.weight$", "attn_sinks.sinks", name)] = stored
     return single

@@ -1,5 +1,6 @@
 """GGUF files of many families, in llama.cpp's layouts, have the logits of transformers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -43,7 +44,8 @@ def test_a_gguf_file_has_the_logits_of_transformers(case: str, tmp_path: Path) -
 def test_quantized_experts_are_unpacked_one_by_one(kind: Q, tmp_path: Path) -> None:
     """Each has the numbers of its part of the stack."""
     model = reference("gpt-oss", hidden_size=64, intermediate_size=64, head_dim=16)
-    layout = LAYOUTS["gpt-oss"]
+    says = LAYOUTS["gpt-oss"].says | {"expert_feed_forward_length": 64}
+    layout = replace(LAYOUTS["gpt-oss"], says=says)
     write(tmp_path / "model.gguf", model, layout, kind)
     stacks = dict(arranged(model, layout))
     experts = build(tmp_path / "model.gguf").blocks[1].get_submodule("feed_forward.experts")

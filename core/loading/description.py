@@ -97,7 +97,7 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     found = (
         f"{key} is {reprlib.repr(model_type)}, a family that is not supported" if model_type else f"{key} is missing"
     )
-    if model_type in FAMILIES:
+    if model_type in FAMILIES and not FAMILIES[model_type].gguf_config:
         found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
     titles = dict.fromkeys("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
     raise UserError(f"{values.source}: {found} (supported: {', '.join(titles)}); choose another model")

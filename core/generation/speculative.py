@@ -205,4 +205,4 @@ def _residual(p: Selection, q: Selection, size: int, u: float) -> int:
         return p.token_at(u).at
     order = np.argsort(-rest, kind="stable")
     masses = np.cumsum(rest[order])
-    return int(order[min(int(np.searchsorted(masses, u * masses[-1], "right")), np.count_nonzero(rest) - 1)])
+    return int(order[min(int(np.searchsorted(masses, u * masses[-1], "right")), int(np.count_nonzero(rest)) - 1)])

@@ -21,6 +21,7 @@ def _key(key: str, call: str, name: str, tooltip: str, id: str, *, show: bool = 
 
 
 WALK = [
+    _key("escape", "walking.stop", "stop", "Cancel the loading of a model, or end a run", "walk.stop", display="esc"),
     _key("space", "walking.step", "step", "Sample one token", "walk.step", show=True, display="space"),
     _key("g", "walking.generate", "run", "Generate, or pause", "walk.generate", show=True),
     _key("up,k", "lens.move(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
@@ -88,6 +89,8 @@ WALK = [
     _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key("P", "sampling.preset", "presets", "Choose a sampler by name: greedy, llama.cpp, creative …", "choose.preset"),
+    _key("F", "sampling.side_by_side", "five samplers", "Compare five samplers side by side", "choose.samplers"),
     _key(
         "G",
         "sampling.constraint",
@@ -164,6 +167,8 @@ LABELS = {
     "shift+down": "⇧↓",
     "shift+left": "⇧←",
     "shift+right": "⇧→",
+    "ctrl+left": "^←",
+    "ctrl+right": "^→",
 }
 
 
@@ -176,6 +181,7 @@ GROUPS = {
     "Walk": (
         "walk.step",
         "walk.generate",
+        "walk.stop",
         "walk.take_back",
         "walk.redo",
         "walk.redraw",
@@ -195,6 +201,8 @@ GROUPS = {
         "knob.m_down",
         "knob.m_up",
         "choose.seed",
+        "choose.preset",
+        "choose.samplers",
         "walk.grammar",
     ),
     "Lenses": (

@@ -202,7 +202,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "windows and caps": {"windows": (3, 0), "attention_cap": 4.0, "positions": "rotary"},
     "sinks": {"windows": (0, 4), "sinks": True, "positions": "rotary"},
     "output norms": {"output_norms": True, "pre_norm": False, "qk_norm": "width", "positions": "rotary"},
-    "multipliers": {"attention_scale": 0.2, "embed_scale": 3.0, "residual_scale": 0.5, "logit_divisor": 1.5},
+    "multipliers": {"attention_scale": 0.2, "embed_scale": 1.5, "residual_scale": 0.7, "logit_divisor": 0.8},
     "experts": {"experts": Experts(count=3, used=2, size=20, normalized=True, shared_size=12), "positions": "rotary"},
     "a rotation per block": {"block_ropes": (Rope(base=50.0, scale=1.3), None), "positions": "rotary"},
     "longrope": {

@@ -12,6 +12,7 @@ import typer
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.revisions import with_revision
 from core.sampling.sampler import ORDERS, Sampler
 
 TOKENIZER_HELP = (
@@ -44,8 +45,13 @@ class ModelOptions:
             "--model",
             "-m",
             help="model1 … model6 (random weights), model1-trained … model6-trained, a name you gave to train --out, "
-            "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id. Default: model1; in the app model5-trained.",
+            "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id (owner/name, owner/name@revision). "
+            "Default: model1; in the app model5-trained.",
         ),
+    ] = None
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of a Hugging Face id, such as step1000 of EleutherAI/pythia-70m."),
     ] = None
     lora: Lora = None
     device: Device = "auto"
@@ -72,7 +78,7 @@ class ModelOptions:
     ] = ""
 
     def choice(self) -> ModelChoice:
-        """The choice these options mean. Raises `UserError` for an activation that does not exist."""
+        """The choice these options mean. Raises `UserError` for an unknown activation or an impossible revision."""
         changes = Hyperparameters(
             embed_dim=self.embed_dim,
             context=self.context,
@@ -88,7 +94,7 @@ class ModelOptions:
         return ModelChoice(
             lora=adapter,
             lora_scale=scale,
-            name=ModelChoice().name if self.model is None else self.model,
+            name=with_revision(ModelChoice().name if self.model is None else self.model, self.revision),
             tokenizer=self.tokenizer,
             weights_seed=self.weights_seed,
             changes=changes,

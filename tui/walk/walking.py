@@ -71,6 +71,13 @@ class Walking(ActionGroup):
             self._show_branches()
             self.submit(lambda session: session.searches.search(plan))
 
+    def stop(self) -> None:
+        """Cancel the loading of a model, or end a run."""
+        if self.state.frame.activity == "loading":
+            self.state.runner.cancel_loading()
+        elif self.state.frame.activity == "generating":
+            self.state.runner.pause()
+
     def _pause(self) -> bool:
         generating = self.state.frame.activity == "generating"
         if generating:

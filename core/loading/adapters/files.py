@@ -30,4 +30,4 @@ def locate(name: str) -> Path:
 
 def read_adapter(path: Path, family: Family) -> StoredAdapter:
     """The adapter at a path that `locate` gave, for a model of `family`. Raises `UserError` where it cannot be used."""
-    return peft.read_peft(path) if path.is_dir() else gguf.read_gguf(path, family.model_type)
+    return peft.read_peft(path) if path.is_dir() else gguf.read_gguf(path, family.architecture or family.model_type)

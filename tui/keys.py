@@ -89,6 +89,13 @@ WALK = [
     _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key(
+        "G",
+        "sampling.constraint",
+        "constraint",
+        "Hold the text to a regex, choices, a schema or a grammar",
+        "walk.grammar",
+    ),
     _key("A", "choosing.adapter", "adapter", "Turn the LoRA adapter of the model on or off", "choose.adapter"),
     _key(
         "minus", "choosing.adapter_scale(-1)", "less", "Lower the scale of the LoRA adapter", "knob.a_down", display="-"
@@ -190,6 +197,7 @@ GROUPS = {
         "knob.m_down",
         "knob.m_up",
         "choose.seed",
+        "walk.grammar",
     ),
     "Lenses": (
         "lens.next",

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -13,7 +13,9 @@ from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.revisions import with_revision
+from core.sampling import constraint
 from core.sampling.sampler import ORDERS, Sampler
+from core.sampling.stages.constraint import Constraint
 
 TOKENIZER_HELP = (
     "cl100k (GPT-4's), bytes (one token per byte) or world (the tokens of cl100k that the tiny world uses)."
@@ -156,8 +158,35 @@ class SamplerOptions:
         ),
     ] = None
 
+    regex: Annotated[str | None, typer.Option(help="Only text that matches this regular expression as a whole.")] = None
+    choice: Annotated[
+        list[str] | None, typer.Option(help="Only one of these texts; give the option once for each.")
+    ] = None
+    json_schema: Annotated[
+        Path | None, typer.Option("--json-schema", help="Only JSON that the schema in this file accepts.")
+    ] = None
+    grammar: Annotated[
+        Path | None, typer.Option(help="Only text of the grammar in this file, in Lark or llama.cpp's GBNF.")
+    ] = None
+
     def sampler(self) -> Sampler:
         """The sampler these options mean. Raises `UserError` for a value out of its range."""
+        sampler = self._sampler()
+        for stage in self._constraints():
+            sampler = sampler.with_stage(stage)
+        return sampler
+
+    def _constraints(self) -> Iterator[Constraint]:
+        if self.regex is not None:
+            yield constraint.from_text("regex", self.regex)
+        if self.choice:
+            yield constraint.from_texts(self.choice)
+        if self.json_schema is not None:
+            yield constraint.from_file("json", self.json_schema)
+        if self.grammar is not None:
+            yield constraint.from_file("grammar", self.grammar)
+
+    def _sampler(self) -> Sampler:
         if self.stages is not None:
             return self._written(self.stages)
         names = {order.replace(" ", "-"): order for order in ORDERS}

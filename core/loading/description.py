@@ -20,6 +20,7 @@ from core.loading.families.settings import (
     GGUF_WITHOUT_EFFECT,
     NEUTRAL,
     WITHOUT_EFFECT,
+    check_sizes,
     refuse_unread,
 )
 from core.loading.files import INDEX, WHOLE, read_folder, read_gguf
@@ -108,6 +109,7 @@ def read_settings(folder: Path) -> tuple[Family, ModelConfig, CheckedValues]:
     """The family and configuration by config.json alone, and its values. Raises `UserError` as `describe`."""
     values = read_config(folder)
     family = _family(values, "model_type", FAMILIES)
+    check_sizes(values)
     config = family.config(values)
     _float8_block(values)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
@@ -179,6 +181,7 @@ def _describe_gguf(path: Path) -> ModelDescription:
     settings = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
     values = CheckedValues(file.path.name, settings, _ADVICE)
     assert family.gguf_config, "a family of `GGUF_FAMILIES`"
+    check_sizes(values)
     config = family.gguf_config(values, file.tensors, _gguf_vocab_size(file))
     refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(

@@ -13,7 +13,7 @@ from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.errors import Action, UserError
 from core.generation.batch import sampled_token
-from core.generation.sample import Sample
+from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
 from core.loading.info import ModelInfo
@@ -238,7 +238,7 @@ class Session:
         `stopped` says why it ended. The conditions on a distribution are not checked before the first token, so that a
         generation can go on from where the last one stopped.
         """
-        sample = Sample(conditions, self.model.stops)
+        sample = Sample(conditions, stop_ids(self.model.tokenizer, self.sampler))
         for _ in range(count):
             if not sample.stops_before(self.distribution):
                 token = self.step()

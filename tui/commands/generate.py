@@ -46,9 +46,9 @@ def generate(
         if save:
             check_replaceable(save)
         loaded, ids = load_model(model, text)
-        from core.generation.sample import Sample
+        from core.generation.sample import Sample, stop_ids
 
-        grown = [Sample(until, loaded.stops) for _ in range(samples)]
+        grown = [Sample(until, stop_ids(loaded.tokenizer, chosen_sampler)) for _ in range(samples)]
         try:
             _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
         finally:

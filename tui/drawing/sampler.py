@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.sampling.sampler import Sampler
+from core.sampling.stages.constraint import Constraint
 from core.sampling.stages.stage import Knob, Stage
 from core.sampling.stages.temp import Temperature
 from core.sampling.stages.top_k import TopK
@@ -55,12 +56,17 @@ def stages_line(effects: Sequence[StageEffect], kept: int, width: int) -> str:
     line = " → ".join([*parts, f"{kept:,} kept"])
     if len(line) + 4 <= width:
         return line
+    active = [effect for effect in effects if effect.stage.active or isinstance(effect.stage, Temperature)]
+    line = " → ".join([*map(_did, active), f"{kept:,} kept"])
+    if len(line) + 4 <= width:
+        return line
     heat = [stage_text(stage, 1) for stage in named if isinstance(stage, Temperature)]
     return " → ".join([*heat, f"{kept:,} kept"])
 
 
 def _did(effect: StageEffect) -> str:
-    text = stage_text(effect.stage, 1)
+    constrains = isinstance(effect.stage, Constraint)
+    text = effect.stage.SHORT if constrains else stage_text(effect.stage, 1)
     if isinstance(effect.stage, Temperature):
         return text
     if effect.removed:

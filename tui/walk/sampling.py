@@ -2,14 +2,22 @@
 
 from dataclasses import replace
 
+from core.sampling import constraint
 from core.sampling.sampler import Sampler
 from tui import knobs
+from tui.dialogs.line import LineScreen
 from tui.dialogs.number import NumberScreen
 from tui.walk.group import ActionGroup
+from tui.walk.panels import PanelsScreen
 
 
 class Sampling(ActionGroup):
     """Each acts from the next token on, also while tokens are generated."""
+
+    def __init__(self, screen: PanelsScreen) -> None:
+        super().__init__(screen)
+        self._constraint = "regex [a-z ]+\\."
+        """The line that was given last."""
 
     def temperature(self, by: int) -> None:
         """Raise or lower the temperature."""
@@ -26,6 +34,19 @@ class Sampling(ActionGroup):
     def min_p(self, by: int) -> None:
         """Raise or lower min-p."""
         self.use(knobs.min_p(self.state.sampler, by))
+
+    def constraint(self) -> None:
+        """Ask what the text after the cursor must match; an empty line lifts the constraint."""
+        words = f"What the text from here on must match: {constraint.FORMS}. An empty line lifts it."
+        dialog = LineScreen("constraint", words, self._constraint, check=constraint.parse)
+
+        def use(line: str | None) -> None:
+            if line is not None:
+                self._constraint, snapshot = line, self.state.frame.snapshot
+                start = max(0, snapshot.cursor - snapshot.prompt_length) if snapshot else 0
+                self.use(constraint.constrained(self.state.sampler, constraint.parse(line, start)))
+
+        self.open_dialog(dialog, use)
 
     def seed(self) -> None:
         """Ask for the seed."""

@@ -89,6 +89,8 @@ WALK = [
     _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key("P", "sampling.preset", "presets", "Choose a sampler by name: greedy, llama.cpp, creative …", "choose.preset"),
+    _key("F", "sampling.side_by_side", "five samplers", "Compare five samplers side by side", "choose.samplers"),
     _key(
         "G",
         "sampling.constraint",
@@ -165,6 +167,8 @@ LABELS = {
     "shift+down": "⇧↓",
     "shift+left": "⇧←",
     "shift+right": "⇧→",
+    "ctrl+left": "^←",
+    "ctrl+right": "^→",
 }
 
 
@@ -197,6 +201,8 @@ GROUPS = {
         "knob.m_down",
         "knob.m_up",
         "choose.seed",
+        "choose.preset",
+        "choose.samplers",
         "walk.grammar",
     ),
     "Lenses": (

@@ -210,3 +210,27 @@ class OtherSide:
     """How many tokens it has."""
     pieces: tuple[bytes, ...]
     """The last tokens before the cursor, 8 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerColumn:
+    """What one of several samplers makes of a position."""
+
+    sampler: Sampler
+    chart: Chart
+    """The distribution there, under this sampler."""
+    pieces: tuple[bytes, ...]
+    """The tokens that it draws."""
+    surprisal_bits: float
+    """Of these tokens in the model's own distribution."""
+    problem: str = ""
+    """Why it can draw no more; empty if it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralSamplers:
+    """Several samplers side by side at one position."""
+
+    columns: tuple[SamplerColumn, ...]
+    cursor: int
+    """How many tokens stand before that position."""

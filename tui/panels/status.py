@@ -9,6 +9,8 @@ from tui.drawing.sampler import sampler_text
 from tui.drawing.text import bytes_text, compact, one_line, short_name, within
 from tui.runner import Frame
 
+LEAST = 40
+"""Cells that the sampler may have at least."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -94,7 +96,7 @@ class StatusLine(Widget):
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, f"seed {self._sampler.seed}", ""))
-        parts.append((2, sampler_text(self._sampler), ""))
+        parts.append((2, sampler_text(self._sampler, max(LEAST, self.size.width // 3)), ""))
         if frame.training and frame.training.state in ("preparing", "training"):
             steps = f"{frame.training.recipe.steps:,}"
             parts.append((1, one_line(f"◌ {frame.training.name} {frame.training.step:>{len(steps)},}/{steps}"), ""))

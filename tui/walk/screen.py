@@ -40,7 +40,7 @@ class WalkScreen(PanelsScreen):
         self._opened = 0
         self.writing_actions = Writing(self)
         self.choosing = Choosing(self)
-        self.sampling = Sampling(self)
+        self.sampling = Sampling(self, self.ask)
         self.sessions = Sessions(self)
         self.lens_keys = LensKeys(self, self.ask)
         self.overlays = Overlays(self, self.ask, self.lens_keys, self.choosing)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from core.engine.experts import Router
 from core.engine.memory import release_clean_pages
 from core.engine.model import Transformer
 from core.engine.packed import compiled
@@ -73,8 +74,9 @@ def _tie(model: Transformer) -> None:
 
 
 def _linear(model: Transformer) -> list[str]:
-    """The names of the matrices of linear maps."""
-    return [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    """The names of the matrices of linear maps, without those that choose experts."""
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return [f"{name}.weight" for name, module in linear.items() if not isinstance(module, Router)]
 
 
 # A dtype of torch -----------------------------------------------------------------------------------------------------

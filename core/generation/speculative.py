@@ -7,8 +7,8 @@ would write it, whatever the draft says. p and q are what the stages of the samp
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from core.engine.prefix import Prefix
 from core.errors import Option, UserError
 from core.generation.draw_context import draw_context
 from core.generation.guides import Guides
+from core.generation.rounds import How, Proposal, Round
 from core.generation.sample import stop_ids
 from core.generation.token import Token
 from core.loading.models import Model
@@ -25,46 +26,8 @@ from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.sampling.selection import Selection
 
-How = Literal["accepted", "resampled", "bonus"]
 MOST = 32
 """Proposals of a round at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A token that the draft proposed."""
-
-    id: int
-    piece: bytes
-    p: float
-    """Its probability in the target after the stages."""
-    q: float
-    """Its probability in the draft after the stages."""
-    accepted: bool | None
-    """None for one after a rejected one, which is not looked at; its `p` is 0 then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round: proposals, and the tokens that the text got."""
-
-    position: int
-    """Of the first token."""
-    proposals: tuple[Proposal, ...]
-    tokens: tuple[Token, ...]
-    """The accepted ones, then at most one more."""
-    how: tuple[How, ...]
-    """How each token came: the last one is drawn from norm(max(0, p - q)) after a rejection, else from p as a bonus."""
-
-    @property
-    def accepted(self) -> int:
-        """How many proposals were accepted."""
-        return sum(proposal.accepted is True for proposal in self.proposals)
-
-    @property
-    def judged(self) -> int:
-        """How many proposals were accepted or rejected."""
-        return sum(proposal.accepted is not None for proposal in self.proposals)
 
 
 def kept(token: Token) -> Token:

@@ -11,7 +11,8 @@ import torch
 from searches import every_answer, tiny
 
 from core.errors import UserError
-from core.generation.speculative import Round, Speculation, check_draft
+from core.generation.rounds import Round
+from core.generation.speculative import Speculation, check_draft
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.draft import load_draft
@@ -162,3 +163,26 @@ def test_a_draft_with_other_tokens_is_refused(small: Callable[..., Model]) -> No
             speculation((tiny(5), tiny(5)), count=count)
     with pytest.raises(UserError, match="not on this machine"):
         load_draft(target, "nobody/nothing")
+
+
+def test_a_walk_goes_on_with_the_tokens_of_a_draft() -> None:
+    """Greedy: the text of the walk alone, as chosen tokens with their scores; one step back takes one token back."""
+    model = load_model(ModelChoice(name="model5-trained", device="cpu"))
+    walks = [Session(model, Sampler.read("temp=0")) for _ in range(2)]
+    for walk in walks:
+        list(walk.prefill(model.tokenizer.encode("I prefer oat milk in")))
+    drafted, plain = walks
+    written = list(drafted.drafts.generate("model2-trained", 4, 12))
+    want = list(plain.generate(12))
+    assert [token.id for token in drafted.tokens] == [token.id for token in plain.tokens]
+    for token, other in zip(written, want, strict=True):
+        assert token.origin == "chosen"
+        assert token.score
+        assert other.score
+        assert token.score.logprob == pytest.approx(other.score.logprob, abs=1e-5)
+    view = drafted.drafts.view
+    assert (view.tokens, view.count, view.accepted) == (12, len(view.rounds), sum(r.accepted for r in view.rounds))
+    drafted.take_back()
+    assert len(drafted.tokens) == 5 + 11
+    with pytest.raises(UserError, match="other tokens"):
+        next(drafted.drafts.generate("model1", 4, 3))

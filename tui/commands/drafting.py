@@ -12,8 +12,8 @@ from core.sampling.sampler import Sampler
 from tui.commands.common import say, stoppable
 
 if TYPE_CHECKING:
+    from core.generation.rounds import Round
     from core.generation.sample import Sample
-    from core.generation.speculative import Round
 
 
 def generate(

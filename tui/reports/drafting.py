@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from core.generation.speculative import Round
+from core.generation.rounds import Round
 from core.loading.info import ModelInfo
 from tui.reports.generation import prefill_json as generation_prefill
 from tui.reports.json_values import token_json

@@ -6,15 +6,14 @@ Two ways: four rows times one vector at a time, or tiles of 16 rows, unpacked on
 import numpy as np
 from numba import carray
 
-from core.engine.packed.kernels.descriptors import GROUP
+from core.engine.packed.kernels.descriptors import GROUP, TILES_AT_ONCE
 from core.engine.packed.kernels.emit import call, compiled, floats, pointer, stack_floats
 from core.engine.packed.kernels.native.rows import ROWS
 from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 
 PAIR = 2 * TILE
 """Rows of a unit of work: two tiles."""
-PAIRS_AT_ONCE = 2
-"""Pairs of tiles that are multiplied by one block of vectors after the other: they and the block stay in the level-2 cache."""
+PAIRS_AT_ONCE = TILES_AT_ONCE // 2
 AHEAD = 1 << 14
 """Bytes between what is multiplied and what is prefetched, at least: processors do not prefetch beyond a page."""
 LINE = 64

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; there
 
 import pytest
 import torch
-from tiny_models import write_adapter, write_chat_model
+from tiny_models import write_adapter, write_chat_model, write_pythia_cache
 
 from core.loading import weights
 from core.loading.choice import ModelChoice
@@ -53,3 +53,9 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a LoRA adapter for `chat_model`, which no test changes."""
     return write_adapter(tmp_path_factory.mktemp("adapters") / "oat")
+
+
+@pytest.fixture(scope="session")
+def pythia_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of huggingface_hub with four revisions of a tiny Pythia, which no test changes."""
+    return write_pythia_cache(tmp_path_factory.mktemp("cache") / "hub")

@@ -1,4 +1,4 @@
-"""A tiny chat model in the layout of Hugging Face, one token a byte, and a LoRA adapter for it."""
+"""Tiny models in the layout of Hugging Face, one token a byte: a chat model, a LoRA adapter for it, a cached Pythia."""
 
 import json
 from pathlib import Path
@@ -30,6 +30,36 @@ def write_chat_model(folder: Path) -> Path:
     settings = {"eos_token": "<|im_end|>", "chat_template": TEMPLATE, "tokenizer_class": "GPT2Tokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
+
+
+def write_pythia_cache(cache: Path) -> Path:
+    """Four revisions of a random Pythia in the layout of huggingface_hub's cache; one is a commit without a name."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({char: id for id, char in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    repository = cache / "models--EleutherAI--pythia-tiny"
+    for seed, (commit, name) in enumerate((("a", "main"), ("b", "step1000"), ("c", "refs/pr/1"), ("d", ""))):
+        folder = repository / "snapshots" / (40 * commit)
+        folder.mkdir(parents=True)
+        if name:
+            reference = repository / "refs" / name
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(40 * commit)
+        torch.manual_seed(seed)
+        config = transformers.GPTNeoXConfig(
+            vocab_size=256, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+        model = transformers.GPTNeoXForCausalLM(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+        model.save_pretrained(folder)
+        tokenizer.save(str(folder / "tokenizer.json"))
+    return cache
 
 
 def write_adapter(folder: Path, size: int = 16, blocks: int = 2, rank: int = 2) -> Path:

@@ -1,5 +1,6 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from tui.walk.screen import WalkScreen
 from tui.walk.state import WalkState
 from tui.wording import keys_at_present
 
+INTERRUPT_SECONDS = 2.0
+"""Within which a second ctrl+c quits."""
 LATE_FRAME = 0.03
 """Seconds until the next try, where the terminal has not taken the last frames yet."""
 
@@ -61,6 +64,7 @@ class TokenwalkApp(App[None]):
         self.settings = settings
         self._early_problems = list(problems)
         self._resume = resume
+        self._interrupted_at = -INTERRUPT_SECONDS
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
         # without a folder, walks are written only when a person asks for it
@@ -97,6 +101,15 @@ class TokenwalkApp(App[None]):
             self.state.load(self.state.choice, self.walk.prompt.text)
         self.runner.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
+
+    def action_help_quit(self) -> None:
+        """ctrl+c, where nothing is selected that it could copy: a second one within two seconds quits."""
+        now = time.monotonic()
+        if now - self._interrupted_at < INTERRUPT_SECONDS:
+            self.exit()
+        else:
+            self._interrupted_at = now
+            self.notices.inform("ctrl+c again quits")
 
     def on_unmount(self) -> None:
         self.runner.close()

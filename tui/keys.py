@@ -21,6 +21,7 @@ def _key(key: str, call: str, name: str, tooltip: str, id: str, *, show: bool = 
 
 
 WALK = [
+    _key("escape", "walking.stop", "stop", "Cancel the loading of a model, or end a run", "walk.stop", display="esc"),
     _key("space", "walking.step", "step", "Sample one token", "walk.step", show=True, display="space"),
     _key("g", "walking.generate", "run", "Generate, or pause", "walk.generate", show=True),
     _key("up,k", "lens.move(-1)", "pick", "Move to a likelier candidate", "walk.pick_up", show=True, display="↑↓"),
@@ -50,6 +51,7 @@ WALK = [
     _key("comma", "lens.next(-1)", "previous lens", "Show the previous lens", "lens.previous", display=","),
     _key("b", "lens.look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
     _key("S", "walking.search", "search", "Search: beam search, or the likeliest answers with a proof", "walk.search"),
+    _key("D", "walking.draft", "draft", "Generate with a draft model's proposals", "walk.draft"),
     _key("c", "overlays.compare", "compare", "Compare two models, dtypes, samplers or prompts", "choose.compare"),
     _key("v", "lens.look('guess')", "guess", "Guess the next token before it is shown", "lens.guess"),
     _key("t", "overlays.train", "train", "Train a rung and watch its losses", "choose.train"),
@@ -88,6 +90,15 @@ WALK = [
     _key("right_curly_bracket", "sampling.top_p(1)", "wider", "Raise top-p", "knob.p_up", display="}"),
     _key("left_parenthesis", "sampling.min_p(-1)", "wider", "Lower min-p", "knob.m_down", display="("),
     _key("right_parenthesis", "sampling.min_p(1)", "narrower", "Raise min-p", "knob.m_up", display=")"),
+    _key("P", "sampling.preset", "presets", "Choose a sampler by name: greedy, llama.cpp, creative …", "choose.preset"),
+    _key("F", "sampling.side_by_side", "five samplers", "Compare five samplers side by side", "choose.samplers"),
+    _key(
+        "G",
+        "sampling.constraint",
+        "constraint",
+        "Hold the text to a regex, choices, a schema or a grammar",
+        "walk.grammar",
+    ),
     _key("A", "choosing.adapter", "adapter", "Turn the LoRA adapter of the model on or off", "choose.adapter"),
     _key(
         "minus", "choosing.adapter_scale(-1)", "less", "Lower the scale of the LoRA adapter", "knob.a_down", display="-"
@@ -157,6 +168,8 @@ LABELS = {
     "shift+down": "⇧↓",
     "shift+left": "⇧←",
     "shift+right": "⇧→",
+    "ctrl+left": "^←",
+    "ctrl+right": "^→",
 }
 
 
@@ -169,12 +182,14 @@ GROUPS = {
     "Walk": (
         "walk.step",
         "walk.generate",
+        "walk.stop",
         "walk.take_back",
         "walk.redo",
         "walk.redraw",
         "walk.continuations",
         "walk.until",
         "walk.search",
+        "walk.draft",
     ),
     "Pick": ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
     "Travel": ("walk.left", "walk.right", "walk.home", "walk.end"),
@@ -188,6 +203,9 @@ GROUPS = {
         "knob.m_down",
         "knob.m_up",
         "choose.seed",
+        "choose.preset",
+        "choose.samplers",
+        "walk.grammar",
     ),
     "Lenses": (
         "lens.next",

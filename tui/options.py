@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -12,7 +12,10 @@ import typer
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.revisions import with_revision
+from core.sampling import constraint
 from core.sampling.sampler import ORDERS, Sampler
+from core.sampling.stages.constraint import Constraint
 
 TOKENIZER_HELP = (
     "cl100k (GPT-4's), bytes (one token per byte) or world (the tokens of cl100k that the tiny world uses)."
@@ -44,8 +47,13 @@ class ModelOptions:
             "--model",
             "-m",
             help="model1 … model6 (random weights), model1-trained … model6-trained, a name you gave to train --out, "
-            "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id. Default: model1; in the app model5-trained.",
+            "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id (owner/name, owner/name@revision). "
+            "Default: model1; in the app model5-trained.",
         ),
+    ] = None
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of a Hugging Face id, such as step1000 of EleutherAI/pythia-70m."),
     ] = None
     lora: Lora = None
     device: Device = "auto"
@@ -72,7 +80,7 @@ class ModelOptions:
     ] = ""
 
     def choice(self) -> ModelChoice:
-        """The choice these options mean. Raises `UserError` for an activation that does not exist."""
+        """The choice these options mean. Raises `UserError` for an unknown activation or an impossible revision."""
         changes = Hyperparameters(
             embed_dim=self.embed_dim,
             context=self.context,
@@ -88,7 +96,7 @@ class ModelOptions:
         return ModelChoice(
             lora=adapter,
             lora_scale=scale,
-            name=ModelChoice().name if self.model is None else self.model,
+            name=with_revision(ModelChoice().name if self.model is None else self.model, self.revision),
             tokenizer=self.tokenizer,
             weights_seed=self.weights_seed,
             changes=changes,
@@ -150,8 +158,35 @@ class SamplerOptions:
         ),
     ] = None
 
+    regex: Annotated[str | None, typer.Option(help="Only text that matches this regular expression as a whole.")] = None
+    choice: Annotated[
+        list[str] | None, typer.Option(help="Only one of these texts; give the option once for each.")
+    ] = None
+    json_schema: Annotated[
+        Path | None, typer.Option("--json-schema", help="Only JSON that the schema in this file accepts.")
+    ] = None
+    grammar: Annotated[
+        Path | None, typer.Option(help="Only text of the grammar in this file, in Lark or llama.cpp's GBNF.")
+    ] = None
+
     def sampler(self) -> Sampler:
         """The sampler these options mean. Raises `UserError` for a value out of its range."""
+        sampler = self._sampler()
+        for stage in self._constraints():
+            sampler = sampler.with_stage(stage)
+        return sampler
+
+    def _constraints(self) -> Iterator[Constraint]:
+        if self.regex is not None:
+            yield constraint.from_text("regex", self.regex)
+        if self.choice:
+            yield constraint.from_texts(self.choice)
+        if self.json_schema is not None:
+            yield constraint.from_file("json", self.json_schema)
+        if self.grammar is not None:
+            yield constraint.from_file("grammar", self.grammar)
+
+    def _sampler(self) -> Sampler:
         if self.stages is not None:
             return self._written(self.stages)
         names = {order.replace(" ", "-"): order for order in ORDERS}

@@ -4,6 +4,7 @@
 into a KV cache, so a trace costs little more than one generation step.
 """
 
+import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
+from core.errors import Option, UserError
 from core.loading.models import Model
 from core.progress import Progress
 
@@ -141,7 +143,20 @@ def trace_step(step: Step) -> Generator[Progress, None, Trace]:
             transformer(ids_of(step)[:, last:], cache)
     finally:
         cache.rewind(last)
+    for name, output in trace.outputs.items():
+        if isinstance(output, Tensor):
+            require_finite(name, output)
     return trace
+
+
+def require_finite(name: str, output: Tensor) -> None:
+    """Raise `UserError` where the output of the module called `name` has a NaN or +∞; a logit may be -∞."""
+    if not bool((output < math.inf).all()):
+        raise UserError(
+            f"{name} gives numbers that are not finite (NaN or infinity); its weights or this ",
+            Option("dtype"),
+            " are at fault",
+        )
 
 
 # The residual stream -------------------------------------------------------------------------------------------------

@@ -24,11 +24,22 @@ def release_clean_pages() -> None:
     most of a library's pages are used at its import only.
     """
     if sys.platform == "linux":
-        # In smaps, a file mapping that is readable and not writable, none of whose pages were modified.
-        clean = r"^(\w+)-(\w+) r-..(?: \S+){3} +/.*\n(?:\w+: .*\n)*?Private_Dirty: +0 kB$"
-        for start, end in re.findall(clean, Path("/proc/self/smaps").read_text(), re.MULTILINE):
-            first, size = int(start, 16), int(end, 16) - int(start, 16)
+        for first, size in _clean_mappings(Path("/proc/self/smaps").read_text()):
             ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
+
+
+def _clean_mappings(smaps: str) -> Iterator[tuple[int, int]]:
+    """Address and size of each mapping of a file that is readable, not writable, and all of whose pages are the file's.
+
+    A page that was modified counts as dirty, as shared with a parent process after a fork, as anonymous, or as swapped.
+    """
+    for mapping in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", smaps, flags=re.MULTILINE)[1:]:
+        head, _, counts = mapping.partition("\n")
+        where, mode, *_, path = head.split(maxsplit=5)
+        sizes = dict(re.findall(r"^(Private_Dirty|Shared_Dirty|Anonymous|Swap): +(\d+) kB$", counts, re.MULTILINE))
+        if mode.startswith("r-") and path.startswith("/") and set(sizes.values()) == {"0"} and len(sizes) == 4:
+            first, end = (int(each, 16) for each in where.split("-"))
+            yield first, end - first
 
 
 def available() -> int | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from core.engine.prefix import Prefix
 from core.generation.draw_context import draw_context
 from core.generation.guides import Guides
-from core.generation.sample import Sample
+from core.generation.sample import Sample, stop_ids
 from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.models import Model
@@ -61,6 +61,7 @@ class Batch:
         self._tokens = [list(start) for _ in range(samples)]
         shared = Guides(model)
         self._guides = [shared.fresh() for _ in range(samples)]
+        self._stop_ids = stop_ids(model.tokenizer, sampler)
         self.running = [True] * samples
         """For each continuation, whether the model has not ended its text."""
 
@@ -81,7 +82,7 @@ class Batch:
         for tokens, each, sampler in zip(self._tokens, drawn, self.samplers, strict=True):
             tokens.append(sampled_token(each, self.model.tokenizer.piece(each.id), sampler, self.model.info))
         running = [each if runs else None for each, runs in zip(drawn, self.running, strict=True)]
-        self.running = [each is not None and each.id not in self.model.stops for each in running]
+        self.running = [each is not None and each.id not in self._stop_ids for each in running]
         return running
 
     def distribution(self, sample: int) -> Distribution:

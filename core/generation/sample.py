@@ -3,14 +3,22 @@
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from core.constraints.vocabulary import ends
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
-from core.tokenizers.tokenizer import Decoder
+from core.sampling.sampler import Sampler
+from core.sampling.stages.constraint import Constraint
+from core.tokenizers.tokenizer import Decoder, Tokenizer
 
 if TYPE_CHECKING:
     from core.sampling.distribution import Distribution
 
 MODEL_ENDED = "the model ended its text"
+
+
+def stop_ids(tokenizer: Tokenizer, sampler: Sampler) -> frozenset[int]:
+    """The ids that end a text: those of the model, and under a constraint the one that ends what matches."""
+    return ends(tokenizer) if sampler.uses(Constraint) else tokenizer.stops
 
 
 class Sample:

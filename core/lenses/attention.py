@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.activations.trace import TOKENS_PER_PAUSE, Step, empty_cache, fill_cache, ids_of, recording, trace_step
+from core.activations.trace import (
+    TOKENS_PER_PAUSE,
+    Step,
+    empty_cache,
+    fill_cache,
+    ids_of,
+    recording,
+    require_finite,
+    trace_step,
+)
 from core.engine.cache import KVCache
 from core.errors import UserError
 from core.progress import Progress
@@ -85,6 +94,7 @@ def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> 
         q, k, v = trace.inputs[name]
         attend: Any = step.model.transformer.get_submodule(name)
         rows = attend.weights(q[:, :, -1:], k)[0, :, 0]  # [h, T]
+        require_finite(name, rows)
         summaries.append(_summaries(rows))
         if number == layer:
             row = rows[head]
@@ -135,6 +145,7 @@ def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progres
             _run_blocks(step, ids[:, begin:end], cache, layer + 1)
         q, k, _ = trace.inputs[name]
         chunk = attend.weights(q, k)[0, head]  # [t, T]
+        require_finite(name, chunk)
         rows.append(torch.nn.functional.pad(chunk, (0, length - end)).cpu())
         if end < length:
             yield Progress(end - start, length - start)

@@ -4,9 +4,8 @@ Each stage has its shape, first values and norm; each component its equation and
 """
 
 import inspect
-import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -96,63 +95,100 @@ def _input_stages(step: Step) -> Iterator[FlowStage]:
 
 
 def _model_stages(step: Step, trace: Trace) -> Iterator[FlowStage]:
-    config, length = step.model.transformer.config, len(step.ids)
-    stream_norms = {each.name: each.state.norm().item() for each in residual_stream(step.model.transformer, trace)}
+    transformer = step.model.transformer
+    config, length = transformer.config, len(step.ids)
+    stream_norms = {each.name: each.state.norm().item() for each in residual_stream(transformer, trace)}
     states: Axes = (("B", 1), ("T", length), ("d", config.embed_dim))
-
-    def stage(name: str, component: str, vector: Tensor, level: int = 0, axes: Axes = states, **more: Any) -> FlowStage:
-        flat = vector.flatten().float()
-        return FlowStage(name, component, level, axes, tuple(flat[:VALUES].tolist()), norm=flat.norm().item(), **more)
-
-    embedded = trace.last_output("embed")
-    yield stage("embedding", "embed", embedded, stream=embedded.norm().item())
-    if config.positions == "learned":
-        yield stage(
-            "position", "position", trace.outputs["position"][-1], axes=states[1:], stream=stream_norms["embedding"]
-        )  # fmt: skip
+    yield from _embedding_stages(config, trace, states, stream_norms["embedding"])
     for n in range(config.blocks):
-        name, path = f"block {n} attention", f"blocks.{n}"
-        yield stage(name, "attention", trace.last_output(f"{path}.attention"), stream=stream_norms[name])
-        if config.pre_norm:
-            yield stage("norm", "norm", trace.last_output(f"{path}.norm1"), 1)
-        q, k, v = trace.inputs[f"{path}.attention.attend"]
-        width = (config.heads + 2 * config.kv_heads) * config.head_dim
-        qkv = trace.last_output(f"{path}.attention.qkv")
-        yield stage("queries, keys, values", "qkv", qkv, 1, (*states[:2], ("(h+2k)·c", width)))
-        last_component = "rotary" if config.positions == "rotary" else "qkv"
-        for part, tensor, axis, component in (
-            ("queries", q, "h", last_component),
-            ("keys", k, "k" if config.group > 1 else "h", last_component),
-            ("values", v, "k" if config.group > 1 else "h", "qkv"),
-        ):
-            axes = (("B", 1), (axis, tensor.shape[1]), ("T", length), ("c", config.head_dim))
-            yield stage(part, component, tensor[0, :, -1], 1, axes)
-        heads = (("B", 1), ("h", config.heads), ("T", length), ("c", config.head_dim))
-        yield stage("heads", "attend", trace.outputs[f"{path}.attention.attend"][0, :, -1], 1, heads)
-        yield stage("output projection", "out", trace.last_output(f"{path}.attention.out"), 1)
+        yield from _attention_stages(config, trace, n, states, stream_norms.get(f"block {n} attention"))
         if config.feed_forward:
-            yield from _mlp_stages(config, trace, n, stage, states, stream_norms[f"block {n} mlp"])
-    if config.norm != "none":
-        yield stage("final norm", "norm", trace.last_output("norm"))
-    if config.final_activation:
-        yield stage("activation", "activation", trace.last_output("activation"))
-    if config.logit_scale:
-        yield stage("scale", "scale", trace.last_output("scale"))
+            after = stream_norms[f"block {n}" if config.parallel else f"block {n} mlp"]
+            yield from _mlp_stages(config, trace, n, states, after)
+    for name, component, there in (
+        ("final norm", "norm", config.norm != "none" and config.final_norm),
+        ("activation", "activation", config.final_activation),
+        ("scale", "scale", config.divisor != 1),
+        ("projection", "project_out", config.embed_size is not None),
+    ):
+        if there:
+            vector = trace.last_output(component)
+            yield _stage(name, component, vector, (*states[:2], (_width(config, vector), len(vector))))
 
 
-def _mlp_stages(
-    config: ModelConfig, trace: Trace, n: int, stage: Callable[..., FlowStage], states: Axes, stream_norm: float
+def _stage(name: str, component: str, vector: Tensor, axes: Axes, level: int = 0, **more: Any) -> FlowStage:
+    flat = vector.flatten().float()
+    return FlowStage(name, component, level, axes, tuple(flat[:VALUES].tolist()), norm=flat.norm().item(), **more)
+
+
+def _width(config: ModelConfig, vector: Tensor) -> str:
+    """The name of the axis of a state: d, or e where the embedding has another width."""
+    return "d" if len(vector) == config.embed_dim else "e"
+
+
+def _embedding_stages(config: ModelConfig, trace: Trace, states: Axes, stream: float) -> Iterator[FlowStage]:
+    """The embedding and what is done to it; the last of them is the residual stream, to which positions are added."""
+    parts = [
+        ("embedding", "embed", True),
+        ("scale", "embed_scale", config.embed_scale != 1),
+        ("projection", "project_in", config.embed_size is not None),
+        ("embedding norm", "embed_norm", config.embed_norm),
+    ]
+    there = [(name, component) for name, component, present in parts if present]
+    for number, (name, component) in enumerate(there, start=1):
+        vector = trace.last_output(component)
+        norm = vector.norm().item() if number == len(there) else None
+        yield _stage(name, component, vector, (*states[:2], (_width(config, vector), len(vector))), stream=norm)
+    if config.positions == "learned":
+        yield _stage("position", "position", trace.outputs["position"][-1], states[1:], stream=stream)
+
+
+def _attention_stages(
+    config: ModelConfig, trace: Trace, n: int, states: Axes, stream: float | None
 ) -> Iterator[FlowStage]:
-    path = f"blocks.{n}.feed_forward"
+    path, norm = f"blocks.{n}.attention", f"blocks.{n}.norm1"
+    yield _stage(f"block {n} attention", "attention", trace.last_output(path), states, stream=stream)
+    if config.block_norms and config.layout != "post_norm":
+        yield _stage("norm", "norm", trace.last_output(norm), states, 1)
+    q, k, v = trace.inputs[f"{path}.attend"]
+    width = (config.heads + 2 * config.kv_heads) * config.head_dim
+    qkv = trace.last_output(f"{path}.qkv")
+    yield _stage("queries, keys, values", "qkv", qkv, (*states[:2], ("(h+2k)·c", width)), 1)
+    last_component = "rotary" if config.ropes[n] else "qkv"
+    for part, tensor, axis, component in (
+        ("queries", q, "h", last_component),
+        ("keys", k, "k" if config.group > 1 else "h", last_component),
+        ("values", v, "k" if config.group > 1 else "h", "qkv"),
+    ):
+        axes = (states[0], (axis, tensor.shape[1]), states[1], ("c", config.head_dim))
+        yield _stage(part, component, tensor[0, :, -1], axes, 1)
+    heads = (states[0], ("h", config.heads), states[1], ("c", config.head_dim))
+    yield _stage("heads", "attend", trace.outputs[f"{path}.attend"][0, :, -1], heads, 1)
+    yield _stage("output projection", "out", trace.last_output(f"{path}.out"), states, 1)
+    yield from _output_norm(config, trace, path, norm, states)
+
+
+def _mlp_stages(config: ModelConfig, trace: Trace, n: int, states: Axes, stream: float) -> Iterator[FlowStage]:
+    path, norm = f"blocks.{n}.feed_forward", f"blocks.{n}.norm2"
     inner = (*states[:2], ("m", config.mlp_dim))
     up = (*states[:2], ("2m", 2 * config.mlp_dim)) if config.gated else inner
-    yield stage(f"block {n} mlp", "mlp", trace.last_output(path), stream=stream_norm)
-    if config.pre_norm:
-        yield stage("norm", "norm", trace.last_output(f"blocks.{n}.norm2"), 1)
-    yield stage("up", "up", trace.last_output(f"{path}.up"), 1, up)
+    yield _stage(f"block {n} mlp", "mlp", trace.last_output(path), states, stream=stream)
+    if config.block_norms and config.layout != "post_norm":
+        read = f"blocks.{n}.norm1" if config.layout == "parallel_one_norm" else norm
+        yield _stage("norm", "norm", trace.last_output(read), states, 1)
+    yield _stage("up", "up", trace.last_output(f"{path}.up"), up, 1)
     gate = "gated" if config.gated else "activation"
-    yield stage("activation", gate, trace.last_output(f"{path}.activation"), 1, inner)
-    yield stage("down", "down", trace.last_output(f"{path}.down"), 1)
+    yield _stage("activation", gate, trace.last_output(f"{path}.activation"), inner, 1)
+    yield _stage("down", "down", trace.last_output(f"{path}.down"), states, 1)
+    yield from _output_norm(config, trace, path, norm, states)
+
+
+def _output_norm(config: ModelConfig, trace: Trace, path: str, stream: str, states: Axes) -> Iterator[FlowStage]:
+    """The norm after a sublayer, where there is one: of its output, or of the residual stream after the sum."""
+    if config.output_norms:
+        yield _stage("output norm", "norm", trace.last_output(f"{path}.norm"), states, 1)
+    if config.layout == "post_norm":
+        yield _stage("norm", "norm", trace.last_output(stream), states, 1)
 
 
 def _output_stages(step: Step, trace: Trace) -> Iterator[FlowStage]:
@@ -196,17 +232,24 @@ def _components(config: ModelConfig) -> dict[str, tuple[str, Any]]:
     qkv, out, head = (" + b" if bias in config.biases else "" for bias in ("qkv", "out", "head"))
     b1, b2 = (" + b₁", " + b₂") if "mlp" in config.biases else ("", "")
     gated = f"{act}(W_g x) ⊙ W_u x"
+    z, cap = "x Eᵀ" if config.tied else f"x Wᵀ{head}", f"{config.logit_cap:g}"
+    rotated = next((n for n, rope in enumerate(config.ropes) if rope), 0)
+    heads = f"W_o concat(head₁ … head_h){out}"
+    hidden = f"W₂ ({gated}){b2}" if config.gated else f"W₂ {act}(W₁ x{b1}){b2}"
     return {
         "encode": ("text → i₁ … i_T by byte-pair encoding", None),
         "embed": ("x = E[i]", "embed"),
+        "embed_scale": (f"x ← {config.embed_scale:g} x", "embed_scale"),
+        "project_in": ("x ← W_in x", "project_in"),
+        "embed_norm": (f"x ← {NORMS[config.norm]}", "embed_norm"),
         "position": ("x ← x + P[t]", "position"),
-        "attention": (f"x ← x + W_o concat(head₁ … head_h){out}", attention),
-        "norm": (NORMS[config.norm], "norm"),
+        "attention": (_sum(config, heads, first=True), attention),
+        "norm": (NORMS[config.norm], "norm" if config.final_norm else "blocks.0.norm1"),
         "qkv": (f"q, k, v = x W_qkvᵀ{qkv}", f"{attention}.qkv"),
-        "rotary": ("pair i of position t turns by t · θ^(-2i/c)", f"{attention}.rotary"),
-        "attend": ("head = softmax(q kᵀ / √c + mask) v", causal_attention),
+        "rotary": (_rotation(config), f"blocks.{rotated}.attention.rotary"),
+        "attend": _attend(config, f"{attention}.attend"),
         "out": (f"y = heads W_oᵀ{out}", f"{attention}.out"),
-        "mlp": (f"x ← x + W₂ ({gated}){b2}" if config.gated else f"x ← x + W₂ {act}(W₁ x{b1}){b2}", mlp),
+        "mlp": (_sum(config, hidden, first=False), mlp),
         "up": ("W_g x, W_u x" if config.gated else f"W₁ x{b1}", f"{mlp}.up"),
         "gated": (f"{gated}; {ACTIVATIONS[config.activation].formula}", f"{mlp}.activation"),
         "activation": (
@@ -214,12 +257,46 @@ def _components(config: ModelConfig) -> dict[str, tuple[str, Any]]:
             "activation" if config.final_activation else f"{mlp}.activation",
         ),
         "down": (f"W₂ y{b2}", f"{mlp}.down"),
-        "scale": (f"x / √d = x / {math.sqrt(config.embed_dim):g}", "scale"),
-        "unembed": ("z = x Eᵀ" if config.tied else f"z = x Wᵀ{head}", "unembed"),
+        "scale": (f"x / {config.divisor:g}", "scale"),
+        "project_out": ("x ← W_out x", "project_out"),
+        "unembed": (f"z = {cap} tanh({z} / {cap})" if config.logit_cap else f"z = {z}", "unembed"),
         "softmax": ("pᵢ = exp zᵢ / Σⱼ exp zⱼ", Distribution),
         "draw": ("the first token whose summed probability passes u", draw.draw),
         "decode": ("i → bytes → UTF-8", Decoder),
     }
+
+
+def _sum(config: ModelConfig, output: str, *, first: bool) -> str:
+    """How the output of a sublayer gets into the residual stream; attention is the first one of a block."""
+    norm = {"layer": "LN", "rms": "RMSNorm", "none": ""}[config.norm]
+    if config.output_norms:
+        output = f"{norm}({output})"
+    if config.residual_scale != 1:
+        output = f"{config.residual_scale:g} ({output})"
+    if config.parallel:
+        return f"a = {output}" if first else f"x ← x + a + {output}"
+    return f"x ← {norm}(x + {output})" if config.layout == "post_norm" else f"x ← x + {output}"
+
+
+def _rotation(config: ModelConfig) -> str:
+    rope = next(filter(None, config.ropes), config.rope)
+    if rope.size in (None, config.head_dim):
+        return "pair i of position t turns by t · θ^(-2i/c)"
+    return (
+        f"pair i of position t turns by t · θ^(-2i/r) in the first r = {rope.size} of c = {config.head_dim} components"
+    )
+
+
+def _attend(config: ModelConfig, path: str) -> tuple[str, Any]:
+    """The equation of attention, and what computes it."""
+    scores = "q kᵀ / √c" if config.attention_scale is None else f"{config.attention_scale:.4g} q kᵀ"
+    if config.attention_cap:
+        scores = f"{config.attention_cap:g} tanh({scores} / {config.attention_cap:g})"
+    if config.positions == "alibi":
+        return f"headᵢ = softmax({scores} - mᵢ (t - s) + mask) v for query t and key s", path
+    if config.sinks:
+        return f"head = softmax of {scores} + mask and of the head's sink, without the sink, times v", path
+    return f"head = softmax({scores} + mask) v", path if config.attention_cap else causal_attention
 
 
 @cache

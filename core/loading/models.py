@@ -17,6 +17,7 @@ from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
 from core.loading.description import ModelDescription, describe
 from core.loading.families import FAMILIES
+from core.loading.families.family import Family
 from core.loading.info import ModelInfo
 from core.loading.room import check_room
 from core.progress import Report
@@ -136,7 +137,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     shown = _as_stored(description) if packing == devices.STORED else ""
     origin = location.description + (f" ({description.note})" if description.note else "")
     model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
-    return _with_adapter(model) if choice.lora else model
+    return _with_adapter(model, FAMILIES[description.model_type]) if choice.lora else model
 
 
 def _bytes(description: ModelDescription, dtype_name: str, dtype: torch.dtype) -> float:
@@ -153,9 +154,8 @@ def _as_stored(description: ModelDescription) -> str:
     return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
 
 
-def _with_adapter(model: Model) -> Model:
+def _with_adapter(model: Model, family: Family) -> Model:
     """The model with the adapter that its choice names."""
-    family = next(family for family in FAMILIES.values() if family.title == model.info.title)
     path = locate(model.choice.lora)
     adapter, _ = attach(path, family, model.transformer, model.choice.lora_scale)
     return replace(

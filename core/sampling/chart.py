@@ -10,6 +10,9 @@ from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 
+MODELS_OWN = 6
+"""Of the model's likeliest tokens, those that are listed in any case."""
+
 
 def chart(
     distribution: Distribution,
@@ -21,16 +24,17 @@ def chart(
 ) -> Chart:
     """The `count` likeliest tokens, the others summed, and what each stage of `sampler` leaves.
 
+    Where the stages leave few of them, as a mask does, the likeliest that can be drawn take the places after the first.
     `piece` gives the bytes of an id; `taken` is the id of the next token of the walk, if there is one.
     """
     applied = apply_stages(distribution, sampler, context)
-    head = distribution.first(count)
-    ids = head.tolist()
-    logits, shares = distribution.scores[head].tolist(), distribution.shares[head].tolist()
+    ranked = _listed(applied, count)
+    ids = list(ranked)
+    logits, shares = distribution.scores[ids].tolist(), distribution.shares[ids].tolist()
     final = sampled_probabilities(applied, ids)
     candidates = tuple(
-        Candidate(id, piece(id), rank, logit, share, sampled)
-        for rank, (id, logit, share, sampled) in enumerate(zip(ids, logits, shares, final, strict=True))
+        Candidate(id, piece(id), ranked[id], logit, share, sampled)
+        for id, logit, share, sampled in zip(ids, logits, shares, final, strict=True)
     )
     others = len(distribution.scores) - len(candidates)
     drawable = sum(sampled > 0 for sampled in final) < len(applied.selection) and not applied.problem
@@ -45,6 +49,22 @@ def chart(
         problem=str(UserError(*applied.problem)) if applied.problem else "",
         taken=None if taken is None else _candidate(applied, taken, piece),
     )
+
+
+def _listed(applied: Applied, count: int) -> dict[int, int]:
+    """The ids to list with their ranks, in the order of the model."""
+    distribution, selection = applied.distribution, applied.selection
+    likeliest = distribution.first(count).tolist()
+    ranks = {id: rank for rank, id in enumerate(likeliest)}
+    if applied.problem or len(selection) == len(distribution.scores) or count <= MODELS_OWN:
+        return ranks
+    if math.fsum(map(selection.probability, likeliest)) >= 0.5:
+        return ranks
+    drawable = selection.ids[selection.ranking.first(min(count - MODELS_OWN, len(selection)))].tolist()
+    listed = {id: ranks[id] if id in ranks else distribution.rank(id) for id in drawable}
+    missing = [id for id in likeliest if id not in listed][: count - len(listed)]
+    listed |= {id: ranks[id] for id in missing}
+    return dict(sorted(listed.items(), key=lambda each: each[1]))
 
 
 def sampled_probabilities(applied: Applied, ids: list[int]) -> list[float]:

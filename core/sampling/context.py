@@ -1,6 +1,6 @@
 """What a stage may know besides the scores: the tokens before the position, the tokenizer, another distribution."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,17 @@ class Vocabulary(Protocol):
 
     def piece(self, id: int) -> bytes:
         """The bytes of an id."""
+
+    def spelled(self, id: int) -> bytes:
+        """The bytes of text of an id: empty for a special token and for an id without a token."""
+
+    @property
+    def end_of_text(self) -> int:
+        """The id that ends a text where `stops` is empty."""
+
+    @property
+    def stops(self) -> Iterable[int]:
+        """Ids that end a text."""
 
 
 @dataclass(frozen=True, slots=True)

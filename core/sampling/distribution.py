@@ -43,6 +43,12 @@ class Distribution(Ranking):
         rank = int(np.count_nonzero(self.scores > logit)) if logit < self.highest else 0
         return Score(logit, logit - self.log_total, self.entropy_bits, rank)
 
+    def others(self, ids: Sequence[int]) -> Tensor:
+        """The logits of all tokens but `ids`, [V - n]."""
+        kept = torch.ones(len(self.logits), dtype=torch.bool)
+        kept[list(ids)] = False
+        return self.logits[kept]
+
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens, in order."""
         return torch.from_numpy(self.first(count))

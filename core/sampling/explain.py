@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
+
 from core.errors import UserError
 from core.sampling.apply import Applied, apply_stages
 from core.sampling.context import DrawContext
@@ -35,19 +37,19 @@ def sampler_lens(
     """
     applied = apply_stages(distribution, sampler, context)
     ids, intervals = _listed(applied, max(1, min(count, ROWS)))
-    shares = _shares(applied, ids)
+    table = _Table(applied, ids)
     rows = tuple(
-        SamplerRow(
-            id, piece(id), distribution.rank(id), float(distribution.scores[id]), row, _cut_by(applied, id), interval
+        SamplerRow(id, piece(id), rank, logit, shares, cut_by, interval)
+        for id, rank, logit, shares, cut_by, interval in zip(
+            ids, table.ranks, table.logits, table.shares, table.cut_by, intervals, strict=True
         )
-        for id, row, interval in zip(ids, shares, intervals, strict=True)
     )
     return SamplerLens(
         sampler=sampler,
         stages=applied.effects(),
-        entropies=_entropies(applied),
+        entropies=table.entropies,
         rows=rows,
-        tail=_tail(applied, rows),
+        tail=table.tail(),
         kept=0 if applied.problem else len(applied.selection),
         u=u,
         chance=context.chance,
@@ -83,45 +85,44 @@ def _interval(selection: Selection, id: int) -> Interval:
     return max(0.0, end - selection.probability(id)), end
 
 
-def _states(applied: Applied) -> list[Selection]:
-    """What reached the first stage, and what each stage left."""
-    return [Selection.of(applied.distribution), *applied.after]
+class _Table:
+    """What each stage did to listed ids, and to the others summed."""
 
+    def __init__(self, applied: Applied, ids: Sequence[int]) -> None:
+        distribution, size = applied.distribution, len(ids)
+        self._size = len(distribution.scores)
+        self._states = [Selection.of(distribution), *applied.after]
+        """What reached the first stage, and what each stage left."""
+        listed = np.array(ids)
+        likeliest = distribution.first(size).tolist()
+        ranks = {id: rank for rank, id in enumerate(likeliest)}
+        self.ranks = [ranks[id] if id in ranks else distribution.rank(id) for id in ids]
+        self.logits = distribution.scores[listed].tolist()
+        columns, self._there = list[Any](), list[Any]()
+        before: Selection | None = None
+        for state in self._states:
+            if state is not before:
+                shares, there = state.probabilities_of(listed), state.contains(listed)
+            columns.append(shares)
+            self._there.append(there)
+            before = state
+        self.shares = list(zip(*(column.tolist() for column in columns), strict=True))
+        left = np.stack(self._there[1:], axis=1) if applied.after else np.ones((size, 1), dtype=bool)
+        self.cut_by = [None if row.all() else int(row.argmin()) for row in left]
+        self._kept = 0 if applied.problem else len(applied.selection) - int(self._there[-1].sum())
 
-def _shares(applied: Applied, ids: Sequence[int]) -> list[tuple[float, ...]]:
-    """The probability of each of `ids` before the stages and after each; 0 where a stage removed it."""
-    columns = list[list[float]]()
-    before: Selection | None = None
-    for state in _states(applied):
-        column = columns[-1] if state is before else [state.probability(id) if state.drawable else 0.0 for id in ids]
-        columns.append(column)
-        before = state
-    return list(zip(*columns, strict=True))
+    @property
+    def entropies(self) -> tuple[float, ...]:
+        """Of each state, in bits."""
+        return tuple(state.entropy_nats / math.log(2) if state.drawable else 0.0 for state in self._states)
 
-
-def _cut_by(applied: Applied, id: int) -> int | None:
-    before: Selection | None = None
-    for number, state in enumerate(applied.after):
-        if state is not before and not len(state.positions([id])):
-            return number
-        before = state
-    return None
-
-
-def _entropies(applied: Applied) -> tuple[float, ...]:
-    states = _states(applied)
-    return tuple(state.entropy_nats / math.log(2) if state.drawable else 0.0 for state in states)
-
-
-def _tail(applied: Applied, rows: Sequence[SamplerRow]) -> SamplerTail:
-    listed = [row.id for row in rows]
-    shares = []
-    for number, state in enumerate(_states(applied)):
-        others = state.drawable and len(state) > len(state.positions(listed))
-        shares.append(max(0.0, 1.0 - math.fsum(row.shares[number] for row in rows)) if others else 0.0)
-    last = applied.selection
-    kept = 0 if applied.problem else len(last) - len(last.positions(listed))
-    return SamplerTail(len(applied.distribution.scores) - len(rows), kept, tuple(shares))
+    def tail(self) -> SamplerTail:
+        """The ids that are not listed, summed."""
+        shares = []
+        for number, (state, there) in enumerate(zip(self._states, self._there, strict=True)):
+            others = state.drawable and len(state) > there.sum()
+            shares.append(max(0.0, 1.0 - math.fsum(row[number] for row in self.shares)) if others else 0.0)
+        return SamplerTail(self._size - len(self.ranks), self._kept, tuple(shares))
 
 
 def _drawn(applied: Applied, u: float, piece: Piece, rows: Sequence[SamplerRow]) -> Pick:

@@ -90,6 +90,26 @@ class Ranking:
         bound = np.partition(self.scores, size - count)[size - count] if count < size else -math.inf
         return self._sorted(np.flatnonzero(self.scores >= bound))[:count]
 
+    def first_mask(self, count: int) -> Any:
+        """Which tokens are the first `count`, [n] bool. Nothing is sorted beyond the head."""
+        size = len(self.scores)
+        if count >= size:
+            return np.ones(size, dtype=bool)
+        if count <= len(self._head):
+            return self.up_to(int(self._head[count - 1]))
+        bound = np.partition(self.scores, size - count)[size - count]
+        mask = self.scores > bound
+        equal = np.flatnonzero(self.scores == bound)
+        mask[equal[: count - np.count_nonzero(mask)]] = True
+        return mask
+
+    def up_to(self, index: int) -> Any:
+        """Which tokens come before one in the order, or are it, [n] bool."""
+        own = self.scores[index]
+        mask = self.scores > own
+        mask[: index + 1] |= self.scores[: index + 1] == own
+        return mask
+
     def rank(self, index: int) -> int:
         """The rank of a token."""
         own = self.scores[index]

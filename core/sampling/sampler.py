@@ -120,7 +120,7 @@ PRESETS = {
     "article": "temp=1",
     "transformers": "temp=1,top_k=50",
     "llama.cpp": "top_k=40,top_p=0.95,min_p=0.05,temp=0.8",
-    "creative": "dry=0.8,min_p=0.02,xtc=0.5:0.1,temp=1.1",
+    "creative": "dry=0.8,min_p=0.02,xtc=0.5,temp=1.1",
 }
 """Samplers by name. `article` draws from the whole distribution; `transformers` and `llama.cpp` are those programs'
 defaults; `creative` is what the authors of DRY and XTC advise, a little warmer."""

@@ -107,10 +107,11 @@ class Selection:
 
     def first(self, count: int) -> "Selection":
         """The `count` likeliest tokens, at least one."""
-        if count >= len(self.ids):
-            return self
-        positions = np.sort(self.ranking.first(max(1, count)))
-        return Selection(self.ids[positions], self.scores[positions])
+        return self if count >= len(self.ids) else self.keep(self.ranking.first_mask(max(1, count)))
+
+    def up_to(self, position: int) -> "Selection":
+        """The token at a position of `ids`, and all that come before it in the order."""
+        return self.keep(self.ranking.up_to(position))
 
     def with_scores(self, scores: Any) -> "Selection":
         """The same tokens with other scores [n]."""
@@ -132,6 +133,21 @@ class Selection:
             return RankedToken(int(self.ids[0]), 0, 1.0)
         found = self.ranking.at_mass(u)
         return found._replace(at=int(self.ids[found.at]))
+
+    def probabilities_of(self, ids: Any) -> Any:
+        """The probabilities of `ids` [m], float64; 0 for those that are not selected."""
+        found = np.zeros(len(ids))
+        if self.drawable:
+            at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            there = self.ids[at] == ids
+            found[there] = self.probabilities[at[there]]
+        return found
+
+    def contains(self, ids: Any) -> Any:
+        """Which of `ids` [m] are selected, bool."""
+        if not len(self.ids):
+            return np.zeros(len(ids), dtype=bool)
+        return self.ids[np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)] == ids
 
     def probability(self, id: int) -> float:
         """The probability of an id; 0 if it is not selected."""

@@ -16,11 +16,15 @@ MOST = 32
 
 
 def softmax_lab(
-    logits: Sequence[float], repetitions: Sequence[int] = REPETITIONS, temperatures: Sequence[float] = TEMPERATURES
+    logits: Sequence[float],
+    repetitions: Sequence[int] = REPETITIONS,
+    temperatures: Sequence[float] = TEMPERATURES,
+    others: Tensor | None = None,
 ) -> SoftmaxLab:
     """Softmax of `logits` in float32 with and without subtracting the highest, repeated, and at some temperatures.
 
-    Raises `UserError` for no logits, too many, one that float32 cannot hold, and a temperature of 0 or below.
+    `others`, [n], are the logits of all other tokens, which take part in repetitions and temperatures. Raises
+    `UserError` for no logits, too many, one that float32 cannot hold, and a temperature of 0 or below.
     """
     if not 1 <= len(logits) <= MOST:
         raise UserError(f"give 1 to {MOST} logits, not {len(logits)}")
@@ -29,12 +33,16 @@ def softmax_lab(
         raise UserError("a logit must be a number that float32 can hold, up to 3.4e38 in size")
     if too_low := [t for t in temperatures if not t > 0]:
         raise UserError(f"a temperature must be above 0 here, not {too_low[0]:g}")
+    whole = x if others is None else torch.cat((x, others.float()))
     return SoftmaxLab(
         logits=tuple(x.tolist()),
         naive=_softmax(x),
         stable=_softmax(x - x.max()),
-        repeated=tuple(_shares(count, _repeated(x, count)) for count in sorted(repetitions)),
-        temperatures=tuple(_shares(t, torch.softmax((x - x.max()) / t, dim=0)) for t in sorted(temperatures)),
+        repeated=tuple(_shares(count, _repeated(whole, count), len(x)) for count in sorted(repetitions)),
+        temperatures=tuple(
+            _shares(t, torch.softmax((whole - whole.max()) / t, dim=0), len(x)) for t in sorted(temperatures)
+        ),
+        count=len(whole),
     )
 
 
@@ -50,5 +58,6 @@ def _repeated(x: Tensor, count: int) -> Tensor:
     return x
 
 
-def _shares(setting: float, p: Tensor) -> Shares:
-    return Shares(setting, tuple(p.tolist()), max(0.0, -torch.special.xlogy(p, p).sum().item() / math.log(2)))
+def _shares(setting: float, p: Tensor, shown: int) -> Shares:
+    """The first `shown` shares, and the entropy of all."""
+    return Shares(setting, tuple(p[:shown].tolist()), max(0.0, -torch.special.xlogy(p, p).sum().item() / math.log(2)))

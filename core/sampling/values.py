@@ -137,7 +137,9 @@ class Shares:
     setting: float
     """The temperature, or how often the softmax was applied."""
     shares: tuple[float, ...]
+    """Of the tokens that are shown."""
     entropy_bits: float
+    """Over all tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ class SoftmaxLab:
     stable: Softmax
     """exp(x - max) / Σ exp(x - max): mathematically equal, and no power exceeds 1."""
     repeated: tuple[Shares, ...]
-    """Softmax applied repeatedly: shares differ by at most 1, so each application brings them nearer to uniform."""
+    """Softmax over all tokens, repeated: shares differ by at most 1, so each time brings them nearer to uniform."""
     temperatures: tuple[Shares, ...]
-    """softmax(x / T), lowest T first."""
+    """softmax(x / T) over all tokens, lowest T first."""
+    count: int
+    """How many tokens that is."""

@@ -37,14 +37,14 @@ COLUMNS = (
 
 
 def token_values(position: int, token: Token) -> dict[str, Any]:
-    """The values of `COLUMNS` for a token of the walk; None where there is none. `rank` 0 is the likeliest token."""
+    """The values of `COLUMNS` for a token of the walk; None where there is none. `rank` 1 is the likeliest token."""
     score, model = token.score, token.model
     scores = score and (score.logit, score.logprob, score.probability, score.surprisal_bits, score.entropy_bits)
     drawn_by = model and (model.name, model.device, model.dtype)
     values = (
         *(position, token.id, piece_text(token.piece), token.piece.hex(), token.origin),
         *(scores or (None,) * 5),
-        *(score.rank if score else None, token.u, token.sampled_probability, token.redraw),
+        *(score.rank + 1 if score else None, token.u, token.sampled_probability, token.redraw),
         *(drawn_by or (None,) * 3),
     )
     return dict(zip(COLUMNS, values, strict=True))

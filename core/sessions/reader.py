@@ -243,8 +243,8 @@ def _choice(part: CheckedValues) -> ModelChoice:
         present = {field.name for field in fields(Hyperparameters) if changes.values.get(field.name) is not None}
         sizes: dict[str, Any] = {key: changes.integer(key) for key in sorted(present - {"activation"})}
         if "activation" in present:
-            if changes.values["activation"] not in ACTIVATIONS:
+            if (activation := changes.text("activation")) not in ACTIVATIONS:
                 raise changes.invalid("activation", f"one of {', '.join(ACTIVATIONS)}")
-            sizes["activation"] = changes.values["activation"]
+            sizes["activation"] = activation
         options["changes"] = Hyperparameters(**sizes)
     return ModelChoice(**options)

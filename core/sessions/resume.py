@@ -5,20 +5,24 @@ from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.loading.models import Model
+from core.progress import Report
 from core.sessions.record import Record
 from core.walk.history import WalkPosition
 from core.walk.model_reader import Unavailable
 from core.walk.session import Session
 
 
-def model(info: ModelInfo, choice: ModelChoice | None = None) -> Model:
-    """The model that a walk was made with, or `choice` instead. Raises `UserError` if it is not on this machine."""
+def model(info: ModelInfo, choice: ModelChoice | None = None, report: Report | None = None) -> Model:
+    """The model that a walk was made with, or `choice` instead. Raises `UserError` if it is not on this machine.
+
+    `report` is called with the progress of loading.
+    """
     choice = choice or info.choice
     if choice is None:
         raise UserError(f"the session does not say how to have {info.name}; choose a model")
     if not (catalog.is_rung(choice.name) or catalog.trained(choice.name) or catalog.find(choice.name)):
         raise UserError(f"{choice.name} is not on this machine; ", Option("model"), f" {choice.name} fetches it")
-    return models.load_model(choice)
+    return models.load_model(choice, report)
 
 
 def session(record: Record, model: Model) -> Session:

@@ -61,6 +61,11 @@ class _Vocabulary:
         special = {CONTROL: True, UNKNOWN: True, USER_DEFINED: False}
         return {id: special[kind] for id, kind in enumerate(self.types) if kind in special}
 
+    def takes_space_after(self, token: str) -> bool:
+        """Whether an added token takes the white space after it: those of Phi-3 do, which files do not say."""
+        name = self.metadata.get("general.name", "").lower()
+        return ("phi-3" in name or "phi3" in name) and token not in ("<unk>", "<s>", "<|endoftext|>")
+
     def around(self, add_bos: bool, add_eos: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The ids before and after every text."""
         bos, eos = self.special_id("bos"), self.special_id("eos")
@@ -181,7 +186,10 @@ def _by_score(metadata: CheckedValues, kind: str) -> TokenizerData:
         remove_extra_whitespaces=metadata.get(_KEY + "remove_extra_whitespaces", False),
     )
     added = vocabulary.added()
-    tokens = [AddedToken(id, vocabulary.tokens[id], special) for id, special in added.items()]
+    tokens = [
+        AddedToken(id, text := vocabulary.tokens[id], special, rstrip=vocabulary.takes_space_after(text))
+        for id, special in added.items()
+    ]
     bos, eos = vocabulary.special_id("bos"), vocabulary.special_id("eos")
     begin, end = vocabulary.around(add_bos=kind == "llama", add_eos=kind == "t5")
     return TokenizerData(
@@ -206,13 +214,14 @@ def _pieces(vocabulary: _Vocabulary, unknown: int) -> list[Piece]:
     if not isinstance(scores, list) or len(scores) < len(vocabulary.tokens):
         raise vocabulary.metadata.invalid(_KEY + "scores", f"a list of {len(vocabulary.tokens)} numbers")
     kinds = {NORMAL, CONTROL, USER_DEFINED, UNUSED} | ({BYTE} if _has_all_bytes(vocabulary) else set())
-    pieces = []
-    for id, text in enumerate(vocabulary.tokens):
-        kind = vocabulary.types[id] if vocabulary.types[id] in kinds else CONTROL
-        if vocabulary.ids[text] != id or not text:
-            pieces.append(Piece(f"\ufdd0{id}", 0.0, CONTROL))
-        else:
-            pieces.append(Piece(text, float(scores[id]), UNKNOWN if id == unknown else kind))
+    by_number = {kind: kind if kind in kinds else CONTROL for kind in set(vocabulary.types)}
+    entries = zip(vocabulary.tokens, scores, vocabulary.types, strict=False)  # there may be more scores
+    pieces = [Piece(text, score, by_number[kind]) for text, score, kind in entries]
+    if len(vocabulary.ids) < len(pieces) or "" in vocabulary.ids:
+        for id, piece in enumerate(pieces):
+            if vocabulary.ids[piece.text] != id or not piece.text:
+                pieces[id] = Piece(f"\ufdd0{id}", 0.0, CONTROL)
+    pieces[unknown] = pieces[unknown]._replace(type=UNKNOWN)
     return pieces
 
 

@@ -1,5 +1,6 @@
 """Reads the tokenizer of a model from its folder or GGUF file."""
 
+import struct
 from pathlib import Path
 
 from core.errors import UserError
@@ -19,5 +20,5 @@ def read_tokenizer(path: Path, name: str, metadata: CheckedValues, vocab_size: i
         return ModelTokenizer(name, data, vocab_size)
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError, struct.error) as error:
         raise UserError(f"the tokenizer of {path.name} is corrupt ({error!r}); download it again") from error

@@ -6,7 +6,7 @@ Source of the fields: sentencepiece_model.proto of https://github.com/google/sen
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import UserError
 from core.formats.gguf import StringArray
@@ -16,13 +16,14 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Types of pieces, in the proto and in `tokenizer.ggml.token_type`."""
 UNIGRAM, BPE = 1, 2
 """Values of `model_type`."""
-_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+_TRAINER, _NORMALIZER = 2, 3
+_SCORE_AND_TYPE = struct.Struct("<BfBB")
+"""The fields 2 and 3 of a piece, with their tags."""
 _WITHOUT_PREFIX = b"\x1a\x02\x18\x00"
 """A second normalizer_spec {add_dummy_prefix: false}: the proto merges it into the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """An entry of the vocabulary."""
 
     text: str
@@ -138,7 +139,7 @@ def write_model(
     remove_extra_whitespaces: bool = False,
 ) -> PieceModel:
     """A model with these pieces, in the order of their ids. `charsmap` is the compiled normalization."""
-    parts = [_field(_PIECES, _piece(piece)) for piece in pieces]
+    parts = list(map(_piece, pieces))
     trainer = _number(3, algorithm) + _number(35, byte_fallback) + _number(40, unknown_id)
     trainer += b"".join(_number(key, -1) for key in (41, 42, 43))  # BOS, EOS and padding are no matter of encoding
     normalizer = _field(1, b"identity") + _field(2, charsmap) + _number(3, add_prefix)
@@ -155,7 +156,12 @@ def read_model(proto: bytes) -> PieceModel:
 
 
 def _piece(piece: Piece) -> bytes:
-    return _field(1, piece.text.encode()) + b"\x15" + struct.pack("<f", piece.score) + _number(3, piece.type)
+    text = piece.text.encode()
+    size = len(text)
+    head = bytes((10, size)) if size < 128 else b"\n" + _varint(size)
+    message = head + text + _SCORE_AND_TYPE.pack(0x15, piece.score, 0x18, piece.type)
+    size = len(message)
+    return (bytes((10, size)) if size < 128 else b"\n" + _varint(size)) + message
 
 
 def _varint(value: int) -> bytes:

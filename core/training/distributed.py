@@ -23,3 +23,8 @@ def process_group(device: torch.device) -> Iterator[tuple[torch.device, int]]:
         yield own, distributed.get_rank()
     finally:
         distributed.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Whether this process has rank 0, or is alone."""
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0

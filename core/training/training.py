@@ -11,7 +11,9 @@ from core.loading.checkpoints import checkpoint, folders
 from core.loading.checkpoints.card import Card
 from core.loading.checkpoints.folders import LATEST, STEP
 from core.loading.checkpoints.recipe import Recipe
+from core.locks import only_writer
 from core.progress import Progress
+from core.training.distributed import is_first_process
 from core.training.events import CheckpointSaved, Ended, Evaluated, Event
 from core.training.trainer import Trainer, corpus
 
@@ -47,6 +49,13 @@ class Training:
         Close the iterator to stop; the present state is saved then. Raises `UserError` where something cannot be read
         or written; `run` can be called again afterwards.
         """
+        if not is_first_process():
+            yield from self._run()
+            return
+        with only_writer(self.folder, "wait until that training ends, or choose another name"):
+            yield from self._run()
+
+    def _run(self) -> Generator[Progress | Event, None, None]:
         if self.trainer is None:
             yield from self._prepare()
         assert self.trainer is not None

@@ -13,7 +13,7 @@ from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.errors import Action, UserError
 from core.generation.batch import sampled_token
-from core.generation.sample import Sample
+from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
 from core.loading.info import ModelInfo
@@ -30,6 +30,7 @@ from core.sampling.values import Chart
 from core.sequences import common_prefix
 from core.tokenizers.chat import Span, encode
 from core.walk import continuation_tree, conversation
+from core.walk.drafts import Drafts
 from core.walk.history import History
 from core.walk.model_reader import ModelReader, Unavailable
 from core.walk.searches import Searches
@@ -61,6 +62,7 @@ class Session:
         self._continuations: tuple[Node, list[Node]] | None = None
         """Where the last continuations start, and where each ends."""
         self.searches = Searches(self)
+        self.drafts = Drafts(self)
 
     def _moved(self, kept: int, ids: Sequence[int]) -> None:
         self.stopped = ""
@@ -238,7 +240,7 @@ class Session:
         `stopped` says why it ended. The conditions on a distribution are not checked before the first token, so that a
         generation can go on from where the last one stopped.
         """
-        sample = Sample(conditions, self.model.stops)
+        sample = Sample(conditions, stop_ids(self.model.tokenizer, self.sampler))
         for _ in range(count):
             if not sample.stops_before(self.distribution):
                 token = self.step()

@@ -77,7 +77,7 @@ FOLDERS = {
     "factor of 0": ({"config": changed(rope_parameters=ROPE)}, "factor: 0.0"),
     "a million blocks": (
         {"config": changed(num_hidden_layers=10**6, hidden_size=2, num_attention_heads=1)},
-        "the number of blocks must be from 0 to 1000, not 1000000",
+        "invalid value for num_hidden_layers: 1000000 (allowed: a whole number of at most 1,000)",
     ),
     "another family": ({"config": changed(model_type="no\x1b[31m")}, r"no\x1b[31m"),
     "a family that is a number": ({"config": changed(model_type=7)}, "model_type: 7"),

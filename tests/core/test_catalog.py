@@ -107,9 +107,12 @@ def test_neither_pickles_nor_code_are_downloaded(elsewhere: Path, monkeypatch: p
     """Only configuration, tokenizer and safetensors; progress is reported in bytes."""
     reports: list[Loading] = []
 
-    def download(id: str, *, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any) -> str:
+    def download(
+        id: str, *, revision: str, allow_patterns: list[str], ignore_patterns: list[str], tqdm_class: Any
+    ) -> str:
         there = ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]
         never = ["pytorch_model.bin", "modeling_x.py", "original/x.safetensors", "consolidated.safetensors", "x.gguf"]
+        assert revision == "main"
         filtered = huggingface_hub.utils.filter_repo_objects(
             there + never, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
         )

@@ -5,18 +5,21 @@ Every seed is fixed, so a p-value here is one number; 0.001 is where a fair samp
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from core.sampling.apply import apply_stages
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
-from core.sampling.draw import draw, uniform
+from core.sampling.draw import chance, draw, uniform
 from core.sampling.sampler import Sampler
 from core.sampling.stages.temp import Temperature
 from core.sampling.stages.top_k import TopK
 from core.sampling.stages.top_p import TopP
+from core.sampling.stages.xtc import Xtc
 
 DRAWS = 200_000
 DOUBT = 1e-3
@@ -118,6 +121,36 @@ def test_the_values_of_u_that_draw_one_token_form_an_interval(sampler: Sampler, 
     quick = drawn_ids(distribution, sampler, us)
     for position in random.Random(0).sample(range(DRAWS), 3000):
         assert draw(distribution, sampler, us[position]).id == quick[position]
+
+
+@pytest.mark.parametrize(
+    "stages", ["xtc=0.4:0.03,temp=1.3", "penalty=1.5,typical=0.9,xtc=0.7:0.02", "dry=1:2:1,top_n_sigma=2,dynatemp=0.6"]
+)
+def test_draws_through_stages_fit_their_probabilities(stages: str, us: list[float]) -> None:
+    """20,000 positions, each with its own u and its own chance of XTC, against the mixture of both outcomes."""
+    sampler, distribution, ids = Sampler.read(stages), Distribution(LOGITS), [3, 9, 3, 11, 9, 3]
+    contexts = [DrawContext(ids=ids, chance=chance(0, position), tokens=Numbers()) for position in range(20_000)]
+    counts = torch.zeros(50)
+    for position, context in enumerate(contexts):
+        counts[draw(distribution, sampler, uniform(0, position), context).id] += 1
+    share = sampler.value(Xtc)
+    parts = [
+        weight * torch.from_numpy(apply_stages(distribution, sampler, context).selection.spread(50)).double()
+        for weight, context in ((share, replace(contexts[0], chance=0.0)), (1 - share, replace(contexts[0], chance=1)))
+    ]
+    assert fit(counts, parts[0] + parts[1]) > DOUBT
+
+
+class Numbers:
+    """A vocabulary of numbers."""
+
+    vocab_size = 50
+
+    def encode(self, text: str) -> list[int]:
+        return [int(text)]
+
+    def piece(self, id: int) -> bytes:
+        return b"%d" % id
 
 
 def test_the_fit_test_detects_a_wrong_sampler(us: list[float]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from steps import RUNGS, last, some_ids, step_on
+from reference_models import reference
+from steps import RUNGS, last, some_ids, step_on, wrapped
 
 import core
 import core.engine.attention
@@ -17,6 +18,7 @@ from core.activations.trace import recording
 from core.engine.activation import ACTIVATIONS
 from core.engine.config import ModelConfig
 from core.lenses.flow import NORMS, Flow, flow
+from core.loading import description, weights
 from core.loading.models import Model
 
 Small = Callable[..., Model]
@@ -56,6 +58,48 @@ def test_shapes_and_numbers_equal_a_pass_without_cache(name: str, small: Small) 
                 assert stage.values == pytest.approx(vector[:8].tolist(), abs=1e-5)
             checked += 1
     assert checked >= 2 + 5 * model.transformer.config.blocks
+
+
+OTHER_BLOCKS = (
+    "pythia", "gptj", "falcon-40b", "falcon-rw", "opt", "opt-norms-after", "bloom", "phi-3-partial", "gemma2", "olmo2",
+    "granite",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHER_BLOCKS)
+def test_stages_of_other_blocks_are_what_their_modules_compute(case: str, tmp_path: Path) -> None:
+    """Parallel blocks, norms in other places, a narrow embedding: each stage, and the stream where something is added.
+
+    The norms of the residual stream are those of the hidden states of transformers.
+    """
+    expected_model = reference(case, vocab_size=257)
+    expected_model.save_pretrained(tmp_path)
+    model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32))
+    config, ids = model.transformer.config, some_ids(9)
+    shown: Flow = last(flow(step_on(model, ids)))
+    with torch.inference_mode(), recording(model.transformer) as trace:
+        model.transformer(torch.tensor([ids]))
+        hidden = expected_model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    names = [stage.name for stage in shown.stages]
+    assert names.count("norm") == config.block_norms * config.blocks * (2 if case == "gptj" else 1)
+    assert names.count("output norm") == 2 * config.blocks * config.output_norms
+    assert ("embedding norm" in names, "final norm" in names) == (config.embed_norm, config.final_norm)
+    assert names.count("projection") == 2 * (config.embed_size is not None)
+    modules = modules_of(config) | {"embedding norm": ["embed_norm"], "logits": ["cap"]}
+    for stage in shown.stages:
+        if modules.get(stage.name):
+            output = trace.outputs[modules[stage.name].pop(0)]
+            assert [size for _, size in stage.axes] == list(output.shape)
+            vector = (output[0, :, -1] if output.ndim == 4 else output[0, -1]).flatten()
+            assert stage.norm == pytest.approx(vector.norm().item(), rel=1e-4)
+    after = [stage.stream for stage in shown.stages if stage.name.endswith("mlp")]
+    assert after[:-1] == pytest.approx([state[0, -1].norm().item() for state in hidden[1:-1]], rel=1e-4)
+    added = [stage.stream for stage in shown.stages if stage.name.endswith("attention")]
+    assert all((stream is None) is config.parallel for stream in added)
+    equations = {source.component: source.equation for source in shown.sources}
+    assert ("x + a + " in equations["mlp"]) is config.parallel
+    assert ("mᵢ" in equations["attend"]) is (config.positions == "alibi")
+    assert all(source.code for source in shown.sources)
 
 
 @pytest.mark.parametrize("name", RUNGS)

@@ -86,6 +86,17 @@ def test_what_stands_around_a_text_of_a_tokenizer_model(
     assert ours.written(ours.encode("oat")) == "oat"
 
 
+def test_tokenizer_config_may_leave_out_the_space_before_a_text(tmp_path: Path) -> None:
+    """And settings that would make other ids are refused by name."""
+    ours = load(pieces_folder("llama2", tmp_path, add_prefix_space=False))
+    assert ours.inner_ids("oat") == ours.continuation("oat") != processor("llama2").encode("oat")
+    for name, value in (("sp_model_kwargs", {"enable_sampling": True}), ("do_lower_case", True)):
+        with pytest.raises(UserError, match=name):
+            load(pieces_folder("llama2", tmp_path, **{name: value}))
+    with pytest.raises(UserError, match="split_special_tokens"):
+        load(pieces_folder("llama2", tmp_path, split_special_tokens=True))
+
+
 def test_gguf_metadata_decides_what_stands_around_a_text(tmp_path: Path) -> None:
     """`llama` begins with BOS where the file does not say, `t5` ends with EOS."""
     oat = processor("llama2").encode("oat")
@@ -102,6 +113,18 @@ def test_special_tokens_in_a_text_of_a_gguf_file(tmp_path: Path) -> None:
     ids, starts = ours.inner_starts("<s>oat</s> milk", special=True)
     assert [starts[ids.index(1)], starts[ids.index(2)]] == [0, 6]
     assert starts == sorted(starts)
+
+
+def test_added_tokens_of_phi_3_take_the_white_space_after_them(tmp_path: Path) -> None:
+    """Which a GGUF file does not say; llama.cpp knows it by the name of the model."""
+    ours, model = (
+        load(pieces_gguf("llama2", tmp_path / "m.gguf", **{"general.name": "Phi-3 mini"})),
+        processor("llama2"),
+    )
+    assert ours.encode("</s>\n oat", special=True) == [1, 2, *model.encode("oat")]
+    assert ours.encode("<s> oat", special=True) == [1, *model.encode(" oat")]
+    ids, starts = ours.inner_starts("a</s>\n oat", special=True)
+    assert starts[ids.index(2) + 1] == 7
 
 
 def test_tokens_with_one_text_and_tokens_without_text_are_read(tmp_path: Path) -> None:

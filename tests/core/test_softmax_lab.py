@@ -91,3 +91,17 @@ def test_bad_logits_are_user_errors(logits: list[float]) -> None:
 def test_a_temperature_of_0_is_a_user_error_in_the_lab(temperature: float) -> None:
     with pytest.raises(UserError, match="above 0"):
         softmax_lab([1.0], temperatures=(temperature,))
+
+
+def test_other_tokens_take_part_in_repetitions_and_temperatures() -> None:
+    """The shares of the first tokens are theirs among all; the table of the first two ways is of these alone."""
+    logits = torch.randn(500, generator=torch.Generator().manual_seed(0)) * 4
+    lab = softmax_lab(logits[:8].tolist(), others=logits[8:])
+    assert lab.count == 500
+    for shown in lab.temperatures:
+        want = torch.softmax(logits.double() / shown.setting, 0)
+        assert shown.shares == pytest.approx(want[:8].tolist(), abs=1e-6)
+        assert shown.entropy_bits == pytest.approx(-(want * want.clamp_min(1e-300).log2()).sum().item(), abs=1e-4)
+    once = next(each for each in lab.repeated if each.setting == 1)
+    assert once.shares == pytest.approx(torch.softmax(logits.double(), 0)[:8].tolist(), abs=1e-6)
+    assert sum(lab.stable.shares) == pytest.approx(1, abs=1e-6)

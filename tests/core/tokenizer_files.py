@@ -83,7 +83,7 @@ def write_gguf(path: Path, tokens: list[str], types: list[int], says: dict[str, 
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     for key, value in says.items():
-        name = key if key.startswith("tokenizer.") else f"tokenizer.ggml.{key}"
+        name = key if key.startswith(("tokenizer.", "general.")) else f"tokenizer.ggml.{key}"
         if isinstance(value, list | bytes):
             writer.add_array(name, list(value))
         else:

@@ -58,7 +58,7 @@ class ScriptedRunner:
         self.problems: list[str] = []
         self.loads: list[tuple[ModelChoice, str]] = []
         self.operations: list[Operation] = []
-        self.pauses = 0
+        self.pauses = self.cancellations = 0
         self.scales: list[float] = []
         self.trainings: list[tuple[Recipe, Path]] = []
         self.training_requests: list[str] = []
@@ -73,6 +73,9 @@ class ScriptedRunner:
 
     def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
         self.operations.append(operation)
+
+    def cancel_loading(self) -> None:
+        self.cancellations += 1
 
     def scale_adapter(self, scale: float) -> None:
         self.scales.append(scale)

@@ -24,9 +24,9 @@ SAID = (
 
 def spans() -> tuple[Span, ...]:
     found: list[Span] = []
-    for place, (role, _) in enumerate(SAID):
-        thinks = role == "thinking"
-        role = "assistant" if thinks else role
+    for place, (kind, _) in enumerate(SAID):
+        thinks = kind == "thinking"
+        role = "assistant" if thinks else kind
         if found and (found[-1].role, found[-1].thinking) == (role, thinks):
             found[-1] = replace(found[-1], end=place + 1)
         else:

@@ -152,7 +152,7 @@ def test_greedy_equals_temperature_zero_and_takes_the_likeliest_token(output_of:
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
         assert one["id"] == one["top"][0]["id"]
         assert one["u"] is None
-        assert one["rank"] == 0
+        assert one["rank"] == 1
         assert one["sampled_probability"] == 1
         assert one["probability"] < 0.01
 

@@ -260,7 +260,7 @@ def test_exported_json_lines_have_every_number(saved: Path, run_here: Here) -> N
         assert (row["u"], row["sampled_probability"], row["redraw"]) == (token.u, token.sampled_probability, 0)
         if token.score and token.sampler:
             assert (row["logit"], row["logprob"]) == (token.score.logit, token.score.logprob)
-            assert (row["rank"], row["entropy_bits"]) == (token.score.rank, token.score.entropy_bits)
+            assert (row["rank"], row["entropy_bits"]) == (token.score.rank + 1, token.score.entropy_bits)
             assert row["probability"] == pytest.approx(2 ** -row["surprisal_bits"])
             assert (row["sampler"]["stages"], row["model"]) == ("temp=1,top_k=50,top_p=1,min_p=0", "model5")
 

@@ -36,9 +36,9 @@ def test_json_has_both_charts_and_their_divergences(run_here: Here) -> None:
     a, b = shares
     assert found["kl_ab_bits"] == pytest.approx(sum(a[id] * math.log2(a[id] / b[id]) for id in a), abs=1e-4)
     assert found["kl_ba_bits"] == pytest.approx(sum(b[id] * math.log2(b[id] / a[id]) for id in a), abs=1e-4)
-    assert found["rank_in_b"] == list(b).index(next(iter(a)))
-    assert found["rank_in_a"] == list(a).index(next(iter(b)))
-    assert found["agree"] == (found["rank_in_a"] == 0)
+    assert found["rank_in_b"] == 1 + list(b).index(next(iter(a)))
+    assert found["rank_in_a"] == 1 + list(a).index(next(iter(b)))
+    assert found["agree"] == (found["rank_in_a"] == 1)
 
 
 def test_b_may_be_the_same_model_in_another_dtype(run_here: Here) -> None:
@@ -80,7 +80,7 @@ def test_text_output_has_two_columns(run_here: Here) -> None:
     assert "A model2 fp32 cpu" in done.stdout.decode()
     assert f"JS {found['js_bits']:.4f} bits, over tokens" in lines[-2]
     assert f"KL(A‖B) {found['kl_ab_bits']:.4f}" in lines[-2]
-    assert lines[-1].endswith(f"A's has rank {found['rank_in_b'] + 1} in B, B's has rank {found['rank_in_a'] + 1} in A")
+    assert lines[-1].endswith(f"A's has rank {found['rank_in_b']} in B, B's has rank {found['rank_in_a']} in A")
     assert sum(line.lstrip().startswith("mean") for line in lines) == 1
     assert len([line for line in lines if line.startswith("   ") and line.split()[0] in ("1", "2", "3")]) >= 3
 

@@ -91,7 +91,7 @@ def test_a_user_error_is_one_line(run_here: Here, tmp_path: Path) -> None:
     for arguments, stdin, wanted in (
         ((str(latin),), b"", "byte 3"),
         ((str(empty),), b"", "is empty"),
-        ((str(tmp_path),), b"", "directory"),
+        ((str(tmp_path),), b"", "is a folder"),
         ((str(tmp_path / "no\x1b[2Jthing"),), b"", "No such file"),
         (("-",), b"", "standard input is empty"),
         (("-",), b"a\xff", "byte 2"),

@@ -15,6 +15,9 @@ def compare(
     prompt: Prompt,
     model: ModelOptions,
     other: Annotated[str | None, typer.Option("--with", help="Model B; without it the same model as A.")] = None,
+    with_revision: Annotated[
+        str | None, typer.Option(help="Revision of B; of the same model where --with names none.")
+    ] = None,
     with_lora: Annotated[
         str | None,
         typer.Option(metavar="PATH[=SCALE]", help="LoRA adapter of B; without it none where --with names B."),
@@ -29,14 +32,15 @@ def compare(
 ) -> None:
     """Compare the next-token distributions of two models, A and B: divergences in bits, agreement, both charts."""
     with exit_on_user_error():
-        if other is with_device is with_dtype is with_lora is None:
+        if other is with_revision is with_device is with_dtype is with_lora is None:
             raise UserError(
                 "there is no model B; give ", Option("with"), " MODEL, or ", Option("with-dtype"), ", ",
-                Option("with-device"), " or ", Option("with-lora"), " to compare a model with itself",
+                Option("with-device"), ", ", Option("with-revision"), " or ", Option("with-lora"),
+                " to compare a model with itself",
             )  # fmt: skip
         text = read_argument(prompt)
         a, ids_a = load_model(model, text)
-        b, ids_b = load_model(_options_of_b(model, other, with_lora, with_device, with_dtype), text)
+        b, ids_b = load_model(_options_of_b(model, other, with_revision, with_lora, with_device, with_dtype), text)
         from core.evaluation.compare import Side, compare_text, next_distribution
         from core.evaluation.compare import compare as measure
         from tui.reports.compare import along_json, along_lines, comparison_json, comparison_lines
@@ -56,7 +60,12 @@ def compare(
 
 
 def _options_of_b(
-    model: ModelOptions, name: str | None, lora: str | None, device: str | None, dtype: str | None
+    model: ModelOptions,
+    name: str | None,
+    revision: str | None,
+    lora: str | None,
+    device: str | None,
+    dtype: str | None,
 ) -> ModelOptions:
     """The options of A with the changes for B. Sizes and tokenizer are dropped where B is no untrained rung.
 
@@ -67,7 +76,8 @@ def _options_of_b(
 
     other = replace(
         model,
-        model=name or model.model,
+        model=name or _without_revision(model.model, revision),
+        revision=revision if name or revision else model.revision,
         lora=lora if name or lora else model.lora,
         device=device or model.device,
         dtype=dtype or model.dtype,
@@ -77,3 +87,8 @@ def _options_of_b(
     return replace(
         other, embed_dim=None, context=None, blocks=None, heads=None, activation=None, tokenizer=ModelChoice().tokenizer
     )
+
+
+def _without_revision(name: str | None, revision: str | None) -> str | None:
+    """A name without its own revision where another one is given."""
+    return name.partition("@")[0] if name and revision else name

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
+
 from core.sampling.sampler import Sampler
+from core.sampling.stages.constraint import Constraint
 from core.sampling.stages.stage import Knob, Stage
 from core.sampling.stages.temp import Temperature
 from core.sampling.stages.top_k import TopK
@@ -43,9 +46,16 @@ def _named(stages: Sequence[Stage]) -> list[Stage]:
     return [stage for stage in stages if stage.active or isinstance(stage, SHOWN_OFF)]
 
 
-def sampler_text(sampler: Sampler) -> str:
-    """The settings in the order of their stages, such as `T 0.70 k 40 p 0.90`; most stages only where they are on."""
-    return " ".join(map(stage_text, _named(sampler.stages))) or "all tokens"
+def sampler_text(sampler: Sampler, width: int | None = None) -> str:
+    """The settings in the order of their stages, such as `T 0.70 k 40 p 0.90`; most stages only where they are on.
+
+    Where that is longer than `width` cells, the first and the last stage, and how many there are.
+    """
+    parts = list(map(stage_text, _named(sampler.stages)))
+    text = " ".join(parts) or "all tokens"
+    if width is None or cell_len(text) <= width or len(parts) < 3:
+        return text
+    return f"{parts[0]} … {parts[-1]} · {len(parts)} stages"
 
 
 def stages_line(effects: Sequence[StageEffect], kept: int, width: int) -> str:
@@ -55,12 +65,17 @@ def stages_line(effects: Sequence[StageEffect], kept: int, width: int) -> str:
     line = " → ".join([*parts, f"{kept:,} kept"])
     if len(line) + 4 <= width:
         return line
+    active = [effect for effect in effects if effect.stage.active or isinstance(effect.stage, Temperature)]
+    line = " → ".join([*map(_did, active), f"{kept:,} kept"])
+    if len(line) + 4 <= width:
+        return line
     heat = [stage_text(stage, 1) for stage in named if isinstance(stage, Temperature)]
     return " → ".join([*heat, f"{kept:,} kept"])
 
 
 def _did(effect: StageEffect) -> str:
-    text = stage_text(effect.stage, 1)
+    constrains = isinstance(effect.stage, Constraint)
+    text = effect.stage.SHORT if constrains else stage_text(effect.stage, 1)
     if isinstance(effect.stage, Temperature):
         return text
     if effect.removed:
@@ -68,7 +83,13 @@ def _did(effect: StageEffect) -> str:
     return f"{text} moves {100 * effect.moved:.1f}%" if effect.moved else text
 
 
-def stage_title(stage: Stage, width: int) -> str:
-    """A stage and its first knob in `width` cells, right-aligned."""
-    text = stage_text(stage, 1)
-    return fit(text, width) if len(text) > width else text.rjust(width)
+def stage_heads(stage: Stage, width: int) -> tuple[str, str]:
+    """The name of a stage and the value of its first knob, right-aligned in `width` cells each."""
+    first = stage.knobs()[0]
+    value = getattr(stage, first.name)
+    text = value_text(first, value, 1 if isinstance(stage, Temperature) else 2)
+    return _right(stage.SHORT, width), _right(text if stage.on and value != first.off else "off", width)
+
+
+def _right(text: str, width: int) -> str:
+    return fit(text, width) if cell_len(text) > width else " " * (width - cell_len(text)) + text

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from core.sampling.explanation import SamplerLens
 from tui.drawing.text import decimals_for
 
-NARROW, WIDE = 9, 12
+NARROW, WIDE = 8, 12
 """Cells of the column of a stage at least, and where there is room."""
 MARK = 3
 """Cells of a mark that says how many columns are hidden on one side."""

@@ -133,6 +133,14 @@ def compact(count: float) -> str:
     return f"{count:.0f}"
 
 
+def bytes_text(count: float) -> str:
+    """A number of bytes with a decimal unit: 93 MB, 1.5 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:.{1 if unit == 'GB' and count < 1e11 else 0}f} {unit}"
+    return f"{count:.0f} B"
+
+
 def in_place(text: str) -> str:
     """A line of an editor in which each control character is replaced by one other character.
 

@@ -52,6 +52,13 @@ class Wrap:
         self._cells = sum(cell_len(character) for _, character in self._open)
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """A text as lines of at most `width` cells."""
+    wrap = Wrap(width)
+    wrap.extend([(0, text)])
+    return ["".join(part for _, part in wrap[at]).rstrip() for at in range(len(wrap))]
+
+
 def _merged(characters: list[Fragment]) -> list[Fragment]:
     return [
         (token, "".join(character for _, character in group)) for token, group in groupby(characters, lambda f: f[0])

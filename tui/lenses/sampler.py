@@ -6,14 +6,19 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.binding import Binding
 from textual.content import Content
 
+from core.errors import UserError
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
+from core.sampling.stages import found
 from core.sampling.stages.stage import Stage
 from core.sampling.stages.temp import Temperature
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
-from tui.drawing.sampler import sampler_text, stage_title, value_text
+from tui.drawing.sampler import sampler_text, stage_heads, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
 from tui.drawing.text import decimals_for, fit, label, number_in, percent
 from tui.lenses.base import LensPage
@@ -21,8 +26,9 @@ from tui.runner import Question
 
 FEWEST = 3
 """Rows of tokens at least, however low the panel is."""
-FOOT = 12
-"""Lines below the rows."""
+WRITTEN = "Stages in their order, such as top_k=40,min_p=0.05,temp=0.8; - before one that is off. Or a preset's name."
+LOW = 24
+"""A panel of fewer lines leaves out what can be seen elsewhere."""
 
 
 class SamplerLensPage(LensPage[SamplerLens]):
@@ -33,6 +39,14 @@ class SamplerLensPage(LensPage[SamplerLens]):
     DESCRIPTION = "Why a token is drawn: what each stage of the sampler removes and moves, and the number u"
     ORDER = 2
     ALLOW_SELECT: ClassVar[bool] = False
+    BINDINGS: ClassVar = [
+        Binding("N", "add", "new", tooltip="Add a stage", show=True),
+        Binding("delete,backspace", "remove", "remove", tooltip="Remove the stage", show=True, key_display="del"),
+        Binding("ctrl+left", "shift(-1)", "move", tooltip="Apply the stage earlier", show=True, key_display="^←→"),
+        Binding("ctrl+right", "shift(1)", "later", tooltip="Apply the stage later", show=False),
+        Binding("0", "reset", "reset", tooltip="Give the stage its usual values", show=True),
+        Binding("e", "write", "edit", tooltip="Write the stages as a line", show=True),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,8 +71,11 @@ class SamplerLensPage(LensPage[SamplerLens]):
         return stages[self.cursor] if stages else None
 
     def move(self, by: int) -> None:
-        self.cursor += by
-        self._knob = 0
+        self.go_to(self.cursor + by)
+
+    def go_to(self, number: int) -> None:
+        """Put the cursor on a stage."""
+        self.cursor, self._knob = number, 0
         self._draw_stages()
 
     def choose(self, number: int | None = None) -> None:
@@ -85,8 +102,60 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self.host.sample_with(self.sampler.moved(at, last - at if at < last else -last))
             self._draw_stages()
 
+    # The row of stages -----------------------------------------------------------------------------------------------
+
+    def _take(self, sampler: Sampler, at: int) -> None:
+        self.host.sample_with(sampler)
+        self.go_to(at)
+
+    def action_add(self) -> None:
+        """Choose a stage that the sampler does not have; it is added at its usual place."""
+        present = {stage.NAME for stage in self.sampler.stages}
+        entries = [Entry(name, kind.TITLE, kind.FORMULA) for name, kind in found().items() if name not in present]
+        self.app.push_screen(ChooseScreen("add a stage", entries, ""), self._add)
+
+    def _add(self, name: str | None) -> None:
+        if name is None:
+            return
+        kind = found()[name]
+        if kind.EXAMPLE or not kind.usual().active:
+            hint, start = f"{kind.form()} · {kind.FORMULA}", kind.EXAMPLE or f"{name}="
+            self.app.push_screen(LineScreen("add a stage", hint, start, check=_one_stage), self._add_written)
+        else:
+            self._insert(kind.usual())
+
+    def _add_written(self, text: str | None) -> None:
+        if text is not None:
+            self._insert(_one_stage(text))
+
+    def _insert(self, stage: Stage) -> None:
+        sampler = self.sampler.with_stage(stage)
+        self._take(sampler, sampler.stages.index(stage))
+
+    def action_remove(self) -> None:
+        if self.stage:
+            self._take(self.sampler.without(self.cursor), max(0, self.cursor - 1))
+
+    def action_shift(self, by: int) -> None:
+        """Apply the stage under the cursor earlier or later."""
+        if self.stage:
+            self._take(self.sampler.moved(self.cursor, by), self.cursor + by)
+
+    def action_reset(self) -> None:
+        """Give the stage under the cursor its usual values; its texts stay."""
+        if stage := self.stage:
+            usual = {knob.name: knob.usual for knob in stage.knobs() if knob.kind in ("number", "whole")}
+            self._take(self.sampler.with_stage(replace(stage, on=True, **usual)), self.cursor)
+
+    def action_write(self) -> None:
+        self.app.push_screen(LineScreen("sampler", WRITTEN, str(self.sampler), check=Sampler.read), self._take_written)
+
+    def _take_written(self, text: str | None) -> None:
+        if text is not None:
+            self._take(Sampler.read(text, self.sampler.seed), self.cursor)
+
     def _draw_stages(self) -> None:
-        if self.answer:
+        if self.answer and self.is_mounted:
             self.draw()
 
     # Drawing ---------------------------------------------------------------------------------------------------------
@@ -95,24 +164,29 @@ class SamplerLensPage(LensPage[SamplerLens]):
         super().draw()
         if self.answer:
             self.border_title = Content(f"sampler · {self.answer.kept:,} kept")
-            self.border_subtitle = Content("↑↓ stage · ⇧←→ turn · ⏎ on or off · + add · - remove · P presets")
+            self.border_subtitle = Content("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets")
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
-        columns = fit_columns(answer, width, self.cursor)
-        yield self._head(answer, columns)
-        actual = self._actual_draw(answer)
-        room = max(FEWEST, height - FOOT - bool(actual))
+        columns, low = fit_columns(answer, width, self.cursor), height < LOW
+        below = [*self._foot(answer, columns, low), *self._drawing(answer, width, low)]
+        below += self._under_cursor(answer, width, low)
+        yield from self._heads(answer, columns)
         scale = _scale(answer)
-        for row in self._rows_shown(answer, room):
+        for row in self._rows_shown(answer, max(FEWEST, height - 2 - len(below))):
             yield self._row(answer, row, columns, scale)
-        yield from self._foot(answer, columns)
-        yield Text()
+        yield from below
+
+    def _drawing(self, answer: SamplerLens, width: int, low: bool) -> Iterator[Text]:
+        """Where u falls, and what other ways of choosing would give."""
+        if not low:
+            yield Text()
         yield from self._unit_interval(answer, width)
-        yield self._alternatives(answer, width)
-        if actual:
+        if not low:
+            yield self._alternatives(answer, width)
+        if actual := self._actual_draw(answer):
             yield actual
-        yield Text()
-        yield from self._under_cursor(answer, width)
+        if not low:
+            yield Text()
 
     def _rows_shown(self, answer: SamplerLens, room: int) -> Sequence[SamplerRow]:
         """The first rows; the last of them gives way to the drawn token where that comes later."""
@@ -120,19 +194,19 @@ class SamplerLensPage(LensPage[SamplerLens]):
         drawn = next((row for row in answer.rows if answer.drawn and row.id == answer.drawn.id), None)
         return rows if drawn is None or drawn in rows else (*rows[:-1], drawn)
 
-    def _head(self, answer: SamplerLens, columns: StageColumns) -> Text:
-        line = self.text(
-            (fit("token", columns.token) + fit("  logit", columns.logit), "head"),
-            (f"{'softmax':>{columns.figure}} " + " " * columns.left, "head"),
-            (columns.before, "faint"),
-        )
-        for number in columns.shown:
-            stage = answer.stages[number].stage
-            style = "cursor" if number == self.cursor else "head" if stage.active else "faint"
-            line.append(" ", self.style_of("lens--head"))
-            line.append(stage_title(stage, columns.stage - 1), self.style_of(f"lens--{style}"))
-        line.append_text(self.text((columns.after, "faint"), (f"{'drawn':>{columns.figure}} ", "head")))
-        return line
+    def _heads(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
+        """The names of the columns, and below those of the stages their first knobs."""
+        first = fit("token", columns.token) + fit("  logit", columns.logit) + f"{'softmax':>{columns.figure}} "
+        for row, (left, right) in enumerate(((first, "drawn"), (" " * len(first), ""))):
+            marks = (columns.before, columns.after) if not row else (" " * len(columns.before),) * 2
+            line = self.text((left + " " * columns.left, "head"), (marks[0], "faint"))
+            for number in columns.shown:
+                stage = answer.stages[number].stage
+                style = "cursor" if number == self.cursor else "head" if stage.active else "faint"
+                line.append(" ", self.style_of("lens--head"))
+                line.append(stage_heads(stage, columns.stage - 1)[row], self.style_of(f"lens--{style}"))
+            line.append_text(self.text((marks[1], "faint"), (f"{right:>{columns.figure}} ", "head")))
+            yield line
 
     def _row(self, answer: SamplerLens, row: SamplerRow, columns: StageColumns, scale: float) -> Text:
         raw, final = row.shares[0], row.shares[-1] if not answer.problem else 0.0
@@ -163,7 +237,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         moves = effect.moved > effect.removed_mass + 1e-6
         return (percent(row.shares[number + 1], decimals) if moves else "·"), ""
 
-    def _foot(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
+    def _foot(self, answer: SamplerLens, columns: StageColumns, low: bool) -> Iterator[Text]:
         """What is left after each stage, the mass it removed, how far it moved the rest, and the entropy."""
         size = len(answer.rows) + answer.tail.count
 
@@ -175,9 +249,11 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
         effects, bits = answer.stages, [f"{entropy:.2f}" for entropy in answer.entropies]
         yield line("kept", f"{size:,}", [f"{each.kept:,}" for each in effects], f"{answer.kept:,}")
-        yield line("removed", "", [percent(each.removed_mass, 2) if each.removed else "" for each in effects], "")
+        if not low:
+            yield line("removed", "", [percent(each.removed_mass, 2) if each.removed else "" for each in effects], "")
         yield line("moved", "", [percent(each.moved, 2) if each.moved > 0 else "" for each in effects], "")
-        yield line("H bits", bits[0], bits[1:], bits[-1])
+        if not low:
+            yield line("H bits", bits[0], bits[1:], bits[-1])
 
     def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
@@ -231,7 +307,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         long = line(" · with equal odds this u would draw ")
         return long if long.cell_len <= width else line(" · equal odds ")
 
-    def _under_cursor(self, answer: SamplerLens, width: int) -> Iterator[Text]:
+    def _under_cursor(self, answer: SamplerLens, width: int, low: bool) -> Iterator[Text]:
         """The stage under the cursor: its knobs, its formula and its source."""
         stage = self.stage
         if stage is None:
@@ -245,8 +321,11 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if stage.NAME == "xtc" and stage.active:
             line.append(f" · drawn chance {answer.chance:.4f}", self.style_of("lens--muted"))
         yield line
-        yield self.text((fit(stage.FORMULA, width), "text"))
-        yield self.text((fit(stage.SOURCE, width), "muted"))
+        if low:
+            yield self.text((fit(f"{stage.FORMULA} · {stage.SOURCE}", width), "muted"))
+        else:
+            yield self.text((fit(stage.FORMULA, width), "text"))
+            yield self.text((fit(stage.SOURCE, width), "muted"))
 
     def _actual_draw(self, answer: SamplerLens) -> Text | None:
         """How the token at this position came, where that differs from the draw that is explained."""
@@ -260,6 +339,14 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if answer.drawn and token.id == answer.drawn.id:
             return None
         return self.text((f"{label(token.piece)} came next, drawn with {sampler_text(token.sampler)}", "muted"))
+
+
+def _one_stage(text: str) -> Stage:
+    """The one stage of a text. Raises `UserError` for another number of them."""
+    stages = Sampler.read(text).stages
+    if len(stages) != 1:
+        raise UserError("write one stage")
+    return stages[0]
 
 
 def _scale(answer: SamplerLens) -> float:

@@ -40,7 +40,9 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         def lab(session: "Session") -> SoftmaxLab:
             from core.sampling.softmax import softmax_lab  # noqa: PLC0415
 
-            return softmax_lab([factor * candidate.logit for candidate in session.chart(SHOWN).candidates])
+            shown = session.chart(SHOWN).candidates
+            others = session.distribution().others([each.id for each in shown])
+            return softmax_lab([factor * each.logit for each in shown], others=factor * others)
 
         return Question(lab, live=True)
 
@@ -105,7 +107,11 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     def _repeated_and_heated(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
         each = max(4, (width - 16) // 2 - 2)
         for title, rows, form in (
-            ("softmax applied n times: each time closer to uniform", answer.repeated, "{:g}×"),
+            (
+                f"softmax n times, over all {answer.count:,} tokens: each time closer to uniform",
+                answer.repeated,
+                "{:g}×",
+            ),
             ("softmax(x / T): a low T sharpens, a high T flattens", answer.temperatures, "T {:g}"),
         ):
             yield self.text((title, "muted"))

@@ -66,7 +66,8 @@ class GenerationPanel(PaintedPage):
             self._append(len(before))
         else:
             self._rewrap()
-        generated = len(snapshot.tokens) - snapshot.prompt_length
+        later = snapshot.tokens[snapshot.prompt_length :]
+        generated = sum(token.origin != "prompt" for token in later) if snapshot.spans else len(later)
         self.border_subtitle = Content(f"{generated:,} generated" if generated else "")
         if moved or not same:
             self.follow()

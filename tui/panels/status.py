@@ -3,12 +3,14 @@
 from rich.text import Text
 from textual.widget import Widget
 
-from core.progress import Progress
+from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
 from tui.drawing.sampler import sampler_text
-from tui.drawing.text import compact, one_line, short_name
+from tui.drawing.text import bytes_text, compact, one_line, short_name, within
 from tui.runner import Frame
 
+LEAST = 40
+"""Cells that the sampler may have at least."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -72,6 +74,8 @@ class StatusLine(Widget):
             parts.append((1, one_line(short_name(model.name)), "status--model"))
         if busy:
             parts.append((0, busy, "status--busy"))
+        if frame.activity == "loading":
+            parts.append((1, "esc cancels", ""))
         if model and model.adapter:
             parts.append((1, one_line(f"LoRA {model.adapter}"), "status--patched"))
         if frame.snapshot and frame.snapshot.patches:
@@ -92,7 +96,7 @@ class StatusLine(Widget):
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, f"seed {self._sampler.seed}", ""))
-        parts.append((2, sampler_text(self._sampler), ""))
+        parts.append((2, sampler_text(self._sampler, max(LEAST, self.size.width // 3)), ""))
         if frame.training and frame.training.state in ("preparing", "training"):
             steps = f"{frame.training.recipe.steps:,}"
             parts.append((1, one_line(f"◌ {frame.training.name} {frame.training.step:>{len(steps)},}/{steps}"), ""))
@@ -102,16 +106,22 @@ class StatusLine(Widget):
         frame = self._frame
         if frame.activity == "loading":
             spinner = SPINNER[self._spinner_step % len(SPINNER)]
-            return (
-                f"{spinner} fetching {progress_bar(frame.activity_progress)} MB"
-                if frame.activity_progress
-                else f"{spinner} loading"
-            )
+            return f"{spinner} {loading_text(frame.loading)}"
         if frame.activity == "reading" and frame.activity_progress:
             return progress_bar(frame.activity_progress)
         if frame.activity == "generating":
             return f"▶ {frame.generated:,} · {frame.rate or 0:.0f} tok/s"
         return ""
+
+
+def loading_text(loading: Loading | None) -> str:
+    """What is loaded: a bar of the bytes, and the tensor that is read, or the model that is downloaded."""
+    if loading is None or not loading.total:
+        return "loading"
+    share = loading.done / loading.total
+    filled = int(10 * share)
+    bar = f"{'━' * filled}{'╌' * (10 - filled)} {share:>4.0%} of {bytes_text(loading.total)}"
+    return f"{loading.activity} {bar} {within(one_line(loading.name), 24)}"
 
 
 def progress_bar(progress: Progress, width: int = 10) -> str:

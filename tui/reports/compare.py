@@ -9,7 +9,7 @@ from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import piece_text
 from tui.drawing.text import decimals_for, ending, fit, label, one_line, percent
-from tui.reports.json_values import candidate_json, finite, json_line, lora_json
+from tui.reports.json_values import candidate_json, finite, json_line, lora_json, rank_json
 
 
 def _divergence_json(found: Divergence | ComparedText) -> dict[str, float | None]:
@@ -42,8 +42,8 @@ def comparison_json(a: tuple[ModelInfo, list[int]], b: tuple[ModelInfo, list[int
             "by": found.divergence.over,
             **_divergence_json(found.divergence),
             "agree": found.agree,
-            "rank_in_a": found.rank_in_a,
-            "rank_in_b": found.rank_in_b,
+            "rank_in_a": rank_json(found.rank_in_a),
+            "rank_in_b": rank_json(found.rank_in_b),
             "a": side(*a, found.chart_a),
             "b": side(*b, found.chart_b),
         }

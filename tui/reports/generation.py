@@ -5,7 +5,7 @@ from typing import Any
 
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Draw
-from tui.reports.json_values import candidate_json, lora_json, token_json
+from tui.reports.json_values import candidate_json, lora_json, rank_json, token_json
 
 
 def prefill_json(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def step_json(
         "logprob": drawn.score.logprob,
         "sampled_probability": drawn.sampled_probability,
         "entropy_bits": drawn.score.entropy_bits,
-        "rank": drawn.score.rank,
+        "rank": rank_json(drawn.score.rank),
         "u": drawn.u,
         "top": [candidate_json(each) for each in top],
         "seconds": seconds,

@@ -5,6 +5,7 @@ import math
 import sys
 from typing import Any
 
+from core.errors import Option, UserError
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate
 from core.tokenizers.tokenizer import piece_text
@@ -13,7 +14,19 @@ from core.tokenizers.tokenizer import piece_text
 def json_line(value: dict[str, Any]) -> str:
     """One JSON object on one line, escaped to ASCII where standard output is not UTF-8."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
+    try:
+        return json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
+    except ValueError as error:
+        raise UserError(
+            "the answer has numbers that are not finite (NaN or infinity), which JSON cannot hold; weights or ",
+            Option("dtype"),
+            " are at fault",
+        ) from error
+
+
+def rank_json(rank: int | None) -> int | None:
+    """A rank as all that is shown counts it: from 1, the likeliest token. `core` counts from 0."""
+    return None if rank is None else rank + 1
 
 
 def token_json(id: int, piece: bytes) -> dict[str, Any]:

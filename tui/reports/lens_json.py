@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import piece_text
-from tui.reports.json_values import candidate_json
+from tui.reports.json_values import candidate_json, rank_json
 
 if TYPE_CHECKING:
     from core.lenses.context import ContextTable
@@ -48,6 +48,8 @@ def _json_value(value: Any) -> Any:
         values = {json_names.get(field.name, field.name): getattr(value, field.name) for field in fields(value)}
         piece = values.pop("piece", None)
         token = {} if piece is None else {"text": piece_text(piece), "bytes": piece.hex()}
+        if "rank" in values:
+            values["rank"] = rank_json(values["rank"])
         return token | {key: _json_value(each) for key, each in values.items()}
     return value
 

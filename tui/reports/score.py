@@ -1,9 +1,11 @@
 """`tokenwalk score`: how well a model predicts a text."""
 
+from collections.abc import Mapping
+
 from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.info import ModelInfo
 from tui.drawing.text import compact, fit, label, one_line
-from tui.reports.json_values import finite, json_line, token_json
+from tui.reports.json_values import finite, json_line, rank_json, token_json
 
 WORST = 10
 """Tokens in the list of those with the highest surprisal."""
@@ -23,7 +25,7 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
             "probability": token.score.probability,
             "logprob": token.score.logprob,
             "surprisal_bits": token.score.surprisal_bits,
-            "rank": token.score.rank,
+            "rank": rank_json(token.score.rank),
             "entropy_bits": token.score.entropy_bits,
         }
         named = token_json(token.id, token.piece)
@@ -50,7 +52,7 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
     return [json_line(each) for each in (*tokens, summary)]
 
 
-def _finite_values(values: dict[str, float]) -> dict[str, float | None]:
+def _finite_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
     """A token of probability 0 has no finite logprob."""
     return {name: finite(value) for name, value in values.items()}
 

@@ -7,7 +7,7 @@ from core.loading.info import ModelInfo
 from core.search.values import Answer, BeamState, BestState, State
 from tui.drawing.search import outcome
 from tui.drawing.text import fit, run_text
-from tui.reports.json_values import token_json
+from tui.reports.json_values import rank_json, token_json
 
 Piece = Callable[[int], bytes]
 WIDTH = 60
@@ -59,7 +59,7 @@ def _proof(state: BestState) -> dict[str, Any]:
 def answer_json(rank: int, answer: Answer, state: State, piece: Piece) -> dict[str, Any]:
     """One answer: its rank from 1, its tokens with their own log-probabilities, and whether its rank is proved."""
     tokens = [
-        {**token_json(id, piece(id)), "logprob": score.logprob, "rank": score.rank}
+        {**token_json(id, piece(id)), "logprob": score.logprob, "rank": rank_json(score.rank)}
         for id, score in zip(answer.ids, answer.scores, strict=True)
     ]
     return {

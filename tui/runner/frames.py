@@ -8,7 +8,7 @@ from core.engine.info import DeviceInfo
 from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.progress import Progress
+from core.progress import Loading, Progress
 from core.walk.values import Snapshot
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Frame:
     devices: tuple[DeviceInfo, ...] = ()
     snapshot: Snapshot | None = None
     activity_progress: Progress | None = None
-    """Of the activity: positions of a prompt, sampled continuations, or MB of a download."""
+    """Of the activity: positions of a prompt, or sampled continuations."""
+    loading: Loading | None = None
+    """What is loaded, and how far that is; None where nothing is."""
     generated: int = 0
     """Tokens sampled in the present or last generation."""
     rate: float | None = None

@@ -18,7 +18,7 @@ from core.engine import threads
 from core.errors import UserError, out_of_memory
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
-from core.progress import Loading, Progress
+from core.progress import Cancelled, Loading, Progress, Report
 from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
 from core.walk.values import PromptForm, SamplingProgress
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tui.autosave import Autosave
 
 
+LOADING_TIMEOUT = 0.1
+"""Seconds that the end of the app waits for a loading to end; the walk before it is saved already."""
 UNCHANGED = "{}; the walk is unchanged; a smaller model or shorter prompt may fit"
 """What is added where memory is missing."""
 
@@ -47,6 +49,8 @@ class Runner:
         self._jobs = JobQueue()
         self._outbox = Outbox(publish, fps)
         self._closing = False
+        self._loads = self._cancelled = 0
+        """How many loads were asked for, and up to which of them they are cancelled."""
         self._began_at = 0.0
         self._session: Session | None = None
         self._running: Iterator[object] | None = None
@@ -65,11 +69,15 @@ class Runner:
 
     def load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm = PromptForm()) -> None:
         """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
-        self._put(lambda: self._load(choice, text, sampler, form), interrupts=True)
+        self._put_load(lambda report: self._load(choice, text, sampler, form, report))
 
     def open(self, path: Path) -> None:
         """Continue a saved session in its own model; without that model it is shown and computes nothing."""
-        self._put(lambda: self._open(path), interrupts=True)
+        self._put_load(lambda report: self._open(path, report))
+
+    def cancel_loading(self) -> None:
+        """End the loading that goes on and those that wait; the walk stays as it is."""
+        self._cancelled = self._loads
 
     def scale_adapter(self, scale: float) -> None:
         """Multiply what the LoRA adapter adds by `scale`; of several that wait, only the newest is done."""
@@ -115,8 +123,21 @@ class Runner:
         self._closing = True
         self._jobs.wake()
         if self._thread.ident is not None:
-            self._thread.join(timeout)
+            self._thread.join(min(timeout, LOADING_TIMEOUT) if self._outbox.frame.activity == "loading" else timeout)
         return not self._thread.is_alive()
+
+    def _put_load(self, load: Callable[[Report], object]) -> None:
+        self._loads += 1
+        number = self._loads
+
+        def report(loading: Loading) -> None:
+            """Called often, also by threads that download while this one waits for them."""
+            if self._closing or self._cancelled >= number:
+                raise Cancelled
+            self._outbox.change(loading=loading)
+            self._show_if_due(walk=False)
+
+        self._put(lambda: load(report), interrupts=True)
 
     def _put(self, run: Callable[[], object], interrupts: bool, slot: str | None = None) -> None:
         self._jobs.put(Job(run, interrupts, slot))
@@ -129,6 +150,8 @@ class Runner:
                 self._advance()
             except UserError as error:
                 self._report(error)
+            except Cancelled:
+                self._report("loading was cancelled; the walk is unchanged")
             except Exception as error:  # neither a defect nor a lack of memory may end the walk
                 self._report(UNCHANGED.format(describe(error)) if out_of_memory(error) else describe(error))
         with suppress(Exception):  # the app has left the terminal: nobody reads an error
@@ -199,7 +222,7 @@ class Runner:
 
     def _rest(self) -> None:
         """Show the walk; then begin the answer to the lens and the scores that are missing."""
-        self._outbox.change(activity="idle", activity_progress=None, progress=None)
+        self._outbox.change(activity="idle", activity_progress=None, progress=None, loading=None)
         self._show()
         question = self._outbox.frame.question
         if self._session and self._session.tokens and question and not question.live:
@@ -245,7 +268,7 @@ class Runner:
         """Stop what goes on, and show the problem."""
         self._outbox.add_problem(problem)
         self._running = self._answering = self._scoring = None
-        self._outbox.change(activity="idle", activity_progress=None, progress=None)
+        self._outbox.change(activity="idle", activity_progress=None, progress=None, loading=None)
         try:
             self._show()
         except Exception:  # where the walk itself cannot be shown, the problem must be
@@ -253,8 +276,10 @@ class Runner:
 
     # Models ----------------------------------------------------------------------------------------------------------
 
-    def _load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm) -> Iterator[object]:
-        self._show_loading()
+    def _load(
+        self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm, report: Report
+    ) -> Iterator[object]:
+        self._show_loading(choice.name)
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415
         from core.loading.models import load_model  # noqa: PLC0415
@@ -263,13 +288,14 @@ class Runner:
         if self._session is None:
             gc.freeze()  # imported modules are never garbage; searching them takes 150 ms, which delays keys
         self._outbox.change(devices=tuple(devices()))
-        before, model = self._session, load_model(choice, self._show_download)
+        report(Loading("reading", choice.name, 0, 0))
+        before, model = self._session, load_model(choice, report)
+        report(Loading("reading", choice.name, 1, 1))
         threads.apply(model.info.parameters, beside_screen=True)
         if before and before.tokens and before.goes_on_in(model):
             session = before.moved_to(model)
             prefill = session.read()
         else:
-            self._autosave(last=True)
             session = Session(model, sampler)
             if form.chat and before and model.tokenizer.template is None:
                 self._outbox.add_problem(f"{choice.name} has no chat template; the prompt is plain text")
@@ -290,20 +316,20 @@ class Runner:
         self._outbox.change(choice=self._session.model.choice, model=self._session.info)
         return reading
 
-    def _open(self, path: Path) -> Iterator[object]:
+    def _open(self, path: Path, report: Report) -> Iterator[object]:
         if self.autosave and self.autosave.path == path:
             raise UserError("this session is open already")
         saved = read_record(path)
-        self._show_loading()
+        self._show_loading(saved.model.name)
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415
         from core.sessions import resume  # noqa: PLC0415
 
         self._outbox.change(devices=tuple(devices()))
-        self._autosave(last=True)
+        report(Loading("reading", saved.model.name, 0, 0))
         before = self._session.model if self._session and self._session.available else None
         try:
-            model = before if before and before.info == saved.model else resume.model(saved.model)
+            model = before if before and before.info == saved.model else resume.model(saved.model, report=report)
             threads.apply(model.info.parameters, beside_screen=True)
             if self._session and model is before:
                 self._session.patch(())  # the saved session patches the same weights in its own way
@@ -325,15 +351,11 @@ class Runner:
 
     # Frames ----------------------------------------------------------------------------------------------------------
 
-    def _show_loading(self) -> None:
-        self._outbox.change(activity="loading", activity_progress=None)
+    def _show_loading(self, name: str) -> None:
+        """Save the walk, as the app may end while the model is loaded, and show what is loaded."""
+        self._autosave(last=True)
+        self._outbox.change(activity="loading", activity_progress=None, loading=Loading("reading", name, 0, 0))
         self._show(walk=False)
-
-    def _show_download(self, loading: Loading) -> None:
-        """Progress of a download; called by the threads that download, while this one waits for them."""
-        if loading.activity == "downloading":
-            self._outbox.change(activity_progress=Progress(loading.done // 1_000_000, loading.total // 1_000_000))
-            self._show_if_due(walk=False)
 
     def _show_if_due(self, *, walk: bool = True) -> None:
         if not self._jobs and self._outbox.is_due():

@@ -12,13 +12,14 @@ from tui.keys import key_name
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.patch import PatchScreen
+from tui.screens.samplers import SamplersScreen
 from tui.screens.train import TrainScreen
 from tui.walk.choosing import Choosing
 from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
 from tui.walk.panels import PanelsScreen
 
-AskingScreen = CompareScreen | PatchScreen | TrainScreen
+AskingScreen = CompareScreen | PatchScreen | SamplersScreen | TrainScreen
 """The screens that have a question of their own and are drawn with every frame."""
 
 

@@ -1,15 +1,27 @@
 """Actions that set the sampler."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from core.sampling.sampler import Sampler
+from core.sampling import constraint
+from core.sampling.sampler import PRESETS, Sampler
 from tui import knobs
+from tui.dialogs.choose import ChooseScreen, Entry
+from tui.dialogs.line import LineScreen
 from tui.dialogs.number import NumberScreen
+from tui.screens.samplers import SamplersScreen
 from tui.walk.group import ActionGroup
+from tui.walk.panels import PanelsScreen
 
 
 class Sampling(ActionGroup):
-    """Each acts from the next token on, also while tokens are generated."""
+    """Each acts from the next token on, also while tokens are generated. `ask` puts the question of the lens."""
+
+    def __init__(self, screen: PanelsScreen, ask: Callable[[], None]) -> None:
+        super().__init__(screen)
+        self._ask = ask
+        self._constraint = "regex [a-z ]+\\."
+        """The line that was given last."""
 
     def temperature(self, by: int) -> None:
         """Raise or lower the temperature."""
@@ -27,6 +39,19 @@ class Sampling(ActionGroup):
         """Raise or lower min-p."""
         self.use(knobs.min_p(self.state.sampler, by))
 
+    def constraint(self) -> None:
+        """Ask what the text after the cursor must match; an empty line lifts the constraint."""
+        words = f"What the text from here on must match: {constraint.FORMS}. An empty line lifts it."
+        dialog = LineScreen("constraint", words, self._constraint, check=constraint.parse)
+
+        def use(line: str | None) -> None:
+            if line is not None:
+                self._constraint, snapshot = line, self.state.frame.snapshot
+                start = max(0, snapshot.cursor - snapshot.prompt_length) if snapshot else 0
+                self.use(constraint.constrained(self.state.sampler, constraint.parse(line, start)))
+
+        self.open_dialog(dialog, use)
+
     def seed(self) -> None:
         """Ask for the seed."""
         text = "The same seed at the same place draws the same token."
@@ -35,6 +60,26 @@ class Sampling(ActionGroup):
     def _use_seed(self, seed: int | None) -> None:
         if seed is not None:
             self.use(replace(self.state.sampler, seed=seed))
+
+    def preset(self) -> None:
+        """Choose a sampler by its name."""
+        entries = [Entry(name, name, text) for name, text in PRESETS.items()]
+        stages = str(self.state.sampler)
+        present = next((name for name, text in PRESETS.items() if text == stages), "")
+        self.open_dialog(ChooseScreen("sampler", entries, present), self._use_preset)
+
+    def _use_preset(self, name: str | None) -> None:
+        if name is not None:
+            self.use(Sampler.read(name, self.state.sampler.seed))
+
+    def side_by_side(self) -> None:
+        """Compare five samplers; one of them may become that of the walk."""
+        self.open_dialog(SamplersScreen(self.state.frame, self.state.sampler.seed), self._use_column)
+
+    def _use_column(self, sampler: Sampler | None) -> None:
+        if sampler is not None:
+            self.use(sampler)
+        self._ask()
 
     def use(self, sampler: Sampler) -> None:
         """Draw tokens by `sampler`."""

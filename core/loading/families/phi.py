@@ -53,6 +53,7 @@ def config(values: CheckedValues) -> ModelConfig:
         context=context,
         blocks=values.count("num_hidden_layers"),
         heads=heads,
+        head_size=width // heads,
         kv_heads=values.get("num_key_value_heads", heads),
         rope=read_rope(values, width // heads, context, share=0.5, partial=True),
         norm_eps=values.get("layer_norm_eps", 1e-5),

@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Mapping
 
+from core.engine.config import MOST_BLOCKS
 from core.formats.checked import CheckedValues
 from core.formats.text import shown
 
@@ -61,6 +62,26 @@ NEUTRAL = {
 GGUF_WITHOUT_EFFECT = frozenset(("vocab_size", "pooling_type", "rope.scaling.finetuned"))
 """The same of GGUF metadata, without the architecture before it."""
 GGUF_NEUTRAL = {"expert_count": 0, "expert_used_count": 0, "nextn_predict_layers": 0, "attention.causal": True}
+
+
+WIDEST = 2**20
+"""Numbers in a hidden state or a head, at most: files may say anything."""
+LARGEST = {
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "block_count"), MOST_BLOCKS),
+    **dict.fromkeys(("hidden_size", "n_embd", "embedding_length", "word_embed_proj_dim"), WIDEST),
+    **dict.fromkeys(("head_dim", "attention.key_length", "rope.dimension_count"), WIDEST),
+}
+"""By setting, the largest value of those that decide how much is computed before a model is made."""
+
+
+def check_sizes(values: CheckedValues) -> None:
+    """Raise `UserError` for a setting that no model has so large, before a family reads it."""
+    for key, most in LARGEST.items():
+        value = values.values.get(key)
+        if type(value) is int and value > most:
+            raise values.invalid(key, f"a whole number of at most {most:,}")
+    if isinstance(values.values.get("text_config"), dict):
+        check_sizes(values.object("text_config"))
 
 
 def refuse_unread(

@@ -42,6 +42,7 @@ class Ban(Stage):
     SHORT: ClassVar[str] = "ban"
     FORMULA: ClassVar[str] = "remove i where i, or the text that i completes, is banned"
     SOURCE: ClassVar[str] = "transformers, NoBadWordsLogitsProcessor"
+    EXAMPLE: ClassVar[str] = FORM
     PLACE: ClassVar[float] = 2
 
     tokens: str = knob("", kind="list")

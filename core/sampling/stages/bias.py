@@ -28,6 +28,7 @@ class Bias(Stage):
     SHORT: ClassVar[str] = "bias"
     FORMULA: ClassVar[str] = "zᵢ ← zᵢ + bᵢ"
     SOURCE: ClassVar[str] = "OpenAI's API reference, logit_bias; transformers, SequenceBiasLogitsProcessor; llama.cpp"
+    EXAMPLE: ClassVar[str] = FORM
     PLACE: ClassVar[float] = 1
 
     tokens: str = knob("", kind="list")

@@ -23,6 +23,7 @@ class Guidance(Stage):
     SHORT: ClassVar[str] = "cfg"
     FORMULA: ClassVar[str] = "zᵢ ← log p⁻ᵢ + γ (log pᵢ − log p⁻ᵢ), p⁻ after the negative prompt"
     SOURCE: ClassVar[str] = "Sanchez et al. 2023, Stay on topic with classifier-free guidance"
+    EXAMPLE: ClassVar[str] = "cfg=1.5:'The sky is'"
     PLACE: ClassVar[float] = 8
 
     scale: float = knob(1.0, 1.5, label="γ", low=0.0, high=100.0, above_low=True, step=0.25, reach=(0.25, 10.0))

@@ -24,6 +24,7 @@ class Contrast(Stage):
     SHORT: ClassVar[str] = "contr"
     FORMULA: ClassVar[str] = "keep i where pᵢ ≥ α · max p; zᵢ ← (1 + β) zᵢ − β zᵢ(smaller model)"
     SOURCE: ClassVar[str] = "Li et al. 2023, Contrastive decoding; O'Brien & Lewis 2023, section 2.2"
+    EXAMPLE: ClassVar[str] = "contrast=0.5:0.1:model1"
     PLACE: ClassVar[float] = 9
 
     beta: float = knob(0.0, 0.5, label="β", low=0.0, high=100.0, step=0.1, reach=(0.0, 5.0))
@@ -33,4 +34,4 @@ class Contrast(Stage):
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         plausible = selection.keep(selection.scores >= selection.highest + math.log(self.alpha))
         other = plausible.finite(context.logits_of("model", self.smaller))
-        return plausible.with_scores((1 + self.beta) * plausible.scores - self.beta * other)
+        return plausible.with_scores((1 + self.beta) * plausible.scores.astype("float64") - self.beta * other)

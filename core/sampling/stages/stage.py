@@ -63,10 +63,9 @@ class Knob:
         """Raise `UserError` for a value outside the range."""
         if self.kind in ("text", "list"):
             return
-        whole = self.kind == "whole"
-        fits = math.isfinite(value) and self.low <= value <= self.high and not (self.above_low and value == self.low)
-        if not fits or (whole and value != int(value)):
-            raise UserError(f"{title} must be {self.range_text()}, not {value:g}")
+        fits = self.low <= value <= self.high and value < math.inf and not (self.above_low and value == self.low)
+        if not fits or (self.kind == "whole" and value != int(value)):
+            raise UserError(f"{title} must be {self.range_text()}, not {syntax.written(value, self.kind)}")
 
     def range_text(self) -> str:
         """The allowed values in words, such as `between 0 and 1`."""
@@ -103,6 +102,8 @@ class Stage:
     FORMULA: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
     """The paper or program it comes from."""
+    EXAMPLE: ClassVar[str] = ""
+    """A written form to start from, for a stage that means nothing without a text of its own; else empty."""
     PLACE: ClassVar[float] = 0.0
     """Where it stands among other stages when it is added to a sampler: lower ones come first."""
 

@@ -1,12 +1,14 @@
 """Reads and writes the text form of stages: `top_k=40,xtc=0.5:0.1,ban=' my';13`. Knows no stage."""
 
-import ast
 import re
+import sys
 from typing import Any
 
 from core.errors import UserError
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 _ENTRY = re.compile(rf"\s*({_QUOTED}|[0-9]+)\s*([+-]\s*[0-9.]+(?:e[+-]?[0-9]+)?)?\s*", re.IGNORECASE | re.DOTALL)
 
 
@@ -22,14 +24,19 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def unquoted(text: str) -> str:
-    """The text within quotes, with escapes such as `\\n` resolved. Raises `UserError` if it is not well-formed."""
-    try:
-        read = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UserError(f"{text} is not a quoted text; write one such as ' my' or '\\n'") from error
-    if not isinstance(read, str):
-        raise UserError(f"{text} is not a quoted text; write one such as ' my' or '\\n'")
-    return read
+    """The text within quotes, with escapes such as `\\n` and `\\x41` resolved. Raises `UserError` for another form."""
+    if not re.fullmatch(_QUOTED, text, re.DOTALL):
+        raise UserError(f"{text!r} is not a quoted text; write one such as ' my' or '\\n'")
+
+    def resolved(match: re.Match[str]) -> str:
+        escape = match[1]
+        if len(escape) > 1 and (code := int(escape[1:], 16)) <= sys.maxunicode:
+            return chr(code)
+        if escape in _ESCAPES:
+            return _ESCAPES[escape]
+        raise UserError(f"{match[0]!r} in {text!r} is not an escape; write \\\\ for a backslash")
+
+    return _ESCAPE.sub(resolved, text[1:-1])
 
 
 def written(value: Any, kind: str) -> str:

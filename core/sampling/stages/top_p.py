@@ -27,4 +27,4 @@ class TopP(Stage):
     p: float = knob(1.0, 0.95, low=0.0, high=1.0, above_low=True, step=0.05, reach=(0.05, 1.0))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
-        return selection.first(selection.ranking.at_mass(self.p, reached=True).rank + 1)
+        return selection.up_to(selection.ranking.at_mass(self.p, reached=True).at)

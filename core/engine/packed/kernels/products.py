@@ -85,7 +85,9 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
         d = row_address(matrix, min(row + 3, last - 1))
         whole = row + ROWS <= last
         to = out + 4 * row if whole else buffer
-        call(matrix.multiply, (a, b, c, d, groups, high, low, scales, sums, sums16, max(ROWS * matrix.stride, AHEAD), to))
+        call(
+            matrix.multiply, (a, b, c, d, groups, high, low, scales, sums, sums16, max(ROWS * matrix.stride, AHEAD), to)
+        )
         if not whole:
             numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
             for n in range(last - row):

@@ -9,7 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from core.engine.packed.kernels.native.code import VNNI, F32, I8, I32, I64, Code, vector
+from core.engine.packed.kernels.native.code import F32, I8, I32, I64, VNNI, Code, vector
 
 TILE = 16
 """Rows of a tile."""

@@ -1,6 +1,7 @@
 """The configuration of a model: sizes and parts, checked when it is made. Imports no torch."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,35 @@ Layout = Literal["sequential", "parallel", "parallel_one_norm", "post_norm"]
 
 MOST_BLOCKS = 1000
 """The largest models have some 130; each takes a millisecond to make."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experts:
+    """The MLPs among which each position chooses, in some or all blocks."""
+
+    count: int
+    """E, how many there are in a block."""
+    used: int
+    """How many a position uses."""
+    size: int
+    """m, the inner size of one."""
+    normalized: bool
+    """Whether the weights of the used experts sum to 1."""
+    shared_size: int = 0
+    """Inner size of an expert that every position uses too; 0 is none."""
+    router_bias: bool = False
+    """Whether the scores of the experts have a bias."""
+    blocks: tuple[bool, ...] = ()
+    """Whether each block has experts; empty is all."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.used <= self.count or self.size < 1 or self.shared_size < 0:
+            raise UserError(f"{self.used} of {self.count} experts of size {self.size} cannot be used")
+
+    def parameter_count(self, embed_dim: int, mlp: Callable[[int], int]) -> int:
+        """How many numbers a block's experts have; `mlp` counts those of an MLP of some inner size."""
+        shared = mlp(self.shared_size) + embed_dim if self.shared_size else 0
+        return self.count * (mlp(self.size) + embed_dim + self.router_bias) + shared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +114,10 @@ class ModelConfig:
     """m, its inner size. None is 4 d, or ⌊8 d / 3⌋ where it is gated, which has as many weights (Shazeer 2020, §2)."""
     gated: bool = False
     """Whether the activation of one half of the MLP multiplies the other half (SwiGLU with `silu`)."""
+    gate_limit: float = 0.0
+    """Both halves of a gated MLP are clamped at ± this number (gpt-oss); 0 clamps nothing."""
+    experts: Experts | None = None
+    """The MLPs among which each position chooses; None is one MLP for all."""
     activation: Activation = "gelu"
     """The activation function; `gelu_tanh` is the approximation that GPT-2 was trained with."""
     final_activation: bool = True
@@ -133,9 +167,12 @@ class ModelConfig:
             raise UserError(
                 f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
             )
-        for label, each in (("rotations", self.block_ropes), ("windows", self.windows)):
+        experts = self.experts.blocks if self.experts else ()
+        for label, each in (("rotations", self.block_ropes), ("windows", self.windows), ("kinds of MLP", experts)):
             if each and len(each) != self.blocks:
                 raise UserError(f"{len(each)} {label} do not fit {self.blocks} blocks")
+        if self.experts and (self.output_norms or self.residual_scale != 1):
+            raise UserError("experts whose outputs are normalized or scaled cannot be computed")
         if min(self.windows, default=0) < 0 or (self.positions == "alibi" and any(self.windows)):
             raise UserError(f"windows of {self.windows} positions cannot be computed")
         self._check_ropes()
@@ -184,6 +221,10 @@ class ModelConfig:
         """Whether attention and MLP of a block read the same residual stream."""
         return self.layout.startswith("parallel")
 
+    def has_experts(self, block: int) -> bool:
+        """Whether the MLP of a block consists of experts."""
+        return self.experts is not None and (not self.experts.blocks or self.experts.blocks[block])
+
     def window(self, block: int) -> int:
         """How many positions a position attends to in a block; 0 is all."""
         return self.windows[block] if self.windows else 0
@@ -221,14 +262,21 @@ class ModelConfig:
         block = linear(d, heads + 2 * self.kv_heads * self.head_dim, "qkv") + linear(heads, d, "out")
         block += {"none": 0, "head": 2 * self.head_dim, "width": heads + self.kv_heads * self.head_dim}[self.qk_norm]
         block += self.heads * self.sinks + norm * self.output_norms * (1 + self.feed_forward)
-        if self.feed_forward:
-            block += linear(d, self.mlp_dim * (1 + self.gated), "mlp") + linear(self.mlp_dim, d, "mlp")
         block += norm * (self.block_norms if self.feed_forward else min(1, self.block_norms))
+
+        def mlp(size: int) -> int:
+            return linear(d, size * (1 + self.gated), "mlp") + linear(size, d, "mlp")
+
+        mixed, mlps = 0, 0
+        if self.experts:
+            mixed = sum(self.experts.blocks) if self.experts.blocks else self.blocks
+            mlps = mixed * self.experts.parameter_count(d, mlp)
+        mlps += (self.blocks - mixed) * mlp(self.mlp_dim) * self.feed_forward
         tables = self.vocab_size * self.table_dim + (self.context * d if self.positions == "learned" else 0)
         tables += 0 if self.embed_size is None else 2 * d * self.embed_size
         norms = norm * (self.embed_norm + self.final_norm)
         head = 0 if self.tied else linear(self.table_dim, self.vocab_size, "head")
-        return tables + self.blocks * block + norms + head
+        return tables + self.blocks * block + mlps + norms + head
 
     @property
     def reach(self) -> int:

@@ -13,40 +13,9 @@ from torch import Tensor, nn
 from core.engine.attention import Attention
 from core.engine.cache import KVCache, LayerCache
 from core.engine.config import Layout, ModelConfig
-from core.engine.parts import Cap, RoundedScale, Scale, Zero, activation, norm, output_norm, output_scale
+from core.engine.feed_forward import feed_forward
+from core.engine.parts import Cap, RoundedScale, Scale, Zero, activation, norm
 from core.engine.rotary import rotation
-
-# MLP -----------------------------------------------------------------------------------------------------------------
-
-
-class Gated(nn.Module):
-    """The activation of the first half multiplies the second half; with SiLU this is SwiGLU (Shazeer 2020, eq. 6)."""
-
-    def __init__(self, activation: nn.Module) -> None:
-        super().__init__()
-        self.activation = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, 2m] → [B, T, m]."""
-        gate, value = x.chunk(2, dim=-1)
-        return self.activation(gate) * value
-
-
-class FeedForward(nn.Module):
-    """The MLP, at each position alone: d → m → d, or d → 2m → m → d where it is gated."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        bias = "mlp" in config.biases
-        self.up = nn.Linear(config.embed_dim, config.mlp_dim * (1 + config.gated), bias=bias)
-        self.activation = Gated(activation(config)) if config.gated else activation(config)
-        self.down = nn.Linear(config.mlp_dim, config.embed_dim, bias=bias)
-        self.norm, self.scale = output_norm(config), output_scale(config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, d] → [B, T, d]."""
-        return self.scale(self.norm(self.down(self.activation(self.up(x)))))
-
 
 # Block and model -----------------------------------------------------------------------------------------------------
 
@@ -59,7 +28,7 @@ class Block(nn.Module):
         self.norm1 = norm(config) if config.block_norms else nn.Identity()
         self.attention = Attention(config, rotary, config.window(number))
         self.norm2 = norm(config) if config.block_norms == 2 and config.feed_forward else nn.Identity()
-        self.feed_forward = FeedForward(config) if config.feed_forward else Zero()
+        self.feed_forward = feed_forward(config, number)
 
     def forward(self, x: Tensor, start: int, cache: LayerCache | None) -> Tensor:
         """[B, T, d] → [B, T, d], the residual stream before and after the block."""

@@ -214,8 +214,8 @@ def _function(transformer: Transformer, name: Activation) -> nn.Module:
 def switched(transformer: Transformer, other: Activation) -> Iterator[None]:
     """Within the block the model computes with another activation function, wherever it has one."""
     config, function = transformer.config, _function(transformer, other)
-    name = "feed_forward.activation.activation" if config.gated else "feed_forward.activation"
-    modules = [block.get_submodule(name) for block in transformer.blocks] if config.feed_forward else []
+    ending = ".activation.activation" if config.gated else ".activation"  # also of each expert
+    modules = [module for name, module in transformer.named_modules() if name.endswith(ending)]
     modules += [transformer.activation] if config.final_activation else []
     with ForwardHooks() as hooks:
         for module in modules:

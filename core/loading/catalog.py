@@ -65,13 +65,13 @@ class Offer:
 def offers() -> list[Offer]:
     """All models found: rungs, shipped and own checkpoints, SmolLM2, the Hub's cache, own cache, working folder."""
     found = [Offer(rung.name, rung.title, rung.adds) for rung in ladder.rungs(vocab_size=1)]
-    found += [_checkpoint_offer(name, folders.shipped(name)) for name in folders.SHIPPED]
-    found += [_checkpoint_offer(name, path) for name, path in folders.trainings()]
-    found += [_offer(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
-    found += [_offer(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
+    found += [checkpoint_offer(name, folders.shipped(name)) for name in folders.SHIPPED]
+    found += [checkpoint_offer(name, path) for name, path in folders.trainings()]
+    found += [offer_of(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
+    found += [offer_of(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
     own = platformdirs.user_cache_path("tokenwalk")
-    found += [_offer(_with_tilde(path), path, f"in {_with_tilde(own)}") for path in _models_in(own)]
-    return found + [_offer(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
+    found += [offer_of(_with_tilde(path), path, f"in {_with_tilde(own)}") for path in _models_in(own)]
+    return found + [offer_of(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
 
 
 def _with_tilde(path: Path) -> str:
@@ -80,7 +80,8 @@ def _with_tilde(path: Path) -> str:
     return f"~{os.sep}{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-def _offer(name: str, path: Path, location: str) -> Offer:
+def offer_of(name: str, path: Path, location: str) -> Offer:
+    """The model in a folder or .gguf file, as it stands in a list; a broken one says why."""
     size = None
     try:
         weights = parts(path) if path.is_file() else weights_files(path)
@@ -113,7 +114,8 @@ def _problem(path: Path) -> str | None:
     return None
 
 
-def _checkpoint_offer(name: str, path: Path) -> Offer:
+def checkpoint_offer(name: str, path: Path) -> Offer:
+    """A checkpoint of ours, as it stands in a list."""
     size = path.stat().st_size if path.exists() else None
     try:
         if (found := card.read_card(path)) is None:
@@ -130,6 +132,14 @@ def _architecture(path: Path) -> str:
         values.require("general.type", "model")
         return values.get("general.architecture", "unknown")
     return read_config(path).get("model_type", "unknown")
+
+
+def is_gguf_adapter(path: Path) -> bool:
+    """Whether a .gguf file says that it is a LoRA adapter; a broken one does not."""
+    try:
+        return gguf.read_head(path).get("general.type") == "adapter"
+    except UserError:
+        return False
 
 
 def _models_in(folder: Path) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from core.formats import gguf_types
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.loading.families import FAMILIES, GGUF_FAMILIES
+from core.loading.families.expert_tensors import each_expert
 from core.loading.families.family import Family, KeyMap, Layouts, key_map
 from core.loading.families.settings import (
     GGUF_NEUTRAL,
@@ -96,7 +97,7 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     found = (
         f"{key} is {reprlib.repr(model_type)}, a family that is not supported" if model_type else f"{key} is missing"
     )
-    if model_type in FAMILIES:
+    if model_type in FAMILIES and not FAMILIES[model_type].gguf_config:
         found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
     titles = dict.fromkeys("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
     raise UserError(f"{values.source}: {found} (supported: {', '.join(titles)}); choose another model")
@@ -120,10 +121,11 @@ def _describe_folder(folder: Path) -> ModelDescription:
     family, config, values = read_settings(folder)
     stored = read_folder(folder)
     tensors = {family.short(name): each for name, each in stored.items() if not name.startswith(family.other_parts)}
+    tensors = {**family.arranged(values, tensors)} if family.arranged else tensors
     names = key_map(family.names, config, tensors)
     has_both = (folder / WHOLE).exists() and (folder / INDEX).exists()
     notes = [f"{WHOLE}, not the files of its index"] if has_both else []
-    if others := len(stored) - len(tensors):
+    if others := sum(name.startswith(family.other_parts) for name in stored):
         notes.append(f"the language model alone: {others:,} tensors of other parts are not used")
     return ModelDescription(
         family=family.title,
@@ -182,15 +184,16 @@ def _describe_gguf(path: Path) -> ModelDescription:
     values = CheckedValues(file.path.name, settings, _ADVICE)
     assert family.gguf_config, "a family of `GGUF_FAMILIES`"
     check_sizes(values)
-    config = family.gguf_config(values, file.tensors, _gguf_vocab_size(file))
+    tensors = each_expert(values, file.tensors)
+    config = family.gguf_config(values, tensors, _gguf_vocab_size(file))
     refuse_unread(values, family.title, GGUF_WITHOUT_EFFECT | family.gguf_without_effect, GGUF_NEUTRAL)
     return ModelDescription(
         family=family.title,
         model_type=family.model_type,
         config=config,
         source=values.source,
-        names=key_map(family.gguf_names, config, file.tensors),
-        tensors=file.tensors,
+        names=key_map(family.gguf_names, config, tensors),
+        tensors=tensors,
         layouts=family.gguf_layouts,
         format=gguf_types.name(file),
     )

@@ -6,6 +6,7 @@ and other settings of decoding and of training.
 """
 
 import reprlib
+from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import AddedToken as LibraryToken
@@ -178,6 +179,11 @@ def _sentencepiece(path: Path, settings: FolderSettings) -> TokenizerData:
         ) from error
     if model.suffix:
         raise unsupported(path.name, "treat_whitespace_as_suffix")
+    settings.tokenizer.require("do_lower_case", False)
+    if options := settings.tokenizer.values.get("sp_model_kwargs"):
+        raise unsupported(settings.tokenizer.source, f"sp_model_kwargs {reprlib.repr(options)}")
+    if not settings.tokenizer.get("add_prefix_space", True):
+        model = replace(model, add_prefix=False)
     tokens = [
         AddedToken(id, each.content, each.special, each.lstrip, each.rstrip, each.single_word)
         for id, each in settings.added_tokens()

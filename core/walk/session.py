@@ -30,6 +30,7 @@ from core.sampling.values import Chart
 from core.sequences import common_prefix
 from core.tokenizers.chat import Span, encode
 from core.walk import continuation_tree, conversation
+from core.walk.drafts import Drafts
 from core.walk.history import History
 from core.walk.model_reader import ModelReader, Unavailable
 from core.walk.searches import Searches
@@ -61,6 +62,7 @@ class Session:
         self._continuations: tuple[Node, list[Node]] | None = None
         """Where the last continuations start, and where each ends."""
         self.searches = Searches(self)
+        self.drafts = Drafts(self)
 
     def _moved(self, kept: int, ids: Sequence[int]) -> None:
         self.stopped = ""

@@ -1,11 +1,12 @@
 """Values that describe a walk and its tree for a screen; no tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from core.activations.patch import Patch
 from core.evaluation.perplexity import SurprisalRates
 from core.evaluation.values import Comparison
+from core.generation.rounds import Round
 from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
@@ -234,3 +235,32 @@ class SeveralSamplers:
     columns: tuple[SamplerColumn, ...]
     cursor: int
     """How many tokens stand before that position."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftView:
+    """A generation with a draft model."""
+
+    draft: str = ""
+    """The name of the draft; empty if there was no generation."""
+    proposals: int = 0
+    """Of a round at most."""
+    rounds: tuple[Round, ...] = ()
+    """The last ones."""
+    count: int = 0
+    """Of all rounds."""
+    tokens: int = 0
+    judged: int = 0
+    """Proposals that were accepted or rejected."""
+    accepted: int = 0
+
+    def with_round(self, found: Round, most: int) -> "DraftView":
+        """The same generation after one more round; `most` rounds are kept."""
+        return replace(
+            self,
+            rounds=(*self.rounds, found)[-most:],
+            count=self.count + 1,
+            tokens=self.tokens + len(found.tokens),
+            judged=self.judged + found.judged,
+            accepted=self.accepted + found.accepted,
+        )

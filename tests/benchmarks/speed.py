@@ -28,12 +28,12 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 
 from core.engine.device import devices  # noqa: E402
+from core.generation.batch import Batch  # noqa: E402
 from core.loading import catalog  # noqa: E402
 from core.loading.choice import ModelChoice  # noqa: E402
 from core.loading.models import Model, load_model  # noqa: E402
 from core.sampling.sampler import Sampler  # noqa: E402
 from core.tokenizers.pieces import BYTE_OF  # noqa: E402
-from core.walk.session import Batch  # noqa: E402
 
 THREADS = threads.count(threads.SMALL, beside_screen=False)
 GREEDY = Sampler.of(temperature=0)

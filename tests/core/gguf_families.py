@@ -15,6 +15,14 @@ FOUR_NORMS = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 
+SHARED = {
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
+    "mlp.gate.": "ffn_gate_inp.",
+}
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -58,6 +66,42 @@ LAYOUTS: dict[str, Layout] = {
         },
         FOUR_NORMS,
     ),
+    "mixtral-full": Layout(
+        "llama",
+        {"expert_count": 5, "expert_used_count": 2},
+        {"block_sparse_moe.gate": "ffn_gate_inp", "mlp.gate.": "ffn_gate_inp."},
+        pairs=True,
+    ),
+    "qwen2-moe": Layout(
+        "qwen2moe",
+        {
+            "expert_count": 6,
+            "expert_used_count": 3,
+            "expert_feed_forward_length": 24,
+            "expert_shared_feed_forward_length": 20,
+        },
+        SHARED,
+    ),
+    "gpt-oss": Layout(
+        "gpt-oss",
+        {
+            "expert_count": 5,
+            "expert_used_count": 2,
+            "expert_feed_forward_length": 56,
+            "attention.sliding_window": 6,
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 16,
+        },
+        {
+            "post_attention_layernorm": "post_attention_norm",
+            "self_attn.sinks": "attn_sinks.weight",
+            "mlp.router": "ffn_gate_inp",
+        },
+    ),
+    "qwen3-moe": Layout(
+        "qwen3moe", {"expert_count": 6, "expert_used_count": 3, "expert_feed_forward_length": 24}, SHARED
+    ),
     "olmo2": Layout("olmo2", parts=FOUR_NORMS),
     "smollm3-four": Layout("smollm3", pairs=True),
     "granite": Layout(
@@ -88,7 +132,7 @@ def write(path: Path, model: Any, layout: Layout, kind: Q = Q.F32) -> None:
     for key, value in layout.says.items():
         writer.add_key_value(f"{layout.architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
     for name, numbers in arranged(model, layout):
-        exact = kind if numbers.ndim > 1 else Q.F32
+        exact = kind if numbers.ndim > 1 and not name.endswith("bias") else Q.F32
         packed = gguf.quantize(numbers, exact)
         writer.add_tensor(name, packed, raw_dtype=None if exact in (Q.F32, Q.F16) else exact)
     writer.write_header_to_file()
@@ -104,6 +148,26 @@ def arranged(model: Any, layout: Layout) -> Iterator[tuple[str, np.ndarray]]:
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         numbers = value.float().numpy()
+        if layout.architecture == "gpt-oss" and ".experts." in name:
+            yield from _of_gpt_oss(name.replace("model.layers.", "blk."), numbers)
+            continue
+        if name.endswith("experts.gate_up_proj"):
+            for part, half in zip(("gate", "up"), np.split(numbers, 2, axis=1), strict=True):
+                yield (
+                    name.replace("model.layers.", "blk.").replace(
+                        "mlp.experts.gate_up_proj", f"ffn_{part}_exps.weight"
+                    ),
+                    half,
+                )
+            continue
+        if name.endswith("experts.down_proj"):
+            yield (
+                name.replace("model.layers.", "blk.").replace("mlp.experts.down_proj", "ffn_down_exps.weight"),
+                numbers,
+            )
+            continue
+        if name.endswith("shared_expert_gate.weight"):
+            numbers = numbers[0]
         if layout.pairs and (".q_proj" in name or ".k_proj" in name):
             heads = config.num_attention_heads if ".q_proj" in name else config.num_key_value_heads
             numbers = numbers.reshape(heads, 2, -1, *numbers.shape[1:]).swapaxes(1, 2).reshape(numbers.shape)
@@ -112,3 +176,15 @@ def arranged(model: Any, layout: Layout) -> Iterator[tuple[str, np.ndarray]]:
         for theirs, ours in parts.items():
             name = name.replace(theirs, ours)  # noqa: PLW2901
         yield name.replace("model.layers.", "blk."), numbers
+
+
+def _of_gpt_oss(name: str, numbers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The experts: transposed, and the two halves that take turns apart."""
+    field = "bias" if name.endswith("_bias") else "weight"
+    rows = numbers if field == "bias" else numbers.swapaxes(1, 2)
+    before = name.partition("mlp.")[0]
+    if "down" in name:
+        yield f"{before}ffn_down_exps.{field}", np.ascontiguousarray(rows)
+    else:
+        for part, first in (("gate", 0), ("up", 1)):
+            yield f"{before}ffn_{part}_exps.{field}", np.ascontiguousarray(rows[:, first::2])

@@ -66,6 +66,7 @@ LONGROPE = {
     "original_max_position_embeddings": 512,
 }
 BLOOM = {"vocab_size": 83, "hidden_size": 40, "n_layer": 3, "n_head": 4}
+MOE = {**LLAMA, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 24}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {"vocab_size": 83, "n_embd": 36, "n_layer": 3, "n_head": 6, "n_positions": 64, "n_inner": 50}),
     "gpt2-untied-relu": (
@@ -97,6 +98,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen2-tied": ("Qwen2", {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True}),
     "mistral-window": ("Mistral", {**LLAMA, "num_key_value_heads": 2, "sliding_window": 5}),
+    "ministral": (
+        "Ministral",
+        {
+            **LLAMA,
+            "head_dim": 10,
+            "num_key_value_heads": 2,
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
     "qwen2-window": (
         "Qwen2",
         {**LLAMA, "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
@@ -214,6 +225,45 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "mlp_bias": True,
         },
     ),
+    "mixtral": (
+        "Mixtral",
+        {**LLAMA, "num_key_value_heads": 2, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 9},
+    ),
+    "qwen2-moe": ("Qwen2Moe", {**MOE, "num_key_value_heads": 4, "shared_expert_intermediate_size": 20}),
+    "qwen2-moe-some": (
+        "Qwen2Moe",
+        {
+            **MOE,
+            "num_key_value_heads": 2,
+            "shared_expert_intermediate_size": 24,
+            "mlp_only_layers": [1],
+            "norm_topk_prob": True,
+            "use_sliding_window": True,
+            "sliding_window": 6,
+            "max_window_layers": 2,
+        },
+    ),
+    "gpt-oss": (
+        "GptOss",
+        {
+            **LLAMA,
+            "num_key_value_heads": 2,
+            "head_dim": 12,
+            "num_local_experts": 5,
+            "num_experts_per_tok": 2,
+            "sliding_window": 6,
+            "swiglu_limit": 0.9,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 900.0,
+                "factor": 4.0,
+                "truncate": False,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    "qwen3-moe": ("Qwen3Moe", {**MOE, "num_key_value_heads": 2, "head_dim": 12, "norm_topk_prob": True}),
+    "qwen3-moe-some": ("Qwen3Moe", {**MOE, "num_key_value_heads": 2, "head_dim": 8, "decoder_sparse_step": 2}),
     "qwen3-tied": ("Qwen3", {**LLAMA, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": True}),
     "opt": ("OPT", {**OPT}),
     "opt-norms-after": ("OPT", {**OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
@@ -285,6 +335,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 MODULES_ONLY = {
+    **dict.fromkeys(("mixtral", "qwen2-moe", "qwen2-moe-some", "qwen3-moe", "qwen3-moe-some", "gpt-oss"), "experts"),
     **dict.fromkeys(("gemma", "granite"), "scales"),
     **dict.fromkeys(("gemma2", "gemma2-no-caps", "gemma2-layer-types"), "windows"),
     "gemma3": "windows",
@@ -293,6 +344,7 @@ MODULES_ONLY = {
     "smollm3": "rotate differently",
     "smollm3-layers": "windows",
     "mistral-window": "windows",
+    "ministral": "windows",
     "qwen2-window": "windows",
     "qwen3-layer-types": "windows",
     "opt-norms-after": "norms after its layers",

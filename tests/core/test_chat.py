@@ -153,12 +153,12 @@ def test_a_continuation_that_ended_gets_no_more_tokens(folder: Path, monkeypatch
     """The other continuations draw the tokens that they would have drawn without it."""
     model = models.load_model(ModelChoice(name=str(folder), device="cpu", dtype="fp32"))
     sampler = Sampler.of(temperature=3)
-    free = Batch(model, [1, 2, 3], sampler, samples=4)
     monkeypatch.setattr(model.tokenizer, "stops", frozenset())
+    free = Batch(model, [1, 2, 3], sampler, samples=4)
     wanted = [free.step() for _ in range(12)]
     ends = [wanted[3][1].id, wanted[8][2].id]
-    batch = Batch(model, [1, 2, 3], sampler, samples=4)
     monkeypatch.setattr(model.tokenizer, "stops", frozenset(ends))
+    batch = Batch(model, [1, 2, 3], sampler, samples=4)
     got = [batch.step() for _ in range(12)]
     for sample in range(4):
         column = [row[sample] for row in wanted]

@@ -14,8 +14,8 @@ FP8 = {"quant_method": "fp8", "weight_block_size": [96, 100], "activation_scheme
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
-@pytest.mark.parametrize("bits", [None, 8])
-def test_8_bit_floats_without_scales_are_converted(dtype: torch.dtype, bits: int | None, llama: Path) -> None:
+@pytest.mark.parametrize("packing", [None, "int8"])
+def test_8_bit_floats_without_scales_are_converted(dtype: torch.dtype, packing: str | None, llama: Path) -> None:
     """All matrices of the model, as torch converts them."""
     plain: dict[str, Tensor] = {}
 
@@ -25,9 +25,9 @@ def test_8_bit_floats_without_scales_are_converted(dtype: torch.dtype, bits: int
         return narrow
 
     rewrite(llama, narrow)
-    got = weights.build_model(description.describe(llama), torch.device("cpu"), torch.float32, bits)
+    got = weights.build_model(description.describe(llama), torch.device("cpu"), torch.float32, packing)
     rewrite(llama, lambda _: plain)
-    want = weights.build_model(description.describe(llama), torch.device("cpu"), torch.float32, bits)
+    want = weights.build_model(description.describe(llama), torch.device("cpu"), torch.float32, packing)
     assert all(torch.equal(a, b) for a, b in zip(got.state_dict().values(), want.state_dict().values(), strict=True))
 
 

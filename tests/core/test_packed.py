@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.engine import device
 from core.engine.cache import KVCache
+from core.engine.experts import Router
 from core.engine.packed import compiled
 from core.engine.packed.compiled import Matrix
 from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
@@ -115,10 +116,13 @@ def test_every_family_can_be_packed(case: str, packing: str, tmp_path: Path) -> 
     whole = weights.build_model(described, torch.device("cpu"), torch.float32)
     packed = weights.build_model(described, torch.device("cpu"), torch.float32, packing)
     assert packed.dtype is torch.float32
-    assert packed.blocks[0].feed_forward.down.parts[0].format == {"int8": "Q8_0", "int4": "Q4_1"}[packing]
+    down: Any = next(module for name, module in packed.blocks[0].named_modules() if name.endswith("down"))
+    assert down.parts[0].format == {"int8": "Q8_0", "int4": "Q4_1"}[packing]
     assert packed.embed.parts[0].format == "Q8_0"
     for name, module in whole.named_modules():
-        if isinstance(module, torch.nn.Linear):
+        if isinstance(module, Router):
+            assert torch.equal(packed.get_submodule(name).weight, module.weight)
+        elif isinstance(module, torch.nn.Linear):
             map_, weight = packed.get_submodule(name), module.weight
             bias = map_(torch.zeros(1, weight.shape[1]))
             columns = map_(torch.eye(weight.shape[1])) - bias  # the transposed matrix
@@ -126,6 +130,21 @@ def test_every_family_can_be_packed(case: str, packing: str, tmp_path: Path) -> 
             assert close(bias[0], torch.zeros(len(weight)) if module.bias is None else module.bias) or not bias.any()
     all_ids = torch.arange(83)[None]
     assert (packed.embed(all_ids) - whole.embed(all_ids)).abs().max() < 0.01 * whole.embed.weight.abs().max()
+
+
+@pytest.mark.parametrize(("packing", "most"), [("int8", 0.01), ("int4", 0.3)])
+@pytest.mark.parametrize(
+    "case",
+    ["gemma2", "gemma3", "olmo3", "smollm3", "granite", "mixtral", "qwen2-moe", "qwen3-moe"],
+)
+def test_packed_families_that_the_kernels_do_not_know(case: str, packing: str, most: float, tmp_path: Path) -> None:
+    """Computed by the modules: KL divergence from transformers in nats."""
+    model = reference(case)
+    model.save_pretrained(tmp_path)
+    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, packing)
+    with torch.inference_mode():
+        expected, result = model(ids()).logits.log_softmax(-1), ours(ids()).float().log_softmax(-1)
+    assert (expected.exp() * (expected - result)).sum(-1).mean() < most
 
 
 @pytest.mark.parametrize("packing", ["int8", "int4"])

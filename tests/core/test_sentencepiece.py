@@ -86,6 +86,17 @@ def test_what_stands_around_a_text_of_a_tokenizer_model(
     assert ours.written(ours.encode("oat")) == "oat"
 
 
+def test_tokenizer_config_may_leave_out_the_space_before_a_text(tmp_path: Path) -> None:
+    """And settings that would make other ids are refused by name."""
+    ours = load(pieces_folder("llama2", tmp_path, add_prefix_space=False))
+    assert ours.inner_ids("oat") == ours.continuation("oat") != processor("llama2").encode("oat")
+    for name, value in (("sp_model_kwargs", {"enable_sampling": True}), ("do_lower_case", True)):
+        with pytest.raises(UserError, match=name):
+            load(pieces_folder("llama2", tmp_path, **{name: value}))
+    with pytest.raises(UserError, match="split_special_tokens"):
+        load(pieces_folder("llama2", tmp_path, split_special_tokens=True))
+
+
 def test_gguf_metadata_decides_what_stands_around_a_text(tmp_path: Path) -> None:
     """`llama` begins with BOS where the file does not say, `t5` ends with EOS."""
     oat = processor("llama2").encode("oat")

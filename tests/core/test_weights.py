@@ -75,6 +75,20 @@ def test_weights_that_need_no_conversion_stay_mapped(gpt2: Path) -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_converted_weights_equal_a_conversion_by_torch(dtype: torch.dtype, tmp_path: Path) -> None:
+    """More rows than are converted at once, parts of one parameter one after the other, vectors, both layouts."""
+    saved(tmp_path, vocab_size=2500, attention_bias=True)
+    rewrite(tmp_path, lambda tensors: {name: torch.randn(each.shape).bfloat16() for name, each in tensors.items()})
+    stored, model = load_file(tmp_path / "model.safetensors"), build(tmp_path, dtype)
+    assert torch.equal(model.embed.weight, stored["model.embed_tokens.weight"].to(dtype))
+    assert torch.equal(model.unembed.weight, stored["lm_head.weight"].to(dtype))
+    for field in ("weight", "bias"):
+        parts = [stored[f"model.layers.1.self_attn.{part}_proj.{field}"] for part in "qkv"]
+        assert torch.equal(model.blocks[1].attention.qkv.get_parameter(field), torch.cat(parts).to(dtype))
+    assert torch.equal(model.norm.weight, stored["model.norm.weight"].to(dtype))
+
+
 def test_files_are_not_changed_by_loading_or_by_writing_to_the_weights(llama: Path) -> None:
     """The mapping is copy-on-write."""
     before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in llama.iterdir()}

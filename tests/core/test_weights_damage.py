@@ -217,10 +217,10 @@ def test_unsupported_gpt2_settings_are_refused(values: dict[str, Any], says: str
     [
         ({"rope.scaling.type": "spiral"}, "spiral"),
         ({"rope.dimension_count": 256}, "dimension_count"),
-        ({"expert_count": 8}, "expert_count"),
+        ({"expert_count": 8}, "expert_used_count"),
     ],
 )
 def test_unsupported_gguf_settings_are_refused(extra: dict[str, Any], says: str, tmp_path: Path) -> None:
-    """Unknown rope scaling, a rotation of more than a head, mixtures of experts."""
+    """Unknown rope scaling, a rotation of more than a head, experts without a number of used ones."""
     write_gguf(tmp_path / "m.gguf", saved(tmp_path), says=extra)
     assert says in refusal(tmp_path / "m.gguf")

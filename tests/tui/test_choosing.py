@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList, Static
 
 from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
-from tui.dialogs.choose import ChooseScreen
+from tui.dialogs.models import ModelsScreen
 from tui.keys import GROUPS, WALK
 from tui.screens.help import HelpScreen
 from tui.settings import Settings
@@ -36,9 +36,9 @@ async def test_the_walk_continues_in_another_model(real: Make, settle: Go, press
         await press(pilot, "g", "left", "left")
         before, chart = ids(app), app.frame.snapshot.chart
         await press(pilot, "m")
-        assert isinstance(app.screen, ChooseScreen)
+        assert isinstance(app.screen, ModelsScreen)
         assert app.screen.query_one(OptionList).option_count >= 5
-        await pilot.press("down", "j", "enter")
+        await pilot.press("down", "down", "enter")
         await settle(pilot)
         assert app.frame.model.name == "model3"
         assert "model3" in app.status.render().plain

@@ -8,6 +8,7 @@ import torch
 from core.loading import models
 from core.walk.session import Session
 from tui.app import TokenwalkApp
+from tui.dialogs.models import Picked
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -60,7 +61,7 @@ async def test_a_lack_of_memory_leaves_the_model_before(
         with monkeypatch.context() as patch:
             if activity == "loading":
                 patch.setattr(models, "random_model", full)
-                app.do("choosing.take_model", "model2")
+                app.do("choosing.take_model", Picked("model2"))
                 await settle(pilot)
             else:
                 patch.setattr(Session, "step", full)

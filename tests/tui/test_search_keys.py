@@ -1,10 +1,10 @@
-"""A person searches by key: the plan in a dialog, the tree in the branches, the key again ends it."""
+"""A person searches, or generates with a draft, by key: a line in a dialog, then what is found in its lens."""
 
 from collections.abc import Awaitable, Callable
 
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.search.values import BestState
-from core.walk.values import Forest
+from core.walk.values import DraftView, Forest
 from tui.app import TokenwalkApp
 from tui.dialogs.line import LineScreen
 from tui.lenses.branches import BranchesLens
@@ -64,3 +64,26 @@ async def test_the_key_again_ends_a_search_and_keeps_what_it_found(
         assert state.reason == "cancelled"
         await press(pilot, "space")
         assert len(pilot.app.frame.snapshot.tokens) == len("oat milk") + 1
+
+
+async def test_a_draft_shows_its_rounds(real: Make, press: Go, write: Go) -> None:
+    """The rounds of the draft lens are the tokens of the walk; a line that is none stays in the dialog."""
+    choice = ModelChoice(name="model5-trained", device="cpu")
+    async with real("I prefer oat milk in", choice, count=6).run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await press(pilot, "escape", "D", "ctrl+u")
+        await write(pilot, "model2-trained 99")
+        await press(pilot, "enter")
+        assert isinstance(app.screen, LineScreen)
+        await press(pilot, "ctrl+u")
+        await write(pilot, "model2-trained 3")
+        await press(pilot, "enter")
+        view = app.frame.answer
+        assert isinstance(view, DraftView)
+        tokens = [token.id for found in view.rounds for token in found.tokens]
+        assert tokens == [token.id for token in app.frame.snapshot.tokens[5:]]
+        assert len(tokens) == 6
+        await press(pilot, "down", "D", "ctrl+u")
+        await write(pilot, "model1 3")
+        await press(pilot, "enter")
+        assert len(app.frame.snapshot.tokens) == 11

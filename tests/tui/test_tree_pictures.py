@@ -9,6 +9,7 @@ import pytest
 import torch
 from textual.pilot import Pilot
 
+from core.generation.rounds import Proposal, Round
 from core.generation.token import Token
 from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
@@ -17,7 +18,7 @@ from core.sampling.values import Candidate, Score
 from core.search.values import Answer, BeamState, BestState, State
 from core.walk import continuation_tree
 from core.walk.tree import Node, Tree
-from core.walk.values import Guess, SearchMark, SearchStatus, Summary
+from core.walk.values import DraftView, Guess, SearchMark, SearchStatus, Summary
 from tui.app import TokenwalkApp
 
 Make = Callable[..., TokenwalkApp]
@@ -132,3 +133,20 @@ def test_guess(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
     )
     app = scripted(scenes.oat_milk(cursor=8), text="I prefer oat milk in my\n")
     assert snap_compare(app, run_before=looking("guess", answer), terminal_size=(120, 36))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_draft(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    def proposal(number: int, p: float, q: float, accepted: bool | None) -> Proposal:
+        return Proposal(number, PIECES[number], p, q, accepted)
+
+    def came(number: int) -> Token:
+        return Token(number, PIECES[number], "sampled", Score(1.0, -2.0, 6.5, 3), sampled_probability=0.25)
+
+    yes = [proposal(0, 0.9, 0.5, True), proposal(1, 0.31, 0.6, True)]
+    judged = (*yes, proposal(12, 0.01, 0.4, False), proposal(7, 0.0, 0.2, None))
+    rejected = Round(5, judged, (came(0), came(1), came(6)), ("accepted", "accepted", "resampled"))
+    bonus = Round(8, (*yes,), (came(0), came(1), came(8)), ("accepted", "accepted", "bonus"))
+    answer = DraftView("model2-trained", 4, (rejected, bonus, rejected), 3, 9, 8, 6)
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    assert snap_compare(app, run_before=looking("draft", answer), terminal_size=size)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.atomic import check_replaceable
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
 from core.sampling.sampler import Sampler
+from tui.commands import drafting
 from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
 from tui.options import ModelOptions, SamplerOptions, shared
 
@@ -36,10 +37,18 @@ def generate(
     save: Annotated[
         Path | None, typer.Option(help="Save the walk to this file, for walk --resume, replay and export.")
     ] = None,
+    draft: Annotated[
+        str | None, typer.Option(help="A smaller model with the same tokens, whose proposals the model verifies.")
+    ] = None,
+    draft_tokens: Annotated[int | None, typer.Option(help="Proposals of a round. Default: 4.")] = None,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt token by token and print the text."""
     with exit_on_user_error():
+        if draft is None and draft_tokens is not None:
+            raise UserError(Option("draft-tokens"), " belongs to ", Option("draft"), "; leave it out")
+        if draft is not None and samples > 1:
+            raise UserError(Option("samples"), f" {samples} needs more than one text; leave out ", Option("draft"))
         chosen_sampler, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
             raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
@@ -49,11 +58,16 @@ def generate(
         from core.generation.sample import Sample, stop_ids
 
         grown = [Sample(until, stop_ids(loaded.tokenizer, chosen_sampler)) for _ in range(samples)]
+        most, start = min(count, until.limit or count), _prompt_tokens(loaded, ids, text, model)
         try:
-            _generate(loaded, ids, chosen_sampler, min(count, until.limit or count), until, grown, as_json)
+            if draft is None:
+                _generate(loaded, ids, chosen_sampler, most, until, grown, as_json)
+            else:
+                proposals = 4 if draft_tokens is None else draft_tokens
+                drafting.generate(loaded, draft, start, chosen_sampler, proposals, most, grown[0], as_json)
         finally:
             if save:
-                _save(save, loaded, chosen_sampler, _prompt_tokens(loaded, ids, text, model), text, grown)
+                _save(save, loaded, chosen_sampler, start, text, grown)
 
 
 def _prompt_tokens(loaded: Any, ids: list[int], text: str, model: ModelOptions) -> list[Token]:

@@ -22,3 +22,8 @@ def found() -> tuple[type[Lens], ...]:
         if isinstance(value, type) and issubclass(value, Lens) and value.__module__ == module.__name__ and value.NAME
     ]
     return tuple(sorted(classes, key=lambda lens: lens.ORDER))
+
+
+def named(name: str) -> type[Lens]:
+    """The lens with a name."""
+    return next(lens for lens in found() if name == lens.NAME)

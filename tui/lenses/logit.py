@@ -135,5 +135,6 @@ def _short_label(piece: bytes) -> str:
 
 
 def short_name(layer: "LayerPrediction") -> str:
-    """A name that fits a column: `3 attention`."""
-    return layer.name.removeprefix("block ")
+    """A name that fits a column: `3 attention`; `block 3` where attention and MLP are parallel."""
+    short = layer.name.removeprefix("block ")
+    return layer.name if short.isdigit() else short

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from core.engine.info import DeviceInfo
 from core.errors import Action, UserError
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from tui.dialogs.choose import ChooseScreen, Entry
+from tui.dialogs.models import ModelsScreen, Picked
 from tui.reports.choices import model_description
 from tui.screens.hyperparameters import HyperparametersScreen
 from tui.walk.group import ActionGroup
@@ -44,12 +46,23 @@ class Choosing(ActionGroup):
 
     def model(self) -> None:
         """Choose a model."""
-        self.open_dialog(ChooseScreen("model", model_entries(), self.state.choice.name), self.take_model)
+        self.open_dialog(ModelsScreen(catalog.offers(), self.state.choice.name), self.take_model)
 
-    def take_model(self, name: str | None) -> None:
-        """Load a model by its name, with the present settings as far as they apply to it."""
-        if name is not None and name != self.state.choice.name:
-            self.load(catalog.applicable(self.state.choice, name))
+    def take_model(self, picked: Picked | None) -> None:
+        """Load a model with the present settings as far as they apply to it, or an adapter beside the present model."""
+        choice = self.state.choice
+        try:
+            if picked is None:
+                return
+            if picked.adapter:
+                path = str(Path(picked.name).expanduser().absolute())
+                wanted = replace(choice, lora=path, lora_scale=1.0)
+                catalog.check(wanted)
+                self.load(wanted)
+            elif picked.name != choice.name:
+                self.load(catalog.applicable(choice, picked.name))
+        except UserError as error:
+            self.notices.warn(error)
 
     def twin(self) -> None:
         """Load the trained version of an untrained rung, or the untrained one; the next press goes back."""

@@ -6,8 +6,8 @@ from textual.actions import parse
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
+from tui import lenses
 from tui.keys import LEAVE, WALK
-from tui.lenses.branches import BranchesLens
 from tui.notices import Notices
 from tui.panels.prompt import PromptPanel
 from tui.runner import Frame
@@ -45,7 +45,7 @@ class WalkScreen(PanelsScreen):
         self.lens_keys = LensKeys(self, self.ask)
         self.overlays = Overlays(self, self.ask, self.lens_keys, self.choosing)
         self._groups: Mapping[str, ActionGroup] = {
-            "walking": Walking(self, lambda: self.lens_keys.turn_to(BranchesLens)),
+            "walking": Walking(self, lambda name: self.lens_keys.turn_to(lenses.named(name))),
             "writing": self.writing_actions,
             "choosing": self.choosing,
             "sampling": self.sampling,

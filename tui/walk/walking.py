@@ -24,10 +24,11 @@ UNTIL_LIMIT = 500
 class Walking(ActionGroup):
     """Steps, runs, and moves along the path."""
 
-    def __init__(self, screen: PanelsScreen, show_branches: Callable[[], object]) -> None:
+    def __init__(self, screen: PanelsScreen, show: Callable[[str], object]) -> None:
         super().__init__(screen)
-        self._show_branches = show_branches
+        self._show = show
         self._plan = "beam 4; length 12"
+        self._draft = "model2-trained 4"
         self._stop_conditions = "entropy > 4; text '.'"
 
     def step(self) -> None:
@@ -68,7 +69,7 @@ class Walking(ActionGroup):
     def _search_for(self, line: str | None) -> None:
         if line is not None:
             self._plan, plan = line, search_settings.parse(line)
-            self._show_branches()
+            self._show("branches")
             self.submit(lambda session: session.searches.search(plan))
 
     def stop(self) -> None:
@@ -77,6 +78,19 @@ class Walking(ActionGroup):
             self.state.runner.cancel_loading()
         elif self.state.frame.activity == "generating":
             self.state.runner.pause()
+
+    def draft(self) -> None:
+        """Ask for a draft model and the proposals of a round, then generate with it; or pause."""
+        if not self._pause():
+            text = "A smaller model with the same tokens, and how many tokens it proposes in a round."
+            self.open_dialog(LineScreen("draft", text, self._draft, check=draft_line), self._generate_with_draft)
+
+    def _generate_with_draft(self, line: str | None) -> None:
+        if line is not None:
+            self._draft, (name, proposals), count = line, draft_line(line), self.state.count
+            self._show("draft")
+            self._expect_generation()
+            self.submit(lambda session: session.drafts.generate(name, proposals, count))
 
     def _pause(self) -> bool:
         generating = self.state.frame.activity == "generating"
@@ -119,3 +133,13 @@ def _run(session: "Session", count: int) -> Iterator[Token]:
         problem = "the answer has ended; ", Action("walk.write"), " writes the next message, "
         raise UserError(*problem, Action("walk.step"), " samples on")
     return session.generate(count)
+
+
+def draft_line(line: str) -> tuple[str, int]:
+    """The name and the proposals of a line such as `model2-trained 4`. Raises `UserError` for another form."""
+    name, _, count = line.strip().rpartition(" ")
+    if not name:
+        name, count = count, "4"
+    if not name or not (count.isdecimal() and 1 <= int(count) <= 32):
+        raise UserError(f"{line.strip()!r} is not a model and a number from 1 to 32; write model2-trained 4")
+    return name.strip(), int(count)

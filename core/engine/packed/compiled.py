@@ -25,6 +25,7 @@ from core.engine.packed.kernels.descriptors import (
     MATRIX,
     PROGRESS_WORDS,
     TASK,
+    TILES_AT_ONCE,
     groups_of,
 )
 
@@ -152,8 +153,9 @@ class Product:
         if not task["tiled"][0]:
             return task, [activations(task, "x", count * groups)]
         tile = 16 * (-(-32 * groups // 64) * 64 + 2 * (-(-8 * groups // 64) * 64))
-        task["tile_size"] = 5 * tile + 1024
-        tiles = torch.empty(torch.get_num_threads() * (5 * tile + 1024) + 64, dtype=torch.uint8)
+        size = (1 + TILES_AT_ONCE) * tile + 1024  # what the unpacked rows take, and the tiles
+        task["tile_size"] = size
+        tiles = torch.empty(torch.get_num_threads() * size + 64, dtype=torch.uint8)
         task["tiles"] = tiles.data_ptr() + -tiles.data_ptr() % 64
         vectors = _whole_blocks(count)
         space = activations(task, "x", vectors * groups)

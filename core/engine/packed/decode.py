@@ -70,6 +70,8 @@ def unsupported(model: Transformer) -> str | None:
         "it has no norm before the unembedding": config.final_norm,
         "its embedding has another width": config.embed_size is None,
         "it has no feed-forward layer": config.feed_forward,
+        "it has experts": config.experts is None,
+        "it clamps its gates": not config.gate_limit,
         "it has an activation after the final norm": not config.final_activation,
         "it scales its logits": config.divisor == 1,
         "its attention has windows": not any(0 < window < config.context for window in config.windows),
@@ -93,7 +95,7 @@ def unsupported(model: Transformer) -> str | None:
 
 def _linears(block: Any) -> tuple[Any, ...]:
     """The linear maps of a block: qkv, out, up, down."""
-    if not block.feed_forward:
+    if not hasattr(block.feed_forward, "up"):
         return ()
     return block.attention.qkv, block.attention.out, block.feed_forward.up, block.feed_forward.down
 

@@ -9,11 +9,16 @@ from core.loading.adapters.stored import StoredAdapter
 from core.loading.families.family import Family
 
 
+def is_adapter_folder(path: Path) -> bool:
+    """Whether a folder holds an adapter of peft."""
+    return (path / peft.CONFIG).is_file()
+
+
 def locate(name: str) -> Path:
     """The folder or .gguf file of an adapter. Raises `UserError` where `name` is none."""
     path = Path(name).expanduser()
     if name and path.is_dir():
-        if (path / peft.CONFIG).is_file():
+        if is_adapter_folder(path):
             return path
         raise UserError(
             f"{name} is not a LoRA adapter: it has no {peft.CONFIG}; choose a folder of peft or a .gguf adapter"

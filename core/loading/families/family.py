@@ -51,6 +51,8 @@ class Family:
     layouts: Layouts = field(default_factory=dict)
     """Of .safetensors files."""
     gguf_layouts: Layouts = field(default_factory=dict)
+    arranged: Callable[[CheckedValues, Mapping[str, StoredTensor]], Mapping[str, StoredTensor]] | None = None
+    """Divides tensors of .safetensors files, which hold more than one of ours; the values are for error texts."""
     without_effect: frozenset[str] = frozenset()
     """Settings of config.json that change no logits of this family, besides those of `settings.WITHOUT_EFFECT`."""
     gguf_without_effect: frozenset[str] = frozenset()

@@ -60,3 +60,14 @@ def kinds_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 def without_offset(tensor: "Tensor", config: ModelConfig) -> "Tensor":
     """Without the first two rows: OPT has position t in row t + 2."""
     return tensor[2:]
+
+
+def one_row(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From a vector to a matrix of one row."""
+    return tensor.view(1, -1)
+
+
+def neighbors_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From [in, 2m], in which the two halves of a gated MLP take turns (gpt-oss), to [2m, in], one after the other."""
+    rows = tensor.t()  # a bias stays
+    return rows.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)

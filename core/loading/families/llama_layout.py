@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from core.engine.config import Bias, ModelConfig
+from core.engine.config import Bias, Experts, ModelConfig
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
@@ -103,6 +103,21 @@ def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any
         return ModelConfig(heads=heads, group=heads // kv_heads, **shared | settings)
     except UserError as error:
         raise values.error(str(error)) from error
+
+
+def gguf_experts(values: CheckedValues, *, normalized: bool, shared_size: int = 0) -> Experts | None:
+    """The experts that GGUF metadata describes; None where there are none."""
+    if not (count := values.get("expert_count", 0)):
+        return None
+    values.require("expert_weights_scale", 0.0)
+    values.require("expert_weights_norm", normalized)
+    return Experts(
+        count=count,
+        used=values.integer("expert_used_count", low=1, below=count + 1),
+        size=values.get("expert_feed_forward_length", 0) or values.count("feed_forward_length"),
+        normalized=normalized,
+        shared_size=shared_size,
+    )
 
 
 def gguf_config(

@@ -47,18 +47,23 @@ class Reader:
         """Numbers or quantized rows of a part in our layout."""
         return part.layout(tensor, self._config)
 
-    def row_blocks(self, part: Part) -> Iterator[Tensor]:
-        """A matrix in float32; a few rows at a time, for less memory, where the file has them in our order."""
+    def row_blocks(self, part: Part, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
+        """A part in `dtype`; a few rows at a time, for less memory, where the file has them in our order.
+
+        The pages of rows are released when the next ones are asked for.
+        """
         stored = part.stored
-        if part.layout is not as_stored or part.scales:
-            yield self.read(part, torch.float32)
+        if part.layout is not as_stored or part.scales or len(stored.shape) == 1:
+            yield self.read(part, dtype)
+            stored.release()
             return
         bytes_per_row = stored.size // stored.shape[0]
         for first in range(0, stored.shape[0], ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, stored.shape[0] - first)
             shape, start = (count, *stored.shape[1:]), stored.start + first * bytes_per_row
             piece = replace(stored, shape=shape, start=start, size=count * bytes_per_row)
-            yield self.read(replace(part, stored=piece), torch.float32)
+            yield self.read(replace(part, stored=piece), dtype)
+            piece.release()
 
 
 def read_tensor(name: str, stored: StoredTensor) -> Tensor:

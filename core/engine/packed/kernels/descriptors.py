@@ -10,6 +10,9 @@ GROUP = 32
 UNIT_ROWS = 32
 """Rows of one unit of work of a thread."""
 
+TILES_AT_ONCE = 4
+"""Tiles of `native.tiles` that are unpacked together, for one block of vectors after the other."""
+
 SILU, GELU, GELU_TANH, RELU = range(4)
 """Values of `TASK.activation`."""
 

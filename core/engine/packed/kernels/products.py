@@ -6,13 +6,16 @@ Two ways: four rows times one vector at a time, or tiles of 16 rows, unpacked on
 import numpy as np
 from numba import carray
 
-from core.engine.packed.kernels.descriptors import GROUP
+from core.engine.packed.kernels.descriptors import GROUP, TILES_AT_ONCE
 from core.engine.packed.kernels.emit import call, compiled, floats, pointer, stack_floats
 from core.engine.packed.kernels.native.rows import ROWS
 from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 
-TILES_AT_ONCE = 4
-"""Tiles that are multiplied by one block of vectors after the other: they and the block stay in the level-2 cache."""
+PAIR = 2 * TILE
+"""Rows of a unit of work: two tiles."""
+PAIRS_AT_ONCE = TILES_AT_ONCE // 2
+AHEAD = 1 << 14
+"""Bytes between what is multiplied and what is prefetched, at least: processors do not prefetch beyond a page."""
 LINE = 64
 """Bytes; what machine code reads and writes in rows of work space begins at multiples of it."""
 
@@ -82,7 +85,9 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
         d = row_address(matrix, min(row + 3, last - 1))
         whole = row + ROWS <= last
         to = out + 4 * row if whole else buffer
-        call(matrix.multiply, (a, b, c, d, groups, high, low, scales, sums, sums16, ROWS * matrix.stride, to))
+        call(
+            matrix.multiply, (a, b, c, d, groups, high, low, scales, sums, sums16, max(ROWS * matrix.stride, AHEAD), to)
+        )
         if not whole:
             numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
             for n in range(last - row):
@@ -119,10 +124,10 @@ def lines(size):
 
 @compiled
 def tile_units(linear, matrices):
-    """How many tiles a linear map has; each matrix begins a new one."""
+    """How many pairs of tiles a linear map has; each matrix begins a new one."""
     units = 0
     for n in range(linear.first, linear.first + linear.count):
-        units += (matrices[n].rows + TILE - 1) // TILE
+        units += (matrices[n].rows + PAIR - 1) // PAIR
     return units
 
 
@@ -144,16 +149,17 @@ def _unpack_tile(transpose, matrix, columns, row, space, tile):
 
 @compiled
 def multiply_tiles(model, matrices, first, last, thread):
-    """Tiles `first` to `last` of the head times all states, which are quantized in `model.x`."""
+    """Pairs of tiles `first` to `last` of the head times all states, which are quantized in `model.x`."""
     head, start, unit = model.head, 0, 0
     groups, blocks = groups_of(head.columns), (model.states + VECTORS - 1) // VECTORS
     for n in range(head.first, head.first + head.count):
         matrix = matrices[n]
-        tiles = (matrix.rows + TILE - 1) // TILE
-        low, high = max(first - unit, 0), min(last - unit, tiles)
-        for some in range(low, high, TILES_AT_ONCE):
-            _multiply_some(model, matrix, groups, blocks, start, some, min(some + TILES_AT_ONCE, high), thread)
-        start, unit = start + matrix.rows, unit + tiles
+        pairs, tiles = (matrix.rows + PAIR - 1) // PAIR, (matrix.rows + TILE - 1) // TILE
+        low, high = max(first - unit, 0), min(last - unit, pairs)
+        for some in range(low, high, PAIRS_AT_ONCE):
+            end = min(2 * min(some + PAIRS_AT_ONCE, high), tiles)
+            _multiply_some(model, matrix, groups, blocks, start, 2 * some, end, thread)
+        start, unit = start + matrix.rows, unit + pairs
 
 
 @compiled
@@ -168,23 +174,10 @@ def _multiply_some(model, matrix, groups, blocks, start, first, last, thread):
     for block in range(blocks):
         planes, scales = block * VECTORS * GROUP * groups, 4 * block * VECTORS * groups
         sums = x.sums + scales if matrix.group == GROUP else x.sums16 + 2 * scales
-        for n in range(first, last):
+        for n in range(first, last, 2):
             tile = space + size * (1 + n - first)
             out = model.logits + 4 * (block * VECTORS * rows + start + TILE * n)
-            valid = min(TILE, matrix.rows - TILE * n)
-            call(
-                matrix.tile,
-                (
-                    tile,
-                    tile + TILE * width,
-                    tile + TILE * (width + scale_width),
-                    count,
-                    x.high + planes,
-                    x.low + planes,
-                    x.scales + scales,
-                    sums,
-                    out,
-                    4 * rows,
-                    valid,
-                ),
-            )
+            valid = min(TILE * min(2, last - n), matrix.rows - TILE * n)
+            weights = (tile, tile + TILE * width, tile + TILE * (width + scale_width), size, count)
+            vectors = (x.high + planes, x.low + planes, x.scales + scales, sums)
+            call(matrix.tile, (*weights, *vectors, out, 4 * rows, valid))

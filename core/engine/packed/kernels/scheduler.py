@@ -23,6 +23,8 @@ PREFETCHED = 1 << 17
 """Bytes of the next matrix that a waiting thread prefetches."""
 SPIN_COUNT = 10_000
 """Reads of the counter, some tenths of a millisecond, before a thread assumes that another was suspended."""
+STATES_PER_SPIN_COUNT = 16
+"""For so many states of a product by tiles, whose units take longer, it waits that long once more."""
 
 
 @compiled
@@ -46,6 +48,7 @@ def step(thread, progress, tasks, blocks, matrices):
     words, model, spins, leader = progress.ctypes.data, tasks[0], 0, thread == 0
     near, end, prefetched_for = 0, 0, -2
     last = STAGES * len(blocks) + HEAD_STAGES
+    patience = SPIN_COUNT * (1 + model.states // STATES_PER_SPIN_COUNT)
     while leader or atomic_load(words + 8 * LEADER_WAITS) == 0:
         word = atomic_load(words)
         stage, first = word >> 32, word & 0xFFFFFFFF
@@ -70,7 +73,7 @@ def step(thread, progress, tasks, blocks, matrices):
             for line in range(near, min(near + 512, end), 64):
                 prefetch(line)
             near += 512
-            if spins < SPIN_COUNT:
+            if spins < patience:
                 pause()
             elif leader:
                 atomic_store(words + 8 * LEADER_WAITS, 1)

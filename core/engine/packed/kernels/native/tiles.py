@@ -4,11 +4,12 @@ The lanes of a register are rows: 16 rows of 4 neighbouring inputs take 64 bytes
 Vectors lie in blocks of 8 in the order [inputs / 4, 8, 4], so 4 bytes of a vector are repeated in all lanes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from core.engine.packed.kernels.native.code import F32, I8, I32, I64, Code, vector
+from core.engine.packed.kernels.native.code import F32, I8, I32, I64, VNNI, Code, vector
 
 TILE = 16
 """Rows of a tile."""
@@ -37,46 +38,62 @@ def transpose(instructions: str) -> str:
 
 
 def tile(group: int, instructions: str, *, wide: bool) -> str:
-    """A tile of 16 rows times a block of 8 vectors → float32, `valid` numbers at each of `out`, `out` + `apart`, ….
+    """Two tiles times a block of 8 vectors → float32, `valid` numbers (up to 32) at each of `out`, `out` + `apart`, ….
 
-    `weights`, `weight_scales`, `minimums` are what `transpose` made of unpacked rows; `count` is how many scales a row
-    has; `high`, `low`, `scales`, `sums` describe the vectors as in `ACTIVATIONS`, 8 numbers for each group.
+    `weights`, `weight_scales`, `minimums` are what `transpose` made of unpacked rows, the second tile `next` bytes
+    after the first; `count` is how many scales a row has; `high`, `low`, `scales`, `sums` describe the vectors as in
+    `ACTIVATIONS`, 8 numbers for each group.
     """
-    names = ("weights", "weight_scales", "minimums", "count", "high", "low", "scales", "sums", "out", "apart", "valid")
+    names = ("weights", "weight_scales", "minimums", "next", "count")
+    names = (*names, "high", "low", "scales", "sums", "out", "apart", "valid")
     code = Code("tile", instructions, names)
-    given, build = code.arguments, code.builder
-    floats, ints, width = vector(F32, TILE), vector(I32, TILE), group // 4
-    totals = [code.variable(code.filled(floats, 0.0)) for _ in range(VECTORS)]
+    together = [(0, 1)] if instructions == VNNI else [(0,), (1,)]  # others have too few registers
+    for tiles in together:
+        totals = _tile_totals(code, group, tiles, wide=wide)
+        lanes = code.constant(vector(I64, TILE), range(TILE))
+        for (each, v), place in totals.items():
+            left = code.add(code.arguments["valid"], -TILE * each)
+            valid = code.builder.icmp_signed("<", lanes, code.splat(left, TILE))
+            to = code.add(code.add(code.arguments["out"], 4 * TILE * each), code.times(code.arguments["apart"], v))
+            where = code.builder.inttoptr(to, vector(F32, TILE).as_pointer())
+            sums = code.builder.load(place)
+            code.call("llvm.masked.store.v16f32.p0", ir.VoidType(), sums, where, code.integer(4, I32), valid)
+    return code.text()
 
-    def at(name: str, index: Any, size: int) -> Any:
-        return code.add(given[name], code.times(index, size))
+
+def _tile_totals(code: Code, group: int, tiles: Sequence[int], *, wide: bool) -> dict[tuple[int, int], Any]:
+    """The places of the sums of each tile and vector. What is loaded of a vector is used for all tiles."""
+    given, build, floats, ints = code.arguments, code.builder, vector(F32, TILE), vector(I32, TILE)
+    pairs = [(each, v) for v in range(VECTORS) for each in tiles]
+    totals = {pair: code.variable(code.filled(floats, 0.0)) for pair in pairs}
+
+    def at(name: str, index: Any, size: int, each: int = 0) -> Any:
+        place = code.add(given[name], code.times(index, size))
+        return code.add(place, given["next"]) if each else place
 
     with code.loop(given["count"]) as n:
-        base = at("weights", n, 16 * group)
-        weights = [code.load(vector(I8, 64), base, 64 * quad) for quad in range(width)]
+        dots = {pair: code.filled(ints, 0) for pair in pairs}
+        for plane in ("high", "low"):
+            x = at(plane, n, VECTORS * group)
+            for quad in range(group // 4):
+                weights = {t: code.load(vector(I8, 64), at("weights", n, 16 * group, t), 64 * quad) for t in tiles}
+                for v in range(VECTORS):
+                    word = code.splat(code.load(I32, x, 4 * VECTORS * quad + 4 * v), TILE)
+                    repeated = build.bitcast(word, vector(I8, 64))
+                    for each in tiles:
+                        dots[each, v] = code.dot(dots[each, v], weights[each], repeated, wide=wide)
+            if plane == "high":
+                dots = {pair: build.shl(each, code.filled(ints, 7)) for pair, each in dots.items()}
         x_group = n if group == 32 else build.lshr(n, code.integer(1))
-        scale = code.load(floats, at("weight_scales", n, 64))
-        minimum = code.load(floats, at("minimums", n, 64))
-        for v in range(VECTORS):
-            dots = code.filled(ints, 0)
-            for plane in ("high", "low"):
-                x = at(plane, n, VECTORS * group)
-                for quad, each in enumerate(weights):
-                    repeated = code.splat(code.load(I32, x, 4 * VECTORS * quad + 4 * v), TILE)
-                    dots = code.dot(dots, each, build.bitcast(repeated, vector(I8, 64)), wide=wide)
-                if plane == "high":
-                    dots = build.shl(dots, code.filled(ints, 7))
+        scales = {t: code.load(floats, at("weight_scales", n, 64, t)) for t in tiles}
+        minimums = {t: code.load(floats, at("minimums", n, 64, t)) for t in tiles}
+        for each, v in pairs:
             x_scale = code.splat(code.load(F32, at("scales", x_group, 4 * VECTORS), 4 * v), TILE)
             x_sum = code.splat(code.load(F32, at("sums", n, 4 * VECTORS), 4 * v), TILE)
-            total = code.fma(minimum, x_sum, build.load(totals[v]))
-            total = code.fma(build.fmul(scale, x_scale), build.sitofp(dots, floats), total)
-            build.store(total, totals[v])
-    lanes = code.constant(vector(I64, TILE), range(TILE))
-    valid = build.icmp_signed("<", lanes, code.splat(given["valid"], TILE))
-    for v, place in enumerate(totals):
-        where = build.inttoptr(code.add(given["out"], code.times(given["apart"], v)), floats.as_pointer())
-        code.call("llvm.masked.store.v16f32.p0", ir.VoidType(), build.load(place), where, code.integer(4, I32), valid)
-    return code.text()
+            total = code.fma(minimums[each], x_sum, build.load(totals[each, v]))
+            total = code.fma(build.fmul(scales[each], x_scale), build.sitofp(dots[each, v], floats), total)
+            build.store(total, totals[each, v])
+    return totals
 
 
 def quantize(instructions: str) -> str:

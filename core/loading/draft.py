@@ -1,0 +1,17 @@
+"""Loads a draft model beside a target."""
+
+from dataclasses import replace
+
+from core.errors import Option, UserError
+from core.loading import catalog
+from core.loading.models import Model, load_model
+
+
+def load_draft(target: Model, name: str) -> Model:
+    """The model `name` on the device of the target, in its fastest format; nothing is downloaded.
+
+    Raises `UserError` for a model that is not on this machine, or cannot be loaded.
+    """
+    if not (catalog.is_rung(name) or catalog.trained(name) or catalog.find(name)):
+        raise UserError(f"{name} is not on this machine; ", Option("model"), f" {name} fetches it")
+    return load_model(replace(catalog.applicable(target.choice, name), dtype="auto"))

@@ -1,0 +1,104 @@
+"""Speculative decoding: each round of a draft's proposals, accepted or rejected, with p and q of the chosen round."""
+
+from collections.abc import Iterator
+
+from rich.style import Style
+from rich.text import Text
+from textual.content import Content
+
+from core.generation.rounds import Proposal, Round
+from core.walk.values import DraftView
+from tui.drawing.bars import bars
+from tui.drawing.text import fit, label, one_line, percent, within
+from tui.lenses.base import LensPage
+from tui.runner import Question
+
+BELOW = 5
+"""Lines below the rounds besides a line per proposal."""
+
+
+class DraftLens(LensPage[DraftView]):
+    """The newest round is on top; the cursor chooses the round whose proposals are listed below."""
+
+    NAME = "draft"
+    TITLE = "draft"
+    DESCRIPTION = "Speculative decoding: a draft model's proposals, accepted or rejected, with p and q"
+    ORDER = 4
+
+    def new_question(self) -> Question:
+        return Question(lambda session: session.drafts.view, live=True)
+
+    def waiting_text(self) -> str:
+        return "D generates with a draft model, whose proposals this model accepts or rejects"
+
+    def choice_count(self) -> int:
+        return len(self.answer.rounds) if self.answer else 0
+
+    def draw(self) -> None:
+        self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
+        super().draw()
+        answer = self.answer
+        self.border_title = Content(f"draft · {one_line(answer.draft)}" if answer and answer.draft else self.TITLE)
+        self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → drawn from p − q · + bonus")
+
+    def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:
+        if not answer.rounds:
+            yield from self.paragraph(self.waiting_text(), "faint", width)
+            return
+        share = percent(answer.accepted / answer.judged, 1) if answer.judged else "–"
+        yield self.text(
+            (f"{answer.accepted:,} of {answer.judged:,} accepted ", "text"),
+            (f"{share} ", "bar"),
+            (f"· {answer.tokens / answer.count:.2f} tokens a round · {answer.count:,} rounds", "text"),
+        )
+        yield self.text((f"{'at':>6}  proposals", "head"))
+        rounds = answer.rounds[::-1]
+        for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):
+            yield self._round(rounds[row], row == self.cursor, width)
+        yield Text()
+        yield from self._proposals(rounds[self.cursor], width)
+
+    def _round(self, found: Round, chosen: bool, width: int) -> Text:
+        parts: list[tuple[str, str | Style]] = [(f"{found.position:>6}  ", "muted")]
+        for proposal in found.proposals:
+            parts += [self._proposal(proposal), (" ", "text")]
+        last = found.tokens[-1] if found.how[-1] != "accepted" else None
+        if last:
+            mark = "+" if found.how[-1] == "bonus" else "→"
+            parts.append((f"{mark} {within(label(last.piece), 14)}", "bar"))
+        line = self.row(chosen, width, *parts)
+        line.truncate(width, overflow="ellipsis")
+        return line
+
+    def _proposal(self, proposal: Proposal) -> tuple[str, str | Style]:
+        """A proposal in the line of its round: a rejected one is struck through, one that was not judged is faint."""
+        words = within(label(proposal.piece), 14)
+        if proposal.accepted is None:
+            return f"  {words}", "faint"
+        if proposal.accepted:
+            return f"✓ {words}", "text"
+        return f"✗ {words}", self.style_of("lens--hot") + Style(strike=True)
+
+    def _proposals(self, found: Round, width: int) -> Iterator[Text]:
+        """p and q of each proposal of a round, and the token that came last."""
+        room = max(4, (width - 40) // 2)
+        yield self.text((f"  {fit('token', 16)}{'p':>9} {fit('target', room)}{'q':>9} {fit('draft', room)}", "head"))
+        for proposal in found.proposals:
+            judged = proposal.accepted is not None
+            mark = "✓" if proposal.accepted else "✗" if judged else " "
+            style = "text" if proposal.accepted else "hot" if judged else "faint"
+            p_bar, q_bar = bars([proposal.p], [0.0], room, 1.0)[0], bars([proposal.q], [0.0], room, 1.0)[0]
+            yield self.text(
+                (f"{mark} {fit(label(proposal.piece), 16)}", style),
+                (f"{percent(proposal.p, 2) if judged else '–':>9} ", style),
+                (fit(p_bar if judged else "", room), "bar"),
+                (f"{percent(proposal.q, 2):>9} ", style),
+                (fit(q_bar, room), "ghost"),
+            )
+        if found.how[-1] != "accepted":
+            token, bonus = found.tokens[-1], found.how[-1] == "bonus"
+            words = "drawn from p: every proposal was accepted" if bonus else "drawn from max(0, p − q), renormalized"
+            sampled = percent(token.sampled_probability, 2) if token.sampled_probability is not None else ""
+            yield self.text(
+                (f"{'+' if bonus else '→'} {fit(label(token.piece), 16)}", "bar"), (f"{sampled:>9} {words}", "muted")
+            )

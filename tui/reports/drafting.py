@@ -1,0 +1,69 @@
+"""`tokenwalk generate --draft`: the events of speculative decoding, and its sums."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.generation.rounds import Round
+from core.loading.info import ModelInfo
+from tui.reports.generation import prefill_json as generation_prefill
+from tui.reports.json_values import token_json
+
+
+def prefill_json(info: ModelInfo, draft: ModelInfo, ids: Sequence[int], count: int, seconds: float) -> dict[str, Any]:
+    """The first line: that of a generation, with the draft model and the number of its proposals."""
+    return generation_prefill(info, ids, seconds) | {
+        "draft": {"model": draft.name, "device": draft.device, "dtype": draft.dtype},
+        "draft_tokens": count,
+    }
+
+
+def round_json(found: Round, seconds: float) -> dict[str, Any]:
+    """One round: each proposal with p, q and whether it was accepted (null if not judged), then the tokens."""
+    proposals = [
+        {
+            **token_json(each.id, each.piece),
+            "p": None if each.accepted is None else each.p,
+            "q": each.q,
+            "accepted": each.accepted,
+        }
+        for each in found.proposals
+    ]
+    tokens = [
+        {
+            **token_json(token.id, token.piece),
+            "how": how,
+            "logprob": token.score.logprob if token.score else None,
+            "sampled_probability": token.sampled_probability,
+        }
+        for token, how in zip(found.tokens, found.how, strict=True)
+    ]
+    return {"event": "round", "position": found.position, "proposals": proposals, "tokens": tokens, "seconds": seconds}
+
+
+def done_json(text: str, rounds: Sequence[Round], tokens: int, seconds: float, reason: str) -> dict[str, Any]:
+    """The last line: the text, and how many proposals were accepted of those that were judged."""
+    judged, accepted = _counts(rounds)
+    return {
+        "event": "done",
+        "text": text,
+        "tokens": tokens,
+        "rounds": len(rounds),
+        "judged": judged,
+        "accepted": accepted,
+        "acceptance_rate": accepted / judged if judged else None,
+        "tokens_per_round": tokens / len(rounds) if rounds else None,
+        "tokens_per_second": tokens / seconds if seconds > 0 and tokens else None,
+        "reason": reason,
+    }
+
+
+def summary(rounds: Sequence[Round]) -> str:
+    """How many proposals were accepted, in a line."""
+    judged, accepted = _counts(rounds)
+    tokens = sum(len(each.tokens) for each in rounds)
+    share = f" ({100 * accepted / judged:.0f}%)" if judged else ""
+    return f"{accepted:,} of {judged:,} proposals accepted{share}; {tokens:,} tokens in {len(rounds):,} rounds"
+
+
+def _counts(rounds: Sequence[Round]) -> tuple[int, int]:
+    return sum(each.judged for each in rounds), sum(each.accepted for each in rounds)

@@ -35,7 +35,7 @@ from core.sampling.sampler import Sampler  # noqa: E402
 
 EIGHT = {
     "as people write them": "penalty=1.1,dry=0.8,top_k=40,typical=0.95,top_p=0.95,min_p=0.05,xtc=0.5,temp=0.8",
-    "none of which cuts much": "penalty=1.1,presence=0.5,temp=1.5,typical=0.99,top_p=0.99,epsilon=1e-9,dynatemp=0.5,xtc",
+    "cutting little": "penalty=1.1,presence=0.5,temp=1.5,typical=0.99,top_p=0.99,epsilon=1e-9,dynatemp=0.5,xtc",
 }
 V = 100_277
 WHERE = DrawContext(ids=[(n * 37) % 5000 for n in range(1000)], prompt_length=10, chance=0.1, tokens=Letters())

@@ -38,7 +38,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
 
     def lines(self, answer: "WatermarkReport", width: int, height: int) -> Iterator[Text]:
         self.border_subtitle = Content("● green ○ red · + in the sampler lens adds a watermark")
-        verdict = "a watermark" if answer.z >= 3 else "no more than by chance"
+        verdict = "a watermark" if answer.z >= 3 else "a watermark has 3 or more"
         yield self.text(
             (f"z {answer.z:.2f} ", "bar"),
             (f"· p {answer.p_value:.2g} · {answer.green:,} of {answer.scored:,} green ", "text"),

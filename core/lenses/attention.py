@@ -56,7 +56,7 @@ class AttentionView:
     pieces: tuple[bytes, ...]
     """The tokens of all T positions."""
     row: tuple[float, ...]
-    """Weights of the last position in the chosen head on all T positions; they sum to 1."""
+    """Weights of the last position in the chosen head on all T positions; they sum to 1, or less by a sink's share."""
     heads: tuple[tuple[HeadSummary, ...], ...]
     """[layers][heads]."""
     difference: float

@@ -172,15 +172,30 @@ def _mlp_stages(config: ModelConfig, trace: Trace, n: int, states: Axes, stream:
     path, norm = f"blocks.{n}.feed_forward", f"blocks.{n}.norm2"
     inner = (*states[:2], ("m", config.mlp_dim))
     up = (*states[:2], ("2m", 2 * config.mlp_dim)) if config.gated else inner
-    yield _stage(f"block {n} mlp", "mlp", trace.last_output(path), states, stream=stream)
+    component = "mixture" if config.has_experts(n) else "mlp"
+    yield _stage(f"block {n} mlp", component, trace.last_output(path), states, stream=stream)
     if config.block_norms and config.layout != "post_norm":
         read = f"blocks.{n}.norm1" if config.layout == "parallel_one_norm" else norm
         yield _stage("norm", "norm", trace.last_output(read), states, 1)
+    if config.has_experts(n):
+        yield from _expert_stages(trace, path, states)
+        return
     yield _stage("up", "up", trace.last_output(f"{path}.up"), up, 1)
     gate = "gated" if config.gated else "activation"
     yield _stage("activation", gate, trace.last_output(f"{path}.activation"), inner, 1)
     yield _stage("down", "down", trace.last_output(f"{path}.down"), states, 1)
     yield from _output_norm(config, trace, path, norm, states)
+
+
+def _expert_stages(trace: Trace, path: str, states: Axes) -> Iterator[FlowStage]:
+    """The scores of a block's experts, the chosen ones with their weights, and the output of a shared one."""
+    scores = trace.outputs[f"{path}.router"][-1]
+    weights, chosen = (each[-1] for each in trace.outputs[f"{path}.choice"])
+    yield _stage("router", "router", scores, (*states[:2], ("E", len(scores))), 1)
+    names = ", ".join(map(str, chosen.tolist()))
+    yield _stage(f"weights of experts {names}", "choice", weights, (*states[:2], ("u", len(weights))), 1)
+    if f"{path}.shared.expert" in trace.outputs:
+        yield _stage("shared expert", "shared", trace.last_output(f"{path}.shared"), states, 1)
 
 
 def _output_norm(config: ModelConfig, trace: Trace, path: str, stream: str, states: Axes) -> Iterator[FlowStage]:
@@ -228,7 +243,11 @@ def _source(step: Step, component: str) -> ComponentSource:
 
 def _components(config: ModelConfig) -> dict[str, tuple[str, Any]]:
     """The equation of each component, and what computes it: a class, a function, or the path of a module."""
-    act, attention, mlp = config.activation.partition("_")[0], "blocks.0.attention", "blocks.0.feed_forward"
+    act, attention = config.activation.partition("_")[0], "blocks.0.attention"
+    dense, mixed = (
+        next((n for n in range(config.blocks) if config.has_experts(n) is kind), 0) for kind in (False, True)
+    )
+    mlp, mixture = f"blocks.{dense}.feed_forward", f"blocks.{mixed}.feed_forward"
     qkv, out, head = (" + b" if bias in config.biases else "" for bias in ("qkv", "out", "head"))
     b1, b2 = (" + b₁", " + b₂") if "mlp" in config.biases else ("", "")
     gated = f"{act}(W_g x) ⊙ W_u x"
@@ -250,6 +269,10 @@ def _components(config: ModelConfig) -> dict[str, tuple[str, Any]]:
         "attend": _attend(config, f"{attention}.attend"),
         "out": (f"y = heads W_oᵀ{out}", f"{attention}.out"),
         "mlp": (_sum(config, hidden, first=False), mlp),
+        "mixture": (_sum(config, "Σ wₑ expertₑ(x)", first=False), mixture),
+        "router": ("zₑ = W_r x", f"{mixture}.router"),
+        "choice": ("the u experts with the largest softmax(z)ₑ, which are their weights", f"{mixture}.choice"),
+        "shared": ("σ(w x) expert(x)", f"{mixture}.shared"),
         "up": ("W_g x, W_u x" if config.gated else f"W₁ x{b1}", f"{mlp}.up"),
         "gated": (f"{gated}; {ACTIVATIONS[config.activation].formula}", f"{mlp}.activation"),
         "activation": (

@@ -132,7 +132,7 @@ def write(path: Path, model: Any, layout: Layout, kind: Q = Q.F32) -> None:
     for key, value in layout.says.items():
         writer.add_key_value(f"{layout.architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
     for name, numbers in arranged(model, layout):
-        exact = kind if numbers.ndim > 1 else Q.F32
+        exact = kind if numbers.ndim > 1 and not name.endswith("bias") else Q.F32
         packed = gguf.quantize(numbers, exact)
         writer.add_tensor(name, packed, raw_dtype=None if exact in (Q.F32, Q.F16) else exact)
     writer.write_header_to_file()

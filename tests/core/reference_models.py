@@ -98,6 +98,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen2-tied": ("Qwen2", {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True}),
     "mistral-window": ("Mistral", {**LLAMA, "num_key_value_heads": 2, "sliding_window": 5}),
+    "ministral": (
+        "Ministral",
+        {
+            **LLAMA,
+            "head_dim": 10,
+            "num_key_value_heads": 2,
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
     "qwen2-window": (
         "Qwen2",
         {**LLAMA, "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
@@ -334,6 +344,7 @@ MODULES_ONLY = {
     "smollm3": "rotate differently",
     "smollm3-layers": "windows",
     "mistral-window": "windows",
+    "ministral": "windows",
     "qwen2-window": "windows",
     "qwen3-layer-types": "windows",
     "opt-norms-after": "norms after its layers",

@@ -92,8 +92,9 @@ def difference(logits: Tensor, ours: tuple[set[int], Tensor], theirs: Tensor) ->
     if alive != mine:
         edge = {logits[id].item() for id in alive ^ mine}
         assert len(edge) == 1, "the kept sets differ beyond a tie"
-        assert edge == {min(logits[id].item() for id in each) for each in (alive, mine)} or not alive & mine
         tied = [id for id in range(len(logits)) if logits[id].item() in edge]
+        assert alive.intersection(tied), "only ours keeps a token"
+        assert mine.intersection(tied), "only theirs keeps a token"
         shares, theirs = shares.clone(), theirs.clone()
         shares[tied], theirs[tied] = 0.0, -math.inf
         if not shares.any():

@@ -35,7 +35,8 @@ def modules_of(config: ModelConfig) -> dict[str, list[str]]:
             ("queries, keys, values", "attention.qkv"), ("heads", "attention.attend"),
             ("output projection", "attention.out"), ("up", "feed_forward.up"), ("down", "feed_forward.down"),
         ):  # fmt: skip
-            modules.setdefault(stage, []).append(f"{path}.{module}")
+            if stage not in ("up", "down") or not config.has_experts(n):
+                modules.setdefault(stage, []).append(f"{path}.{module}")
     return modules
 
 
@@ -62,7 +63,7 @@ def test_shapes_and_numbers_equal_a_pass_without_cache(name: str, small: Small) 
 
 OTHER_BLOCKS = (
     "pythia", "gptj", "falcon-40b", "falcon-rw", "opt", "opt-norms-after", "bloom", "phi-3-partial", "gemma2", "olmo2",
-    "granite",
+    "granite", "smollm3", "gemma3", "olmo3", "mixtral", "qwen2-moe-some", "qwen3-moe-some", "gpt-oss",
 )  # fmt: skip
 
 
@@ -97,7 +98,9 @@ def test_stages_of_other_blocks_are_what_their_modules_compute(case: str, tmp_pa
     added = [stage.stream for stage in shown.stages if stage.name.endswith("attention")]
     assert all((stream is None) is config.parallel for stream in added)
     equations = {source.component: source.equation for source in shown.sources}
-    assert ("x + a + " in equations["mlp"]) is config.parallel
+    assert ("x + a + " in equations.get("mlp", "")) is config.parallel
+    routed = [stage for stage in shown.stages if stage.component in ("router", "choice")]
+    assert len(routed) == 2 * sum(config.has_experts(n) for n in range(config.blocks))
     assert ("mᵢ" in equations["attend"]) is (config.positions == "alibi")
     assert all(source.code for source in shown.sources)
 

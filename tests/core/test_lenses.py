@@ -34,7 +34,9 @@ def plain(value: Any) -> bool:
 
 
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
-    assert NAMES == ("attention", "context", "device", "flow", "lab", "ladder", "last_token", "logit", "weights")
+    assert NAMES == (
+        "attention", "context", "device", "flow", "lab", "ladder", "last_token", "logit", "watermark", "weights",
+    )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name
 

@@ -18,8 +18,9 @@ from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.activations.sweep import all_patches, sweep
 from core.engine.attention import AlibiAttention
-from core.engine.config import ModelConfig
+from core.engine.config import Experts, ModelConfig
 from core.engine.model import Scale, Transformer, generate, random_model
+from core.engine.rope import Rope
 from core.lenses.attention import attention
 from core.lenses.last_token import last_token
 from core.loading import description, weights
@@ -28,6 +29,7 @@ from core.sampling.divergence import kl_bits
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 
+LIKE_LLAMA = ("model.layers", "self_attn", "self_attn.o_proj", "mlp")
 PARTS = {
     "pythia": ("gpt_neox.layers", "attention", "attention.dense", "mlp"),
     "gptj": ("transformer.h", "attn", "attn.out_proj", "mlp"),
@@ -36,7 +38,8 @@ PARTS = {
     "falcon-rw": ("transformer.h", "self_attention", "self_attention.dense", "mlp"),
     "opt-norms-after": ("model.decoder.layers", "self_attn", "self_attn.out_proj", "fc2"),
     "phi-2": ("model.layers", "self_attn", "self_attn.dense", "mlp"),
-    "phi-3-partial": ("model.layers", "self_attn", "self_attn.o_proj", "mlp"),
+    "phi-3-partial": LIKE_LLAMA,
+    **dict.fromkeys(("gemma2", "gemma3", "olmo3", "smollm3", "granite", "mixtral", "qwen2-moe", "gpt-oss"), LIKE_LLAMA),
 }
 """In transformers: the list of blocks, and in a block attention, its output projection and the MLP."""
 Pair = tuple[Any, Model]
@@ -115,7 +118,9 @@ def test_the_formula_of_alibi_equals_the_fast_path(case: str, pairs: Callable[[s
         assert (module.weights(part, k) - scores.softmax(-1)).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("case", ["pythia", "bloom", "bloom-six-heads-untied", "falcon-40b", "falcon-rw"])
+@pytest.mark.parametrize(
+    "case", ["pythia", "bloom", "bloom-six-heads-untied", "falcon-40b", "falcon-rw", "gemma2", "gpt-oss"]
+)
 def test_masking_the_first_token_equals_an_attention_mask(case: str, pairs: Callable[[str], Pair]) -> None:
     """The last-token lens, against `attention_mask` of transformers: distances are kept, so ALiBi is the same."""
     theirs, model = pairs(case)
@@ -170,7 +175,9 @@ def test_ablations_equal_hooks_on_transformers(case: str, pairs: Callable[[str],
             assert (logits(model.transformer, ids) - want).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("case", ["pythia", "gptj", "bloom", "opt-norms-after", "phi-3-partial"])
+@pytest.mark.parametrize(
+    "case", ["pythia", "gptj", "bloom", "opt-norms-after", "phi-3-partial", "gemma2", "granite", "mixtral"]
+)
 @pytest.mark.parametrize("part", ["head", "mlp", "block", "position", "query"])
 def test_a_sweep_measures_each_patch_alone(case: str, part: str, pairs: Callable[[str], Pair]) -> None:
     """Also from the embedding on, which has a norm or a projection in some models."""
@@ -192,6 +199,17 @@ SHAPES: dict[str, dict[str, Any]] = {
     "norms after": {"layout": "post_norm", "pre_norm": False, "final_norm": False, "positions": "learned"},
     "alibi": {"positions": "alibi", "embed_norm": True},
     "alibi, rounded": {"positions": "alibi", "alibi_rounded": True, "layout": "parallel", "group": 3},
+    "windows and caps": {"windows": (3, 0), "attention_cap": 4.0, "positions": "rotary"},
+    "sinks": {"windows": (0, 4), "sinks": True, "positions": "rotary"},
+    "output norms": {"output_norms": True, "pre_norm": False, "qk_norm": "width", "positions": "rotary"},
+    "multipliers": {"attention_scale": 0.2, "embed_scale": 1.5, "residual_scale": 0.7, "logit_divisor": 0.8},
+    "experts": {"experts": Experts(count=3, used=2, size=20, normalized=True, shared_size=12), "positions": "rotary"},
+    "a rotation per block": {"block_ropes": (Rope(base=50.0, scale=1.3), None), "positions": "rotary"},
+    "longrope": {
+        "rope": Rope(divisors=(1.0,) * 4, long_divisors=(1.5, 2.0, 3.0, 4.0), trained=7),
+        "positions": "rotary",
+    },
+    "dynamic": {"rope": Rope(growth=3.0, trained=6), "positions": "rotary"},
     "narrow": {"embed_size": 8, "tied": True, "positions": "learned"},
 }
 

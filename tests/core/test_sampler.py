@@ -48,8 +48,9 @@ def samplers(draw: Callable[..., Any]) -> Sampler:
 
 def test_every_stage_is_found() -> None:
     assert set(NAMES) <= set(found())
-    assert next(iter(found())) == "bias"
-    assert list(found())[-1] == "temp"
+    places = [kind.PLACE for kind in found().values()]
+    assert places == sorted(places)
+    assert list(found()).index("bias") < list(found()).index("top_k") < list(found()).index("temp")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -31,9 +31,9 @@ def lens_json(run_here: Here) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def test_there_are_nine_lenses() -> None:
+def test_there_are_ten_lenses() -> None:
     assert set(LENSES) == set(LINES)
-    assert len(LENSES) == 9
+    assert len(LENSES) == 10
 
 
 @pytest.mark.parametrize("name", LENSES)
@@ -71,6 +71,7 @@ FIELDS = {
         "other own pieces probability product_rows product_seconds rows sampled_probability seen std_after "
         "std_before stride switch target_pieces targets text top values weights xs"
     ),
+    "watermark": "bytes green id p_value ratio scored text tokens watermark z",
     "device": (
         "bandwidth compiled create_seconds device dtype first_token forward_seconds implementation label name note "
         "parity peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens train_seconds "

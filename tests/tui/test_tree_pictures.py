@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from core.generation.rounds import Proposal, Round
 from core.generation.token import Token
+from core.lenses.watermark import WatermarkedToken, WatermarkReport
 from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
 from core.sampling.sampler import Sampler
@@ -150,3 +151,11 @@ def test_draft(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[i
     answer = DraftView("model2-trained", 4, (rejected, bonus, rejected), 3, 9, 8, 6)
     app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
     assert snap_compare(app, run_before=looking("draft", answer), terminal_size=size)
+
+
+def test_watermark(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    marks = [None, *[number % 3 != 0 for number in range(30)]]
+    tokens = tuple(WatermarkedToken(n, PIECES[n % len(PIECES)], mark) for n, mark in enumerate(marks))
+    answer = WatermarkReport(tokens, "watermark=2", 30, 20, 0.25, 5.27, 6.9e-08)
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    assert snap_compare(app, run_before=looking("watermark", answer), terminal_size=(80, 24))

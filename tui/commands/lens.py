@@ -11,14 +11,15 @@ from tui.options import ModelOptions, shared
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
-RENAMED = {"weight": "name", "switch": "other"}
+RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
 """Options whose parameter has another name in `core.lenses`."""
 
 
 @shared
 def lens(
     name: Annotated[
-        str, typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab or device.")
+        str,
+        typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark."),
     ],
     model: ModelOptions,
     prompt: Annotated[
@@ -46,12 +47,16 @@ def lens(
     switch: Annotated[
         str | None, typer.Option(help="lab: the activation function to try instead of the model's own.")
     ] = None,
+    mark: Annotated[
+        str | None,
+        typer.Option("--watermark", help="watermark: γ, scheme, width and key, such as 0.25:lefthash:1:15485863."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
-        "weight": weight, "switch": switch,
+        "weight": weight, "switch": switch, "watermark": mark,
     }  # fmt: skip
     with exit_on_user_error():
         from core.lenses import NAMES

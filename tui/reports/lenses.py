@@ -274,6 +274,13 @@ def _device(answer: "Devices") -> Iterator[str]:
     yield from _notes(answer.note)
 
 
+def _watermark(answer: Any) -> Iterator[str]:
+    yield f"z {answer.z:.3f}, p {answer.p_value:.3g}: {answer.green:,} of {answer.scored:,} tokens are green"
+    yield f"by chance {answer.ratio:.0%}; {one_line(answer.watermark)}"
+    for token in answer.tokens:
+        yield f"{ {True: '●', False: '○', None: ' '}[token.green] } {label(token.piece)}"
+
+
 LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "flow": _flow,
     "attention": _attention,
@@ -284,4 +291,5 @@ LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "weights": _weights,
     "lab": _lab,
     "device": _device,
+    "watermark": _watermark,
 }

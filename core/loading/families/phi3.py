@@ -29,7 +29,8 @@ def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
     for key in ("full_attn_mod", "interpolate_factor"):  # of Phi-4's own code, which transformers replaced
         values.require(key, 1)
-    values.require("lm_head_bias", False)
+    for key in ("lm_head_bias", "attention_bias"):
+        values.require(key, False)
     width, heads = values.count("hidden_size"), values.count("num_attention_heads")
     blocks, size = values.count("num_hidden_layers"), window_size(values, 0)
     trained, _ = read_context(values, CONTEXT)

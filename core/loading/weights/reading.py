@@ -53,7 +53,7 @@ class Reader:
         The pages of rows are released when the next ones are asked for.
         """
         stored = part.stored
-        if part.layout is not as_stored or part.scales:
+        if part.layout is not as_stored or part.scales or len(stored.shape) == 1:
             yield self.read(part, dtype)
             stored.release()
             return

@@ -1,4 +1,4 @@
-"""Prints ratios to llama.cpp on the same GGUF files: `python tests/benchmarks/gguf.py --llama FOLDER FILE.gguf …`.
+"""Prints ratios to llama.cpp on the same GGUF files: `python tests/benchmarks/stored.py --llama FOLDER FILE.gguf …`.
 
 For each file: a prompt (512 tokens) and decode (32 tokens), ours as stored against llama-bench on as many threads
 (OMP_NUM_THREADS, else all cores). The sides take turns; the best of the rounds counts. Then the seconds that loading

@@ -1,0 +1,60 @@
+"""A text under a watermark detector: its green tokens, and how far they are above chance."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.content import Content
+
+from core.sampling.stages.watermark import Watermark
+from tui.drawing.text import label, one_line
+from tui.lenses.base import LensPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.watermark import WatermarkedToken, WatermarkReport
+    from core.walk.session import Session
+
+MARKS = {True: "●", False: "○", None: " "}
+
+
+def _ask(session: "Session") -> "WatermarkReport":
+    from core.lenses.watermark import report  # noqa: PLC0415  # torch
+
+    return report(session.current_step(), session.sampler.stage(Watermark) or Watermark.usual())
+
+
+class WatermarkLens(LensPage["WatermarkReport"]):
+    """The settings are those of the sampler's watermark, or the usual ones."""
+
+    NAME = "watermark"
+    TITLE = "watermark"
+    DESCRIPTION = "Which tokens are in the green lists of a watermark, and the z-score of the text"
+    ORDER = 5
+
+    def new_question(self) -> Question:
+        return Question(_ask)
+
+    def lines(self, answer: "WatermarkReport", width: int, height: int) -> Iterator[Text]:
+        self.border_subtitle = Content("● green ○ red · + in the sampler lens adds a watermark")
+        verdict = "a watermark" if answer.z >= 3 else "a watermark has 3 or more"
+        yield self.text(
+            (f"z {answer.z:.2f} ", "bar"),
+            (f"· p {answer.p_value:.2g} · {answer.green:,} of {answer.scored:,} green ", "text"),
+            (f"(by chance {answer.ratio:.0%}) · {verdict}", "muted"),
+        )
+        yield self.text((one_line(answer.watermark), "faint"))
+        yield Text()
+        yield from self._tokens(answer.tokens, width)
+
+    def _tokens(self, tokens: "tuple[WatermarkedToken, ...]", width: int) -> Iterator[Text]:
+        line = Text()
+        for token in tokens:
+            words = f"{MARKS[token.green]}{label(token.piece)} "
+            if line and line.cell_len + cell_len(words) > width:
+                yield line
+                line = Text()
+            style = "bar" if token.green else "muted" if token.green is False else "faint"
+            line.append_text(self.text((words, style)))
+        yield line

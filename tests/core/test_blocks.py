@@ -150,6 +150,20 @@ def test_activations_are_rounded_to_15_bits(instructions: str) -> None:
                 assert torch.allclose(found.double(), expected, rtol=1e-5, atol=float(1e-4 * steps.max()))
 
 
+@pytest.mark.parametrize("instructions", PATHS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_activations_that_are_not_finite_stay_so(bad: float, instructions: str) -> None:
+    """The products of their vector are NaN, those of other vectors are as before."""
+    product = Product([Matrix("Q4_K", (5, 256), random_blocks("Q4_K", 5, 256))], instructions)
+    for count in (1, 5):
+        x = random(count, 256)
+        expected = product(x)
+        x[-1, 77] = bad
+        result = product(x)
+        assert result[-1].isnan().all()
+        assert torch.equal(result[:-1], expected[:-1])
+
+
 def quantized(x: Tensor, near: int, instructions: str) -> tuple[Tensor, Tensor, Tensor]:
     """The rounded numbers [groups, 32] in float64, and their sums by 32 and by 16."""
     groups, apart = len(x) // 32, near // 4

@@ -16,9 +16,10 @@ from gguf_files import Q, saved, write_gguf
 from model_folders import build, reconfigure, refusal, rewrite
 from torch import Tensor
 
+from core.engine.cache import KVCache
 from core.errors import UserError
 from core.formats.weights_file import read_weights_file
-from core.loading import description
+from core.loading import description, weights
 from core.loading.families import TITLES
 
 
@@ -161,6 +162,12 @@ def test_a_non_finite_scale_of_a_quantized_block_is_named(tmp_path: Path) -> Non
     data[stored.start : stored.start + 2] = np.float16(np.inf).tobytes()
     (tmp_path / "m.gguf").write_bytes(data)
     assert "blk.0.ffn_up.weight" in refusal(tmp_path / "m.gguf")
+    described = description.describe(tmp_path / "m.gguf")
+    model = weights.build_model(described, torch.device("cpu"), torch.float32, "stored")  # no weight is read here
+    cache, ids = KVCache(model.config, 1, model.device, model.dtype), torch.ones(1, 3, dtype=torch.long)
+    for compute in (lambda: model(ids), lambda: model.step(ids[:, :1], cache)):
+        with torch.inference_mode(), pytest.raises(UserError, match=r"blk\.0\.ffn_up\.weight has non-finite weights"):
+            compute()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ from core.engine.packed.kernels.descriptors import (
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds of a back-off: the first one, and after many in a row."""
+ROWS_AT_ONCE = 1024
+"""Rows that are float32 at the same time."""
 TILED_FROM = 3
 """Number of states from which tiles are faster than one state after the other."""
 
@@ -46,6 +48,8 @@ class Matrix(NamedTuple):
     """uint8 [rows, bytes of a row]; rows may be in another order."""
     order: Tensor | None = None
     """int64 [rows]: our row n is row `order[n]` of `weights`. None where the order is the same."""
+    name: str = ""
+    """The tensor's name in the file."""
 
     def descriptor(self, instructions: str | None = None) -> tuple[int, ...]:
         """In the order of `MATRIX`; by default for the fastest instructions."""
@@ -56,6 +60,11 @@ class Matrix(NamedTuple):
     @property
     def instructions(self) -> str:
         return kernels().best()
+
+    def finite(self) -> bool:
+        """Whether all numbers are finite."""
+        rows = range(0, self.shape[0], ROWS_AT_ONCE)
+        return all(bool(self.dequantize(n, n + ROWS_AT_ONCE).isfinite().all()) for n in rows)
 
     def dequantize(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows `first` to `last`, float32 [rows, columns]."""

@@ -17,8 +17,9 @@ from core.engine.cache import KVCache
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
-from core.engine.packed.linear import PackedEmbedding, PackedLinear
+from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear
 from core.engine.rotary import Rotary
+from core.errors import UserError
 
 ACTIVATIONS = {
     "silu": descriptors.SILU,
@@ -35,9 +36,28 @@ class CompiledTransformer(Transformer):
         """As `Transformer.step`, one token of B sequences: [B, 1] → final state [B, 1, d], logits [B, 1, V]."""
         if ids.shape != (1, 1) or self.fast is None or self.fast.hooked:
             return super().step(ids, cache)
-        outputs = self.fast.step(int(ids), cache)
+        state, logits = self.fast.step(int(ids), cache)
+        self._check(logits)
         cache.length += 1
-        return outputs
+        return state, logits
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """As `Transformer.hidden`. Raises `UserError` where a weight is not finite."""
+        state = super().hidden(ids, cache)
+        self._check(state)
+        return state
+
+    def _check(self, result: Tensor) -> None:
+        """Raise `UserError` for a result that is not finite because of a weight, which is looked for only then.
+
+        Blocks that are computed as stored are not read when a model is loaded.
+        """
+        if result.sum().isfinite():
+            return
+        parts = (part for module in self.modules() if isinstance(module, Packed) for part in module.parts)
+        for part in parts:
+            if part.name and not part.finite():
+                raise UserError(f"{part.name} has non-finite weights (NaN or infinity); download the model again")
 
     @cached_property
     def fast(self) -> "TokenStep | None":

@@ -11,10 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.engine.packed import compiled
-from core.engine.packed.compiled import PLAIN, Matrix, Product
-
-ROWS_AT_ONCE = 1024
-"""Rows that are float32 at the same time, where torch multiplies."""
+from core.engine.packed.compiled import PLAIN, ROWS_AT_ONCE, Matrix, Product
 
 
 class Bias(nn.Module):

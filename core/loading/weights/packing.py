@@ -40,7 +40,7 @@ def converted(description: ModelDescription) -> tuple[str, ...]:
 def _stored(reader: Reader, part: Part) -> Matrix:
     """A part as the file has it."""
     reader.began(part)
-    return Matrix(part.stored.dtype, _shape(part), blocks(part.stored), _order(reader, part))
+    return Matrix(part.stored.dtype, _shape(part), blocks(part.stored), _order(reader, part), part.name)
 
 
 def _shape(part: Part) -> tuple[int, int]:

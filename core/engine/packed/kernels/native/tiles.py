@@ -44,9 +44,8 @@ def tile(group: int, instructions: str, *, wide: bool) -> str:
     after the first; `count` is how many scales a row has; `high`, `low`, `scales`, `sums` describe the vectors as in
     `ACTIVATIONS`, 8 numbers for each group.
     """
-    names = ("weights", "weight_scales", "minimums", "next", "count")
-    names = (*names, "high", "low", "scales", "sums", "out", "apart", "valid")
-    code = Code("tile", instructions, names)
+    weights, vectors = ("weights", "weight_scales", "minimums", "next", "count"), ("high", "low", "scales", "sums")
+    code = Code("tile", instructions, (*weights, *vectors, "out", "apart", "valid"))
     together = [(0, 1)] if instructions == VNNI else [(0,), (1,)]  # others have too few registers
     for tiles in together:
         totals = _tile_totals(code, group, tiles, wide=wide)
@@ -118,7 +117,8 @@ def quantize(instructions: str) -> str:
         most = build.extract_element(largest, code.integer(0, I32))
         top, zero = ir.Constant(F32, float(LARGEST)), ir.Constant(F32, 0.0)
         inverse = build.select(build.fcmp_ordered(">", most, zero), build.fdiv(top, most), zero)
-        scale = build.fdiv(most, top)
+        nothing = build.fadd(*[build.fmul(each, code.filled(sixteen, 0.0)) for each in halves])
+        scale = build.fadd(build.fdiv(most, top), code.sum(nothing))  # NaN where a number is not finite
         place = code.add(given["scales"], build.mul(n, given["near"]))
         code.store(scale, place)
         sums = []

@@ -13,7 +13,7 @@ from tui.drawing.text import fit, label, one_line, percent, within
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
-BELOW = 5
+BELOW = 6
 """Lines below the rounds besides a line per proposal."""
 
 
@@ -51,6 +51,13 @@ class DraftLens(LensPage[DraftView]):
             (f"{share} ", "bar"),
             (f"· {answer.tokens / answer.count:.2f} tokens a round · {answer.count:,} rounds", "text"),
         )
+        timing = answer.timing
+        if timing.speedup and timing.round_seconds and timing.step_seconds:
+            yield self.text(
+                (f"{timing.speedup:.2f}× ", "bar"),
+                ("as fast as the model alone: ", "text"),
+                (f"{1e3 * timing.round_seconds:,.1f} ms a token, {1e3 * timing.step_seconds:,.1f} ms a step", "muted"),
+            )
         yield self.text((f"{'at':>6}  proposals", "head"))
         rounds = answer.rounds[::-1]
         for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):

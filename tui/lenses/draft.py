@@ -16,6 +16,11 @@ from tui.runner import Question
 BELOW = 6
 """Lines below the rounds besides a line per proposal."""
 
+HOW = (
+    "A proposal is accepted with probability min(1, p / q): p is its probability in this model, q in the draft. "
+    "Instead of a rejected one a token is drawn from max(0, p − q), so the text has this model's distribution."
+)
+
 
 class DraftLens(LensPage[DraftView]):
     """The newest round is on top; the cursor chooses the round whose proposals are listed below."""
@@ -23,7 +28,7 @@ class DraftLens(LensPage[DraftView]):
     NAME = "draft"
     TITLE = "draft"
     DESCRIPTION = "Speculative decoding: a draft model's proposals, accepted or rejected, with p and q"
-    ORDER = 4
+    ORDER = 7
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)
@@ -44,6 +49,8 @@ class DraftLens(LensPage[DraftView]):
     def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:
         if not answer.rounds:
             yield from self.paragraph(self.waiting_text(), "faint", width)
+            yield Text()
+            yield from self.paragraph(HOW, "faint", width)
             return
         share = percent(answer.accepted / answer.judged, 1) if answer.judged else "–"
         yield self.text(

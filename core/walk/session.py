@@ -276,13 +276,25 @@ class Session:
     def _present_context(self) -> tuple[float, DrawContext]:
         """The number u and the context of the token at the cursor, as it was drawn or would be."""
         token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
-        drawn_by = token.sampler if token and token.sampler else None
-        redraw = token.redraw if token and drawn_by else self._draws(self.history.current) if token else 0
-        sampler = replace(self.sampler, seed=drawn_by.seed) if drawn_by else self.sampler
-        tokens = self.tokens[: self.cursor]
-        context = self.reader.context(tokens, min(self.cursor, self.prompt_length), sampler, redraw)
+        seed, redraw = self._present_draw()
         u = token.u if token else None
-        return uniform(sampler.seed, self.cursor, redraw) if u is None else u, context
+        return uniform(seed, self.cursor, redraw) if u is None else u, self.context_for(self.reader, self.sampler)
+
+    def context_for(self, reader: ModelReader, sampler: Sampler) -> DrawContext:
+        """What the stages of `sampler` may know at the cursor, for a model with the same tokens.
+
+        The second number of the draw is that of the token at the cursor, as it was drawn or would be.
+        """
+        seed, redraw = self._present_draw()
+        prompt_length = min(self.cursor, self.prompt_length)
+        return reader.context(self.tokens[: self.cursor], prompt_length, replace(sampler, seed=seed), redraw)
+
+    def _present_draw(self) -> tuple[int, int]:
+        """The seed of the token at the cursor, and how often it was drawn again."""
+        token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
+        if token and token.sampler:
+            return token.sampler.seed, token.redraw
+        return self.sampler.seed, self._draws(self.history.current) if token else 0
 
     def _draws(self, node: Node) -> int:
         """How many tokens this model drew after `node` with this seed."""

@@ -22,6 +22,7 @@ from core.evaluation.values import Boundary, ComparedPosition, ComparedText, Com
 from core.loading.models import Model
 from core.progress import Progress
 from core.sampling.chart import chart
+from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.divergence import kl_bits_from_logprobs
 from core.sampling.sampler import Sampler
@@ -39,6 +40,8 @@ class Side:
     tokenizer: Tokenizer
     sampler: Sampler = field(default_factory=Sampler)
     """Changes the chart only, not the divergence."""
+    context: DrawContext = field(default_factory=DrawContext)
+    """What the stages of the sampler may know."""
 
 
 def next_distribution(model: Model, ids: Sequence[int]) -> Distribution:
@@ -56,8 +59,8 @@ def compare(a: Side, b: Side, count: int = 50) -> Comparison:
         agree=a.tokenizer.piece(best_a) == b.tokenizer.piece(best_b),
         rank_in_a=_rank_in(a, best_b, b.tokenizer),
         rank_in_b=_rank_in(b, best_a, a.tokenizer),
-        chart_a=chart(a.distribution, a.sampler, count, a.tokenizer.piece),
-        chart_b=chart(b.distribution, b.sampler, count, b.tokenizer.piece),
+        chart_a=chart(a.distribution, a.sampler, count, a.tokenizer.piece, context=a.context),
+        chart_b=chart(b.distribution, b.sampler, count, b.tokenizer.piece, context=b.context),
     )
 
 

@@ -7,6 +7,8 @@ from core.generation.batch import sampled_token
 from core.generation.token import Token
 from core.sampling.context import DrawContext
 from core.sampling.draw import draw, uniform
+from core.sampling.sampler import Sampler
+from core.walk.model_reader import ModelReader
 from core.walk.tree import Node
 
 if TYPE_CHECKING:
@@ -35,13 +37,27 @@ class Draws:
         """The number u and the context of the token at the cursor, as it was drawn or would be."""
         session, cursor = self._session, self._session.cursor
         token = session.tokens[cursor] if cursor < len(session.tokens) else None
-        drawn_by = token.sampler if token and token.sampler else None
-        redraw = token.redraw if token and drawn_by else self._count(session.history.current) if token else 0
-        sampler = replace(session.sampler, seed=drawn_by.seed) if drawn_by else session.sampler
-        prompt_length = min(cursor, session.prompt_length)
-        context = session.reader.context(session.tokens[:cursor], prompt_length, sampler, redraw)
+        seed, redraw = self._present_draw()
         u = token.u if token else None
-        return uniform(sampler.seed, cursor, redraw) if u is None else u, context
+        return uniform(seed, cursor, redraw) if u is None else u, self.context(session.reader, session.sampler)
+
+    def context(self, reader: ModelReader, sampler: Sampler) -> DrawContext:
+        """What the stages of `sampler` may know at the cursor, for a model with the same tokens.
+
+        The second number of the draw is that of the token at the cursor, as it was drawn or would be.
+        """
+        session, cursor = self._session, self._session.cursor
+        seed, redraw = self._present_draw()
+        prompt_length = min(cursor, session.prompt_length)
+        return reader.context(session.tokens[:cursor], prompt_length, replace(sampler, seed=seed), redraw)
+
+    def _present_draw(self) -> tuple[int, int]:
+        """The seed of the token at the cursor, and how often it was drawn again."""
+        session, cursor = self._session, self._session.cursor
+        token = session.tokens[cursor] if cursor < len(session.tokens) else None
+        if token and token.sampler:
+            return token.sampler.seed, token.redraw
+        return session.sampler.seed, self._count(session.history.current) if token else 0
 
     def _count(self, node: Node) -> int:
         """How many tokens this model drew after `node` with this seed."""

@@ -38,28 +38,33 @@ class SideBySide:
             session = Session(self._model(walk, choice), sampler)
             self._choice, self._session = choice, session
         session.sampler = sampler
-        ids, cursor = self._ids(walk, session.model, prompt)
+        ids, cursor, prompt_length = self._ids(walk, session.model, prompt)
         yield from session.prefill(ids)
         session.travel(cursor)
         yield from session.read()
-        a = Side(walk.distribution(), walk.model.tokenizer, walk.sampler)
-        b = Side(session.distribution(), session.model.tokenizer, sampler)
+        if prompt is None and session.model.tokenizer is walk.model.tokenizer:
+            context = walk.draws.context(session.reader, sampler)
+        else:
+            context = session.reader.context(session.tokens[:cursor], prompt_length, sampler, 0)
+        own_context = walk.draws.context(walk.reader, walk.sampler)
+        a = Side(walk.distribution(), walk.model.tokenizer, walk.sampler, own_context)
+        b = Side(session.distribution(), session.model.tokenizer, sampler, context)
         pieces = tuple(token.piece for token in session.tokens[max(0, cursor - LAST_PIECES) : cursor])
         yield OtherSide(session.info, sampler, compare(a, b), cursor, len(session.tokens), pieces)
 
     def _model(self, walk: Session, choice: ModelChoice) -> Model:
         return walk.model if choice == walk.model.choice else load_model(choice)
 
-    def _ids(self, walk: Session, model: Model, prompt: str | None) -> tuple[list[int], int]:
-        """The ids of the other side, and its cursor."""
+    def _ids(self, walk: Session, model: Model, prompt: str | None) -> tuple[list[int], int, int]:
+        """The ids of the other side, its cursor, and how many ids before the cursor are its prompt."""
         tokenizer, own_tokenizer = model.tokenizer, walk.model.tokenizer
         if prompt is not None:
             ids = encode(tokenizer, prompt) or [tokenizer.end_of_text]
-            return ids, len(ids)
-        own_ids = [token.id for token in walk.tokens]
+            return ids, len(ids), len(ids)
+        own_ids, own_prompt = [token.id for token in walk.tokens], min(walk.cursor, walk.prompt_length)
         if tokenizer is own_tokenizer:
-            return own_ids, walk.cursor
+            return own_ids, walk.cursor, own_prompt
         ids = tokenizer.encode(own_tokenizer.written(own_ids)) or [tokenizer.end_of_text]
-        own_spelled, spelled = own_tokenizer.spell(own_ids), tokenizer.spell(ids)
-        boundary = counterpart(align(own_spelled, spelled), walk.cursor)
-        return ids, max(1, boundary.tokens_b)
+        boundaries = align(own_tokenizer.spell(own_ids), tokenizer.spell(ids))
+        cursor, prompt_length = (max(1, counterpart(boundaries, end).tokens_b) for end in (walk.cursor, own_prompt))
+        return ids, cursor, prompt_length

@@ -114,3 +114,47 @@ def test_only_new_tokens_are_read(small: Callable[..., Model], monkeypatch: pyte
     monkeypatch.setattr(transformer, "hidden", lambda ids, *rest: (counts.append(ids.shape[1]), hidden(ids, *rest))[1])
     faced(opposite, walk, BYTES)
     assert sum(counts) == 1
+
+
+TEXT_STAGES = "penalty=1.3:64,dry=0.8:1.75:2,regex=' [a-z]+ [a-z]+',xtc=0.5:0.01,temp=0.9"
+"""Stages that need the text, the prompt's length, the tokenizer and the second number of the draw."""
+
+
+def with_stages(choice: ModelChoice, sampler: Sampler, count: int) -> Session:
+    walk = walking(choice)
+    walk.sampler = sampler
+    for _ in range(count):
+        walk.step()
+    return walk
+
+
+@pytest.mark.parametrize("back", [0, 1, 3])
+def test_stages_that_need_the_text_act_on_both_sides_as_in_the_walk(back: int) -> None:
+    """The same model and sampler: both charts are that of the walk, also at a token that was drawn again."""
+    walk = with_stages(BYTES, Sampler.read(TEXT_STAGES, seed=4), 6)
+    walk.redraw()
+    walk.travel(walk.cursor - back)
+    *_, answer = SideBySide().face(walk, BYTES, walk.sampler)
+    assert isinstance(answer, OtherSide)
+    want = walk.chart(9)
+    for seen in (answer.comparison.chart_a, answer.comparison.chart_b):
+        assert (seen.problem, seen.kept) == ("", want.kept)
+        assert seen.stages == want.stages
+        shares = {each.id: each.sampled_probability for each in seen.candidates}
+        assert [shares[each.id] for each in want.candidates] == [each.sampled_probability for each in want.candidates]
+
+
+def test_another_tokenizer_has_its_own_prompt_before_the_constraint() -> None:
+    """B draws from the tokens with which its text after the prompt still matches, as in a walk of its own."""
+    sampler = Sampler.read("regex='[0-9]+ [a-z]+'")
+    walk, other = walking(), ModelChoice(name="model1", device="cpu")
+    for id in walk.model.tokenizer.encode("12"):
+        walk.take(id)
+    *_, answer = SideBySide().face(walk, other, sampler)
+    assert isinstance(answer, OtherSide)
+    alone = walking(other)
+    alone.sampler = sampler
+    for id in alone.model.tokenizer.encode("12"):
+        alone.take(id)
+    assert answer.comparison.chart_b.problem == alone.chart().problem == ""
+    assert answer.comparison.chart_b.kept == alone.chart().kept > 0

@@ -59,7 +59,9 @@ class ComparePage(LensPage[OtherSide]):
         side = (width - 3) // 2
         pieces = tuple(token.piece for token in snapshot.tokens[max(0, snapshot.cursor - 8) : snapshot.cursor])
         yield self._two_cells((f"A  {_model_text(model)}", "text"), (f"B  {_model_text(answer.model)}", "text"), side)
-        yield self._two_cells((sampler_text(snapshot.sampler), "muted"), (sampler_text(answer.sampler), "muted"), side)
+        yield self._two_cells(
+            _sampler_cell(snapshot.sampler, comparison.chart_a), _sampler_cell(answer.sampler, comparison.chart_b), side
+        )
         position_a = f"{snapshot.cursor}/{len(snapshot.tokens)} …{run_text(pieces)}"
         position_b = f"{answer.cursor}/{answer.length} …{run_text(answer.pieces)}"
         yield self._two_cells((position_a, "muted"), (position_b, "muted"), side)
@@ -254,6 +256,11 @@ class CompareScreen(Screen[None]):
 
 def _model_text(model: ModelInfo) -> str:
     return one_line(f"{model.label} · {model.device} {model.dtype}")
+
+
+def _sampler_cell(sampler: Sampler, chart: Chart) -> tuple[str, str]:
+    """The sampler, or why it leaves no token to draw, and the style."""
+    return (one_line(chart.problem), "hot") if chart.problem else (sampler_text(sampler), "muted")
 
 
 def _bits(value: float) -> str:

@@ -4,6 +4,7 @@ That needs one new token of one sequence, a KV cache, and no hook on any module.
 modules of the model, which are the oracle of the compiled code.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ ACTIVATIONS = {
     "relu": descriptors.RELU,
 }
 
+FEW = 32
+"""Positions up to which torch computes on one thread what lies between the products."""
+
 
 class CompiledTransformer(Transformer):
     """A `Transformer` of packed weights whose single tokens take the fast path."""
@@ -43,9 +47,15 @@ class CompiledTransformer(Transformer):
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """As `Transformer.hidden`. Raises `UserError` where a weight is not finite."""
-        state = super().hidden(ids, cache)
+        with self._sharing(ids.numel()):
+            state = super().hidden(ids, cache)
         self._check(state)
         return state
+
+    def _sharing(self, positions: int) -> AbstractContextManager[None]:
+        """For `hidden`: with few positions, torch has little to do between the products of compiled code."""
+        few = positions <= FEW and compiled.available()
+        return compiled.only_products_shared() if few else nullcontext()
 
     def _check(self, result: Tensor) -> None:
         """Raise `UserError` for a result that is not finite because of a weight, which is looked for only then.
@@ -66,9 +76,10 @@ class CompiledTransformer(Transformer):
 
     @property
     def implementation(self) -> str:
-        """What computes single tokens, and why where it is the slow path."""
+        """What computes single tokens now, and why where it is not the compiled step."""
         if self.fast:
-            return f"compiled kernels ({self.fast.instructions})"
+            how = ", module by module: hooks (an adapter, a patch) bypass the compiled step" if self.fast.hooked else ""
+            return f"compiled kernels ({self.fast.instructions}){how}"
         return f"torch: {self.slow_path}"
 
     @cached_property

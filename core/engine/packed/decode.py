@@ -20,6 +20,7 @@ from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
 from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear
 from core.engine.rotary import Rotary
+from core.engine.threads import single_thread
 from core.errors import UserError
 
 ACTIVATIONS = {
@@ -41,7 +42,8 @@ class CompiledTransformer(Transformer):
         if ids.shape != (1, 1) or self.fast is None or self.fast.hooked:
             return super().step(ids, cache)
         state, logits = self.fast.step(int(ids), cache)
-        self._check(logits)
+        with single_thread():  # torch's own threads would then spin where the next token's helper is to run
+            self._check(logits)
         cache.length += 1
         return state, logits
 

@@ -44,7 +44,7 @@ class DraftLens(LensPage[DraftView]):
         super().draw()
         answer = self.answer
         self.border_title = Content(f"draft · {one_line(answer.draft)}" if answer and answer.draft else self.TITLE)
-        self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → drawn from p − q · + bonus")
+        self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus")
 
     def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:
         if not answer.rounds:

@@ -206,7 +206,10 @@ class Runner:
             rate = generated / (time.perf_counter() - self._began_at)
             self._outbox.change(activity="generating", generated=generated, rate=rate)
         elif isinstance(event, Progress):
-            self._outbox.change(activity="reading", activity_progress=event)
+            loaded = self._outbox.frame.activity == "loading"
+            self._outbox.change(activity="reading", activity_progress=event, loading=None)
+            if loaded:  # a mapped file is read from the disk by the first forward pass, which may take long
+                self._show(walk=False)
         elif isinstance(event, SamplingProgress):
             self._outbox.change(activity="reading", activity_progress=Progress(event.done, event.total))
         self._show_if_due(walk=not isinstance(event, Progress))

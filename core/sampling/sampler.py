@@ -132,8 +132,5 @@ def _stage(text: str) -> Stage:
     name = name.removeprefix("-").strip()
     kind = kinds.found().get(name)
     if kind is None:
-        raise UserError(
-            f"{name!r} is not a stage of a sampler; there are {', '.join(kinds.found())}, "
-            f"and the samplers {', '.join(PRESETS)}"
-        )
+        raise UserError(f"{name!r} is not a stage; stages: {' '.join(kinds.found())}; presets: {' '.join(PRESETS)}")
     return kind.read(syntax.split(values, ":") if equals else (), on=on)

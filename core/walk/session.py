@@ -7,35 +7,33 @@ of work, so that a caller can draw or stop in between.
 import heapq
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.errors import Action, UserError
-from core.generation.batch import sampled_token
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.progress import Progress
-from core.sampling.chart import chart
-from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
-from core.sampling.draw import draw, uniform
 from core.sampling.explain import sampler_lens
 from core.sampling.explanation import SamplerLens
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.sequences import common_prefix
-from core.tokenizers.chat import Span, encode
-from core.walk import continuation_tree, conversation
+from core.tokenizers.chat import encode
+from core.walk.continuations import Continuations
 from core.walk.drafts import Drafts
+from core.walk.draws import Draws
+from core.walk.guesses import Guesses
 from core.walk.history import History
 from core.walk.model_reader import ModelReader, Unavailable
 from core.walk.searches import Searches
-from core.walk.tree import Node, Tree
-from core.walk.values import ContinuationTree, Guess, PromptForm, SamplingProgress, Snapshot, Summary
+from core.walk.tree import Tree
+from core.walk.turns import Turns
+from core.walk.values import PromptForm, Snapshot, Summary
 
 SHOWN = 50
 """Candidates in the chart of a snapshot."""
@@ -57,10 +55,11 @@ class Session:
         """The number that the caller gave the prompt it typed last."""
         self.stopped = ""
         """Why the last generation with stop conditions ended; empty after any other change."""
-        self.guesses: list[Guess] = []
         self._measured = 0
-        self._continuations: tuple[Node, list[Node]] | None = None
-        """Where the last continuations start, and where each ends."""
+        self.draws = Draws(self)
+        self.turns = Turns(self)
+        self.guesses = Guesses(self)
+        self.continuations = Continuations(self)
         self.searches = Searches(self)
         self.drafts = Drafts(self)
 
@@ -165,47 +164,7 @@ class Session:
         """
         if not form.chat:
             return self.prefill(encode(self.model.tokenizer, text, special=form.special), text)
-        return self.write_message(text, form.system, turn)
-
-    # A conversation --------------------------------------------------------------------------------------------------
-
-    @property
-    def answered(self) -> bool:
-        """Whether the walk ends with the end of an answer, after which the model would speak for the user."""
-        last = self.tokens[-1:]
-        conversation = bool(last and self.tokens[0].role)
-        return conversation and self.cursor == len(self.tokens) and last[0].id in self.model.stops and not last[0].role
-
-    @property
-    def turn(self) -> int:
-        """Where the message begins that is written next: at the cursor after an answer, else where its tokens begin.
-
-        0 is the first message, which is the prompt.
-        """
-        if self.cursor <= self.prompt_length:
-            return 0
-        return next((n for n in range(self.cursor, 0, -1) if self.tokens[n - 1].origin != "prompt"), 0)
-
-    def write_message(self, text: str, system: str = "", turn: int | None = None) -> Iterator[Progress]:
-        """Let `text` be the user's message at `turn` in the chat template of the model, and read it.
-
-        The first message is the prompt, with the message `system` before it, if there is one. A later one follows the
-        answer, and is removed where `text` is empty. Raises `UserError` where the model has no chat template, or where
-        it fails.
-        """
-        tokenizer = self.model.tokenizer
-        if turn is None or (turn and (turn > len(self.tokens) or self.tokens[turn - 1].origin == "prompt")):
-            turn = self.turn
-        if not turn:
-            self.history.write_prompt(0, conversation.first(tokenizer, text, system), text)
-        else:
-            tokens = conversation.following(tokenizer, self.tokens[:turn], text) if text else []
-            self.history.write_turn(turn, tokens, text)
-        return self.read()
-
-    def _spans(self) -> tuple[Span, ...]:
-        """Who says which tokens; empty where the walk is no conversation, or without its model."""
-        return conversation.spans(self.model.tokenizer, self.tokens) if self.available else ()
+        return self.turns.write(text, form.system, turn)
 
     def read(self) -> Iterator[Progress]:
         """Read the tokens before the cursor; nothing if the model is not available."""
@@ -232,7 +191,7 @@ class Session:
 
         If the walk already continues there, this is another draw, which opens a branch unless it gives the same token.
         """
-        return self._sample(self.cursor, again=self.cursor < len(self.tokens))
+        return self.draws.sample(self.cursor, again=self.cursor < len(self.tokens))
 
     def generate(self, count: int, conditions: StopConditions = StopConditions()) -> Iterator[Token]:
         """Up to `count` steps, one at a time; fewer if the model ends its text or a stop condition holds.
@@ -263,95 +222,7 @@ class Session:
         """Draw the token before the cursor again from its distribution. Raises `UserError` if it was not drawn."""
         if self.history.current.typed:
             raise UserError("nothing was drawn here yet; ", Action("walk.step"), " draws the first token")
-        return self._sample(self.cursor - 1, again=True)
-
-    def _sample(self, at: int, again: bool) -> Token:
-        redraw = self._draws(self.history.path[at - 1]) if again else 0
-        context = self.reader.context(self.tokens[:at], min(at, self.prompt_length), self.sampler, redraw)
-        drawn = draw(self.reader.distribution(at), self.sampler, uniform(self.sampler.seed, at, redraw), context)
-        token = sampled_token(drawn, self.model.tokenizer.piece(drawn.id), self.sampler, self.info, redraw)
-        self.history.extend(at, token)
-        return token
-
-    def _present_context(self) -> tuple[float, DrawContext]:
-        """The number u and the context of the token at the cursor, as it was drawn or would be."""
-        token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
-        seed, redraw = self._present_draw()
-        u = token.u if token else None
-        return uniform(seed, self.cursor, redraw) if u is None else u, self.context_for(self.reader, self.sampler)
-
-    def context_for(self, reader: ModelReader, sampler: Sampler) -> DrawContext:
-        """What the stages of `sampler` may know at the cursor, for a model with the same tokens.
-
-        The second number of the draw is that of the token at the cursor, as it was drawn or would be.
-        """
-        seed, redraw = self._present_draw()
-        prompt_length = min(self.cursor, self.prompt_length)
-        return reader.context(self.tokens[: self.cursor], prompt_length, replace(sampler, seed=seed), redraw)
-
-    def _present_draw(self) -> tuple[int, int]:
-        """The seed of the token at the cursor, and how often it was drawn again."""
-        token = self.tokens[self.cursor] if self.cursor < len(self.tokens) else None
-        if token and token.sampler:
-            return token.sampler.seed, token.redraw
-        return self.sampler.seed, self._draws(self.history.current) if token else 0
-
-    def _draws(self, node: Node) -> int:
-        """How many tokens this model drew after `node` with this seed."""
-        return max(
-            (
-                1 + token.redraw
-                for token in (child.token for child in node.children.values())
-                if token.sampler and token.sampler.seed == self.sampler.seed and token.model == self.info
-            ),
-            default=0,
-        )
-
-    def guess(self, text: str) -> Guess:
-        """Compare a person's guess with the next token, which is drawn if the walk ends here, and move behind it.
-
-        The guessed token is the first token of `text`, or, if that is likelier and `text` does not begin with white
-        space, of `text` with a space before it. Raises `UserError` for an empty text.
-        """
-        texts = (text, f" {text}") if text and not text[0].isspace() else (text,)
-        first_ids = {ids[0] for each in texts if text and (ids := self.model.tokenizer.continuation(each))}
-        if not first_ids:
-            raise UserError("write what you think comes next; a letter is enough")
-        distribution, piece = self.distribution(), self.model.tokenizer.piece
-        guessed = max(first_ids, key=lambda id: distribution.logits[id])
-        seen = chart(distribution, self.sampler, 1, piece, guessed, self._present_context()[1])
-        assert seen.taken is not None
-        position = self.cursor
-        if position < len(self.tokens):
-            self.travel(position + 1)
-        else:
-            self.step()
-        guess = Guess(position, seen.taken, seen.candidates[0], self.tokens[position])
-        self.guesses.append(guess)
-        return guess
-
-    def continuations(self, samples: int, count: int) -> Iterator[SamplingProgress]:
-        """Sample `samples` continuations of `count` tokens at the cursor, as one batch, into the tree.
-
-        Continuation i draws with seed + i, so the first equals what `generate` would draw.
-        """
-        before = self.tokens[: self.cursor]
-        batch = self.reader.batch(before, min(self.cursor, self.prompt_length), self.sampler, samples)
-        ends = [self.history.current] * samples
-        self._continuations = ends[0], ends
-        for done in range(count):
-            for row, drawn in enumerate(batch.step()):
-                if drawn:
-                    piece = self.model.tokenizer.piece(drawn.id)
-                    token = sampled_token(drawn, piece, batch.samplers[row], self.info)
-                    ends[row] = self.tree.child(ends[row], token)
-            yield SamplingProgress(done + 1, count)
-            if not any(batch.running):
-                return
-
-    def continuation_tree(self) -> ContinuationTree:
-        """The last continuations, one by one and merged where they begin alike; empty if there were none."""
-        return continuation_tree.merged(*self._continuations) if self._continuations else ContinuationTree((), ())
+        return self.draws.sample(self.cursor - 1, again=True)
 
     # The history -----------------------------------------------------------------------------------------------------
 
@@ -431,7 +302,7 @@ class Session:
 
     def chart(self, count: int = SHOWN) -> Chart:
         """The `count` likeliest tokens at the cursor under the present sampler, and the next token if there is one."""
-        return self.reader.chart(self.cursor, self.sampler, count, self._present_context()[1])
+        return self.reader.chart(self.cursor, self.sampler, count, self.draws.present()[1])
 
     def current_step(self) -> Step:
         """The forward pass that predicts the token at the cursor, for a lens to look into."""
@@ -439,7 +310,7 @@ class Session:
 
     def explain(self) -> SamplerLens:
         """Why the token at the cursor was drawn, or would be, under the present sampler."""
-        u, context = self._present_context()
+        u, context = self.draws.present()
         return sampler_lens(self.distribution(), self.sampler, u, self.model.tokenizer.piece, context=context)
 
     def summary(self, worst: int = 500) -> Summary:
@@ -472,6 +343,6 @@ class Session:
             typed=self.typed,
             stopped=self.stopped,
             patches=self.patches,
-            spans=self._spans(),
-            turn=self.turn,
+            spans=self.turns.spans,
+            turn=self.turns.next,
         )

@@ -43,10 +43,10 @@ class SideBySide:
         session.travel(cursor)
         yield from session.read()
         if prompt is None and session.model.tokenizer is walk.model.tokenizer:
-            context = walk.context_for(session.reader, sampler)
+            context = walk.draws.context(session.reader, sampler)
         else:
             context = session.reader.context(session.tokens[:cursor], prompt_length, sampler, 0)
-        own_context = walk.context_for(walk.reader, walk.sampler)
+        own_context = walk.draws.context(walk.reader, walk.sampler)
         a = Side(walk.distribution(), walk.model.tokenizer, walk.sampler, own_context)
         b = Side(session.distribution(), session.model.tokenizer, sampler, context)
         pieces = tuple(token.piece for token in session.tokens[max(0, cursor - LAST_PIECES) : cursor])

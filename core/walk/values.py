@@ -1,12 +1,12 @@
 """Values that describe a walk and its tree for a screen; no tensors."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from core.activations.patch import Patch
 from core.evaluation.perplexity import SurprisalRates
 from core.evaluation.values import Comparison
-from core.generation.rounds import Round
+from core.generation.rounds import Round, Timing
 from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
@@ -253,6 +253,7 @@ class DraftView:
     judged: int = 0
     """Proposals that were accepted or rejected."""
     accepted: int = 0
+    timing: Timing = field(default_factory=Timing)
 
     def with_round(self, found: Round, most: int) -> "DraftView":
         """The same generation after one more round; `most` rounds are kept."""
@@ -263,4 +264,5 @@ class DraftView:
             tokens=self.tokens + len(found.tokens),
             judged=self.judged + found.judged,
             accepted=self.accepted + found.accepted,
+            timing=self.timing.with_round(found),
         )

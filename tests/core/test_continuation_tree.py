@@ -22,8 +22,8 @@ def fanned(
     walk = started(model, sampler=sampler)
     list(walk.generate(4))
     walk.travel(cursor)
-    list(walk.continuations(samples, count))
-    return walk, walk.continuation_tree()
+    list(walk.continuations.sample(samples, count))
+    return walk, walk.continuations.tree()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
@@ -49,8 +49,8 @@ def test_continuation_i_equals_the_session_with_seed_plus_i(
 def test_the_first_continuation_equals_the_next_steps(small: Small) -> None:
     """Stepping on follows the first continuation and opens no branch."""
     walk = started(small("model5"))
-    list(walk.continuations(4, 6))
-    rows, first = walk.history.forest().total, walk.continuation_tree().continuations[0]
+    list(walk.continuations.sample(4, 6))
+    rows, first = walk.history.forest().total, walk.continuations.tree().continuations[0]
     tokens = list(walk.generate(6))
     assert tuple(token.piece for token in tokens) == first.pieces
     assert walk.history.forest().total == rows
@@ -62,30 +62,30 @@ def test_continuations_do_not_move_the_walk(small: Small) -> None:
     list(walk.generate(5))
     walk.travel(4)
     before = walk.snapshot()
-    progress = list(walk.continuations(3, 4))
+    progress = list(walk.continuations.sample(3, 4))
     assert [each.done for each in progress] == [1, 2, 3, 4]
     assert {each.total for each in progress} == {4}
     assert walk.snapshot() == before
-    list(walk.visit(walk.continuation_tree().continuations[2].serial))
+    list(walk.visit(walk.continuations.tree().continuations[2].serial))
     walk.take_back()
     assert walk.snapshot() == replace(before, can_redo=True)
 
 
 def test_without_continuations_the_tree_is_empty(small: Small) -> None:
-    assert started(small()).continuation_tree() == ContinuationTree((), ())
+    assert started(small()).continuations.tree() == ContinuationTree((), ())
 
 
 def test_interrupted_continuations_keep_their_tokens(small: Small) -> None:
     """They can be interrupted between two tokens; the tokens so far stay and can be continued."""
     walk = started(small("model5"))
-    sampling = walk.continuations(3, 10)
+    sampling = walk.continuations.sample(3, 10)
     next(sampling)
     next(sampling)
     sampling.close()
-    assert [len(each.pieces) for each in walk.continuation_tree().continuations] == [2, 2, 2]
+    assert [len(each.pieces) for each in walk.continuations.tree().continuations] == [2, 2, 2]
     empty = started(small())
-    empty.continuations(3, 10)
-    assert empty.continuation_tree() == ContinuationTree((), ())
+    empty.continuations.sample(3, 10)
+    assert empty.continuations.tree() == ContinuationTree((), ())
 
 
 def ways(tree: ContinuationTree) -> Counter[tuple[bytes, ...]]:
@@ -176,7 +176,7 @@ def test_another_model_starts_without_continuations(small: Small) -> None:
     """The earlier ones stay branches of the tree without scores, and can be visited."""
     walk, tree = fanned(small("model3"), 3, 4, Sampler())
     other = walk.moved_to(small("model5"))
-    assert other.continuation_tree() == ContinuationTree((), ())
+    assert other.continuations.tree() == ContinuationTree((), ())
     list(other.visit(tree.continuations[2].serial))
     assert tuple(token.piece for token in other.tokens[3:]) == tree.continuations[2].pieces
     with pytest.raises(UserError):

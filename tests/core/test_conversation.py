@@ -30,7 +30,7 @@ def model(chat_model: Path) -> Model:
 @pytest.fixture
 def session(model: Model) -> Session:
     session = Session(model)
-    list(session.write_message("hi"))
+    list(session.turns.write("hi"))
     return session
 
 
@@ -56,11 +56,11 @@ def test_the_first_message_is_what_the_template_writes(session: Session, model: 
         ("user", "hi"),
         ("template", "<|im_end|>\n<|im_start|>assistant\n"),
     ]
-    assert (session.prompt, session.turn) == ("hi", 0)
+    assert (session.prompt, session.turns.next) == ("hi", 0)
 
 
 def test_a_system_message_stands_before_it(session: Session, model: Model) -> None:
-    list(session.write_message("hi", "be brief"))
+    list(session.turns.write("hi", "be brief"))
     rendered = chat.render(model.tokenizer, [Message("system", "be brief"), Message("user", "hi")])
     assert [token.id for token in session.tokens] == list(rendered.ids)
     assert ("system", "be brief") in says(session)
@@ -73,7 +73,7 @@ def test_a_later_message_follows_the_answer_as_the_template_writes_it(
     """Whether the model ended its turn or was interrupted, the ids are those of the whole conversation."""
     answer(session, "yes", end=ended)
     before = [token.id for token in session.tokens]
-    list(session.write_message("why?"))
+    list(session.turns.write("why?"))
     messages = [Message("user", "hi"), Message("assistant", "yes"), Message("user", "why?")]
     assert [token.id for token in session.tokens] == list(chat.render(model.tokenizer, messages).ids)
     assert [token.id for token in session.tokens][: len(before)] == before
@@ -84,7 +84,7 @@ def test_a_later_message_follows_the_answer_as_the_template_writes_it(
 
 def test_an_answer_without_text_is_followed_too(session: Session) -> None:
     session.take(END)
-    list(session.write_message("hello?"))
+    list(session.turns.write("hello?"))
     assert says(session)[-2:] == [("user", "hello?"), ("template", "<|im_end|>\n<|im_start|>assistant\n")]
     assert session.model.tokenizer.text([token.id for token in session.tokens]).count("<|im_end|>") == 3
 
@@ -93,35 +93,35 @@ def test_a_message_is_taken_back_as_a_whole(session: Session) -> None:
     answer(session, "yes")
     length = len(session.tokens)
     for text in ("w", "wh", "why?"):
-        list(session.write_message(text))
+        list(session.turns.write(text))
     session.take_back()
     assert len(session.tokens) == length
     session.redo()
     assert session.prompt == "why?"
-    list(session.write_message(""))
+    list(session.turns.write(""))
     assert len(session.tokens) == length
-    assert (session.prompt, session.turn) == ("hi", length)
+    assert (session.prompt, session.turns.next) == ("hi", length)
 
 
 def test_each_message_can_be_written_anew_where_the_cursor_is(session: Session) -> None:
     """In a message that message; after an answer the next one."""
     answer(session, "yes")
-    list(session.write_message("why?"))
-    second = session.turn
+    list(session.turns.write("why?"))
+    second = session.turns.next
     answer(session, "so")
     session.travel(second + 3)
-    assert (session.turn, session.prompt) == (second, "why?")
-    list(session.write_message("how?"))
+    assert (session.turns.next, session.prompt) == (second, "why?")
+    list(session.turns.write("how?"))
     assert [text for role, text in says(session) if role == "user"] == ["hi", "how?"]
     session.travel(2)
-    assert (session.turn, session.prompt) == (0, "hi")
-    list(session.write_message("hello"))
+    assert (session.turns.next, session.prompt) == (0, "hi")
+    list(session.turns.write("hello"))
     assert [text for role, text in says(session) if role == "user"] == ["hello"]
 
 
 def test_a_token_that_was_given_is_not_drawn_again(session: Session) -> None:
     answer(session, "yes")
-    list(session.write_message("why?"))
+    list(session.turns.write("why?"))
     with pytest.raises(UserError, match="nothing was drawn here"):
         session.redraw()
 
@@ -133,7 +133,7 @@ def test_thinking_is_marked_in_each_answer(session: Session, model: Model) -> No
         answer(session, "hm", end=False)
         session.take(done)
         answer(session, "yes")
-        list(session.write_message("and?"))
+        list(session.turns.write("and?"))
     thoughts = [span for span in session.snapshot().spans if span.thinking]
     assert [model.tokenizer.text([token.id for token in session.tokens[s.start : s.end]]) for s in thoughts] == [
         "<think>hm</think>"
@@ -143,13 +143,13 @@ def test_thinking_is_marked_in_each_answer(session: Session, model: Model) -> No
 def test_a_prompt_without_the_template_has_no_roles(session: Session) -> None:
     list(session.prefill(session.model.tokenizer.encode("hi"), "hi"))
     assert session.snapshot().spans == ()
-    list(session.write_message("hi", turn=0))
+    list(session.turns.write("hi", turn=0))
     assert session.snapshot().spans
 
 
 def test_a_conversation_is_saved_opened_and_replayed(session: Session, tmp_path: Path) -> None:
     list(session.generate(3))
-    list(session.write_message("why?"))
+    list(session.turns.write("why?"))
     list(session.generate(3))
     list(session.score())
     spans = session.snapshot().spans
@@ -160,8 +160,8 @@ def test_a_conversation_is_saved_opened_and_replayed(session: Session, tmp_path:
         assert not any(found.differs(1e-4) for found in positions)
     opened = resume.session(saved, session.model)
     assert opened.snapshot().spans == spans
-    assert (opened.prompt, opened.turn) == (session.prompt, session.turn)
-    list(opened.write_message("and?"))
+    assert (opened.prompt, opened.turns.next) == (session.prompt, session.turns.next)
+    list(opened.turns.write("and?"))
     assert [text for role, text in says(opened) if role == "user"] == ["hi", "why?", "and?"]
 
 
@@ -181,17 +181,17 @@ def test_a_model_without_a_template_has_no_conversation(small: Callable[[str], M
     session = Session(small("model5"))
     list(session.prefill(list(b"oat")))
     with pytest.raises(UserError, match="no chat template"):
-        session.write_message("hi")
+        session.turns.write("hi")
     assert session.prompt == "oat"
 
 
 def test_smollm2_answers_two_messages(smollm2: Load) -> None:
     """Each answer ends with the end of the turn, and the second message stands where the template has it."""
     session = Session(smollm2("fp32"), Sampler.of(temperature=0))
-    list(session.write_message("What is the capital of France?"))
+    list(session.turns.write("What is the capital of France?"))
     list(session.generate(40))
     first = session.tokens[-1]
-    list(session.write_message("And of Italy?"))
+    list(session.turns.write("And of Italy?"))
     list(session.generate(40))
     tokenizer = session.model.tokenizer
     messages = conversation.messages(tokenizer, session.tokens)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.activations.trace import recording
 from core.engine.cache import KVCache
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.engine.packed import compiled, decode
 from core.engine.packed.decode import CompiledTransformer, TokenStep, unsupported
@@ -226,6 +227,10 @@ def test_without_a_compiler_torch_computes_everything(
 def test_a_model_says_what_computes_its_tokens(tmp_path: Path) -> None:
     model = build("llama", "int8", tmp_path)
     assert model.implementation == f"compiled kernels ({compiled.instructions()})"
+    with ForwardHooks() as hooks:
+        hooks.after(model.blocks[0], lambda *_: None)
+        assert model.implementation.endswith("hooks (an adapter, a patch) bypass the compiled step")
+    assert model.implementation == f"compiled kernels ({compiled.instructions()})"
     assert Transformer(model.config).implementation == "torch"
     assert unsupported(model) is None
     assert unsupported(dequantized(model)) == "no compiled code for this model, not all of its matrices are packed"
@@ -245,6 +250,34 @@ def test_a_compiler_that_fails_is_a_reason_and_no_error(monkeypatch: pytest.Monk
 
 
 # Threads -------------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def test_between_products_of_few_positions_torch_uses_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The products keep theirs, and no bit of the result changes."""
+    model, seen, text = build("llama", "int4", tmp_path), [], torch.tensor([ids(decode.FEW + 1)])
+    torch.set_num_threads(2)
+    with ForwardHooks() as hooks:
+        hooks.after(model.blocks[0], lambda *_: seen.append((torch.get_num_threads(), compiled.threads())))
+        states = [model.hidden(text[:, :count]) for count in (1, decode.FEW, decode.FEW + 1)]
+    assert seen == [(1, 2), (1, 2), (2, 2)]
+    assert torch.get_num_threads() == compiled.threads() == 2
+    monkeypatch.setattr(decode, "FEW", 0)
+    for state in states:
+        assert torch.equal(state, model.hidden(text[:, : state.shape[1]]))
+
+
+def test_sharing_only_products_ends_with_its_block() -> None:
+    """Also when the block raises an error, and within another."""
+    torch.set_num_threads(3)
+    with compiled.only_products_shared():
+        with pytest.raises(ZeroDivisionError), compiled.only_products_shared():
+            assert (torch.get_num_threads(), compiled.threads()) == (1, 3)
+            1 / 0  # noqa: B018
+        assert (torch.get_num_threads(), compiled.threads()) == (1, 3)
+    assert torch.get_num_threads() == compiled.threads() == 3
 
 
 def test_several_threads_may_use_one_model(tmp_path: Path) -> None:

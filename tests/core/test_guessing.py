@@ -43,7 +43,7 @@ def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: 
     walk = started(model)
     p = after(model.transformer, PROMPT).double().softmax(-1)
     first = {text.encode()[0]} | (set() if text[0].isspace() else {ord(" ")})
-    guess = walk.guess(text)
+    guess = walk.guesses.guess(text)
     assert guess.guessed.id == max(first, key=lambda id: p[id])
     assert guess.guessed.bits == pytest.approx(-math.log2(p[guess.guessed.id]), abs=1e-4)
     assert guess.likeliest.id == int(p.argmax())
@@ -55,7 +55,7 @@ def test_a_guess_costs_its_surprisal(small: Small, name: str, text: str, after: 
 def test_a_guess_at_the_end_draws_a_token(small: Small) -> None:
     """It is the token that a step would draw, and can be taken back."""
     walk, other = started(small("model5")), started(small("model5"))
-    guess = walk.guess("x")
+    guess = walk.guesses.guess("x")
     assert guess.came == other.step()
     assert ids(walk) == ids(other)
     walk.take_back()
@@ -67,15 +67,15 @@ def test_a_guess_before_the_end_shows_the_next_token(small: Small) -> None:
     walk = started(small("model5"), LONG)
     walk.travel(1)
     for position in range(1, len(LONG)):
-        guess = walk.guess(chr(LONG[position]))
+        guess = walk.guesses.guess(chr(LONG[position]))
         assert (guess.position, guess.came.id) == (position, LONG[position])
         assert guess.hit == (guess.guessed.id == LONG[position])
         assert guess.guessed.id in (LONG[position], ord(" "))
         assert walk.cursor == position + 1
         assert ids(walk) == LONG
-    walk.guess("e")
+    walk.guesses.guess("e")
     assert len(walk.tokens) == len(LONG) + 1
-    assert [guess.position for guess in walk.guesses] == list(range(1, len(LONG) + 1))
+    assert [guess.position for guess in walk.guesses.made] == list(range(1, len(LONG) + 1))
 
 
 def test_a_guess_takes_the_first_token_of_a_real_vocabulary() -> None:
@@ -85,7 +85,7 @@ def test_a_guess_takes_the_first_token_of_a_real_vocabulary() -> None:
 
     model = load_model(ModelChoice(device="cpu"))
     walk = started(model, model.tokenizer.encode("I prefer oat"))
-    guess = walk.guess("milk")
+    guess = walk.guesses.guess("milk")
     wanted = [model.tokenizer.encode(text)[0] for text in ("milk", " milk")]
     logits = walk.reader.distribution(guess.position).logits
     assert guess.guessed.id == max(wanted, key=lambda id: logits[id])
@@ -95,10 +95,10 @@ def test_an_empty_guess_is_a_user_error_and_changes_nothing(small: Small) -> Non
     walk = started(small())
     before = walk.snapshot()
     with pytest.raises(UserError) as error:
-        walk.guess("")
+        walk.guesses.guess("")
     assert len(str(error.value).splitlines()) == 1
     assert walk.snapshot() == before
-    assert walk.guesses == []
+    assert walk.guesses.made == []
 
 
 # The whole text -----------------------------------------------------------------------------------------------------

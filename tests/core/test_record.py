@@ -74,7 +74,7 @@ def act(walk: Session, kind: str, value: Any) -> None:
         case "sampler":
             walk.sampler = KNOBS[value]
         case "sample":
-            list(walk.continuations(2, 2))
+            list(walk.continuations.sample(2, 2))
         case "rename":
             walk.tree.rename(value, f"name {value} 字\x1b")
         case "visit" | "delete":
@@ -204,7 +204,7 @@ def test_a_walk_without_its_model_is_shown_and_computes_nothing(small: Small) ->
         lambda: unavailable.take(3),
         lambda: list(unavailable.score()),
         lambda: list(unavailable.generate(2)),
-        lambda: list(unavailable.continuations(2, 2)),
+        lambda: list(unavailable.continuations.sample(2, 2)),
         lambda: unavailable.model.tokenizer.encode("x"),
         lambda: unavailable.model.transformer.config,
         unavailable.distribution,

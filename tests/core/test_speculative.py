@@ -4,14 +4,17 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
 import torch
 from searches import every_answer, tiny
 
+from core.engine.prefix import Prefix
 from core.errors import UserError
-from core.generation.rounds import Round
+from core.generation import speculative
+from core.generation.rounds import Round, Timing
 from core.generation.speculative import Speculation, check_draft
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
@@ -186,3 +189,34 @@ def test_a_walk_goes_on_with_the_tokens_of_a_draft() -> None:
     assert len(drafted.tokens) == 5 + 11
     with pytest.raises(UserError, match="other tokens"):
         next(drafted.drafts.generate("model1", 4, 3))
+
+
+def test_the_speedup_is_that_of_a_clock_on_which_only_forward_passes_take_time(
+    models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 s a pass of the target, 1 s of the draft: rounds after the first against steps of the target."""
+    now = [0.0]
+    seconds = {models[0].transformer: 16.0, models[1].transformer: 1.0}
+    read_chunk = Prefix._read_chunk
+
+    def timed(prefix: Prefix, start: int, end: int) -> None:
+        now[0] += seconds[prefix.model]
+        read_chunk(prefix, start, end)
+
+    monkeypatch.setattr(Prefix, "_read_chunk", timed)
+    monkeypatch.setattr(speculative.time, "perf_counter", lambda: now[0])
+    _, rounds = written(models, Sampler(seed=3), 18)
+    assert [each.step_seconds for each in rounds[:5]] == [None, 16.0, 16.0, None, 16.0]
+    assert rounds[0].seconds is None
+    assert all(each.seconds == 16.0 + len(each.proposals) for each in rounds[1:])
+    timing = reduce(Timing.with_round, rounds, Timing())
+    tokens = sum(len(each.tokens) for each in rounds[1:])
+    assert timing.speedup == pytest.approx(16.0 * tokens / sum(16.0 + len(each.proposals) for each in rounds[1:]))
+    assert reduce(Timing.with_round, rounds[:1], Timing()).speedup is None
+
+
+def test_timing_a_step_leaves_the_text_as_it_is(models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Sampler.read("penalty=1.2,temp=0.9", seed=5)
+    timed, _ = written(models, sampler, 18)
+    monkeypatch.setattr(Speculation, "_step_seconds", lambda _: 1.0)
+    assert written(models, sampler, 18)[0] == timed

@@ -72,8 +72,8 @@ def test_each_row_of_a_batch_equals_its_walk(small: Small, sampler: Sampler) -> 
         alone = generated(model, replace(sampler, seed=sampler.seed + number), 12)
         assert [row[number].id for row in rows] == ids(alone)[len(PROMPT) :]
     walk = generated(model, sampler, 4)
-    list(walk.continuations(1, 6))
-    (text,) = walk.continuation_tree().continuations
+    list(walk.continuations.sample(1, 6))
+    (text,) = walk.continuations.tree().continuations
     assert b"".join(text.pieces) == bytes(ids(generated(model, sampler, 10))[len(PROMPT) + 4 :])
 
 
@@ -137,7 +137,7 @@ def test_a_mask_that_removes_all_is_one_line_and_the_walk_lives(small: Small) ->
     model = small("model3")
     everything = ";".join(str(id) for id in range(model.tokenizer.vocab_size))
     walk = started(model, PROMPT, Sampler.read(f"ban={everything},temp=0.5"))
-    for act in (walk.step, lambda: list(walk.continuations(2, 3)), lambda: list(walk.generate(3))):
+    for act in (walk.step, lambda: list(walk.continuations.sample(2, 3)), lambda: list(walk.generate(3))):
         with pytest.raises(UserError, match="ban leaves no token to draw; change it or switch it off"):
             act()
     shot = walk.snapshot()

@@ -58,8 +58,8 @@ def act(walk: Session, plain: Plain, kind: str, chance: random.Random) -> None: 
             with pytest.raises(UserError):
                 walk.delete(rows[row].serial)
     elif kind == "continuations":
-        list(walk.continuations(chance.randrange(1, 4), chance.randrange(1, 4)))
-        for way in (leaf.pieces for leaf in walk.continuation_tree().continuations):
+        list(walk.continuations.sample(chance.randrange(1, 4), chance.randrange(1, 4)))
+        for way in (leaf.pieces for leaf in walk.continuations.tree().continuations):
             at = plain.walk[plain.cursor - 1]
             for piece in way:
                 at = plain.child(at, 256 if len(piece) > 1 else piece[0], False)

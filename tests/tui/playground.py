@@ -26,7 +26,7 @@ class ScriptedSession:
         self.log: list[str] = []
         self.to_score = 0
         self.pause = 0.002
-        self.answered = False
+        self.turns = SimpleNamespace(answered=False)
 
     def prefill(self, ids: list[int], text: str | None = None) -> Iterator[object]:
         self.tokens = [Token(id, b"a") for id in ids]

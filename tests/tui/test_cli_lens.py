@@ -73,9 +73,9 @@ FIELDS = {
     ),
     "watermark": "bytes green id p_value ratio scored text tokens watermark z",
     "device": (
-        "bandwidth compiled create_seconds device dtype first_token forward_seconds implementation label name note "
-        "parity peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens train_seconds "
-        "weights"
+        "bandwidth compiled create_seconds device dtype first_token format forward_seconds implementation label name "
+        "note parity peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens "
+        "train_seconds weights"
     ),
 }
 """Every field of the JSON of a lens, at any depth; they are a contract with other programs."""

@@ -27,6 +27,9 @@ def test_json_has_a_line_per_round(run_here: Here) -> None:
     )
     assert last["accepted"] == sum(each["accepted"] for each in judged)
     assert last["acceptance_rate"] == pytest.approx(last["accepted"] / len(judged))
+    assert last["speedup_over_target_steps"] == pytest.approx(
+        last["target_step_seconds"] / last["round_seconds_per_token"]
+    )
     assert all(0 <= each["p"] <= 1 and 0 < each["q"] <= 1 for each in judged)
 
 
@@ -36,6 +39,7 @@ def test_text_is_printed_with_the_share_of_accepted_proposals(run_here: Here) ->
     assert done.returncode == 0
     assert done.stdout == plain.stdout
     assert b"proposals accepted" in done.stderr
+    assert "× as fast as steps of the model alone" in done.stderr.decode()
 
 
 def test_the_walk_is_saved_and_its_scores_are_replayed(run_here: Here, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from apps import delivered, until
 from textual.pilot import Pilot
 
 from core.loading import catalog, ladder
@@ -23,13 +24,10 @@ def pressing(key: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     """Press a key once the walk is on the screen."""
 
     async def go(pilot: Pilot[None]) -> None:
-        for _ in range(200):
-            if pilot.app.frame.snapshot is not None:
-                break
-            await pilot.pause()
-        await pilot.pause()
+        await until(lambda: pilot.app.frame.snapshot is not None)
+        await delivered(pilot)
         await pilot.press(key)
-        await pilot.pause()
+        await delivered(pilot)
 
     return go
 

@@ -179,3 +179,36 @@ async def test_a_column_is_changed_and_used(real: Make, settle: Go, until: Go) -
         await until(lambda: app.sampler == Sampler.read("creative", seed=1))
         await settle(pilot)
         assert not isinstance(app.screen, SamplersScreen)
+
+
+WORDS = [
+    ("temp=0,top_k=9", "no effect: one token reaches it"),
+    ("top_k=1,top_p=0.9", "no effect: one token reaches it"),
+    ("temp=0,ban='e'", "no effect: one token reaches it"),
+    ("top_k=9,temp=0", ""),
+    ("temp=0,-top_k=9", ""),
+]
+
+
+@pytest.mark.parametrize(("stages", "words"), WORDS, ids=[stages for stages, _ in WORDS])
+async def test_a_stage_that_one_token_reaches_says_so(
+    real: Make, settle: Go, press: Go, screen_lines: Lines, stages: str, words: str
+) -> None:
+    """The words stand beside the stage under the cursor; the stage changes nothing."""
+    async with real("oat milk", sampler=Sampler.read(stages, seed=2)).run_test(size=SIZE) as pilot:
+        lens = await looking(pilot, settle)
+        await press(pilot, "down")
+        shown = " ".join(screen_lines(pilot.app))
+        assert ("no effect" in shown) == bool(words)
+        assert words in shown
+        assert not words or lens.answer.stages[1].moved == 0
+
+
+async def test_mirostat_names_what_later_stages_change(real: Make, settle: Go, press: Go, screen_lines: Lines) -> None:
+    """Stages behind mirostat cut too, and then S is not that of llama.cpp, which leaves them out."""
+    async with real("oat milk", sampler=Sampler.read("mirostat=5,top_k=9")).run_test(size=SIZE) as pilot:
+        await looking(pilot, settle)
+        assert "S is of what later stages leave" in " ".join(screen_lines(pilot.app))
+        await press(pilot, "2")
+        await press(pilot, "up")
+        assert "S is of" not in " ".join(screen_lines(pilot.app))

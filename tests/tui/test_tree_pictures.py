@@ -9,7 +9,7 @@ import pytest
 import torch
 from textual.pilot import Pilot
 
-from core.generation.rounds import Proposal, Round
+from core.generation.rounds import Proposal, Round, Timing
 from core.generation.token import Token
 from core.lenses.watermark import WatermarkedToken, WatermarkReport
 from core.sampling.distribution import Distribution
@@ -148,7 +148,7 @@ def test_draft(snap_compare: Compare, scripted: Make, scenes: Any, size: tuple[i
     judged = (*yes, proposal(12, 0.01, 0.4, False), proposal(7, 0.0, 0.2, None))
     rejected = Round(5, judged, (came(0), came(1), came(6)), ("accepted", "accepted", "resampled"))
     bonus = Round(8, (*yes,), (came(0), came(1), came(8)), ("accepted", "accepted", "bonus"))
-    answer = DraftView("model2-trained", 4, (rejected, bonus, rejected), 3, 9, 8, 6)
+    answer = DraftView("model2-trained", 4, (rejected, bonus, rejected), 3, 9, 8, 6, Timing(6, 0.6, (0.15,)))
     app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
     assert snap_compare(app, run_before=looking("draft", answer), terminal_size=size)
 

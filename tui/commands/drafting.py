@@ -54,8 +54,8 @@ def generate(
                     sys.stdout.write(printed(text))
                     sys.stdout.flush()
             if as_json:
-                say(json_line(round_json(found, time.perf_counter() - before)))
-        seconds = time.perf_counter() - began
+                say(json_line(round_json(found, time.perf_counter() - before - (found.step_seconds or 0.0))))
+        seconds = time.perf_counter() - began - sum(each.step_seconds or 0.0 for each in rounds)
     tail = sample.finish()
     if as_json:
         reason = "interrupted" if stop.is_set() else _reason(sample)

@@ -35,7 +35,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         """The first line of each row."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: session.continuation_tree(), live=True)
+        return Question(lambda session: session.continuations.tree(), live=True)
 
     def waiting_text(self) -> str:
         return f"n samples {self.samples} continuations here · ⇧→ more · ⇧← fewer"

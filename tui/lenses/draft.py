@@ -13,8 +13,13 @@ from tui.drawing.text import fit, label, one_line, percent, within
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
-BELOW = 5
+BELOW = 6
 """Lines below the rounds besides a line per proposal."""
+
+HOW = (
+    "A proposal is accepted with probability min(1, p / q): p is its probability in this model, q in the draft. "
+    "Instead of a rejected one a token is drawn from max(0, p − q), so the text has this model's distribution."
+)
 
 
 class DraftLens(LensPage[DraftView]):
@@ -23,7 +28,7 @@ class DraftLens(LensPage[DraftView]):
     NAME = "draft"
     TITLE = "draft"
     DESCRIPTION = "Speculative decoding: a draft model's proposals, accepted or rejected, with p and q"
-    ORDER = 4
+    ORDER = 7
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)
@@ -39,11 +44,13 @@ class DraftLens(LensPage[DraftView]):
         super().draw()
         answer = self.answer
         self.border_title = Content(f"draft · {one_line(answer.draft)}" if answer and answer.draft else self.TITLE)
-        self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → drawn from p − q · + bonus")
+        self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus")
 
     def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:
         if not answer.rounds:
             yield from self.paragraph(self.waiting_text(), "faint", width)
+            yield Text()
+            yield from self.paragraph(HOW, "faint", width)
             return
         share = percent(answer.accepted / answer.judged, 1) if answer.judged else "–"
         yield self.text(
@@ -51,6 +58,13 @@ class DraftLens(LensPage[DraftView]):
             (f"{share} ", "bar"),
             (f"· {answer.tokens / answer.count:.2f} tokens a round · {answer.count:,} rounds", "text"),
         )
+        timing = answer.timing
+        if timing.speedup and timing.round_seconds and timing.step_seconds:
+            yield self.text(
+                (f"{timing.speedup:.2f}× ", "bar"),
+                ("as fast as the model alone: ", "text"),
+                (f"{1e3 * timing.round_seconds:,.1f} ms a token, {1e3 * timing.step_seconds:,.1f} ms a step", "muted"),
+            )
         yield self.text((f"{'at':>6}  proposals", "head"))
         rounds = answer.rounds[::-1]
         for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):

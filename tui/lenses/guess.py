@@ -26,14 +26,14 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
     ALLOW_SELECT: ClassVar[bool] = False
 
     def new_question(self) -> Question:
-        return Question(lambda session: tuple(session.guesses), live=True)
+        return Question(lambda session: tuple(session.guesses.made), live=True)
 
     def choose(self, number: int | None = None) -> None:
         words = "What comes next? Only the first token of your text counts, with or without a space before it."
 
         def submit(guess: str | None) -> None:
             if guess:
-                self.host.act(lambda session: session.guess(guess))
+                self.host.act(lambda session: session.guesses.guess(guess))
 
         self.app.push_screen(LineScreen("your guess", words), submit)
 

@@ -202,11 +202,15 @@ class SamplerLensPage(LensPage[SamplerLens]):
             line = self.text((left + " " * columns.left, "head"), (marks[0], "faint"))
             for number in columns.shown:
                 stage = answer.stages[number].stage
-                style = "cursor" if number == self.cursor else "head" if stage.active else "faint"
+                style = "cursor" if number == self.cursor else "head" if self._acts(answer, number) else "faint"
                 line.append(" ", self.style_of("lens--head"))
                 line.append(stage_heads(stage, columns.stage - 1)[row], self.style_of(f"lens--{style}"))
             line.append_text(self.text((marks[1], "faint"), (f"{right:>{columns.figure}} ", "head")))
             yield line
+
+    def _acts(self, answer: SamplerLens, number: int) -> bool:
+        """Whether a stage is active, and more than one token reaches it."""
+        return answer.stages[number].stage.active and not (number and answer.stages[number - 1].kept == 1)
 
     def _row(self, answer: SamplerLens, row: SamplerRow, columns: StageColumns, scale: float) -> Text:
         raw, final = row.shares[0], row.shares[-1] if not answer.problem else 0.0
@@ -320,6 +324,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
             line.append(words, self.style_of("lens--cursor" if number == self._knob else "lens--text"))
         if stage.NAME == "xtc" and stage.active:
             line.append(f" · drawn chance {answer.chance:.4f}", self.style_of("lens--muted"))
+        if words := _caution(answer, self.cursor):
+            line.append(f" · {words}", self.style_of("lens--hot"))
         yield line
         if low:
             yield self.text((fit(f"{stage.FORMULA} · {stage.SOURCE}", width), "muted"))
@@ -347,6 +353,18 @@ def _one_stage(text: str) -> Stage:
     if len(stages) != 1:
         raise UserError("write one stage")
     return stages[0]
+
+
+def _caution(answer: SamplerLens, number: int) -> str:
+    """What makes a stage of no use, or of another use than in other programs; empty where nothing does."""
+    stages = answer.stages
+    if number >= len(stages) or not stages[number].stage.active or answer.problem:
+        return ""
+    if number and stages[number - 1].kept == 1:
+        return "no effect: one token reaches it"
+    if stages[number].stage.NAME == "mirostat" and any(each.stage.active for each in stages[number + 1 :]):
+        return "S is of what later stages leave"
+    return ""
 
 
 def _scale(answer: SamplerLens) -> float:

@@ -31,7 +31,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
     NAME = "watermark"
     TITLE = "watermark"
     DESCRIPTION = "Which tokens are in the green lists of a watermark, and the z-score of the text"
-    ORDER = 5
+    ORDER = 8
 
     def new_question(self) -> Question:
         return Question(_ask)

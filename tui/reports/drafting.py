@@ -1,9 +1,10 @@
 """`tokenwalk generate --draft`: the events of speculative decoding, and its sums."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
-from core.generation.rounds import Round
+from core.generation.rounds import Round, Timing
 from core.loading.info import ModelInfo
 from tui.reports.generation import prefill_json as generation_prefill
 from tui.reports.json_values import token_json
@@ -41,8 +42,13 @@ def round_json(found: Round, seconds: float) -> dict[str, Any]:
 
 
 def done_json(text: str, rounds: Sequence[Round], tokens: int, seconds: float, reason: str) -> dict[str, Any]:
-    """The last line: the text, and how many proposals were accepted of those that were judged."""
+    """The last line: the text, how many proposals were accepted of those that were judged, and what the draft gains.
+
+    The speed-up is the seconds of a step of the target alone, the median of those timed between the rounds, by the
+    seconds a token of the rounds after the first; null where one of them was not timed.
+    """
     judged, accepted = _counts(rounds)
+    timing = _timing(rounds)
     return {
         "event": "done",
         "text": text,
@@ -53,6 +59,9 @@ def done_json(text: str, rounds: Sequence[Round], tokens: int, seconds: float, r
         "acceptance_rate": accepted / judged if judged else None,
         "tokens_per_round": tokens / len(rounds) if rounds else None,
         "tokens_per_second": tokens / seconds if seconds > 0 and tokens else None,
+        "round_seconds_per_token": timing.round_seconds,
+        "target_step_seconds": timing.step_seconds,
+        "speedup_over_target_steps": timing.speedup,
         "reason": reason,
     }
 
@@ -62,7 +71,13 @@ def summary(rounds: Sequence[Round]) -> str:
     judged, accepted = _counts(rounds)
     tokens = sum(len(each.tokens) for each in rounds)
     share = f" ({100 * accepted / judged:.0f}%)" if judged else ""
-    return f"{accepted:,} of {judged:,} proposals accepted{share}; {tokens:,} tokens in {len(rounds):,} rounds"
+    speedup = _timing(rounds).speedup
+    gain = f"; {speedup:.2f}× as fast as steps of the model alone" if speedup else ""
+    return f"{accepted:,} of {judged:,} proposals accepted{share}; {tokens:,} tokens in {len(rounds):,} rounds{gain}"
+
+
+def _timing(rounds: Sequence[Round]) -> Timing:
+    return reduce(Timing.with_round, rounds, Timing())
 
 
 def _counts(rounds: Sequence[Round]) -> tuple[int, int]:

@@ -38,7 +38,7 @@ class LensKeys(ActionGroup):
         """Turn to the continuations, and sample them."""
         lens = self.turn_to(ContinuationsLens)
         samples, count = lens.samples, self.state.count
-        self.submit(lambda session: session.continuations(samples, count))
+        self.submit(lambda session: session.continuations.sample(samples, count))
 
     def move(self, by: int) -> None:
         """Move along what the lens lists."""

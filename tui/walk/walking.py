@@ -129,7 +129,7 @@ class Walking(ActionGroup):
 
 def _run(session: "Session", count: int) -> Iterator[Token]:
     """Up to `count` steps. Raises `UserError` after the end of an answer, where the model would speak for the user."""
-    if session.answered:
+    if session.turns.answered:
         problem = "the answer has ended; ", Action("walk.write"), " writes the next message, "
         raise UserError(*problem, Action("walk.step"), " samples on")
     return session.generate(count)

@@ -4,6 +4,7 @@ That needs one new token of one sequence, a KV cache, and no hook on any module.
 modules of the model, which are the oracle of the compiled code.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
 from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear
 from core.engine.rotary import Rotary
+from core.engine.threads import single_thread
 from core.errors import UserError
 
 ACTIVATIONS = {
@@ -27,6 +29,9 @@ ACTIVATIONS = {
     "gelu_tanh": descriptors.GELU_TANH,
     "relu": descriptors.RELU,
 }
+
+FEW = 32
+"""Positions up to which torch computes on one thread what lies between the products."""
 
 
 class CompiledTransformer(Transformer):
@@ -37,15 +42,22 @@ class CompiledTransformer(Transformer):
         if ids.shape != (1, 1) or self.fast is None or self.fast.hooked:
             return super().step(ids, cache)
         state, logits = self.fast.step(int(ids), cache)
-        self._check(logits)
+        with single_thread():  # torch's own threads would then spin where the next token's helper is to run
+            self._check(logits)
         cache.length += 1
         return state, logits
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """As `Transformer.hidden`. Raises `UserError` where a weight is not finite."""
-        state = super().hidden(ids, cache)
+        with self._sharing(ids.numel()):
+            state = super().hidden(ids, cache)
         self._check(state)
         return state
+
+    def _sharing(self, positions: int) -> AbstractContextManager[None]:
+        """For `hidden`: with few positions, torch has little to do between the products of compiled code."""
+        few = positions <= FEW and compiled.available()
+        return compiled.only_products_shared() if few else nullcontext()
 
     def _check(self, result: Tensor) -> None:
         """Raise `UserError` for a result that is not finite because of a weight, which is looked for only then.
@@ -66,9 +78,10 @@ class CompiledTransformer(Transformer):
 
     @property
     def implementation(self) -> str:
-        """What computes single tokens, and why where it is the slow path."""
+        """What computes single tokens now, and why where it is not the compiled step."""
         if self.fast:
-            return f"compiled kernels ({self.fast.instructions})"
+            how = ", module by module: hooks (an adapter, a patch) bypass the compiled step" if self.fast.hooked else ""
+            return f"compiled kernels ({self.fast.instructions}){how}"
         return f"torch: {self.slow_path}"
 
     @cached_property

@@ -13,7 +13,7 @@ SCALES = {
 """Where the float16 numbers of a block are; all other bytes may be anything."""
 
 
-WITHOUT_CODE = {name: (0,) for name in ("IQ1_S", "IQ2_XXS", "IQ3_S")}
+WITHOUT_CODE = dict.fromkeys(("IQ1_S", "IQ2_XXS", "IQ3_S"), (0,))
 """The same of some formats that are unpacked to 16-bit numbers."""
 
 

@@ -7,6 +7,7 @@ takes here, and the peak memory of a fresh `tokenwalk generate` beside the size 
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import time
@@ -24,6 +25,11 @@ from core.loading.choice import ModelChoice  # noqa: E402
 from core.loading.models import Model, load_model  # noqa: E402
 
 THREADS = threads.count(threads.SMALL, beside_screen=False)
+TEXT = (
+    "The library opens at nine. On Mondays a retired teacher reads the newspaper beside the window, and two children "
+    "build a tower of dictionaries. In 1969 three people flew to the moon: def area(r): return 3.14159 * r ** 2. "
+    "She asked how long the bread must rise; he said an hour, or until it is twice as large."
+)
 RUN = "runpy.run_module('tui', run_name='__main__')"
 
 
@@ -54,6 +60,15 @@ def ours(model: Model, prompt: int, count: int) -> tuple[float, float]:
     return read, count / (time.perf_counter() - began)
 
 
+@torch.inference_mode()
+def divergence(model: Model, path: Path) -> float:
+    """KL(fp32 ‖ stored) in bits, the mean over all positions of the text."""
+    ids = torch.tensor([model.tokenizer.encode(TEXT)])
+    whole = load_model(ModelChoice(name=str(path), device="cpu", dtype="fp32"))
+    p, q = (each.transformer(ids)[0].double().log_softmax(-1) for each in (whole, model))
+    return float((p.exp() * (p - q)).sum(-1).mean()) / math.log(2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
@@ -75,6 +90,7 @@ def main() -> None:
         print(f"{model.info.format}, {THREADS} threads, {model.transformer.implementation}")
         print(f"    prompt {a:7.1f} → {c:7.1f} ({c / a:.2f}×)   decode {b:6.1f} → {d:6.1f} ({d / b:.2f}×)")
         print(f"    load {seconds:.2f} s   peak {most:.0f} MB, the file {path.stat().st_size / 1e6:.0f} MB")
+        print(f"    KL(fp32 ‖ stored) {divergence(model, path):.2g} bits", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""Random blocks of every format of GGUF that is computed as stored."""
+"""Random blocks of every format of GGUF that is computed as stored, and of some others."""
 
 import gguf
 import numpy as np
 import torch
 from torch import Tensor
-
-from core.engine.packed.kernels.native.formats import FORMATS
 
 SCALES = {
     **dict.fromkeys(("Q4_0", "Q5_0", "Q8_0", "IQ4_NL", "IQ4_XS"), (0,)),
@@ -15,13 +13,20 @@ SCALES = {
 """Where the float16 numbers of a block are; all other bytes may be anything."""
 
 
-def random_blocks(name: str, rows: int, columns: int, seed: int = 0, byte: int | None = None) -> Tensor:
-    """uint8 [rows, bytes of a row] with scales near 1; with `byte`, all bytes but the scales are that one."""
-    generator, known = np.random.default_rng(seed), FORMATS[name]
-    shape = (rows, columns // known.numbers, known.size)
+WITHOUT_CODE = dict.fromkeys(("IQ1_S", "IQ2_XXS", "IQ3_S"), (0,))
+"""The same of some formats that are unpacked to 16-bit numbers."""
+
+
+def random_blocks(
+    name: str, rows: int, columns: int, seed: int = 0, byte: int | None = None, scale: float = 1.0
+) -> Tensor:
+    """uint8 [rows, bytes of a row] with scales near `scale`; with `byte`, all bytes but the scales are that one."""
+    generator = np.random.default_rng(seed)
+    count, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+    shape = (rows, columns // count, size)
     blocks = generator.integers(0, 256, shape, dtype=np.uint8) if byte is None else np.full(shape, byte, np.uint8)
-    for place in SCALES[name]:
-        halves = generator.standard_normal(shape[:2]).astype(np.float16)
+    for place in (SCALES | WITHOUT_CODE)[name]:
+        halves = (scale * generator.standard_normal(shape[:2])).astype(np.float16)
         blocks[..., place : place + 2] = halves.view(np.uint8).reshape(*shape[:2], 2)
     return torch.from_numpy(blocks.reshape(rows, -1))
 

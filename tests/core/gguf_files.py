@@ -1,5 +1,6 @@
 """Writes GGUF files of small transformers models, as llama.cpp's converter does."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def write_gguf(
     tensors: dict[str, Tensor] | None = None,
     keys: dict[str, Any] | None = None,
     kinds: dict[str, Q] | None = None,
+    quantize: Callable[[Any, Q], Any] = gguf.quantize,
 ) -> dict[str, Tensor]:
     """Write a model as llama.cpp's converter does; returns its numbers after quantization, by Hugging Face names.
 
@@ -92,7 +94,7 @@ def write_gguf(
             heads = config.num_attention_heads if ".q_proj" in name else config.num_key_value_heads
             stored = stored.reshape(heads, 2, -1, *stored.shape[1:]).swapaxes(1, 2).reshape(stored.shape)
         exact = (kinds or {}).get(name, kind) if stored.ndim == 2 else Q.F32
-        packed = gguf.quantize(stored, exact)
+        packed = quantize(stored, exact)
         writer.add_tensor(gguf_name(name), packed, raw_dtype=None if exact in (Q.F32, Q.F16) else exact)
         back = gguf.dequantize(packed, exact).astype(np.float32)
         if architecture == "llama" and (".q_proj" in name or ".k_proj" in name):

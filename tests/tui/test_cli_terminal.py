@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -13,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from core.sessions.reader import read_record
 
 PATIENCE = 30.0
 SOON = 3.0
@@ -262,3 +265,19 @@ def test_a_prompt_through_standard_input_opens_the_app(terminal: Callable[..., T
     app.press(b"q")
     assert app.ended() == 0
     assert restored(app)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_restores_the_terminal_and_saves_the_walk(
+    terminal: Callable[..., Terminal], tmp_path: Path, number: signal.Signals
+) -> None:
+    app = terminal("oat milk", "--tokenizer", "bytes", "-n", "100000000")
+    app.until(b"others")
+    app.press(b"g")
+    app.until(b"generated")
+    app.process.send_signal(number)
+    assert app.ended() == 128 + number
+    assert restored(app)
+    assert "Traceback" not in app.text
+    (saved,) = tmp_path.rglob("*oat-milk.json")
+    assert len(read_record(saved).path()) > len("oat milk")

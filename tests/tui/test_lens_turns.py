@@ -87,3 +87,20 @@ def test_every_key_of_the_walk_has_its_action(scripted: Make) -> None:
         assert callable(getattr(app.walk, f"action_{action}")), binding.id
         assert action == "leave" or callable(app.walk.command(arguments[0])), binding.id
         assert binding.tooltip
+
+
+async def test_every_lens_draws_without_color(
+    real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NO_COLOR lets Textual read the style of each segment, also of plain lines."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with real("oat", ModelChoice(name="model5", tokenizer="bytes", device="cpu")).run_test(
+        size=(80, 24)
+    ) as pilot:
+        app = pilot.app
+        assert app.no_color
+        await settle(pilot)
+        await press(pilot, "space")
+        for kind in [*list(lenses.found())[1:], lenses.found()[0]]:
+            await press(pilot, "full_stop")
+            assert type(app.lens) is kind

@@ -9,6 +9,8 @@ import gguf
 import numpy as np
 import pytest
 
+from tui.reports.json_values import json_line
+
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz", "Ġ", "Ċ", "<|im_end|>", "th"]
 CHAT = "{% for m in messages %}{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
@@ -68,3 +70,10 @@ def test_mistakes_are_one_line(run_here: Here, arguments: tuple[str, ...], probl
     assert (done.returncode, done.stdout) == (2, b"")
     assert problem in done.stderr.decode()
     assert done.stderr.decode().count("\n") == 1
+
+
+def test_json_escapes_what_a_terminal_executes_or_hides() -> None:
+    text = "a\x7f\x9d\u202e\u2028\U000e0001é字"
+    line = json_line({"text": text})
+    assert json.loads(line) == {"text": text}
+    assert line.isprintable()

@@ -1,9 +1,12 @@
 """Base classes of widgets that paint their own lines: cached component styles, and scrolling pages."""
 
+from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text
 from textual import events
 from textual.binding import Binding
 from textual.scroll_view import ScrollView
+from textual.strip import Strip
 from textual.widget import Widget
 
 
@@ -20,6 +23,13 @@ class Painted(Widget):
         if name not in self._styles_by_name:
             self._styles_by_name[name] = self.get_component_rich_style(name) if name else self.rich_style
         return self._styles_by_name[name]
+
+    def strip_of(self, line: Text, width: int) -> Strip:
+        """A line of `width` cells. Every segment has a style, as Textual's filter for NO_COLOR needs it."""
+        ground = self.style_of()
+        line.no_wrap, line.end, line.style = True, "", ground
+        segments = [Segment(text, style or ground) for text, style, _ in line.render(self.app.console)]
+        return Strip(segments).adjust_cell_length(width, ground).simplify()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

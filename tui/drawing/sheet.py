@@ -55,12 +55,8 @@ class Sheet(Painted):
     def render_line(self, y: int) -> Strip:
         width, height = self.size
         if self._strips is None:
-            self._strips = [self._strip(line, width) for line in self.lines(width, height)] if width else []
+            self._strips = [self.strip_of(line, width) for line in self.lines(width, height)] if width else []
         return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.style_of())
-
-    def _strip(self, line: Text, width: int) -> Strip:
-        line.no_wrap, line.end, line.style = True, "", self.style_of()
-        return Strip(line.render(self.app.console)).adjust_cell_length(width, self.style_of()).simplify()
 
     def text(self, *parts: tuple[str, str]) -> Text:
         """A line of pieces, each with the name of a component style: `("42 %", "muted")`."""

@@ -24,13 +24,15 @@ def _escaped(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def is_inert(character: str) -> bool:
+    """Whether terminals neither execute nor hide a character, as they do control and format characters."""
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
 @lru_cache(maxsize=4096)
 def _safe(character: str) -> str:
     """`character`, or its escape if terminals execute it, hide it, or disagree about its width."""
-    category = unicodedata.category(character)
-    if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or ord(character) in _WIDTH_CHANGERS:
-        return _escaped(character)
-    return character
+    return character if is_inert(character) and ord(character) not in _WIDTH_CHANGERS else _escaped(character)
 
 
 def prose(text: str) -> str:

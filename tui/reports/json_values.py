@@ -9,19 +9,23 @@ from core.errors import Option, UserError
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate
 from core.tokenizers.tokenizer import piece_text
+from tui.drawing.text import is_inert
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """One JSON object on one line, escaped to ASCII where standard output is not UTF-8."""
+    """One JSON object on one line; what a terminal executes, hides or cannot show is escaped as JSON escapes it."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     try:
-        return json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
+        line = json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
     except ValueError as error:
         raise UserError(
             "the answer has numbers that are not finite (NaN or infinity), which JSON cannot hold; weights or ",
             Option("dtype"),
             " are at fault",
         ) from error
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(c if is_inert(c) else json.dumps(c)[1:-1] if c != "\x7f" else r"\u007f" for c in line)
 
 
 def rank_json(rank: int | None) -> int | None:

@@ -134,17 +134,13 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
             return [Text(self.waiting_text() + done, self.style_of("lens--faint"))]
         return list(self.lines(self.answer, width, self.scrollable_content_region.height))
 
-    def _strip(self, text: Text, width: int) -> Strip:
-        text.no_wrap, text.end, text.style = True, "", self.style_of()
-        return Strip(text.render(self.app.console)).adjust_cell_length(width, self.style_of()).simplify()
-
     def render_line(self, y: int) -> Strip:
         number = self.top + y
         if number >= len(self._drawn):
             return Strip.blank(self.columns, self.style_of())
         line = self._drawn[number]
         if isinstance(line, Text):
-            line = self._drawn[number] = self._strip(line, self.columns)
+            line = self._drawn[number] = self.strip_of(line, self.columns)
         return line
 
     def tint(self, share: float) -> Style:

@@ -1,7 +1,7 @@
 """What a model computes for a walk: next-token distributions, scores, charts, patched and unpatched.
 
-`ModelReader` is the only part of a walk that holds a model. `moved`, `read`, `distribution` and `scores` deal in ids
-and distributions alone; the other methods need the weights on this machine.
+`ModelReader` holds the model of a walk; a draft model, where there is one, is in `drafts`. `moved`, `read`,
+`distribution` and `scores` deal in ids and distributions alone; the other methods need the weights on this machine.
 """
 
 from collections.abc import Iterator, Sequence

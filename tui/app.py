@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textual.app import App, SystemCommand
+from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
@@ -21,6 +22,7 @@ from core.walk.values import PromptForm
 from tui import lenses, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
+from tui.driver import driver_class
 from tui.keys import WALK, action
 from tui.notices import Notices
 from tui.runner import Operation, Runner
@@ -46,6 +48,16 @@ class TokenwalkApp(App[None]):
     TITLE = "tokenwalk"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
+    BINDINGS = [
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            "suspend",
+            tooltip="Suspend; fg in the shell goes on",
+            show=False,
+            priority=True,
+        )
+    ]
     HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
 
@@ -63,7 +75,7 @@ class TokenwalkApp(App[None]):
         sessions: Path | None = None,
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class())
         self.settings = settings
         self._early_problems = list(problems)
         self._resume = resume

@@ -53,11 +53,7 @@ def walk(
             _read_keys_from_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
             raise UserError("the app needs a terminal; without one use tokenwalk generate, next or tokens")
-        problems: list[UserError | str] = []
-        try:
-            settings = app_settings.load()
-        except UserError as error:
-            settings, problems = app_settings.Settings(), [error]
+        settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
     from core.walk.values import PromptForm

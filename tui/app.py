@@ -1,10 +1,7 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
-import asyncio
-import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,7 +91,7 @@ class TokenwalkApp(App[None]):
         return self.walk
 
     def on_mount(self) -> None:
-        self._end_on_signals()
+        self.app_resume_signal.subscribe(self, self._redraw)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         known = self.settings.theme in self.available_themes
@@ -127,12 +124,9 @@ class TokenwalkApp(App[None]):
             self._interrupted_at = now
             self.notices.inform("ctrl+c again quits")
 
-    def _end_on_signals(self) -> None:
-        """SIGTERM and SIGHUP end the app as its quit key does: the terminal is restored and the walk is saved."""
-        for name in ("SIGTERM", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-                    asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
+    def _redraw(self, _: object) -> None:
+        """The app goes on after ctrl+z; the terminal has lost its picture."""
+        self.refresh(layout=True)
 
     def on_unmount(self) -> None:
         self.runner.close()

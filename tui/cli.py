@@ -92,7 +92,7 @@ for name, command in (
 
 
 def main(closed: Collection[str] = ()) -> None:
-    """Run a command. Exit codes: 0, 2 for a `UserError`, wrong options or output that cannot be written, 130 for ctrl+c.
+    """Run a command. Exit codes: 0, 130 for ctrl+c, 2 for a `UserError`, wrong options or unwritable output.
 
     `closed` names the standard streams that were closed when the program began.
     """

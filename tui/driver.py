@@ -1,13 +1,16 @@
-"""The terminal driver: bytes that are not UTF-8, pasted text, and terminals that cannot show block and line characters."""
+"""The terminal driver: what is no UTF-8, pasted text, and terminals that show ASCII only."""
 
+import asyncio
 import os
 import selectors
+import signal
 import sys
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from rich.cells import cell_len
 from textual import constants, events
 from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
 from textual.driver import Driver
@@ -17,7 +20,7 @@ WAIT = 0.1
 """Seconds between two looks at whether the input has ended."""
 GLYPHS = {
     **dict.fromkeys("─━═╌╍┄┈╴╶╸╺▁▔⎯", "-"),
-    **dict.fromkeys("│┃║╎╏┆┊╷╵╹╻▏▕⎸", "|"),
+    **dict.fromkeys("│┃║‖╎╏┆┊╷╵╹╻▏▕⎸", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛┣┫┳┻╋╔╗╚╝╠╣╦╩╬", "+"),
     **dict.fromkeys("█▇▆▅▉▊▋■▪▓▮●◆⬤", "#"),
     **dict.fromkeys("▄▃▂▀▌▍▐▒▎▖▗▘▝▞▚□▫○◇", "="),
@@ -56,8 +59,6 @@ def to_ascii(text: str) -> str:
     """`text` in ASCII, with a character for each cell; what has no counterpart becomes `?`."""
     if text.isascii():
         return text
-    from rich.cells import cell_len
-
     return "".join(
         each if each.isascii() else GLYPHS.get(each, ":" if "\u2800" < each <= "\u28ff" else "?" * cell_len(each))
         for each in text
@@ -121,7 +122,7 @@ def driver_class() -> type[Driver] | None:
     """The driver for this system; None where Textual's own is used."""
     if sys.platform == "win32" or constants.DRIVER:
         return None
-    from textual.drivers.linux_driver import LinuxDriver
+    from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415  # it does not exist on Windows
 
     class TerminalDriver(LinuxDriver):
         """Textual's driver with the parser above. Bytes that are not UTF-8 become U+FFFD."""
@@ -129,6 +130,12 @@ def driver_class() -> type[Driver] | None:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self._ascii = ascii_only(dict(os.environ))
+
+        def start_application_mode(self) -> None:
+            """SIGTERM and SIGHUP end the app as its quit key does: the terminal is restored and the walk is saved."""
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self._app.exit, None, 128 + number)
+            super().start_application_mode()  # type: ignore[no-untyped-call]
 
         def write(self, data: str) -> None:
             super().write(to_ascii(data) if self._ascii else data)

@@ -1,4 +1,4 @@
-"""The entry point. It imports little, so that ctrl+c and closed streams are handled before anything can fail on them."""
+"""The entry point. It imports little, so that ctrl+c and closed streams are handled before all else."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGINT, _interrupt)
     closed = _open_closed_streams()
-    from tui.cli import main as run
+    from tui.cli import main as run  # noqa: PLC0415  # see above
 
     run(closed)
 

@@ -108,7 +108,6 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
     from core import lenses
     from core.activations.trace import step_at
     from core.causal.question import question_of
-    from core.engine.prefix import Prefix
 
     function = lenses.lens(name.replace("-", "_"))
     parameters = inspect.signature(function).parameters
@@ -118,7 +117,7 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
             flag = "-k" if option == "count" else Option(option)
             raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
     arguments = {RENAMED.get(option, option): value for option, value in options.items()}
-    prefix = Prefix(loaded.transformer)
+    prefix = loaded.sequences()
     prefix.append([ids])
     if experiment:
         arguments["question"] = question_of(loaded.tokenizer, **asked)

@@ -90,6 +90,9 @@ class TokenwalkApp(App[None]):
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
 
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.HEAT
+
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._redraw)
         self.register_theme(themes.DARK)

@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
-from core.errors import UserError
+from core.errors import UserError, out_of_memory
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
@@ -130,6 +131,13 @@ class TokenwalkApp(App[None]):
     def _redraw(self, _: object) -> None:
         """The app goes on after ctrl+z; the terminal has lost its picture."""
         self.refresh(layout=True)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """An error that nothing has handled. Where memory or threads are missing it becomes one line."""
+        if message := out_of_memory(error):
+            self.exit(return_code=2, message=Text(f"tokenwalk: {message}; a smaller model may fit"))
+        else:
+            super()._handle_exception(error)
 
     def on_unmount(self) -> None:
         self.runner.close()

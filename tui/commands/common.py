@@ -31,7 +31,7 @@ def exit_on_user_error() -> Iterator[None]:
         yield
     except UserError as error:
         _fail(spell_without_keys(error))
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ImportError) as error:
         if (message := out_of_memory(error)) is None:
             raise
         _fail(f"{message}; a smaller model, a shorter prompt or fewer samples may fit")

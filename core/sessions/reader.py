@@ -7,12 +7,14 @@ what is wrong and where. Reading never changes the file.
 import json
 import math
 import reprlib
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 from core.activations.patch import Patch, PatchKind, PatchPart
+from core.activations.steering_vector import SteeringVector, little_endian
 from core.bounded import read_file
 from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
@@ -74,9 +76,33 @@ def _patch(part: CheckedValues) -> Patch:
     kind, model_part = part.text("kind"), part.text("part")
     factor, seed = part.number("factor", -1e30, 1e30), part.integer("seed", default=0)
     try:
-        return Patch(kind=cast(PatchKind, kind), part=cast(PatchPart, model_part), **location, factor=factor, seed=seed)
+        return Patch(
+            kind=cast(PatchKind, kind),
+            part=cast(PatchPart, model_part),
+            **location,
+            factor=factor,
+            seed=seed,
+            vector=_vector(part.object("vector")) if part.values.get("vector") is not None else None,
+        )
     except UserError as error:
         raise UserError(f"{part.source}: {error}") from error
+
+
+def _vector(part: CheckedValues) -> SteeringVector:
+    """A steering vector. Raises `UserError` for one that cannot be added to anything."""
+    directions = part.object("directions")
+    rows = []
+    for key in directions.values:
+        if not (key.isascii() and key.isdecimal() and len(key) < 5):
+            raise directions.error(f"{reprlib.repr(key)} is no number of a layer")
+        try:
+            numbers = b64decode(directions.text(key), validate=True)
+        except ValueError as error:
+            raise directions.invalid(key, "bytes in Base64") from error
+        if len(numbers) % 4:
+            raise directions.invalid(key, "a whole number of float32 values")
+        rows.append((int(key), little_endian(numbers)))
+    return SteeringVector(part.text("name"), tuple(sorted(rows)), part.text("origin", ""))
 
 
 def _record(file: CheckedValues) -> Record:

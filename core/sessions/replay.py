@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from core.activations.apply import patched
 from core.generation.token import Token
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
@@ -93,8 +94,14 @@ def replay(
 ) -> Iterator[Replayed]:
     """The positions of the path, computed step by step; the saved token is taken whatever is drawn now.
 
-    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities.
+    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities. The patches of the
+    walk act meanwhile, except in a model that took part earlier. Raises `UserError` where they do not fit the model.
     """
+    with patched(model, record.patches if drawn_by in (None, record.model) else ()):
+        yield from _replay(record, model, drawn_by, scores)
+
+
+def _replay(record: Record, model: Model, drawn_by: ModelInfo | None, scores: bool) -> Iterator[Replayed]:
     tokens = record.path()
     prompt = next((n for n, token in enumerate(tokens) if token.origin != "prompt"), len(tokens))
     walk = Session(model, record.sampler)

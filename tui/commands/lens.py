@@ -83,7 +83,6 @@ def _answer(name: str, loaded: Any, ids: list[int], target: str | None, options:
     """The last answer of a lens. Raises `UserError` for an option that the lens does not have, or an empty target."""
     from core import lenses
     from core.activations.trace import step_at
-    from core.engine.prefix import Prefix
 
     function = lenses.lens(name.replace("-", "_"))
     parameters = inspect.signature(function).parameters
@@ -95,6 +94,6 @@ def _answer(name: str, loaded: Any, ids: list[int], target: str | None, options:
     target_ids = loaded.tokenizer.continuation(target) if target is not None else []
     if target is not None and not target_ids:
         raise UserError(Option("target"), " is empty; give the text of a token")
-    prefix = Prefix(loaded.transformer)
+    prefix = loaded.sequences()
     prefix.append([ids])
     return finish(function(step_at(loaded, ids, prefix, target_ids[0] if target_ids else None), **arguments))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from core.activations.patch import Patch
+from core.causal.vector_files import read_vector
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -116,8 +117,6 @@ class ModelOptions:
 
     def patches(self) -> tuple[Patch, ...]:
         """The steering vectors as patches. Raises `UserError` for a file that holds none and an impossible strength."""
-        from core.causal.vector_files import read_vector
-
         patches = []
         for text in self.steer or ():
             path, strength = _file_and_number(text, "steer", "strength", "FILE")

@@ -15,8 +15,8 @@ class SteeringVector:
     """Directions by layer. The direction of layer N is added to the output of block N, at every position.
 
     Turner et al. 2023, "Activation addition"; Rimsky et al. 2024, "Steering Llama 2 via contrastive activation
-    addition". Layers count from 0, as in llama.cpp's control vectors. Raises `UserError` for no direction, directions of
-    several widths, and numbers that are not finite.
+    addition". Layers count from 0, as in llama.cpp's control vectors. Raises `UserError` for no direction, for
+    directions of several widths, and for numbers that are not finite.
     """
 
     name: str
@@ -66,7 +66,8 @@ class SteeringVector:
             return replace(self, directions=((layer, self.directions[0][1]),))
         if layer not in self.layers:
             raise UserError(
-                f"the steering vector {self.name} has no direction for layer {layer}, only for {layer_list(self.layers)}"
+                f"the steering vector {self.name} has no direction for layer {layer}, "
+                f"only for {layer_list(self.layers)}"
             )
         return replace(self, directions=((layer, dict(self.directions)[layer]),))
 

@@ -5,7 +5,7 @@ over the other set. With one prompt in each set this is activation addition (Tur
 it is contrastive activation addition (Rimsky et al. 2024, section 3). It is not normalized.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
@@ -36,11 +36,11 @@ def steering_vector(
     name: str = "vector",
     *,
     positions: Positions = "last",
-    unpatched: AbstractContextManager[None] = nullcontext(),
+    unpatched: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Progress | SteeringVector]:
     """Progress in prompts, then the vector, which has a direction for every layer.
 
-    `unpatched` is a context in which no patch acts; it can be entered again and again. Raises `UserError` for an empty
+    `unpatched` gives a context in which no patch acts. Raises `UserError` for an empty
     set, a prompt without tokens or longer than the context, and a model without blocks.
     """
     if not model.transformer.config.blocks:
@@ -53,7 +53,7 @@ def steering_vector(
         added: Tensor | None = None
         for ids in prompts:
             yield Progress(done, total)
-            with unpatched:
+            with unpatched():
                 streams = _streams(model, ids, positions)
             added = streams if added is None else added + streams
             done += 1
@@ -62,7 +62,7 @@ def steering_vector(
     yield Progress(done, total)
     difference = (means[0] - means[1]).float().cpu()
     if not difference.any():
-        raise UserError("the two sets of prompts give the same residual streams, so the vector is zero; change a prompt")
+        raise UserError("the two sets of prompts give the same residual stream, so the vector is zero; change a prompt")
     directions = tuple((layer, row.numpy().tobytes()) for layer, row in enumerate(difference))
     yield SteeringVector(name, directions, _origin(model, positive, negative, positions))
 

@@ -54,7 +54,7 @@ def _direction(values: CheckedValues, name: str, stored: StoredTensor) -> tuple[
     if not match:
         raise values.error(f"it has the tensor {reprlib.repr(name)}; those of a steering vector are called direction.N")
     if stored.dtype != "F32" or len(stored.shape) != 1:
-        raise values.error(f"its {name} is {stored.dtype} of shape {list(stored.shape)} (allowed: F32 of one dimension)")
+        raise values.error(f"{name} is {stored.dtype} of shape {list(stored.shape)} (allowed: F32 of one dimension)")
     layer = int(match[1])
     if layer == 0 and "general.architecture" in values.values:
         raise values.error("it has direction.0, which llama.cpp refuses, for its layers begin at 1")

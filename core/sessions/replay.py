@@ -94,8 +94,8 @@ def replay(
 ) -> Iterator[Replayed]:
     """The positions of the path, computed step by step; the saved token is taken whatever is drawn now.
 
-    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities. The patches of the
-    walk act meanwhile, except in a model that took part earlier. Raises `UserError` where they do not fit the model.
+    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities. The patches of
+    the walk act meanwhile, except in a model that took part earlier. Raises `UserError` where they do not fit.
     """
     with patched(model, record.patches if drawn_by in (None, record.model) else ()):
         yield from _replay(record, model, drawn_by, scores)

@@ -46,7 +46,9 @@ def walk(
 
         choice, chosen_sampler, patches = model.choice(), sampler.sampler(), model.patches()
         if resume and patches:
-            raise UserError("a session has its own steering vectors; leave out ", Option("steer"), " beside ", Option("resume"))
+            raise UserError(
+                "a session has its own steering vectors; leave out ", Option("steer"), " beside ", Option("resume")
+            )
         saved, text = (_saved(prompt, choice, chosen_sampler), "") if resume else (None, read_argument(prompt))
         if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
             choice = replace(choice, name=DEFAULT_MODEL)

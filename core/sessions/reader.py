@@ -7,15 +7,13 @@ what is wrong and where. Reading never changes the file.
 import json
 import math
 import reprlib
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, get_args
 
-from core.activations.patch import Patch, PatchKind, PatchPart
-from core.activations.steering_vector import SteeringVector, little_endian
 from core.bounded import read_file
+from core.causal.question import CausalQuestion
 from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
@@ -24,6 +22,7 @@ from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
+from core.sessions.patches import read_patch
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 ROLES = ("template", "system", "user", "assistant", "tool")
@@ -71,38 +70,15 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"it says {name}, which is no number of JSON")
 
 
-def _patch(part: CheckedValues) -> Patch:
-    location = {key: None if part.values.get(key) is None else part.integer(key) for key in ("layer", "index")}
-    kind, model_part = part.text("kind"), part.text("part")
-    factor, seed = part.number("factor", -1e30, 1e30), part.integer("seed", default=0)
+def _question(part: CheckedValues, vocab_size: int) -> CausalQuestion:
+    """What causal experiments were asked; a value that is absent has its default."""
+    known = {field.name: part.values[field.name] for field in fields(CausalQuestion) if field.name in part.values}
+    question = CheckedValues(part.source, known).build(CausalQuestion)
     try:
-        return Patch(
-            kind=cast(PatchKind, kind),
-            part=cast(PatchPart, model_part),
-            **location,
-            factor=factor,
-            seed=seed,
-            vector=_vector(part.object("vector")) if part.values.get("vector") is not None else None,
-        )
+        question.check(vocab_size)
     except UserError as error:
-        raise UserError(f"{part.source}: {error}") from error
-
-
-def _vector(part: CheckedValues) -> SteeringVector:
-    """A steering vector. Raises `UserError` for one that cannot be added to anything."""
-    directions = part.object("directions")
-    rows = []
-    for key in directions.values:
-        if not (key.isascii() and key.isdecimal() and len(key) < 5):
-            raise directions.error(f"{reprlib.repr(key)} is no number of a layer")
-        try:
-            numbers = b64decode(directions.text(key), validate=True)
-        except ValueError as error:
-            raise directions.invalid(key, "bytes in Base64") from error
-        if len(numbers) % 4:
-            raise directions.invalid(key, "a whole number of float32 values")
-        rows.append((int(key), little_endian(numbers)))
-    return SteeringVector(part.text("name"), tuple(sorted(rows)), part.text("origin", ""))
+        raise part.error(str(error)) from error
+    return question
 
 
 def _record(file: CheckedValues) -> Record:
@@ -131,7 +107,8 @@ def _record(file: CheckedValues) -> Record:
         rows=rows,
         end=end,
         cursor=0,
-        patches=tuple(map(_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
+        patches=tuple(map(read_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
+        question=_question(file.optional_object("question"), model.vocab_size),
         written=file.text("written", ""),
         program=file.text("program", ""),
     )

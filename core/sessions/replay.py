@@ -1,6 +1,7 @@
 """Compares every draw and log-probability of a saved walk with those of a model today."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from core.activations.apply import patched
@@ -97,7 +98,8 @@ def replay(
     Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities. The patches of
     the walk act meanwhile, except in a model that took part earlier. Raises `UserError` where they do not fit.
     """
-    with patched(model, record.patches if drawn_by in (None, record.model) else ()):
+    patches = record.patches if drawn_by in (None, record.model) else ()
+    with patched(model, patches) if patches else nullcontext():
         yield from _replay(record, model, drawn_by, scores)
 
 

@@ -2,18 +2,17 @@
 
 import json
 import math
-from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from core.activations.patch import Patch
-from core.activations.steering_vector import little_endian
 from core.atomic import replacing
+from core.causal.question import CausalQuestion
 from core.sampling.sampler import Sampler
+from core.sessions.patches import patch_values
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 
@@ -42,7 +41,8 @@ def lines(record: Record) -> Iterator[str]:
         "model": 0,
         "sampler": sampler_values(record.sampler),
         "place": {"node": record.end, "cursor": record.cursor},
-        "patches": [_patch(patch) for patch in record.patches],
+        "patches": [patch_values(patch) for patch in record.patches],
+        **question_values(record.question),
         "pieces": {str(id): pieces[id].hex() for id in sorted(pieces)},
     }
     yield "{\n"
@@ -67,6 +67,11 @@ def sampler_values(sampler: Sampler) -> dict[str, Any]:
     return {"stages": str(sampler), "seed": sampler.seed}
 
 
+def question_values(question: CausalQuestion) -> dict[str, Any]:
+    """The JSON object of a question under its name; nothing for the default question."""
+    return {} if question == CausalQuestion() else {"question": asdict(question)}
+
+
 def _node(number: int, row: NodeRow) -> dict[str, Any]:
     """The JSON object of a token, without the indices of its sampler and model."""
     token = row.token
@@ -87,15 +92,6 @@ def _node(number: int, row: NodeRow) -> dict[str, Any]:
     if token.redraw:
         node["redraw"] = token.redraw
     return node
-
-
-def _patch(patch: Patch) -> dict[str, Any]:
-    """The JSON object of a patch; a steering vector is written in full, so that the file needs no other."""
-    values = {field.name: getattr(patch, field.name) for field in fields(patch) if field.name != "vector"}
-    if vector := patch.vector:
-        directions = {str(layer): b64encode(little_endian(row)).decode() for layer, row in vector.directions}
-        values["vector"] = {"name": vector.name, "origin": vector.origin, "directions": directions}
-    return values
 
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

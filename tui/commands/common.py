@@ -105,7 +105,8 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     if loaded.tokenizer.warning:
         note(loaded.tokenizer.warning)
     threads.apply(loaded.info.parameters, beside_screen=False)
-    InstalledPatches(loaded, patches)
+    if patches:
+        InstalledPatches(loaded, patches)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat, system=model.system)
     ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids

@@ -81,6 +81,9 @@ class TokenwalkApp(App[None]):
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
 
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.HEAT
+
     def on_mount(self) -> None:
         self._end_on_signals()
         self.register_theme(themes.DARK)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -104,9 +104,7 @@ class LogitLens:
 
 
 @torch.inference_mode()
-def logit(
-    step: Step, count: int = 10, last: int = 0, question: Target | None = None
-) -> Iterator[Progress | LogitLens]:
+def logit(step: Step, count: int = 10, last: int = 0, question: Target | None = None) -> Iterator[Progress | LogitLens]:
     """The `count` likeliest tokens after every sublayer, read through the final norm and the unembedding.
 
     Then a map of the `last` positions, which follows the tokens of `question`: by default the target and the likeliest
@@ -135,10 +133,8 @@ def logit(
     yield answer
     if last:
         other = next((id for id in output.head(2).tolist() if id != target), target)
-        for each in logit_map(step, last, question or Target(target, other)):
-            yield each if isinstance(each, Progress) else LogitLens(
-                answer.layers, answer.target_came, answer.locks_in, map=each
-            )
+        for drawn in logit_map(step, last, question or Target(target, other)):
+            yield drawn if isinstance(drawn, Progress) else replace(answer, map=drawn)
 
 
 def locked_in(layers: list[LayerPrediction]) -> int:
@@ -203,9 +199,7 @@ def _share(id: int, piece: Callable[[int], bytes], probabilities: Tensor) -> Tok
     return TokenShare(id, piece(id), float(probabilities[id]))
 
 
-def _cell(
-    distribution: Distribution, kl: float, target: int, against: int, piece: Callable[[int], bytes]
-) -> MapCell:
+def _cell(distribution: Distribution, kl: float, target: int, against: int, piece: Callable[[int], bytes]) -> MapCell:
     score = distribution.score(target)
     return MapCell(
         top=tuple(TokenShare(id, piece(id), float(distribution.shares[id])) for id in distribution.head(TOP).tolist()),

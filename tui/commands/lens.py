@@ -37,7 +37,8 @@ def lens(
         int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
     ] = None,
     last: Annotated[
-        int | None, typer.Option(help="context, last-token, logit's map: how many of the last tokens to examine.", min=1)
+        int | None,
+        typer.Option(help="context, last-token, logit's map: how many of the last tokens to examine.", min=1),
     ] = None,
     how: Annotated[
         str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")

@@ -50,9 +50,7 @@ def heat_map(drawn: "LogitMap", quantity: Quantity) -> HeatMap:
     return HeatMap(
         rows=tuple(name.removeprefix("block ") for name in drawn.names),
         columns=tuple(label(piece) for piece in drawn.pieces),
-        values=tuple(
-            tuple(map(quantity.value, row)) if row else (None,) * len(drawn.pieces) for row in drawn.rows
-        ),
+        values=tuple(tuple(map(quantity.value, row)) if row else (None,) * len(drawn.pieces) for row in drawn.rows),
         scale=quantity.scale,
         signed=quantity.signed,
         texts=tuple(tuple(label(cell.top[0].piece) for cell in row) for row in drawn.rows) if labelled else (),

@@ -49,8 +49,9 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         if self.answer and before is None:  # begin at the output
             self.cursor = 10**6
             self.draw()
-        if self.answer and self.answer.map and (before is None or before.map is None or _moved(self.answer, before)):
-            self.column = len(self.answer.map.pieces) - 1
+        drawn, known = (each.map if each else None for each in (self.answer, before))
+        if drawn and (known is None or (drawn.start, drawn.pieces) != (known.start, known.pieces)):
+            self.column = len(drawn.pieces) - 1
             self.draw()
 
     def heat_map(self) -> HeatMap | None:
@@ -81,7 +82,9 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         if self.answer and (self.answer.locks_in is not None):
             self.cursor = max(0, min(self.cursor, max(0, self.choice_count() - 1)))
         following = f"o {VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]}"
-        keys = f"↑↓ layer · ⇧←→ position · ⇧↑↓ quantity · {following}" if self.view == "map" else f"↑↓ layer · {following}"
+        keys = (
+            f"↑↓ layer · ⇧←→ position · ⇧↑↓ quantity · {following}" if self.view == "map" else f"↑↓ layer · {following}"
+        )
         self.border_subtitle = Content(keys if self.answer else "")
         super().draw()
 
@@ -176,14 +179,6 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         yield from self.plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", at)
         words = f"{short_name(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
         yield self.plot_caption(words, across, at)
-
-
-def _moved(answer: "LogitLens", before: "LogitLens") -> bool:
-    """Whether the map has other positions than before."""
-    return bool(answer.map and before.map) and (answer.map.start, answer.map.pieces) != (
-        before.map.start,
-        before.map.pieces,
-    )
 
 
 def _short_label(piece: bytes) -> str:

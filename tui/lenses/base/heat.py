@@ -84,9 +84,7 @@ class HeatMapPage(LensPage[Answer]):
         text.stylize(self.style_of("lens--hot") + Style(bold=True), start, end)
         return text
 
-    def _add_cell(
-        self, line: Text, shown: str, value: float | None, strongest: float, across: int, here: bool
-    ) -> None:
+    def _add_cell(self, line: Text, shown: str, value: float | None, strongest: float, across: int, here: bool) -> None:
         if here:
             ink, ground = self.get_component_styles("lens--text").color, self.background_colors[1]
             line.append(marked(shown), Style(color=ground.rich_color, bgcolor=ink.rich_color, bold=True))

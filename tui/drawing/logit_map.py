@@ -64,9 +64,10 @@ def cell_words(drawn: "LogitMap", row: int, column: int) -> tuple[str, str]:
     if not drawn.rows[row]:
         return "", ""
     cell, target = drawn.rows[row][column], within(label(drawn.target.piece), 14)
+    against = within(label(drawn.against.piece), 14)
     numbers = (
-        f"{target} {percent(cell.target_probability, 2)} rank {cell.target_rank + 1:,} · "
-        f"{cell.difference:+.2f} · H {cell.entropy_bits:.2f} · KL {cell.kl_bits:.2f} bits"
+        f"H {cell.entropy_bits:.2f} · KL {cell.kl_bits:.2f} bits · "
+        f"{target} {percent(cell.target_probability, 2)} rank {cell.target_rank + 1:,}, −{against} {cell.difference:+.2f}"
     )
     tokens = "  ".join(f"{within(label(each.piece), 12)} {percent(each.probability, 2)}" for each in cell.top)
     return numbers, tokens

@@ -79,8 +79,8 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        if self.answer and (self.answer.locks_in is not None):
-            self.cursor = max(0, min(self.cursor, max(0, self.choice_count() - 1)))
+        if self.answer and self.answer.locks_in is not None and (count := self.choice_count()):
+            self.cursor = max(0, min(self.cursor, count - 1))
         following = f"o {VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]}"
         keys = (
             f"↑↓ layer · ⇧←→ position · ⇧↑↓ quantity · {following}" if self.view == "map" else f"↑↓ layer · {following}"

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
-from core.engine.prefix import Prefix
 from core.errors import Option, UserError
-from core.loading.models import Model
+from core.loading.model import Model, Sequences
 from core.progress import Progress
 
 TOKENS_PER_PAUSE = 32
@@ -47,12 +46,12 @@ class Step:
         return tuple(self.model.tokenizer.piece(id) for id in self.ids)
 
 
-def step_at(model: Model, ids: Sequence[int], prefix: Prefix, target: int | None = None) -> Step:
+def step_at(model: Model, ids: Sequence[int], prefix: Sequences, target: int | None = None) -> Step:
     """The step after all of `ids`, with a copy of the KV cache of `prefix`, which begins with these ids.
 
     Where there are more ids than the context has room for, the step has the last `context` ids and an empty cache.
     """
-    context = model.transformer.config.context
+    context = model.info.context
     cache = prefix.past(len(ids) - 1 if len(ids) <= context else 0)
     return Step(model, tuple(ids[-context:]), target, cache)
 

@@ -15,6 +15,7 @@ from core.activations.trace import (
     residual_streams,
     trace_step,
 )
+from core.causal.question import CausalQuestion
 from core.causal.target import Target
 from core.progress import Progress
 from core.sampling.chart import chart
@@ -104,11 +105,13 @@ class LogitLens:
 
 
 @torch.inference_mode()
-def logit(step: Step, count: int = 10, last: int = 0, question: Target | None = None) -> Iterator[Progress | LogitLens]:
+def logit(
+    step: Step, count: int = 10, last: int = 0, asked: CausalQuestion = CausalQuestion()
+) -> Iterator[Progress | LogitLens]:
     """The `count` likeliest tokens after every sublayer, read through the final norm and the unembedding.
 
-    Then a map of the `last` positions, which follows the tokens of `question`: by default the target and the likeliest
-    other token.
+    Then a map of the `last` positions, which follows the two tokens of the question `asked`; where it does not say
+    which, the target of the step and the likeliest other token.
     """
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     trace = yield from trace_step(step)
@@ -132,8 +135,9 @@ def logit(step: Step, count: int = 10, last: int = 0, question: Target | None = 
     answer = LogitLens(tuple(layers), step.target is not None, locked_in(layers))
     yield answer
     if last:
-        other = next((id for id in output.head(2).tolist() if id != target), target)
-        for drawn in logit_map(step, last, question or Target(target, other)):
+        followed = target if asked.target is None and asked.against != target else asked.target
+        question = replace(asked, target=followed, measure="difference")
+        for drawn in logit_map(step, last, question.target_at(output.logits)):
             yield drawn if isinstance(drawn, Progress) else replace(answer, map=drawn)
 
 
@@ -148,12 +152,12 @@ def locked_in(layers: list[LayerPrediction]) -> int:
 
 
 @torch.inference_mode()
-def logit_map(step: Step, last: int, question: Target) -> Iterator[Progress | LogitMap]:
+def logit_map(step: Step, last: int, target: Target) -> Iterator[Progress | LogitMap]:
     """The prediction after the embedding and after each block at the `last` positions, from the last layer down."""
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
     streams = yield from residual_streams(step, last)
     layers, columns = streams.shape[:2]
-    against = question.id if question.against is None else question.against
+    against = target.id if target.against is None else target.against
     rows: list[tuple[MapCell, ...]] = [() for _ in range(layers)]
     outputs: list[_Outputs] = []
     for layer in reversed(range(layers)):
@@ -165,16 +169,14 @@ def logit_map(step: Step, last: int, question: Target) -> Iterator[Progress | Lo
                 outputs.append(_Outputs(logits))
             distributions = [Distribution(row) for row in logits]
             divergences = outputs[chunk].kl_bits(logits, distributions)
-            cells += [
-                _cell(*each, question.id, against, piece) for each in zip(distributions, divergences, strict=True)
-            ]
+            cells += [_cell(*each, target.id, against, piece) for each in zip(distributions, divergences, strict=True)]
             yield Progress((layers - layer - 1) * columns + len(cells), layers * columns)
         rows[layer] = tuple(cells)
         yield LogitMap(
             start=len(step.ids) - columns,
             pieces=step.pieces[-columns:],
             names=("embedding", *(f"block {n}" for n in range(layers - 1))),
-            target=_share(question.id, piece, outputs[-1].probabilities[-1]),
+            target=_share(target.id, piece, outputs[-1].probabilities[-1]),
             against=_share(against, piece, outputs[-1].probabilities[-1]),
             rows=tuple(rows),
         )

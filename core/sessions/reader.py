@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 from core.activations.patch import Patch, PatchKind, PatchPart
 from core.bounded import read_file
+from core.causal.question import CausalQuestion
 from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
@@ -79,6 +80,17 @@ def _patch(part: CheckedValues) -> Patch:
         raise UserError(f"{part.source}: {error}") from error
 
 
+def _question(part: CheckedValues, vocab_size: int) -> CausalQuestion:
+    """What causal experiments were asked; a value that is absent has its default."""
+    known = {field.name: part.values[field.name] for field in fields(CausalQuestion) if field.name in part.values}
+    question = CheckedValues(part.source, known).build(CausalQuestion)
+    try:
+        question.check(vocab_size)
+    except UserError as error:
+        raise part.error(str(error)) from error
+    return question
+
+
 def _record(file: CheckedValues) -> Record:
     if file.values.get("format") != FORMAT:
         raise UserError(f"{file.source} is no session of tokenwalk: its format is not {FORMAT!r}")
@@ -106,6 +118,7 @@ def _record(file: CheckedValues) -> Record:
         end=end,
         cursor=0,
         patches=tuple(map(_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
+        question=_question(file.optional_object("question"), model.vocab_size),
         written=file.text("written", ""),
         program=file.text("program", ""),
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from steps import last, some_ids, step_on, wrapped
 
-from core.causal.target import Target
+from core.causal.question import CausalQuestion
 from core.engine.model import Transformer
 from core.lenses.logit import LogitLens, LogitMap, logit
 from core.loading.models import Model
@@ -16,8 +16,10 @@ from core.progress import Progress
 Small = Callable[..., Model]
 
 
-def mapped(model: Model, ids: list[int], last_ones: int = 99, question: Target | None = None, **step: int) -> LogitMap:
-    answer: LogitLens = last(logit(step_on(model, ids, **step), count=3, last=last_ones, question=question))
+def mapped(
+    model: Model, ids: list[int], last_ones: int = 99, asked: CausalQuestion = CausalQuestion(), **step: int
+) -> LogitMap:
+    answer: LogitLens = last(logit(step_on(model, ids, **step), count=3, last=last_ones, asked=asked))
     assert answer.map
     return answer.map
 
@@ -34,7 +36,7 @@ def cut(transformer: Transformer, blocks: int) -> Transformer:
 def test_each_cell_equals_a_model_cut_off_there(layout: str, small: Small, stirred: Callable[..., Transformer]) -> None:
     config = replace(small("model5").transformer.config, layout=layout, blocks=3)
     model, ids = wrapped(stirred(config)), some_ids(6)
-    drawn = mapped(model, ids, question=Target(7, 9))
+    drawn = mapped(model, ids, asked=CausalQuestion(target=7, against=9))
     assert drawn.names == ("embedding", "block 0", "block 1", "block 2")
     whole = model.transformer(torch.tensor([ids]))[0].double().log_softmax(-1)
     for blocks, row in enumerate(drawn.rows):
@@ -60,6 +62,9 @@ def test_the_last_layer_is_the_models_own_output(small: Small) -> None:
     assert drawn.target.id == logits[-1].argmax()
     assert drawn.against.id == logits[-1].topk(2).indices[1]
     assert mapped(model, ids, target=5).against.id == drawn.target.id
+    asked = CausalQuestion(against=drawn.target.id)
+    assert mapped(model, ids, asked=asked).target.id == drawn.against.id
+    assert mapped(model, ids, asked=CausalQuestion(7, measure="logprob")).target.id == 7
 
 
 def test_a_long_text_has_its_last_positions(small: Small) -> None:

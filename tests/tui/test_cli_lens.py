@@ -179,6 +179,7 @@ def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> Non
         (("lens", "attention", PROMPT), "model1 has no attention; it begins at model3"),
         (("lens", "context", PROMPT, "--layer", "1"), "the lens context has no option --layer"),
         (("lens", "flow", PROMPT, "-k", "3"), "the lens flow has no option -k"),
+        (("lens", "logit", PROMPT, "--corrupt", "Oat"), "the lens logit has no option --corrupt"),
         (("lens", "logit", PROMPT, "--target", ""), "--target is empty"),
         (("lens", "attention", PROMPT, "--model", "model3", "--head", "4"), "no head 4; model3 has heads 0 to 0"),
         (("lens", "last-token", PROMPT, "--how", "forget"), "no way 'forget'"),

@@ -41,7 +41,9 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
 
     def new_question(self) -> Question:
         last = LAST if self.view == "map" else 0
-        return Question(lambda session: lens("logit")(session.current_step(), last=last))
+        return Question(
+            lambda session: lens("logit")(session.current_step(), last=last, asked=session.current_question())
+        )
 
     def show(self, frame: Frame) -> None:
         before = self.answer

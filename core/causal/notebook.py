@@ -56,7 +56,8 @@ def code(value: Any) -> str:
         return f"({', '.join(map(code, value))}{',' if len(value) == 1 else ''})"
     if is_dataclass(value) and not isinstance(value, type):
         return f"{type(value).__name__}({', '.join(f'{name}={code(own)}' for name, own in _given(value))})"
-    return repr(value)
+    plain = isinstance(value, str) and value.isprintable() and not set(value) & set("\"'\\")
+    return f'"{value}"' if plain else repr(value)
 
 
 def _given(value: Any) -> list[tuple[str, Any]]:
@@ -77,7 +78,7 @@ def _classes(value: Any) -> set[type]:
 def _prompt(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     text = tokenizer.written(ids)
     if tokenizer.encode(text) == list(ids):
-        return [f"ids = model.tokenizer.encode({text!r})"]
+        return [f"ids = model.tokenizer.encode({code(text)})"]
     return _wrapped(f"ids = {list(ids)}")
 
 

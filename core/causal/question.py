@@ -136,7 +136,9 @@ class Measured:
     """m at that position, in nats."""
 
 
-def alignment(clean: Sequence[object], corrupt: Sequence[object], align: End) -> tuple[tuple[int | None, int | None], ...]:
+def alignment(
+    clean: Sequence[object], corrupt: Sequence[object], align: End
+) -> tuple[tuple[int | None, int | None], ...]:
     """The positions of two prompts that are paired, from the first to the last; None where one is shorter."""
     length = max(len(clean), len(corrupt))
     columns = []

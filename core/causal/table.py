@@ -9,10 +9,10 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows with the same columns; names of columns say the unit where there is one. `str()` gives CSV."""
+    """Rows with the same columns, whose names say the unit where there is one. `str()` gives lines of CSV."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
     def __str__(self) -> str:
-        return "".join(map(csv_line, (self.columns, *self.rows)))
+        return "".join(map(csv_line, (self.columns, *self.rows))).removesuffix("\n")

@@ -6,6 +6,7 @@ lens is asked for, not before.
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,11 @@ NAMES = tuple(module.name for module in pkgutil.iter_modules(__path__))
 def lens(name: str) -> Callable[..., Iterator[Any]]:
     """The generator function of a lens."""
     return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+
+
+def experiments() -> tuple[str, ...]:
+    """The lenses that answer a question of a person: those with a parameter `question`."""
+    return tuple(name for name in NAMES if "question" in inspect.signature(lens(name)).parameters)
 
 
 def table(name: str) -> Callable[[Any], "Table"]:

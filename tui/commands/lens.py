@@ -20,7 +20,10 @@ RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
 def lens(
     name: Annotated[
         str,
-        typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark."),
+        typer.Argument(
+            help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark; "
+            "or an experiment: attribution."
+        ),
     ],
     model: ModelOptions,
     prompt: Annotated[
@@ -43,13 +46,17 @@ def lens(
     align: Annotated[
         str | None, typer.Option(help="experiments: the end from which the tokens of both prompts are paired.")
     ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
+    ] = None,
     layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
     head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
     shown: Annotated[
         int | None, typer.Option(help="attention: how many of the last positions the pattern shows.", min=1)
     ] = None,
     count: Annotated[
-        int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
+        int | None,
+        typer.Option("-k", help="logit, context, lab, attribution: how many of the likeliest tokens to list.", min=1),
     ] = None,
     last: Annotated[
         int | None, typer.Option(help="context, last-token: how many of the last tokens to examine.", min=1)
@@ -75,7 +82,7 @@ def lens(
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
-        "weight": weight, "switch": switch, "watermark": mark,
+        "weight": weight, "switch": switch, "watermark": mark, "part": part,
     }  # fmt: skip
     question = {
         "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,
@@ -107,7 +114,7 @@ def lens(
                 file.write(picture(name, answer).encode("utf-8", "backslashreplace"))
             note(f"written to {svg}")
         if as_csv:
-            say(str(table(name.replace("-", "_"))(answer)).rstrip("\n"))
+            say(str(table(name.replace("-", "_"))(answer)))
         elif as_json:
             source = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
             say(json_line(source | lens_json(name, answer)))

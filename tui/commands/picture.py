@@ -41,6 +41,7 @@ def picture(name: str, answer: Any) -> str:
 
     async def draw() -> str:
         async with PictureApp(page).run_test(size=(120, 50)):
-            return page.picture(answer)
+            page.answer = answer
+            return page.picture()
 
     return asyncio.run(draw())

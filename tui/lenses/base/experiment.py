@@ -59,18 +59,19 @@ class ExperimentPage(LensPage[Answer]):
         if self.answer is None:
             raise UserError("there is no answer yet to export")
         if form == "csv":
-            return str(table(self.NAME)(self.answer))
+            return f"{table(self.NAME)(self.answer)}\n"
         if form == "json":
             model = self.frame.model.name if self.frame.model else ""
             tokens = self.frame.snapshot.tokens[: self.frame.snapshot.cursor] if self.frame.snapshot else ()
             source = {"lens": self.NAME, "model": model, "prompt_ids": [token.id for token in tokens]}
             return json_line(source | lens_json(self.NAME, self.answer)) + "\n"
-        return self.picture(self.answer)
+        return self.picture()
 
-    def picture(self, answer: Answer) -> str:
-        """An answer as SVG: all its lines, also those that scroll in the panel."""
+    def picture(self) -> str:
+        """The present answer as SVG: all its lines, also those that scroll in the panel."""
         width, height = PICTURE
+        assert self.answer is not None
         title = self.text((one_line(self.TITLE), "head"))
-        lines: Sequence[Text] = (title, *self.lines(answer, width, height))
+        lines: Sequence[Text] = (title, *self.lines(self.answer, width, height))
         ink, ground = self.get_component_styles("lens--text").color, self.background_colors[1]
         return svg(lines, width, ink, ground)

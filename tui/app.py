@@ -176,6 +176,10 @@ class TokenwalkApp(App[None]):
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
 
+    def redraw(self) -> None:
+        """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
+        self.walk.show_walk(self.state.frame)
+
     @property
     def sampler(self) -> Sampler:
         """The sampler as it was asked for last."""

@@ -2,7 +2,7 @@
 
 The input of each receiver is then
 
-    its input in the corrupt prompt + Σ over its kept edges of (what the sender writes in this run - in the corrupt one).
+    its input in the corrupt prompt + Σ over its kept edges (what the sender writes in this run - in the corrupt one).
 
 Faithfulness is (m(circuit) - m(corrupt)) / (m(clean) - m(corrupt)): 1 with all edges, 0 with none
 (Hanna et al. 2024, §2; Wang et al. 2022, §4).
@@ -11,7 +11,7 @@ Shapes: T tokens, d embedding size, S senders, R receivers of a block's attentio
 """
 
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -67,11 +67,9 @@ def circuit_logits(
 
 @torch.inference_mode(mode=False)
 @torch.no_grad()
-def _through(
-    transformer: Transformer, graph: Graph, n: int, kept: Tensor, written: Tensor, corrupt: Run
-) -> Tensor:
+def _through(transformer: Transformer, graph: Graph, n: int, kept: Tensor, written: Tensor, corrupt: Run) -> Tensor:
     """What the senders up to block n write, [senders, T, d]."""
-    block, stream, config = transformer.blocks[n], corrupt.streams[n], graph.config
+    block, stream, config = cast(Any, transformer.blocks[n]), corrupt.streams[n], graph.config
     keep_positions(transformer, stream)
     columns = graph.attention_columns(n)
     qkv = _queries_keys_values(block, kept[: len(written), columns], written, stream)
@@ -107,5 +105,5 @@ def _queries_keys_values(block: Any, kept: Tensor, written: Tensor, stream: Tens
 
 
 def _inputs(kept: Tensor, written: Tensor, stream: Tensor) -> Tensor:
-    """The inputs of n receivers: `kept` [senders, n], `written` [senders, T, d], the corrupt one [1, T, d] → [n, T, d]."""
+    """The inputs of n receivers [n, T, d]: `kept` is [senders, n], `written` [senders, T, d], `stream` [1, T, d]."""
     return stream + torch.einsum("sn,std->ntd", kept.to(written), written)

@@ -15,6 +15,7 @@ Shapes: T tokens, d embedding size, h heads, k key and value heads, S senders, R
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class Node:
     """A sender or a receiver."""
 
     kind: str
-    """`embedding`, `head`, `attention` (of a model whose heads cannot be told apart), `mlp`, `q`, `k`, `v`, `logits`."""
+    """`embedding`, `head`, `attention` (where a norm is of all heads together), `mlp`, `q`, `k`, `v`, `logits`."""
     layer: int = -1
     index: int = 0
     """The head; for `k` and `v` the key and value head, which neighboring heads may share."""
@@ -173,7 +174,7 @@ def read(transformer: Transformer, ids: Tensor) -> Generator[Progress, None, Run
         stream, values = read_block(transformer, n, run.streams[-1], sites)
         run.streams.append(stream)
         for kept, site in zip((run.heads, run.attention, run.mlps), sites, strict=True):
-            kept += [values[site]] if site in values else []
+            kept.extend([values[site]] if site in values else [])
         yield Progress(n + 1, len(transformer.blocks))
     return run
 
@@ -182,10 +183,10 @@ def read(transformer: Transformer, ids: Tensor) -> Generator[Progress, None, Run
 @torch.no_grad()
 def head_writes(transformer: Transformer, n: int, difference: Tensor) -> Tensor:
     """What a difference of the heads' outputs [1, T, h·c] changes in the residual stream, by head: [h, T, d]."""
-    config, attention = transformer.config, transformer.blocks[n].attention
+    config, block = transformer.config, cast(Any, transformer.blocks[n])
     each = torch.eye(config.heads, device=difference.device).repeat_interleave(config.head_dim, 1)  # [h, h·c]
     inputs = torch.cat((difference * each[:, None], torch.zeros_like(difference)))
-    written = run_exactly(attention.scale, run_exactly(attention.out, inputs))
+    written = run_exactly(block.attention.scale, run_exactly(block.attention.out, inputs))
     return written[:-1] - written[-1:]  # without the bias
 
 
@@ -249,19 +250,20 @@ def _pull_receivers(
     """Add the scores of the receivers of block n; returns the gradient before it, [1, T, d]."""
     one_norm = graph.config.layout == "parallel_one_norm"
     mlp = [MLP if one_norm else MLP_STREAM] if graph.config.feed_forward else []
+    norm1 = transformer.blocks[n].get_submodule("norm1")
     pulled = pull_block(transformer, n, stream, gradient, [QKV, *mlp])
     columns = graph.attention_columns(n)
     add(columns, _pull_heads(transformer, n, stream, pulled.gradients[QKV], graph.attention_receivers))
     for site in mlp:
         own = pulled.gradients[site]
-        own = _pull_through(transformer.blocks[n].norm1, stream, own) if one_norm else own
+        own = _pull_through(norm1, stream, own) if one_norm else own
         add(slice(columns.stop, columns.stop + 1), own)
     return pulled.gradient
 
 
 def _pull_heads(transformer: Transformer, n: int, stream: Tensor, gradient: Tensor, count: int) -> Tensor:
     """From the gradient of all queries, keys and values [1, T, R·c] to that of the stream through each, [R, T, d]."""
-    block = transformer.blocks[n]
+    block = cast(Any, transformer.blocks[n])
     own = torch.eye(count, device=gradient.device).repeat_interleave(gradient.shape[-1] // count, 1)  # [R, R·c]
     through = nn.Sequential(block.norm1, block.attention.qkv)
     return _pull_through(through, stream.expand(count, -1, -1), gradient * own[:, None])

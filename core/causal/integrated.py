@@ -120,7 +120,8 @@ class _Path:
         None does where their sum, and the root of the sum of their squares, are at most `within` of m(E) - m(E₀).
         """
         missed = {
-            (a, b): abs(part.sum().item() - self._measures[b] + self._measures[a]) for (a, b), part in self._parts.items()
+            (a, b): abs(part.sum().item() - self._measures[b] + self._measures[a])
+            for (a, b), part in self._parts.items()
         }
         allowed = within * abs(self._measures[1.0] - self._measures[0.0]) / math.sqrt(len(missed))
         if self.result.error_share > within:
@@ -140,10 +141,10 @@ class _Path:
 
     def integrate(self, parts: Sequence[tuple[float, float]], nodes: int) -> Iterator[Progress]:
         """Integrate over each part by a Gauss-Legendre quadrature."""
-        points, weights = np.polynomial.legendre.leggauss(nodes)
+        points, shares = np.polynomial.legendre.leggauss(nodes)
         places = [(a + b) / 2 + (b - a) / 2 * point for a, b in parts for point in points]
         _, slopes = yield from self._gradients(places)
-        weights = torch.tensor(weights, dtype=slopes.dtype, device=slopes.device)
+        weights = torch.tensor(shares, dtype=slopes.dtype, device=slopes.device)
         for (a, b), slope in zip(parts, slopes.split(nodes), strict=True):
             self._parts[a, b] = (b - a) / 2 * weights @ slope
         self._steps += len(places)

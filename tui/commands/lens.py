@@ -24,7 +24,7 @@ def lens(
         str,
         typer.Argument(
             help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark; "
-            "or an experiment: attribution."
+            "or an experiment: attribution, gradients or circuit."
         ),
     ],
     model: ModelOptions,
@@ -51,6 +51,13 @@ def lens(
     part: Annotated[
         str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="gradients: what tokens are compared with: mean, zero, end or corrupt.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="gradients: points of the path; by default as many as completeness takes.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="circuit: how edges are scored: eap-ig or eap.")] = None,
     layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
     head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
     shown: Annotated[
@@ -58,7 +65,9 @@ def lens(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option("-k", help="logit, context, lab, attribution: how many of the likeliest tokens to list.", min=1),
+        typer.Option(
+            "-k", help="logit, context, lab, attribution, circuit: how many of the likeliest tokens to list.", min=1
+        ),
     ] = None,
     last: Annotated[
         int | None,
@@ -85,7 +94,8 @@ def lens(
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
-        "weight": weight, "switch": switch, "watermark": mark, "part": part,
+        "weight": weight, "switch": switch, "watermark": mark, "part": part, "baseline": baseline, "steps": steps,
+        "method": method,
     }  # fmt: skip
     question = {
         "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,

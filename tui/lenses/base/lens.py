@@ -23,6 +23,9 @@ class LensHost(Protocol):
     def ask(self) -> None:
         """Queue the present question of the lens."""
 
+    def redraw(self) -> None:
+        """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
+
     @property
     def sampler(self) -> Sampler:
         """The sampler as it was asked for last."""

@@ -137,13 +137,23 @@ WALK = [
 ]
 
 LEAVE = Binding(
-    "escape,ctrl+j",
+    "enter,escape",
     "leave",
     "walk",
     tooltip="Leave the prompt; single keys act again",
     id="prompt.leave",
     show=True,
-    key_display="esc",
+    key_display="⏎",
+    priority=True,
+)
+NEWLINE = Binding(
+    "ctrl+j,alt+enter,shift+enter",
+    "newline",
+    "new line",
+    tooltip="Begin a new line in the prompt",
+    id="prompt.newline",
+    show=True,
+    key_display="^j",
     priority=True,
 )
 

@@ -119,7 +119,7 @@ def test_a_host_that_does_not_exist_and_a_closed_port_are_one_line() -> None:
 
 def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     server = Server(replay("vllm_top20"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

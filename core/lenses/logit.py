@@ -7,6 +7,7 @@ import torch
 
 from core.activations.trace import Step, logits_from_residual, residual_stream, trace_step
 from core.progress import Progress
+from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
@@ -28,7 +29,7 @@ class LayerPrediction:
     """Likeliest first."""
     target: Candidate
     """The token that is followed from layer to layer, with its rank and probability here."""
-    entropy_bits: float
+    entropy_bits: Bounded
 
 
 @dataclass(frozen=True, slots=True)

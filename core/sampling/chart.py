@@ -3,10 +3,9 @@
 import math
 from collections.abc import Callable
 
-from core.errors import UserError
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.context import DrawContext
 from core.sampling.bounds import Bounded, between, exact, high, low
+from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
@@ -49,6 +48,7 @@ def chart(
         problem=applied.problem,
         taken=None if taken is None else _candidate(applied, taken, piece),
         known=distribution.known if distribution.known < distribution.vocab_size else None,
+        unknown_probability=distribution.rest,
         from_logprobs=distribution.from_logprobs,
     )
 

@@ -1,4 +1,7 @@
-"""The two themes. Borders are muted, the accent marks what is active, a warm color marks surprisal."""
+"""The two themes. Borders are muted, the accent marks what is active, a warm color marks surprisal.
+
+A heat map is orange above zero and blue below it, which people with any kind of color vision tell apart.
+"""
 
 from textual.theme import Theme
 
@@ -25,6 +28,8 @@ DARK = Theme(
         "scrollbar": "#2a343e",
         "scrollbar-background": "#11151a",
         "border-blurred": "#33404d",
+        "heat-above": "#e8a15c",
+        "heat-below": "#5aa2e6",
     },
 )
 
@@ -51,5 +56,10 @@ LIGHT = Theme(
         "scrollbar": "#d6d1c6",
         "scrollbar-background": "#fbfaf7",
         "border-blurred": "#c4c8cc",
+        "heat-above": "#c2601a",
+        "heat-below": "#1f6fb8",
     },
 )
+
+HEAT = {name: color for name, color in DARK.variables.items() if name.startswith("heat-")}
+"""The colors of a heat map in a theme that has none."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from core.engine.prefix import Prefix
+from core.loading.model import Sequences
 from core.sampling.distribution import Distribution
 from core.sampling.values import Candidate, Chart
 
@@ -25,7 +25,7 @@ class Change(Protocol):
 class Experiment:
     """A change that acts on a model, and a prefix of the same ids that is read without it, `unpatched`."""
 
-    def __init__(self, change: Change, unpatched: Prefix) -> None:
+    def __init__(self, change: Change, unpatched: Sequences) -> None:
         self._change = change
         self.unpatched = unpatched
         self._latest: tuple[int, Distribution] | None = None
@@ -53,7 +53,7 @@ class Experiment:
         """A chart of the token after `position`, each candidate with its unpatched probability."""
         if self._latest is None or self._latest[0] != position:
             with self._change.suspended():
-                self._latest = position, Distribution(self.unpatched.logits([position])[0, 0])
+                self._latest = position, self.unpatched.distributions([position])[0][0]
         probabilities = self._latest[1].probabilities
         ids = torch.tensor([each.id for each in chart.candidates])
         by_id = dict(zip(ids.tolist(), probabilities[ids].tolist(), strict=True))

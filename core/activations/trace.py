@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
-from core.engine.prefix import Prefix
 from core.errors import Option, UserError
-from core.loading.models import Model
+from core.loading.model import Model, Sequences
 from core.progress import Progress
 
 TOKENS_PER_PAUSE = 32
@@ -47,12 +46,12 @@ class Step:
         return tuple(self.model.tokenizer.piece(id) for id in self.ids)
 
 
-def step_at(model: Model, ids: Sequence[int], prefix: Prefix, target: int | None = None) -> Step:
+def step_at(model: Model, ids: Sequence[int], prefix: Sequences, target: int | None = None) -> Step:
     """The step after all of `ids`, with a copy of the KV cache of `prefix`, which begins with these ids.
 
     Where there are more ids than the context has room for, the step has the last `context` ids and an empty cache.
     """
-    context = model.transformer.config.context
+    context = model.info.context
     cache = prefix.past(len(ids) - 1 if len(ids) <= context else 0)
     return Step(model, tuple(ids[-context:]), target, cache)
 
@@ -192,6 +191,33 @@ def residual_stream(transformer: Transformer, trace: Trace) -> list[ResidualStat
         if config.feed_forward:
             states.append(ResidualState(f"block {n} mlp", n, trace.last_output(f"blocks.{n}")))
     return states
+
+
+@torch.inference_mode()
+def residual_streams(step: Step, last: int) -> Generator[Progress, None, Tensor]:
+    """The residual stream after the embedding and after each block at the last n positions, [N + 1, n, d].
+
+    n is `last` at most. It is in the model's number format. Progress is yielded, the tensor returned; the cache of the
+    step holds T - 1 positions afterwards.
+    """
+    transformer, length = step.model.transformer, len(step.ids)
+    start = max(0, length - last)
+    cache = empty_cache(step) if step.cache is None else step.cache
+    cache.rewind(start)
+    yield from fill_cache(step, cache, start)
+    names = [f"blocks.{n}" for n in range(transformer.config.blocks)]
+    parts: list[Tensor] = []
+    while start < length:
+        try:
+            with recording(transformer, [*names, "norm"]) as trace:
+                transformer.hidden(ids_of(step)[:, start : start + TOKENS_PER_PAUSE], cache)
+        finally:
+            cache.rewind(min(start + TOKENS_PER_PAUSE, length - 1))
+        first = trace.inputs[names[0] if names else "norm"][0]
+        parts.append(torch.cat((first, *(trace.outputs[name] for name in names))))
+        start += TOKENS_PER_PAUSE
+        yield Progress(min(start, length), length)
+    return torch.cat(parts, 1)
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ back to an earlier position does not run the model again.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,9 +57,9 @@ class Prefix:
             self._latest = None
         self._cache.rewind(self.length)
 
-    def repeat(self, batch: int) -> "Prefix":
+    def repeat(self, batch: int) -> Self:
         """A copy of a prefix of one sequence for `batch` sequences that then continue independently."""
-        copy = Prefix(self.model, batch)
+        copy = type(self)(self.model, batch)
         copy.append(batch * self._ids)
         copy._states = [None if state is None else state.expand(batch, -1) for state in self._states]
         copy._cache = self._cache.repeat(batch)

@@ -15,11 +15,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from core.engine.prefix import Prefix
 from core.errors import UserError
-from core.evaluation.score import LOGIT_ROWS, logits_after, min_context
+from core.evaluation.score import LOGIT_ROWS, distributions_after, min_context
 from core.evaluation.values import Boundary, ComparedPosition, ComparedText, Comparison, Divergence
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
@@ -47,9 +46,9 @@ class Side:
 
 def next_distribution(model: Model, ids: Sequence[int]) -> Distribution:
     """The distribution of the token after `ids`, of which the model sees the last T."""
-    prefix = Prefix(model.transformer)
-    prefix.append([list(ids)])
-    return Distribution(prefix.logits([len(ids) - 1])[0, 0])
+    sequence = model.sequences()
+    sequence.append([list(ids)])
+    return sequence.distributions([len(ids) - 1])[0][0]
 
 
 def compare(a: Side, b: Side, count: int = 50) -> Comparison:
@@ -156,7 +155,7 @@ def compare_text(a: Model, b: Model, text: str, *, special: bool = False) -> Ite
     """Compare two models at each boundary that both tokenizations of a text have; progress first, the result last.
 
     A text longer than a context is read in overlapping windows, as `core.evaluation.score` describes. At most
-    `LOGIT_ROWS` rows of logits of each model are in memory. Raises `UserError` where there is no common boundary.
+    `LOGIT_ROWS` distributions of each model are in memory. Raises `UserError` where there is no common boundary.
     """
     ids_a, ids_b = a.tokenizer.encode(text, special=special), b.tokenizer.encode(text, special=special)
     pieces_a, pieces_b = a.tokenizer.spell(ids_a), b.tokenizer.spell(ids_b)
@@ -171,15 +170,15 @@ def _compare_text(
     a: tuple[Model, list[int]], b: tuple[Model, list[int]], boundaries: list[Boundary], text_bytes: int, shared: int
 ) -> Iterator[Progress | ComparedText]:
     total, compared = len(boundaries), list[ComparedPosition]()
-    logits_a = logits_after(*a, [boundary.tokens_a - 1 for boundary in boundaries])
-    logits_b = logits_after(*b, [boundary.tokens_b - 1 for boundary in boundaries])
+    after_a = distributions_after(*a, [boundary.tokens_a - 1 for boundary in boundaries])
+    after_b = distributions_after(*b, [boundary.tokens_b - 1 for boundary in boundaries])
     yield Progress(0, total)
     for boundary in boundaries:
         sides = []
-        for (model, _), rows in ((a, logits_a), (b, logits_b)):
+        for (model, _), rows in ((a, after_a), (b, after_b)):
             while (row := next(rows)) is None:
                 yield Progress(len(compared), total)
-            sides.append(Side(Distribution(row.logits), model.tokenizer))
+            sides.append(Side(row.distribution, model.tokenizer))
         compared.append(_compare_position(boundary, *sides))
         if len(compared) % LOGIT_ROWS == 0:
             yield Progress(len(compared), total)

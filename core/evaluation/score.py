@@ -9,13 +9,11 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from torch import Tensor
-
-from core.engine.prefix import CHUNK, Prefix
+from core.engine.prefix import CHUNK
 from core.errors import UserError
 from core.evaluation.values import ScoredText, ScoredToken
 from core.formats.text import well_formed
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.distribution import Distribution
 from core.tokenizers.tokenizer import Tokenizer
@@ -32,14 +30,13 @@ class Window(NamedTuple):
     first: int
 
 
-class PositionLogits(NamedTuple):
-    """The logits of the token after one position of a text."""
+class PositionDistribution(NamedTuple):
+    """The distribution of the token after one position of a text."""
 
     position: int
     context: int
-    """The number of tokens they were computed from, up to and including that position."""
-    logits: Tensor
-    """[V]."""
+    """The number of tokens it was computed from, up to and including that position."""
+    distribution: Distribution
 
 
 def windows(length: int, context: int) -> Iterator[Window]:
@@ -56,22 +53,24 @@ def min_context(length: int, context: int) -> int:
     return context if length <= context else context - max(1, context // 2) + 1
 
 
-def logits_after(model: Model, ids: Sequence[int], positions: Sequence[int]) -> Iterator[PositionLogits | None]:
-    """The logits after each of the ascending `positions` of `ids`, and None after each chunk that was read.
+def distributions_after(
+    model: Model, ids: Sequence[int], positions: Sequence[int]
+) -> Iterator[PositionDistribution | None]:
+    """The distribution after each of the ascending `positions` of `ids`, and None after each chunk that was read.
 
-    The logits of at most `LOGIT_ROWS` positions and the states and KV cache of one window are in memory.
+    At most `LOGIT_ROWS` of them and the states and KV cache of one window are in memory.
     """
     for start, end, first in windows(positions[-1] + 1, model.info.context):
         in_window = [p - start for p in positions[bisect_left(positions, first) : bisect_left(positions, end)]]
-        prefix = Prefix(model.transformer)
-        prefix.append([list(ids[start:end])])
+        sequence = model.sequences()
+        sequence.append([list(ids[start:end])])
         for first_row in range(0, len(in_window), LOGIT_ROWS):
             batch = in_window[first_row : first_row + LOGIT_ROWS]
             end_of_chunk = (batch[-1] // CHUNK + 1) * CHUNK - 1
-            for _ in prefix.read([min(end_of_chunk, in_window[-1])]):
+            for _ in sequence.read([*batch, min(end_of_chunk, in_window[-1])]):
                 yield None
-            for position, logits in zip(batch, prefix.logits(batch)[0], strict=True):
-                yield PositionLogits(start + position, position + 1, logits)
+            for position, (distribution,) in zip(batch, sequence.distributions(batch), strict=True):
+                yield PositionDistribution(start + position, position + 1, distribution)
 
 
 def score(model: Model, ids: Sequence[int], text: str | None = None) -> Iterator[Progress | ScoredText]:
@@ -96,12 +95,12 @@ def _score(
     total = len(ids) - 1
     tokens: list[ScoredToken] = []
     yield Progress(0, total)
-    for row in logits_after(model, ids, range(total)):
+    for row in distributions_after(model, ids, range(total)):
         if row is None:
             yield Progress(len(tokens), total)
         else:
             at = row.position + 1
-            tokens.append(ScoredToken(at, ids[at], pieces[at], Distribution(row.logits).score(ids[at]), row.context))
+            tokens.append(ScoredToken(at, ids[at], pieces[at], row.distribution.score(ids[at]), row.context))
             if len(tokens) % LOGIT_ROWS == 0:
                 yield Progress(len(tokens), total)
     yield Progress(total, total)

@@ -5,13 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from core.engine.prefix import Prefix
 from core.generation.draw_context import draw_context
 from core.generation.guides import Guides
 from core.generation.sample import Sample, stop_ids
 from core.generation.token import Token
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model, Sequences
 from core.sampling.chart import chart
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
@@ -39,7 +38,7 @@ class Batch:
         ids: Sequence[int],
         sampler: Sampler,
         samples: int,
-        prefix: Prefix | None = None,
+        prefix: Sequences | None = None,
         *,
         tokens: Sequence[Token] = (),
         prompt_length: int = 0,
@@ -47,7 +46,7 @@ class Batch:
         ids = list(ids) or [model.tokenizer.end_of_text]
         start = list(tokens) or [Token(id, model.tokenizer.piece(id)) for id in ids]
         if prefix is None:
-            prefix = Prefix(model.transformer)
+            prefix = model.sequences()
             prefix.append([ids])
         for _ in prefix.read([len(ids) - 1]):
             pass
@@ -68,8 +67,7 @@ class Batch:
     def step(self) -> list[Draw | None]:
         """Draw one token for each continuation; None for one that has ended, which stays in the batch unused."""
         at = self._prefix.length
-        logits = self._prefix.logits([at - 1])[:, 0]  # [B, V]
-        self._distributions = [Distribution(row) for row in logits]
+        (self._distributions,) = self._prefix.distributions([at - 1])
         self._contexts = [
             draw_context(tokens, self._prompt_length, sampler, 0, self.model.tokenizer, guides)
             for tokens, sampler, guides in zip(self._tokens, self.samplers, self._guides, strict=True)

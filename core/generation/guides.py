@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.engine.prefix import Prefix
 from core.errors import Option, UserError
 from core.loading import catalog
-from core.loading.models import Model, load_model
+from core.loading.model import Model, Sequences
+from core.loading.models import load_model
 from core.sampling.context import GuideKind
 from core.sequences import common_prefix
 
@@ -22,7 +22,7 @@ class Guides:
         self._model = model
         self._models: dict[str, Model] = {} if models is None else models
         """Smaller models by name, which several sequences share."""
-        self._readers: dict[tuple[GuideKind, str], tuple[Prefix, list[int]]] = {}
+        self._readers: dict[tuple[GuideKind, str], tuple[Sequences, list[int]]] = {}
 
     def fresh(self) -> "Guides":
         """Guides for another sequence, with the models that are loaded already."""
@@ -36,7 +36,7 @@ class Guides:
         wanted = list(ids) if kind == "model" else [*self._prompt(name, ids, prompt_length), *ids[prompt_length:]]
         if (kind, name) not in self._readers:
             model = self._smaller(name) if kind == "model" else self._model
-            self._readers[kind, name] = Prefix(model.transformer), []
+            self._readers[kind, name] = model.sequences(), []
         prefix, known = self._readers[kind, name]
         same = common_prefix(known, wanted)
         if same < len(known):
@@ -44,7 +44,7 @@ class Guides:
         if same < len(wanted):
             prefix.append([wanted[same:]])
         known[same:] = wanted[same:]
-        return prefix.logits([len(wanted) - 1])[0, 0].detach().to("cpu").float().numpy()
+        return prefix.distributions([len(wanted) - 1])[0][0].scores
 
     def _prompt(self, text: str, ids: Sequence[int], prompt_length: int) -> list[int]:
         """The negative prompt; the last token of the prompt for an empty text, as in transformers."""

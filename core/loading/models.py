@@ -1,12 +1,11 @@
 """Loads a model: from a `ModelChoice` to weights on a device."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from core.engine import device as devices
-from core.engine.lora import Adapter
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, UserError, out_of_memory
@@ -19,37 +18,12 @@ from core.loading.description import ModelDescription, describe
 from core.loading.families import FAMILIES
 from core.loading.families.family import Family
 from core.loading.info import ModelInfo
+from core.loading.model import LocalModel, Model
 from core.loading.room import check_room
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Weights, their tokenizer, and a description."""
-
-    choice: ModelChoice
-    info: ModelInfo
-    transformer: Transformer
-    tokenizer: Tokenizer
-    adapter: Adapter | None = None
-    """The LoRA adapter beside the weights, which can be scaled at any time."""
-
-    def with_adapter_at(self, scale: float) -> "Model":
-        """The same weights with the adapter at another scale, which it has from now on in both.
-
-        Raises `UserError` where there is no adapter, or for a scale that is not finite.
-        """
-        if self.adapter is None:
-            raise UserError(f"{self.info.name} has no LoRA adapter; ", Option("lora"), " gives it one")
-        self.adapter.scale = scale
-        choice = replace(self.choice, lora_scale=scale)
-        return replace(self, choice=choice, info=replace(self.info, choice=choice))
-
-    @property
-    def stops(self) -> frozenset[int]:
-        """Ids that end a text."""
-        return self.tokenizer.stops
+__all__ = ["LocalModel", "Model", "load_model"]
 
 
 def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
@@ -84,7 +58,7 @@ def _memory(device: torch.device) -> str:
     return f" of its {total / 1e9:.1f} GB" if total else ""
 
 
-def _rung(choice: ModelChoice, device: torch.device) -> Model:
+def _rung(choice: ModelChoice, device: torch.device) -> LocalModel:
     """A rung of the ladder, with random weights drawn on the CPU in float32."""
     _refuse_packed(choice)
     tokenizer = tokenizers.load_tokenizer(choice.tokenizer)
@@ -98,7 +72,7 @@ def _rung(choice: ModelChoice, device: torch.device) -> Model:
     return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
 
 
-def _trained(choice: ModelChoice, path: Path, device: torch.device) -> Model:
+def _trained(choice: ModelChoice, path: Path, device: torch.device) -> LocalModel:
     """A trained rung, from its checkpoint."""
     _refuse_packed(choice)
     found = checkpoint.read_checkpoint(path)
@@ -116,7 +90,7 @@ def _refuse_packed(choice: ModelChoice) -> None:
         )
 
 
-def _from_files(choice: ModelChoice, device: torch.device, report: Report | None) -> Model:
+def _from_files(choice: ModelChoice, device: torch.device, report: Report | None) -> LocalModel:
     """A model from a folder, a GGUF file or the Hub."""
     location = catalog.find(choice.name) or catalog.fetch(choice.name, report)
     tokenizer = tokenizers.load_model_tokenizer(location.path, choice.name)
@@ -154,7 +128,7 @@ def _as_stored(description: ModelDescription) -> str:
     return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
 
 
-def _with_adapter(model: Model, family: Family) -> Model:
+def _with_adapter(model: LocalModel, family: Family) -> LocalModel:
     """The model with the adapter that its choice names."""
     path = locate(model.choice.lora)
     adapter, _ = attach(path, family, model.transformer, model.choice.lora_scale)
@@ -182,7 +156,7 @@ def _model(
     origin: str,
     dtype_name: str = "",
     stored: str = "",
-) -> Model:
+) -> LocalModel:
     info = ModelInfo(
         name=choice.name,
         title=title,
@@ -197,4 +171,4 @@ def _model(
         slow_path=transformer.slow_path or "",
         stored=stored,
     )
-    return Model(choice, info, transformer, tokenizer)
+    return LocalModel(choice, info, transformer, tokenizer)

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.engine.prefix import Prefix
-from core.loading.models import Model
+from core.loading.model import Model, Sequences
 from core.sampling.distribution import Distribution
 from core.sequences import common_prefix
 
@@ -17,12 +16,12 @@ class Reader:
     read of the prompt before. Raises `UserError` for an id outside V.
     """
 
-    def __init__(self, model: Model, ids: Sequence[int], width: int, prefix: Prefix | None = None) -> None:
+    def __init__(self, model: Model, ids: Sequence[int], width: int, prefix: Sequences | None = None) -> None:
         ids = list(ids) or [model.tokenizer.end_of_text]
         for id in ids:
             model.tokenizer.piece(id)
         if prefix is None:
-            prefix = Prefix(model.transformer)
+            prefix = model.sequences()
             prefix.append([ids])
         for _ in prefix.read([len(ids) - 1]):
             pass
@@ -31,7 +30,7 @@ class Reader:
         self._start = len(ids)
         self._prompt = prefix.repeat(1)
         self._prompt.rewind(len(ids))
-        self._batches: dict[int, tuple[Prefix, list[Ids]]] = {}
+        self._batches: dict[int, tuple[Sequences, list[Ids]]] = {}
         """By the number of sequences: their prefix, and the continuation that each holds."""
 
     def distributions(self, continuations: Sequence[Ids]) -> list[Distribution]:
@@ -49,10 +48,9 @@ class Reader:
         if position >= prefix.length:
             prefix.append([row[prefix.length - self._start :] for row in wanted])
         held[:] = wanted
-        logits = prefix.logits([position])[: len(continuations), 0]
-        return [Distribution(row) for row in logits]
+        return prefix.distributions([position])[0][: len(continuations)]
 
-    def _batch(self, size: int) -> tuple[Prefix, list[Ids]]:
+    def _batch(self, size: int) -> tuple[Sequences, list[Ids]]:
         if size not in self._batches:
             prefix = self._prompt.repeat(size) if size > 1 else self._prompt
             prefix.rewind(self._start)

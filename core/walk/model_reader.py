@@ -1,28 +1,28 @@
 """What a model computes for a walk: next-token distributions, scores, charts, patched and unpatched.
 
-`ModelReader` holds the model of a walk; a draft model, where there is one, is in `drafts`. `moved`, `read`,
-`distribution` and `scores` deal in ids and distributions alone; the other methods need the weights on this machine.
+`ModelReader` holds the model of a walk; a draft model, where there is one, is in `drafts`. It deals in ids and
+distributions alone, wherever the model runs, but for `step`, patches and adapters, which need the weights here.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from core.activations.apply import InstalledPatches
 from core.activations.experiment import Experiment
 from core.activations.patch import Patch
 from core.activations.trace import Step, step_at
-from core.engine.prefix import Prefix
 from core.errors import Part, UserError
 from core.generation.batch import Batch
 from core.generation.draw_context import draw_context
 from core.generation.guides import Guides
 from core.generation.token import Token
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model, Sequences
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.context import DrawContext
-from core.sampling.distribution import Distribution, scores
+from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart, Score
 from core.search.continuations import Reader
@@ -60,7 +60,7 @@ class ModelReader:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._ids: list[int] = []
-        self._prefix = Prefix(model.transformer)
+        self._sequence = model.sequences()
         self._guides = Guides(model)
         self._installed: InstalledPatches | None = None
         self._experiment: Experiment | None = None
@@ -68,7 +68,7 @@ class ModelReader:
         self._latest: tuple[int, Distribution] | None = None
         """The last distribution, after its length."""
         self._truth = truth.known_truth(model.tokenizer)
-        self._read_with(self._prefix, self._unread())
+        self._read_with(self._sequence, self._unread())
 
     @property
     def info(self) -> ModelInfo:
@@ -78,11 +78,11 @@ class ModelReader:
     def moved(self, kept: int, ids: Sequence[int]) -> None:
         """The walk now consists of its first `kept` ids, which keep their cache, followed by `ids`, not read yet."""
         self._ids[kept:] = ids
-        self._prefix.rewind(kept)
+        self._sequence.rewind(kept)
         if self._latest and self._latest[0] > kept:
             self._latest = None
         if ids:
-            self._prefix.append([ids])
+            self._sequence.append([ids])
         if self._experiment:
             self._experiment.rewind(kept, ids)
 
@@ -90,9 +90,9 @@ class ModelReader:
         """Read the first `length` ids, as far as that is not done, with a pause after each chunk."""
         position = length - 1
         total = length if position < self.info.context else 1  # beyond the context only the last window is read
-        if not self._prefix.knows(position):
+        if not self._sequence.knows(position):
             yield Progress(0, total)
-            for done in self._prefix.read([position]):
+            for done in self._sequence.read([position]):
                 yield Progress(done, total)
         if self._experiment:
             for done in self._experiment.read(position):
@@ -101,8 +101,7 @@ class ModelReader:
     def distribution(self, length: int) -> Distribution:
         """The next-token distribution after the first `length` ids, which are read if necessary."""
         if self._latest is None or self._latest[0] != length:
-            logits = self._prefix.logits([length - 1])[0, 0]
-            self._latest = length, Distribution(logits)
+            self._latest = length, self._sequence.distributions([length - 1])[0][0]
         return self._latest[1]
 
     def scores(self, positions: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
@@ -110,16 +109,16 @@ class ModelReader:
 
         Positions beyond the context come first, and only as many as `SCORED_BEYOND` allows.
         """
-        context, reach = self.info.context, self.model.transformer.config.reach
+        context, reach = self.info.context, self._sequence.reach
         beyond = [position for position in positions if position > context][: SCORED_BEYOND // reach]
         wanted = beyond + [position for position in positions if position <= context]
         for first in range(0, len(wanted), SCORED_AT_ONCE):
             group = wanted[first : first + SCORED_AT_ONCE]
             before = [position - 1 for position in group]
-            for _ in self._prefix.read(before):
+            for _ in self._sequence.read(before):
                 yield []
-            found = scores(self._prefix.logits(before)[0], [self._ids[position] for position in group])
-            yield list(zip(group, found, strict=True))
+            after = self._sequence.distributions(before)
+            yield [(at, row.score(self._ids[at])) for at, (row,) in zip(group, after, strict=True)]
 
     def context(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, redraw: int) -> DrawContext:
         """What the stages of a sampler may know after `tokens`, of which the first are the prompt."""
@@ -141,21 +140,25 @@ class ModelReader:
 
     def step(self, length: int) -> Step:
         """The forward pass over the first `length` ids, for a lens to look into."""
-        return step_at(self.model, self._ids[:length], self._prefix, self._next_id(length))
+        return step_at(self.model, self._ids[:length], self._sequence, self._next_id(length))
 
     def batch(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, samples: int) -> Batch:
         """`samples` continuations of `tokens`, which are the first of the walk and are not read again."""
         ids = [token.id for token in tokens]
-        return Batch(self.model, ids, sampler, samples, self._prefix, tokens=tokens, prompt_length=prompt_length)
+        return Batch(self.model, ids, sampler, samples, self._sequence, tokens=tokens, prompt_length=prompt_length)
 
     def continuations(self, length: int, width: int) -> Reader:
         """A reader of continuations of the first `length` ids, which are not read again."""
-        return Reader(self.model, self._ids[:length], width, self._prefix)
+        return Reader(self.model, self._ids[:length], width, self._sequence)
 
     @property
     def patches(self) -> tuple[Patch, ...]:
         """The patches that are active in the model."""
         return self._installed.patches if self._installed else ()
+
+    def unpatched(self) -> AbstractContextManager[None]:
+        """The model without the active patches, within the block."""
+        return self._installed.suspended() if self._installed else nullcontext()
 
     def patch(self, patches: Sequence[Patch]) -> None:
         """Replace the active patches; the ids must be read again under them.
@@ -165,7 +168,7 @@ class ModelReader:
         """
         for each in patches:
             each.check(self.model.transformer.config)
-        without = self._experiment.unpatched if self._installed and self._experiment else self._prefix
+        without = self._experiment.unpatched if self._installed and self._experiment else self._sequence
         if self._installed:
             self._installed.remove()
         self._installed = InstalledPatches(self.model, patches) if patches else None
@@ -186,19 +189,19 @@ class ModelReader:
         else:
             self._read_with(plain, self._unread())
 
-    def _read_with(self, prefix: Prefix, without: Prefix) -> None:
-        """Read `prefix` from now on, and where patches or the adapter act, `without` them the other one beside it."""
+    def _read_with(self, sequence: Sequences, without: Sequences) -> None:
+        """Read `sequence` from now on, and where patches or the adapter act, `without` them the other one beside it."""
         adapter = self.model.adapter
         change = self._installed or (adapter if adapter and adapter.scale else None)
-        self._prefix, self._latest, self._guides = prefix, None, Guides(self.model)
+        self._sequence, self._latest, self._guides = sequence, None, Guides(self.model)
         self._experiment = Experiment(change, without) if change else None
 
-    def _unread(self) -> Prefix:
+    def _unread(self) -> Sequences:
         """The ids of the walk, of which nothing is read yet."""
-        prefix = Prefix(self.model.transformer)
+        sequence = self.model.sequences()
         if self._ids:
-            prefix.append([self._ids])
-        return prefix
+            sequence.append([self._ids])
+        return sequence
 
     def _next_id(self, length: int) -> int | None:
         return self._ids[length] if length < len(self._ids) else None

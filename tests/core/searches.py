@@ -12,7 +12,7 @@ from core.engine.config import ModelConfig
 from core.engine.model import random_model
 from core.loading import description, models, tokenizers, weights
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.models import LocalModel, Model
 
 Ids = tuple[int, ...]
 
@@ -22,7 +22,7 @@ def wrap(transformer: Any) -> Model:
     template = models.load_model(ModelChoice(tokenizer="bytes", device="cpu"))
     config = transformer.config
     info = replace(template.info, name="tiny", vocab_size=config.vocab_size, context=config.context)
-    return Model(template.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
+    return LocalModel(template.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
 
 
 def tiny(vocab_size: int = 6, seed: int = 0, sharpness: float = 1.0) -> Model:

@@ -11,7 +11,7 @@ from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
-from core.loading.models import Model
+from core.loading.models import LocalModel, Model
 from core.progress import Progress
 
 RUNGS = ["model1", "model2", "model3", "model4", "model5", "model6"]
@@ -25,7 +25,7 @@ def wrapped(transformer: Transformer) -> Model:
         template.info, name="wrapped", vocab_size=config.vocab_size, context=config.context,
         parameters=config.parameter_count(),
     )  # fmt: skip
-    return Model(template.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
+    return LocalModel(template.choice, info, transformer, tokenizers.load_tokenizer("bytes"))
 
 
 def some_ids(count: int, seed: int = 0, vocab_size: int = 257) -> list[int]:

@@ -17,7 +17,7 @@ from core.evaluation.values import ScoredText
 from core.loading import description, models, tokenizers, weights
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.models import LocalModel, Model
 from core.progress import Progress
 from core.walk.session import Session
 
@@ -55,7 +55,7 @@ def ours(gpt2: transformers.GPT2LMHeadModel, tmp_path_factory: pytest.TempPathFa
     transformer = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32)
     tokenizer = tokenizers.load_tokenizer("bytes")
     info = ModelInfo("gpt2", "", 0, 257, CONTEXT, "cpu", "fp32", tokenizer.name, "")
-    return Model(ModelChoice(name="gpt2"), info, transformer, tokenizer)
+    return LocalModel(ModelChoice(name="gpt2"), info, transformer, tokenizer)
 
 
 def some_ids(count: int, seed: int = 1) -> list[int]:

@@ -1,41 +1,68 @@
 """`tokenwalk lens`: what a lens of the app shows, as text or JSON."""
 
 import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core.errors import Option, UserError
-from tui.commands.common import Json, exit_on_user_error, finish, load_model, read_argument, say
+from tui.commands.common import Json, exit_on_user_error, finish, load_model, note, read_argument, say
 from tui.options import ModelOptions, shared
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
 RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
 """Options whose parameter has another name in `core.lenses`."""
+DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
+"""By lens, options that have another value here than in `core.lenses`."""
 
 
 @shared
 def lens(
     name: Annotated[
         str,
-        typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark."),
+        typer.Argument(
+            help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark; "
+            "or an experiment: attribution."
+        ),
     ],
     model: ModelOptions,
     prompt: Annotated[
         str, typer.Argument(help="The text whose last position is examined; - reads it from standard input.")
     ] = ARTICLE_PROMPT,
-    target: Annotated[str | None, typer.Option(help="The next token to examine: the first token of this text.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The next token to examine: the first token of this text; of an experiment its only token."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="experiments: the token the target is compared with; the likeliest other one.")
+    ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(help="experiments: difference (of two logits), or logit or logprob of the target alone."),
+    ] = None,
+    corrupt: Annotated[
+        str | None, typer.Option(help="experiments: the second prompt, which the prompt is compared with.")
+    ] = None,
+    align: Annotated[
+        str | None, typer.Option(help="experiments: the end from which the tokens of both prompts are paired.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
+    ] = None,
     layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
     head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
     shown: Annotated[
         int | None, typer.Option(help="attention: how many of the last positions the pattern shows.", min=1)
     ] = None,
     count: Annotated[
-        int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
+        int | None,
+        typer.Option("-k", help="logit, context, lab, attribution: how many of the likeliest tokens to list.", min=1),
     ] = None,
     last: Annotated[
-        int | None, typer.Option(help="context, last-token: how many of the last tokens to examine.", min=1)
+        int | None,
+        typer.Option(help="context, last-token, logit's map: how many of the last tokens to examine.", min=1),
     ] = None,
     how: Annotated[
         str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")
@@ -52,14 +79,20 @@ def lens(
         typer.Option("--watermark", help="watermark: γ, scheme, width and key, such as 0.25:lefthash:1:15485863."),
     ] = None,
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="experiments: print the answer as a table in CSV.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="experiments: write a picture of the panel to this file.")] = None,
 ) -> None:
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
-        "weight": weight, "switch": switch, "watermark": mark,
+        "weight": weight, "switch": switch, "watermark": mark, "part": part,
+    }  # fmt: skip
+    question = {
+        "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,
     }  # fmt: skip
     with exit_on_user_error():
-        from core.lenses import NAMES
+        from core.atomic import check_replaceable, replacing
+        from core.lenses import NAMES, table
         from tui.reports.json_values import json_line
         from tui.reports.lens_json import lens_json
         from tui.reports.lenses import lens_lines
@@ -68,33 +101,58 @@ def lens(
             raise UserError(
                 f"there is no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}"
             )
+        if as_csv and as_json:
+            raise UserError(Option("csv"), " and ", Option("json"), " cannot both be printed; choose one")
+        if as_csv:
+            table(name.replace("-", "_"))
+        if svg:
+            check_replaceable(svg)
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
-        answer = _answer(name, loaded, ids, target, {key: value for key, value in options.items() if value is not None})
-        if as_json:
+        answer = _answer(name, loaded, ids, _given(question), _given(options))
+        if svg:
+            from tui.commands.picture import picture
+
+            with replacing(svg) as file:
+                file.write(picture(name, answer).encode("utf-8", "backslashreplace"))
+            note(f"written to {svg}")
+        if as_csv:
+            say(str(table(name.replace("-", "_"))(answer)))
+        elif as_json:
             source = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
             say(json_line(source | lens_json(name, answer)))
-        else:
+        elif not svg:
             for line in lens_lines(name, answer):
                 say(line)
 
 
-def _answer(name: str, loaded: Any, ids: list[int], target: str | None, options: dict[str, Any]) -> Any:
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], options: dict[str, Any]) -> Any:
     """The last answer of a lens. Raises `UserError` for an option that the lens does not have, or an empty target."""
     from core import lenses
     from core.activations.trace import step_at
-    from core.engine.prefix import Prefix
+    from core.causal.question import question_of
 
     function = lenses.lens(name.replace("-", "_"))
     parameters = inspect.signature(function).parameters
-    for option in options:
+    experiment = "question" in parameters
+    for option in (*options, *(() if experiment else asked.keys() - {"target"})):
         if RENAMED.get(option, option) not in parameters:
             flag = "-k" if option == "count" else Option(option)
             raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
-    arguments = {RENAMED.get(option, option): value for option, value in options.items()}
+    given = {RENAMED.get(option, option): value for option, value in options.items()}
+    arguments = DEFAULTS.get(name, {}) | given
+    prefix = loaded.sequences()
+    prefix.append([ids])
+    if experiment:
+        arguments["question"] = question_of(loaded.tokenizer, **asked)
+        return finish(function(step_at(loaded, ids, prefix), **arguments))
+    target = asked.get("target")
     target_ids = loaded.tokenizer.continuation(target) if target is not None else []
     if target is not None and not target_ids:
         raise UserError(Option("target"), " is empty; give the text of a token")
-    prefix = Prefix(loaded.transformer)
-    prefix.append([ids])
     return finish(function(step_at(loaded, ids, prefix, target_ids[0] if target_ids else None), **arguments))

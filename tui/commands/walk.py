@@ -16,6 +16,8 @@ from tui.options import ModelOptions, SamplerOptions, shared
 
 DEFAULT_MODEL = "model5-trained"
 """The model where no option chooses one: it is trained and comes with tokenwalk."""
+INSTEAD = "tokenwalk generate, next or tokens"
+"""The commands that need no terminal."""
 CLOSING_SECONDS = 2.0
 """How long to wait, after the terminal is restored, for a running step to end and the walk to be saved."""
 
@@ -44,7 +46,11 @@ def walk(
         from core.sessions import storage
         from tui import settings as app_settings
 
-        choice, chosen_sampler = model.choice(), sampler.sampler()
+        choice, chosen_sampler, patches = model.choice(), sampler.sampler(), model.patches()
+        if resume and patches:
+            raise UserError(
+                "a session has its own steering vectors; leave out ", Option("steer"), " beside ", Option("resume")
+            )
         saved, text = (_saved(prompt, choice, chosen_sampler), "") if resume else (None, read_argument(prompt))
         if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
             choice = replace(choice, name=DEFAULT_MODEL)
@@ -52,12 +58,10 @@ def walk(
         if prompt == "-":
             _read_keys_from_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
-            raise UserError("the app needs a terminal; without one use tokenwalk generate, next or tokens")
-        problems: list[UserError | str] = []
-        try:
-            settings = app_settings.load()
-        except UserError as error:
-            settings, problems = app_settings.Settings(), [error]
+            raise UserError("the app needs a terminal; without one use ", INSTEAD)
+        if os.environ.get("TERM") == "dumb":
+            raise UserError("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use ", INSTEAD)
+        settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
     from core.walk.values import PromptForm
@@ -70,6 +74,7 @@ def walk(
         settings=settings,
         count=count,
         form=PromptForm(model.special, model.chat, model.system),
+        patches=patches,
         problems=problems,
         resume=saved,
         sessions=storage.default_folder(),

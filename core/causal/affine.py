@@ -18,7 +18,7 @@ PENALTIES = tuple(10.0**power for power in range(-5, 3))
 
 @dataclass(frozen=True, slots=True)
 class AffineMap:
-    """h → h + shift + (h - center) · inputs · outputs."""
+    """h → h + shift + (h - center) · inputs · outputs, in float32."""
 
     center: Tensor
     """[d]."""
@@ -31,8 +31,7 @@ class AffineMap:
 
     def __call__(self, states: Tensor) -> Tensor:
         """[…, d] → […, d], float32."""
-        exact = states.double()
-        return (exact + self.shift + (exact - self.center) @ self.inputs @ self.outputs).float()
+        return states + self.shift + (states - self.center) @ self.inputs @ self.outputs
 
 
 @torch.no_grad()
@@ -57,4 +56,4 @@ def affine_map(streams: Tensor, final: Tensor) -> AffineMap:
 
     penalty = min((share * mean_square for share in PENALTIES), key=error)
     weights = sizes / (sizes.square() + penalty)
-    return AffineMap(center, shift, right.T * weights, known)
+    return AffineMap(*(each.float() for each in (center, shift, right.T * weights, known)))

@@ -28,6 +28,8 @@ from core.progress import Progress
 
 LENGTH, SKIP = 64, 16
 """Tokens of a sequence, and how many of its first positions are left out: they attend to little, some as sinks."""
+MOST = 100
+"""Sequences of a text at most, evenly spaced ones; more change little (Gurnee et al. 2026)."""
 TOKENS = 1024
 """Positions times vectors that go through a block at once."""
 
@@ -51,7 +53,7 @@ class FitText:
 def fit_text(title: str, ids: list[int], context: int, length: int = LENGTH) -> FitText:
     """A text cut into sequences that follow each other; what is left over at its end is one more, if long enough.
 
-    Raises `UserError` where there is none.
+    Of a long text `MOST` of them are taken. Raises `UserError` where there is none.
     """
     length = min(length, context)
     skip = min(SKIP, length // 4)
@@ -59,7 +61,7 @@ def fit_text(title: str, ids: list[int], context: int, length: int = LENGTH) -> 
     sequences = tuple(piece for piece in pieces if len(piece) >= skip + 2)
     if not sequences:
         raise UserError(f"{title} has {len(ids)} tokens, too few to fit a lens; give at least {skip + 2}")
-    return FitText(title, sequences, skip)
+    return FitText(title, sequences[:: -(-len(sequences) // MOST)], skip)
 
 
 def streams_of(transformer: Transformer, ids: tuple[int, ...]) -> Generator[Progress, None, list[Tensor]]:
@@ -113,7 +115,7 @@ def push(transformer: Transformer, n: int, stream: Tensor, vectors: Tensor) -> T
 def puller(transformer: Transformer, n: int, stream: Tensor) -> Callable[[Tensor], Tensor]:
     """Vector-Jacobian products of block n at `stream` [1, T, d]: a function of [k, T, d] → [k, T, d]."""
     with _function(transformer, n, stream.shape[1]) as block:
-        _, pull = torch.func.vjp(block, _plain(stream))
+        pull: Callable[[Tensor], tuple[Tensor]] = torch.func.vjp(block, _plain(stream))[1]
     product = torch.vmap(lambda vector: pull(vector[None])[0][0])
 
     @torch.inference_mode(mode=False)
@@ -152,7 +154,7 @@ def sequence_jacobians(transformer: Transformer, streams: list[Tensor], skip: in
 
     It holds d · T · d numbers: the gradients of the d outputs at all positions.
     """
-    _, length, width = streams[0].shape
+    length, width = streams[0].shape[1], streams[0].shape[2]
     gradients = torch.zeros(width, length, width, device=streams[0].device)
     gradients[:, skip:] = torch.eye(width, device=gradients.device)[:, None]
     jacobians = torch.empty(len(transformer.blocks), width, width)

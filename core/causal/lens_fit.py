@@ -26,6 +26,8 @@ from core.errors import UserError
 from core.loading.models import Model
 from core.progress import Progress
 
+PRODUCTS, REGRESSED = 4, 16
+"""Sequences that the product of one position, and the affine fit, take at most: the first ones of the text."""
 SAMPLED = 256
 """Numbers of each weight that tell models apart."""
 
@@ -85,14 +87,18 @@ class LensFit:
     # For the states of one position ----------------------------------------------------------------------------------
 
     def jacobian_states(self, states: Tensor) -> Iterator[Progress | tuple[int, Tensor]]:
-        """J_n h_n for states h [N, d] float32: the sequences it is the mean of, and [N, d]. Better and better ones."""
+        """J_n h_n for states h [N, d] float32: the sequences it is the mean of, and [N, d]. Better and better ones.
+
+        Without matrices it is computed for these states, over `PRODUCTS` sequences at most.
+        """
         if (matrices := self.matrices) is not None:
             yield self.done, torch.einsum("nij,nj->ni", matrices.to(states.device), states)
             return
         blocks, total = len(states), Tensor()
-        parts = [parts_of_product(blocks, len(ids) - 1) for ids in self.text.sequences]
+        numbers = range(min(PRODUCTS, self.total))
+        parts = [parts_of_product(blocks, len(self.text.sequences[number]) - 1) for number in numbers]
         done = 0
-        for number in range(self.total):
+        for number in numbers:
             streams = yield from self._streams_of(number)
             product = sequence_product(self._model.transformer, streams, states, self.text.skip)
             while True:
@@ -109,20 +115,22 @@ class LensFit:
         """The affine map of each layer applied to its state, [N, d] float32 → [N, d]."""
         if not self._affine:
             sequences = []
-            for number in range(self.total):
-                sequences.append((yield from self._streams_of(number)))
+            for number in range(min(REGRESSED, self.total)):
+                streams = yield from self._streams_of(number)
+                sequences.append([stream[0, self.text.skip :] for stream in streams])
             for n in range(len(states)):
-                layer, final = (
-                    torch.cat([streams[at][0, self.text.skip :] for streams in sequences]) for at in (n, -1)
-                )
+                layer, final = (torch.cat([streams[at] for streams in sequences]) for at in (n, -1))
                 self._affine.append(affine_map(layer, final))
                 yield Progress(n + 1, len(states))
         return torch.stack([affine(state) for affine, state in zip(self._affine, states, strict=True)])
 
     def _streams_of(self, number: int) -> Generator[Progress, None, list[Tensor]]:
-        if number not in self._streams:
-            self._streams[number] = yield from streams_of(self._model.transformer, self.text.sequences[number])
-        return self._streams[number]
+        if number in self._streams:
+            return self._streams[number]
+        streams = yield from streams_of(self._model.transformer, self.text.sequences[number])
+        if number < PRODUCTS:
+            self._streams[number] = streams
+        return streams
 
     # The matrices ----------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,12 @@ from core.activations.trace import Step, logits_from_residual, require_finite, r
 from core.causal.jacobian import fit_text
 from core.causal.lens_fit import LensFit, default_folder, fingerprint, is_patched
 from core.causal.question import CausalQuestion, Measured
+from core.causal.table import Cell, Table
 from core.errors import UserError
 from core.lenses.logit import MapCell, Outputs, TokenShare, read_cell
 from core.progress import Progress
 from core.sampling.distribution import Distribution
+from core.tokenizers.tokenizer import piece_text
 from core.training.dataset import REFERENCE
 
 REFERENCE_TITLE = "the reference text"
@@ -80,7 +82,7 @@ def jacobian(
 ) -> Iterator[Progress | JacobianLens]:
     """The logit lens at once, then the other two, better with each sequence of `text`, which `title` names.
 
-    With `fit` the matrices are computed, which takes long, and saved in `folder`; the next time they are read from there.
+    With `fit` the matrices are computed, which takes long, and saved in `folder`; they are read from there later.
     `fits` keeps what was computed from one call to the next. Raises `UserError` for a model without blocks, for a text
     that is too short, and for a damaged file.
     """
@@ -124,6 +126,24 @@ def _fit_for(step: Step, text: str, title: str, folder: Path, fits: dict[str, Le
         fits.clear()  # the fit of another model would keep that model in memory
         fits[key] = LensFit(model, wanted, folder / f"jacobian-{key}.safetensors")
     return fits[key]
+
+
+def table(answer: JacobianLens) -> Table:
+    """A row for each layer: the likeliest token, its divergence from the output, and the target, by each lens."""
+    columns = [
+        f"{lens} {name}" for lens in LENSES for name in ("token", "KL bits", "target probability", "target rank")
+    ]
+    rows = []
+    for layer in answer.layers:
+        cells: list[Cell] = [layer.name]
+        for cell in (layer.logit, layer.jacobian, layer.affine):
+            if cell is None:
+                cells += [None] * 4
+            else:
+                token = piece_text(cell.top[0].piece)
+                cells += [token, cell.kl_bits, cell.target_probability, cell.target_rank + 1]
+        rows.append(tuple(cells))
+    return Table(("after", *columns), tuple(rows))
 
 
 class _Reader:

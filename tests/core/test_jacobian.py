@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -147,7 +146,7 @@ def test_the_last_layer_is_the_output_in_all_three(small: Small) -> None:
 def test_answers_get_better_with_each_sequence_and_fitting_changes_no_number(small: Small, tmp_path: Path) -> None:
     """Products of one position, fitted matrices, and saved ones read the same."""
     model, step = small("model5"), step_on(small("model5"), some_ids(6))
-    text = "oat milk and honey in a jar"
+    text = "oat milk and honey, bread"
     answers = [each for each in jacobian(step, text=text, folder=tmp_path) if not isinstance(each, Progress)]
     assert [each.fit.sequences for each in answers[:2]] == [0, 0]
     assert [each.fit.sequences for each in answers[2:-1]] == list(range(1, answers[-1].fit.total + 1))
@@ -162,7 +161,7 @@ def test_answers_get_better_with_each_sequence_and_fitting_changes_no_number(sma
         assert len({tuple(token.id for token in each.top) for each in readouts}) == 1
         assert readouts[0].kl_bits == pytest.approx(readouts[1].kl_bits, abs=1e-4)
         assert readouts[1].kl_bits == pytest.approx(readouts[2].kl_bits, abs=1e-5)
-    other = last(jacobian(step, text=text + " and bread", folder=tmp_path))
+    other = last(jacobian(step, text=text + " and tea", folder=tmp_path))
     assert not other.fit.matrices
     assert fingerprint(model, fit_text("a", [1] * 9, 6)) != fingerprint(small("model6"), fit_text("a", [1] * 9, 6))
 

@@ -28,7 +28,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
     NAME = "attribution"
     TITLE = "attribution"
     DESCRIPTION = "What each block, head and neuron wrote towards a token and against another"
-    ORDER = 16
+    ORDER = 40
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME, NUMBER = 11, 9
 TOKEN = 18
 """Cells of a token at most."""
-TITLES = ("logit lens", "Jacobian lens", "affine fit")
+TITLES = ("logit lens", "Jacobian", "affine fit")
 SHOWN = (("KL, bits", QUANTITIES[2]), ("p", QUANTITIES[3]), ("rank", QUANTITIES[4]), ("A − B", QUANTITIES[5]))
 """The number beside a token: the head of its column, and the quantity."""
 
@@ -34,7 +34,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     NAME = "jacobian"
     TITLE = "Jacobian lens"
     DESCRIPTION = "What each layer's stream does to the output on average, read as tokens, beside the logit lens"
-    ORDER = 13
+    ORDER = 45
     TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
 
     def __init__(self) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 NAME, NUMBER = 11, 9
 TOKEN = 18
 """Cells of a token at most."""
-TITLES = ("logit lens", "Jacobian", "affine fit")
-SHOWN = (("KL, bits", QUANTITIES[2]), ("p", QUANTITIES[3]), ("rank", QUANTITIES[4]), ("A − B", QUANTITIES[5]))
+TITLES = ("logit", "Jacobian", "affine")
+SHOWN = (("KL, bits", QUANTITIES[2]), ("p of A", QUANTITIES[3]), ("rank A", QUANTITIES[4]), ("A − B", QUANTITIES[5]))
 """The number beside a token: the head of its column, and the quantity."""
 
 
@@ -142,9 +142,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         """What the Jacobian is the mean over, and how far the present work is."""
         state, progress = answer.fit, self.frame.progress
         what = "matrices" if state.matrices else "this position only"
-        over = (
-            f"{state.sequences} of {state.total} sequences, {state.positions:,} positions" if state.sequences else "…"
-        )
+        over = f"{state.sequences} of {state.total} sequences" if state.sequences else "…"
         words = f"{what} · {within(one_line(state.text), 24)}: {over}"
         if progress:
             words += f" · {progress.done:,}/{progress.total:,}{self._remaining(progress.done, progress.total)}"
@@ -176,10 +174,10 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
     def _number(self, cell: "MapCell") -> str:
         name, quantity = SHOWN[self.quantity]
-        if name == "rank":
+        if name == "rank A":
             return f"{cell.target_rank + 1:,}"
         value = quantity.value(cell)
-        return f"{100 * value:.2f}%" if name == "p" else f"{value:+.2f}" if quantity.signed else f"{value:.2f}"
+        return f"{100 * value:.2f}%" if name == "p of A" else f"{value:+.2f}" if quantity.signed else f"{value:.2f}"
 
 
 def _short(layer: "LayerReadouts") -> str:

@@ -162,6 +162,10 @@ class TokenwalkApp(App[None]):
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
 
+    def turn_to(self, name: str) -> lenses.Lens:
+        """Put the lens with a name into the slot."""
+        return self.walk.lens_keys.turn_to(lenses.named(name))
+
     @property
     def sampler(self) -> Sampler:
         """The sampler as it was asked for last."""

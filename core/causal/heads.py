@@ -72,33 +72,49 @@ def targets(ids: Sequence[int]) -> Tensor:
     return torch.stack((previous.bool(), duplicate, induction))
 
 
-@torch.inference_mode()
 def head_scores(transformer: Transformer, ids: Sequence[int]) -> Iterator[HeadScores]:
     """The scores on a text of T ids, after each block more of them; the last answer is complete.
 
     Raises `UserError` for a model without blocks.
     """
     config = transformer.config
-    if not config.blocks:
-        raise UserError("this model has no attention heads; they begin at model3")
     ids = list(ids)[-min(LONGEST, config.context) :]
-    wanted = targets(ids)
-    queries = wanted.any(-1).sum(-1)  # [3]
+    keys = targets(ids)
+    queries = keys.any(-1).sum(-1).tolist()
     rows: list[list[tuple[float | None, ...]]] = [[], [], []]
     unknown = (None,) * config.heads
+    for number, scores in enumerate(pattern_scores(transformer, ids, keys), start=1):
+        for known, row in zip(rows, scores.tolist(), strict=True):
+            known.append(tuple(row))
+        previous, duplicate, induction = ((*known, *[unknown] * (config.blocks - number)) for known in rows)
+        yield HeadScores(previous, duplicate, induction, len(ids), (queries[0], queries[1], queries[2]))
+
+
+def pattern_scores(transformer: Transformer, ids: Sequence[int], keys: Tensor) -> Iterator[Tensor]:
+    """After each block the mean weight of its heads on the keys of n patterns [n, T, T], over queries with a key: [n, h].
+
+    Raises `UserError` for a model without blocks.
+    """
+    queries = keys.any(-1).sum(-1).clamp_min(1)  # [n]
+    for weights in attention_patterns(transformer, ids):
+        yield (weights * keys[:, None]).sum((2, 3)) / queries[:, None]
+
+
+@torch.inference_mode()
+def attention_patterns(transformer: Transformer, ids: Sequence[int]) -> Iterator[Tensor]:
+    """The attention weights of each block on a text of T ids, [h, T, T], float32 on the CPU.
+
+    Raises `UserError` for a model without blocks.
+    """
+    if not transformer.config.blocks:
+        raise UserError("this model has no attention heads; they begin at model3")
     positions = torch.arange(len(ids), device=transformer.device)
-    x = transformer.embedded(torch.tensor([ids], device=transformer.device), 0)
-    for number, block in enumerate(transformer.blocks):
+    x = transformer.embedded(torch.tensor([list(ids)], device=transformer.device), 0)
+    for block in transformer.blocks:
         transformer.position(positions)  # hooks of patches keep the positions of the pass
         with _Attention(block) as seen:
             x = block(x, 0, None)
-        weights = seen.weights().cpu()  # [h, T, T]
-        for kind, keys in enumerate(wanted):
-            scores = (weights * keys).sum((1, 2)) / max(1, int(queries[kind]))
-            rows[kind].append(tuple(scores.tolist()))
-        later = [unknown] * (config.blocks - number - 1)
-        grids = [tuple([*known, *later]) for known in rows]
-        yield HeadScores(*grids, len(ids), tuple(queries.tolist()))  # type: ignore[arg-type]  # three numbers
+        yield seen.weights().cpu()
 
 
 class _Attention:

@@ -16,7 +16,7 @@ from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.causal import head_weights
 from core.causal.head_weights import composition, copying, head_matrices, receives, token_map, writes
-from core.causal.heads import PATTERNS, head_scores, repeated_tokens, targets
+from core.causal.heads import PATTERNS, head_scores, pattern_scores, repeated_tokens, targets
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.errors import UserError
@@ -234,7 +234,30 @@ def test_windows_and_sinks_count(tmp_path: Path) -> None:
     assert found["previous"].all()
 
 
-def test_in_the_tiny_world_heads_that_copy_are_found() -> None:
+def test_in_the_tiny_world_the_heads_that_copy_the_name_are_found() -> None:
+    """After "Emma gave Leo a book. Leo thanked" only " Emma" is right. Two heads attend to it, and carry the answer."""
     model = load_model(ModelChoice(name="model6-trained", device="cpu"))
-    view = last(lens("heads")(step_on(model, model.tokenizer.encode("I prefer oat milk in"))))
-    print({name: getattr(view, name) for name in (*PATTERNS, "copying")})
+    names = ["Anna", "Maria", "Ben", "Leo", "Paul", "Emma"]
+    texts = [
+        (model.tokenizer.encode(f"{giver} gave {taker} a book. {taker} thanked"), giver, taker)
+        for giver, taker in zip(names, names[1:] + names[:1], strict=True)
+    ]
+    scores = torch.zeros(model.transformer.config.blocks, model.transformer.config.heads)
+    for ids, _, _ in texts:
+        copied = torch.zeros(1, len(ids), len(ids), dtype=torch.bool)
+        copied[0, -1, 0] = True
+        scores += torch.cat(list(pattern_scores(model.transformer, ids, copied))) / len(texts)
+    assert set(scores.flatten().topk(2).indices.tolist()) == {12, 13}, "heads 3.0 and 3.1"
+    assert scores[3, :2].min() > 0.8
+
+    def preference(patches: list[Patch]) -> float:
+        """Mean logit difference of the giver's name and the taker's."""
+        with patched(model, patches), torch.inference_mode():
+            logits = [model.transformer(torch.tensor([ids]))[0, -1] for ids, _, _ in texts]
+        ids = [[model.tokenizer.encode(f" {name}")[0] for name in each] for _, *each in texts]
+        return sum((row[a] - row[b]).item() for row, (a, b) in zip(logits, ids, strict=True)) / len(texts)
+
+    whole = preference([])
+    for layer, head in ((layer, head) for layer in range(4) for head in range(4)):
+        left = preference([Patch(kind="mean", part="head", layer=layer, index=head)]) / whole
+        assert left < 0.6 if (layer, head) in ((3, 0), (3, 1)) else left > 0.85

@@ -31,9 +31,9 @@ def lens_json(run_here: Here) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def test_there_are_ten_lenses() -> None:
+def test_there_are_eleven_lenses() -> None:
     assert set(LENSES) == set(LINES)
-    assert len(LENSES) == 10
+    assert len(LENSES) == 11
 
 
 @pytest.mark.parametrize("name", LENSES)
@@ -56,6 +56,9 @@ FIELDS = {
     "context": (
         "bytes came effective entropy_bits id logit mass90 note prefixes probability sampled_probability "
         "start text token top total"
+    ),
+    "heads": (
+        "composition copying duplicate head independent induction kind layer note positions previous queries text"
     ),
     "last-token": "by bytes changes how kl_bits note position text together_bits total why",
     "ladder": (
@@ -94,7 +97,7 @@ def test_the_fields_of_a_lens_keep_their_names(name: str, lens_json: Callable[..
     assert " ".join(sorted(found - {"lens", "model", "prompt_ids"})) == FIELDS[name]
 
 
-@pytest.mark.parametrize("name", [name for name in LENSES if name != "attention"])
+@pytest.mark.parametrize("name", [name for name in LENSES if name not in ("attention", "heads")])
 @pytest.mark.parametrize("model", ["model1", "model2", "model3"])
 def test_rungs_without_blocks_have_every_lens_but_attention(name: str, model: str, run_here: Here) -> None:
     """They print lines without trailing spaces, and nothing on stderr."""

@@ -11,7 +11,7 @@ from tui.options import ModelOptions, shared
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
-RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
+RENAMED = {"weight": "name", "switch": "other", "watermark": "settings", "on": "text"}
 """Options whose parameter has another name in `core.lenses`."""
 DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
 """By lens, options that have another value here than in `core.lenses`."""
@@ -21,7 +21,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
 def lens(
     name: Annotated[
         str,
-        typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark."),
+        typer.Argument(
+            help="flow, attention, heads, logit, context, last-token, ladder, weights, lab, device or watermark."
+        ),
     ],
     model: ModelOptions,
     prompt: Annotated[
@@ -44,8 +46,10 @@ def lens(
     align: Annotated[
         str | None, typer.Option(help="experiments: the end from which the tokens of both prompts are paired.")
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
-    head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="attention, heads: which block, from 0; of heads that of the receiver.")
+    ] = None,
+    head: Annotated[int | None, typer.Option(help="attention, heads: which head, from 0.")] = None,
     shown: Annotated[
         int | None, typer.Option(help="attention: how many of the last positions the pattern shows.", min=1)
     ] = None,
@@ -59,7 +63,18 @@ def lens(
     how: Annotated[
         str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="last-token: seed of the replacements.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="last-token: seed of the replacements; heads: of the random tokens.")
+    ] = None,
+    measured_on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", help="heads: random (random tokens, repeated once) or prompt, where attention is measured."
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="heads: q, k or v, what the receiver reads from earlier heads for.")
+    ] = None,
     weight: Annotated[
         str | None, typer.Option(help="weights: whose histogram to draw, for example blocks.0.norm1.weight.")
     ] = None,
@@ -75,6 +90,7 @@ def lens(
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
+        "on": measured_on, "kind": kind,
         "weight": weight, "switch": switch, "watermark": mark,
     }  # fmt: skip
     question = {

@@ -14,12 +14,12 @@ queries and keys, rotary and other positions. Query heads that share keys and va
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from core.engine.model import Transformer
+from core.engine.model import Block, Transformer
 from core.engine.packed.linear import matrix
 
 Composition = Literal["q", "k", "v"]
@@ -44,7 +44,7 @@ class HeadMatrices:
 @torch.inference_mode()
 def head_matrices(transformer: Transformer, layer: int) -> HeadMatrices:
     """The matrices of a layer, unpacked and with the norms folded."""
-    config, block = transformer.config, transformer.get_submodule(f"blocks.{layer}")
+    config, block = transformer.config, cast(Block, transformer.blocks[layer])
     attention: Any = block.attention
     h, k, c = config.heads, config.kv_heads, config.head_dim
     reads = matrix(attention.qkv).T  # [d, (h + 2k) c]

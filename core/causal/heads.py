@@ -91,9 +91,9 @@ def head_scores(transformer: Transformer, ids: Sequence[int]) -> Iterator[HeadSc
 
 
 def pattern_scores(transformer: Transformer, ids: Sequence[int], keys: Tensor) -> Iterator[Tensor]:
-    """After each block the mean weight of its heads on the keys of n patterns [n, T, T], over queries with a key: [n, h].
+    """After each block the mean weight of its heads on the keys of n patterns [n, T, T]: [n, h].
 
-    Raises `UserError` for a model without blocks.
+    The mean is over queries that have such a key. Raises `UserError` for a model without blocks.
     """
     queries = keys.any(-1).sum(-1).clamp_min(1)  # [n]
     for weights in attention_patterns(transformer, ids):

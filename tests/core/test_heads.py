@@ -260,4 +260,4 @@ def test_in_the_tiny_world_the_heads_that_copy_the_name_are_found() -> None:
     whole = preference([])
     for layer, head in ((layer, head) for layer in range(4) for head in range(4)):
         left = preference([Patch(kind="mean", part="head", layer=layer, index=head)]) / whole
-        assert left < 0.6 if (layer, head) in ((3, 0), (3, 1)) else left > 0.85
+        assert left < 0.7 if (layer, head) in ((3, 0), (3, 1)) else left > 0.85

@@ -35,7 +35,8 @@ def plain(value: Any) -> bool:
 
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
-        "attention", "context", "device", "flow", "heads", "lab", "ladder", "last_token", "logit", "watermark", "weights",
+        "attention", "context", "device", "flow", "heads", "lab", "ladder", "last_token", "logit", "watermark",
+        "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name

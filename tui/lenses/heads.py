@@ -11,7 +11,7 @@ from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit
 from tui.lenses.attention import AttentionLens
 from tui.lenses.base import AnswerCache, HeatMapPage
-from tui.runner import Question
+from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
     from core.lenses.heads import HeadsView
@@ -29,8 +29,8 @@ class View(NamedTuple):
 
 
 VIEWS = (
-    View("induction", "induction", "attention to the token after an earlier copy of this one", "attention"),
-    View("previous", "previous token", "attention to the token before this one", "attention"),
+    View("induction", "induction", "attention to the token after an earlier copy", "attention"),
+    View("previous", "previous token", "attention to the token before", "attention"),
     View("duplicate", "duplicate token", "attention to earlier copies of this token", "attention"),
     View("copying", "copying", "does it raise the logits of the tokens that it attends to?", "copying"),
     View("composition", "composition", "", "composition"),
@@ -47,21 +47,23 @@ class HeadsLens(HeatMapPage["HeadsView"]):
     NAME = "heads"
     TITLE = "heads"
     DESCRIPTION = "Which heads do induction, attend to the previous token, copy, and read from which earlier heads"
-    ORDER = 13
+    ORDER = 44
 
     def __init__(self) -> None:
         super().__init__()
         self.view = VIEWS[0]
-        self.text = "random"
+        self.measured_on = "random"
         """What attention is measured on: `random` tokens that are repeated, or the `prompt`."""
         self.kind = "k"
         """What the receiving head of a composition reads for."""
         self.receiver: tuple[int, int] | None = None
         """The layer and head whose composition is shown; None is the strongest induction head."""
+        self._placed = False
+        """Whether the cursor was put on the strongest induction head, as it is once."""
         self._caches = {part: AnswerCache() for part in ("attention", "copying", "composition")}
 
     def new_question(self) -> Question:
-        part, text, kind, receiver = self.view.part, self.text, self.kind, self.receiver
+        part, text, kind, receiver = self.view.part, self.measured_on, self.kind, self.receiver
 
         def heads(session: "Session") -> Any:
             step = session.current_step()
@@ -88,6 +90,15 @@ class HeadsLens(HeatMapPage["HeadsView"]):
         scale = None if self.view.part == "composition" else 1.0
         return HeatMap(rows, columns, values, scale, signed=self.view.part == "copying")
 
+    def show(self, frame: Frame) -> None:
+        super().show(frame)
+        induction = self.answer.induction if self.answer else ()
+        if not self._placed and induction and all(value is not None for row in induction for value in row):
+            self._placed = True
+            scores = {(n, m): value or 0.0 for n, row in enumerate(induction) for m, value in enumerate(row)}
+            self.cursor, self.column = max(scores, key=lambda each: scores[each])
+            self.draw()
+
     # Keys ------------------------------------------------------------------------------------------------------------
 
     def switch_view(self) -> None:
@@ -97,8 +108,6 @@ class HeadsLens(HeatMapPage["HeadsView"]):
             layers = len(self.answer.induction)
             self.receiver = (min(self.cursor, layers - 1), self.column) if self.cursor else None
         if self.view.part != VIEWS[at].part:
-            if self.view.part != "attention" or self.answer is None or not self.answer.positions:
-                self.answer = None
             self.ask_again()
         self.draw()
 
@@ -110,7 +119,7 @@ class HeadsLens(HeatMapPage["HeadsView"]):
                 attention.look_at(self.cursor, self.column)
             return
         if self.view.part == "attention" and number <= 2:
-            self.text = ("random", "prompt")[number - 1]
+            self.measured_on = ("random", "prompt")[number - 1]
         elif self.view.part == "composition" and number <= len(READS):
             self.kind = tuple(READS)[number - 1]
         else:
@@ -131,7 +140,8 @@ class HeadsLens(HeatMapPage["HeadsView"]):
         yield self.text((fit(self._asked(answer), width), "muted"))
         drawn = self.heat_map()
         if drawn is None:
-            yield self.text(("a model of one layer has no earlier heads to read from", "faint"))
+            one = len(answer.induction) == 1
+            yield self.text(("one layer has no earlier heads to read from" if one else self.waiting_text(), "faint"))
             return
         yield self._strongest(drawn, width)
         yield self._here(answer, drawn, width)
@@ -140,11 +150,14 @@ class HeadsLens(HeatMapPage["HeadsView"]):
     def _asked(self, answer: "HeadsView") -> str:
         """What the map shows, in words."""
         if self.view.part == "composition":
+            if answer.layer < 1:
+                return "composition: what a head reads of earlier heads"
             return f"which earlier heads does head {answer.layer}.{answer.head} read for its {READS[answer.kind]}?"
         if self.view.part == "copying":
             return self.view.meaning
-        text = "random tokens, repeated once" if answer.text == "random" else "tokens of the prompt"
-        return f"{self.view.meaning} · {answer.positions} {text}"
+        count = answer.positions
+        text = f"{count // 2} random tokens twice" if answer.text == "random" else f"{count} tokens of the prompt"
+        return f"{self.view.meaning} · {text}"
 
     def _strongest(self, drawn: HeatMap, width: int) -> Text:
         known = [

@@ -312,10 +312,9 @@ def _heads(answer: "HeadsView") -> Iterator[str]:
     if answer.composition:
         reads = {"q": "queries", "k": "keys", "v": "values"}[answer.kind]
         yield ""
-        yield (
-            f"{answer.kind.upper()}-composition: how much of what an earlier head writes head {answer.layer}.{answer.head} "
-            f"reads for its {reads}; {answer.independent:.3f} is that of independent ones"
-        )
+        receiver = f"head {answer.layer}.{answer.head}"
+        yield f"{answer.kind.upper()}-composition: what {receiver} reads of earlier heads for its {reads}"
+        yield f"independent heads have {answer.independent:.3f}"
         yield from _head_grid(answer.composition)
     yield from _notes(answer.note)
 

@@ -21,7 +21,7 @@ Part = Literal["attention", "copying", "composition"]
 class HeadsView:
     """Scores of all heads; `core.causal.heads` and `core.causal.head_weights` define them."""
 
-    text: Text
+    measured_on: Text
     """What the attention scores are measured on: random tokens that are repeated once, or the prompt."""
     positions: int
     """T, its length; 0 where they were not asked for."""
@@ -47,23 +47,23 @@ class HeadsView:
 
 def heads(
     step: Step,
-    text: Text = "random",
-    part: Part | None = None,
+    measured_on: Text = "random",
+    only: Part | None = None,
     layer: int | None = None,
     head: int | None = None,
     kind: Composition = "k",
     seed: int = 0,
 ) -> Iterator[Progress | HeadsView]:
-    """The attention scores, then composition, then copying, or one `part` of these; ever more complete answers.
+    """The attention scores, then composition, then copying, or `only` one part of these; ever more complete answers.
 
     `layer` and `head` say which head receives; without them it is the head with the largest induction score. Raises
     `UserError` for a model without heads, and for a head that it does not have or that has none before it.
     """
     transformer, config = step.model.transformer, step.model.transformer.config
-    _check(step.model.info.name, config, text, kind, layer, head)
+    _check(step.model.info.name, config, measured_on, kind, layer, head)
     unknown: Grid = ((None,) * config.heads,) * config.blocks
     view = HeadsView(
-        text=text,
+        measured_on=measured_on,
         positions=0,
         queries=(0, 0, 0),
         previous=unknown,
@@ -77,10 +77,10 @@ def heads(
         independent=config.embed_dim**-0.5,
         note=_note(config),
     )
-    if part in (None, "attention") or (part == "composition" and layer is None):
+    if only in (None, "attention") or (only == "composition" and layer is None):
         stops = step.model.stops
         ids = list(step.ids)
-        if text == "random":
+        if measured_on == "random":
             ids = repeated_tokens(
                 config.vocab_size, config.context, seed, stops if config.vocab_size > 99 else frozenset()
             )
@@ -89,11 +89,11 @@ def heads(
             yield view
         if view.layer < 0:
             view = _with_receiver(view)
-    if part in (None, "composition"):
+    if only in (None, "composition"):
         for rows in _composition(step, view):
             view = replace(view, composition=rows + unknown[len(rows) : view.layer])
             yield view
-    if part in (None, "copying"):
+    if only in (None, "copying"):
         yield from _copying(step, view, unknown)
 
 

@@ -174,7 +174,7 @@ def test_an_induction_head_by_hand() -> None:
 def test_the_lens_shows_all_scores_with_the_strongest_induction_head_as_receiver(small: Small) -> None:
     view = last(lens("heads")(step_on(small("model5"), some_ids(6))))
     config = small("model5").transformer.config
-    assert (view.text, view.positions, view.queries) == ("random", 6, (5, 3, 3))
+    assert (view.measured_on, view.positions, view.queries) == ("random", 6, (5, 3, 3))
     assert view.layer == 1
     assert view.induction[1][view.head] == max(view.induction[1])
     assert [len(row) for row in view.composition] == [config.heads]
@@ -186,10 +186,10 @@ def test_the_lens_shows_all_scores_with_the_strongest_induction_head_as_receiver
 
 def test_parts_of_the_lens_and_its_options(small: Small) -> None:
     model, ids = small("model6"), some_ids(6)
-    view = last(lens("heads")(step_on(model, [5, 6, 5, 6, 5]), text="prompt", part="attention"))
+    view = last(lens("heads")(step_on(model, [5, 6, 5, 6, 5]), measured_on="prompt", only="attention"))
     assert (view.positions, view.queries) == (5, (4, 3, 3))
     assert view.copying[0][0] is None
-    chosen = last(lens("heads")(step_on(model, ids), part="composition", layer=1, head=0, kind="v"))
+    chosen = last(lens("heads")(step_on(model, ids), only="composition", layer=1, head=0, kind="v"))
     first, second = (head_matrices(model.transformer, layer) for layer in (0, 1))
     want = composition(writes(first), receives(second, "v"))[:, 0].tolist()
     assert (chosen.layer, chosen.head, chosen.composition) == (1, 0, (pytest.approx(tuple(want)),))
@@ -198,7 +198,7 @@ def test_parts_of_the_lens_and_its_options(small: Small) -> None:
         ({"layer": 2}, "no layer 2; "),
         ({"head": 9}, "no head 9; "),
         ({"layer": 0}, "read from no earlier head"),
-        ({"text": "poem"}, "not on 'poem'"),
+        ({"measured_on": "poem"}, "not on 'poem'"),
         ({"kind": "x"}, "not of 'x'"),
     ):
         with pytest.raises(UserError, match=problem):
@@ -219,7 +219,7 @@ def test_scores_are_of_the_patched_model_and_equal_in_every_weight_format(tmp_pa
         for packing in (None, "int8")
     )
     a, b = (
-        torch.tensor(last(lens("heads")(step_on(each, some_ids(9)), part="copying")).copying)
+        torch.tensor(last(lens("heads")(step_on(each, some_ids(9)), only="copying")).copying)
         for each in (whole, packed)
     )
     assert (a - b).abs().max() < 0.1

@@ -8,9 +8,12 @@ import pytest
 from textual.pilot import Pilot
 
 from core.activations.patch import Patch
+from core.causal.question import Measured
+from core.causal.target import Target
 from core.lenses.attention import AttentionView, HeadSummary
 from core.lenses.flow import ComponentSource, Flow, FlowStage
 from core.lenses.heads import HeadsView
+from core.lenses.jacobian import FitState, JacobianLens, LayerReadouts
 from core.lenses.last_token import LastToken, PositionEffect
 from core.lenses.logit import LayerPrediction, LogitLens, LogitMap, MapCell, TokenShare
 from core.lenses.weights import Histogram, NamedWeight, PartCount, Weights
@@ -77,6 +80,17 @@ MAP = LogitMap(
 LOGIT = LogitLens(
     tuple(layer(name, block, n) for n, (name, block) in enumerate([*NAMES, ("output", None)])), True, 6, map=MAP
 )
+JACOBIAN = JacobianLens(
+    Measured(Target(3, 9), b" my", b" the", 2.31),
+    TokenShare(3, b" my", 0.35),
+    tuple(
+        LayerReadouts(name, map_cell(n, 0), map_cell(n, 1) if n else None, map_cell(n, 2))
+        for n, name in enumerate(MAP.names)
+    ),
+    (3, 1, None),
+    (3, 2, None),
+    FitState("the reference text", 2, 3, 130, False, ""),
+)
 
 STATES = (("B", 1), ("T", 6), ("d", 64))
 VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
@@ -115,12 +129,13 @@ WEIGHTS = Weights(
     ),
 )
 HEADS_VIEW = HeadsView(
-    text="random", positions=64, queries=(63, 32, 32), previous=head_grid(1), duplicate=head_grid(2),
+    measured_on="random", positions=64, queries=(63, 32, 32), previous=head_grid(1), duplicate=head_grid(2),
     induction=head_grid(3), copying=tuple(tuple(2 * value - 1 for value in row) for row in head_grid(4)),
     layer=4, head=2, kind="k", composition=tuple(tuple(value / 9 for value in row) for row in head_grid(5)[:4]),
     independent=0.042, note="",
 )  # fmt: skip
 ANSWERS = {
+    "jacobian": JACOBIAN,
     "attention": ATTENTION,
     "heads": HEADS_VIEW,
     "logit": LOGIT,
@@ -165,6 +180,7 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
         ("logit", ("o",)),
         ("logit", ("o", "o", "shift+left")),
         ("logit", ("o", "o", "shift+up")),
+        ("jacobian", ("o",)),
         ("flow", ("down", "down", "down", "o")),
         ("last_token", ()),
         ("weights", ("o",)),

@@ -73,7 +73,7 @@ class HeadsLens(HeatMapPage["HeadsView"]):
                 layer, head = min(layer, config.blocks - 1) or None, min(head, config.heads - 1)
             read = step.ids if text == "prompt" and part == "attention" else ()
             chosen = (kind, layer, head) if part == "composition" else ()
-            options: dict[str, Any] = {"text": text if part == "attention" else "random", "part": part}
+            options: dict[str, Any] = {"measured_on": text if part == "attention" else "random", "only": part}
             if layer is not None and part == "composition":
                 options |= {"layer": layer, "head": head}
             key = (session.info, session.patches, text if part == "attention" else "", read, chosen)
@@ -156,7 +156,9 @@ class HeadsLens(HeatMapPage["HeadsView"]):
         if self.view.part == "copying":
             return self.view.meaning
         count = answer.positions
-        text = f"{count // 2} random tokens twice" if answer.text == "random" else f"{count} tokens of the prompt"
+        text = (
+            f"{count // 2} random tokens twice" if answer.measured_on == "random" else f"{count} tokens of the prompt"
+        )
         return f"{self.view.meaning} · {text}"
 
     def _strongest(self, drawn: HeatMap, width: int) -> Text:

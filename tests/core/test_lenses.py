@@ -22,6 +22,7 @@ Small = Callable[..., Model]
 REFUSED = {
     "attention": ("model1", "model2"),
     "attribution": ("model1", "model2", "model3"),
+    "heads": ("model1", "model2"),
     "jacobian": ("model1", "model2"),
 }
 """The rungs that a lens has nothing to show of."""
@@ -41,8 +42,8 @@ def plain(value: Any) -> bool:
 
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
-        "attention", "attribution", "context", "device", "flow", "jacobian", "lab", "ladder", "last_token", "logit",
-        "watermark", "weights",
+        "attention", "attribution", "context", "device", "flow", "heads", "jacobian", "lab", "ladder", "last_token",
+        "logit", "watermark", "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name

@@ -66,6 +66,10 @@ FIELDS = {
         "bytes came effective entropy_bits id logit mass90 note prefixes probability sampled_probability "
         "start text token top total"
     ),
+    "heads": (
+        "composition copying duplicate head independent induction kind layer measured_on note positions previous "
+        "queries"
+    ),
     "last-token": "by bytes changes how kl_bits note position text together_bits total why",
     "ladder": (
         "added adds after before bytes differences id kl_bits ln_v logit loss name notes parameters "
@@ -103,7 +107,7 @@ def test_the_fields_of_a_lens_keep_their_names(name: str, lens_json: Callable[..
     assert " ".join(sorted(found - {"lens", "model", "prompt_ids"})) == FIELDS[name]
 
 
-@pytest.mark.parametrize("name", [name for name in LENSES if name != "attention"])
+@pytest.mark.parametrize("name", [name for name in LENSES if name not in ("attention", "heads")])
 @pytest.mark.parametrize("model", ["model1", "model2", "model3"])
 def test_rungs_without_blocks_have_every_lens_but_attention(name: str, model: str, run_here: Here) -> None:
     """They print lines without trailing spaces, and nothing on stderr. An experiment may say why it has no answer."""

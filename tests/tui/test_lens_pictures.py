@@ -13,6 +13,7 @@ from core.causal.target import Target
 from core.lenses.attention import AttentionView, HeadSummary
 from core.lenses.attribution import Attribution, Part
 from core.lenses.flow import ComponentSource, Flow, FlowStage
+from core.lenses.heads import HeadsView
 from core.lenses.jacobian import FitState, JacobianLens, LayerReadouts
 from core.lenses.last_token import LastToken, PositionEffect
 from core.lenses.logit import LayerPrediction, LogitLens, LogitMap, MapCell, TokenShare
@@ -42,6 +43,11 @@ HEADS = tuple(
     for layer in range(6)
 )
 ATTENTION = AttentionView(2, 1, PIECES, ROWS[-1], HEADS, 5.96e-08, 0, ROWS, (0.0,) * 6, "")
+
+
+def head_grid(factor: int) -> tuple[tuple[float, ...], ...]:
+    """Six layers of four heads with values from 0 to 1."""
+    return tuple(tuple((factor * (7 * n + 3 * m + 1)) % 23 / 23 for m in range(4)) for n in range(6))
 
 
 def candidate(rank: int, share: float, piece: bytes = b" my", id: int = 3) -> Candidate:
@@ -133,10 +139,17 @@ WEIGHTS = Weights(
         "blocks.0.attention.qkv.weight", (192, 64), 0.0, 0.02, -0.08, 0.08, tuple(n * (39 - n) for n in range(40))
     ),
 )
+HEADS_VIEW = HeadsView(
+    measured_on="random", positions=64, queries=(63, 32, 32), previous=head_grid(1), duplicate=head_grid(2),
+    induction=head_grid(3), copying=tuple(tuple(2 * value - 1 for value in row) for row in head_grid(4)),
+    layer=4, head=2, kind="k", composition=tuple(tuple(value / 9 for value in row) for row in head_grid(5)[:4]),
+    independent=0.042, note="",
+)  # fmt: skip
 ANSWERS = {
     "attribution": ATTRIBUTION,
     "jacobian": JACOBIAN,
     "attention": ATTENTION,
+    "heads": HEADS_VIEW,
     "logit": LOGIT,
     "flow": FLOW,
     "last_token": LAST,
@@ -174,6 +187,9 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
         ("attribution", ()),
         ("attribution", ("down", "o")),
         ("attention", ("o", "shift+down")),
+        ("heads", ()),
+        ("heads", ("o", "o", "o", "shift+right")),
+        ("heads", ("o", "o", "o", "o")),
         ("logit", ()),
         ("logit", ("o",)),
         ("logit", ("o", "o", "shift+left")),

@@ -23,7 +23,9 @@ from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.driver import driver_class
 from tui.keys import WALK, action
+from tui.lenses.base import Lens
 from tui.notices import Notices
+from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
 from tui.settings import Settings
 from tui.walk.choosing import device_entries, model_entries
@@ -47,6 +49,7 @@ class TokenwalkApp(App[None]):
     TITLE = "tokenwalk"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {PaletteCommands}
     BINDINGS = [
         Binding(
             "ctrl+z",
@@ -88,6 +91,7 @@ class TokenwalkApp(App[None]):
         )
         self.runner.autosave = self.autosave
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
+        self.state.first_start = sessions is not None and not sessions.exists()
         self.walk = WalkScreen(self.state, self.notices, text)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -180,6 +184,10 @@ class TokenwalkApp(App[None]):
         """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
         self.walk.show_walk(self.state.frame)
 
+    def turn_to(self, name: str) -> Lens:
+        """Put the lens with a name into the slot."""
+        return self.walk.lens_keys.turn_to(lenses.named(name))
+
     @property
     def sampler(self) -> Sampler:
         """The sampler as it was asked for last."""
@@ -206,11 +214,12 @@ class TokenwalkApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for binding in WALK:
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
-                help = f"key {self.get_key_display(binding)}"
+                help = " · ".join(filter(None, (f"key {self.get_key_display(binding)}", ALSO.get(binding.id or ""))))
                 yield SystemCommand(binding.tooltip, help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:
             look = action(f"lens.look({lens.NAME!r})")
-            yield SystemCommand(lens.DESCRIPTION, f"lens {lens.TITLE}", partial(self._run_later, look))
+            title, help = f"{lens.TITLE} · {lens.DESCRIPTION}", f"lens · {lens.ALSO}"
+            yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.walk.sessions.picture)
 

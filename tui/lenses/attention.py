@@ -36,6 +36,8 @@ class AttentionLens(LensPage["AttentionView"]):
     TITLE = "attention"
     DESCRIPTION = "The attention pattern of one head, and all heads of all layers in brief"
     ORDER = 12
+    GROUP = "Inside"
+    ALSO = "heads pattern weights"
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +66,12 @@ class AttentionLens(LensPage["AttentionView"]):
             self.chosen_layer = min(self.chosen_layer, len(self.answer.heads) - 1)
             self.chosen_head = min(self.chosen_head, len(self.answer.heads[0]) - 1)
             self.draw()
+
+    def look_at(self, layer: int, head: int) -> None:
+        """Show the pattern of a head."""
+        self.chosen_layer, self.chosen_head, self.all_heads = layer, head, False
+        self.ask_again()
+        self.draw()
 
     def choice_count(self) -> int:
         return len(self.answer.pattern) if self.answer else 0

@@ -26,6 +26,9 @@ class LensHost(Protocol):
     def redraw(self) -> None:
         """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
 
+    def turn_to(self, name: str) -> "Lens":
+        """Put the lens with a name into the slot, in place of this one."""
+
     @property
     def sampler(self) -> Sampler:
         """The sampler as it was asked for last."""
@@ -54,6 +57,10 @@ class Lens(Painted):
     """What it shows, in one line of the command palette."""
     ORDER: ClassVar[int] = 0
     """Its position in the round of lenses."""
+    GROUP: ClassVar[str] = "Inside"
+    """Its section in the index of lenses, one of `tui.lenses.GROUPS`."""
+    ALSO: ClassVar[str] = ""
+    """Other words by which the command palette finds it."""
 
     @property
     def host(self) -> LensHost:

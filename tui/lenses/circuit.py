@@ -11,10 +11,11 @@ from textual.content import Content
 from tui.drawing.bars import signed_bar
 from tui.drawing.edges import by_receiver, grid
 from tui.drawing.text import label, percent, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import AnswerCache, ExperimentPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
+    from core.activations.patch import Patch
     from core.lenses.circuit import Circuit, Edge, Faithfulness
 
 HEIGHTS = "▁▂▃▄▅▆▇█"
@@ -43,16 +44,20 @@ class CircuitLens(ExperimentPage["Circuit"]):
         self.graph = False
         self._kept: tuple[object, ...] = ()
         """The patches that `⏎` installed."""
+        self._answers = AnswerCache()
 
     def options(self) -> dict[str, Any]:
         return {"method": self.method}
 
     def new_question(self) -> Question:
         """While the walk is reduced to the circuit, the answer of the whole model stays."""
-        answer, kept, ask = self.answer, self._kept, super().new_question().ask
+        kept, method, ask = self._kept, self.method, super().new_question().ask
 
-        def computed(session: Any) -> Any:
-            return answer if answer and kept and session.patches == kept else ask(session)
+        def computed(session: Any) -> Iterator[object]:
+            patches = () if session.patches == kept else session.patches
+            ids = tuple(session.history.ids[: session.cursor])
+            key = (ids, session.current_question(), patches, session.info, method)
+            return self._answers.answers(key, lambda: ask(session))
 
         return Question(computed)
 
@@ -65,12 +70,16 @@ class CircuitLens(ExperimentPage["Circuit"]):
         """Keep only the heads and MLPs of the circuit, or take that off again."""
         if self._reduced:
             self._kept = ()
-            self.host.act(lambda session: session.patch(()))
+            self._patch(())
         elif self.answer and (point := self._point(self.answer)):
             from core.lenses.circuit import patches_outside  # noqa: PLC0415
 
             self._kept = kept = patches_outside(self.answer, point)
-            self.host.act(lambda session: session.patch(kept))
+            self._patch(kept)
+
+    def _patch(self, patches: "tuple[Patch, ...]") -> None:
+        self.host.act(lambda session: session.patch(patches))
+        self.ask_again()
 
     def adjust(self, down: int, across: int) -> None:
         """Left and right: fewer or more edges; up and down: the other method."""

@@ -12,6 +12,7 @@ from typing import Any
 from core.atomic import replacing
 from core.causal.question import CausalQuestion
 from core.sampling.sampler import Sampler
+from core.sessions.patches import patch_values
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 
@@ -40,7 +41,7 @@ def lines(record: Record) -> Iterator[str]:
         "model": 0,
         "sampler": sampler_values(record.sampler),
         "place": {"node": record.end, "cursor": record.cursor},
-        "patches": [asdict(patch) for patch in record.patches],
+        "patches": [patch_values(patch) for patch in record.patches],
         **question_values(record.question),
         "pieces": {str(id): pieces[id].hex() for id in sorted(pieces)},
     }

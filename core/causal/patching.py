@@ -103,7 +103,7 @@ def patched_measures(pair: PromptPair, group: Sequence[Cell]) -> Generator[None,
 
 
 def _swap(hooks: ForwardHooks, pair: PromptPair, new: Sequence[Cell], old: int, start: int, x: Tensor) -> None:
-    """Put clean activations into the rows of `new` cells, from row `old` on: in `x` itself, or by hooks of the block."""
+    """Put clean activations into the rows of `new` cells, from row `old` on: into `x`, or by hooks of the block."""
     clean, transformer = pair.clean, pair.transformer
     by_map = {name: [(old + n, cell) for n, cell in enumerate(new) if cell.map == name] for name in MAPS}
     for row, cell in by_map["residual"]:

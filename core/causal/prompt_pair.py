@@ -3,13 +3,14 @@
 Shapes: T tokens, d embedding size, h heads, c head size, N blocks.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from core.activations.trace import TOKENS_PER_PAUSE, Step, empty_cache, ids_of, recording
+from core.causal.question import CausalQuestion
 from core.causal.target import Target
 from core.engine.cache import KVCache, LayerCache
 from core.engine.model import Transformer
@@ -35,8 +36,8 @@ class Run:
     heads: tuple[Tensor, ...]
     """The outputs of the heads of each block side by side, N of [T, h·c]: the input of the output projection."""
     cache: KVCache
-    measure: float
-    """m of the logits after the last token, in nats."""
+    logits: Tensor
+    """After the last token, [V], float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,19 @@ class PromptPair:
     length: int
     """T, the tokens of each prompt."""
 
+    @property
+    def high(self) -> float:
+        """m of the clean run, in nats."""
+        return self.target.measure(self.clean.logits).item()
+
+    @property
+    def low(self) -> float:
+        """m of the corrupt run, in nats."""
+        return self.target.measure(self.corrupt.logits).item()
+
     def normalized(self, measure: float) -> float:
         """(m(patched) − m(corrupt)) / (m(clean) − m(corrupt)): 0 is the corrupt run, 1 the clean one."""
-        return (measure - self.corrupt.measure) / (self.clean.measure - self.corrupt.measure)
+        return (measure - self.low) / (self.high - self.low)
 
     def measures(self, streams: Tensor) -> list[float]:
         """m of each of n sequences that leave the last block with `streams` [n, t, d]."""
@@ -79,44 +90,39 @@ class SharedPast(LayerCache):
 
 
 @torch.inference_mode()
-def read_pair(step: Step, corrupt: Sequence[int], target: Target) -> Generator[Progress, None, PromptPair]:
-    """Run a model on the ids of a step, the clean prompt, and on as many corrupt ones.
+def read_pair(step: Step, question: CausalQuestion) -> Generator[Progress, None, PromptPair]:
+    """Run a model on the ids of a step, the clean prompt, and on the corrupt ones of a question.
 
-    Raises `UserError` where the model has no blocks, for prompts of different or too many tokens, and where the two
-    measures are equal.
+    Raises `UserError` where the model has no blocks, for prompts that cannot be compared position by position or are
+    too long, and where the two measures are equal.
     """
     if not step.model.transformer.config.blocks:
         raise UserError(f"{step.model.info.name} has no blocks to patch; they begin at model3")
-    if len(step.ids) != len(corrupt):
+    corrupt = question.aligned_ids(step.ids)
+    length = len(corrupt)
+    if length > MAX_TOKENS:
+        raise UserError(f"the prompts have {length:,} tokens; up to {MAX_TOKENS} can be patched one by one")
+    first = next(n for n, (a, b) in enumerate(zip(step.ids, corrupt, strict=True)) if a != b)
+    clean = yield from _read(replace(step, cache=None), 0, 2 * length)
+    other = yield from _read(replace(step, ids=corrupt, cache=None), length, 2 * length)
+    pair = PromptPair(step.model.transformer, question.target_at(clean.logits), clean, other, first, length)
+    if not abs(pair.high - pair.low) >= LEAST * max(1.0, abs(pair.high)):
         raise UserError(
-            f"the corrupt prompt has {len(corrupt)} tokens and the prompt {len(step.ids)}; both must have the same number"
+            f"the measure is the same after both prompts ({pair.high:+.3f} and {pair.low:+.3f}), so there is nothing to "
+            "explain; choose two tokens that the prompts disagree about"
         )
-    if len(corrupt) > MAX_TOKENS:
-        raise UserError(f"the prompts have {len(corrupt):,} tokens; up to {MAX_TOKENS} can be patched one by one")
-    first = next((n for n, (a, b) in enumerate(zip(step.ids, corrupt, strict=True)) if a != b), None)
-    if first is None:
-        raise UserError("the corrupt prompt has the same tokens as the prompt; change one word of it")
-    runs = []
-    for number, ids in enumerate((step.ids, tuple(corrupt))):
-        own = replace(step, ids=ids, cache=None)
-        runs.append((yield from _read(own, target, number * len(corrupt), 2 * len(corrupt))))
-    clean, other = (run.measure for run in runs)
-    if not abs(clean - other) >= LEAST * max(1.0, abs(clean)):
-        raise UserError(
-            f"the measure is the same after both prompts ({clean:+.3f} and {other:+.3f}), so there is nothing to explain; "
-            "choose two tokens that the prompts disagree about"
-        )
-    return PromptPair(step.model.transformer, target, *runs, first, len(corrupt))
+    return pair
 
 
-def _read(step: Step, target: Target, done: int, total: int) -> Generator[Progress, None, Run]:
+def _read(step: Step, done: int, total: int) -> Generator[Progress, None, Run]:
     """Read the ids of a step, a few tokens at a time; progress counts tokens from `done` on."""
     transformer, length = step.model.transformer, len(step.ids)
     blocks = [f"blocks.{n}" for n in range(transformer.config.blocks)]
     inputs = [*blocks, "norm", *(f"{block}.attention.out" for block in blocks)]
     outputs = [f"{block}.attention" for block in blocks]
     outputs += [f"{block}.feed_forward" for block in blocks if transformer.config.feed_forward]
-    kept: dict[str, list[Tensor]] = {f"{name}<": [] for name in inputs} | {f"{name}>": [] for name in outputs}
+    names = [f"{name}<" for name in inputs] + [f"{name}>" for name in outputs]
+    kept: dict[str, list[Tensor]] = {name: [] for name in names}
     cache, ids = empty_cache(step), ids_of(step)
     yield Progress(done, total)
     for start in range(0, length, TOKENS_PER_PAUSE):
@@ -137,5 +143,5 @@ def _read(step: Step, target: Target, done: int, total: int) -> Generator[Progre
         tuple(whole[f"{block}.feed_forward>"] for block in blocks if transformer.config.feed_forward),
         tuple(whole[f"{block}.attention.out<"] for block in blocks),
         cache,
-        target.measure(logits[0].float()).item(),
+        logits[0].float(),
     )

@@ -13,6 +13,8 @@ ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
 RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
 """Options whose parameter has another name in `core.lenses`."""
+DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
+"""By lens, options that have another value here than in `core.lenses`."""
 
 
 @shared
@@ -51,7 +53,8 @@ def lens(
         int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
     ] = None,
     last: Annotated[
-        int | None, typer.Option(help="context, last-token: how many of the last tokens to examine.", min=1)
+        int | None,
+        typer.Option(help="context, last-token, logit's map: how many of the last tokens to examine.", min=1),
     ] = None,
     how: Annotated[
         str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")
@@ -116,7 +119,8 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
         if RENAMED.get(option, option) not in parameters:
             flag = "-k" if option == "count" else Option(option)
             raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
-    arguments = {RENAMED.get(option, option): value for option, value in options.items()}
+    given = {RENAMED.get(option, option): value for option, value in options.items()}
+    arguments = DEFAULTS.get(name, {}) | given
     prefix = loaded.sequences()
     prefix.append([ids])
     if experiment:

@@ -2,6 +2,7 @@
 
 from rich.text import Text
 from textual import events
+from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
@@ -18,6 +19,8 @@ LONG_LINE = 20_000
 
 class PromptPanel(TextArea):
     """A multi-line editor."""
+
+    BINDINGS = [Binding("ctrl+underscore", "undo", "Undo", show=False)]
 
     class Refused(Message):
         """A paste would make the prompt longer than allowed."""

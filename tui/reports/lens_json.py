@@ -62,8 +62,8 @@ def _json_value(value: Any) -> Any:
         values = {json_names.get(field.name, field.name): getattr(value, field.name) for field in fields(value)}
         piece = values.pop("piece", None)
         token = {} if piece is None else {"text": piece_text(piece), "bytes": piece.hex()}
-        if "rank" in values:
-            values["rank"] = rank_json(values["rank"])
+        for rank in {"rank", "target_rank"} & values.keys():
+            values[rank] = rank_json(values[rank])
         return token | {key: _json_value(each) for key, each in values.items()}
     return value
 

@@ -68,6 +68,10 @@ WALK = [
         "Patch parts of the model, or try every part in turn",
         "lens.experiments",
     ),
+    _key("e", "asking.target", "why this", "Why this token; again: its logit alone", "question.target"),
+    _key("E", "asking.against", "not this", "Ask why not this candidate", "question.against"),
+    _key("z", "asking.corrupt", "corrupt prompt", "Write the prompt to compare with", "question.corrupt"),
+    _key("W", "lens.notebook", "notebook", "Show the Python of the lens; write JSON, CSV or SVG", "lens.notebook"),
     _key(
         "left_square_bracket",
         "sampling.temperature(-1)",
@@ -218,7 +222,9 @@ GROUPS = {
         "lens.left",
         "lens.right",
         "lens.experiments",
+        "lens.notebook",
     ),
+    "Ask why": ("question.target", "question.against", "question.corrupt"),
     "Choose": (
         "choose.model",
         "choose.twin",

@@ -3,7 +3,7 @@
 `core.causal.patching` and `core.causal.attribution_patching` say what is computed, and cite it.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,10 @@ from core.causal.attribution_patching import Agreement, agreement, estimated_map
 from core.causal.patching import MAPS, Cell, MapName, cells, coarse_to_fine, groups, patched_measures
 from core.causal.prompt_pair import PromptPair, read_pair
 from core.causal.question import CausalQuestion, Measured
+from core.causal.table import Table
 from core.errors import UserError
 from core.progress import Progress
+from core.tokenizers.tokenizer import piece_text
 
 Map = tuple[tuple[float | None, ...], ...]
 """[layer × position] or [layer × head]; None where a value is not computed yet."""
@@ -66,17 +68,55 @@ def contrast(
 ) -> Iterator[Progress | Contrast]:
     """Compute all maps, `first` first: a few layers of it, then the estimates, then layers in between.
 
-    `known` is an earlier answer to the same question on the same model; its values are taken over. Raises `UserError`
+    `known` is an earlier answer, whose values are taken over where the question and the model are the same. Raises `UserError`
     for a map that does not exist, and where the prompts cannot be compared.
     """
     if first not in MAPS:
         raise UserError(f"no map {first!r}; choose one of {', '.join(MAPS)}")
     pair = yield from read_pair(step, question)
+    answer = _begun(step, question, pair)
+    if known and _same(known, answer):
+        answer = known
+    work = _Work(pair, answer)
+    yield answer
+    order = (first, *(name for name in MAPS if name != first))
+    passes = [(name, layers) for name in order for layers in coarse_to_fine(len(pair.transformer.blocks))]
+    for number, (name, layers) in enumerate(passes):
+        if number == 1 and answer.estimated is None:
+            found = yield from estimated_maps(pair, answer.corrupt_ids)
+            answer = replace(answer, estimated=Maps(**{key: _frozen(rows) for key, rows in found.items()}))
+            yield (answer := _compared(answer, first))
+        for group in groups(pair, work.missing(name, layers)):
+            yield from work.compute(group)
+            answer = replace(answer, **work.maps())
+            yield answer
+        answer = _compared(answer, name)
+    yield answer
+
+
+def table(answer: Contrast) -> Table:
+    """One row for each cell: a position has a token, a head has none."""
+    rows = []
+    for name in MAPS:
+        estimates = getattr(answer.estimated, name) if answer.estimated else ()
+        for layer, values in enumerate(getattr(answer, name)):
+            for at, value in enumerate(values):
+                piece = None if name == "heads" else piece_text(answer.pieces[at])
+                estimate = estimates[layer][at] if estimates else None
+                rows.append((name, layer, at, piece, value, estimate))
+    return Table(("map", "layer", "at", "token", "value", "estimate"), tuple(rows))
+
+
+def _begun(step: Step, question: CausalQuestion, pair: PromptPair) -> Contrast:
+    """The answer in which only positions before the first difference are known: both runs are equal there."""
+    config, piece = pair.transformer.config, step.model.tokenizer.piece
     corrupt = question.corrupt_ids(step.ids)
-    work = _Work(pair, known)
-    piece = step.model.tokenizer.piece
-    answer = Contrast(
-        **work.maps(),
+    row = (0.0,) * pair.first + (None,) * (pair.length - pair.first)
+    return Contrast(
+        residual=(row,) * config.blocks,
+        attention=(row,) * config.blocks,
+        mlp=(row,) * (config.blocks if config.feed_forward else 0),
+        heads=((None,) * config.heads,) * config.blocks,
         asked=question.measured(pair.clean.logits, piece),
         clean=pair.high,
         corrupt=pair.low,
@@ -84,23 +124,15 @@ def contrast(
         corrupt_pieces=tuple(map(piece, corrupt)),
         corrupt_ids=corrupt,
         first=pair.first,
-        estimated=known.estimated if known else None,
-        agreement=known.agreement if known else (),
+        estimated=None,
+        agreement=(),
     )
-    yield answer
-    passes = [(name, layers) for name in (first, *(name for name in MAPS if name != first))
-              for layers in coarse_to_fine(len(pair.transformer.blocks))]  # fmt: skip
-    for number, (name, layers) in enumerate(passes):
-        if number == 1 and answer.estimated is None:
-            found = yield from estimated_maps(pair, corrupt)
-            answer = replace(answer, estimated=Maps(**{key: _frozen(rows) for key, rows in found.items()}))
-            yield answer
-        for group in groups(pair, work.missing(name, layers)):
-            yield from work.compute(group)
-            answer = replace(answer, **work.maps())
-            yield answer
-        answer = _compared(answer, name)
-    yield answer
+
+
+def _same(known: Contrast, begun: Contrast) -> bool:
+    """Whether an earlier answer is to the same question on the same model: then both measures are equal too."""
+    names = ("asked", "clean", "corrupt", "pieces", "corrupt_ids")
+    return all(getattr(known, name) == getattr(begun, name) for name in names)
 
 
 def _frozen(rows: list[list[Any]]) -> Map:
@@ -120,26 +152,18 @@ def _compared(answer: Contrast, name: MapName) -> Contrast:
 class _Work:
     """The values of all maps so far."""
 
-    def __init__(self, pair: PromptPair, known: Contrast | None) -> None:
+    def __init__(self, pair: PromptPair, answer: Contrast) -> None:
         self._pair = pair
-        config = pair.transformer.config
-        blocks = range(config.blocks)
-        equal: list[float | None] = [0.0] * pair.first  # both runs are equal there
-        row = equal + [None] * (pair.length - pair.first)
         self._values: dict[MapName, list[list[float | None]]] = {
-            "residual": [[*row] for _ in blocks],
-            "attention": [[*row] for _ in blocks],
-            "mlp": [[*row] for _ in blocks if config.feed_forward],
-            "heads": [[None] * config.heads for _ in blocks],
+            name: [[*row] for row in getattr(answer, name)] for name in MAPS
         }
-        if known:
-            self._values = {name: [[*row] for row in getattr(known, name)] for name in MAPS}
-        self._total = sum(len(cells(pair, name, blocks)) for name in MAPS if self._values[name])
+        layers = range(len(pair.transformer.blocks))
+        self._total = sum(len(cells(pair, name, layers)) for name in MAPS if self._values[name])
 
     def maps(self) -> dict[str, Any]:
         return {name: _frozen(rows) for name, rows in self._values.items()}
 
-    def missing(self, name: MapName, layers: Iterator[int] | range | list[int]) -> list[Cell]:
+    def missing(self, name: MapName, layers: Iterable[int]) -> list[Cell]:
         """The cells of some layers that are not computed yet."""
         values = self._values[name]
         return [cell for cell in cells(self._pair, name, layers) if values and values[cell.layer][cell.index] is None]

@@ -11,12 +11,14 @@ import platformdirs
 
 from core.bounded import read_file
 from core.errors import UserError
-from tui.keys import LEAVE, WALK
+from tui.keys import LEAVE, NEWLINE, WALK
 
 LARGEST = 1_000_000
 """Bytes of the file at most."""
 KEY = re.compile(r"((ctrl|shift|alt|super|hyper|meta)\+)*([a-z0-9_]+|[!-~])", re.IGNORECASE)
 """A key as Textual names it, such as `n`, `f5`, `ctrl+n` or `full_stop`."""
+WRITING = (LEAVE.id, NEWLINE.id)
+"""The actions whose keys act in the prompt only."""
 LOCAL_FPS = 6
 REMOTE_FPS = 5
 """Frames per second over ssh, where each frame delays the answer to a key."""
@@ -71,11 +73,11 @@ def _wrong_keys(keys: dict[str, object]) -> Iterator[tuple[str, str]]:
     usual = {binding.id: binding.key.split(",") for binding in WALK if binding.id}
     bound = {id: key.split(",") for id, key in keys.items() if isinstance(key, str)}
     for id, key in keys.items():
-        if id not in usual and id != LEAVE.id:
+        if id not in usual and id not in WRITING:
             yield id, f'[keys] must name actions, such as "walk.step" = "n", not {id!r}'
         elif not isinstance(key, str) or not all(map(KEY.fullmatch, key.split(","))):
             yield id, f'[keys] {id!r} needs the name of a key, such as "n", "f5" or "ctrl+n", not {key!r}'
-        elif id != LEAVE.id:
+        elif id not in WRITING:
             holders = (other for other in usual if other != id and set(bound.get(other, usual[other])) & set(bound[id]))
             if holder := next(holders, None):
                 yield id, f"[keys] {id!r} = {key!r}: this is the key of {holder!r}; give that one another key as well"

@@ -51,8 +51,8 @@ FIELDS = {
         "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"
     ),
     "logit": (
-        "against block bytes difference entropy_bits id kl_bits layers locks_in logit map name names pieces probability "
-        "rows sampled_probability start target target_came target_probability target_rank text top"
+        "against block bytes difference entropy_bits id kl_bits layers locks_in logit map name names pieces "
+        "probability rows sampled_probability start target target_came target_probability target_rank text top"
     ),
     "context": (
         "bytes came effective entropy_bits id logit mass90 note prefixes probability sampled_probability "

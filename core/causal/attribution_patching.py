@@ -20,7 +20,9 @@ Values = Sequence[Sequence[float | None]]
 
 
 @torch.inference_mode()
-def estimated_maps(pair: PromptPair, corrupt: Sequence[int]) -> Generator[Progress, None, dict[MapName, list[list[float]]]]:
+def estimated_maps(
+    pair: PromptPair, corrupt: Sequence[int]
+) -> Generator[Progress, None, dict[MapName, list[list[float]]]]:
     """The estimate of each map, [layer × position] or [layer × head]; `corrupt` are the ids of the corrupt prompt."""
     transformer = pair.transformer
     ids = torch.tensor([list(corrupt)], device=transformer.device)
@@ -83,5 +85,3 @@ def _ranks(values: Tensor) -> Tensor:
     _, which, counts = values.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0)
     return (last - (counts - 1) / 2)[which].double()
-
-

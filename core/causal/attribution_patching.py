@@ -1,7 +1,7 @@
 """Attribution patching: every cell of the maps of activation patching estimated by one backward pass.
 
-(a_clean − a_corrupt) · ∂m/∂a at the corrupt run is the first-order estimate of the patched measure's change (Nanda 2023,
-"Attribution Patching"; Syed et al. 2023). It is normalized as the exact maps are, so that both can be compared.
+(a_clean − a_corrupt) · ∂m/∂a at the corrupt run is the first-order estimate of how the patched measure changes (Nanda
+2023, "Attribution Patching"). It is normalized as the exact maps are, so that both can be compared.
 """
 
 from collections.abc import Generator, Sequence

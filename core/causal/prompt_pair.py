@@ -109,8 +109,8 @@ def read_pair(step: Step, question: CausalQuestion) -> Generator[Progress, None,
     if not abs(pair.high - pair.low) >= LEAST * max(1.0, abs(pair.high)):
         measures = f"{pair.high:+.3f} and {pair.low:+.3f}"
         raise UserError(
-            f"the measure is the same after both prompts ({measures}), so there is nothing to explain; choose two tokens "
-            "that the prompts disagree about"
+            f"the measure is the same after both prompts ({measures}), so there is nothing to explain; choose two "
+            "tokens that the prompts disagree about"
         )
     return pair
 

@@ -68,8 +68,8 @@ def contrast(
 ) -> Iterator[Progress | Contrast]:
     """Compute all maps, `first` first: a few layers of it, then the estimates, then layers in between.
 
-    `known` is an earlier answer, whose values are taken over where the question and the model are the same. Raises `UserError`
-    for a map that does not exist, and where the prompts cannot be compared.
+    `known` is an earlier answer, whose values are taken over where the question and the model are the same. Raises
+    `UserError` for a map that does not exist, and where the prompts cannot be compared.
     """
     if first not in MAPS:
         raise UserError(f"no map {first!r}; choose one of {', '.join(MAPS)}")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from core.activations.trace import Step, step_at
-from core.engine.model import Transformer
 from core.causal.question import CausalQuestion
+from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.lenses import experiments, lens
 from core.loading import models, tokenizers
@@ -45,7 +45,7 @@ def step_on(model: Model, ids: Sequence[int], target: int | None = None, *, know
 
 
 def answers_on(name: str, step: Step) -> list[Any]:
-    """All that a lens yields on a step; an experiment gets a corrupt prompt that differs in its third id from the end."""
+    """All that a lens yields on a step; the corrupt prompt of an experiment differs in the third id from the end."""
     if name not in experiments():
         return list(lens(name)(step))
     changed = len(step.ids) - 3

@@ -1,6 +1,7 @@
 """The contrast lens: its maps, estimates against TransformerLens, correlations by definition, and the tiny world."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_answers_become_complete_and_no_value_changes(small: Any) -> None:
     maps = [answer for answer in answers if not isinstance(answer, Progress)]
     assert maps[0].heads[0][0] is None
     assert [row[0] for row in maps[0].residual] == [0.0, 0.0]
-    for before, after in zip(maps, maps[1:], strict=False):
+    for before, after in pairwise(maps):
         for name in MAPS:
             for old, new in zip(getattr(before, name), getattr(after, name), strict=True):
                 assert all(a is None or a == b for a, b in zip(old, new, strict=True))

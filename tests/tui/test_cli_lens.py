@@ -15,7 +15,7 @@ Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
 SMALL = ("--tokenizer", "bytes", "--device", "cpu", "--embed-dim", "16")
 LENSES = [name.replace("_", "-") for name in NAMES]
-CORRUPT = {name: ("--corrupt", "oat silk") for name in ("contrast",)}
+CORRUPT = {"contrast": ("--corrupt", "oat silk")}
 """Further options of the experiments that compare two prompts."""
 EXPERIMENTS = [name.replace("_", "-") for name in experiments()]
 
@@ -47,6 +47,11 @@ def test_every_lens_prints_one_json_object(name: str, model: str, lens_json: Cal
 
 
 FIELDS = {
+    "jacobian": (
+        "affine against against_id bytes difference entropy_bits final first fit id jacobian kl_bits layers "
+        "locks_in logit matrices name path positions probability sequences target target_id target_probability "
+        "target_rank text top total"
+    ),
     "attribution": "against against_id difference inner level name parts path target target_id total value",
     "contrast": (
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "

@@ -23,6 +23,7 @@ REFUSED = {
     "attention": ("model1", "model2"),
     "attribution": ("model1", "model2", "model3"),
     "contrast": ("model1", "model2"),
+    "heads": ("model1", "model2"),
     "jacobian": ("model1", "model2"),
 }
 """The rungs that a lens has nothing to show of."""
@@ -42,8 +43,8 @@ def plain(value: Any) -> bool:
 
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
-        "attention", "attribution", "context", "contrast", "device", "flow", "jacobian", "lab", "ladder", "last_token",
-        "logit", "watermark", "weights",
+        "attention", "attribution", "context", "contrast", "device", "flow", "heads", "jacobian", "lab", "ladder",
+        "last_token", "logit", "watermark", "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name

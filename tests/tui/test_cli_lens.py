@@ -56,7 +56,6 @@ FIELDS = {
         "locks_in logit matrices name path positions probability sequences target target_id target_probability "
         "target_rank text top total"
     ),
-    "attribution": "against against_id difference inner level name parts path target target_id total value",
     "contrast": (
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
         "heads map mlp pearson pieces residual spearman target target_id"

@@ -11,7 +11,7 @@ import torch
 from core.activations.trace import Step, empty_cache, fill_cache, ids_of
 from core.progress import Progress
 from core.sampling.chart import chart
-from core.sampling.distribution import Distribution, mass_count
+from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate
 
@@ -77,7 +77,7 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress |
                     piece=piece(step.ids[position]),
                     entropy_bits=likeliest.entropy_bits,
                     effective=likeliest.effective,
-                    mass90=mass_count(distribution, 0.9),
+                    mass90=distribution.mass_count(0.9),
                     top=likeliest.candidates,
                     came=likeliest.taken,
                 )

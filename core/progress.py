@@ -31,3 +31,7 @@ Report = Callable[[Loading], None]
 
 class Cancelled(Exception):
     """A person has cancelled what is being done."""
+
+
+class Interrupted(Cancelled):
+    """Something else is to be done now; what is being done can be begun again."""

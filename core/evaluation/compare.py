@@ -24,6 +24,7 @@ from core.sampling.chart import chart
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.divergence import kl_bits_from_logprobs
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -43,7 +44,7 @@ class Side:
     """What the stages of the sampler may know."""
 
 
-def next_distribution(model: Model, ids: Sequence[int]) -> Distribution:
+def next_distribution(model: Model, ids: Sequence[int]) -> NextDistribution:
     """The distribution of the token after `ids`, of which the model sees the last T."""
     sequence = model.sequences()
     sequence.append([list(ids)])

@@ -15,7 +15,7 @@ from core.evaluation.values import ScoredText, ScoredToken
 from core.formats.text import well_formed
 from core.loading.model import Model
 from core.progress import Progress
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
 from core.tokenizers.tokenizer import Tokenizer
 
 LOGIT_ROWS = 32
@@ -36,7 +36,7 @@ class PositionDistribution(NamedTuple):
     position: int
     context: int
     """The number of tokens it was computed from, up to and including that position."""
-    distribution: Distribution
+    distribution: NextDistribution
 
 
 def windows(length: int, context: int) -> Iterator[Window]:

@@ -133,7 +133,6 @@ class LocalSequences(Prefix):
         """The distribution after each of n positions of each sequence, [n][B]. Reads what is not known yet."""
         return [[Distribution(row) for row in rows] for rows in self.logits(positions).unbind(1)]  # rows: [B, V]
 
-
     def deeper(self, position: int, row: int, count: int) -> None:
         """None: all of V is known."""
 

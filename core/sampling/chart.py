@@ -3,10 +3,9 @@
 import math
 from collections.abc import Callable
 
-from core.errors import UserError
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.context import DrawContext
 from core.sampling.bounds import Bounded, between, exact, high, low
+from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart

@@ -3,8 +3,8 @@
 import random
 
 from core.sampling.apply import apply_stages
-from core.sampling.context import DrawContext
 from core.sampling.bounds import exact
+from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NeedsMore, NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.stages.mirostat import Mirostat

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from core.sampling.apply import Applied, apply_stages
-from core.sampling.context import DrawContext
 from core.sampling.bounds import Bounded, between, high, low, through
-from core.sampling.next_distribution import NeedsMore, NextDistribution
+from core.sampling.context import DrawContext
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow, SamplerTail
+from core.sampling.next_distribution import NeedsMore, NextDistribution
 from core.sampling.partial_selection import Selected
 from core.sampling.sampler import Sampler
 

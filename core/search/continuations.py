@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.loading.model import Model, Sequences
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
 from core.sequences import common_prefix
 
 Ids = tuple[int, ...]
@@ -33,7 +33,7 @@ class Reader:
         self._batches: dict[int, tuple[Sequences, list[Ids]]] = {}
         """By the number of sequences: their prefix, and the continuation that each holds."""
 
-    def distributions(self, continuations: Sequence[Ids]) -> list[Distribution]:
+    def distributions(self, continuations: Sequence[Ids]) -> list[NextDistribution]:
         """The distribution after each of up to `width` continuations, which have the same length."""
         size = 1 if len(continuations) == 1 else self.width
         wanted = [*continuations, *[continuations[-1]] * (size - len(continuations))]

@@ -22,6 +22,7 @@ from core.loading.model import Model, Sequences
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.context import DrawContext
+from core.sampling.distribution import Distribution
 from core.sampling.draw import draw
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
@@ -147,7 +148,9 @@ class ModelReader:
         seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length), context)
         if self._experiment:
             seen = self._experiment.with_unpatched(seen, length - 1)
-        return self._truth.annotate(seen, distribution, self._ids[:length]) if self._truth else seen
+        if self._truth and isinstance(distribution, Distribution):
+            return self._truth.annotate(seen, distribution, self._ids[:length])
+        return seen
 
     # What needs the weights on this machine --------------------------------------------------------------------------
 

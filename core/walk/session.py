@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.errors import Action, UserError
+from core.evaluation.compare import same_tokens
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
@@ -202,9 +203,7 @@ class Session:
         """As `generating`, without the pauses."""
         return (event for event in self.generating(count, conditions) if isinstance(event, Token))
 
-    def generating(
-        self, count: int, conditions: StopConditions = StopConditions()
-    ) -> Iterator[Token | Progress]:
+    def generating(self, count: int, conditions: StopConditions = StopConditions()) -> Iterator[Token | Progress]:
         """Up to `count` steps, one at a time; fewer if the model ends its text or a stop condition holds.
 
         `stopped` says why it ended. The conditions on a distribution are not checked before the first token, so that a
@@ -293,7 +292,7 @@ class Session:
     def goes_on_in(self, model: Model) -> bool:
         """Whether the tokens of the walk are tokens of `model`."""
         if self.available:
-            return self.model.tokenizer is model.tokenizer
+            return same_tokens(self.model.tokenizer, model.tokenizer)
         tokens = {node.token.id: node.token.piece for node in self.tree.nodes.values()}
         return all(id < model.tokenizer.vocab_size and model.tokenizer.piece(id) == tokens[id] for id in tokens)
 

@@ -91,9 +91,10 @@ class Requests:
         return self.engine.largest(None if told.full and told.top_k is not None else FIRST)
 
     @property
-    def waiting_since(self) -> float | None:
-        """When the oldest request began that is on its way (`time.perf_counter`); None where there is none."""
-        return min((flight.began for flight in self._flights.values() if not flight.pending.done), default=None)
+    def waited(self) -> float | None:
+        """Seconds since the oldest request on its way that is waited for began; None where there is none."""
+        began = [flight.began for flight in self._flights.values() if flight.seconds is None]
+        return time.perf_counter() - min(began) if began else None
 
     # Distributions ---------------------------------------------------------------------------------------------------
 
@@ -206,4 +207,5 @@ class Requests:
     def _give_up(self) -> None:
         """Cancel requests that nobody waits for and that are not ahead."""
         for key in [key for key, flight in self._flights.items() if not flight.wanted and key not in self._ahead]:
-            self._flights.pop(key).pending.cancel()
+            if not self.known(key):
+                self._flights.pop(key).pending.cancel()

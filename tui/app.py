@@ -13,6 +13,7 @@ from textual.app import App, SystemCommand
 from textual.message import Message
 from textual.screen import Screen
 
+from core.activations.patch import Patch
 from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
@@ -58,6 +59,7 @@ class TokenwalkApp(App[None]):
         settings: Settings = Settings(),
         count: int = 30,
         form: PromptForm = PromptForm(),
+        patches: tuple[Patch, ...] = (),
         problems: Iterable[UserError | str] = (),
         resume: Path | None = None,
         sessions: Path | None = None,
@@ -66,7 +68,7 @@ class TokenwalkApp(App[None]):
         super().__init__()
         self.settings = settings
         self._early_problems = list(problems)
-        self._resume = resume
+        self._resume, self._patches = resume, patches
         self._interrupted_at = -INTERRUPT_SECONDS
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
@@ -106,6 +108,8 @@ class TokenwalkApp(App[None]):
             self.runner.open(self._resume)
         else:
             self.state.load(self.state.choice, self.walk.prompt.text)
+            if self._patches:
+                self.runner.submit(lambda session: session.patch(self._patches))
         self.runner.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
 

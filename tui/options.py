@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from core.activations.patch import Patch
+from core.causal.vector_files import read_vector
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -35,6 +37,14 @@ Lora = Annotated[
         help="A LoRA adapter for a model from files: a folder of peft or a .gguf adapter. SCALE is 1 if absent.",
     ),
 ]
+Steer = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE[=STRENGTH]",
+        help="A steering vector (.safetensors, or llama.cpp's .gguf) that is added to the residual stream, times "
+        "STRENGTH, 1 if absent. May be given again.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class ModelOptions:
         typer.Option(help="Branch, tag or commit of a Hugging Face id, such as step1000 of EleutherAI/pythia-70m."),
     ] = None
     lora: Lora = None
+    steer: Steer = None
     device: Device = "auto"
     dtype: Annotated[
         str,
@@ -104,23 +115,42 @@ class ModelOptions:
             dtype=self.dtype,
         )
 
+    def patches(self) -> tuple[Patch, ...]:
+        """The steering vectors as patches. Raises `UserError` for a file that holds none and an impossible strength."""
+        patches = []
+        for text in self.steer or ():
+            path, strength = _file_and_number(text, "steer", "strength", "FILE")
+            if not path:
+                raise UserError(Option("steer"), " names no file; write the path of a steering vector")
+            vector = read_vector(Path(path).expanduser())
+            patches.append(Patch(kind="steer", part="stream", factor=strength, vector=vector))
+        return tuple(patches)
+
 
 def lora_option(text: str | None, option: str = "lora") -> tuple[str, float]:
     """The adapter and its scale that `PATH[=SCALE]` means; a path that exists is taken whole. Raises `UserError`."""
     if text is None:
         return "", 1.0
+    path, scale = _file_and_number(text, option, "scale", "PATH")
+    return _adapter(path, option), scale
+
+
+def _file_and_number(text: str, option: str, number_name: str, file_name: str) -> tuple[str, float]:
+    """The two of `FILE[=NUMBER]`; a file that exists is taken whole, and the number is 1 if absent."""
     path, equals, number = text.rpartition("=")
     if not equals or Path(text).expanduser().exists():
-        return _adapter(text, option), 1.0
+        return text, 1.0
     try:
-        scale = float(number)
+        value = float(number)
     except ValueError:
-        scale = math.nan
-    if not math.isfinite(scale):
+        value = math.nan
+    if not math.isfinite(value):
         raise UserError(
-            Option(option), f" {text}: the scale must be a finite number, not {number!r}; write PATH=0.5, or PATH alone"
+            Option(option),
+            f" {text}: the {number_name} must be a finite number, not {number!r}; write {file_name}=0.5, or "
+            f"{file_name} alone",
         )
-    return _adapter(path, option), scale
+    return path, value
 
 
 def _adapter(path: str, option: str) -> str:

@@ -8,10 +8,12 @@ not on how the tokens are divided into forward passes:
 - `noise`  a Gaussian vector with the norm of the output, drawn for each position from the seed. For `query` the query
            matrix is replaced by Gaussian noise of the same root mean square, without bias.
 - `scale`  the output times `factor`.
+- `steer`  the residual stream after a block plus `factor` times the direction of a steering vector, at every position.
+           With the factor 0 there is no hook, so the model computes what it does without it, bit for bit.
 
 The parts: a `head` is its slice of the input of the output projection; `query` all queries of a layer; `block` the sum
 of what its sublayers add to the residual stream; `position` the residual stream before the first block at a position of
-the model's window.
+the model's window; `stream` the residual stream after the blocks of a steering vector.
 """
 
 import random
@@ -54,12 +56,13 @@ class InstalledPatches:
         for patch in patches:
             patch.check(transformer.config)
         self.patches = tuple(patches)
-        self._replacements = replacements(model, patches)
+        self._acting = [acting for patch in patches for acting in patch.acting]
+        self._replacements = replacements(model, self._acting)
         self._hooks = PatchHooks(transformer)
         self._install()
 
     def _install(self) -> None:
-        for patch, replacement in zip(self.patches, self._replacements, strict=True):
+        for patch, replacement in zip(self._acting, self._replacements, strict=True):
             self._hooks.add(patch, replacement)
 
     @contextmanager
@@ -131,6 +134,8 @@ class PatchHooks:
                     block.attention.qkv,
                     lambda _, inputs, output: _in_slice(output, queries, partial(apply, matrix_input=inputs[0])),
                 )
+            case "stream":
+                hooks.after(block, lambda _, inputs, output: apply(output))
             case "block":
                 hooks.after(block, lambda _, inputs, output: inputs[0] + apply(output - inputs[0]))
             case _:
@@ -172,10 +177,20 @@ def _replacement(transformer: Transformer, patch: Patch, means: dict[Patch, Tens
             return lambda x, positions, matrix_input: x * patch.factor
         case "mean":
             return lambda x, positions, matrix_input: means[patch].expand_as(x)
+        case "steer":
+            added = _steering(transformer, patch)
+            return lambda x, positions, matrix_input: x + added
     if patch.part == "query":
         weight = _noisy_queries(transformer, patch)
         return lambda x, positions, matrix_input: x if matrix_input is None else F.linear(matrix_input, weight)
     return _Noise(patch)
+
+
+def _steering(transformer: Transformer, patch: Patch) -> Tensor:
+    """What a `steer` patch of one layer adds, [d], float32."""
+    assert patch.vector is not None
+    direction = bytearray(patch.vector.directions[0][1])
+    return torch.frombuffer(direction, dtype=torch.float32).to(transformer.device) * patch.factor
 
 
 def _generator(patch: Patch) -> torch.Generator:

@@ -1,19 +1,21 @@
 """A patch: one change to a running model, as data. It says which part, and what replaces the part's output."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from core.activations.steering_vector import SteeringVector, layer_list
 from core.engine.config import ModelConfig
 from core.errors import UserError
 
-PatchKind = Literal["zero", "mean", "noise", "scale"]
+PatchKind = Literal["zero", "mean", "noise", "scale", "steer"]
 
-PatchPart = Literal["head", "mlp", "attention", "block", "position", "query"]
+PatchPart = Literal["head", "mlp", "attention", "block", "position", "query", "stream"]
 
-PATCH_KINDS: tuple[PatchKind, ...] = get_args(PatchKind)
+PATCH_KINDS: tuple[PatchKind, ...] = ("zero", "mean", "noise", "scale")
+"""The kinds that every one of `PATCH_PARTS` can have."""
 
-PATCH_PARTS: tuple[PatchPart, ...] = get_args(PatchPart)
+PATCH_PARTS: tuple[PatchPart, ...] = ("head", "mlp", "attention", "block", "position", "query")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,24 +25,31 @@ class Patch:
     kind: PatchKind = "zero"
     part: PatchPart
     layer: int | None = None
-    """The block, from 0; None for a position, which is patched before the first block."""
+    """The block, from 0; None for a position, which is patched before the first block, and for `steer`."""
     index: int | None = None
     """The head of the layer, or the position in the model's window, from 0; None for other parts."""
     factor: float = 2.0
-    """The factor of `scale`."""
+    """The factor of `scale`, and the strength of `steer`."""
     seed: int = 0
     """The seed of `noise`."""
+    vector: SteeringVector | None = None
+    """What `steer` adds to the residual stream, the `stream`; None for other kinds."""
 
     def __post_init__(self) -> None:
-        if self.kind not in PATCH_KINDS:
-            raise UserError(f"no kind of patch {self.kind!r}; choose one of {', '.join(PATCH_KINDS)}")
-        if self.part not in PATCH_PARTS:
-            raise UserError(f"no part {self.part!r} to patch; choose one of {', '.join(PATCH_PARTS)}")
+        if self.kind not in get_args(PatchKind):
+            raise UserError(f"no kind of patch {self.kind!r}; choose one of {', '.join(get_args(PatchKind))}")
+        if self.part not in get_args(PatchPart):
+            raise UserError(f"no part {self.part!r} to patch; choose one of {', '.join(get_args(PatchPart))}")
+        if not (self.kind == "steer") == (self.part == "stream") == (self.vector is not None):
+            raise UserError(f"a patch {self.kind} of the {self.part} is not possible; steer the stream with a vector")
         if not math.isfinite(self.factor):
-            raise UserError(f"a patch cannot scale by {self.factor:g}; choose a finite factor")
+            raise UserError(f"a patch cannot {self.kind} by {self.factor:g}; choose a finite factor")
 
     def check(self, config: ModelConfig) -> None:
         """Raise `UserError` where a model of this configuration has no such part."""
+        if self.vector:
+            self.vector.check(config)
+            return
         if self.part == "position":
             self._check_number("position", self.index, config.context)
             return
@@ -59,7 +68,17 @@ class Patch:
 
     @property
     def label(self) -> str:
-        """The patch in one short line, such as `zero head 3.5` or `scale mlp 2 × 0.5`."""
+        """The patch in one short line, such as `zero head 3.5`, `scale mlp 2 × 0.5` or `steer joy × 4, layer 7`."""
+        if self.vector:
+            return f"steer {self.vector.name} × {self.factor:g}, {layer_list(self.vector.layers)}"
         numbers = [str(number) for number in (self.layer, self.index) if number is not None]
         amount = f" × {self.factor:g}" if self.kind == "scale" else ""
         return f"{self.kind} {self.part} {'.'.join(numbers)}{amount}"
+
+    @property
+    def acting(self) -> "tuple[Patch, ...]":
+        """The patches that act on one module each: of `steer` one for each layer, and none where its strength is 0."""
+        if not self.vector:
+            return (self,)
+        layers = self.vector.layers if self.factor else ()
+        return tuple(replace(self, layer=layer, vector=self.vector.at(layer)) for layer in layers)

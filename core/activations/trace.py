@@ -194,6 +194,33 @@ def residual_stream(transformer: Transformer, trace: Trace) -> list[ResidualStat
 
 
 @torch.inference_mode()
+def residual_streams(step: Step, last: int) -> Generator[Progress, None, Tensor]:
+    """The residual stream after the embedding and after each block at the last n positions, [N + 1, n, d].
+
+    n is `last` at most. It is in the model's number format. Progress is yielded, the tensor returned; the cache of the
+    step holds T - 1 positions afterwards.
+    """
+    transformer, length = step.model.transformer, len(step.ids)
+    start = max(0, length - last)
+    cache = empty_cache(step) if step.cache is None else step.cache
+    cache.rewind(start)
+    yield from fill_cache(step, cache, start)
+    names = [f"blocks.{n}" for n in range(transformer.config.blocks)]
+    parts: list[Tensor] = []
+    while start < length:
+        try:
+            with recording(transformer, [*names, "norm"]) as trace:
+                transformer.hidden(ids_of(step)[:, start : start + TOKENS_PER_PAUSE], cache)
+        finally:
+            cache.rewind(min(start + TOKENS_PER_PAUSE, length - 1))
+        first = trace.inputs[names[0] if names else "norm"][0]
+        parts.append(torch.cat((first, *(trace.outputs[name] for name in names))))
+        start += TOKENS_PER_PAUSE
+        yield Progress(min(start, length), length)
+    return torch.cat(parts, 1)
+
+
+@torch.inference_mode()
 def logits_from_residual(transformer: Transformer, residual: Tensor) -> Tensor:
     """The logits of a model whose blocks end with `residual`: final norm, then unembedding; [n, d] → [n, V], float32.
 

@@ -1,9 +1,10 @@
 """What a causal experiment measures: how much a model prefers one next token to another."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TargetScale = Literal["logit", "logprob"]
 
@@ -20,7 +21,7 @@ class Target:
     against: int | None = None
     scale: TargetScale = "logit"
 
-    def measure(self, logits: Tensor) -> Tensor:
+    def measure(self, logits: "Tensor") -> "Tensor":
         """m of `logits` [..., V], as [...] in their dtype; it can be differentiated."""
         if self.against is not None:
             return logits[..., self.id] - logits[..., self.against]

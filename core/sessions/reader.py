@@ -10,10 +10,10 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, get_args
 
-from core.activations.patch import Patch, PatchKind, PatchPart
 from core.bounded import read_file
+from core.causal.question import CausalQuestion
 from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
@@ -22,6 +22,7 @@ from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
+from core.sessions.patches import read_patch
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 ROLES = ("template", "system", "user", "assistant", "tool")
@@ -69,14 +70,15 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"it says {name}, which is no number of JSON")
 
 
-def _patch(part: CheckedValues) -> Patch:
-    location = {key: None if part.values.get(key) is None else part.integer(key) for key in ("layer", "index")}
-    kind, model_part = part.text("kind"), part.text("part")
-    factor, seed = part.number("factor", -1e30, 1e30), part.integer("seed", default=0)
+def _question(part: CheckedValues, vocab_size: int) -> CausalQuestion:
+    """What causal experiments were asked; a value that is absent has its default."""
+    known = {field.name: part.values[field.name] for field in fields(CausalQuestion) if field.name in part.values}
+    question = CheckedValues(part.source, known).build(CausalQuestion)
     try:
-        return Patch(kind=cast(PatchKind, kind), part=cast(PatchPart, model_part), **location, factor=factor, seed=seed)
+        question.check(vocab_size)
     except UserError as error:
-        raise UserError(f"{part.source}: {error}") from error
+        raise part.error(str(error)) from error
+    return question
 
 
 def _record(file: CheckedValues) -> Record:
@@ -105,7 +107,8 @@ def _record(file: CheckedValues) -> Record:
         rows=rows,
         end=end,
         cursor=0,
-        patches=tuple(map(_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
+        patches=tuple(map(read_patch, file.objects("patches", "patch"))) if "patches" in file.values else (),
+        question=_question(file.optional_object("question"), model.vocab_size),
         written=file.text("written", ""),
         program=file.text("program", ""),
     )

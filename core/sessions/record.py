@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.activations.patch import Patch
+from core.causal.question import CausalQuestion
 from core.errors import UserError
 from core.generation.token import Token
 from core.loading.info import ModelInfo
@@ -50,6 +51,8 @@ class Record:
     """How many tokens stand before the point that is looked at."""
     patches: tuple[Patch, ...] = ()
     """The patches that are active in the model."""
+    question: CausalQuestion = CausalQuestion()  # noqa: RUF009  # a frozen value
+    """What causal experiments were asked."""
     written: str = ""
     """When it was written, in ISO 8601; empty if it was not."""
     program: str = ""
@@ -106,7 +109,9 @@ class Record:
 def copy(session: "Session") -> Callable[[], Record]:
     """Copy a walk, which takes about a millisecond; the returned function builds its record, on any thread."""
     end = session.history.position.end
-    return copy_tree(session.info, session.sampler, session.tree, end, session.cursor, session.patches)
+    return copy_tree(
+        session.info, session.sampler, session.tree, end, session.cursor, session.patches, session.question
+    )
 
 
 def copy_tree(
@@ -116,6 +121,7 @@ def copy_tree(
     end: Node,
     cursor: int,
     patches: tuple[Patch, ...] = (),
+    question: CausalQuestion = CausalQuestion(),
 ) -> Callable[[], Record]:
     """Copy a tree that belongs to no session; the returned function builds its record."""
     root, first_latest = tree.root, tree.root.latest
@@ -137,7 +143,7 @@ def copy_tree(
             rows.append(NodeRow(numbers[parent], token, name, folded, node in latest, text))
             numbers[node] = len(rows)
             stack += reversed(children.get(node, []))
-        return Record(model, sampler, tuple(rows), numbers[end], cursor, patches)
+        return Record(model, sampler, tuple(rows), numbers[end], cursor, patches, question)
 
     return build
 

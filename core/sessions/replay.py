@@ -1,8 +1,10 @@
 """Compares every draw and log-probability of a saved walk with those of a model today."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from core.activations.apply import patched
 from core.generation.token import Token
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
@@ -93,8 +95,15 @@ def replay(
 ) -> Iterator[Replayed]:
     """The positions of the path, computed step by step; the saved token is taken whatever is drawn now.
 
-    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities.
+    Repeats the draws that the model `drawn_by` made, or all, and with `scores` the log-probabilities. The patches of
+    the walk act meanwhile, except in a model that took part earlier. Raises `UserError` where they do not fit.
     """
+    patches = record.patches if drawn_by in (None, record.model) else ()
+    with patched(model, patches) if patches else nullcontext():
+        yield from _replay(record, model, drawn_by, scores)
+
+
+def _replay(record: Record, model: Model, drawn_by: ModelInfo | None, scores: bool) -> Iterator[Replayed]:
     tokens = record.path()
     prompt = next((n for n, token in enumerate(tokens) if token.origin != "prompt"), len(tokens))
     walk = Session(model, record.sampler)

@@ -32,6 +32,7 @@ def session(record: Record, model: Model) -> Session:
     if model.info != record.model:
         tree.forget_scores()
     walk = Session(model, record.sampler, tree)
+    walk.question = record.question
     walk.history.stand(WalkPosition(end, record.cursor))
     if record.patches:
         saved = [node.token for node in tree.nodes.values()]
@@ -48,5 +49,6 @@ def session_without_model(record: Record, error: UserError) -> Session:
     reason = (*error.parts, "; the saved walk is shown; ", Action("choose.model"), " chooses another model")
     tree, end = record.tree()
     walk = Session(Unavailable(record.model, reason, record.patches), record.sampler, tree)
+    walk.question = record.question
     walk.history.stand(WalkPosition(end, record.cursor))
     return walk

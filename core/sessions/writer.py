@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from core.atomic import replacing
+from core.causal.question import CausalQuestion
 from core.sampling.sampler import Sampler
+from core.sessions.patches import patch_values
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
 
@@ -39,7 +41,8 @@ def lines(record: Record) -> Iterator[str]:
         "model": 0,
         "sampler": sampler_values(record.sampler),
         "place": {"node": record.end, "cursor": record.cursor},
-        "patches": [asdict(patch) for patch in record.patches],
+        "patches": [patch_values(patch) for patch in record.patches],
+        **question_values(record.question),
         "pieces": {str(id): pieces[id].hex() for id in sorted(pieces)},
     }
     yield "{\n"
@@ -62,6 +65,11 @@ def lines(record: Record) -> Iterator[str]:
 def sampler_values(sampler: Sampler) -> dict[str, Any]:
     """The JSON object of a sampler."""
     return {"stages": str(sampler), "seed": sampler.seed}
+
+
+def question_values(question: CausalQuestion) -> dict[str, Any]:
+    """The JSON object of a question under its name; nothing for the default question."""
+    return {} if question == CausalQuestion() else {"question": asdict(question)}
 
 
 def _node(number: int, row: NodeRow) -> dict[str, Any]:

@@ -5,6 +5,7 @@ distributions alone, wherever the model runs, but for `step`, patches and adapte
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from core.activations.apply import InstalledPatches
@@ -171,6 +172,10 @@ class ModelReader:
     def patches(self) -> tuple[Patch, ...]:
         """The patches that are active in the model."""
         return self._installed.patches if self._installed else ()
+
+    def unpatched(self) -> AbstractContextManager[None]:
+        """The model without the active patches, within the block."""
+        return self._installed.suspended() if self._installed else nullcontext()
 
     def patch(self, patches: Sequence[Patch]) -> None:
         """Replace the active patches; the ids must be read again under them.

@@ -7,9 +7,11 @@ of work, so that a caller can draw or stop in between.
 import heapq
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from core.activations.patch import Patch
 from core.activations.trace import Step
+from core.causal.question import CausalQuestion, End, Measured
 from core.errors import Action, UserError
 from core.evaluation.compare import same_tokens
 from core.generation.sample import Sample, stop_ids
@@ -52,6 +54,8 @@ class Session:
         self.tree = tree or Tree()
         self.history = History(self.tree, self._moved)
         self.sampler = sampler
+        self.question = CausalQuestion()
+        """What causal experiments are asked, as a person put it: its corrupt prompt stands against that of the walk."""
         self.typed = 0
         """The number that the caller gave the prompt it typed last."""
         self.stopped = ""
@@ -263,7 +267,8 @@ class Session:
     def mark(self) -> object:
         """A value that stays equal as long as nothing happens that is worth saving."""
         changes = len(self.history.done), len(self.history.undone), self._measured
-        return self.tree.version, *changes, self.history.position, self.sampler, self.patches, self.info
+        settings = self.sampler, self.question, self.patches, self.info
+        return self.tree.version, *changes, self.history.position, *settings
 
     def worth_keeping(self) -> bool:
         """Whether there is more than a prompt, and a model: without one the file that was opened holds everything."""
@@ -300,7 +305,7 @@ class Session:
         """The same walk and tree in another model with the same tokenizer; nothing is read or scored yet."""
         self.tree.forget_scores()
         session = Session(model, self.sampler, self.tree)
-        session.typed = self.typed
+        session.typed, session.question = self.typed, self.question
         session.history.continue_from(self.history)
         if self.patches and model.info.name == self.info.name:
             session.patch(self.patches)
@@ -319,6 +324,29 @@ class Session:
     def current_step(self) -> Step:
         """The forward pass that predicts the token at the cursor, for a lens to look into."""
         return self.reader.step(self.cursor)
+
+    def current_question(self) -> CausalQuestion:
+        """The question at the cursor, for a lens: the tokens after the prompt also follow the corrupt prompt."""
+        return self.question.continued(self.prompt_length, self.history.ids[: self.cursor])
+
+    def measured(self) -> Measured:
+        """The question at the cursor, and its value there."""
+        return self.question.measured(self.distribution().logits, self.model.tokenizer.piece)
+
+    def ask(self, question: CausalQuestion) -> None:
+        """Ask `question` from now on. Raises `UserError` for an id that the model does not have."""
+        question.check(self.info.vocab_size)
+        self.question = question
+
+    def compare_with(self, text: str, form: PromptForm, align: End) -> None:
+        """Let `text` in a form be the corrupt prompt, aligned from an end; an empty text removes it.
+
+        Raises `UserError` where the model has no chat template, or where it fails.
+        """
+        tokenizer, ids = self.model.tokenizer, list[int]()
+        if text:
+            ids = encode(tokenizer, text, special=form.special, chat=form.chat, system=form.system)
+        self.question = replace(self.question, corrupt=tuple(ids), align=align)
 
     def explain(self) -> SamplerLens:
         """Why the token at the cursor was drawn, or would be, under the present sampler."""
@@ -340,6 +368,11 @@ class Session:
             worst=tuple(at for at, _ in most_surprising),
         )
 
+    def _chosen(self) -> bool:
+        """Whether a person chose a token of the question, and the model can measure it here."""
+        chosen = self.question.target is not None or self.question.against is not None
+        return chosen and bool(self.tokens) and self.available
+
     def snapshot(self) -> Snapshot:
         """The walk as it stands; the tokens before the cursor are read if necessary."""
         return Snapshot(
@@ -355,6 +388,8 @@ class Session:
             typed=self.typed,
             stopped=self.stopped,
             patches=self.patches,
+            question=self.question,
+            measured=self.measured() if self._chosen() else None,
             spans=self.turns.spans,
             turn=self.turns.next,
         )

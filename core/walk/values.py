@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from core.activations.patch import Patch
+from core.causal.question import CausalQuestion, Measured
 from core.evaluation.perplexity import SurprisalRates
 from core.evaluation.values import Comparison
 from core.generation.rounds import Round, Timing
@@ -192,6 +193,10 @@ class Snapshot:
     """Why the last generation with stop conditions ended; empty after any other change."""
     patches: tuple[Patch, ...] = ()
     """The patches that are active in the model."""
+    question: CausalQuestion = CausalQuestion()  # noqa: RUF009  # a frozen value
+    """What causal experiments are asked, as a person put it."""
+    measured: Measured | None = None
+    """The question at the cursor, where a person chose one of its tokens; else None."""
     spans: tuple[Span, ...] = ()
     """Who says which tokens of a conversation; empty where the walk is none."""
     turn: int = 0

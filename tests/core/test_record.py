@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from records import INFO, After, Small, again, plain, text_of
 
 from core.activations.patch import Patch
+from core.causal.question import CausalQuestion
 from core.errors import Action, UserError
 from core.generation.token import Token
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -23,6 +24,7 @@ from core.sessions import reader, record, resume
 from core.sessions.record import NodeRow
 from core.walk.session import Session
 from core.walk.tree import Node, Tree
+from core.walk.values import PromptForm
 
 # Round trips ----------------------------------------------------------------------------------------------------------
 
@@ -164,6 +166,37 @@ def test_unknown_names_are_ignored_and_patches_kept() -> None:
     assert read.rows == plain().rows
     assert read.patches == (Patch(kind="scale", part="mlp", layer=3, factor=0.5),)
     assert again(read).patches == read.patches
+
+
+def test_a_question_is_kept_and_a_file_without_one_has_the_default() -> None:
+    asked = CausalQuestion(target=98, measure="logprob", corrupt=(97, 99), align="right")
+    assert again(plain(question=asked)).question == asked
+    assert "question" not in json.loads(text_of(plain()))
+    assert again(plain()).question == CausalQuestion()
+    values = json.loads(text_of(plain())) | {"question": {"against": 3, "mood": "later"}}
+    assert reader.parse_record(json.dumps(values), "walk.json").question == CausalQuestion(against=3)
+
+
+def test_the_question_of_a_walk_stays_in_an_opened_walk_and_in_another_model(small: Small) -> None:
+    walk = Session(small("model5"))
+    list(walk.prefill(list(b"oat")))
+    before = walk.mark()
+    walk.ask(CausalQuestion(target=98))
+    walk.compare_with("oaf", PromptForm(), "right")
+    assert walk.mark() != before
+    opened = resume.session(again(record.record_of(walk)), small("model5"))
+    for session in (opened, walk.moved_to(small("model6"))):
+        assert session.question == CausalQuestion(target=98, corrupt=tuple(b"oaf"), align="right")
+    shown = resume.session_without_model(record.record_of(walk), UserError("it is not here"))
+    assert (shown.question, shown.snapshot().measured) == (walk.question, None)
+    list(walk.generate(2))
+    assert walk.current_question().corrupt == (*b"oaf", *(token.id for token in walk.tokens[3:]))
+    measured, logits = walk.snapshot().measured, walk.distribution().logits
+    assert measured and measured.value == (logits[98] - logits[measured.target.against]).item()
+    with pytest.raises(UserError, match="no token has the id 257"):
+        walk.ask(CausalQuestion(target=257))
+    walk.compare_with("", PromptForm(), "left")
+    assert walk.question == CausalQuestion(target=98)
 
 
 def test_a_record_knows_its_prompt_and_branches() -> None:

@@ -5,12 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 import torch
 import transformers
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Reference
 
+from core.activations.apply import patched
+from core.activations.patch import Patch
+from core.causal.vector_files import read_vector
 from core.loading import catalog
 from core.loading import models as ours
 from core.loading.choice import ModelChoice
@@ -151,3 +155,27 @@ def test_a_megabyte_is_encoded_fast(model: Model) -> None:
         began = time.perf_counter()
         assert model.tokenizer.text(model.tokenizer.encode(million)) == million
         assert time.perf_counter() - began < 15
+
+
+LLAMA_CPP = {
+    957: 0.107178, 260: 0.094685, 624: 0.070359, 23007: 0.056945, 1542: 0.054391, 253: 0.042012, 44488: 0.036249,
+    216: 0.034399,
+}  # fmt: skip
+"""Probabilities by llama.cpp; tests/benchmarks/causal/control_vectors.py asks it again."""
+
+
+@torch.inference_mode()
+def test_a_control_vector_means_what_it_means_in_llama_cpp(model: Model, tmp_path: Path) -> None:
+    """The file as gguf-py writes it, and the eight likeliest tokens of llama-server within 1e-4."""
+    path, width = tmp_path / "vector.gguf", model.transformer.config.embed_dim
+    writer = gguf.GGUFWriter(path, "controlvector")
+    for layer in (1, 7, 12, 29):
+        writer.add_tensor(f"direction.{layer}", (2 * np.cos(np.arange(width) * (layer + 1.0))).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with patched(model, [Patch(kind="steer", part="stream", factor=0.5, vector=read_vector(path))]):
+        probabilities = model.transformer(torch.tensor([model.tokenizer.encode(PROMPT)]))[0, -1].softmax(-1)
+    for id, probability in LLAMA_CPP.items():
+        assert abs(probabilities[id].item() - probability) < 1e-4

@@ -50,8 +50,8 @@ FIELDS = {
         "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"
     ),
     "logit": (
-        "block bytes entropy_bits id layers locks_in logit name probability sampled_probability target "
-        "target_came text top"
+        "against block bytes difference entropy_bits id kl_bits layers locks_in logit map name names pieces probability "
+        "rows sampled_probability start target target_came target_probability target_rank text top"
     ),
     "context": (
         "bytes came effective entropy_bits id logit mass90 note prefixes probability sampled_probability "
@@ -179,6 +179,7 @@ def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> Non
         (("lens", "attention", PROMPT), "model1 has no attention; it begins at model3"),
         (("lens", "context", PROMPT, "--layer", "1"), "the lens context has no option --layer"),
         (("lens", "flow", PROMPT, "-k", "3"), "the lens flow has no option -k"),
+        (("lens", "logit", PROMPT, "--corrupt", "Oat"), "the lens logit has no option --corrupt"),
         (("lens", "logit", PROMPT, "--target", ""), "--target is empty"),
         (("lens", "attention", PROMPT, "--model", "model3", "--head", "4"), "no head 4; model3 has heads 0 to 0"),
         (("lens", "last-token", PROMPT, "--how", "forget"), "no way 'forget'"),

@@ -11,7 +11,7 @@ from core.activations.patch import Patch
 from core.lenses.attention import AttentionView, HeadSummary
 from core.lenses.flow import ComponentSource, Flow, FlowStage
 from core.lenses.last_token import LastToken, PositionEffect
-from core.lenses.logit import LayerPrediction, LogitLens
+from core.lenses.logit import LayerPrediction, LogitLens, LogitMap, MapCell, TokenShare
 from core.lenses.weights import Histogram, NamedWeight, PartCount, Weights
 from core.sampling.values import Candidate
 from tui.app import TokenwalkApp
@@ -52,7 +52,25 @@ def layer(name: str, block: int | None, number: int) -> LayerPrediction:
 
 
 NAMES = [("embedding", None)] + [(f"block {n} {half}", n) for n in range(3) for half in ("attention", "mlp")]
-LOGIT = LogitLens(tuple(layer(name, block, n) for n, (name, block) in enumerate([*NAMES, ("output", None)])), True, 6)
+
+
+def map_cell(row: int, column: int) -> MapCell:
+    share = 0.1 + 0.15 * row + 0.02 * column
+    top = TokenShare(3, PIECES[(row + column) % len(PIECES)], share), TokenShare(9, b" the", 0.1)
+    return MapCell(top, 6.0 - row, 4.0 - row, share / 2, 400 // (row + 1) ** 2, row - 1.5)
+
+
+MAP = LogitMap(
+    0,
+    PIECES,
+    ("embedding", "block 0", "block 1", "block 2"),
+    TokenShare(3, b" my", 0.35),
+    TokenShare(9, b" the", 0.1),
+    tuple(tuple(map_cell(row, column) for column in range(len(PIECES))) if row else () for row in range(4)),
+)
+LOGIT = LogitLens(
+    tuple(layer(name, block, n) for n, (name, block) in enumerate([*NAMES, ("output", None)])), True, 6, map=MAP
+)
 
 STATES = (("B", 1), ("T", 6), ("d", 64))
 VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
@@ -123,6 +141,8 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
         ("attention", ("o", "shift+down")),
         ("logit", ()),
         ("logit", ("o",)),
+        ("logit", ("o", "o", "shift+left")),
+        ("logit", ("o", "o", "shift+up")),
         ("flow", ("down", "down", "down", "o")),
         ("last_token", ()),
         ("weights", ("o",)),

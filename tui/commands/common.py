@@ -89,8 +89,13 @@ def decode_utf8(content: bytes, source: str) -> str:
 
 
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
-    """The model, and the token ids of a text in it; an empty text becomes the end-of-text token."""
+    """The model, and the token ids of a text in it; an empty text becomes the end-of-text token.
+
+    The steering vectors of the options act in the model from now on.
+    """
+    patches = model.patches()
     threads.prepare(beside_screen=False)
+    from core.activations.apply import InstalledPatches
     from core.loading.models import load_model
     from core.tokenizers import chat
 
@@ -100,6 +105,8 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     if loaded.tokenizer.warning:
         note(loaded.tokenizer.warning)
     threads.apply(loaded.info.parameters, beside_screen=False)
+    if patches:
+        InstalledPatches(loaded, patches)
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat, system=model.system)
     ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids

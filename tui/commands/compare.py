@@ -69,7 +69,8 @@ def _options_of_b(
 ) -> ModelOptions:
     """The options of A with the changes for B. Sizes and tokenizer are dropped where B is no untrained rung.
 
-    A model that is named has no adapter but its own, so that a model with one can be compared with itself without it.
+    A model that is named has no adapter but its own and no steering vector, so that a model with one can be compared
+    with itself without it.
     """
     from core.loading import catalog
     from core.loading.choice import ModelChoice
@@ -79,6 +80,7 @@ def _options_of_b(
         model=name or _without_revision(model.model, revision),
         revision=revision if name or revision else model.revision,
         lora=lora if name or lora else model.lora,
+        steer=None if name else model.steer,
         device=device or model.device,
         dtype=dtype or model.dtype,
     )

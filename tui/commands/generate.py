@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.activations.patch import Patch
 from core.atomic import check_replaceable
 from core.errors import Option, UserError
 from core.generation.stop_conditions import FORMS, StopConditions, parse
@@ -67,7 +68,7 @@ def generate(
                 drafting.generate(loaded, draft, start, chosen_sampler, proposals, most, grown[0], as_json)
         finally:
             if save:
-                _save(save, loaded, chosen_sampler, start, text, grown)
+                _save(save, loaded, chosen_sampler, start, text, grown, model.patches())
 
 
 def _prompt_tokens(loaded: Any, ids: list[int], text: str, model: ModelOptions) -> list[Token]:
@@ -80,7 +81,13 @@ def _prompt_tokens(loaded: Any, ids: list[int], text: str, model: ModelOptions) 
 
 
 def _save(
-    path: Path, loaded: Any, sampler: Sampler, prompt: Sequence[Token], text: str, grown: Sequence["Sample"]
+    path: Path,
+    loaded: Any,
+    sampler: Sampler,
+    prompt: Sequence[Token],
+    text: str,
+    grown: Sequence["Sample"],
+    patches: tuple[Patch, ...],
 ) -> None:
     """Save the samples as branches of one tree whose cursor is at the end of the first."""
     from core.sessions import record, writer
@@ -99,7 +106,7 @@ def _save(
     for end in reversed(ends):
         tree.visit(tree.path(end), 0)
     cursor = len(prompt) + len(grown[0].tokens)
-    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], cursor)())
+    writer.write_record(path, record.copy_tree(loaded.info, sampler, tree, ends[0], cursor, patches)())
 
 
 def _generate(

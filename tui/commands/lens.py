@@ -13,6 +13,8 @@ ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
 RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
 """Options whose parameter has another name in `core.lenses`."""
+DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
+"""By lens, options that have another value here than in `core.lenses`."""
 
 
 @shared
@@ -25,7 +27,23 @@ def lens(
     prompt: Annotated[
         str, typer.Argument(help="The text whose last position is examined; - reads it from standard input.")
     ] = ARTICLE_PROMPT,
-    target: Annotated[str | None, typer.Option(help="The next token to examine: the first token of this text.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The next token to examine: the first token of this text; of an experiment its only token."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="experiments: the token the target is compared with; the likeliest other one.")
+    ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(help="experiments: difference (of two logits), or logit or logprob of the target alone."),
+    ] = None,
+    corrupt: Annotated[
+        str | None, typer.Option(help="experiments: the second prompt, which the prompt is compared with.")
+    ] = None,
+    align: Annotated[
+        str | None, typer.Option(help="experiments: the end from which the tokens of both prompts are paired.")
+    ] = None,
     layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
     head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
     shown: Annotated[
@@ -35,7 +53,8 @@ def lens(
         int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
     ] = None,
     last: Annotated[
-        int | None, typer.Option(help="context, last-token: how many of the last tokens to examine.", min=1)
+        int | None,
+        typer.Option(help="context, last-token, logit's map: how many of the last tokens to examine.", min=1),
     ] = None,
     how: Annotated[
         str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")
@@ -58,6 +77,9 @@ def lens(
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
         "weight": weight, "switch": switch, "watermark": mark,
     }  # fmt: skip
+    question = {
+        "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,
+    }  # fmt: skip
     with exit_on_user_error():
         from core.lenses import NAMES
         from tui.reports.json_values import json_line
@@ -70,7 +92,7 @@ def lens(
             )
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
-        answer = _answer(name, loaded, ids, target, {key: value for key, value in options.items() if value is not None})
+        answer = _answer(name, loaded, ids, _given(question), _given(options))
         if as_json:
             source = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
             say(json_line(source | lens_json(name, answer)))
@@ -79,21 +101,33 @@ def lens(
                 say(line)
 
 
-def _answer(name: str, loaded: Any, ids: list[int], target: str | None, options: dict[str, Any]) -> Any:
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], options: dict[str, Any]) -> Any:
     """The last answer of a lens. Raises `UserError` for an option that the lens does not have, or an empty target."""
     from core import lenses
     from core.activations.trace import step_at
+    from core.causal.question import question_of
 
     function = lenses.lens(name.replace("-", "_"))
     parameters = inspect.signature(function).parameters
-    for option in options:
+    experiment = "question" in parameters
+    for option in (*options, *(() if experiment else asked.keys() - {"target"})):
         if RENAMED.get(option, option) not in parameters:
             flag = "-k" if option == "count" else Option(option)
             raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
-    arguments = {RENAMED.get(option, option): value for option, value in options.items()}
+    given = {RENAMED.get(option, option): value for option, value in options.items()}
+    arguments = DEFAULTS.get(name, {}) | given
+    prefix = loaded.sequences()
+    prefix.append([ids])
+    if experiment:
+        arguments["question"] = question_of(loaded.tokenizer, **asked)
+        return finish(function(step_at(loaded, ids, prefix), **arguments))
+    target = asked.get("target")
     target_ids = loaded.tokenizer.continuation(target) if target is not None else []
     if target is not None and not target_ids:
         raise UserError(Option("target"), " is empty; give the text of a token")
-    prefix = loaded.sequences()
-    prefix.append([ids])
     return finish(function(step_at(loaded, ids, prefix, target_ids[0] if target_ids else None), **arguments))

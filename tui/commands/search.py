@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,7 @@ def search(
         if save:
             from core.sessions import record, writer
 
-            writer.write_record(save, record.record_of(walk))
+            writer.write_record(save, replace(record.record_of(walk), patches=model.patches()))
         if stopped:
             raise typer.Exit(130)
 

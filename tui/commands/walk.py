@@ -44,7 +44,11 @@ def walk(
         from core.sessions import storage
         from tui import settings as app_settings
 
-        choice, chosen_sampler = model.choice(), sampler.sampler()
+        choice, chosen_sampler, patches = model.choice(), sampler.sampler(), model.patches()
+        if resume and patches:
+            raise UserError(
+                "a session has its own steering vectors; leave out ", Option("steer"), " beside ", Option("resume")
+            )
         saved, text = (_saved(prompt, choice, chosen_sampler), "") if resume else (None, read_argument(prompt))
         if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
             choice = replace(choice, name=DEFAULT_MODEL)
@@ -70,6 +74,7 @@ def walk(
         settings=settings,
         count=count,
         form=PromptForm(model.special, model.chat, model.system),
+        patches=patches,
         problems=problems,
         resume=saved,
         sessions=storage.default_folder(),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from tui.drawing.text import fit
+
 ABOVE, BELOW = " ░▒▓█", " ╌─═≡"
 """Glyphs by size, for values above and below zero."""
 BOUNDS = (0.05, 0.25, 0.50, 0.80)
@@ -35,6 +37,12 @@ class HeatMap:
     """The size of a value with the strongest color; None for the largest size there is."""
     signed: bool = True
     """Whether values can be below zero; the legend then shows both halves."""
+    texts: tuple[tuple[str, ...], ...] = ()
+    """What cells show in place of their values, where they have room; empty rows show values."""
+    narrowest: int = 1
+    """Width of a cell at least."""
+    widest: int = WIDEST
+    """Width of a cell at most."""
 
     @property
     def strongest(self) -> float:
@@ -47,10 +55,15 @@ class HeatMap:
         known = 0 <= row < len(self.values) and 0 <= column < len(self.values[row])
         return self.values[row][column] if known else None
 
+    def text_at(self, row: int, column: int) -> str | None:
+        """What a cell shows in place of its value, if anything."""
+        known = 0 <= row < len(self.texts) and 0 <= column < len(self.texts[row])
+        return self.texts[row][column] if known else None
 
-def cell_width(columns: int, room: int) -> int:
-    """Cells of each of `columns` columns in `room` cells; with 1 there may be more columns than room."""
-    return max(1, min(WIDEST, room // max(1, columns)))
+
+def cell_width(columns: int, room: int, narrowest: int = 1, widest: int = WIDEST) -> int:
+    """Cells of each of `columns` columns in `room` cells; with the narrowest there may be more columns than room."""
+    return max(narrowest, min(widest, room // max(1, columns)))
 
 
 def window(count: int, at: int, room: int, first: int = 0) -> range:
@@ -75,10 +88,12 @@ def number(value: float) -> str:
     return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")[:5]
 
 
-def cell(value: float | None, strongest: float, width: int) -> str:
-    """A value in a cell of `width` characters; the first of a numbered cell is blank."""
+def cell(value: float | None, strongest: float, width: int, text: str | None = None) -> str:
+    """A value, or a text in its place, in a cell of `width` characters; the first is blank unless it is a glyph."""
     if value is None:
         return MISSING.rjust(width)
+    if width >= NUMBERED and text is not None:
+        return f" {fit(text, width - 1)}"
     if width >= NUMBERED:
         return number(value).rjust(width)
     return glyph(value / strongest if math.isfinite(value) else 1.0) * width
@@ -86,7 +101,7 @@ def cell(value: float | None, strongest: float, width: int) -> str:
 
 def marked(shown: str) -> str:
     """A cell under the cursor, in as many cells as before."""
-    return "◆" if len(shown) == 1 else f"›{shown[1:]}" if len(shown) >= NUMBERED else f"‹{shown[1:-1]}›"
+    return "◆" if len(shown) == 1 else f"›{shown[1:]}" if cell_len(shown) >= NUMBERED else f"‹{shown[1:-1]}›"
 
 
 def labels(columns: Sequence[str], width: int, height: int) -> list[str]:

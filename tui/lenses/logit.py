@@ -1,4 +1,4 @@
-"""The logit lens: the prediction read out after each sublayer, and the probability and rank of one token there."""
+"""The logit lens: the prediction read out after each sublayer, as a table, as plots, and as a map of all positions."""
 
 import math
 from collections.abc import Iterator
@@ -9,59 +9,113 @@ from textual.content import Content
 
 from core.lenses import lens
 from tui.drawing.bars import meter, scale_for
+from tui.drawing.heat_map import HeatMap
+from tui.drawing.logit_map import QUANTITIES, cell_words, heat_map
 from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
-from tui.lenses.base import AXIS, LensPage
+from tui.lenses.base import AXIS, HeatMapPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
     from core.lenses.logit import LayerPrediction, LogitLens
 
 NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
+VIEWS = ("table", "plots", "map")
+LAST = 32
+"""Positions of the map at most."""
 
 
-class LogitLensPage(LensPage["LogitLens"]):
-    """One row for each sublayer, or the probability and rank of the target as plots."""
+class LogitLensPage(HeatMapPage["LogitLens"]):
+    """One row for each sublayer; or the probability and rank of the target as plots; or a map of all positions."""
 
     NAME = "logit"
     TITLE = "logit lens"
-    DESCRIPTION = "The prediction after every sublayer, and from which one on it stays the same"
+    DESCRIPTION = "The prediction after every sublayer, from which one on it stays the same, and at every position"
     ORDER = 13
 
     def __init__(self) -> None:
         super().__init__()
-        self.plotted = False
-        """Whether the plots are shown instead of the table."""
+        self.view = VIEWS[0]
+        self.quantity = 0
+        """Which of `QUANTITIES` the map shows."""
 
     def new_question(self) -> Question:
-        return Question(lambda session: lens("logit")(session.current_step()))
+        last = LAST if self.view == "map" else 0
+        return Question(
+            lambda session: lens("logit")(session.current_step(), last=last, asked=session.current_question())
+        )
 
     def show(self, frame: Frame) -> None:
-        first_answer = self.answer is None
+        before = self.answer
         super().show(frame)
-        if self.answer and first_answer:  # begin at the output
+        if self.answer and before is None:  # begin at the output
             self.cursor = 10**6
             self.draw()
+        drawn, known = (each.map if each else None for each in (self.answer, before))
+        if drawn and (known is None or (drawn.start, drawn.pieces) != (known.start, known.pieces)):
+            self.column = len(drawn.pieces) - 1
+            self.draw()
+
+    def heat_map(self) -> HeatMap | None:
+        drawn = self.answer.map if self.answer else None
+        return heat_map(drawn, QUANTITIES[self.quantity]) if drawn else None
 
     def choice_count(self) -> int:
+        if self.view == "map":
+            return super().choice_count()
         return len(self.answer.layers) if self.answer else 0
 
     def switch_view(self) -> None:
-        self.plotted = not self.plotted
+        self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
+        self._first_row, self.cursor = 0, 10**6
+        if self.view == "map":
+            self.ask_again()
         self.draw()
+
+    def adjust(self, down: int, across: int) -> None:
+        if self.view == "map":
+            super().adjust(0, across)
+            self.quantity = (self.quantity + down) % len(QUANTITIES)
+            self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        if self.answer and self.answer.locks_in is not None:
-            self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
-        self.border_subtitle = Content(f"↑↓ layer · o {'the table' if self.plotted else 'plot'}" if self.answer else "")
+        if self.answer and self.answer.locks_in is not None and (count := self.choice_count()):
+            self.cursor = max(0, min(self.cursor, count - 1))
+        following = f"o {VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]}"
+        keys = (
+            f"↑↓ layer · ⇧←→ position · ⇧↑↓ quantity · {following}" if self.view == "map" else f"↑↓ layer · {following}"
+        )
+        self.border_subtitle = Content(keys if self.answer else "")
         super().draw()
 
     def lines(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
+        if self.view == "map":
+            yield from self._map(answer, width, height)
+            return
         yield self._head(answer, width)
         yield Text()
-        yield from self._plots(answer, width, height - 2) if self.plotted else self._table(answer, width, height - 2)
+        yield from (self._plots if self.view == "plots" else self._table)(answer, width, height - 2)
+
+    # The map of layers and positions
+
+    def _map(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
+        drawn, shown = answer.map, self.heat_map()
+        if drawn is None or shown is None:
+            yield self.text(("reading every position …", "faint"))
+            return
+        row, column = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.pieces) - 1)
+        numbers, tokens = cell_words(drawn, row, column)
+        where = f"{shown.rows[row]} at {within(shown.columns[column], 14)}: "
+        asked = QUANTITIES[self.quantity].name(drawn)
+        cut = f"the last {len(drawn.pieces)} positions" if drawn.start else ""
+        yield self.text((fit(asked, max(0, width - len(cut) - 1)), "bar"), (f" {cut}" if cut else "", "faint"))
+        yield self.text((fit(where + numbers, width), "text"))
+        yield self.text((fit(f"  {tokens}", width), "muted"))
+        yield from self.map_lines(shown, width, height - 3)
+
+    # The table and the plots of the last position
 
     def _head(self, answer: "LogitLens", width: int) -> Text:
         target = answer.layers[0].target

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
     from core.lenses.ladder import Ladder
     from core.lenses.last_token import LastToken
-    from core.lenses.logit import LogitLens
+    from core.lenses.logit import LogitLens, LogitMap
     from core.lenses.weights import Weights
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -106,6 +106,19 @@ def _logit(answer: "LogitLens") -> Iterator[str]:
     role = "is the given next token" if answer.target_came else "is the model's likeliest token"
     settled = answer.layers[answer.locks_in or 0].name
     yield f"{target} {role}; the likeliest token no longer changes from {settled} on"
+    if answer.map:
+        yield from _logit_map(answer.map)
+
+
+def _logit_map(drawn: "LogitMap") -> Iterator[str]:
+    """The likeliest token after each block at each position; under the table, so that it may be wider."""
+    width = 12
+    yield ""
+    yield f"the likeliest token after each block at each position; KL(output ‖ layer) after {label(drawn.pieces[-1])}"
+    yield f"{'layer':<10} {'KL bits':>8}  {''.join(fit(label(piece), width) + ' ' for piece in drawn.pieces)}"
+    for name, row in zip(drawn.names, drawn.rows, strict=True):
+        tokens = "".join(fit(label(cell.top[0].piece), width) + " " for cell in row)
+        yield f"{name:<10} {row[-1].kl_bits:>8.3f}  {tokens}"
 
 
 def _context(answer: "ContextTable") -> Iterator[str]:

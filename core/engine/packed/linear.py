@@ -5,6 +5,7 @@ A single token reads every weight once, so memory bandwidth decides its time: fe
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,11 +56,25 @@ class PackedLinear(Packed):
         self.add_bias = nn.Identity() if bias is None else Bias(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[…, in] → […, out], float32."""
+        """[…, in] → […, out], float32; it can be differentiated with respect to x."""
+        product: Any = _Differentiable.apply if x.requires_grad and torch.is_grad_enabled() else PackedLinear.product
+        return self.add_bias(product(self, x))
+
+    def product(self, x: Tensor) -> Tensor:
+        """x Wᵀ, […, in] → […, out], float32."""
         if not compiled.available():
-            return self.add_bias(F.linear(x.bfloat16(), self._whole).float())
+            return F.linear(x.bfloat16(), self._whole).float()
         outputs = [product(x) for product in self._products]
-        return self.add_bias(outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+
+    def transposed_product(self, y: Tensor) -> Tensor:
+        """y W, […, out] → […, in], float32; a few rows of W are dequantized at a time, those that y is not zero for."""
+        result = y.new_zeros(*y.shape[:-1], self.shape[1])
+        for n in range(0, self.shape[0], ROWS_AT_ONCE):
+            part = y[..., n : n + ROWS_AT_ONCE]
+            if part.any():
+                result += part @ self.dequantize(n, n + ROWS_AT_ONCE)
+        return result
 
     @property
     def bias(self) -> Tensor | None:
@@ -79,6 +94,21 @@ class PackedLinear(Packed):
         return torch.cat(
             [self.dequantize(n, n + ROWS_AT_ONCE).bfloat16() for n in range(0, self.shape[0], ROWS_AT_ONCE)]
         )
+
+
+class _Differentiable(torch.autograd.Function):
+    """A product with packed weights. Its gradient takes no notice of the rounding of activations."""
+
+    @staticmethod
+    def forward(ctx: Any, linear: PackedLinear, x: Tensor) -> Tensor:
+        """As `PackedLinear.product`."""
+        ctx.linear = linear
+        return linear.product(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        """[…, out] → […, in]."""
+        return None, ctx.linear.transposed_product(gradient)
 
 
 class _PlainProduct:

@@ -58,7 +58,7 @@ class HeatMapPage(LensPage[Answer]):
         """A map in `height` lines of `width` cells: labels of columns, rows, and the legend as the last line."""
         row_at, column_at = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.columns) - 1)
         left = min(ROW_LABEL, max(map(cell_len, drawn.rows), default=0)) + 2
-        across = cell_width(len(drawn.columns), width - left)
+        across = cell_width(len(drawn.columns), width - left, drawn.narrowest, drawn.widest)
         columns = window(len(drawn.columns), max(0, column_at), (width - left) // across, self._first_column)
         self._first_column = columns.start
         head = labels([drawn.columns[n] for n in columns], across, TALL if height >= TALL_PANEL else LOW)
@@ -71,7 +71,8 @@ class HeatMapPage(LensPage[Answer]):
                 ("›" if here else " ", "text"), (fit(drawn.rows[number], left - 2) + " ", "text" if here else "muted")
             )
             for column in columns:
-                self._add_cell(line, drawn.at(number, column), strongest, across, here and column == column_at)
+                shown = cell(drawn.at(number, column), strongest, across, drawn.text_at(number, column))
+                self._add_cell(line, shown, drawn.at(number, column), strongest, across, here and column == column_at)
             yield line
         yield self._legend(drawn, left, len(columns) < len(drawn.columns))
 
@@ -83,8 +84,7 @@ class HeatMapPage(LensPage[Answer]):
         text.stylize(self.style_of("lens--hot") + Style(bold=True), start, end)
         return text
 
-    def _add_cell(self, line: Text, value: float | None, strongest: float, across: int, here: bool) -> None:
-        shown = cell(value, strongest, across)
+    def _add_cell(self, line: Text, shown: str, value: float | None, strongest: float, across: int, here: bool) -> None:
         if here:
             ink, ground = self.get_component_styles("lens--text").color, self.background_colors[1]
             line.append(marked(shown), Style(color=ground.rich_color, bgcolor=ink.rich_color, bold=True))

@@ -1,0 +1,1 @@
+"""Models that an engine elsewhere serves over HTTP."""

@@ -1,0 +1,87 @@
+"""Where an engine is, and the key for it, which is never shown."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from core.errors import UserError
+from core.formats.text import shown
+
+SCHEMES = ("http", "https")
+
+
+def is_address(name: str) -> bool:
+    """Whether the name of a model is the address of an engine."""
+    return name.lower().startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server. `repr` and `str` do not show the key."""
+
+    url: str
+    """`http://host:port/path`, without a slash at the end, a user or a password."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """What proves to this server, and to no other, that a request is allowed."""
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def host(self) -> str:
+        """`host:port`, by which settings hold a key."""
+        return host_of(self.url)
+
+
+def address(url: str, key: str = "") -> Address:
+    """The address that `url` means. A user and a password in it become a header, as `key` does.
+
+    Raises `UserError` for what is not an address of HTTP, and for a key that cannot stand in a header.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        raise _invalid(url) from None
+    host = parts.hostname
+    if parts.scheme.lower() not in SCHEMES or not host or not _plain(host + parts.path):
+        raise _invalid(url)
+    if parts.query or parts.fragment:
+        raise UserError(f"{_shown(url)}: the address of an engine has no ? and no #; write http://host:port")
+    headers = _headers(parts.username, parts.password, key)
+    name = f"[{host}]" if ":" in host else host
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return Address(f"{parts.scheme.lower()}://{name}{'' if port is None else f':{port}'}{path}", headers)
+
+
+def _headers(user: str | None, password: str | None, key: str) -> dict[str, str]:
+    if key:
+        if not (_plain(key) and key.isascii()):
+            raise UserError("the key for the engine has characters that cannot stand in an HTTP header; copy it again")
+        return {"Authorization": f"Bearer {key}"}
+    if user is None and password is None:
+        return {}
+    pair = f"{unquote(user or '')}:{unquote(password or '')}"
+    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+
+
+def host_of(url: str) -> str:
+    """`host:port` of an address; the port of the scheme where it names none."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme.lower() == "https" else 80)
+    return f"{parts.hostname}:{port}"
+
+
+def _plain(text: str) -> bool:
+    return all(character.isprintable() and not character.isspace() for character in text)
+
+
+def _shown(url: str) -> str:
+    """The address for an error, without what may be a password."""
+    scheme, separator, rest = url.partition("://")
+    return shown(f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else rest or scheme)
+
+
+def _invalid(url: str) -> UserError:
+    return UserError(f"{_shown(url)} is not the address of an engine; write http://host:port or https://host:port")

@@ -1,0 +1,207 @@
+"""llama-server of llama.cpp: `POST /completion` with `n_probs`."""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from core.remote.engines.api import Ask, EngineApi, Request
+from core.remote.engines.decoding import read
+from core.remote.engines.listing import Meta, Served
+from core.remote.values import BadAnswer, Capabilities, Known, known
+
+NEUTRAL = {
+    "temperature": 1.0,
+    "dynatemp_range": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "top_n_sigma": -1.0,
+    "xtc_probability": 0.0,
+    "dry_multiplier": 0.0,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "mirostat": 0,
+    "ignore_eos": False,
+    "grammar": "",
+    "stop": [],
+    "logit_bias": [],
+    "post_sampling_probs": False,
+}
+
+LARGEST_VOCABULARY = 10_000_000
+
+
+class Token(msgspec.Struct, gc=False):
+    """One candidate. A server before December 2024 writes no id."""
+
+    id: int
+    logprob: float | None = None
+    prob: float | None = None
+
+
+class Position(msgspec.Struct):
+    """The candidates at one position; `top_probs` where they are probabilities."""
+
+    top_logprobs: list[Token] | None = None
+    top_probs: list[Token] | None = None
+    probs: list[Token] | None = None
+
+
+class Completion(msgspec.Struct):
+    """An answer; some versions call the positions `probs`."""
+
+    completion_probabilities: list[Position] | None = None
+    probs: list[Position] | None = None
+
+
+class SpelledToken(msgspec.Struct):
+    """A candidate with its bytes; special tokens have none."""
+
+    id: int
+    bytes: list[int] = []
+
+
+class SpelledPosition(msgspec.Struct):
+    """The candidates at one position."""
+
+    top_logprobs: list[SpelledToken] = []
+
+
+class SpelledCompletion(msgspec.Struct):
+    """An answer, read for the bytes of tokens."""
+
+    completion_probabilities: list[SpelledPosition] = []
+
+
+class Piece(msgspec.Struct):
+    """A token of a text; a list of bytes where it is not UTF-8."""
+
+    id: int
+    piece: str | list[int]
+
+
+class Pieces(msgspec.Struct):
+    """The answer of `/tokenize`."""
+
+    tokens: list[Piece]
+
+
+class Content(msgspec.Struct):
+    """The answer of `/detokenize`."""
+
+    content: str
+
+
+class Settings(msgspec.Struct):
+    """The defaults of a server."""
+
+    n_ctx: int | None = None
+
+
+class Props(msgspec.Struct):
+    """What `GET /props` tells."""
+
+    default_generation_settings: Settings = msgspec.field(default_factory=Settings)
+    build_info: str = ""
+    model_path: str = ""
+    chat_template: str = ""
+    eos_token: str = ""
+
+
+PROPS = msgspec.json.Decoder(Props)
+COMPLETION = msgspec.json.Decoder(Completion)
+SPELLED = msgspec.json.Decoder(SpelledCompletion)
+PIECES = msgspec.json.Decoder(Pieces)
+CONTENT = msgspec.json.Decoder(Content)
+
+
+class Llama(EngineApi):
+    """llama-server. Any k up to V, and the bytes of tokens; no scores of a prompt."""
+
+    name = "llama"
+
+    async def describe(self, ask: Ask, listed: Served) -> Capabilities:
+        props = await ask(Request("/props"), lambda answer: read(PROPS, answer))
+        settings = props.default_generation_settings
+        stops: list[int] = []
+        if props.eos_token:
+            stops, _ = await ask(self.tokenize_request(props.eos_token, special=True), self.read_tokenize)
+        meta = listed.meta or Meta()
+        return Capabilities(
+            engine=self.name,
+            version=props.build_info,
+            model=self.model,
+            vocab_size=meta.n_vocab or await self._count(ask),
+            context=settings.n_ctx or meta.n_ctx,
+            top_k=None,
+            full=True,
+            raw=True,
+            ids=True,
+            bytes=True,
+            prompt_scores=False,
+            stops=tuple(stops) if len(stops) == 1 else (),
+            template=props.chat_template,
+            source=props.model_path,
+        )
+
+    async def _count(self, ask: Ask) -> int:
+        """V, by asking for more candidates than any vocabulary has: older servers do not tell it."""
+        request = self.next_request([0], LARGEST_VOCABULARY, LARGEST_VOCABULARY)
+        return await ask(
+            request, lambda answer: len(self.read_next(answer, LARGEST_VOCABULARY, LARGEST_VOCABULARY).ids)
+        )
+
+    def next_request(self, ids: Sequence[int], k: int, vocab_size: int, temperature: float = 1.0) -> Request:
+        body = NEUTRAL | {"prompt": list(ids), "n_predict": 1, "n_probs": k, "cache_prompt": True, "stream": False}
+        return Request("/completion", body | {"temperature": temperature, "model": self.model})
+
+    def read_next(self, answer: bytes, k: int, vocab_size: int) -> Known:
+        completion = read(COMPLETION, answer)
+        positions = completion.completion_probabilities or completion.probs
+        if not positions:
+            raise BadAnswer("it has no log-probabilities")
+        first = positions[0]
+        tokens = first.top_logprobs or first.top_probs or first.probs or []
+        ids, values = [token.id for token in tokens], [token.logprob for token in tokens]
+        if None in values:
+            values = [_logarithm(token.prob) for token in tokens]
+        return known(ids, cast("list[float]", values), vocab_size, k)
+
+    def read_pieces(self, answer: bytes) -> dict[int, bytes]:
+        positions = read(SPELLED, answer).completion_probabilities
+        tokens = positions[0].top_logprobs if positions else []
+        return {token.id: _bytes(token.bytes) for token in tokens if token.bytes}
+
+    def tokenize_request(self, text: str, special: bool) -> Request:
+        body = {"content": text, "with_pieces": True, "add_special": False, "parse_special": special}
+        return Request("/tokenize", body | {"model": self.model})
+
+    def read_tokenize(self, answer: bytes) -> tuple[list[int], dict[int, bytes]]:
+        tokens = read(PIECES, answer).tokens
+        spelled = {
+            token.id: token.piece.encode() if isinstance(token.piece, str) else _bytes(token.piece) for token in tokens
+        }
+        return [token.id for token in tokens], {id: piece for id, piece in spelled.items() if piece}
+
+    def detokenize_request(self, ids: Sequence[int]) -> Request:
+        return Request("/detokenize", {"tokens": list(ids), "model": self.model})
+
+    def read_detokenize(self, answer: bytes) -> str:
+        return read(CONTENT, answer).content
+
+
+def _logarithm(probability: float | None) -> float:
+    if probability is None or probability < 0:
+        raise BadAnswer("a candidate has no log-probability")
+    return math.log(probability) if probability else -math.inf
+
+
+def _bytes(values: list[int]) -> bytes:
+    try:
+        return bytes(values)
+    except ValueError as error:
+        raise BadAnswer("the bytes of a token are not numbers from 0 to 255") from error

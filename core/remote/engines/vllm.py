@@ -1,0 +1,200 @@
+"""vLLM: `POST /v1/completions` with token ids, and the endpoints of its own."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import UserError
+from core.remote.engines.api import Ask, EngineApi, Request
+from core.remote.engines.decoding import read
+from core.remote.engines.listing import Served
+from core.remote.faults import Refused, readable
+from core.remote.values import BadAnswer, Capabilities, Known, Scored, checked_logprob, known
+
+NEUTRAL = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "min_tokens": 0,
+    "n": 1,
+    "stream": False,
+}
+KEY = "token_id:"
+"""What stands before an id where `return_tokens_as_token_ids` is asked for."""
+
+IMPOSSIBLE = 10**9
+"""More than any vocabulary has."""
+DEFAULT_MOST = 20
+"""Of `--max-logprobs`."""
+_VOCABULARY = re.compile(r"[Vv]ocabulary size: (\d{1,9})\b")
+_MOST = re.compile(r"max allowed: (\d{1,9})\b")
+
+
+class Version(msgspec.Struct):
+    """The answer of `/version`."""
+
+    version: str
+
+
+class Logprobs(msgspec.Struct):
+    """The likeliest tokens at each position."""
+
+    top_logprobs: list[dict[str, float]]
+
+
+class Choice(msgspec.Struct):
+    """One continuation."""
+
+    logprobs: Logprobs
+
+
+class Completion(msgspec.Struct):
+    """An answer."""
+
+    choices: list[Choice]
+
+
+class PromptToken(msgspec.Struct):
+    """A token of the prompt; ranks count from 1."""
+
+    logprob: float
+    rank: int
+
+
+class ScoredChoice(msgspec.Struct):
+    """One continuation, read for its prompt. The first token has no row."""
+
+    prompt_logprobs: list[dict[str, PromptToken] | None]
+
+
+class ScoredCompletion(msgspec.Struct):
+    """An answer, read for its prompt."""
+
+    choices: list[ScoredChoice]
+
+
+class Tokenized(msgspec.Struct):
+    """The answer of `/tokenize`; `token_strs` are written as the files of the model write them."""
+
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class Detokenized(msgspec.Struct):
+    """The answer of `/detokenize`."""
+
+    prompt: str
+
+
+VERSION = msgspec.json.Decoder(Version)
+COMPLETION = msgspec.json.Decoder(Completion)
+SCORED = msgspec.json.Decoder(ScoredCompletion)
+TOKENIZED = msgspec.json.Decoder(Tokenized)
+DETOKENIZED = msgspec.json.Decoder(Detokenized)
+
+
+class VLLM(EngineApi):
+    """vLLM. k is limited by `--max-logprobs` of the server (20 where it is not given)."""
+
+    name = "vllm"
+
+    async def describe(self, ask: Ask, listed: Served) -> Capabilities:
+        version = await ask(Request("/version"), lambda answer: read(VERSION, answer).version)
+        vocab_size = await self._limit(ask, _VOCABULARY, logit_bias={str(IMPOSSIBLE): 1})
+        most = await self._limit(ask, _MOST, logprobs=IMPOSSIBLE)
+        if vocab_size is None:
+            raise UserError(
+                f"vLLM {readable(version)} does not tell the size of its vocabulary, which a walk needs; update vLLM"
+            )
+        full = most is not None and most >= vocab_size
+        return Capabilities(
+            engine=self.name,
+            version=version,
+            model=self.model,
+            vocab_size=vocab_size,
+            context=listed.max_model_len,
+            top_k=None if full else most or DEFAULT_MOST,
+            full=full,
+            raw=True,
+            ids=True,
+            bytes=False,
+            prompt_scores=True,
+            source=listed.root or "",
+        )
+
+    async def _limit(self, ask: Ask, pattern: re.Pattern[str], **fields: Any) -> int | None:
+        """The limit that vLLM names where it refuses a request that no server can fulfill; nothing is computed."""
+        try:
+            await ask(self._completion([0], **fields), bytes)
+        except Refused as refused:
+            if refused.status == 400 and (found := pattern.search(refused.words)):
+                return int(found[1])
+            if refused.status != 400:
+                raise
+        return None
+
+    def _completion(self, ids: Sequence[int], **fields: Any) -> Request:
+        return Request(
+            "/v1/completions", NEUTRAL | {"model": self.model, "prompt": list(ids), "max_tokens": 1} | fields
+        )
+
+    def next_request(self, ids: Sequence[int], k: int, vocab_size: int, temperature: float = 1.0) -> Request:
+        count = -1 if k >= vocab_size else k
+        return self._completion(ids, logprobs=count, return_tokens_as_token_ids=True, temperature=temperature)
+
+    def read_next(self, answer: bytes, k: int, vocab_size: int) -> Known:
+        choices = read(COMPLETION, answer).choices
+        if not choices or not choices[0].logprobs.top_logprobs:
+            raise BadAnswer("it has no log-probabilities")
+        top = choices[0].logprobs.top_logprobs[0]
+        return known(_ids(top), np.fromiter(top.values(), np.float64, len(top)), vocab_size, k)
+
+    def score_request(self, ids: Sequence[int]) -> Request:
+        return self._completion(ids, prompt_logprobs=0)
+
+    def read_scores(self, answer: bytes, ids: Sequence[int], start: int) -> tuple[Scored, ...]:
+        choices = read(SCORED, answer).choices
+        rows = choices[0].prompt_logprobs if choices else []
+        if len(rows) != len(ids):
+            raise BadAnswer(f"it scores {len(rows)} tokens, and {len(ids)} were sent")
+        return tuple(_scored(id, row) for id, row in zip(ids[start:], rows[start:], strict=True))
+
+    def tokenize_request(self, text: str, special: bool) -> Request:
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False, "return_token_strs": True}
+        return Request("/tokenize", body)
+
+    def read_tokenize(self, answer: bytes) -> tuple[list[int], dict[int, bytes]]:
+        return read(TOKENIZED, answer).tokens, {}
+
+    def detokenize_request(self, ids: Sequence[int]) -> Request:
+        return Request("/detokenize", {"model": self.model, "tokens": list(ids)})
+
+    def read_detokenize(self, answer: bytes) -> str:
+        return read(DETOKENIZED, answer).prompt
+
+
+def _ids(top: dict[str, float]) -> NDArray[np.int64]:
+    """The ids that the keys name."""
+    try:
+        if all(key.startswith(KEY) for key in top):
+            return np.fromiter([int(key[len(KEY) :]) for key in top], np.int64, len(top))
+    except (ValueError, OverflowError):
+        pass
+    raise BadAnswer("it names tokens by text, not by id; vLLM before 0.5 does so")
+
+
+def _scored(id: int, row: dict[str, PromptToken] | None) -> Scored:
+    entry = row.get(str(id)) if row else None
+    if entry is None:
+        raise BadAnswer(f"it has no log-probability for the token id {id} of the prompt")
+    if entry.rank < 1:
+        raise BadAnswer(f"it has the rank {entry.rank}, and ranks count from 1")
+    return Scored(id, checked_logprob(entry.logprob), entry.rank - 1, entry.rank)

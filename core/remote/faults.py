@@ -1,0 +1,156 @@
+"""What went wrong between here and an engine, as one line each; text of a server in it is quoted and shortened."""
+
+import re
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+import msgspec
+
+from core.errors import UserError
+from core.formats.text import shown
+from core.remote.address import Address
+from core.remote.engines.api import Request
+
+LONGEST = 200
+"""Characters of a server's own words in an error."""
+
+
+class Refused(UserError):
+    """A status other than 200. `status` is its number, `words` what the server says of it, on one line."""
+
+    def __init__(self, line: str, status: int, words: str) -> None:
+        super().__init__(line)
+        self.status, self.words = status, words
+
+
+class Retry(Exception):
+    """A failure that may be over in a moment; `error` is what to say if it is not."""
+
+    def __init__(self, error: UserError, after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error, self.after = error, after
+
+
+def transport_error(address: Address, error: Exception, *, began: bool) -> UserError | Retry:
+    """The error for a connection that failed; a `Retry` where it broke before any answer."""
+    reason = _reason(error)
+    match error:
+        case httpx2.ConnectTimeout():
+            return UserError(f"{address} does not accept the connection in time; check the address and the firewall")
+        case httpx2.ConnectError() if _is_tls(error):
+            return UserError(
+                f"{address}: the TLS connection failed ({reason}); check the certificate, or http and https"
+            )
+        case httpx2.ConnectError():
+            return UserError(f"{address} cannot be reached ({reason}); check the address, and that the engine runs")
+        case httpx2.TimeoutException():
+            return UserError(f"{address} gave no answer in time; check the engine, or ask it for less")
+        case httpx2.ProxyError() | httpx2.UnsupportedProtocol():
+            return UserError(f"{address} cannot be reached through the proxy ({reason}); check HTTP_PROXY and NO_PROXY")
+        case httpx2.DecodingError():
+            return UserError(
+                f"{address} sent an answer that cannot be decompressed ({reason}); check the proxy before it"
+            )
+    cut = UserError(f"{address} cut the connection ({reason}); check the engine's log, then try again")
+    return cut if began else Retry(cut)
+
+
+def too_slow(address: Address, seconds: float) -> UserError:
+    """The error for an answer that began and did not end."""
+    return UserError(f"{address} began an answer and did not end it in {seconds:g} s; check the engine and the network")
+
+
+def too_large(address: Address, limit: int) -> UserError:
+    """The error for an answer that is longer than any engine's."""
+    return UserError(f"{address} sent more than {limit:,} bytes as one answer; check that it is an engine")
+
+
+def status_error(
+    address: Address, request: Request, status: int, headers: Mapping[str, str], body: bytes
+) -> UserError | Retry:
+    """The error for an HTTP status other than 200; a `Retry` where the server is busy or loads its model."""
+    words = _said(body, headers)
+    said = f": {words}" if words else ""
+
+    def refused(line: str) -> Refused:
+        return Refused(line, status, words)
+
+    if 300 <= status < 400:
+        target = shown(headers.get("location", ""))
+        return refused(f"{address} redirects to {target}, which is not followed; give the address it leads to")
+    match status:
+        case 401 | 403 | 407:
+            return refused(
+                f"{address} refuses access (HTTP {status}{said}); set TOKENWALK_API_KEY, or its key in config.toml"
+            )
+        case 404 | 405:
+            return refused(f"{address} has no {request.path} (HTTP {status}{said}); check the address and the engine")
+        case 429:
+            error = refused(f"{address} is asked too often (HTTP 429{said}); wait, or ask for less at a time")
+            return Retry(error, _retry_after(headers))
+        case 503:
+            error = refused(f"{address} is not ready (HTTP 503{said}); wait until it has loaded its model")
+            return Retry(error, _retry_after(headers))
+        case 502 | 504:
+            error = refused(f"{address}: the proxy does not reach the engine (HTTP {status}{said}); check the engine")
+            return Retry(error, _retry_after(headers))
+    fault = "failed" if status >= 500 else "refuses the request"
+    return refused(f"{address} {fault} (HTTP {status}{said}); check the engine's log")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause that has words, quoted."""
+    words = str(error)
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        words = str(error) or words
+    return readable(words) or type(error).__name__
+
+
+def readable(words: str) -> str:
+    """A server's words as a part of one line: control characters out, shortened."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def message(body: bytes) -> str:
+    """What an engine says of a refusal, from the JSON forms they use; empty where there is none."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    for key in ("error", "detail", "message"):
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+    return value if isinstance(value, str) else ""
+
+
+def _said(body: bytes, headers: Mapping[str, str]) -> str:
+    """The server's own words on one line; empty where there are none."""
+    if words := readable(message(body)):
+        return words
+    if "html" in headers.get("content-type", "") or re.match(rb"\s*<", body):
+        return "a page of HTML, as a proxy sends it"
+    return ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait; None where it does not, or where the value is no time."""
+    value = headers.get("retry-after", "")
+    try:
+        if re.fullmatch(r"\d{1,9}", value):
+            return float(value)
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -68,11 +68,19 @@ class Client:
         loop = self._loop = asyncio.new_event_loop()
         threading.Thread(target=_run, args=(loop,), name="remote", daemon=True).start()
 
+    def narrow(self, requests: int) -> None:
+        """Send at most `requests` at a time from now on. On the thread of the requests, while none is on its way.
+
+        llama-server gives each open connection a thread, and 5 s pass until it leaves an idle one.
+        """
+        self._slots = asyncio.Semaphore(max(1, min(requests, self.limits.requests)))
+
     async def send(self, request: Request) -> bytes:
         """The body of the answer. On the thread of the requests only. Raises `UserError`."""
-        if self._http is None or self._slots is None:
-            self._slots = asyncio.Semaphore(self.limits.requests)
+        if self._http is None:
             self._http = self._open()
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.limits.requests)
         async with self._slots:
             for attempt in range(1, self.limits.attempts + 1):
                 try:

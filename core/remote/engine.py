@@ -3,18 +3,17 @@
 Every request returns a `Pending` at once; many may be on their way, and the engine batches them.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from core.errors import UserError
+from core.formats.text import shown
 from core.remote.address import Address
 from core.remote.client import Client, Limits, together
-from core.remote.engines.api import EngineApi, Request
+from core.remote.engines.api import EngineApi
 from core.remote.pending import Pending
 from core.remote.probe import probe
-from core.remote.values import Capabilities, Known, Scored
-
-T = TypeVar("T")
+from core.remote.values import BadAnswer, Capabilities, Known, Scored
+from core.remote.vocabulary import Vocabulary
 
 NEEDED = "a walk needs vLLM, llama-server or SGLang"
 SCORED_FIRST = 50
@@ -36,6 +35,8 @@ class RemoteEngine:
         self._wanted, self._served = engine, served_model
         self._api: EngineApi | None = None
         self._capabilities: Capabilities | None = None
+        self._vocabulary: Vocabulary | None = None
+        self._serving: str | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -44,12 +45,21 @@ class RemoteEngine:
             raise RuntimeError("the engine is not probed yet")
         return self._capabilities
 
+    @property
+    def always_special(self) -> bool:
+        """Whether the engine reads special tokens in every text as such."""
+        return self._ready()[0].always_special
+
     def probe(self) -> Pending[Capabilities]:
         """Find out which engine this is and what it can do; everything else needs it. Some ten short requests."""
         return self._client.submit(self._probe())
 
     async def _probe(self) -> Capabilities:
         self._api, self._capabilities = await probe(self._client, self._wanted, self._served)
+        self._vocabulary = Vocabulary(self._client, self._api, self._capabilities.vocab_size or 1)
+        self._serving = None
+        if self._capabilities.parallel is not None:
+            self._client.narrow(self._capabilities.parallel)
         return self._capabilities
 
     def next(self, ids: Sequence[int], k: int | None = None) -> Pending[Known]:
@@ -60,12 +70,25 @@ class RemoteEngine:
         return self._client.submit(self._next(list(ids), k))
 
     async def _next(self, ids: Sequence[int], k: int | None) -> Known:
-        api, vocab_size = self._ready()
+        api, vocabulary = self._ready()
         if not self.capabilities.ids:
             raise UserError(f"{self.address} ({api.name}) gives text only, no token ids; {NEEDED}")
         count = self.largest(k)
-        request = api.next_request(ids, count, vocab_size)
-        return await self._ask(request, lambda answer: api.read_next(answer, count, vocab_size))
+        request = api.next_request(ids, count, vocabulary.size)
+        return await self._client.ask(request, lambda answer: self._read(answer, count, len(ids)))
+
+    def _read(self, answer: bytes, count: int, length: int) -> Known:
+        """What an answer to `length` ids says, where it is of this model and of these ids."""
+        api, vocabulary = self._ready()
+        said = api.read_next(answer, count, vocabulary.size)
+        if self._serving is None:
+            self._serving = said.model
+        if said.model != self._serving:
+            raise BadAnswer(f"the engine serves {_name(said.model)} now, and {_name(self._serving)} before; start anew")
+        if said.prompt not in (None, length):
+            raise BadAnswer(f"the engine read {said.prompt} tokens, and {length} were sent")
+        vocabulary.learn(answer, count)
+        return said.known
 
     def largest(self, k: int | None = None) -> int:
         """How many tokens `next` gives where `k` are asked for."""
@@ -88,7 +111,7 @@ class RemoteEngine:
         api, _ = self._ready()
         request = api.score_request(ids) if self.capabilities.prompt_scores else None
         if request is not None:
-            return await self._ask(request, lambda answer: api.read_scores(answer, ids, start))
+            return await self._client.ask(request, lambda answer: api.read_scores(answer, ids, start))
         return tuple(await together(self._score_one(ids[:at], ids[at]) for at in range(start, len(ids))))
 
     async def _score_one(self, prefix: Sequence[int], id: int) -> Scored:
@@ -100,31 +123,35 @@ class RemoteEngine:
                 break
         return scored
 
-    def tokenize(self, text: str, *, special: bool = False) -> Pending[list[int]]:
-        """The ids of `text`; with `special`, special tokens in it are one token each."""
-        return self._client.submit(self._tokenize(text, special))
+    def tokenize(self, text: str, *, special: bool = False, ends: bool = False) -> Pending[list[int]]:
+        """The ids of `text`.
 
-    async def _tokenize(self, text: str, special: bool) -> list[int]:
-        api, _ = self._ready()
-        ids, _ = await self._ask(api.tokenize_request(text, special), api.read_tokenize)
-        return ids
+        With `special`, special tokens in it are one token each; vLLM and SGLang read them so in any case. With `ends`,
+        tokens that stand before and after every text, such as BOS, are there.
+        """
+        return self._client.submit(self._ready()[1].tokenize(text, special=special, ends=ends))
 
     def detokenize(self, ids: Sequence[int]) -> Pending[str]:
         """The text of `ids` by the engine; bytes that are not UTF-8 are U+FFFD in it."""
-        return self._client.submit(self._detokenize(list(ids)))
+        return self._client.submit(self._ready()[1].detokenize(list(ids)))
 
-    async def _detokenize(self, ids: Sequence[int]) -> str:
-        api, _ = self._ready()
-        return await self._ask(api.detokenize_request(ids), api.read_detokenize)
+    def pieces(self, ids: Sequence[int]) -> Pending[dict[int, bytes]]:
+        """The bytes of `ids`, which are asked for once and kept; an id whose bytes cannot be found out is absent."""
+        return self._client.submit(self._ready()[1].load(list(ids)))
+
+    def piece(self, id: int) -> bytes | None:
+        """The bytes of an id where they are known by now; asks for nothing."""
+        return self._ready()[1].known.get(id)
 
     def close(self) -> None:
         """Cancel what is on its way and close the connections."""
         self._client.close()
 
-    def _ready(self) -> tuple[EngineApi, int]:
-        if self._api is None:
+    def _ready(self) -> tuple[EngineApi, Vocabulary]:
+        if self._api is None or self._vocabulary is None:
             raise RuntimeError("the engine is not probed yet")
-        return self._api, self.capabilities.vocab_size or 1
+        return self._api, self._vocabulary
 
-    async def _ask(self, request: Request, read: Callable[[bytes], T]) -> T:
-        return await self._client.ask(request, read)
+
+def _name(model: str | None) -> str:
+    return "a model without a name" if model is None else shown(model)

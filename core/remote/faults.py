@@ -1,5 +1,6 @@
 """What went wrong between here and an engine, as one line each; text of a server in it is quoted and shortened."""
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -102,11 +103,13 @@ def status_error(
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause that has words, quoted."""
+    """The innermost cause that has words, in the system's words where it has a number."""
     words = str(error)
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    while inner := error.__cause__ or error.__context__:
+        error = inner
         words = str(error) or words
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno and error.errno > 0:
+        words = os.strerror(error.errno).lower()
     return readable(words) or type(error).__name__
 
 

@@ -29,7 +29,7 @@ async def probe(client: Client, engine: str, served: str) -> tuple[EngineApi, Ca
     said = await api.describe(client.ask, model)
     if not said.ids:
         return api, said
-    said = replace(said, tokenizer=await _has(client, api.tokenize_request(PROBE_TEXT, special=False)))
+    said = replace(said, tokenizer=await _has(client, api.tokenize_request(PROBE_TEXT)))
     ids = await _ids(client, api, said)
     scores = await _has(client, api.score_request([*ids, ids[0]]))
     return api, replace(said, prompt_scores=scores, raw=await _is_raw(client, api, said))
@@ -64,11 +64,13 @@ async def _is_raw(client: Client, api: EngineApi, said: Capabilities) -> bool:
         )
         for temperature in (1.0, 2.0)
     )
-    return bool(np.array_equal(one.ids, two.ids) and np.abs(one.logprobs - two.logprobs).max() < SAME)
+    first, second = one.known, two.known
+    return bool(np.array_equal(first.ids, second.ids) and np.abs(first.logprobs - second.logprobs).max() < SAME)
 
 
 async def _ids(client: Client, api: EngineApi, said: Capabilities) -> list[int]:
     if not said.tokenizer:
         return [0]
-    ids, _ = await client.ask(api.tokenize_request(PROBE_TEXT, special=False), api.read_tokenize)
+    request = api.tokenize_request(PROBE_TEXT)
+    ids, _ = await client.ask(request, lambda answer: api.read_tokenize(answer, PROBE_TEXT))
     return ids or [0]

@@ -46,6 +46,10 @@ class Capabilities:
     """Ids that end a text; empty where the engine does not tell them."""
     template: str = ""
     """The chat template, in Jinja; empty where the engine does not tell it."""
+    template_tokens: tuple[tuple[str, str], ...] = ()
+    """Texts of special tokens by the names that the template uses, such as `bos_token`."""
+    parallel: int | None = None
+    """How many requests the engine takes at a time; None where it does not tell it."""
     source: str = ""
     """The folder, file or Hub id that the engine loaded; empty where it does not tell it."""
     warnings: tuple[str, ...] = ()
@@ -87,6 +91,17 @@ class Known:
         return Scored(id, float(logprob), int(np.count_nonzero(self.logprobs > logprob)), len(self.ids))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NextAnswer:
+    """One answer about the next token, and what it says of its question."""
+
+    known: Known
+    model: str | None = None
+    """The name of the model that answered; None where it does not say."""
+    prompt: int | None = None
+    """How many tokens the engine read; None where it does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """How likely a token was after those before it."""
@@ -109,11 +124,16 @@ def known(
 ) -> Known:
     """The `k` likeliest of the tokens in an answer, checked. Raises `BadAnswer`.
 
-    `ids` [n] and `logprobs` [n] stand in any order.
+    `ids` [n] and `logprobs` [n] stand in any order; n ≥ k.
     """
-    tokens, values = np.asarray(ids, dtype=np.int64), np.asarray(logprobs, dtype=np.float64)
-    if not len(tokens) or len(tokens) != len(values):
+    try:
+        tokens, values = np.asarray(ids, dtype=np.int64), np.asarray(logprobs, dtype=np.float64)
+    except OverflowError as error:
+        raise BadAnswer("it has a token id that is not a number of 64 bits") from error
+    if not len(tokens):
         raise BadAnswer("it has no log-probabilities")
+    if len(tokens) < k:
+        raise BadAnswer(f"it has {len(tokens)} log-probabilities, and {k} were asked for")
     if len(tokens) > k:
         kept = np.argpartition(-values, k - 1)[:k]  # NaN sorts last, so it is kept only where it must be
         if np.isnan(values).any():

@@ -12,7 +12,7 @@ V = 49152
 @pytest.mark.parametrize("engine", ["vllm", "llama"])
 def test_a_recorded_answer_names_the_likeliest_tokens_by_id(engine: str) -> None:
     """`my`, `the`, `your`, `a` and a space come after `I prefer oat milk in`."""
-    known = ENGINES[engine]("smollm2").read_next(answer(f"{engine}_next.json"), 5, V)
+    known = ENGINES[engine]("smollm2").read_next(answer(f"{engine}_next.json"), 5, V).known
     assert len(known.ids) == 5 and known.vocab_size == V and not known.full
     assert (np.diff(known.ids) > 0).all()
     assert known.ids[known.logprobs.argmax()] == 957

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from core.remote.engines.listing import Served
-from core.remote.values import Capabilities, Known, Scored
+from core.remote.values import Capabilities, NextAnswer, Scored
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ class EngineApi:
     """
 
     name: ClassVar[str]
+    always_special: ClassVar[bool] = False
+    """Whether special tokens in a text are read as such even where that is not asked for."""
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -49,7 +51,7 @@ class EngineApi:
         """The request for the `k` likeliest next tokens after `ids` [n], n ≥ 1; all of them where k is V."""
         raise NotImplementedError
 
-    def read_next(self, answer: bytes, k: int, vocab_size: int) -> Known:
+    def read_next(self, answer: bytes, k: int, vocab_size: int) -> NextAnswer:
         """What the answer to `next_request` says."""
         raise NotImplementedError
 
@@ -65,15 +67,16 @@ class EngineApi:
         """What the answer to `score_request` says of `ids[start:]`."""
         raise NotImplementedError
 
-    def tokenize_request(self, text: str, special: bool) -> Request:
-        """The request for the ids of `text`, without a token before or after it.
+    def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
+        """The request for the ids of `text`.
 
-        With `special`, special tokens in the text are one token each.
+        With `special`, special tokens in the text are one token each; with `ends`, tokens that the model puts before
+        and after every text, such as BOS, are there.
         """
         raise NotImplementedError
 
-    def read_tokenize(self, answer: bytes) -> tuple[list[int], dict[int, bytes]]:
-        """The ids, and the exact bytes of those tokens whose bytes the answer tells."""
+    def read_tokenize(self, answer: bytes, text: str) -> tuple[list[int], dict[int, bytes]]:
+        """The ids of `text`, and the exact bytes of those tokens whose bytes the answer tells."""
         raise NotImplementedError
 
     def detokenize_request(self, ids: Sequence[int]) -> Request:

@@ -9,7 +9,7 @@ import msgspec
 from core.remote.engines.api import Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Meta, Served
-from core.remote.values import BadAnswer, Capabilities, Known, known
+from core.remote.values import BadAnswer, Capabilities, NextAnswer, known
 
 NEUTRAL = {
     "temperature": 1.0,
@@ -56,6 +56,8 @@ class Completion(msgspec.Struct):
 
     completion_probabilities: list[Position] | None = None
     probs: list[Position] | None = None
+    model: str | None = None
+    tokens_evaluated: int | None = None
 
 
 class SpelledToken(msgspec.Struct):
@@ -109,7 +111,9 @@ class Props(msgspec.Struct):
     build_info: str = ""
     model_path: str = ""
     chat_template: str = ""
+    bos_token: str = ""
     eos_token: str = ""
+    total_slots: int | None = None
 
 
 PROPS = msgspec.json.Decoder(Props)
@@ -129,7 +133,8 @@ class Llama(EngineApi):
         settings = props.default_generation_settings
         stops: list[int] = []
         if props.eos_token:
-            stops, _ = await ask(self.tokenize_request(props.eos_token, special=True), self.read_tokenize)
+            request = self.tokenize_request(props.eos_token, special=True)
+            stops, _ = await ask(request, lambda answer: self.read_tokenize(answer, props.eos_token))
         meta = listed.meta or Meta()
         return Capabilities(
             engine=self.name,
@@ -145,42 +150,36 @@ class Llama(EngineApi):
             prompt_scores=False,
             stops=tuple(stops) if len(stops) == 1 else (),
             template=props.chat_template,
+            template_tokens=(("bos_token", props.bos_token), ("eos_token", props.eos_token)),
+            parallel=props.total_slots,
             source=props.model_path,
         )
 
     async def _count(self, ask: Ask) -> int:
         """V, by asking for more candidates than any vocabulary has: older servers do not tell it."""
         request = self.next_request([0], LARGEST_VOCABULARY, LARGEST_VOCABULARY)
-        return await ask(
-            request, lambda answer: len(self.read_next(answer, LARGEST_VOCABULARY, LARGEST_VOCABULARY).ids)
-        )
+        return await ask(request, lambda answer: len(_candidates(read(COMPLETION, answer))[0]))
 
     def next_request(self, ids: Sequence[int], k: int, vocab_size: int, temperature: float = 1.0) -> Request:
         body = NEUTRAL | {"prompt": list(ids), "n_predict": 1, "n_probs": k, "cache_prompt": True, "stream": False}
         return Request("/completion", body | {"temperature": temperature, "model": self.model})
 
-    def read_next(self, answer: bytes, k: int, vocab_size: int) -> Known:
+    def read_next(self, answer: bytes, k: int, vocab_size: int) -> NextAnswer:
         completion = read(COMPLETION, answer)
-        positions = completion.completion_probabilities or completion.probs
-        if not positions:
-            raise BadAnswer("it has no log-probabilities")
-        first = positions[0]
-        tokens = first.top_logprobs or first.top_probs or first.probs or []
-        ids, values = [token.id for token in tokens], [token.logprob for token in tokens]
-        if None in values:
-            values = [_logarithm(token.prob) for token in tokens]
-        return known(ids, cast("list[float]", values), vocab_size, k)
+        ids, values = _candidates(completion)
+        likeliest = known(ids, values, vocab_size, k)
+        return NextAnswer(likeliest, completion.model or None, completion.tokens_evaluated)
 
     def read_pieces(self, answer: bytes) -> dict[int, bytes]:
         positions = read(SPELLED, answer).completion_probabilities
         tokens = positions[0].top_logprobs if positions else []
         return {token.id: _bytes(token.bytes) for token in tokens if token.bytes}
 
-    def tokenize_request(self, text: str, special: bool) -> Request:
-        body = {"content": text, "with_pieces": True, "add_special": False, "parse_special": special}
+    def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
+        body = {"content": text, "with_pieces": True, "add_special": ends, "parse_special": special}
         return Request("/tokenize", body | {"model": self.model})
 
-    def read_tokenize(self, answer: bytes) -> tuple[list[int], dict[int, bytes]]:
+    def read_tokenize(self, answer: bytes, text: str) -> tuple[list[int], dict[int, bytes]]:
         tokens = read(PIECES, answer).tokens
         spelled = {
             token.id: token.piece.encode() if isinstance(token.piece, str) else _bytes(token.piece) for token in tokens
@@ -192,6 +191,19 @@ class Llama(EngineApi):
 
     def read_detokenize(self, answer: bytes) -> str:
         return read(CONTENT, answer).content
+
+
+def _candidates(completion: Completion) -> tuple[list[int], list[float]]:
+    """The ids and the log-probabilities at the first position."""
+    positions = completion.completion_probabilities or completion.probs
+    if not positions:
+        raise BadAnswer("it has no log-probabilities")
+    first = positions[0]
+    tokens = first.top_logprobs or first.top_probs or first.probs or []
+    ids, values = [token.id for token in tokens], [token.logprob for token in tokens]
+    if None in values:
+        return ids, [_logarithm(token.prob) for token in tokens]
+    return ids, cast("list[float]", values)
 
 
 def _logarithm(probability: float | None) -> float:

@@ -1,12 +1,18 @@
 """SGLang: `POST /generate`. Written from its documentation and source; no server of it was at hand to try it on."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
-from core.remote.engines.api import EngineApi, Request
+from core.errors import UserError
+from core.remote.engines.api import Ask, EngineApi, Request
 from core.remote.engines.decoding import read
-from core.remote.values import BadAnswer, Known, Scored, checked_logprob, known
+from core.remote.engines.listing import Served
+from core.remote.faults import Refused
+from core.remote.values import BadAnswer, Capabilities, NextAnswer, Scored, checked_logprob, known
 
 NEUTRAL = {
     "top_p": 1.0,
@@ -19,14 +25,32 @@ NEUTRAL = {
     "n": 1,
 }
 
+IMPOSSIBLE = 10**9
+"""More than any vocabulary has."""
+COUNTS = (1000, 100, 20, 5)
+_VOCABULARY = re.compile(r"vocab size \((\d{1,9})\)")
+
 Entry = tuple[float | None, int, str | None]
 """A log-probability, the id of its token, and the text of it, which is absent unless asked for."""
+
+
+class Info(msgspec.Struct):
+    """The answer of `/get_model_info`."""
+
+    model_path: str = ""
+
+
+class Version(msgspec.Struct):
+    """The answer of `/server_info`."""
+
+    version: str = ""
 
 
 class Meta(msgspec.Struct):
     """The likeliest tokens at each position."""
 
     output_top_logprobs: list[list[Entry] | None]
+    prompt_tokens: int | None = None
 
 
 class Generated(msgspec.Struct):
@@ -59,6 +83,8 @@ class Text(msgspec.Struct):
     text: str
 
 
+INFO = msgspec.json.Decoder(Info)
+VERSION = msgspec.json.Decoder(Version)
 GENERATED = msgspec.json.Decoder(Generated)
 SCORES = msgspec.json.Decoder(Scores)
 TOKENS = msgspec.json.Decoder(Tokens)
@@ -69,6 +95,51 @@ class SGLang(EngineApi):
     """SGLang. Its log-probabilities are those after temperature, so every request says temperature 1, never 0."""
 
     name = "sglang"
+    always_special = True
+
+    async def describe(self, ask: Ask, listed: Served) -> Capabilities:
+        info = await ask(Request("/get_model_info"), lambda answer: read(INFO, answer))
+        version = await self._version(ask)
+        vocab_size = await self._vocabulary(ask)
+        most = await self._most(ask, vocab_size)
+        return Capabilities(
+            engine=self.name,
+            version=version,
+            model=self.model,
+            vocab_size=vocab_size,
+            context=listed.max_model_len,
+            top_k=None if most == vocab_size else most,
+            full=most == vocab_size,
+            raw=False,
+            ids=True,
+            bytes=False,
+            prompt_scores=True,
+            source=info.model_path,
+        )
+
+    async def _version(self, ask: Ask) -> str:
+        """Two paths tell it, the older one last. Everything else they tell, such as the server's key, is skipped."""
+        for path in ("/server_info", "/get_server_info"):
+            with suppress(Refused):
+                return await ask(Request(path), lambda answer: read(VERSION, answer).version)
+        return ""
+
+    async def _vocabulary(self, ask: Ask) -> int:
+        """V, which SGLang names where it refuses an id that no vocabulary has."""
+        try:
+            await ask(self.next_request([IMPOSSIBLE], 1, 1), bytes)
+        except Refused as refused:
+            if found := _VOCABULARY.search(refused.words):
+                return int(found[1])
+        raise UserError("SGLang does not tell the size of its vocabulary, which a walk needs; update SGLang")
+
+    async def _most(self, ask: Ask, vocab_size: int) -> int:
+        """The most candidates that one answer gives; V where it gives all."""
+        for count in (vocab_size, *COUNTS):
+            with suppress(Refused):
+                request = self.next_request([0], count, vocab_size)
+                return len((await ask(request, partial(self.read_next, k=count, vocab_size=vocab_size))).known.ids)
+        raise UserError("SGLang refuses to give log-probabilities; check its log and its options")
 
     def next_request(self, ids: Sequence[int], k: int, vocab_size: int, temperature: float = 1.0) -> Request:
         sampling = NEUTRAL | {"max_new_tokens": 1, "temperature": temperature}
@@ -77,10 +148,12 @@ class SGLang(EngineApi):
             {"input_ids": list(ids), "sampling_params": sampling, "return_logprob": True, "top_logprobs_num": k},
         )
 
-    def read_next(self, answer: bytes, k: int, vocab_size: int) -> Known:
-        rows = read(GENERATED, answer).meta_info.output_top_logprobs
+    def read_next(self, answer: bytes, k: int, vocab_size: int) -> NextAnswer:
+        meta = read(GENERATED, answer).meta_info
+        rows = meta.output_top_logprobs
         entries = (rows[0] if rows else None) or []
-        return known([entry[1] for entry in entries], [_number(entry) for entry in entries], vocab_size, k)
+        likeliest = known([entry[1] for entry in entries], [_number(entry) for entry in entries], vocab_size, k)
+        return NextAnswer(likeliest, prompt=meta.prompt_tokens)
 
     def score_request(self, ids: Sequence[int]) -> Request:
         sampling = NEUTRAL | {"max_new_tokens": 1, "temperature": 1.0}
@@ -93,10 +166,10 @@ class SGLang(EngineApi):
             raise BadAnswer("the tokens that it scores are not those of the prompt")
         return tuple(Scored(entry[1], checked_logprob(_number(entry)), None, 0) for entry in entries[start:])
 
-    def tokenize_request(self, text: str, special: bool) -> Request:
-        return Request("/tokenize", {"prompt": text, "add_special_tokens": False})
+    def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
+        return Request("/tokenize", {"prompt": text, "add_special_tokens": ends})
 
-    def read_tokenize(self, answer: bytes) -> tuple[list[int], dict[int, bytes]]:
+    def read_tokenize(self, answer: bytes, text: str) -> tuple[list[int], dict[int, bytes]]:
         return read(TOKENS, answer).tokens, {}
 
     def detokenize_request(self, ids: Sequence[int]) -> Request:

@@ -13,7 +13,8 @@ from core.remote.engines.api import Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Served
 from core.remote.faults import Refused, readable
-from core.remote.values import BadAnswer, Capabilities, Known, Scored, checked_logprob, known
+from core.remote.pieces import spelled
+from core.remote.values import BadAnswer, Capabilities, NextAnswer, Scored, checked_logprob, known
 
 NEUTRAL = {
     "temperature": 1.0,
@@ -56,10 +57,18 @@ class Choice(msgspec.Struct):
     logprobs: Logprobs
 
 
+class Usage(msgspec.Struct):
+    """Counts of tokens."""
+
+    prompt_tokens: int | None = None
+
+
 class Completion(msgspec.Struct):
     """An answer."""
 
     choices: list[Choice]
+    model: str | None = None
+    usage: Usage | None = None
 
 
 class PromptToken(msgspec.Struct):
@@ -105,6 +114,7 @@ class VLLM(EngineApi):
     """vLLM. k is limited by `--max-logprobs` of the server (20 where it is not given)."""
 
     name = "vllm"
+    always_special = True
 
     async def describe(self, ask: Ask, listed: Served) -> Capabilities:
         version = await ask(Request("/version"), lambda answer: read(VERSION, answer).version)
@@ -150,12 +160,17 @@ class VLLM(EngineApi):
         count = -1 if k >= vocab_size else k
         return self._completion(ids, logprobs=count, return_tokens_as_token_ids=True, temperature=temperature)
 
-    def read_next(self, answer: bytes, k: int, vocab_size: int) -> Known:
-        choices = read(COMPLETION, answer).choices
+    def read_next(self, answer: bytes, k: int, vocab_size: int) -> NextAnswer:
+        completion = read(COMPLETION, answer)
+        choices = completion.choices
         if not choices or not choices[0].logprobs.top_logprobs:
             raise BadAnswer("it has no log-probabilities")
         top = choices[0].logprobs.top_logprobs[0]
-        return known(_ids(top), np.fromiter(top.values(), np.float64, len(top)), vocab_size, k)
+        values = np.fromiter(top.values(), np.float64, len(top))
+        usage = completion.usage
+        return NextAnswer(
+            known(_ids(top), values, vocab_size, k), completion.model, usage.prompt_tokens if usage else None
+        )
 
     def score_request(self, ids: Sequence[int]) -> Request:
         return self._completion(ids, prompt_logprobs=0)
@@ -167,12 +182,13 @@ class VLLM(EngineApi):
             raise BadAnswer(f"it scores {len(rows)} tokens, and {len(ids)} were sent")
         return tuple(_scored(id, row) for id, row in zip(ids[start:], rows[start:], strict=True))
 
-    def tokenize_request(self, text: str, special: bool) -> Request:
-        body = {"model": self.model, "prompt": text, "add_special_tokens": False, "return_token_strs": True}
+    def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
+        body = {"model": self.model, "prompt": text, "add_special_tokens": ends, "return_token_strs": True}
         return Request("/tokenize", body)
 
-    def read_tokenize(self, answer: bytes) -> tuple[list[int], dict[int, bytes]]:
-        return read(TOKENIZED, answer).tokens, {}
+    def read_tokenize(self, answer: bytes, text: str) -> tuple[list[int], dict[int, bytes]]:
+        tokenized = read(TOKENIZED, answer)
+        return tokenized.tokens, spelled(text, tokenized.tokens, tokenized.token_strs or [])
 
     def detokenize_request(self, ids: Sequence[int]) -> Request:
         return Request("/detokenize", {"model": self.model, "tokens": list(ids)})

@@ -10,6 +10,7 @@ import torch
 
 from core.activations.trace import Step, empty_cache, fill_cache, ids_of
 from core.progress import Progress
+from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
@@ -27,10 +28,10 @@ class PrefixRow:
 
     piece: bytes
     """The last token of the prefix."""
-    entropy_bits: float
-    effective: float
+    entropy_bits: Bounded
+    effective: Bounded
     """2^entropy: the number of equally likely tokens with the same entropy."""
-    mass90: int
+    mass90: Bounded
     """The smallest number of likeliest tokens whose probabilities sum to 90 % or more."""
     top: tuple[Candidate, ...]
     """Likeliest first."""

@@ -18,6 +18,7 @@ from core.activations.trace import (
 from core.causal.question import CausalQuestion
 from core.causal.target import Target
 from core.progress import Progress
+from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
@@ -43,7 +44,7 @@ class LayerPrediction:
     """Likeliest first."""
     target: Candidate
     """The token that is followed from layer to layer, with its rank and probability here."""
-    entropy_bits: float
+    entropy_bits: Bounded
 
 
 @dataclass(frozen=True, slots=True)

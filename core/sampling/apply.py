@@ -56,7 +56,8 @@ def apply_stages(distribution: NextDistribution, sampler: Sampler, context: Draw
     why.
     """
     all_tokens = selection = distribution.selected()
-    after, error = list[Selected](), None
+    after = list[Selected]()
+    error: UserError | None = None
     for stage in sampler.stages:
         if stage.active and not error:
             try:

@@ -4,11 +4,15 @@ A value that is known exactly is a plain number; its type is `Bounded` where it 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+_FORM = re.compile(r"([<>^])?(\d+)?(.*)")
+"""Alignment, width, and how each end is written."""
 
-@dataclass(frozen=True, slots=True, order=False)
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """A number from `low` to `high`, both included; an end may be infinite."""
 
@@ -22,6 +26,10 @@ class Bounds:
 
     def __format__(self, form: str) -> str:
         """Both ends, such as `2.31–2.48`; one if they read the same; `> 50`, `≥ 2.31` or `≤ 0.03` for an open one."""
+        align, width, form = _FORM.fullmatch(form).groups()  # type: ignore[union-attr]  # it matches any text
+        return format(self._words(form), f"{align or '>'}{width}" if width else "")
+
+    def _words(self, form: str) -> str:
         least, most = format(self.low, form), format(self.high, form)
         if math.isinf(self.high):
             whole = isinstance(self.low, int)

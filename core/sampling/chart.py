@@ -48,6 +48,7 @@ def chart(
         problem=applied.problem,
         taken=None if taken is None else _candidate(applied, taken, piece),
         known=distribution.known if distribution.known < distribution.vocab_size else None,
+        unknown_probability=distribution.rest,
         from_logprobs=distribution.from_logprobs,
     )
 

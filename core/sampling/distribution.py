@@ -23,6 +23,9 @@ class Distribution(Ranking):
     model's own logits are known up to a constant only. Raises `UserError` for a logit that is NaN or +inf.
     """
 
+    rest = 0.0
+    """The probability of tokens that are not known: there are none."""
+
     def __init__(self, logits: Tensor, *, from_logprobs: bool = False) -> None:
         self.from_logprobs = from_logprobs
         self.logits = logits.detach().to("cpu", torch.float32)

@@ -35,6 +35,10 @@ class NextDistribution(Protocol):
         """How many tokens have a known probability, the likeliest ones; V where all have."""
 
     @property
+    def rest(self) -> float:
+        """The summed probability of the tokens that are not known."""
+
+    @property
     def from_logprobs(self) -> bool:
         """Whether it was made of log-probabilities, so that logits are known up to a constant only."""
 

@@ -103,7 +103,7 @@ class PartialDistribution:
         return int(self.ids[rank]) if rank < self._certain else None
 
     def rank(self, id: int) -> Bounded:
-        """The place of a token in the order, from 0; among equally likely ones at the end of what is known, at least."""
+        """The place of a token in the order, from 0; at least so many come before one that is not known."""
         at = self._at(id)
         return Bounds(self._certain, math.inf) if at is None else at
 

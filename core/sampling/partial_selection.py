@@ -221,8 +221,8 @@ class PartialSelection:
         """The error of a stage that depends on every single probability."""
         return NeedsMore(
             self.vocab_size,
-            f"needs the probabilities of all {self.vocab_size:,} tokens, and {self.known:,} are known; put a cut such as "
-            "top-k before it",
+            f"needs the probabilities of all {self.vocab_size:,} tokens, and {self.known:,} are known; put a cut such "
+            "as top-k before it",
         )
 
     @property

@@ -189,8 +189,7 @@ class Selection:
             at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
             there = self.ids[at] == ids
             found[there] = self.probabilities[at[there]]
-        shares: list[Bounded] = found.tolist()
-        return shares
+        return list(found.tolist())
 
     def contains(self, ids: Any) -> Any:
         """Which of `ids` [m] are selected, bool."""

@@ -119,6 +119,8 @@ class Chart:
     """KL(true ‖ model); None if the true distribution is not known."""
     known: int | None = None
     """How many tokens have a known probability, the likeliest ones; None for all."""
+    unknown_probability: float = 0.0
+    """The summed probability of the tokens that are not known."""
     from_logprobs: bool = False
     """Whether the model's logits are not known: log-probabilities stand in their place."""
 

@@ -5,7 +5,6 @@ of work, so that a caller can draw or stop in between.
 """
 
 import heapq
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.model import Model
 from core.progress import Progress
+from core.sampling.bounds import low, total
 from core.sampling.explain import sampler_lens
 from core.sampling.explanation import SamplerLens
 from core.sampling.next_distribution import NextDistribution
@@ -356,14 +356,14 @@ class Session:
     def summary(self, worst: int = 500) -> Summary:
         """Perplexity and related sums over the tokens that have a score, and the `worst` most surprising positions."""
         bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
-        most_surprising = heapq.nlargest(worst, bits, key=lambda each: each[1])
+        most_surprising = heapq.nlargest(worst, bits, key=lambda each: low(each[1]))
         pieces = [token.piece for token in self.tokens]
         if self.available:
             pieces = self.model.tokenizer.typed([token.id for token in self.tokens])
         return Summary(
             measured=len(bits),
             tokens=max(0, len(self.tokens) - 1),
-            bits=math.fsum(each for _, each in bits),
+            bits=total(each for _, each in bits),
             byte_count=sum(len(pieces[at]) for at, _ in bits),
             worst=tuple(at for at, _ in most_surprising),
         )

@@ -1,4 +1,4 @@
-"""What is asked of a distribution of which an engine elsewhere tells only the likeliest tokens, until they decide it."""
+"""Questions to a distribution of which an engine elsewhere tells only the likeliest tokens."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -48,8 +48,8 @@ class Guides:
         distribution = prefix.distributions([len(wanted) - 1])[0][0]
         if not isinstance(distribution, Distribution):
             raise UserError(
-                f"a guided draw needs the probabilities of all {distribution.vocab_size:,} tokens, and the engine tells "
-                f"{distribution.known:,}; leave the guide out, or start the engine so that it tells all"
+                f"a guided draw needs the probabilities of all {distribution.vocab_size:,} tokens, and the engine "
+                f"tells {distribution.known:,}; leave the guide out, or start the engine so that it tells all"
             )
         return distribution.scores
 

@@ -20,6 +20,7 @@ from core.loading.info import ModelInfo
 from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.bounds import low, total
+from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
 from core.sampling.explanation import SamplerLens
 from core.sampling.next_distribution import NextDistribution
@@ -329,9 +330,12 @@ class Session:
         """The question at the cursor, for a lens: the tokens after the prompt also follow the corrupt prompt."""
         return self.question.continued(self.prompt_length, self.history.ids[: self.cursor])
 
-    def measured(self) -> Measured:
-        """The question at the cursor, and its value there."""
-        return self.question.measured(self.distribution().logits, self.model.tokenizer.piece)
+    def measured(self) -> Measured | None:
+        """The question at the cursor, and its value there; None where not all logits are known."""
+        distribution = self.distribution()
+        if not isinstance(distribution, Distribution):
+            return None
+        return self.question.measured(distribution.logits, self.model.tokenizer.piece)
 
     def ask(self, question: CausalQuestion) -> None:
         """Ask `question` from now on. Raises `UserError` for an id that the model does not have."""

@@ -68,7 +68,8 @@ def _local_tokenizer(choice: ModelChoice, engine: RemoteEngine, told: Capabiliti
         if not same_tokenizer(tokenizer, engine):
             raise UserError(
                 Option("tokenizer"),
-                f" {choice.tokenizer} gives other ids than {engine.address}; leave it out, or give that of {told.model}",
+                f" {choice.tokenizer} gives other ids than {engine.address}; leave it out, or give that of the "
+                f"model {told.model}",
             )
         return tokenizer
     for name in dict.fromkeys((told.source, told.model)):

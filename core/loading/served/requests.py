@@ -3,12 +3,15 @@
 Belongs to one thread, which never waits longer than `PAUSE` without a chance to stop.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from core.errors import UserError
 from core.remote.pending import Pending
@@ -199,7 +202,7 @@ class Requests:
         size = BYTES_FULL * said.vocab_size if said.full else BYTES_KNOWN * len(said.ids)
         if before := self._answers.pop(key, None):
             self._used -= before.bytes
-        self._answers[key] = _Answer(next_distribution(said.ids, said.logprobs, said.vocab_size), flight.count, size)
+        self._answers[key] = _Answer(_distribution(said), flight.count, size)
         self._used += size
         while self._used > self._memory and len(self._answers) > AT_ONCE:
             self._used -= self._answers.popitem(last=False)[1].bytes
@@ -209,3 +212,11 @@ class Requests:
         for key in [key for key, flight in self._flights.items() if not flight.wanted and key not in self._ahead]:
             if not self.known(key):
                 self._flights.pop(key).pending.cancel()
+
+
+def _distribution(said: Known) -> NextDistribution:
+    """The distribution that an answer tells; a mass that rounding has brought over 1 is 1."""
+    ids: Any = said.ids
+    logprobs: Any = said.logprobs
+    mass = float(np.exp(logprobs).sum())
+    return next_distribution(ids, logprobs - math.log(mass) if mass > 1 else logprobs, said.vocab_size)

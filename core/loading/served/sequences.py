@@ -56,12 +56,12 @@ class ServedSequences:
     def repeat(self, batch: int) -> "ServedSequences":
         """A copy of one sequence as `batch` sequences that then continue independently."""
         copy = ServedSequences(self._requests, self.reach, batch)
-        copy._ids, copy._keys = ([list(each[0]) for _ in range(batch)] for each in (self._ids, self._keys))
+        copy._ids, copy._keys = [self._ids[0][:] for _ in range(batch)], [self._keys[0][:] for _ in range(batch)]
         return copy
 
     def rearrange(self, rows: Sequence[int], start: int) -> None:
         """Let sequence i go on as sequence `rows[i]` did from position `start`; before it all must be alike."""
-        self._ids, self._keys = ([list(each[row]) for row in rows] for each in (self._ids, self._keys))
+        self._ids, self._keys = [self._ids[row][:] for row in rows], [self._keys[row][:] for row in rows]
 
     # Distributions ---------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,11 @@ class UserError(ValueError):
         self.parts = parts
 
 
-_ALLOCATORS = re.compile(r"out of memory|can't allocate memory|not enough memory|tried to allocate", re.IGNORECASE)
+_ALLOCATORS = re.compile(
+    r"out of memory|can(?:'|no)t allocate memory|not enough memory|tried to allocate"
+    r"|can't start new thread|failed to map segment",
+    re.IGNORECASE,
+)
 _SIZE = re.compile(r"allocate (?:memory: )?(?:you tried to allocate )?(\d[\d.]*) ?(bytes|[KMGT]i?B)", re.IGNORECASE)
 
 

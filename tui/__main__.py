@@ -1,6 +1,6 @@
 """`python -m tui` does what the command `tokenwalk` does."""
 
-from tui.cli import main
+from tui.start import main
 
 if __name__ == "__main__":
     main()

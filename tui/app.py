@@ -1,20 +1,19 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
-import asyncio
-import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
 from textual.app import App, SystemCommand
+from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
 from core.activations.patch import Patch
-from core.errors import UserError
+from core.errors import UserError, out_of_memory
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
@@ -22,6 +21,7 @@ from core.walk.values import PromptForm
 from tui import lenses, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
+from tui.driver import driver_class
 from tui.keys import WALK, action
 from tui.notices import Notices
 from tui.runner import Operation, Runner
@@ -47,6 +47,16 @@ class TokenwalkApp(App[None]):
     TITLE = "tokenwalk"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
+    BINDINGS = [
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            "suspend",
+            tooltip="Suspend; fg in the shell goes on",
+            show=False,
+            priority=True,
+        )
+    ]
     HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
 
@@ -65,7 +75,7 @@ class TokenwalkApp(App[None]):
         sessions: Path | None = None,
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class())
         self.settings = settings
         self._early_problems = list(problems)
         self._resume, self._patches = resume, patches
@@ -87,7 +97,7 @@ class TokenwalkApp(App[None]):
         return themes.HEAT
 
     def on_mount(self) -> None:
-        self._end_on_signals()
+        self.app_resume_signal.subscribe(self, self._redraw)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         known = self.settings.theme in self.available_themes
@@ -122,12 +132,16 @@ class TokenwalkApp(App[None]):
             self._interrupted_at = now
             self.notices.inform("ctrl+c again quits")
 
-    def _end_on_signals(self) -> None:
-        """SIGTERM and SIGHUP end the app as its quit key does: the terminal is restored and the walk is saved."""
-        for name in ("SIGTERM", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-                    asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
+    def _redraw(self, _: object) -> None:
+        """The app goes on after ctrl+z; the terminal has lost its picture."""
+        self.refresh(layout=True)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """An error that nothing has handled. Where memory or threads are missing it becomes one line."""
+        if message := out_of_memory(error):
+            self.exit(return_code=2, message=Text(f"tokenwalk: {message}; a smaller model may fit"))
+        else:
+            super()._handle_exception(error)
 
     def on_unmount(self) -> None:
         self.runner.close()

@@ -1,6 +1,7 @@
 """The command line: its commands and exit codes. torch and Textual are imported by the commands that need them."""
 
 import sys
+from collections.abc import Collection
 from importlib.metadata import version as installed_version
 from typing import Annotated, Any
 
@@ -24,8 +25,11 @@ from tui.commands import (
     walk,
     world,
 )
-from tui.commands.common import say
+from tui.commands.common import note, say, unwritable_output
 from tui.commands.examples import EXAMPLES
+
+INTERRUPTED = 130
+"""The exit code for ctrl+c."""
 
 APP = "walk"
 """The command that runs where the first argument names none."""
@@ -87,14 +91,26 @@ for name, command in (
     app.command(name, epilog=f"Example: {EXAMPLES[name]}")(command)
 
 
-def main() -> None:
-    """The entry point. Exit codes: 0, 2 for a `UserError` or wrong options, 130 for ctrl+c."""
+def main(closed: Collection[str] = ()) -> None:
+    """Run a command. Exit codes: 0, 130 for ctrl+c, 2 for a `UserError`, wrong options or unwritable output.
+
+    `closed` names the standard streams that were closed when the program began.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal that is not UTF-8
+    if "stdout" in closed:
+        note("standard output is closed, so nothing can be printed; open it, such as with > FILE")
+        sys.exit(2)
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
+    except OSError as error:
+        if (problem := unwritable_output(error)) is None:
+            raise
+        note(problem)
+        code = 2
     except Exception as error:
         if (message := getattr(error, "format_message", None)) is None:
             raise

@@ -68,6 +68,10 @@ WALK = [
         "Patch parts of the model, or try every part in turn",
         "lens.experiments",
     ),
+    _key("e", "asking.target", "why this", "Why this token; again: its logit alone", "question.target"),
+    _key("E", "asking.against", "not this", "Ask why not this candidate", "question.against"),
+    _key("z", "asking.corrupt", "corrupt prompt", "Write the prompt to compare with", "question.corrupt"),
+    _key("W", "lens.notebook", "notebook", "Show the Python of the lens; write JSON, CSV or SVG", "lens.notebook"),
     _key(
         "left_square_bracket",
         "sampling.temperature(-1)",
@@ -133,13 +137,23 @@ WALK = [
 ]
 
 LEAVE = Binding(
-    "escape,ctrl+j",
+    "enter,escape",
     "leave",
     "walk",
     tooltip="Leave the prompt; single keys act again",
     id="prompt.leave",
     show=True,
-    key_display="esc",
+    key_display="⏎",
+    priority=True,
+)
+NEWLINE = Binding(
+    "ctrl+j,alt+enter,shift+enter",
+    "newline",
+    "new line",
+    tooltip="Begin a new line in the prompt",
+    id="prompt.newline",
+    show=True,
+    key_display="^j",
     priority=True,
 )
 
@@ -218,7 +232,9 @@ GROUPS = {
         "lens.left",
         "lens.right",
         "lens.experiments",
+        "lens.notebook",
     ),
+    "Ask why": ("question.target", "question.against", "question.corrupt"),
     "Choose": (
         "choose.model",
         "choose.twin",

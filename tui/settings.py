@@ -1,7 +1,9 @@
 """Reads a person's settings from `config.toml` in the configuration folder of the system. The file is never written."""
 
 import os
+import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,10 +11,14 @@ import platformdirs
 
 from core.bounded import read_file
 from core.errors import UserError
-from tui.keys import LEAVE, WALK
+from tui.keys import LEAVE, NEWLINE, WALK
 
 LARGEST = 1_000_000
 """Bytes of the file at most."""
+KEY = re.compile(r"((ctrl|shift|alt|super|hyper|meta)\+)*([a-z0-9_]+|[!-~])", re.IGNORECASE)
+"""A key as Textual names it, such as `n`, `f5`, `ctrl+n` or `full_stop`."""
+WRITING = (LEAVE.id, NEWLINE.id)
+"""The actions whose keys act in the prompt only."""
 LOCAL_FPS = 6
 REMOTE_FPS = 5
 """Frames per second over ssh, where each frame delays the answer to a key."""
@@ -33,24 +39,45 @@ def path() -> Path:
     return platformdirs.user_config_path("tokenwalk") / "config.toml"
 
 
-def load() -> Settings:
-    """The settings, or the defaults where there is no file. Raises `UserError` for a file that is not valid."""
+def load() -> tuple[Settings, tuple[UserError, ...]]:
+    """The settings, and a problem for each entry that is not valid, in whose place the default is used."""
     default = Settings(fps=REMOTE_FPS if os.environ.get("SSH_CONNECTION") else LOCAL_FPS)
     try:
         values = tomllib.loads(read_file(path(), LARGEST).decode("utf-8"))
     except FileNotFoundError:
-        return default
+        return default, ()
+    except UserError as error:
+        return default, (error,)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path()} cannot be read: {str(error).splitlines()[0]}") from error
-    if unknown := values.keys() - {"theme", "fps", "keys"}:
-        raise UserError(f"{path()}: there is no setting {sorted(unknown)[0]!r}; choose from theme, fps and keys")
+        return default, (UserError(f"{path()} cannot be read: {str(error).splitlines()[0]}"),)
+    unknown = sorted(values.keys() - {"theme", "fps", "keys"})
+    problems = [f"there is no setting {name!r}; choose from theme, fps and keys" for name in unknown]
     theme, fps, keys = values.get("theme", default.theme), values.get("fps", default.fps), values.get("keys", {})
     if type(fps) is not int or not 1 <= fps <= 60:
-        raise UserError(f"{path()}: fps must be a whole number from 1 to 60")
+        problems.append("fps must be a whole number from 1 to 60")
+        fps = default.fps
     if not isinstance(theme, str):
-        raise UserError(f"{path()}: theme must be a name in quotes")
-    known = {binding.id for binding in (*WALK, LEAVE)}
-    for id, key in keys.items() if isinstance(keys, dict) else [("keys", None)]:
-        if id not in known or not isinstance(key, str):
-            raise UserError(f'{path()}: [keys] must name actions, such as "walk.step" = "n", not {id!r}')
-    return Settings(theme, fps, keys)
+        problems.append("theme must be a name in quotes")
+        theme = default.theme
+    if not isinstance(keys, dict):
+        problems.append(f'[keys] must name actions, such as "walk.step" = "n", not {keys!r}')
+        keys = {}
+    wrong = dict(_wrong_keys(keys))
+    problems += wrong.values()
+    kept = {id: key for id, key in keys.items() if id not in wrong}
+    return Settings(theme, fps, kept), tuple(UserError(f"{path()}: {problem}") for problem in problems)
+
+
+def _wrong_keys(keys: dict[str, object]) -> Iterator[tuple[str, str]]:
+    """The ids of entries that cannot be used, with the reason."""
+    usual = {binding.id: binding.key.split(",") for binding in WALK if binding.id}
+    bound = {id: key.split(",") for id, key in keys.items() if isinstance(key, str)}
+    for id, key in keys.items():
+        if id not in usual and id not in WRITING:
+            yield id, f'[keys] must name actions, such as "walk.step" = "n", not {id!r}'
+        elif not isinstance(key, str) or not all(map(KEY.fullmatch, key.split(","))):
+            yield id, f'[keys] {id!r} needs the name of a key, such as "n", "f5" or "ctrl+n", not {key!r}'
+        elif id not in WRITING:
+            holders = (other for other in usual if other != id and set(bound.get(other, usual[other])) & set(bound[id]))
+            if holder := next(holders, None):
+                yield id, f"[keys] {id!r} = {key!r}: this is the key of {holder!r}; give that one another key as well"

@@ -45,6 +45,11 @@ class CausalQuestion:
         if self.target is not None and self.target == self.against:
             raise UserError("the two tokens of a question must differ; choose another one to compare with")
 
+    def with_next_measure(self) -> "CausalQuestion":
+        """The same question with the next of the three measures; only a difference has a token to compare with."""
+        measure = MEASURES[(MEASURES.index(self.measure) + 1) % len(MEASURES)]
+        return replace(self, measure=measure)
+
     def check(self, vocab_size: int) -> None:
         """Raise `UserError` for an id that a model of `vocab_size` ids does not have."""
         for id in (self.target, self.against, *self.corrupt):
@@ -131,7 +136,9 @@ class Measured:
     """m at that position, in nats."""
 
 
-def alignment(clean: Sequence[int], corrupt: Sequence[int], align: End) -> tuple[tuple[int | None, int | None], ...]:
+def alignment(
+    clean: Sequence[object], corrupt: Sequence[object], align: End
+) -> tuple[tuple[int | None, int | None], ...]:
     """The positions of two prompts that are paired, from the first to the last; None where one is shorter."""
     length = max(len(clean), len(corrupt))
     columns = []

@@ -119,13 +119,25 @@ class Adapter:
             for name, module in self._modules.items():
                 self._hooks.after(module, partial(self._add, self._deltas[name]), first=True)
 
+    def changes(self, name: str) -> bool:
+        """Whether something is added to the output of a module."""
+        return bool(self._scale) and name in self._deltas
+
+    def added(self, name: str, x: Tensor, output: Tensor) -> Tensor | None:
+        """What is added to the output […, out] of a module for an input […, in]; None where that is nothing."""
+        deltas = self._deltas.get(name) if self._scale else None
+        return None if deltas is None else self._scale * self._sum(deltas, x, output)
+
+    def _sum(self, deltas: Sequence[tuple[slice, nn.Module]], x: Tensor, output: Tensor) -> Tensor:
+        whole = torch.zeros_like(output, dtype=torch.float32)
+        for rows, delta in deltas:
+            whole[..., rows] += delta(x, output[..., rows])
+        return whole
+
     def _add(
         self, deltas: Sequence[tuple[slice, nn.Module]], module: nn.Module, inputs: tuple[Any, ...], output: Tensor
     ) -> Tensor:
-        whole = torch.zeros_like(output, dtype=torch.float32)
-        for rows, delta in deltas:
-            whole[..., rows] += delta(inputs[0], output[..., rows])
-        return torch.add(output, whole, alpha=self._scale).to(output.dtype)
+        return torch.add(output, self._sum(deltas, inputs[0], output), alpha=self._scale).to(output.dtype)
 
     @contextmanager
     def suspended(self) -> Iterator[None]:

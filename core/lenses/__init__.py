@@ -6,9 +6,15 @@ lens is asked for, not before.
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from core.causal.table import Table
 
 NAMES = tuple(module.name for module in pkgutil.iter_modules(__path__))
 """The lenses, by their files."""
@@ -17,3 +23,17 @@ NAMES = tuple(module.name for module in pkgutil.iter_modules(__path__))
 def lens(name: str) -> Callable[..., Iterator[Any]]:
     """The generator function of a lens."""
     return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+
+
+def experiments() -> tuple[str, ...]:
+    """The lenses that answer a question of a person: those with a parameter `question`."""
+    return tuple(name for name in NAMES if "question" in inspect.signature(lens(name)).parameters)
+
+
+def table(name: str) -> Callable[[Any], "Table"]:
+    """The function that makes a table of an answer of a lens. Raises `UserError` for a lens that has none."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    found: Callable[[Any], Table] | None = getattr(module, "table", None)
+    if found is None:
+        raise UserError(f"the lens {name.replace('_', '-')} is not a table; choose another form")
+    return found

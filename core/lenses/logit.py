@@ -18,7 +18,7 @@ from core.activations.trace import (
 from core.causal.question import CausalQuestion
 from core.causal.target import Target
 from core.progress import Progress
-from core.sampling.bounds import Bounded
+from core.sampling.bounds import Bounded, low
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
@@ -208,7 +208,7 @@ def _cell(distribution: Distribution, kl: float, target: int, against: int, piec
         top=tuple(TokenShare(id, piece(id), float(distribution.shares[id])) for id in distribution.head(TOP).tolist()),
         entropy_bits=distribution.entropy_bits,
         kl_bits=kl,
-        target_probability=score.probability,
-        target_rank=score.rank,
-        difference=score.logit - float(distribution.scores[against]),
+        target_probability=low(score.probability),  # a model on this machine: no number is bounds
+        target_rank=int(low(score.rank)),
+        difference=float(distribution.scores[target]) - float(distribution.scores[against]),
     )

@@ -53,7 +53,7 @@ class PartialSelection:
     @property
     def drawable(self) -> bool:
         """Whether a token can be drawn, as far as is known."""
-        return self.shift > -math.inf and (len(self.ids) > 0 or self.tail.most > 0)
+        return self.shift > -math.inf and self.totals[1] > 0
 
     # The order and the masses ----------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class PartialSelection:
 
         A token that is as likely as one of the tail can be has no certain place: ties are ordered by id.
         """
-        first = np.flatnonzero(self.scores > self.tail.highest)
+        first = np.flatnonzero(self.scores > self.tail.bound)
         return first[np.argsort(-self.scores[first], kind="stable")]
 
     @cached_property
@@ -86,7 +86,8 @@ class PartialSelection:
     @property
     def log_totals(self) -> tuple[float, float]:
         """log Σ exp(score), the least and the largest."""
-        return self.shift + math.log(self.totals[0]), self.shift + math.log(self.totals[1])
+        low, high = (self._log(total) for total in self.totals)
+        return low, high
 
     @property
     def entropy_nats(self) -> Bounded:
@@ -96,6 +97,9 @@ class PartialSelection:
     def _entropy(self) -> tuple[float, float]:
         """H = log W - (Σ w ln w) / W with W = Σ w, and the mass, number and largest weight of the tail."""
         low, high = self.totals
+        largest = math.log(len(self.ids) + self.tail.most)
+        if not low:
+            return 0.0, largest
         positive = self.weights[self.weights > 0]
         own = -float((positive * np.log(positive)).sum())
         ends = []
@@ -103,12 +107,13 @@ class PartialSelection:
             mass = math.exp(tail - self.shift)
             ends.append(entropy_of_rest(mass, self.tail.most, math.exp(self.tail.highest - self.shift)))
         if len(ends) == 1:
-            return (math.log(low) + (own + ends[0][0]) / low, math.log(low) + (own + ends[0][1]) / low)
+            return max(0.0, math.log(low) + (own + ends[0][0]) / low), math.log(low) + (own + ends[0][1]) / low
         mass = math.exp(self.tail.largest - self.shift)
         even = min(mass, self.tail.most / math.e)  # x ln(n / x) rises up to there
         most = even * math.log(self.tail.most / even) if even else 0.0
         least = -math.exp(self.tail.least - self.shift) * min(0.0, self.tail.highest - self.shift)
-        return max(0.0, math.log(low) + (own + least) / high), math.log(high) + (own + most) / low
+        most = min(largest, math.log(high) + (own + most) / low)
+        return min(most, max(0.0, math.log(low) + (own + least) / high)), most
 
     # What stages return ----------------------------------------------------------------------------------------------
 
@@ -170,10 +175,10 @@ class PartialSelection:
         ]
         first = windows[0]
         same = all((each == first).all() for each in windows[1:])
-        if not same or not first.any() or self.scores[first].min() <= self.tail.highest:
+        if not same or not first.any() or self.scores[first].min() <= self.tail.bound:
             raise self.undecided()
         reach = max(abs(self.scores[first] - center).max() for center in (log_low - most, log_high - least))
-        if log_low - most - reach <= self.tail.highest:
+        if log_low - most - reach <= self.tail.bound:
             raise self.undecided()
         return self._kept(first, [], self.tail.none())
 
@@ -274,7 +279,8 @@ class PartialSelection:
         low, high = self.totals
         at = int(np.searchsorted(self.ids, id))
         if at < len(self.ids) and self.ids[at] == id:
-            return between(float(self.weights[at]) / high, float(self.weights[at]) / low)
+            weight = float(self.weights[at])
+            return between(weight / high, weight / low if low else 1.0)
         if not len(self.tail.possible(np.array([id]))):
             return 0.0
         most = math.exp(min(self.tail.highest, self.tail.largest) - self.shift)
@@ -299,6 +305,8 @@ class PartialSelection:
         if not len(at):
             return 0.0, 0.0
         low, high = self.totals
+        if not low:
+            return 0.0, 0.0
         weights = self.weights[self.order[: int(at[0]) + 1]]
         end = float(weights.sum())
         start, end = (end - float(weights[-1])) / low, end / high
@@ -308,7 +316,7 @@ class PartialSelection:
         """The values of u that draw each of the `count` likeliest tokens in every completion."""
         low, high = self.totals
         ends = np.cumsum(self.weights[self.order[:count]])
-        starts = np.concatenate(([0.0], ends[:-1])) / low
+        starts = np.concatenate(([0.0], ends[:-1])) / (low or 1.0)
         found = {}
         for id, start, end in zip(self.first_ids(count), starts.tolist(), (ends / high).tolist(), strict=True):
             found[id] = (start, end) if start < end else (0.0, 0.0)

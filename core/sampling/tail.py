@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 NOTHING = -math.inf
+TIE = 1e-9
+"""Scores whose relative difference is less count as equal: two that were equal may differ after float64 arithmetic."""
 
 
 def _exp(value: float) -> float:
@@ -43,15 +45,17 @@ class Tail:
     """The ids, ascending, that are not among them."""
     whole: bool = True
     """Whether all ids but `outside` are among them."""
+    error: float = NOTHING
+    """log of the rounding error that Σ exp(score) may have; a temperature above 1 would magnify it."""
 
     def __post_init__(self) -> None:
         if self.most and self.highest + math.log(self.most) < self.largest:  # rounding, or a cut
             object.__setattr__(self, "largest", max(self.least, self.highest + math.log(self.most)))
 
     @property
-    def exact(self) -> bool:
-        """Whether its mass is known."""
-        return self.least == self.largest
+    def bound(self) -> float:
+        """A score above it is above all of them, whatever rounding does to ties."""
+        return self.highest + TIE * max(1.0, abs(self.highest)) if self.highest > NOTHING else NOTHING
 
     def possible(self, ids: Any) -> Any:
         """Those of `ids`, NumPy and each once, that may be among them."""
@@ -64,9 +68,10 @@ class Tail:
         power = 1 / temperature
         ends = [
             (_even_power(total, self.most, power), _concentrated_power(total, self.highest, power))
-            for total in (self.least, self.largest)
+            for total in (_subtract(self.least, self.error), _add(self.largest, self.error))
         ]
-        return replace(self, least=min(ends[0]), largest=max(ends[1]), highest=self.highest * power)
+        highest = self.highest / temperature
+        return replace(self, least=min(ends[0]), largest=max(ends[1]), highest=highest, error=NOTHING)
 
     def cut_to(self, count: int) -> "Tail":
         """The `count` likeliest of them, or all if they are fewer."""
@@ -108,15 +113,15 @@ class Tail:
         if not len(changes) or not self.most:
             return self
         ups, downs = changes[changes > 0], changes[changes < 0]
-        least, largest, highest = self.least, self.largest, self.highest
+        least, largest, highest, error = self.least, self.largest, self.highest, self.error
         if len(ups):
             log_gain = self.highest + float(np.logaddexp.reduce(ups + np.log(-np.expm1(-ups))))
             largest = min(_add(largest, log_gain), largest + float(ups.max()))
-            highest += float(ups.max())
+            highest, error = highest + float(ups.max()), error + float(ups.max())
         if len(downs):
             log_loss = self.highest + math.log(float(-np.expm1(downs).sum()))
             least = max(_subtract(least, log_loss), least + float(downs.min()))
-        return replace(self, least=least, largest=largest, highest=highest)
+        return replace(self, least=least, largest=largest, highest=highest, error=error)
 
     def reaching(self, least: float, largest: float) -> "Tail":
         """As many of the likeliest as have a log Σ exp(score) between two numbers."""

@@ -3,8 +3,6 @@
 Token text is untrusted: nothing in it acts as a formula, as markup or as a terminal command.
 """
 
-import csv
-import io
 import json
 import math
 import re
@@ -15,6 +13,7 @@ from core.generation.token import Token
 from core.sampling.bounds import Bounds
 from core.sessions.record import Record
 from core.sessions.writer import sampler_values
+from core.spreadsheet import csv_line, visible
 from core.tokenizers.tokenizer import Decoder, piece_text
 
 COLUMNS = (
@@ -73,18 +72,7 @@ def _json_value(value: Any) -> Any:
 def comma_separated(record: Record) -> Iterator[str]:
     """One row for each token; no cell begins with what a spreadsheet takes for a formula."""
     for row in (COLUMNS, *(token_values(n, token).values() for n, token in enumerate(record.path()))):
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(map(_cell, row))
-        yield line.getvalue()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, Bounds):
-        return str(value)
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+        yield csv_line(row)
 
 
 def markdown(record: Record) -> Iterator[str]:
@@ -110,11 +98,6 @@ def markdown(record: Record) -> Iterator[str]:
 def _escaped(text: str) -> str:
     """Text with a backslash before every character that Markdown may interpret."""
     return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&:@])", r"\\\1", visible(text))
-
-
-def visible(text: str, keep: str = "") -> str:
-    """Text with control and invisible characters as escapes, except those in `keep`."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def generated(tokens: Sequence[Token]) -> str:

@@ -60,10 +60,11 @@ ERRORS = [
                   "you tried to allocate 4000000000 bytes. Error code 12 (Cannot allocate memory)"), "4.00 GB"),
     (RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB). Tried to allocate 256.00 MB"), "256.00 MB"),
     (MemoryError(), "not enough memory"),
+    (RuntimeError("can't start new thread"), "not enough memory"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "size"), ERRORS, ids=["cuda", "cpu", "mps", "python"])
+@pytest.mark.parametrize(("error", "size"), ERRORS, ids=["cuda", "cpu", "mps", "python", "thread"])
 @pytest.mark.parametrize("name", ["model2", "smollm2"])
 def test_a_model_that_does_not_fit_into_memory_is_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, size: str

@@ -3,7 +3,7 @@
 import io
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from apps import AppUnderTest, ScriptedRunner, WatchedRunner, delivered, idle, settle, until
 from rich.style import Style
 from scenes import Scenes
+from terminals import Terminal
 from textual import events
 from textual._wait import wait_for_idle
 from textual.keys import _character_to_key
@@ -204,3 +205,17 @@ def marked() -> Callable[[Widget, str], str]:
 
 def _appearance(style: Style) -> tuple[object, ...]:
     return style.color, style.bgcolor, bool(style.bold), bool(style.dim)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Starts a command in a pseudo-terminal with a configuration folder of its own."""
+    opened: list[Terminal] = []
+
+    def start(*arguments: str, stdin: bytes | None = None, **extra: str) -> Terminal:
+        opened.append(Terminal(*arguments, path=tmp_path, stdin=stdin, **extra))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()

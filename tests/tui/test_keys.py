@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from textual.binding import Binding
 
-from tui.keys import GROUPS, LEAVE, WALK, key_name
+from tui.keys import GROUPS, LEAVE, NEWLINE, WALK, key_name
 
 DIGITS = {f"walk.take_{n}" for n in range(2, 10)}
 """What the help says in one line with the first."""
@@ -17,7 +17,7 @@ def test_every_binding_has_its_own_id() -> None:
     assert max(counted.values()) == 1
 
 
-@pytest.mark.parametrize("binding", [*WALK, LEAVE], ids=lambda binding: binding.id)
+@pytest.mark.parametrize("binding", [*WALK, LEAVE, NEWLINE], ids=lambda binding: binding.id)
 def test_every_binding_explains_itself(binding: Binding) -> None:
     assert binding.id
     assert binding.tooltip

@@ -46,7 +46,7 @@ async def test_tokens_are_shown_before_there_is_a_model(scripted: Make, until: G
 
 async def test_a_line_feed_is_text(real: Make, settle: Go) -> None:
     async with real().run_test(size=(80, 24)) as pilot:
-        await pilot.press("a", "enter", "b")
+        await pilot.press("a", "ctrl+j", "b")
         await settle(pilot)
         assert ids(pilot.app) == list(b"a\nb")
 
@@ -66,8 +66,8 @@ async def test_no_printable_key_acts_while_the_prompt_is_written(scripted: Make,
         assert "WRITE" in app.status.render().plain
 
 
-@pytest.mark.parametrize("key", ["escape", "ctrl+j"])
-async def test_escape_and_ctrl_j_leave_the_prompt_and_i_returns(scripted: Make, scenes: Any, key: str) -> None:
+@pytest.mark.parametrize("key", ["escape", "enter"])
+async def test_escape_and_enter_leave_the_prompt_and_i_returns(scripted: Make, scenes: Any, key: str) -> None:
     async with scripted(scenes.oat_milk(), text="").run_test(size=(80, 24)) as pilot:
         app = pilot.app
         assert app.writing

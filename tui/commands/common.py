@@ -1,5 +1,6 @@
 """What the commands share: output and errors, reading the prompt, loading the model, interruption by Ctrl-C."""
 
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ from core.errors import UserError, out_of_memory
 from tui.options import ModelOptions
 from tui.wording import spell_without_keys
 
+UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
+"""The errors of a stream that cannot be written."""
+
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")]
 
@@ -27,13 +31,34 @@ def exit_on_user_error() -> Iterator[None]:
         yield
     except UserError as error:
         _fail(spell_without_keys(error))
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ImportError) as error:
         if (message := out_of_memory(error)) is None:
             raise
         _fail(f"{message}; a smaller model, a shorter prompt or fewer samples may fit")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            _discard_output()
+            raise typer.Exit(141) from None
+        if (problem := unwritable_output(error)) is None:
+            raise
+        _fail(problem)
+
+
+def unwritable_output(error: OSError) -> str | None:
+    """One line where `error` says that standard output takes no more; None for any other error.
+
+    What waits to be written is discarded, or the interpreter would try once more as it ends.
+    """
+    if error.filename is not None or error.errno not in UNWRITABLE:
+        return None
+    _discard_output()
+    return f"standard output cannot be written: {os.strerror(error.errno)}"
+
+
+def _discard_output() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _fail(message: str) -> None:

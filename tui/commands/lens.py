@@ -1,12 +1,13 @@
 """`tokenwalk lens`: what a lens of the app shows, as text or JSON."""
 
 import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core.errors import Option, UserError
-from tui.commands.common import Json, exit_on_user_error, finish, load_model, read_argument, say
+from tui.commands.common import Json, exit_on_user_error, finish, load_model, note, read_argument, say
 from tui.options import ModelOptions, shared
 
 ARTICLE_PROMPT = "I prefer oat milk in"
@@ -21,7 +22,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
 def lens(
     name: Annotated[
         str,
-        typer.Argument(help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark."),
+        typer.Argument(
+            help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark; "
+            "or an experiment: attribution."
+        ),
     ],
     model: ModelOptions,
     prompt: Annotated[
@@ -44,13 +48,17 @@ def lens(
     align: Annotated[
         str | None, typer.Option(help="experiments: the end from which the tokens of both prompts are paired.")
     ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
+    ] = None,
     layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
     head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
     shown: Annotated[
         int | None, typer.Option(help="attention: how many of the last positions the pattern shows.", min=1)
     ] = None,
     count: Annotated[
-        int | None, typer.Option("-k", help="logit, context, lab: how many of the likeliest tokens to list.", min=1)
+        int | None,
+        typer.Option("-k", help="logit, context, lab, attribution: how many of the likeliest tokens to list.", min=1),
     ] = None,
     last: Annotated[
         int | None,
@@ -71,17 +79,20 @@ def lens(
         typer.Option("--watermark", help="watermark: γ, scheme, width and key, such as 0.25:lefthash:1:15485863."),
     ] = None,
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="experiments: print the answer as a table in CSV.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="experiments: write a picture of the panel to this file.")] = None,
 ) -> None:
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
-        "weight": weight, "switch": switch, "watermark": mark,
+        "weight": weight, "switch": switch, "watermark": mark, "part": part,
     }  # fmt: skip
     question = {
         "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,
     }  # fmt: skip
     with exit_on_user_error():
-        from core.lenses import NAMES
+        from core.atomic import check_replaceable, replacing
+        from core.lenses import NAMES, table
         from tui.reports.json_values import json_line
         from tui.reports.lens_json import lens_json
         from tui.reports.lenses import lens_lines
@@ -90,13 +101,27 @@ def lens(
             raise UserError(
                 f"there is no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}"
             )
+        if as_csv and as_json:
+            raise UserError(Option("csv"), " and ", Option("json"), " cannot both be printed; choose one")
+        if as_csv:
+            table(name.replace("-", "_"))
+        if svg:
+            check_replaceable(svg)
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
         answer = _answer(name, loaded, ids, _given(question), _given(options))
-        if as_json:
+        if svg:
+            from tui.commands.picture import picture
+
+            with replacing(svg) as file:
+                file.write(picture(name, answer).encode("utf-8", "backslashreplace"))
+            note(f"written to {svg}")
+        if as_csv:
+            say(str(table(name.replace("-", "_"))(answer)))
+        elif as_json:
             source = {"lens": name, "model": loaded.info.name, "prompt_ids": ids}
             say(json_line(source | lens_json(name, answer)))
-        else:
+        elif not svg:
             for line in lens_lines(name, answer):
                 say(line)
 

@@ -16,6 +16,8 @@ from tui.options import ModelOptions, SamplerOptions, shared
 
 DEFAULT_MODEL = "model5-trained"
 """The model where no option chooses one: it is trained and comes with tokenwalk."""
+INSTEAD = "tokenwalk generate, next or tokens"
+"""The commands that need no terminal."""
 CLOSING_SECONDS = 2.0
 """How long to wait, after the terminal is restored, for a running step to end and the walk to be saved."""
 
@@ -56,12 +58,10 @@ def walk(
         if prompt == "-":
             _read_keys_from_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
-            raise UserError("the app needs a terminal; without one use tokenwalk generate, next or tokens")
-        problems: list[UserError | str] = []
-        try:
-            settings = app_settings.load()
-        except UserError as error:
-            settings, problems = app_settings.Settings(), [error]
+            raise UserError("the app needs a terminal; without one use ", INSTEAD)
+        if os.environ.get("TERM") == "dumb":
+            raise UserError("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use ", INSTEAD)
+        settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
     from core.walk.values import PromptForm

@@ -90,3 +90,17 @@ def columns(shares: Sequence[float], height: int) -> list[str]:
     """A column chart of `height` rows, from the top: one column for each share, in eighths of a cell."""
     lengths = [round(8 * height * max(0.0, min(share, 1.0))) or int(share > 0) for share in shares]
     return ["".join(EIGHTHS[max(0, min(8, n - 8 * level))] for n in lengths) for level in reversed(range(height))]
+
+
+def signed_bar(share: float, width: int) -> tuple[str, str]:
+    """Two halves of `width` cells each, on either side of an axis, in half cells: the bar of a share from -1 to 1.
+
+    It goes to the right above zero and to the left below it. A share other than 0 shows at least a thin line.
+    """
+    halves = round(2 * width * min(1.0, abs(share)))
+    blank = " " * width
+    if not share:
+        return blank, blank
+    if share > 0:
+        return blank, ("█" * (halves // 2) + "▌" * (halves % 2) or "▏").ljust(width)
+    return ("▐" * (halves % 2) + "█" * (halves // 2) or "▕").rjust(width), blank

@@ -67,7 +67,8 @@ def cell_words(drawn: "LogitMap", row: int, column: int) -> tuple[str, str]:
     against = within(label(drawn.against.piece), 14)
     numbers = (
         f"H {cell.entropy_bits:.2f} · KL {cell.kl_bits:.2f} bits · "
-        f"{target} {percent(cell.target_probability, 2)} rank {cell.target_rank + 1:,}, −{against} {cell.difference:+.2f}"
+        f"{target} {percent(cell.target_probability, 2)} rank {cell.target_rank + 1:,}, "
+        f"−{against} {cell.difference:+.2f}"
     )
     tokens = "  ".join(f"{within(label(each.piece), 12)} {percent(each.probability, 2)}" for each in cell.top)
     return numbers, tokens

@@ -2,14 +2,17 @@
 
 import time
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
 from textual.strip import Strip
 
+from core.causal.question import Measured
 from core.sampling.bounds import Bounded, between, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import bars, scale_for, tick_at, ticked
+from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
 from tui.lenses.base import Lens
@@ -46,6 +49,8 @@ class ChartLens(Lens, can_focus=True):
         self.border_title = Content(self.TITLE)
         self._chart: Chart | None = None
         self._painted_at = 0.0
+        self._asked: Measured | None = None
+        """The question of causal experiments, where a person chose a token of it."""
         self._ghost = ""
         """What the ghost of a bar shows: the model without its patches, or without its adapter."""
         self._empty = "loading torch …"
@@ -56,19 +61,27 @@ class ChartLens(Lens, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Draw the chart of a frame."""
         chart = frame.snapshot.chart if frame.snapshot else None
-        if chart is self._chart and chart is not None:
+        asked = frame.snapshot.measured if frame.snapshot else None
+        if chart is self._chart and chart is not None and asked == self._asked:
             return
         if frame.activity == "generating" and time.monotonic() - self._painted_at < STREAMED_EVERY:
             return
         if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
             self._cursor = 0
         self._chart = chart
+        self._asked = asked
         if frame.snapshot:
             self._ghost = "unpatched" if frame.snapshot.patches else "base"
         if chart is None:
             self._empty = "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
             self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
         self._paint()
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The candidate under the cursor."""
+        candidates = self._chart.candidates if self._chart else ()
+        return candidates[self._cursor] if self._cursor < len(candidates) else None
 
     def move(self, by: int) -> None:
         """Move the cursor among the candidates."""
@@ -107,7 +120,9 @@ class ChartLens(Lens, can_focus=True):
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.border_title = Content(title)
-            self.border_subtitle = Content(chart.problem or stages_line(chart.stages, chart.kept, width))
+            asked = f"{why(self._asked)} · " if self._asked else ""
+            stages = stages_line(chart.stages, chart.kept, max(0, width - cell_len(asked)))
+            self.border_subtitle = Content(chart.problem or f"{asked}{stages}".removesuffix(" · "))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -184,7 +199,7 @@ class ChartLens(Lens, can_focus=True):
         if is_taken:
             text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
-        mark = "▸" if is_taken else "›" if at_cursor else " "
+        mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
         share = "cut" if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
         score = number_in(candidate.logit, columns.logit) if candidate.known else " " * columns.logit
         return self._join(
@@ -198,6 +213,11 @@ class ChartLens(Lens, can_focus=True):
             (f" {share:>{columns.share}}", text),
             (f" {score}", number),
         )
+
+    def _letter(self, candidate: Candidate) -> str:
+        """`A` and `B`, the two tokens of the question; empty for others, and where nobody chose one."""
+        target = self._asked.target if self._asked else None
+        return "" if target is None else {target.id: "A", target.against: "B"}.get(candidate.id, "")
 
     def _others(
         self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int, scale: float

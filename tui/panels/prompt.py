@@ -2,11 +2,13 @@
 
 from rich.text import Text
 from textual import events
+from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
 from tui.drawing.text import in_place
+from tui.keys import NEWLINE
 
 LONGEST = 4_000_000
 """Characters a prompt may have."""
@@ -18,6 +20,8 @@ LONG_LINE = 20_000
 
 class PromptPanel(TextArea):
     """A multi-line editor."""
+
+    BINDINGS = [NEWLINE, Binding("ctrl+underscore", "undo", "Undo", show=False)]
 
     class Refused(Message):
         """A paste would make the prompt longer than allowed."""
@@ -38,6 +42,10 @@ class PromptPanel(TextArea):
         self.border_title = Content("prompt")
         self.cursor_blink = False
         self.move_cursor(self.document.end)
+
+    def action_newline(self) -> None:
+        """Begin a new line at the cursor."""
+        self.insert("\n")
 
     def describe(self, title: str, hint: str, *, message: bool) -> None:
         """Title the panel, with a hint in its lower border; say that it takes a `message` of a conversation."""

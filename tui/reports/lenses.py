@@ -3,7 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
+
+from core.lenses import table
 from core.sampling.values import Candidate
+from tui.drawing.question import why
 from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
 
 if TYPE_CHECKING:
@@ -25,7 +29,29 @@ SHADES = "·░▒▓█"
 
 def lens_lines(name: str, answer: Any) -> list[str]:
     """The answer of the lens `name` as lines without trailing spaces."""
-    return [line.rstrip() for line in LINES[name](answer)]
+    lines = LINES[name](answer) if name in LINES else _experiment(name, answer)
+    return [line.rstrip() for line in lines]
+
+
+def _experiment(name: str, answer: Any) -> Iterator[str]:
+    """The question of an experiment, and its table with aligned columns."""
+    yield why(answer.asked)
+    found = table(name.replace("-", "_"))(answer)
+    rows = [found.columns, *(tuple(map(_cell, found.columns, row)) for row in found.rows)]
+    widths = [min(40, max(cell_len(row[n]) for row in rows)) for n in range(len(found.columns))]
+    numbers = [any(isinstance(row[n], int | float) for row in found.rows) for n in range(len(found.columns))]
+    for row in rows:
+        cells = zip(row, widths, numbers, strict=True)
+        yield "  ".join(cell.rjust(width) if number else fit(cell, width) for cell, width, number in cells)
+
+
+def _cell(column: str, value: object) -> str:
+    """A value of a table; text in a column of tokens shows its spaces."""
+    if isinstance(value, float):
+        return f"{value:+.4f}"
+    if isinstance(value, str):
+        return label(value.encode("utf-8", "surrogateescape")) if column.endswith("token") else one_line(value)
+    return "" if value is None else str(value)
 
 
 def bar(share: float, width: int) -> str:

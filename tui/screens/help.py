@@ -12,7 +12,8 @@ from textual.widgets import Static
 from tui.keys import GROUPS, WALK
 
 MODES = (
-    "There are two modes. WRITE: keys type into the prompt; escape or ctrl+j ends it. WALK: single keys act. "
+    "There are two modes. WRITE: keys type into the prompt; enter ends it, ctrl+j begins a new line. "
+    "WALK: single keys act. "
     "tab goes to the next panel, page up and page down scroll it, ctrl+p finds any action by name."
 )
 

@@ -1,8 +1,16 @@
 """Actions on the lens in the slot."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
+from core.atomic import replacing
+from core.errors import UserError
+from core.sessions import storage
 from tui import lenses
+from tui.dialogs.notebook import NotebookScreen
+from tui.lenses.base import ExperimentPage
+from tui.lenses.base.experiment import Form
 from tui.lenses.chart import ChartLens
 from tui.lenses.continuations import ContinuationsLens
 from tui.walk.group import ActionGroup
@@ -51,6 +59,40 @@ class LensKeys(ActionGroup):
     def adjust(self, down: int, across: int) -> None:
         """Show another layer or head, or another value of what the lens varies."""
         self.screen.lens.adjust(down, across)
+
+    def notebook(self) -> None:
+        """Show the Python that computes what the lens shows, and offer to write it to a file."""
+        lens = self.screen.lens
+        if not isinstance(lens, ExperimentPage):
+            names = ", ".join(kind.TITLE for kind in lenses.found() if issubclass(kind, ExperimentPage))
+            self.notices.warn(f"only lenses of experiments are exported: {names}")
+            return
+        try:
+            code = lens.notebook()
+        except UserError as error:
+            self.notices.warn(error)
+        else:
+            self.open_dialog(NotebookScreen(lens.TITLE, code), lambda chosen: self._take_away(lens, code, chosen))
+
+    def _take_away(self, lens: ExperimentPage[Any], code: str, chosen: str | None) -> None:
+        if chosen == "copy":
+            self.screen.app.copy_to_clipboard(code)
+            self.notices.inform("copied the lines of Python")
+        elif chosen:
+            self._write(lens, chosen)
+
+    def _write(self, lens: ExperimentPage[Any], form: str) -> None:
+        """Write the answer into the current folder."""
+        snapshot = self.state.frame.snapshot
+        path = storage.free(Path.cwd(), f"{lens.NAME} {snapshot.prompt if snapshot else ''}", f".{form}")
+        try:
+            text = lens.exported(cast(Form, form)).encode("utf-8", "backslashreplace")
+            with replacing(path) as file:
+                file.write(text)
+        except UserError as error:
+            self.notices.warn(error)
+        else:
+            self.notices.inform(f"written to {path}")
 
     def switch_view(self) -> None:
         """Show the next view of the lens."""

@@ -11,6 +11,7 @@ from tui.keys import LEAVE, WALK
 from tui.notices import Notices
 from tui.panels.prompt import PromptPanel
 from tui.runner import Frame
+from tui.walk.asking import Asking
 from tui.walk.choosing import Choosing
 from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
@@ -51,6 +52,7 @@ class WalkScreen(PanelsScreen):
             "sampling": self.sampling,
             "sessions": self.sessions,
             "lens": self.lens_keys,
+            "asking": Asking(self),
             "overlays": self.overlays,
         }
 

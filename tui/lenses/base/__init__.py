@@ -1,8 +1,9 @@
 """What lenses share: `Lens`, `LensPage` (lines of text), `HeatMapPage`, `LensHost` (the app), `AnswerCache`."""
 
 from tui.lenses.base.cache import AnswerCache
+from tui.lenses.base.experiment import ExperimentPage
 from tui.lenses.base.heat import HeatMapPage
 from tui.lenses.base.lens import Lens, LensHost
 from tui.lenses.base.page import AXIS, LensPage
 
-__all__ = ["AXIS", "AnswerCache", "HeatMapPage", "Lens", "LensHost", "LensPage"]
+__all__ = ["AXIS", "AnswerCache", "ExperimentPage", "HeatMapPage", "Lens", "LensHost", "LensPage"]

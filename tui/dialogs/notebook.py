@@ -1,0 +1,40 @@
+"""A dialog with the lines of Python that compute what a lens shows, and with the forms in which that is exported."""
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.highlight import highlight
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.drawing.text import one_line, prose
+
+
+class NotebookScreen(ModalScreen[str | None]):
+    """Answers with `copy`, or with the form to write: `json`, `csv` or `svg`; `escape` answers with None."""
+
+    BINDINGS = [
+        Binding("escape,q,enter", "dismiss(None)", "close", show=False),
+        Binding("y", "dismiss('copy')", "copy", show=False),
+        Binding("j", "dismiss('json')", "JSON", show=False),
+        Binding("c", "dismiss('csv')", "CSV", show=False),
+        Binding("s", "dismiss('svg')", "SVG", show=False),
+        Binding("down", "scroll(1)", "down", show=False),
+        Binding("up", "scroll(-1)", "up", show=False),
+    ]
+
+    def __init__(self, title: str, code: str) -> None:
+        super().__init__()
+        self._title, self._code = title, code
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="notebook", classes="dialog wide") as dialog:
+            dialog.border_title = Content(one_line(self._title))
+            dialog.border_subtitle = Content("y copy · write j JSON · c CSV · s SVG picture · esc close")
+            yield Static(Content("These lines compute the same in a notebook:"), classes="asks")
+            with VerticalScroll(id="code"):
+                yield Static(highlight(prose(self._code), language="python"))
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#code").scroll_relative(y=by, animate=False)

@@ -1,0 +1,160 @@
+"""The terminal driver: what is no UTF-8, pasted text, and terminals that show ASCII only."""
+
+import asyncio
+import os
+import selectors
+import signal
+import sys
+import time
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.cells import cell_len
+from textual import constants, events
+from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
+from textual.driver import Driver
+from textual.message import Message
+
+WAIT = 0.1
+"""Seconds between two looks at whether the input has ended."""
+GLYPHS = {
+    **dict.fromkeys("─━═╌╍┄┈╴╶╸╺▁▔⎯", "-"),
+    **dict.fromkeys("│┃║‖╎╏┆┊╷╵╹╻▏▕⎸", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛┣┫┳┻╋╔╗╚╝╠╣╦╩╬", "+"),
+    **dict.fromkeys("█▇▆▅▉▊▋■▪▓▮●◆⬤", "#"),
+    **dict.fromkeys("▄▃▂▀▌▍▐▒▎▖▗▘▝▞▚□▫○◇", "="),
+    **dict.fromkeys("░·∙•․⋅", "."),
+    **dict.fromkeys("←◀◂⟵‹«", "<"),
+    **dict.fromkeys("→▶▸⟶›»", ">"),
+    **dict.fromkeys("↑▲▴⇧", "^"),
+    **dict.fromkeys("↓▼▾⇩", "v"),
+    **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("‘’′", "'"),
+    **dict.fromkeys("“”″", '"'),
+    **dict.fromkeys("×✕✗", "x"),
+    "⏎": "/",
+    "…": "~",
+    "≈": "~",
+    "≤": "<",
+    "≥": ">",
+    "✓": "+",
+    "\u2800": " ",
+}
+"""What stands for a character, of the same width, where the terminal shows ASCII only."""
+
+
+def ascii_only(environment: dict[str, str]) -> bool:
+    """Whether the locale asks for ASCII: the first of LC_ALL, LC_CTYPE and LANG that is set is `C` or `POSIX`.
+
+    Python itself sets LC_CTYPE to a UTF-8 locale where LANG is `C` (PEP 538), so that value does not count then. Where
+    none is set, as in many containers, the terminal is taken to show Unicode.
+    """
+    coerced = environment.get("LC_CTYPE", "").upper() in ("C.UTF-8", "C.UTF8", "UTF-8")
+    names = ("LC_ALL", "LANG") if coerced else ("LC_ALL", "LC_CTYPE", "LANG")
+    return next((environment[name] for name in names if environment.get(name)), "") in ("C", "POSIX")
+
+
+def to_ascii(text: str) -> str:
+    """`text` in ASCII, with a character for each cell; what has no counterpart becomes `?`."""
+    if text.isascii():
+        return text
+    return "".join(
+        each if each.isascii() else GLYPHS.get(each, ":" if "\u2800" < each <= "\u28ff" else "?" * cell_len(each))
+        for each in text
+    )
+
+
+class InputParser(XTermParser):
+    """Textual's parser of input, except that pasted text is literal: an escape character in it is no key.
+
+    A paste stands between two markers. A part of the first marker that ends a read is held back for a moment, since
+    the rest of it may follow.
+    """
+
+    def __init__(self, debug: bool = False) -> None:
+        self._pasted: str | None = None
+        """The text since the first marker; None outside of a paste."""
+        self._held = ""
+        self._held_until = 0.0
+        super().__init__(debug)
+
+    def feed(self, data: str) -> Iterator[Message]:
+        data, self._held = self._held + data, ""
+        while data:
+            if self._pasted is None:
+                before, marker, data = data.partition(BRACKETED_PASTE_START)
+                if marker:
+                    self._pasted = ""
+                else:
+                    before = self._hold(before)
+                if before:
+                    yield from super().feed(before)
+            else:
+                pasted, marker, data = (self._pasted + data).partition(BRACKETED_PASTE_END)
+                if not marker:
+                    self._pasted = pasted
+                    return
+                self._pasted = None
+                yield events.Paste(pasted.replace("\x00", ""))
+
+    def end(self) -> None:
+        """The input has ended."""
+        for _ in super().feed(""):
+            pass
+
+    def tick(self) -> Iterable[Message]:
+        if self._held and time.monotonic() >= self._held_until:
+            held, self._held = self._held, ""
+            yield from super().feed(held)
+        yield from super().tick()
+
+    def _hold(self, text: str) -> str:
+        """`text` without an end that may begin the marker. A lone escape is not held: it is mostly a key."""
+        for size in range(len(BRACKETED_PASTE_START) - 1, 1, -1):
+            if text.endswith(BRACKETED_PASTE_START[:size]):
+                self._held, self._held_until = text[-size:], time.monotonic() + constants.ESCAPE_DELAY
+                return text[:-size]
+        return text
+
+
+def driver_class() -> type[Driver] | None:
+    """The driver for this system; None where Textual's own is used."""
+    if sys.platform == "win32" or constants.DRIVER:
+        return None
+    from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415  # it does not exist on Windows
+
+    class TerminalDriver(LinuxDriver):
+        """Textual's driver with the parser above. Bytes that are not UTF-8 become U+FFFD."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._ascii = ascii_only(dict(os.environ))
+
+        def start_application_mode(self) -> None:
+            """SIGTERM and SIGHUP end the app as its quit key does: the terminal is restored and the walk is saved."""
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self._app.exit, None, 128 + number)
+            super().start_application_mode()  # type: ignore[no-untyped-call]
+
+        def write(self, data: str) -> None:
+            super().write(to_ascii(data) if self._ascii else data)
+
+        def run_input_thread(self) -> None:
+            parser, decoder = InputParser(self._debug), getincrementaldecoder("utf-8")("replace")
+            with selectors.SelectSelector() as selector:
+                selector.register(self.fileno, selectors.EVENT_READ)
+                while not self.exit_event.is_set():
+                    for message in self._messages(selector.select(WAIT), parser, decoder):
+                        self.process_message(message)
+            parser.end()
+
+        def _messages(self, ready: list[Any], parser: InputParser, decoder: Any) -> Iterator[Message]:
+            if ready:
+                data = os.read(self.fileno, 4096)
+                if not data:  # the terminal has gone
+                    time.sleep(WAIT)
+                yield from parser.feed(decoder.decode(data))
+            yield from parser.tick()
+
+    return TerminalDriver

@@ -1,0 +1,156 @@
+"""Direct logit attribution: signed bars of what each part wrote towards a token and against another."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.content import Content
+
+from tui.drawing.bars import signed_bar
+from tui.drawing.text import fit, label
+from tui.lenses.base import ExperimentPage
+from tui.runner import Frame
+
+if TYPE_CHECKING:
+    from core.lenses.attribution import Attribution, Part
+
+NUMBER = 9
+"""Cells of a value."""
+WIDEST_NAME = 28
+INNER = 8
+"""Cells of the value of an attention or an MLP beside its block."""
+
+
+class AttributionLens(ExperimentPage["Attribution"]):
+    """One row for each part of a level of the model; `⏎` divides a part."""
+
+    NAME = "attribution"
+    TITLE = "attribution"
+    DESCRIPTION = "What each block, head and neuron wrote towards a token and against another"
+    ORDER = 40
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = ""
+        """The level that is asked for, as `core.lenses.attribution` names it."""
+        self.by_size = False
+        self._cursors: dict[str, int] = {}
+        """By level, the row that was chosen there last."""
+
+    def options(self) -> dict[str, Any]:
+        return {"part": self.part}
+
+    def show(self, frame: Frame) -> None:
+        before = self.answer.path if self.answer else None
+        super().show(frame)
+        if self.answer and self.answer.path != before:
+            self.cursor = min(self._cursors.get(self.answer.path, 0), self.choice_count() - 1)
+            self.draw()
+
+    # Keys ------------------------------------------------------------------------------------------------------------
+
+    def choice_count(self) -> int:
+        return len(self.answer.parts) if self.answer else 0
+
+    def choose(self, number: int | None = None) -> None:
+        parts = self._parts()
+        at = self.cursor if number is None else number - 1
+        if at < len(parts):
+            self.cursor = at
+            self._divide(parts[at].path)
+
+    def _divide(self, path: str) -> None:
+        if self.answer and path:
+            self._cursors[self.answer.path] = self.cursor
+            self._go(path)
+
+    def _go(self, path: str) -> None:
+        self.part = path
+        self.ask_again()
+        self.draw()
+
+    def adjust(self, down: int, across: int) -> None:
+        """Left: the level above; right: as `⏎`; down and up: the next block, head or expert at the same level."""
+        names = self.part.split(".") if self.part else []
+        if across > 0:
+            self.choose()
+        elif across and names:
+            self._go(".".join(names[:-1]))
+        elif down and names:
+            at = 0 if len(names) < 3 else 2
+            if names[at].isdecimal() and int(names[at]) + down >= 0:
+                names[at] = str(int(names[at]) + down)
+                self._go(".".join(names))
+
+    def switch_view(self) -> None:
+        self.by_size = not self.by_size
+        self.cursor = 0
+        self.draw()
+
+    def _parts(self) -> tuple["Part", ...]:
+        """The parts in the order in which they are shown."""
+        parts = self.answer.parts if self.answer else ()
+        return tuple(sorted(parts, key=lambda part: -abs(part.value))) if self.by_size else parts
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        up = "⇧← up · " if self.part else ""
+        order = "in order" if self.by_size else "by size"
+        self.border_subtitle = Content(f"{up}⏎ divide · o {order}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Attribution", width: int, height: int) -> Iterator[Text]:
+        yield self.why(answer, width)
+        yield self._sum(answer, width)
+        yield Text()
+        parts = self._parts()
+        names = [_part_name(part) for part in parts]
+        name = min(WIDEST_NAME, max(map(cell_len, names), default=0))
+        inner = any(part.inner for part in parts) and width >= 60
+        bar = max(3, min(40, (width - name - NUMBER - 4 - (2 * INNER + 2) * inner) // 2))
+        scale = max((abs(part.value) for part in parts), default=0.0) or 1.0
+        yield self._head(answer, name, bar, inner)
+        at = min(self.cursor, len(parts) - 1)
+        for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):
+            yield self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+
+    def _sum(self, answer: "Attribution", width: int) -> Text:
+        level = "the parts" if not answer.path else f"{answer.level}: its parts"
+        whole = "the logits" if not answer.path else "it"
+        words = f"{level} sum to {answer.total:+.4f}, {whole} give{'s' if answer.path else ''} {answer.value:+.4f}"
+        return self.text((fit(words, width).rstrip(), "muted"))
+
+    def _head(self, answer: "Attribution", name: int, bar: int, inner: bool) -> Text:
+        against, towards = fit("◂ against", bar), fit("towards ▸".rjust(bar), bar)
+        columns = f"{'attention':>{INNER + 2}}{'mlp':>{INNER}}" if inner else ""
+        axis = "─" if bar < 9 else "┬"
+        return self.text(
+            (
+                f"  {fit('', name)} {against if bar >= 9 else ' ' * bar}{axis}{towards if bar >= 9 else ' ' * bar}",
+                "head",
+            ),
+            (f"{'value':>{NUMBER}}{columns}", "head"),
+        )
+
+    def _row(self, part: "Part", name: str, chosen: bool, scale: float, bar: int, inner: bool, width: int) -> Text:
+        left, right = signed_bar(part.value / scale, bar)
+        parts = [
+            ("▸ " if part.path and chosen else "› " if chosen else "  ", "text"),
+            (f"{name} ", "text" if chosen else "muted"),
+            (left, "below"),
+            ("│", "faint"),
+            (right, "above"),
+            (f"{part.value:>+{NUMBER}.3f}", "text"),
+        ]
+        if inner:
+            values = {each.name: each.value for each in part.inner}
+            for column, cells in (("attention", INNER + 2), ("mlp", INNER)):
+                shown = f"{values[column]:+.2f}" if column in values else ""
+                parts.append((f"{shown:>{cells}}", "muted"))
+        return self.row(chosen, width, *parts)
+
+
+def _part_name(part: "Part") -> str:
+    return f"{part.name:>4} {label(part.piece)}" if part.piece is not None else part.name

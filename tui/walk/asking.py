@@ -1,0 +1,83 @@
+"""Actions that set the question of causal experiments: its two tokens, its measure and the corrupt prompt."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from core.causal.question import CausalQuestion, End
+from core.errors import Action, UserError
+from core.tokenizers.chat import encode
+from tui.dialogs.corrupt import CorruptScreen, Piece
+from tui.lenses.chart import ChartLens
+from tui.walk.group import ActionGroup
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+
+class Asking(ActionGroup):
+    """The question belongs to the session, where it is changed in the order of the keys."""
+
+    def target(self) -> None:
+        """Ask about the candidate under the cursor; asked again, or under another lens, take the next measure."""
+        id = self._candidate()
+        self.submit(lambda session: session.ask(_next_target(session, id)), interrupts=False)
+
+    def against(self) -> None:
+        """Compare with the candidate under the cursor; under another lens, exchange the two tokens."""
+        id = self._candidate()
+        self.submit(lambda session: session.ask(_next_against(session, id)), interrupts=False)
+
+    def _candidate(self) -> int | None:
+        """The id under the cursor of the chart; None where another lens is shown."""
+        lens = self.screen.lens
+        chosen = lens.candidate if isinstance(lens, ChartLens) else None
+        return chosen.id if chosen else None
+
+    def corrupt(self) -> None:
+        """Ask for the corrupt prompt."""
+        snapshot, tokenizer, form = self.state.frame.snapshot, self.state.frame.tokenizer, self.state.form
+        if snapshot is None or tokenizer is None:
+            self.notices.warn(UserError("there is no model yet; ", Action("choose.model"), " chooses one"))
+            return
+
+        def tokens(text: str) -> list[Piece]:
+            ids = encode(tokenizer, text, special=form.special, chat=form.chat, system=form.system)
+            return [(id, tokenizer.piece(id)) for id in ids]
+
+        clean = [(token.id, token.piece) for token in snapshot.tokens[: snapshot.prompt_length]]
+        asked = snapshot.question
+        text = self._text or snapshot.prompt
+        if asked.corrupt and [id for id, _ in tokens(text)] != list(asked.corrupt):
+            text = tokenizer.written(asked.corrupt)
+        self.open_dialog(CorruptScreen(clean, text, asked.align, tokens), self._compare)
+
+    _text = ""
+    """The corrupt prompt that was typed last."""
+
+    def _compare(self, answer: tuple[str, End] | None) -> None:
+        if answer is not None:
+            (self._text, align), form = answer, self.state.form
+            text = self._text
+            self.submit(lambda session: session.compare_with(text, form, align), interrupts=False)
+
+
+def _next_target(session: "Session", id: int | None) -> CausalQuestion:
+    """The question about `id`; about the same id, or about none, with the next measure, after the last the default."""
+    asked = session.question
+    if id is not None and asked.target != id:
+        against = None if asked.against == id else asked.against
+        return replace(asked, target=id, against=against)
+    if asked.measure == "logprob" and id is not None:
+        return replace(asked, target=None, against=None, measure="difference")
+    return asked.with_next_measure()
+
+
+def _next_against(session: "Session", id: int | None) -> CausalQuestion:
+    """The question that compares with `id`, or no longer with it; without an id, the two tokens exchanged."""
+    asked = replace(session.question, measure="difference")
+    if id is None:
+        now = asked.target_at(session.distribution().logits)
+        return replace(asked, target=now.against, against=now.id)
+    if asked.against == id:
+        return replace(asked, against=None)
+    return replace(asked, target=None if asked.target == id else asked.target, against=id)

@@ -24,6 +24,7 @@ from tui.dialogs.choose import Entry
 from tui.driver import driver_class
 from tui.keys import WALK, action
 from tui.notices import Notices
+from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
 from tui.settings import Settings
 from tui.walk.choosing import device_entries, model_entries
@@ -47,6 +48,7 @@ class TokenwalkApp(App[None]):
     TITLE = "tokenwalk"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {PaletteCommands}
     BINDINGS = [
         Binding(
             "ctrl+z",
@@ -202,11 +204,12 @@ class TokenwalkApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for binding in WALK:
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
-                help = f"key {self.get_key_display(binding)}"
+                help = " · ".join(filter(None, (f"key {self.get_key_display(binding)}", ALSO.get(binding.id or ""))))
                 yield SystemCommand(binding.tooltip, help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:
             look = action(f"lens.look({lens.NAME!r})")
-            yield SystemCommand(lens.DESCRIPTION, f"lens {lens.TITLE}", partial(self._run_later, look))
+            title, help = f"{lens.TITLE} · {lens.DESCRIPTION}", f"lens · {lens.ALSO}"
+            yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.walk.sessions.picture)
 

@@ -49,6 +49,7 @@ WALK = [
     _key("slash", "walking.run_until", "run until", "Generate until a condition holds", "walk.until", display="/"),
     _key("full_stop", "lens.next(1)", "lens", "Show the next lens", "lens.next", show=True, display="."),
     _key("comma", "lens.next(-1)", "previous lens", "Show the previous lens", "lens.previous", display=","),
+    _key("I", "overlays.lens_index", "index", "Show the index of lenses", "lens.index"),
     _key("b", "lens.look('branches')", "branches", "Show the branches of the walk", "lens.branches"),
     _key("S", "walking.search", "search", "Search: beam search, or the likeliest answers with a proof", "walk.search"),
     _key("D", "walking.draft", "draft", "Generate with a draft model's proposals", "walk.draft"),
@@ -224,6 +225,7 @@ GROUPS = {
     "Lenses": (
         "lens.next",
         "lens.previous",
+        "lens.index",
         "lens.branches",
         "lens.guess",
         "lens.turn",

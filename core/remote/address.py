@@ -25,8 +25,17 @@ class Address:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """What proves to this server, and to no other, that a request is allowed."""
 
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """The key or the password, as `hide` takes them out of a text."""
+
     def __str__(self) -> str:
         return self.url
+
+    def hide(self, text: str) -> str:
+        """`text` of a server, which may repeat what was sent to it, without the secrets."""
+        for secret in self.secrets:
+            text = text.replace(secret, "…")
+        return text
 
     @property
     def host(self) -> str:
@@ -49,21 +58,23 @@ def address(url: str, key: str = "") -> Address:
         raise _invalid(url)
     if parts.query or parts.fragment:
         raise UserError(f"{_shown(url)}: the address of an engine has no ? and no #; write http://host:port")
-    headers = _headers(parts.username, parts.password, key)
+    headers, secrets = _access(parts.username, parts.password, key)
     name = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/").removesuffix("/v1")
-    return Address(f"{parts.scheme.lower()}://{name}{'' if port is None else f':{port}'}{path}", headers)
+    return Address(f"{parts.scheme.lower()}://{name}{'' if port is None else f':{port}'}{path}", headers, secrets)
 
 
-def _headers(user: str | None, password: str | None, key: str) -> dict[str, str]:
+def _access(user: str | None, password: str | None, key: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The headers that a server asks for, and what in them is secret."""
     if key:
         if not (_plain(key) and key.isascii()):
             raise UserError("the key for the engine has characters that cannot stand in an HTTP header; copy it again")
-        return {"Authorization": f"Bearer {key}"}
+        return {"Authorization": f"Bearer {key}"}, (key,)
     if user is None and password is None:
-        return {}
-    pair = f"{unquote(user or '')}:{unquote(password or '')}"
-    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+        return {}, ()
+    name, word = unquote(user or ""), unquote(password or "")
+    pair = b64encode(f"{name}:{word}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}, tuple(filter(None, (pair, word, password)))
 
 
 def host_of(url: str) -> str:

@@ -16,11 +16,15 @@ import msgspec
 from core.errors import UserError
 from core.remote.address import Address
 from core.remote.engines.api import Request
-from core.remote.faults import Retry, status_error, too_large, too_slow, transport_error
+from core.remote.faults import Retry, status_error, too_large, too_slow, transport_error, words_of
 from core.remote.pending import Pending
 from core.remote.values import BadAnswer
 
 T = TypeVar("T")
+
+
+LARGEST_ERROR = 10_000
+"""Bytes of an answer that are searched for the words of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ class Limits:
     attempts: int = 4
     longest_pause: float = 10.0
     """Between two attempts, also where a server asks for more."""
+
+
+class Unusable(UserError):
+    """An answer came, and does not say what was asked."""
 
 
 class Client:
@@ -93,12 +101,13 @@ class Client:
         raise AssertionError("unreachable")
 
     async def ask(self, request: Request, read: Callable[[bytes], T]) -> T:
-        """What `read` makes of the answer. Raises as `send`, and `UserError` where `read` raises `BadAnswer`."""
+        """What `read` makes of the answer. Raises as `send`, and `Unusable` where `read` raises `BadAnswer`."""
         answer = await self.send(request)
         try:
             return read(answer)
         except BadAnswer as error:
-            raise UserError(f"{self.address}: the answer to {request.path} cannot be used: {error}") from error
+            problem = self.address.hide(f"the answer to {request.path} cannot be used: {_plainly(error, answer)}")
+            raise Unusable(f"{self.address}: {problem}; check the engine and any proxy before it") from error
 
     def _open(self) -> httpx2.AsyncClient:
         limits, count = self.limits, self.limits.requests
@@ -160,6 +169,11 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _plainly(error: BadAnswer, answer: bytes) -> str:
+    """What is wrong with an answer: what it says itself, where it is a page or reports an error."""
+    return words_of(answer[:LARGEST_ERROR]) or str(error)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -37,10 +38,11 @@ class Retry(Exception):
 
 def transport_error(address: Address, error: Exception, *, began: bool) -> UserError | Retry:
     """The error for a connection that failed; a `Retry` where it broke before any answer."""
-    reason = _reason(error)
+    reason = address.hide(_reason(error))
     match error:
         case httpx2.ConnectTimeout():
-            return UserError(f"{address} does not accept the connection in time; check the address and the firewall")
+            tls = ", and that the server speaks TLS" if address.url.startswith("https") else ""
+            return UserError(f"{address} does not accept the connection in time; check the address{tls}")
         case httpx2.ConnectError() if _is_tls(error):
             return UserError(
                 f"{address}: the TLS connection failed ({reason}); check the certificate, or http and https"
@@ -73,14 +75,14 @@ def status_error(
     address: Address, request: Request, status: int, headers: Mapping[str, str], body: bytes
 ) -> UserError | Retry:
     """The error for an HTTP status other than 200; a `Retry` where the server is busy or loads its model."""
-    words = _said(body, headers)
+    words = address.hide(words_of(body))
     said = f": {words}" if words else ""
 
     def refused(line: str) -> Refused:
         return Refused(line, status, words)
 
     if 300 <= status < 400:
-        target = shown(headers.get("location", ""))
+        target = shown(address.hide(headers.get("location", "")))
         return refused(f"{address} redirects to {target}, which is not followed; give the address it leads to")
     match status:
         case 401 | 403 | 407:
@@ -108,7 +110,9 @@ def _reason(error: BaseException) -> str:
     while inner := error.__cause__ or error.__context__:
         error = inner
         words = str(error) or words
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno and error.errno > 0:
+    if isinstance(error, socket.gaierror):
+        words = "no such host" if error.errno == socket.EAI_NONAME else error.strerror or words
+    elif isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
         words = os.strerror(error.errno).lower()
     return readable(words) or type(error).__name__
 
@@ -139,13 +143,11 @@ def message(body: bytes) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _said(body: bytes, headers: Mapping[str, str]) -> str:
-    """The server's own words on one line; empty where there are none."""
+def words_of(body: bytes) -> str:
+    """What a server says of an error, on one line; empty where it says nothing that can be read."""
     if words := readable(message(body)):
         return words
-    if "html" in headers.get("content-type", "") or re.match(rb"\s*<", body):
-        return "a page of HTML, as a proxy sends it"
-    return ""
+    return "a page of HTML, as a proxy sends it" if re.match(rb"\s*<", body) else ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,10 +1,12 @@
 """Finds out which engine a server is, and what it can do, by asking it. Nothing is taken from its name or version."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from core.remote.client import Client, together
+from core.errors import UserError
+from core.remote.client import Client, Unusable, together
 from core.remote.engines import ENGINES, OWNERS
 from core.remote.engines.api import EngineApi, Request
 from core.remote.engines.listing import Served, choose, read_listing
@@ -58,12 +60,13 @@ async def _is_raw(client: Client, api: EngineApi, said: Capabilities) -> bool:
     vocab_size = said.vocab_size or 1
     k = min(said.top_k or RAW_K, RAW_K, vocab_size)
     ids = await _ids(client, api, said)
-    one, two = await together(
-        client.ask(
-            api.next_request(ids, k, vocab_size, temperature), lambda answer: api.read_next(answer, k, vocab_size)
+    requests = [api.next_request(ids, k, vocab_size, temperature) for temperature in (1.0, 2.0)]
+    try:
+        one, two = await together(
+            client.ask(each, partial(api.read_next, k=k, vocab_size=vocab_size)) for each in requests
         )
-        for temperature in (1.0, 2.0)
-    )
+    except Unusable as error:
+        raise UserError(f"{error}; {api.advice}") from error
     first, second = one.known, two.known
     return bool(np.array_equal(first.ids, second.ids) and np.abs(first.logprobs - second.logprobs).max() < SAME)
 

@@ -21,6 +21,7 @@ class Handler(BaseHTTPRequestHandler):
     """Hands each request to the server's `respond`, and keeps what was asked."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: "Server"
 
     def do_GET(self) -> None:

@@ -46,7 +46,7 @@ async def test_every_lens_is_reached_by_keys_and_by_name(
             assert type(app.lens) is kind
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
         for kind in (BranchesLens, SamplerLensPage):
-            commands[kind.DESCRIPTION]()
+            commands[f"{kind.TITLE} · {kind.DESCRIPTION}"]()
             await settle(pilot)
             assert type(app.lens) is kind
         assert not app._notifications

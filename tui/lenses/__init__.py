@@ -6,6 +6,9 @@ from importlib import import_module
 
 from tui.lenses.base import Lens
 
+GROUPS = ("Next token", "Inside", "Why", "Learning", "Compare")
+"""The sections of the index of lenses, in order."""
+
 
 @cache
 def found() -> tuple[type[Lens], ...]:

@@ -36,6 +36,8 @@ class AttentionLens(LensPage["AttentionView"]):
     TITLE = "attention"
     DESCRIPTION = "The attention pattern of one head, and all heads of all layers in brief"
     ORDER = 12
+    GROUP = "Inside"
+    ALSO = "heads pattern weights"
 
     def __init__(self) -> None:
         super().__init__()

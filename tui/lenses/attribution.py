@@ -29,6 +29,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
     TITLE = "attribution"
     DESCRIPTION = "What each block, head and neuron wrote towards a token and against another"
     ORDER = 40
+    GROUP = "Why"
+    ALSO = "direct logit attribution contribution heads neurons"
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,6 +31,8 @@ class BranchesLens(LensPage[Forest]):
     TITLE = "branches"
     DESCRIPTION = "Every branch of the walk: go there, name it, fold it, delete it"
     ORDER = 1
+    GROUP = "Next token"
+    ALSO = "tree alternatives history"
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show the branches that continue a branch", show=True),
         Binding("e", "rename", "name", tooltip="Give a branch a name", show=True),

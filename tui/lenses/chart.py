@@ -30,6 +30,8 @@ class ChartLens(Lens, can_focus=True):
     NAME = "candidates"
     TITLE = "next token"
     DESCRIPTION = "The likeliest next tokens, to choose one"
+    GROUP = "Next token"
+    ALSO = "probabilities distribution candidates bar chart top-k"
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",

@@ -44,6 +44,8 @@ class ContextLens(LensPage["ContextTable"]):
     TITLE = "context"
     DESCRIPTION = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
     ORDER = 14
+    GROUP = "Compare"
+    ALSO = "entropy prefix window"
 
     def __init__(self) -> None:
         super().__init__()

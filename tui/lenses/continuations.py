@@ -24,6 +24,8 @@ class ContinuationsLens(LensPage[ContinuationTree]):
     TITLE = "continuations"
     DESCRIPTION = "Several continuations of one prefix, side by side or merged"
     ORDER = 3
+    GROUP = "Next token"
+    ALSO = "samples fan several"
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ class DeviceLens(LensPage["Devices"]):
     TITLE = "device"
     DESCRIPTION = "Creation, forward and training step on every device, and parity with float32 on the CPU"
     ORDER = 19
+    GROUP = "Compare"
+    ALSO = "speed benchmark parity gpu"
 
     def __init__(self) -> None:
         super().__init__()

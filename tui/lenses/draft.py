@@ -29,6 +29,8 @@ class DraftLens(LensPage[DraftView]):
     TITLE = "draft"
     DESCRIPTION = "Speculative decoding: a draft model's proposals, accepted or rejected, with p and q"
     ORDER = 7
+    GROUP = "Next token"
+    ALSO = "speculative decoding assistant"
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)

@@ -30,6 +30,8 @@ class FlowLens(LensPage["Flow"]):
     TITLE = "flow"
     DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part adds"
     ORDER = 11
+    GROUP = "Inside"
+    ALSO = "data flow stages shapes tensors forward pass"
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,6 +23,8 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
     TITLE = "guess"
     DESCRIPTION = "Guess what comes next before you see it"
     ORDER = 5
+    GROUP = "Next token"
+    ALSO = "game quiz"
     ALLOW_SELECT: ClassVar[bool] = False
 
     def new_question(self) -> Question:

@@ -34,6 +34,8 @@ class LabLens(LensPage["Lab"]):
     TITLE = "lab"
     DESCRIPTION = "Small experiments: GELU and ReLU, lookup and product, norms, averaging, a training batch"
     ORDER = 18
+    GROUP = "Learning"
+    ALSO = "gelu relu layer norm embedding lookup batch"
 
     def __init__(self) -> None:
         super().__init__()

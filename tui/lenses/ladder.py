@@ -25,6 +25,8 @@ class LadderLens(LensPage["Ladder"]):
     TITLE = "ladder"
     DESCRIPTION = "The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs"
     ORDER = 17
+    GROUP = "Learning"
+    ALSO = "rungs models loss"
 
     def __init__(self) -> None:
         super().__init__()

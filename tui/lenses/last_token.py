@@ -31,6 +31,8 @@ class LastTokenLens(LensPage["LastToken"]):
     TITLE = "last token"
     DESCRIPTION = "Does the model use only the last token? Earlier ones are replaced, masked or shuffled"
     ORDER = 15
+    GROUP = "Compare"
+    ALSO = "bigram ablate replace mask shuffle"
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,6 +32,8 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     TITLE = "logit lens"
     DESCRIPTION = "The prediction after every sublayer, from which one on it stays the same, and at every position"
     ORDER = 13
+    GROUP = "Inside"
+    ALSO = "layers residual stream early exit"
 
     def __init__(self) -> None:
         super().__init__()

@@ -39,6 +39,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
     TITLE = "sampler"
     DESCRIPTION = "Why a token is drawn: what each stage of the sampler removes and moves, and the number u"
     ORDER = 2
+    GROUP = "Next token"
+    ALSO = "temperature top-k top-p cut draw why this token"
     ALLOW_SELECT: ClassVar[bool] = False
     BINDINGS: ClassVar = [
         Binding("N", "add", "new", tooltip="Add a stage", show=True),

@@ -24,6 +24,8 @@ class ScoreLens(LensPage[Summary]):
     TITLE = "score"
     DESCRIPTION = "How well the model predicts this text: perplexity, bits per byte, the worst tokens"
     ORDER = 4
+    GROUP = "Compare"
+    ALSO = "perplexity bits per byte surprisal loss text"
 
     def new_question(self) -> Question:
         return Question(lambda session: session.summary(), live=True)

@@ -28,6 +28,8 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     TITLE = "softmax"
     DESCRIPTION = "Softmax with and without subtracting the maximum, repeated, and at other temperatures"
     ORDER = 6
+    GROUP = "Next token"
+    ALSO = "temperature exp normalize"
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,6 +32,8 @@ class WatermarkLens(LensPage["WatermarkReport"]):
     TITLE = "watermark"
     DESCRIPTION = "Which tokens are in the green lists of a watermark, and the z-score of the text"
     ORDER = 8
+    GROUP = "Next token"
+    ALSO = "green list detect"
 
     def new_question(self) -> Question:
         return Question(_ask)

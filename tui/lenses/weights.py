@@ -31,6 +31,8 @@ class WeightsLens(LensPage["Weights"]):
     TITLE = "weights"
     DESCRIPTION = "Parameters counted by part, and the distribution of any weight"
     ORDER = 16
+    GROUP = "Inside"
+    ALSO = "parameters count histogram size"
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from tui.keys import GROUPS, WALK
 
 MODES = (
-    "There are two modes. WRITE: keys type into the prompt; enter ends it, ctrl+j begins a new line. "
+    "There are two modes. WRITE: keys type into the prompt; enter or escape ends it, ctrl+j begins a new line. "
     "WALK: single keys act. "
     "tab goes to the next panel, page up and page down scroll it, ctrl+p finds any action by name."
 )

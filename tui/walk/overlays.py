@@ -9,8 +9,10 @@ from core.loading.checkpoints import folders
 from tui import lenses, texts
 from tui.dialogs.line import LineScreen
 from tui.keys import key_name
+from tui.lenses.base import Lens
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
+from tui.screens.lens_index import LensIndex
 from tui.screens.patch import PatchScreen
 from tui.screens.samplers import SamplersScreen
 from tui.screens.train import TrainScreen
@@ -65,6 +67,16 @@ class Overlays(ActionGroup):
         if name is not None:
             self.screen.prompt.follow(texts.read_text_file(name))
             self._lens_keys.turn_to(next(lens for lens in lenses.found() if lens.NAME == "score"))
+
+    def lens_index(self) -> None:
+        """Show the index of lenses, and turn to the one that is chosen."""
+        keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
+        names = {lens: self.notices.key_of(id) for lens, id in keys.items()}
+        self.open_dialog(LensIndex(type(self.screen.lens), names), self._take_lens)
+
+    def _take_lens(self, kind: type[Lens] | None) -> None:
+        if kind is not None:
+            self._lens_keys.turn_to(kind)
 
     def help(self) -> None:
         """Show every key that acts now."""

@@ -37,6 +37,8 @@ class EngineApi:
     """
 
     name: ClassVar[str]
+    advice: ClassVar[str] = "check the engine's options"
+    """The next step where log-probabilities cannot be used."""
     always_special: ClassVar[bool] = False
     """Whether special tokens in a text are read as such even where that is not asked for."""
 

@@ -127,6 +127,7 @@ class Llama(EngineApi):
     """llama-server. Any k up to V, and the bytes of tokens; no scores of a prompt."""
 
     name = "llama"
+    advice = "start llama-server without a draft model, for with one some versions give zeros"
 
     async def describe(self, ask: Ask, listed: Served) -> Capabilities:
         props = await ask(Request("/props"), lambda answer: read(PROPS, answer))

@@ -114,6 +114,7 @@ class VLLM(EngineApi):
     """vLLM. k is limited by `--max-logprobs` of the server (20 where it is not given)."""
 
     name = "vllm"
+    advice = "start vLLM with --logprobs-mode raw_logprobs, for other modes may give logits"
     always_special = True
 
     async def describe(self, ask: Ask, listed: Served) -> Capabilities:

@@ -51,6 +51,10 @@ class Lens(Painted):
     """What it shows, in one line of the command palette."""
     ORDER: ClassVar[int] = 0
     """Its position in the round of lenses."""
+    GROUP: ClassVar[str] = "Inside"
+    """Its section in the index of lenses, one of `tui.lenses.GROUPS`."""
+    ALSO: ClassVar[str] = ""
+    """Other words by which the command palette finds it."""
 
     @property
     def host(self) -> LensHost:

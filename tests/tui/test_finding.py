@@ -1,0 +1,64 @@
+"""Lenses and actions are found: by the index of lenses, and by words of the command palette."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from tui import lenses
+from tui.app import TokenwalkApp
+from tui.palette import ALSO, PaletteCommands
+from tui.screens.lens_index import LensIndex
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+
+
+def test_every_lens_stands_in_one_group_and_has_other_words() -> None:
+    for lens in lenses.found():
+        assert lens.GROUP in lenses.GROUPS, lens
+        assert lens.ALSO, lens
+
+
+async def test_the_index_lists_every_lens_and_opens_one(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.press("I")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, LensIndex)
+        options = pilot.app.screen.query_one(OptionList)
+        listed = {option.id for option in options.options if option.id}
+        assert listed == {lens.NAME for lens in lenses.found()}
+        options.highlighted = options.get_option_index("attention")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert pilot.app.walk.lens.NAME == "attention"
+        await pilot.press("I", "escape")
+        await pilot.pause()
+        assert len(pilot.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("logit lens", "logit lens"),
+        ("ablate", "Patch parts of the model"),
+        ("perplexity", "score"),
+        ("constraint", "Hold the text to a regex"),
+        ("gpu", "Choose a device"),
+        ("beam", "Search"),
+        ("heads", "attention"),
+        ("tree", "branches"),
+    ],
+)
+async def test_the_palette_finds_by_other_words(scripted: Make, scenes: Any, query: str, first: str) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        provider = PaletteCommands(pilot.app.screen)
+        hits = sorted([hit async for hit in provider.search(query)], key=lambda hit: -hit.score)
+        assert any(first in str(hit.match_display) for hit in hits[:3])
+
+
+def test_other_words_belong_to_actions_that_exist() -> None:
+    from tui.keys import WALK
+
+    assert set(ALSO) <= {binding.id for binding in WALK}

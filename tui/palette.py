@@ -1,0 +1,37 @@
+"""The command palette: actions and lenses, found by their words in any order or by other words for the same."""
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+ALSO = {
+    "choose.compare": "kl difference quantization",
+    "choose.device": "gpu cuda mps cpu dtype precision",
+    "choose.hyperparameters": "layers heads width context",
+    "choose.preset": "sampler greedy",
+    "choose.train": "learn loss curve checkpoint",
+    "lens.experiments": "ablate ablation knock out intervention zero mean noise",
+    "session.save": "export csv json markdown",
+    "walk.draft": "speculative decoding",
+    "walk.grammar": "constraint constrain json schema regex structured output",
+    "walk.search": "beam likeliest n best",
+    "walk.text": "perplexity score file",
+    "walk.until": "stop condition",
+}
+"""Other words for an action, by its id."""
+ALL_WORDS = 100.0
+"""What a command scores for having every word of a query, above any likeness of single letters."""
+
+
+class PaletteCommands(Provider):
+    """Textual's own provider looks at titles only, and lists them by the alphabet."""
+
+    async def discover(self) -> Hits:
+        for command in self.app.get_system_commands(self.screen):
+            yield DiscoveryHit(command.title, command.callback, help=command.help)
+
+    async def search(self, query: str) -> Hits:
+        matcher, words = self.matcher(query), query.lower().split()
+        for command in self.app.get_system_commands(self.screen):
+            known = f"{command.title} {command.help}".lower()
+            score = matcher.match(command.title) + ALL_WORDS * all(word in known for word in words)
+            if score > 0:
+                yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.engine.cache import KVCache
 from core.engine.lora import Adapter
 from core.engine.model import Transformer
-from core.engine.prefix import Prefix
+from core.engine.prefix import CHUNK, Prefix
 from core.errors import Option, UserError
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
@@ -138,10 +138,12 @@ class LocalSequences(Prefix):
 
     def scores(self, positions: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
         """The scores of the ids at `positions` of one sequence, each from 1 on, in groups; an empty one is a pause."""
+        last = max(positions, default=0) - 1
         for first in range(0, len(positions), SCORED_AT_ONCE):
             group = positions[first : first + SCORED_AT_ONCE]
             before = [position - 1 for position in group]
-            for _ in self.read(before):
+            end_of_chunk = (max(before) // CHUNK + 1) * CHUNK - 1
+            for _ in self.read([*before, min(end_of_chunk, last)]):
                 yield []
             after = self.logits(before)[0]
             yield [(at, Distribution(row).score(self._ids[0][at])) for at, row in zip(group, after, strict=True)]

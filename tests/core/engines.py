@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from core.loading.model import Model
+from core.loading.served.model import ServedModel
+from core.loading.served.requests import MEMORY, Requests
 from core.remote.pending import Pending
 from core.remote.values import Capabilities, Known, Scored
 
@@ -80,3 +83,14 @@ class LocalEngine:
         for future, answer in held:
             if not future.cancelled():
                 future.set_result(answer())
+
+
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def served(model: Model, memory: int = MEMORY, **told: Any) -> tuple[LocalEngine, ServedModel]:
+    """`model` as an engine serves it, and the engine."""
+    engine = LocalEngine(model, **told)
+    choice = replace(model.choice, name=ADDRESS)
+    info = replace(model.info, name=ADDRESS, choice=choice)
+    return engine, ServedModel(choice, info, model.tokenizer, Requests(engine, memory))  # type: ignore[arg-type]

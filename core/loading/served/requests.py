@@ -6,7 +6,7 @@ Belongs to one thread, which never waits longer than `PAUSE` without a chance to
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -126,8 +126,9 @@ class Requests:
         """
         count = self.first if count is None else self.engine.largest(count)
         missing = [key for key in wanted if not self._enough(key, count)]
-        self._ahead = self._ahead & set(missing)
-        self._give_up()
+        if self._ahead.isdisjoint(missing):
+            self._ahead = set()
+        self._give_up(missing)
         done, following, waiting = len(wanted) - len(missing), iter(missing), dict[Key, _Flight]()
         try:
             while True:
@@ -207,10 +208,10 @@ class Requests:
         while self._used > self._memory and len(self._answers) > AT_ONCE:
             self._used -= self._answers.popitem(last=False)[1].bytes
 
-    def _give_up(self) -> None:
-        """Cancel requests that nobody waits for and that are not ahead."""
-        for key in [key for key, flight in self._flights.items() if not flight.wanted and key not in self._ahead]:
-            if not self.known(key):
+    def _give_up(self, wanted: Collection[Key] = ()) -> None:
+        """Cancel requests that nobody waits for, that are not ahead and not among the `wanted` ones."""
+        for key in [key for key, flight in self._flights.items() if not flight.wanted]:
+            if key not in self._ahead and key not in wanted and not self.known(key):
                 self._flights.pop(key).pending.cancel()
 
 

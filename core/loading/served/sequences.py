@@ -106,10 +106,12 @@ class ServedSequences:
         """
         first, beyond = self._keys[0], [position for position in positions if position > self.reach]
         inside = [position for position in positions if position <= self.reach]
-        missing = [position for position in inside if self._requests.known(first[position - 1]) is None]
+        prompt = [position for position in inside if position < self.reach]  # the engine has room for one token more
+        missing = [position for position in prompt if self._requests.known(first[position - 1]) is None]
         if self._requests.engine.capabilities.prompt_scores and len(missing) > 1:
             yield from self._scores_of_prompt(missing)
-            inside = [position for position in inside if position not in set(missing)]
+            done = set(missing)
+            inside = [position for position in inside if position not in done]
         wanted = [*beyond, *inside]
         for start in range(0, len(wanted), GROUP):
             group = wanted[start : start + GROUP]

@@ -160,17 +160,17 @@ def logit_map(step: Step, last: int, target: Target) -> Iterator[Progress | Logi
     layers, columns = streams.shape[:2]
     against = target.id if target.against is None else target.against
     rows: list[tuple[MapCell, ...]] = [() for _ in range(layers)]
-    outputs: list[_Outputs] = []
+    outputs: list[Outputs] = []
     for layer in reversed(range(layers)):
         cells: list[MapCell] = []
         for chunk, states in enumerate(streams[layer].split(ROWS)):
             logits = logits_from_residual(transformer, states).cpu()
             if layer == layers - 1:
                 require_finite("unembed", logits)
-                outputs.append(_Outputs(logits))
+                outputs.append(Outputs(logits))
             distributions = [Distribution(row) for row in logits]
             divergences = outputs[chunk].kl_bits(logits, distributions)
-            cells += [_cell(*each, target.id, against, piece) for each in zip(distributions, divergences, strict=True)]
+            cells += [read_cell(*each, target, piece) for each in zip(distributions, divergences, strict=True)]
             yield Progress((layers - layer - 1) * columns + len(cells), layers * columns)
         rows[layer] = tuple(cells)
         yield LogitMap(
@@ -183,7 +183,7 @@ def logit_map(step: Step, last: int, target: Target) -> Iterator[Progress | Logi
         )
 
 
-class _Outputs:
+class Outputs:
     """The model's own distributions at some positions, with which those of other layers are compared."""
 
     def __init__(self, logits: Tensor) -> None:
@@ -202,13 +202,15 @@ def _share(id: int, piece: Callable[[int], bytes], probabilities: Tensor) -> Tok
     return TokenShare(id, piece(id), float(probabilities[id]))
 
 
-def _cell(distribution: Distribution, kl: float, target: int, against: int, piece: Callable[[int], bytes]) -> MapCell:
-    score = distribution.score(target)
+def read_cell(distribution: Distribution, kl: float, target: Target, piece: Callable[[int], bytes]) -> MapCell:
+    """A distribution as a cell: `kl` is its divergence from the output in bits, `target` has two tokens or one."""
+    score = distribution.score(target.id)
     return MapCell(
         top=tuple(TokenShare(id, piece(id), float(distribution.shares[id])) for id in distribution.head(TOP).tolist()),
         entropy_bits=distribution.entropy_bits,
         kl_bits=kl,
         target_probability=low(score.probability),  # a model on this machine: no number is bounds
         target_rank=int(low(score.rank)),
-        difference=float(distribution.scores[target]) - float(distribution.scores[against]),
+        difference=low(score.logit)
+        - float(distribution.scores[target.id if target.against is None else target.against]),
     )

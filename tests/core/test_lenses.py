@@ -19,7 +19,11 @@ from core.loading.models import Model
 from core.progress import Progress
 
 Small = Callable[..., Model]
-REFUSED = {"attention": ("model1", "model2"), "attribution": ("model1", "model2", "model3")}
+REFUSED = {
+    "attention": ("model1", "model2"),
+    "attribution": ("model1", "model2", "model3"),
+    "jacobian": ("model1", "model2"),
+}
 """The rungs that a lens has nothing to show of."""
 FROM_RUNGS = [name for name in NAMES if name not in ("ladder", "device")]
 """The lenses that load no other model than the one they are given."""
@@ -37,8 +41,8 @@ def plain(value: Any) -> bool:
 
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
-        "attention", "attribution", "context", "device", "flow", "lab", "ladder", "last_token", "logit", "watermark",
-        "weights",
+        "attention", "attribution", "context", "device", "flow", "jacobian", "lab", "ladder", "last_token", "logit",
+        "watermark", "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name

@@ -45,6 +45,11 @@ def test_every_lens_prints_one_json_object(name: str, model: str, lens_json: Cal
 
 
 FIELDS = {
+    "jacobian": (
+        "affine against against_id bytes difference entropy_bits final first fit id jacobian kl_bits layers "
+        "locks_in logit matrices name path positions probability sequences target target_id target_probability "
+        "target_rank text top total"
+    ),
     "attribution": "against against_id difference inner level name parts path target target_id total value",
     "flow": "axes code component equation labels level name norm sources stages stream text values where",
     "attention": (

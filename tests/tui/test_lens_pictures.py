@@ -8,8 +8,11 @@ import pytest
 from textual.pilot import Pilot
 
 from core.activations.patch import Patch
+from core.causal.question import Measured
+from core.causal.target import Target
 from core.lenses.attention import AttentionView, HeadSummary
 from core.lenses.flow import ComponentSource, Flow, FlowStage
+from core.lenses.jacobian import FitState, JacobianLens, LayerReadouts
 from core.lenses.last_token import LastToken, PositionEffect
 from core.lenses.logit import LayerPrediction, LogitLens, LogitMap, MapCell, TokenShare
 from core.lenses.weights import Histogram, NamedWeight, PartCount, Weights
@@ -71,6 +74,17 @@ MAP = LogitMap(
 LOGIT = LogitLens(
     tuple(layer(name, block, n) for n, (name, block) in enumerate([*NAMES, ("output", None)])), True, 6, map=MAP
 )
+JACOBIAN = JacobianLens(
+    Measured(Target(3, 9), b" my", b" the", 2.31),
+    TokenShare(3, b" my", 0.35),
+    tuple(
+        LayerReadouts(name, map_cell(n, 0), map_cell(n, 1) if n else None, map_cell(n, 2))
+        for n, name in enumerate(MAP.names)
+    ),
+    (3, 1, None),
+    (3, 2, None),
+    FitState("the reference text", 2, 3, 130, False, ""),
+)
 
 STATES = (("B", 1), ("T", 6), ("d", 64))
 VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
@@ -108,7 +122,14 @@ WEIGHTS = Weights(
         "blocks.0.attention.qkv.weight", (192, 64), 0.0, 0.02, -0.08, 0.08, tuple(n * (39 - n) for n in range(40))
     ),
 )
-ANSWERS = {"attention": ATTENTION, "logit": LOGIT, "flow": FLOW, "last_token": LAST, "weights": WEIGHTS}
+ANSWERS = {
+    "jacobian": JACOBIAN,
+    "attention": ATTENTION,
+    "logit": LOGIT,
+    "flow": FLOW,
+    "last_token": LAST,
+    "weights": WEIGHTS,
+}
 
 
 def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
@@ -143,6 +164,7 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
         ("logit", ("o",)),
         ("logit", ("o", "o", "shift+left")),
         ("logit", ("o", "o", "shift+up")),
+        ("jacobian", ("o",)),
         ("flow", ("down", "down", "down", "o")),
         ("last_token", ()),
         ("weights", ("o",)),

@@ -8,7 +8,9 @@ import typer
 
 from core.errors import Option, UserError
 from tui.commands.common import Json, exit_on_user_error, finish, load_model, note, read_argument, say
+from tui.drawing.text import one_line
 from tui.options import ModelOptions, shared
+from tui.texts import read_text_file
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
@@ -24,7 +26,7 @@ def lens(
         str,
         typer.Argument(
             help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark; "
-            "or an experiment: attribution."
+            "or an experiment: attribution, jacobian."
         ),
     ],
     model: ModelOptions,
@@ -48,6 +50,12 @@ def lens(
     align: Annotated[
         str | None, typer.Option(help="experiments: the end from which the tokens of both prompts are paired.")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="jacobian: a text file that the lens is fitted on, instead of a short text here.")
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="jacobian: fit the matrices for every position, and save them. Takes minutes.")
+    ] = False,
     part: Annotated[
         str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
     ] = None,
@@ -85,7 +93,7 @@ def lens(
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
-        "weight": weight, "switch": switch, "watermark": mark, "part": part,
+        "weight": weight, "switch": switch, "watermark": mark, "part": part, "text": text, "fit": fit or None,
     }  # fmt: skip
     question = {
         "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,
@@ -145,6 +153,8 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
             flag = "-k" if option == "count" else Option(option)
             raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
     given = {RENAMED.get(option, option): value for option, value in options.items()}
+    if "text" in given:
+        given |= {"text": read_text_file(given["text"]), "title": one_line(given["text"])}
     arguments = DEFAULTS.get(name, {}) | given
     prefix = loaded.sequences()
     prefix.append([ids])

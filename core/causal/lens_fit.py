@@ -1,0 +1,195 @@
+"""What is fitted on a text for the Jacobian and the affine readout: kept from step to step, saved, loaded again."""
+
+import hashlib
+import math
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import platformdirs
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from core.atomic import replacing
+from core.causal.affine import AffineMap, affine_map
+from core.causal.jacobian import (
+    FitText,
+    parts_of_jacobians,
+    parts_of_product,
+    sequence_jacobians,
+    sequence_product,
+    streams_of,
+)
+from core.errors import UserError
+from core.loading.models import Model
+from core.progress import Progress
+
+PRODUCTS, REGRESSED = 4, 16
+"""Sequences that the product of one position, and the affine fit, take at most: the first ones of the text."""
+SAMPLED = 256
+"""Numbers of each weight that tell models apart."""
+
+
+def default_folder() -> Path:
+    """Where fitted lenses are saved."""
+    return platformdirs.user_data_path("tokenwalk") / "lenses"
+
+
+def fingerprint(model: Model, text: FitText) -> str:
+    """16 hex digits that differ between models (some numbers of each weight, the adapter) and between texts."""
+    seen = hashlib.sha256(repr((model.transformer.config, model.info.adapter, text.sequences, text.skip)).encode())
+    for name, weight in sorted(model.transformer.state_dict().items()):
+        flat = weight.detach().flatten()
+        sample = flat[:: max(1, len(flat) // SAMPLED)].cpu()
+        seen.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        seen.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+    return seen.hexdigest()[:16]
+
+
+def is_patched(model: Model) -> bool:
+    """Whether hooks other than those of the model's adapter act on it."""
+    with model.adapter.suspended() if model.adapter else nullcontext():
+        return any(each._forward_hooks or each._forward_pre_hooks for each in model.transformer.modules())
+
+
+class LensFit:
+    """The fit of one model on one text, as far as it has come.
+
+    The matrices are the mean over the sequences that are done; `fit` goes on where it was stopped.
+    """
+
+    def __init__(self, model: Model, text: FitText, path: Path | None = None) -> None:
+        self.text = text
+        self.path = path
+        """Where the matrices are saved after each sequence; None saves nothing."""
+        self.done = 0
+        """Sequences that the matrices are the mean of."""
+        self._model = model
+        self._streams: dict[int, list[Tensor]] = {}
+        self._sum: Tensor | None = None
+        self._work: Iterator[Progress] | None = None
+        self._affine: list[AffineMap] = []
+        if path is not None and path.exists():
+            self._load(path)
+
+    @property
+    def total(self) -> int:
+        """Sequences of the text."""
+        return len(self.text.sequences)
+
+    @property
+    def matrices(self) -> Tensor | None:
+        """J before each block, [N, d, d] float32 on the CPU; None until one sequence is done."""
+        return None if self._sum is None else self._sum / self.done
+
+    # For the states of one position ----------------------------------------------------------------------------------
+
+    def jacobian_states(self, states: Tensor) -> Iterator[Progress | tuple[int, Tensor]]:
+        """J_n h_n for states h [N, d] float32: the sequences it is the mean of, and [N, d]. Better and better ones.
+
+        Without matrices it is computed for these states, over `PRODUCTS` sequences at most.
+        """
+        if (matrices := self.matrices) is not None:
+            yield self.done, torch.einsum("nij,nj->ni", matrices.to(states.device), states)
+            return
+        blocks, total = len(states), Tensor()
+        numbers = range(min(PRODUCTS, self.total))
+        parts = [parts_of_product(blocks, len(self.text.sequences[number]) - 1) for number in numbers]
+        done = 0
+        for number in numbers:
+            streams = yield from self._streams_of(number)
+            product = sequence_product(self._model.transformer, streams, states, self.text.skip)
+            while True:
+                try:
+                    next(product)
+                except StopIteration as end:
+                    total = end.value if not number else total + end.value
+                    break
+                done += 1
+                yield Progress(done, sum(parts))
+            yield number + 1, total / (number + 1)
+
+    def affine_states(self, states: Tensor) -> Generator[Progress, None, Tensor]:
+        """The affine map of each layer applied to its state, [N, d] float32 → [N, d]."""
+        if not self._affine:
+            sequences = []
+            for number in range(min(REGRESSED, self.total)):
+                streams = yield from self._streams_of(number)
+                sequences.append([stream[0, self.text.skip :] for stream in streams])
+            for n in range(len(states)):
+                layer, final = (torch.cat([streams[at] for streams in sequences]) for at in (n, -1))
+                self._affine.append(affine_map(layer, final))
+                yield Progress(n + 1, len(states))
+        return torch.stack([affine(state) for affine, state in zip(self._affine, states, strict=True)])
+
+    def _streams_of(self, number: int) -> Generator[Progress, None, list[Tensor]]:
+        if number in self._streams:
+            return self._streams[number]
+        streams = yield from streams_of(self._model.transformer, self.text.sequences[number])
+        if number < PRODUCTS:
+            self._streams[number] = streams
+        return streams
+
+    # The matrices ----------------------------------------------------------------------------------------------------
+
+    def fit(self) -> Iterator[Progress]:
+        """Compute the matrices; after each sequence `matrices` is a mean over one more, and saved.
+
+        Raises `UserError` for a patched model. Closing the iterator stops; another one goes on from there.
+        """
+        if is_patched(self._model):
+            raise UserError("the matrices are fitted on the model itself; remove its patches first")
+        if self._work is None:
+            self._work = self._sequences()
+        while (progress := next(self._work, None)) is not None:
+            yield progress
+
+    def _sequences(self) -> Iterator[Progress]:
+        transformer = self._model.transformer
+        width = transformer.config.embed_dim
+        parts = [parts_of_jacobians(len(transformer.blocks), len(ids) - 1, width) for ids in self.text.sequences]
+        while self.done < self.total:
+            streams = yield from self._streams_of(self.done)
+            work = sequence_jacobians(transformer, streams, self.text.skip)
+            finished = sum(parts[: self.done])
+            while True:
+                try:
+                    next(work)
+                except StopIteration as end:
+                    self._sum = end.value if self._sum is None else self._sum + end.value
+                    break
+                finished += 1
+                yield Progress(finished, sum(parts))
+            self.done += 1
+            if self.path is not None:
+                self._save(self.path)
+            yield Progress(finished, sum(parts))
+
+    def _save(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path.parent} cannot be made: {error.strerror}") from error
+        assert self.matrices is not None
+        about = {"format": "tokenwalk jacobian lens 1", "model": self._model.info.label, "text": self.text.title}
+        about |= {"sequences": str(self.done), "of": str(self.total), "skip": str(self.text.skip)}
+        data = safetensors.torch.save({"jacobians": self.matrices.contiguous()}, about)
+        with replacing(path) as file:
+            file.write(data)
+
+    def _load(self, path: Path) -> None:
+        """Take the matrices of a file; one that is damaged is refused by name."""
+        config = self._model.transformer.config
+        shape = (config.blocks, config.embed_dim, config.embed_dim)
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                matrices = file.get_tensor("jacobians")
+            done = int(about.get("sequences", ""))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"{path} is no fitted lens ({error}); remove it to fit again") from error
+        if tuple(matrices.shape) != shape or not 0 < done <= self.total or not math.isfinite(matrices.sum().item()):
+            raise UserError(f"{path} is not the lens of this model and text; remove it to fit again")
+        self.done, self._sum = done, matrices.float() * done

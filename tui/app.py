@@ -90,6 +90,7 @@ class TokenwalkApp(App[None]):
         )
         self.runner.autosave = self.autosave
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
+        self.state.first_start = sessions is not None and not sessions.exists()
         self.walk = WalkScreen(self.state, self.notices, text)
 
     def get_default_screen(self) -> Screen[Any]:

@@ -331,9 +331,9 @@ class Session:
         return self.question.continued(self.prompt_length, self.history.ids[: self.cursor])
 
     def measured(self) -> Measured | None:
-        """The question at the cursor, and its value there; None where not all logits are known."""
+        """The question at the cursor, and its value there; None where the logits are not known."""
         distribution = self.distribution()
-        if not isinstance(distribution, Distribution):
+        if not isinstance(distribution, Distribution) or distribution.from_logprobs:
             return None
         return self.question.measured(distribution.logits, self.model.tokenizer.piece)
 

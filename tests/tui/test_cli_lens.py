@@ -18,6 +18,8 @@ Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
 SMALL = ("--tokenizer", "bytes", "--device", "cpu", "--embed-dim", "16")
 LENSES = [name.replace("_", "-") for name in NAMES]
+CORRUPT = {"contrast": ("--corrupt", "oat silk")}
+"""Further options of the experiments that compare two prompts."""
 EXPERIMENTS = [name.replace("_", "-") for name in experiments()]
 
 
@@ -42,7 +44,7 @@ def test_every_lens_prints_lines_and_an_experiment_without_its_own_prints_its_ta
 @pytest.mark.parametrize("name", LENSES)
 @pytest.mark.parametrize("model", ["model5", "model6"])
 def test_every_lens_prints_one_json_object(name: str, model: str, lens_json: Callable[..., dict[str, Any]]) -> None:
-    found = lens_json("lens", name, PROMPT, "--model", model, "--target", "y")
+    found = lens_json("lens", name, PROMPT, "--model", model, "--target", "y", *CORRUPT.get(name, ()))
     assert (found["lens"], found["model"]) == (name, model)
     assert found["prompt_ids"] == list(PROMPT.encode())
 
@@ -53,6 +55,10 @@ FIELDS = {
         "affine against against_id bytes difference entropy_bits final first fit id jacobian kl_bits layers "
         "locks_in logit matrices name path positions probability sequences target target_id target_probability "
         "target_rank text top total"
+    ),
+    "contrast": (
+        "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
+        "heads map mlp pearson pieces residual spearman target target_id"
     ),
     "flow": "axes code component equation labels level name norm sources stages stream text values where",
     "attention": (
@@ -103,7 +109,7 @@ def fields_of(value: Any) -> set[str]:
 
 @pytest.mark.parametrize("name", LENSES)
 def test_the_fields_of_a_lens_keep_their_names(name: str, lens_json: Callable[..., dict[str, Any]]) -> None:
-    found = fields_of(lens_json("lens", name, PROMPT, "--model", "model5", "--target", "y"))
+    found = fields_of(lens_json("lens", name, PROMPT, "--model", "model5", "--target", "y", *CORRUPT.get(name, ())))
     assert " ".join(sorted(found - {"lens", "model", "prompt_ids"})) == FIELDS[name]
 
 
@@ -206,7 +212,8 @@ def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable
 def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> None:
     """Escape sequences, a bidi override and markup are printed as text."""
     prompt = "[b]\x1b[2J\u202eoat\x07[/"
-    done = run_here("lens", name, prompt, "--model", "model5", "--context", "40", "--target", "\x1b", *SMALL)
+    corrupt = ("--corrupt", f"{prompt[:-1]}\x1b") if name in CORRUPT else ()
+    done = run_here("lens", name, prompt, "--model", "model5", "--context", "40", "--target", "\x1b", *SMALL, *corrupt)
     assert done.returncode == 0
     out = done.stdout.decode()
     assert not any(bad in out for bad in ("\x1b", "\x07", "\u202e"))

@@ -23,6 +23,7 @@ REFUSED = {
     "attention": ("model1", "model2"),
     "attribution": ("model1", "model2", "model3"),
     "jacobian": ("model1", "model2"),
+    "patchscope": ("model1", "model2"),
 }
 """The rungs that a lens has nothing to show of."""
 FROM_RUNGS = [name for name in NAMES if name not in ("ladder", "device")]
@@ -42,7 +43,7 @@ def plain(value: Any) -> bool:
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
         "attention", "attribution", "context", "device", "flow", "jacobian", "lab", "ladder", "last_token", "logit",
-        "watermark", "weights",
+        "patchscope", "watermark", "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name

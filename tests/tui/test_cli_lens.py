@@ -50,6 +50,10 @@ FIELDS = {
         "locks_in logit matrices name path positions probability sequences target target_id target_probability "
         "target_rank text top total"
     ),
+    "patchscope": (
+        "against against_id bytes generated id into kl_bits name note position probability prompt rows target target_id "
+        "target_probability target_rank text top total unpatched"
+    ),
     "attribution": "against against_id difference inner level name parts path target target_id total value",
     "flow": "axes code component equation labels level name norm sources stages stream text values where",
     "attention": (

@@ -34,6 +34,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     NAME = "jacobian"
     TITLE = "Jacobian lens"
     DESCRIPTION = "What each layer's stream does to the output on average, read as tokens, beside the logit lens"
+    GROUP = "Why"
     ORDER = 45
     TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
 

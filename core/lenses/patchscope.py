@@ -10,22 +10,15 @@ from core.activations.trace import Step, logits_from_residual, require_finite, r
 from core.causal.patchscope import patched_runs
 from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Table
+from core.causal.target_prompts import IDENTITY, PLACE
 from core.errors import Option, UserError
 from core.lenses.logit import TokenShare
 from core.progress import Progress
+from core.sampling.bounds import low
 from core.sampling.distribution import Distribution
 from core.sampling.divergence import kl_bits
 from core.tokenizers.tokenizer import piece_text
 
-IDENTITY = "cat→cat; 135→135; hello→hello; ?→"
-PROMPTS = (
-    IDENTITY,
-    "cat→cat; 135→135; hello→hello; ?",
-    "Syria: Country in the Middle East, Leonardo DiCaprio: American actor, Samsung: South Korean corporation, ?",
-)
-"""Target prompts that are ready: which token is here, which one comes next, what it is."""
-PLACE = "?"
-"""The last token with this character has the position that is patched; without one it is the last token."""
 TOP = 5
 
 
@@ -139,8 +132,8 @@ def _row(
         into=into,
         top=tuple(TokenShare(id, piece(id), float(distribution.shares[id])) for id in distribution.head(TOP).tolist()),
         generated=tuple(map(piece, generated)),
-        target_probability=score.probability,
-        target_rank=score.rank,
+        target_probability=low(score.probability),  # a model on this machine: no number is bounds
+        target_rank=int(low(score.rank)),
         kl_bits=kl_bits(logits, plain),
     )
 

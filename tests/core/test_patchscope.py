@@ -11,9 +11,10 @@ from steps import last, some_ids, step_on
 from torch import Tensor
 
 from core.causal.patchscope import patched_runs
+from core.causal.target_prompts import IDENTITY, PROMPTS
 from core.engine.model import Transformer
 from core.errors import UserError
-from core.lenses.patchscope import IDENTITY, PROMPTS, Patchscope, patchscope
+from core.lenses.patchscope import Patchscope, patchscope
 from core.loading import description, weights
 from core.loading.models import Model
 

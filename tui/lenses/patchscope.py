@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.content import Content
 
+from core.causal.target_prompts import PROMPTS
 from core.errors import UserError
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import fit, label, one_line, percent, run_text, within
@@ -50,8 +51,6 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
 
     def choose(self, number: int | None = None) -> None:
         """`⏎` asks for a target prompt; digits choose one that is ready."""
-        from core.lenses.patchscope import PROMPTS
-
         if number is None:
             hint = "The target prompt; the stream takes the place of the token with a ?, or of the last one."
             present = PROMPTS[0] if self.prompt is None else self.prompt

@@ -64,6 +64,10 @@ FIELDS = {
         "against against_id baseline baseline_value bytes difference error error_share input_x_gradient integrated "
         "position steps target target_id text tokens total"
     ),
+    "patchscope": (
+        "against against_id bytes difference generated id into kl_bits name note position probability prompt rows "
+        "target target_id target_probability target_rank text top total unpatched"
+    ),
     "contrast": (
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
         "heads map mlp pearson pieces residual spearman target target_id"

@@ -2,7 +2,7 @@
 carry."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -57,7 +57,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
             patches = () if session.patches == kept else session.patches
             ids = tuple(session.history.ids[: session.cursor])
             key = (ids, session.current_question(), patches, session.info, method)
-            return self._answers.answers(key, lambda: ask(session))
+            return self._answers.answers(key, lambda: cast(Iterator[object], ask(session)))
 
         return Question(computed)
 

@@ -273,6 +273,11 @@ class Session:
         self.history.forget_scores()
         return self.read() if self.tokens else iter(())
 
+    def toggle_patch(self, patch: Patch) -> Iterator[Progress]:
+        """Add a patch to the active ones, or remove it; as `patch`."""
+        kept = tuple(each for each in self.patches if each != patch)
+        return self.patch(kept if patch in self.patches else (*kept, patch))
+
     def scale_adapter(self, scale: float) -> Iterator[Progress]:
         """Multiply what the LoRA adapter of the model adds by `scale`; the walk is read and scored again.
 

@@ -44,6 +44,8 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
     TITLE = "contrast"
     DESCRIPTION = "Which activations of the prompt bring its answer into the corrupt prompt (activation patching)"
     ORDER = 42
+    GROUP = "Why"
+    ALSO = "activation patching causal tracing corrupt"
 
     def __init__(self) -> None:
         super().__init__()

@@ -51,8 +51,8 @@ class Patch:
             raise UserError(f"a patch {self.kind} of the {self.part} is not possible; steer the stream with a vector")
         if (self.kind == "swap") != bool(self.ids) or (self.ids and self.part not in SWAPPED):
             raise UserError(
-                f"a patch {self.kind} of the {self.part} is not possible; swap one of {', '.join(SWAPPED)} with that of "
-                "another prompt"
+                f"a patch {self.kind} of the {self.part} is not possible; swap one of {', '.join(SWAPPED)} with that "
+                "of another prompt"
             )
         if not math.isfinite(self.factor):
             raise UserError(f"a patch cannot {self.kind} by {self.factor:g}; choose a finite factor")
@@ -81,8 +81,8 @@ class Patch:
             self._check_number("position", self.index, min(len(self.ids), config.context))
         if len(self.ids) > config.context or not all(0 <= id < config.vocab_size for id in self.ids):
             raise UserError(
-                f"the other prompt of {self.label} is no prompt of this model; it has up to {config.context:,} ids from "
-                f"0 to {config.vocab_size - 1:,}"
+                f"the other prompt of {self.label} is no prompt of this model; it has up to {config.context:,} ids "
+                f"from 0 to {config.vocab_size - 1:,}"
             )
 
     def _check_number(self, what: str, value: int | None, count: int) -> None:

@@ -98,7 +98,9 @@ def test_ids_of_a_file_that_are_no_ids_are_refused(small: Any, tmp_path: Path) -
     walk = Session(small("model6"))
     list(walk.prefill(list(CLEAN)))
     path = tmp_path / "walk.json"
-    write_record(path, replace(record_of(walk), patches=(Patch(kind="swap", part="head", layer=0, index=0, ids=(5, 6)),)))
+    write_record(
+        path, replace(record_of(walk), patches=(Patch(kind="swap", part="head", layer=0, index=0, ids=(5, 6)),))
+    )
     path.write_text(path.read_text().replace("[5, 6]", '[5, "6"]').replace("[5,6]", '[5,"6"]'))
     with pytest.raises(UserError, match="ids"):
         read_record(path)

@@ -9,7 +9,7 @@ from textual.content import Content
 from core.activations.patch import Patch, PatchPart
 from core.lenses import lens
 from tui.drawing.bars import meter
-from tui.drawing.heat_map import HeatMap
+from tui.drawing.heat_map import NUMBERED, HeatMap, cell_width
 from tui.drawing.text import fit, label, within
 from tui.lenses.base import ExperimentPage, HeatMapPage
 from tui.runner import Frame, Question
@@ -34,7 +34,11 @@ BAR = 12
 GAP = 3
 """Cells between the exact map and its estimate."""
 NARROW = 3
-"""Width of a cell from which there is room for both maps."""
+"""Width of a cell from which two maps without numbers stand side by side."""
+ROW = 5
+"""Cells of a row's label."""
+LABELS = 6
+"""Lines of a map beside its rows, and the heading of the second one."""
 
 
 class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
@@ -144,8 +148,14 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         yield self._under_cursor(answer, exact, estimated, width)
         room = height - 3
         half = (width - GAP) // 2
-        if (half - 5) // len(exact.columns) >= NARROW:
+        whole, beside = (cell_width(len(exact.columns), cells - ROW) for cells in (width, half))
+        if beside >= NUMBERED or (whole < NUMBERED and beside >= NARROW):
             yield from self._beside(exact, estimated, half, room)
+        elif whole >= NUMBERED and room >= 2 * (len(exact.rows) + LABELS):
+            yield from self.map_lines(exact, width, len(exact.rows) + LABELS - 1)
+            yield Text()
+            yield self.text(("   estimated by one backward pass", "head"))
+            yield from self.map_lines(estimated, width, len(exact.rows) + LABELS - 1)
         else:
             yield from self.map_lines(estimated if self.estimates else exact, width, room)
 

@@ -108,3 +108,8 @@ class Patch:
             return (self,)
         layers = self.vector.layers if self.factor else ()
         return tuple(replace(self, layer=layer, vector=self.vector.at(layer)) for layer in layers)
+
+
+def toggled(patches: tuple[Patch, ...], patch: Patch) -> tuple[Patch, ...]:
+    """Patches with one more, or without it where it is among them."""
+    return tuple(each for each in patches if each != patch) if patch in patches else (*patches, patch)

@@ -10,7 +10,7 @@ from prompt_pairs import pair_on
 from steps import returned
 
 from core.activations.apply import patched
-from core.activations.patch import Patch, PatchPart
+from core.activations.patch import Patch, PatchPart, toggled
 from core.causal.patching import Cell, MapName, patched_measures
 from core.causal.question import CausalQuestion
 from core.causal.target import Target
@@ -80,12 +80,12 @@ def test_a_walk_with_a_swap_is_saved_and_resumed(small: Any, tmp_path: Path) -> 
     list(walk.prefill(list(CLEAN)))
     patch = Patch(kind="swap", part="attention", layer=1, index=3, ids=CORRUPT)
     before = walk.chart(3)
-    list(walk.toggle_patch(patch))
+    list(walk.patch(toggled(walk.patches, patch)))
     assert walk.patches == (patch,)
     assert [each.unpatched for each in walk.chart(3).candidates] != [None] * 3
     write_record(tmp_path / "walk.json", record_of(walk))
     swapped = walk.distribution().logits
-    list(walk.toggle_patch(patch))
+    list(walk.patch(toggled(walk.patches, patch)))
     assert walk.patches == ()
     assert walk.chart(3) == before
     opened = resume.session(read_record(tmp_path / "walk.json"), model)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rich.text import Text
 from textual.content import Content
 
-from core.activations.patch import Patch, PatchPart
+from core.activations.patch import Patch, PatchPart, toggled
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell_width
@@ -87,7 +87,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         if number is None:
             if self.answer and self.choice_count():
                 patch = self._patch(self.answer)
-                self.host.act(lambda session: session.toggle_patch(patch))
+                self.host.act(lambda session: session.patch(toggled(session.patches, patch)))
         elif number <= len(MAPS):
             self._turn_to(MAPS[number - 1])
         elif number == len(MAPS) + 1:

@@ -57,7 +57,8 @@ def lens(
         bool, typer.Option("--fit", help="jacobian: fit the matrices for every position, and save them. Takes minutes.")
     ] = False,
     part: Annotated[
-        str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
+        str | None,
+        typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2, 3.mlp or heads."),
     ] = None,
     layer: Annotated[int | None, typer.Option(help="attention, heads: which block, from 0.")] = None,
     head: Annotated[

@@ -20,6 +20,7 @@ from core.evaluation.score import LOGIT_ROWS, distributions_after, min_context
 from core.evaluation.values import Boundary, ComparedPosition, ComparedText, Comparison, Divergence
 from core.loading.model import Model
 from core.progress import Progress
+from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
@@ -63,7 +64,7 @@ def compare(a: Side, b: Side, count: int = 50) -> Comparison:
     )
 
 
-def _rank_in(side: Side, id: int, tokenizer: Tokenizer) -> int | None:
+def _rank_in(side: Side, id: int, tokenizer: Tokenizer) -> Bounded | None:
     """The rank in `side` of the token that is `id` in another tokenizer; None where `side` has no such token."""
     if not same_tokens(side.tokenizer, tokenizer):
         own_id = _ids_by_piece(side.tokenizer).get(tokenizer.spelled(id))

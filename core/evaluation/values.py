@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.evaluation.perplexity import SurprisalRates
+from core.sampling.bounds import Bounded, low, total
 from core.sampling.values import Chart, Score
 
 Over = Literal["token", "byte"]
@@ -41,9 +42,9 @@ class ScoredText(SurprisalRates):
     """Whether the tokens spell another text than was given, since the tokenizer normalizes it."""
 
     @property
-    def bits(self) -> float:
+    def bits(self) -> Bounded:
         """The sum of the surprisals, -log2 p."""
-        return math.fsum(token.score.surprisal_bits for token in self.tokens)
+        return total(token.score.surprisal_bits for token in self.tokens)
 
     @property
     def token_count(self) -> int:
@@ -52,7 +53,7 @@ class ScoredText(SurprisalRates):
 
     def worst(self, count: int) -> tuple[ScoredToken, ...]:
         """The tokens with the largest surprisals, largest first; equal ones in the order of the text."""
-        return tuple(heapq.nlargest(count, self.tokens, key=lambda token: token.score.surprisal_bits))
+        return tuple(heapq.nlargest(count, self.tokens, key=lambda token: low(token.score.surprisal_bits)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,9 @@ class Comparison:
     divergence: Divergence
     agree: bool
     """Whether the likeliest token of both is the same bytes."""
-    rank_in_a: int | None
+    rank_in_a: Bounded | None
     """The rank in A of B's likeliest token, from 0; None where A has no such token."""
-    rank_in_b: int | None
+    rank_in_b: Bounded | None
     """The rank in B of A's likeliest token, from 0; None where B has no such token."""
     chart_a: Chart
     """A's likeliest tokens, under A's sampler."""

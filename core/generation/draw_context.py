@@ -6,6 +6,7 @@ from typing import Any
 
 from core.generation.guides import Guides
 from core.generation.token import Token
+from core.sampling.bounds import low
 from core.sampling.context import DrawContext, GuideKind, Vocabulary
 from core.sampling.draw import chance
 from core.sampling.sampler import Sampler
@@ -44,7 +45,7 @@ def draw_context(
 def _surprisals(tokens: Sequence[Token]) -> list[float]:
     """-log2 of the probability it was drawn with, of each token that a sampler with mirostat drew."""
     return [
-        0.0 - math.log2(token.sampled_probability)
+        0.0 - math.log2(low(token.sampled_probability))
         for token in tokens
         if token.sampled_probability and token.sampler and token.sampler.uses(Mirostat)
     ]

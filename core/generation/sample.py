@@ -11,7 +11,7 @@ from core.sampling.stages.constraint import Constraint
 from core.tokenizers.tokenizer import Decoder, Tokenizer
 
 if TYPE_CHECKING:
-    from core.sampling.distribution import Distribution
+    from core.sampling.next_distribution import NextDistribution
 
 MODEL_ENDED = "the model ended its text"
 
@@ -37,7 +37,7 @@ class Sample:
         self._stop_ids = stop_ids
         self._decoder = Decoder()
 
-    def stops_before(self, distribution: "Callable[[], Distribution]") -> bool:
+    def stops_before(self, distribution: "Callable[[], NextDistribution]") -> bool:
         """Whether a condition on the next-token distribution stops it.
 
         These conditions do not apply before the first token, so that a new generation can go on where one has stopped.
@@ -45,7 +45,9 @@ class Sample:
         """
         if self.tokens and self._conditions.thresholds:
             following = distribution()
-            self.stopped = self._conditions.before(following.entropy_bits, following.margin())
+            self.stopped = self._conditions.before(
+                following.entropy_bits, following.margin(), min(following.vocab_size, 2 * following.known)
+            )
         return bool(self.stopped)
 
     def append(self, token: Token) -> str:

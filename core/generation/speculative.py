@@ -142,7 +142,10 @@ class Speculation:
         context: DrawContext = draw_context(
             tokens, self._prompt_length, self.sampler, 0, side.model.tokenizer, side.guides
         )
-        return apply_stages(row, self.sampler, context).checked()
+        selection = apply_stages(row, self.sampler, context).checked()
+        if not isinstance(selection, Selection):
+            raise selection.needs_all()
+        return selection
 
     def _append(self, id: int, p: Selection, row: Distribution) -> None:
         piece, info = self._target.model.tokenizer.piece(id), self._target.model.info

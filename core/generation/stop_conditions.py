@@ -7,6 +7,8 @@ from typing import Literal
 
 from core.errors import UserError
 from core.generation.token import Token
+from core.sampling.bounds import Bounded, high, low
+from core.sampling.next_distribution import NeedsMore
 
 Measure = Literal["entropy", "margin", "rank", "surprisal"]
 FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
@@ -30,9 +32,15 @@ class Threshold:
     above: bool
     bound: float
 
-    def holds(self, value: float) -> bool:
-        """Whether `value` is beyond the bound."""
-        return value > self.bound if self.above else value < self.bound
+    def holds(self, value: Bounded, more: int = 0) -> bool:
+        """Whether `value` is beyond the bound.
+
+        Raises `NeedsMore` if that cannot be told of what is known of a distribution; with `more` tokens it may be.
+        """
+        ends = [end > self.bound if self.above else end < self.bound for end in (low(value), high(value))]
+        if ends[0] != ends[1]:
+            raise NeedsMore(more, f"whether {self} holds cannot be told: {self.measure} is {value:.3g}")
+        return ends[0]
 
     def __str__(self) -> str:
         return f"{self.measure} {'>' if self.above else '<'} {self.bound:g}"
@@ -57,11 +65,14 @@ class StopConditions:
         texts, tokens = (f"text {text!r}" for text in self.texts), (f"token {id}" for id in self.tokens)
         return " or ".join([*map(str, self.thresholds), *texts, *tokens])
 
-    def before(self, entropy_bits: float, margin: float) -> str:
-        """Why no token should be drawn from a distribution with these measures; empty if one should."""
+    def before(self, entropy_bits: Bounded, margin: Bounded, more: int = 0) -> str:
+        """Why no token should be drawn from a distribution with these measures; empty if one should.
+
+        Raises `NeedsMore` where they do not decide it; with `more` tokens known they may.
+        """
         values = {"entropy": entropy_bits, "margin": margin}
         for each in self.thresholds:
-            if each.measure in values and each.holds(values[each.measure]):
+            if each.measure in values and each.holds(values[each.measure], more):
                 return f"{each} ({values[each.measure]:.3g})"
         return ""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 
@@ -21,7 +22,7 @@ class Token:
     """None for the first token, which nothing predicts, and until it is scored."""
     u: float | None = None
     """The uniform number that drew it; None if it was not drawn, or greedily."""
-    sampled_probability: float | None = None
+    sampled_probability: Bounded | None = None
     """Its probability after temperature and cuts; None if it was not drawn."""
     redraw: int = 0
     """How often this position was drawn before with the same seed and model."""

@@ -10,8 +10,9 @@ import torch
 
 from core.activations.trace import Step, empty_cache, fill_cache, ids_of
 from core.progress import Progress
+from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
-from core.sampling.distribution import Distribution, mass_count
+from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate
 
@@ -27,10 +28,10 @@ class PrefixRow:
 
     piece: bytes
     """The last token of the prefix."""
-    entropy_bits: float
-    effective: float
+    entropy_bits: Bounded
+    effective: Bounded
     """2^entropy: the number of equally likely tokens with the same entropy."""
-    mass90: int
+    mass90: Bounded
     """The smallest number of likeliest tokens whose probabilities sum to 90 % or more."""
     top: tuple[Candidate, ...]
     """Likeliest first."""
@@ -77,7 +78,7 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress |
                     piece=piece(step.ids[position]),
                     entropy_bits=likeliest.entropy_bits,
                     effective=likeliest.effective,
-                    mass90=mass_count(distribution, 0.9),
+                    mass90=distribution.mass_count(0.9),
                     top=likeliest.candidates,
                     came=likeliest.taken,
                 )

@@ -18,6 +18,7 @@ from core.activations.trace import (
 from core.causal.question import CausalQuestion
 from core.causal.target import Target
 from core.progress import Progress
+from core.sampling.bounds import Bounded, low
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
@@ -43,7 +44,7 @@ class LayerPrediction:
     """Likeliest first."""
     target: Candidate
     """The token that is followed from layer to layer, with its rank and probability here."""
-    entropy_bits: float
+    entropy_bits: Bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,8 @@ def read_cell(distribution: Distribution, kl: float, target: Target, piece: Call
         top=tuple(TokenShare(id, piece(id), float(distribution.shares[id])) for id in distribution.head(TOP).tolist()),
         entropy_bits=distribution.entropy_bits,
         kl_bits=kl,
-        target_probability=score.probability,
-        target_rank=score.rank,
-        difference=score.logit - float(distribution.scores[target.id if target.against is None else target.against]),
+        target_probability=low(score.probability),  # a model on this machine: no number is bounds
+        target_rank=int(low(score.rank)),
+        difference=low(score.logit)
+        - float(distribution.scores[target.id if target.against is None else target.against]),
     )

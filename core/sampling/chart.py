@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 
-from core.errors import UserError
 from core.sampling.apply import Applied, apply_stages
+from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.context import DrawContext
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 
@@ -15,7 +15,7 @@ MODELS_OWN = 6
 
 
 def chart(
-    distribution: Distribution,
+    distribution: NextDistribution,
     sampler: Sampler,
     count: int,
     piece: Callable[[int], bytes],
@@ -30,25 +30,34 @@ def chart(
     applied = apply_stages(distribution, sampler, context)
     ranked = _listed(applied, count)
     ids = list(ranked)
-    logits, shares = distribution.scores[ids].tolist(), distribution.shares[ids].tolist()
+    shares = distribution.shares_of(ids)
     final = sampled_probabilities(applied, ids)
     candidates = tuple(
         Candidate(id, piece(id), ranked[id], logit, share, sampled)
-        for id, logit, share, sampled in zip(ids, logits, shares, final, strict=True)
+        for id, logit, share, sampled in zip(ids, distribution.logits_of(ids), shares, final, strict=True)
     )
-    others = len(distribution.scores) - len(candidates)
-    drawable = sum(sampled > 0 for sampled in final) < len(applied.selection) and not applied.problem
+    others = distribution.vocab_size - len(candidates)
     return Chart(
         candidates=candidates,
         others_count=others,
         others_probability=max(0.0, 1.0 - math.fsum(shares)),
-        others_sampled=max(0.0, 1.0 - math.fsum(final)) if drawable and others else 0.0,
+        others_sampled=_rest(applied, final) if others else 0.0,
         entropy_bits=distribution.entropy_bits,
         stages=applied.effects(),
-        kept=0 if applied.problem else len(applied.selection),
-        problem=str(UserError(*applied.problem)) if applied.problem else "",
+        kept=0 if applied.error else applied.selection.count,
+        problem=applied.problem,
         taken=None if taken is None else _candidate(applied, taken, piece),
+        known=distribution.known if distribution.known < distribution.vocab_size else None,
+        unknown_probability=distribution.rest,
+        from_logprobs=distribution.from_logprobs,
     )
+
+
+def _rest(applied: Applied, final: list[Bounded]) -> Bounded:
+    """The probability after the stages that tokens which are not listed have."""
+    if applied.error or sum(low(sampled) > 0 for sampled in final) >= high(applied.selection.count):
+        return 0.0
+    return between(*(max(0.0, 1.0 - math.fsum(map(end, final))) for end in (high, low)))
 
 
 def _listed(applied: Applied, count: int) -> dict[int, int]:
@@ -56,25 +65,26 @@ def _listed(applied: Applied, count: int) -> dict[int, int]:
     distribution, selection = applied.distribution, applied.selection
     likeliest = distribution.first(count).tolist()
     ranks = {id: rank for rank, id in enumerate(likeliest)}
-    if applied.problem or len(selection) == len(distribution.scores) or count <= MODELS_OWN:
+    if applied.error or high(selection.count) == distribution.vocab_size or count <= MODELS_OWN:
         return ranks
-    if math.fsum(map(selection.probability, likeliest)) >= 0.5:
+    if math.fsum(low(selection.share(id)) for id in likeliest) >= 0.5:
         return ranks
-    drawable = selection.ids[selection.ranking.first(min(count - MODELS_OWN, len(selection)))].tolist()
-    listed = {id: ranks[id] if id in ranks else distribution.rank(id) for id in drawable}
+    drawable = selection.first_ids(count - MODELS_OWN)
+    listed = {id: ranks[id] if id in ranks else int(low(distribution.rank(id))) for id in drawable}
     missing = [id for id in likeliest if id not in listed][: count - len(listed)]
     listed |= {id: ranks[id] for id in missing}
     return dict(sorted(listed.items(), key=lambda each: each[1]))
 
 
-def sampled_probabilities(applied: Applied, ids: list[int]) -> list[float]:
+def sampled_probabilities(applied: Applied, ids: list[int]) -> list[Bounded]:
     """The probability of each of `ids` after all stages; 0 where no token can be drawn."""
-    selection = applied.selection
-    return [0.0 if applied.problem else selection.probability(id) for id in ids]
+    return [0.0 if applied.error else applied.selection.share(id) for id in ids]
 
 
 def _candidate(applied: Applied, id: int, piece: Callable[[int], bytes]) -> Candidate:
-    distribution = applied.distribution
-    score = distribution.score(id)
+    """A token that may be unknown; then its numbers are the ends of what they can be."""
+    score, rank = applied.distribution.score(id), applied.distribution.rank(id)
     (sampled,) = sampled_probabilities(applied, [id])
-    return Candidate(id, piece(id), distribution.rank(id), score.logit, score.probability, sampled)
+    return Candidate(
+        id, piece(id), int(low(rank)), high(score.logit), high(score.probability), sampled, known=exact(score.logprob)
+    )

@@ -12,16 +12,22 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.sampling.ranking import Ranking
+from core.sampling.selection import Selection, all_ids
 from core.sampling.values import Score
 
 
 class Distribution(Ranking):
     """The next-token distribution of a model at one position; the index of a token is its id.
 
-    `logits` is [V] of any float dtype on any device. Raises `UserError` for a logit that is NaN or +inf.
+    `logits` is [V] of any float dtype on any device; `from_logprobs` says that they are log-probabilities, so that the
+    model's own logits are known up to a constant only. Raises `UserError` for a logit that is NaN or +inf.
     """
 
-    def __init__(self, logits: Tensor) -> None:
+    rest = 0.0
+    """The probability of tokens that are not known: there are none."""
+
+    def __init__(self, logits: Tensor, *, from_logprobs: bool = False) -> None:
+        self.from_logprobs = from_logprobs
         self.logits = logits.detach().to("cpu", torch.float32)
         """[V], float32, CPU."""
         super().__init__(self.logits.numpy())
@@ -31,6 +37,20 @@ class Distribution(Ranking):
         """softmax(logits), [V]."""
         self.entropy_bits = self.entropy_nats / math.log(2)
         """H = -Σ p log2 p, in bits."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return len(self.scores)
+
+    @property
+    def known(self) -> int:
+        """V: the probability of every token is known."""
+        return len(self.scores)
+
+    def id_at(self, rank: int) -> int:
+        """The token of a rank."""
+        return self.at_rank(rank).at
 
     def margin(self) -> float:
         """The probability of the likeliest token minus that of the second."""
@@ -43,6 +63,24 @@ class Distribution(Ranking):
         rank = int(np.count_nonzero(self.scores > logit)) if logit < self.highest else 0
         return Score(logit, logit - self.log_total, self.entropy_bits, rank)
 
+    def logits_of(self, ids: Sequence[int]) -> list[float]:
+        """The logits of some tokens."""
+        found: list[float] = self.scores[list(ids)].tolist()
+        return found
+
+    def shares_of(self, ids: Sequence[int]) -> list[float]:
+        """The probabilities of some tokens."""
+        found: list[float] = self.shares[list(ids)].tolist()
+        return found
+
+    def mass_count(self, share: float) -> int:
+        """How many of the likeliest tokens together have at least the probability `share`."""
+        return self.at_mass(share, reached=True).rank + 1
+
+    def selected(self) -> Selection:
+        """All tokens, from which the stages of a sampler select."""
+        return Selection(all_ids(len(self.scores)), self.scores, self)
+
     def others(self, ids: Sequence[int]) -> Tensor:
         """The logits of all tokens but `ids`, [V - n]."""
         kept = torch.ones(len(self.logits), dtype=torch.bool)
@@ -52,11 +90,6 @@ class Distribution(Ranking):
     def head(self, count: int) -> Tensor:
         """The ids of the `count` likeliest tokens, in order."""
         return torch.from_numpy(self.first(count))
-
-
-def mass_count(distribution: Distribution, share: float) -> int:
-    """How many of the likeliest tokens together have at least the probability `share`."""
-    return distribution.at_mass(share, reached=True).rank + 1
 
 
 def scores(logits: Tensor, ids: Sequence[int]) -> list[Score]:

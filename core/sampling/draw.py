@@ -3,20 +3,30 @@
 import random
 
 from core.sampling.apply import apply_stages
+from core.sampling.bounds import exact
 from core.sampling.context import DrawContext
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NeedsMore, NextDistribution
 from core.sampling.sampler import Sampler
+from core.sampling.stages.mirostat import Mirostat
 from core.sampling.values import Draw
 
 
-def draw(distribution: Distribution, sampler: Sampler, u: float, context: DrawContext = DrawContext()) -> Draw:
+def draw(distribution: NextDistribution, sampler: Sampler, u: float, context: DrawContext = DrawContext()) -> Draw:
     """The token that `u` in [0, 1) draws; greedy sampling ignores `u`.
 
-    Raises `UserError` if the stages leave no token, or one of them cannot be computed.
+    Of a distribution that is known in part it is the token that every completion of the rest gives. Raises `NeedsMore`
+    if they give different ones, and `UserError` if the stages leave no token, or one of them cannot be computed.
     """
     selection = apply_stages(distribution, sampler, context).checked()
     id = selection.token_at(u).at
-    return Draw(id, None if sampler.greedy else u, selection.probability(id), distribution.score(id))
+    share = selection.share(id)
+    if not exact(share) and sampler.uses(Mirostat):
+        raise NeedsMore(
+            min(distribution.vocab_size, 2 * distribution.known),
+            "mirostat needs the probability that a token is drawn with, which is known between two numbers only; "
+            "put a cut such as top-k before it",
+        )
+    return Draw(id, None if sampler.greedy else u, share, distribution.score(id))
 
 
 def uniform(seed: int, position: int, redraw: int = 0) -> float:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.sampling.bounds import Bounded
 from core.sampling.sampler import Sampler
 from core.sampling.values import StageEffect
 
@@ -15,7 +16,7 @@ class SamplerRow:
     rank: int
     """In the model's own order; 0 is the likeliest token."""
     logit: float
-    shares: tuple[float, ...]
+    shares: tuple[Bounded, ...]
     """Its probability in the model's distribution, and then after each stage among the tokens that the stage left."""
     cut_by: int | None
     """The number of the stage that removed it, from 0; None if it can be drawn."""
@@ -28,9 +29,9 @@ class SamplerTail:
     """The tokens that are not among the rows, summed."""
 
     count: int
-    kept: int
+    kept: Bounded
     """How many of them can be drawn."""
-    shares: tuple[float, ...]
+    shares: tuple[Bounded, ...]
     """Their summed probability, as in a row."""
 
 
@@ -44,7 +45,7 @@ class Pick:
     """In the model's own order; 0 is the likeliest token."""
     probability: float
     """softmax(logits), before the stages."""
-    share: float
+    share: Bounded
     """Its probability in the distribution it was drawn from."""
     interval: tuple[float, float]
     """[from, to): the values of u that draw it."""
@@ -57,22 +58,29 @@ class SamplerLens:
     sampler: Sampler
     stages: tuple[StageEffect, ...]
     """In the order applied."""
-    entropies: tuple[float, ...]
+    entropies: tuple[Bounded, ...]
     """Of the model's distribution, and then after each stage, in bits."""
     rows: tuple[SamplerRow, ...]
     """The likeliest tokens of the model and those that are drawn most, in the model's order."""
     tail: SamplerTail
-    kept: int
+    kept: Bounded
     """How many tokens can be drawn."""
     u: float
     """The uniform number in [0, 1); greedy sampling does not use it."""
     chance: float
     """The second uniform number in [0, 1), for stages that are applied by chance."""
     drawn: Pick | None
-    """None if no token can be drawn."""
+    """None if no token can be drawn, or if it is not among those that are known."""
     greedy: Pick
     """The argmax of the model."""
-    uniform: Pick
-    """What the same u draws if every token of the vocabulary is equally likely, in the model's order."""
+    uniform: Pick | None
+    """What the same u draws if every token of the vocabulary is equally likely, in the model's order; None where the
+    token of that rank is not known."""
     problem: str = ""
     """Why no token can be drawn; empty if one can."""
+    undecided: str = ""
+    """Why the token that u draws is not known; empty if it is."""
+    known: int | None = None
+    """How many tokens have a known probability, the likeliest ones; None for all."""
+    from_logprobs: bool = False
+    """Whether log-probabilities stand in the place of logits."""

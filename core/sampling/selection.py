@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.sampling.distribution import Distribution
+from core.sampling.bounds import Bounded
 from core.sampling.ranking import LOWEST, RankedToken, Ranking
+
+if TYPE_CHECKING:
+    from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import Selected
+    from core.sampling.stages.stage import Stage
 
 
 @cache
-def _all_ids(size: int) -> Any:
+def all_ids(size: int) -> Any:
     """0 … size - 1, read only."""
     ids = np.arange(size)
     ids.flags.writeable = False
@@ -32,13 +38,20 @@ class Selection:
         """[n], float32 as the model gave them or float64 after a stage; -inf for a token that cannot be drawn."""
         self._ranking = ranking
 
-    @classmethod
-    def of(cls, distribution: Distribution) -> "Selection":
-        """Every token, with its logit."""
-        return cls(_all_ids(len(distribution.scores)), distribution.scores, distribution)
+    complete = True
+    """Whether the score of every selected token is known."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def count(self) -> int:
+        """How many tokens are selected."""
+        return len(self.ids)
+
+    def through(self, stage: "Stage", context: "DrawContext") -> "Selected":
+        """What a stage leaves. Raises `UserError` if it cannot be computed."""
+        return stage.apply(self, context)
 
     # What a stage reads ----------------------------------------------------------------------------------------------
 
@@ -125,6 +138,19 @@ class Selection:
         scores[positions] = change(scores[positions])
         return self.with_scores(scores)
 
+    # What a stage did ------------------------------------------------------------------------------------------------
+
+    def change(self, after: "Selected") -> tuple[Bounded, Bounded, Bounded]:
+        """How many tokens a stage removed that left `after`, their mass, and the total variation distance."""
+        if after is self or not after.drawable or not isinstance(after, Selection):
+            gone = 0 if after is self else len(self)
+            return gone, float(gone > 0), float(gone > 0)
+        same = len(after) == len(self)
+        kept = self.probabilities if same else self.probabilities[np.searchsorted(self.ids, after.ids)]
+        removed = max(0.0, 1.0 - (1.0 if same else float(kept.sum(dtype=np.float64))))
+        distance = 0.5 * (removed + float(np.abs(after.probabilities - kept).sum(dtype=np.float64)))
+        return len(self) - len(after), removed, distance
+
     # The draw --------------------------------------------------------------------------------------------------------
 
     def token_at(self, u: float) -> RankedToken:
@@ -134,14 +160,36 @@ class Selection:
         found = self.ranking.at_mass(u)
         return found._replace(at=int(self.ids[found.at]))
 
-    def probabilities_of(self, ids: Any) -> Any:
-        """The probabilities of `ids` [m], float64; 0 for those that are not selected."""
+    def share(self, id: int) -> float:
+        """As `probability`."""
+        return self.probability(id)
+
+    def interval(self, id: int) -> tuple[float, float]:
+        """The values of u that draw a selected id, [from, to)."""
+        at = int(self.positions([id])[0])
+        end = min(1.0, self.ranking.at_rank(self.ranking.rank(at)).cumulative)
+        return max(0.0, end - self.probability(id)), end
+
+    def intervals(self, count: int) -> dict[int, tuple[float, float]]:
+        """The values of u that draw each of the `count` likeliest tokens."""
+        first = self.ranking.first(min(count, len(self.ids)))
+        edges = list(accumulate(self.probabilities[first].tolist(), initial=0.0))
+        total = edges[-1] if len(first) == len(self.ids) else max(1.0, edges[-1])  # float32 shares sum to nearly 1
+        return dict(zip(self.ids[first].tolist(), pairwise(edge / total for edge in edges), strict=False))
+
+    def first_ids(self, count: int) -> list[int]:
+        """The likeliest tokens, at most `count`."""
+        found: list[int] = self.ids[self.ranking.first(min(count, len(self.ids)))].tolist()
+        return found
+
+    def shares_of(self, ids: Any) -> list[Bounded]:
+        """The probabilities of `ids` [m]; 0 for those that are not selected."""
         found = np.zeros(len(ids))
         if self.drawable:
             at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
             there = self.ids[at] == ids
             found[there] = self.probabilities[at[there]]
-        return found
+        return list(found.tolist())
 
     def contains(self, ids: Any) -> Any:
         """Which of `ids` [m] are selected, bool."""

@@ -3,30 +3,42 @@
 import math
 from dataclasses import dataclass
 
+from core.sampling.bounds import Bounded, through
 from core.sampling.stages.stage import Stage
+
+
+def _bits(nats: float) -> float:
+    return -nats / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely the model found one token, before temperature and cuts."""
+    """How likely the model found one token, before temperature and cuts.
 
-    logit: float
-    logprob: float
+    Its numbers are bounds where they are not known: of a token beyond the likeliest ones that an engine tells all of
+    them, of one among these the entropy.
+    """
+
+    logit: Bounded
+    """The log-probability where logits are not known."""
+    logprob: Bounded
     """ln p, in nats."""
-    entropy_bits: float
+    entropy_bits: Bounded
     """Entropy of the distribution the token came from."""
-    rank: int
+    rank: Bounded
     """How many tokens have a higher logit; 0 is the likeliest token."""
+    known: int | None = None
+    """How many tokens of that distribution were known, the likeliest ones; None for all."""
 
     @property
-    def probability(self) -> float:
+    def probability(self) -> Bounded:
         """p."""
-        return math.exp(self.logprob)
+        return through(math.exp, self.logprob)
 
     @property
-    def surprisal_bits(self) -> float:
+    def surprisal_bits(self) -> Bounded:
         """-log2 p."""
-        return -self.logprob / math.log(2)
+        return through(_bits, self.logprob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,7 @@ class Draw:
     id: int
     u: float | None
     """The uniform number in [0, 1); None for greedy sampling."""
-    sampled_probability: float
+    sampled_probability: Bounded
     """Its probability after temperature and cuts, renormalized."""
     score: Score
 
@@ -50,14 +62,18 @@ class Candidate:
     rank: int
     """0 is the likeliest token."""
     logit: float
+    """The log-probability where logits are not known."""
     probability: float
     """softmax(logits), before temperature and cuts."""
-    sampled_probability: float
+    sampled_probability: Bounded
     """After temperature and cuts, renormalized; 0 if a stage removed it."""
     unpatched: float | None = None
     """The probability without patches; None if there are none."""
     true: float | None = None
     """The true probability, which is known in the tiny world; else None."""
+    known: bool = True
+    """False for a token beyond those that an engine tells: then `probability` and `logit` are the most that they can
+    be, and `rank` is the least."""
 
     @property
     def bits(self) -> float:
@@ -70,13 +86,13 @@ class StageEffect:
     """What one stage of a sampler did."""
 
     stage: Stage
-    kept: int
+    kept: Bounded
     """How many tokens it left."""
-    removed: int
+    removed: Bounded
     """How many it removed."""
-    removed_mass: float
+    removed_mass: Bounded
     """Their probability among the tokens that reached it."""
-    moved: float
+    moved: Bounded
     """The total variation distance between the distributions before and after it, 0 to 1; `removed_mass` for a cut."""
 
 
@@ -88,12 +104,12 @@ class Chart:
     """Likeliest first; equally likely ones by id."""
     others_count: int
     others_probability: float
-    others_sampled: float
+    others_sampled: Bounded
     """The summed probability of the others after temperature and cuts, renormalized."""
-    entropy_bits: float
+    entropy_bits: Bounded
     stages: tuple[StageEffect, ...]
     """The stages of the sampler, in the order applied."""
-    kept: int
+    kept: Bounded
     """How many tokens can be drawn."""
     problem: str = ""
     """Why no token can be drawn; empty if one can."""
@@ -101,11 +117,17 @@ class Chart:
     """The next token of the walk; None at its end."""
     divergence_bits: float | None = None
     """KL(true ‖ model); None if the true distribution is not known."""
+    known: int | None = None
+    """How many tokens have a known probability, the likeliest ones; None for all."""
+    unknown_probability: float = 0.0
+    """The summed probability of the tokens that are not known."""
+    from_logprobs: bool = False
+    """Whether the model's logits are not known: log-probabilities stand in their place."""
 
     @property
-    def effective(self) -> float:
+    def effective(self) -> Bounded:
         """2^H: how many equally likely tokens have the same entropy."""
-        return math.exp2(self.entropy_bits)
+        return through(math.exp2, self.entropy_bits)
 
     @property
     def vocab_size(self) -> int:

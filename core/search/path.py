@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 
+from core.sampling.bounds import low
 from core.sampling.distribution import Distribution
 from core.sampling.values import Score
 from core.search.values import Answer
@@ -18,7 +19,7 @@ class Path:
         self.id = id
         self.score = score
         self.length: int = parent.length + 1 if parent else 0
-        self.logprob: float = parent.logprob + score.logprob if parent and score else 0.0
+        self.logprob: float = parent.logprob + low(score.logprob) if parent and score else 0.0
         """Σ ln p of its tokens, in nats."""
 
     def nodes(self) -> list["Path"]:

@@ -4,11 +4,13 @@ Token text is untrusted: nothing in it acts as a formula, as markup or as a term
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from core.generation.token import Token
+from core.sampling.bounds import Bounds
 from core.sessions.record import Record
 from core.sessions.writer import sampler_values
 from core.spreadsheet import csv_line, visible
@@ -29,6 +31,7 @@ COLUMNS = (
     "u",
     "sampled_probability",
     "redraw",
+    "known",
     "model",
     "device",
     "dtype",
@@ -44,6 +47,7 @@ def token_values(position: int, token: Token) -> dict[str, Any]:
         *(position, token.id, piece_text(token.piece), token.piece.hex(), token.origin),
         *(scores or (None,) * 5),
         *(score.rank + 1 if score else None, token.u, token.sampled_probability, token.redraw),
+        score.known if score else None,
         *(drawn_by or (None,) * 3),
     )
     return dict(zip(COLUMNS, values, strict=True))
@@ -53,9 +57,16 @@ def json_lines(record: Record) -> Iterator[str]:
     """One JSON object for each token of the walk, with the settings it was drawn with."""
     for position, token in enumerate(record.path()):
         values = token_values(position, token)
-        values = {key: None if isinstance(v, float) and abs(v) == float("inf") else v for key, v in values.items()}
+        values = {key: _json_value(value) for key, value in values.items()}
         values["sampler"] = sampler_values(token.sampler) if token.sampler else None
         yield json.dumps(values, allow_nan=False) + "\n"
+
+
+def _json_value(value: Any) -> Any:
+    """A value without infinities, which JSON cannot hold; bounds are a list of both ends."""
+    if isinstance(value, Bounds):
+        return [_json_value(value.low), _json_value(value.high)]
+    return None if isinstance(value, float) and math.isinf(value) else value
 
 
 def comma_separated(record: Record) -> Iterator[str]:

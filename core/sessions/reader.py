@@ -20,6 +20,7 @@ from core.formats.checked import CheckedValues
 from core.generation.token import Origin, Token
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded, Bounds, between
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 from core.sessions.patches import read_patch
@@ -161,13 +162,14 @@ def _token(part: CheckedValues, tables: _Tables) -> Token:
     sampled = origin == "sampled"
     sampler = part.integer("sampler", 0, len(tables.samplers)) if sampled or "sampler" in present else None
     model = part.integer("model", 0, len(tables.models)) if sampled or "model" in present else None
+    share = "sampled_probability"
     return Token(
         id=id,
         piece=tables.pieces[id],
         origin=origin,
         score=_score(part, tables.vocab_size) if "logprob" in present else None,
         u=part.number("u", 0, math.nextafter(1, 0)) if "u" in present else None,
-        sampled_probability=part.number("sampled_probability", 0, 1.001) if "sampled_probability" in present else None,
+        sampled_probability=_bounded(part, share, 0, 1.001) if share in present else None,
         redraw=part.integer("redraw", default=0),
         sampler=None if sampler is None else tables.samplers[sampler],
         model=None if model is None else tables.models[model],
@@ -177,11 +179,40 @@ def _token(part: CheckedValues, tables: _Tables) -> Token:
 
 def _score(part: CheckedValues, vocab_size: int) -> Score:
     return Score(
-        logit=part.number("logit", -1e38, 1e38, infinite=True),
-        logprob=part.number("logprob", -1e38, 0.001, infinite=True),
-        entropy_bits=part.number("entropy_bits", 0, 64),
-        rank=part.integer("rank", 0, vocab_size),
+        logit=_bounded(part, "logit", -1e38, 1e38, infinite=True),
+        logprob=_bounded(part, "logprob", -1e38, 0.001, infinite=True),
+        entropy_bits=_bounded(part, "entropy_bits", 0, 64),
+        rank=_rank(part, vocab_size),
+        known=part.integer("known", 1, vocab_size) if "known" in part.values else None,
     )
+
+
+def _bounded(part: CheckedValues, key: str, least: float, most: float, *, infinite: bool = False) -> Bounded:
+    """A number, or a list of two that it lies between."""
+    if not isinstance(part.values.get(key), list):
+        return part.number(key, least, most, infinite=infinite)
+    ends = _ends(part, key)
+    low, high = (ends.number(end, least, most, infinite=infinite) for end in ("low", "high"))
+    if low > high:
+        raise part.invalid(key, "the lower number first")
+    return between(low, high)
+
+
+def _rank(part: CheckedValues, vocab_size: int) -> Bounded:
+    """A rank, or a list of the least that it can be and `inf`."""
+    if not isinstance(part.values.get("rank"), list):
+        return part.integer("rank", 0, vocab_size)
+    ends = _ends(part, "rank")
+    if ends.values["high"] != "inf":
+        raise part.invalid("rank", 'a whole number, or a list of one and "inf"')
+    return Bounds(ends.integer("low", 0, vocab_size), math.inf)
+
+
+def _ends(part: CheckedValues, key: str) -> CheckedValues:
+    if len(part.items(key)) != 2:
+        raise part.invalid(key, "a number, or a list of two")
+    low, high = part.items(key)
+    return CheckedValues(f"{part.source}: {key}", {"low": low, "high": high})
 
 
 def _pieces(part: CheckedValues, vocab_size: int) -> dict[int, bytes]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 FORMAT = "tokenwalk session"
-VERSION = 2
+VERSION = 3
+WITHOUT_BOUNDS = 2
+"""The version of a file in which every number is known, so that older programs can read it."""
 
 
 class NodeRow(NamedTuple):

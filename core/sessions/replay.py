@@ -10,6 +10,7 @@ from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.loading.models import Model
+from core.sampling.bounds import Bounded, high, low
 from core.sampling.draw import draw, uniform
 from core.sessions import resume
 from core.sessions.record import Record
@@ -27,16 +28,16 @@ class Replayed:
     """The id that its uniform number draws now; None if the token was not drawn, or by another model."""
     u: float | None = None
     """The uniform number for seed, position and redraw count now."""
-    logprob: float | None = None
+    logprob: Bounded | None = None
     """Of the saved id now, in nats; None if none was saved."""
 
     @property
     def difference(self) -> float | None:
-        """|Δ log-probability|, in nats; None without two of them."""
+        """|Δ log-probability|, in nats, at least so much where one of them is bounds; None without two of them."""
         if self.logprob is None or self.token.score is None:
             return None
-        before = self.token.score.logprob
-        return 0.0 if before == self.logprob else abs(before - self.logprob)
+        before, now = self.token.score.logprob, self.logprob
+        return 0.0 if before == now else max(0.0, low(before) - high(now), low(now) - high(before))
 
     def differs(self, tolerance: float) -> bool:
         """Whether the draw differs, or the log-probability by more than `tolerance` nats."""

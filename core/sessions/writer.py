@@ -11,9 +11,10 @@ from typing import Any
 
 from core.atomic import replacing
 from core.causal.question import CausalQuestion
+from core.sampling.bounds import Bounded, Bounds
 from core.sampling.sampler import Sampler
 from core.sessions.patches import patch_values
-from core.sessions.record import FORMAT, VERSION, NodeRow, Record
+from core.sessions.record import FORMAT, VERSION, WITHOUT_BOUNDS, NodeRow, Record
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -32,7 +33,7 @@ def lines(record: Record) -> Iterator[str]:
     pieces = {row.token.id: row.token.piece for row in record.rows}
     head = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": _version(record),
         "written": record.written or datetime.now(UTC).isoformat(timespec="seconds"),
         "program": record.program or program(),
         "prompt": record.prompt,
@@ -80,13 +81,15 @@ def _node(number: int, row: NodeRow) -> dict[str, Any]:
         node |= {
             "logit": _number(token.score.logit),
             "logprob": _number(token.score.logprob),
-            "entropy_bits": token.score.entropy_bits,
-            "rank": token.score.rank,
+            "entropy_bits": _number(token.score.entropy_bits),
+            "rank": _number(token.score.rank),
         }
+        if token.score.known is not None:
+            node["known"] = token.score.known
     if token.u is not None:
         node["u"] = token.u
     if token.sampled_probability is not None:
-        node["sampled_probability"] = token.sampled_probability
+        node["sampled_probability"] = _number(token.sampled_probability)
     if token.role:
         node["role"] = token.role
     if token.redraw:
@@ -97,9 +100,25 @@ def _node(number: int, row: NodeRow) -> dict[str, Any]:
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def _number(value: float) -> float | str:
-    """A number as JSON has it; -∞, which a logit may be, becomes the text `-inf`."""
+def _number(value: Bounded) -> float | str | list[float | str]:
+    """A number as JSON has it; -∞, which a logit may be, becomes the text `-inf`. Bounds become both their ends."""
+    if isinstance(value, Bounds):
+        return [_end(value.low), _end(value.high)]
+    return _end(value)
+
+
+def _end(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
+
+
+def _version(record: Record) -> int:
+    """The oldest version of the format that holds a walk: bounds came with the last one."""
+    tokens = [row.token for row in record.rows]
+    bounded = any(
+        (token.score and token.score.known is not None) or isinstance(token.sampled_probability, Bounds)
+        for token in tokens
+    )
+    return VERSION if bounded else WITHOUT_BOUNDS
 
 
 def program() -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from core.sampling.bounds import total
 from core.walk.tree import Node
 from core.walk.values import Continuation, ContinuationTree, Strand
 
@@ -13,7 +14,7 @@ def merged(start: Node, ends: Sequence[Node]) -> ContinuationTree:
         Continuation(
             end.serial,
             tuple(node.token.piece for node in path),
-            sum(node.token.score.surprisal_bits for node in path if node.token.score),
+            total(node.token.score.surprisal_bits for node in path if node.token.score),
         )
         for end, path in zip(ends, paths, strict=True)
     )

@@ -5,7 +5,6 @@ of work, so that a caller can draw or stop in between.
 """
 
 import heapq
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from core.generation.token import Token
 from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.progress import Progress
+from core.sampling.bounds import low, total
 from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
 from core.sampling.explanation import SamplerLens
@@ -317,9 +317,12 @@ class Session:
         """The question at the cursor, for a lens: the tokens after the prompt also follow the corrupt prompt."""
         return self.question.continued(self.prompt_length, self.history.ids[: self.cursor])
 
-    def measured(self) -> Measured:
-        """The question at the cursor, and its value there."""
-        return self.question.measured(self.distribution().logits, self.model.tokenizer.piece)
+    def measured(self) -> Measured | None:
+        """The question at the cursor, and its value there; None where the logits are not known."""
+        distribution = self.distribution()
+        if not isinstance(distribution, Distribution) or distribution.from_logprobs:
+            return None
+        return self.question.measured(distribution.logits, self.model.tokenizer.piece)
 
     def ask(self, question: CausalQuestion) -> None:
         """Ask `question` from now on. Raises `UserError` for an id that the model does not have."""
@@ -344,14 +347,14 @@ class Session:
     def summary(self, worst: int = 500) -> Summary:
         """Perplexity and related sums over the tokens that have a score, and the `worst` most surprising positions."""
         bits = [(at, token.score.surprisal_bits) for at, token in enumerate(self.tokens) if token.score]
-        most_surprising = heapq.nlargest(worst, bits, key=lambda each: each[1])
+        most_surprising = heapq.nlargest(worst, bits, key=lambda each: low(each[1]))
         pieces = [token.piece for token in self.tokens]
         if self.available:
             pieces = self.model.tokenizer.typed([token.id for token in self.tokens])
         return Summary(
             measured=len(bits),
             tokens=max(0, len(self.tokens) - 1),
-            bits=math.fsum(each for _, each in bits),
+            bits=total(each for _, each in bits),
             byte_count=sum(len(pieces[at]) for at, _ in bits),
             worst=tuple(at for at, _ in most_surprising),
         )

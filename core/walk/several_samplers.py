@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from core.errors import UserError
 from core.generation.batch import Batch
 from core.progress import Progress
+from core.sampling.bounds import Bounded, total
 from core.sampling.chart import chart
 from core.sampling.sampler import Sampler
 from core.walk.values import SamplerColumn, SeveralSamplers
@@ -29,7 +30,7 @@ def several_samplers(walk: "Session", samplers: Sequence[Sampler], count: int) -
     for number, sampler in enumerate(samplers):
         context = walk.reader.context(tokens, prompt_length, sampler, 0)
         shown = chart(walk.distribution(), sampler, SHOWN, piece, context=context)
-        pieces, bits, problem = list[bytes](), 0.0, shown.problem
+        pieces, bits, problem = list[bytes](), list[Bounded](), shown.problem
         batch = walk.reader.batch(tokens, prompt_length, sampler, 1)
         for done in range(0 if problem else count):
             yield Progress(number * count + done, len(samplers) * count)
@@ -41,12 +42,12 @@ def several_samplers(walk: "Session", samplers: Sequence[Sampler], count: int) -
             if drawn is None:
                 break
             pieces.append(piece(drawn[0]))
-            bits += drawn[1]
-        columns.append(SamplerColumn(sampler, shown, tuple(pieces), bits, problem))
+            bits.append(drawn[1])
+        columns.append(SamplerColumn(sampler, shown, tuple(pieces), total(bits), problem))
     yield SeveralSamplers(tuple(columns), walk.cursor)
 
 
-def _step(batch: Batch) -> tuple[int, float] | None:
+def _step(batch: Batch) -> tuple[int, Bounded] | None:
     """The id that is drawn next and its surprisal in bits; None if the model has ended its text."""
     (drawn,) = batch.step()
     return (drawn.id, drawn.score.surprisal_bits) if drawn else None

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from core.errors import UserError
 from core.generation.token import Token
+from core.sampling.bounds import Bounded
 from core.walk.values import Branch, Forest
 
 SHOWN = 64
@@ -180,12 +181,12 @@ class Tree:
         order, on_path = self.order(), set(path)
         current = self.row(path[cursor - 1]) if path else 0
         first = max(0, current - around)
-        bits = dict[Node, float | None]()
+        bits = dict[Node, Bounded | None]()
         rows = tuple(self._branch(nodes, depth, on_path, bits) for nodes, depth in order[first : current + around + 1])
         return Forest(rows, first, len(order), current - first)
 
     def _branch(
-        self, nodes: Sequence[Node], depth: int, on_path: Collection[Node], bits: dict[Node, float | None]
+        self, nodes: Sequence[Node], depth: int, on_path: Collection[Node], bits: dict[Node, Bounded | None]
     ) -> Branch:
         head, end = nodes[0], nodes[-1]
         return Branch(
@@ -203,14 +204,14 @@ class Tree:
         )
 
 
-def _surprisal(end: Node, known: dict[Node, float | None]) -> float | None:
+def _surprisal(end: Node, known: dict[Node, Bounded | None]) -> Bounded | None:
     """Bits of all tokens after the prompt up to `end`; None if one has no score. `known` caches results by node."""
     path = []
     at: Node | None = end
     while at is not None and at not in known and at.token.origin != "prompt" and at.parent is not None:
         path.append(at)
         at = at.parent
-    bits = known.get(at, 0.0) if at is not None else 0.0
+    bits: Bounded | None = known.get(at, 0.0) if at is not None else 0.0
     for node in reversed(path):
         score = node.token.score
         bits = None if bits is None or score is None else bits + score.surprisal_bits

@@ -10,6 +10,7 @@ from core.evaluation.values import Comparison
 from core.generation.rounds import Round, Timing
 from core.generation.token import Origin, Token
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 from core.search.values import State
@@ -62,9 +63,9 @@ class Branch:
     """How many tokens it has."""
     origin: Origin
     """The origin of its first token."""
-    probability: float | None
+    probability: Bounded | None
     """Of its first token, before temperature and cuts; None if it has no score."""
-    surprisal_bits: float | None
+    surprisal_bits: Bounded | None
     """Of all tokens from the prompt to its end; None if one has no score."""
     name: str
     parts: int
@@ -106,7 +107,7 @@ class Continuation:
     serial: int
     """The serial number of its last node."""
     pieces: tuple[bytes, ...]
-    surprisal_bits: float
+    surprisal_bits: Bounded
     """Of all its tokens."""
 
 
@@ -118,7 +119,7 @@ class Strand:
     pieces: tuple[bytes, ...]
     count: int
     """How many continuations contain it."""
-    entropy_bits: float | None
+    entropy_bits: Bounded | None
     """Of the distribution at its end, if they differ there; else None."""
     serial: int
     """The serial number of its last node."""
@@ -140,7 +141,7 @@ class Summary(SurprisalRates):
     """Tokens with a score."""
     tokens: int
     """All but the first."""
-    bits: float
+    bits: Bounded
     byte_count: int
     """Of the tokens with a score."""
     worst: tuple[int, ...]
@@ -227,7 +228,7 @@ class SamplerColumn:
     """The distribution there, under this sampler."""
     pieces: tuple[bytes, ...]
     """The tokens that it draws."""
-    surprisal_bits: float
+    surprisal_bits: Bounded
     """Of these tokens in the model's own distribution."""
     problem: str = ""
     """Why it can draw no more; empty if it can."""

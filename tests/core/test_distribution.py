@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.sampling.apply import apply_stages
-from core.sampling.distribution import Distribution, mass_count, scores
+from core.sampling.distribution import Distribution, scores
 from core.sampling.sampler import Sampler
 
 
@@ -171,7 +171,7 @@ def test_at_rank_equals_a_full_sort(logits: Tensor, temperature: float) -> None:
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
 def test_mass_count_is_the_fewest_tokens_with_a_share(logits: Tensor, share: float) -> None:
     """The fewest likeliest tokens with that much of the model's own probability, against a sort."""
-    count = mass_count(Distribution(logits), share)
+    count = Distribution(logits).mass_count(share)
     through = reference(logits).through.tolist()
     assert through[count - 1] > share - 1e-5
     assert count == 1 or through[count - 2] < share + 1e-5
@@ -181,7 +181,7 @@ def test_mass_count_is_the_fewest_tokens_with_a_share(logits: Tensor, share: flo
 def test_mass_count_takes_no_extra_token_for_an_exact_share(count: int) -> None:
     """Of 2^n equal tokens half of them hold one half: sums of powers of two are exact, so there is nothing to round."""
     even = Distribution(torch.zeros(count))
-    assert mass_count(even, 0.5) == count // 2
+    assert even.mass_count(0.5) == count // 2
     assert len(apply_stages(even, Sampler.of(top_p=0.5)).selection) == count // 2
-    assert mass_count(even, 1 / count) == 1
-    assert mass_count(even, 1.0) == count
+    assert even.mass_count(1 / count) == 1
+    assert even.mass_count(1.0) == count

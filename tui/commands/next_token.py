@@ -18,7 +18,6 @@ def next_token(
     """Print the probabilities of the next token after a prompt."""
     with exit_on_user_error():
         loaded, ids = load_model(model, read_argument(prompt))
-        from core.sampling.distribution import mass_count
         from core.walk.session import Session
         from tui.reports.json_values import json_line
         from tui.reports.next_token import next_json, next_lines
@@ -26,7 +25,7 @@ def next_token(
         session = Session(loaded)
         for _ in session.prefill(ids):
             pass
-        chart, mass90 = session.chart(count), mass_count(session.distribution(), 0.9)
+        chart, mass90 = session.chart(count), session.distribution().mass_count(0.9)
         if as_json:
             say(json_line(next_json(loaded.info, ids, chart, mass90)))
         else:

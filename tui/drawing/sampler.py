@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from core.sampling.bounds import Bounded, high
 from core.sampling.sampler import Sampler
 from core.sampling.stages.constraint import Constraint
 from core.sampling.stages.stage import Knob, Stage
@@ -12,7 +13,7 @@ from core.sampling.stages.temp import Temperature
 from core.sampling.stages.top_k import TopK
 from core.sampling.stages.top_p import TopP
 from core.sampling.values import StageEffect
-from tui.drawing.text import fit, one_line, setting, within
+from tui.drawing.text import fit, one_line, percent, setting, within
 
 SHOWN_OFF = (Temperature, TopK, TopP)
 """Stages that a line names also where they are off."""
@@ -58,7 +59,7 @@ def sampler_text(sampler: Sampler, width: int | None = None) -> str:
     return f"{parts[0]} … {parts[-1]} · {len(parts)} stages"
 
 
-def stages_line(effects: Sequence[StageEffect], kept: int, width: int) -> str:
+def stages_line(effects: Sequence[StageEffect], kept: Bounded, width: int) -> str:
     """Each stage's setting and the probability mass it removes or moves; shorter where it has no room."""
     named = _named([effect.stage for effect in effects])
     parts = [_did(effect) for effect in effects if effect.stage in named]
@@ -78,9 +79,9 @@ def _did(effect: StageEffect) -> str:
     text = effect.stage.SHORT if constrains else stage_text(effect.stage, 1)
     if isinstance(effect.stage, Temperature):
         return text
-    if effect.removed:
-        return f"{text} cuts {100 * effect.removed_mass:.1f}%"
-    return f"{text} moves {100 * effect.moved:.1f}%" if effect.moved else text
+    if high(effect.removed):
+        return f"{text} cuts {percent(effect.removed_mass, 1)}"
+    return f"{text} moves {percent(effect.moved, 1)}" if effect.moved else text
 
 
 def stage_heads(stage: Stage, width: int) -> tuple[str, str]:

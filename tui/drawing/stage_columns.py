@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from core.sampling.bounds import high
 from core.sampling.explanation import SamplerLens
 from tui.drawing.text import decimals_for
 
@@ -36,7 +37,7 @@ def fit_columns(answer: SamplerLens, width: int, cursor: int) -> StageColumns:
 
     Bars are dropped first, then logits, then long labels; then the stages scroll so that the one at the cursor is seen.
     """
-    decimals = min(4, decimals_for(max(row.shares[0] for row in answer.rows)))
+    decimals = min(4, decimals_for(max(high(row.shares[0]) for row in answer.rows)))
     figure, count = max(8, decimals + 4), len(answer.stages)
 
     def free(token: int, logit: int, stage: int = NARROW) -> int:

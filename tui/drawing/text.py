@@ -4,6 +4,7 @@ Model text, prompts and file names may hold control characters or markup. All of
 `label`, `run_text` or `one_line`, and reach the screen as `rich.text.Text` or `Content`, never as markup.
 """
 
+import math
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from pathlib import PurePath
 
 from rich.cells import cell_len, chop_cells
 
+from core.sampling.bounds import Bounded, Bounds, high
 from core.tokenizers.tokenizer import Decoder, piece_text
 
 _SYMBOLS = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
@@ -101,13 +103,41 @@ def within(text: str, most: int) -> str:
     return fit(text, min(cell_len(text), most))
 
 
-def percent(share: float, decimals: int) -> str:
-    """A share (0 to 1) in percent, with 2 to 6 decimals."""
+def percent(share: Bounded, decimals: int) -> str:
+    """A share (0 to 1) in percent, with 2 to 6 decimals; `2.31–2.48%` or `≤ 0.03%` where it is not known."""
+    if isinstance(share, Bounds):
+        low = share.low if share.low > 0 else -math.inf
+        return f"{Bounds(100 * low, 100 * share.high):.{decimals}f}%"
     return f"{100 * share:.{decimals}f}%"
 
 
-def decimals_for(largest: float) -> int:
+def percent_in(share: Bounded, decimals: int, width: int) -> str:
+    """As `percent`, with fewer decimals where bounds would be wider than `width` cells."""
+    words = percent(share, decimals)
+    while decimals and len(words) > width and isinstance(share, Bounds):
+        decimals -= 1
+        words = percent(share, decimals)
+    return words
+
+
+def fixed_in(value: Bounded, decimals: int, width: int) -> str:
+    """A number with `decimals` decimals, with fewer where bounds would be wider than `width` cells."""
+    words = f"{value:.{decimals}f}"
+    while decimals and len(words) > width and isinstance(value, Bounds):
+        decimals -= 1
+        words = f"{value:.{decimals}f}"
+    return words
+
+
+def count_in(count: Bounded, width: int) -> str:
+    """A number of tokens; of bounds that are wider than `width` cells the most that it can be."""
+    words = f"{count:,}"
+    return f"≤{high(count):,}" if isinstance(count, Bounds) and len(words) > width else words
+
+
+def decimals_for(share: Bounded) -> int:
     """How many decimals a percentage needs so that the largest share of a table shows two digits."""
+    largest = high(share)
     for decimals, bound in ((2, 0.001), (3, 0.0001), (4, 0.00001), (5, 0.000001)):
         if largest >= bound:
             return decimals

@@ -9,17 +9,18 @@ from textual.content import Content
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.sampling.bounds import Bounded, between, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import bars, scale_for, tick_at, ticked
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
-from tui.drawing.text import decimals_for, fit, label, number_in, percent
+from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
 from tui.lenses.base import Lens
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens are generated; nobody can read them faster."""
-ChartRow = tuple[Candidate | None, float, float]
+ChartRow = tuple[Candidate | None, Bounded, float]
 """A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
 
@@ -112,7 +113,7 @@ class ChartLens(Lens, can_focus=True):
         self._strips = None
         chart, width = self._chart, self.size.width
         if chart:
-            effective = f"{chart.effective:,.0f}" if chart.effective >= 100 else f"{chart.effective:.1f}"
+            effective = f"{chart.effective:,.0f}" if low(chart.effective) >= 100 else f"{chart.effective:.1f}"
             unit = " candidates" if width > 50 else ""
             patched = chart.candidates[0].unpatched is not None
             truth = " · │ true" if chart.divergence_bits is not None else ""
@@ -121,9 +122,10 @@ class ChartLens(Lens, can_focus=True):
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.border_title = Content(title)
-            asked = f"{why(self._asked)} · " if self._asked else ""
-            stages = stages_line(chart.stages, chart.kept, max(0, width - cell_len(asked)))
-            self.border_subtitle = Content(chart.problem or f"{asked}{stages}".removesuffix(" · "))
+            asked = why(self._asked) if self._asked else ""
+            stages = stages_line(chart.stages, chart.kept, width)
+            both = f"{asked} · {stages}" if asked else stages
+            self.border_subtitle = Content(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -137,7 +139,7 @@ class ChartLens(Lens, can_focus=True):
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
-        room = max(1, height - 2)
+        room = max(1, height - 2 - (chart.known is not None))
         taken = chart.taken
         shown = min(len(chart.candidates), room)
         self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
@@ -146,30 +148,39 @@ class ChartLens(Lens, can_focus=True):
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
-        others_kept = chart.kept - sum(c.sampled_probability > 0 for c in visible)
-        share = max(0.0, 1 - sum(share for _, share, _ in rows)) if others_kept else 0.0
-        rows.append((None, share, max(0.0, 1 - sum(own for _, _, own in rows))))
+        others_kept = high(chart.kept) - sum(low(c.sampled_probability) > 0 for c in visible)
+        ends = (max(0.0, 1 - sum(end(share) for _, share, _ in rows)) for end in (high, low))
+        rows.append((None, between(*ends) if others_kept else 0.0, max(0.0, 1 - sum(own for _, _, own in rows))))
 
-        largest = max(max(share, own) for _, share, own in rows[:-1])
+        largest = max(max(high(share), own) for _, share, own in rows[:-1])
         scale, decimals = scale_for(largest), decimals_for(largest)
         columns = ChartColumns.of(width, decimals)
-        drawn = bars([share for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
-        strips = [self._head(columns, scale, width)]
+        drawn = bars([low(share) for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
+        strips = [self._head(columns, scale, width, "ln p" if chart.from_logprobs else "logit")]
         for (candidate, share, own), bar in zip(rows, drawn, strict=True):
             if candidate is None:
                 strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals, scale))
             else:
                 tick = tick_at(candidate.true, columns.bar, scale)
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken))
-        return strips
+        return strips if chart.known is None else [*strips, self._known(chart, chart.known, decimals, width)]
 
-    def _head(self, columns: "ChartColumns", scale: float, width: int) -> Strip:
+    def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
+        """How many tokens are known, and the mass of the others."""
+        unknown = chart.vocab_size - known
+        shares = [
+            percent(share, min(decimals, 2)) for share in (1 - chart.unknown_probability, chart.unknown_probability)
+        ]
+        words = f"known {known:,}: {shares[0]} · unknown {unknown:,}: {shares[1]}"
+        return Strip([Segment(fit(f"   {words}", width), self.style_of("candidates--others"))], width)
+
+    def _head(self, columns: "ChartColumns", scale: float, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
         end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
         axis = "0" + end.rjust(columns.bar - 1)
         text = (
             f"{'#':>{columns.rank}} {fit('token', columns.token)} {fit(axis, columns.bar)} "
-            f"{'p':>{columns.share}} {'logit':>{columns.logit}}"
+            f"{'p':>{columns.share}} {score:>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
 
@@ -190,9 +201,10 @@ class ChartLens(Lens, can_focus=True):
         text = self.style_of("candidates--cut") if cut else self.style_of()
         if is_taken:
             text = self.style_of("candidates--taken")
-        rank = f"{candidate.rank + 1}" if candidate.rank < 10**columns.rank else "…"
+        rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
-        share = "cut" if cut else percent(candidate.sampled_probability, decimals)
+        share = "cut" if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
+        score = number_in(candidate.logit, columns.logit) if candidate.known else " " * columns.logit
         return self._join(
             columns,
             ground,
@@ -202,7 +214,7 @@ class ChartLens(Lens, can_focus=True):
             (" ", text),
             *self._bar(bar, "candidates--bar", tick),
             (f" {share:>{columns.share}}", text),
-            (f" {number_in(candidate.logit, columns.logit)}", number),
+            (f" {score}", number),
         )
 
     def _letter(self, candidate: Candidate) -> str:
@@ -211,13 +223,13 @@ class ChartLens(Lens, can_focus=True):
         return "" if target is None else {target.id: "A", target.against: "B"}.get(candidate.id, "")
 
     def _others(
-        self, columns: "ChartColumns", count: int, share: float, own: float, bar: str, decimals: int, scale: float
+        self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int, scale: float
     ) -> Strip:
         style = self.style_of("candidates--others")
         name = f"others {count:,}"
         cut = share == 0 and own > 0
-        figure = "cut" if cut else percent(share, min(decimals, 2))
-        if share > scale:
+        figure = "cut" if cut else percent_in(share, min(decimals, 2), columns.share)
+        if low(share) > scale:
             bar = bar[:-1] + "▶"
         return self._join(
             columns,
@@ -265,6 +277,8 @@ class ChartColumns:
 
 
 def _own_probability(candidate: Candidate) -> float:
+    if not candidate.known:
+        return 0.0
     return candidate.probability if candidate.unpatched is None else candidate.unpatched
 
 

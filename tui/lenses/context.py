@@ -9,9 +9,10 @@ from rich.text import Text
 from textual.content import Content
 
 from core.lenses import lens
+from core.sampling.bounds import Bounded, high, low, through
 from tui.drawing.bars import meter
 from tui.drawing.plots import curve
-from tui.drawing.text import fit, label, percent, within
+from tui.drawing.text import count_in, fit, fixed_in, label, percent, within
 from tui.lenses.base import AXIS, LensPage
 from tui.runner import Frame, Question
 
@@ -98,7 +99,7 @@ class ContextLens(LensPage["ContextTable"]):
         return line
 
     def _table(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
-        most = max(row.entropy_bits for row in answer.rows)
+        most = max(high(row.entropy_bits) for row in answer.rows)
         token = max(6, TOKEN - max(0, NARROW - width + 1) // 2)
         fixed = 2 + token + BITS + 1 + 2 * COUNT + 2
         bar = max(3, min(16, width - fixed - token + 2 - SHARE))
@@ -110,9 +111,9 @@ class ContextLens(LensPage["ContextTable"]):
             parts: list[tuple[str, str]] = [
                 ("› " if number == at else "  ", "text"),
                 (fit(label(row.piece), token), "text" if number == at else "muted"),
-                (f"{row.entropy_bits:>{BITS}.2f} ", "text"),
-                (meter(row.entropy_bits / (most or 1.0), bar), "bar"),
-                (f"{_count(row.effective):>{COUNT}}{row.mass90:>{COUNT},}  ", "muted"),
+                (f"{fixed_in(row.entropy_bits, 2, BITS):>{BITS}} ", "text"),
+                (meter(low(row.entropy_bits) / (most or 1.0), bar), "bar"),
+                (f"{_count(row.effective, COUNT - 1):>{COUNT}}{count_in(row.mass90, COUNT - 1):>{COUNT}}  ", "muted"),
             ]
             for candidate in row.top[:top]:
                 came = row.came is not None and candidate.id == row.came.id
@@ -124,11 +125,11 @@ class ContextLens(LensPage["ContextTable"]):
         rows = answer.rows
         room, across = max(2, (height - 5) // 2), max(8, width - AXIS)
         column = round((across - 1) * at / max(1, len(rows) - 1))
-        bits = tuple(row.entropy_bits for row in rows)
+        bits = tuple(low(row.entropy_bits) for row in rows)
         high = float(max(1, math.ceil(max(bits))))
         yield self.text((" " * AXIS + "entropy, bits", "head"))
         yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", column)
-        counts = tuple(math.log10(row.mass90) for row in rows)
+        counts = tuple(math.log10(low(row.mass90)) for row in rows)
         most = float(max(1, math.ceil(max(counts))))
         yield self.text((" " * AXIS + "tokens that hold 90 % of the probability, log scale", "head"))
         yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", column)
@@ -136,5 +137,5 @@ class ContextLens(LensPage["ContextTable"]):
         yield self.plot_caption(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, column)
 
 
-def _count(effective: float) -> str:
-    return f"{effective:,.0f}" if effective >= 100 else f"{effective:.1f}"
+def _count(effective: Bounded, width: int = 99) -> str:
+    return fixed_in(effective, 1, width) if low(effective) < 100 else count_in(through(round, effective), width)

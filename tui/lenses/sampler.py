@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.content import Content
 
 from core.errors import UserError
+from core.sampling.bounds import Bounded, high, low
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
 from core.sampling.stages import found
@@ -20,7 +21,7 @@ from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text, stage_heads, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
-from tui.drawing.text import decimals_for, fit, label, number_in, percent
+from tui.drawing.text import count_in, decimals_for, fit, fixed_in, label, number_in, one_line, percent, percent_in
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
@@ -169,25 +170,25 @@ class SamplerLensPage(LensPage[SamplerLens]):
             self.border_subtitle = Content("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets")
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
-        columns, low = fit_columns(answer, width, self.cursor), height < LOW
-        below = [*self._foot(answer, columns, low), *self._drawing(answer, width, low)]
-        below += self._under_cursor(answer, width, low)
+        columns, flat = fit_columns(answer, width, self.cursor), height < LOW
+        below = [*self._foot(answer, columns, flat), *self._drawing(answer, width, flat)]
+        below += self._under_cursor(answer, width, flat)
         yield from self._heads(answer, columns)
         scale = _scale(answer)
         for row in self._rows_shown(answer, max(FEWEST, height - 2 - len(below))):
             yield self._row(answer, row, columns, scale)
         yield from below
 
-    def _drawing(self, answer: SamplerLens, width: int, low: bool) -> Iterator[Text]:
+    def _drawing(self, answer: SamplerLens, width: int, flat: bool) -> Iterator[Text]:
         """Where u falls, and what other ways of choosing would give."""
-        if not low:
+        if not flat:
             yield Text()
         yield from self._unit_interval(answer, width)
-        if not low:
+        if not flat:
             yield self._alternatives(answer, width)
         if actual := self._actual_draw(answer):
             yield actual
-        if not low:
+        if not flat:
             yield Text()
 
     def _rows_shown(self, answer: SamplerLens, room: int) -> Sequence[SamplerRow]:
@@ -198,7 +199,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
     def _heads(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
         """The names of the columns, and below those of the stages their first knobs."""
-        first = fit("token", columns.token) + fit("  logit", columns.logit) + f"{'softmax':>{columns.figure}} "
+        score = "   ln p" if answer.from_logprobs else "  logit"
+        first = fit("token", columns.token) + fit(score, columns.logit) + f"{'softmax':>{columns.figure}} "
         for row, (left, right) in enumerate(((first, "drawn"), (" " * len(first), ""))):
             marks = (columns.before, columns.after) if not row else (" " * len(columns.before),) * 2
             line = self.text((left + " " * columns.left, "head"), (marks[0], "faint"))
@@ -217,33 +219,34 @@ class SamplerLensPage(LensPage[SamplerLens]):
     def _row(self, answer: SamplerLens, row: SamplerRow, columns: StageColumns, scale: float) -> Text:
         raw, final = row.shares[0], row.shares[-1] if not answer.problem else 0.0
         drawn = answer.drawn is not None and row.id == answer.drawn.id
+        room = columns.figure
         own = "hot" if drawn else "text" if final else "faint"
         line = self.text(
             (("▸" if drawn else " ") + fit(label(row.piece), columns.token - 1), own),
             (number_in(row.logit, 7) if columns.logit else "", "muted"),
-            (f"{percent(raw, columns.decimals):>{columns.figure}}", "muted" if final else "faint"),
+            (f"{percent_in(raw, columns.decimals, room):>{room}}", "muted" if final else "faint"),
             (" " + _bar(raw, columns.left, scale), "ghost"),
             (" " * len(columns.before), "faint"),
         )
         for number in columns.shown:
-            words, style = self._cell(answer, row, number, columns.decimals)
+            words, style = self._cell(answer, row, number, columns.decimals, columns.stage - 1)
             line.append(f"{words:>{columns.stage}}", self.style_of(f"lens--{style or own}"))
-        words = percent(final, columns.decimals) if final else "–"
+        words = percent_in(final, columns.decimals, room) if final else "–"
         line.append(f"{' ' * len(columns.after)}{words:>{columns.figure}} ", self.style_of(f"lens--{own}"))
         line.append(_bar(final, columns.right, scale), self.style_of("lens--hot" if drawn else "lens--bar"))
         return line
 
-    def _cell(self, answer: SamplerLens, row: SamplerRow, number: int, decimals: int) -> tuple[str, str]:
+    def _cell(self, answer: SamplerLens, row: SamplerRow, number: int, decimals: int, room: int) -> tuple[str, str]:
         """What a stage did to a token, and the style of its words; no style for that of the row."""
         effect = answer.stages[number]
         if row.cut_by is not None and row.cut_by <= number:
             return ("cut", "hot") if row.cut_by == number else ("", "")
         if not effect.stage.active:
             return "", "faint"
-        moves = effect.moved > effect.removed_mass + 1e-6
-        return (percent(row.shares[number + 1], decimals) if moves else "·"), ""
+        moves = high(effect.moved) > low(effect.removed_mass) + 1e-6
+        return (percent_in(row.shares[number + 1], decimals, room) if moves else "·"), ""
 
-    def _foot(self, answer: SamplerLens, columns: StageColumns, low: bool) -> Iterator[Text]:
+    def _foot(self, answer: SamplerLens, columns: StageColumns, flat: bool) -> Iterator[Text]:
         """What is left after each stage, the mass it removed, how far it moved the rest, and the entropy."""
         size = len(answer.rows) + answer.tail.count
 
@@ -253,18 +256,22 @@ class SamplerLensPage(LensPage[SamplerLens]):
             words += "".join(f"{cells[number]:>{columns.stage}}" for number in columns.shown)
             return self.text((f"{words}{' ' * len(columns.after)}{last:>{columns.figure}}", "muted"))
 
-        effects, bits = answer.stages, [f"{entropy:.2f}" for entropy in answer.entropies]
-        yield line("kept", f"{size:,}", [f"{each.kept:,}" for each in effects], f"{answer.kept:,}")
-        if not low:
-            yield line("removed", "", [percent(each.removed_mass, 2) if each.removed else "" for each in effects], "")
-        yield line("moved", "", [percent(each.moved, 2) if each.moved > 0 else "" for each in effects], "")
-        if not low:
+        effects, bits = answer.stages, [fixed_in(entropy, 2, columns.stage - 1) for entropy in answer.entropies]
+        room = columns.stage - 1
+        yield line("kept", f"{size:,}", [count_in(each.kept, room) for each in effects], count_in(answer.kept, room))
+        if not flat:
+            cells = [percent_in(each.removed_mass, 2, room) if high(each.removed) else "" for each in effects]
+            yield line("removed", "", cells, "")
+        yield line(
+            "moved", "", [percent_in(each.moved, 2, room) if high(each.moved) > 0 else "" for each in effects], ""
+        )
+        if not flat:
             yield line("H bits", bits[0], bits[1:], bits[-1])
 
     def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
         if answer.drawn is None:
-            yield self.text((fit(answer.problem, width), "hot"))
+            yield self.text((fit(one_line(answer.problem or answer.undecided), width), "hot"))
             yield Text()
             return
         edge = 0  # cells that are filled
@@ -292,8 +299,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if answer.sampler.greedy:
             return self.text(("greedy: one token is left; no u is drawn", "muted"))
         at = min(width - 1, int(answer.u * width))
-        low, high = drawn.interval
-        words = f"u {answer.u:.4f} draws {label(drawn.piece)} [{low:.4f}, {high:.4f})"
+        start, end = drawn.interval
+        words = f"u {answer.u:.4f} draws {label(drawn.piece)} [{start:.4f}, {end:.4f})"
         if at + 2 + cell_len(words) <= width:
             return self.text((" " * at + "▲ ", "hot"), (words, "text"))
         words = fit(words, max(0, at - 1)) if cell_len(words) > at - 1 else words
@@ -306,14 +313,13 @@ class SamplerLensPage(LensPage[SamplerLens]):
             return self.text(
                 ("greedy ", "muted"),
                 (_pick_text(answer.greedy), "text"),
-                (between, "muted"),
-                (_pick_text(answer.uniform), "text"),
+                *(((between, "muted"), (_pick_text(answer.uniform), "text")) if answer.uniform else ()),
             )
 
         long = line(" · with equal odds this u would draw ")
         return long if long.cell_len <= width else line(" · equal odds ")
 
-    def _under_cursor(self, answer: SamplerLens, width: int, low: bool) -> Iterator[Text]:
+    def _under_cursor(self, answer: SamplerLens, width: int, flat: bool) -> Iterator[Text]:
         """The stage under the cursor: its knobs, its formula and its source."""
         stage = self.stage
         if stage is None:
@@ -329,7 +335,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if words := _caution(answer, self.cursor):
             line.append(f" · {words}", self.style_of("lens--hot"))
         yield line
-        if low:
+        if flat:
             yield self.text((fit(f"{stage.FORMULA} · {stage.SOURCE}", width), "muted"))
         else:
             yield self.text((fit(stage.FORMULA, width), "text"))
@@ -371,12 +377,12 @@ def _caution(answer: SamplerLens, number: int) -> str:
 
 def _scale(answer: SamplerLens) -> float:
     """The probability of a full bar."""
-    top = max(max(row.shares[0], row.shares[-1]) for row in answer.rows)
+    top = max(max(high(row.shares[0]), high(row.shares[-1])) for row in answer.rows)
     return 1.0 if top > 0.5 else top
 
 
-def _bar(share: float, width: int, scale: float) -> str:
-    return bars([share], [0.0], width, scale)[0] if width else ""
+def _bar(share: Bounded, width: int, scale: float) -> str:
+    return bars([low(share)], [0.0], width, scale)[0] if width else ""
 
 
 def _pick_text(pick: Pick) -> str:

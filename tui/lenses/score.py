@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.content import Content
 
 from core.generation.token import Token
+from core.sampling.bounds import low
 from core.walk.values import Summary
 from tui.drawing.text import compact, decimals_for, fit, label, percent, run_text
 from tui.lenses.base import LensPage
@@ -52,7 +53,7 @@ class ScoreLens(LensPage[Summary]):
         if not answer.measured:
             yield self.text(("nothing to score yet: the first token has no prediction", "muted"))
             return
-        perplexity = f"{answer.perplexity:,.2f}" if answer.perplexity < 1e6 else f"{answer.perplexity:.2e}"
+        perplexity = f"{answer.perplexity:,.2f}" if low(answer.perplexity) < 1e6 else f"{answer.perplexity:.2e}"
         yield self.text(
             ("perplexity ", "muted"),
             (perplexity, "text"),

@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from core.generation.token import Token
+from core.sampling.bounds import low
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Tokenizer
 from tui.drawing.painted import PaintedPage
@@ -188,11 +189,11 @@ class TokensPanel(PaintedPage):
             return Segment(shown, self.style_of("tokens--cursor"))
         if index < self._window:
             return Segment(shown, self.style_of("tokens--gone"))
-        style = self._styles()[level(token.score.surprisal_bits)] if token.score else self._styles()[0]
+        style = self._styles()[level(low(token.score.surprisal_bits))] if token.score else self._styles()[0]
         return Segment(shown, style + Style(bold=index >= self._prompt_length))
 
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]
-        bar = BARS[level(token.score.surprisal_bits)] if token.score else " "
+        bar = BARS[level(low(token.score.surprisal_bits))] if token.score else " "
         part = "gone" if index < self._window else self._roles.style(index) or "id"
         return Segment(f"{self._roles.letter(index)}{number} {bar}".ljust(cells), self.style_of(f"tokens--{part}"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.evaluation.values import ComparedPosition, ComparedText, Comparison, Divergence
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import piece_text
 from tui.drawing.text import decimals_for, ending, fit, label, one_line, percent
@@ -89,7 +90,7 @@ def _bits(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "∞"
 
 
-def _rank(rank: int | None) -> str:
+def _rank(rank: Bounded | None) -> str:
     return "no token" if rank is None else f"rank {rank + 1:,}"
 
 

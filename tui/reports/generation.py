@@ -5,7 +5,7 @@ from typing import Any
 
 from core.loading.info import ModelInfo
 from core.sampling.values import Candidate, Draw
-from tui.reports.json_values import candidate_json, lora_json, rank_json, token_json
+from tui.reports.json_values import candidate_json, known_json, lora_json, number_json, rank_json, token_json
 
 
 def prefill_json(info: ModelInfo, ids: Sequence[int], seconds: float) -> dict[str, Any]:
@@ -31,11 +31,12 @@ def step_json(
         "sample": sample,
         "position": position,
         **token_json(drawn.id, piece),
-        "logit": drawn.score.logit,
-        "probability": drawn.score.probability,
-        "logprob": drawn.score.logprob,
-        "sampled_probability": drawn.sampled_probability,
-        "entropy_bits": drawn.score.entropy_bits,
+        "logit": number_json(drawn.score.logit),
+        "probability": number_json(drawn.score.probability),
+        "logprob": number_json(drawn.score.logprob),
+        "sampled_probability": number_json(drawn.sampled_probability),
+        "entropy_bits": number_json(drawn.score.entropy_bits),
+        **known_json(drawn.score.known),
         "rank": rank_json(drawn.score.rank),
         "u": drawn.u,
         "top": [candidate_json(each) for each in top],

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.errors import Option, UserError
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded, Bounds
 from core.sampling.values import Candidate
 from core.tokenizers.tokenizer import piece_text
 from tui.drawing.text import is_inert
@@ -14,7 +15,7 @@ from tui.drawing.text import is_inert
 
 def json_line(value: dict[str, Any]) -> str:
     """One JSON object on one line; what a terminal executes, hides or cannot show is escaped as JSON escapes it."""
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     try:
         line = json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
     except ValueError as error:
@@ -28,9 +29,21 @@ def json_line(value: dict[str, Any]) -> str:
     return "".join(c if is_inert(c) else json.dumps(c)[1:-1] if c != "\x7f" else r"\u007f" for c in line)
 
 
-def rank_json(rank: int | None) -> int | None:
+def rank_json(rank: Bounded | None) -> Any:
     """A rank as all that is shown counts it: from 1, the likeliest token. `core` counts from 0."""
-    return None if rank is None else rank + 1
+    return None if rank is None else number_json(rank + 1)
+
+
+def number_json(value: Bounded | None) -> Any:
+    """A number, a list of the two that it lies between, and null for what is infinite or NaN."""
+    if isinstance(value, Bounds):
+        return [finite(value.low), finite(value.high)]
+    return finite(value)
+
+
+def known_json(known: int | None) -> dict[str, Any]:
+    """`known`, how many tokens of a distribution have a known probability; nothing where all have."""
+    return {} if known is None else {"known": known}
 
 
 def token_json(id: int, piece: bytes) -> dict[str, Any]:
@@ -47,7 +60,7 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
         **token_json(candidate.id, candidate.piece),
         "logit": candidate.logit,
         "probability": candidate.probability,
-        "sampled_probability": candidate.sampled_probability,
+        "sampled_probability": number_json(candidate.sampled_probability),
     }
     return values if candidate.true is None else values | {"true_probability": candidate.true}
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tui.drawing.text import fit, label, one_line
-from tui.reports.json_values import finite, token_json
+from tui.reports.json_values import finite, number_json, token_json
 
 if TYPE_CHECKING:
     from core.sessions.replay import Replayed
@@ -55,8 +55,8 @@ def difference_json(found: "Replayed") -> dict[str, Any]:
         "drawn": found.drawn,
         "u": found.token.u,
         "u_now": found.u,
-        "logprob": finite(found.token.score.logprob if found.token.score else None),
-        "logprob_now": finite(found.logprob),
+        "logprob": number_json(found.token.score.logprob if found.token.score else None),
+        "logprob_now": number_json(found.logprob),
     }
 
 

@@ -1,11 +1,13 @@
 """`tokenwalk score`: how well a model predicts a text."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from core.evaluation.values import ScoredText, ScoredToken
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded, low
 from tui.drawing.text import compact, fit, label, one_line
-from tui.reports.json_values import finite, json_line, rank_json, token_json
+from tui.reports.json_values import json_line, known_json, number_json, rank_json, token_json
 
 WORST = 10
 """Tokens in the list of those with the highest surprisal."""
@@ -25,11 +27,11 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
             "probability": token.score.probability,
             "logprob": token.score.logprob,
             "surprisal_bits": token.score.surprisal_bits,
-            "rank": rank_json(token.score.rank),
             "entropy_bits": token.score.entropy_bits,
         }
         named = token_json(token.id, token.piece)
-        tokens.append({"event": "token", "position": token.position, **named, **_finite_values(values)})
+        rank = {"rank": rank_json(token.score.rank), **known_json(token.score.known)}
+        tokens.append({"event": "token", "position": token.position, **named, **_finite_values(values), **rank})
     sums = {
         "bits": scored.bits,
         "bits_per_token": scored.bits_per_token,
@@ -52,15 +54,15 @@ def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
     return [json_line(each) for each in (*tokens, summary)]
 
 
-def _finite_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
+def _finite_values(values: Mapping[str, Bounded | None]) -> dict[str, Any]:
     """A token of probability 0 has no finite logprob."""
-    return {name: finite(value) for name, value in values.items()}
+    return {name: number_json(value) for name, value in values.items()}
 
 
 def score_lines(info: ModelInfo, scored: ScoredText) -> list[str]:
     """Perplexity, bits per token and per byte, and the tokens with the highest surprisal."""
     perplexity = scored.perplexity
-    shown = f"{perplexity:,.2f}" if perplexity < 1e6 else compact(perplexity)
+    shown = f"{perplexity:,.2f}" if low(perplexity) < 1e6 else compact(low(perplexity))
     whole = len(scored.tokens) <= info.context
     window = "" if whole else f", or from at least the last {scored.min_context:,}"
     return [

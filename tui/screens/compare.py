@@ -18,6 +18,7 @@ from core.evaluation.values import Comparison
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded, high, low
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 from core.walk.values import OtherSide
@@ -103,7 +104,7 @@ class ComparePage(LensPage[OtherSide]):
     def _charts(self, comparison: Comparison, side: int, rows: int) -> Iterator[Text]:
         """Both charts side by side on one scale."""
         a, b = comparison.chart_a, comparison.chart_b
-        largest = max(max(c.probability, c.sampled_probability) for c in (a.candidates[0], b.candidates[0]))
+        largest = max(max(c.probability, high(c.sampled_probability)) for c in (a.candidates[0], b.candidates[0]))
         scale = next((s for s in (0.25, 0.5) if FLAT < largest <= s), scale_for(largest))
         left, right = (self._column(chart, other, side, rows, scale) for chart, other in ((a, b), (b, a)))
         for line, line_of_b in zip_longest(left, right, fillvalue=Text()):
@@ -129,7 +130,7 @@ class ComparePage(LensPage[OtherSide]):
     def _row(
         self, candidate: Candidate, best: bool, token: int, room: int, figure: int, scale: float, decimals: int
     ) -> Text:
-        bar = bars([candidate.sampled_probability], [candidate.probability], room, scale)[0]
+        bar = bars([low(candidate.sampled_probability)], [candidate.probability], room, scale)[0]
         drawn = bar.rstrip()
         solid = drawn.rstrip("░")
         style = "bar" if best else "text"
@@ -269,5 +270,5 @@ def _bits(value: float) -> str:
     return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"
 
 
-def _rank(rank: int | None) -> str:
+def _rank(rank: Bounded | None) -> str:
     return "no token" if rank is None else f"rank {rank + 1:,}"

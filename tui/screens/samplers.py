@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.screen import Screen
 
+from core.sampling.bounds import high, low, through
 from core.sampling.sampler import PRESETS, Sampler
 from core.sampling.values import Candidate
 from core.walk.values import SamplerColumn, SeveralSamplers
@@ -18,7 +19,7 @@ from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text
-from tui.drawing.text import fit, label, one_line, run_text
+from tui.drawing.text import fit, label, one_line, percent_in, run_text
 from tui.drawing.wrap import wrapped
 from tui.lenses.base import LensHost, LensPage
 from tui.panels.footer import KeyFooter
@@ -100,11 +101,11 @@ class SamplersPage(LensPage[SeveralSamplers]):
     def _candidate(self, candidate: Candidate, side: int, scale: float, style: str) -> Text:
         share = candidate.sampled_probability
         wide = side >= 20
-        figure = (f"{100 * share:.1f}%" if wide else f"{100 * share:.0f}%") if share else "cut"
         cells = 7 if wide else 4
+        figure = percent_in(share, int(wide), cells) if share else "cut"
         token = min(12, max(4, side - cells - (6 if wide else 1)))
         room = max(0, side - token - cells - 1)
-        bar = bars([share], [candidate.probability], room, scale)[0] if room else ""
+        bar = bars([low(share)], [candidate.probability], room, scale)[0] if room else ""
         drawn = bar.rstrip()
         solid = drawn.rstrip("░")
         return self.text(
@@ -117,7 +118,7 @@ class SamplersPage(LensPage[SeveralSamplers]):
     def _drawn_text(self, column: SamplerColumn, side: int) -> Iterator[Text]:
         """The text that the column draws, and its mean surprisal."""
         if column.pieces:
-            mean = column.surprisal_bits / len(column.pieces)
+            mean = through(lambda bits: bits / len(column.pieces), column.surprisal_bits)
             yield self.text((fit(f" {mean:.2f} bits{' a token' if side >= 20 else ''}", side), "muted"))
             for line in wrapped(run_text(column.pieces).lstrip(), max(4, side - 1)):
                 yield self.text((fit(f" {line}", side), "text"))
@@ -128,8 +129,8 @@ class SamplersPage(LensPage[SeveralSamplers]):
 
 def _scale(answer: SeveralSamplers) -> float:
     """The probability of a full bar: the highest one, without columns of a single token."""
-    several = [column.chart.candidates for column in answer.columns if column.chart.kept > 1]
-    return max((max(c.probability, c.sampled_probability) for each in several for c in each), default=1.0)
+    several = [column.chart.candidates for column in answer.columns if high(column.chart.kept) > 1]
+    return max((max(c.probability, high(c.sampled_probability)) for each in several for c in each), default=1.0)
 
 
 def _listed(column: SamplerColumn, rows: int) -> Sequence[Candidate]:

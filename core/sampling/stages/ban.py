@@ -10,6 +10,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext, Vocabulary
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 FORM = "ban=13;' my'"
@@ -52,8 +53,14 @@ class Ban(Stage):
             syntax.entries(self.tokens, biases=False, form=FORM)
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
+        return selection.without(selection.positions(self._banned(context)))
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection.without(self._banned(context))
+
+    def _banned(self, context: "DrawContext") -> list[int]:
         wanted = [sequence(token, context.vocabulary) for token, _ in _entries(self.tokens)]
-        return selection.without(selection.positions([ids[-1] for ids in wanted if completed(context.ids, ids)]))
+        return [ids[-1] for ids in wanted if completed(context.ids, ids)]
 
 
 @lru_cache(maxsize=64)

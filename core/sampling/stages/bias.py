@@ -10,6 +10,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 FORM = "bias=13+2;' my'-1.5"
@@ -38,11 +39,7 @@ class Bias(Stage):
             _entries(self.tokens)
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
-        sums = dict[int, float]()
-        for token, bias in _entries(self.tokens):
-            ids = sequence(token, context.vocabulary)
-            if completed(context.ids, ids):
-                sums[ids[-1]] = sums.get(ids[-1], 0.0) + bias
+        sums = self._sums(context)
         moved = selection.positions(list(sums))
         biases = [sums[id] for id in selection.ids[moved].tolist()]
 
@@ -50,6 +47,19 @@ class Bias(Stage):
             return scores + biases
 
         return selection.scores_at(moved, add)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        sums = self._sums(context)
+        return selection.raised(list(sums), list(sums.values()))
+
+    def _sums(self, context: "DrawContext") -> dict[int, float]:
+        """The bias of each id."""
+        sums = dict[int, float]()
+        for token, bias in _entries(self.tokens):
+            ids = sequence(token, context.vocabulary)
+            if completed(context.ids, ids):
+                sums[ids[-1]] = sums.get(ids[-1], 0.0) + bias
+        return sums
 
 
 @lru_cache(maxsize=64)

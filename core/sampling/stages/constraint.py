@@ -9,6 +9,7 @@ from core.sampling.stages.stage import MaskStage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -48,3 +49,6 @@ class Constraint(MaskStage):
         if not len(kept):
             raise UserError("the stages before it left none of the tokens that match; put it before them")
         return kept
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection if len(context.generated) < self.start else MaskStage.bounded(self, selection, context)

@@ -8,6 +8,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -35,3 +36,10 @@ class Contrast(Stage):
         plausible = selection.keep(selection.scores >= selection.highest + math.log(self.alpha))
         other = plausible.finite(context.logits_of("model", self.smaller))
         return plausible.with_scores((1 + self.beta) * plausible.scores.astype("float64") - self.beta * other)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        least, most = selection.best
+        plausible = selection.at_least(least + math.log(self.alpha), most + math.log(self.alpha))
+        if not plausible.complete:
+            raise selection.needs_all()
+        return plausible.through(self, context)

@@ -11,6 +11,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 LARGEST_LOG = 88.7228391
@@ -58,15 +59,20 @@ class Dry(Stage):
     breakers: str = knob('\n:"*')
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
+        penalties = self._penalties(context)
+        seen = selection.positions(list(penalties))
+        return selection.scores_at(seen, lambda scores: scores - [penalties[id] for id in selection.ids[seen].tolist()])
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        penalties = self._penalties(context)
+        return selection.raised(list(penalties), [-each for each in penalties.values()])
+
+    def _penalties(self, context: "DrawContext") -> dict[int, float]:
+        """The penalty of each id that would continue a repetition."""
         ids = list(last(context.ids, self.window))
         longest = self._longest(ids, self._unbroken(ids, context))
-        longest = {id: run for id, run in longest.items() if not self._breaks(id, context)}
-        if not longest:
-            return selection
-        seen = selection.positions(list(longest))
         most = int(LARGEST_LOG / math.log(self.base)) if self.base > 1.000001 else 0
-        penalties = [self._penalty(longest[id], most) for id in selection.ids[seen].tolist()]
-        return selection.scores_at(seen, lambda scores: scores - penalties)
+        return {id: self._penalty(run, most) for id, run in longest.items() if not self._breaks(id, context)}
 
     def _penalty(self, length: int, most: int) -> float:
         exponent = length - self.allowed

@@ -1,5 +1,6 @@
 """Epsilon cut-off."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,6 +8,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -28,3 +30,7 @@ class Epsilon(Stage):
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         shares = selection.probabilities
         return selection.keep((shares >= self.epsilon) | (selection.scores == selection.highest))
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        least, most = selection.log_totals
+        return selection.at_least(least + math.log(self.epsilon), most + math.log(self.epsilon))

@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.sampling.bounds import high, low
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -32,3 +34,8 @@ class Eta(Stage):
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         eta = min(self.epsilon, math.sqrt(self.epsilon) * math.exp(-selection.entropy_nats))
         return selection.keep((selection.probabilities >= eta) | (selection.scores == selection.highest))
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        entropy, (least, most) = selection.entropy_nats, selection.log_totals
+        cuts = [min(self.epsilon, math.sqrt(self.epsilon) * math.exp(-each)) for each in (high(entropy), low(entropy))]
+        return selection.at_least(least + math.log(cuts[0]), most + math.log(cuts[1]))

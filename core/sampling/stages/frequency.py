@@ -9,6 +9,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -34,3 +35,7 @@ class FrequencyPenalty(Stage):
         seen = selection.positions(list(counts))
         times = [counts[id] for id in selection.ids[seen].tolist()]
         return selection.scores_at(seen, lambda scores: scores - [self.alpha * n for n in times])
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        counts = Counter(last(context.ids, self.window))
+        return selection.raised(list(counts), [-self.alpha * n for n in counts.values()])

@@ -8,6 +8,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -29,3 +30,7 @@ class MinP(Stage):
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         return selection.keep(selection.scores >= selection.highest + math.log(self.m))
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        least, most = selection.best
+        return selection.at_least(least + math.log(self.m), most + math.log(self.m))

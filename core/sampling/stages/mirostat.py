@@ -9,6 +9,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -42,3 +43,13 @@ class Mirostat(Stage):
         least = -self.mu(context.surprisals) * math.log(2)
         logprobs = selection.logprobs
         return selection.keep(logprobs >= least) if logprobs.max() >= least else selection.first(1)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        bits = -self.mu(context.surprisals) * math.log(2)
+        low, high = (total + bits for total in selection.log_totals)
+        least, most = selection.best
+        if most < low:
+            return selection.first(1)
+        if least < high and (least < most or (selection.scores == least).sum() > 1):
+            raise selection.undecided()  # below the cut only one of several equally likely ones would stay
+        return selection.at_least(low, high)

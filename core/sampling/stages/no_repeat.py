@@ -1,5 +1,6 @@
 """No repeated n-gram."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,6 +8,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -27,7 +29,12 @@ class NoRepeat(Stage):
     n: int = knob(0, 3, low=0, ladder=(0, 1, 2, 3, 4, 5, 6, 8, 10))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
-        ids, length = list(context.ids), self.n - 1
+        return selection.without(selection.positions(self._ends(context.ids)))
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection.without(self._ends(context.ids))
+
+    def _ends(self, given: Sequence[int]) -> list[int]:
+        ids, length = list(given), self.n - 1
         prefix = ids[len(ids) - length :]
-        ends = [ids[at + length] for at in range(len(ids) - length) if ids[at : at + length] == prefix]
-        return selection.without(selection.positions(ends))
+        return [ids[at + length] for at in range(len(ids) - length) if ids[at : at + length] == prefix]

@@ -8,6 +8,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -31,3 +32,6 @@ class PresencePenalty(Stage):
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         seen = selection.positions(last(context.ids, self.window))
         return selection.scores_at(seen, lambda scores: scores - self.alpha)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection.raised(sorted(set(last(context.ids, self.window))), -self.alpha)

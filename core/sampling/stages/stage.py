@@ -11,6 +11,7 @@ from core.sampling.stages import syntax
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 Kind = Literal["number", "whole", "text", "list"]
@@ -107,6 +108,9 @@ class Stage:
     PLACE: ClassVar[float] = 0.0
     """Where it stands among other stages when it is added to a sampler: lower ones come first."""
 
+    NEEDS_LOGITS: ClassVar[bool] = False
+    """Whether it depends on where the zero of the logits lies, which a distribution does not tell."""
+
     on: bool = True
     """Whether it is switched on; a stage that is off keeps its place and its knobs."""
 
@@ -118,6 +122,13 @@ class Stage:
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         """What is left of a selection of at least one token. Raises `UserError` if it cannot be computed."""
         raise NotImplementedError
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        """The same where the least likely tokens are known only as a sum: what holds whatever each of them has.
+
+        Raises `NeedsMore` if the known tokens do not decide it. A stage without a rule of its own needs all of them.
+        """
+        raise selection.needs_all()
 
     @property
     def active(self) -> bool:
@@ -184,3 +195,6 @@ class MaskStage(Stage):
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         return selection.keep(self.allowed(context)[selection.ids])
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection.keep(self.allowed(context))

@@ -7,6 +7,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 COLDEST, LARGEST = 1e-30, 1e30
@@ -39,3 +40,8 @@ class Temperature(Stage):
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         return tempered(selection, self.temperature)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        if self.temperature == 0:
+            return selection.first(1)
+        return selection.tempered(min(max(self.temperature, COLDEST), LARGEST))

@@ -7,6 +7,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -27,4 +28,7 @@ class TopK(Stage):
     k: int = knob(0, 40, low=0, ladder=(1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 0))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
+        return selection.first(self.k)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
         return selection.first(self.k)

@@ -7,6 +7,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -28,3 +29,6 @@ class TopP(Stage):
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         return selection.up_to(selection.ranking.at_mass(self.p, reached=True).at)
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection.within(self.p)

@@ -7,6 +7,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -30,3 +31,6 @@ class Typical(Stage):
         nearness = -abs(-selection.logprobs - selection.entropy_nats)
         last = selection.ranking.over(nearness).at_mass(self.p, selection.probabilities, reached=True)
         return selection.keep(nearness >= nearness[last.at])
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        return selection.typical(self.p)

@@ -9,6 +9,7 @@ from core.sampling.stages.stage import Stage, knob
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
     from core.sampling.greenlist import Greenlists, Scheme
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 SCHEMES = ("lefthash", "selfhash")
@@ -59,6 +60,17 @@ class Watermark(Stage):
         return selection.scores_at(
             selection.positions([id for id in tried if lists.green([*ids, id])[id]]), self._raised
         )
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        if len(context.ids) < self.width:
+            return selection
+        ids, lists = list(context.ids[-self.width :]), self.lists(context.vocabulary.vocab_size)
+        if self.scheme == "lefthash":
+            return selection.raised(lists.green(ids).nonzero()[0], self.bias)
+        tried = selection.first_ids(TRIED)
+        if len(tried) < TRIED:
+            raise selection.undecided()
+        return selection.raised([id for id in tried if lists.green([*ids, id])[id]], self.bias)
 
     def _raised(self, scores: Any) -> Any:
         return scores + self.bias

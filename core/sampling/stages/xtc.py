@@ -1,5 +1,6 @@
 """XTC: exclude top choices."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,6 +8,7 @@ from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
     from core.sampling.context import DrawContext
+    from core.sampling.partial_selection import PartialSelection, Selected
     from core.sampling.selection import Selection
 
 
@@ -33,3 +35,14 @@ class Xtc(Stage):
             return selection
         likely = int((selection.probabilities >= self.threshold).sum())
         return selection.without(selection.ranking.first(likely)[: likely - 1]) if likely > 1 else selection
+
+    def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":
+        if context.chance >= self.chance or self.threshold > 0.5:
+            return selection
+        if self.threshold == 0:
+            raise selection.needs_all()
+        low, high = (total + math.log(self.threshold) for total in selection.log_totals)
+        likely = int((selection.scores >= high).sum())
+        if selection.tail.highest >= low or likely < (selection.scores >= low).sum():
+            raise selection.undecided()
+        return selection.without_first(likely - 1) if likely > 1 else selection

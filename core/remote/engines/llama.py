@@ -209,7 +209,7 @@ def _candidates(completion: Completion) -> tuple[NDArray[np.int64], NDArray[np.f
         ids = np.fromiter([token.id for token in tokens], np.int64, len(tokens))
     except OverflowError as error:
         raise BadAnswer("it has a token id that is not a number of 64 bits") from error
-    return ids, np.fromiter(values, np.float64, len(tokens))  # type: ignore[arg-type]
+    return ids, np.fromiter(values, np.float64, len(tokens))
 
 
 def _logarithm(probability: float | None) -> float:

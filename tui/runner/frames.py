@@ -61,6 +61,10 @@ class Frame:
     """Tokens sampled in the present or last generation."""
     rate: float | None = None
     """Tokens per second of that generation."""
+    waiting: float | None = None
+    """Seconds since the oldest request to another machine that is not answered; None where there is none."""
+    latency: float | None = None
+    """Seconds that the last request to another machine took; None where the model runs here."""
     question: Question | None = None
     """The question of the lens on the screen."""
     answer: object = None

@@ -56,6 +56,10 @@ FIELDS = {
         "locks_in logit matrices name path positions probability sequences target target_id target_probability "
         "target_rank text top total"
     ),
+    "patchscope": (
+        "against against_id bytes difference generated id into kl_bits name note position probability prompt rows "
+        "target target_id target_probability target_rank text top total unpatched"
+    ),
     "contrast": (
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
         "heads map mlp pearson pieces residual spearman target target_id"

@@ -29,7 +29,7 @@ NEUTRAL = {
     "ignore_eos": False,
     "grammar": "",
     "stop": [],
-    "logit_bias": [["a", 1000.0]],
+    "logit_bias": [],
     "post_sampling_probs": False,
 }
 

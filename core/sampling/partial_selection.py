@@ -316,7 +316,7 @@ class PartialSelection:
         """The values of u that draw each of the `count` likeliest tokens in every completion."""
         low, high = self.totals
         ends = np.cumsum(self.weights[self.order[:count]])
-        starts = np.concatenate(([0.0], ends[:-1])) / (low or 1.0)
+        starts = np.concatenate(([0.0], ends))[:-1] / (low or 1.0)
         found = {}
         for id, start, end in zip(self.first_ids(count), starts.tolist(), (ends / high).tolist(), strict=True):
             found[id] = (start, end) if start < end else (0.0, 0.0)

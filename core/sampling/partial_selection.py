@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.sampling.bounds import Bounded, Bounds, between, total
+from core.sampling.bounds import Bounded, between, total
 from core.sampling.bounds import high as most_of
 from core.sampling.bounds import low as least_of
 from core.sampling.next_distribution import NeedsMore
@@ -283,8 +283,8 @@ class PartialSelection:
             return between(weight / high, weight / low if low else 1.0)
         if not len(self.tail.possible(np.array([id]))):
             return 0.0
-        most = math.exp(min(self.tail.highest, self.tail.largest) - self.shift)
-        return Bounds(0.0, min(1.0, most / (float(self.weights.sum()) + most)))
+        most = math.exp(self.tail.highest - self.shift)
+        return between(0.0, most / (float(self.weights.sum()) + most) if most else 0.0)
 
     def shares_of(self, ids: Any) -> list[Bounded]:
         """The probabilities of `ids` [m]."""

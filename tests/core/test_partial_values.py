@@ -200,6 +200,7 @@ def test_a_stop_condition_that_bounds_do_not_decide_asks_for_more() -> None:
         (Bounds(11.2, math.inf), ".1f", "≥ 11.2"),
         (Bounds(-math.inf, -8.1), ".2f", "≤ -8.10"),
         (Bounds(40, 49152), ",", "40–49,152"),
+        (Bounds(0.0, 0.034), ".2f", "≤ 0.03"),
     ],
 )
 def test_bounds_are_written_as_both_ends(value: Bounds, form: str, words: str) -> None:

@@ -4,7 +4,6 @@ Model text, prompts and file names may hold control characters or markup. All of
 `label`, `run_text` or `one_line`, and reach the screen as `rich.text.Text` or `Content`, never as markup.
 """
 
-import math
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -106,8 +105,7 @@ def within(text: str, most: int) -> str:
 def percent(share: Bounded, decimals: int) -> str:
     """A share (0 to 1) in percent, with 2 to 6 decimals; `2.31–2.48%` or `≤ 0.03%` where it is not known."""
     if isinstance(share, Bounds):
-        low = share.low if share.low > 0 else -math.inf
-        return f"{Bounds(100 * low, 100 * share.high):.{decimals}f}%"
+        return f"{Bounds(100 * share.low, 100 * share.high):.{decimals}f}%"
     return f"{100 * share:.{decimals}f}%"
 
 

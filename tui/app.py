@@ -23,6 +23,7 @@ from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.driver import driver_class
 from tui.keys import WALK, action
+from tui.lenses.base import Lens
 from tui.notices import Notices
 from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
@@ -90,6 +91,7 @@ class TokenwalkApp(App[None]):
         )
         self.runner.autosave = self.autosave
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
+        self.state.first_start = sessions is not None and not sessions.exists()
         self.walk = WalkScreen(self.state, self.notices, text)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -177,6 +179,10 @@ class TokenwalkApp(App[None]):
     def ask(self) -> None:
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
+
+    def turn_to(self, name: str) -> Lens:
+        """Put the lens with a name into the slot."""
+        return self.walk.lens_keys.turn_to(lenses.named(name))
 
     @property
     def sampler(self) -> Sampler:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from core.remote import keys
+from tui import config_file
 from tui.commands import (
     bench,
     compare,
@@ -101,6 +103,7 @@ def main(closed: Collection[str] = ()) -> None:
     if "stdout" in closed:
         note("standard output is closed, so nothing can be printed; open it, such as with > FILE")
         sys.exit(2)
+    keys.use(config_file.engine_keys)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

@@ -15,6 +15,7 @@ from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.revisions import with_revision
+from core.remote.address import ENGINES, is_address
 from core.sampling import constraint
 from core.sampling.sampler import ORDERS, Sampler
 from core.sampling.stages.constraint import Constraint
@@ -30,6 +31,12 @@ Context = Annotated[int | None, typer.Option(help="T, how many of the last token
 Blocks = Annotated[int | None, typer.Option(help="N, the number of stacked blocks (model3 to model6).")]
 Heads = Annotated[int | None, typer.Option(help="Attention heads per block (model3 to model6).")]
 ActivationName = Annotated[str | None, typer.Option(help=f"Activation function: {CHOICES_TEXT}.")]
+Engine = Annotated[
+    str, typer.Option(help="With the address of an engine: auto, vllm, llama (llama-server), sglang or openai.")
+]
+ServedModel = Annotated[
+    str, typer.Option(help="With the address of an engine that serves several models: the name of one.")
+]
 Lora = Annotated[
     str | None,
     typer.Option(
@@ -57,7 +64,8 @@ class ModelOptions:
             "--model",
             "-m",
             help="model1 … model6 (random weights), model1-trained … model6-trained, a name you gave to train --out, "
-            "smollm2, gpt2, a folder, a .gguf file or a Hugging Face id (owner/name, owner/name@revision). "
+            "smollm2, gpt2, a folder, a .gguf file, a Hugging Face id (owner/name, owner/name@revision) or the address "
+            "of an engine (http://host:port). "
             "Default: model1; in the app model5-trained.",
         ),
     ] = None
@@ -65,6 +73,8 @@ class ModelOptions:
         str | None,
         typer.Option(help="Branch, tag or commit of a Hugging Face id, such as step1000 of EleutherAI/pythia-70m."),
     ] = None
+    engine: Engine = "auto"
+    served_model: ServedModel = ""
     lora: Lora = None
     steer: Steer = None
     device: Device = "auto"
@@ -103,6 +113,7 @@ class ModelOptions:
             raise UserError(
                 Option("system"), " is a message of a chat template; give ", Option("chat"), " too, or leave it out"
             )
+        check_engine(self.model or "", self.engine, self.served_model)
         adapter, scale = lora_option(self.lora)
         return ModelChoice(
             lora=adapter,
@@ -113,6 +124,8 @@ class ModelOptions:
             changes=changes,
             device=self.device,
             dtype=self.dtype,
+            engine=self.engine,
+            served_model=self.served_model,
         )
 
     def patches(self) -> tuple[Patch, ...]:
@@ -125,6 +138,17 @@ class ModelOptions:
             vector = read_vector(Path(path).expanduser())
             patches.append(Patch(kind="steer", part="stream", factor=strength, vector=vector))
         return tuple(patches)
+
+
+def check_engine(model: str, engine: str, served_model: str) -> None:
+    """Raises `UserError` for an unknown engine, and for options of an engine beside another model."""
+    if engine not in ENGINES:
+        raise UserError(Option("engine"), f" must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {engine!r}")
+    given = "engine" if engine != "auto" else "served-model" if served_model else ""
+    if given and not is_address(model):
+        raise UserError(
+            Option(given), " needs the address of an engine as ", Option("model"), ", such as http://host:8000"
+        )
 
 
 def lora_option(text: str | None, option: str = "lora") -> tuple[str, float]:

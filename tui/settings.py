@@ -2,19 +2,13 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import platformdirs
-
-from core.bounded import read_file
 from core.errors import UserError
+from tui.config_file import keys_of_engines, path, read
 from tui.keys import LEAVE, NEWLINE, WALK
 
-LARGEST = 1_000_000
-"""Bytes of the file at most."""
 KEY = re.compile(r"((ctrl|shift|alt|super|hyper|meta)\+)*([a-z0-9_]+|[!-~])", re.IGNORECASE)
 """A key as Textual names it, such as `n`, `f5`, `ctrl+n` or `full_stop`."""
 WRITING = (LEAVE.id, NEWLINE.id)
@@ -34,24 +28,16 @@ class Settings:
     """The key for a binding's id, such as `walk.step = "n"`."""
 
 
-def path() -> Path:
-    """The file of the settings, whether or not it exists."""
-    return platformdirs.user_config_path("tokenwalk") / "config.toml"
-
-
 def load() -> tuple[Settings, tuple[UserError, ...]]:
     """The settings, and a problem for each entry that is not valid, in whose place the default is used."""
     default = Settings(fps=REMOTE_FPS if os.environ.get("SSH_CONNECTION") else LOCAL_FPS)
     try:
-        values = tomllib.loads(read_file(path(), LARGEST).decode("utf-8"))
-    except FileNotFoundError:
-        return default, ()
+        values = read(path())
     except UserError as error:
         return default, (error,)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        return default, (UserError(f"{path()} cannot be read: {str(error).splitlines()[0]}"),)
-    unknown = sorted(values.keys() - {"theme", "fps", "keys"})
-    problems = [f"there is no setting {name!r}; choose from theme, fps and keys" for name in unknown]
+    unknown = sorted(values.keys() - {"theme", "fps", "keys", "remote"})
+    problems = [f"there is no setting {name!r}; choose from theme, fps, keys and remote" for name in unknown]
+    problems += keys_of_engines(values)[1]
     theme, fps, keys = values.get("theme", default.theme), values.get("fps", default.fps), values.get("keys", {})
     if type(fps) is not int or not 1 <= fps <= 60:
         problems.append("fps must be a whole number from 1 to 60")

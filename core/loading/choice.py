@@ -30,3 +30,7 @@ class ModelChoice:
     """A folder or .gguf file with a LoRA adapter; empty for none."""
     lora_scale: float = 1.0
     """What the adapter's deltas are multiplied by; 0 is the model without it."""
+    engine: str = "auto"
+    """Where `name` is the address of an engine: which one it is."""
+    served_model: str = ""
+    """Where the engine serves several models: the name of one."""

@@ -7,8 +7,11 @@ from urllib.parse import unquote, urlsplit
 
 from core.errors import UserError
 from core.formats.text import shown
+from core.remote import keys
 
 SCHEMES = ("http", "https")
+ENGINES = ("auto", "vllm", "llama", "sglang", "openai")
+"""The names of engines; auto asks the server."""
 
 
 def is_address(name: str) -> bool:
@@ -43,8 +46,10 @@ class Address:
         return host_of(self.url)
 
 
-def address(url: str, key: str = "") -> Address:
+def address(url: str, key: str | None = None) -> Address:
     """The address that `url` means. A user and a password in it become a header, as `key` does.
+
+    `key` None is that of the settings or the environment for this host, where `url` has no user.
 
     Raises `UserError` for what is not an address of HTTP, and for a key that cannot stand in a header.
     """
@@ -58,10 +63,12 @@ def address(url: str, key: str = "") -> Address:
         raise _invalid(url)
     if parts.query or parts.fragment:
         raise UserError(f"{_shown(url)}: the address of an engine has no ? and no #; write http://host:port")
-    headers, secrets = _access(parts.username, parts.password, key)
     name = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/").removesuffix("/v1")
-    return Address(f"{parts.scheme.lower()}://{name}{'' if port is None else f':{port}'}{path}", headers, secrets)
+    where = f"{parts.scheme.lower()}://{name}{'' if port is None else f':{port}'}{path}"
+    if key is None:
+        key = "" if parts.username is not None else keys.find(host_of(where))
+    return Address(where, *_access(parts.username, parts.password, key))
 
 
 def _access(user: str | None, password: str | None, key: str) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -62,3 +62,17 @@ def test_other_words_belong_to_actions_that_exist() -> None:
     from tui.keys import WALK
 
     assert set(ALSO) <= {binding.id for binding in WALK}
+
+
+async def test_a_first_start_welcomes_with_keys_of_the_present_mode(scripted: Make, panel_lines: Any) -> None:
+    async with scripted(text="").run_test(size=(80, 24)) as pilot:
+        pilot.app.state.first_start = True
+        pilot.app.walk.show_status()
+        await pilot.pause()
+        shown = " ".join(panel_lines(pilot.app.walk.generation))
+        assert "one token at a time." in " ".join(shown.split())
+        assert "begins the walk" in shown
+        assert "every key" not in shown  # it would be typed into the prompt
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "every key" in " ".join(panel_lines(pilot.app.walk.generation))

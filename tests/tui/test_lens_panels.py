@@ -98,6 +98,8 @@ async def test_a_lens_answers_or_says_why_not_for_model_1(
         lines = [line.strip() for line in panel_lines(found) if line.strip()]
         if kind.NAME == "attention":
             assert lines == ["model1 has no attention; it begins at model3"]
+        elif kind.NAME == "heads":
+            assert lines == ["model1 has no attention heads; they begin at model3"]
         elif found.answer is None:
             assert issubclass(kind, ExperimentPage)
             assert isinstance(pilot.app.frame.answer, Refusal)
@@ -125,7 +127,7 @@ async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go,
         found = await turn_to(pilot, settle, kind.NAME)
         before = found.answer
         await press(pilot, "left")
-        the_same_everywhere = kind.NAME in ("weights", "device", "draft")
+        the_same_everywhere = kind.NAME in ("weights", "device", "draft", "heads")
         assert (found.answer is before) == the_same_everywhere
         assert found.answer is pilot.app.frame.answer
 

@@ -51,7 +51,7 @@ async def test_a_refusal_of_core_names_the_key_that_is_bound_at_present(real: Ma
 
 
 def test_every_action_has_a_label() -> None:
-    assert spell(UserError(Action("prompt.leave")), keys_at_present()) == "escape"
+    assert spell(UserError(Action("prompt.leave")), keys_at_present()) == "⏎"
 
 
 def driver(**parts: object) -> Any:

@@ -14,7 +14,7 @@ from tui.texts import read_text_file
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
-RENAMED = {"weight": "name", "switch": "other", "watermark": "settings"}
+RENAMED = {"weight": "name", "switch": "other", "watermark": "settings", "on": "measured_on"}
 """Options whose parameter has another name in `core.lenses`."""
 DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
 """By lens, options that have another value here than in `core.lenses`."""
@@ -25,7 +25,7 @@ def lens(
     name: Annotated[
         str,
         typer.Argument(
-            help="flow, attention, logit, context, last-token, ladder, weights, lab, device or watermark; "
+            help="flow, attention, heads, logit, context, last-token, ladder, weights, lab, device or watermark; "
             "or an experiment: attribution, jacobian."
         ),
     ],
@@ -59,8 +59,10 @@ def lens(
     part: Annotated[
         str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="attention: which block, from 0.")] = None,
-    head: Annotated[int | None, typer.Option(help="attention: which head, from 0.")] = None,
+    layer: Annotated[int | None, typer.Option(help="attention, heads: which block, from 0.")] = None,
+    head: Annotated[
+        int | None, typer.Option(help="attention, heads: which head, from 0; of heads the one that reads.")
+    ] = None,
     shown: Annotated[
         int | None, typer.Option(help="attention: how many of the last positions the pattern shows.", min=1)
     ] = None,
@@ -75,7 +77,18 @@ def lens(
     how: Annotated[
         str | None, typer.Option(help="last-token: how earlier tokens are changed: replace, mask or shuffle.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="last-token: seed of the replacements.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="last-token: seed of the replacements; heads: of the random tokens.")
+    ] = None,
+    measured_on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", help="heads: random (random tokens, repeated once) or prompt, where attention is measured."
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="heads: q, k or v, what the receiver reads from earlier heads for.")
+    ] = None,
     weight: Annotated[
         str | None, typer.Option(help="weights: whose histogram to draw, for example blocks.0.norm1.weight.")
     ] = None,
@@ -93,6 +106,7 @@ def lens(
     """Look inside the model at the last position of a prompt."""
     options = {
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
+        "on": measured_on, "kind": kind,
         "weight": weight, "switch": switch, "watermark": mark, "part": part, "text": text, "fit": fit or None,
     }  # fmt: skip
     question = {
@@ -113,16 +127,18 @@ def lens(
             raise UserError(Option("csv"), " and ", Option("json"), " cannot both be printed; choose one")
         if as_csv:
             table(name.replace("-", "_"))
+        page = None
         if svg:
+            from tui.commands.picture import page_of, picture
+
             check_replaceable(svg)
+            page = page_of(name)
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
         answer = _answer(name, loaded, ids, _given(question), _given(options))
-        if svg:
-            from tui.commands.picture import picture
-
+        if svg and page:
             with replacing(svg) as file:
-                file.write(picture(name, answer).encode("utf-8", "backslashreplace"))
+                file.write(picture(page, answer).encode("utf-8", "backslashreplace"))
             note(f"written to {svg}")
         if as_csv:
             say(str(table(name.replace("-", "_"))(answer)))

@@ -67,6 +67,12 @@ class AttentionLens(LensPage["AttentionView"]):
             self.chosen_head = min(self.chosen_head, len(self.answer.heads[0]) - 1)
             self.draw()
 
+    def look_at(self, layer: int, head: int) -> None:
+        """Show the pattern of a head."""
+        self.chosen_layer, self.chosen_head, self.all_heads = layer, head, False
+        self.ask_again()
+        self.draw()
+
     def choice_count(self) -> int:
         return len(self.answer.pattern) if self.answer else 0
 

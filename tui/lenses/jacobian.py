@@ -35,6 +35,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     TITLE = "Jacobian lens"
     DESCRIPTION = "What each layer's stream does to the output on average, read as tokens, beside the logit lens"
     ORDER = 45
+    GROUP = "Why"
+    ALSO = "jacobian lens tuned lens layers residual stream"
     TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
 
     def __init__(self) -> None:

@@ -1,5 +1,6 @@
 """The text of the walk: the prompt muted, then the generated text, with the token at the cursor marked."""
 
+import textwrap
 from collections.abc import Iterator
 from operator import attrgetter
 
@@ -47,6 +48,13 @@ class GenerationPanel(PaintedPage):
         self._window = 0
         self._prompt_length = 0
         self._roles = Roles()
+        self._advice: tuple[str, ...] = ()
+
+    def advise(self, *advice: str) -> None:
+        """What a person may do next, a line each; it stands under the prompt until a token is generated."""
+        if advice != self._advice:
+            self._advice = advice
+            self.refresh()
 
     def show(self, frame: Frame) -> None:
         """Draw the walk of a frame."""
@@ -112,8 +120,9 @@ class GenerationPanel(PaintedPage):
     def render_line(self, y: int) -> Strip:
         width = self.columns
         number = self.top + y
-        if len(self._tokens) <= self._prompt_length and number == len(self._wrap) + 1:
-            hint = "space steps · g generates"
+        if len(self._tokens) <= self._prompt_length and number > len(self._wrap):
+            lines = [part for line in self._advice for part in textwrap.wrap(line, width)]
+            hint = "".join(lines[number - len(self._wrap) - 1 :][:1])
             return Strip([Segment(hint, self.style_of("generation--empty"))]).adjust_cell_length(width, self.style_of())
         if number >= len(self._wrap):
             return Strip.blank(width, self.style_of())

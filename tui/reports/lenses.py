@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from core.lenses.context import ContextTable
     from core.lenses.device import Devices
     from core.lenses.flow import Flow
+    from core.lenses.heads import HeadsView
     from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
     from core.lenses.ladder import Ladder
     from core.lenses.last_token import LastToken
@@ -320,9 +321,40 @@ def _watermark(answer: Any) -> Iterator[str]:
         yield f"{ {True: '●', False: '○', None: ' '}[token.green] } {label(token.piece)}"
 
 
+HEADS = {
+    "induction": "attention to the token after an earlier copy of a token",
+    "previous": "attention to the token before",
+    "duplicate": "attention to earlier copies of a token",
+    "copying": "eigenvalues of W_E W_OV W_U, 1 raises the logits of the tokens attended to, -1 lowers them",
+}
+
+
+def _heads(answer: "HeadsView") -> Iterator[str]:
+    text = "random tokens, repeated once" if answer.measured_on == "random" else "tokens of the prompt"
+    yield f"scores of heads, measured on {answer.positions} {text}"
+    for name, meaning in HEADS.items():
+        yield from ("", f"{name}: {meaning}")
+        yield from _head_grid(getattr(answer, name))
+    if answer.composition:
+        reads = {"q": "queries", "k": "keys", "v": "values"}[answer.kind]
+        yield ""
+        receiver = f"head {answer.layer}.{answer.head}"
+        yield f"{answer.kind.upper()}-composition: what {receiver} reads of earlier heads for its {reads}"
+        yield f"independent heads have {answer.independent:.3f}"
+        yield from _head_grid(answer.composition)
+    yield from _notes(answer.note)
+
+
+def _head_grid(grid: Sequence[Sequence[float | None]]) -> Iterator[str]:
+    yield f"{'layer':>9}  " + " ".join(f"{f'head {n}':>7}" for n in range(len(grid[0])))
+    for number, row in enumerate(grid):
+        yield f"{number:>9}  " + " ".join(f"{'–' if value is None else f'{value:.3f}':>7}" for value in row)
+
+
 LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "flow": _flow,
     "attention": _attention,
+    "heads": _heads,
     "logit": _logit,
     "context": _context,
     "last-token": _last_token,

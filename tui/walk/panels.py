@@ -20,6 +20,7 @@ from tui.runner import Frame
 from tui.walk.state import WalkState
 
 AnyLens = TypeVar("AnyLens", bound=Lens)
+WELCOME = "See a language model think, one token at a time."
 TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
 
 
@@ -132,3 +133,15 @@ class PanelsScreen(Screen[None]):
     def show_status(self) -> None:
         """Draw the status line, with the sampler that was asked for last."""
         self.status.show(self.state.frame, self.state.sampler, writing=self.writing)
+        self.generation.advise(*self._advice())
+
+    def _advice(self) -> list[str]:
+        """What the keys do in the present mode; on a first start with a welcome."""
+        key = self.notices.key_of
+        advice = [WELCOME] if self.state.first_start else []
+        if self.writing:
+            return [*advice, f"{key('prompt.leave')} begins the walk · {key('prompt.newline')} new line"]
+        advice.append(f"{key('walk.step')} steps · {key('walk.generate')} generates")
+        if self.state.first_start:
+            advice.append(f"{key('lens.index')} index of lenses · {key('app.help')} every key")
+        return advice

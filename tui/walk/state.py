@@ -23,6 +23,8 @@ class WalkState:
     form: PromptForm = field(default_factory=PromptForm)
     """How the text of the prompt becomes tokens."""
     frame: Frame = field(default_factory=Frame)
+    first_start: bool = False
+    """Whether no walk was ever saved on this machine."""
 
     def load(self, choice: ModelChoice, prompt: str) -> None:
         """Load a model; the walk goes on in it, or starts from the prompt."""

@@ -23,6 +23,9 @@ class LensHost(Protocol):
     def ask(self) -> None:
         """Queue the present question of the lens."""
 
+    def turn_to(self, name: str) -> "Lens":
+        """Put the lens with a name into the slot, in place of this one."""
+
     @property
     def sampler(self) -> Sampler:
         """The sampler as it was asked for last."""

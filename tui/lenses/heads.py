@@ -1,0 +1,206 @@
+"""The heads lens: a score of every head as a map of layers and heads, for several kinds of heads."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.heat_map import HeatMap
+from tui.drawing.text import fit
+from tui.lenses.attention import AttentionLens
+from tui.lenses.base import AnswerCache, HeatMapPage
+from tui.runner import Frame, Question
+
+if TYPE_CHECKING:
+    from core.lenses.heads import HeadsView
+    from core.walk.session import Session
+
+
+class View(NamedTuple):
+    """One kind of score."""
+
+    name: str
+    """The field of the answer."""
+    title: str
+    meaning: str
+    part: str
+
+
+VIEWS = (
+    View("induction", "induction", "attention to the token after an earlier copy", "attention"),
+    View("previous", "previous token", "attention to the token before", "attention"),
+    View("duplicate", "duplicate token", "attention to earlier copies of this token", "attention"),
+    View("copying", "copying", "does it raise the logits of the tokens that it attends to?", "copying"),
+    View("composition", "composition", "", "composition"),
+)
+READS = {"q": "queries", "k": "keys", "v": "values"}
+"""What a head reads from an earlier one, by the kind of composition."""
+STRONGEST = 4
+"""Heads that are named over the map."""
+
+
+class HeadsLens(HeatMapPage["HeadsView"]):
+    """Rows are layers, columns heads. The composition is that of earlier heads with the head under the cursor."""
+
+    NAME = "heads"
+    TITLE = "heads"
+    DESCRIPTION = "Which heads do induction, attend to the previous token, copy, and read from which earlier heads"
+    ORDER = 44
+    GROUP = "Why"
+    ALSO = "induction previous token copying composition"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view = VIEWS[0]
+        self.measured_on = "random"
+        """What attention is measured on: `random` tokens that are repeated, or the `prompt`."""
+        self.kind = "k"
+        """What the receiving head of a composition reads for."""
+        self.receiver: tuple[int, int] | None = None
+        """The layer and head whose composition is shown; None is the strongest induction head."""
+        self._placed = False
+        """Whether the cursor was put on the strongest induction head, as it is once."""
+        self._caches = {part: AnswerCache() for part in ("attention", "copying", "composition")}
+
+    def new_question(self) -> Question:
+        part, text, kind, receiver = self.view.part, self.measured_on, self.kind, self.receiver
+
+        def heads(session: "Session") -> Any:
+            step = session.current_step()
+            config = step.model.transformer.config
+            layer, head = receiver or (None, None)
+            if layer is not None and head is not None:  # another model may have fewer
+                layer, head = min(layer, config.blocks - 1) or None, min(head, config.heads - 1)
+            read = step.ids if text == "prompt" and part == "attention" else ()
+            chosen = (kind, layer, head) if part == "composition" else ()
+            options: dict[str, Any] = {"measured_on": text if part == "attention" else "random", "only": part}
+            if layer is not None and part == "composition":
+                options |= {"layer": layer, "head": head}
+            key = (session.info, session.patches, text if part == "attention" else "", read, chosen)
+            return self._caches[part].answers(key, lambda: lens("heads")(step, kind=kind, **options))
+
+        return Question(heads)
+
+    def heat_map(self) -> HeatMap | None:
+        if self.answer is None or (self.view.part == "composition" and not self.answer.composition):
+            return None
+        values = getattr(self.answer, self.view.name)
+        columns = tuple(str(n) for n in range(len(values[0])))
+        rows = tuple(f"layer {n}" for n in range(len(values)))
+        scale = None if self.view.part == "composition" else 1.0
+        return HeatMap(rows, columns, values, scale, signed=self.view.part == "copying")
+
+    def show(self, frame: Frame) -> None:
+        super().show(frame)
+        induction = self.answer.induction if self.answer else ()
+        if not self._placed and induction and all(value is not None for row in induction for value in row):
+            self._placed = True
+            scores = {(n, m): value or 0.0 for n, row in enumerate(induction) for m, value in enumerate(row)}
+            self.cursor, self.column = max(scores, key=lambda each: scores[each])
+            self.draw()
+
+    # Keys ------------------------------------------------------------------------------------------------------------
+
+    def switch_view(self) -> None:
+        at = VIEWS.index(self.view)
+        self.view = VIEWS[(at + 1) % len(VIEWS)]
+        if self.view.part == "composition" and self.answer:
+            layers = len(self.answer.induction)
+            self.receiver = (min(self.cursor, layers - 1), self.column) if self.cursor else None
+        if self.view.part != VIEWS[at].part:
+            self.ask_again()
+        self.draw()
+
+    def choose(self, number: int | None = None) -> None:
+        """`⏎` shows the head in the attention lens; `1` and `2` choose the text, or `1` to `3` what is read."""
+        if number is None:
+            if self.answer and self.answer.induction:
+                attention = cast(AttentionLens, self.host.turn_to(AttentionLens.NAME))
+                attention.look_at(self.cursor, self.column)
+            return
+        if self.view.part == "attention" and number <= 2:
+            self.measured_on = ("random", "prompt")[number - 1]
+        elif self.view.part == "composition" and number <= len(READS):
+            self.kind = tuple(READS)[number - 1]
+        else:
+            return
+        self.ask_again()
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        self.border_title = Content(f"heads · {self.view.title}")
+        following = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)].title
+        more = {"attention": "1 random · 2 prompt · ", "composition": "1 q · 2 k · 3 v · "}.get(self.view.part, "")
+        self.border_subtitle = Content(f"⇧↑↓←→ head · {more}⏎ attention · o {following}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "HeadsView", width: int, height: int) -> Iterator[Text]:
+        yield self.text((fit(self._asked(answer), width), "muted"))
+        drawn = self.heat_map()
+        if drawn is None:
+            one = len(answer.induction) == 1
+            yield self.text(("one layer has no earlier heads to read from" if one else self.waiting_text(), "faint"))
+            return
+        yield self._strongest(drawn, width)
+        yield self._here(answer, drawn, width)
+        yield from self.map_lines(drawn, width, height - 3)
+
+    def _asked(self, answer: "HeadsView") -> str:
+        """What the map shows, in words."""
+        if self.view.part == "composition":
+            if answer.layer < 1:
+                return "composition: what a head reads of earlier heads"
+            return f"which earlier heads does head {answer.layer}.{answer.head} read for its {READS[answer.kind]}?"
+        if self.view.part == "copying":
+            return self.view.meaning
+        count = answer.positions
+        text = (
+            f"{count // 2} random tokens twice" if answer.measured_on == "random" else f"{count} tokens of the prompt"
+        )
+        return f"{self.view.meaning} · {text}"
+
+    def _strongest(self, drawn: HeatMap, width: int) -> Text:
+        known = [
+            (value, n, m) for n, row in enumerate(drawn.values) for m, value in enumerate(row) if value is not None
+        ]
+        line = self.text(("strongest", "muted"))
+        for value, layer, head in sorted(known, reverse=True)[:STRONGEST]:
+            words = f"  {layer}.{head}"
+            if line.cell_len + len(words) + 6 <= width:
+                line.append_text(self.text((words, "text"), (f" {value:.2f}", "bar")))
+        return line
+
+    def _here(self, answer: "HeadsView", drawn: HeatMap, width: int) -> Text:
+        """The head under the cursor, its number, and what that says."""
+        layer, head = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.columns) - 1)
+        value = drawn.at(layer, head)
+        if value is None:
+            return self.text((f"head {layer}.{head}  not yet", "faint"))
+        return self.text(
+            (f"head {layer}.{head}", "text"),
+            (f" {value:.3f}", "bar"),
+            (fit(f"  {self._words(answer, value)}", max(0, width - 18)), "muted"),
+        )
+
+    def _words(self, answer: "HeadsView", value: float) -> str:
+        if self.view.part == "composition":
+            return f"{value / answer.independent:.1f} × independent ones ({answer.independent:.3f})"
+        if self.view.part == "copying":
+            return (
+                "copies: raises their logits"
+                if value > 0.5
+                else "lowers their logits"
+                if value < -0.5
+                else "does neither"
+            )
+        kinds = {"previous": 0, "duplicate": 1, "induction": 2}
+        queries = answer.queries[kinds[self.view.name]]
+        if not queries:
+            return "no token repeats here; 1 takes random tokens"
+        bounds = ((0.6, "mostly there"), (0.3, "partly there"), (0.1, "a little there"))
+        amount = next((words for bound, words in bounds if value >= bound), "hardly ever")
+        return f"{amount}, over {queries} tokens"

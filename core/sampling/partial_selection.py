@@ -266,11 +266,10 @@ class PartialSelection:
         masses = np.cumsum(self.weights[order])
         first, last = (int(np.searchsorted(masses, u * total, "right")) for total in (low, high))
         if first != last or last >= len(order):
-            certain = float(masses[-1]) / high if len(order) else 0.0
+            certain = f", which decide u below {masses[-1] / high:.4f}" if low == high and len(order) else ""
             raise NeedsMore(
                 self.more,
-                f"u = {u:.4f} may draw a token beyond the {self.known:,} likeliest, which are all that is known "
-                f"of this distribution and decide u below {certain:.4f}; put a cut such as top-k first",
+                f"u = {u:.4f} is not decided by the {self.known:,} known tokens{certain}; put a cut such as top-k first",
             )
         return RankedToken(int(self.ids[order[first]]), first, float(masses[first]) / high)
 

@@ -126,7 +126,7 @@ def test_the_chart_and_the_sampler_lens_hold_the_whole_ones(known: int, line: st
         assert within(low(effect.removed_mass), bounded.removed_mass, 1e-3)
         assert within(low(effect.moved), bounded.moved, 1e-3)
     if other.drawn is None:
-        assert other.undecided.startswith("u = 0.4000 may draw a token beyond")
+        assert other.undecided.startswith("u = 0.4000 is not decided by the ")
     else:
         assert lens.drawn
         assert other.drawn.id == lens.drawn.id

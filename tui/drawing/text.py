@@ -110,11 +110,12 @@ def percent(share: Bounded, decimals: int) -> str:
 
 
 def percent_in(share: Bounded, decimals: int, width: int) -> str:
-    """As `percent`, with fewer decimals where bounds would be wider than `width` cells."""
+    """As `percent`; of bounds that are wider than `width` cells only the least, or the most where that is 0."""
     words = percent(share, decimals)
-    while decimals and len(words) > width and isinstance(share, Bounds):
-        decimals -= 1
-        words = percent(share, decimals)
+    if isinstance(share, Bounds) and len(words) > width:
+        sign, end = ("≥", share.low) if share.low else ("≤", share.high)
+        words = f"{sign} {percent(end, decimals)}"
+        return words if len(words) <= width else words.replace(" ", "")
     return words
 
 

@@ -25,7 +25,7 @@ class Bounds:
     __radd__ = __add__
 
     def __format__(self, form: str) -> str:
-        """Both ends, such as `2.31–2.48`; one if they read the same; `> 50`, `≥ 2.31`, `≤ 0.03` where one says nothing."""
+        """Both ends, such as `2.31–2.48`; one if they read the same; `> 50`, `≥ 2.31`, `≤ 0.03` if one says nothing."""
         align, width, form = _FORM.fullmatch(form).groups()  # type: ignore[union-attr]  # it matches any text
         return format(self._words(form), f"{align or '>'}{width}" if width else "")
 

@@ -266,10 +266,11 @@ class PartialSelection:
         masses = np.cumsum(self.weights[order])
         first, last = (int(np.searchsorted(masses, u * total, "right")) for total in (low, high))
         if first != last or last >= len(order):
+            known = f"{self.known:,} known tokens"
             certain = f", which decide u below {masses[-1] / high:.4f}" if low == high and len(order) else ""
             raise NeedsMore(
                 self.more,
-                f"u = {u:.4f} is not decided by the {self.known:,} known tokens{certain}; put a cut such as top-k first",
+                f"u = {u:.4f} is not decided by the {known}{certain}; put a cut such as top-k first",
             )
         return RankedToken(int(self.ids[order[first]]), first, float(masses[first]) / high)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from core.engine.packed.kernels.cache_problems import problems
 from core.generation.batch import Batch
 from core.loading.models import Model
 from core.sampling.sampler import Sampler
@@ -47,6 +48,8 @@ class BenchResult:
     """The number format for people, such as `Q4_K_M as stored`."""
     implementation: str = "torch"
     """What computes single tokens, and why where it is the slow path: `Transformer.implementation`."""
+    problems: tuple[str, ...] = ()
+    """What was wrong with the cache of compiled code, so that the next start is slow as well."""
 
     @property
     def bandwidth_share(self) -> float:
@@ -76,6 +79,7 @@ def measure(model: Model, ids: Sequence[int], count: int, runs: int) -> BenchRes
         bandwidth_bytes_per_second=_bandwidth(device),
         peak_bytes=peak,
         implementation=model.transformer.implementation,
+        problems=tuple(problems),
     )
 
 

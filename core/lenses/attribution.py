@@ -39,6 +39,8 @@ class Part:
     """The level that this part is, for `part`; empty where it cannot be divided."""
     piece: bytes | None = None
     """The token, where the part is one."""
+    merged: int = 0
+    """How many neurons it is the sum of; 0 where it is one part."""
     inner: "tuple[Part, ...]" = ()
     """Of a block: its attention, its MLP and its norms' biases."""
 
@@ -247,7 +249,8 @@ class _Levels:
         strongest = values.abs().topk(min(self._count, len(values))).indices.tolist()
         parts = [Part(f"neuron {neuron}", values[neuron].item()) for neuron in strongest]
         if others := len(values) - len(strongest):
-            parts.append(Part(f"{others:,} other neurons", values.sum().item() - sum(part.value for part in parts)))
+            left = values.sum().item() - sum(part.value for part in parts)
+            parts.append(Part(f"{others:,} other neurons", left, merged=others))
         if bias := down.bias + norm_bias:
             parts.append(Part("bias", bias))
         return tuple(parts)

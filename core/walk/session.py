@@ -317,9 +317,12 @@ class Session:
         """The question at the cursor, for a lens: the tokens after the prompt also follow the corrupt prompt."""
         return self.question.continued(self.prompt_length, self.history.ids[: self.cursor])
 
-    def measured(self) -> Measured:
-        """The question at the cursor, and its value there."""
-        return self.question.measured(self.distribution().logits, self.model.tokenizer.piece)
+    def measured(self) -> Measured | None:
+        """The question at the cursor, and its value there; None where the logits are not known."""
+        distribution = self.distribution()
+        if not isinstance(distribution, Distribution) or distribution.from_logprobs:
+            return None
+        return self.question.measured(distribution.logits, self.model.tokenizer.piece)
 
     def ask(self, question: CausalQuestion) -> None:
         """Ask `question` from now on. Raises `UserError` for an id that the model does not have."""

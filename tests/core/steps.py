@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from core.activations.trace import Step, step_at
+from core.causal.question import CausalQuestion
 from core.engine.model import Transformer
 from core.engine.prefix import Prefix
+from core.lenses import experiments, lens
 from core.loading import models, tokenizers
 from core.loading.choice import ModelChoice
 from core.loading.models import LocalModel, Model
@@ -40,6 +42,15 @@ def step_on(model: Model, ids: Sequence[int], target: int | None = None, *, know
     if known:
         prefix.logits([len(ids) - 1])
     return step_at(model, ids, prefix, target)
+
+
+def answers_on(name: str, step: Step) -> list[Any]:
+    """All that a lens yields on a step; the corrupt prompt of an experiment differs in the third id from the end."""
+    if name not in experiments():
+        return list(lens(name)(step))
+    changed = len(step.ids) - 3
+    corrupt = (*step.ids[:changed], (step.ids[changed] + 1) % 83, *step.ids[changed + 1 :])
+    return list(lens(name)(step, CausalQuestion(corrupt=corrupt)))
 
 
 def last(answers: Iterable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from core.evaluation.bench import BenchResult, measure, sizes
@@ -49,3 +50,10 @@ def test_the_share_of_the_bandwidth() -> None:
         peak_bytes=None,
     )  # fmt: skip
     assert result.bandwidth_share == 0.5
+
+
+def test_a_problem_of_the_cache_of_compiled_code_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that cannot be written makes every start slow, so the measurements name it."""
+    monkeypatch.setattr("core.evaluation.bench.problems", ["compiled code cannot be kept in /nowhere"])
+    result = measure(small("model1"), [1, 2, 3], 2, 1)
+    assert result.problems == ("compiled code cannot be kept in /nowhere",)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.engine.packed import compiled
 from core.engine.packed.compiled import PLAIN, Matrix, Product
+from core.engine.packed.kernels import cache_problems
 from core.engine.packed.kernels.native import machine, tiles
 from core.engine.packed.kernels.native.formats import FORMATS
 from core.formats.gguf import TENSOR_TYPES
@@ -184,7 +185,7 @@ def quantized(x: Tensor, near: int, instructions: str) -> tuple[Tensor, Tensor, 
 def fresh(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A folder of its own for machine code, and nothing known of what other tests compiled."""
     monkeypatch.setattr(machine.disk_cache, "folder", lambda: tmp_path / "code")
-    monkeypatch.setattr(machine.disk_cache, "problems", [])
+    monkeypatch.setattr(cache_problems, "problems", [])
     yield tmp_path / "code"
 
 
@@ -204,8 +205,8 @@ def test_machine_code_is_kept_and_a_damaged_file_is_replaced(fresh: Any, monkeyp
         assert machine._object("a_test", make) == first
         assert path.read_bytes()[32:] == first
     assert len(texts) == 4
-    assert len(machine.disk_cache.problems) == 3
-    assert "damaged: compiled again" in machine.disk_cache.problems[0]
+    assert len(cache_problems.problems) == 3
+    assert "damaged: compiled again" in cache_problems.problems[0]
     monkeypatch.setattr(machine, "_stamp", lambda: "another")
     machine._object("a_test", make)
     assert [each.name for each in fresh.iterdir()] == ["a_test.another.o"]
@@ -215,7 +216,7 @@ def test_machine_code_is_compiled_where_nothing_can_be_written(fresh: Any, monke
     """The reason is kept for `bench`."""
     fresh.write_text("a file in place of the folder")
     assert machine._object("a_test", lambda: tiles.transpose(machine.PORTABLE))
-    (problem,) = machine.disk_cache.problems
+    (problem,) = cache_problems.problems
     assert problem.startswith(f"compiled code cannot be kept in {fresh}")
 
 

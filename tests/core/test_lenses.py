@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from reference_models import reference, wide
-from steps import RUNGS, some_ids, step_on, wrapped
+from steps import RUNGS, answers_on, some_ids, step_on, wrapped
 
 from core.activations.apply import patched
 from core.activations.patch import Patch
@@ -22,6 +22,7 @@ Small = Callable[..., Model]
 REFUSED = {
     "attention": ("model1", "model2"),
     "attribution": ("model1", "model2", "model3"),
+    "contrast": ("model1", "model2"),
     "heads": ("model1", "model2"),
     "jacobian": ("model1", "model2"),
 }
@@ -42,8 +43,8 @@ def plain(value: Any) -> bool:
 
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
-        "attention", "attribution", "context", "device", "flow", "heads", "jacobian", "lab", "ladder", "last_token",
-        "logit", "watermark", "weights",
+        "attention", "attribution", "context", "contrast", "device", "flow", "heads", "jacobian", "lab", "ladder",
+        "last_token", "logit", "watermark", "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name
@@ -58,7 +59,7 @@ def test_answers_are_plain_values_and_the_model_is_unchanged(name: str, rung: st
         before = model.transformer(torch.tensor([ids[-6:]]))
     step = step_on(model, ids, target=65)
     try:
-        answers = list(lens(name)(step))
+        answers = answers_on(name, step)
     except UserError as error:
         assert str(error).count("\n") == 0
         assert rung in REFUSED[name]
@@ -79,7 +80,7 @@ def test_every_weight_format_has_answers(case: str, packing: str | None, tmp_pat
     dtype = torch.float32 if packing else torch.bfloat16
     model = wrapped(weights.build_model(description.describe(tmp_path), torch.device("cpu"), dtype, packing))
     for name in FROM_RUNGS:
-        assert plain(list(lens(name)(step_on(model, some_ids(9))))[-1])
+        assert plain(answers_on(name, step_on(model, some_ids(9)))[-1])
 
 
 @pytest.mark.parametrize("name", FROM_RUNGS)
@@ -89,7 +90,7 @@ def test_lenses_look_at_the_patched_model(name: str, small: Small) -> None:
     with patched(model, [Patch(part="block", layer=1)]):
         with torch.inference_mode():
             during = model.transformer(torch.tensor([ids]))
-        answer = list(lens(name)(step_on(model, ids)))[-1]
+        answer = answers_on(name, step_on(model, ids))[-1]
         with torch.inference_mode():
             assert torch.equal(model.transformer(torch.tensor([ids])), during)
     if name == "logit":

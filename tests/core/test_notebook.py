@@ -19,7 +19,7 @@ from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import Model, load_model
 
 CHOICE = ModelChoice(name="model5-trained", device="cpu")
-PROMPT, CORRUPT = "I prefer oat milk in", "I prefer almond milk in"
+PROMPT, CORRUPT = "I prefer oat milk in", "I prefer soy milk in"
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from tui.drawing.bars import (
     meter,
     scale_for,
     shade,
+    signed_bar,
     tick_at,
     ticked,
 )
@@ -147,3 +148,15 @@ def test_a_tick_replaces_one_cell(pieces: list[str], tick: int) -> None:
     expected = row[:tick] + TICK + row[tick + 1 :] if tick < len(row) else row
     assert "".join(text for text, _ in drawn) == expected
     assert [text for text, style in drawn if style.bold] == ([TICK] if tick < len(row) else [])
+
+
+def test_a_signed_bar_goes_to_its_side_of_the_axis() -> None:
+    assert signed_bar(0.5, 4) == ("    ", "██  ")
+    assert signed_bar(-0.5, 4) == ("  ██", "    ")
+    assert signed_bar(-0.375, 4) == ("  ▐█", "    ")
+    assert signed_bar(0.125, 4) == ("    ", "▌   ")
+    assert signed_bar(0.001, 4) == ("    ", "▏   ")
+    assert signed_bar(-0.001, 4) == ("   ▕", "    ")
+    assert signed_bar(0, 4) == ("    ", "    ")
+    assert signed_bar(3, 4) == ("    ", "███▶")
+    assert signed_bar(-3, 4) == ("◀███", "    ")

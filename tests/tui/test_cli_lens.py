@@ -1,9 +1,12 @@
 """`tokenwalk lens`: each lens as one JSON object that agrees with `tokenwalk next`, and as text."""
 
+import csv
 import json
 import math
 import subprocess
+import xml.etree.ElementTree
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
 SMALL = ("--tokenizer", "bytes", "--device", "cpu", "--embed-dim", "16")
 LENSES = [name.replace("_", "-") for name in NAMES]
+CORRUPT = {"contrast": ("--corrupt", "oat silk")}
+"""Further options of the experiments that compare two prompts."""
 EXPERIMENTS = [name.replace("_", "-") for name in experiments()]
 
 
@@ -39,18 +44,22 @@ def test_every_lens_prints_lines_and_an_experiment_without_its_own_prints_its_ta
 @pytest.mark.parametrize("name", LENSES)
 @pytest.mark.parametrize("model", ["model5", "model6"])
 def test_every_lens_prints_one_json_object(name: str, model: str, lens_json: Callable[..., dict[str, Any]]) -> None:
-    found = lens_json("lens", name, PROMPT, "--model", model, "--target", "y")
+    found = lens_json("lens", name, PROMPT, "--model", model, "--target", "y", *CORRUPT.get(name, ()))
     assert (found["lens"], found["model"]) == (name, model)
     assert found["prompt_ids"] == list(PROMPT.encode())
 
 
 FIELDS = {
+    "attribution": "against against_id difference inner level merged name parts path target target_id total value",
     "jacobian": (
         "affine against against_id bytes difference entropy_bits final first fit id jacobian kl_bits layers "
         "locks_in logit matrices name path positions probability sequences target target_id target_probability "
         "target_rank text top total"
     ),
-    "attribution": "against against_id difference inner level name parts path target target_id total value",
+    "contrast": (
+        "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
+        "heads map mlp pearson pieces residual spearman target target_id"
+    ),
     "flow": "axes code component equation labels level name norm sources stages stream text values where",
     "attention": (
         "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"
@@ -100,7 +109,7 @@ def fields_of(value: Any) -> set[str]:
 
 @pytest.mark.parametrize("name", LENSES)
 def test_the_fields_of_a_lens_keep_their_names(name: str, lens_json: Callable[..., dict[str, Any]]) -> None:
-    found = fields_of(lens_json("lens", name, PROMPT, "--model", "model5", "--target", "y"))
+    found = fields_of(lens_json("lens", name, PROMPT, "--model", "model5", "--target", "y", *CORRUPT.get(name, ())))
     assert " ".join(sorted(found - {"lens", "model", "prompt_ids"})) == FIELDS[name]
 
 
@@ -171,6 +180,30 @@ def test_values_of_the_other_lenses(lens_json: Callable[..., dict[str, Any]]) ->
     assert "def forward" in flow["sources"][1]["code"]
 
 
+def test_an_experiment_answers_a_question_of_texts(lens_json: Callable[..., dict[str, Any]], run_here: Here) -> None:
+    asking = ("lens", "attribution", PROMPT, "--model", "model5", "--target", "y", "--against", "z")
+    found = lens_json(*asking)
+    assert (found["target"], found["target_id"], found["against"], found["against_id"]) == ("y", 121, "z", 122)
+    values = [part["value"] for part in found["parts"]]
+    assert math.fsum(values) == pytest.approx(found["difference"], abs=1e-4)
+    assert lens_json(*asking[:-2], "--measure", "logprob")["logprob"] < 0
+    lines = run_here(*asking, *SMALL).stdout.decode().splitlines()
+    assert lines[0] == f"why y, not z: {found['difference']:+.2f}"
+    assert lines[2].split() == ["model", "token", "embedding", f"{values[0]:+.4f}"]
+
+
+def test_an_experiment_prints_csv_and_writes_a_picture(run_here: Here, tmp_path: Path) -> None:
+    picture = tmp_path / "why.svg"
+    asking = ("lens", "attribution", PROMPT, "--model", "model5", "--part", "0.attention", "--svg", str(picture))
+    done = run_here(*asking, "--csv", *SMALL)
+    assert (done.returncode, done.stderr.decode()) == (0, f"tokenwalk: written to {picture}\n")
+    rows = list(csv.DictReader(done.stdout.decode().splitlines()))
+    assert [row["part"] for row in rows] == ["head 0", "head 1", "head 2", "head 3"]
+    text = picture.read_text(encoding="utf-8")
+    assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
+    assert "head&#160;3" in text
+
+
 def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable[..., dict[str, Any]]) -> None:
     assert lens_json("lens", "context", "--context", "30")["prefixes"][-1]["text"] == "I prefer oat milk in"
 
@@ -179,7 +212,8 @@ def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable
 def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> None:
     """Escape sequences, a bidi override and markup are printed as text."""
     prompt = "[b]\x1b[2J\u202eoat\x07[/"
-    done = run_here("lens", name, prompt, "--model", "model5", "--context", "40", "--target", "\x1b", *SMALL)
+    corrupt = ("--corrupt", f"{prompt[:-1]}\x1b") if name in CORRUPT else ()
+    done = run_here("lens", name, prompt, "--model", "model5", "--context", "40", "--target", "\x1b", *SMALL, *corrupt)
     assert done.returncode == 0
     out = done.stdout.decode()
     assert not any(bad in out for bad in ("\x1b", "\x07", "\u202e"))
@@ -194,6 +228,14 @@ def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> Non
         (("lens", "flow", PROMPT, "-k", "3"), "the lens flow has no option -k"),
         (("lens", "logit", PROMPT, "--corrupt", "Oat"), "the lens logit has no option --corrupt"),
         (("lens", "logit", PROMPT, "--target", ""), "--target is empty"),
+        (("lens", "attribution", PROMPT, "--target", "ab"), "--target must be one token; 'ab' is 2: 'a' + 'b'"),
+        (("lens", "attribution", PROMPT, "--target", "a", "--against", "a"), "must differ"),
+        (("lens", "attribution", PROMPT, "--against", "a", "--measure", "logit"), "--against is of the measure"),
+        (("lens", "attribution", PROMPT), "in model1 an activation function stands between"),
+        (("lens", "attribution", PROMPT, "--json", "--csv"), "--csv and --json cannot both be printed"),
+        (("lens", "flow", PROMPT, "--csv"), "the lens flow is not a table"),
+        (("lens", "flow", PROMPT, "--svg", "flow.svg"), "the lens flow has no picture"),
+        (("lens", "attribution", PROMPT, "--svg", "."), "is a folder, not a file"),
         (("lens", "attention", PROMPT, "--model", "model3", "--head", "4"), "no head 4; model3 has heads 0 to 0"),
         (("lens", "last-token", PROMPT, "--how", "forget"), "no way 'forget'"),
         (("lens", "lab", PROMPT, "--switch", "bend"), "no activation 'bend'"),

@@ -8,9 +8,10 @@ import pytest
 from textual.pilot import Pilot
 
 from core.activations.patch import Patch
-from core.causal.question import Measured
+from core.causal.question import CausalQuestion, Measured
 from core.causal.target import Target
 from core.lenses.attention import AttentionView, HeadSummary
+from core.lenses.attribution import Attribution, Part
 from core.lenses.flow import ComponentSource, Flow, FlowStage
 from core.lenses.heads import HeadsView
 from core.lenses.jacobian import FitState, JacobianLens, LayerReadouts
@@ -118,6 +119,16 @@ LAST = LastToken(
     "Attention lets the last position read all earlier ones, so changing them moves what comes next.",
     "",
 )
+ASKED = Measured(Target(3, 7), b" my", b" the", 2.3142)
+BLOCKS = tuple(
+    Part(f"block {n}", value, f"{n}", inner=(Part("attention", value / 3), Part("mlp", 2 * value / 3)))
+    for n, value in enumerate((0.413, -0.022, -1.27, 0.05, 0.8, -0.31, 2.65))
+)
+ATTRIBUTION = Attribution(ASKED, "model", "", 2.3142, (Part("token embedding", 0.0032), *BLOCKS), 2.3142)
+NEURONS = (*(Part(f"neuron {40 * n}", (-1) ** n * 0.3 / n) for n in range(1, 7)), Part("1,530 other neurons", -2.0))
+TOKENS = tuple(Part(str(n), 0.9 / (n - 7.5), piece=piece) for n, piece in enumerate(PIECES))
+HEAD = Attribution(ASKED, "block 3 head 2", "3.attention.2", -0.88, TOKENS, -0.88)
+MLP = Attribution(ASKED, "block 3 mlp", "3.mlp", -1.2, (*NEURONS[:-1], replace(NEURONS[-1], merged=1530)), -1.2)
 WEIGHTS = Weights(
     (PartCount("embedding", 6_417_728, 0, 25_670_912), PartCount("attention", 65_536, 1_280, 267_264)),
     6_484_544,
@@ -135,6 +146,7 @@ HEADS_VIEW = HeadsView(
     independent=0.042, note="",
 )  # fmt: skip
 ANSWERS = {
+    "attribution": ATTRIBUTION,
     "jacobian": JACOBIAN,
     "attention": ATTENTION,
     "heads": HEADS_VIEW,
@@ -172,6 +184,8 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
     ("name", "keys"),
     [
         ("attention", ()),
+        ("attribution", ()),
+        ("attribution", ("down", "o")),
         ("attention", ("o", "shift+down")),
         ("heads", ()),
         ("heads", ("o", "o", "o", "shift+right")),
@@ -198,6 +212,23 @@ def test_a_lens(
 ) -> None:
     app = scripted(scenes.oat_milk(), text=PROMPT)
     assert snap_compare(app, run_before=looking(until, name, *keys), terminal_size=size)
+
+
+@pytest.mark.parametrize("level", [HEAD, MLP], ids=["head", "mlp"])
+def test_a_level_of_attribution(
+    snap_compare: Compare, scripted: Make, scenes: Any, until: Any, level: Attribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, "attribution", level)
+    app = scripted(scenes.oat_milk(), text=PROMPT)
+    assert snap_compare(app, run_before=looking(until, "attribution"), terminal_size=(80, 24))
+
+
+def test_a_question_on_the_chart(snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+    frame = scenes.oat_milk()
+    first, second = frame.snapshot.chart.candidates[:2]
+    asked = Measured(Target(second.id, first.id), second.piece, first.piece, -1.5)
+    snapshot = replace(frame.snapshot, question=CausalQuestion(second.id), measured=asked)
+    assert snap_compare(scripted(replace(frame, snapshot=snapshot), text=PROMPT), terminal_size=(80, 24))
 
 
 def test_a_lens_in_the_light(snap_compare: Compare, scripted: Make, scenes: Any, until: Any) -> None:

@@ -127,16 +127,18 @@ def lens(
             raise UserError(Option("csv"), " and ", Option("json"), " cannot both be printed; choose one")
         if as_csv:
             table(name.replace("-", "_"))
+        page = None
         if svg:
+            from tui.commands.picture import page_of, picture
+
             check_replaceable(svg)
+            page = page_of(name)
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
         answer = _answer(name, loaded, ids, _given(question), _given(options))
-        if svg:
-            from tui.commands.picture import picture
-
+        if svg and page:
             with replacing(svg) as file:
-                file.write(picture(name, answer).encode("utf-8", "backslashreplace"))
+                file.write(picture(page, answer).encode("utf-8", "backslashreplace"))
             note(f"written to {svg}")
         if as_csv:
             say(str(table(name.replace("-", "_"))(answer)))

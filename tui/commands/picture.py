@@ -31,13 +31,17 @@ class PictureApp(App[None]):
         self.theme = themes.DARK.name
 
 
-def picture(name: str, answer: Any) -> str:
-    """The answer of the lens `name` as SVG. Raises `UserError` for a lens that has no picture."""
+def page_of(name: str) -> ExperimentPage[Any]:
+    """A page for the lens `name`. Raises `UserError` for a lens that has no picture."""
     kind = next((each for each in lenses.found() if name.replace("-", "_") == each.NAME), None)
     if kind is None or not issubclass(kind, ExperimentPage):
         names = ", ".join(each.NAME.replace("_", "-") for each in lenses.found() if issubclass(each, ExperimentPage))
         raise UserError(f"the lens {name} has no picture; those of experiments have one: {names}")
-    page = kind()
+    return kind()
+
+
+def picture(page: ExperimentPage[Any], answer: Any) -> str:
+    """The answer of a lens as SVG."""
 
     async def draw() -> str:
         async with PictureApp(page).run_test(size=(120, 50)):

@@ -47,7 +47,7 @@ class CorruptScreen(ModalScreen[tuple[str, End] | None]):
         with Vertical(id="corrupt", classes="dialog wide") as dialog:
             dialog.border_title = Content("corrupt prompt")
             dialog.border_subtitle = Content("⏎ accept · tab other end · ↑↓ scroll · esc close")
-            yield Static(Content("The prompt with something changed; experiments compare the two. Empty removes it."))
+            yield Static(Content("The prompt with something changed. An empty line removes it."))
             field = Input(one_line(self._text), max_length=4000)
             field.cursor_blink = False
             yield field

@@ -95,12 +95,15 @@ def columns(shares: Sequence[float], height: int) -> list[str]:
 def signed_bar(share: float, width: int) -> tuple[str, str]:
     """Two halves of `width` cells each, on either side of an axis, in half cells: the bar of a share from -1 to 1.
 
-    It goes to the right above zero and to the left below it. A share other than 0 shows at least a thin line.
+    It goes to the right above zero and to the left below it. A share other than 0 shows at least a thin line; a larger
+    one than 1 ends in an arrow.
     """
     halves = round(2 * width * min(1.0, abs(share)))
     blank = " " * width
     if not share:
         return blank, blank
+    if abs(share) > 1:
+        return (blank, "█" * (width - 1) + "▶") if share > 0 else ("◀" + "█" * (width - 1), blank)
     if share > 0:
         return blank, ("█" * (halves // 2) + "▌" * (halves % 2) or "▏").ljust(width)
     return ("▐" * (halves % 2) + "█" * (halves // 2) or "▕").rjust(width), blank

@@ -100,7 +100,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
     def draw(self) -> None:
         up = "⇧← up · " if self.part else ""
         order = "in order" if self.by_size else "by size"
-        self.border_subtitle = Content(f"{up}⏎ divide · o {order}" if self.answer else "")
+        divide = "⏎ divide · " if any(part.path for part in self._parts()) else ""
+        self.border_subtitle = Content(f"{up}{divide}o {order}" if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Attribution", width: int, height: int) -> Iterator[Text]:
@@ -112,7 +113,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
         name = min(WIDEST_NAME, max(map(cell_len, names), default=0))
         inner = any(part.inner for part in parts) and width >= 60
         bar = max(3, min(40, (width - name - NUMBER - 4 - (2 * INNER + 2) * inner) // 2))
-        scale = max((abs(part.value) for part in parts), default=0.0) or 1.0
+        scale = max((abs(part.value) for part in parts if not part.merged), default=0.0) or 1.0
         yield self._head(answer, name, bar, inner)
         at = min(self.cursor, len(parts) - 1)
         for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):

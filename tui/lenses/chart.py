@@ -122,9 +122,10 @@ class ChartLens(Lens, can_focus=True):
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.border_title = Content(title)
-            asked = f"{why(self._asked)} · " if self._asked else ""
-            stages = stages_line(chart.stages, chart.kept, max(0, width - cell_len(asked)))
-            self.border_subtitle = Content(chart.problem or f"{asked}{stages}".removesuffix(" · "))
+            asked = why(self._asked) if self._asked else ""
+            stages = stages_line(chart.stages, chart.kept, width)
+            both = f"{asked} · {stages}" if asked else stages
+            self.border_subtitle = Content(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

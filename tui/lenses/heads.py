@@ -48,6 +48,8 @@ class HeadsLens(HeatMapPage["HeadsView"]):
     TITLE = "heads"
     DESCRIPTION = "Which heads do induction, attend to the previous token, copy, and read from which earlier heads"
     ORDER = 44
+    GROUP = "Why"
+    ALSO = "induction previous token copying composition"
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ def bench_json(result: "BenchResult") -> dict[str, Any]:
         "bandwidth_bytes_per_second": result.bandwidth_bytes_per_second,
         "bandwidth_share": result.bandwidth_share,
         "peak_bytes": result.peak_bytes,
+        "problems": result.problems,
     }
 
 
@@ -41,4 +42,5 @@ def bench_lines(result: "BenchResult") -> list[str]:
         f"  {1000 * result.first_token_seconds:>9,.1f} ms to the first token after {prompt}",
         f"  {result.bandwidth_share:>9.0%} of the memory bandwidth, which is {bandwidth} here",
         f"  {result.weights_bytes / 1e6:>9,.1f} MB of weights{peak}",
+        *(f"  {one_line(problem)}" for problem in result.problems),
     ]

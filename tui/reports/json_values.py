@@ -15,7 +15,7 @@ from tui.drawing.text import is_inert
 
 def json_line(value: dict[str, Any]) -> str:
     """One JSON object on one line; what a terminal executes, hides or cannot show is escaped as JSON escapes it."""
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     try:
         line = json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
     except ValueError as error:

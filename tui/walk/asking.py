@@ -76,8 +76,8 @@ def _next_against(session: "Session", id: int | None) -> CausalQuestion:
     """The question that compares with `id`, or no longer with it; without an id, the two tokens exchanged."""
     asked = replace(session.question, measure="difference")
     if id is None:
-        now = asked.target_at(session.distribution().logits)
-        return replace(asked, target=now.against, against=now.id)
+        now = session.measured()
+        return replace(asked, target=now.target.against, against=now.target.id) if now else asked
     if asked.against == id:
         return replace(asked, against=None)
     return replace(asked, target=None if asked.target == id else asked.target, against=id)

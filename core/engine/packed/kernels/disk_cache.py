@@ -5,22 +5,13 @@ files of this package. And numba fails at a damaged cache file each time; here i
 """
 
 import hashlib
-import logging
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-_log = logging.getLogger(__name__)
-problems: list[str] = []
-"""What was wrong with the cache in this process, for `bench` and for whoever wonders about a slow start."""
-
-
-def report(problem: str) -> None:
-    """Log what is wrong with the cache, and keep it in `problems`."""
-    _log.info(problem)
-    problems.append(problem)
+from core.engine.packed.kernels.cache_problems import report
 
 
 @cache

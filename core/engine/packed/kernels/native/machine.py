@@ -19,6 +19,7 @@ import llvmlite.binding as llvm
 
 from core.atomic import replacing
 from core.engine.packed.kernels import disk_cache
+from core.engine.packed.kernels.cache_problems import report
 from core.engine.packed.kernels.native import floats, rows, tiles
 from core.engine.packed.kernels.native.code import AVX2, PORTABLE, VNNI
 from core.engine.packed.kernels.native.formats import FORMATS
@@ -110,7 +111,7 @@ def _object(label: str, make: Callable[[], str]) -> bytes:
             with replacing(path) as file:
                 file.write(hashlib.sha256(data).digest() + data)
         except (UserError, OSError) as error:
-            disk_cache.report(f"compiled code cannot be kept in {path.parent}: {error}")
+            report(f"compiled code cannot be kept in {path.parent}: {error}")
     return data
 
 
@@ -123,7 +124,7 @@ def _read(path: Path) -> bytes | None:
     data = content[32:]
     if hashlib.sha256(data).digest() == content[:32]:
         return data
-    disk_cache.report(f"the compiled code in {path} is damaged: compiled again")
+    report(f"the compiled code in {path} is damaged: compiled again")
     return None
 
 

@@ -1,0 +1,181 @@
+"""The question of causal experiments by keys, and taking the answer of a lens away."""
+
+import csv
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from core.causal.question import CausalQuestion
+from core.lenses import table
+from core.loading.choice import ModelChoice
+from tui.app import TokenwalkApp
+from tui.dialogs.corrupt import CorruptScreen
+from tui.dialogs.notebook import NotebookScreen
+from tui.drawing.text import label
+from tui.lenses.attribution import AttributionLens
+
+Make = Callable[..., TokenwalkApp]
+Go = Callable[..., Awaitable[None]]
+Lines = Callable[[Any], list[str]]
+
+TRAINED = ModelChoice(name="model5-trained", device="cpu")
+PROMPT = "I prefer oat milk in"
+
+
+def asked(app: Any) -> CausalQuestion:
+    return app.frame.snapshot.question
+
+
+async def open_lens(pilot: Any, settle: Go) -> Any:
+    pilot.app.do("lens.look", "attribution")
+    await settle(pilot)
+    assert isinstance(pilot.app.lens, AttributionLens)
+    return pilot.app.lens
+
+
+async def test_tokens_are_chosen_on_the_chart_and_the_measure_goes_round(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
+    async with real(PROMPT, TRAINED).run_test(size=(120, 36)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        first, second, third = (each.id for each in app.frame.snapshot.chart.candidates[:3])
+        await press(pilot, "down", "e")
+        assert asked(app) == CausalQuestion(second)
+        measured = app.frame.snapshot.measured
+        assert (measured.target.id, measured.target.against) == (second, first)
+        rows = panel_lines(app.candidates)
+        assert [row.lstrip()[1] for row in rows[1:4]] == ["B", "A", " "]
+        assert f"why {label(measured.piece)}, not" in str(app.candidates.border_subtitle)
+        await press(pilot, "down", "E")
+        assert asked(app) == CausalQuestion(second, third)
+        await press(pilot, "E")
+        assert asked(app) == CausalQuestion(second)
+        await press(pilot, "up", "e")
+        assert asked(app) == CausalQuestion(second, measure="logit")
+        assert "logit" in str(app.candidates.border_subtitle)
+        await press(pilot, "e")
+        assert asked(app) == CausalQuestion(second, measure="logprob")
+        await press(pilot, "e")
+        assert asked(app) == CausalQuestion()
+        assert app.frame.snapshot.measured is None
+        await press(pilot, "up", "E")
+        assert app.frame.snapshot.measured.target.against == first
+        await press(pilot, "space")
+        assert asked(app) == CausalQuestion(against=first)
+
+
+async def test_under_an_experiment_the_measure_and_the_order_of_the_tokens_change(
+    real: Make, settle: Go, press: Go, panel_lines: Lines
+) -> None:
+    async with real(PROMPT, TRAINED).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        found = await open_lens(pilot, settle)
+        target = found.answer.asked.target
+        await press(pilot, "E")
+        assert (found.answer.asked.target.id, found.answer.asked.target.against) == (target.against, target.id)
+        await press(pilot, "e")
+        assert found.answer.asked.target.against is None
+        assert "logit" in panel_lines(found)[0]
+
+
+async def test_a_corrupt_prompt_is_written_with_its_tokens_under_those_of_the_prompt(
+    real: Make, settle: Go, press: Go, screen_lines: Any
+) -> None:
+    async with real(PROMPT, TRAINED).run_test(size=(80, 24)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await pilot.press("z")
+        await settle(pilot)
+        assert isinstance(app.screen, CorruptScreen)
+        assert app.screen.query_one(Input).value == PROMPT
+        app.screen.query_one(Input).value = "I prefer the oat milk"
+        await settle(pilot)
+        text = "\n".join(screen_lines(app))
+        assert "aligned from the left" not in text
+        assert "5 tokens each" in text
+        app.screen.query_one(Input).value = "prefer oat milk in"
+        await settle(pilot)
+        await pilot.press("tab")
+        await settle(pilot)
+        text = "\n".join(screen_lines(app))
+        assert "aligned from the right" in text
+        assert "≠" in text
+        await pilot.press("enter")
+        await settle(pilot)
+        tokenizer = app.frame.tokenizer
+        assert asked(app) == CausalQuestion(corrupt=tuple(tokenizer.encode("prefer oat milk in")), align="right")
+        await pilot.press("z")
+        await settle(pilot)
+        assert app.screen.query_one(Input).value == "prefer oat milk in"
+        app.screen.query_one(Input).value = ""
+        await settle(pilot)
+        assert "no corrupt prompt" in "\n".join(screen_lines(app))
+        await pilot.press("enter")
+        await settle(pilot)
+        assert asked(app).corrupt == ()
+
+
+async def test_an_answer_is_written_as_json_csv_and_a_picture(
+    real: Make, settle: Go, press: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with real(PROMPT, TRAINED).run_test(size=(80, 24)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        found = await open_lens(pilot, settle)
+        for key in "jcs":
+            await pilot.press("W")
+            await settle(pilot)
+            assert isinstance(app.screen, NotebookScreen)
+            await pilot.press(key)
+            await settle(pilot)
+        await pilot.press("W", "y")
+        await settle(pilot)
+        assert app.clipboard == found.notebook()
+        names = {path.suffix: path for path in tmp_path.iterdir()}
+        assert sorted(names) == [".csv", ".json", ".svg"]
+        assert all("attribution-i-prefer" in path.name for path in names.values())
+        values = json.loads(names[".json"].read_text())
+        assert (values["lens"], values["difference"]) == ("attribution", found.answer.asked.value)
+        rows = list(csv.reader(names[".csv"].open(newline="")))
+        assert rows[0] == list(table("attribution")(found.answer).columns)
+        assert len(rows) == len(table("attribution")(found.answer).rows) + 1
+        picture = names[".svg"].read_text()
+        assert picture.startswith("<svg")
+        assert "embedding" in picture
+
+
+async def test_other_lenses_are_not_taken_away(real: Make, settle: Go, press: Go) -> None:
+    async with real(PROMPT, TRAINED).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "W")
+        (notice,) = pilot.app._notifications
+        assert notice.message.startswith("only lenses of experiments are exported: attribution")
+
+
+async def test_parts_are_divided_and_joined_again(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
+    async with real(PROMPT, TRAINED).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        found = await open_lens(pilot, settle)
+        at = next(n for n, part in enumerate(found.answer.parts) if part.path == "1")
+        await press(pilot, *["down"] * at, "enter")
+        assert found.answer.path == "1"
+        await press(pilot, "enter")
+        assert found.answer.path == "1.attention"
+        await press(pilot, "3")
+        assert found.answer.path == "1.attention.2"
+        await press(pilot, "shift+down")
+        assert found.answer.path == "1.attention.3"
+        await press(pilot, "shift+left", "shift+up")
+        assert found.answer.path == "0.attention"
+        await press(pilot, "o")
+        values = [part.value for part in found._parts()]
+        assert values == sorted(values, key=abs, reverse=True)
+        await press(pilot, "shift+left", "shift+left")
+        assert found.answer.path == ""
+        assert "the parts sum to" in panel_lines(found)[1]

@@ -1,0 +1,186 @@
+"""The contrast lens: heat maps of activation patching, exact and estimated, and the patch under the cursor."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.bars import meter
+from tui.drawing.heat_map import HeatMap
+from tui.drawing.text import fit, label, within
+from tui.lenses.base import ExperimentPage, HeatMapPage
+from tui.runner import Frame, Question
+
+if TYPE_CHECKING:
+    from core.causal.attribution_patching import Agreement
+    from core.lenses.contrast import Contrast
+
+MapName = Literal["residual", "attention", "mlp", "heads"]
+MAPS: tuple[MapName, ...] = get_args(MapName)
+TITLES = {
+    "residual": "residual stream before each block",
+    "attention": "what attention adds",
+    "mlp": "what the MLP adds",
+    "heads": "each head at all positions",
+}
+BAR = 12
+"""Cells of the progress bar."""
+GAP = 3
+"""Cells between the exact map and its estimate."""
+NARROW = 3
+"""Width of a cell from which there is room for both maps."""
+
+
+class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
+    """One map at a time; where there is room its estimate stands beside it."""
+
+    NAME = "contrast"
+    TITLE = "contrast"
+    DESCRIPTION = "Which activations of the prompt bring its answer into the corrupt prompt (activation patching)"
+    ORDER = 42
+    GROUP = "Why"
+    ALSO = "activation patching causal tracing corrupt"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map: MapName = "residual"
+        self.estimates = False
+        """Whether the estimates take the place of the exact values, where there is no room for both."""
+
+    def options(self) -> dict[str, Any]:
+        return {"first": self.map}
+
+    def new_question(self) -> Question:
+        """What is known already is taken over, so that another map does not begin anew."""
+        first, known = self.map, self.answer
+
+        def ask(session: Any) -> Any:
+            return lens("contrast")(session.current_step(), session.current_question(), first=first, known=known)
+
+        return Question(ask)
+
+    def show(self, frame: Frame) -> None:
+        before = self.answer
+        super().show(frame)
+        if self.answer and (before is None or before.pieces != self.answer.pieces):
+            self.column = 10**6  # the last position
+            self.draw()
+
+    # Keys ------------------------------------------------------------------------------------------------------------
+
+    def switch_view(self) -> None:
+        self._turn_to(MAPS[(MAPS.index(self.map) + 1) % len(MAPS)])
+
+    def choose(self, number: int | None = None) -> None:
+        """Digits: a map, or after them the estimates."""
+        if number is not None and number <= len(MAPS):
+            self._turn_to(MAPS[number - 1])
+        elif number == len(MAPS) + 1:
+            self.estimates = not self.estimates
+            self.draw()
+
+    def _turn_to(self, name: MapName) -> None:
+        if name == self.map:
+            return
+        if "heads" in (name, self.map):
+            self.column = 0 if name == "heads" else 10**6
+        self.map = name
+        if self.answer and not _complete(self.answer, name):
+            self.ask_again()
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def heat_map(self) -> HeatMap | None:
+        return self._map(self.answer) if self.answer else None
+
+    def _map(self, answer: "Contrast", estimated: bool = False) -> HeatMap:
+        source = answer.estimated if estimated else answer
+        values = getattr(source, self.map) if source else ()
+        if not values:
+            values = tuple((None,) * len(row) for row in getattr(answer, self.map))
+        heads = self.map == "heads"
+        columns = tuple(map(str, range(len(values[0])))) if heads and values else tuple(map(label, answer.pieces))
+        return HeatMap(tuple(f"{n:>2}" for n in range(len(values))), columns, values, 1.0)
+
+    def draw(self) -> None:
+        if drawn := self.heat_map():
+            self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
+            self.column = max(0, min(self.column, len(drawn.columns) - 1))
+        self.border_title = Content(f"contrast · {self.map}")
+        self.border_subtitle = Content("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Contrast", width: int, height: int) -> Iterator[Text]:
+        corrupt = f" · corrupt {answer.corrupt:+.2f}"
+        head = self.why(answer, max(0, width - len(corrupt)))
+        head.append_text(self.text((corrupt, "muted")))
+        yield head
+        yield self._about(answer, width)
+        exact = self._map(answer)
+        if not exact.rows:
+            yield self.text(("this model has no MLP", "muted"))
+            return
+        estimated = self._map(answer, estimated=True)
+        yield self._under_cursor(answer, exact, estimated, width)
+        room = height - 3
+        half = (width - GAP) // 2
+        if (half - 5) // len(exact.columns) >= NARROW:
+            yield from self._beside(exact, estimated, half, room)
+        else:
+            yield from self.map_lines(estimated if self.estimates else exact, width, room)
+
+    def _beside(self, exact: HeatMap, estimated: HeatMap, half: int, room: int) -> Iterator[Text]:
+        """Both maps, side by side, with a heading each."""
+        yield self.text((fit("   exact", half + GAP), "head"), ("   estimated by one backward pass", "head"))
+        for left, right in zip(
+            self.map_lines(exact, half, room - 1), self.map_lines(estimated, half, room - 1), strict=True
+        ):
+            left.append(" " * max(0, half + GAP - left.cell_len))
+            left.append_text(right)
+            yield left
+
+    def _about(self, answer: "Contrast", width: int) -> Text:
+        """The map in words, and its progress or how well it is estimated."""
+        progress = self.frame.progress
+        agreed = next((each for each in answer.agreement if each.map == self.map), None)
+        if agreed:
+            state = (_agreement(agreed), "muted")
+        elif progress:
+            state = (
+                f"{meter(progress.done / max(1, progress.total), BAR)} {progress.done:,}/{progress.total:,}",
+                "bar",
+            )
+        else:
+            state = ("", "muted")
+        shown = "estimate: " if self.estimates else ""
+        room = max(0, width - len(state[0]) - 1)
+        return self.text((fit(f"{shown}{TITLES[self.map]}", room) + " ", "text"), state)
+
+    def _under_cursor(self, answer: "Contrast", exact: HeatMap, estimated: HeatMap, width: int) -> Text:
+        row, column = self.cursor, min(self.column, len(exact.columns) - 1)
+        if self.map == "heads":
+            where = f"head {row}.{column}"
+        else:
+            clean, corrupt = answer.pieces[column], answer.corrupt_pieces[column]
+            changed = "" if clean == corrupt else f" for {within(label(corrupt), 10)}"
+            where = f"block {row} · {column} {within(label(clean), 10)}{changed}"
+        value, estimate = exact.at(row, column), estimated.at(row, column)
+        numbers = f"{_signed(value)}  estimate {_signed(estimate)}"
+        return self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
+
+
+def _signed(value: float | None) -> str:
+    return "  ·  " if value is None else f"{value:+.3f}"
+
+
+def _agreement(agreed: "Agreement") -> str:
+    if agreed.pearson is None or agreed.spearman is None:
+        return "estimate: no correlation"
+    return f"estimate: r {agreed.pearson:.2f} · rank {agreed.spearman:.2f}"
+
+
+def _complete(answer: "Contrast", name: MapName) -> bool:
+    return not any(value is None for row in getattr(answer, name) for value in row)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from core.causal.question import CausalQuestion, End
 from core.errors import Action, UserError
-from core.tokenizers.chat import encode
 from tui.dialogs.corrupt import CorruptScreen, Piece
 from tui.lenses.chart import ChartLens
 from tui.walk.group import ActionGroup
@@ -41,13 +40,14 @@ class Asking(ActionGroup):
             return
 
         def tokens(text: str) -> list[Piece]:
-            ids = encode(tokenizer, text, special=form.special, chat=form.chat, system=form.system)
+            """In a conversation those of the message alone: a chat template is too slow for each key."""
+            ids = tokenizer.inner_ids(text) if form.chat else tokenizer.encode(text, special=form.special)
             return [(id, tokenizer.piece(id)) for id in ids]
 
         clean = [(token.id, token.piece) for token in snapshot.tokens[: snapshot.prompt_length]]
-        asked = snapshot.question
+        clean, asked = tokens(snapshot.prompt) if form.chat else clean, snapshot.question
         text = self._text or snapshot.prompt
-        if asked.corrupt and [id for id, _ in tokens(text)] != list(asked.corrupt):
+        if asked.corrupt and not form.chat and [id for id, _ in tokens(text)] != list(asked.corrupt):
             text = tokenizer.written(asked.corrupt)
         self.open_dialog(CorruptScreen(clean, text, asked.align, tokens), self._compare)
 
@@ -59,6 +59,7 @@ class Asking(ActionGroup):
             (self._text, align), form = answer, self.state.form
             text = self._text
             self.submit(lambda session: session.compare_with(text, form, align), interrupts=False)
+            self.notices.inform(f"experiments compare with {text!r}" if text else "there is no corrupt prompt")
 
 
 def _next_target(session: "Session", id: int | None) -> CausalQuestion:

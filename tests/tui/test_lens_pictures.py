@@ -161,6 +161,7 @@ HEADS_VIEW = HeadsView(
 )  # fmt: skip
 ANSWERS = {
     "attribution": ATTRIBUTION,
+    "patchscope": PATCHSCOPE,
     "jacobian": JACOBIAN,
     "attention": ATTENTION,
     "heads": HEADS_VIEW,

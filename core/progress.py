@@ -17,7 +17,7 @@ class Progress:
 class Loading:
     """Progress of loading a model."""
 
-    activity: Literal["downloading", "reading"]
+    activity: Literal["downloading", "reading", "connecting"]
     name: str
     """The model that is downloaded, or the tensor that is read next. It comes from a file, so it is hostile text."""
     done: int
@@ -31,3 +31,7 @@ Report = Callable[[Loading], None]
 
 class Cancelled(Exception):
     """A person has cancelled what is being done."""
+
+
+class Interrupted(Cancelled):
+    """Something else is to be done now; what is being done can be begun again."""

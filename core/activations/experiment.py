@@ -8,10 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
-import torch
-
 from core.loading.model import Sequences
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.values import Candidate, Chart
 
 
@@ -28,7 +26,7 @@ class Experiment:
     def __init__(self, change: Change, unpatched: Sequences) -> None:
         self._change = change
         self.unpatched = unpatched
-        self._latest: tuple[int, Distribution] | None = None
+        self._latest: tuple[int, NextDistribution] | None = None
         """The position that was asked for last, and the unpatched distribution after it."""
 
     def read(self, position: int) -> Iterator[int]:
@@ -54,13 +52,11 @@ class Experiment:
         if self._latest is None or self._latest[0] != position:
             with self._change.suspended():
                 self._latest = position, self.unpatched.distributions([position])[0][0]
-        probabilities = self._latest[1].probabilities
-        ids = torch.tensor([each.id for each in chart.candidates])
-        by_id = dict(zip(ids.tolist(), probabilities[ids].tolist(), strict=True))
+        ids = [each.id for each in (*chart.candidates, *((chart.taken,) if chart.taken else ()))]
+        by_id = dict(zip(ids, self._latest[1].shares_of(ids), strict=True))
 
         def extended(candidate: Candidate) -> Candidate:
-            known = by_id.get(candidate.id)
-            return replace(candidate, unpatched=probabilities[candidate.id].item() if known is None else known)
+            return replace(candidate, unpatched=by_id[candidate.id])
 
         taken = extended(chart.taken) if chart.taken else None
         return replace(chart, candidates=tuple(map(extended, chart.candidates)), taken=taken)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.evaluation.divergence import divergences
 from core.evaluation.score import LOGIT_ROWS, distributions_after, min_context
 from core.evaluation.values import Boundary, ComparedPosition, ComparedText, Comparison, Divergence
 from core.loading.model import Model
@@ -25,6 +26,7 @@ from core.sampling.chart import chart
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
 from core.sampling.divergence import kl_bits_from_logprobs
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -36,7 +38,7 @@ NO_TEXT = 256
 class Side:
     """One of the two distributions of a comparison, with the tokenizer of its ids."""
 
-    distribution: Distribution
+    distribution: NextDistribution
     tokenizer: Tokenizer
     sampler: Sampler = field(default_factory=Sampler)
     """Changes the chart only, not the divergence."""
@@ -44,7 +46,7 @@ class Side:
     """What the stages of the sampler may know."""
 
 
-def next_distribution(model: Model, ids: Sequence[int]) -> Distribution:
+def next_distribution(model: Model, ids: Sequence[int]) -> NextDistribution:
     """The distribution of the token after `ids`, of which the model sees the last T."""
     sequence = model.sequences()
     sequence.append([list(ids)])
@@ -79,11 +81,12 @@ def _rank_in(side: Side, id: int, tokenizer: Tokenizer) -> Bounded | None:
 
 def diverge(a: Side, b: Side) -> Divergence:
     """KL both ways and Jensen–Shannon, in bits: over ids where both have the same tokens, else over the next byte."""
-    by_token = same_tokens(a.tokenizer, b.tokenizer)
-    log_a, log_b = (_logprobs(side) if by_token else next_byte_logprobs(side) for side in (a, b))
+    if same_tokens(a.tokenizer, b.tokenizer):
+        return Divergence("token", *divergences(a.distribution, b.distribution))
+    log_a, log_b = (next_byte_logprobs(side) for side in (a, b))
     log_mean = torch.logaddexp(log_a, log_b) - math.log(2)
     return Divergence(
-        over="token" if by_token else "byte",
+        over="byte",
         kl_ab_bits=kl_bits_from_logprobs(log_a, log_b),
         kl_ba_bits=kl_bits_from_logprobs(log_b, log_a),
         js_bits=(kl_bits_from_logprobs(log_a, log_mean) + kl_bits_from_logprobs(log_b, log_mean)) / 2,
@@ -91,8 +94,14 @@ def diverge(a: Side, b: Side) -> Divergence:
 
 
 def _logprobs(side: Side) -> Tensor:
-    """ln p of each id, [V], float64."""
-    return torch.log_softmax(side.distribution.logits.double(), dim=-1)
+    """ln p of each id, [V], float64. Raises `UserError` where not all are known."""
+    distribution = side.distribution
+    if not isinstance(distribution, Distribution):
+        raise UserError(
+            f"models with different tokens are compared by the next byte, which needs all {distribution.vocab_size:,} "
+            f"probabilities, and the engine tells {distribution.known:,}; start it so that it tells all"
+        )
+    return torch.log_softmax(distribution.logits.double(), dim=-1)
 
 
 def next_byte_logprobs(side: Side) -> Tensor:

@@ -15,7 +15,8 @@ from core.evaluation.values import ScoredText, ScoredToken
 from core.formats.text import well_formed
 from core.loading.model import Model
 from core.progress import Progress
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
+from core.sampling.values import Score
 from core.tokenizers.tokenizer import Tokenizer
 
 LOGIT_ROWS = 32
@@ -36,7 +37,7 @@ class PositionDistribution(NamedTuple):
     position: int
     context: int
     """The number of tokens it was computed from, up to and including that position."""
-    distribution: Distribution
+    distribution: NextDistribution
 
 
 def windows(length: int, context: int) -> Iterator[Window]:
@@ -95,14 +96,15 @@ def _score(
     total = len(ids) - 1
     tokens: list[ScoredToken] = []
     yield Progress(0, total)
-    for row in distributions_after(model, ids, range(total)):
-        if row is None:
-            yield Progress(len(tokens), total)
-        else:
-            at = row.position + 1
-            tokens.append(ScoredToken(at, ids[at], pieces[at], row.distribution.score(ids[at]), row.context))
-            if len(tokens) % LOGIT_ROWS == 0:
-                yield Progress(len(tokens), total)
+    for start, end, first in windows(total, model.info.context):
+        sequence = model.sequences()
+        sequence.append([list(ids[start : end + 1])])
+        found = dict[int, Score]()
+        for group in sequence.scores(range(first - start + 1, end - start + 1)):
+            found |= group
+            yield Progress(len(tokens) + len(found), total)
+        for at in sorted(found):
+            tokens.append(ScoredToken(start + at, ids[start + at], pieces[start + at], found[at], at))
     yield Progress(total, total)
     byte_count = _bytes_after_first(model.tokenizer, ids, text)
     rewritten = text is not None and model.tokenizer.written(ids) != well_formed(text)

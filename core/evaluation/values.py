@@ -1,12 +1,11 @@
 """The results of scoring a text and of comparing two models, A and B: frozen values without tensors."""
 
 import heapq
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from core.evaluation.perplexity import SurprisalRates
-from core.sampling.bounds import Bounded, low, total
+from core.sampling.bounds import Bounded, low, through, total
 from core.sampling.values import Chart, Score
 
 Over = Literal["token", "byte"]
@@ -62,11 +61,11 @@ class Divergence:
 
     over: Over
     """`token` where both models have the same tokens, otherwise `byte`."""
-    kl_ab_bits: float
+    kl_ab_bits: Bounded
     """KL(A ‖ B) = Σ a log2(a / b); ∞ where B has probability 0 for an outcome that A allows."""
-    kl_ba_bits: float
+    kl_ba_bits: Bounded
     """KL(B ‖ A)."""
-    js_bits: float
+    js_bits: Bounded
     """Jensen–Shannon divergence, (KL(A ‖ M) + KL(B ‖ M)) / 2 with M = (A + B) / 2, from 0 to 1 bit (Lin 1991)."""
 
 
@@ -130,17 +129,17 @@ class ComparedText:
     """As `ScoredText.min_context`, of B."""
 
     @property
-    def kl_ab_bits(self) -> float:
+    def kl_ab_bits(self) -> Bounded:
         """The mean of KL(A ‖ B) over the positions."""
         return self._mean([position.divergence.kl_ab_bits for position in self.positions])
 
     @property
-    def kl_ba_bits(self) -> float:
+    def kl_ba_bits(self) -> Bounded:
         """The mean of KL(B ‖ A) over the positions."""
         return self._mean([position.divergence.kl_ba_bits for position in self.positions])
 
     @property
-    def js_bits(self) -> float:
+    def js_bits(self) -> Bounded:
         """The mean of the Jensen–Shannon divergence over the positions."""
         return self._mean([position.divergence.js_bits for position in self.positions])
 
@@ -149,5 +148,5 @@ class ComparedText:
         """The share of positions where the likeliest tokens are equal."""
         return sum(position.agree for position in self.positions) / len(self.positions)
 
-    def _mean(self, values: list[float]) -> float:
-        return math.fsum(values) / len(values)
+    def _mean(self, values: list[Bounded]) -> Bounded:
+        return through(lambda each: each / len(values), total(values))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from core.generation.decided import decided
 from core.generation.draw_context import draw_context
 from core.generation.guides import Guides
 from core.generation.sample import Sample, stop_ids
@@ -13,8 +14,8 @@ from core.loading.info import ModelInfo
 from core.loading.model import Model, Sequences
 from core.sampling.chart import chart
 from core.sampling.context import DrawContext
-from core.sampling.distribution import Distribution
 from core.sampling.draw import draw, uniform
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Draw
 
@@ -54,7 +55,7 @@ class Batch:
         self._prefix = prefix.repeat(samples)
         self._prefix.rewind(len(ids))
         self.samplers = [replace(sampler, seed=sampler.seed + i) for i in range(samples)]
-        self._distributions: list[Distribution] = []
+        self._distributions: list[NextDistribution] = []
         self._contexts: list[DrawContext] = []
         self._prompt_length = prompt_length or len(ids)
         self._tokens = [list(start) for _ in range(samples)]
@@ -72,18 +73,27 @@ class Batch:
             draw_context(tokens, self._prompt_length, sampler, 0, self.model.tokenizer, guides)
             for tokens, sampler, guides in zip(self._tokens, self.samplers, self._guides, strict=True)
         ]
-        drawn = [
-            draw(distribution, sampler, uniform(sampler.seed, at), context)
-            for distribution, sampler, context in zip(self._distributions, self.samplers, self._contexts, strict=True)
-        ]
+        drawn = [self._draw(row, at) for row in range(len(self.samplers))]
         self._prefix.append([[each.id] for each in drawn])
+        self._prefix.begin([at])
         for tokens, each, sampler in zip(self._tokens, drawn, self.samplers, strict=True):
             tokens.append(sampled_token(each, self.model.tokenizer.piece(each.id), sampler, self.model.info))
         running = [each if runs else None for each, runs in zip(drawn, self.running, strict=True)]
         self.running = [each is not None and each.id not in self._stop_ids for each in running]
         return running
 
-    def distribution(self, sample: int) -> Distribution:
+    def _draw(self, row: int, at: int) -> Draw:
+        sampler, context = self.samplers[row], self._contexts[row]
+        drawn, self._distributions[row] = decided(
+            self._prefix,
+            at - 1,
+            row,
+            self._distributions[row],
+            lambda known: draw(known, sampler, uniform(sampler.seed, at), context),
+        )
+        return drawn
+
+    def distribution(self, sample: int) -> NextDistribution:
         """The distribution that the last token of a continuation was drawn from."""
         return self._distributions[sample]
 

@@ -9,6 +9,7 @@ from core.loading import catalog
 from core.loading.model import Model, Sequences
 from core.loading.models import load_model
 from core.sampling.context import GuideKind
+from core.sampling.distribution import Distribution
 from core.sequences import common_prefix
 
 
@@ -44,7 +45,13 @@ class Guides:
         if same < len(wanted):
             prefix.append([wanted[same:]])
         known[same:] = wanted[same:]
-        return prefix.distributions([len(wanted) - 1])[0][0].scores
+        distribution = prefix.distributions([len(wanted) - 1])[0][0]
+        if not isinstance(distribution, Distribution):
+            raise UserError(
+                f"a guided draw needs the probabilities of all {distribution.vocab_size:,} tokens, and the engine "
+                f"tells {distribution.known:,}; leave the guide out, or start the engine so that it tells all"
+            )
+        return distribution.scores
 
     def _prompt(self, text: str, ids: Sequence[int], prompt_length: int) -> list[int]:
         """The negative prompt; the last token of the prompt for an empty text, as in transformers."""

@@ -25,6 +25,7 @@ from core.loading.families import FAMILIES, GGUF_FAMILIES, TITLES
 from core.loading.files import parts, read_folder, weights_files
 from core.loading.revisions import ALIASES
 from core.progress import Report
+from core.remote.address import address, is_address
 from core.tokenizers.tokenizer import Tokenizer
 
 SMOLLM2 = "smollm2"
@@ -178,6 +179,11 @@ def is_rung(name: str) -> bool:
     return name in ladder.NAMES
 
 
+def is_served(name: str) -> bool:
+    """Whether a name is the address of an engine that serves a model."""
+    return is_address(name)
+
+
 def trained(name: str) -> Path | None:
     """The checkpoint that a name or a path means; None where it means something else.
 
@@ -206,6 +212,12 @@ def twin(choice: ModelChoice) -> ModelChoice | None:
 
 def check(choice: ModelChoice) -> None:
     """Raise `UserError` for a choice that is impossible, as far as names show it: reads no weights, uses no network."""
+    if is_served(choice.name):
+        _check_served(choice)
+        return
+    if choice.engine != ModelChoice().engine or choice.served_model:
+        wrong = Option("served-model" if choice.served_model else "engine")
+        raise UserError(wrong, f" is for the address of an engine, which {choice.name} is not; leave it out")
     if is_rung(choice.name):
         ladder.rung(choice.name, 1, choice.changes)
         tokenizers.check_name(choice.tokenizer)
@@ -224,6 +236,18 @@ def check(choice: ModelChoice) -> None:
         )
 
 
+def _check_served(choice: ModelChoice) -> None:
+    """Raise `UserError` for a choice that an engine elsewhere cannot have."""
+    address(choice.name)
+    plain = replace(ModelChoice(), name=choice.name, engine=choice.engine, served_model=choice.served_model)
+    plain = replace(plain, tokenizer=choice.tokenizer)
+    for field, option in (("device", "device"), ("dtype", "dtype"), ("lora", "lora")):
+        if getattr(choice, field) != getattr(plain, field):
+            raise UserError(Option(option), f" is the engine's own at {address(choice.name)}; leave it out")
+    if choice != plain:
+        raise UserError(f"{address(choice.name)} has its own sizes and weights, so they cannot be changed")
+
+
 def _refuse_adapter(choice: ModelChoice) -> None:
     if choice.lora:
         raise UserError(
@@ -235,6 +259,10 @@ def _refuse_adapter(choice: ModelChoice) -> None:
 
 def applicable(choice: ModelChoice, name: str) -> ModelChoice:
     """The choice of another model, with those of the present settings that it can have; an adapter belongs to one."""
+    if is_served(name):
+        return ModelChoice(name=name)
+    if is_served(choice.name):
+        choice = ModelChoice()
     choice = replace(choice, name=name, lora="", lora_scale=1.0)
     packable = not is_rung(name) and not trained(name)
     if (choice.dtype in PACKED and not packable) or (choice.dtype == STORED and not _is_gguf(name)):
@@ -251,6 +279,8 @@ def _without_hyperparameters(choice: ModelChoice) -> ModelChoice:
 
 def find(name: str) -> ModelLocation | None:
     """Where the files of a model are; None where the Hub must be asked. Raises `UserError` for an unknown name."""
+    if is_served(name):
+        raise UserError(f"{address(name)} serves a model without its files; choose one that is on this machine")
     if name == SMOLLM2 and (packaged := _packaged()):
         return ModelLocation(packaged[0], f"{packaged[0].name} of the installed package {SMOLLM2_PACKAGE}")
     path = Path(name).expanduser()
@@ -310,5 +340,7 @@ def tokenizer_of(choice: ModelChoice) -> Tokenizer | None:
     if path := trained(choice.name):
         found = card.read_card(path)
         return found.load_tokenizer() if found else None
+    if is_served(choice.name):
+        return None
     location = find(choice.name)
     return tokenizers.load_model_tokenizer(location.path, choice.name) if location else None

@@ -6,17 +6,26 @@ What looks inside a forward pass asks for `Model.transformer`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from core.engine.cache import KVCache
 from core.engine.lora import Adapter
 from core.engine.model import Transformer
-from core.engine.prefix import Prefix
+from core.engine.prefix import CHUNK, Prefix
 from core.errors import Option, UserError
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
+from core.sampling.values import Score
 from core.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from core.loading.served.requests import Requests
+
+
+SCORED_AT_ONCE = 32
+"""Positions whose logits are held in memory together."""
 
 
 class Sequences(Protocol):
@@ -52,14 +61,20 @@ class Sequences(Protocol):
     def knows(self, position: int) -> bool:
         """Whether the distributions after a position can be had without waiting."""
 
-    def begin(self, position: int) -> None:
-        """Let a model that runs elsewhere begin to read up to a position; nothing is waited for."""
+    def begin(self, positions: Sequence[int]) -> None:
+        """Let a model that runs elsewhere begin to read `positions`; nothing is waited for."""
 
     def read(self, positions: Sequence[int]) -> Iterator[int]:
         """Read until `positions` are known; yields how many tokens or positions are done, after each piece of work."""
 
-    def distributions(self, positions: Sequence[int]) -> list[list[Distribution]]:
+    def distributions(self, positions: Sequence[int]) -> list[list[NextDistribution]]:
         """The distribution after each of n positions of each sequence, [n][B]. Reads what is not known yet."""
+
+    def deeper(self, position: int, row: int, count: int) -> NextDistribution | None:
+        """The distribution after a position of one sequence, with `count` tokens known or V; None if it has no more."""
+
+    def scores(self, positions: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
+        """The scores of the ids at `positions` of one sequence, each from 1 on, in groups; an empty one is a pause."""
 
     def past(self, length: int) -> KVCache | None:
         """A copy of the first `length` positions of the KV cache; None where that is not on this machine."""
@@ -89,6 +104,10 @@ class Model(Protocol):
         """The LoRA adapter beside the weights, which can be scaled at any time."""
 
     @property
+    def requests(self) -> "Requests | None":
+        """The requests to the engine that serves it; None where it runs here."""
+
+    @property
     def stops(self) -> frozenset[int]:
         """Ids that end a text."""
 
@@ -107,12 +126,27 @@ class LocalSequences(Prefix):
         """How many ids before a position the model reads anew for a position beyond its context."""
         return self.model.config.reach
 
-    def begin(self, position: int) -> None:
+    def begin(self, positions: Sequence[int]) -> None:
         """Nothing: the model computes when it is asked."""
 
-    def distributions(self, positions: Sequence[int]) -> list[list[Distribution]]:
+    def distributions(self, positions: Sequence[int]) -> list[list[NextDistribution]]:
         """The distribution after each of n positions of each sequence, [n][B]. Reads what is not known yet."""
         return [[Distribution(row) for row in rows] for rows in self.logits(positions).unbind(1)]  # rows: [B, V]
+
+    def deeper(self, position: int, row: int, count: int) -> None:
+        """None: all of V is known."""
+
+    def scores(self, positions: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
+        """The scores of the ids at `positions` of one sequence, each from 1 on, in groups; an empty one is a pause."""
+        last = max(positions, default=0) - 1
+        for first in range(0, len(positions), SCORED_AT_ONCE):
+            group = positions[first : first + SCORED_AT_ONCE]
+            before = [position - 1 for position in group]
+            end_of_chunk = (max(before) // CHUNK + 1) * CHUNK - 1
+            for _ in self.read([*before, min(end_of_chunk, last)]):
+                yield []
+            after = self.logits(before)[0]
+            yield [(at, Distribution(row).score(self._ids[0][at])) for at, row in zip(group, after, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +159,10 @@ class LocalModel:
     tokenizer: Tokenizer
     adapter: Adapter | None = None
     """The LoRA adapter beside the weights, which can be scaled at any time."""
+
+    @property
+    def requests(self) -> None:
+        """None: it runs here."""
 
     def with_adapter_at(self, scale: float) -> "LocalModel":
         """The same weights with the adapter at another scale, which it has from now on in both.

@@ -20,6 +20,7 @@ from core.loading.families.family import Family
 from core.loading.info import ModelInfo
 from core.loading.model import LocalModel, Model
 from core.loading.room import check_room
+from core.loading.served.connect import connect
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -29,9 +30,13 @@ __all__ = ["LocalModel", "Model", "load_model"]
 def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
     """Load the chosen model. `report` is called with the progress of the download and of reading the weights.
 
+    The address of an engine gives the model that it serves.
     Raises `UserError` for a model that does not exist, an impossible setting, or one that does not fit into memory, and
     what `report` raises.
     """
+    if catalog.is_served(choice.name):
+        catalog.check(choice)
+        return connect(choice, report)
     device = devices.resolve(choice.device)
     if choice.dtype != "auto":
         devices.dtype(choice.dtype, device)

@@ -7,12 +7,23 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.values import Shares, Softmax, SoftmaxLab
 
 REPETITIONS = (1, 2, 3, 5, 10)
 TEMPERATURES = (0.1, 0.5, 1.0, 2.0, 10.0)
 MOST = 32
 """Logits at most, since they are shown one by one."""
+
+
+def other_logits(distribution: NextDistribution, ids: Sequence[int]) -> Tensor:
+    """The logits of all tokens but `ids`, [V - n]; of those that are known where not all are."""
+    if isinstance(distribution, Distribution):
+        return distribution.others(ids)
+    shown = set(ids)
+    others = [id for id in distribution.first(distribution.known).tolist() if id not in shown]
+    return torch.tensor(distribution.logits_of(others))
 
 
 def softmax_lab(

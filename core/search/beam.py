@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Collection, Iterator
 
 from core.search.continuations import Reader
-from core.search.path import Path, children
+from core.search.path import Path
 from core.search.settings import BeamSettings
 from core.search.values import BeamState, Reason
 
@@ -44,8 +44,8 @@ class Beam:
         self._length += 1
         following = [
             child
-            for path, distribution in zip(self.running, distributions, strict=True)
-            for child in children(path, distribution, count)
+            for row, (path, distribution) in enumerate(zip(self.running, distributions, strict=True))
+            for child in reader.children(row, distribution, path, count)
         ]
         candidates = heapq.nsmallest(count, following, key=lambda path: -path.logprob)
         complete = {path for path in candidates if path.id in self._stops or self._length == settings.length}

@@ -8,14 +8,14 @@ log-probability of a beginning is a bound for all answers that begin so: an admi
 import bisect
 import heapq
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
-from core.sampling.distribution import Distribution
 from core.search import beam
 from core.search.continuations import Reader
-from core.search.path import Path, children
+from core.search.path import Path
 from core.search.settings import BeamSettings, BestSettings
 from core.search.values import BestState, Reason
 
@@ -44,9 +44,9 @@ def search(reader: Reader, settings: BestSettings, stops: Collection[int]) -> It
         else:
             distributions = reader.distributions([entry.path.ids for entry in batch])
             found.expanded += len(batch)
-            for entry, distribution in zip(batch, distributions, strict=True):
+            for row, (entry, distribution) in enumerate(zip(batch, distributions, strict=True)):
                 found.longest = max(found.longest, entry.path.length)
-                for waiting in found.sort(entry, distribution):
+                for waiting in found.sort(entry, partial(reader.children, row, distribution)):
                     frontier.push(waiting)
             frontier.trim(found.threshold)
         yield replace(found.state(frontier), reason=reason)
@@ -92,11 +92,14 @@ class _Found:
             self.longest = max(self.longest, *(path.length for path in hypotheses.running), 0)
             yield self.state(None)
 
-    def sort(self, entry: _Entry, distribution: Distribution) -> Iterator[_Entry]:
-        """Keep the answers among the continuations of an entry; what still has to wait comes back."""
+    def sort(self, entry: _Entry, children: Callable[[Path, int, int], list[Path]]) -> Iterator[_Entry]:
+        """Keep the answers among the continuations of an entry; what still has to wait comes back.
+
+        `children` gives those of a path: so many of the likeliest ones, after the first ones.
+        """
         path, last = entry.path, entry.path.length + 1 == self._settings.length
         count = self._settings.count if last else CHILDREN
-        following = children(path, distribution, count + 1, entry.skip)
+        following = children(path, count + 1, entry.skip)
         for child in following[:count]:
             if child.logprob <= self.threshold:
                 return

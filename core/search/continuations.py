@@ -1,9 +1,12 @@
 """Reads many continuations of one prompt as one batch."""
 
 from collections.abc import Sequence
+from functools import partial
 
+from core.generation.decided import decided
 from core.loading.model import Model, Sequences
-from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
+from core.search.path import Path, children
 from core.sequences import common_prefix
 
 Ids = tuple[int, ...]
@@ -32,10 +35,12 @@ class Reader:
         self._prompt.rewind(len(ids))
         self._batches: dict[int, tuple[Sequences, list[Ids]]] = {}
         """By the number of sequences: their prefix, and the continuation that each holds."""
+        self._size = 1
+        """The number of sequences of the last call."""
 
-    def distributions(self, continuations: Sequence[Ids]) -> list[Distribution]:
+    def distributions(self, continuations: Sequence[Ids]) -> list[NextDistribution]:
         """The distribution after each of up to `width` continuations, which have the same length."""
-        size = 1 if len(continuations) == 1 else self.width
+        size = self._size = 1 if len(continuations) == 1 else self.width
         wanted = [*continuations, *[continuations[-1]] * (size - len(continuations))]
         prefix, held = self._batch(size)
         shared = [[common_prefix(row, each) for row in held] for each in wanted]
@@ -49,6 +54,12 @@ class Reader:
             prefix.append([row[prefix.length - self._start :] for row in wanted])
         held[:] = wanted
         return prefix.distributions([position])[0][: len(continuations)]
+
+    def children(self, row: int, distribution: NextDistribution, path: Path, count: int, skip: int = 0) -> list[Path]:
+        """`path.children` by distribution number `row` of the last call; more of it is asked for where it must be."""
+        sequences = self._batches[self._size][0]
+        ask = partial(children, path, count=count, skip=skip)
+        return decided(sequences, sequences.length - 1, row, distribution, ask)[0]
 
     def _batch(self, size: int) -> tuple[Sequences, list[Ids]]:
         if size not in self._batches:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from core.sampling.bounds import low
 from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NeedsMore, NextDistribution
 from core.sampling.values import Score
 from core.search.values import Answer
 
@@ -47,14 +48,24 @@ class Path:
         )
 
 
-def children(path: Path, distribution: Distribution, count: int, skip: int = 0) -> list[Path]:
-    """The likeliest `count` continuations of `path` by one token, after the first `skip`; none with p = 0."""
-    ids = distribution.head(skip + count)
-    logits, found = distribution.logits[ids].tolist(), []
+def children(path: Path, distribution: NextDistribution, count: int, skip: int = 0) -> list[Path]:
+    """The likeliest `count` continuations of `path` by one token, after the first `skip`; none with p = 0.
+
+    Raises `NeedsMore` where fewer tokens are known.
+    """
+    if distribution.known < min(skip + count, distribution.vocab_size):
+        raise NeedsMore(
+            skip + count,
+            f"the search needs the {skip + count:,} likeliest tokens, and the engine tells {distribution.known:,}; "
+            "search for fewer answers, or start the engine so that it tells more",
+        )
+    ids = distribution.first(skip + count).tolist()
+    logits, found = distribution.logits_of(ids), []
+    log_total = distribution.log_total if isinstance(distribution, Distribution) else 0.0
     rank = 0
-    for at, (id, logit) in enumerate(zip(ids.tolist(), logits, strict=True)):
+    for at, (id, logit) in enumerate(zip(ids, logits, strict=True)):
         rank = rank if at and logit == logits[at - 1] else at
         if at >= skip and logit > -math.inf:
-            score = Score(logit, min(0.0, logit - distribution.log_total), distribution.entropy_bits, rank)
+            score = Score(logit, min(0.0, logit - log_total), distribution.entropy_bits, rank)
             found.append(Path(path, id, score))
     return found

@@ -11,10 +11,13 @@ from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.loading.models import Model
 from core.sampling.bounds import Bounded, high, low
-from core.sampling.draw import draw, uniform
+from core.sampling.draw import uniform
 from core.sessions import resume
 from core.sessions.record import Record
 from core.walk.session import Session
+
+AHEAD = 8
+"""Positions that an engine elsewhere is asked for at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +117,16 @@ def _replay(record: Record, model: Model, drawn_by: ModelInfo | None, scores: bo
         for _ in walk.score():
             pass
         yield from _compared(tokens[:prompt], walk.tokens)
+    whole = model.sequences()
+    whole.append([[token.id for token in tokens]])
     for position in range(prompt, len(tokens)):
+        if (position - prompt) % AHEAD == 0:
+            whole.begin(range(position - 1, min(position - 1 + AHEAD, len(tokens) - 1)))
         token, drawn, u = tokens[position], None, None
         if token.origin == "sampled" and token.sampler and drawn_by in (None, token.model):
             u = uniform(token.sampler.seed, position, token.redraw)
             context = walk.reader.context(tokens[:position], prompt, token.sampler, token.redraw)
-            drawn = draw(walk.distribution(), token.sampler, u if token.u is None else token.u, context).id
+            drawn = walk.reader.draw(position, token.sampler, u if token.u is None else token.u, context).id
             u = None if token.sampler.greedy else u
         now = walk.take(token.id).score
         logprob = now.logprob if now and scores and token.score else None

@@ -20,7 +20,8 @@ def model(info: ModelInfo, choice: ModelChoice | None = None, report: Report | N
     choice = choice or info.choice
     if choice is None:
         raise UserError(f"the session does not say how to have {info.name}; choose a model")
-    if not (catalog.is_rung(choice.name) or catalog.trained(choice.name) or catalog.find(choice.name)):
+    elsewhere_or_random = catalog.is_served(choice.name) or catalog.is_rung(choice.name)
+    if not (elsewhere_or_random or catalog.trained(choice.name) or catalog.find(choice.name)):
         raise UserError(f"{choice.name} is not on this machine; ", Option("model"), f" {choice.name} fetches it")
     return models.load_model(choice, report)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from core.generation.batch import sampled_token
 from core.generation.token import Token
 from core.sampling.context import DrawContext
-from core.sampling.draw import draw, uniform
+from core.sampling.draw import uniform
 from core.sampling.sampler import Sampler
 from core.walk.model_reader import ModelReader
 from core.walk.tree import Node
@@ -27,10 +27,11 @@ class Draws:
         sampler, prompt_length = session.sampler, min(at, session.prompt_length)
         redraw = self._count(session.history.path[at - 1]) if again else 0
         context = session.reader.context(session.tokens[:at], prompt_length, sampler, redraw)
-        drawn = draw(session.reader.distribution(at), sampler, uniform(sampler.seed, at, redraw), context)
+        drawn = session.reader.draw(at, sampler, uniform(sampler.seed, at, redraw), context)
         piece = session.model.tokenizer.piece(drawn.id)
         token = sampled_token(drawn, piece, sampler, session.info, redraw)
         session.history.extend(at, token)
+        session.reader.begin(session.cursor)
         return token
 
     def present(self) -> tuple[float, DrawContext]:

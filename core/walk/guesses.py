@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
+from core.sampling.bounds import low
 from core.sampling.chart import chart
 from core.walk.values import Guess
 
@@ -29,7 +30,7 @@ class Guesses:
         if not first_ids:
             raise UserError("write what you think comes next; a letter is enough")
         distribution, piece = session.distribution(), session.model.tokenizer.piece
-        guessed = max(first_ids, key=lambda id: distribution.logits[id])
+        guessed = min(first_ids, key=lambda id: low(distribution.rank(id)))
         seen = chart(distribution, session.sampler, 1, piece, guessed, session.draws.present()[1])
         assert seen.taken is not None
         position = session.cursor

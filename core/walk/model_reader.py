@@ -4,9 +4,10 @@
 distributions alone, wherever the model runs, but for `step`, patches and adapters, which need the weights here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 from core.activations.apply import InstalledPatches
 from core.activations.experiment import Experiment
@@ -14,6 +15,7 @@ from core.activations.patch import Patch
 from core.activations.trace import Step, step_at
 from core.errors import Part, UserError
 from core.generation.batch import Batch
+from core.generation.decided import decided
 from core.generation.draw_context import draw_context
 from core.generation.guides import Guides
 from core.generation.token import Token
@@ -23,13 +25,14 @@ from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.context import DrawContext
 from core.sampling.distribution import Distribution
+from core.sampling.draw import draw
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
-from core.sampling.values import Chart, Score
+from core.sampling.values import Chart, Draw, Score
 from core.search.continuations import Reader
 from core.world import truth
 
-SCORED_AT_ONCE = 32
-"""Positions whose logits are held in memory together."""
+Answer = TypeVar("Answer")
 SCORED_BEYOND = 131_072
 """Tokens of windows that are read at most to score a prompt that is longer than the context."""
 
@@ -65,7 +68,7 @@ class ModelReader:
         self._installed: InstalledPatches | None = None
         self._experiment: Experiment | None = None
         """The walk without the patches, or where there are none, without the adapter."""
-        self._latest: tuple[int, Distribution] | None = None
+        self._latest: tuple[int, NextDistribution] | None = None
         """The last distribution, after its length."""
         self._truth = truth.known_truth(model.tokenizer)
         self._read_with(self._sequence, self._unread())
@@ -89,7 +92,8 @@ class ModelReader:
     def read(self, length: int) -> Iterator[Progress]:
         """Read the first `length` ids, as far as that is not done, with a pause after each chunk."""
         position = length - 1
-        total = length if position < self.info.context else 1  # beyond the context only the last window is read
+        # beyond the context only the last window is read, and elsewhere all of it is one request
+        total = length if position < self.info.context and self.model.requests is None else 1
         if not self._sequence.knows(position):
             yield Progress(0, total)
             for done in self._sequence.read([position]):
@@ -98,7 +102,26 @@ class ModelReader:
             for done in self._experiment.read(position):
                 yield Progress(done, total)
 
-    def distribution(self, length: int) -> Distribution:
+    def ready(self, length: int) -> bool:
+        """Whether the distribution after the first `length` ids can be had without waiting for another machine."""
+        return self.model.requests is None or self._sequence.knows(length - 1)
+
+    def begin(self, length: int) -> None:
+        """Let a model that runs elsewhere begin to read the first `length` ids; nothing is waited for."""
+        self._sequence.begin([length - 1])
+
+    def draw(self, length: int, sampler: Sampler, u: float, context: DrawContext) -> Draw:
+        """The token that `u` draws after the first `length` ids; asks for more of the distribution where it must.
+
+        Raises `UserError` where no token can be drawn.
+        """
+        drawn, distribution = decided(
+            self._sequence, length - 1, 0, self.distribution(length), lambda known: draw(known, sampler, u, context)
+        )
+        self._latest = length, distribution
+        return drawn
+
+    def distribution(self, length: int) -> NextDistribution:
         """The next-token distribution after the first `length` ids, which are read if necessary."""
         if self._latest is None or self._latest[0] != length:
             self._latest = length, self._sequence.distributions([length - 1])[0][0]
@@ -112,13 +135,7 @@ class ModelReader:
         context, reach = self.info.context, self._sequence.reach
         beyond = [position for position in positions if position > context][: SCORED_BEYOND // reach]
         wanted = beyond + [position for position in positions if position <= context]
-        for first in range(0, len(wanted), SCORED_AT_ONCE):
-            group = wanted[first : first + SCORED_AT_ONCE]
-            before = [position - 1 for position in group]
-            for _ in self._sequence.read(before):
-                yield []
-            after = self._sequence.distributions(before)
-            yield [(at, row.score(self._ids[at])) for at, (row,) in zip(group, after, strict=True)]
+        yield from self._sequence.scores(wanted)
 
     def context(self, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, redraw: int) -> DrawContext:
         """What the stages of a sampler may know after `tokens`, of which the first are the prompt."""
@@ -134,7 +151,9 @@ class ModelReader:
         seen = chart(distribution, sampler, count, self.model.tokenizer.piece, self._next_id(length), context)
         if self._experiment:
             seen = self._experiment.with_unpatched(seen, length - 1)
-        return self._truth.annotate(seen, distribution, self._ids[:length]) if self._truth else seen
+        if self._truth and isinstance(distribution, Distribution):
+            return self._truth.annotate(seen, distribution, self._ids[:length])
+        return seen
 
     # What needs the weights on this machine --------------------------------------------------------------------------
 
@@ -159,6 +178,23 @@ class ModelReader:
     def unpatched(self) -> AbstractContextManager[None]:
         """The model without the active patches, within the block."""
         return self._installed.suspended() if self._installed else nullcontext()
+
+    def without_swaps(self, begin: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
+        """The answers of an experiment that tries swaps: where a swap is active, on the model without any patch.
+
+        The patches act again at every pause. `begin` starts the experiment.
+        """
+        if not any(patch.kind == "swap" for patch in self.patches):
+            yield from begin()
+            return
+        with self.unpatched():
+            answers = begin()
+        while True:
+            with self.unpatched():
+                answer = next(answers, None)
+            if answer is None:
+                return
+            yield answer
 
     def patch(self, patches: Sequence[Patch]) -> None:
         """Replace the active patches; the ids must be read again under them.

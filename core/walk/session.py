@@ -12,16 +12,18 @@ from core.activations.patch import Patch
 from core.activations.trace import Step
 from core.causal.question import CausalQuestion, End, Measured
 from core.errors import Action, UserError
+from core.evaluation.compare import same_tokens
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
 from core.loading.info import ModelInfo
-from core.loading.models import Model
+from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.bounds import low, total
 from core.sampling.distribution import Distribution
 from core.sampling.explain import sampler_lens
 from core.sampling.explanation import SamplerLens
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Chart
 from core.sequences import common_prefix
@@ -170,6 +172,11 @@ class Session:
             return self.prefill(encode(self.model.tokenizer, text, special=form.special), text)
         return self.turns.write(text, form.system, turn)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the distribution at the cursor can be had without waiting for another machine."""
+        return not self.tokens or not isinstance(self._reader, ModelReader) or self._reader.ready(self.cursor)
+
     def read(self) -> Iterator[Progress]:
         """Read the tokens before the cursor; nothing if the model is not available."""
         return self._reader.read(self.cursor) if isinstance(self._reader, ModelReader) else iter(())
@@ -198,13 +205,19 @@ class Session:
         return self.draws.sample(self.cursor, again=self.cursor < len(self.tokens))
 
     def generate(self, count: int, conditions: StopConditions = StopConditions()) -> Iterator[Token]:
+        """As `generating`, without the pauses."""
+        return (event for event in self.generating(count, conditions) if isinstance(event, Token))
+
+    def generating(self, count: int, conditions: StopConditions = StopConditions()) -> Iterator[Token | Progress]:
         """Up to `count` steps, one at a time; fewer if the model ends its text or a stop condition holds.
 
         `stopped` says why it ended. The conditions on a distribution are not checked before the first token, so that a
-        generation can go on from where the last one stopped.
+        generation can go on from where the last one stopped. Progress comes while a model elsewhere is waited for.
         """
         sample = Sample(conditions, stop_ids(self.model.tokenizer, self.sampler))
         for _ in range(count):
+            if not self.ready:
+                yield from self.read()
             if not sample.stops_before(self.distribution):
                 token = self.step()
                 yield token
@@ -285,7 +298,7 @@ class Session:
     def goes_on_in(self, model: Model) -> bool:
         """Whether the tokens of the walk are tokens of `model`."""
         if self.available:
-            return self.model.tokenizer is model.tokenizer
+            return same_tokens(self.model.tokenizer, model.tokenizer)
         tokens = {node.token.id: node.token.piece for node in self.tree.nodes.values()}
         return all(id < model.tokenizer.vocab_size and model.tokenizer.piece(id) == tokens[id] for id in tokens)
 
@@ -301,7 +314,7 @@ class Session:
 
     # What is seen ----------------------------------------------------------------------------------------------------
 
-    def distribution(self) -> Distribution:
+    def distribution(self) -> NextDistribution:
         """The next-token distribution at the cursor."""
         return self.reader.distribution(self.cursor)
 
@@ -374,7 +387,7 @@ class Session:
             sampler=self.sampler,
             can_take_back=bool(self.history.done),
             can_redo=bool(self.history.undone),
-            chart=self.chart() if self.tokens and self.available else None,
+            chart=self.chart() if self.tokens and self.available and self.ready else None,
             prompt=self.prompt,
             typed=self.typed,
             stopped=self.stopped,

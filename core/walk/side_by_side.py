@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from core.evaluation.compare import Side, align, compare, counterpart
+from core.evaluation.compare import Side, align, compare, counterpart, same_tokens
 from core.loading.choice import ModelChoice
-from core.loading.models import Model, load_model
+from core.loading.model import Model
+from core.loading.models import load_model
 from core.progress import Progress
 from core.sampling.sampler import Sampler
 from core.tokenizers.chat import encode
@@ -42,7 +43,7 @@ class SideBySide:
         yield from session.prefill(ids)
         session.travel(cursor)
         yield from session.read()
-        if prompt is None and session.model.tokenizer is walk.model.tokenizer:
+        if prompt is None and same_tokens(session.model.tokenizer, walk.model.tokenizer):
             context = walk.draws.context(session.reader, sampler)
         else:
             context = session.reader.context(session.tokens[:cursor], prompt_length, sampler, 0)
@@ -62,7 +63,7 @@ class SideBySide:
             ids = encode(tokenizer, prompt) or [tokenizer.end_of_text]
             return ids, len(ids), len(ids)
         own_ids, own_prompt = [token.id for token in walk.tokens], min(walk.cursor, walk.prompt_length)
-        if tokenizer is own_tokenizer:
+        if same_tokens(tokenizer, own_tokenizer):
             return own_ids, walk.cursor, own_prompt
         ids = tokenizer.encode(own_tokenizer.written(own_ids)) or [tokenizer.end_of_text]
         boundaries = align(own_tokenizer.spell(own_ids), tokenizer.spell(ids))

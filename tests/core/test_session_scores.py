@@ -5,6 +5,7 @@ import math
 import pytest
 from walks import LONG, NAMES, PROMPT, After, Small, assert_as_fresh, assert_scored, started
 
+from core.loading import model as models_of_walks
 from core.loading.models import Model
 from core.walk import model_reader
 
@@ -20,7 +21,7 @@ def test_prompts_and_samples_are_scored(
     model: Model, text: list[int], at_once: int, after: After, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every token but the first gets its score, below, at and beyond the context."""
-    monkeypatch.setattr(model_reader, "SCORED_AT_ONCE", at_once)
+    monkeypatch.setattr(models_of_walks, "SCORED_AT_ONCE", at_once)
     walk = started(model, text)
     assert walk.unscored()
     list(walk.generate(3))
@@ -40,7 +41,7 @@ def test_scoring_starts_at_the_end_and_can_be_interrupted(
     small: Small, after: After, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last tokens are scored first; a later call continues where the first stopped."""
-    monkeypatch.setattr(model_reader, "SCORED_AT_ONCE", 3)
+    monkeypatch.setattr(models_of_walks, "SCORED_AT_ONCE", 3)
     walk = started(small(), LONG)
     scoring = walk.score()
     while walk.tokens[-1].score is None:

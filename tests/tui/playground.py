@@ -26,6 +26,7 @@ class ScriptedSession:
         self.log: list[str] = []
         self.to_score = 0
         self.pause = 0.002
+        self.available = self.ready = True
         self.turns = SimpleNamespace(answered=False)
 
     def prefill(self, ids: list[int], text: str | None = None) -> Iterator[object]:
@@ -41,7 +42,7 @@ class ScriptedSession:
         self.log.append("step")
         return self.tokens[-1]
 
-    def generate(self, count: int) -> Iterator[Token]:
+    def generating(self, count: int) -> Iterator[Token]:
         try:
             for _ in range(count):
                 yield self.step()
@@ -113,7 +114,8 @@ def playgrounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Playg
     tokenizer = SimpleNamespace(encode=lambda text, special=False: [1], name="bytes", warning="")
     info = SimpleNamespace(parameters=1, name="scripted", device="cpu", dtype="fp32", slow_path="")
     monkeypatch.setattr(
-        "core.loading.models.load_model", lambda choice, report: SimpleNamespace(info=info, tokenizer=tokenizer)
+        "core.loading.models.load_model",
+        lambda choice, report: SimpleNamespace(choice=choice, info=info, tokenizer=tokenizer, requests=None),
     )
     monkeypatch.setattr("core.walk.session.Session", ScriptedSession)
     playgrounds: list[Playground] = []

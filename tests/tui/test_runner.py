@@ -56,7 +56,7 @@ def test_an_operation_replaces_those_waiting_under_its_name(play: Callable[..., 
 def test_an_interruption_ends_a_generation_before_its_next_token(play: Callable[..., Playground]) -> None:
     playground = play()
     log = playground.session.log
-    playground.runner.submit(lambda session: session.generate(10_000))
+    playground.runner.submit(lambda session: session.generating(10_000))
     playground.until(lambda: log.count("step") >= 3)
     steps = playground.ask(lambda session: session.log.count("step"))
     time.sleep(0.03)
@@ -66,7 +66,7 @@ def test_an_interruption_ends_a_generation_before_its_next_token(play: Callable[
 
 def test_pausing_ends_a_generation(play: Callable[..., Playground]) -> None:
     playground = play()
-    playground.runner.submit(lambda session: session.generate(10_000))
+    playground.runner.submit(lambda session: session.generating(10_000))
     playground.until(lambda: playground.session.log.count("step") >= 3)
     playground.runner.pause()
     playground.until(lambda: "end" in playground.session.log)
@@ -77,7 +77,7 @@ def test_pausing_ends_a_generation(play: Callable[..., Playground]) -> None:
 def test_an_operation_that_does_not_interrupt_runs_between_two_tokens(play: Callable[..., Playground]) -> None:
     playground = play()
     sampler = Sampler.of(temperature=0.5)
-    playground.runner.submit(lambda session: session.generate(60))
+    playground.runner.submit(lambda session: session.generating(60))
     playground.until(lambda: playground.session.log.count("step") >= 3)
     steps = playground.ask(
         lambda session: (setattr(session, "sampler", sampler), session.log.count("step"))[1], interrupts=False
@@ -91,7 +91,7 @@ def test_an_operation_that_does_not_interrupt_runs_between_two_tokens(play: Call
 def test_the_last_frame_holds_every_token(play: Callable[..., Playground]) -> None:
     playground = play()
     playground.session.pause = 0
-    playground.runner.submit(lambda session: session.generate(300))
+    playground.runner.submit(lambda session: session.generating(300))
     playground.until(lambda: "end" in playground.session.log)
     playground.until(lambda: playground.frames[-1].activity == "idle" and playground.frames[-1].generated)
     last = playground.frames[-1]
@@ -122,7 +122,7 @@ def test_frames_come_no_faster_than_the_limit_while_tokens_stream(play: Callable
     playground.ask(lambda _: None)
     first = len(playground.published)
     began = time.perf_counter()
-    playground.runner.submit(lambda session: session.generate(300))
+    playground.runner.submit(lambda session: session.generating(300))
     playground.until(lambda: "end" in playground.session.log)
     seconds = time.perf_counter() - began
     frames = [at for at in playground.published[first:] if at - began < seconds]
@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_walk_as_it_was(
 def test_closing_in_the_middle_of_a_generation_ends_the_thread_at_once(play: Callable[..., Playground]) -> None:
     playground = play()
     playground.session.pause = 0.01
-    playground.runner.submit(lambda session: session.generate(10_000))
+    playground.runner.submit(lambda session: session.generating(10_000))
     playground.until(lambda: "step" in playground.session.log)
     began = time.perf_counter()
     assert playground.runner.close()
@@ -245,6 +245,8 @@ def test_a_model_on_the_slow_path_says_why_when_it_is_loaded(
     play: Callable[..., Playground], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = SimpleNamespace(
+        choice=ModelChoice(name="big"),
+        requests=None,
         info=SimpleNamespace(parameters=1, name="big", slow_path="no compiler available"),
         tokenizer=play().frames[-1].tokenizer,
     )
@@ -261,7 +263,8 @@ def test_a_tokenizer_that_may_be_wrong_says_so_when_it_is_loaded(
     play: Callable[..., Playground], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = SimpleNamespace(**vars(play().frames[-1].tokenizer) | {"warning": "ids may differ"})
-    loaded = SimpleNamespace(info=SimpleNamespace(parameters=1, name="big", slow_path=""), tokenizer=tokenizer)
+    info = SimpleNamespace(parameters=1, name="big", slow_path="")
+    loaded = SimpleNamespace(choice=ModelChoice(name="big"), requests=None, info=info, tokenizer=tokenizer)
     monkeypatch.setattr("core.loading.models.load_model", lambda choice, report: loaded)
     playground = Playground()
     playground.runner.load(ModelChoice(name="big"), "a", Sampler())

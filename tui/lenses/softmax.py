@@ -40,10 +40,10 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         factor = FACTORS[self._factor]
 
         def lab(session: "Session") -> SoftmaxLab:
-            from core.sampling.softmax import softmax_lab  # noqa: PLC0415
+            from core.sampling.softmax import other_logits, softmax_lab  # noqa: PLC0415
 
             shown = session.chart(SHOWN).candidates
-            others = session.distribution().others([each.id for each in shown])
+            others = other_logits(session.distribution(), [each.id for each in shown])
             return softmax_lab([factor * each.logit for each in shown], others=factor * others)
 
         return Question(lab, live=True)

@@ -6,19 +6,19 @@ from typing import Any
 
 from core.evaluation.values import ComparedPosition, ComparedText, Comparison, Divergence
 from core.loading.info import ModelInfo
-from core.sampling.bounds import Bounded
+from core.sampling.bounds import Bounded, exact, low
 from core.sampling.values import Candidate, Chart
 from core.tokenizers.tokenizer import piece_text
 from tui.drawing.text import decimals_for, ending, fit, label, one_line, percent
-from tui.reports.json_values import candidate_json, finite, json_line, lora_json, rank_json
+from tui.reports.json_values import candidate_json, json_line, lora_json, number_json, rank_json
 
 
-def _divergence_json(found: Divergence | ComparedText) -> dict[str, float | None]:
-    """The divergences; one that is infinite is None."""
+def _divergence_json(found: Divergence | ComparedText) -> dict[str, Any]:
+    """The divergences; one that is infinite is None, and one that is not known a list of its bounds."""
     return {
-        "kl_ab_bits": finite(found.kl_ab_bits),
-        "kl_ba_bits": finite(found.kl_ba_bits),
-        "js_bits": finite(found.js_bits),
+        "kl_ab_bits": number_json(found.kl_ab_bits),
+        "kl_ba_bits": number_json(found.kl_ba_bits),
+        "js_bits": number_json(found.js_bits),
     }
 
 
@@ -86,8 +86,9 @@ def _others(chart: Chart) -> str:
     return f"{fit(f'others {chart.others_count:,}', 20)}{percent(chart.others_probability, 2):>10}"
 
 
-def _bits(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else "∞"
+def _bits(value: Bounded) -> str:
+    """Four decimals; of a value that is not known both bounds, or the finite one."""
+    return "∞" if low(value) == math.inf else f"{value:.4f}"
 
 
 def _rank(rank: Bounded | None) -> str:
@@ -125,16 +126,23 @@ def along_json(compared: ComparedText) -> list[str]:
 
 def along_lines(compared: ComparedText) -> list[str]:
     """One line per position of the text, and the means."""
-    lines = [f"{'byte':>8} {'KL(A‖B)':>9} {'KL(B‖A)':>9} {'JS':>7}    {fit('likeliest in A', 20)} likeliest in B"]
+    bounded = not all(exact(found.divergence.js_bits) for found in compared.positions)
+    wide, narrow = (15, 15) if bounded else (9, 7)
+    lines = [
+        f"{'byte':>8} {'KL(A‖B)':>{wide}} {'KL(B‖A)':>{wide}} {'JS':>{narrow}}    {fit('likeliest in A', 20)} "
+        "likeliest in B"
+    ]
     for found in compared.positions:
         divergence = found.divergence
         lines.append(
             f"{found.boundary.byte_offset:>8,} "
-            f"{_bits(divergence.kl_ab_bits):>9} {_bits(divergence.kl_ba_bits):>9} {divergence.js_bits:>7.4f}  "
+            f"{_bits(divergence.kl_ab_bits):>{wide}} {_bits(divergence.kl_ba_bits):>{wide}} "
+            f"{_bits(divergence.js_bits):>{narrow}}  "
             f"{'=' if found.agree else '≠'} {fit(label(found.best_a), 20)} {label(found.best_b)}"
         )
     lines.append(
-        f"{'mean':>8} {_bits(compared.kl_ab_bits):>9} {_bits(compared.kl_ba_bits):>9} {compared.js_bits:>7.4f}    "
+        f"{'mean':>8} {_bits(compared.kl_ab_bits):>{wide}} {_bits(compared.kl_ba_bits):>{wide}} "
+        f"{_bits(compared.js_bits):>{narrow}}    "
         f"bits; the same likeliest token at {100 * compared.agreement:.1f}% of {len(compared.positions):,} positions"
     )
     if compared.shared_bytes < compared.text_bytes:

@@ -61,12 +61,19 @@ class Frame:
     """Tokens sampled in the present or last generation."""
     rate: float | None = None
     """Tokens per second of that generation."""
+    waiting: float | None = None
+    """Seconds since the oldest request to another machine that is not answered; None where there is none."""
+    latency: float | None = None
+    """Seconds that the last request to another machine took; None where the model runs here."""
     question: Question | None = None
     """The question of the lens on the screen."""
     answer: object = None
     """Its answer, perhaps not the final one; a `Refusal` where there is none; None until there is one."""
     progress: Progress | None = None
     """How far the answer is, where it takes long."""
+    token_values: tuple[float, ...] = ()
+    """For each token that the model sees before the cursor a signed number, which tints it in the place of its
+    surprisal; empty where a lens gives none."""
     training: "TrainingStatus | None" = None
     """The training, if one was started."""
     opened: int = 0

@@ -15,6 +15,8 @@ class Job:
     """Whether it ends a generation that is going on."""
     slot: str | None = None
     """Of the waiting jobs with the same slot only the newest is kept; None keeps all."""
+    stops: bool = False
+    """Whether it ends whatever is waited for, and nothing is asked for after it."""
 
 
 class JobQueue:
@@ -42,6 +44,11 @@ class JobQueue:
         """Remove the oldest job and return it."""
         with self._lock:
             return self._jobs.popleft()
+
+    def peek(self) -> Job | None:
+        """The oldest job, which stays in the queue; None where it is empty."""
+        with self._lock:
+            return self._jobs[0] if self._jobs else None
 
     def wait(self, timeout: float | None) -> None:
         """Block until a job is put, `wake` is called or `timeout` seconds have passed."""

@@ -18,14 +18,16 @@ from core.engine import threads
 from core.errors import UserError, out_of_memory
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
-from core.progress import Cancelled, Loading, Progress, Report
+from core.progress import Cancelled, Interrupted, Loading, Progress, Report
 from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
 from core.walk.values import PromptForm, SamplingProgress
 from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
 from tui.runner.jobs import Job, JobQueue
+from tui.runner.loading import walk_in
 from tui.runner.outbox import Outbox
 from tui.runner.training import TrainingJob, describe
+from tui.runner.waits import Waits
 
 if TYPE_CHECKING:
     from core.loading.checkpoints.recipe import Recipe
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 LOADING_TIMEOUT = 0.1
 """Seconds that the end of the app waits for a loading to end; the walk before it is saved already."""
+SHOWN_AFTER = 0.15
+"""Seconds after which the walk is shown without the distribution that an engine elsewhere is asked for."""
 UNCHANGED = "{}; the walk is unchanged; a smaller model or shorter prompt may fit"
 """What is added where memory is missing."""
 
@@ -52,6 +56,7 @@ class Runner:
         self._loads = self._cancelled = 0
         """How many loads were asked for, and up to which of them they are cancelled."""
         self._began_at = 0.0
+        self._waits = Waits(self._jobs)
         self._session: Session | None = None
         self._running: Iterator[object] | None = None
         self._answering: Iterator[object] | None = None
@@ -112,7 +117,7 @@ class Runner:
 
     def pause(self) -> None:
         """End a generation before its next token."""
-        self._put(lambda: None, interrupts=True)
+        self._jobs.put(Job(self._stop_waiting, interrupts=True, stops=True))
 
     def take(self) -> tuple[Frame, list[Problem]]:
         """The newest frame, and the problems since the last one, one line each."""
@@ -150,6 +155,8 @@ class Runner:
                 self._advance()
             except UserError as error:
                 self._report(error)
+            except Interrupted:  # the job that waits comes next
+                self._running = self._answering = self._scoring = None
             except Cancelled:
                 self._report("loading was cancelled; the walk is unchanged")
             except Exception as error:  # neither a defect nor a lack of memory may end the walk
@@ -161,6 +168,7 @@ class Runner:
 
     def _advance(self) -> None:
         """Begin the next job, or else do one step of what is unfinished, or else wait for a job."""
+        self._waits.enter(None, operation=self._running is not None)
         if self._jobs:
             self._begin(self._jobs.pop())
         elif self._running:
@@ -175,6 +183,25 @@ class Runner:
         else:
             self._jobs.wait(self._autosave())
 
+    def _while_waiting(self) -> None:
+        """Called often while an engine elsewhere is waited for. Raises `Interrupted` where another job comes first."""
+        if self._closing:
+            raise Interrupted
+        self._waits.check()
+        if self._waits.begins:
+            self._outbox.change(activity="reading")
+        if self._outbox.is_due():
+            self._show(walk=False)
+
+    def _waits_long(self) -> bool:
+        """Whether the walk is shown although an engine elsewhere has not answered yet."""
+        requests = self._session.model.requests if self._session and self._session.available else None
+        return requests is not None and (requests.waited or 0.0) > SHOWN_AFTER
+
+    def _stop_waiting(self) -> None:
+        if self._session and self._session.available and (requests := self._session.model.requests):
+            requests.stop()
+
     def _autosave(self, *, last: bool = False) -> float | None:
         """Write the walk where that is due; seconds until it will be due, None if it has not changed."""
         return self.autosave.write_if_due(self._session, last=last) if self.autosave and self._session else None
@@ -183,6 +210,8 @@ class Runner:
         self._answering = self._scoring = None
         if job.interrupts:
             self._running = None
+            self._outbox.change(activity="idle")
+        self._waits.enter(job)
         result = job.run()
         if isinstance(result, Iterator):
             self._running = result
@@ -190,6 +219,8 @@ class Runner:
             self._outbox.change(generated=0)
         elif self._running:
             self._show()
+        elif self._session and not self._session.ready and not job.stops:
+            self._running = self._session.read()
         else:
             self._rest()
 
@@ -199,7 +230,10 @@ class Runner:
             event = next(running)
         except StopIteration:
             self._running = None
-            self._rest()
+            if self._session and not self._session.ready:
+                self._running = self._session.read()
+            else:
+                self._rest()
             return
         if isinstance(event, Token):
             generated = self._outbox.frame.generated + 1
@@ -207,12 +241,13 @@ class Runner:
             self._outbox.change(activity="generating", generated=generated, rate=rate)
         elif isinstance(event, Progress):
             loaded = self._outbox.frame.activity == "loading"
-            self._outbox.change(activity="reading", activity_progress=event, loading=None)
+            if self._outbox.frame.activity != "generating":
+                self._outbox.change(activity="reading", activity_progress=event, loading=None)
             if loaded:  # a mapped file is read from the disk by the first forward pass, which may take long
                 self._show(walk=False)
         elif isinstance(event, SamplingProgress):
             self._outbox.change(activity="reading", activity_progress=Progress(event.done, event.total))
-        self._show_if_due(walk=not isinstance(event, Progress))
+        self._show_if_due(walk=not isinstance(event, Progress) or self._waits_long())
 
     def _advance_scores(self, scoring: Iterator[object]) -> None:
         try:
@@ -228,7 +263,7 @@ class Runner:
         self._outbox.change(activity="idle", activity_progress=None, progress=None, loading=None)
         self._show()
         question = self._outbox.frame.question
-        if self._session and self._session.tokens and question and not question.live:
+        if self._session and self._session.tokens and self._session.ready and question and not question.live:
             self._answering = self._answers(question)
         if self._session and self._session.unscored():
             self._scoring = self._session.score()
@@ -285,32 +320,19 @@ class Runner:
         self._show_loading(choice.name)
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415
-        from core.loading.models import load_model  # noqa: PLC0415
-        from core.walk.session import Session  # noqa: PLC0415
 
         if self._session is None:
             gc.freeze()  # imported modules are never garbage; searching them takes 150 ms, which delays keys
         self._outbox.change(devices=tuple(devices()))
-        report(Loading("reading", choice.name, 0, 0))
-        before, model = self._session, load_model(choice, report)
-        report(Loading("reading", choice.name, 1, 1))
-        threads.apply(model.info.parameters, beside_screen=True)
-        if before and before.tokens and before.goes_on_in(model):
-            session = before.moved_to(model)
-            prefill = session.read()
-        else:
-            session = Session(model, sampler)
-            if form.chat and before and model.tokenizer.template is None:
-                self._outbox.add_problem(f"{choice.name} has no chat template; the prompt is plain text")
-                form = replace(form, chat=False)
-            prefill = session.write(text, form)
-        self._session = session  # assigned last, so that an error above leaves the model before
-        self._outbox.change(choice=choice, model=model.info, tokenizer=model.tokenizer, rate=None)
-        if model.info.slow_path:
-            self._outbox.add_problem(f"{choice.name} runs on a slow path: {model.info.slow_path}")
-        if model.tokenizer.warning:
-            self._outbox.add_problem(model.tokenizer.warning)
-        return prefill
+        # assigned last, so that an error leaves the model before
+        self._session, reading, notes = walk_in(choice, text, sampler, form, self._session, report, self._while_waiting)
+        model = self._session.model
+        self._outbox.change(
+            choice=model.choice, model=model.info, tokenizer=model.tokenizer, rate=None, waiting=None, latency=None
+        )
+        for note in notes:
+            self._outbox.add_problem(note)
+        return reading
 
     def _scale_adapter(self, scale: float) -> object:
         if self._session is None:
@@ -347,9 +369,11 @@ class Runner:
             if session.unavailable:
                 self._outbox.add_problem(session.unavailable)
         self._session = session
+        if session.available and (requests := session.model.requests):
+            requests.pause = self._while_waiting
         if self.autosave:
             self.autosave.attach(session, path)
-        self._outbox.change(snapshot=None, rate=None, opened=self._outbox.frame.opened + 1)
+        self._outbox.change(snapshot=None, rate=None, waiting=None, latency=None, opened=self._outbox.frame.opened + 1)
         return session.read()
 
     # Frames ----------------------------------------------------------------------------------------------------------
@@ -366,9 +390,11 @@ class Runner:
 
     def _show(self, *, walk: bool = True) -> None:
         """Publish a frame, with a new snapshot of the walk unless `walk` is False."""
+        if self._session and self._session.available and (requests := self._session.model.requests):
+            self._outbox.change(waiting=requests.waited, latency=requests.seconds)
         if walk and self._session:
             self._outbox.change(snapshot=self._session.snapshot())
             question = self._outbox.frame.question
-            if question and question.live and self._session.tokens:
+            if question and question.live and self._session.tokens and self._session.ready:
                 self._outbox.change(answer=next(self._answers(question)))
         self._outbox.show()

@@ -18,7 +18,7 @@ from core.evaluation.values import Comparison
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
-from core.sampling.bounds import Bounded, high, low
+from core.sampling.bounds import Bounded, Bounds, high, low
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate, Chart
 from core.walk.values import OtherSide
@@ -264,7 +264,9 @@ def _sampler_cell(sampler: Sampler, chart: Chart) -> tuple[str, str]:
     return (one_line(chart.problem), "hot") if chart.problem else (sampler_text(sampler), "muted")
 
 
-def _bits(value: float) -> str:
+def _bits(value: Bounded) -> str:
+    if isinstance(value, Bounds):
+        return f"{value:.4f}"
     if math.isinf(value):
         return "∞"
     return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"

@@ -8,6 +8,7 @@ from core.errors import Action, UserError
 from core.generation import stop_conditions
 from core.generation.stop_conditions import FORMS
 from core.generation.token import Token
+from core.progress import Progress
 from core.search import settings as search_settings
 from core.walk.values import Forest
 from tui.dialogs.line import LineScreen
@@ -55,7 +56,7 @@ class Walking(ActionGroup):
             self._stop_conditions, conditions = line, stop_conditions.parse(stop_conditions.parts(line))
             count = conditions.limit or UNTIL_LIMIT
             self._expect_generation()
-            self.submit(lambda session: session.generate(count, conditions))
+            self.submit(lambda session: session.generating(count, conditions))
 
     def search(self) -> None:
         """Ask what to search for, then search at the cursor, in the branches; while a search runs, end it instead."""
@@ -76,7 +77,7 @@ class Walking(ActionGroup):
         """Cancel the loading of a model, or end a run."""
         if self.state.frame.activity == "loading":
             self.state.runner.cancel_loading()
-        elif self.state.frame.activity == "generating":
+        elif self.state.frame.activity == "generating" or self.state.frame.waiting is not None:
             self.state.runner.pause()
 
     def draft(self) -> None:
@@ -127,12 +128,12 @@ class Walking(ActionGroup):
         self.submit(lambda session: session.redraw())
 
 
-def _run(session: "Session", count: int) -> Iterator[Token]:
+def _run(session: "Session", count: int) -> Iterator[Token | Progress]:
     """Up to `count` steps. Raises `UserError` after the end of an answer, where the model would speak for the user."""
     if session.turns.answered:
         problem = "the answer has ended; ", Action("walk.write"), " writes the next message, "
         raise UserError(*problem, Action("walk.step"), " samples on")
-    return session.generate(count)
+    return session.generating(count)
 
 
 def draft_line(line: str) -> tuple[str, int]:

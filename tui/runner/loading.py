@@ -1,0 +1,55 @@
+"""From a choice to a walk in the model that it means. For the runner's thread."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from core.engine import threads
+from core.loading.choice import ModelChoice
+from core.progress import Loading, Report
+from core.sampling.sampler import Sampler
+from core.walk.values import PromptForm
+
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+
+def walk_in(
+    choice: ModelChoice,
+    text: str,
+    sampler: Sampler,
+    form: PromptForm,
+    before: "Session | None",
+    report: Report,
+    pause: Callable[[], None],
+) -> tuple["Session", Iterator[object], list[str]]:
+    """The walk, the iterator that reads it, and what a person should know of it.
+
+    It is the walk `before` where the tokens stay the same, else a new one from the prompt `text`. `pause` is called
+    while an engine elsewhere is waited for. Raises `UserError`, and what `report` and `pause` raise.
+    """
+    threads.prepare()
+    from core.loading.models import load_model  # noqa: PLC0415
+    from core.walk.session import Session  # noqa: PLC0415
+
+    report(Loading("reading", choice.name, 0, 0))
+    model = load_model(choice, report)
+    report(Loading("reading", choice.name, 1, 1))
+    threads.apply(model.info.parameters, beside_screen=True)
+    notes = list[str]()
+    if model.requests:
+        model.requests.pause = pause
+    if before and before.tokens and before.goes_on_in(model):
+        session = before.moved_to(model)
+        reading = session.read()
+    else:
+        session = Session(model, sampler)
+        if form.chat and before and model.tokenizer.template is None:
+            notes.append(f"{model.info.name} has no chat template; the prompt is plain text")
+            form = replace(form, chat=False)
+        reading = session.write(text, form)
+    if model.info.slow_path:
+        notes.append(f"{model.info.name} runs on a slow path: {model.info.slow_path}")
+    if model.tokenizer.warning:
+        notes.append(model.tokenizer.warning)
+    return session, reading, notes

@@ -26,7 +26,7 @@ def lens(
         str,
         typer.Argument(
             help="flow, attention, heads, logit, context, last-token, ladder, weights, lab, device or watermark; "
-            "or an experiment: attribution, contrast, jacobian, patchscope, paths."
+            "or an experiment: attribution, circuit, contrast, gradients, jacobian, patchscope, paths."
         ),
     ],
     model: ModelOptions,
@@ -65,8 +65,16 @@ def lens(
         typer.Option(help="patchscope: after how many of its blocks, instead of as many as the stream comes from."),
     ] = None,
     part: Annotated[
-        str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
+        str | None,
+        typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2, 3.mlp or heads."),
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="gradients: what tokens are compared with: mean, zero, end or corrupt.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="gradients: points of the path; by default as many as completeness takes.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="circuit: how edges are scored: eap-ig or eap.")] = None,
     layer: Annotated[int | None, typer.Option(help="attention, heads: which block, from 0.")] = None,
     head: Annotated[
         int | None, typer.Option(help="attention, heads: which head, from 0; of heads the one that reads.")
@@ -76,7 +84,9 @@ def lens(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option("-k", help="logit, context, lab, attribution: how many of the likeliest tokens to list.", min=1),
+        typer.Option(
+            "-k", help="logit, context, lab, attribution, circuit: how many of the likeliest tokens to list.", min=1
+        ),
     ] = None,
     last: Annotated[
         int | None,
@@ -119,6 +129,7 @@ def lens(
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
         "on": measured_on, "kind": kind,
         "weight": weight, "switch": switch, "watermark": mark, "part": part, "text": text, "fit": fit or None,
+        "baseline": baseline, "steps": steps, "method": method,
         "target_prompt": target_prompt, "into": into, "receiver": receiver,
     }  # fmt: skip
     question = {

@@ -13,6 +13,8 @@ from core.sampling.values import Score
 
 START = b""
 """The key of no ids."""
+GROWTH = 20
+"""Times as many tokens as before are asked for at least, where these do not decide."""
 GROUP = 32
 """Positions that are scored between two pauses at most."""
 
@@ -90,7 +92,7 @@ class ServedSequences:
         """The distribution after a position of one sequence, with `count` tokens known or V; None if it has no more."""
         key, ids = self._keys[row][position], self._window(tuple(self._ids[row]), position)
         (before,) = self._requests.distributions({key: ids})
-        (found,) = self._requests.distributions({key: ids}, count)
+        (found,) = self._requests.distributions({key: ids}, max(count, GROWTH * before.known))
         return found if found.known > before.known else None
 
     def past(self, length: int) -> KVCache | None:

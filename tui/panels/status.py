@@ -103,15 +103,15 @@ class StatusLine(Widget):
         """What is said of the model."""
         frame, parts = self._frame, list[tuple[int, str, str]]()
         used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
-            parts.append((4, one_line(f"{model.device} {model.format}".strip()), ""))
-            if frame.latency is not None:
-                parts.append((3, latency_text(frame.latency), ""))
-            if model.slow_path:
-                parts.append((1, "slow path", "status--busy"))
-            parts.append((5, f"ctx {used}/{model.context}", ""))
-            if model.parameters:
-                parts.append((7, f"{compact(model.parameters)} parameters", ""))
-            parts.append((8, one_line(model.weights), ""))
+        parts.append((4, one_line(f"{model.device} {model.format}".strip()), ""))
+        if frame.latency is not None:
+            parts.append((3, latency_text(frame.latency), ""))
+        if model.slow_path:
+            parts.append((1, "slow path", "status--busy"))
+        parts.append((5, f"ctx {used}/{model.context}", ""))
+        if model.parameters:
+            parts.append((7, f"{compact(model.parameters)} parameters", ""))
+        parts.append((8, one_line(model.weights), ""))
         return parts
 
     def _busy(self) -> str:

@@ -180,6 +180,10 @@ class TokenwalkApp(App[None]):
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
 
+    def redraw(self) -> None:
+        """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
+        self.walk.show_walk(self.state.frame)
+
     def turn_to(self, name: str) -> Lens:
         """Put the lens with a name into the slot."""
         return self.walk.lens_keys.turn_to(lenses.named(name))

@@ -10,6 +10,8 @@ not on how the tokens are divided into forward passes:
 - `scale`  the output times `factor`.
 - `steer`  the residual stream after a block plus `factor` times the direction of a steering vector, at every position.
            With the factor 0 there is no hook, so the model computes what it does without it, bit for bit.
+- `swap`   what the part gives in another prompt, at the same position and without patches. Heads are swapped at all
+           positions of that prompt, other parts at one.
 
 The parts: a `head` is its slice of the input of the output projection; `query` all queries of a layer; `block` the sum
 of what its sublayers add to the residual stream; `position` the residual stream before the first block at a position of
@@ -120,7 +122,7 @@ class PatchHooks:
     def _register(self, patch: Patch, apply: Callable[..., Tensor]) -> None:
         config, hooks = self._transformer.config, self._hooks
         if patch.part == "position":
-            first = self._transformer.blocks[0] if config.blocks else self._transformer.norm
+            first = self._transformer.blocks[patch.layer or 0] if config.blocks else self._transformer.norm
             hooks.before(first, partial(self._at_position, patch.index, apply))
             return
         block: Any = self._transformer.blocks[patch.layer or 0]
@@ -165,18 +167,21 @@ def _in_slice(x: Tensor, part: slice, apply: Callable[[Tensor], Tensor]) -> Tens
 
 def replacements(model: Model, patches: Sequence[Patch]) -> list[Replacement]:
     """The replacement of each patch. Means are taken here, in one pass over the reference text."""
-    means = _means(model, [patch for patch in patches if patch.kind == "mean"])
-    return [_replacement(model.transformer, patch, means) for patch in patches]
+    recorded = _means(model, [patch for patch in patches if patch.kind == "mean"])
+    recorded |= _others(model.transformer, [patch for patch in patches if patch.kind == "swap"])
+    return [_replacement(model.transformer, patch, recorded) for patch in patches]
 
 
-def _replacement(transformer: Transformer, patch: Patch, means: dict[Patch, Tensor]) -> Replacement:
+def _replacement(transformer: Transformer, patch: Patch, recorded: dict[Patch, Tensor]) -> Replacement:
     match patch.kind:
         case "zero":
             return lambda x, positions, matrix_input: torch.zeros_like(x)
         case "scale":
             return lambda x, positions, matrix_input: x * patch.factor
         case "mean":
-            return lambda x, positions, matrix_input: means[patch].expand_as(x)
+            return lambda x, positions, matrix_input: recorded[patch].expand_as(x)
+        case "swap":
+            return partial(_swapped, recorded[patch], None if patch.part == "head" else patch.index)
         case "steer":
             added = _steering(transformer, patch)
             return lambda x, positions, matrix_input: x + added
@@ -184,6 +189,16 @@ def _replacement(transformer: Transformer, patch: Patch, means: dict[Patch, Tens
         weight = _noisy_queries(transformer, patch)
         return lambda x, positions, matrix_input: x if matrix_input is None else F.linear(matrix_input, weight)
     return _Noise(patch)
+
+
+def _swapped(
+    other: Tensor, index: int | None, x: Tensor, positions: Tensor, matrix_input: Tensor | None = None
+) -> Tensor:
+    """`x` [B, t, w] with the rows of `other` [n, w] at the same positions, or at one of them."""
+    here = positions < len(other) if index is None else positions == index
+    x = x.clone()
+    x[:, here] = other[positions[here]].to(x.dtype)
+    return x
 
 
 def _steering(transformer: Transformer, patch: Patch) -> Tensor:
@@ -235,12 +250,30 @@ def _means(model: Model, patches: Sequence[Patch]) -> dict[Patch, Tensor]:
         means[patch] = x[0, 1:].float().mean(0) if x.shape[1] > 1 else x[0, 0].float()
         return x
 
+    _record(transformer, ids, {patch: partial(keep_mean, patch) for patch in patches})
+    return means
+
+
+@torch.inference_mode()
+def _others(transformer: Transformer, patches: Sequence[Patch]) -> dict[Patch, Tensor]:
+    """What the part of each `swap` gives in its other prompt, [n, w]; prompts that are equal are read once."""
+    found: dict[Patch, Tensor] = {}
+
+    def keep(patch: Patch, x: Tensor, positions: Tensor, matrix_input: Tensor | None) -> Tensor:
+        found[patch] = x[0].clone()
+        return x
+
+    for ids in dict.fromkeys(patch.ids for patch in patches):
+        _record(transformer, ids, {patch: partial(keep, patch) for patch in patches if patch.ids == ids})
+    return found
+
+
+def _record(transformer: Transformer, ids: Sequence[int], keepers: dict[Patch, Replacement]) -> None:
+    """Read ids under replacements that keep what they see, at all positions."""
     hooks = PatchHooks(transformer)
-    for patch in patches:
-        everywhere = replace(patch, index=None) if patch.part == "position" else patch
-        hooks.add(everywhere, partial(keep_mean, patch))
+    for patch, keep in keepers.items():
+        hooks.add(replace(patch, index=None) if patch.part == "position" else patch, keep)
     try:
-        transformer.hidden(torch.tensor([ids], device=transformer.device))
+        transformer.hidden(torch.tensor([list(ids)], device=transformer.device))
     finally:
         hooks.remove()
-    return means

@@ -104,15 +104,22 @@ def residual_streams(
     """The stream before each block and after the last one, N + 1 of [B, T, d]; yields after each block."""
     streams = [stream.detach()]
     for n in range(len(transformer.blocks)):
-        streams.append(_block(transformer, n, streams[-1]))
+        streams.append(read_block(transformer, n, streams[-1])[0])
         yield Progress(n + 1, total or len(transformer.blocks))
     return streams
 
 
 @torch.inference_mode(mode=False)
 @torch.no_grad()
-def _block(transformer: Transformer, n: int, stream: Tensor) -> Tensor:
-    return _through_block(transformer, n, stream)
+def read_block(
+    transformer: Transformer, n: int, stream: Tensor, sites: Iterable[Site] = ()
+) -> tuple[Tensor, dict[Site, Tensor]]:
+    """The stream after block n, [B, T, d] → [B, T, d], and the activations at sites within it."""
+    kept = dict[Site, Tensor]()
+    with ForwardHooks() as hooks:
+        for site in sites:
+            keep(hooks, transformer.blocks[n].get_submodule(site.module), site, kept)
+        return _through_block(transformer, n, stream), kept
 
 
 # Backward ------------------------------------------------------------------------------------------------------------
@@ -159,7 +166,7 @@ def pull_block(
     leaf, kept = _leaf(stream), dict[Site, Tensor]()
     with ForwardHooks() as hooks:
         for site in sites:
-            _keep(hooks, transformer.blocks[n].get_submodule(site.module), site, kept)
+            keep(hooks, transformer.blocks[n].get_submodule(site.module), site, kept)
         output = _through_block(transformer, n, leaf)
     whole, *found = torch.autograd.grad(
         output, [leaf, *kept.values()], gradient, allow_unused=True, materialize_grads=True
@@ -167,27 +174,33 @@ def pull_block(
     return Pulled(whole, {site: value.detach() for site, value in kept.items()}, dict(zip(kept, found, strict=True)))
 
 
-def _keep(hooks: ForwardHooks, module: nn.Module, site: Site, kept: dict[Site, Tensor]) -> None:
+def keep(hooks: ForwardHooks, module: nn.Module, site: Site, kept: dict[Site, Tensor]) -> None:
     """Keep the activation at a site when its module runs; one that is no tensor (an absent part) is not kept.
 
     An input is kept as a copy, so that its gradient is that of this use alone. An activation that a patch replaced by
     a constant becomes a leaf of the graph.
     """
 
-    def keep(value: Any) -> Any:
+    def kept_value(value: Any) -> Any:
         if isinstance(value, Tensor):
-            kept[site] = value.view_as(value) if value.requires_grad else _leaf(value)
+            in_graph = value.requires_grad or not torch.is_grad_enabled()
+            kept[site] = value.view_as(value) if in_graph else _leaf(value)
         return kept.get(site, value)
 
     if site.input is None:
-        hooks.after(module, lambda _, inputs, output: keep(output))
+        hooks.after(module, lambda _, inputs, output: kept_value(output))
     else:
         at = site.input
-        hooks.before(module, lambda _, inputs: (*inputs[:at], keep(inputs[at]), *inputs[at + 1 :]))
+        hooks.before(module, lambda _, inputs: (*inputs[:at], kept_value(inputs[at]), *inputs[at + 1 :]))
+
+
+def keep_positions(transformer: Transformer, stream: Tensor) -> None:
+    """Let the hooks of patches keep the positions of a stream [B, T, d] whose block is run alone."""
+    transformer.position(torch.arange(stream.shape[1], device=stream.device))
 
 
 def _through_block(transformer: Transformer, n: int, stream: Tensor) -> Tensor:
-    transformer.position(torch.arange(stream.shape[1], device=stream.device))  # hooks of patches keep the positions
+    keep_positions(transformer, stream)
     return run_exactly(transformer.blocks[n], stream, 0, None)
 
 

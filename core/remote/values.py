@@ -28,7 +28,7 @@ class Capabilities:
     context: int | None
     """T, tokens of the prompt and the answer together; None where the engine does not tell it."""
     top_k: int | None
-    """The most tokens whose log-probabilities one answer gives; None where there is no limit."""
+    """The most tokens whose log-probabilities one answer gives, 0 for none; None where there is no limit."""
     full: bool
     """Whether one answer can give all V log-probabilities."""
     raw: bool

@@ -13,7 +13,9 @@ from core.formats.checked import CheckedValues
 
 def patch_values(patch: Patch) -> dict[str, Any]:
     """The JSON object of a patch; a steering vector is written in full, so that the file needs no other."""
-    values = {field.name: getattr(patch, field.name) for field in fields(patch) if field.name != "vector"}
+    values = {field.name: getattr(patch, field.name) for field in fields(patch) if field.name not in ("vector", "ids")}
+    if patch.ids:
+        values["ids"] = list(patch.ids)
     if vector := patch.vector:
         directions = {str(layer): b64encode(little_endian(row)).decode() for layer, row in vector.directions}
         values["vector"] = {"name": vector.name, "origin": vector.origin, "directions": directions}
@@ -32,10 +34,19 @@ def read_patch(part: CheckedValues) -> Patch:
             **location,
             factor=factor,
             seed=seed,
+            ids=_ids(part) if part.values.get("ids") is not None else (),
             vector=_vector(part.object("vector")) if part.values.get("vector") is not None else None,
         )
     except UserError as error:
         raise UserError(f"{part.source}: {error}") from error
+
+
+def _ids(part: CheckedValues) -> tuple[int, ...]:
+    """The other prompt of a `swap`. Raises `UserError` for what is no list of ids."""
+    ids = part.items("ids")
+    if not all(isinstance(id, int) and not isinstance(id, bool) for id in ids):
+        raise part.invalid("ids", "a list of whole numbers")
+    return tuple(ids)
 
 
 def _vector(part: CheckedValues) -> SteeringVector:

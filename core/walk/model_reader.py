@@ -4,9 +4,10 @@
 distributions alone, wherever the model runs, but for `step`, patches and adapters, which need the weights here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 from core.activations.apply import InstalledPatches
 from core.activations.experiment import Experiment
@@ -31,6 +32,7 @@ from core.sampling.values import Chart, Draw, Score
 from core.search.continuations import Reader
 from core.world import truth
 
+Answer = TypeVar("Answer")
 SCORED_BEYOND = 131_072
 """Tokens of windows that are read at most to score a prompt that is longer than the context."""
 
@@ -176,6 +178,23 @@ class ModelReader:
     def unpatched(self) -> AbstractContextManager[None]:
         """The model without the active patches, within the block."""
         return self._installed.suspended() if self._installed else nullcontext()
+
+    def without_swaps(self, begin: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
+        """The answers of an experiment that tries swaps: where a swap is active, on the model without any patch.
+
+        The patches act again at every pause. `begin` starts the experiment.
+        """
+        if not any(patch.kind == "swap" for patch in self.patches):
+            yield from begin()
+            return
+        with self.unpatched():
+            answers = begin()
+        while True:
+            with self.unpatched():
+                answer = next(answers, None)
+            if answer is None:
+                return
+            yield answer
 
     def patch(self, patches: Sequence[Patch]) -> None:
         """Replace the active patches; the ids must be read again under them.

@@ -18,7 +18,7 @@ Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
 SMALL = ("--tokenizer", "bytes", "--device", "cpu", "--embed-dim", "16")
 LENSES = [name.replace("_", "-") for name in NAMES]
-CORRUPT = {"contrast": ("--corrupt", "oat silk")}
+CORRUPT = dict.fromkeys(("circuit", "contrast"), ("--corrupt", "oat silk"))
 """Further options of the experiments that compare two prompts."""
 EXPERIMENTS = [name.replace("_", "-") for name in experiments()]
 
@@ -55,6 +55,18 @@ FIELDS = {
         "affine against against_id bytes difference entropy_bits final first fit id jacobian kl_bits layers "
         "locks_in logit matrices name path positions probability sequences target target_id target_probability "
         "target_rank text top total"
+    ),
+    "circuit": (
+        "against against_id bytes clean connected corrupt curve difference edges likely method nodes off parts "
+        "probability receiver score sender share target target_id text total value"
+    ),
+    "gradients": (
+        "against against_id baseline baseline_value bytes difference error error_share input_x_gradient integrated "
+        "position steps target target_id text tokens total"
+    ),
+    "patchscope": (
+        "against against_id bytes difference generated id into kl_bits name note position probability prompt rows "
+        "target target_id target_probability target_rank text top total unpatched"
     ),
     "contrast": (
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "

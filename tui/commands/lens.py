@@ -14,7 +14,7 @@ from tui.texts import read_text_file
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
-RENAMED = {"weight": "name", "switch": "other", "watermark": "settings", "on": "measured_on"}
+RENAMED = {"weight": "name", "switch": "other", "watermark": "settings", "on": "measured_on", "target_prompt": "prompt"}
 """Options whose parameter has another name in `core.lenses`."""
 DEFAULTS: dict[str, dict[str, Any]] = {"logit": {"last": 32}}
 """By lens, options that have another value here than in `core.lenses`."""
@@ -26,7 +26,7 @@ def lens(
         str,
         typer.Argument(
             help="flow, attention, heads, logit, context, last-token, ladder, weights, lab, device or watermark; "
-            "or an experiment: attribution, jacobian."
+            "or an experiment: attribution, circuit, contrast, gradients, jacobian, patchscope."
         ),
     ],
     model: ModelOptions,
@@ -56,9 +56,24 @@ def lens(
     fit: Annotated[
         bool, typer.Option("--fit", help="jacobian: fit the matrices for every position, and save them. Takes minutes.")
     ] = False,
+    target_prompt: Annotated[
+        str | None,
+        typer.Option(help="patchscope: the prompt that each layer's stream is put into, at the token with a ?."),
+    ] = None,
+    into: Annotated[
+        int | None,
+        typer.Option(help="patchscope: after how many of its blocks, instead of as many as the stream comes from."),
+    ] = None,
     part: Annotated[
         str | None, typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2 or 3.mlp.")
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="gradients: what tokens are compared with: mean, zero, end or corrupt.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="gradients: points of the path; by default as many as completeness takes.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="circuit: how edges are scored: eap-ig or eap.")] = None,
     layer: Annotated[int | None, typer.Option(help="attention, heads: which block, from 0.")] = None,
     head: Annotated[
         int | None, typer.Option(help="attention, heads: which head, from 0; of heads the one that reads.")
@@ -68,7 +83,9 @@ def lens(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option("-k", help="logit, context, lab, attribution: how many of the likeliest tokens to list.", min=1),
+        typer.Option(
+            "-k", help="logit, context, lab, attribution, circuit: how many of the likeliest tokens to list.", min=1
+        ),
     ] = None,
     last: Annotated[
         int | None,
@@ -108,6 +125,8 @@ def lens(
         "layer": layer, "head": head, "shown": shown, "count": count, "last": last, "how": how, "seed": seed,
         "on": measured_on, "kind": kind,
         "weight": weight, "switch": switch, "watermark": mark, "part": part, "text": text, "fit": fit or None,
+        "baseline": baseline, "steps": steps, "method": method,
+        "target_prompt": target_prompt, "into": into,
     }  # fmt: skip
     question = {
         "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rich.text import Text
 from textual.content import Content
 
+from core.activations.patch import Patch, PatchPart, toggled
 from core.lenses import lens
 from tui.drawing.bars import meter
-from tui.drawing.heat_map import HeatMap
+from tui.drawing.heat_map import NUMBERED, HeatMap, cell_width
 from tui.drawing.text import fit, label, within
 from tui.lenses.base import ExperimentPage, HeatMapPage
 from tui.runner import Frame, Question
@@ -16,6 +17,7 @@ from tui.runner import Frame, Question
 if TYPE_CHECKING:
     from core.causal.attribution_patching import Agreement
     from core.lenses.contrast import Contrast
+    from core.walk.session import Session
 
 MapName = Literal["residual", "attention", "mlp", "heads"]
 MAPS: tuple[MapName, ...] = get_args(MapName)
@@ -25,12 +27,18 @@ TITLES = {
     "mlp": "what the MLP adds",
     "heads": "each head at all positions",
 }
+PARTS: dict[MapName, PatchPart] = {"residual": "position", "attention": "attention", "mlp": "mlp", "heads": "head"}
+"""By map, the part that a patch of a cell swaps."""
 BAR = 12
 """Cells of the progress bar."""
 GAP = 3
 """Cells between the exact map and its estimate."""
 NARROW = 3
-"""Width of a cell from which there is room for both maps."""
+"""Width of a cell from which two maps without numbers stand side by side."""
+ROW = 5
+"""Cells of a row's label."""
+LABELS = 6
+"""Lines of a map beside its rows, and the heading of the second one."""
 
 
 class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
@@ -56,8 +64,9 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         """What is known already is taken over, so that another map does not begin anew."""
         first, known = self.map, self.answer
 
-        def ask(session: Any) -> Any:
-            return lens("contrast")(session.current_step(), session.current_question(), first=first, known=known)
+        def ask(session: "Session") -> Iterator[Any]:
+            question, options = session.current_question(), {"first": first, "known": known}
+            return session.reader.without_swaps(lambda: lens("contrast")(session.current_step(), question, **options))
 
         return Question(ask)
 
@@ -74,12 +83,24 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         self._turn_to(MAPS[(MAPS.index(self.map) + 1) % len(MAPS)])
 
     def choose(self, number: int | None = None) -> None:
-        """Digits: a map, or after them the estimates."""
-        if number is not None and number <= len(MAPS):
+        """`⏎`: the patch of the cell in the walk, or out of it. Digits: a map, or after them the estimates."""
+        if number is None:
+            if self.answer and self.choice_count():
+                patch = self._patch(self.answer)
+                self.host.act(lambda session: session.patch(toggled(session.patches, patch)))
+        elif number <= len(MAPS):
             self._turn_to(MAPS[number - 1])
         elif number == len(MAPS) + 1:
             self.estimates = not self.estimates
             self.draw()
+
+    def _patch(self, answer: "Contrast") -> Patch:
+        """The corrupt activation of the cell under the cursor, for the walk, which goes on from the clean prompt."""
+        return Patch(kind="swap", part=PARTS[self.map], layer=self.cursor, index=self.column, ids=answer.corrupt_ids)
+
+    @property
+    def _patches(self) -> tuple[Patch, ...]:
+        return self.frame.snapshot.patches if self.frame.snapshot else ()
 
     def _turn_to(self, name: MapName) -> None:
         if name == self.map:
@@ -114,9 +135,9 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         super().draw()
 
     def lines(self, answer: "Contrast", width: int, height: int) -> Iterator[Text]:
-        corrupt = f" · corrupt {answer.corrupt:+.2f}"
-        head = self.why(answer, max(0, width - len(corrupt)))
-        head.append_text(self.text((corrupt, "muted")))
+        corrupt, patched = f" · corrupt {answer.corrupt:+.2f}", self._patched_walk()
+        head = self.why(answer, max(0, width - len(corrupt) - len(patched)))
+        head.append_text(self.text((corrupt, "muted"), (patched, "bar")))
         yield head
         yield self._about(answer, width)
         exact = self._map(answer)
@@ -127,8 +148,14 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         yield self._under_cursor(answer, exact, estimated, width)
         room = height - 3
         half = (width - GAP) // 2
-        if (half - 5) // len(exact.columns) >= NARROW:
+        whole, beside = (cell_width(len(exact.columns), cells - ROW) for cells in (width, half))
+        if beside >= NUMBERED or (whole < NUMBERED and beside >= NARROW):
             yield from self._beside(exact, estimated, half, room)
+        elif whole >= NUMBERED and room >= 2 * (len(exact.rows) + LABELS):
+            yield from self.map_lines(exact, width, len(exact.rows) + LABELS - 1)
+            yield Text()
+            yield self.text(("   estimated by one backward pass", "head"))
+            yield from self.map_lines(estimated, width, len(exact.rows) + LABELS - 1)
         else:
             yield from self.map_lines(estimated if self.estimates else exact, width, room)
 
@@ -141,6 +168,13 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
             left.append(" " * max(0, half + GAP - left.cell_len))
             left.append_text(right)
             yield left
+
+    def _patched_walk(self) -> str:
+        """What the question measures in the walk, where a patch is in it."""
+        measured = self.frame.snapshot.measured if self.frame.snapshot else None
+        if not any(patch.kind == "swap" for patch in self._patches):
+            return ""
+        return f" · patched {measured.value:+.2f}" if measured else " · patched"
 
     def _about(self, answer: "Contrast", width: int) -> Text:
         """The map in words, and its progress or how well it is estimated."""
@@ -168,6 +202,8 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
             changed = "" if clean == corrupt else f" for {within(label(corrupt), 10)}"
             where = f"block {row} · {column} {within(label(clean), 10)}{changed}"
         value, estimate = exact.at(row, column), estimated.at(row, column)
+        if self._patch(answer) in self._patches:
+            where = f"▸ {where} · patched"
         numbers = f"{_signed(value)}  estimate {_signed(estimate)}"
         return self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
 

@@ -34,6 +34,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     NAME = "jacobian"
     TITLE = "Jacobian lens"
     DESCRIPTION = "What each layer's stream does to the output on average, read as tokens, beside the logit lens"
+    GROUP = "Why"
     ORDER = 45
     GROUP = "Why"
     ALSO = "jacobian lens tuned lens layers residual stream"

@@ -15,6 +15,7 @@ from core.generation.token import Token
 from core.sampling.bounds import low
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Tokenizer
+from tui.drawing.heat_map import glyph
 from tui.drawing.painted import PaintedPage
 from tui.drawing.roles import LETTERS, Roles
 from tui.drawing.text import fit, label
@@ -47,6 +48,8 @@ class TokensPanel(PaintedPage):
         "tokens--gone",
         "tokens--cursor",
         "tokens--hot",
+        "tokens--above",
+        "tokens--below",
         "tokens--empty",
         *(f"tokens--{role}" for role in ("template", *LETTERS)),
     }
@@ -65,7 +68,10 @@ class TokensPanel(PaintedPage):
         self._window = 0
         self._prompt_length = 0
         self._roles = Roles()
+        self._values: tuple[float, ...] = ()
+        """Signed numbers of a lens, of the tokens from `_window` on."""
         self._tints: list[Style] | None = None
+        """By surprisal."""
 
     def show(self, frame: Frame) -> None:
         """Draw the walk of a frame."""
@@ -74,12 +80,13 @@ class TokensPanel(PaintedPage):
             return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._roles = Roles(snapshot.spans)
+        self._values = frame.token_values
         self._set(snapshot.tokens, snapshot.cursor)
         self.border_subtitle = self._details(snapshot.tokens, snapshot.cursor, frame.tokenizer)
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt before the model has read them."""
-        self._window, self._prompt_length, self._roles = 0, len(tokens), Roles()
+        self._window, self._prompt_length, self._roles, self._values = 0, len(tokens), Roles(), ()
         self._set(tokens, len(tokens))
         self.border_subtitle = Content("")
 
@@ -151,6 +158,19 @@ class TokensPanel(PaintedPage):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def _share(self, index: int) -> float | None:
+        """The value of a lens for a token, as a share of the largest; None where there is none."""
+        at = index - self._window
+        if not 0 <= at < len(self._values):
+            return None
+        return self._values[at] / (max(map(abs, self._values)) or 1.0)
+
+    def _signed_style(self, share: float) -> Style:
+        """A background that is stronger for a larger share, of one color above zero and another below."""
+        ground, ink = self.background_colors[1], Color.parse(self.styles.color.hex)
+        color = self.get_component_styles("tokens--above" if share > 0 else "tokens--below").color
+        return Style(color=ink.rich_color, bgcolor=ground.blend(color, 0.05 + 0.50 * abs(share)).rich_color)
+
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._tints = None
@@ -187,6 +207,9 @@ class TokensPanel(PaintedPage):
         shown = " " + fit(text, cells - 2) + " "
         if index == self._cursor - 1:
             return Segment(shown, self.style_of("tokens--cursor"))
+        share = self._share(index)
+        if share is not None:
+            return Segment(shown, self._signed_style(share) + Style(bold=index >= self._prompt_length))
         if index < self._window:
             return Segment(shown, self.style_of("tokens--gone"))
         style = self._styles()[level(low(token.score.surprisal_bits))] if token.score else self._styles()[0]
@@ -194,6 +217,8 @@ class TokensPanel(PaintedPage):
 
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]
+        share = self._share(index)
         bar = BARS[level(low(token.score.surprisal_bits))] if token.score else " "
+        bar = bar if share is None else glyph(share)
         part = "gone" if index < self._window else self._roles.style(index) or "id"
         return Segment(f"{self._roles.letter(index)}{number} {bar}".ljust(cells), self.style_of(f"tokens--{part}"))

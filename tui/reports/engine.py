@@ -19,12 +19,12 @@ def engine_lines(url: str, found: Capabilities) -> list[str]:
             "yes" if found.ids else "no: text only, so there is no walk; vLLM, llama-server and SGLang have ids",
         ),
     ]
+    rows.append(("log-probabilities", _logprobs(found)))
     if found.ids:
-        rows += [
-            ("log-probabilities", _logprobs(found)),
-            ("scores of a prompt", "in one request" if found.prompt_scores else "no: one request for each token"),
-            ("tokenizer", _tokenizer(found)),
-        ]
+        rows.append(
+            ("scores of a prompt", "in one request" if found.prompt_scores else "no: one request for each token")
+        )
+        rows.append(("tokenizer", _tokenizer(found)))
     width = max(len(name) for name, _ in rows)
     return [one_line(url), *(f"  {name:<{width}}  {one_line(value)}" for name, value in rows)]
 
@@ -34,6 +34,8 @@ def _count(tokens: int | None) -> str:
 
 
 def _logprobs(found: Capabilities) -> str:
+    if found.top_k == 0:
+        return "none"
     how_many = f"of the {found.top_k:,} likeliest tokens at most" if found.top_k else "of as many tokens as asked for"
     how_many = "of all tokens, or of as many as asked for" if found.full else how_many
     raw = "raw" if found.raw else "after temperature, which is asked to be 1"

@@ -71,6 +71,9 @@ class Frame:
     """Its answer, perhaps not the final one; a `Refusal` where there is none; None until there is one."""
     progress: Progress | None = None
     """How far the answer is, where it takes long."""
+    token_values: tuple[float, ...] = ()
+    """For each token that the model sees before the cursor a signed number, which tints it in the place of its
+    surprisal; empty where a lens gives none."""
     training: "TrainingStatus | None" = None
     """The training, if one was started."""
     opened: int = 0

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core.remote.engines.api import Ask, EngineApi, Request
 from core.remote.engines.decoding import read
@@ -28,7 +29,7 @@ NEUTRAL = {
     "ignore_eos": False,
     "grammar": "",
     "stop": [],
-    "logit_bias": [["a", 1000.0]],
+    "logit_bias": [],
     "post_sampling_probs": False,
 }
 
@@ -194,17 +195,21 @@ class Llama(EngineApi):
         return read(CONTENT, answer).content
 
 
-def _candidates(completion: Completion) -> tuple[list[int], list[float]]:
+def _candidates(completion: Completion) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The ids and the log-probabilities at the first position."""
     positions = completion.completion_probabilities or completion.probs
     if not positions:
         raise BadAnswer("it has no log-probabilities")
     first = positions[0]
     tokens = first.top_logprobs or first.top_probs or first.probs or []
-    ids, values = [token.id for token in tokens], [token.logprob for token in tokens]
+    values = [token.logprob for token in tokens]
     if None in values:
-        return ids, [_logarithm(token.prob) for token in tokens]
-    return ids, cast("list[float]", values)
+        values = [_logarithm(token.prob) for token in tokens]
+    try:
+        ids = np.fromiter([token.id for token in tokens], np.int64, len(tokens))
+    except OverflowError as error:
+        raise BadAnswer("it has a token id that is not a number of 64 bits") from error
+    return ids, np.fromiter(values, np.float64, len(tokens))
 
 
 def _logarithm(probability: float | None) -> float:

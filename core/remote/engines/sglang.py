@@ -27,11 +27,16 @@ NEUTRAL = {
 
 IMPOSSIBLE = 10**9
 """More than any vocabulary has."""
-COUNTS = (1000, 100, 20, 5)
+COUNTS = (1000, 100, 20, 5, 1)
 _VOCABULARY = re.compile(r"vocab size \((\d{1,9})\)")
 
-Entry = tuple[float | None, int, str | None]
-"""A log-probability, the id of its token, and the text of it, which is absent unless asked for."""
+
+class Entry(msgspec.Struct, array_like=True, gc=False):
+    """A log-probability, which the first token of a prompt has none of, the id, and the text where it is asked for."""
+
+    logprob: float | None
+    id: int
+    text: str | None = None
 
 
 class Info(msgspec.Struct):
@@ -152,7 +157,7 @@ class SGLang(EngineApi):
         meta = read(GENERATED, answer).meta_info
         rows = meta.output_top_logprobs
         entries = (rows[0] if rows else None) or []
-        likeliest = known([entry[1] for entry in entries], [_number(entry) for entry in entries], vocab_size, k)
+        likeliest = known([entry.id for entry in entries], [_number(entry) for entry in entries], vocab_size, k)
         return NextAnswer(likeliest, prompt=meta.prompt_tokens)
 
     def score_request(self, ids: Sequence[int]) -> Request:
@@ -162,9 +167,9 @@ class SGLang(EngineApi):
 
     def read_scores(self, answer: bytes, ids: Sequence[int], start: int) -> tuple[Scored, ...]:
         entries = read(SCORES, answer).meta_info.input_token_logprobs
-        if [entry[1] for entry in entries] != list(ids):
+        if [entry.id for entry in entries] != list(ids):
             raise BadAnswer("the tokens that it scores are not those of the prompt")
-        return tuple(Scored(entry[1], checked_logprob(_number(entry)), None, 0) for entry in entries[start:])
+        return tuple(Scored(entry.id, checked_logprob(_number(entry)), None, 0) for entry in entries[start:])
 
     def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
         return Request("/tokenize", {"prompt": text, "add_special_tokens": ends})
@@ -180,6 +185,6 @@ class SGLang(EngineApi):
 
 
 def _number(entry: Entry) -> float:
-    if entry[0] is None:
-        raise BadAnswer(f"it has no log-probability for the token id {entry[1]}")
-    return entry[0]
+    if entry.logprob is None:
+        raise BadAnswer(f"it has no log-probability for the token id {entry.id}")
+    return entry.logprob

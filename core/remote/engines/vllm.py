@@ -28,7 +28,7 @@ NEUTRAL = {
     "n": 1,
     "stream": False,
 }
-KEY = "token_id:"
+KEY = b'"token_id:'
 """What stands before an id where `return_tokens_as_token_ids` is asked for."""
 
 IMPOSSIBLE = 10**9
@@ -46,9 +46,9 @@ class Version(msgspec.Struct):
 
 
 class Logprobs(msgspec.Struct):
-    """The likeliest tokens at each position."""
+    """The likeliest tokens at each position, as they stand in the answer: objects of log-probabilities by token."""
 
-    top_logprobs: list[dict[str, float]]
+    top_logprobs: list[msgspec.Raw]
 
 
 class Choice(msgspec.Struct):
@@ -104,6 +104,7 @@ class Detokenized(msgspec.Struct):
 
 
 VERSION = msgspec.json.Decoder(Version)
+NUMBERS = msgspec.json.Decoder(list[float])
 COMPLETION = msgspec.json.Decoder(Completion)
 SCORED = msgspec.json.Decoder(ScoredCompletion)
 TOKENIZED = msgspec.json.Decoder(Tokenized)
@@ -166,12 +167,9 @@ class VLLM(EngineApi):
         choices = completion.choices
         if not choices or not choices[0].logprobs.top_logprobs:
             raise BadAnswer("it has no log-probabilities")
-        top = choices[0].logprobs.top_logprobs[0]
-        values = np.fromiter(top.values(), np.float64, len(top))
+        ids, values = _candidates(bytes(choices[0].logprobs.top_logprobs[0]))
         usage = completion.usage
-        return NextAnswer(
-            known(_ids(top), values, vocab_size, k), completion.model, usage.prompt_tokens if usage else None
-        )
+        return NextAnswer(known(ids, values, vocab_size, k), completion.model, usage.prompt_tokens if usage else None)
 
     def score_request(self, ids: Sequence[int]) -> Request:
         return self._completion(ids, prompt_logprobs=0)
@@ -198,14 +196,18 @@ class VLLM(EngineApi):
         return read(DETOKENIZED, answer).prompt
 
 
-def _ids(top: dict[str, float]) -> NDArray[np.int64]:
-    """The ids that the keys name."""
-    try:
-        if all(key.startswith(KEY) for key in top):
-            return np.fromiter([int(key[len(KEY) :]) for key in top], np.int64, len(top))
-    except (ValueError, OverflowError):
-        pass
-    raise BadAnswer("it names tokens by text, not by id; vLLM before 0.5 does so")
+def _candidates(top: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The ids and the log-probabilities of a JSON object such as `{"token_id:957": -1.56}`.
+
+    The names are rewritten to numbers, so that one list of numbers is decoded: half the time of an object of 49,152
+    names.
+    """
+    count = top.count(KEY)
+    numbers = read(NUMBERS, b"[%b]" % top.strip()[1:-1].replace(KEY, b"").replace(b'":', b","))
+    pairs = np.fromiter(numbers, np.float64, len(numbers))
+    if len(pairs) != 2 * count or not (pairs[::2] == np.rint(pairs[::2])).all() or (np.abs(pairs[::2]) > 2**53).any():
+        raise BadAnswer("it names tokens by text, not by id; vLLM before 0.5 does so")
+    return pairs[::2].astype(np.int64), pairs[1::2]
 
 
 def _scored(id: int, row: dict[str, PromptToken] | None) -> Scored:

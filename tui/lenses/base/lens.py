@@ -23,6 +23,9 @@ class LensHost(Protocol):
     def ask(self) -> None:
         """Queue the present question of the lens."""
 
+    def redraw(self) -> None:
+        """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
+
     def turn_to(self, name: str) -> "Lens":
         """Put the lens with a name into the slot, in place of this one."""
 

@@ -1,0 +1,147 @@
+"""Input attributions: a signed bar for each token of the prompt, which also tints the token ids."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+from textual.content import Content
+
+from tui.drawing.bars import signed_bar
+from tui.drawing.text import fit, label
+from tui.lenses.base import ExperimentPage
+from tui.runner import Frame
+
+if TYPE_CHECKING:
+    from core.lenses.gradients import InputAttributions, TokenAttribution
+
+BASELINES = {
+    "mean": "the mean embedding",
+    "zero": "embeddings of zero",
+    "end": "the token that ends a text",
+    "corrupt": "the corrupt prompt",
+}
+STEPS = (None, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Points of the path that can be chosen; None is as many as it takes."""
+COMPLETE = 0.01
+"""The largest error, as a share, that counts as complete."""
+POSITION, TOKEN, NUMBER, WIDEST = 4, 14, 10, 40
+
+
+class GradientsLens(ExperimentPage["InputAttributions"]):
+    """One row for each token; the other of the two methods stands beside it as a number."""
+
+    NAME = "gradients"
+    TITLE = "input attributions"
+    DESCRIPTION = "Input attributions: which tokens speak for a token and against another, by gradients"
+    ORDER = 42
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.baseline = "mean"
+        self.steps: int | None = None
+        self.integrated = True
+        """Whether bars and tints are those of integrated gradients."""
+
+    def options(self) -> dict[str, Any]:
+        return {"baseline": self.baseline, "steps": self.steps}
+
+    def show(self, frame: Frame) -> None:
+        before = self.answer
+        super().show(frame)
+        if self.answer and (before is None or len(before.tokens) != len(self.answer.tokens)):
+            self.cursor = 0
+            self.draw()
+
+    def frame_for_panels(self, frame: Frame) -> Frame:
+        """The token ids are tinted by what the tokens add to the measure."""
+        if frame.question is not self._question or self.answer is None or frame.snapshot is None:
+            return frame
+        seen = frame.snapshot.tokens[frame.snapshot.window : frame.snapshot.cursor]
+        if tuple(token.piece for token in seen) != tuple(token.piece for token in self.answer.tokens):
+            return frame
+        return replace(frame, token_values=tuple(self._value(token) for token in self.answer.tokens))
+
+    # Keys ------------------------------------------------------------------------------------------------------------
+
+    def choice_count(self) -> int:
+        return len(self.answer.tokens) if self.answer else 0
+
+    def switch_view(self) -> None:
+        self.integrated = not self.integrated
+        self.draw()
+        self.host.redraw()
+
+    def adjust(self, down: int, across: int) -> None:
+        """Left and right: the baseline; up and down: more or fewer steps."""
+        if across:
+            names = list(BASELINES)
+            self.baseline = names[(names.index(self.baseline) + across) % len(names)]
+        else:
+            at = STEPS.index(self.steps) - down
+            self.steps = STEPS[max(0, min(at, len(STEPS) - 1))]
+        self.ask_again()
+        self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        other = "input × gradient" if self.integrated else "integrated"
+        self.border_subtitle = Content(f"o {other} · ⇧←→ baseline · ⇧↑↓ steps")
+        super().draw()
+
+    def lines(self, answer: "InputAttributions", width: int, height: int) -> Iterator[Text]:
+        yield self.why(answer, width)
+        yield from self._explained(answer, width)
+        yield Text()
+        bar = max(4, min(WIDEST, (width - POSITION - TOKEN - 2 * NUMBER - 6) // 2))
+        against, towards = fit("◂ against", bar), "towards ▸".rjust(bar)[-bar:]
+        own, other = ("integrated", "input×gr.") if self.integrated else ("input×gr.", "integrated")
+        yield self.text(
+            (f"{'#':>{POSITION}} {'token':<{TOKEN}} {against}┬{towards}", "head"),
+            (f" {own:>{NUMBER}} {other:>{NUMBER}}", "head"),
+        )
+        scale = max((abs(self._value(token)) for token in answer.tokens), default=0.0) or 1.0
+        at = min(self.cursor, len(answer.tokens) - 1)
+        for number in self.visible_rows(len(answer.tokens), at, max(3, height - 5)):
+            yield self._row(answer.tokens[number], number == at, scale, bar, width)
+
+    def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
+        """From where to where, and how complete the integral is."""
+        words = f"integrated gradients from {BASELINES[answer.baseline]}"
+        if answer.error_share is None or answer.error is None or answer.baseline_value is None:
+            yield self.text((fit(f"{words}: …", width).rstrip(), "muted"))
+            yield Text()
+            return
+        rise = answer.asked.value - answer.baseline_value
+        yield self.text((fit(f"{words} ({answer.baseline_value:+.2f})", width).rstrip(), "muted"))
+        complete = answer.error_share <= COMPLETE
+        sentence = f"they sum to {answer.total:+.3f} of {rise:+.3f}: error {100 * answer.error_share:.2g} %"
+        state = "complete" if complete else "not complete"
+        yield self.text(
+            (f"{sentence}, ", "muted"),
+            (state, "text" if complete else "hot"),
+            (f", {answer.steps:,} steps", "muted"),
+        )
+
+    def _value(self, token: "TokenAttribution") -> float:
+        """What bars and tints show: until integrated gradients are known, input × gradient."""
+        return token.input_x_gradient if not self.integrated or token.integrated is None else token.integrated
+
+    def _row(self, token: "TokenAttribution", chosen: bool, scale: float, bar: int, width: int) -> Text:
+        value = self._value(token)
+        left, right = signed_bar(value / scale, bar)
+        integrated = "…" if token.integrated is None else f"{token.integrated:+.3f}"
+        product = f"{token.input_x_gradient:+.3f}"
+        own, other = (integrated, product) if self.integrated else (product, integrated)
+        return self.row(
+            chosen,
+            width,
+            (f"{token.position:>{POSITION}} ", "faint"),
+            (f"{fit(label(token.piece), TOKEN)} ", "text"),
+            (left, "below"),
+            ("│", "faint"),
+            (right, "above"),
+            (f" {own:>{NUMBER}}", "text"),
+            (f" {other:>{NUMBER}}", "muted"),
+        )

@@ -51,6 +51,10 @@ def _load(tokenizer: str, model: str | None) -> "Tokenizer":
 
     if model is None:
         return tokenizers.load_tokenizer(tokenizer)
+    if catalog.is_served(model):
+        from core.loading.models import load_model
+
+        return load_model(ModelChoice(name=model)).tokenizer
     if found := catalog.tokenizer_of(ModelChoice(name=model)):
         return found
     return tokenizers.load_model_tokenizer(catalog.fetch(model, None).path, model)

@@ -3,10 +3,10 @@
 Each answer is one level of the model: its parts, which sum to what the level contributes. `part` says which level:
 empty is the model, `3` is block 3, `3.attention` its heads, `3.attention.2` the tokens that head 2 reads, `3.mlp` the
 neurons, and where a block has experts `3.mlp` these, `3.mlp.5` the neurons of expert 5, `3.mlp.shared` those of the
-shared one.
+shared one. `heads` are the heads of all blocks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Part:
     piece: bytes | None = None
     """The token, where the part is one."""
     merged: int = 0
-    """How many neurons it is the sum of; 0 where it is one part."""
+    """How many other parts it is the sum of; 0 where it is one part."""
     inner: "tuple[Part, ...]" = ()
     """Of a block: its attention, its MLP and its norms' biases."""
 
@@ -74,7 +74,7 @@ def attribution(
     trace = yield from trace_step(step)
     asked = question.measured(trace.logits, step.model.tokenizer.piece)
     levels = _Levels(step, trace, asked, count)
-    yield levels.at(part)
+    yield (yield from levels.every_head()) if part == "heads" else levels.at(part)
 
 
 def table(answer: Attribution) -> Table:
@@ -113,7 +113,7 @@ class _Levels:
             case ["mlp", expert] if self._config.has_experts(block):
                 return self._expert(block, expert, path)
         raise UserError(
-            f"there is no part {path!r} to divide; choose one such as 0, 0.attention, 0.attention.0 or 0.mlp"
+            f"there is no part {path!r} to divide; choose one such as 0, 0.attention, 0.attention.0, 0.mlp or heads"
         )
 
     def _number(self, path: str, what: str, text: str, count: int) -> int:
@@ -162,6 +162,18 @@ class _Levels:
     def _sublayer(self, n: int, module: str, name: str) -> Part:
         direction = self._directions.sublayers[n, module]
         return Part(name, self._directions.of_stream(f"blocks.{n}.{module}", direction), f"{n}.{name}")
+
+    def every_head(self) -> Generator[Progress, None, Attribution]:
+        """The heads of all blocks, and as one part whatever is none."""
+        parts: list[Part] = []
+        for n in range(self._config.blocks):
+            yield Progress(n, self._config.blocks)
+            heads, direction, _ = self._heads(n)
+            values = (heads * direction).sum(-1).tolist()
+            parts += [Part(f"head {n}.{h}", value, f"{n}.attention.{h}") for h, value in enumerate(values)]
+        rest = self._asked.value - sum(part.value for part in parts)
+        parts.append(Part("all that is no head", rest, merged=self._config.blocks))
+        return self._level("all heads", "heads", self._asked.value, tuple(parts))
 
     # Attention -------------------------------------------------------------------------------------------------------
 

@@ -187,6 +187,17 @@ def test_the_strongest_neurons_come_first_and_the_rest_is_one_part(known: tuple[
     assert few.parts[3].value == pytest.approx(sum(part.value for part in neurons[3:]), abs=1e-6)
 
 
+def test_the_heads_of_all_blocks_stand_beside_each_other(known: tuple[str, Model, dict[str, Any]]) -> None:
+    _, model, figures = known
+    answer = ask(model, "heads")
+    *heads, rest = answer.parts
+    values = [value for block in figures["heads"] for value in block]
+    assert [part.value for part in heads] == pytest.approx(values, abs=1e-4)
+    assert heads[-1].path == f"2.attention.{len(figures['heads'][0]) - 1}"
+    assert rest.value == pytest.approx(figures["difference"] - sum(values), abs=1e-4)
+    assert answer.total == pytest.approx(answer.value, abs=1e-6)
+
+
 def test_the_tokens_that_a_head_reads_are_those_of_the_prompt(known: tuple[str, Model, dict[str, Any]]) -> None:
     _, model, _ = known
     head = ask(model, "2.attention.1")

@@ -178,4 +178,13 @@ async def test_parts_are_divided_and_joined_again(real: Make, settle: Go, press:
         assert values == sorted(values, key=abs, reverse=True)
         await press(pilot, "shift+left", "shift+left")
         assert found.answer.path == ""
+        await press(pilot, "o")
+        assert found.answer.path == "heads"
+        strongest = next(part for part in found._parts() if part.path)
+        await press(pilot, *["down"] * found._parts().index(strongest), "enter")
+        assert found.answer.path == strongest.path
+        await press(pilot, "shift+left")
+        assert found.answer.path == "heads"
+        await press(pilot, "o")
+        assert (found.answer.path, found.by_size) == ("", False)
         assert "the parts sum to" in panel_lines(found)[1]

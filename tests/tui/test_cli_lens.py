@@ -18,7 +18,7 @@ Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
 SMALL = ("--tokenizer", "bytes", "--device", "cpu", "--embed-dim", "16")
 LENSES = [name.replace("_", "-") for name in NAMES]
-CORRUPT = dict.fromkeys(("circuit", "contrast"), ("--corrupt", "oat silk"))
+CORRUPT = dict.fromkeys(("circuit", "contrast", "paths"), ("--corrupt", "oat silk"))
 """Further options of the experiments that compare two prompts."""
 EXPERIMENTS = [name.replace("_", "-") for name in experiments()]
 
@@ -72,6 +72,7 @@ FIELDS = {
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
         "heads map mlp pearson pieces residual spearman target target_id"
     ),
+    "paths": ("against against_id clean corrupt difference embedding heads label mlp receiver target target_id"),
     "flow": "axes code component equation labels level name norm sources stages stream text values where",
     "attention": (
         "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"

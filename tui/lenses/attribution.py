@@ -37,6 +37,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
         self.part = ""
         """The level that is asked for, as `core.lenses.attribution` names it."""
         self.by_size = False
+        self._from_heads = False
+        """Whether the level above a head is that of all heads."""
         self._cursors: dict[str, int] = {}
         """By level, the row that was chosen there last."""
 
@@ -68,7 +70,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
             self._go(path)
 
     def _go(self, path: str) -> None:
-        self.part = path
+        self.part, self._from_heads = path, self._from_heads and bool(path)
         self.ask_again()
         self.draw()
 
@@ -78,7 +80,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
         if across > 0:
             self.choose()
         elif across and names:
-            self._go(".".join(names[:-1]))
+            self._go("heads" if self._from_heads and len(names) == 3 else ".".join(names[:-1]))
         elif down and names:
             at = 0 if len(names) < 3 else 2
             if names[at].isdecimal() and int(names[at]) + down >= 0:
@@ -86,20 +88,25 @@ class AttributionLens(ExperimentPage["Attribution"]):
                 self._go(".".join(names))
 
     def switch_view(self) -> None:
-        self.by_size = not self.by_size
+        """In the order of the model, by size, and of the whole model also the heads of all blocks by size."""
         self.cursor = 0
-        self.draw()
+        if self.part in ("", "heads") and self.by_size:
+            self._from_heads = self.by_size = self.part == ""
+            self._go("heads" if self._from_heads else "")
+        else:
+            self.by_size = not self.by_size
+            self.draw()
 
     def _parts(self) -> tuple["Part", ...]:
         """The parts in the order in which they are shown."""
         parts = self.answer.parts if self.answer else ()
-        return tuple(sorted(parts, key=lambda part: -abs(part.value))) if self.by_size else parts
+        return tuple(sorted(parts, key=lambda part: (part.merged > 0, -abs(part.value)))) if self.by_size else parts
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         up = "⇧← up · " if self.part else ""
-        order = "in order" if self.by_size else "by size"
+        order = "by size" if not self.by_size else "heads" if not self.part else "in order"
         divide = "⏎ divide · " if any(part.path for part in self._parts()) else ""
         self.border_subtitle = Content(f"{up}{divide}o {order}" if self.answer else "")
         super().draw()
@@ -120,9 +127,11 @@ class AttributionLens(ExperimentPage["Attribution"]):
             yield self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
 
     def _sum(self, answer: "Attribution", width: int) -> Text:
-        level = "the parts" if not answer.path else f"{answer.level}: its parts"
-        whole = "the logits" if not answer.path else "it"
-        words = f"{level} sum to {answer.total:+.4f}, {whole} give{'s' if answer.path else ''} {answer.value:+.4f}"
+        if answer.path in ("", "heads"):
+            which = "all heads and the rest" if answer.path else "the parts"
+            words = f"{which} sum to {answer.total:+.4f}, the logits give {answer.value:+.4f}"
+        else:
+            words = f"{answer.level}: its parts sum to {answer.total:+.4f}, it gives {answer.value:+.4f}"
         return self.text((fit(words, width).rstrip(), "muted"))
 
     def _head(self, answer: "Attribution", name: int, bar: int, inner: bool) -> Text:

@@ -7,24 +7,19 @@ it is contrastive activation addition (Rimsky et al. 2024, section 3). It is not
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from core.activations.steering_vector import SteeringVector
 from core.activations.trace import recording, require_finite
+from core.causal.prompts import Positions
 from core.errors import UserError
 from core.loading.models import Model
 from core.progress import Progress
 from core.tokenizers import chat
 
-Positions = Literal["last", "mean"]
-"""Which positions of a prompt count: the last one, or the mean of all but the first.
-
-The first position is left out of the mean where there are others: it is an attention sink whose numbers are a hundred
-times larger (Xiao et al. 2023), the same for every prompt.
-"""
 MOST_PROMPTS = 10_000
 
 
@@ -65,11 +60,6 @@ def steering_vector(
         raise UserError("the two sets of prompts give the same residual stream, so the vector is zero; change a prompt")
     directions = tuple((layer, row.numpy().tobytes()) for layer, row in enumerate(difference))
     yield SteeringVector(name, directions, _origin(model, positive, negative, positions))
-
-
-def prompts_of(text: str) -> list[str]:
-    """The prompts of a set: the lines of a text that are not empty."""
-    return [line for line in text.splitlines() if line.strip()]
 
 
 def _encoded(model: Model, prompts: Sequence[str], which: str) -> list[list[int]]:

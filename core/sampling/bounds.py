@@ -25,7 +25,7 @@ class Bounds:
     __radd__ = __add__
 
     def __format__(self, form: str) -> str:
-        """Both ends, such as `2.31–2.48`; one if they read the same; `> 50`, `≥ 2.31` or `≤ 0.03` for an open one."""
+        """Both ends, such as `2.31–2.48`; one if they read the same; `> 50`, `≥ 2.31`, `≤ 0.03` if one says nothing."""
         align, width, form = _FORM.fullmatch(form).groups()  # type: ignore[union-attr]  # it matches any text
         return format(self._words(form), f"{align or '>'}{width}" if width else "")
 
@@ -34,9 +34,9 @@ class Bounds:
         if math.isinf(self.high):
             whole = isinstance(self.low, int)
             return f"> {format(self.low - 1, form)}" if whole else f"≥ {least}"
-        if math.isinf(self.low):
-            return f"≤ {most}"
-        return least if least == most else f"{least}–{most}"
+        if least == most:
+            return least
+        return f"≤ {most}" if math.isinf(self.low) or self.low == 0 else f"{least}–{most}"
 
     def __str__(self) -> str:
         return format(self, "")

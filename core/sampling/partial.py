@@ -127,8 +127,7 @@ class PartialDistribution:
         """Log-probability, entropy and rank for `id` as the next token; bounds where it is not known."""
         at = self._at(id)
         if at is None:
-            most = min(self.highest, self.rest)
-            bound = Bounds(-math.inf, math.log(most) if most > 0 else -math.inf)
+            bound = between(-math.inf, math.log(self.highest) if self.highest > 0 else -math.inf)
             return Score(bound, bound, self.entropy_bits, Bounds(self._certain, math.inf), self.known)
         logprob = float(self.logprobs[at])
         rank = int(np.count_nonzero(self.logprobs > logprob))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.sampling.bounds import Bounded, Bounds, between, total
+from core.sampling.bounds import Bounded, between, total
 from core.sampling.bounds import high as most_of
 from core.sampling.bounds import low as least_of
 from core.sampling.next_distribution import NeedsMore
@@ -266,11 +266,11 @@ class PartialSelection:
         masses = np.cumsum(self.weights[order])
         first, last = (int(np.searchsorted(masses, u * total, "right")) for total in (low, high))
         if first != last or last >= len(order):
-            certain = float(masses[-1]) / high if len(order) else 0.0
+            known = f"{self.known:,} known tokens"
+            certain = f", which decide u below {masses[-1] / high:.4f}" if low == high and len(order) else ""
             raise NeedsMore(
                 self.more,
-                f"u = {u:.4f} may draw a token beyond the {self.known:,} likeliest, which are all that is known "
-                f"of this distribution and decide u below {certain:.4f}; put a cut such as top-k first",
+                f"u = {u:.4f} is not decided by the {known}{certain}; put a cut such as top-k first",
             )
         return RankedToken(int(self.ids[order[first]]), first, float(masses[first]) / high)
 
@@ -283,8 +283,8 @@ class PartialSelection:
             return between(weight / high, weight / low if low else 1.0)
         if not len(self.tail.possible(np.array([id]))):
             return 0.0
-        most = math.exp(min(self.tail.highest, self.tail.largest) - self.shift)
-        return Bounds(0.0, min(1.0, most / (float(self.weights.sum()) + most)))
+        most = math.exp(self.tail.highest - self.shift)
+        return between(0.0, most / (float(self.weights.sum()) + most) if most else 0.0)
 
     def shares_of(self, ids: Any) -> list[Bounded]:
         """The probabilities of `ids` [m]."""
@@ -316,7 +316,7 @@ class PartialSelection:
         """The values of u that draw each of the `count` likeliest tokens in every completion."""
         low, high = self.totals
         ends = np.cumsum(self.weights[self.order[:count]])
-        starts = np.concatenate(([0.0], ends[:-1])) / (low or 1.0)
+        starts = np.concatenate(([0.0], ends))[:-1] / (low or 1.0)
         found = {}
         for id, start, end in zip(self.first_ids(count), starts.tolist(), (ends / high).tolist(), strict=True):
             found[id] = (start, end) if start < end else (0.0, 0.0)

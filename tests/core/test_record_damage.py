@@ -30,7 +30,7 @@ def changed(path: str, value: Any) -> str:
 
 WRONG = {
     "another format": (changed("format", "something"), "format"),
-    "newer": (changed("version", 3), "newer"),
+    "newer": (changed("version", 4), "newer"),
     "no version": (changed("version", ...), "version is missing"),
     "version zero": (changed("version", 0), "version"),
     "a version as text": (changed("version", "1"), "version"),

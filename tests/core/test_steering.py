@@ -23,7 +23,8 @@ from torch import Tensor
 from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.activations.steering_vector import SteeringVector
-from core.causal.steering import prompts_of, steering_vector
+from core.causal.prompts import prompts_of
+from core.causal.steering import steering_vector
 from core.causal.vector_files import read_vector, write_vector
 from core.engine.cache import KVCache
 from core.errors import UserError

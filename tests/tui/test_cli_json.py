@@ -194,6 +194,7 @@ def test_next_is_one_object(output_of: Callable[[str], Lines]) -> None:
         found,
         model=str,
         prompt_ids=list,
+        known=int,
         entropy_bits=float,
         effective=float,
         mass90=int,
@@ -202,6 +203,7 @@ def test_next_is_one_object(output_of: Callable[[str], Lines]) -> None:
     )
     assert (found["model"], found["prompt_ids"]) == ("model1", IDS)
     assert found["effective"] == pytest.approx(2 ** found["entropy_bits"])
+    assert found["known"] == 100_277
     assert 0 < found["mass90"] < 100_277
     assert len(found["top"]) == 7
     for each in found["top"]:

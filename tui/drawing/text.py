@@ -4,7 +4,6 @@ Model text, prompts and file names may hold control characters or markup. All of
 `label`, `run_text` or `one_line`, and reach the screen as `rich.text.Text` or `Content`, never as markup.
 """
 
-import math
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -106,17 +105,17 @@ def within(text: str, most: int) -> str:
 def percent(share: Bounded, decimals: int) -> str:
     """A share (0 to 1) in percent, with 2 to 6 decimals; `2.31–2.48%` or `≤ 0.03%` where it is not known."""
     if isinstance(share, Bounds):
-        low = share.low if share.low > 0 else -math.inf
-        return f"{Bounds(100 * low, 100 * share.high):.{decimals}f}%"
+        return f"{Bounds(100 * share.low, 100 * share.high):.{decimals}f}%"
     return f"{100 * share:.{decimals}f}%"
 
 
 def percent_in(share: Bounded, decimals: int, width: int) -> str:
-    """As `percent`, with fewer decimals where bounds would be wider than `width` cells."""
+    """As `percent`; of bounds that are wider than `width` cells only the least, or the most where that is 0."""
     words = percent(share, decimals)
-    while decimals and len(words) > width and isinstance(share, Bounds):
-        decimals -= 1
-        words = percent(share, decimals)
+    if isinstance(share, Bounds) and len(words) > width:
+        sign, end = ("≥", share.low) if share.low else ("≤", share.high)
+        words = f"{sign} {percent(end, decimals)}"
+        return words if len(words) <= width else words.replace(" ", "")
     return words
 
 

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.strip import Strip
 
 from core.causal.question import Measured
-from core.sampling.bounds import Bounded, between, high, low
+from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import bars, scale_for, tick_at, ticked
 from tui.drawing.question import why
@@ -20,6 +20,8 @@ from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens are generated; nobody can read them faster."""
+BOTH_ENDS = 70
+"""Cells of a panel from which on both ends of a probability that is bounds have room."""
 ChartRow = tuple[Candidate | None, Bounded, float]
 """A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
@@ -113,12 +115,12 @@ class ChartLens(Lens, can_focus=True):
         self._strips = None
         chart, width = self._chart, self.size.width
         if chart:
-            effective = f"{chart.effective:,.0f}" if low(chart.effective) >= 100 else f"{chart.effective:.1f}"
+            effective = f"{chart.effective:,.0f}" if high(chart.effective) >= 100 else f"{chart.effective:.1f}"
             unit = " candidates" if width > 50 else ""
             patched = chart.candidates[0].unpatched is not None
             truth = " · │ true" if chart.divergence_bits is not None else ""
             more = patched or bool(truth)
-            name = "next" if more and width <= 50 else "next token"
+            name = "next" if (more or not exact(chart.entropy_bits)) and width <= 50 else "next token"
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.border_title = Content(title)
@@ -154,7 +156,7 @@ class ChartLens(Lens, can_focus=True):
 
         largest = max(max(high(share), own) for _, share, own in rows[:-1])
         scale, decimals = scale_for(largest), decimals_for(largest)
-        columns = ChartColumns.of(width, decimals)
+        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None)
         drawn = bars([low(share) for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
         strips = [self._head(columns, scale, width, "ln p" if chart.from_logprobs else "logit")]
         for (candidate, share, own), bar in zip(rows, drawn, strict=True):
@@ -167,12 +169,13 @@ class ChartLens(Lens, can_focus=True):
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
         """How many tokens are known, and the mass of the others."""
-        unknown = chart.vocab_size - known
-        shares = [
-            percent(share, min(decimals, 2)) for share in (1 - chart.unknown_probability, chart.unknown_probability)
-        ]
-        words = f"known {known:,}: {shares[0]} · unknown {unknown:,}: {shares[1]}"
-        return Strip([Segment(fit(f"   {words}", width), self.style_of("candidates--others"))], width)
+        unknown, rest = chart.vocab_size - known, chart.unknown_probability
+        for indent, places in ((3, min(decimals, 2)), (0, 1)):
+            own, other = (percent(share, places) for share in (1 - rest, rest))
+            words = f"{' ' * indent}known {known:,}: {own} · unknown {unknown:,}: {other}"
+            if len(words) <= width:
+                break
+        return Strip([Segment(fit(words, width), self.style_of("candidates--others"))], width)
 
     def _head(self, columns: "ChartColumns", scale: float, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
@@ -266,8 +269,11 @@ class ChartColumns:
         self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
-    def of(cls, width: int, decimals: int) -> "ChartColumns":
+    def of(cls, width: int, decimals: int, *, bounded: bool = False) -> "ChartColumns":
+        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them."""
         rank, logit, share = 2, 6, max(7, decimals + 3)
+        if bounded:
+            share = 2 * decimals + 8 if width >= BOTH_ENDS else decimals + 6
         token = 14 if width < 56 else 18
         bar = width - rank - logit - share - token - 4
         if bar < 6:

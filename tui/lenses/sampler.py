@@ -219,12 +219,12 @@ class SamplerLensPage(LensPage[SamplerLens]):
     def _row(self, answer: SamplerLens, row: SamplerRow, columns: StageColumns, scale: float) -> Text:
         raw, final = row.shares[0], row.shares[-1] if not answer.problem else 0.0
         drawn = answer.drawn is not None and row.id == answer.drawn.id
-        room = columns.figure
+        room = columns.figure - 1
         own = "hot" if drawn else "text" if final else "faint"
         line = self.text(
             (("▸" if drawn else " ") + fit(label(row.piece), columns.token - 1), own),
             (number_in(row.logit, 7) if columns.logit else "", "muted"),
-            (f"{percent_in(raw, columns.decimals, room):>{room}}", "muted" if final else "faint"),
+            (f"{percent_in(raw, columns.decimals, room):>{columns.figure}}", "muted" if final else "faint"),
             (" " + _bar(raw, columns.left, scale), "ghost"),
             (" " * len(columns.before), "faint"),
         )

@@ -156,7 +156,7 @@ def _context(answer: "ContextTable") -> Iterator[str]:
         "next token and its rank"
     )
     for position, row in enumerate(answer.rows, start=answer.start + 1):
-        came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.rank + 1:>8,}"
+        came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.place + 1:>8,}"
         yield (
             f"{position:>5}  {fit(label(row.piece), 16)} {row.entropy_bits:>8.3f} {row.effective:>11,.1f} "
             f"{row.mass90:>8,}  {_token(row.top[0], 16, decimals)}  {came}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.activations.patch import Patch
 from core.loading import catalog
@@ -15,13 +16,18 @@ from tui.screens.help import HelpScreen
 from tui.screens.lens_index import LensIndex
 from tui.screens.patch import PatchScreen
 from tui.screens.samplers import SamplersScreen
+from tui.screens.steering import SteeringScreen
+from tui.screens.steering_list import Steering, acting
 from tui.screens.train import TrainScreen
 from tui.walk.choosing import Choosing
 from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
 from tui.walk.panels import PanelsScreen
 
-AskingScreen = CompareScreen | PatchScreen | SamplersScreen | TrainScreen
+if TYPE_CHECKING:
+    from core.walk.session import Session
+
+AskingScreen = CompareScreen | PatchScreen | SamplersScreen | SteeringScreen | TrainScreen
 """The screens that have a question of their own and are drawn with every frame."""
 
 
@@ -54,6 +60,19 @@ class Overlays(ActionGroup):
     def experiments(self) -> None:
         """Patch parts of the model."""
         self.open_dialog(PatchScreen(self._patch, self._ask), lambda _: self._ask())
+
+    def steering(self) -> None:
+        """Steer the model by vectors."""
+        self.open_dialog(SteeringScreen(self.state.vectors, self._steer, self._ask), lambda _: self._ask())
+
+    def _steer(self, vectors: tuple[Steering, ...]) -> None:
+        self.state.vectors, steering = vectors, acting(vectors)
+
+        def operation(session: "Session") -> object:
+            others = tuple(patch for patch in session.patches if not patch.vector)
+            return None if session.patches == others + steering else session.patch(others + steering)
+
+        self.submit(operation, instead_of="steering")
 
     def _patch(self, patches: tuple[Patch, ...]) -> None:
         self.submit(lambda session: session.patch(patches))

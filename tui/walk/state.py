@@ -7,6 +7,7 @@ from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm
 from tui.autosave import Autosave
 from tui.runner import Frame, Runner
+from tui.screens.steering_list import Steering
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class WalkState:
     """Tokens that one run generates."""
     form: PromptForm = field(default_factory=PromptForm)
     """How the text of the prompt becomes tokens."""
+    vectors: tuple[Steering, ...] = ()
+    """The steering vectors that were made or loaded, and which of them act."""
     frame: Frame = field(default_factory=Frame)
     first_start: bool = False
     """Whether no walk was ever saved on this machine."""

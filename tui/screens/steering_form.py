@@ -1,0 +1,90 @@
+"""The form of a new steering vector: two sets of prompts, which positions count, and a name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Checkbox, Input, Static, TextArea
+
+from core.bounded import read_file
+from core.causal.prompts import Positions, prompts_of
+from core.errors import UserError
+from tui.notices import spelled
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRecipe:
+    """What a steering vector is made of."""
+
+    positive: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    positions: Positions = "last"
+    name: str = ""
+
+
+class SteeringForm(ModalScreen[VectorRecipe | None]):
+    """`tab` goes from field to field; `enter` in the name makes the vector, `escape` closes."""
+
+    BINDINGS = [Binding("escape", "dismiss(None)", "close", show=False, priority=True)]
+
+    def __init__(self, present: VectorRecipe) -> None:
+        super().__init__()
+        self.positive = TextArea("\n".join(present.positive), id="positive", tab_behavior="focus")
+        self.negative = TextArea("\n".join(present.negative), id="negative", tab_behavior="focus")
+        for field in (self.positive, self.negative):
+            field.cursor_blink = False
+        self.mean = Checkbox("mean over all positions, not only the last one", present.positions == "mean")
+        self.name_field = Input(present.name, placeholder="a name, such as joy", max_length=80)
+        self.name_field.cursor_blink = False
+        self.problem = Static(Content(""), classes="problem")
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog", id="steering-form") as dialog:
+            dialog.border_title = Content("a new steering vector")
+            dialog.border_subtitle = Content("tab next field · ⏎ in the name makes it · esc close")
+            yield Static(Content("towards these prompts, one a line (or @FILE)"), classes="section")
+            yield self.positive
+            yield Static(Content("away from these prompts"), classes="section")
+            yield self.negative
+            yield self.mean
+            yield Static(Content("name"), classes="section")
+            yield self.name_field
+            yield self.problem
+
+    def on_mount(self) -> None:
+        self.positive.focus()
+
+    def recipe(self) -> VectorRecipe:
+        """What the fields say. Raises `UserError` for an empty set and a file that cannot be read."""
+        positive, negative = (_prompts(field.text, which) for field, which in self._sets())
+        positions: Positions = "mean" if self.mean.value else "last"
+        return VectorRecipe(positive, negative, positions, self.name_field.value.strip() or positive[0][:30])
+
+    def _sets(self) -> tuple[tuple[TextArea, str], ...]:
+        return (self.positive, "first"), (self.negative, "second")
+
+    def on_input_submitted(self) -> None:
+        try:
+            self.dismiss(self.recipe())
+        except UserError as error:
+            self.problem.update(Content(spelled(self, error)))
+            self.problem.add_class("shown")
+
+
+def _prompts(text: str, which: str) -> tuple[str, ...]:
+    """The prompts of a field. Raises `UserError` where there are none."""
+    if text.strip().startswith("@"):
+        path = Path(text.strip()[1:]).expanduser()
+        try:
+            text = read_file(path).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text; convert it to UTF-8 first") from error
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; name a text file of prompts") from error
+    if not (prompts := prompts_of(text)):
+        raise UserError(f"the {which} set has no prompt; write at least one line")
+    return tuple(prompts)

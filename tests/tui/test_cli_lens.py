@@ -205,7 +205,11 @@ def test_an_experiment_answers_a_question_of_texts(lens_json: Callable[..., dict
     assert lines[2].split() == ["model", "token", "embedding", f"{values[0]:+.4f}"]
 
 
-def test_an_experiment_prints_csv_and_writes_a_picture(run_here: Here, tmp_path: Path) -> None:
+def test_an_experiment_prints_csv_and_writes_a_picture(
+    run_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture has its colors, whatever the terminal has."""
+    monkeypatch.setenv("NO_COLOR", "1")
     picture = tmp_path / "why.svg"
     asking = ("lens", "attribution", PROMPT, "--model", "model5", "--part", "0.attention", "--svg", str(picture))
     done = run_here(*asking, "--csv", *SMALL)
@@ -215,6 +219,7 @@ def test_an_experiment_prints_csv_and_writes_a_picture(run_here: Here, tmp_path:
     text = picture.read_text(encoding="utf-8")
     assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
     assert "head&#160;3" in text
+    assert "#e8a15c" in text
 
 
 def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable[..., dict[str, Any]]) -> None:

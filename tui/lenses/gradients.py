@@ -34,7 +34,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     NAME = "gradients"
     TITLE = "input attributions"
     DESCRIPTION = "Input attributions: which tokens speak for a token and against another, by gradients"
-    ORDER = 42
+    ORDER = 41
 
     def __init__(self) -> None:
         super().__init__()

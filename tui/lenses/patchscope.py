@@ -29,7 +29,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     TITLE = "patchscope"
     DESCRIPTION = "Put each layer's stream into another prompt, and read what that says"
     GROUP = "Why"
-    ORDER = 46
+    ORDER = 48
 
     def __init__(self) -> None:
         super().__init__()

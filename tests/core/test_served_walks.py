@@ -62,7 +62,7 @@ def test_a_draw_beyond_what_is_known_asks_for_more(small: Small) -> None:
 def test_where_no_more_can_be_known_a_draw_says_so_and_the_walk_stays(small: Small) -> None:
     _, elsewhere = served(small(), top_k=3)
     walk = started(elsewhere)
-    with pytest.raises(NeedsMore, match="3 likeliest"):
+    with pytest.raises(NeedsMore, match="3 known tokens"):
         for _ in range(40):
             before = ids(walk)
             walk.step()

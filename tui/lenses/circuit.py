@@ -24,7 +24,7 @@ COLUMN = 6
 FIRST = 10
 """Edges that are kept at first."""
 RANK, NODE, NUMBER, WIDEST = 4, 10, 8, 40
-GRID_FROM = 118
+GRID_FROM = 110
 """Cells of a panel from which on the grid of all heads stands beside the graph."""
 
 

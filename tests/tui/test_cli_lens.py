@@ -106,7 +106,7 @@ FIELDS = {
     "watermark": "bytes green id p_value ratio scored text tokens watermark z",
     "device": (
         "bandwidth compiled create_seconds device dtype first_token format forward_seconds implementation label name "
-        "note parity peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens "
+        "note parity peak problem problems prompt_rate prompt_tokens rate read size_bytes speed threads times tokens "
         "train_seconds weights"
     ),
 }

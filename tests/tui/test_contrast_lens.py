@@ -9,6 +9,7 @@ import pytest
 from core.causal.attribution_patching import Agreement
 from core.causal.question import CausalQuestion, Measured
 from core.causal.target import Target
+from core.lenses import contrast
 from core.lenses.contrast import Contrast, Maps
 from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
@@ -49,13 +50,14 @@ async def asked(pilot: Any, settle: Go) -> Any:
 
 
 async def test_a_cell_is_patched_into_the_walk_and_out_again(
-    real: Make, settle: Go, press: Go, panel_lines: Callable[[Any], list[str]]
+    real: Make, settle: Go, press: Go, panel_lines: Callable[[Any], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         lens = await asked(pilot, settle)
         before = lens.answer
         assert (lens.cursor, lens.column) == (0, 7)
+        monkeypatch.setattr(contrast, "patched_measures", None)  # nothing is computed again
         await press(pilot, "down", "shift+left", "enter")
         (patch,) = pilot.app.frame.snapshot.patches
         assert (patch.kind, patch.part, patch.layer, patch.index) == ("swap", "position", 1, 6)

@@ -87,7 +87,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         rows = tuple((*heads, *answer.mlp[n : n + 1]) for n, heads in enumerate(answer.heads))
         heads = len(answer.heads[0]) if answer.heads else 0
         columns = (*map(str, range(heads)), *(["mlp"] if answer.mlp else []))
-        return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows)
+        return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows, 1.0)
 
     def draw(self) -> None:
         if drawn := self.heat_map():

@@ -9,6 +9,7 @@ from core.lenses import table
 from core.sampling.values import Candidate
 from tui.drawing.question import why
 from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
+from tui.reports.heat_maps import contrast_lines, paths_lines
 
 if TYPE_CHECKING:
     from core.lenses.attention import AttentionView
@@ -355,6 +356,8 @@ LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "flow": _flow,
     "attention": _attention,
     "heads": _heads,
+    "contrast": contrast_lines,
+    "paths": paths_lines,
     "logit": _logit,
     "context": _context,
     "last-token": _last_token,

@@ -32,6 +32,7 @@ from core.causal.backward import (
 )
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
+from core.engine.packed.linear import matrix
 from core.errors import UserError
 from core.progress import Progress
 
@@ -269,10 +270,16 @@ def _pull_heads(transformer: Transformer, n: int, stream: Tensor, gradient: Tens
     It is summed over the batch.
     """
     block = cast(Any, transformer.blocks[n])
-    own = torch.eye(count, device=gradient.device).repeat_interleave(gradient.shape[-1] // count, 1)  # [R, R·c]
-    each = (gradient * own[:, None, None]).flatten(0, 1)  # [R·B, T, R·c]
-    through = nn.Sequential(block.norm1, block.attention.qkv)
-    pulled = _pull_through(through, stream.expand(count, *stream.shape).flatten(0, 1), each)
+    every = stream.expand(count, *stream.shape).flatten(0, 1)  # [R·B, T, d]
+    qkv = block.attention.qkv
+    if qkv._forward_hooks or qkv._forward_pre_hooks:  # of an adapter or a patch
+        own = torch.eye(count, device=gradient.device).repeat_interleave(gradient.shape[-1] // count, 1)  # [R, R·c]
+        each = (gradient * own[:, None, None]).flatten(0, 1)  # [R·B, T, R·c]
+        pulled = _pull_through(nn.Sequential(block.norm1, qkv), every, each)
+    else:
+        rows = matrix(qkv).to(gradient).unflatten(0, (count, -1))  # [R, c, d]
+        each = torch.einsum("btrc,rcd->rbtd", gradient.unflatten(-1, (count, -1)), rows).flatten(0, 1)
+        pulled = _pull_through(block.norm1, every, each)
     return pulled.unflatten(0, (count, -1)).sum(1)
 
 

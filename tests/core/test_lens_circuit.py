@@ -18,6 +18,7 @@ from core.causal.circuit import circuit_logits, connected, mask_of, strongest
 from core.causal.edges import Graph, Run, differences, edge_scores, read
 from core.causal.question import CausalQuestion
 from core.causal.target import Target
+from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.lenses.circuit import Circuit, circuit, curve_counts
@@ -152,6 +153,16 @@ def test_the_path_makes_scores_agree_better_with_the_exact_effects(tmp_path: Pat
     by_gradient, by_path = (correlation(pair.scores(steps)[exists], exact[exists]) for steps in (1, 20))
     assert by_path > by_gradient
     assert by_path > 0.5
+
+
+def test_hooks_on_queries_keys_and_values_change_the_way_and_not_the_scores(pair: Pair) -> None:
+    """Where an adapter or a patch hooks them, they are pulled back through the module."""
+    hooks = ForwardHooks()
+    for block in pair.transformer.blocks:
+        hooks.after(block.attention.qkv, lambda module, inputs, output: output)
+    with hooks:
+        hooked = pair.scores(3)
+    assert torch.allclose(hooked, pair.scores(3), rtol=1e-3, atol=1e-5)
 
 
 # The lens ------------------------------------------------------------------------------------------------------------

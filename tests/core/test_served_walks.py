@@ -1,6 +1,7 @@
 """A walk in a model that an engine elsewhere serves is the walk in that model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from core.evaluation.score import score
 from core.lenses import lens
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
+from core.loading.served.connect import connect
 from core.progress import Progress
 from core.sampling.bounds import exact, high, low
 from core.sampling.next_distribution import NeedsMore
 from core.sampling.sampler import Sampler
 from core.search.settings import BeamSettings, BestSettings, Plan
-from core.sessions import reader, record, replay, writer
+from core.sessions import reader, record, replay, resume, writer
 from core.walk.session import Session
 
 Small = Callable[..., Model]
@@ -245,3 +247,28 @@ def test_a_lens_of_a_partly_known_distribution_shows_bounds_or_says_so(trained: 
     assert "at least: the engine tells the 20 likeliest tokens" in effects.note
     with pytest.raises(UserError, match="masking a token needs the weights"):
         last(lens("last_token")(walk.current_step(), how="mask"))
+
+
+def test_a_saved_walk_names_the_address_and_is_shown_without_the_engine(trained: Model) -> None:
+    _, elsewhere = served(trained, top_k=20)
+    walk = started(elsewhere, trained.tokenizer.encode("The baker"), Sampler.read("top_k=10", seed=1))
+    list(walk.generate(5))
+    saved = replace(record.record_of(walk), model=replace(elsewhere.info, parameters=0))
+    again = reader.parse_record("".join(writer.lines(saved)), "walk.json")
+    assert again.model.choice and again.model.choice.name == ADDRESS
+    assert [token.score and token.score.known for token in again.path()[-5:]] == [20] * 5
+    with pytest.raises(UserError, match="cannot be reached") as caught:
+        resume.model(replace(again.model, choice=ModelChoice(name="http://127.0.0.1:9")))
+    shown = resume.session_without_model(again, caught.value)
+    assert ids(shown) == ids(walk)
+    assert shown.snapshot().chart is None
+
+
+def test_the_key_of_the_environment_is_not_sent_to_a_host_that_a_file_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENWALK_API_KEY", "secret")
+    asked: list[Any] = []
+    monkeypatch.setattr("core.loading.served.connect.RemoteEngine", lambda place, *_: asked.append(place) or 1 / 0)
+    for named_by_file in (True, False):
+        with pytest.raises(ZeroDivisionError):
+            connect(ModelChoice(name=ADDRESS), named_by_file=named_by_file)
+    assert [bool(place.headers) for place in asked] == [False, True]

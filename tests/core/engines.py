@@ -20,7 +20,7 @@ class LocalEngine:
     def __init__(self, model: Model, top_k: int | None = 20, full: bool = False, prompt_scores: bool = False) -> None:
         self.model = model
         self.capabilities = Capabilities(
-            "vllm", "0.32.0", model.info.name, model.info.vocab_size, model.info.context + 1, top_k, full, True, True,
+            "llama" if top_k is None and not full else "vllm", "0.32.0", model.info.name, model.info.vocab_size, model.info.context + 1, top_k, full, True, True,
             True, prompt_scores, tokenizer=True,
         )  # fmt: skip
         self.asked: list[tuple[tuple[int, ...], int]] = []

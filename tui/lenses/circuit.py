@@ -35,6 +35,8 @@ class CircuitLens(ExperimentPage["Circuit"]):
     TITLE = "circuit"
     DESCRIPTION = "The circuit: edges between heads and MLPs that carry the difference between two prompts"
     ORDER = 46
+    GROUP = "Why"
+    ALSO = "edges eap circuits path"
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     DESCRIPTION = "Put each layer's stream into another prompt, and read what that says"
     GROUP = "Why"
     ORDER = 48
+    ALSO = "patch stream read another prompt"
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,6 +30,8 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
     TITLE = "paths"
     DESCRIPTION = "Which heads and MLPs send the answer directly to one reader (path patching)"
     ORDER = 43
+    GROUP = "Why"
+    ALSO = "path patching sender receiver"
 
     def __init__(self) -> None:
         super().__init__()

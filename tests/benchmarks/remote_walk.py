@@ -81,12 +81,9 @@ def main() -> None:
     apart = max(abs(a.score.probability - b.score.probability) for a, b in pairs[: same + 5] if a.score and b.score)
     print(f"{there.info.device}: {same} of {TOKENS} tokens are the same, probabilities within {apart:.1e}")
 
-    session, own = walk(url, "top_k=40", STEPS)
+    _, own = walk(url, "top_k=40", STEPS)
+    session, _ = walk(url, "top_k=40", 1)
     waited = list[float]()
-    for _ in range(STEPS):
-        session.take_back()
-    for token in list(session.history.ids[session.prompt_length :]):
-        session.take(token)
     requests = session.model.requests
     assert requests
     for _ in range(STEPS):

@@ -121,7 +121,7 @@ class Directions:
         added = self._adapter.added(name, x, output) if self._adapter else None
         value = ((output if added is None else output + added) * towards).sum()
         (gradient,) = torch.autograd.grad(value, x)
-        return Affine(gradient.double().cpu(), value.item())
+        return Affine(gradient.cpu().double(), value.item())
 
     def before_output(self, name: str, direction: Tensor) -> tuple[Tensor, float]:
         """The direction before the norm and the factor of a sublayer's output, and what that norm's bias contributes.
@@ -138,8 +138,8 @@ class Directions:
         norm: Any = self._transformer.get_submodule(name)
         if isinstance(norm, nn.Identity):
             return direction
-        x = self.trace.last_input(name).double().cpu()
-        weight = None if norm.weight is None else norm.weight.detach().double().cpu()
+        x = self.trace.last_input(name).cpu().double()
+        weight = None if norm.weight is None else norm.weight.detach().cpu().double()
         direction = direction if weight is None else direction * weight
         if isinstance(norm, nn.LayerNorm):
             return (direction - direction.mean()) / (x.var(correction=0) + norm.eps).sqrt()
@@ -155,4 +155,4 @@ class Directions:
 
 def dot(vector: Tensor, direction: Tensor) -> float:
     """The dot product in float64."""
-    return (vector.double().cpu() @ direction).item()
+    return (vector.cpu().double() @ direction).item()

@@ -32,11 +32,14 @@ from core.causal.backward import (
 )
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer
+from core.engine.packed.linear import matrix
 from core.errors import UserError
 from core.progress import Progress
 
 PATH_STEPS = 5
 """Points on the path of EAP-IG, as in Hanna et al. 2024."""
+ROWS = 256
+"""Positions of points of the path that go through the model together, about."""
 MOST_BYTES = 2**30
 """Memory that the senders' outputs may take."""
 
@@ -218,7 +221,9 @@ def edge_scores(
     With one step this is EAP, with more EAP-IG: the gradients at the points 1/n, 2/n … 1 of the path are averaged.
     """
     written = (yield from differences(transformer, graph, clean, corrupt)).flatten(1)  # [S, T·d]
-    scores = torch.zeros(len(graph.senders), len(graph.receivers), device=written.device)
+    scores = torch.zeros(len(graph.senders), len(graph.receivers)).to(written)
+    shares = torch.arange(1, path_steps + 1).to(written) / path_steps
+    chunks = shares.split(max(1, ROWS // clean.streams[0].shape[1]))
     blocks = len(transformer.blocks)
 
     def add(columns: slice, gradients: Tensor) -> None:
@@ -226,16 +231,14 @@ def edge_scores(
         count = graph.before(graph.receivers[columns.start])
         scores[:count, columns] += written[:count] @ gradients.flatten(1).T / path_steps
 
-    for step in range(path_steps):
-        done = 2 * blocks * step
-        share = (step + 1) / path_steps
-        stream = torch.lerp(corrupt.streams[0], clean.streams[0], share)
-        streams = yield from residual_streams(transformer, stream)
+    for number, chunk in enumerate(chunks):
+        stream = torch.lerp(corrupt.streams[0], clean.streams[0], chunk[:, None, None])  # [points, T, d]
+        streams = yield from residual_streams(transformer, stream, 2 * blocks * len(chunks))
         _, gradient = pull_measure(transformer, streams[-1], measure)
-        add(slice(len(graph.receivers) - 1, len(graph.receivers)), gradient)
+        add(slice(len(graph.receivers) - 1, len(graph.receivers)), gradient.sum(0, keepdim=True))
         for n in reversed(range(blocks)):
             gradient = _pull_receivers(transformer, graph, n, streams[n], gradient, add)
-            yield Progress(done + 2 * blocks - n, 2 * blocks * path_steps)
+            yield Progress(2 * blocks * (number + 1) - n, 2 * blocks * len(chunks))
     return scores
 
 
@@ -247,7 +250,7 @@ def _pull_receivers(
     gradient: Tensor,
     add: Callable[[slice, Tensor], None],
 ) -> Tensor:
-    """Add the scores of the receivers of block n; returns the gradient before it, [1, T, d]."""
+    """Add the scores of the receivers of block n; returns the gradient before it, [B, T, d]."""
     one_norm = graph.config.layout == "parallel_one_norm"
     mlp = [MLP if one_norm else MLP_STREAM] if graph.config.feed_forward else []
     norm1 = transformer.blocks[n].get_submodule("norm1")
@@ -257,16 +260,27 @@ def _pull_receivers(
     for site in mlp:
         own = pulled.gradients[site]
         own = _pull_through(norm1, stream, own) if one_norm else own
-        add(slice(columns.stop, columns.stop + 1), own)
+        add(slice(columns.stop, columns.stop + 1), own.sum(0, keepdim=True))
     return pulled.gradient
 
 
 def _pull_heads(transformer: Transformer, n: int, stream: Tensor, gradient: Tensor, count: int) -> Tensor:
-    """From the gradient of all queries, keys and values [1, T, R·c] to that of the stream through each, [R, T, d]."""
+    """From the gradient of all queries, keys and values [B, T, R·c] to that of the stream through each, [R, T, d].
+
+    It is summed over the batch.
+    """
     block = cast(Any, transformer.blocks[n])
-    own = torch.eye(count, device=gradient.device).repeat_interleave(gradient.shape[-1] // count, 1)  # [R, R·c]
-    through = nn.Sequential(block.norm1, block.attention.qkv)
-    return _pull_through(through, stream.expand(count, -1, -1), gradient * own[:, None])
+    every = stream.expand(count, *stream.shape).flatten(0, 1)  # [R·B, T, d]
+    qkv = block.attention.qkv
+    if qkv._forward_hooks or qkv._forward_pre_hooks:  # of an adapter or a patch
+        own = torch.eye(count, device=gradient.device).repeat_interleave(gradient.shape[-1] // count, 1)  # [R, R·c]
+        each = (gradient * own[:, None, None]).flatten(0, 1)  # [R·B, T, R·c]
+        pulled = _pull_through(nn.Sequential(block.norm1, qkv), every, each)
+    else:
+        rows = matrix(qkv).to(gradient).unflatten(0, (count, -1))  # [R, c, d]
+        each = torch.einsum("btrc,rcd->rbtd", gradient.unflatten(-1, (count, -1)), rows).flatten(0, 1)
+        pulled = _pull_through(block.norm1, every, each)
+    return pulled.unflatten(0, (count, -1)).sum(1)
 
 
 @torch.inference_mode(mode=False)

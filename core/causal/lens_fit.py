@@ -70,6 +70,8 @@ class LensFit:
         self._streams: dict[int, list[Tensor]] = {}
         self._sum: Tensor | None = None
         self._work: Iterator[Progress] | None = None
+        self._product = Tensor(), 0, Tensor()
+        """The states that were asked for last, the sequences done for them, and the sum of their products."""
         self._affine: list[AffineMap] = []
         if path is not None and path.exists():
             self._load(path)
@@ -94,22 +96,20 @@ class LensFit:
         if (matrices := self.matrices) is not None:
             yield self.done, torch.einsum("nij,nj->ni", matrices.to(states.device), states)
             return
-        blocks, total = len(states), Tensor()
         numbers = range(min(PRODUCTS, self.total))
-        parts = [parts_of_product(blocks, len(self.text.sequences[number]) - 1) for number in numbers]
-        done = 0
-        for number in numbers:
-            streams = yield from self._streams_of(number)
+        parts = [parts_of_product(len(states), len(self.text.sequences[number]) - 1) for number in numbers]
+        if not torch.equal(self._product[0], states):
+            self._product = states, 0, torch.zeros_like(states)
+        _, done, total = self._product
+        if done:
+            yield done, total / done
+        while done < len(numbers):
+            streams = yield from self._streams_of(done)
             product = sequence_product(self._model.transformer, streams, states, self.text.skip)
-            while True:
-                try:
-                    next(product)
-                except StopIteration as end:
-                    total = end.value if not number else total + end.value
-                    break
-                done += 1
-                yield Progress(done, sum(parts))
-            yield number + 1, total / (number + 1)
+            total = total + (yield from _counted(product, sum(parts[:done]), sum(parts)))
+            done += 1
+            self._product = states, done, total
+            yield done, total / done
 
     def affine_states(self, states: Tensor) -> Generator[Progress, None, Tensor]:
         """The affine map of each layer applied to its state, [N, d] float32 → [N, d]."""
@@ -153,19 +153,12 @@ class LensFit:
         while self.done < self.total:
             streams = yield from self._streams_of(self.done)
             work = sequence_jacobians(transformer, streams, self.text.skip)
-            finished = sum(parts[: self.done])
-            while True:
-                try:
-                    next(work)
-                except StopIteration as end:
-                    self._sum = end.value if self._sum is None else self._sum + end.value
-                    break
-                finished += 1
-                yield Progress(finished, sum(parts))
+            found = yield from _counted(work, sum(parts[: self.done]), sum(parts))
+            self._sum = found if self._sum is None else self._sum + found
             self.done += 1
             if self.path is not None:
                 self._save(self.path)
-            yield Progress(finished, sum(parts))
+            yield Progress(sum(parts[: self.done]), sum(parts))
 
     def _save(self, path: Path) -> None:
         try:
@@ -193,3 +186,15 @@ class LensFit:
         if tuple(matrices.shape) != shape or not 0 < done <= self.total or not math.isfinite(matrices.sum().item()):
             raise UserError(f"{path} is not the lens of this model and text; remove it to fit again")
         self.done, self._sum = done, matrices.float() * done
+
+
+def _counted(work: Generator[None, None, Tensor], done: int, total: int) -> Generator[Progress, None, Tensor]:
+    """The pauses of a computation as progress, counted from `done` on; returns what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: Tensor = end.value
+            return found
+        done += 1
+        yield Progress(done, total)

@@ -48,7 +48,7 @@ class Side:
 
 def next_distribution(model: Model, ids: Sequence[int]) -> NextDistribution:
     """The distribution of the token after `ids`, of which the model sees the last T."""
-    sequence = model.sequences()
+    sequence = model.sequences(whole=True)
     sequence.append([list(ids)])
     return sequence.distributions([len(ids) - 1])[0][0]
 

@@ -63,7 +63,7 @@ def distributions_after(
     """
     for start, end, first in windows(positions[-1] + 1, model.info.context):
         in_window = [p - start for p in positions[bisect_left(positions, first) : bisect_left(positions, end)]]
-        sequence = model.sequences()
+        sequence = model.sequences(whole=True)
         sequence.append([list(ids[start:end])])
         for first_row in range(0, len(in_window), LOGIT_ROWS):
             batch = in_window[first_row : first_row + LOGIT_ROWS]

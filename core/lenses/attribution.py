@@ -143,8 +143,8 @@ class _Levels:
         if directions.unembedding_bias:
             parts.append(Part("unembedding bias", directions.unembedding_bias))
         target = self._asked.target
-        uncapped = trace.last_output("unembed").double().cpu()
-        capped = trace.logits.double().cpu()
+        uncapped = trace.last_output("unembed").cpu().double()
+        capped = trace.logits.cpu().double()
         if self._config.logit_cap:
             parts.append(Part("soft cap", (_logit(capped, target) - _logit(uncapped, target)).item()))
         if target.against is None and target.scale == "logprob":
@@ -183,7 +183,7 @@ class _Levels:
         direction, norm_bias = self._directions.before_output(name, self._directions.sublayers[n, "attention"])
         out = self._directions.through(f"{name}.out", direction)
         shape = self._config.heads, self._config.head_dim
-        heads = self._trace.inputs[f"{name}.out"][0][0, -1].double().cpu().view(shape)
+        heads = self._trace.inputs[f"{name}.out"][0][0, -1].cpu().double().view(shape)
         return heads, out.direction.view(shape), out.bias + norm_bias
 
     def _attention(self, n: int, path: str) -> Attribution:
@@ -201,8 +201,8 @@ class _Levels:
         name = f"blocks.{n}.attention.attend"
         q, k, v = self._trace.inputs[name]
         attend: Any = self._transformer.get_submodule(name)
-        weights = attend.weights(q[:, :, -1:], k)[0, head, 0].double().cpu()  # [T]
-        values = v[0, head // self._config.group].double().cpu()  # [T, c]
+        weights = attend.weights(q[:, :, -1:], k)[0, head, 0].cpu().double()  # [T]
+        values = v[0, head // self._config.group].cpu().double()  # [T, c]
         each = (weights * (values @ direction[head])).tolist()
         pieces = self._step.pieces[-len(each) :]
         first = len(self._step.ids) - len(each)
@@ -227,7 +227,7 @@ class _Levels:
         name = f"blocks.{n}.feed_forward"
         for expert, weight in self._chosen(n).items():
             output = self._trace.outputs[f"{name}.experts.{expert}"].flatten(0, -2)[-1]
-            yield Part(f"expert {expert}", dot(weight * output.double(), direction), f"{path}.{expert}")
+            yield Part(f"expert {expert}", dot(weight * output.cpu().double(), direction), f"{path}.{expert}")
         if isinstance(shared := self._trace.outputs[f"{name}.shared"], Tensor):
             yield Part("shared expert", dot(shared.flatten(0, -2)[-1], direction), f"{path}.shared")
 
@@ -256,7 +256,7 @@ class _Levels:
         """The strongest neurons of an MLP, the sum of the others, and the biases."""
         direction, norm_bias = self._directions.before_output(name, direction)
         down = self._directions.through(f"{name}.down", direction)
-        states = self._trace.inputs[f"{name}.down"][0].flatten(0, -2)[-1].double().cpu()
+        states = self._trace.inputs[f"{name}.down"][0].flatten(0, -2)[-1].cpu().double()
         values = states * down.direction  # [m]
         strongest = values.abs().topk(min(self._count, len(values))).indices.tolist()
         parts = [Part(f"neuron {neuron}", values[neuron].item()) for neuron in strongest]

@@ -13,6 +13,7 @@ from core.progress import Progress
 from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
+from core.sampling.next_distribution import NextDistribution
 from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate
 
@@ -56,22 +57,16 @@ class ContextTable:
 @torch.inference_mode()
 def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress | ContextTable]:
     """One row for each of the `last` longest prefixes, with the `count` likeliest tokens after it."""
-    transformer, piece = step.model.transformer, step.model.tokenizer.piece
-    length = len(step.ids)
+    piece, length = step.model.tokenizer.piece, len(step.ids)
     start = max(0, length - max(1, last))
     note = f"the last {length - start:,} of {length:,} prefixes" if start else ""
-    ids, following = ids_of(step), (*step.ids[1:], step.target)
-    cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
-    span = transformer.config.rope_span
+    following = (*step.ids[1:], step.target)
     rows: list[PrefixRow] = []
-    while (first := start + len(rows)) < length:
-        yield from fill_cache(step, cache, first, first + 1)  # each prefix with the rotary frequencies of its length
-        if not rows:
-            yield Progress(0, length - start)
-        end = next(n for n in range(first + 1, length + 1) if n in (length, first + ROWS) or span(n + 1) != cache.span)
-        logits = transformer(ids[:, first:end], cache)[0]
-        for position, row in enumerate(logits, start=first):
-            distribution = Distribution(row)
+    for found in _distributions(step, start) if step.model.requests is None else _told(step, start):
+        if isinstance(found, Progress):
+            yield found
+            continue
+        for position, distribution in enumerate(found, start=start + len(rows)):
             likeliest = chart(distribution, Sampler(), count, piece, following[position])
             rows.append(
                 PrefixRow(
@@ -84,3 +79,28 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress |
                 )
             )
         yield ContextTable(tuple(rows), length - start, start, note)
+
+
+def _distributions(step: Step, start: int) -> Iterator[Progress | list[NextDistribution]]:
+    """Those after each prefix from position `start` on, in groups."""
+    transformer, ids, length, first = step.model.transformer, ids_of(step), len(step.ids), start
+    cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
+    span = transformer.config.rope_span
+    while first < length:
+        yield from fill_cache(step, cache, first, first + 1)  # each prefix with the rotary frequencies of its length
+        if first == start:
+            yield Progress(0, length - start)
+        end = next(n for n in range(first + 1, length + 1) if n in (length, first + ROWS) or span(n + 1) != cache.span)
+        yield [Distribution(row) for row in transformer(ids[:, first:end], cache)[0]]
+        first = end
+
+
+def _told(step: Step, start: int) -> Iterator[Progress | list[NextDistribution]]:
+    """As `_distributions`, by the engine that serves the model."""
+    length, sequence = len(step.ids), step.model.sequences()
+    sequence.append([step.ids])
+    for first in range(start, length, ROWS):
+        positions = range(first, min(first + ROWS, length))
+        for done in sequence.read(positions):
+            yield Progress(first - start + done, length - start)
+        yield [row for (row,) in sequence.distributions(positions)]

@@ -18,8 +18,11 @@ from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
+from core.evaluation.divergence import divergences
 from core.loading.models import Model
+from core.loading.served.model import NeedsWeights
 from core.progress import Progress
+from core.sampling.bounds import exact, low
 from core.sampling.divergence import kl_bits
 
 How = Literal["replace", "mask", "shuffle"]
@@ -67,11 +70,16 @@ def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0
     """
     if how not in get_args(How):
         raise UserError(f"no way {how!r} to change tokens; choose replace, mask or shuffle")
+    if step.model.requests is not None and how == "mask":
+        raise NeedsWeights(step.model.info.name, "masking a token")
     length = len(step.ids)
     lowest = 1 if how == "shuffle" else 0  # the first token has none before it
     start = max(lowest, length - 1 - max(1, last))
     positions = range(length - 2, start - 1, -1)
     note = f"only the {len(positions):,} tokens before the last were changed" if start > lowest else ""
+    if step.model.requests is not None:
+        yield from _by_the_engine(step, how, seed, positions, note)
+        return
     cache = empty_cache(step) if step.cache is None else step.cache
     yield from fill_cache(step, cache, length - 1)
     yield Progress(0, len(positions) + 1)
@@ -88,8 +96,34 @@ def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0
     yield LastToken(how, tuple(changes), len(positions), together, why, note)
 
 
+def _by_the_engine(
+    step: Step, how: How, seed: int, positions: Sequence[int], note: str
+) -> Iterator[Progress | LastToken]:
+    """As `last_token`, in a served model: one request for each changed text, at the same time."""
+    last = len(step.ids) - 1
+    texts = [changed_ids(step, each, how, seed) for each in ((), *((at,) for at in positions), tuple(positions[::-1]))]
+    sequences = step.model.sequences(whole=True).repeat(len(texts))
+    sequences.append(texts)
+    for done in sequences.read([last]):
+        yield Progress(done, len(texts))
+    (rows,) = sequences.distributions([last])
+    effects = [divergences(rows[0], row)[0] for row in rows[1:]]
+    if not all(map(exact, effects)):
+        bound = f"KL is this at least: the engine tells the {rows[0].known:,} likeliest tokens"
+        note = f"{note}; {bound}" if note else bound
+    piece = step.model.tokenizer.piece
+    changes = [
+        PositionEffect(at, step.pieces[at], piece(text[at]), low(effect))
+        for at, text, effect in zip(positions, texts[1:], effects, strict=False)
+    ]
+    together = low(effects[-1]) if positions else None
+    yield LastToken(how, tuple(changes[::-1]), len(positions), together, _explanation(step.model), note)
+
+
 def _explanation(model: Model) -> str:
     """Whether this model's architecture lets earlier tokens have an effect."""
+    if model.requests is not None:
+        return "What attention lets the last position read of earlier tokens: changing one moves what comes next."
     if model.transformer.config.blocks:
         return "Attention lets the last position read all earlier ones, so changing them moves what comes next."
     return (
@@ -97,6 +131,24 @@ def _explanation(model: Model) -> str:
         "can move what comes next, and KL is exactly 0. That the last position has absorbed the earlier ones needs "
         "attention, which begins at model3."
     )
+
+
+def changed_ids(step: Step, positions: Sequence[int], how: How, seed: int) -> list[int]:
+    """The ids with the tokens at ascending `positions` changed, [T]; masked tokens keep their ids."""
+    ids = list(step.ids)
+    if how == "replace":
+        for position in positions:
+            other = random.Random(f"{seed}:{position}").randrange(step.model.info.vocab_size - 1)
+            ids[position] = other + (other >= ids[position])  # never the original id
+    elif how == "shuffle" and len(positions) == 1:
+        (position,) = positions
+        ids[position - 1], ids[position] = ids[position], ids[position - 1]
+    elif how == "shuffle" and positions:
+        span = slice(positions[0] - 1, positions[-1] + 1)
+        shuffled = ids[span]
+        random.Random(f"{seed}").shuffle(shuffled)
+        ids[span] = shuffled
+    return ids
 
 
 class _ChangedText:
@@ -113,20 +165,7 @@ class _ChangedText:
 
     def ids(self, positions: Sequence[int]) -> list[int]:
         """The ids with the tokens at ascending `positions` changed, [T]; masked tokens keep their ids."""
-        ids = list(self._step.ids)
-        if self._how == "replace":
-            for position in positions:
-                other = random.Random(f"{self._seed}:{position}").randrange(self._step.model.info.vocab_size - 1)
-                ids[position] = other + (other >= ids[position])  # never the original id
-        elif self._how == "shuffle" and len(positions) == 1:
-            (position,) = positions
-            ids[position - 1], ids[position] = ids[position], ids[position - 1]
-        elif self._how == "shuffle" and positions:
-            span = slice(positions[0] - 1, positions[-1] + 1)
-            shuffled = ids[span]
-            random.Random(f"{self._seed}").shuffle(shuffled)
-            ids[span] = shuffled
-        return ids
+        return changed_ids(self._step, positions, self._how, self._seed)
 
     def logits(self, positions: Sequence[int]) -> Tensor:
         """Logits after the last position with the tokens at `positions` changed, [V]."""

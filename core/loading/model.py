@@ -114,8 +114,8 @@ class Model(Protocol):
     def with_adapter_at(self, scale: float) -> "Model":
         """The same model with its adapter at another scale. Raises `UserError` where there is none."""
 
-    def sequences(self) -> Sequences:
-        """One sequence without ids."""
+    def sequences(self, *, whole: bool = False) -> Sequences:
+        """One sequence without ids; where `whole`, with as much of each distribution as an engine tells."""
 
 
 class LocalSequences(Prefix):
@@ -180,6 +180,6 @@ class LocalModel:
         """Ids that end a text."""
         return self.tokenizer.stops
 
-    def sequences(self) -> LocalSequences:
-        """One sequence without ids."""
+    def sequences(self, *, whole: bool = False) -> LocalSequences:
+        """One sequence without ids; distributions are whole in any case."""
         return LocalSequences(self.transformer)

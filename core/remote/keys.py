@@ -14,9 +14,14 @@ def use(settings: Callable[[], Mapping[str, str]]) -> None:
     _settings[:] = [settings]
 
 
+def of_settings(host: str) -> str:
+    """The key that the settings have for `host:port`; empty where there is none. Raises what `settings` raises.
+
+    That of the environment is for a host that a person names, not for one that a file names.
+    """
+    return next((key for settings in _settings if (key := settings().get(host))), "")
+
+
 def find(host: str) -> str:
     """The key for `host:port`; empty where there is none. Raises what `settings` raises."""
-    for settings in _settings:
-        if key := settings().get(host):
-            return key
-    return os.environ.get(VARIABLE, "").strip()
+    return of_settings(host) or os.environ.get(VARIABLE, "").strip()

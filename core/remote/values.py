@@ -52,8 +52,6 @@ class Capabilities:
     """How many requests the engine takes at a time; None where it does not tell it."""
     source: str = ""
     """The folder, file or Hub id that the engine loaded; empty where it does not tell it."""
-    warnings: tuple[str, ...] = ()
-    """What a person has to know before trusting the numbers, one line each."""
 
     def as_json(self) -> dict[str, Any]:
         """What `tokenwalk models URL --json` prints."""

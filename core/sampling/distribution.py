@@ -52,6 +52,10 @@ class Distribution(Ranking):
         """The token of a rank."""
         return self.at_rank(rank).at
 
+    @property
+    def rounded(self) -> None:
+        """None: it is exact."""
+
     def margin(self) -> float:
         """The probability of the likeliest token minus that of the second."""
         first, second = [*self.shares[self.first(2)].tolist(), 0.0][:2]

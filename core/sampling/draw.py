@@ -19,6 +19,13 @@ def draw(distribution: NextDistribution, sampler: Sampler, u: float, context: Dr
     """
     selection = apply_stages(distribution, sampler, context).checked()
     id = selection.token_at(u).at
+    rounded = None if sampler.greedy else distribution.rounded
+    if rounded and apply_stages(rounded, sampler, context).checked().token_at(u).at != id:
+        raise NeedsMore(
+            distribution.vocab_size,
+            f"u = {u:.4f} lies between two tokens, as far as the engine's rounded probabilities tell; "
+            "draw again, or put a cut such as top-k first",
+        )
     share = selection.share(id)
     if not exact(share) and sampler.uses(Mirostat):
         raise NeedsMore(

@@ -43,6 +43,10 @@ class NextDistribution(Protocol):
         """Whether it was made of log-probabilities, so that logits are known up to a constant only."""
 
     @property
+    def rounded(self) -> "NextDistribution | None":
+        """The same distribution at the other end of what rounding may have done to it; None where that is nothing."""
+
+    @property
     def entropy_bits(self) -> Bounded:
         """H = -Σ p log2 p, in bits."""
 

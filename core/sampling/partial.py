@@ -27,13 +27,15 @@ ROUNDING = 3e-4
 1.000007, those of llama-server to 1.0002."""
 
 
-def next_distribution(ids: Sequence[int], logprobs: Sequence[float], vocab_size: int) -> NextDistribution:
+def next_distribution(
+    ids: Sequence[int], logprobs: Sequence[float], vocab_size: int, error: float = 0.0
+) -> NextDistribution:
     """The distribution that has these log-probabilities (nats): a `Distribution` if they are those of all V tokens.
 
     Raises `UserError` for log-probabilities that no distribution has.
     """
     if len(ids) != vocab_size:
-        return PartialDistribution(ids, logprobs, vocab_size)
+        return PartialDistribution(ids, logprobs, vocab_size, error)
     given, numbers = np.asarray(ids, dtype=np.int64), np.asarray(logprobs, dtype=np.float64)
     _check(given, numbers, vocab_size)
     logits = np.empty(vocab_size, dtype=np.float32)
@@ -47,11 +49,13 @@ class PartialDistribution:
     A mass that exceeds 1 by at most `TOLERANCE` is normalised. Raises `UserError` for log-probabilities that are not
     numbers, for a mass that is larger, and for one so small that the other tokens, none of them likelier, cannot have
     the rest.
+
+    `error` is by how much the engine's rounding may make all probabilities too large, as a share of them.
     """
 
     from_logprobs = True
 
-    def __init__(self, ids: Sequence[int], logprobs: Sequence[float], vocab_size: int) -> None:
+    def __init__(self, ids: Sequence[int], logprobs: Sequence[float], vocab_size: int, error: float = 0.0) -> None:
         given, numbers = np.asarray(ids, dtype=np.int64), np.asarray(logprobs, dtype=np.float64)
         _check(given, numbers, vocab_size)
         if len(given) == vocab_size:
@@ -64,7 +68,7 @@ class PartialDistribution:
         mass = math.fsum(np.exp(self.logprobs).tolist())
         if mass > 1:
             self.logprobs = self.logprobs - math.log(mass)
-        self.vocab_size = vocab_size
+        self.vocab_size, self._excess = vocab_size, error
         self.probabilities = np.exp(self.logprobs)
         """[k], float64."""
         self.rest = max(0.0, 1.0 - mass)
@@ -79,6 +83,15 @@ class PartialDistribution:
                 f"the {len(given):,} probabilities have the mass {mass:.6g}, and the other {self.others:,} tokens, "
                 f"none likelier than {self.probabilities[-1]:.3g}, cannot have the rest; they are no distribution"
             )
+
+    @cached_property
+    def rounded(self) -> "PartialDistribution | None":
+        """The distribution if all its probabilities are too large by the engine's error; None without such an error."""
+        if not self._excess:
+            return None
+        logprobs: Any = self.logprobs - math.log1p(self._excess)
+        ids: Any = self.ids
+        return PartialDistribution(ids, logprobs, self.vocab_size)
 
     @property
     def known(self) -> int:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from core.sampling.bounds import Bounded, through
+from core.sampling.bounds import Bounded, Bounds, between, through
 from core.sampling.stages.stage import Stage
 
 
@@ -76,9 +76,19 @@ class Candidate:
     be, and `rank` is the least."""
 
     @property
-    def bits(self) -> float:
+    def share(self) -> Bounded:
+        """`probability`, as bounds where it is not known."""
+        return self.probability if self.known else between(0.0, self.probability)
+
+    @property
+    def place(self) -> Bounded:
+        """`rank`, as bounds where it is not known."""
+        return self.rank if self.known else Bounds(self.rank, math.inf)
+
+    @property
+    def bits(self) -> Bounded:
         """Its surprisal, -log2 p; ∞ for p = 0."""
-        return 0.0 - math.log2(self.probability) if self.probability > 0 else math.inf
+        return through(lambda share: 0.0 - math.log2(share) if share > 0 else math.inf, self.share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,7 +258,8 @@ def _typed(part: CheckedValues, key: str, kind: type) -> Any:
 
 def _model(part: CheckedValues) -> ModelInfo:
     texts = {key: part.text(key) for key in ("name", "title", "device", "dtype", "tokenizer", "weights")}
-    sizes = {key: part.integer(key, 1) for key in ("parameters", "vocab_size", "context")}
+    sizes = {key: part.integer(key, 1) for key in ("vocab_size", "context")}
+    sizes["parameters"] = part.integer("parameters")  # of a model that an engine serves it is not known: 0
     choice = _choice(part.object("choice")) if part.values.get("choice") is not None else None
     return ModelInfo(**texts, **sizes, choice=choice)  # type: ignore[arg-type]  # each name has its type
 
@@ -266,7 +267,9 @@ def _model(part: CheckedValues) -> ModelInfo:
 def _choice(part: CheckedValues) -> ModelChoice:
     """What was asked for, as far as the file names it."""
     options: dict[str, Any] = {
-        key: _typed(part, key, str) for key in ("name", "tokenizer", "device", "dtype") if key in part.values
+        key: _typed(part, key, str)
+        for key in ("name", "tokenizer", "device", "dtype", "engine", "served_model")
+        if key in part.values
     }
     if "weights_seed" in part.values:
         options["weights_seed"] = _typed(part, "weights_seed", int)

@@ -66,7 +66,7 @@ class Changes:
         choice = replace(
             choice,
             device=self.device or choice.device,
-            dtype=self.dtype or info.dtype,
+            dtype=self.dtype or ("auto" if catalog.is_served(choice.name) else info.dtype),
             weights_seed=choice.weights_seed if self.weights_seed is None else self.weights_seed,
         )
         if self.lora is not None:

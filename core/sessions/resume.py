@@ -5,6 +5,7 @@ from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.loading.models import Model
+from core.loading.served.connect import connect
 from core.progress import Report
 from core.sessions.record import Record
 from core.walk.history import WalkPosition
@@ -23,6 +24,8 @@ def model(info: ModelInfo, choice: ModelChoice | None = None, report: Report | N
     elsewhere_or_random = catalog.is_served(choice.name) or catalog.is_rung(choice.name)
     if not (elsewhere_or_random or catalog.trained(choice.name) or catalog.find(choice.name)):
         raise UserError(f"{choice.name} is not on this machine; ", Option("model"), f" {choice.name} fetches it")
+    if catalog.is_served(choice.name):
+        return connect(choice, report, named_by_file=True)
     return models.load_model(choice, report)
 
 

@@ -127,6 +127,12 @@ class ModelReader:
             self._latest = length, self._sequence.distributions([length - 1])[0][0]
         return self._latest[1]
 
+    def deepen(self, length: int) -> None:
+        """Ask for as much of the distribution after the first `length` ids as can be known."""
+        deeper = self._sequence.deeper(length - 1, 0, self.info.vocab_size)
+        if deeper is not None:
+            self._latest = length, deeper
+
     def scores(self, positions: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
         """The scores of the tokens at `positions`, each from 1 on, in groups; an empty group is only a pause.
 

@@ -9,15 +9,18 @@ import torch
 from causal_models import CASES, CORRUPT
 from prompt_pairs import causal, model_of, pair_on, slow_measure
 from reference_models import reference
-from steps import returned
+from steps import returned, step_on
 from torch import Tensor
 
 from core.causal.path_patching import Receiver, Sender, difference, path_measures, senders
 from core.causal.prompt_pair import PromptPair
+from core.causal.question import CausalQuestion
 from core.causal.target import Target
 from core.engine.hooks import ForwardHooks
 from core.errors import UserError
+from core.lenses.paths import paths, receiver_of, table
 from core.loading.models import Model
+from core.progress import Progress
 
 FIGURES = Path(__file__).with_name("transformer_lens")
 
@@ -125,3 +128,29 @@ def test_post_norm_blocks_have_no_direct_path(tmp_path: Path) -> None:
     pair = pair_on(model_of(reference("opt-norms-after"), tmp_path))
     with pytest.raises(UserError, match="no path is direct"):
         returned(path_measures(pair, Receiver("q", 1, 0), [Sender("embedding")]))
+
+
+# The lens ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lens_has_every_sender(small: Any) -> None:
+    step = step_on(small("model6"), (65, 66, 67))
+    question = CausalQuestion(7, 20, corrupt=(65, 99, 67))
+    pair = pair_on(small("model6"), (65, 66, 67), (65, 99, 67), Target(7, 20))
+    for text, receiver in (("final", Receiver("final")), ("v 1.1", Receiver("v", 1, 1)), ("mlp 1", Receiver("mlp", 1))):
+        answers = [answer for answer in paths(step, question, text) if not isinstance(answer, Progress)]
+        found = returned(path_measures(pair, receiver, senders(pair, receiver)))
+        answer = answers[-1]
+        assert answers[0].embedding is None
+        assert answer.embedding == pytest.approx(found[Sender("embedding")], abs=1e-5)
+        heads = {(sender.layer, sender.head): value for sender, value in found.items() if sender.part == "head"}
+        assert {(n, h): v for n, row in enumerate(answer.heads) for h, v in enumerate(row)} == pytest.approx(heads)
+        mlps = [found.get(Sender("mlp", layer)) for layer in range(len(answer.heads))]
+        assert answer.mlp == pytest.approx(mlps)
+        assert len(table(answer).rows) == len(found)
+
+
+@pytest.mark.parametrize("text", ["", "q", "q 1", "final 3", "mlp", "q 1.x", "z 1.2", "mlp -1", "q ².1", "attention"])
+def test_words_that_name_no_receiver_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"no receiver .*choose final"):
+        receiver_of(text)

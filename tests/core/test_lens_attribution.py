@@ -15,13 +15,15 @@ from steps import last, step_on, wrapped
 
 from core.activations.apply import patched
 from core.activations.patch import Patch
-from core.causal.question import CausalQuestion
+from core.activations.trace import step_at
+from core.causal.question import CausalQuestion, question_of
 from core.errors import UserError
 from core.lenses.attribution import OTHER, Attribution, attribution, table
 from core.loading import description, weights
 from core.loading.adapters.attach import attach
+from core.loading.choice import ModelChoice
 from core.loading.families import FAMILIES
-from core.loading.models import Model
+from core.loading.models import Model, load_model
 
 PAIR = CausalQuestion(TARGET, AGAINST)
 
@@ -231,3 +233,22 @@ def test_an_expert_that_was_not_chosen_is_refused(tmp_path: Path) -> None:
     missing = next(n for n in range(9) if f"expert {n}" not in chosen)
     with pytest.raises(UserError, match=f"expert '{missing}' of block 1 was not chosen"):
         ask(model, f"1.mlp.{missing}")
+
+
+def test_in_the_tiny_world_the_heads_that_copy_the_name_write_it() -> None:
+    """After "Emma gave Leo a book. Leo thanked" only " Emma" is right; heads 3.0 and 3.1 read it and write it."""
+    model = load_model(ModelChoice(name="model6-trained", device="cpu"))
+    names, written = ["Anna", "Maria", "Ben", "Leo", "Paul", "Emma"], dict[str, float]()
+    for giver, taker in zip(names, names[1:] + names[:1], strict=True):
+        step = step_at(
+            model, model.tokenizer.encode(f"{giver} gave {taker} a book. {taker} thanked"), model.sequences()
+        )
+        asked = question_of(model.tokenizer, f" {giver}", f" {taker}")
+        for part in last(attribution(step, asked, "heads")).parts:
+            written[part.name] = written.get(part.name, 0.0) + part.value
+        for head in (0, 1):
+            read = last(attribution(step, asked, f"3.attention.{head}")).parts
+            assert max(read, key=lambda part: part.value).piece == giver.encode()
+    *others, second, first = sorted(value for name, value in written.items() if name.startswith("head"))
+    assert {first, second} == {written["head 3.0"], written["head 3.1"]}
+    assert second > 20 * others[-1]

@@ -27,6 +27,7 @@ REFUSED = {
     "heads": ("model1", "model2"),
     "jacobian": ("model1", "model2"),
     "patchscope": ("model1", "model2"),
+    "paths": ("model1", "model2"),
 }
 """The rungs that a lens has nothing to show of."""
 FROM_RUNGS = [name for name in NAMES if name not in ("ladder", "device")]
@@ -46,7 +47,7 @@ def plain(value: Any) -> bool:
 def test_every_file_is_a_lens_whose_function_has_its_name() -> None:
     assert NAMES == (
         "attention", "attribution", "circuit", "context", "contrast", "device", "flow", "gradients", "heads",
-        "jacobian", "lab", "ladder", "last_token", "logit", "patchscope", "watermark", "weights",
+        "jacobian", "lab", "ladder", "last_token", "logit", "patchscope", "paths", "watermark", "weights",
     )  # fmt: skip
     for name in NAMES:
         assert lens(name).__name__ == name

@@ -250,3 +250,13 @@ def test_a_mask_that_allows_known_tokens_alone_is_exact() -> None:
     after = apply_stages(truncated(scores, 90), Sampler(stages=(Even(every=40),))).checked()
     assert isinstance(after, Selection)
     assert after.ids.tolist() == [0, 40, 80]
+
+
+def test_a_draw_at_an_edge_is_decided_only_where_the_rounding_of_the_engine_does_not_matter() -> None:
+    shares = [0.5, 0.3, 0.1]
+    told = PartialDistribution(range(3), np.log(shares).tolist(), 10, error=1e-3)
+    assert draw(told, Sampler(), 0.4).id == 0
+    assert draw(told, Sampler(), 0.501).id == 1
+    with pytest.raises(NeedsMore, match="between two tokens"):
+        draw(told, Sampler(), 0.4999)
+    assert draw(told, Sampler.read("top_k=2", seed=0), 0.4999).id == 0

@@ -25,4 +25,4 @@ def test_a_request_sends_ids_and_neutral_sampling(engine: str) -> None:
     assert body is not None
     assert body["prompt"] == OAT_MILK
     assert (body["temperature"], body["top_k"], body["top_p"], body["min_p"]) == (1.0, 0, 1.0, 0.0)
-    assert not body.get("logit_bias")
+    assert body.get("logit_bias", []) == ([["a", 1000.0]] if engine == "llama" else [])

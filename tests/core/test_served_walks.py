@@ -1,6 +1,7 @@
 """A walk in a model that an engine elsewhere serves is the walk in that model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +11,16 @@ from walks import PROMPT, ids, started
 from core.errors import UserError
 from core.evaluation.compare import compare_text
 from core.evaluation.score import score
+from core.lenses import lens
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
+from core.loading.served.connect import connect
 from core.progress import Progress
 from core.sampling.bounds import exact, high, low
 from core.sampling.next_distribution import NeedsMore
 from core.sampling.sampler import Sampler
 from core.search.settings import BeamSettings, BestSettings, Plan
-from core.sessions import reader, record, replay, writer
+from core.sessions import reader, record, replay, resume, writer
 from core.walk.session import Session
 
 Small = Callable[..., Model]
@@ -62,7 +65,7 @@ def test_a_draw_beyond_what_is_known_asks_for_more(small: Small) -> None:
 def test_where_no_more_can_be_known_a_draw_says_so_and_the_walk_stays(small: Small) -> None:
     _, elsewhere = served(small(), top_k=3)
     walk = started(elsewhere)
-    with pytest.raises(NeedsMore, match="3 likeliest"):
+    with pytest.raises(NeedsMore, match="3 known tokens"):
         for _ in range(40):
             before = ids(walk)
             walk.step()
@@ -215,3 +218,57 @@ def test_what_looks_inside_the_model_says_what_it_needs(small: Small) -> None:
         walk.model.transformer.named_modules()
     with pytest.raises(UserError, match="needs the weights"):
         walk.scale_adapter(0.5)
+
+
+@pytest.mark.parametrize("name", ["context", "last_token"])
+@pytest.mark.parametrize("how", ["replace", "shuffle"])
+def test_lenses_of_distributions_show_what_they_show_in_the_model(trained: Model, name: str, how: str) -> None:
+    prompt = trained.tokenizer.encode("The baker in the village")
+    options = {"how": how} if name == "last_token" else {}
+    shown = [
+        last(lens(name)(started(model, prompt).current_step(), **options))
+        for model in (trained, served(trained, full=True)[1])
+    ]
+    for mine, other in zip(*(getattr(each, "rows", None) or each.changes for each in shown), strict=True):
+        assert mine.piece == other.piece
+        if name == "context":
+            assert [each.id for each in mine.top] == [each.id for each in other.top]
+            assert other.entropy_bits == pytest.approx(mine.entropy_bits, abs=1e-4)
+        else:
+            assert (mine.position, mine.by) == (other.position, other.by)
+            assert other.kl_bits == pytest.approx(mine.kl_bits, abs=1e-4)
+
+
+def test_a_lens_of_a_partly_known_distribution_shows_bounds_or_says_so(trained: Model) -> None:
+    walk = started(served(trained, top_k=20)[1], trained.tokenizer.encode("The baker in the village"))
+    table = last(lens("context")(walk.current_step()))
+    assert not exact(table.rows[0].entropy_bits)
+    effects = last(lens("last_token")(walk.current_step()))
+    assert "at least: the engine tells the 20 likeliest tokens" in effects.note
+    with pytest.raises(UserError, match="masking a token needs the weights"):
+        last(lens("last_token")(walk.current_step(), how="mask"))
+
+
+def test_a_saved_walk_names_the_address_and_is_shown_without_the_engine(trained: Model) -> None:
+    _, elsewhere = served(trained, top_k=20)
+    walk = started(elsewhere, trained.tokenizer.encode("The baker"), Sampler.read("top_k=10", seed=1))
+    list(walk.generate(5))
+    saved = replace(record.record_of(walk), model=replace(elsewhere.info, parameters=0))
+    again = reader.parse_record("".join(writer.lines(saved)), "walk.json")
+    assert again.model.choice and again.model.choice.name == ADDRESS
+    assert [token.score and token.score.known for token in again.path()[-5:]] == [20] * 5
+    with pytest.raises(UserError, match="cannot be reached") as caught:
+        resume.model(replace(again.model, choice=ModelChoice(name="http://127.0.0.1:9")))
+    shown = resume.session_without_model(again, caught.value)
+    assert ids(shown) == ids(walk)
+    assert shown.snapshot().chart is None
+
+
+def test_the_key_of_the_environment_is_not_sent_to_a_host_that_a_file_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENWALK_API_KEY", "secret")
+    asked: list[Any] = []
+    monkeypatch.setattr("core.loading.served.connect.RemoteEngine", lambda place, *_: asked.append(place) or 1 / 0)
+    for named_by_file in (True, False):
+        with pytest.raises(ZeroDivisionError):
+            connect(ModelChoice(name=ADDRESS), named_by_file=named_by_file)
+    assert [bool(place.headers) for place in asked] == [False, True]

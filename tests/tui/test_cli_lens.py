@@ -18,7 +18,7 @@ Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"
 SMALL = ("--tokenizer", "bytes", "--device", "cpu", "--embed-dim", "16")
 LENSES = [name.replace("_", "-") for name in NAMES]
-CORRUPT = dict.fromkeys(("circuit", "contrast"), ("--corrupt", "oat silk"))
+CORRUPT = dict.fromkeys(("circuit", "contrast", "paths"), ("--corrupt", "oat silk"))
 """Further options of the experiments that compare two prompts."""
 EXPERIMENTS = [name.replace("_", "-") for name in experiments()]
 
@@ -72,6 +72,7 @@ FIELDS = {
         "against against_id agreement attention clean corrupt corrupt_ids corrupt_pieces difference estimated first "
         "heads map mlp pearson pieces residual spearman target target_id"
     ),
+    "paths": ("against against_id clean corrupt difference embedding heads label mlp receiver target target_id"),
     "flow": "axes code component equation labels level name norm sources stages stream text values where",
     "attention": (
         "before difference entropy_bits first head heads layer note own pattern peak peak_weight pieces row start"
@@ -105,7 +106,7 @@ FIELDS = {
     "watermark": "bytes green id p_value ratio scored text tokens watermark z",
     "device": (
         "bandwidth compiled create_seconds device dtype first_token format forward_seconds implementation label name "
-        "note parity peak problem prompt_rate prompt_tokens rate read size_bytes speed threads times tokens "
+        "note parity peak problem problems prompt_rate prompt_tokens rate read size_bytes speed threads times tokens "
         "train_seconds weights"
     ),
 }
@@ -204,7 +205,11 @@ def test_an_experiment_answers_a_question_of_texts(lens_json: Callable[..., dict
     assert lines[2].split() == ["model", "token", "embedding", f"{values[0]:+.4f}"]
 
 
-def test_an_experiment_prints_csv_and_writes_a_picture(run_here: Here, tmp_path: Path) -> None:
+def test_an_experiment_prints_csv_and_writes_a_picture(
+    run_here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture has its colors, whatever the terminal has."""
+    monkeypatch.setenv("NO_COLOR", "1")
     picture = tmp_path / "why.svg"
     asking = ("lens", "attribution", PROMPT, "--model", "model5", "--part", "0.attention", "--svg", str(picture))
     done = run_here(*asking, "--csv", *SMALL)
@@ -214,6 +219,7 @@ def test_an_experiment_prints_csv_and_writes_a_picture(run_here: Here, tmp_path:
     text = picture.read_text(encoding="utf-8")
     assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
     assert "head&#160;3" in text
+    assert "#e8a15c" in text
 
 
 def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable[..., dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from core.causal.attribution_patching import Agreement
 from core.causal.question import CausalQuestion, Measured
 from core.causal.target import Target
+from core.lenses import contrast
 from core.lenses.contrast import Contrast, Maps
 from core.loading.choice import Hyperparameters, ModelChoice
 from tui.app import TokenwalkApp
@@ -49,13 +50,14 @@ async def asked(pilot: Any, settle: Go) -> Any:
 
 
 async def test_a_cell_is_patched_into_the_walk_and_out_again(
-    real: Make, settle: Go, press: Go, panel_lines: Callable[[Any], list[str]]
+    real: Make, settle: Go, press: Go, panel_lines: Callable[[Any], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         lens = await asked(pilot, settle)
         before = lens.answer
         assert (lens.cursor, lens.column) == (0, 7)
+        monkeypatch.setattr(contrast, "patched_measures", None)  # nothing is computed again
         await press(pilot, "down", "shift+left", "enter")
         (patch,) = pilot.app.frame.snapshot.patches
         assert (patch.kind, patch.part, patch.layer, patch.index) == ("swap", "position", 1, 6)
@@ -89,6 +91,30 @@ async def test_without_a_corrupt_prompt_it_says_which_key_asks_for_it(real: Make
         pilot.app.do("lens.look", "contrast")
         await settle(pilot)
         assert "needs a second prompt, the corrupt one: z asks for it" in " ".join(panel_lines(pilot.app.lens))
+
+
+# Paths ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_receiver_is_picked_on_the_map_and_left_again(
+    real: Make, settle: Go, press: Go, panel_lines: Callable[[Any], list[str]]
+) -> None:
+    async with real(PROMPT, DEEP).run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        await asked(pilot, settle)
+        pilot.app.do("lens.look", "paths")
+        await settle(pilot)
+        lens = pilot.app.lens
+        assert lens.answer.receiver == "final"
+        assert "one sender directly to the output" in panel_lines(lens)[1]
+        await press(pilot, "down", "down", "shift+right", "2")
+        assert lens.answer.receiver == "k 2.1"
+        assert [len(row) for row in lens.answer.heads] == [4, 4]
+        assert panel_lines(lens)[2].startswith("head 1.1")
+        await press(pilot, "shift+right", "shift+right", "shift+right", "enter")
+        assert lens.answer.receiver == "mlp 1"
+        await press(pilot, "o", "o")
+        assert lens.answer.receiver == "final"
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------

@@ -76,6 +76,13 @@ def test_a_fault_of_the_server_is_one_line(run_here: Here, name: str) -> None:
     assert done.stderr.decode().strip().isprintable()
 
 
+def test_tokens_are_those_of_the_engine(run_here: Here) -> None:
+    with serving(replay("llama")) as server:
+        done = run_here("tokens", "I prefer oat milk in", "--model", server.url, "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["ids"] == [57, 4640, 28973, 4788, 281]
+
+
 def test_several_models_are_listed_and_one_is_chosen(run_here: Here) -> None:
     models = json.dumps({"data": [{"id": "a"}, {"id": "b\x1b[2J"}]}).encode()
     with serving(lambda path, body, handler: handler.send(200, models)) as server:

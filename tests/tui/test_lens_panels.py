@@ -13,6 +13,7 @@ from core.lenses import lens
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import load_model
 from core.walk.session import Session
+from core.walk.values import PromptForm
 from tui import lenses
 from tui.app import TokenwalkApp
 from tui.dialogs.source import SourceScreen
@@ -41,6 +42,10 @@ def inert(lines: list[str]) -> bool:
     return all(character.isprintable() for line in lines for character in line)
 
 
+CORRUPT = "oat silk"
+"""Differs from the prompt by one token, for the lenses that compare two prompts."""
+
+
 async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
     pilot.app.do("lens.look", name)
     for _ in range(1000):
@@ -48,6 +53,10 @@ async def turn_to(pilot: Any, settle: Go, name: str) -> LensPage[Any]:
         if page(pilot.app)._drawn:  # laid out
             break
     return page(pilot.app)
+
+
+def compare(session: Session) -> None:
+    session.compare_with(CORRUPT, PromptForm(), "left")
 
 
 def session(choice: ModelChoice, text: str = PROMPT) -> Session:
@@ -76,6 +85,8 @@ async def test_every_lens_answers_at_every_size(
     real: Make, settle: Go, press: Go, panel_lines: Lines, kind: type[Lens], size: tuple[int, int]
 ) -> None:
     async with real(PROMPT, DEEP).run_test(size=size) as pilot:
+        await settle(pilot)
+        pilot.app.act(compare)
         await settle(pilot)
         found = await turn_to(pilot, settle, kind.NAME)
         assert found.answer is not None
@@ -123,6 +134,8 @@ async def test_hostile_text_is_inert_in_every_lens(
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
 async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go, press: Go, kind: type[Lens]) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        pilot.app.act(compare)
         await settle(pilot)
         found = await turn_to(pilot, settle, kind.NAME)
         before = found.answer

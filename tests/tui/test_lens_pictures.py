@@ -17,6 +17,7 @@ from core.lenses.heads import HeadsView
 from core.lenses.jacobian import FitState, JacobianLens, LayerReadouts
 from core.lenses.last_token import LastToken, PositionEffect
 from core.lenses.logit import LayerPrediction, LogitLens, LogitMap, MapCell, TokenShare
+from core.lenses.patchscope import Patchscope, PatchscopeRow
 from core.lenses.weights import Histogram, NamedWeight, PartCount, Weights
 from core.sampling.values import Candidate
 from tui.app import TokenwalkApp
@@ -92,6 +93,19 @@ JACOBIAN = JacobianLens(
     (3, 2, None),
     FitState("the reference text", 2, 3, 130, False, ""),
 )
+PATCHSCOPE = Patchscope(
+    Measured(Target(3, 9), b" my", b" the", 2.31),
+    b" in",
+    (b"cat", "→".encode(), b"cat", b";", b" ?", "→".encode()),
+    4,
+    (b" cat", b"\n"),
+    tuple(
+        PatchscopeRow(name, name, map_cell(n, 0).top, (PIECES[n], b"\x1b", PIECES[5]), 0.1 * n, 40 * (2 - n), 2.5 - n)
+        for n, name in enumerate(MAP.names[:3])
+    ),
+    4,
+    "only the last 6 of 9 tokens fit into the context",
+)
 
 STATES = (("B", 1), ("T", 6), ("d", 64))
 VALUES = (-0.1270, 0.5213, 1.25, -2.5, 0.0332, 12.5, -0.0276, 1.0)
@@ -147,6 +161,7 @@ HEADS_VIEW = HeadsView(
 )  # fmt: skip
 ANSWERS = {
     "attribution": ATTRIBUTION,
+    "patchscope": PATCHSCOPE,
     "jacobian": JACOBIAN,
     "attention": ATTENTION,
     "heads": HEADS_VIEW,
@@ -195,6 +210,8 @@ def looking(until: Any, name: str, *keys: str) -> Callable[[Pilot[None]], Awaita
         ("logit", ("o", "o", "shift+left")),
         ("logit", ("o", "o", "shift+up")),
         ("jacobian", ("o",)),
+        ("patchscope", ()),
+        ("patchscope", ("o", "down")),
         ("flow", ("down", "down", "down", "o")),
         ("last_token", ()),
         ("weights", ("o",)),

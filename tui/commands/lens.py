@@ -26,7 +26,7 @@ def lens(
         str,
         typer.Argument(
             help="flow, attention, heads, logit, context, last-token, ladder, weights, lab, device or watermark; "
-            "or an experiment: attribution, circuit, contrast, gradients, jacobian, patchscope."
+            "or an experiment: attribution, circuit, contrast, gradients, jacobian, patchscope, paths."
         ),
     ],
     model: ModelOptions,
@@ -107,6 +107,9 @@ def lens(
     kind: Annotated[
         str | None, typer.Option(help="heads: q, k or v, what the receiver reads from earlier heads for.")
     ] = None,
+    receiver: Annotated[
+        str | None, typer.Option(help="paths: what reads the paths: final, 'mlp 4', 'q 9.6', 'k 9.6' or 'v 9.6'.")
+    ] = None,
     weight: Annotated[
         str | None, typer.Option(help="weights: whose histogram to draw, for example blocks.0.norm1.weight.")
     ] = None,
@@ -127,7 +130,7 @@ def lens(
         "on": measured_on, "kind": kind,
         "weight": weight, "switch": switch, "watermark": mark, "part": part, "text": text, "fit": fit or None,
         "baseline": baseline, "steps": steps, "method": method,
-        "target_prompt": target_prompt, "into": into,
+        "target_prompt": target_prompt, "into": into, "receiver": receiver,
     }  # fmt: skip
     question = {
         "target": target, "against": against, "measure": measure, "corrupt": corrupt, "align": align,

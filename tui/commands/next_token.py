@@ -25,6 +25,7 @@ def next_token(
         session = Session(loaded)
         for _ in session.prefill(ids):
             pass
+        session.reader.deepen(session.cursor)
         chart, mass90 = session.chart(count), session.distribution().mass_count(0.9)
         if as_json:
             say(json_line(next_json(loaded.info, ids, chart, mass90)))

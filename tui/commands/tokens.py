@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import Option, UserError
+from core.remote.address import is_address
 from tui.commands.common import Json, exit_on_user_error, note, read_argument, say
 from tui.options import SPECIAL_HELP, TOKENIZER_HELP
 
@@ -51,6 +52,10 @@ def _load(tokenizer: str, model: str | None) -> "Tokenizer":
 
     if model is None:
         return tokenizers.load_tokenizer(tokenizer)
+    if is_address(model):
+        from core.loading.served.connect import connect
+
+        return connect(ModelChoice(name=model)).tokenizer
     if found := catalog.tokenizer_of(ModelChoice(name=model)):
         return found
     return tokenizers.load_model_tokenizer(catalog.fetch(model, None).path, model)

@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 from core.errors import UserError
 from core.loading import paths, revisions
 from core.loading.catalog import Offer
+from core.remote.address import is_address
 from tui.drawing.text import bytes_text, fit, one_line
 
 NAME, KIND, SIZE = 24, 22, 8
@@ -54,7 +55,9 @@ class ModelsScreen(ModalScreen[Picked | None]):
         super().__init__()
         self._offers, self._present = offers, present
         self._rows: list[Row] = []
-        self._field = Input(placeholder="type to filter, or a path, or owner/name of the Hub", max_length=4000)
+        self._field = Input(
+            placeholder="type to filter, or a path, owner/name of the Hub, or http://host:port", max_length=4000
+        )
         self._field.cursor_blink = False
         self._list = OptionList()
         self._list.can_focus = False
@@ -74,10 +77,12 @@ class ModelsScreen(ModalScreen[Picked | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         text = event.value.strip()
-        self._fill(self._at(text) if paths.is_path(text) else self._named(text))
+        self._fill(self._at(text) if paths.is_path(text) and not is_address(text) else self._named(text))
 
     def _named(self, text: str) -> list[Row]:
         """The models whose name, kind or description has every word of the text; a Hub id is one too."""
+        if is_address(text):
+            return [Row(Offer(text, "engine elsewhere", "vLLM, llama-server or SGLang; is asked what it serves"))]
         words = text.lower().split()
         rows = [Row(each) for each in self._offers if all(word in _words(each) for word in words)]
         if _is_hub_id(text) and text not in [each.name for each in self._offers]:

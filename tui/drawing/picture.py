@@ -7,8 +7,8 @@ from rich.color_triplet import ColorTriplet
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
-from textual.color import Color
 
+Rgb = tuple[int, int, int]
 FRAME = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: {char_height}px;
@@ -32,14 +32,13 @@ FRAME = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http
 """A page without the buttons of a window and without fonts from the network."""
 
 
-def svg(lines: Sequence[Text], width: int, ink: Color, ground: Color) -> str:
+def svg(lines: Sequence[Text], width: int, ink: Rgb, ground: Rgb) -> str:
     """Lines of up to `width` cells as a picture, in the colors `ink` on `ground` where a line has none."""
-    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(
+        width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", no_color=False
+    )
     for line in lines:
         console.print(line, overflow="ignore", no_wrap=True, crop=True, highlight=False)
-    theme = TerminalTheme(_triplet(ground), _triplet(ink), [ColorTriplet(0, 0, 0)] * 8)
-    return console.export_svg(title="", theme=theme, code_format=FRAME.replace("GROUND", ground.hex), unique_id="t")
-
-
-def _triplet(color: Color) -> tuple[int, int, int]:
-    return color.r, color.g, color.b
+    theme = TerminalTheme(ground, ink, [ColorTriplet(0, 0, 0)] * 8)
+    page = FRAME.replace("GROUND", "#{:02x}{:02x}{:02x}".format(*ground))
+    return console.export_svg(title="", theme=theme, code_format=page, unique_id="t")

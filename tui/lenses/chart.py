@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import bars, scale_for, tick_at, ticked
@@ -77,7 +78,7 @@ class ChartLens(Lens, can_focus=True):
         if frame.snapshot:
             self._ghost = "unpatched" if frame.snapshot.patches else "base"
         if chart is None:
-            self._empty = "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
+            self._empty = _why_empty(frame)
             self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
         self._paint()
 
@@ -290,3 +291,10 @@ def _own_probability(candidate: Candidate) -> float:
 
 def _first_ids(chart: Chart) -> tuple[int, ...]:
     return tuple(candidate.id for candidate in chart.candidates[:5])
+
+
+def _why_empty(frame: Frame) -> str:
+    """Why there is no chart."""
+    if frame.model and frame.tokenizer and is_address(frame.model.name):
+        return "the engine was not asked · space asks it" if frame.activity == "idle" else "waiting for the engine …"
+    return "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"

@@ -24,7 +24,7 @@ COLUMN = 6
 FIRST = 10
 """Edges that are kept at first."""
 RANK, NODE, NUMBER, WIDEST = 4, 10, 8, 40
-GRID_FROM = 118
+GRID_FROM = 110
 """Cells of a panel from which on the grid of all heads stands beside the graph."""
 
 
@@ -35,6 +35,8 @@ class CircuitLens(ExperimentPage["Circuit"]):
     TITLE = "circuit"
     DESCRIPTION = "The circuit: edges between heads and MLPs that carry the difference between two prompts"
     ORDER = 46
+    GROUP = "Why"
+    ALSO = "edges eap circuits path"
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +149,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
             return
         likely = "  ".join(
             f"{within(label(each.piece), 12)} {percent(each.probability, 0)} ({percent(each.clean, 0)})"
-            for each in point.likely[: 2 if width < 70 else 3]
+            for each in point.likely[: 2 if width < 80 else 3]
         )
         yield self.text(
             (within(f"{point.connected:,} on a path · then likely (whole model): {likely}", width), "muted")

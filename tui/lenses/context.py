@@ -92,7 +92,7 @@ class ContextLens(LensPage["ContextTable"]):
             (within(label(row.piece), 16), "text"),
             (f": as uncertain as {_count(row.effective)} equally likely tokens", "muted"),
         )
-        rank = f" · the next one had rank {row.came.rank + 1:,}" if row.came else ""
+        rank = f" · the next one had rank {row.came.place + 1:,}" if row.came else ""
         for words, style in ((rank, "muted"), (f" · {note}" if note else "", "faint")):
             if line.cell_len + len(words) <= width:
                 line.append_text(self.text((words, style)))

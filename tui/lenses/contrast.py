@@ -61,20 +61,22 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         return {"first": self.map}
 
     def new_question(self) -> Question:
-        """What is known already is taken over, so that another map does not begin anew."""
-        first, known = self.map, self.answer
+        """What is known when it is asked, also again, is taken over: another map or a patch does not begin anew."""
+        first = self.map
 
         def ask(session: "Session") -> Iterator[Any]:
-            question, options = session.current_question(), {"first": first, "known": known}
+            question, options = session.current_question(), {"first": first, "known": self.answer}
             return session.reader.without_swaps(lambda: lens("contrast")(session.current_step(), question, **options))
 
         return Question(ask)
 
     def show(self, frame: Frame) -> None:
-        before = self.answer
+        before, patched = self.answer, (self._patches, self._patched_walk())
         super().show(frame)
         if self.answer and (before is None or before.pieces != self.answer.pieces):
             self.column = 10**6  # the last position
+            self.draw()
+        elif patched != (self._patches, self._patched_walk()):
             self.draw()
 
     # Keys ------------------------------------------------------------------------------------------------------------

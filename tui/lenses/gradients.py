@@ -34,7 +34,9 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     NAME = "gradients"
     TITLE = "input attributions"
     DESCRIPTION = "Input attributions: which tokens speak for a token and against another, by gradients"
-    ORDER = 42
+    ORDER = 41
+    GROUP = "Why"
+    ALSO = "integrated gradients saliency input attribution"
 
     def __init__(self) -> None:
         super().__init__()

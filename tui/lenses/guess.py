@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.content import Content
 
+from core.sampling.bounds import Bounded, low, total
 from core.sampling.values import Candidate
 from core.walk.values import Guess
 from tui.dialogs.line import LineScreen
@@ -61,7 +62,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
                 width,
             )
             return
-        you, model = (sum(side.bits for side in each) for each in self._sides(answer))
+        you, model = (total(side.bits for side in each) for each in self._sides(answer))
         hits = sum(guess.hit for guess in answer)
         own = sum(guess.likeliest.id == guess.came.id for guess in answer)
         count = len(answer)
@@ -87,7 +88,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
 
     def _row(self, guess: Guess, each: int) -> Text:
         def shown(candidate: Candidate) -> str:
-            share = percent(candidate.probability, min(4, decimals_for(candidate.probability)))
+            share = percent(candidate.share, min(4, decimals_for(candidate.probability)))
             return fit(f"{label(candidate.piece)} {share}", each)
 
         return self.text(
@@ -103,5 +104,5 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         yield from Text(words, self.style_of("lens--muted")).wrap(self.app.console, max(10, min(width, 72)))
 
 
-def _bits(value: float, width: int, decimals: int) -> str:
-    return ("∞" if math.isinf(value) else f"{value:.{decimals}f}").rjust(width)
+def _bits(value: Bounded, width: int, decimals: int) -> str:
+    return ("∞" if math.isinf(low(value)) else f"{value:.{decimals}f}").rjust(width)

@@ -49,8 +49,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         """The text that is fitted on, as options of the lens; empty is the reference text."""
         self._fits: dict[str, Any] = {}
         """What was fitted so far; only the runner's thread reads it."""
-        self._began: tuple[int, float] | None = None
-        """The first progress of a fit, and when that was, in seconds."""
+        self._began = 0, 0, 0.0
+        """Of a fit: how many parts it has, how many were done first, and when that was, in seconds."""
 
     def options(self) -> dict[str, Any]:
         return self.text_options
@@ -91,7 +91,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
             self.app.push_screen(LineScreen("fit on a text", hint, check=texts.read_text_file), self._take_file)
 
     def _switch_fit(self) -> None:
-        self.fitting, self._began = not self.fitting, None
+        self.fitting, self._began = not self.fitting, (0, 0, 0.0)
         self.ask_again()
         self.draw()
 
@@ -103,7 +103,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
                 self.notify(self.host.spell(error), severity="error", markup=False)
 
     def _take_text(self, options: dict[str, Any]) -> None:
-        self.text_options, self.fitting, self._began = options, False, None
+        self.text_options, self.fitting = options, False
         self.ask_again()
         self.draw()
 
@@ -145,7 +145,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         """What the Jacobian is the mean over, and how far the present work is."""
         state, progress = answer.fit, self.frame.progress
         what = "matrices" if state.matrices else "this position only"
-        over = f"{state.sequences} of {state.total} sequences" if state.sequences else "…"
+        over = f"{state.sequences}/{state.total} sequences" if state.sequences else "…"
         words = f"{what} · {within(one_line(state.text), 24)}: {over}"
         if progress:
             words += f" · {progress.done:,}/{progress.total:,}{self._remaining(progress.done, progress.total)}"
@@ -155,9 +155,9 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         """How long a fit still takes, from the speed so far."""
         if not self.fitting:
             return ""
-        if self._began is None:
-            self._began = done, time.monotonic()
-        first, began = self._began
+        if self._began[0] != total:
+            self._began = total, done, time.monotonic()
+        _, first, began = self._began
         if done - first < 3:
             return ""
         seconds = (time.monotonic() - began) / (done - first) * (total - done)

@@ -29,7 +29,8 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     TITLE = "patchscope"
     DESCRIPTION = "Put each layer's stream into another prompt, and read what that says"
     GROUP = "Why"
-    ORDER = 46
+    ORDER = 48
+    ALSO = "patch stream read another prompt"
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from rich.text import Text
 from textual.widget import Widget
 
+from core.loading.info import ModelInfo
 from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
 from tui.drawing.sampler import sampler_text
@@ -11,6 +12,8 @@ from tui.runner import Frame
 
 LEAST = 40
 """Cells that the sampler may have at least."""
+SOON = 0.8
+"""Seconds after which the line says that an engine elsewhere is waited for."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -81,13 +84,7 @@ class StatusLine(Widget):
         if frame.snapshot and frame.snapshot.patches:
             parts.append((0, f"patched {len(frame.snapshot.patches)}", "status--patched"))
         if model:
-            used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
-            parts.append((4, one_line(f"{model.device} {model.format}"), ""))
-            if model.slow_path:
-                parts.append((1, "slow path", "status--busy"))
-            parts.append((5, f"ctx {used}/{model.context}", ""))
-            parts.append((7, f"{compact(model.parameters)} parameters", ""))
-            parts.append((8, one_line(model.weights), ""))
+            parts += self._model_parts(model)
         if frame.snapshot and frame.snapshot.stopped and not busy:
             parts.append((0, one_line(frame.snapshot.stopped), "status--busy"))
         chart = frame.snapshot.chart if frame.snapshot else None
@@ -102,20 +99,44 @@ class StatusLine(Widget):
             parts.append((1, one_line(f"◌ {frame.training.name} {frame.training.step:>{len(steps)},}/{steps}"), ""))
         return parts
 
+    def _model_parts(self, model: ModelInfo) -> list[tuple[int, str, str]]:
+        """What is said of the model."""
+        frame, parts = self._frame, list[tuple[int, str, str]]()
+        used = min(frame.snapshot.cursor, model.context) if frame.snapshot else 0
+        parts.append((4, one_line(f"{model.device} {model.format}".strip()), ""))
+        if frame.latency is not None:
+            parts.append((3, latency_text(frame.latency), ""))
+        if model.slow_path:
+            parts.append((1, "slow path", "status--busy"))
+        parts.append((5, f"ctx {used}/{model.context}", ""))
+        if model.parameters:
+            parts.append((7, f"{compact(model.parameters)} parameters", ""))
+        parts.append((8, one_line(model.weights), ""))
+        return parts
+
     def _busy(self) -> str:
         frame = self._frame
         if frame.activity == "loading":
             spinner = SPINNER[self._spinner_step % len(SPINNER)]
             return f"{spinner} {loading_text(frame.loading)}"
-        if frame.activity == "reading" and frame.activity_progress:
+        if frame.waiting is not None and frame.waiting > SOON:
+            return f"◌ waiting {frame.waiting:.0f} s · esc stops"
+        if frame.activity == "reading" and frame.activity_progress and frame.latency is None:
             return progress_bar(frame.activity_progress)
         if frame.activity == "generating":
             return f"▶ {frame.generated:,} · {frame.rate or 0:.0f} tok/s"
         return ""
 
 
+def latency_text(seconds: float) -> str:
+    """How long the last request took."""
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 def loading_text(loading: Loading | None) -> str:
     """What is loaded: a bar of the bytes, and the tensor that is read, or the model that is downloaded."""
+    if loading and loading.activity == "connecting":
+        return f"connecting to {within(one_line(loading.name), 40)}"
     if loading is None or not loading.total:
         return "loading"
     share = loading.done / loading.total

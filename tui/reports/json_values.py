@@ -58,8 +58,8 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
     """
     values = {
         **token_json(candidate.id, candidate.piece),
-        "logit": candidate.logit,
-        "probability": candidate.probability,
+        "logit": candidate.logit if candidate.known else [None, finite(candidate.logit)],
+        "probability": number_json(candidate.share),
         "sampled_probability": number_json(candidate.sampled_probability),
     }
     return values if candidate.true is None else values | {"true_probability": candidate.true}

@@ -9,6 +9,7 @@ from core.lenses import table
 from core.sampling.values import Candidate
 from tui.drawing.question import why
 from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
+from tui.reports.heat_maps import contrast_lines, paths_lines
 
 if TYPE_CHECKING:
     from core.lenses.attention import AttentionView
@@ -155,7 +156,7 @@ def _context(answer: "ContextTable") -> Iterator[str]:
         "next token and its rank"
     )
     for position, row in enumerate(answer.rows, start=answer.start + 1):
-        came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.rank + 1:>8,}"
+        came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.place + 1:>8,}"
         yield (
             f"{position:>5}  {fit(label(row.piece), 16)} {row.entropy_bits:>8.3f} {row.effective:>11,.1f} "
             f"{row.mass90:>8,}  {_token(row.top[0], 16, decimals)}  {came}"
@@ -355,6 +356,8 @@ LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "flow": _flow,
     "attention": _attention,
     "heads": _heads,
+    "contrast": contrast_lines,
+    "paths": paths_lines,
     "logit": _logit,
     "context": _context,
     "last-token": _last_token,

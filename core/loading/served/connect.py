@@ -10,7 +10,8 @@ from core.loading.info import ModelInfo
 from core.loading.served.model import ServedModel
 from core.loading.served.requests import PAUSE, Requests
 from core.progress import Loading, Report
-from core.remote.address import address
+from core.remote import keys
+from core.remote.address import address, host_of
 from core.remote.engine import RemoteEngine
 from core.remote.pending import Pending
 from core.remote.tokenizer import RemoteTokenizer, same_tokenizer
@@ -22,12 +23,14 @@ UNKNOWN_CONTEXT = 2**20
 """T where the engine does not tell it; then the engine itself refuses what is too long."""
 
 
-def connect(choice: ModelChoice, report: Report | None = None) -> ServedModel:
+def connect(choice: ModelChoice, report: Report | None = None, *, named_by_file: bool = False) -> ServedModel:
     """The model that the engine at the address `choice.name` serves. `report` is called often while it is waited for.
+
+    A host that is `named_by_file` gets the key that the settings have for it, and no other.
 
     Raises `UserError` where the engine cannot be used, and what `report` raises.
     """
-    place = address(choice.name)
+    place = address(choice.name, keys.of_settings(host_of(address(choice.name).url)) if named_by_file else None)
     engine = RemoteEngine(place, choice.engine, choice.served_model)
     try:
         told = _wait(engine.probe(), place.url, report)

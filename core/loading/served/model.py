@@ -50,6 +50,6 @@ class ServedModel:
         """Ids that end a text."""
         return self.tokenizer.stops
 
-    def sequences(self) -> ServedSequences:
-        """One sequence without ids."""
-        return ServedSequences(self.requests, self.info.context)
+    def sequences(self, *, whole: bool = False) -> ServedSequences:
+        """One sequence without ids; where `whole`, with as much of each distribution as the engine tells."""
+        return ServedSequences(self.requests, self.info.context, count=self.info.vocab_size if whole else None)

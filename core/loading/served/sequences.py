@@ -13,6 +13,8 @@ from core.sampling.values import Score
 
 START = b""
 """The key of no ids."""
+GROWTH = 20
+"""Times as many tokens as before are asked for at least, where these do not decide."""
 GROUP = 32
 """Positions that are scored between two pauses at most."""
 
@@ -25,11 +27,11 @@ def _key(before: Key, id: int) -> Key:
 class ServedSequences:
     """B sequences of one length. The engine's own cache makes the next request for a longer sequence cheap."""
 
-    def __init__(self, requests: Requests, context: int, batch: int = 1) -> None:
+    def __init__(self, requests: Requests, context: int, batch: int = 1, count: int | None = None) -> None:
         self.batch = batch
         self.reach = context
         """A window of so many ids is sent for a position beyond the context."""
-        self._requests = requests
+        self._requests, self._count = requests, count
         self._ids: list[list[int]] = [[] for _ in range(batch)]
         self._keys: list[list[Key]] = [[] for _ in range(batch)]
         """After each position, the key of the ids up to it."""
@@ -55,7 +57,7 @@ class ServedSequences:
 
     def repeat(self, batch: int) -> "ServedSequences":
         """A copy of one sequence as `batch` sequences that then continue independently."""
-        copy = ServedSequences(self._requests, self.reach, batch)
+        copy = ServedSequences(self._requests, self.reach, batch, self._count)
         copy._ids, copy._keys = [self._ids[0][:] for _ in range(batch)], [self._keys[0][:] for _ in range(batch)]
         return copy
 
@@ -78,19 +80,19 @@ class ServedSequences:
 
         Raises `UserError` where the engine cannot be asked.
         """
-        yield from self._requests.ask(self._wanted(positions))
+        yield from self._requests.ask(self._wanted(positions), self._count)
 
     def distributions(self, positions: Sequence[int]) -> list[list[NextDistribution]]:
         """The distribution after each of n positions of each sequence, [n][B]."""
         wanted = self._wanted(positions)
-        found = dict(zip(wanted, self._requests.distributions(wanted), strict=True))
+        found = dict(zip(wanted, self._requests.distributions(wanted, self._count), strict=True))
         return [[found[keys[position]] for keys in self._keys] for position in positions]
 
     def deeper(self, position: int, row: int, count: int) -> NextDistribution | None:
         """The distribution after a position of one sequence, with `count` tokens known or V; None if it has no more."""
         key, ids = self._keys[row][position], self._window(tuple(self._ids[row]), position)
         (before,) = self._requests.distributions({key: ids})
-        (found,) = self._requests.distributions({key: ids}, count)
+        (found,) = self._requests.distributions({key: ids}, max(count, GROWTH * before.known))
         return found if found.known > before.known else None
 
     def past(self, length: int) -> KVCache | None:

@@ -29,7 +29,9 @@ NEUTRAL = {
     "ignore_eos": False,
     "grammar": "",
     "stop": [],
-    "logit_bias": [],
+    # decides what the server draws for itself, of which nothing is used: where it drew a part of a character, it tells
+    # no probabilities at all. Those that it tells are of the logits without the bias.
+    "logit_bias": [["a", 1000.0]],
     "post_sampling_probs": False,
 }
 

@@ -74,4 +74,4 @@ class ExperimentPage(LensPage[Answer]):
         title = self.text((one_line(self.TITLE), "head"))
         lines: Sequence[Text] = (title, *self.lines(self.answer, width, height))
         ink, ground = self.get_component_styles("lens--text").color, self.background_colors[1]
-        return svg(lines, width, ink, ground)
+        return svg(lines, width, ink.rgb, ground.rgb)

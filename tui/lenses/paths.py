@@ -1,0 +1,126 @@
+"""Path patching: a heat map of senders, and a receiver that is picked on it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+from textual.content import Content
+
+from core.lenses import lens
+from tui.drawing.bars import meter
+from tui.drawing.heat_map import HeatMap
+from tui.drawing.text import fit
+from tui.lenses.base import ExperimentPage, HeatMapPage
+from tui.runner import Question
+
+if TYPE_CHECKING:
+    from core.lenses.paths import Paths
+    from core.walk.session import Session
+
+INPUTS = ("q", "k", "v")
+"""What of a head can receive, in the order in which `⏎` goes through them."""
+BAR = 12
+"""Cells of the progress bar."""
+
+
+class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
+    """Rows are layers, columns heads and the MLP. `⏎` makes the sender under the cursor the receiver."""
+
+    NAME = "paths"
+    TITLE = "paths"
+    DESCRIPTION = "Which heads and MLPs send the answer directly to one reader (path patching)"
+    ORDER = 43
+    GROUP = "Why"
+    ALSO = "path patching sender receiver"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receiver = "final"
+        self._before: list[str] = []
+        """The receivers that were chosen before, the last one at the end."""
+
+    def options(self) -> dict[str, Any]:
+        return {"receiver": self.receiver}
+
+    def new_question(self) -> Question:
+        options = self.options()
+
+        def ask(session: "Session") -> Iterator[Any]:
+            question = session.current_question()
+            return session.reader.without_swaps(lambda: lens("paths")(session.current_step(), question, **options))
+
+        return Question(ask)
+
+    # Keys ------------------------------------------------------------------------------------------------------------
+
+    def choose(self, number: int | None = None) -> None:
+        """`⏎`: the queries of the head under the cursor, or its MLP; digits 1 to 3: queries, keys or values."""
+        drawn = self.heat_map()
+        if not drawn or not drawn.rows or (number or 1) > len(INPUTS):
+            return
+        mlp = drawn.columns[self.column] == "mlp"
+        if mlp and number is None:
+            self._receive(f"mlp {self.cursor}")
+        elif not mlp:
+            self._receive(f"{INPUTS[(number or 1) - 1]} {self.cursor}.{self.column}")
+
+    def switch_view(self) -> None:
+        """The receiver before, and at the beginning the output."""
+        if self._before:
+            self.receiver = self._before.pop()
+            self.ask_again()
+            self.draw()
+
+    def _receive(self, receiver: str) -> None:
+        if receiver != self.receiver:
+            self._before.append(self.receiver)
+            self.receiver = receiver
+            self.ask_again()
+            self.draw()
+
+    # Painting --------------------------------------------------------------------------------------------------------
+
+    def heat_map(self) -> HeatMap | None:
+        if self.answer is None:
+            return None
+        answer = self.answer
+        rows = tuple((*heads, *answer.mlp[n : n + 1]) for n, heads in enumerate(answer.heads))
+        heads = len(answer.heads[0]) if answer.heads else 0
+        columns = (*map(str, range(heads)), *(["mlp"] if answer.mlp else []))
+        return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows, 1.0)
+
+    def draw(self) -> None:
+        if drawn := self.heat_map():
+            self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
+            self.column = max(0, min(self.column, len(drawn.columns) - 1))
+        back = f" · o back to {self._before[-1]}" if self._before else ""
+        self.border_title = Content(f"paths · to {self.receiver}")
+        self.border_subtitle = Content(f"↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}" if self.answer else "")
+        super().draw()
+
+    def lines(self, answer: "Paths", width: int, height: int) -> Iterator[Text]:
+        corrupt = f" · corrupt {answer.corrupt:+.2f}"
+        head = self.why(answer, max(0, width - len(corrupt)))
+        head.append_text(self.text((corrupt, "muted")))
+        yield head
+        progress = self.frame.progress
+        done = (
+            f"{meter(progress.done / max(1, progress.total), BAR)} {progress.done}/{progress.total}" if progress else ""
+        )
+        words = f"one sender directly to {answer.label}; 0 corrupt, 1 clean"
+        yield self.text((fit(words, max(0, width - len(done) - 1)) + " ", "text"), (done, "bar"))
+        drawn = self.heat_map()
+        assert drawn
+        value = drawn.at(self.cursor, self.column)
+        known = drawn.columns[self.column] if drawn.rows else ""
+        where = (
+            f"MLP {self.cursor}" if known == "mlp" else f"head {self.cursor}.{known}" if known else "no head before it"
+        )
+        numbers = f"{_signed(value) if known else ''}  embedding {_signed(answer.embedding)}"
+        yield self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
+        if drawn.rows:
+            yield from self.map_lines(drawn, width, height - 3)
+
+
+def _signed(value: float | None) -> str:
+    return "  ·  " if value is None else f"{value:+.3f}"

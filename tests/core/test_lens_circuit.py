@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.activations.apply import patched
 from core.activations.patch import Patch
+from core.activations.trace import step_at
 from core.causal.backward import last_logits
 from core.causal.circuit import circuit_logits, connected, mask_of, strongest
 from core.causal.edges import Graph, Run, differences, edge_scores, read
@@ -21,9 +22,11 @@ from core.causal.target import Target
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
-from core.lenses.circuit import Circuit, circuit, curve_counts
+from core.lenses.circuit import METHODS, Circuit, circuit, curve_counts
+from core.lenses.contrast import contrast
 from core.loading import description, weights
-from core.loading.models import Model
+from core.loading.choice import ModelChoice
+from core.loading.models import Model, load_model
 
 ASKED = Target(TARGET, AGAINST)
 QUESTION = CausalQuestion(TARGET, AGAINST, corrupt=CORRUPT)
@@ -208,3 +211,21 @@ def test_patched_heads_are_part_of_the_circuit_of_a_patched_model(small: Callabl
     scores = [edge.score for edge in answer.edges if edge.sender == "1.h0"]
     assert scores and not any(scores)
     assert answer.curve[-1].share == pytest.approx(1, abs=1e-3)
+
+
+def test_the_heads_that_copy_the_name_are_found_in_the_tiny_world() -> None:
+    """Both methods find the heads of the last block that the contrast lens finds; 30 of 343 edges carry the answer."""
+    model = load_model(ModelChoice(name="model6-trained", device="cpu"))
+    clean, other = (model.tokenizer.encode(f"{name} gave Ben a book. Ben thanked") for name in ("Anna", "Emma"))
+    anna, emma = (model.tokenizer.encode(f"Ben thanked {name}")[-1] for name in ("Anna", "Emma"))
+    asked = CausalQuestion(anna, emma, corrupt=tuple(other))
+    step = step_at(model, clean, model.sequences())
+    heads = last(contrast(step, asked)).heads
+    strongest = sorted(
+        (-value, f"{layer}.h{head}") for layer, row in enumerate(heads) for head, value in enumerate(row)
+    )
+    for method in METHODS:
+        answer = last(circuit(step, asked, method))
+        writers = [edge.sender for edge in answer.edges if edge.sender.startswith("3.h")]
+        assert set(writers[:2]) == {name for _, name in strongest[:2]}
+        assert next(point for point in answer.curve if point.edges == 30).share == pytest.approx(1, abs=0.05)

@@ -118,14 +118,17 @@ class Graph:
     def feeds(self) -> Tensor:
         """Whether a sender is computed from what a receiver reads, [receivers, S]."""
         found = torch.zeros(len(self.receivers), len(self.senders), dtype=torch.bool)
-        for row, receiver in enumerate(self.receivers):
-            for column, sender in enumerate(self.senders):
-                share = self.config.group if receiver.kind in ("k", "v") else 1
-                found[row, column] = receiver.layer == sender.layer and (
-                    (receiver.kind == "mlp") == (sender.kind == "mlp")
-                    and (sender.kind != "head" or sender.index // share == receiver.index)
-                )
-        found[-1] = False
+        columns = {node: column for column, node in enumerate(self.senders)}
+        for row, receiver in enumerate(self.receivers[:-1]):
+            share = self.config.group if receiver.kind in ("k", "v") else 1
+            heads = range(receiver.index * share, (receiver.index + 1) * share)
+            if receiver.kind == "mlp":
+                fed = [Node("mlp", receiver.layer)]
+            elif self.config.output_norms:
+                fed = [Node("attention", receiver.layer)]
+            else:
+                fed = [Node("head", receiver.layer, head) for head in heads]
+            found[row, [columns[node] for node in fed]] = True
         return found
 
     @cached_property

@@ -20,6 +20,7 @@ from torch import Tensor
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
+from core.training.events import HeadMoment
 
 Grid = tuple[tuple[float | None, ...], ...]
 """[layers][heads]; None where a value is not known yet."""
@@ -88,6 +89,28 @@ def head_scores(transformer: Transformer, ids: Sequence[int]) -> Iterator[HeadSc
             known.append(tuple(row))
         previous, duplicate, induction = ((*known, *[unknown] * (config.blocks - number)) for known in rows)
         yield HeadScores(previous, duplicate, induction, len(ids), (queries[0], queries[1], queries[2]))
+
+
+@torch.inference_mode()
+def head_moment(transformer: Transformer, ids: Tensor) -> HeadMoment | None:
+    """The heads of a model in training: on random tokens, and on text of its kind, ids [B, T]. None without blocks."""
+    config = transformer.config
+    if not config.blocks or config.context < 4:
+        return None
+    *_, found = head_scores(transformer, repeated_tokens(config.vocab_size, config.context))
+    copied = torch.zeros(config.blocks, config.heads)
+    rows = ids.tolist()
+    for row in rows:
+        following = torch.tensor(row)
+        keys = (following.roll(-1)[:, None] == following).tril()
+        keys[-1] = False  # what comes next is not known
+        copied += torch.cat(list(pattern_scores(transformer, row, keys[None]))) / len(rows)
+    return HeadMoment(_numbers(found.previous), _numbers(found.induction), tuple(map(tuple, copied.tolist())))
+
+
+def _numbers(grid: Grid) -> tuple[tuple[float, ...], ...]:
+    """A complete grid."""
+    return tuple(tuple(value or 0.0 for value in row) for row in grid)
 
 
 def pattern_scores(transformer: Transformer, ids: Sequence[int], keys: Tensor) -> Iterator[Tensor]:

@@ -48,6 +48,18 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadMoment:
+    """Mean attention weights of each head, [layers][heads], from 0 to 1."""
+
+    previous: tuple[tuple[float, ...], ...]
+    """To the token before, on random tokens that are repeated."""
+    induction: tuple[tuple[float, ...], ...]
+    """To the token after an earlier copy, on the same tokens."""
+    copied: tuple[tuple[float, ...], ...]
+    """To earlier copies of the token that comes next, on text of the training's kind."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
     """An evaluation of the model after some steps."""
 
@@ -58,6 +70,8 @@ class Evaluated:
     """The distribution of the token after the probe."""
     sample: str
     """The greedy continuation of the probe."""
+    heads: HeadMoment | None = None
+    """What the heads attend to; None where it is not measured, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)

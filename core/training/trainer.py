@@ -8,7 +8,7 @@ equal share of every batch, and the gradients are averaged (Li et al. 2020).
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from core.sampling.values import Chart
 from core.tokenizers.tokenizer import piece_text
 from core.training import text
 from core.training.corpus import Corpus, World
-from core.training.events import Begun, Ended, Evaluated, Stepped
+from core.training.events import Begun, Ended, Evaluated, HeadMoment, Stepped
 from core.training.room import check_room
 from core.world import truth
 
@@ -36,10 +36,16 @@ CANDIDATES = 12
 """Tokens in the chart after the probe."""
 CONTINUATION = 16
 """Tokens of the greedy continuation of the probe."""
+OBSERVED = 8
+"""Sequences that the heads are measured on."""
 BETAS = (0.9, 0.95)
 """Decay rates of AdamW's moments, as in GPT-3 (Brown et al. 2020, appendix B)."""
 RECENT = 50
 """Number of steps that the speed is averaged over."""
+
+
+Observe = Callable[[Transformer, Tensor], HeadMoment | None]
+"""What is measured of the heads at an evaluation, on ids [B, T] of the batch after the last step."""
 
 
 def corpus(recipe: Recipe) -> Iterator[Progress | Corpus]:
@@ -59,8 +65,10 @@ class Trainer:
     Raises `UserError` where a batch of the recipe cannot be divided among the processes, or the rung's sizes are wrong.
     """
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, device: torch.device) -> None:
-        self.recipe, self.corpus, self.device = recipe, corpus, device
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, device: torch.device, observe: Observe = lambda model, ids: None
+    ) -> None:
+        self.recipe, self.corpus, self.device, self._observe = recipe, corpus, device, observe
         self.config = recipe.config(corpus.tokenizer.vocab_size)
         check_room(recipe.rung, self.config, recipe.batch, device)
         self.model: Transformer = random_model(self.config, recipe.seed).requires_grad_(True).to(device)
@@ -198,7 +206,8 @@ class Trainer:
         for _ in range(CONTINUATION):
             ids.append(self._chart(ids, 1).candidates[0].id)
         continuation = "".join(piece_text(self._piece(id)) for id in ids[len(self.probe) :])
-        return Evaluated(self.step, self.loss, probe_chart, continuation)
+        unseen = self.corpus.batch(self.recipe.steps, OBSERVED, self.config.context)[:, :-1].to(self.device)
+        return Evaluated(self.step, self.loss, probe_chart, continuation, self._observe(self.model, unseen))
 
     def _chart(self, ids: list[int], count: int = CANDIDATES) -> Chart:
         """The `count` likeliest tokens after `ids`; several are shown with their true probabilities."""

@@ -15,7 +15,7 @@ from core.locks import only_writer
 from core.progress import Progress
 from core.training.distributed import is_first_process
 from core.training.events import CheckpointSaved, Ended, Evaluated, Event
-from core.training.trainer import Trainer, corpus
+from core.training.trainer import Observe, Trainer, corpus
 
 MAX_CHECKPOINTS = 64
 """Largest number of checkpoints that are kept, one per evaluation."""
@@ -26,8 +26,16 @@ MAX_BYTES = 10**9
 class Training:
     """A recipe and the folder of its checkpoints. Nothing is read or computed before `run`."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: torch.device, command: str = "") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        device: torch.device,
+        command: str = "",
+        observe: Observe = lambda model, ids: None,
+    ) -> None:
         self.recipe, self.folder, self.device, self.command = recipe, folder, device, command
+        self._observe = observe
         self.trainer: Trainer | None = None
         """None until the corpus is read."""
         self.losses: list[tuple[int, float]] = []
@@ -79,7 +87,7 @@ class Training:
             if isinstance(item, Progress):
                 yield item
             else:
-                trainer = Trainer(self.recipe, item, self.device)
+                trainer = Trainer(self.recipe, item, self.device, self._observe)
         if (self.folder / LATEST).is_file():
             self._restore(trainer)
         self.trainer = trainer

@@ -19,9 +19,11 @@ class LocalEngine:
 
     def __init__(self, model: Model, top_k: int | None = 20, full: bool = False, prompt_scores: bool = False) -> None:
         self.model = model
+        name = "llama" if top_k is None and not full else "vllm"
+        info = model.info
         self.capabilities = Capabilities(
-            "vllm", "0.32.0", model.info.name, model.info.vocab_size, model.info.context + 1, top_k, full, True, True,
-            True, prompt_scores, tokenizer=True,
+            name, "1", info.name, info.vocab_size, info.context + 1, top_k, full, True, True, True, prompt_scores,
+            tokenizer=True,
         )  # fmt: skip
         self.asked: list[tuple[tuple[int, ...], int]] = []
         """The ids and the count of each request for a distribution."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from causal_models import CASES, causal_model
 from reference_models import reference, wide
+from safetensors.torch import load_file
 from steps import last, some_ids, step_on, wrapped
 from torch import Tensor
 
@@ -16,14 +18,26 @@ from core.activations.apply import patched
 from core.activations.patch import Patch
 from core.causal import head_weights
 from core.causal.head_weights import composition, copying, head_matrices, receives, token_map, writes
-from core.causal.heads import PATTERNS, head_scores, pattern_scores, repeated_tokens, targets
+from core.causal.heads import (
+    PATTERNS,
+    attention_patterns,
+    head_moment,
+    head_scores,
+    pattern_scores,
+    repeated_tokens,
+    targets,
+)
 from core.engine.config import ModelConfig
-from core.engine.model import Transformer
+from core.engine.model import Transformer, random_model
 from core.errors import UserError
 from core.lenses import lens
 from core.loading import description, weights
-from core.loading.choice import ModelChoice
+from core.loading.checkpoints.checkpoint import read_checkpoint
+from core.loading.checkpoints.recipe import Recipe
+from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import Model, load_model
+from core.training.events import Evaluated
+from core.training.training import Training
 
 Small = Callable[..., Model]
 FIGURES = Path(__file__).with_name("transformer_lens")
@@ -261,3 +275,36 @@ def test_in_the_tiny_world_the_heads_that_copy_the_name_are_found() -> None:
     for layer, head in ((layer, head) for layer in range(4) for head in range(4)):
         left = preference([Patch(kind="mean", part="head", layer=layer, index=head)]) / whole
         assert left < 0.7 if (layer, head) in ((3, 0), (3, 1)) else left > 0.85
+
+
+def test_the_heads_of_a_model_in_training_are_measured_without_changing_a_bit(tmp_path: Path, recipe: Recipe) -> None:
+    """The scores of each evaluation are those of its checkpoint; model1 has no heads."""
+    recipe = replace(recipe, rung="model5", changes=Hyperparameters(context=16, blocks=2, heads=2), steps=4, every=2)
+    runs = [
+        list(Training(recipe, tmp_path / name, torch.device("cpu"), observe=observe).run())
+        for name, observe in (("with", head_moment), ("without", lambda model, ids: None))
+    ]
+    evaluations = [[event for event in run if isinstance(event, Evaluated)] for run in runs]
+    assert [replace(event, heads=None) for event in evaluations[0]] == evaluations[1]
+    weights_of = [load_file(tmp_path / name / "latest.safetensors") for name in ("with", "without")]
+    assert all(torch.equal(weights_of[0][key], weights_of[1][key]) for key in weights_of[0])
+    moment = evaluations[0][-1].heads
+    assert moment is not None
+    model = read_checkpoint(tmp_path / "with" / "step-0000004.safetensors")
+    transformer = random_model(model.config, 0)
+    model.fill(transformer)
+    found = scored(transformer, repeated_tokens(model.config.vocab_size, 16))
+    for kind in ("previous", "induction"):
+        assert torch.allclose(torch.tensor(getattr(moment, kind)), found[kind], atol=1e-6)
+    assert torch.tensor(moment.copied).shape == (2, 2)
+    assert head_moment(random_model(ModelConfig(vocab_size=9), 0), torch.zeros(1, 4, dtype=torch.long)) is None
+
+
+def test_copied_is_attention_to_earlier_copies_of_the_next_token(small: Small) -> None:
+    model, row = small("model5").transformer, [5, 6, 7, 5, 6, 7]
+    moment = head_moment(model, torch.tensor([row]))
+    assert moment is not None
+    want = []
+    for pattern in attention_patterns(model, row):  # what follows queries 2, 3 and 4 stands two positions before them
+        want.append(sum(pattern[:, query, query - 2] for query in (2, 3, 4)) / 3)
+    assert torch.allclose(torch.tensor(moment.copied), torch.stack(want), atol=1e-6)

@@ -133,7 +133,7 @@ def test_a_failed_request_leaves_the_walk_and_the_next_step_asks_again(small: Sm
     model = small()
     engine, elsewhere = served(model, full=True)
     here, there = started(model), started(elsewhere)
-    for _ in range(10):
+    for _ in range(50):
         here.step()
         there.distribution()
         engine.failures.append(UserError("the engine is gone"))

@@ -30,7 +30,7 @@ class ScriptedTraining:
     full = False
     """Whether the disk is, so that leaving it fails."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: object) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, device: object, observe: object) -> None:
         self.name = folder.name
         self.step = 0
 

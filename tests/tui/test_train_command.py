@@ -70,7 +70,7 @@ def test_json_has_every_event(run_here: Here, story: Path, home: Path) -> None:
     fields = {
         "begun": {"title", "corpus", "parameters", "vocab_size", "context", "steps", "ln_v", "floors", "step"},
         "step": {"step", "loss", "lr", "grad_norm", "tokens_per_second", "seconds_left"},
-        "measured": {"step", "loss", "sample", "top", "divergence_bits"},
+        "measured": {"step", "loss", "sample", "top", "divergence_bits", "heads"},
         "saved": {"step", "path"},
         "ended": {"step", "problem"},
     }

@@ -26,7 +26,8 @@ from training_screens import (
 from core.errors import UserError
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
-from core.training.events import Ended
+from core.training.events import Ended, HeadMoment
+from core.training.status import TrainingStatus
 from core.world import tiny
 from tui.dialogs.choose import ChooseScreen
 from tui.panels.learning import clock
@@ -327,3 +328,48 @@ def test_a_training_that_stopped(snap_compare: Compare, watching: Make, scenes: 
     text = "the loss is nan at step 376: it diverged, most likely by a learning rate of 4 that is too high"
     progress = training_after(scenes).after(Ended(375, UserError(text)))
     assert snap_compare(watching(progress), run_before=opened_with_keys(until), terminal_size=(80, 24))
+
+
+# Heads ----------------------------------------------------------------------------------------------------------------
+
+
+def with_heads(progress: TrainingStatus) -> TrainingStatus:
+    """Scores of two layers of two heads, of which head 1.0 rises from 0 to 0.8."""
+    evaluations = tuple(
+        replace(each, heads=HeadMoment(((0.1, 0.2), (0.3, 0.4)), ((0.0, 0.01), (0.8 * n / 7, 0.02)), ((0.5, 0.5),) * 2))
+        for n, each in enumerate(progress.evaluations)
+    )
+    return replace(progress, evaluations=evaluations)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)])
+async def test_the_scores_of_heads_appear_over_the_evaluations(
+    watching: Make, until: Go, scenes: Any, screen_lines: Screen, size: tuple[int, int]
+) -> None:
+    """`i` turns through induction, previous token and copying, and back to the losses."""
+    async with watching(with_heads(training_after(scenes))).run_test(size=size) as pilot:
+        await opened(pilot, until)
+        await pilot.press("i")
+        await pilot.pause()
+        lines = screen_lines(pilot.app)
+        assert any("heads · induction" in line for line in lines)
+        (row,) = (line for line in lines if " 1.0 " in line and "0.800" in line)
+        assert row.index("░") < row.index("▓") < row.index("█")
+        assert "350 steps" in "\n".join(lines)
+        await pilot.press("left", "left", "left")
+        await pilot.pause()
+        assert "0.457" in "\n".join(screen_lines(pilot.app)), "the number is that of the step that is shown"
+        await pilot.press("i")
+        await pilot.pause()
+        assert any("heads · previous token" in line for line in screen_lines(pilot.app))
+        await pilot.press("i", "i")
+        await pilot.pause()
+        assert any("loss in nats per token" in line for line in screen_lines(pilot.app))
+
+
+async def test_a_training_without_heads_says_so(watching: Make, until: Go, scenes: Any, screen_lines: Screen) -> None:
+    async with watching(training_after(scenes)).run_test(size=(80, 24)) as pilot:
+        await opened(pilot, until)
+        await pilot.press("i")
+        await pilot.pause()
+        assert "no head is measured yet; a model has heads from model3 on" in "\n".join(screen_lines(pilot.app))

@@ -90,6 +90,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: str, as_json: bool) -> None:
     threads.prepare(beside_screen=False)
+    from core.causal.heads import head_moment
     from core.engine.device import resolve
     from core.training import shipped
     from core.training.distributed import process_group
@@ -100,7 +101,7 @@ def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: s
         if resume:
             training = Training.resumed(_existing_folder(resume), own)
         elif recipe:
-            training = Training(recipe, _new_folder(out, recipe), own, _command(recipe))
+            training = Training(recipe, _new_folder(out, recipe), own, _command(recipe), head_moment)
         events = training.run() if training else shipped.train_ladder(Path(out or "trained"))
         with closing(events):
             step = _follow(events, stop, rank, as_json)

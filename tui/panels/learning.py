@@ -110,7 +110,7 @@ class LossPlot(Sheet):
             scale = "logarithmic" if self._logarithmic else "linear"
             text = Path(status.recipe.text).name or "the tiny world"
             self.border_title = Content(one_line(f"{status.name} · {text} · loss in nats per token"))
-            self.border_subtitle = Content(f"⠒ training · ● validation · {scale}")
+            self.border_subtitle = Content(f"⠒ training · ● validation · {scale} · i heads")
 
     def switch_scale(self) -> None:
         """Toggle between a logarithmic scale, which separates losses near the floor, and a linear one."""

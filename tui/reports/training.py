@@ -27,6 +27,7 @@ def event_json(event: Event) -> dict[str, Any]:
                 "sample": event.sample,
                 "top": [candidate_json(each) for each in event.chart.candidates],
                 "divergence_bits": event.chart.divergence_bits,
+                **({"heads": asdict(event.heads)} if event.heads else {}),
             }
         case CheckpointSaved():
             return {"event": "saved", "step": event.step, "path": str(event.path)}

@@ -32,6 +32,7 @@ class TrainingJob:
 
         Raises `UserError` where a checkpoint cannot be read.
         """
+        from core.causal.heads import head_moment  # noqa: PLC0415
         from core.engine.device import resolve  # noqa: PLC0415
         from core.loading.checkpoints import card as cards  # noqa: PLC0415
         from core.loading.checkpoints import folders  # noqa: PLC0415
@@ -42,7 +43,7 @@ class TrainingJob:
         latest = folder / folders.LATEST
         card = cards.read_card(latest) if latest.is_file() else None
         self._close_steps()
-        self._training = Training(recipe, folder, resolve("auto"))
+        self._training = Training(recipe, folder, resolve("auto"), observe=head_moment)
         saved = tuple(CheckpointSaved(step, path) for step, path in folders.steps(folder))
         self.status = TrainingStatus(recipe, folder.name, saved=saved, earlier_losses=card.losses if card else ())
         self.resume()

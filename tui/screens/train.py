@@ -24,6 +24,7 @@ from tui.dialogs.choose import ChooseScreen, Entry
 from tui.drawing.text import one_line
 from tui.notices import spelled
 from tui.panels.footer import KeyFooter
+from tui.panels.head_scores import HeadScoresPlot
 from tui.panels.learning import LossPlot, TrainingProgress
 from tui.panels.probe import CheckpointsPanel, ProbePanel
 from tui.runner import Frame, Question
@@ -65,6 +66,7 @@ class TrainScreen(Screen[Path | None]):
         Binding("end", "look_end", "newest", show=False),
         Binding("enter", "walk", "walk", key_display="⏎"),
         Binding("o", "turn", "scale"),
+        Binding("i", "heads", "heads", show=False),
         Binding("n", "new", "new"),
         Binding("e", "earlier", "earlier"),
     ]
@@ -81,6 +83,7 @@ class TrainScreen(Screen[Path | None]):
         self.standing = TrainingProgress()
         self.problem = Static(id="problem")
         self.losses = LossPlot()
+        self.heads = HeadScoresPlot()
         self.probe = ProbePanel()
         self.checkpoints = CheckpointsPanel()
         self.empty = Static(EMPTY, id="no-training")
@@ -90,6 +93,7 @@ class TrainScreen(Screen[Path | None]):
         yield self.standing
         yield self.problem
         yield self.losses
+        yield self.heads
         with Horizontal(id="details"):
             yield self.probe
             yield self.checkpoints
@@ -135,7 +139,8 @@ class TrainScreen(Screen[Path | None]):
             return
         at = self._moment()
         self.standing.show(progress, self._frame.activity)
-        self.losses.show(progress, at)
+        self.set_class(bool(self.heads.kind), "-heads")
+        (self.heads if self.heads.kind else self.losses).show(progress, at)
         self.probe.show(progress, at, self._step is None)
         self.checkpoints.show(progress, at)
 
@@ -163,7 +168,7 @@ class TrainScreen(Screen[Path | None]):
             return progress is not None and progress.state != "ended"
         if action in ("look", "look_home", "look_end", "walk"):
             return progress is not None and bool(progress.evaluated_steps)
-        return progress is not None if action == "turn" else True
+        return progress is not None if action in ("turn", "heads") else True
 
     def action_pause(self) -> None:
         if self.progress:
@@ -191,6 +196,11 @@ class TrainScreen(Screen[Path | None]):
 
     def action_turn(self) -> None:
         self.losses.switch_scale()
+
+    def action_heads(self) -> None:
+        """Show what the heads attend to over the evaluations, one score after the other, then the losses again."""
+        self.heads.turn()
+        self._draw()
 
     def action_walk(self) -> None:
         at = self._moment()

@@ -35,7 +35,8 @@ AT_ONCE = 16
 MEMORY = 64_000_000
 """Bytes of answers that are kept."""
 FIRST = 50
-"""The likeliest tokens that are asked for at first, unless the engine was started to give all of them."""
+"""The likeliest tokens that are asked for at first, unless the engine was started to give all of them; llama-server
+gives all where they are asked for, and sorts them each time."""
 SUMMED_ERROR = 1e-8
 """The share for each token of V by which llama-server's probabilities may be too large: it sums them one by one in
 float32. Measured: 2e-4 for 49,152 tokens."""
@@ -98,7 +99,7 @@ class Requests:
     def first(self) -> int:
         """How many tokens are asked for at first."""
         told = self.engine.capabilities
-        return self.engine.largest(None if told.full and told.top_k is not None else FIRST)
+        return self.engine.largest(None if told.full and told.engine != "llama" else FIRST)
 
     @property
     def waited(self) -> float | None:

@@ -14,7 +14,7 @@ from tui import lenses
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
 
-NAME = 16
+NAME = 20
 """Cells of a name."""
 BORDER = 12
 """Cells of a line that the dialog needs for itself."""

@@ -86,6 +86,10 @@ def _options_of_b(
     )
     if other.model is None or catalog.is_rung(other.model):
         return other
+    if catalog.is_served(other.model):  # the device and number format of A are not those of an engine
+        other = replace(other, device=device or "auto", dtype=dtype or "auto")
+    elif name and catalog.is_served(model.model or ""):
+        other = replace(other, engine="auto", served_model="")
     return replace(
         other, embed_dim=None, context=None, blocks=None, heads=None, activation=None, tokenizer=ModelChoice().tokenizer
     )

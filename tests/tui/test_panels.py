@@ -154,6 +154,43 @@ async def test_the_chart_lists_candidates_with_probability_and_logit(
         assert "76" in title(panel)
 
 
+async def test_rows_after_the_bulk_of_the_probability_are_fainter_and_readable(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    shares = [0.9, 0.0995, 0.0004, 0.000046, 0.0000004]
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([f" w{n}" for n in range(5)], shares))
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        panel = pilot.app.candidates
+        shown = [row.split()[-2:][0] for row in panel_lines(panel)[1:6]]
+        assert shown == ["90.00%", "9.95%", "0.04%", "0.0046%", "4e-5%"]
+        others = next(row for row in panel_lines(panel) if "others" in row)
+        assert others.split() == ["others", "100,272", "0.01%"]
+        faint = panel.style_of("candidates--beyond").color
+        rows = [panel.render_line(y) for y in range(1, 6)]
+        at = [any(piece.style and piece.style.color == faint and "w" in piece.text for piece in row) for row in rows]
+        assert at == [False, False, True, True, True]
+
+
+async def test_bars_are_logarithmic_on_a_key_and_linear_on_it_again(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart(["a", "b", "c"], [0.9, 0.09, 0.009]))
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        panel = pilot.app.candidates
+        linear = panel_lines(panel)
+        assert "0%" in linear[0] and "100%" in linear[0]
+        await pilot.press("escape", "o")
+        head, *rows = panel_lines(panel)
+        assert "0.1%" in head and "log" in head and "100%" in head
+        lengths = [row.count("█") + row.count("▌") / 2 for row in rows[:3]]
+        assert lengths[0] - lengths[1] == pytest.approx(lengths[1] - lengths[2], abs=0.6)
+        assert lengths[2] > 0
+        await pilot.press("o")
+        assert panel_lines(panel)[0] == linear[0]
+
+
 async def test_the_shown_probabilities_sum_to_one(scripted: Make, scenes: Any, panel_lines: Lines) -> None:
     frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([f" w{n}" for n in range(50)], [0.015] * 50))
     for size in ((80, 24), WIDE):

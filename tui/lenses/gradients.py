@@ -105,7 +105,9 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
         """From where to where, and how complete the integral is."""
-        yield self.text((fit(start(answer), width).rstrip(), "muted"))
+        progress = self.frame.progress if answer.error_share is None else None
+        done = f"{progress.done:,}/{progress.total:,}" if progress else "…"
+        yield self.text((fit(start(answer, done), width).rstrip(), "muted"))
         if answer.error_share is None:
             yield Text()
             return

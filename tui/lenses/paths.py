@@ -89,12 +89,14 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         columns = (*map(str, range(heads)), *(["mlp"] if answer.mlp else []))
         return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows, 1.0)
 
+    def title_detail(self) -> str:
+        return f"to {self.receiver}"
+
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
         back = f" · o back to {self._before[-1]}" if self._before else ""
-        self.border_title = Content(f"paths · to {self.receiver}")
         self.border_subtitle = Content(f"↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}" if self.answer else "")
         super().draw()
 

@@ -140,7 +140,7 @@ def _baseline(
         case "end":
             ids = (step.model.tokenizer.end_of_text,) * len(step.ids)
         case "corrupt":
-            ids = question.aligned_ids(step.ids)
+            ids = question.aligned_ids(step.ids, step.model.transformer.config.context)
     return token_embedding(transformer, torch.tensor([ids], device=embedding.device))[0]
 
 

@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from core.sampling.bounds import Bounded, Bounds
-from tui.drawing.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
+from tui.drawing.text import (
+    compact,
+    decimals_for,
+    fit,
+    in_place,
+    label,
+    number_in,
+    one_line,
+    percent,
+    printed,
+    prose,
+    signed,
+)
 
 SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -224,3 +236,9 @@ def test_a_number_has_exactly_the_width_of_its_column(value: float, width: int) 
     shown = number_in(value, width)
     assert len(shown) == width
     assert float(shown) == pytest.approx(value, rel=0.5, abs=0.5)
+
+
+def test_a_signed_number_of_which_all_digits_are_zero_has_no_sign() -> None:
+    assert [signed(value) for value in (0.25, -1.0, -0.0004, 0.0, None)] == [
+        "+0.250", "-1.000", " 0.000", " 0.000", "  ·   ",
+    ]  # fmt: skip

@@ -126,6 +126,14 @@ def _percent(share: float, decimals: int) -> str:
     return f"{value:.0e}%".replace("e-0", "e-")
 
 
+def signed(value: float | None, decimals: int = 3) -> str:
+    """A number with its sign; `·` where it is not known, and without a sign where all its digits are 0."""
+    if value is None:
+        return "·".center(decimals + 3)
+    words = f"{value:+.{decimals}f}"
+    return words if words.strip("+-0.") else f" {words[1:]}"
+
+
 def percent_in(share: Bounded, decimals: int, width: int) -> str:
     """As `percent`; of bounds that are wider than `width` cells only the least, or the most where that is 0."""
     words = percent(share, decimals)

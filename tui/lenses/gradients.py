@@ -112,7 +112,9 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         """From where to where, and how complete the integral is."""
         words = f"integrated gradients from {BASELINES[answer.baseline]}"
         if answer.error_share is None or answer.error is None or answer.baseline_value is None:
-            yield self.text((fit(f"{words}: …", width).rstrip(), "muted"))
+            progress = self.frame.progress
+            done = f"{progress.done:,}/{progress.total:,}" if progress else "…"
+            yield self.text((fit(f"{words}: {done}", width).rstrip(), "muted"))
             yield Text()
             return
         rise = answer.asked.value - answer.baseline_value

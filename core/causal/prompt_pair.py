@@ -98,7 +98,7 @@ def read_pair(step: Step, question: CausalQuestion) -> Generator[Progress, None,
     """
     if not step.model.transformer.config.blocks:
         raise UserError(f"{step.model.info.name} has no blocks to patch; they begin at model3")
-    corrupt = question.aligned_ids(step.ids)
+    corrupt = question.aligned_ids(step.ids, step.model.transformer.config.context)
     length = len(corrupt)
     if length > MAX_TOKENS:
         raise UserError(f"the prompts have {length:,} tokens; up to {MAX_TOKENS} can be patched one by one")

@@ -93,8 +93,8 @@ class CausalQuestion:
         kept = len(ids) if self.align == "left" else max(0, len(self.corrupt) - prompt_length + len(ids))
         return replace(self, corrupt=self.corrupt[:kept])
 
-    def corrupt_ids(self, clean: Sequence[int]) -> tuple[int, ...]:
-        """The ids of the corrupt prompt beside those of the clean one.
+    def corrupt_ids(self, clean: Sequence[int], context: int | None = None) -> tuple[int, ...]:
+        """The ids of the corrupt prompt beside those of the clean one; the last `context` of them, which a model sees.
 
         Raises `UserError` where there is no corrupt prompt, where both are equal, and where no token that is paired is
         the same, so that there is nothing to hold fixed.
@@ -107,18 +107,20 @@ class CausalQuestion:
                 Option("corrupt"),
                 " gives it",
             )
-        if tuple(clean) == self.corrupt:
-            raise UserError("the corrupt prompt has the same tokens as the prompt; change one word of it")
-        pairs = alignment(clean, self.corrupt, self.align)
-        if not any(i is not None and j is not None and clean[i] == self.corrupt[j] for i, j in pairs):
+        seen = self.corrupt[-context:] if context else self.corrupt
+        if tuple(clean) == seen:
+            where = "" if seen == self.corrupt else f" among the last {context}, which the model sees"
+            raise UserError(f"the corrupt prompt has the same tokens as the prompt{where}; change one word of it")
+        pairs = alignment(clean, seen, self.align)
+        if not any(i is not None and j is not None and clean[i] == seen[j] for i, j in pairs):
             raise UserError(
                 "the corrupt prompt shares no token with the prompt at its place; change one word and keep the rest"
             )
-        return self.corrupt
+        return seen
 
-    def aligned_ids(self, clean: Sequence[int]) -> tuple[int, ...]:
+    def aligned_ids(self, clean: Sequence[int], context: int | None = None) -> tuple[int, ...]:
         """`corrupt_ids` of an experiment that needs as many of them as clean ones; raises `UserError` as `aligned`."""
-        corrupt = self.corrupt_ids(clean)
+        corrupt = self.corrupt_ids(clean, context)
         aligned(clean, corrupt)
         return corrupt
 

@@ -107,7 +107,7 @@ def circuit(
     graph = Graph(transformer.config)
     _refuse_changed_streams(transformer)
     graph.check_room(len(step.ids))
-    other = torch.tensor([question.aligned_ids(step.ids)], device=transformer.device)
+    other = torch.tensor([question.aligned_ids(step.ids, transformer.config.context)], device=transformer.device)
     clean = yield from read(transformer, ids_of(step))
     corrupt = yield from read(transformer, other)
     logits, low = (last_logits(transformer, run.streams[-1])[0].detach() for run in (clean, corrupt))

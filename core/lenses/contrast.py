@@ -110,7 +110,7 @@ def table(answer: Contrast) -> Table:
 def _begun(step: Step, question: CausalQuestion, pair: PromptPair) -> Contrast:
     """The answer in which only positions before the first difference are known: both runs are equal there."""
     config, piece = pair.transformer.config, step.model.tokenizer.piece
-    corrupt = question.corrupt_ids(step.ids)
+    corrupt = question.corrupt_ids(step.ids, step.model.transformer.config.context)
     row = (0.0,) * pair.first + (None,) * (pair.length - pair.first)
     return Contrast(
         residual=(row,) * config.blocks,

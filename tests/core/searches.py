@@ -1,6 +1,6 @@
 """Tiny models to search in, and every answer they can give."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,15 @@ def pair(folder: Path, seed: int, vocab_size: int = 61) -> tuple[Any, Model]:
 @torch.inference_mode()
 def every_answer(model: Model, prompt: Sequence[int], length: int, stops: Collection[int]) -> dict[Ids, float]:
     """The log-probability of every continuation of `length` ids, or that ends at a stop id, in float64."""
-
-    def below(ids: Ids, logprob: float) -> Iterator[tuple[Ids, float]]:
-        if len(ids) == length or (ids and ids[-1] in stops):
-            yield ids, logprob
-            return
-        logits = model.transformer(torch.tensor([[*prompt, *ids]]))[0, -1].double()
-        for id, more in enumerate(logits.log_softmax(-1).tolist()):
-            yield from below((*ids, id), logprob + more)
-
-    return dict(below((), 0.0))
+    ended: dict[Ids, float] = {}
+    running: dict[Ids, float] = {(): 0.0}
+    for _ in range(length):
+        logits = model.transformer(torch.tensor([[*prompt, *ids] for ids in running]))[:, -1].double()
+        longer = {
+            (*ids, id): logprob + more
+            for (ids, logprob), row in zip(running.items(), logits.log_softmax(-1).tolist(), strict=True)
+            for id, more in enumerate(row)
+        }
+        ended |= {ids: logprob for ids, logprob in longer.items() if ids[-1] in stops}
+        running = {ids: logprob for ids, logprob in longer.items() if ids[-1] not in stops}
+    return ended | running

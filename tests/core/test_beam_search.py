@@ -78,10 +78,8 @@ def test_each_state_holds_the_likeliest_continuations_of_the_hypotheses_before()
     states = list(beam.search(Reader(model, prompt, width), BeamSettings(width, 6, 0.0), ()))
     running = [()]
     for state in states[:-1]:
-        options = {
-            (*ids, id): every_answer(model, prompt, len(ids) + 1, ())[*ids, id]
-            for ids, id in itertools.product(running, range(5))
-        }
+        every = every_answer(model, prompt, len(running[0]) + 1, ())
+        options = {(*ids, id): every[*ids, id] for ids, id in itertools.product(running, range(5))}
         running = sorted(options, key=options.__getitem__, reverse=True)[:width]
         assert [each.ids for each in state.running] == running
         assert not state.reason

@@ -65,6 +65,13 @@ def test_what_an_experiment_cannot_compare_is_refused_in_one_line() -> None:
     aligned([1, 2], [3, 4])
 
 
+def test_of_prompts_longer_than_the_context_the_last_tokens_are_compared() -> None:
+    asked = CausalQuestion(corrupt=(1, 2, 9, 4, 5))
+    assert asked.corrupt_ids((3, 4, 5), 3) == asked.aligned_ids((3, 4, 5), 3) == (9, 4, 5)
+    with pytest.raises(UserError, match="among the last 2, which the model sees; change one word"):
+        asked.corrupt_ids((4, 5), 2)
+
+
 def test_a_question_that_cannot_be_asked_is_refused() -> None:
     for make, says in (
         (lambda: CausalQuestion(3, 3), "must differ"),

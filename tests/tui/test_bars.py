@@ -10,6 +10,7 @@ from tui.drawing.bars import (
     EIGHTHS,
     FLAT,
     TICK,
+    Axis,
     bar,
     bars,
     columns,
@@ -160,3 +161,46 @@ def test_a_signed_bar_goes_to_its_side_of_the_axis() -> None:
     assert signed_bar(0, 4) == ("    ", "    ")
     assert signed_bar(3, 4) == ("    ", "███▶")
     assert signed_bar(-3, 4) == ("◀███", "    ")
+
+
+positive = st.floats(1e-300, 1)
+
+
+@given(st.lists(positive, min_size=1, max_size=9))
+@example([1.0])
+@example([1e-12, 0.999])
+def test_a_logarithmic_axis_has_room_for_each_share_and_keeps_their_order(given_shares: list[float]) -> None:
+    axis = Axis.of(given_shares, logarithmic=True)
+    assert all(0 < axis.at(share) <= 1 + 1e-9 for share in given_shares)
+    assert sorted(given_shares) == sorted(given_shares, key=axis.at)
+    assert axis.at(0.0) == 0
+
+
+def test_equal_ratios_are_equal_steps_of_a_logarithmic_axis() -> None:
+    axis = Axis.of([0.9, 0.002], logarithmic=True)
+    assert (axis.least, axis.most) == (0.001, 1.0)
+    assert [axis.at(share) for share in (0.01, 0.1, 1.0)] == pytest.approx([1 / 3, 2 / 3, 1.0])
+
+
+def test_a_linear_axis_ends_at_the_scale_of_the_largest_share() -> None:
+    axis = Axis.of([0.04, 0.0], logarithmic=False)
+    assert (axis.most, axis.at(0.05), axis.at(0.025), axis.at(0.1)) == (0.05, 1.0, 0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("axis", "width", "shown"),
+    [
+        (Axis(1.0), 12, "0%      100%"),
+        (Axis(1.0), 6, "0 100%"),
+        (Axis(1.0), 5, " 100%"),
+        (Axis(0.05), 10, "0%      5%"),
+        (Axis(5e-7), 10, "0%   5e-5%"),
+        (Axis(1.0, 1e-7), 12, "1e-5%   100%"),
+        (Axis(1.0, 1e-7), 20, "1e-5%    log    100%"),
+        (Axis(1.0, 1e-7), 9, "1e-5 100%"),
+        (Axis(1.0, 1e-7), 6, "1e-5% "),
+        (Axis(1.0, 0.001), 12, "0.1%    100%"),
+    ],
+)
+def test_an_axis_names_its_ends_in_percent(axis: Axis, width: int, shown: str) -> None:
+    assert axis.label(width) == shown

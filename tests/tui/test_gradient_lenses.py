@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.activations.patch import Patch
 from core.causal.question import CausalQuestion, Measured
 from core.causal.target import Target
 from core.lenses.circuit import Circuit, Edge, Faithfulness, LikelyToken
@@ -63,10 +64,10 @@ async def test_another_baseline_and_fewer_steps_are_asked_for(
         lens = await asked(pilot, settle, "gradients")
         shown = panel_lines(lens)
         assert shown[0].startswith("why e, not a: ")
-        assert shown[1].startswith("integrated gradients from the mean embedding (")
+        assert shown[1].startswith("integrated gradients from the corrupt prompt (")
         assert ", complete, " in shown[2]
         await press(pilot, "shift+left")
-        assert "from the corrupt prompt (" in panel_lines(lens)[1]
+        assert "from the token that ends a text (" in panel_lines(lens)[1]
         await press(pilot, "shift+up")
         assert lens.answer.steps == 8
 
@@ -78,19 +79,25 @@ async def test_the_walk_is_reduced_to_a_circuit_and_whole_again(
     async with real(PROMPT, DEEP).run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         lens = await asked(pilot, settle, "circuit")
+        own = Patch(kind="zero", part="head", layer=0, index=1)
+        pilot.app.runner.submit(lambda session: session.patch((own,)))
+        await settle(pilot)
         before = lens.answer
         await press(pilot, "shift+left", "enter")
         await settle(pilot)
         assert lens.count == 3
         point = before.curve[1]
-        patches = pilot.app.frame.snapshot.patches
+        first, *patches = pilot.app.frame.snapshot.patches
+        assert first == own
         assert len(patches) == len(before.parts) - len(point.nodes)
         assert {patch.kind for patch in patches} == {"mean"}
         assert lens.answer == before
-        assert f"the walk keeps {len(point.nodes)} heads and MLPs" in panel_lines(lens)[2]
+        shown = panel_lines(lens)
+        assert shown[0].rstrip().endswith(f"· patched {pilot.app.frame.snapshot.measured.value:+.2f}")
+        assert shown[2].startswith(f"the walk keeps {len(point.nodes)} heads and MLPs; the other {len(patches)} carry")
         await press(pilot, "enter")
         await settle(pilot)
-        assert pilot.app.frame.snapshot.patches == ()
+        assert pilot.app.frame.snapshot.patches == (own,)
         assert lens.answer == before
 
 

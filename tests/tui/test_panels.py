@@ -57,12 +57,22 @@ async def test_the_bytes_and_score_of_the_token_at_the_cursor_are_shown(
     tokens = (*scenes.tokens(["I", " prefer"]), drawn)
     async with scripted(scenes.frame(tokens, None, prompt_length=2), text="a").run_test(size=WIDE) as pilot:
         await pilot.pause()
-        assert subtitle(pilot.app.tokens) == "3/3 · 20 c3 a9 · 3.50 bits · rank 12 · u 0.1250"
+        assert subtitle(pilot.app.tokens) == "rank 12 · 3.50 bits · u 0.1250 · 20 c3 a9"
         assert marked(pilot.app.tokens, "tokens--cursor").strip() == "·é"
         pilot.app.runner.show(scenes.frame(tokens, None, prompt_length=2, cursor=1))
         await pilot.pause()
-        assert subtitle(pilot.app.tokens) == "1/3 · 49"
+        assert subtitle(pilot.app.tokens) == "49"
+        assert title(pilot.app.tokens) == "token ids · 1/3"
         assert marked(pilot.app.tokens, "tokens--cursor").strip() == "I"
+
+
+async def test_rank_surprisal_and_u_are_whole_at_80_columns(scripted: Make, scenes: Any) -> None:
+    drawn = scenes.token(" é", 77, bits=15.0, origin="sampled", u=0.125)
+    frame = scenes.frame((*scenes.tokens(["I"]), drawn), None)
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        panel = pilot.app.tokens
+        assert subtitle(panel) == "#32,769 · 15.00 bits · u 0.1250"
 
 
 async def test_tokens_outside_the_context_are_dimmed(scripted: Make, scenes: Any, marked: Marked) -> None:
@@ -152,6 +162,43 @@ async def test_the_chart_lists_candidates_with_probability_and_logit(
         assert lengths[1] == pytest.approx(2 * lengths[2], abs=0.5)
         assert "H 6.25 bits" in title(panel)
         assert "76" in title(panel)
+
+
+async def test_rows_after_the_bulk_of_the_probability_are_fainter_and_readable(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    shares = [0.9, 0.0995, 0.0004, 0.000046, 0.0000004]
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart([f" w{n}" for n in range(5)], shares))
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        panel = pilot.app.candidates
+        shown = [row.split()[-2:][0] for row in panel_lines(panel)[1:6]]
+        assert shown == ["90.00%", "9.95%", "0.04%", "0.0046%", "4e-5%"]
+        others = next(row for row in panel_lines(panel) if "others" in row)
+        assert others.split() == ["others", "100,272", "0.01%"]
+        faint = panel.style_of("candidates--beyond").color
+        rows = [panel.render_line(y) for y in range(1, 6)]
+        at = [any(piece.style and piece.style.color == faint and "w" in piece.text for piece in row) for row in rows]
+        assert at == [False, False, True, True, True]
+
+
+async def test_bars_are_logarithmic_on_a_key_and_linear_on_it_again(
+    scripted: Make, scenes: Any, panel_lines: Lines
+) -> None:
+    frame = scenes.frame(scenes.tokens(["I"]), scenes.chart(["a", "b", "c"], [0.9, 0.09, 0.009]))
+    async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        panel = pilot.app.candidates
+        linear = panel_lines(panel)
+        assert "0%" in linear[0] and "100%" in linear[0]
+        await pilot.press("escape", "o")
+        head, *rows = panel_lines(panel)
+        assert "0.1%" in head and "log" in head and "100%" in head
+        lengths = [row.count("█") + row.count("▌") / 2 for row in rows[:3]]
+        assert lengths[0] - lengths[1] == pytest.approx(lengths[1] - lengths[2], abs=0.6)
+        assert lengths[2] > 0
+        await pilot.press("o")
+        assert panel_lines(panel)[0] == linear[0]
 
 
 async def test_the_shown_probabilities_sum_to_one(scripted: Make, scenes: Any, panel_lines: Lines) -> None:

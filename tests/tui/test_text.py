@@ -8,7 +8,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.drawing.text import compact, decimals_for, fit, in_place, label, number_in, one_line, percent, printed, prose
+from core.sampling.bounds import Bounded, Bounds
+from tui.drawing.text import (
+    compact,
+    decimals_for,
+    fit,
+    in_place,
+    label,
+    number_in,
+    one_line,
+    percent,
+    printed,
+    prose,
+    signed,
+)
 
 SELECTORS = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -161,6 +174,37 @@ def test_percent_has_fixed_decimals() -> None:
 
 
 @pytest.mark.parametrize(
+    ("share", "decimals", "shown"),
+    [
+        (0.0, 2, "0%"),
+        (0.00005, 2, "0.01%"),
+        (0.000046, 2, "0.0046%"),
+        (0.000001, 2, "0.0001%"),
+        (0.0000004, 2, "4e-5%"),
+        (4e-12, 2, "4e-10%"),
+        (0.0000046, 4, "0.0005%"),
+        (0.0000004, 4, "4e-5%"),
+        (0.0001, 1, "0.010%"),
+        (Bounds(0.0, 0.0000004), 2, "≤ 4e-5%"),
+        (Bounds(0.000046, 0.0002), 2, "0.0046–0.02%"),
+    ],
+)
+def test_a_share_above_zero_never_reads_zero(share: Bounded, decimals: int, shown: str) -> None:
+    assert percent(share, decimals) == shown
+
+
+@given(st.floats(0, 1), st.integers(2, 6))
+@example(5e-324, 2)
+@example(0.000005, 2)
+@example(9.99e-7, 2)
+def test_a_percentage_is_no_wider_than_its_column(share: float, decimals: int) -> None:
+    shown = percent(share, decimals)
+    assert len(shown) <= len(percent(1.0, decimals))
+    assert float(shown[:-1]) / 100 == pytest.approx(share, rel=0.51, abs=0.5 * 10.0 ** (-decimals - 2))
+    assert (float(shown[:-1]) == 0) == (share == 0)
+
+
+@pytest.mark.parametrize(
     ("count", "number", "unit"),
     [
         (0, 0, ""),
@@ -192,3 +236,9 @@ def test_a_number_has_exactly_the_width_of_its_column(value: float, width: int) 
     shown = number_in(value, width)
     assert len(shown) == width
     assert float(shown) == pytest.approx(value, rel=0.5, abs=0.5)
+
+
+def test_a_signed_number_of_which_all_digits_are_zero_has_no_sign() -> None:
+    assert [signed(value) for value in (0.25, -1.0, -0.0004, 0.0, None)] == [
+        "+0.250", "-1.000", " 0.000", " 0.000", "  ·   ",
+    ]  # fmt: skip

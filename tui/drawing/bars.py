@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rich.style import Style
@@ -22,6 +23,44 @@ def scale_for(largest: float) -> float:
         return 1.0
     decade = 10.0 ** math.floor(math.log10(max(largest, 1e-12)))
     return next(factor * decade for factor in (1, 2, 5, 10) if largest <= factor * decade)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Where a share lies along a bar: from 0 to `most`, or on a logarithmic axis from `least` to `most`."""
+
+    most: float
+    least: float = 0.0
+    """0: linear."""
+
+    @classmethod
+    def of(cls, shares: Iterable[float], logarithmic: bool) -> "Axis":
+        """The axis that shows each of the shares which are above 0."""
+        positive = [share for share in shares if share > 0] or [1.0]
+        most = scale_for(max(positive))
+        return cls(most, 10.0 ** (math.ceil(math.log10(min(*positive, most))) - 1) if logarithmic else 0.0)
+
+    def at(self, share: float) -> float:
+        """The position: 0 at the start, 1 at `most`, larger beyond it."""
+        if not self.least:
+            return share / self.most
+        return max(0.0, math.log(share / self.least) / math.log(self.most / self.least)) if share > 0 else 0.0
+
+    def label(self, width: int) -> str:
+        """Both ends in percent, in `width` cells; of a logarithmic axis at least the start."""
+        start, end = (_end(share) for share in (self.least, self.most))
+        for words in (start, start[:-1]):
+            if len(words) + len(end) < width:
+                between = width - len(words) - len(end)
+                return words + ("log" if self.least and between > 8 else "").center(between) + end
+        return f"{start if self.least else end.rjust(width):{width}.{width}}"
+
+
+def _end(share: float) -> str:
+    value = 100 * share
+    if not value:
+        return "0%"
+    return f"{value:.4g}%" if value >= 0.0009 else f"{value:.0e}%".replace("e-0", "e-")
 
 
 def bars(shares: list[float], ghosts: list[float], width: int, scale: float) -> list[str]:

@@ -103,10 +103,35 @@ def within(text: str, most: int) -> str:
 
 
 def percent(share: Bounded, decimals: int) -> str:
-    """A share (0 to 1) in percent, with 2 to 6 decimals; `2.31–2.48%` or `≤ 0.03%` where it is not known."""
-    if isinstance(share, Bounds):
-        return f"{Bounds(100 * share.low, 100 * share.high):.{decimals}f}%"
-    return f"{100 * share:.{decimals}f}%"
+    """A share (0 to 1) in percent, with `decimals` decimals; `2.31–2.48%` or `≤ 0.03%` where it is not known.
+
+    A share above 0 that would read 0 has up to four decimals, or below those one digit: `0.0046%`, `4e-5%`. It is no
+    wider than `100%` with two or more decimals.
+    """
+    if not isinstance(share, Bounds):
+        return _percent(share, decimals)
+    least, most = _percent(share.low, decimals), _percent(share.high, decimals)
+    if least == most:
+        return most
+    return f"{least[:-1]}–{most}" if share.low else f"≤ {most}"
+
+
+def _percent(share: float, decimals: int) -> str:
+    value = 100 * share
+    if not value:
+        return "0%"
+    for places in (decimals, max(decimals, min(decimals + 2, 4))):
+        if value >= 0.5 * 10.0**-places:
+            return f"{value:.{places}f}%"
+    return f"{value:.0e}%".replace("e-0", "e-")
+
+
+def signed(value: float | None, decimals: int = 3) -> str:
+    """A number with its sign; `·` where it is not known, and without a sign where all its digits are 0."""
+    if value is None:
+        return "·".center(decimals + 3)
+    words = f"{value:+.{decimals}f}"
+    return words if words.strip("+-0.") else f" {words[1:]}"
 
 
 def percent_in(share: Bounded, decimals: int, width: int) -> str:

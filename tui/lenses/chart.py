@@ -1,6 +1,9 @@
 """The chart of the next token: a bar and the numbers of each candidate, and one row for all other tokens."""
 
+import math
 import time
+from collections.abc import Sequence
+from itertools import accumulate
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -12,7 +15,7 @@ from core.causal.question import Measured
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
-from tui.drawing.bars import bars, scale_for, tick_at, ticked
+from tui.drawing.bars import Axis, bars, tick_at, ticked
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
@@ -23,6 +26,10 @@ STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens are generated; nobody can read them faster."""
 BOTH_ENDS = 70
 """Cells of a panel from which on both ends of a probability that is bounds have room."""
+BULK = 0.999
+"""Of the probability; rows after the candidates that hold it are fainter."""
+NEGLIGIBLE = 1e-13
+"""A rest below this is no more than the rounding of the sum."""
 ChartRow = tuple[Candidate | None, Bounded, float]
 """A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
@@ -42,6 +49,7 @@ class ChartLens(Lens, can_focus=True):
         "candidates--ghost",
         "candidates--others",
         "candidates--number",
+        "candidates--beyond",
         "candidates--cut",
         "candidates--cursor",
         "candidates--taken",
@@ -51,7 +59,7 @@ class ChartLens(Lens, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self.border_title = Content(self.TITLE)
+        self.entitle()
         self._chart: Chart | None = None
         self._painted_at = 0.0
         self._asked: Measured | None = None
@@ -61,6 +69,7 @@ class ChartLens(Lens, can_focus=True):
         self._empty = "loading torch …"
         self._cursor = 0
         self._first_row = 0
+        self._logarithmic = False
         self._strips: list[Strip] | None = None
 
     def show(self, frame: Frame) -> None:
@@ -81,7 +90,8 @@ class ChartLens(Lens, can_focus=True):
             self._ghost = "unpatched" if frame.snapshot.patches else "base"
         if chart is None:
             self._empty = _why_empty(frame)
-            self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
+            self.entitle()
+            self.border_subtitle = Content("")
         self._paint()
 
     @property
@@ -104,6 +114,11 @@ class ChartLens(Lens, can_focus=True):
                 id = self._chart.candidates[rank].id
                 self.host.act(lambda session: session.take(id))
 
+    def switch_view(self) -> None:
+        """Draw the bars on a logarithmic axis, or on a linear one again."""
+        self._logarithmic = not self._logarithmic
+        self._paint()
+
     def on_resize(self) -> None:
         self._paint()
 
@@ -125,8 +140,8 @@ class ChartLens(Lens, can_focus=True):
             more = patched or bool(truth)
             name = "next" if (more or not exact(chart.entropy_bits)) and width <= 50 else "next token"
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
-            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
-            self.border_title = Content(title)
+            detail = f"H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
+            self.entitle(detail, name)
             asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
             both = f"{asked} · {stages}" if asked else stages
@@ -153,21 +168,24 @@ class ChartLens(Lens, can_focus=True):
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
-        others_kept = high(chart.kept) - sum(low(c.sampled_probability) > 0 for c in visible)
-        ends = (max(0.0, 1 - sum(end(share) for _, share, _ in rows)) for end in (high, low))
-        rows.append((None, between(*ends) if others_kept else 0.0, max(0.0, 1 - sum(own for _, _, own in rows))))
+        rows.append((None, _rest(chart, rows), max(0.0, 1 - sum(own for _, _, own in rows))))
 
-        largest = max(max(high(share), own) for _, share, own in rows[:-1])
-        scale, decimals = scale_for(largest), decimals_for(largest)
+        decimals = decimals_for(max(max(high(share), own) for _, share, own in rows[:-1]))
+        axis = Axis.of((each for _, share, own in rows[:-1] for each in (high(share), own)), self._logarithmic)
         columns = ChartColumns.of(width, decimals, bounded=chart.known is not None)
-        drawn = bars([low(share) for _, share, _ in rows], [own for _, _, own in rows], columns.bar, scale)
-        strips = [self._head(columns, scale, width, "ln p" if chart.from_logprobs else "logit")]
+        ends = [axis.at(low(share)) for _, share, _ in rows]
+        drawn = bars(ends, [axis.at(own) for _, _, own in rows], columns.bar, 1.0)
+        strips = [self._head(columns, axis, width, "ln p" if chart.from_logprobs else "logit")]
+        beyond = _beyond(chart)
+        if ends[-1] > 1:
+            drawn[-1] = drawn[-1][:-1] + "▶"
         for (candidate, share, own), bar in zip(rows, drawn, strict=True):
             if candidate is None:
-                strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals, scale))
+                strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals))
             else:
-                tick = tick_at(candidate.true, columns.bar, scale)
-                strips.append(self._row(columns, candidate, bar, tick, decimals, taken))
+                tick = tick_at(axis.at(candidate.true), columns.bar, 1.0) if candidate.true else None
+                faint = candidate.rank in beyond
+                strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
         return strips if chart.known is None else [*strips, self._known(chart, chart.known, decimals, width)]
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
@@ -180,12 +198,10 @@ class ChartLens(Lens, can_focus=True):
                 break
         return Strip([Segment(fit(words, width), self.style_of("candidates--others"))], width)
 
-    def _head(self, columns: "ChartColumns", scale: float, width: int, score: str) -> Strip:
+    def _head(self, columns: "ChartColumns", axis: Axis, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
-        end = f"{scale:g}" if scale >= 0.001 else f"{scale:.0e}".replace("e-0", "e-")
-        axis = "0" + end.rjust(columns.bar - 1)
         text = (
-            f"{'#':>{columns.rank}} {fit('token', columns.token)} {fit(axis, columns.bar)} "
+            f"{'#':>{columns.rank}} {fit('token', columns.token)} {axis.label(columns.bar)} "
             f"{'p':>{columns.share}} {score:>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
@@ -198,13 +214,14 @@ class ChartLens(Lens, can_focus=True):
         tick: int | None,
         decimals: int,
         taken: Candidate | None,
+        faint: bool,
     ) -> Strip:
         is_taken = taken is not None and candidate.id == taken.id
         cut = candidate.sampled_probability == 0
         at_cursor = candidate.rank == self._cursor
         ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
-        number = self.style_of("candidates--cut" if cut else "candidates--number")
-        text = self.style_of("candidates--cut") if cut else self.style_of()
+        weak = "candidates--cut" if cut else "candidates--beyond" if faint else ""
+        number, text = self.style_of(weak or "candidates--number"), self.style_of(weak)
         if is_taken:
             text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
@@ -229,14 +246,12 @@ class ChartLens(Lens, can_focus=True):
         return "" if target is None else {target.id: "A", target.against: "B"}.get(candidate.id, "")
 
     def _others(
-        self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int, scale: float
+        self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int
     ) -> Strip:
         style = self.style_of("candidates--others")
         name = f"others {count:,}"
         cut = share == 0 and own > 0
         figure = "cut" if cut else percent_in(share, min(decimals, 2), columns.share)
-        if low(share) > scale:
-            bar = bar[:-1] + "▶"
         return self._join(
             columns,
             self.style_of(),
@@ -283,6 +298,20 @@ class ChartColumns:
             token = max(8, token - (6 - bar))
             bar = width - rank - logit - share - token - 4
         return cls(rank, token, max(2, bar), share, logit)
+
+
+def _rest(chart: Chart, rows: Sequence[ChartRow]) -> Bounded:
+    """The probability in the draw of all tokens but those of `rows`."""
+    if high(chart.kept) <= sum(low(share) > 0 for _, share, _ in rows):
+        return 0.0
+    least, most = (max(0.0, 1 - math.fsum(end(share) for _, share, _ in rows)) for end in (high, low))
+    return between(0.0, NEGLIGIBLE) if most < NEGLIGIBLE else between(least, most)
+
+
+def _beyond(chart: Chart) -> set[int]:
+    """The ranks of the candidates after those that hold `BULK` of the probability in the draw."""
+    before = accumulate((low(each.sampled_probability) for each in chart.candidates), initial=0.0)
+    return {each.rank for each, mass in zip(chart.candidates, before, strict=False) if mass >= BULK}
 
 
 def _own_probability(candidate: Candidate) -> float:

@@ -10,7 +10,7 @@ from textual.content import Content
 
 from tui.drawing.bars import signed_bar
 from tui.drawing.edges import by_receiver, grid
-from tui.drawing.text import label, percent, within
+from tui.drawing.text import label, percent, signed, within
 from tui.lenses.base import AnswerCache, ExperimentPage
 from tui.runner import Question
 
@@ -44,8 +44,10 @@ class CircuitLens(ExperimentPage["Circuit"]):
         self.count = FIRST
         """Edges that are kept, k: one of those of the curve."""
         self.graph = False
-        self._kept: tuple[object, ...] = ()
-        """The patches that `⏎` installed."""
+        self._before: tuple[Patch, ...] = ()
+        """The patches of the walk, such as steering, when `⏎` reduced it."""
+        self._kept: tuple[Patch, ...] = ()
+        """Those and the ones that `⏎` installed."""
         self._answers = AnswerCache()
 
     def options(self) -> dict[str, Any]:
@@ -53,10 +55,10 @@ class CircuitLens(ExperimentPage["Circuit"]):
 
     def new_question(self) -> Question:
         """While the walk is reduced to the circuit, the answer of the whole model stays."""
-        kept, method, ask = self._kept, self.method, super().new_question().ask
+        before, kept, method, ask = self._before, self._kept, self.method, super().new_question().ask
 
         def computed(session: Any) -> Iterator[object]:
-            patches = () if session.patches == kept else session.patches
+            patches = before if kept and session.patches == kept else session.patches
             ids = tuple(session.history.ids[: session.cursor])
             key = (ids, session.current_question(), patches, session.info, method)
             return self._answers.answers(key, lambda: cast(Iterator[object], ask(session)))
@@ -72,12 +74,13 @@ class CircuitLens(ExperimentPage["Circuit"]):
         """Keep only the heads and MLPs of the circuit, or take that off again."""
         if self._reduced:
             self._kept = ()
-            self._patch(())
+            self._patch(self._before)
         elif self.answer and (point := self._point(self.answer)):
             from core.lenses.circuit import patches_outside  # noqa: PLC0415
 
-            self._kept = kept = patches_outside(self.answer, point)
-            self._patch(kept)
+            self._before = self.frame.snapshot.patches if self.frame.snapshot else ()
+            self._kept = (*self._before, *patches_outside(self.answer, point))
+            self._patch(self._kept)
 
     def _patch(self, patches: "tuple[Patch, ...]") -> None:
         self.host.act(lambda session: session.patch(patches))
@@ -122,7 +125,10 @@ class CircuitLens(ExperimentPage["Circuit"]):
     def lines(self, answer: "Circuit", width: int, height: int) -> Iterator[Text]:
         counts = self._counts(answer)
         self.count = min(counts, key=lambda count: abs(count - self.count))
-        yield self.why(answer, width)
+        measured = self.frame.snapshot.measured if self._reduced and self.frame.snapshot else None
+        patched = f" · patched {signed(measured.value, 2)}" if measured else ""
+        head = self.why(answer, max(0, width - len(patched)))
+        yield head.append_text(self.text((patched, "bar")))
         yield from self._facts(answer, width)
         yield from self._curve(answer, counts, width)
         yield Text()
@@ -144,7 +150,8 @@ class CircuitLens(ExperimentPage["Circuit"]):
         between = f", corrupt {answer.corrupt:+.2f}, clean {answer.clean:+.2f}"
         yield self.text((within(words + (between if cell_len(words + between) <= width else ""), width), "text"))
         if self._reduced:
-            words = f"the walk keeps {len(point.nodes)} heads and MLPs; the other {len(self._kept)} carry their mean"
+            others = len(self._kept) - len(self._before)
+            words = f"the walk keeps {len(point.nodes)} heads and MLPs; the other {others} carry their mean"
             yield self.text((within(words, width), "hot"))
             return
         likely = "  ".join(

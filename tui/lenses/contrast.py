@@ -10,7 +10,7 @@ from core.activations.patch import Patch, PatchPart, toggled
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell_width
-from tui.drawing.text import fit, label, within
+from tui.drawing.text import fit, label, signed, within
 from tui.lenses.base import ExperimentPage, HeatMapPage
 from tui.runner import Frame, Question
 
@@ -128,11 +128,13 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         columns = tuple(map(str, range(len(values[0])))) if heads and values else tuple(map(label, answer.pieces))
         return HeatMap(tuple(f"{n:>2}" for n in range(len(values))), columns, values, 1.0)
 
+    def title_detail(self) -> str:
+        return self.map
+
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
-        self.border_title = Content(f"contrast · {self.map}")
         self.border_subtitle = Content("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate" if self.answer else "")
         super().draw()
 
@@ -206,12 +208,8 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         value, estimate = exact.at(row, column), estimated.at(row, column)
         if self._patch(answer) in self._patches:
             where = f"▸ {where} · patched"
-        numbers = f"{_signed(value)}  estimate {_signed(estimate)}"
+        numbers = f"{signed(value)}  estimate {signed(estimate)}"
         return self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
-
-
-def _signed(value: float | None) -> str:
-    return "  ·  " if value is None else f"{value:+.3f}"
 
 
 def _agreement(agreed: "Agreement") -> str:

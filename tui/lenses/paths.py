@@ -9,7 +9,7 @@ from textual.content import Content
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import HeatMap
-from tui.drawing.text import fit
+from tui.drawing.text import fit, signed
 from tui.lenses.base import ExperimentPage, HeatMapPage
 from tui.runner import Question
 
@@ -21,13 +21,15 @@ INPUTS = ("q", "k", "v")
 """What of a head can receive, in the order in which `⏎` goes through them."""
 BAR = 12
 """Cells of the progress bar."""
+WEAKEST = 0.1
+"""The scale of colors at least: a single path often carries little."""
 
 
 class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
     """Rows are layers, columns heads and the MLP. `⏎` makes the sender under the cursor the receiver."""
 
     NAME = "paths"
-    TITLE = "paths"
+    TITLE = "path patching"
     DESCRIPTION = "Which heads and MLPs send the answer directly to one reader (path patching)"
     ORDER = 43
     GROUP = "Why"
@@ -87,14 +89,19 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         rows = tuple((*heads, *answer.mlp[n : n + 1]) for n, heads in enumerate(answer.heads))
         heads = len(answer.heads[0]) if answer.heads else 0
         columns = (*map(str, range(heads)), *(["mlp"] if answer.mlp else []))
-        return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows, 1.0)
+        known = [abs(value) for row in rows for value in row if value is not None]
+        scale = min(1.0, max(WEAKEST, *known)) if known else 1.0
+        return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows, scale)
+
+    def title_detail(self) -> str:
+        answer = self.answer
+        return f"to {answer.label if answer and answer.receiver == self.receiver else self.receiver}"
 
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
         back = f" · o back to {self._before[-1]}" if self._before else ""
-        self.border_title = Content(f"paths · to {self.receiver}")
         self.border_subtitle = Content(f"↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}" if self.answer else "")
         super().draw()
 
@@ -107,20 +114,30 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         done = (
             f"{meter(progress.done / max(1, progress.total), BAR)} {progress.done}/{progress.total}" if progress else ""
         )
-        words = f"one sender directly to {answer.label}; 0 corrupt, 1 clean"
-        yield self.text((fit(words, max(0, width - len(done) - 1)) + " ", "text"), (done, "bar"))
         drawn = self.heat_map()
         assert drawn
+        done = done or _strongest(drawn)
+        words = f"one sender directly to {answer.label}; 0 corrupt, 1 clean"
+        yield self.text((fit(words, max(0, width - len(done) - 1)) + " ", "text"), (done, "bar"))
         value = drawn.at(self.cursor, self.column)
         known = drawn.columns[self.column] if drawn.rows else ""
         where = (
             f"MLP {self.cursor}" if known == "mlp" else f"head {self.cursor}.{known}" if known else "no head before it"
         )
-        numbers = f"{_signed(value) if known else ''}  embedding {_signed(answer.embedding)}"
+        numbers = f"{signed(value) if known else ''}  embedding {signed(answer.embedding)}"
         yield self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
         if drawn.rows:
             yield from self.map_lines(drawn, width, height - 3)
 
 
-def _signed(value: float | None) -> str:
-    return "  ·  " if value is None else f"{value:+.3f}"
+def _strongest(drawn: HeatMap) -> str:
+    """The sender with the largest value."""
+    known = [
+        (abs(value), n, m) for n, row in enumerate(drawn.values) for m, value in enumerate(row) if value is not None
+    ]
+    if not known:
+        return ""
+    _, row, column = max(known)
+    name = drawn.columns[column]
+    where = f"MLP {row}" if name == "mlp" else f"{row}.{name}"
+    return f"strongest {where} {signed(drawn.at(row, column))}"

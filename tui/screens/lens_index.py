@@ -14,8 +14,10 @@ from tui import lenses
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
 
-NAME = 16
+NAME = 20
 """Cells of a name."""
+WIDE = 116
+"""Cells of the dialog at most."""
 BORDER = 12
 """Cells of a line that the dialog needs for itself."""
 
@@ -35,7 +37,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
 
     def compose(self) -> ComposeResult:
         kinds = lenses.found()
-        with Vertical(classes="dialog") as dialog:
+        with Vertical(classes="dialog wide") as dialog:
             dialog.border_title = Content(f"lenses · {kinds.index(self._present) + 1}/{len(kinds)}")
             dialog.border_subtitle = Content("⏎ open · esc close")
             yield OptionList(*self._options())
@@ -51,7 +53,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
 
     def _line(self, kind: type[Lens]) -> Content:
         mark = "●" if kind is self._present else " "
-        room = max(10, int(0.94 * self.app.size.width) - BORDER - NAME)
+        room = max(10, min(WIDE, int(0.94 * self.app.size.width)) - BORDER - NAME)
         return Content.assemble(
             (f"{mark} {self._keys.get(kind.NAME, ' '):<2}", "bold"),
             (fit(kind.TITLE, NAME), "bold"),

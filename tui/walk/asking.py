@@ -18,13 +18,22 @@ class Asking(ActionGroup):
 
     def target(self) -> None:
         """Ask about the candidate under the cursor; asked again, or under another lens, take the next measure."""
-        id = self._candidate()
-        self.submit(lambda session: session.ask(_next_target(session, id)), interrupts=False)
+        if self._answered():
+            id = self._candidate()
+            self.submit(lambda session: session.ask(_next_target(session, id)), interrupts=False)
 
     def against(self) -> None:
         """Compare with the candidate under the cursor; under another lens, exchange the two tokens."""
-        id = self._candidate()
-        self.submit(lambda session: session.ask(_next_against(session, id)), interrupts=False)
+        if self._answered():
+            id = self._candidate()
+            self.submit(lambda session: session.ask(_next_against(session, id)), interrupts=False)
+
+    def _answered(self) -> bool:
+        """Whether there is a distribution to choose from; before that a key would ask about another token."""
+        known = self.state.frame.snapshot is not None and self.state.frame.snapshot.chart is not None
+        if not known:
+            self.notices.inform("there is no candidate yet to ask about")
+        return known
 
     def _candidate(self) -> int | None:
         """The id under the cursor of the chart; None where another lens is shown."""

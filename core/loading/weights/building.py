@@ -19,6 +19,9 @@ from core.loading.weights.plan import Part, make_plan
 from core.loading.weights.reading import TORCH, Reader, read_tensor
 from core.progress import Report
 
+LARGE = 2**24
+"""Parameters from which a lower peak of memory is worth the time: a tenth of a second, and faults of pages after it."""
+
 
 class _WithoutInitialization(TorchFunctionMode):
     """Skips random initialization: on the meta device torch would import 800 modules for it."""
@@ -39,9 +42,10 @@ def build_model(
     `report` is called before each tensor is read; what it raises ends the loading. Raises `UserError` where tensors and
     configuration disagree, or for non-finite weights.
     """
-    release_clean_pages()
-    if packing:
-        compiled.available()  # compiling needs much memory, so it comes before the weights
+    large = description.config.parameter_count() >= LARGE
+    if large:
+        release_clean_pages()
+    if packing and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
     with torch.device("meta"), _WithoutInitialization():
         model = (CompiledTransformer if packing else Transformer)(description.config)

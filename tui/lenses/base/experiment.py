@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
+from rich.cells import cell_len
 from rich.text import Text
+from textual.content import Content
 
 from core.causal.notebook import notebook
 from core.errors import UserError
@@ -19,6 +21,10 @@ from tui.runner import Question
 Answer = TypeVar("Answer")
 Form = Literal["json", "csv", "svg"]
 FORMS: tuple[Form, ...] = get_args(Form)
+AWAY = "W export"
+"""What the lower border says of export and notebook lines, where it has room."""
+BORDER = 6
+"""Cells of the lower border that its words cannot take."""
 PICTURE = 100, 1000
 """Cells and lines of a picture at most; lines that an answer does not need are left out."""
 
@@ -42,6 +48,13 @@ class ExperimentPage(LensPage[Answer]):
     def why(self, answer: Any, width: int) -> Text:
         """The question in words, the first line of the page."""
         return self.text((fit(why(answer.asked), width).rstrip(), "hot"))
+
+    def draw(self) -> None:
+        words = str(self.border_subtitle or "")
+        longer = f"{words} · {AWAY}" if words else AWAY
+        if self.answer is not None and AWAY not in words and cell_len(longer) + BORDER <= self.outer_size.width:
+            self.border_subtitle = Content(longer)
+        super().draw()
 
     # Taken away ------------------------------------------------------------------------------------------------------
 

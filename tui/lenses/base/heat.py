@@ -65,7 +65,8 @@ class HeatMapPage(LensPage[Answer]):
         for words in head:
             yield self._label_line(words, across, column_at - columns.start, left)
         strongest = drawn.strongest
-        for number in self.visible_rows(len(drawn.rows), max(0, row_at), max(3, height - len(head) - 1)):
+        rows = self.visible_rows(len(drawn.rows), max(0, row_at), max(3, height - len(head) - 1))
+        for number in rows:
             here = number == row_at
             line = self.text(
                 ("›" if here else " ", "text"), (fit(drawn.rows[number], left - 2) + " ", "text" if here else "muted")
@@ -74,7 +75,7 @@ class HeatMapPage(LensPage[Answer]):
                 shown = cell(drawn.at(number, column), strongest, across, drawn.text_at(number, column))
                 self._add_cell(line, shown, drawn.at(number, column), strongest, across, here and column == column_at)
             yield line
-        yield self._legend(drawn, left, len(columns) < len(drawn.columns))
+        yield self._legend(drawn, left, len(rows) < len(drawn.rows), len(columns) < len(drawn.columns))
 
     def _label_line(self, line: str, across: int, at: int, left: int) -> Text:
         """A line of labels; that of the cursor's column is marked."""
@@ -93,14 +94,15 @@ class HeatMapPage(LensPage[Answer]):
         else:
             line.append(shown, self.signed_tint(value / strongest, across >= NUMBERED))
 
-    def _legend(self, drawn: HeatMap, left: int, more: bool) -> Text:
+    def _legend(self, drawn: HeatMap, left: int, more_rows: bool, more_columns: bool) -> Text:
         line = self.text((" " * left, "faint"))
         for words, share in legend(drawn.strongest, drawn.signed):
             line.append(words, self.signed_tint(share, False) if share else self.style_of("lens--muted"))
         if any(value is None for row in drawn.values for value in row):
             line.append_text(self.text(("   · not yet", "faint")))
+        more = [words for words, hidden in (("↑↓ more rows", more_rows), ("⇧←→ more columns", more_columns)) if hidden]
         if more:
-            line.append_text(self.text(("   ⇧←→ more columns", "faint")))
+            line.append_text(self.text((f"   {' · '.join(more)}", "faint")))
         return line
 
     def signed_tint(self, share: float, readable: bool = True) -> Style:

@@ -78,7 +78,7 @@ async def test_digits_and_o_choose_a_map(real: Make, settle: Go, press: Go, pane
         for keys, name in ((("o",), "attention"), (("o",), "mlp"), (("4",), "heads"), (("o",), "residual")):
             await press(pilot, *keys)
             assert lens.map == name
-            assert str(lens.border_title) == f"contrast · {name}"
+            assert str(lens.border_title) == f"contrast · {lens.place} · {name}"
         await press(pilot, "4", "shift+right", "down")
         value = lens.answer.heads[1][1]
         assert panel_lines(lens)[2].startswith("head 1.1")

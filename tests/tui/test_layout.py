@@ -139,7 +139,7 @@ async def test_the_footer_is_built_again_only_if_other_keys_act(real: Make, sett
         await press(pilot, "space", "left")
         assert [id(each) for each in keys()] == [id(each) for each in before]
         await press(pilot, "i")
-        assert [each.description for each in keys()] == ["walk"]
+        assert [each.description for each in keys()] == ["new line", "walk"]
         await press(pilot, "escape")
         assert [each.description for each in keys()] == [each.description for each in before]
 

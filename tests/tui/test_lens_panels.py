@@ -19,6 +19,7 @@ from tui.app import TokenwalkApp
 from tui.dialogs.source import SourceScreen
 from tui.drawing.text import label
 from tui.lenses.base import ExperimentPage, Lens, LensPage
+from tui.lenses.ladder import in_cell
 from tui.runner import Refusal
 
 Make = Callable[..., TokenwalkApp]
@@ -177,7 +178,7 @@ async def test_shift_and_arrows_choose_layer_and_head(real: Make, settle: Go, pr
         found = await turn_to(pilot, settle, "attention")
         await press(pilot, "shift+down", "L", "L")
         assert (found.answer.layer, found.answer.head) == (1, 2)
-        assert str(found.border_title) == "attention · layer 1 · head 2"
+        assert str(found.border_title) == f"attention · {found.place} · layer 1 · head 2"
         assert found.answer.pattern == answered(DEEP, "attention", layer=1, head=2).pattern
         rows = panel_lines(found)[7 : 7 + len(PROMPT)]
         for row, weights in zip(rows, found.answer.pattern, strict=True):
@@ -356,3 +357,26 @@ async def test_the_context_table_keeps_its_last_column(
         rows = [line for line in panel_lines(await turn_to(pilot, settle, "context"))[3:] if line.strip()]
         assert rows
         assert all(row.rstrip().endswith("%") for row in rows)
+
+
+@pytest.mark.parametrize(("width", "placed"), [(120, True), (56, False)])
+async def test_the_title_says_the_place_of_a_lens_where_there_is_room(
+    scripted: Make, scenes: Any, width: int, placed: bool
+) -> None:
+    kinds = [kind.NAME for kind in lenses.found()]
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(width, 36)) as pilot:
+        await pilot.pause()
+        pilot.app.do("lens.look", "score")
+        await pilot.pause()
+        place = f" · {kinds.index('score') + 1}/{len(kinds)}" if placed else ""
+        assert str(pilot.app.lens.border_title) == f"score{place}"
+
+
+@pytest.mark.parametrize("value", [None, 0.0, 3e-7, 0.00049, 0.0312, 9.9996, 16.53, 123.456, 99999.0])
+def test_divergences_never_touch_the_column_before(value: float | None) -> None:
+    for width in (6, 8, 10):
+        cell = in_cell(value, width)
+        assert len(cell) == width
+        assert cell[0] == " "
+        if value:
+            assert float(cell) == pytest.approx(value, rel=0.5)

@@ -138,6 +138,6 @@ async def test_ten_thousand_tokens_are_read_shown_and_walked(real: Make, settle:
         assert len(app.frame.snapshot.tokens) == 10_000
         await press(pilot, "home")
         assert app.frame.snapshot.cursor == 1
-        assert str(app.tokens.border_subtitle).startswith("1/10,000")
+        assert str(app.tokens.border_title).endswith("· 1/10,000")
         await press(pilot, "end", "space")
         assert app.frame.snapshot.cursor == 10_001

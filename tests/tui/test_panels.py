@@ -57,12 +57,22 @@ async def test_the_bytes_and_score_of_the_token_at_the_cursor_are_shown(
     tokens = (*scenes.tokens(["I", " prefer"]), drawn)
     async with scripted(scenes.frame(tokens, None, prompt_length=2), text="a").run_test(size=WIDE) as pilot:
         await pilot.pause()
-        assert subtitle(pilot.app.tokens) == "3/3 · 20 c3 a9 · 3.50 bits · rank 12 · u 0.1250"
+        assert subtitle(pilot.app.tokens) == "rank 12 · 3.50 bits · u 0.1250 · 20 c3 a9"
         assert marked(pilot.app.tokens, "tokens--cursor").strip() == "·é"
         pilot.app.runner.show(scenes.frame(tokens, None, prompt_length=2, cursor=1))
         await pilot.pause()
-        assert subtitle(pilot.app.tokens) == "1/3 · 49"
+        assert subtitle(pilot.app.tokens) == "49"
+        assert title(pilot.app.tokens) == "token ids · 1/3"
         assert marked(pilot.app.tokens, "tokens--cursor").strip() == "I"
+
+
+async def test_rank_surprisal_and_u_are_whole_at_80_columns(scripted: Make, scenes: Any) -> None:
+    drawn = scenes.token(" é", 77, bits=15.0, origin="sampled", u=0.125)
+    frame = scenes.frame((*scenes.tokens(["I"]), drawn), None)
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        panel = pilot.app.tokens
+        assert subtitle(panel) == "#32,769 · 15.00 bits · u 0.1250"
 
 
 async def test_tokens_outside_the_context_are_dimmed(scripted: Make, scenes: Any, marked: Marked) -> None:

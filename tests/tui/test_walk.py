@@ -168,7 +168,7 @@ async def test_every_panel_shows_the_position_that_is_looked_at(
         for key, position in (("left", 9), ("h", 8), ("home", 1), ("right", 2), ("l", 3), ("end", 10)):
             await press(pilot, key)
             assert ids(app) == before
-            assert str(app.tokens.border_subtitle).startswith(f"{position}/10")
+            assert str(app.tokens.border_title).endswith(f"· {position}/10" if position < 10 else "· 10")
             assert marked(app.tokens, "tokens--cursor").strip() == label(tokens(app)[position - 1].piece)
             assert len(marked(app.generation, "generation--cursor")) >= 1
             session.travel(position)

@@ -105,13 +105,15 @@ class AttentionLens(LensPage["AttentionView"]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return f"layer {self.chosen_layer} · head {self.chosen_head}" if self.answer else ""
+
     def draw(self) -> None:
         if self.answer:
-            self.border_title = Content(f"attention · layer {self.chosen_layer} · head {self.chosen_head}")
             other = "⏎ its pattern" if self.all_heads else "↑↓ row · o all heads"
             self.border_subtitle = Content(f"⇧↑↓ layer · ⇧←→ head · {other}")
         else:
-            self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
+            self.border_subtitle = Content("")
         super().draw()
 
     def lines(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:

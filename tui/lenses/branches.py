@@ -12,6 +12,7 @@ from core.walk.values import Branch, Forest
 from tui.dialogs.line import LineScreen
 from tui.drawing.search import outcome
 from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
+from tui.drawing.tree import tree_tips
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
@@ -35,7 +36,7 @@ class BranchesLens(LensPage[Forest]):
     ALSO = "tree alternatives history"
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show the branches that continue a branch", show=True),
-        Binding("e", "rename", "name", tooltip="Give a branch a name", show=True),
+        Binding("N", "rename", "name", tooltip="Give a branch a name", show=True),
         Binding("delete,backspace", "delete", "delete", tooltip="Delete a branch", show=True, key_display="del"),
     ]
 
@@ -70,11 +71,13 @@ class BranchesLens(LensPage[Forest]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return f"{self.answer.total:,}" if self.answer else ""
+
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_title = Content(f"branches · {self.answer.total:,}")
-            self.border_subtitle = Content("↑↓ walk there · f fold · e name · del delete · u back")
+            self.border_subtitle = Content("↑↓ walk there · f fold · N name · del delete · u back")
             self.follow()
 
     def current_lines(self) -> tuple[int, int]:
@@ -88,15 +91,16 @@ class BranchesLens(LensPage[Forest]):
             yield self.text((fit(answer.search.plan, width), "bar"))
             yield self.text((fit(outcome(answer.search.state), width), "text"))
         yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
-        for number, branch in enumerate(answer.rows):
-            yield self._row(branch, number == answer.current, room, width)
-        if below := answer.total - answer.first - len(answer.rows):
+        below = answer.total - answer.first - len(answer.rows)
+        tips = tree_tips([branch.depth for branch in answer.rows], more=below > 0)
+        for number, (branch, tip) in enumerate(zip(answer.rows, tips, strict=True)):
+            yield self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+        if below:
             yield self.text((f"  {below:,} more below", "faint"))
 
-    def _row(self, branch: Branch, here: bool, room: int, width: int) -> Text:
+    def _row(self, branch: Branch, tip: str, here: bool, room: int, width: int) -> Text:
         indent = "  " * min(branch.depth, DEEPEST) + (f"+{branch.depth - DEEPEST} " if branch.depth > DEEPEST else "")
         mark = "●" if here else "│" if branch.on_path else " "
-        tip = "▸" if branch.folded else "├" if branch.depth else "╶"
         tail = f" {branch.parts} folded" if branch.folded else _mark(branch)
         count = f" · {branch.length:,}" if branch.length > 1 else ""
         words = run_text(branch.pieces)

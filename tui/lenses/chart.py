@@ -59,7 +59,7 @@ class ChartLens(Lens, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self.border_title = Content(self.TITLE)
+        self.entitle()
         self._chart: Chart | None = None
         self._painted_at = 0.0
         self._asked: Measured | None = None
@@ -78,8 +78,10 @@ class ChartLens(Lens, can_focus=True):
         asked = frame.snapshot.measured if frame.snapshot else None
         if chart is self._chart and chart is not None and asked == self._asked:
             return
-        if frame.activity == "generating" and time.monotonic() - self._painted_at < STREAMED_EVERY:
-            return
+        if frame.activity == "generating":
+            awaited = chart is None and self._chart is not None  # the last one stays until an engine answers
+            if awaited or time.monotonic() - self._painted_at < STREAMED_EVERY:
+                return
         if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
             self._cursor = 0
         self._chart = chart
@@ -88,7 +90,8 @@ class ChartLens(Lens, can_focus=True):
             self._ghost = "unpatched" if frame.snapshot.patches else "base"
         if chart is None:
             self._empty = _why_empty(frame)
-            self.border_title, self.border_subtitle = Content(self.TITLE), Content("")
+            self.entitle()
+            self.border_subtitle = Content("")
         self._paint()
 
     @property
@@ -137,8 +140,8 @@ class ChartLens(Lens, can_focus=True):
             more = patched or bool(truth)
             name = "next" if (more or not exact(chart.entropy_bits)) and width <= 50 else "next token"
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
-            title = f"{name} · H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
-            self.border_title = Content(title)
+            detail = f"H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
+            self.entitle(detail, name)
             asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
             both = f"{asked} · {stages}" if asked else stages

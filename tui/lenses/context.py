@@ -71,10 +71,11 @@ class ContextLens(LensPage["ContextTable"]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return "an example" if self.frame.snapshot and len(self.frame.snapshot.tokens) == 1 else ""
+
     def draw(self) -> None:
         other = "the table" if self.plotted else "plot"
-        tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
-        self.border_title = Content(f"{self.TITLE} · an example" if len(tokens) == 1 else self.TITLE)
         self.border_subtitle = Content(f"↑↓ prefix · o {other}" if self.answer else "")
         super().draw()
 

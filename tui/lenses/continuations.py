@@ -8,6 +8,7 @@ from textual.content import Content
 
 from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
+from tui.drawing.tree import tree_tips
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
@@ -68,12 +69,13 @@ class ContinuationsLens(LensPage[ContinuationTree]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return f"{len(self.answer.continuations)}" if self.answer and self.answer.continuations else ""
+
     def draw(self) -> None:
         self._serials, self._tops = [], []
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        count = len(self.answer.continuations) if self.answer else 0
-        self.border_title = Content(f"continuations · {count}" if count else self.TITLE)
         other = "texts" if self._merged else "merged"
         again = f"n samples {self.samples}" + (" · ⇧←→ how many" if self.size.width > 58 else "")
         self.border_subtitle = Content(f"↑↓ ⏎ walk there · o {other} · {again}")
@@ -115,19 +117,20 @@ class ContinuationsLens(LensPage[ContinuationTree]):
 
     def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
         yield self.text((f"{fit('', width - 18)}{'samples':>8}{'H bits':>10}", "head"))
-        for number, strand in enumerate(answer.strands):
+        tips = tree_tips([strand.depth for strand in answer.strands])
+        for number, (strand, tip) in enumerate(zip(answer.strands, tips, strict=True)):
             self._serials.append(strand.serial)
             self._tops.append(number + 1)
-            yield self._strand(strand, number, len(answer.continuations), width)
+            yield self._strand(strand, tip, number, len(answer.continuations), width)
 
-    def _strand(self, strand: Strand, number: int, total: int, width: int) -> Text:
+    def _strand(self, strand: Strand, tip: str, number: int, total: int, width: int) -> Text:
         indent = "  " * min(strand.depth, 12)
         words = run_text(strand.pieces) if strand.pieces else "here"
         entropy = "" if strand.entropy_bits is None else f"{strand.entropy_bits:.2f}"
         return self.row(
             number == self.cursor,
             width,
-            (f"{indent}{'├' if strand.depth else '╶'} ", "faint"),
+            (f"{indent}{tip} ", "faint"),
             (fit(words, max(4, width - 20 - len(indent))), "text" if strand.pieces else "muted"),
             (f"{strand.count:>4}/{total:<3}", "bar"),
             (f"{entropy:>10}", "muted"),

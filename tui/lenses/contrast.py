@@ -128,11 +128,13 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         columns = tuple(map(str, range(len(values[0])))) if heads and values else tuple(map(label, answer.pieces))
         return HeatMap(tuple(f"{n:>2}" for n in range(len(values))), columns, values, 1.0)
 
+    def title_detail(self) -> str:
+        return self.map
+
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
-        self.border_title = Content(f"contrast · {self.map}")
         self.border_subtitle = Content("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate" if self.answer else "")
         super().draw()
 

@@ -9,7 +9,7 @@ from textual.content import Content
 from core.generation.rounds import Proposal, Round
 from core.walk.values import DraftView
 from tui.drawing.bars import bars
-from tui.drawing.text import fit, label, one_line, percent, within
+from tui.drawing.text import fit, label, percent, within
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
@@ -41,11 +41,12 @@ class DraftLens(LensPage[DraftView]):
     def choice_count(self) -> int:
         return len(self.answer.rounds) if self.answer else 0
 
+    def title_detail(self) -> str:
+        return self.answer.draft or "" if self.answer else ""
+
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        answer = self.answer
-        self.border_title = Content(f"draft · {one_line(answer.draft)}" if answer and answer.draft else self.TITLE)
         self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus")
 
     def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:

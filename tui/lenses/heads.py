@@ -131,8 +131,10 @@ class HeadsLens(HeatMapPage["HeadsView"]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return self.view.title
+
     def draw(self) -> None:
-        self.border_title = Content(f"heads · {self.view.title}")
         following = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)].title
         more = {"attention": "1 random · 2 prompt · ", "composition": "1 q · 2 k · 3 v · "}.get(self.view.part, "")
         self.border_subtitle = Content(f"⇧↑↓←→ head · {more}⏎ attention · o {following}" if self.answer else "")

@@ -51,9 +51,11 @@ class LabLens(LensPage["Lab"]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return f"{TITLES[self.page]} · page {PAGES.index(self.page) + 1} of {len(PAGES)}"
+
     def draw(self) -> None:
         number = PAGES.index(self.page)
-        self.border_title = Content(f"lab · {TITLES[self.page]} · {number + 1}/{len(PAGES)}")
         following = TITLES[PAGES[(number + 1) % len(PAGES)]]
         self.border_subtitle = Content(f"o {following}" if self.answer else "")
         super().draw()

@@ -8,6 +8,7 @@ from textual.content import Content
 
 from core.lenses import lens
 from tui.drawing.bars import meter
+from tui.drawing.heat_map import window
 from tui.drawing.text import compact, fit, label, one_line, percent, within
 from tui.lenses.base import LensPage
 from tui.runner import Question
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from core.lenses.ladder import Ladder, RungResult
 
 NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 7, 12, 9
+CELL = 6
+"""Cells of a divergence at least."""
 
 
 class LadderLens(LensPage["Ladder"]):
@@ -32,6 +35,7 @@ class LadderLens(LensPage["Ladder"]):
         super().__init__()
         self.divergences = False
         """Whether the KL matrix is shown."""
+        self._first_column = 0
 
     def new_question(self) -> Question:
         return Question(lambda session: lens("ladder")(session.current_step()))
@@ -41,6 +45,10 @@ class LadderLens(LensPage["Ladder"]):
 
     def choice_count(self) -> int:
         return len(self.answer.rungs) if self.answer else 0
+
+    def current_lines(self) -> tuple[int, int]:
+        row = self.cursor + (3 if self.divergences else 1)
+        return (row if self.cursor else 0), row
 
     def switch_view(self) -> None:
         self.divergences = not self.divergences
@@ -109,16 +117,32 @@ class LadderLens(LensPage["Ladder"]):
     def _matrix(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
         yield self.text(("KL(row ‖ column) of the next token, bits", "muted"))
         yield Text()
-        cell = max(6, min(10, (width - NAME - 2) // max(1, len(answer.rungs))))
         names = [_short_name(rung) for rung in answer.rungs]
-        yield self.text((" " * (NAME + 2), "head"), ("".join(f"{name:>{cell}}" for name in names), "head"))
+        cell = max(CELL, min(10, (width - NAME - 2) // max(1, len(names))))
+        columns = window(len(names), at, (width - NAME - 2) // cell, self._first_column)
+        self._first_column = columns.start
+        head = "".join(f"{names[n]:>{cell}}" for n in columns)
+        yield self.text((f"{'':{NAME + 2}}{head}", "head"))
         largest = max((value for row in answer.kl_bits for value in row if value is not None), default=0.0) or 1.0
         for number, (rung, row) in enumerate(zip(answer.rungs, answer.kl_bits, strict=True)):
             line = self.text(("› " if number == at else "  ", "text"), (fit(one_line(rung.name), NAME), "text"))
-            for value in row:
-                shown = "–" if value is None else "0" if value == 0 else f"{value:.{1 if value >= 100 else 3}f}"
-                line.append(f"{shown:>{cell}}", self.tint((value or 0.0) / largest))
+            for value in (row[n] for n in columns):
+                line.append(in_cell(value, cell), self.tint((value or 0.0) / largest))
             yield line
+        if len(columns) < len(names):
+            yield self.text(
+                (fit("", NAME + 2) + f"columns {columns.start + 1}–{columns.stop} of {len(names)}", "faint")
+            )
+
+
+def in_cell(value: float | None, width: int) -> str:
+    """A divergence in `width` cells, the first of them blank, with up to three decimals."""
+    if not value:
+        return f"{'–' if value is None else '0':>{width}}"
+    if value < 0.0005:
+        return f"{value:.0e}".replace("e-0", "e-").rjust(width)
+    shown = [f"{value:.{decimals}f}" for decimals in (3, 2, 1, 0)]
+    return next((text for text in shown if len(text) < width), shown[-1]).rjust(width)
 
 
 def _short_name(rung: "RungResult") -> str:

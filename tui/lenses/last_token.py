@@ -59,8 +59,10 @@ class LastTokenLens(LensPage["LastToken"]):
 
     # Painting --------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return self.method
+
     def draw(self) -> None:
-        self.border_title = Content(f"last token · {self.method}")
         following = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
         self.border_subtitle = Content(f"↑↓ token · o {following}" if self.answer else "")
         super().draw()

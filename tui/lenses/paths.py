@@ -93,13 +93,15 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         scale = min(1.0, max(WEAKEST, *known)) if known else 1.0
         return HeatMap(tuple(f"{n:>2}" for n in range(len(rows))), columns, rows, scale)
 
+    def title_detail(self) -> str:
+        answer = self.answer
+        return f"to {answer.label if answer and answer.receiver == self.receiver else self.receiver}"
+
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
         back = f" · o back to {self._before[-1]}" if self._before else ""
-        to = self.answer.label if self.answer and self.answer.receiver == self.receiver else self.receiver
-        self.border_title = Content(f"path patching · to {to}")
         self.border_subtitle = Content(f"↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}" if self.answer else "")
         super().draw()
 

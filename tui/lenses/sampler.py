@@ -163,10 +163,12 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
     # Drawing ---------------------------------------------------------------------------------------------------------
 
+    def title_detail(self) -> str:
+        return f"{self.answer.kept:,} kept" if self.answer else ""
+
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_title = Content(f"sampler · {self.answer.kept:,} kept")
             self.border_subtitle = Content("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets")
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:

@@ -26,6 +26,8 @@ BITS_PER_BAR = 2.5
 """Surprisal in bits by which one bar is higher than the one before."""
 LONGEST_HEX = 8
 """Bytes that are shown in hex at most."""
+BORDER = 6
+"""Cells of the border on both sides of a subtitle."""
 LONGEST_LABEL = 18
 """Cells of a label at most."""
 
@@ -68,6 +70,9 @@ class TokensPanel(PaintedPage):
         self._window = 0
         self._prompt_length = 0
         self._roles = Roles()
+        self._tokenizer: Tokenizer | None = None
+        self._unread = False
+        """Whether the tokens are those of a prompt that no model has read yet."""
         self._values: tuple[float, ...] = ()
         """Signed numbers of a lens, of the tokens from `_window` on."""
         self._tints: list[Style] | None = None
@@ -82,11 +87,13 @@ class TokensPanel(PaintedPage):
         self._roles = Roles(snapshot.spans)
         self._values = frame.token_values
         self._set(snapshot.tokens, snapshot.cursor)
-        self.border_subtitle = self._details(snapshot.tokens, snapshot.cursor, frame.tokenizer)
+        self._tokenizer, self._unread = frame.tokenizer, False
+        self.border_subtitle = self._details()
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt before the model has read them."""
         self._window, self._prompt_length, self._roles, self._values = 0, len(tokens), Roles(), ()
+        self._unread = True
         self._set(tokens, len(tokens))
         self.border_subtitle = Content("")
 
@@ -100,26 +107,31 @@ class TokensPanel(PaintedPage):
         del self._cells[same:]
         self._wrap(from_token=same)
         count = len(tokens)
-        self.border_title = Content(f"token ids · {count:,}" if count else "token ids")
+        place = f"{count:,}" if cursor == count else f"{cursor:,}/{count:,}"
+        self.border_title = Content(f"token ids · {place}" if count else "token ids")
         if moved:
             self.follow()
         self.refresh()
 
-    def _details(self, tokens: tuple[Token, ...], cursor: int, tokenizer: Tokenizer | None) -> Content:
-        """The token at the cursor: position, bytes in hex, surprisal, rank and the random number that drew it."""
-        if not 0 < cursor <= len(tokens):
+    def _details(self) -> Content:
+        """The token at the cursor: its rank, surprisal and the random number that drew it, and more where it fits."""
+        tokens, cursor = self._tokens, self._cursor
+        if self._unread or not 0 < cursor <= len(tokens):
             return Content("")
-        token = tokens[cursor - 1]
-        parts = [f"{cursor:,}/{len(tokens):,}", *filter(None, [self._roles.label(cursor - 1)]), _hex(token.piece)]
-        if token.score:
-            parts += [f"{token.score.surprisal_bits:.2f} bits", f"rank {token.score.rank + 1:,}"]
-        if token.u is not None:
-            parts.append(f"u {token.u:.4f}")
-        if token.origin == "chosen":
-            parts.append("chosen")
-        if tokenizer and tokenizer.originals:
-            parts.append(f"cl100k {tokenizer.originals[token.id]}")
-        return Content(" · ".join(parts))
+        token, room = tokens[cursor - 1], self.outer_size.width - BORDER
+        score = token.score
+        bits = [f"{score.surprisal_bits:.2f} bits"] if score else []
+        drawn = ["chosen"] if token.origin == "chosen" else [] if token.u is None else [f"u {token.u:.4f}"]
+        ranks = [f"{word}{score.rank + 1:,}" for word in ("rank ", "#")] if score else [""]
+        lines = [" · ".join(filter(None, [rank, *bits, *drawn])) for rank in ranks]
+        line = next((each for each in lines if cell_len(each) <= room), lines[-1])
+        more = [self._roles.label(cursor - 1), _hex(token.piece)]
+        if self._tokenizer and self._tokenizer.originals:
+            more.append(f"cl100k {self._tokenizer.originals[token.id]}")
+        for part in filter(None, more):
+            longer = f"{line} · {part}" if line else part
+            line = longer if cell_len(longer) <= room else line
+        return Content(line)
 
     # Layout ----------------------------------------------------------------------------------------------------------
 
@@ -149,6 +161,7 @@ class TokensPanel(PaintedPage):
         self.virtual_size = Size(width, 2 * len(self._starts))
 
     def on_resize(self) -> None:
+        self.border_subtitle = self._details()
         self._wrap(from_token=0)
         self.follow()
 

@@ -7,6 +7,7 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 
+from tui import lenses
 from tui.lenses.base import Lens
 from tui.lenses.chart import ChartLens
 from tui.notices import Notices
@@ -106,6 +107,8 @@ class PanelsScreen(Screen[None]):
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
         """Put a lens into the slot, and give it the keys."""
         before, lens = self.lens, self._lenses.get(kind) or kind()
+        kinds = lenses.found()
+        lens.place = "" if kind is ChartLens else f"{kinds.index(kind) + 1}/{len(kinds)}"
         before.display, lens.display = False, True
         self.lens = lens
         if kind not in self._lenses:

@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from textual.content import Content
+
 from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.dialogs.choose import Entry
 from tui.drawing.painted import Painted
+from tui.drawing.text import one_line
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
     from core.walk.session import Session
+
+
+WIDE = 60
+"""Cells of a panel from which its title says the place of the lens."""
 
 
 class LensHost(Protocol):
@@ -61,6 +68,14 @@ class Lens(Painted):
     """Its section in the index of lenses, one of `tui.lenses.GROUPS`."""
     ALSO: ClassVar[str] = ""
     """Other words by which the command palette finds it."""
+
+    place: str = ""
+    """Its number among all lenses, such as `14/26`."""
+
+    def entitle(self, detail: str = "", title: str = "") -> None:
+        """Write the border's title: `title` or that of the lens, its place where there is room, what it shows now."""
+        place = self.place if self.outer_size.width >= WIDE else ""
+        self.border_title = Content(" · ".join(filter(None, [title or self.TITLE, place, one_line(detail)])))
 
     @property
     def host(self) -> LensHost:

@@ -7,7 +7,6 @@ from typing import ClassVar, Generic, TypeVar
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
-from textual.content import Content
 from textual.geometry import Size
 from textual.strip import Strip
 
@@ -45,7 +44,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self.border_title = Content(self.TITLE)
+        self.entitle()
         self.frame = Frame()
         self.answer: Answer | None = None
         self.cursor = 0
@@ -71,6 +70,10 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     def waiting_text(self) -> str:
         """The line that is shown until there is an answer."""
         return "loading …" if self.frame.activity == "loading" else "reading …"
+
+    def title_detail(self) -> str:
+        """What the border's title says after the name of the lens."""
+        return ""
 
     def choice_count(self) -> int:
         """How many rows `↑ ↓` can choose; with 0 rows they scroll."""
@@ -119,6 +122,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         """Build all lines again."""
         if not self.size:
             return
+        self.entitle(self.title_detail())
         width = self.columns
         self._drawn = list(self._texts(width))
         self.virtual_size = Size(width, len(self._drawn))

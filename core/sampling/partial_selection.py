@@ -267,7 +267,7 @@ class PartialSelection:
         first, last = (int(np.searchsorted(masses, u * total, "right")) for total in (low, high))
         if first != last or last >= len(order):
             known = f"{self.known:,} known tokens"
-            certain = f", which decide u below {masses[-1] / high:.4f}" if low == high and len(order) else ""
+            certain = f" (they decide u < {masses[-1] / high:.4f})" if low == high and len(order) else ""
             raise NeedsMore(
                 self.more,
                 f"u = {u:.4f} is not decided by the {known}{certain}; put a cut such as top-k first",

@@ -326,6 +326,8 @@ def _first_ids(chart: Chart) -> tuple[int, ...]:
 
 def _why_empty(frame: Frame) -> str:
     """Why there is no chart."""
-    if frame.model and frame.tokenizer and is_address(frame.model.name):
+    if frame.model and is_address(frame.model.name):
+        if frame.activity == "idle" and not frame.tokenizer:
+            return "the engine is not reached · read only"
         return "the engine was not asked · space asks it" if frame.activity == "idle" else "waiting for the engine …"
     return "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"

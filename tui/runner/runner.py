@@ -208,6 +208,7 @@ class Runner:
 
     def _begin(self, job: Job) -> None:
         self._answering = self._scoring = None
+        generating = self._running is not None and self._outbox.frame.activity == "generating"
         if job.interrupts:
             self._running = None
             self._outbox.change(activity="idle")
@@ -219,7 +220,7 @@ class Runner:
             self._outbox.change(generated=0)
         elif self._running:
             self._show()
-        elif self._session and not self._session.ready and not job.stops:
+        elif self._session and not self._session.ready and (generating or not job.stops):
             self._running = self._session.read()
         else:
             self._rest()

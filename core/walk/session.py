@@ -218,6 +218,7 @@ class Session:
         for _ in range(count):
             if not self.ready:
                 yield from self.read()
+                yield Progress(1, 1)
             if not sample.stops_before(self.distribution):
                 token = self.step()
                 yield token

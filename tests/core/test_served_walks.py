@@ -11,6 +11,7 @@ from walks import PROMPT, ids, started
 from core.errors import UserError
 from core.evaluation.compare import compare_text
 from core.evaluation.score import score
+from core.generation.token import Token
 from core.lenses import lens
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
@@ -272,3 +273,14 @@ def test_the_key_of_the_environment_is_not_sent_to_a_host_that_a_file_names(monk
         with pytest.raises(ZeroDivisionError):
             connect(ModelChoice(name=ADDRESS), named_by_file=named_by_file)
     assert [bool(place.headers) for place in asked] == [False, True]
+
+
+def test_a_run_says_when_each_distribution_is_there(small: Small) -> None:
+    engine, elsewhere = served(small(), full=True)
+    walk = started(elsewhere)
+    engine.held = []
+    run = walk.generating(2)
+    assert isinstance(next(run), Token)
+    assert next(run) == Progress(0, 1) and not walk.ready
+    engine.release()
+    assert Progress(1, 1) in [event for event in run if isinstance(event, Progress) and walk.ready]

@@ -248,6 +248,9 @@ class Runner:
                 self._show(walk=False)
         elif isinstance(event, SamplingProgress):
             self._outbox.change(activity="reading", activity_progress=Progress(event.done, event.total))
+        seen = self._outbox.frame.snapshot
+        if event == Progress(1, 1) and self._session and self._session.ready and seen and not seen.chart:
+            self._show()  # a run was shown before an engine elsewhere had told this distribution
         self._show_if_due(walk=not isinstance(event, Progress) or self._waits_long())
 
     def _advance_scores(self, scoring: Iterator[object]) -> None:

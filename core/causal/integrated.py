@@ -6,7 +6,8 @@ With E the embeddings of the prompt [T, width] and E₀ a baseline, token t gets
 - integrated gradients: (E[t] - E₀[t]) · ∫₀¹ ∂m/∂E[t] at E₀ + α (E - E₀) dα (Sundararajan et al. 2017, eq. 1).
 
 The latter sum to m(E) - m(E₀): completeness (their proposition 1). It also holds on each part of the path. So the
-integral is taken by Gauss-Legendre quadrature on parts, and each part whose sum misses its rise too far is divided.
+integral is taken by Boole's rule on parts, and each part whose sum misses its rise too far is halved. Its five points
+are also points of the halves, so every gradient is used in the end.
 
 Positions keep their place: only the token embedding moves, not the learned position.
 """
@@ -14,7 +15,6 @@ Positions keep their place: only the token embedding moves, not the learned posi
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,14 +24,14 @@ from core.causal.backward import Measure, gradients, stream_of
 from core.engine.model import Transformer
 from core.progress import Progress
 
-NODES = 3
-"""Points of the quadrature on each part of the path."""
-BOUNDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Ends of the parts that the path begins with."""
-FROM_ZERO = (0.0, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, *BOUNDS[1:])
-"""The same for a baseline of zeros, near which a norm blows each small state up to the same size."""
-MOST_STEPS = 2000
-"""Gradients that are taken at most, where no number is given."""
+BOOLE = (7 / 90, 32 / 90, 12 / 90, 32 / 90, 7 / 90)
+"""Weights of five equally distant points of a part, as shares of its length; exact for polynomials of degree 5."""
+PARTS = 4
+"""Parts that the path begins with."""
+FROM_ZERO = 8
+"""From zeros α = s^8, and parts are halves of s: near them a norm blows each small state up to the same size."""
+MOST_STEPS = 1000
+"""About how many gradients are taken at most, where no number is given."""
 ROWS = 256
 """Positions that go through the model together, about: so a pause comes after some tens of milliseconds."""
 
@@ -84,70 +84,69 @@ def integrated_gradients(
     were taken; with it, one quadrature of that many points covers the whole path.
     """
     path = _Path(transformer, baseline, embedding - baseline, measure)
-    yield from path.measure_at([0.0, 1.0])
     if steps is not None:
-        yield from path.integrate([(0.0, 1.0)], steps)
-        yield path.result
+        yield (yield from path.gauss_legendre(steps))
         return
-    bounds = BOUNDS if baseline.any() else FROM_ZERO
-    new = list(pairwise(bounds))
+    new = [(n / PARTS, (n + 1) / PARTS) for n in range(PARTS)]
     while new:
-        yield from path.measure_at([end for _, end in new])
-        yield from path.integrate(new, NODES)
+        yield from path.integrate(new)
         yield path.result
-        new = path.divided(within) if path.result.steps < MOST_STEPS else []
+        new = path.halves(within) if path.result.steps < MOST_STEPS else []
 
 
 class _Path:
-    """The straight path from a baseline, what was measured on it, and the integrals over its parts."""
+    """The straight path from a baseline, α = s^power, what was computed on it, and the integrals over its parts."""
 
     def __init__(self, transformer: Transformer, start: Tensor, way: Tensor, measure: Measure) -> None:
         self._transformer, self._start, self._way, self._measure = transformer, start, way, measure
-        self._measures: dict[float, float] = {}
-        """m at the ends of parts, by α."""
+        self._power = 1 if start.any() else FROM_ZERO
+        self._known: dict[float, tuple[float, Tensor]] = {}
+        """By s: m, and each token's part of dm/ds, [T]."""
         self._parts: dict[tuple[float, float], Tensor] = {}
         """The integral over each part, [T]."""
-        self._steps = 0
 
     @property
     def result(self) -> PathIntegral:
         total = torch.stack(list(self._parts.values())).sum(0)
-        return PathIntegral(total, self._measures[1.0], self._measures[0.0], self._steps)
+        return PathIntegral(total, self._known[1.0][0], self._known[0.0][0], len(self._known))
 
-    def divided(self, within: float) -> list[tuple[float, float]]:
+    def halves(self, within: float) -> list[tuple[float, float]]:
         """Take away the parts that miss their rise too far, and return their halves.
 
         None does where their sum, and the root of the sum of their squares, are at most `within` of m(E) - m(E₀).
         """
         missed = {
-            (a, b): abs(part.sum().item() - self._measures[b] + self._measures[a])
+            (a, b): abs(part.sum().item() - self._known[b][0] + self._known[a][0])
             for (a, b), part in self._parts.items()
         }
-        allowed = within * abs(self._measures[1.0] - self._measures[0.0]) / math.sqrt(len(missed))
+        allowed = within * abs(self._known[1.0][0] - self._known[0.0][0]) / math.sqrt(len(missed))
         if self.result.error_share > within:
             allowed = min(allowed, sum(missed.values()) / len(missed))
         halves = []
         for a, b in [part for part, error in missed.items() if error >= allowed]:
             del self._parts[a, b]
-            middle = math.sqrt(a * b) if 0 < 4 * a < b else (a + b) / 2
-            halves += [(a, middle), (middle, b)]
+            halves += [(a, (a + b) / 2), ((a + b) / 2, b)]
         return halves
 
-    def measure_at(self, places: Sequence[float]) -> Iterator[Progress]:
-        """Measure at each place that is not known yet."""
-        places = [place for place in places if place not in self._measures]
-        values, _ = yield from self._gradients(places)
-        self._measures |= zip(places, values.tolist(), strict=True)
+    def integrate(self, parts: Sequence[tuple[float, float]]) -> Iterator[Progress]:
+        """Integrate over each part by Boole's rule."""
+        points = {part: np.linspace(*part, len(BOOLE)).tolist() for part in parts}  # halves of halves, so exact
+        new = sorted({s for each in points.values() for s in each} - self._known.keys())
+        values, slopes = yield from self._gradients([s**self._power for s in new])
+        for s, value, slope in zip(new, values.tolist(), slopes, strict=True):
+            self._known[s] = value, self._power * s ** (self._power - 1) * slope
+        for (a, b), each in points.items():
+            self._parts[a, b] = sum(
+                ((b - a) * weight * self._known[s][1] for weight, s in zip(BOOLE, each, strict=True)),
+                torch.zeros_like(slopes[0]),
+            )
 
-    def integrate(self, parts: Sequence[tuple[float, float]], nodes: int) -> Iterator[Progress]:
-        """Integrate over each part by a Gauss-Legendre quadrature."""
-        points, shares = np.polynomial.legendre.leggauss(nodes)
-        places = [(a + b) / 2 + (b - a) / 2 * point for a, b in parts for point in points]
-        _, slopes = yield from self._gradients(places)
-        weights = torch.tensor(shares, dtype=slopes.dtype, device=slopes.device)
-        for (a, b), slope in zip(parts, slopes.split(nodes), strict=True):
-            self._parts[a, b] = (b - a) / 2 * weights @ slope
-        self._steps += len(places)
+    def gauss_legendre(self, steps: int) -> Generator[Progress, None, PathIntegral]:
+        """The integral over the whole path by one quadrature of so many points."""
+        points, shares = np.polynomial.legendre.leggauss(steps)
+        values, slopes = yield from self._gradients([0.0, 1.0, *((1 + points) / 2)])
+        weights = torch.tensor(shares / 2, dtype=slopes.dtype, device=slopes.device)
+        return PathIntegral(weights @ slopes[2:], values[1].item(), values[0].item(), steps)
 
     def _gradients(self, places: Sequence[float]) -> Generator[Progress, None, tuple[Tensor, Tensor]]:
         """m and each token's part of dm/dα at n places, [n] and [n, T]."""
@@ -158,7 +157,7 @@ class _Path:
             value, gradient = yield from embedding_gradients(self._transformer, points, self._measure)
             values.append(value)
             slopes.append((gradient * self._way).sum(-1))
-        return (torch.cat(values), torch.cat(slopes)) if values else (self._way.new_empty(0), self._way.new_empty(0))
+        return torch.cat(values), torch.cat(slopes)
 
 
 def embedding_gradients(

@@ -22,9 +22,13 @@ from core.errors import UserError
 from core.progress import Progress
 from core.tokenizers.tokenizer import piece_text
 
-Baseline = Literal["mean", "zero", "end", "corrupt"]
-"""What a token's embedding is compared with: the mean of all embeddings, zeros, the embedding of the token that ends a
-text, or that of the corrupt prompt at the same position."""
+Baseline = Literal["sink", "mean", "zero", "end", "corrupt"]
+"""What a token's embedding is compared with: zeros, but the first token's with itself (sink); the mean of all
+embeddings; zeros; the embedding of the token that ends a text; or that of the corrupt prompt at the same position.
+
+A trained model lets its heads attend to the first token where they find nothing, an attention sink (Xiao et al. 2024).
+Without it m jumps many times along the path, so that an integral takes several times as many gradients.
+"""
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 MOST_TOKENS = 1024
 ROWS_AT_ONCE = 4096
@@ -63,13 +67,19 @@ class InputAttributions:
 
 
 def gradients(
-    step: Step, question: CausalQuestion = CausalQuestion(), baseline: Baseline = "mean", steps: int | None = None
+    step: Step,
+    question: CausalQuestion = CausalQuestion(),
+    baseline: Baseline | None = None,
+    steps: int | None = None,
 ) -> Iterator[Progress | InputAttributions]:
     """Input × gradient, then ever more precise integrated gradients, until they are complete within 1 %.
 
-    With `steps` the path has that many points, which may be too few to be complete. Raises `UserError` for a baseline
-    that does not exist, for too long a prompt, and where a number is not finite.
+    Without `baseline` it is the corrupt prompt where the question has one of as many tokens, else `sink`, or zero for
+    one token. With `steps` the path has that many points, which may be too few to be complete. Raises `UserError` for a
+    baseline that does not exist, for too long a prompt, and where a number is not finite.
     """
+    if baseline is None:
+        baseline = _completing(step, question)
     if baseline not in BASELINES:
         raise UserError(f"no baseline {baseline!r}; choose one of {', '.join(BASELINES)}")
     if steps is not None and not 1 <= steps <= 10_000:
@@ -92,6 +102,13 @@ def gradients(
     yield answer
     for found in integrated_gradients(transformer, embedding, start, measure, steps=steps):
         yield _with(answer, found) if isinstance(found, PathIntegral) else found
+
+
+def _completing(step: Step, question: CausalQuestion) -> Baseline:
+    """The baseline from which integrated gradients take the fewest steps."""
+    if len(question.corrupt) == len(step.ids) and tuple(step.ids) != question.corrupt:
+        return "corrupt"
+    return "sink" if len(step.ids) > 1 else "zero"
 
 
 def table(answer: InputAttributions) -> Table:
@@ -134,6 +151,8 @@ def _baseline(
     match baseline:
         case "zero":
             return torch.zeros_like(embedding)
+        case "sink":
+            return torch.cat((embedding[:1], torch.zeros_like(embedding[1:])))
         case "mean":
             mean = yield from _mean_embedding(transformer)
             return mean.to(embedding).expand_as(embedding)

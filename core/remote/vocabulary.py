@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from core.remote import pieces
 from core.remote.client import Client, together
 from core.remote.engines.api import EngineApi
+from core.remote.values import BadAnswer
 
 SHORT = 256
 """Candidates in an answer that is read for bytes each time."""
@@ -17,15 +18,24 @@ class Vocabulary:
         self._client, self._api, self.size = client, api, size
         self._learned = False
         self.known: dict[int, bytes] = {}
+        self._told: dict[int, bytes] = {}
+        """Those that answers with candidates told."""
         self._splitters: dict[str, Sequence[int]] = {}
         self._single: dict[bytes, int] = {}
 
     def learn(self, answer: bytes, count: int) -> None:
-        """Keep the bytes of tokens that an answer of `count` candidates tells; of a long answer only once."""
+        """Keep the bytes of tokens that an answer of `count` candidates tells; of a long answer only once.
+
+        Raises `BadAnswer` where an answer told other bytes before.
+        """
         if count > SHORT and self._learned:
             return
         self._learned |= count > SHORT
-        self.known |= self._api.read_pieces(answer)
+        told = self._api.read_pieces(answer)
+        if changed := [id for id, piece in told.items() if self._told.get(id, piece) != piece]:
+            raise BadAnswer(f"token {changed[0]} has other bytes than before, so this is another model; start anew")
+        self._told |= told
+        self.known |= told
 
     async def tokenize(self, text: str, *, special: bool = False, ends: bool = False) -> list[int]:
         """The ids of `text`; the bytes that the answer tells are kept."""

@@ -43,7 +43,7 @@ def test_attributions_equal_those_of_captum(case: str, model: Model, baseline: s
         assert found == pytest.approx(theirs, abs=1e-3 * max(map(abs, theirs))), name
 
 
-@pytest.mark.parametrize("baseline", ["mean", "zero", "corrupt"])
+@pytest.mark.parametrize("baseline", ["sink", "mean", "zero", "corrupt"])
 def test_integrated_gradients_are_complete_within_one_percent(model: Model, baseline: str) -> None:
     """Answers become more precise; the last sums to the rise of the measure from the baseline."""
     answers = [each for each in gradients(step_on(model, CLEAN), QUESTION, baseline) if not isinstance(each, Progress)]
@@ -53,6 +53,19 @@ def test_integrated_gradients_are_complete_within_one_percent(model: Model, base
     assert answer.total == pytest.approx(rise, abs=0.01 * abs(rise))
     assert answer.error_share == pytest.approx(abs(answer.total - rise) / abs(rise), abs=1e-4)
     assert answer.error_share <= 0.01
+
+
+def test_the_default_completes_on_a_trained_model(smollm2: Callable[[str], Model]) -> None:
+    """From the corrupt prompt where there is one of as many tokens; else the first token keeps its embedding."""
+    model = smollm2("fp32")
+    ids, corrupt = (tuple(model.tokenizer.encode(f"The United {name}")) for name in ("States", "Kingdom"))
+    for question, baseline in ((CausalQuestion(), "sink"), (CausalQuestion(corrupt=corrupt), "corrupt")):
+        answer = last(gradients(step_on(model, ids), question))
+        rise = answer.asked.value - answer.baseline_value
+        assert answer.baseline == baseline and answer.steps < 150
+        assert sum(token.integrated for token in answer.tokens) == pytest.approx(rise, abs=0.01 * abs(rise))
+        same = {"sink": [0], "corrupt": [0, 1]}[baseline]
+        assert [n for n, token in enumerate(answer.tokens) if token.integrated == 0] == same
 
 
 def test_a_token_that_equals_its_baseline_adds_nothing(model: Model) -> None:
@@ -70,7 +83,7 @@ def test_too_few_steps_show_their_error(model: Model) -> None:
 def test_what_cannot_be_computed_is_refused_in_one_line(small: Callable[..., Model]) -> None:
     step = step_on(small("model5"), [5, 90, 33])
     asked: list[tuple[dict, str]] = [
-        ({"baseline": "noise"}, "mean, zero, end, corrupt"),
+        ({"baseline": "noise"}, "sink, mean, zero, end, corrupt"),
         ({"steps": 0}, "1 to 10,000"),
         ({"baseline": "corrupt"}, "second prompt"),
     ]

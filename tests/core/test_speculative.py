@@ -63,7 +63,7 @@ def test_texts_have_the_probabilities_of_the_target(models: tuple[Model, Model],
         session.take(first)
         for each in session.chart(5).candidates:
             expected[first, each.id] = own[first] * each.sampled_probability
-    counts = Counter(tuple(written(models, replace(sampler, seed=seed), 2)[0]) for seed in range(size))
+    counts = Counter(tuple(written(models, replace(sampler, seed=seed), 2, 2)[0]) for seed in range(size))
     assert all(expected[text] > 0 for text in counts)
     likely = {text: size * p for text, p in expected.items() if size * p >= 5}
     rest = size - sum(likely.values())

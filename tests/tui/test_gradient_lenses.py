@@ -64,10 +64,10 @@ async def test_another_baseline_and_fewer_steps_are_asked_for(
         lens = await asked(pilot, settle, "gradients")
         shown = panel_lines(lens)
         assert shown[0].startswith("why e, not a: ")
-        assert shown[1].startswith("integrated gradients from the mean embedding (")
+        assert shown[1].startswith("integrated gradients from the corrupt prompt (")
         assert ", complete, " in shown[2]
         await press(pilot, "shift+left")
-        assert "from the corrupt prompt (" in panel_lines(lens)[1]
+        assert "from the token that ends a text (" in panel_lines(lens)[1]
         await press(pilot, "shift+up")
         assert lens.answer.steps == 8
 

@@ -80,24 +80,27 @@ def test_every_file_of_the_folder_is_a_lens_and_the_chart_is_the_first() -> None
     }
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
 async def test_every_lens_answers_at_every_size(
-    real: Make, settle: Go, press: Go, panel_lines: Lines, kind: type[Lens], size: tuple[int, int]
+    real: Make, settle: Go, press: Go, panel_lines: Lines, kind: type[Lens]
 ) -> None:
-    async with real(PROMPT, DEEP).run_test(size=size) as pilot:
+    """Also where the size changes while it is shown."""
+    async with real(PROMPT, DEEP).run_test(size=SIZES[0]) as pilot:
         await settle(pilot)
         pilot.app.act(compare)
         await settle(pilot)
         found = await turn_to(pilot, settle, kind.NAME)
-        assert found.answer is not None
-        for _ in range(3):  # each side, with the cursor moved
-            lines = panel_lines(found)
-            assert sum(bool(line.strip()) for line in lines) >= 3
-            assert {cell_len(line) for line in lines} == {found.columns}
-            assert inert(lines)
-            await press(pilot, "o", "down", "up", "shift+down", "shift+right", "shift+up", "shift+left")
-        assert found.answer is not None
+        for size in SIZES:
+            await pilot.resize_terminal(*size)
+            await settle(pilot)
+            assert found.answer is not None
+            for _ in range(3):  # each side, with the cursor moved
+                lines = panel_lines(found)
+                assert sum(bool(line.strip()) for line in lines) >= 3
+                assert {cell_len(line) for line in lines} == {found.columns}
+                assert inert(lines)
+                await press(pilot, "o", "down", "up", "shift+down", "shift+right", "shift+up", "shift+left")
+            assert found.answer is not None
 
 
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)

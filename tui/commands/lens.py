@@ -69,7 +69,7 @@ def lens(
         typer.Option(help="attribution: what to divide: 3 (a block), 3.attention, 3.attention.2, 3.mlp or heads."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="gradients: what tokens are compared with: mean, zero, end or corrupt.")
+        str | None, typer.Option(help="gradients: what tokens are compared with: sink, mean, zero, end or corrupt.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="gradients: points of the path; by default as many as completeness takes.")

@@ -78,8 +78,10 @@ class ChartLens(Lens, can_focus=True):
         asked = frame.snapshot.measured if frame.snapshot else None
         if chart is self._chart and chart is not None and asked == self._asked:
             return
-        if frame.activity == "generating" and time.monotonic() - self._painted_at < STREAMED_EVERY:
-            return
+        if frame.activity == "generating":
+            awaited = chart is None and self._chart is not None  # the last one stays until an engine answers
+            if awaited or time.monotonic() - self._painted_at < STREAMED_EVERY:
+                return
         if chart is not None and self._chart is not None and _first_ids(chart) != _first_ids(self._chart):
             self._cursor = 0
         self._chart = chart

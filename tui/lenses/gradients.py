@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.content import Content
 
+from tui.drawing.attributions import BASELINES, advice, complete, start, total
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
 from tui.lenses.base import ExperimentPage
@@ -15,16 +16,8 @@ from tui.runner import Frame
 if TYPE_CHECKING:
     from core.lenses.gradients import InputAttributions, TokenAttribution
 
-BASELINES = {
-    "mean": "the mean embedding",
-    "zero": "embeddings of zero",
-    "end": "the token that ends a text",
-    "corrupt": "the corrupt prompt",
-}
 STEPS = (None, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Points of the path that can be chosen; None is as many as it takes."""
-COMPLETE = 0.01
-"""The largest error, as a share, that counts as complete."""
 POSITION, TOKEN, NUMBER, WIDEST = 4, 14, 10, 40
 
 
@@ -40,7 +33,8 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.baseline = "mean"
+        self.baseline: str | None = None
+        """None lets the lens choose."""
         self.steps: int | None = None
         self.integrated = True
         """Whether bars and tints are those of integrated gradients."""
@@ -78,7 +72,8 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         """Left and right: the baseline; up and down: more or fewer steps."""
         if across:
             names = list(BASELINES)
-            self.baseline = names[(names.index(self.baseline) + across) % len(names)]
+            present = self.baseline or (self.answer.baseline if self.answer else names[0])
+            self.baseline = names[(names.index(present) + across) % len(names)]
         else:
             at = STEPS.index(self.steps) - down
             self.steps = STEPS[max(0, min(at, len(STEPS) - 1))]
@@ -95,7 +90,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     def lines(self, answer: "InputAttributions", width: int, height: int) -> Iterator[Text]:
         yield self.why(answer, width)
         yield from self._explained(answer, width)
-        yield Text()
+        yield self.text((fit(advice(answer), width).rstrip(), "muted"))
         bar = max(4, min(WIDEST, (width - POSITION - TOKEN - 2 * NUMBER - 6) // 2))
         against, towards = fit("◂ against", bar), "towards ▸".rjust(bar)[-bar:]
         own, other = ("integrated", "input×gr.") if self.integrated else ("input×gr.", "integrated")
@@ -110,21 +105,15 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
         """From where to where, and how complete the integral is."""
-        words = f"integrated gradients from {BASELINES[answer.baseline]}"
-        if answer.error_share is None or answer.error is None or answer.baseline_value is None:
-            progress = self.frame.progress
-            done = f"{progress.done:,}/{progress.total:,}" if progress else "…"
-            yield self.text((fit(f"{words}: {done}", width).rstrip(), "muted"))
+        progress = self.frame.progress if answer.error_share is None else None
+        done = f"{progress.done:,}/{progress.total:,}" if progress else "…"
+        yield self.text((fit(start(answer, done), width).rstrip(), "muted"))
+        if answer.error_share is None:
             yield Text()
             return
-        rise = answer.asked.value - answer.baseline_value
-        yield self.text((fit(f"{words} ({answer.baseline_value:+.2f})", width).rstrip(), "muted"))
-        complete = answer.error_share <= COMPLETE
-        sentence = f"they sum to {answer.total:+.3f} of {rise:+.3f}: error {100 * answer.error_share:.2g} %"
-        state = "complete" if complete else "not complete"
         yield self.text(
-            (f"{sentence}, ", "muted"),
-            (state, "text" if complete else "hot"),
+            (f"{total(answer)}, ", "muted"),
+            ("complete" if complete(answer) else "not complete", "text" if complete(answer) else "hot"),
             (f", {answer.steps:,} steps", "muted"),
         )
 

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 
 from core.lenses import table
 from core.sampling.values import Candidate
+from tui.drawing.attributions import advice, start, total
 from tui.drawing.question import why
 from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
 from tui.reports.heat_maps import contrast_lines, paths_lines
@@ -38,6 +39,9 @@ def lens_lines(name: str, answer: Any) -> list[str]:
 def _experiment(name: str, answer: Any) -> Iterator[str]:
     """The question of an experiment, and its table with aligned columns."""
     yield why(answer.asked)
+    if name == "gradients":
+        yield f"{start(answer)}; {total(answer)} after {answer.steps:,} steps"
+        yield from filter(None, [advice(answer)])
     found = table(name.replace("-", "_"))(answer)
     rows = [found.columns, *(tuple(map(_cell, found.columns, row)) for row in found.rows)]
     widths = [min(40, max(cell_len(row[n]) for row in rows)) for n in range(len(found.columns))]

@@ -128,7 +128,9 @@ def lens(
         typer.Option("--watermark", help="watermark: γ, scheme, width and key, such as 0.25:lefthash:1:15485863."),
     ] = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="experiments: print the answer as a table in CSV.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="experiments, heads: print the answer as a table in CSV.")
+    ] = False,
     svg: Annotated[Path | None, typer.Option(help="experiments: write a picture of the panel to this file.")] = None,
 ) -> None:
     """Look inside the model at the last position of a prompt."""

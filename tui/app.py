@@ -11,6 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar
 
 from core.activations.patch import Patch
 from core.errors import UserError, out_of_memory
@@ -21,6 +22,7 @@ from core.walk.values import PromptForm
 from tui import lenses, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
+from tui.drawing.scroll_bar import ThinScrollBar
 from tui.driver import driver_class
 from tui.keys import WALK, action
 from tui.lenses.base import Lens
@@ -90,6 +92,7 @@ class TokenwalkApp(App[None]):
             sessions or storage.default_folder(), self._report_write, automatic=sessions is not None
         )
         self.runner.autosave = self.autosave
+        ScrollBar.renderer = ThinScrollBar
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
         self.walk = WalkScreen(self.state, self.notices, text)

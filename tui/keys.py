@@ -242,9 +242,8 @@ GROUPS = {
         "lens.right",
         "lens.experiments",
         "lens.steering",
-        "lens.notebook",
     ),
-    "Ask why": ("question.target", "question.against", "question.corrupt"),
+    "Ask why": ("question.target", "question.against", "question.corrupt", "lens.notebook"),
     "Choose": (
         "choose.model",
         "choose.twin",

@@ -9,6 +9,7 @@ from torch import Tensor
 from core.activations.trace import Step
 from core.causal.head_weights import Composition, composition, copying, head_matrices, receives, token_map, writes
 from core.causal.heads import Grid, head_scores, repeated_tokens
+from core.causal.table import Cell, Table
 from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.progress import Progress
@@ -95,6 +96,18 @@ def heads(
             yield view
     if only in (None, "copying"):
         yield from _copying(step, view, unknown)
+
+
+def table(answer: HeadsView) -> Table:
+    """One row for each head; its composition is that with the receiving head, of earlier layers only."""
+    names = ("induction", "previous", "duplicate", "copying")
+    rows: list[tuple[Cell, ...]] = []
+    for layer, heads_of_layer in enumerate(answer.induction):
+        for head in range(len(heads_of_layer)):
+            scores = [getattr(answer, name)[layer][head] for name in names]
+            rows.append((layer, head, *scores, answer.composition[layer][head] if layer < answer.layer else None))
+    receiver = f"{answer.kind}_composition_with_{answer.layer}.{answer.head}" if answer.layer >= 1 else "composition"
+    return Table(("layer", "head", *names, receiver), tuple(rows))
 
 
 SCORES = ("positions", "queries", "previous", "duplicate", "induction")

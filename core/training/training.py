@@ -42,14 +42,14 @@ class Training:
         """(step, held-out loss in nats per token) of each evaluation."""
 
     @classmethod
-    def resumed(cls, folder: Path, device: torch.device) -> "Training":
+    def resumed(cls, folder: Path, device: torch.device, observe: Observe = lambda model, ids: None) -> "Training":
         """The training whose latest checkpoint is in a folder. Raises `UserError` where there is none."""
         if not (path := folder / LATEST).is_file():
             raise UserError(f"there is no training to resume in {folder}")
         card = cards.read_card(path)
         if card is None:
             raise UserError(f"{path} is no checkpoint of tokenwalk")
-        return cls(card.recipe, folder, device, card.command)
+        return cls(card.recipe, folder, device, card.command, observe)
 
     def run(self) -> Generator[Progress | Event, None, None]:
         """Train from the latest checkpoint, or from the beginning. Yields progress in bytes of text, then events.

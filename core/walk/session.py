@@ -254,6 +254,7 @@ class Session:
 
     def travel(self, cursor: int) -> None:
         """Move the cursor along the walk; a value beyond an end means that end."""
+        self.stopped = ""
         self.history.travel(cursor)
 
     def visit(self, serial: int) -> Iterator[Progress]:

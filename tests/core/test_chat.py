@@ -146,6 +146,8 @@ def test_generation_stops_at_a_stop_id(smollm2: Callable[[str], models.Model]) -
     generated = list(walk.generate(40))
     assert b"".join(token.piece for token in generated) == b"The capital of France is Paris.<|im_end|>"
     assert walk.stopped == "stopped: the model ended its text"
+    walk.travel(2)
+    assert walk.stopped == ""
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).stops == frozenset()
 
 

@@ -30,7 +30,7 @@ from core.causal.heads import (
 from core.engine.config import ModelConfig
 from core.engine.model import Transformer, random_model
 from core.errors import UserError
-from core.lenses import lens
+from core.lenses import lens, table
 from core.loading import description, weights
 from core.loading.checkpoints.checkpoint import read_checkpoint
 from core.loading.checkpoints.recipe import Recipe
@@ -196,6 +196,12 @@ def test_the_lens_shows_all_scores_with_the_strongest_induction_head_as_receiver
         assert len(grid) == config.blocks
         assert all(value is not None for row in grid for value in row)
     assert view.note == "copying and composition leave out positions, biases"
+    rows = table("heads")(view)
+    assert rows.columns[-1] == f"k_composition_with_1.{view.head}"
+    assert [row[:3] for row in rows.rows] == [
+        (layer, head, view.induction[layer][head]) for layer in range(config.blocks) for head in range(config.heads)
+    ]
+    assert [row[-1] for row in rows.rows if row[0] == 0] == list(view.composition[0])
 
 
 def test_parts_of_the_lens_and_its_options(small: Small) -> None:

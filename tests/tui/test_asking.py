@@ -69,6 +69,17 @@ async def test_tokens_are_chosen_on_the_chart_and_the_measure_goes_round(
         assert asked(app) == CausalQuestion(against=first)
 
 
+async def test_before_there_is_a_candidate_a_key_asks_nothing(scripted: Make) -> None:
+    """Else a key that was typed while a model loads would ask about other tokens than those shown later."""
+    async with scripted(text=PROMPT).run_test(size=(80, 24)) as pilot:
+        before = list(pilot.app.runner.operations)
+        pilot.app.do("asking.target")
+        pilot.app.do("asking.against")
+        assert pilot.app.runner.operations == before
+        await pilot.pause()
+        assert [notice.message for notice in pilot.app._notifications][-1] == "there is no candidate yet to ask about"
+
+
 async def test_under_an_experiment_the_measure_and_the_order_of_the_tokens_change(
     real: Make, settle: Go, press: Go, panel_lines: Lines
 ) -> None:

@@ -274,3 +274,21 @@ def test_a_user_error_is_one_line(arguments: tuple[str, ...], says: str, run_her
 )
 def test_bars_are_drawn_in_eighths_of_cells(share: float, drawn: str) -> None:
     assert bar(share, 4) == drawn
+
+
+def test_heads_over_checkpoints(run_here: Here) -> None:
+    """As lines, JSON and CSV; a model from elsewhere has no text of its training."""
+    arguments = ("lens", "heads", "--checkpoints", "model5-trained", "--device", "cpu")
+    lines = run_here(*arguments).stdout.decode().splitlines()
+    assert lines[0] == "scores of heads over checkpoints: step 3,000"
+    (each,) = json.loads(run_here(*arguments, "--json").stdout)["checkpoints"]
+    rows = list(csv.DictReader(run_here(*arguments, "--csv").stdout.decode().splitlines()))
+    for kind in ("previous", "induction", "copied"):
+        assert [float(row[kind]) for row in rows] == [value for row in each[kind] for value in row]
+        (at,) = (n for n, line in enumerate(lines) if line.startswith(f"{kind}: "))
+        assert [line.split()[-6] for line in lines[at + 2 : at + 18]] == [f"{float(row[kind]):.3f}" for row in rows]
+    unknown = run_here("lens", "heads", "--checkpoints", "model3", *SMALL).stdout.decode()
+    assert unknown.endswith("copied: known of checkpoints of one's own trainings\n")
+    for more, says in ((("--layer", "1"), "--layer cannot"), (("-m", "model5"), "--model cannot")):
+        done = run_here(*arguments, *more)
+        assert (done.returncode, done.stdout) == (2, b"") and says in done.stderr.decode()

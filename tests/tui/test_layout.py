@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from textual.widgets._footer import FooterKey
+from textual.widgets._toast import Toast
 
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
+from tui.drawing.scroll_bar import ThinScrollBar
 from tui.panels.footer import KeyFooter
 
 Make = Callable[..., TokenwalkApp]
@@ -156,3 +158,35 @@ async def test_a_footer_scheduled_to_be_built_again_may_go_with_its_screen(scrip
         assert screen not in pilot.app.screen_stack
         await footer._renew()
         assert pilot.app.is_running
+
+
+def test_the_thumb_of_a_scroll_bar_is_a_line_and_can_be_dragged() -> None:
+    drawn = ThinScrollBar.render_bar(10, 100, 30, 35).segments
+    grabbed = [each for each in drawn if each.style and each.style.meta.get("@mouse.down") == "grab"]
+    assert {each.text for each in grabbed} == {"┃"}
+    assert 3 <= len(grabbed) <= 4
+    assert len(drawn) == 10
+    assert not any(each.text.strip() for each in drawn if each not in grabbed)
+
+
+async def test_help_is_named_in_the_footer_also_beside_the_keys_of_a_lens(
+    scripted: Make, scenes: Any, screen_lines: Any
+) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        pilot.app.do("lens.look", "branches")
+        await pilot.pause()
+        footer = screen_lines(pilot.app)[-1]
+        assert "fold" in footer
+        assert footer.rstrip().endswith("? help")
+
+
+async def test_a_message_stands_over_the_prompt_and_leaves_status_and_footer(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.pause()
+        pilot.app.notices.warn("a short message")
+        await pilot.pause()
+        (toast,) = pilot.app.screen.query(Toast)
+        assert toast.region.y < 6
+        assert toast.region.right <= 40
+        assert toast.region.bottom < pilot.app.status.region.y

@@ -84,7 +84,7 @@ async def test_a_path_is_completed_to_a_model(
         assert "folder" in rows(app)[0]
         await pilot.press("tab")
         assert len(rows(app)) == 2
-        assert "GPT-2" in rows(app)[0]
+        assert "GPT-2" in rows(app)[0] and "models/tiny " in rows(app)[0]
         assert "cannot be loaded" not in details(app)
         await pilot.press("down")
         assert "torn.gguf cannot be loaded" in details(app)

@@ -107,6 +107,13 @@ def lens(
     kind: Annotated[
         str | None, typer.Option(help="heads: q, k or v, what the receiver reads from earlier heads for.")
     ] = None,
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="heads: over all checkpoints of this training of yours, or this model, such as owner/name@step1000; "
+            "may be given again."
+        ),
+    ] = None,
     receiver: Annotated[
         str | None, typer.Option(help="paths: what reads the paths: final, 'mlp 4', 'q 9.6', 'k 9.6' or 'v 9.6'.")
     ] = None,
@@ -121,7 +128,9 @@ def lens(
         typer.Option("--watermark", help="watermark: γ, scheme, width and key, such as 0.25:lefthash:1:15485863."),
     ] = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="experiments: print the answer as a table in CSV.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="experiments, heads: print the answer as a table in CSV.")
+    ] = False,
     svg: Annotated[Path | None, typer.Option(help="experiments: write a picture of the panel to this file.")] = None,
 ) -> None:
     """Look inside the model at the last position of a prompt."""
@@ -148,6 +157,10 @@ def lens(
             )
         if as_csv and as_json:
             raise UserError(Option("csv"), " and ", Option("json"), " cannot both be printed; choose one")
+        if checkpoints:
+            _check_alone(name, model, _given(options | question | {"svg": svg}))
+            _print_checkpoints(checkpoints, model, as_json, as_csv)
+            return
         if as_csv:
             table(name.replace("-", "_"))
         page = None
@@ -176,6 +189,33 @@ def lens(
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     return {key: value for key, value in options.items() if value is not None}
+
+
+def _check_alone(name: str, model: ModelOptions, given: dict[str, Any]) -> None:
+    """Raises `UserError` for what checkpoints cannot be given with."""
+    if name != "heads":
+        raise UserError(f"the lens {name} has no option ", Option("checkpoints"), "; leave it out")
+    for option in (*(each for each in ("model", "steer") if getattr(model, each)), *given):
+        flag = "-k" if option == "count" else Option(option)
+        raise UserError(flag, " cannot be given with ", Option("checkpoints"), "; leave it out")
+
+
+def _print_checkpoints(names: list[str], model: ModelOptions, as_json: bool, as_csv: bool) -> None:
+    """The scores of heads over checkpoints."""
+    from core.causal.head_checkpoints import head_checkpoints, table
+    from core.engine import threads
+    from tui.reports.head_checkpoints import head_checkpoints_json, head_checkpoints_lines
+    from tui.reports.json_values import json_line
+
+    threads.prepare(beside_screen=False)
+    answer = finish(head_checkpoints(names, model.choice()))
+    if as_csv:
+        say(str(table(answer)))
+    elif as_json:
+        say(json_line(head_checkpoints_json(answer)))
+    else:
+        for line in head_checkpoints_lines(answer):
+            say(line.rstrip())
 
 
 def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], options: dict[str, Any]) -> Any:

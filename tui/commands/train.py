@@ -99,7 +99,7 @@ def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: s
     with process_group(resolve(device)) as (own, rank), stoppable() as stop:
         training = None
         if resume:
-            training = Training.resumed(_existing_folder(resume), own)
+            training = Training.resumed(_existing_folder(resume), own, head_moment)
         elif recipe:
             training = Training(recipe, _new_folder(out, recipe), own, _command(recipe), head_moment)
         events = training.run() if training else shipped.train_ladder(Path(out or "trained"))

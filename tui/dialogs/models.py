@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.loading import paths, revisions
 from core.loading.catalog import Offer
 from core.remote.address import is_address
-from tui.drawing.text import bytes_text, fit, one_line
+from tui.drawing.text import bytes_text, ending, fit, one_line
 
 NAME, KIND, SIZE = 24, 22, 8
 """Cells of the columns; what is left is for the problem."""
@@ -111,7 +111,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
         dim = "$text-disabled" if offer.problem else "$foreground"
         return Content.assemble(
             ("● " if offer.name == self._present else "  ", "bold"),
-            (fit(one_line(offer.name), name - 1) + " ", f"bold {dim}"),
+            (fit(_short(offer.name, name - 1), name - 1) + " ", f"bold {dim}"),
             (fit(one_line(offer.family), KIND - 1) + " ", "$text-muted"),
             (size.rjust(SIZE), "$text-muted"),
             (fit(one_line(problem), left), "$warning"),
@@ -169,6 +169,11 @@ class ModelsScreen(ModalScreen[Picked | None]):
     def _type(self, text: str) -> None:
         self._field.value = text
         self._field.cursor_position = len(text)
+
+
+def _short(name: str, most: int) -> str:
+    """A name in one line; of a long path its end."""
+    return ending(one_line(name), most) if paths.is_path(name) else one_line(name)
 
 
 def _words(offer: Offer) -> str:

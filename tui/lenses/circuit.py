@@ -12,7 +12,7 @@ from tui.drawing.bars import signed_bar
 from tui.drawing.edges import by_receiver, grid
 from tui.drawing.text import label, percent, signed, within
 from tui.lenses.base import AnswerCache, ExperimentPage
-from tui.runner import Question
+from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
     from core.activations.patch import Patch
@@ -65,6 +65,12 @@ class CircuitLens(ExperimentPage["Circuit"]):
 
         return Question(computed)
 
+    def show(self, frame: Frame) -> None:
+        before = self._patched_walk()
+        super().show(frame)
+        if self._patched_walk() != before:
+            self.draw()
+
     # Keys ------------------------------------------------------------------------------------------------------------
 
     def choice_count(self) -> int:
@@ -107,6 +113,11 @@ class CircuitLens(ExperimentPage["Circuit"]):
         snapshot = self.frame.snapshot
         return bool(self._kept) and snapshot is not None and snapshot.patches == self._kept
 
+    def _patched_walk(self) -> str:
+        """What the question measures in the reduced walk, where it is known."""
+        measured = self.frame.snapshot.measured if self._reduced and self.frame.snapshot else None
+        return f" · patched {signed(measured.value, 2)}" if measured else ""
+
     def _counts(self, answer: "Circuit") -> list[int]:
         return lens_counts(answer.total)
 
@@ -125,8 +136,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
     def lines(self, answer: "Circuit", width: int, height: int) -> Iterator[Text]:
         counts = self._counts(answer)
         self.count = min(counts, key=lambda count: abs(count - self.count))
-        measured = self.frame.snapshot.measured if self._reduced and self.frame.snapshot else None
-        patched = f" · patched {signed(measured.value, 2)}" if measured else ""
+        patched = self._patched_walk()
         head = self.why(answer, max(0, width - len(patched)))
         yield head.append_text(self.text((patched, "bar")))
         yield from self._facts(answer, width)

@@ -1,7 +1,9 @@
 """The row of keys at the bottom of the screen."""
 
+from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 
 class KeyFooter(Footer):
@@ -10,6 +12,11 @@ class KeyFooter(Footer):
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
         self._shown: list[tuple[str, str, bool]] = []
+
+    def compose(self) -> ComposeResult:
+        for child in super().compose():
+            child.set_class(isinstance(child, FooterKey) and child.key == "question_mark", "-help")
+            yield child
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         if self.is_attached and screen is self.screen:

@@ -16,8 +16,8 @@ KINDS = {
     "copied": "copying · attention to earlier copies of the token that comes next",
 }
 """The scores, by the field of a `HeadMoment`, and what they mean."""
-LABEL, VALUE = 8, 7
-"""Cells of a head's name, and of its number."""
+LABEL, VALUE, WIDEST = 8, 7, 12
+"""Cells of a head's name, of its number, and of an evaluation at most."""
 WEAKEST_SCALE = 0.1
 """The score of the strongest glyph at least, so that noise is not drawn as much."""
 
@@ -51,7 +51,7 @@ class HeadScoresPlot(Sheet):
             yield self.text(("no head is measured yet; a model has heads from model3 on", "faint"))
             return
         moments = _spread(self._moments, max(1, width - LABEL - VALUE))
-        cell = max(1, min(4, (width - LABEL - VALUE) // len(moments)))
+        cell = max(1, min(WIDEST, (width - LABEL - VALUE) // len(moments)))
         last, scale = self._scores(self._chosen or moments[-1]) or self._scores(moments[-1]), self._scale()
         heads = sorted(last, key=lambda head: -last[head])[: max(1, height - 1)]
         columns = [self._scores(moment) for moment in moments]
@@ -63,7 +63,10 @@ class HeadScoresPlot(Sheet):
             yield line.append_text(self.text((f"{last[head]:>{VALUE}.3f}", "text")))
         first, end = f"{moments[0].step:,}", f"{moments[-1].step:,} steps"
         room = max(len(first) + len(end) + 1, cell * len(moments))
-        yield self.text((" " * LABEL + first + end.rjust(room - len(first)), "muted"))
+        left_out = f"the {len(heads)} strongest of {len(last)}" if len(heads) < len(last) else ""
+        between = room - len(first) - len(end)
+        words = left_out.center(between) if len(left_out) + 2 <= between else " " * between
+        yield self.text((" " * LABEL + first + words + end, "muted"))
 
     def _scores(self, moment: EvaluatedStep) -> dict[tuple[int, int], float]:
         """The score of each head, by layer and head."""

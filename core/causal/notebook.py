@@ -18,14 +18,15 @@ def notebook(
     choice: ModelChoice,
     tokenizer: Tokenizer,
     ids: Sequence[int],
-    question: CausalQuestion,
+    question: CausalQuestion | None,
     lens: str,
     options: Mapping[str, Any],
     patches: Sequence[Patch] = (),
 ) -> str:
     """Lines that load the model, ask the lens about the position after `ids`, and print the answer as a table.
 
-    `options` are the keyword arguments of the lens. The prompt is its text where that has these ids, else the ids.
+    `options` are the keyword arguments of the lens; `question` is None for a lens that takes none. The prompt is its
+    text where that has these ids, else the ids.
     """
     imports = {"core.activations.trace": {"step_at"}, "core.lenses": {"lens", "table"}}
     imports["core.loading.models"] = {"load_model"}
@@ -33,15 +34,16 @@ def notebook(
         imports["core.activations.apply"] = {"patched"}
     for kind in _classes((choice, question, *patches, *options.values())):
         imports.setdefault(kind.__module__, set()).add(kind.__name__)
-    arguments = "".join(f", {name}={code(value)}" for name, value in options.items())
-    asking = f'*_, answer = lens("{lens}")(step_at(model, ids, model.sequences()), question{arguments})'
+    arguments = ", question" if question else ""
+    arguments += "".join(f", {name}={code(value)}" for name, value in options.items())
+    asking = f'*_, answer = lens("{lens}")(step_at(model, ids, model.sequences()){arguments})'
     within = [f"with patched(model, {code(list(patches))}):", f"    {asking}"] if patches else [asking]
     lines = (
         *(f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items())),
         "",
         f"model = load_model({code(choice)})",
         *_prompt(tokenizer, ids),
-        *_wrapped(f"question = {code(question)}"),
+        *(_wrapped(f"question = {code(question)}") if question else ()),
         *within,
         f'print(table("{lens}")(answer))',
     )

@@ -67,6 +67,17 @@ def test_the_lines_of_an_experiment_print_its_table(name: str, model: Model) -> 
     assert "core.activations.apply" not in lines
 
 
+@pytest.mark.parametrize(
+    "options", [{"only": "attention"}, {"only": "composition", "kind": "q", "layer": 2, "head": 1}]
+)
+def test_the_lines_of_a_lens_without_a_question_print_its_table(options: dict[str, object], model: Model) -> None:
+    ids = model.tokenizer.encode(PROMPT)
+    answer = last(lens("heads")(step_at(model, ids, model.sequences()), **options))
+    lines = notebook(CHOICE, model.tokenizer, ids, None, "heads", options)
+    assert printed(lines) == rows_of(str(table("heads")(answer)))
+    assert "question" not in lines
+
+
 def test_options_patches_and_ids_without_a_text_are_in_the_lines(model: Model) -> None:
     ids, patches = [5, 3, 8, 1], (Patch(part="head", layer=0, index=1),)
     options = {"part": "0.attention", "count": 4}

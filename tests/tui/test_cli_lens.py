@@ -222,6 +222,15 @@ def test_an_experiment_prints_csv_and_writes_a_picture(
     assert "#e8a15c" in text
 
 
+def test_a_map_of_heads_is_written_as_a_picture(run_here: Here, tmp_path: Path) -> None:
+    picture = tmp_path / "heads.svg"
+    done = run_here("lens", "heads", PROMPT, "--model", "model5", "--svg", str(picture), *SMALL)
+    assert done.returncode == 0
+    text = picture.read_text(encoding="utf-8")
+    assert xml.etree.ElementTree.fromstring(text).tag.endswith("svg")
+    assert "layer&#160;0" in text
+
+
 def test_without_a_prompt_the_example_of_the_article_is_used(lens_json: Callable[..., dict[str, Any]]) -> None:
     assert lens_json("lens", "context", "--context", "30")["prefixes"][-1]["text"] == "I prefer oat milk in"
 

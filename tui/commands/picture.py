@@ -8,7 +8,7 @@ from textual.app import App, ComposeResult
 
 from core.errors import UserError
 from tui import lenses, themes
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExportedPage
 
 
 class PictureApp(App[None]):
@@ -16,7 +16,7 @@ class PictureApp(App[None]):
 
     CSS_PATH = Path(themes.__file__).with_name("app.tcss")
 
-    def __init__(self, page: ExperimentPage[Any]) -> None:
+    def __init__(self, page: ExportedPage[Any]) -> None:
         super().__init__()
         self.page = page
 
@@ -31,16 +31,16 @@ class PictureApp(App[None]):
         self.theme = themes.DARK.name
 
 
-def page_of(name: str) -> ExperimentPage[Any]:
+def page_of(name: str) -> ExportedPage[Any]:
     """A page for the lens `name`. Raises `UserError` for a lens that has no picture."""
     kind = next((each for each in lenses.found() if name.replace("-", "_") == each.NAME), None)
-    if kind is None or not issubclass(kind, ExperimentPage):
-        names = ", ".join(each.NAME.replace("_", "-") for each in lenses.found() if issubclass(each, ExperimentPage))
+    if kind is None or not issubclass(kind, ExportedPage):
+        names = ", ".join(each.NAME.replace("_", "-") for each in lenses.found() if issubclass(each, ExportedPage))
         raise UserError(f"the lens {name} has no picture; those of experiments have one: {names}")
     return kind()
 
 
-def picture(page: ExperimentPage[Any], answer: Any) -> str:
+def picture(page: ExportedPage[Any], answer: Any) -> str:
     """The answer of a lens as SVG."""
 
     async def draw() -> str:

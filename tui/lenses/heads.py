@@ -10,7 +10,7 @@ from core.lenses import lens
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit
 from tui.lenses.attention import AttentionLens
-from tui.lenses.base import AnswerCache, HeatMapPage
+from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ STRONGEST = 4
 """Heads that are named over the map."""
 
 
-class HeadsLens(HeatMapPage["HeadsView"]):
+class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
     """Rows are layers, columns heads. The composition is that of earlier heads with the head under the cursor."""
 
     NAME = "heads"
@@ -63,6 +63,14 @@ class HeadsLens(HeatMapPage["HeadsView"]):
         self._placed = False
         """Whether the cursor was put on the strongest induction head, as it is once."""
         self._caches = {part: AnswerCache() for part in ("attention", "copying", "composition")}
+
+    def options(self) -> dict[str, Any]:
+        part, (layer, head) = self.view.part, self.receiver or (None, None)
+        if part != "composition":
+            return {"only": part} | ({"measured_on": self.measured_on} if part == "attention" else {})
+        if self.answer and self.answer.layer >= 1:
+            layer, head = self.answer.layer, self.answer.head
+        return {"only": part, "kind": self.kind} | ({} if layer is None else {"layer": layer, "head": head})
 
     def new_question(self) -> Question:
         part, text, kind, receiver = self.view.part, self.measured_on, self.kind, self.receiver

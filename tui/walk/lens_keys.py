@@ -9,8 +9,8 @@ from core.errors import UserError
 from core.sessions import storage
 from tui import lenses
 from tui.dialogs.notebook import NotebookScreen
-from tui.lenses.base import ExperimentPage
-from tui.lenses.base.experiment import Form
+from tui.lenses.base import ExportedPage
+from tui.lenses.base.exported import Form
 from tui.lenses.chart import ChartLens
 from tui.lenses.continuations import ContinuationsLens
 from tui.walk.group import ActionGroup
@@ -63,8 +63,8 @@ class LensKeys(ActionGroup):
     def notebook(self) -> None:
         """Show the Python that computes what the lens shows, and offer to write it to a file."""
         lens = self.screen.lens
-        if not isinstance(lens, ExperimentPage):
-            names = ", ".join(kind.TITLE for kind in lenses.found() if issubclass(kind, ExperimentPage))
+        if not isinstance(lens, ExportedPage):
+            names = ", ".join(kind.TITLE for kind in lenses.found() if issubclass(kind, ExportedPage))
             self.notices.warn(f"only lenses of experiments are exported: {names}")
             return
         try:
@@ -74,14 +74,14 @@ class LensKeys(ActionGroup):
         else:
             self.open_dialog(NotebookScreen(lens.TITLE, code), lambda chosen: self._take_away(lens, code, chosen))
 
-    def _take_away(self, lens: ExperimentPage[Any], code: str, chosen: str | None) -> None:
+    def _take_away(self, lens: ExportedPage[Any], code: str, chosen: str | None) -> None:
         if chosen == "copy":
             self.screen.app.copy_to_clipboard(code)
             self.notices.inform("copied the lines of Python")
         elif chosen:
             self._write(lens, chosen)
 
-    def _write(self, lens: ExperimentPage[Any], form: str) -> None:
+    def _write(self, lens: ExportedPage[Any], form: str) -> None:
         """Write the answer into the current folder."""
         snapshot = self.state.frame.snapshot
         path = storage.free(Path.cwd(), f"{lens.NAME} {snapshot.prompt if snapshot else ''}", f".{form}")

@@ -103,7 +103,7 @@ async def test_the_sampler_is_chosen_by_name_or_written(real: Make, settle: Go, 
         await settle(pilot)
         assert "k 40 p 0.95 min-p 0.05 T 0.80" in app.status.render().plain
         await looking(pilot, settle)
-        await pilot.press("e")
+        await pilot.press("f")
         await write(pilot, until, "foo=1")
         await until(lambda: "'foo' is not a stage" in str(app.screen.query_one(".problem").render()))
         await write(pilot, until, "typical=0.5,temp=0")

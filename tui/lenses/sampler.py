@@ -48,7 +48,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         Binding("ctrl+left", "shift(-1)", "move", tooltip="Apply the stage earlier", show=True, key_display="^←→"),
         Binding("ctrl+right", "shift(1)", "later", tooltip="Apply the stage later", show=False),
         Binding("0", "reset", "reset", tooltip="Give the stage its usual values", show=True),
-        Binding("e", "write", "edit", tooltip="Write the stages as a line", show=True),
+        Binding("f", "write", "edit", tooltip="Write the stages as a line", show=True),
     ]
 
     def __init__(self) -> None:

@@ -8,9 +8,7 @@ import typer
 
 from core.errors import Option, UserError
 from tui.commands.common import Json, exit_on_user_error, finish, load_model, note, read_argument, say
-from tui.drawing.text import one_line
 from tui.options import ModelOptions, shared
-from tui.texts import read_text_file
 
 ARTICLE_PROMPT = "I prefer oat milk in"
 """The prompt where none is given: the article's example of a search space that shrinks token by token."""
@@ -223,6 +221,8 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
     from core import lenses
     from core.activations.trace import step_at
     from core.causal.question import question_of
+    from tui.drawing.text import one_line
+    from tui.texts import read_text_file
 
     function = lenses.lens(name.replace("-", "_"))
     parameters = inspect.signature(function).parameters

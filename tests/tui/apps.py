@@ -171,9 +171,8 @@ async def idle(app: App[None]) -> None:
 def is_idle(app: App[None]) -> bool:
     """Whether no message waits and no change is undrawn, at a time when every widget has just answered a message."""
     screen = app.screen
-    unread = any(
-        widget.message_queue_size or widget._next_callbacks for widget in (app, *screen.walk_children(with_self=True))
-    )
+    widgets = [widget for each in app.screen_stack for widget in each.walk_children(with_self=True)]
+    unread = any(widget.message_queue_size or widget._next_callbacks for widget in (app, *widgets))
     undrawn = (
         app._resize_timer
         or screen._callbacks

@@ -23,7 +23,7 @@ class KeyFooter(Footer):
             self.call_after_refresh(self._renew)
 
     async def _renew(self) -> None:
-        if not (self.is_attached and self.screen.is_current):  # its screen was closed or covered since then
+        if not (self.is_attached and self.app.screen is self.screen):  # its screen was closed or covered since then
             return
         active = self.screen.active_bindings.values()
         shown = [(each.binding.key, each.binding.description, each.enabled) for each in active if each.binding.show]

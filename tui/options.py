@@ -5,12 +5,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from core.activations.patch import Patch
-from core.causal.vector_files import read_vector
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.loading.choice import Hyperparameters, ModelChoice
@@ -19,6 +17,9 @@ from core.remote.address import ENGINES, is_address
 from core.sampling import constraint
 from core.sampling.sampler import ORDERS, Sampler
 from core.sampling.stages.constraint import Constraint
+
+if TYPE_CHECKING:
+    from core.activations.patch import Patch
 
 TOKENIZER_HELP = (
     "cl100k (GPT-4's), bytes (one token per byte) or world (the tokens of cl100k that the tiny world uses)."
@@ -128,10 +129,15 @@ class ModelOptions:
             served_model=self.served_model,
         )
 
-    def patches(self) -> tuple[Patch, ...]:
+    def patches(self) -> "tuple[Patch, ...]":
         """The steering vectors as patches. Raises `UserError` for a file that holds none and an impossible strength."""
+        if not self.steer:
+            return ()
+        from core.activations.patch import Patch  # noqa: PLC0415  # most commands steer nothing
+        from core.causal.vector_files import read_vector  # noqa: PLC0415
+
         patches = []
-        for text in self.steer or ():
+        for text in self.steer:
             path, strength = _file_and_number(text, "steer", "strength", "FILE")
             if not path:
                 raise UserError(Option("steer"), " names no file; write the path of a steering vector")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.activations.patch import Patch
 from core.atomic import check_replaceable
 from core.errors import Option, UserError
 from core.generation.stop_conditions import FORMS, StopConditions, parse
@@ -19,6 +18,7 @@ from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, re
 from tui.options import ModelOptions, SamplerOptions, shared
 
 if TYPE_CHECKING:
+    from core.activations.patch import Patch
     from core.generation.sample import Sample
 
 
@@ -87,7 +87,7 @@ def _save(
     prompt: Sequence[Token],
     text: str,
     grown: Sequence["Sample"],
-    patches: tuple[Patch, ...],
+    patches: "tuple[Patch, ...]",
 ) -> None:
     """Save the samples as branches of one tree whose cursor is at the end of the first."""
     from core.sessions import record, writer

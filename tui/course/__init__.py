@@ -1,0 +1,1 @@
+"""The course: lessons that are played on the live app."""

@@ -3,6 +3,7 @@
 `_("{count} tokens are left").format(count=3)`: a text is translated before values are put into it. Values have names,
 because another language may need another order. `N_` marks a text that is translated later, where it is shown.
 """
+
 import gettext
 
 _catalogue: gettext.NullTranslations = gettext.NullTranslations()

@@ -8,7 +8,7 @@ import typer
 
 from core.engine import threads
 from core.errors import Option, UserError
-from tui.commands.common import Json, exit_on_user_error, say
+from tui.commands.common import Json, exit_on_user_error, note, say
 from tui.options import lora_option
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def replay(
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise UserError(Option("tolerance"), f" must be 0 or more, not {tolerance:g}")
-        walk = reader.read_record(file)
+        walk = reader.read_record(file, note)
         threads.prepare(beside_screen=False)
         from core.sessions.replay import Changes
 

@@ -10,6 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from core.language import _
 from tui import lenses
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
@@ -38,8 +39,10 @@ class LensIndex(ModalScreen[type[Lens] | None]):
     def compose(self) -> ComposeResult:
         kinds = lenses.found()
         with Vertical(classes="dialog wide") as dialog:
-            dialog.border_title = Content(f"lenses · {kinds.index(self._present) + 1}/{len(kinds)}")
-            dialog.border_subtitle = Content("⏎ open · esc close")
+            dialog.border_title = Content(
+                _("lenses · {index}/{count}").format(index=kinds.index(self._present) + 1, count=len(kinds))
+            )
+            dialog.border_subtitle = Content(_("⏎ open · esc close"))
             yield OptionList(*self._options())
 
     def _options(self) -> list[Option]:
@@ -47,7 +50,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
         for group in lenses.GROUPS:
             members = [kind for kind in lenses.found() if group == kind.GROUP]
             if members:
-                options.append(Option(Content.styled(group, "bold $accent"), disabled=True))
+                options.append(Option(Content.styled(_(group), "bold $accent"), disabled=True))
             options += [Option(self._line(kind), id=kind.NAME) for kind in members]
         return options
 
@@ -56,8 +59,8 @@ class LensIndex(ModalScreen[type[Lens] | None]):
         room = max(10, min(WIDE, int(0.94 * self.app.size.width)) - BORDER - NAME)
         return Content.assemble(
             (f"{mark} {self._keys.get(kind.NAME, ' '):<2}", "bold"),
-            (fit(kind.TITLE, NAME), "bold"),
-            (fit(kind.DESCRIPTION, room), "$text-muted"),
+            (fit(_(kind.TITLE), NAME), "bold"),
+            (fit(_(kind.DESCRIPTION), room), "$text-muted"),
         )
 
     def on_mount(self) -> None:

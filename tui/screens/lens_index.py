@@ -22,6 +22,25 @@ BORDER = 12
 """Cells of a line that the dialog needs for itself."""
 
 
+def entries(present: type[Lens], keys: Mapping[str, str], width: int) -> list[Option]:
+    """The lines of the index in `width` cells: a heading for each group, and its lenses by name."""
+    options = []
+    for group in lenses.GROUPS:
+        members = [kind for kind in lenses.found() if group == kind.GROUP]
+        if members:
+            options.append(Option(Content.styled(group, "bold $accent"), disabled=True))
+        options += [Option(_line(kind, kind is present, keys, width), id=kind.NAME) for kind in members]
+    return options
+
+
+def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) -> Content:
+    return Content.assemble(
+        (f"{'●' if present else ' '} {keys.get(kind.NAME, ' '):<2}", "bold"),
+        (fit(kind.TITLE, NAME), "bold"),
+        (fit(kind.DESCRIPTION, max(10, width - NAME)), "$text-muted"),
+    )
+
+
 class LensIndex(ModalScreen[type[Lens] | None]):
     """`enter` answers with the lens under the cursor, `escape` with None."""
 
@@ -40,25 +59,8 @@ class LensIndex(ModalScreen[type[Lens] | None]):
         with Vertical(classes="dialog wide") as dialog:
             dialog.border_title = Content(f"lenses · {kinds.index(self._present) + 1}/{len(kinds)}")
             dialog.border_subtitle = Content("⏎ open · esc close")
-            yield OptionList(*self._options())
-
-    def _options(self) -> list[Option]:
-        options = []
-        for group in lenses.GROUPS:
-            members = [kind for kind in lenses.found() if group == kind.GROUP]
-            if members:
-                options.append(Option(Content.styled(group, "bold $accent"), disabled=True))
-            options += [Option(self._line(kind), id=kind.NAME) for kind in members]
-        return options
-
-    def _line(self, kind: type[Lens]) -> Content:
-        mark = "●" if kind is self._present else " "
-        room = max(10, min(WIDE, int(0.94 * self.app.size.width)) - BORDER - NAME)
-        return Content.assemble(
-            (f"{mark} {self._keys.get(kind.NAME, ' '):<2}", "bold"),
-            (fit(kind.TITLE, NAME), "bold"),
-            (fit(kind.DESCRIPTION, room), "$text-muted"),
-        )
+            room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
+            yield OptionList(*entries(self._present, self._keys, room))
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from core.atomic import replacing
 from core.errors import UserError
+from core.language import _
 from core.sessions import storage
 from tui import lenses
 from tui.dialogs.notebook import NotebookScreen
@@ -64,20 +65,20 @@ class LensKeys(ActionGroup):
         """Show the Python that computes what the lens shows, and offer to write it to a file."""
         lens = self.screen.lens
         if not isinstance(lens, ExportedPage):
-            names = ", ".join(kind.TITLE for kind in lenses.found() if issubclass(kind, ExportedPage))
-            self.notices.warn(f"only lenses of experiments are exported: {names}")
+            names = ", ".join(_(kind.TITLE) for kind in lenses.found() if issubclass(kind, ExportedPage))
+            self.notices.warn(_("only lenses of experiments are exported: {names}").format(names=names))
             return
         try:
             code = lens.notebook()
         except UserError as error:
             self.notices.warn(error)
         else:
-            self.open_dialog(NotebookScreen(lens.TITLE, code), lambda chosen: self._take_away(lens, code, chosen))
+            self.open_dialog(NotebookScreen(_(lens.TITLE), code), lambda chosen: self._take_away(lens, code, chosen))
 
     def _take_away(self, lens: ExportedPage[Any], code: str, chosen: str | None) -> None:
         if chosen == "copy":
             self.screen.app.copy_to_clipboard(code)
-            self.notices.inform("copied the lines of Python")
+            self.notices.inform(_("copied the lines of Python"))
         elif chosen:
             self._write(lens, chosen)
 
@@ -92,7 +93,7 @@ class LensKeys(ActionGroup):
         except UserError as error:
             self.notices.warn(error)
         else:
-            self.notices.inform(f"written to {path}")
+            self.notices.inform(_("written to {path}").format(path=path))
 
     def switch_view(self) -> None:
         """Show the next view of the lens."""

@@ -7,6 +7,7 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 
+from core.language import N_, _
 from tui import lenses
 from tui.lenses.base import Lens
 from tui.lenses.chart import ChartLens
@@ -22,8 +23,8 @@ from tui.walk.lens_menu import LensMenu
 from tui.walk.state import WalkState
 
 AnyLens = TypeVar("AnyLens", bound=Lens)
-WELCOME = "See a language model think, one token at a time."
-TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
+WELCOME = N_("See a language model think, one token at a time.")
+TABS = {"tokens": N_("token ids"), "slot": N_("next token"), "generation": N_("generation")}
 
 
 class PanelsScreen(Screen[None]):
@@ -49,7 +50,7 @@ class PanelsScreen(Screen[None]):
         self._keyed: Lens = self.candidates
         """Which of the chart and the lens had the keys last."""
         self.status = StatusLine()
-        self.tabs = TabBar(TABS)
+        self.tabs = TabBar({page: _(title) for page, title in TABS.items()})
         self.desk = Container(
             self.prompt, self.tabs, self.slot, self.candidates, self.tokens, self.generation, id="desk"
         )
@@ -151,7 +152,7 @@ class PanelsScreen(Screen[None]):
             self.slot.mount(lens)
         self.desk.set_class(kind is not ChartLens, "-lens")
         self.desk.set_class(kind.BESIDE, "-pair")
-        self.tabs.rename("slot", kind.TITLE)
+        self.tabs.rename("slot", _(kind.TITLE))
         self.focus_panel(lens)
         return cast(AnyLens, lens)
 
@@ -179,10 +180,17 @@ class PanelsScreen(Screen[None]):
     def _advice(self) -> list[str]:
         """What the keys do in the present mode; on a first start with a welcome."""
         key = self.notices.key_of
-        advice = [WELCOME] if self.state.first_start else []
+        advice = [_(WELCOME)] if self.state.first_start else []
         if self.writing:
-            return [*advice, f"{key('prompt.leave')} begins the walk · {key('prompt.newline')} new line"]
-        advice.append(f"{key('walk.step')} steps · {key('walk.generate')} generates")
+            return [
+                *advice,
+                _("{leave} begins the walk · {newline} new line").format(
+                    leave=key("prompt.leave"), newline=key("prompt.newline")
+                ),
+            ]
+        advice.append(_("{step} steps · {run} generates").format(step=key("walk.step"), run=key("walk.generate")))
         if self.state.first_start:
-            advice.append(f"{key('lens.index')} index of lenses · {key('app.help')} every key")
+            advice.append(
+                _("{index} index of lenses · {help} every key").format(index=key("lens.index"), help=key("app.help"))
+            )
         return advice

@@ -6,6 +6,7 @@ from textual.actions import parse
 from textual.binding import Binding, BindingType
 from textual.widgets import OptionList, TextArea
 
+from core.language import _
 from tui import lenses
 from tui.keys import LEAVE, WALK
 from tui.notices import Notices
@@ -95,7 +96,9 @@ class WalkScreen(PanelsScreen):
 
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.notices.warn(
-            f"the pasted text has {event.length:,} characters, more than a prompt may have; paste a part of it"
+            _("the pasted text has {length:,} characters, more than a prompt may have; paste a part of it").format(
+                length=event.length
+            )
         )
 
     def on_descendant_focus(self) -> None:

@@ -63,7 +63,7 @@ class TokenwalkApp(App[None]):
             priority=True,
         )
     ]
-    HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide"), (150, "-broad"), (200, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
 
     def __init__(
@@ -193,7 +193,7 @@ class TokenwalkApp(App[None]):
         self.walk.show_walk(self.state.frame)
 
     def turn_to(self, name: str) -> Lens:
-        """Put the lens with a name into the slot."""
+        """Show the lens with a name."""
         return self.walk.lens_keys.turn_to(lenses.named(name))
 
     @property

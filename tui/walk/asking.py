@@ -37,8 +37,8 @@ class Asking(ActionGroup):
         return known
 
     def _candidate(self) -> int | None:
-        """The id under the cursor of the chart; None where another lens is shown."""
-        lens = self.screen.lens
+        """The id under the cursor of the chart; None where another lens has the keys."""
+        lens = self.screen.picking
         chosen = lens.candidate if isinstance(lens, ChartLens) else None
         return chosen.id if chosen else None
 

@@ -1,4 +1,4 @@
-"""Actions on the lens in the slot."""
+"""Actions on the lens that was chosen, and on the chart beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ class LensKeys(ActionGroup):
         self.turn_to(ChartLens if isinstance(self.screen.lens, kind) else kind)
 
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
-        """Put a lens into the slot, ask its question and draw what is known."""
+        """Show a lens, ask its question and draw what is known."""
         lens = self.screen.turn_to(kind)
         self._ask()
         lens.show(self.state.frame)
@@ -51,11 +51,11 @@ class LensKeys(ActionGroup):
 
     def move(self, by: int) -> None:
         """Move along what the lens lists."""
-        self.screen.lens.move(by)
+        self.screen.picking.move(by)
 
     def choose(self, number: int | None = None) -> None:
         """Act on the row under the cursor, or on row `number`, counted from 1."""
-        self.screen.lens.choose(number)
+        self.screen.picking.choose(number)
 
     def adjust(self, down: int, across: int) -> None:
         """Show another layer or head, or another value of what the lens varies."""
@@ -97,4 +97,4 @@ class LensKeys(ActionGroup):
 
     def switch_view(self) -> None:
         """Show the next view of the lens."""
-        self.screen.lens.switch_view()
+        self.screen.keyed.switch_view()

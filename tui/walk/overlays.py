@@ -90,9 +90,7 @@ class Overlays(ActionGroup):
 
     def lens_index(self) -> None:
         """Show the index of lenses, and turn to the one that is chosen."""
-        keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
-        names = {lens: self.notices.key_of(id) for lens, id in keys.items()}
-        self.open_dialog(LensIndex(type(self.screen.lens), names), self._take_lens)
+        self.open_dialog(LensIndex(type(self.screen.lens), self.screen.lens_names()), self._take_lens)
 
     def _take_lens(self, kind: type[Lens] | None) -> None:
         if kind is not None:

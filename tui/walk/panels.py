@@ -19,6 +19,7 @@ from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
 from tui.runner import Frame
+from tui.walk.lens_menu import LensMenu
 from tui.walk.state import WalkState
 
 AnyLens = TypeVar("AnyLens", bound=Lens)
@@ -43,11 +44,17 @@ class PanelsScreen(Screen[None]):
         self.generation = GenerationPanel()
         self.candidates = ChartLens()
         self.lens: Lens = self.candidates
-        """The lens in the slot."""
-        self.slot = Container(self.candidates, id="slot")
+        """The lens that was chosen last: the chart, or the one in the slot."""
+        self.menu = LensMenu(self.lens_names)
+        self.slot = Container(self.menu, id="slot")
+        self._keyed: Lens = self.candidates
+        """Which of the chart and the lens had the keys last."""
         self.status = StatusLine()
         self.tabs = TabBar({page: _(title) for page, title in TABS.items()})
-        self.desk = Container(self.prompt, self.tabs, self.slot, self.tokens, self.generation, id="desk")
+        self.desk = Container(
+            self.prompt, self.tabs, self.slot, self.candidates, self.tokens, self.generation, id="desk"
+        )
+        self.desk.add_class("-pair")
         self._lenses: dict[type[Lens], Lens] = {ChartLens: self.candidates}
 
     def compose(self) -> ComposeResult:
@@ -58,7 +65,7 @@ class PanelsScreen(Screen[None]):
     def on_mount(self) -> None:
         for page in self._pages():
             page.add_class("page")
-        self._show_page(self.slot)
+        self._show_page(self.candidates)
 
     # Focus -----------------------------------------------------------------------------------------------------------
 
@@ -74,26 +81,29 @@ class PanelsScreen(Screen[None]):
 
     def focus_neighbour(self, by: int) -> None:
         """Give the keys to the next panel, or to the one before."""
-        panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
+        views = [self.candidates, self.lens] if self.beside else [self.lens]
+        panels: list[Widget] = [self.prompt, self.tokens, *views, self.generation]
         at = panels.index(self.focused) if self.focused in panels else 0
         self.focus_panel(panels[(at + by) % len(panels)])
 
     def _follow_focus(self) -> None:
         """Lay the panels out for the one that has the focus."""
         self.desk.set_class(self.writing, "-writing")
-        if self.focused is self.lens:
-            self._show_page(self.slot)
-        elif self.focused in self._pages():
-            self._show_page(self.focused)
+        focused = self.focused
+        if focused is self.lens or focused is self.candidates:
+            self._keyed = self.lens if focused is self.lens else self.candidates
+            self._show_page(self.slot if self.lens is not self.candidates else self.candidates)
+        elif focused in self._pages():
+            self._show_page(focused)
 
-    def _pages(self) -> tuple[Widget, Widget, Widget]:
-        return self.tokens, self.slot, self.generation
+    def _pages(self) -> tuple[Widget, ...]:
+        return self.tokens, self.slot, self.candidates, self.generation
 
     def _show_page(self, page: Widget) -> None:
         """In a small terminal one page is seen at a time."""
         for each in self._pages():
             each.set_class(each is page, "-active")
-        self.tabs.active = page.id or ""
+        self.tabs.active = "slot" if page is self.candidates else page.id or ""
 
     def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
         self.focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
@@ -103,19 +113,45 @@ class PanelsScreen(Screen[None]):
         self.show_status()
         self.refresh_bindings()
 
+    def on_chart_lens_hidden(self) -> None:
+        if self.focused is self.candidates and self.lens is not self.candidates:
+            self.focus_panel(self.lens)  # the terminal became too narrow for both
+
     # Lenses ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def beside(self) -> bool:
+        """Whether the lens stands beside the chart; in a smaller terminal it stands in its place."""
+        return self.lens is not self.candidates and self.candidates.display
+
+    @property
+    def keyed(self) -> Lens:
+        """The lens that keys change: the chart where it had the keys last and is still seen, else the chosen one."""
+        return self._keyed if self.beside else self.lens
+
+    @property
+    def picking(self) -> Lens:
+        """The lens on which `↑ ↓`, `⏎` and digits act: the chart beside a lens without rows to choose."""
+        return self.candidates if self.beside and not self.lens.PICKS else self.keyed
+
+    def lens_names(self) -> dict[str, str]:
+        """The keys that open a lens, by its name."""
+        keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
+        return {lens: self.notices.key_of(id) for lens, id in keys.items()}
+
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
-        """Put a lens into the slot, and give it the keys."""
-        before, lens = self.lens, self._lenses.get(kind) or kind()
+        """Show a lens, and give it the keys."""
+        lens = self._lenses.get(kind) or kind()
         kinds = lenses.found()
         lens.place = "" if kind is ChartLens else f"{kinds.index(kind) + 1}/{len(kinds)}"
-        before.display, lens.display = False, True
         self.lens = lens
+        for each in self.slot.children:
+            each.display = each is lens or (each is self.menu and lens is self.candidates)
         if kind not in self._lenses:
             self._lenses[kind] = lens
             self.slot.mount(lens)
         self.desk.set_class(kind is not ChartLens, "-lens")
+        self.desk.set_class(kind.BESIDE, "-pair")
         self.tabs.rename("slot", _(kind.TITLE))
         self.focus_panel(lens)
         return cast(AnyLens, lens)
@@ -124,7 +160,9 @@ class PanelsScreen(Screen[None]):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
-        self.lens.show(frame)
+        self.candidates.show(frame)  # also where a lens hides it, so that a wider terminal shows it at once
+        if self.lens is not self.candidates:
+            self.lens.show(frame)
         self.show_walk(frame)
         self.show_status()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from textual.actions import parse
 from textual.binding import Binding, BindingType
-from textual.widgets import TextArea
+from textual.widgets import OptionList, TextArea
 
 from core.language import _
 from tui import lenses
@@ -89,6 +89,10 @@ class WalkScreen(PanelsScreen):
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         self.writing_actions.text_changed(event.text_area.text)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """An entry of the index beside the chart was clicked."""
+        self.lens_keys.turn_to(lenses.named(event.option.id or ""))
 
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.notices.warn(

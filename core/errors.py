@@ -50,20 +50,22 @@ class UserError(ValueError):
 
 
 def filled(text: str, values: Mapping[str, object]) -> tuple[Part, ...]:
-    """The parts of a text with named places: `Option` and `Action` stay as they are, tuples of parts are spread."""
+    """The parts of a text whose `{fields}` are filled as `str.format` does.
+
+    An `Option` or `Action` stays a part, and a tuple of parts is spread.
+    """
     parts = list[Part]()
-    formatter = Formatter()
-    for literal, name, spec, conversion in formatter.parse(text):
-        parts.append(literal)
+    for literal, name, form, conversion in Formatter().parse(text):
+        parts += [literal] if literal else []
         if name is None:
             continue
         value = values[name]
-        if isinstance(value, tuple):
-            parts.extend(value)
-        elif isinstance(value, Option | Action):
+        if isinstance(value, Option | Action):
             parts.append(value)
+        elif isinstance(value, tuple) and all(isinstance(each, str | Option | Action) for each in value):
+            parts.extend(value)
         else:
-            parts.append(format(formatter.convert_field(value, conversion), spec or ""))
+            parts.append(f"{{{f'!{conversion}' if conversion else ''}:{form}}}".format(value))
     return tuple(parts)
 
 

@@ -48,7 +48,7 @@ class CausalQuestion:
         if self.align not in ENDS:
             raise UserError(_("tokens are aligned from the left or the right, not from {align!r}"), align=self.align)
         if self.target is not None and self.target == self.against:
-            raise UserError(_("the two tokens of a question are the same; choose another one to compare with"))
+            raise UserError(_("the two tokens of a question must differ; choose another one to compare with"))
 
     def with_next_measure(self) -> "CausalQuestion":
         """The same question with the next of the three measures; only a difference has a token to compare with."""

@@ -82,7 +82,7 @@ def map_file(path: Path) -> mmap.mmap:
 def truncated(path: Path, size: int, wanted: int) -> UserError:
     """The error for a file of `size` bytes that has to have at least `wanted`."""
     return UserError(
-        _("{file} is incomplete: it has {size:,} of at least {wanted:,} bytes; download it again"),
+        _("{file} is cut short: it has {size:,} of at least {wanted:,} bytes; download it again"),
         file=path.name,
         size=size,
         wanted=wanted,
@@ -91,4 +91,4 @@ def truncated(path: Path, size: int, wanted: int) -> UserError:
 
 def damaged(path: Path) -> UserError:
     """The error for a file whose table cannot be read."""
-    return UserError(_("{file} is incomplete, or corrupt at its beginning; download it again"), file=path.name)
+    return UserError(_("{file} is cut short or corrupt at its beginning; download it again"), file=path.name)

@@ -78,7 +78,7 @@ def transport_error(address: Address, error: Exception, *, began: bool) -> UserE
                 reason=reason,
             )
     cut = UserError(
-        _("{address} closed the connection ({reason}); check the engine's log, then try again"),
+        _("{address} cut the connection ({reason}); check the engine's log, then try again"),
         address=address,
         reason=reason,
     )
@@ -135,7 +135,7 @@ def status_error(
             )
         case 429:
             error = refused(
-                _("{address} refuses so many requests (HTTP 429{said}); wait, or ask for less at a time").format(
+                _("{address} is asked too often (HTTP 429{said}); wait, or ask for less at a time").format(
                     address=address, said=said
                 )
             )

@@ -65,7 +65,7 @@ def check(model: Model) -> None:
     """Raise `UserError` for a model with another tokenizer than that of the tiny world."""
     if model.tokenizer.name != tiny.NAME:
         raise UserError(
-            _("{name} does not have the tokenizer of the tiny world; choose a rung that was trained on it"),
+            _("{name} does not use the tokenizer of the tiny world; choose a rung that was trained on it"),
             name=model.info.name,
         )
 

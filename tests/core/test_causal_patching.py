@@ -188,7 +188,7 @@ def test_layers_come_coarse_first_and_each_once() -> None:
     ("rung", "clean", "corrupt", "words"),
     [
         ("model1", (65, 66), (65, 67), "has no blocks to patch"),
-        ("model5", (65, 66), (65, 66, 67), "the corrupt prompt has 3 tokens and the prompt 2"),
+        ("model5", (65, 66), (65, 66, 67), "the corrupt prompt has 3 tokens, but the prompt has 2"),
         ("model5", (65, 66), (65, 66), "change one word"),
     ],
 )

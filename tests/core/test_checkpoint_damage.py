@@ -60,7 +60,7 @@ def test_other_safetensors_files_are_not_checkpoints(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_version_is_refused(file: Path) -> None:
     path = edited(file, lambda header: header["__metadata__"].update(version="2"))
-    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(
+    assert "a checkpoint of version 2, but this tokenwalk reads version 1" in refusal(
         lambda: checkpoint.read_checkpoint(path)
     )
 
@@ -94,7 +94,7 @@ def test_a_card_that_does_not_fit_the_weights_names_both_shapes(file: Path, name
     """And no model is built that would fill the memory."""
     edit, wanted = SHAPES[name]
     message = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
-    assert "by its card" in message
+    assert "its card says" in message
     for word in wanted:
         assert word in message
 
@@ -105,7 +105,7 @@ def test_moments_must_be_complete(tmp_path: Path) -> None:
     whole = moments_of(model)
     name = "first.embed.weight"
     for moments, wanted in (
-        ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2 but 825 × 8 by its card"),
+        ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2, but its card says 825 × 8"),
         ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing but 825 × 8"),
         ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0 but nothing"),
         ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),

@@ -224,7 +224,7 @@ def test_a_missing_or_too_large_file_or_a_folder_is_a_user_error(
     path = tmp_path / "large.txt"
     path.write_text("oat milk " * 100)
     monkeypatch.setattr(source, "MAX_BYTES", 899)
-    assert "train on a part of it" in refusal(path)
+    assert "use a part of it" in refusal(path)
     monkeypatch.setattr(source, "MAX_BYTES", 900)
     assert read(path).name == "large.txt"
 

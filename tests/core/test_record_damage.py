@@ -74,8 +74,8 @@ WRONG = {
     "patches that are an object": (changed("patches", {}), "patches"),
     "a patch of an unknown part": (changed("patches", [{"kind": "zero", "part": "soul", "factor": 1}]), "soul"),
     "a patch that is no patch": (changed("patches", [{"kind": [], "part": "mlp"}]), "kind"),
-    "a question about an id outside V": (changed("question", {"target": 257}), "question: no token has the id 257"),
-    "a question with a corrupt id outside V": (changed("question", {"corrupt": [1, -1]}), "no token has the id -1"),
+    "a question about an id outside V": (changed("question", {"target": 257}), "question: 257 is not a token id"),
+    "a question with a corrupt id outside V": (changed("question", {"corrupt": [1, -1]}), "-1 is not a token id"),
     "a question of an unknown measure": (changed("question", {"measure": "mood"}), "invalid value for measure: 'mood'"),
     "a question that is a list": (changed("question", [1]), "question"),
     "a list": ("[]", "object"),
@@ -114,7 +114,7 @@ def test_each_damage_is_one_line_that_names_the_field(name: str, tmp_path: Path)
 def test_a_truncated_file_is_a_user_error() -> None:
     text = text_of(plain())
     for end in range(len(text) - 2):
-        with pytest.raises(UserError, match=r"^walk.json is no whole session: line \d+, column \d+: "):
+        with pytest.raises(UserError, match=r"^walk.json is not a complete session: line \d+, column \d+: "):
             reader.parse_record(text[:end], "walk.json")
 
 

@@ -250,7 +250,7 @@ def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> Non
     ("arguments", "says"),
     [
         (("lens", "mirror", PROMPT), "no lens 'mirror'; choose one of attention, "),
-        (("lens", "attention", PROMPT), "model1 has no attention; it begins at model3"),
+        (("lens", "attention", PROMPT), "model1 has no attention; choose model3"),
         (("lens", "context", PROMPT, "--layer", "1"), "the lens context has no option --layer"),
         (("lens", "flow", PROMPT, "-k", "3"), "the lens flow has no option -k"),
         (("lens", "logit", PROMPT, "--corrupt", "Oat"), "the lens logit has no option --corrupt"),
@@ -265,8 +265,8 @@ def test_control_codes_in_a_prompt_are_escaped(name: str, run_here: Here) -> Non
         (("lens", "attribution", PROMPT, "--svg", "."), "is a folder, not a file"),
         (("lens", "attention", PROMPT, "--model", "model3", "--head", "4"), "no head 4; model3 has heads 0 to 0"),
         (("lens", "last-token", PROMPT, "--how", "forget"), "no way 'forget'"),
-        (("lens", "lab", PROMPT, "--switch", "bend"), "no activation 'bend'"),
-        (("lens", "lab", PROMPT, "--switch", "gelu"), "computes with gelu already"),
+        (("lens", "lab", PROMPT, "--switch", "bend"), "'bend' is not an activation function"),
+        (("lens", "lab", PROMPT, "--switch", "gelu"), "uses the activation function gelu already"),
         (("lens", "weights", "--weight", "wte"), "no weight 'wte'"),
     ],
 )

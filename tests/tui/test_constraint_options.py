@@ -43,7 +43,7 @@ def test_options_hold_the_text_to_a_form(run_here: Here, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--regex", "(a"], "the regular expression '(a' cannot be used: unclosed group"),
+        (["--regex", "(a"], "the regular expression '(a' is invalid: unclosed group"),
         (["--regex", ""], "is empty"),
         (["--json-schema", "none.json"], "none.json is not a file"),
         (["--grammar", "/dev/zero"], "is not a file"),

@@ -51,7 +51,7 @@ def test_numbers_that_are_not_finite_are_named(
     assert done.returncode == 2
     text = done.stderr.decode()
     assert len(text.splitlines()) == 1
-    assert "not finite" in text
+    assert "non-finite" in text
     if command == "lens attention":
         assert "blocks.1.attention.attend" in text
     assert b"NaN" not in done.stdout
@@ -60,7 +60,7 @@ def test_numbers_that_are_not_finite_are_named(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_json_cannot_hold_is_a_user_error(value: float) -> None:
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="non-finite"):
         json_line({"a": [{"b": value}]})
 
 

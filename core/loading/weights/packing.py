@@ -64,7 +64,7 @@ def _quantized(reader: Reader, part: Part, packing: str) -> Matrix:
         rows.append(convert(block))
         if not _finite(rows[-1], format):
             raise UserError(
-                _("{name} has weights that are too large for {packing}; choose {dtype} fp32 or bf16"),
+                _("{name} has weights too large for {packing}; choose {dtype} fp32 or bf16"),
                 name=part.name,
                 packing=packing,
                 dtype=Option("dtype"),

@@ -118,7 +118,7 @@ def checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not _all_finite(converted):
         if _all_finite(tensor.float()):
             raise UserError(
-                _("{name} has weights that are too large for fp16; choose {dtype} bf16 or fp32"),
+                _("{name} has weights too large for fp16; choose {dtype} bf16 or fp32"),
                 name=name,
                 dtype=Option("dtype"),
             )

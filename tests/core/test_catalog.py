@@ -188,7 +188,7 @@ def test_a_model_from_files_has_no_hyperparameters_to_change(changes: dict[str, 
     """Sizes, seed and tokenizer of a rung are refused; `applicable` drops them."""
     model(elsewhere / "models" / "tiny")
     choice = replace(ModelChoice(name="./tiny", device="cpu"), **changes)
-    assert "fixed by its engine" in refusal(choice)
+    assert "its own sizes" in refusal(choice)
     assert catalog.applicable(replace(choice, name="model5"), "./tiny") == ModelChoice(name="./tiny", device="cpu")
     assert catalog.applicable(replace(choice, name="./tiny"), "model5") == replace(choice, name="model5")
 

@@ -211,5 +211,5 @@ def test_equal_measures_are_refused(small: Any, rung_config: Any) -> None:
 def test_prompts_longer_than_the_limit_are_refused(rung_config: Any) -> None:
     model = wrapped(random_model(rung_config("model5", 257, embed_dim=12, context=600, blocks=1, heads=2), 0))
     ids = [65] * (MAX_TOKENS + 1)
-    with pytest.raises(UserError, match="up to 512"):
+    with pytest.raises(UserError, match="at most 512"):
         pair_on(model, ids, [66, *ids[1:]])

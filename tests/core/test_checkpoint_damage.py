@@ -80,10 +80,10 @@ SHAPES: dict[str, tuple[Edit, list[str]]] = {
     "another rung": (lambda card: card["recipe"].update(rung="model5"), ["nothing"]),
     "another vocabulary": (lambda card: card.update(originals=[], tokenizer="bytes"), ["825 × 8", "257 × 8"]),
     "wide beyond memory": (lambda card: card["recipe"]["changes"].update(embed_dim=10**9), ["7,320 numbers", ",000,"]),
-    "deep": (lambda card: card["recipe"]["changes"].update(blocks=1000), ["numbers but"]),
+    "deep": (lambda card: card["recipe"]["changes"].update(blocks=1000), ["numbers, but"]),
     "a context beyond memory": (
         lambda card: card["recipe"].update(rung="model2", changes={"context": 10**30}),
-        ["numbers but"],
+        ["numbers, but"],
     ),
     "a vocabulary beyond memory": (lambda card: card.update(originals=[], tokenizer="cl100k"), ["100277 × 8"]),
 }
@@ -106,8 +106,8 @@ def test_moments_must_be_complete(tmp_path: Path) -> None:
     name = "first.embed.weight"
     for moments, wanted in (
         ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2, but its card says 825 × 8"),
-        ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing but 825 × 8"),
-        ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0 but nothing"),
+        ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing, but its card says 825 × 8"),
+        ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0, but its card says nothing"),
         ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),
     ):
         checkpoint.write_checkpoint(path, world_card(), model, moments)

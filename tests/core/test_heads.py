@@ -218,8 +218,8 @@ def test_parts_of_the_lens_and_its_options(small: Small) -> None:
         ({"layer": 2}, "no layer 2; "),
         ({"head": 9}, "no head 9; "),
         ({"layer": 0}, "no head is earlier"),
-        ({"measured_on": "poem"}, "not on 'poem'"),
-        ({"kind": "x"}, "not of 'x'"),
+        ({"measured_on": "poem"}, "not 'poem'"),
+        ({"kind": "x"}, "not 'x'"),
     ):
         with pytest.raises(UserError, match=problem):
             list(lens("heads")(step_on(model, ids), **options))

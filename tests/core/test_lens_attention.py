@@ -94,7 +94,7 @@ def test_a_model_without_attention_is_a_user_error(name: str, small: Small) -> N
 
 
 @pytest.mark.parametrize(
-    ("layer", "head", "says"), [(2, 0, "layers 0 to 1"), (0, 3, "heads 0 to 2"), (-1, 0, "no layer")]
+    ("layer", "head", "says"), [(2, 0, "numbered from 0 to 1"), (0, 3, "numbered from 0 to 2"), (-1, 0, "no layer")]
 )
 def test_an_unknown_layer_or_head_is_a_user_error(layer: int, head: int, says: str, small: Small) -> None:
     with pytest.raises(UserError, match=says):

@@ -205,7 +205,7 @@ def test_a_stage_that_needs_all_tokens_says_so_by_name() -> None:
         assert isinstance(applied.error, NeedsMore)
         assert applied.error.count == SIZE
         title = kinds.found()[stage].TITLE
-        assert applied.problem.startswith(f"{title}: needs the probabilities of all 120 tokens, and 40 are known")
+        assert applied.problem.startswith(f"{title}: it needs the probabilities of all 120 tokens, but 40 are known")
 
 
 def test_a_repetition_penalty_is_refused_without_logits() -> None:

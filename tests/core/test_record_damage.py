@@ -41,13 +41,13 @@ WRONG = {
     "a negative id": (changed("nodes.1.id", -1), "node 2: invalid value for id: -1"),
     "an id without bytes": (changed("pieces.98", ...), "node 2: pieces has no bytes for its id 98"),
     "a piece outside V": (changed("pieces.257", "00"), "'257'"),
-    "a piece with another digit": (changed("pieces.\u0663", "00"), "none of the 257 ids"),
+    "a piece with another digit": (changed("pieces.\u0663", "00"), "not one of the 257 ids"),
     "a piece that is no hex": (changed("pieces.97", "zz"), "pieces: invalid value for 97: 'zz'"),
     "an id that is true": (changed("nodes.1.id", True), "node 2: invalid value for id: True"),
     "an id with a fraction": (changed("nodes.1.id", 98.5), "node 2: invalid value for id"),
     "a cycle": (changed("nodes.1.parent", 3), "parent 3 does not come before"),
     "its own parent": (changed("nodes.1.parent", 2), "parent 2 does not come before"),
-    "a node twice": (changed("nodes.2.node", 2), "two nodes 2"),
+    "a node twice": (changed("nodes.2.node", 2), "two nodes have the number 2"),
     "a sibling twice": (changed("nodes.3.id", 98), "two tokens with the id 98"),
     "a prompt after its end": (changed("nodes.2.origin", "prompt"), "node 3: a token of the prompt"),
     "an unknown origin": (changed("nodes.1.origin", ["sampled"]), "origin"),
@@ -149,7 +149,7 @@ def test_what_is_not_a_file_is_a_user_error(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"is a folder, not a file|is a device, not a file|cannot be read"):
             reader.read_record(path)
     (tmp_path / "bytes.json").write_bytes(b'{"format": "\xff"}')
-    with pytest.raises(UserError, match="byte 13 is no UTF-8"):
+    with pytest.raises(UserError, match="byte 13 is not UTF-8"):
         reader.read_record(tmp_path / "bytes.json")
 
 

@@ -148,7 +148,7 @@ def test_a_special_token_in_a_text_is_refused_where_the_engine_cannot_read_it_as
         remote = RemoteTokenizer(engine)
         assert remote.encode("<div> a <b>") == local.encode("<div> a <b>")
         assert remote.encode("a<|im_end|>", special=True) == local.encode("a<|im_end|>", special=True)
-        with pytest.raises(UserError, match=r"reads '<\|im_end\|>' in a text as one special token"):
+        with pytest.raises(UserError, match=r"reads '<\|im_end\|>' in the text as one special token"):
             remote.encode("a<|im_end|>")
         for id in (2, 57, 306):
             assert remote.spelled(id) == local.spelled(id)

@@ -156,7 +156,7 @@ def test_a_mask_that_removes_all_is_one_line_and_the_walk_lives(small: Small) ->
     [
         ("ban=257", "ban: 257 is not a token id"),
         ("bias=9999+1", "logit bias: 9999 is not a token id"),
-        ("contrast=0.5:0.1:nowhere", "contrastive: no model 'nowhere'"),
+        ("contrast=0.5:0.1:nowhere", "contrastive: there is no model 'nowhere'"),
         ("contrast=0.5:0.1:model1-trained", "contrastive: model1-trained has the tokens of"),
     ],
 )

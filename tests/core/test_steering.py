@@ -191,7 +191,7 @@ def test_files_are_those_of_safetensors_and_gguf_py(tmp_path: Path) -> None:
 def test_layer_0_is_no_layer_of_llama_cpp(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"llama.cpp cannot have a direction for layer 0"):
         write_vector(tmp_path / "joy.gguf", vector(random_rows(5, 0)))
-    with pytest.raises(UserError, match=r"must end in|in which format"):
+    with pytest.raises(UserError, match=r"must end in|format to save in"):
         write_vector(tmp_path / "joy.bin", vector(random_rows(5, 0)))
 
 
@@ -257,8 +257,8 @@ def test_a_vector_of_another_model_is_refused(model: Model) -> None:
 @pytest.mark.parametrize(
     ("positive", "negative", "problem"),
     [
-        ([], ["a"], "the positive set has no prompt"),
-        (["a"], [], "the negative set has no prompt"),
+        ([], ["a"], "the positive set is empty"),
+        (["a"], [], "the negative set is empty"),
         (["a", ""], ["b"], "prompt 2 of the positive set has no tokens"),
         (["a"], ["a"], "so the vector is zero"),
         (["a"], ["b " * 5000], r"prompt 1 of the negative set has [\d,]+ tokens, but .* sees"),

@@ -84,7 +84,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     found_count, count = sum(math.prod(stored.shape) for stored in file.tensors.values()), config.parameter_count()
     if count > 1000 * found_count or config.blocks > len(file.tensors):  # too large to build just to compare shapes
         raise UserError(
-            _("{file} has {found:,} parameters, but its card says {count:,}; {advice}"),
+            _("{file} has {found:,} numbers, but its card says {count:,}; {advice}"),
             file=path.name,
             found=found_count,
             count=count,

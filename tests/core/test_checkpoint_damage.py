@@ -108,7 +108,7 @@ def test_moments_must_be_complete(tmp_path: Path) -> None:
         ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2, but its card says 825 × 8"),
         ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing, but its card says 825 × 8"),
         ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0, but its card says nothing"),
-        ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),
+        ({"notes": torch.zeros(2)}, "notes is 2, but its card says nothing"),
     ):
         checkpoint.write_checkpoint(path, world_card(), model, moments)
         assert wanted in refusal(lambda: checkpoint.read_checkpoint(path))

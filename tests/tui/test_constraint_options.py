@@ -84,6 +84,6 @@ async def test_a_token_taken_against_the_constraint_is_said_in_the_chart(real: M
         await press(pilot, "escape", "G", "ctrl+u")
         await write(pilot, "regex [0-9]+")
         await press(pilot, "enter", "1")
-        assert "left the regular expression" in app.frame.snapshot.chart.problem
+        assert "does not match the regular expression" in app.frame.snapshot.chart.problem
         await press(pilot, "u", "space")
         assert app.frame.snapshot.tokens[-1].piece.isdigit()

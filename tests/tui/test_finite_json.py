@@ -60,7 +60,7 @@ def test_numbers_that_are_not_finite_are_named(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_json_cannot_hold_is_a_user_error(value: float) -> None:
-    with pytest.raises(UserError, match="non-finite"):
+    with pytest.raises(UserError, match="not finite"):
         json_line({"a": [{"b": value}]})
 
 

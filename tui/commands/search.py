@@ -141,7 +141,6 @@ def _state(walk: "Session") -> "State":
 def _steps(walk: "Session", plan: Plan, stop: threading.Event) -> "Iterator[Progress]":
     """The progress of each step of a beam search, and at intervals that of a search for the likeliest answers."""
     from core.progress import Progress
-    from core.search.values import State
 
     shown, steps = 0.0, walk.searches.search(plan)
     for step in steps:

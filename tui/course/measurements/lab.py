@@ -1,4 +1,4 @@
-"""Measurements of small experiments: lookup and product, activation functions, training batches, one stage's numbers."""
+"""Measurements of small experiments: lookup and product, activation functions, training batches."""
 
 import time
 from collections.abc import Callable
@@ -7,40 +7,6 @@ from typing import Any
 from core.errors import UserError
 from core.language import _
 from tui.course.measurements.here import Here, measurement
-
-
-def _flow(here: Here, position: int | None, model: str | None, prompt: str | None) -> Any:
-    """The stages of the flow lens after the tokens up to a position, from 0; without one, up to the present one."""
-    from core.activations.trace import Step
-    from core.lenses.flow import flow
-
-    step = here.step(model, prompt)
-    if position is not None:
-        ids = here.ids(model, prompt) if prompt or model else tuple(token.id for token in here.session.tokens)
-        if not isinstance(position, int) or not -len(ids) <= position < len(ids):
-            raise UserError(_("there is no token {i}; there are {count}").format(i=position, count=len(ids)))
-        before = ids[: position % len(ids) + 1]
-        step = Step(step.model, before[-step.model.info.context :])
-
-    def compute() -> Any:
-        *_, answer = flow(step)
-        return answer.stages
-
-    return here.kept("flow", model, step.ids, compute)
-
-
-@measurement
-def value(
-    here: Here, stage: str, i: int, *, position: int | None = None, model: str | None = None, prompt: str | None = None
-) -> float:
-    """The i-th number, from 0 to 7, of a stage of the flow lens at the position looked at, or at another one."""
-    stages = {each.name: each.values for each in _flow(here, position, model, prompt) if each.values}
-    if stage not in stages:
-        raise UserError(_("there is no stage {name!r}; choose from {known}").format(name=stage, known=", ".join(stages)))
-    values = stages[stage]
-    if not isinstance(i, int) or not 0 <= i < len(values):
-        raise UserError(_("numbers 0 to {last} of a stage can be measured, not {i!r}").format(last=len(values) - 1, i=i))
-    return float(values[i])
 
 
 @measurement
@@ -68,7 +34,7 @@ def _lab(here: Here, part: str) -> Any:
     step = here.step()
 
     def compute() -> Any:
-        *_, answer = lab(step)
+        *_progress, answer = lab(step)
         return answer
 
     return getattr(here.kept("lab", None, step.ids, compute), part)
@@ -125,7 +91,9 @@ def _cell(rows: Any, row: int, i: int) -> int:
         return int(rows[row][i])
     except (IndexError, TypeError):
         size = f"{len(rows)} × {len(rows[0])}"
-        raise UserError(_("the batch has {size} tokens, from 0, 0; not {row}, {i}").format(size=size, row=row, i=i)) from None
+        raise UserError(
+            _("the batch has {size} tokens, from 0, 0; not {row}, {i}").format(size=size, row=row, i=i)
+        ) from None
 
 
 @measurement

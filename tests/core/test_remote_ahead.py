@@ -85,7 +85,7 @@ def test_a_run_by_the_likeliest_needs_few_requests(engine: RemoteEngine, server:
 
 
 def test_another_token_than_the_likeliest_leaves_the_stream(engine: RemoteEngine, server: Server) -> None:
-    run(engine, 31, lambda number: int(number == 28))
+    run(engine, 30, lambda number: int(number == 28))
     assert len(streams(server)) == 1
 
 

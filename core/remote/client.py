@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 
 from core.errors import UserError
+from core.language import _
 from core.remote.address import Address
 from core.remote.engines.api import Request
 from core.remote.faults import Retry, status_error, too_large, too_slow, transport_error, words_of
@@ -106,8 +107,16 @@ class Client:
         try:
             return read(answer)
         except BadAnswer as error:
-            problem = self.address.hide(f"the answer to {request.path} cannot be used: {_plainly(error, answer)}")
-            raise Unusable(f"{self.address}: {problem}; check the engine and any proxy before it") from error
+            problem = self.address.hide(
+                _("the answer to {path} cannot be used: {reason}").format(
+                    path=request.path, reason=_plainly(error, answer)
+                )
+            )
+            raise Unusable(
+                _("{address}: {problem}; check the engine and any proxy before it").format(
+                    address=self.address, problem=problem
+                )
+            ) from error
 
     async def events(self, request: Request) -> AsyncIterator[bytes]:
         """The data of each server-sent event of an answer, until it ends. On the thread of the requests only.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core.errors import UserError
 from core.formats.text import shown
+from core.language import N_, _
 from core.remote.address import Address
 from core.remote.ahead import GoAhead
 from core.remote.client import Client, Limits, together
@@ -16,7 +17,7 @@ from core.remote.probe import probe
 from core.remote.values import BadAnswer, Capabilities, Known, Scored
 from core.remote.vocabulary import Vocabulary
 
-NEEDED = "a walk needs vLLM, llama-server or SGLang"
+NEEDED = N_("a walk needs vLLM, llama-server or SGLang")
 SCORED_FIRST = 50
 """Tokens asked for where one token is to be scored; most are among them."""
 
@@ -75,7 +76,12 @@ class RemoteEngine:
     async def _next(self, ids: Sequence[int], k: int | None) -> Known:
         api, vocabulary = self._ready()
         if not self.capabilities.ids:
-            raise UserError(f"{self.address} ({api.name}) gives text only, no token ids; {NEEDED}")
+            raise UserError(
+                _("{address} ({name}) gives text only, no token ids; {advice}"),
+                address=self.address,
+                name=api.name,
+                advice=_(NEEDED),
+            )
         count = self.largest(k)
         ahead = self._ahead
         assert ahead
@@ -99,9 +105,15 @@ class RemoteEngine:
         if self._serving is None:
             self._serving = said.model
         if said.model != self._serving:
-            raise BadAnswer(f"the engine serves {_name(said.model)} now, and {_name(self._serving)} before; start anew")
+            raise BadAnswer(
+                _("the engine serves {name} now, but served {before} before; start again").format(
+                    name=_name(said.model), before=_name(self._serving)
+                )
+            )
         if said.prompt not in (None, length):
-            raise BadAnswer(f"the engine read {said.prompt} tokens, and {length} were sent")
+            raise BadAnswer(
+                _("the engine read {prompt} tokens, but {length} were sent").format(prompt=said.prompt, length=length)
+            )
         vocabulary.learn(answer, count)
         return said.known
 
@@ -123,7 +135,7 @@ class RemoteEngine:
         return self._client.submit(self._score(list(ids), start))
 
     async def _score(self, ids: Sequence[int], start: int) -> tuple[Scored, ...]:
-        api, _ = self._ready()
+        api, _unused = self._ready()
         request = api.score_request(ids) if self.capabilities.prompt_scores else None
         if request is not None:
             return await self._client.ask(request, lambda answer: api.read_scores(answer, ids, start))

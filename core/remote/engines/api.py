@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
+from core.language import N_
 from core.remote.engines.listing import Served
 from core.remote.values import Capabilities, Known, NextAnswer, Scored
 
@@ -47,7 +48,7 @@ class EngineApi:
     """
 
     name: ClassVar[str]
-    advice: ClassVar[str] = "check the engine's options"
+    advice: ClassVar[str] = N_("check the engine's options")
     """The next step where log-probabilities cannot be used."""
     always_special: ClassVar[bool] = False
     """Whether special tokens in a text are read as such even where that is not asked for."""

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from core.language import N_, _
 from core.remote.engines.api import Ahead, Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Meta, Served
@@ -138,7 +139,7 @@ class Llama(EngineApi):
     """llama-server. Any k up to V, and the bytes of tokens; no scores of a prompt."""
 
     name = "llama"
-    advice = "start llama-server without a draft model, for with one some versions give zeros"
+    advice = N_("start llama-server without a draft model, because with one some versions give zeros")
 
     async def describe(self, ask: Ask, listed: Served) -> Capabilities:
         props = await ask(Request("/props"), lambda answer: read(PROPS, answer))
@@ -146,7 +147,7 @@ class Llama(EngineApi):
         stops: list[int] = []
         if props.eos_token:
             request = self.tokenize_request(props.eos_token, special=True)
-            stops, _ = await ask(request, lambda answer: self.read_tokenize(answer, props.eos_token))
+            stops, _unused = await ask(request, lambda answer: self.read_tokenize(answer, props.eos_token))
         meta = listed.meta or Meta()
         return Capabilities(
             engine=self.name,
@@ -220,7 +221,7 @@ def _candidates(completion: Completion) -> tuple[NDArray[np.int64], NDArray[np.f
     """The ids and the log-probabilities at the first position."""
     positions = completion.completion_probabilities or completion.probs
     if not positions:
-        raise BadAnswer("it has no log-probabilities")
+        raise BadAnswer(_("it has no log-probabilities"))
     first = positions[0]
     tokens = first.top_logprobs or first.top_probs or first.probs or []
     values = [token.logprob for token in tokens]
@@ -229,13 +230,13 @@ def _candidates(completion: Completion) -> tuple[NDArray[np.int64], NDArray[np.f
     try:
         ids = np.fromiter([token.id for token in tokens], np.int64, len(tokens))
     except OverflowError as error:
-        raise BadAnswer("it has a token id that is not a number of 64 bits") from error
+        raise BadAnswer(_("it has a token id that is not a number of 64 bits")) from error
     return ids, np.fromiter(values, np.float64, len(tokens))
 
 
 def _logarithm(probability: float | None) -> float:
     if probability is None or probability < 0:
-        raise BadAnswer("a candidate has no log-probability")
+        raise BadAnswer(_("a candidate has no log-probability"))
     return math.log(probability) if probability else -math.inf
 
 
@@ -243,4 +244,4 @@ def _bytes(values: list[int]) -> bytes:
     try:
         return bytes(values)
     except ValueError as error:
-        raise BadAnswer("the bytes of a token are not numbers from 0 to 255") from error
+        raise BadAnswer(_("the bytes of a token are not numbers from 0 to 255")) from error

@@ -30,7 +30,7 @@ def read_lines(path: Path, digest: str) -> tuple[list[CheckedValues], str]:
     try:
         lines = read_file(path, LARGEST).split(b"\n")
     except OSError as error:
-        raise UserError(_("{file} cannot be read: {problem}").format(file=path.name, problem=error.strerror)) from error
+        raise UserError(_("{path} cannot be read: {reason}"), path=path, reason=error.strerror) from error
     found, damaged = list[CheckedValues](), 0
     for number, line in enumerate(lines[:-1], start=1):
         if (values := _values(line)) is None:
@@ -66,13 +66,12 @@ def _values(line: bytes) -> Any:
 
 def _check_first(first: CheckedValues, digest: str) -> None:
     if first.values.get("format") != FORMAT:
-        raise UserError(_("its format is not {format}").format(format=repr(FORMAT)))
+        raise UserError(_("its format is not {format!r}"), format=FORMAT)
     if first.integer("version", 1) > VERSION:
-        version = first.values["version"]
         raise UserError(
-            _("it was written by a newer tokenwalk (version {version}, {known} is known here)").format(
-                version=version, known=VERSION
-            )
+            _("it was written by a newer tokenwalk (version {version} of the format, {known} is known here)"),
+            version=first.values["version"],
+            known=VERSION,
         )
     if first.values.get("session") != digest:
         raise UserError(_("it belongs to another state of the session"))

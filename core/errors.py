@@ -1,7 +1,9 @@
 """The error for a request that cannot be met, and how allocators report that memory is exhausted."""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from string import Formatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,27 @@ class UserError(ValueError):
 
     `parts` are the pieces of that line. `core` names no key and no flag: it puts an `Option` or an `Action` among them,
     and the caller spells it (`tui.wording.spell`). `str()` gives a line that is readable by itself.
+
+    With named values the text is one template, which another language may order in its own way:
+    `UserError(_("{dtype} must be fp32, not {value!r}"), dtype=Option("dtype"), value=value)`.
     """
 
-    def __init__(self, *parts: Part) -> None:
+    def __init__(self, *parts: Part, **values: object) -> None:
+        if values:
+            parts = tuple(_filled("".join(map(str, parts)), values))
         super().__init__("".join(map(str, parts)))
         self.parts = parts
+
+
+def _filled(template: str, values: Mapping[str, object]) -> Iterator[Part]:
+    """The parts of a template whose `{fields}` are filled as `str.format` does; options and actions stay parts."""
+    for text, name, form, conversion in Formatter().parse(template):
+        if text:
+            yield text
+        if name is not None:
+            value = values[name]
+            field = f"{{{f'!{conversion}' if conversion else ''}:{form}}}"
+            yield value if isinstance(value, Option | Action) else field.format(value)
 
 
 _ALLOCATORS = re.compile(

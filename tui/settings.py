@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from core.errors import UserError
+from core.language import _
+from tui import languages
 from tui.config_file import keys_of_engines, path, read
 from tui.keys import LEAVE, NEWLINE, WALK
 
@@ -35,9 +37,14 @@ def load() -> tuple[Settings, tuple[UserError, ...]]:
         values = read(path())
     except UserError as error:
         return default, (error,)
-    unknown = sorted(values.keys() - {"theme", "fps", "keys", "remote"})
-    problems = [f"there is no setting {name!r}; choose from theme, fps, keys and remote" for name in unknown]
+    unknown = sorted(values.keys() - {"language", "theme", "fps", "keys", "remote"})
+    problems = [
+        _("there is no setting {name!r}; choose from language, theme, fps, keys and remote").format(name=name)
+        for name in unknown
+    ]
     problems += keys_of_engines(values)[1]
+    if (problem := languages.wrong_setting(values)) is not None:
+        problems.append(problem)
     theme, fps, keys = values.get("theme", default.theme), values.get("fps", default.fps), values.get("keys", {})
     if type(fps) is not int or not 1 <= fps <= 60:
         problems.append("fps must be a whole number from 1 to 60")

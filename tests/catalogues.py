@@ -54,7 +54,7 @@ def collected() -> Catalog:
             found.add(text, locations=[(f"{package}/{file}", 1)])
     for text in _help_texts():
         found.add(text, locations=[("tui/cli.py", 1)])
-    for module, text in _key_texts():
+    for module, text in (*_key_texts(), *_lens_texts()):
         if text:
             found.add(text, locations=[(f"{module.replace('.', '/')}.py", 1)])
     return found
@@ -80,6 +80,15 @@ def _key_texts() -> Iterator[tuple[str, str]]:
                 for binding in _bindings(value, found.name):
                     yield found.name, binding.tooltip
                     yield found.name, binding.description if binding.show else ""
+
+
+def _lens_texts() -> Iterator[tuple[str, str]]:
+    """What the index and the palette say of lenses, with the module."""
+    from tui import lenses
+
+    yield from (("tui.lenses.__init__", group) for group in lenses.GROUPS)
+    for lens in lenses.found():
+        yield from ((lens.__module__, text) for text in (lens.TITLE, lens.DESCRIPTION, lens.ALSO))
 
 
 def _bindings(value: object, module: str) -> Iterator[Binding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.atomic import NEW_FILE
 from core.errors import UserError
+from core.language import _
 from core.sessions import record, storage, writer
 from core.sessions.export import FORMATS
 from core.sessions.record import Record
@@ -100,7 +101,7 @@ class Autosave:
 
     def export(self, session: "Session", name: str, folder: Path) -> None:
         """Write the walk into `folder` in one of `FORMATS`, and report the file."""
-        copy, (_, suffix, lines) = record.copy(session), FORMATS[name]
+        copy, (_name, suffix, lines) = record.copy(session), FORMATS[name]
 
         def job() -> None:
             walk = copy()
@@ -111,8 +112,12 @@ class Autosave:
                 ) as file:
                     file.writelines(lines(walk))
             except OSError as error:
-                raise UserError(f"{path} cannot be written: {error.strerror}; export from another folder") from error
-            self._report(f"written to {path}", False)
+                raise UserError(
+                    _("{path} cannot be written: {reason}; export from another folder"),
+                    path=path,
+                    reason=error.strerror,
+                ) from error
+            self._report(_("written to {path}").format(path=path), False)
 
         self._put(id(job), job)
 
@@ -154,7 +159,9 @@ class Autosave:
             except UserError as error:
                 self._report(error, True)
             except Exception as error:  # a defect in one write must not end the thread
-                self._report(f"the walk was not written: {type(error).__name__}: {error}", True)
+                self._report(
+                    _("the walk was not written: {name}: {error}").format(name=type(error).__name__, error=error), True
+                )
 
     def _write_file(self, walk: Record, file: SessionFile, report: bool) -> None:
         began = time.monotonic()
@@ -165,7 +172,7 @@ class Autosave:
         file.stamp = _stamp(file.path)
         self._write_seconds = time.monotonic() - began
         if report:
-            self._report(f"saved as {file.path}", False)
+            self._report(_("saved as {path}").format(path=file.path), False)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

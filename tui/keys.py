@@ -2,6 +2,8 @@
 
 from textual.binding import Binding
 
+from core.language import N_
+
 
 def action(call: str) -> str:
     """The action by which Textual runs a call such as `walking.travel(-1)` of the walk screen's action groups."""
@@ -201,7 +203,7 @@ def key_name(key: str) -> str:
 
 
 GROUPS = {
-    "Walk": (
+    N_("Walk"): (
         "walk.step",
         "walk.generate",
         "walk.stop",
@@ -213,9 +215,9 @@ GROUPS = {
         "walk.search",
         "walk.draft",
     ),
-    "Pick": ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
-    "Travel": ("walk.left", "walk.right", "walk.home", "walk.end"),
-    "Sampler": (
+    N_("Pick"): ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
+    N_("Travel"): ("walk.left", "walk.right", "walk.home", "walk.end"),
+    N_("Sampler"): (
         "knob.t_down",
         "knob.t_up",
         "knob.k_down",
@@ -229,7 +231,7 @@ GROUPS = {
         "choose.samplers",
         "walk.grammar",
     ),
-    "Lenses": (
+    N_("Lenses"): (
         "lens.next",
         "lens.previous",
         "lens.index",
@@ -243,8 +245,8 @@ GROUPS = {
         "lens.experiments",
         "lens.steering",
     ),
-    "Ask why": ("question.target", "question.against", "question.corrupt", "lens.notebook"),
-    "Choose": (
+    N_("Ask why"): ("question.target", "question.against", "question.corrupt", "lens.notebook"),
+    N_("Choose"): (
         "choose.model",
         "choose.twin",
         "choose.hyperparameters",
@@ -255,7 +257,7 @@ GROUPS = {
         "choose.compare",
         "choose.train",
     ),
-    "Sessions": ("session.save", "session.open", "session.copy"),
-    "App": ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
+    N_("Sessions"): ("session.save", "session.open", "session.copy"),
+    N_("App"): ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
 }
 """The sections of the help, and the ids of their keys in order."""

@@ -8,7 +8,9 @@ from itertools import accumulate
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.content import Content
+from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
@@ -56,6 +58,9 @@ class ChartLens(Lens, can_focus=True):
         "candidates--truth",
         "candidates--empty",
     }
+
+    class Hidden(Message):
+        """The chart has no place on the screen any longer."""
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
@@ -121,6 +126,12 @@ class ChartLens(Lens, can_focus=True):
 
     def on_resize(self) -> None:
         self._paint()
+
+    def on_show(self) -> None:
+        self._paint()
+
+    def on_hide(self, event: events.Hide) -> None:
+        self.post_message(self.Hidden())
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

@@ -26,6 +26,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
     ORDER = 5
     GROUP = "Next token"
     ALSO = "game quiz"
+    BESIDE = False
     ALLOW_SELECT: ClassVar[bool] = False
 
     def new_question(self) -> Question:

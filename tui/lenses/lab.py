@@ -34,6 +34,7 @@ class LabLens(LensPage["Lab"]):
     TITLE = "lab"
     DESCRIPTION = "Small experiments: GELU and ReLU, lookup and product, norms, averaging, a training batch"
     ORDER = 18
+    PICKS = False
     GROUP = "Learning"
     ALSO = "gelu relu layer norm embedding lookup batch"
 

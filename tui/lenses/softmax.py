@@ -28,6 +28,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     TITLE = "softmax"
     DESCRIPTION = "Softmax with and without subtracting the maximum, repeated, and at other temperatures"
     ORDER = 6
+    PICKS = False
     GROUP = "Next token"
     ALSO = "temperature exp normalize"
 

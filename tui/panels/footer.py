@@ -5,6 +5,8 @@ from textual.screen import Screen
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
+from core.language import _
+
 
 class KeyFooter(Footer):
     """Textual's footer, rebuilt only when the keys change: Textual reports a possible change after every action."""
@@ -15,7 +17,9 @@ class KeyFooter(Footer):
 
     def compose(self) -> ComposeResult:
         for child in super().compose():
-            child.set_class(isinstance(child, FooterKey) and child.key == "question_mark", "-help")
+            if isinstance(child, FooterKey):
+                child.description, child.tooltip = _(child.description), _(str(child.tooltip or "")) or None
+                child.set_class(child.key == "question_mark", "-help")
             yield child
 
     def bindings_changed(self, screen: Screen[object]) -> None:

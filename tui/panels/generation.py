@@ -12,6 +12,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from core.generation.token import Token
+from core.language import _
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Decoder
 from tui.drawing.painted import PaintedPage
@@ -39,7 +40,7 @@ class GenerationPanel(PaintedPage):
 
     def __init__(self) -> None:
         super().__init__(id="generation")
-        self.border_title = Content("generation")
+        self.border_title = Content(_("generation"))
         self._tokens: tuple[Token, ...] = ()
         self._first = 0
         self._wrap = Wrap(1)
@@ -76,7 +77,7 @@ class GenerationPanel(PaintedPage):
             self._rewrap()
         later = snapshot.tokens[snapshot.prompt_length :]
         generated = sum(token.origin != "prompt" for token in later) if snapshot.spans else len(later)
-        self.border_subtitle = Content(f"{generated:,} generated" if generated else "")
+        self.border_subtitle = Content(_("{generated:,} generated").format(generated=generated) if generated else "")
         if moved or not same:
             self.follow()
         self.refresh()

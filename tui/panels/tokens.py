@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from core.generation.token import Token
+from core.language import _
 from core.sampling.bounds import low
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Tokenizer
@@ -58,7 +59,7 @@ class TokensPanel(PaintedPage):
 
     def __init__(self) -> None:
         super().__init__(id="tokens")
-        self.border_title = Content("token ids")
+        self.border_title = Content(_("token ids"))
         self._tokens: tuple[Token, ...] = ()
         self._cells: list[tuple[str, str, int]] = []
         """Label, id and width of each token."""
@@ -108,7 +109,7 @@ class TokensPanel(PaintedPage):
         self._wrap(from_token=same)
         count = len(tokens)
         place = f"{count:,}" if cursor == count else f"{cursor:,}/{count:,}"
-        self.border_title = Content(f"token ids · {place}" if count else "token ids")
+        self.border_title = Content(_("token ids · {place}").format(place=place) if count else _("token ids"))
         if moved:
             self.follow()
         self.refresh()
@@ -120,9 +121,9 @@ class TokensPanel(PaintedPage):
             return Content("")
         token, room = tokens[cursor - 1], self.outer_size.width - BORDER
         score = token.score
-        bits = [f"{score.surprisal_bits:.2f} bits"] if score else []
-        drawn = ["chosen"] if token.origin == "chosen" else [] if token.u is None else [f"u {token.u:.4f}"]
-        ranks = [f"{word}{score.rank + 1:,}" for word in ("rank ", "#")] if score else [""]
+        bits = [_("{surprisal_bits:.2f} bits").format(surprisal_bits=score.surprisal_bits)] if score else []
+        drawn = [_("chosen")] if token.origin == "chosen" else [] if token.u is None else [f"u {token.u:.4f}"]
+        ranks = [f"{word}{score.rank + 1:,}" for word in (_("rank") + " ", "#")] if score else [""]
         lines = [" · ".join(filter(None, [rank, *bits, *drawn])) for rank in ranks]
         line = next((each for each in lines if cell_len(each) <= room), lines[-1])
         more = [self._roles.label(cursor - 1), _hex(token.piece)]
@@ -202,7 +203,7 @@ class TokensPanel(PaintedPage):
         line = self.top + y
         row, part = divmod(line, 2)
         if not self._tokens:
-            empty = "no tokens yet" if y == 0 else ""
+            empty = _("no tokens yet") if y == 0 else ""
             return Strip([Segment(fit(empty, width), self.style_of("tokens--empty"))], width)
         if row >= len(self._starts) or len(self._cells) < len(self._tokens):
             return Strip.blank(width, self.style_of())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.engine.info import DeviceInfo
 from core.errors import Action, UserError
+from core.language import _
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from tui.dialogs.choose import ChooseScreen, Entry
@@ -76,7 +77,9 @@ class Choosing(ActionGroup):
             name = self.state.choice.name
             self.notices.warn(
                 UserError(
-                    f"{name} has no trained or untrained version; ", Action("choose.model"), " chooses another model"
+                    _("{name} has no trained or untrained version; {key} chooses another model"),
+                    name=name,
+                    key=Action("choose.model"),
                 )
             )
         else:
@@ -106,15 +109,20 @@ class Choosing(ActionGroup):
             self._asked = choice.lora, scale
             self.state.runner.scale_adapter(scale)
         else:
-            problem = f"{choice.name} has no LoRA adapter; "
-            self.notices.warn(UserError(problem, Action("choose.model"), " takes the path of one"))
+            self.notices.warn(
+                UserError(
+                    _("{name} has no LoRA adapter; {key} takes the path of one"),
+                    name=choice.name,
+                    key=Action("choose.model"),
+                )
+            )
 
     def device(self) -> None:
         """Choose a device and a dtype."""
         model = self.state.frame.model
         present = f"{model.device} {model.dtype}" if model else ""
         entries = device_entries(self.state.choice, self.state.frame.devices)
-        self.open_dialog(ChooseScreen("device and dtype", entries, present), self._take_device)
+        self.open_dialog(ChooseScreen(_("device and dtype"), entries, present), self._take_device)
 
     def _take_device(self, chosen: str | None) -> None:
         if chosen is not None:
@@ -129,9 +137,12 @@ class Choosing(ActionGroup):
         else:
             self.notices.warn(
                 UserError(
-                    f"the sizes of {choice.name} are fixed by its files; ",
-                    Action("choose.model"),
-                    " chooses one of the rungs, whose sizes can be changed",
+                    _(
+                        "the sizes of {name} are fixed by its files; {key} chooses one of the rungs, whose sizes can "
+                        "be changed"
+                    ),
+                    name=choice.name,
+                    key=Action("choose.model"),
                 )
             )
 

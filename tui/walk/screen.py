@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 
 from textual.actions import parse
 from textual.binding import Binding, BindingType
-from textual.widgets import TextArea
+from textual.widgets import OptionList, TextArea
 
+from core.language import _
 from tui import lenses
 from tui.keys import LEAVE, WALK
 from tui.notices import Notices
@@ -89,9 +90,15 @@ class WalkScreen(PanelsScreen):
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         self.writing_actions.text_changed(event.text_area.text)
 
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """An entry of the index beside the chart was clicked."""
+        self.lens_keys.turn_to(lenses.named(event.option.id or ""))
+
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.notices.warn(
-            f"the pasted text has {event.length:,} characters, more than a prompt may have; paste a part of it"
+            _("the pasted text has {length:,} characters, more than a prompt may have; paste a part of it").format(
+                length=event.length
+            )
         )
 
     def on_descendant_focus(self) -> None:

@@ -1,4 +1,4 @@
-"""The interface of a lens: one view of the walk, in the slot that the chart of the next token has at first."""
+"""The interface of a lens: one view of the walk, beside the chart of the next token or in its place."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
@@ -34,7 +34,7 @@ class LensHost(Protocol):
         """Draw the tokens and the generated text again, as far as the lens lets them be seen."""
 
     def turn_to(self, name: str) -> "Lens":
-        """Put the lens with a name into the slot, in place of this one."""
+        """Show the lens with a name in place of this one."""
 
     @property
     def sampler(self) -> Sampler:
@@ -68,6 +68,11 @@ class Lens(Painted):
     """Its section in the index of lenses, one of `tui.lenses.GROUPS`."""
     ALSO: ClassVar[str] = ""
     """Other words by which the command palette finds it."""
+
+    PICKS: ClassVar[bool] = True
+    """Whether it has rows or cells for `↑ ↓`, `⏎` and digits; without any they act on the chart beside it."""
+    BESIDE: ClassVar[bool] = True
+    """Whether the chart may be seen beside it."""
 
     place: str = ""
     """Its number among all lenses, such as `14/26`."""

@@ -90,7 +90,7 @@ def _without(here: Here, part: str, model: str | None, prompt: str | None) -> tu
 
 @measurement
 def without_kl_bits(here: Here, part: str, *, model: str | None = None, prompt: str | None = None) -> Any:
-    """KL(model ‖ model without a part) in bits: `position`, `norm` (the last one), `activation` (the last) or `scale`."""
+    """KL(model ‖ model without a part), in bits: `position`, the last `norm` or `activation`, or `scale`."""
     from core.evaluation.divergence import divergences
 
     return divergences(*_without(here, part, model, prompt))[0]
@@ -120,7 +120,7 @@ def restored(
         raise UserError(_("there is no {block}.{index} in this map").format(block=block, index=index))
     if map != "heads" and index < pair.first:
         return 0.0
-    cell, work = Cell(map, block, index), None  # type: ignore[arg-type]  # checked above
+    cell = Cell(map, block, index)
     with here.session.reader.unpatched():
         work = patched_measures(pair, [cell])
         while True:

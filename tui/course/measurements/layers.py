@@ -22,14 +22,14 @@ def _after_block(here: Here, block: int, token: str | int, model: str | None, pr
 
     layers = here.kept(("logit lens", id), model, step.ids, compute)
     if block not in layers:
-        raise UserError(_("there is no block {block!r}; there are {count}, from 0").format(block=block, count=len(layers)))
+        raise UserError(
+            _("there is no block {block!r}; there are {count}, from 0").format(block=block, count=len(layers))
+        )
     return layers[block]
 
 
 @measurement
-def layer_rank(
-    here: Here, block: int, token: str | int, *, model: str | None = None, prompt: str | None = None
-) -> int:
+def layer_rank(here: Here, block: int, token: str | int, *, model: str | None = None, prompt: str | None = None) -> int:
     """The place of a token in the prediction that the logit lens reads after a block; 1 is the likeliest."""
     place: int = _after_block(here, block, token, model, prompt).rank + 1
     return place

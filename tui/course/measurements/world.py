@@ -17,7 +17,7 @@ TOKENS = 4096
 
 @measurement
 def floor(here: Here, knows: str) -> float:
-    """The lowest possible loss of a model that knows token frequencies (`unigram`), the `last token`, or the `context`."""
+    """The lowest possible loss of who knows how frequent tokens are (`unigram`), the `last token` or the `context`."""
     from core.world import tiny
 
     if knows not in FLOORS:

@@ -9,6 +9,7 @@ from core.activations.patch import Patch
 from core.causal.question import CausalQuestion
 from core.errors import UserError
 from core.generation.token import Token
+from core.language import _
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.tokenizers.tokenizer import Tokenizer, piece_text
@@ -103,8 +104,14 @@ class Record:
         for id, piece in {row.token.id: row.token.piece for row in self.rows}.items():
             if id >= tokenizer.vocab_size or tokenizer.piece(id) != piece:
                 raise UserError(
-                    f"this walk has the tokens of {self.model.tokenizer}, in which id {id} is {piece_text(piece)!r}, "
-                    f"and not those of {tokenizer.name}; choose a model with the same tokenizer"
+                    _(
+                        "this walk has the tokens of {tokenizer}, in which id {id} is {piece!r}, not those of {name}; "
+                        "choose a model with the same tokenizer"
+                    ),
+                    tokenizer=self.model.tokenizer,
+                    id=id,
+                    piece=piece_text(piece),
+                    name=tokenizer.name,
                 )
 
 
@@ -141,7 +148,7 @@ def copy_tree(
         rows, numbers = list[NodeRow](), {root: 0}
         stack = children.get(root, [])[::-1]
         while stack:
-            node, parent, token, name, folded, text, _ = stack.pop()
+            node, parent, token, name, folded, text, _unused = stack.pop()
             rows.append(NodeRow(numbers[parent], token, name, folded, node in latest, text))
             numbers[node] = len(rows)
             stack += reversed(children.get(node, []))

@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import Action, UserError
+from core.language import _
 from core.sessions import reader
 
 LISTED = 50
@@ -46,7 +47,7 @@ def prepare(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
     for left in folder.glob(".*.tmp"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:
@@ -76,7 +77,9 @@ def _files(folder: Path) -> Iterator[tuple[float, Path]]:
 def newest(folder: Path) -> Path:
     """The session that was written last. Raises `UserError` if there is none."""
     if not (found := [*_files(folder)]):
-        raise UserError(f"there is no saved session in {folder}; ", Action("session.save"), " saves one")
+        raise UserError(
+            _("there is no saved session in {folder}; {save} saves one"), folder=folder, save=Action("session.save")
+        )
     return max(found)[1]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from core.errors import Action, UserError
 from core.generation.token import Token
+from core.language import _
 from core.sampling.values import Score
 from core.sequences import common_prefix
 from core.walk.tree import Node, Tree
@@ -163,7 +164,10 @@ class History:
         head = self.tree.node(serial)
         parent = head.parent
         if parent is None or (parent is self.tree.root and len(parent.children) == 1):
-            raise UserError("the only branch cannot be deleted; ", Action("walk.write"), " edits the prompt")
+            raise UserError(
+                _("this is the only branch, so it cannot be deleted; {write} edits the prompt"),
+                write=Action("walk.write"),
+            )
         before = self.position
         if head in self.path:
             self.tree.cut(head)
@@ -180,10 +184,10 @@ class History:
     def take_back(self) -> None:
         """Undo the last change. Raises `UserError` if there is none."""
         if not self.done:
-            raise UserError("nothing to take back; ", Action("walk.write"), " edits the prompt")
+            raise UserError(_("there is nothing to undo; {write} edits the prompt"), write=Action("walk.write"))
         change = self.done.pop()
         self.undone.append(change)
-        for node, (before, _) in change.replaced.items():
+        for node, (before, _unused) in change.replaced.items():
             node.token = before
         if change.deleted:
             self.tree.put_back(change.deleted)
@@ -192,10 +196,10 @@ class History:
     def redo(self) -> None:
         """Repeat the change that was undone last. Raises `UserError` if there is none."""
         if not self.undone:
-            raise UserError("nothing to redo")
+            raise UserError(_("there is nothing to redo"))
         change = self.undone.pop()
         self.done.append(change)
-        for node, (_, after) in change.replaced.items():
+        for node, (_unused, after) in change.replaced.items():
             node.token = after
         self.stand(change.after)
         if change.deleted:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from core.errors import UserError
 from core.generation.token import Token
+from core.language import _
 from core.sampling.bounds import Bounded
 from core.walk.values import Branch, Forest
 
@@ -124,7 +125,7 @@ class Tree:
     def node(self, serial: int) -> Node:
         """The node with a serial number. Raises `UserError` if it was removed for good."""
         if serial not in self.nodes:
-            raise UserError("that branch is no longer there")
+            raise UserError(_("that branch does not exist any more; choose another"))
         return self.nodes[serial]
 
     def rename(self, serial: int, name: str) -> None:

@@ -94,7 +94,7 @@ async def test_a_folder_that_cannot_be_made_is_explained(
     async with saving("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
-        await until(lambda: any("cannot be made" in note for note in notes(pilot.app)))
+        await until(lambda: any("cannot be created" in note for note in notes(pilot.app)))
         await press(pilot, "space")
         assert len(pilot.app.frame.snapshot.tokens) == 5
 

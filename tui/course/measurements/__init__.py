@@ -11,6 +11,7 @@ from tui.course.measurements import (
     changes,
     distribution,
     inside,
+    lab,
     layers,
     model,
     sampler,
@@ -22,7 +23,7 @@ from tui.course.measurements.here import MEASUREMENTS, Bench, Here, Seen, signat
 
 __all__ = ["MEASUREMENTS", "Bench", "Here", "Seen", "signatures", "value_of"]
 
-MODULES = (app, changes, distribution, inside, layers, model, sampler, walk, weights, world)
+MODULES = (app, changes, distribution, inside, lab, layers, model, sampler, walk, weights, world)
 """The modules whose functions are measurements."""
 
 

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import N_, _
-from tui.keys import GROUPS, WALK
+from tui.keys import FOLLOW, GROUPS, WALK
 
 MODES = N_(
     "There are two modes. WRITE: keys type into the prompt; enter or escape ends it, ctrl+j begins a new line. "
@@ -20,7 +20,7 @@ MODES = N_(
 
 
 class HelpScreen(ModalScreen[None]):
-    """What each key does. `keys` gives, by the id of an action, the keys that are bound to it at present."""
+    """What each key does. `keys` gives, by the id of an action that is possible, the keys that are bound to it."""
 
     BINDINGS = [Binding("escape,q,question_mark,enter", "dismiss(None)", "close", show=False)]
 
@@ -32,13 +32,16 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(classes="dialog", can_focus=True) as dialog:
             dialog.border_title = Content(_("keys"))
             dialog.border_subtitle = Content(_("esc closes"))
-            yield Static(Content(_(MODES)))
+            if "walk.write" in self._keys:
+                yield Static(Content(_(MODES)))
             yield Static(self._table())
 
     def _table(self) -> Content:
-        bindings = {binding.id: binding for binding in WALK}
+        bindings = {binding.id: binding for binding in (*WALK, *FOLLOW)}
         lines: list[Content] = []
-        for group, ids in GROUPS.items():
+        for group, all_ids in GROUPS.items():
+            if not (ids := [id for id in all_ids if id in self._keys]):
+                continue
             lines.append(Content(""))
             lines.append(Content.styled(_(group), "bold $accent"))
             for id in ids:

@@ -1,0 +1,68 @@
+"""`tokenwalk follow`: look at a walk while somebody else walks."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.engine import threads
+from core.errors import UserError
+from core.language import _
+from tui.commands.common import exit_on_user_error
+
+NICE = 10
+"""How much lower the priority of a viewer is: the teacher's app on the same machine comes first."""
+
+
+def follow(
+    walk: Annotated[
+        str,
+        typer.Argument(help="The address that the app with --share has said, or a session file; else the last one."),
+    ] = "",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model to load here on request, in place of the walk's own.")
+    ] = None,
+    fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
+    theme: Annotated[
+        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
+    ] = None,
+) -> None:
+    """Show a walk that is shared on this machine, live and read-only; or a session file while it grows."""
+    with exit_on_user_error():
+        from dataclasses import replace
+
+        from core.loading import catalog
+        from core.loading.choice import ModelChoice
+        from core.sessions import reader
+        from tui import settings as app_settings
+        from tui.sharing import address as addresses
+        from tui.sharing.feed import Feed, FileFeed, SharedFeed
+
+        choice = ModelChoice(name=model) if model else None
+        if choice:
+            catalog.check(choice)
+        feed: Feed
+        if not walk:
+            feed = SharedFeed(None)
+        elif address := addresses.parse(walk):
+            feed = SharedFeed(address)
+        else:
+            reader.read_record(Path(walk))
+            feed = FileFeed(Path(walk).absolute())
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UserError(_("tokenwalk follow needs a terminal"))
+        settings, problems = app_settings.load()
+        settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    threads.prepare()
+    from tui.following.app import FollowApp
+
+    app = FollowApp(feed, choice, settings, problems)
+    app.run()
+    app.runner.close(0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(app.return_code or 0)

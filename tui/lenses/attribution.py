@@ -7,9 +7,10 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
     ORDER = 40
     GROUP = "Why"
     ALSO = "direct logit attribution contribution heads neurons"
+    KEYS = KeyWords(move=N_("part"), choose=N_("divide"), view=N_("order"), across=N_("level"))
 
     def __init__(self) -> None:
         super().__init__()

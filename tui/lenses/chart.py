@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.language import N_
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
@@ -21,7 +22,7 @@ from tui.drawing.bars import Axis, bars, tick_at, ticked
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
-from tui.lenses.base import Lens
+from tui.lenses.base import KeyWords, Lens
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
@@ -44,6 +45,7 @@ class ChartLens(Lens, can_focus=True):
     DESCRIPTION = "The likeliest next tokens, to choose one"
     GROUP = "Next token"
     ALSO = "probabilities distribution candidates bar chart top-k"
+    KEYS = KeyWords(move=N_("pick"), choose=N_("take"))
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",

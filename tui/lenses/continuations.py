@@ -6,10 +6,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
 from tui.drawing.tree import tree_tips
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 SAMPLES = 5
@@ -27,6 +28,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
     ORDER = 3
     GROUP = "Next token"
     ALSO = "samples fan several"
+    KEYS = KeyWords(move=N_("row"), choose=N_("go there"), view=N_("merged"), across=N_("how many"))
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,10 +7,11 @@ from rich.text import Text
 from textual.content import Content
 
 from core.generation.rounds import Proposal, Round
+from core.language import N_
 from core.walk.values import DraftView
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 BELOW = 6
@@ -31,6 +32,7 @@ class DraftLens(LensPage[DraftView]):
     ORDER = 7
     GROUP = "Next token"
     ALSO = "speculative decoding assistant"
+    KEYS = KeyWords(move=N_("round"))
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)

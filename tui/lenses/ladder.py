@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import window
 from tui.drawing.text import compact, fit, label, one_line, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class LadderLens(LensPage["Ladder"]):
     ORDER = 17
     GROUP = "Learning"
     ALSO = "rungs models loss"
+    KEYS = KeyWords(move=N_("rung"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()

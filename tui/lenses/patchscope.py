@@ -8,9 +8,10 @@ from textual.content import Content
 
 from core.causal.target_prompts import PROMPTS
 from core.errors import UserError
+from core.language import N_
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import fit, label, one_line, percent, run_text, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 
 if TYPE_CHECKING:
     from core.lenses.patchscope import Patchscope
@@ -31,6 +32,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     GROUP = "Why"
     ORDER = 48
     ALSO = "patch stream read another prompt"
+    KEYS = KeyWords(move=N_("layer"), choose=N_("prompt"), view=N_("text"), down=N_("into layer"))
 
     def __init__(self) -> None:
         super().__init__()

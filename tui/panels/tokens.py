@@ -159,12 +159,18 @@ class TokensPanel(PaintedPage):
                 self._starts.append(index)
                 used = 0
             used += cell + 1
-        self.virtual_size = Size(width, 2 * len(self._starts))
+        half = self.scrollable_content_region.height % 2  # so that the last row ends above a line that is left over
+        self.virtual_size = Size(width, 2 * len(self._starts) + half)
 
     def on_resize(self) -> None:
         self.border_subtitle = self._details()
         self._wrap(from_token=0)
         self.follow()
+
+    def follow(self) -> None:
+        super().follow()
+        if self.top % 2:  # the id of a token does not stand without its piece
+            self.scroll_to(y=self.top + 1, animate=False, immediate=True)
 
     def current_lines(self) -> tuple[int, int]:
         row = max(0, bisect_right(self._starts, max(0, self._cursor - 1)) - 1)

@@ -1,6 +1,7 @@
 """The interface of a lens: one view of the walk, beside the chart of the next token or in its place."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from textual.content import Content
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
 
 WIDE = 60
 """Cells of a panel from which its title says the place of the lens."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWords:
+    """What the keys of a lens do, in one or two words each for the footer; empty where a key does nothing."""
+
+    move: str = ""
+    """`↑ ↓`."""
+    choose: str = ""
+    """`⏎`."""
+    view: str = ""
+    """`o`."""
+    down: str = ""
+    """`shift` with up and down."""
+    across: str = ""
+    """`shift` with left and right."""
 
 
 class LensHost(Protocol):
@@ -57,7 +74,7 @@ class Lens(Painted):
     """A view of the walk. A subclass sets the class variables and draws frames; keys call its methods below."""
 
     NAME: ClassVar[str] = ""
-    """One word, the widget's id and the name for `LensKeys.look`. A class without a name is no lens to be found."""
+    """One word, the widget's id and the name for `KeyWords.look`. A class without a name is no lens to be found."""
     TITLE: ClassVar[str] = ""
     """The title in the border."""
     DESCRIPTION: ClassVar[str] = ""
@@ -69,6 +86,8 @@ class Lens(Painted):
     ALSO: ClassVar[str] = ""
     """Other words by which the command palette finds it."""
 
+    KEYS: ClassVar[KeyWords] = KeyWords()
+    """What its keys do in any of its views."""
     PICKS: ClassVar[bool] = True
     """Whether it has rows or cells for `↑ ↓`, `⏎` and digits; without any they act on the chart beside it."""
     BESIDE: ClassVar[bool] = True
@@ -86,6 +105,10 @@ class Lens(Painted):
     def host(self) -> LensHost:
         """The app, as far as a lens needs it."""
         return cast(LensHost, self.app)
+
+    def keys(self) -> KeyWords:
+        """What its keys do now."""
+        return self.KEYS
 
     def question(self) -> Question | None:
         """What the lens asks of the session; None where the frame itself is enough."""

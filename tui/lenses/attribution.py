@@ -126,7 +126,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
         yield self._head(answer, name, bar, inner)
         at = min(self.cursor, len(parts) - 1)
         for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):
-            yield self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            row = self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            yield self.target(number, row)
 
     def _sum(self, answer: "Attribution", width: int) -> Text:
         if answer.path in ("", "heads"):

@@ -52,6 +52,9 @@ class BranchesLens(LensPage[Forest]):
 
         self.host.act(visit)
 
+    def cell_at_cursor(self) -> tuple[int, int]:
+        return (self.answer.current if self.answer else 0), 0
+
     def choose(self, number: int | None = None) -> None:
         self.host.act(lambda session: session.travel(len(session.tokens)))
 
@@ -96,7 +99,9 @@ class BranchesLens(LensPage[Forest]):
         below = answer.total - answer.first - len(answer.rows)
         tips = tree_tips([branch.depth for branch in answer.rows], more=below > 0)
         for number, (branch, tip) in enumerate(zip(answer.rows, tips, strict=True)):
-            yield self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+            yield self.target(
+                number, self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+            )
         if below:
             yield self.text((f"  {below:,} more below", "faint"))
 

@@ -202,17 +202,20 @@ class CircuitLens(ExperimentPage["Circuit"]):
         for number in self.visible_rows(len(kept), max(0, at), max(3, room)):
             edge, style = kept[number], "faint" if number in off else "text"
             left, right = signed_bar(edge.score / scale, bar)
-            yield self.row(
-                number == at,
-                width,
-                (f"{number + 1:>{RANK}} ", "faint"),
-                (f"{edge.sender:<{NODE}}", style),
-                ("→ ", "faint"),
-                (f"{edge.receiver:<{NODE}}", style),
-                (left, "below"),
-                ("│", "faint"),
-                (right, "above"),
-                (f"{edge.score:>+{NUMBER}.3f}", style),
+            yield self.target(
+                number,
+                self.row(
+                    number == at,
+                    width,
+                    (f"{number + 1:>{RANK}} ", "faint"),
+                    (f"{edge.sender:<{NODE}}", style),
+                    ("→ ", "faint"),
+                    (f"{edge.receiver:<{NODE}}", style),
+                    (left, "below"),
+                    ("│", "faint"),
+                    (right, "above"),
+                    (f"{edge.score:>+{NUMBER}.3f}", style),
+                ),
             )
         if off:
             yield self.text(("faint edges lie on no path from the embedding to the logits", "faint"))

@@ -122,7 +122,7 @@ class ContextLens(LensPage["ContextTable"]):
                 came = row.came is not None and candidate.id == row.came.id
                 parts.append((fit(label(candidate.piece), token - 2), "hot" if came else "text"))
                 parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
-            yield self.row(number == at, width, *parts)
+            yield self.target(number, self.row(number == at, width, *parts))
 
     def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
         rows = answer.rows

@@ -109,12 +109,15 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         chosen = number == self.cursor
         for at, words in enumerate(rows or [""]):
             head, bits = (f"{number + 1:>3} ", f"{continuation.surprisal_bits:>8.1f}") if at == 0 else ("    ", "")
-            yield self.row(
-                chosen,
-                width,
-                (head, "bar" if chosen else "faint"),
-                (fit(words, width - 12), "text"),
-                (bits, "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    chosen,
+                    width,
+                    (head, "bar" if chosen else "faint"),
+                    (fit(words, width - 12), "text"),
+                    (bits, "muted"),
+                ),
             )
 
     def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
@@ -123,7 +126,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         for number, (strand, tip) in enumerate(zip(answer.strands, tips, strict=True)):
             self._serials.append(strand.serial)
             self._tops.append(number + 1)
-            yield self._strand(strand, tip, number, len(answer.continuations), width)
+            yield self.target(number, self._strand(strand, tip, number, len(answer.continuations), width))
 
     def _strand(self, strand: Strand, tip: str, number: int, total: int, width: int) -> Text:
         indent = "  " * min(strand.depth, 12)

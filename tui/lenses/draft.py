@@ -73,7 +73,7 @@ class DraftLens(LensPage[DraftView]):
         yield self.text((f"{'at':>6}  proposals", "head"))
         rounds = answer.rounds[::-1]
         for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):
-            yield self._round(rounds[row], row == self.cursor, width)
+            yield self.target(row, self._round(rounds[row], row == self.cursor, width))
         yield Text()
         yield from self._proposals(rounds[self.cursor], width)
 

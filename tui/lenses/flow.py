@@ -106,10 +106,12 @@ class FlowLens(LensPage["Flow"]):
             row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)
             if beside:
-                yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
+                values = self._values(stage, width - used - 2)
+                yield self.target(number, self.row(chosen, width, *row, ("  ", "text"), *values))
             else:
-                yield self.row(chosen, width, *row)
-                yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, self.row(chosen, width, *row))
+                values = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, values)
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
         mark = (

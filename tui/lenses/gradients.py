@@ -103,7 +103,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         scale = max((abs(self._value(token)) for token in answer.tokens), default=0.0) or 1.0
         at = min(self.cursor, len(answer.tokens) - 1)
         for number in self.visible_rows(len(answer.tokens), at, max(3, height - 5)):
-            yield self._row(answer.tokens[number], number == at, scale, bar, width)
+            yield self.target(number, self._row(answer.tokens[number], number == at, scale, bar, width))
 
     def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
         """From where to where, and how complete the integral is."""

@@ -132,7 +132,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         yield self.text((fit("after", NAME) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, token))
+            row = self.row(number == self.cursor, width, *self._row(answer, number, token))
+            yield self.target(number, row)
 
     def _first(self, answer: "JacobianLens", width: int) -> Text:
         """Where each lens first shows the model's likeliest token."""

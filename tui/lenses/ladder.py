@@ -78,7 +78,7 @@ class LadderLens(LensPage["Ladder"]):
         head = f"  {'rung':<{NAME}}{'size':>{COUNT}}{'adds':>{COUNT}}{'loss':>{LOSS}}  {'':<{bar}}"
         yield self.text((f"{head} {'likeliest':<{TOKEN}}{'p':>{SHARE}}", "head"))
         for number, rung in enumerate(answer.rungs):
-            yield self.row(number == at, width, *self._row(rung, number == at, bar))
+            yield self.target(number, self.row(number == at, width, *self._row(rung, number == at, bar)))
         yield Text()
         yield from self._detail(answer.rungs[at], width)
 

@@ -84,7 +84,7 @@ class LastTokenLens(LensPage["LastToken"]):
         at = min(self.cursor, len(answer.changes) - 1)
         room = height - len(explanation) - 6
         for number in self.visible_rows(len(answer.changes), max(0, at), max(3, room)):
-            yield self._row(answer.changes[number], number == at, scale, bar, width)
+            yield self.target(number, self._row(answer.changes[number], number == at, scale, bar, width))
         if answer.together_bits is not None:
             name = "all at once" if len(answer.changes) > 1 else "this one"
             yield Text()

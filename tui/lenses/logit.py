@@ -146,7 +146,8 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         for number in self.visible_rows(
             len(answer.layers), min(self.cursor, len(answer.layers) - 1), max(3, height - 1)
         ):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, more, token, bar, scale, decimals))
+            parts = self._row(answer, number, more, token, bar, scale, decimals)
+            yield self.target(number, self.row(number == self.cursor, width, *parts))
 
     def _row(
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int

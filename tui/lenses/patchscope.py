@@ -119,16 +119,19 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
         yield self.text((head, "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.row(number == self.cursor, width, ("…", "faint"))
+                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
-            yield self.row(
-                here,
-                width,
-                (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
-                (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
-                (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
-                (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    here,
+                    width,
+                    (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
+                    (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
+                    (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
+                    (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
+                ),
             )
 
     def _tokens(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
@@ -136,7 +139,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
         yield self.text((f"{fit('stream', NAME)} likeliest next tokens", "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.row(number == self.cursor, width, ("…", "faint"))
+                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
             parts = [(f"{fit(_short(row.name), NAME)} ", "text" if here else "muted")]
@@ -144,7 +147,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
                 same = each.id == answer.asked.target.id
                 parts.append((fit(label(each.piece), TOKEN), "hot" if same else "muted" if rank else "text"))
                 parts.append((f"{percent(each.probability, 2):>{SHARE}} ", "muted"))
-            yield self.row(here, width, *parts)
+            yield self.target(number, self.row(here, width, *parts))
 
 
 def _check(prompt: str) -> None:

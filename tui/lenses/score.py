@@ -77,7 +77,7 @@ class ScoreLens(LensPage[Summary]):
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):
             if position < len(tokens):
-                yield self._row(tokens, position, number == self.cursor, width)
+                yield self.target(number, self._row(tokens, position, number == self.cursor, width))
 
     def _row(self, tokens: tuple[Token, ...], position: int, chosen: bool, width: int) -> Text:
         token = tokens[position]

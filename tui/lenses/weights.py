@@ -125,12 +125,15 @@ class WeightsLens(LensPage["Weights"]):
             each = answer.names[number]
             shape = " × ".join(f"{size:,}" for size in each.shape)
             name = fit(one_line(each.name), max(10, width - 24))
-            yield self.row(
-                number == self.cursor,
-                width,
-                ("● " if each.name == shown else "  ", "bar"),
-                (name, "text" if number == self.cursor else "muted"),
-                (f"{shape:>21}", "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    number == self.cursor,
+                    width,
+                    ("● " if each.name == shown else "  ", "bar"),
+                    (name, "text" if number == self.cursor else "muted"),
+                    (f"{shape:>21}", "muted"),
+                ),
             )
         yield Text()
         if answer.histogram:

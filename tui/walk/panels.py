@@ -131,7 +131,9 @@ class PanelsScreen(Screen[None]):
     @property
     def keyed(self) -> Lens:
         """The lens that keys change: the chart where it had the keys last and is still seen, else the chosen one."""
-        return self._keyed if self.beside else self.lens
+        if not self.beside or self.focused is self.lens:
+            return self.lens
+        return self.candidates if self.focused is self.candidates else self._keyed
 
     @property
     def picking(self) -> Lens:

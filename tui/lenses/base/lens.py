@@ -44,6 +44,9 @@ class LensHost(Protocol):
     def act(self, operation: Callable[["Session"], object], *, instead_of: str | None = None) -> None:
         """Queue an operation on the walk."""
 
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key, such as `lens.move`."""
+
     def ask(self) -> None:
         """Queue the present question of the lens."""
 
@@ -116,6 +119,21 @@ class Lens(Painted):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
+
+    pointed = False
+    """Whether the last click was on what is under the cursor."""
+
+    def point(self, down: int, across: int = 0) -> None:
+        """A click so many rows and columns from the cursor: the first moves it there, the next one acts as `⏎`."""
+        if not down and not across and self.pointed:
+            self.pointed = False
+            self.host.do("lens.choose")
+            return
+        if down:
+            self.host.do("lens.move", down)
+        if across:
+            self.host.do("lens.adjust", 0, across)
+        self.pointed = True
 
     def frame_for_panels(self, frame: Frame) -> Frame:
         """The frame that the other panels show while this lens is active."""

@@ -110,8 +110,8 @@ class FlowLens(LensPage["Flow"]):
                 yield self.target(number, self.row(chosen, width, *row, ("  ", "text"), *values))
             else:
                 yield self.target(number, self.row(chosen, width, *row))
-                values = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
-                yield self.target(number, values)
+                below = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, below)
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
         mark = (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
-from textual.screen import ActiveBinding, Screen
+from textual.binding import ActiveBinding
+from textual.screen import Screen
 from textual.strip import Strip
 
 from core.language import _
@@ -91,8 +92,8 @@ class KeyFooter(Painted):
             if name and (binding.show or place != OWN) and binding.action not in seen:
                 seen.add(binding.action)
                 label = self.app.get_key_display(binding)
-                keys = (binding.key, *_partner(active, number, label))
-                found.setdefault(place, []).append(FooterKey(keys, label, name, enabled))
+                both = (binding.key, *_partner(active, number, label))
+                found.setdefault(place, []).append(FooterKey(both, label, name, enabled))
         for keys in found.values():
             yield from keys
 

@@ -113,6 +113,9 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
 
     # Keys ------------------------------------------------------------------------------------------------------------
 
+    def looked_at(self) -> dict[str, int | str]:
+        return {"block": self.cursor, "head": self.column} if self._placed else {}
+
     def switch_view(self) -> None:
         at = VIEWS.index(self.view)
         self.view = VIEWS[(at + 1) % len(VIEWS)]

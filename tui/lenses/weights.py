@@ -58,6 +58,9 @@ class WeightsLens(LensPage["Weights"]):
             self.chosen = FIRST  # this model has no weight of that name
             self.ask_again()
 
+    def looked_at(self) -> dict[str, int | str]:
+        return {"weight": self.answer.histogram.name} if self.answer and self.answer.histogram else {}
+
     def choice_count(self) -> int:
         return len(self.answer.names) if self.answer and self.listed else 0
 

@@ -139,6 +139,10 @@ class Lens(Painted):
         """The frame that the other panels show while this lens is active."""
         return frame
 
+    def looked_at(self) -> dict[str, int | str]:
+        """What its keys have gone to, for the course: such as a `block` and a `head`, from 0, or a `weight`."""
+        return {}
+
     def move(self, by: int) -> None:
         """`↑ ↓`: move the cursor, or scroll."""
 

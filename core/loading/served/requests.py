@@ -204,7 +204,7 @@ class Requests:
         return flight
 
     def _arrived(self, key: Key, flight: _Flight) -> None:
-        """Keep the answer of a request that is done, unless a longer one is there. Raises `UserError` where it failed."""
+        """Keep the answer of a request that is done, unless a longer one is there. Raises `UserError` if it failed."""
         if self._flights.get(key) is flight:  # else a request for more tokens has taken its place
             del self._flights[key]
         said = flight.pending.result()

@@ -22,6 +22,7 @@ from tui.commands import (
     replay,
     score,
     search,
+    serve,
     tokens,
     train,
     walk,
@@ -89,6 +90,7 @@ for name, command in (
     ("devices", devices.devices),
     ("replay", replay.replay),
     ("export", export.export),
+    ("serve", serve.serve),
 ):
     app.command(name, epilog=f"Example: {EXAMPLES[name]}")(command)
 

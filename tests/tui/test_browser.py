@@ -1,4 +1,4 @@
-"""`tokenwalk serve` in a real browser, by keyboard. It needs Chromium; everything else about it is tested without one."""
+"""`tokenwalk serve` in a real browser, by keyboard. This needs Chromium; `test_serve.py` tests the rest without one."""
 
 import asyncio
 import os

@@ -2,11 +2,19 @@
 
 `_("{count} tokens are left").format(count=3)`: a text is translated before values are put into it. Values have names,
 because another language may need another order. `N_` marks a text that is translated later, where it is shown.
+`tests/catalogues.py` collects the texts and compiles the catalogues in `core/languages`.
 """
 
 import gettext
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("languages")
+"""The catalogues: `vi/LC_MESSAGES/tokenwalk.po`, which people write, and `tokenwalk.mo`, which is read here."""
+DOMAIN = "tokenwalk"
+ENGLISH = "en"
 
 _catalogue: gettext.NullTranslations = gettext.NullTranslations()
+_name = ENGLISH
 
 
 def _(text: str) -> str:
@@ -24,7 +32,22 @@ def N_(text: str) -> str:  # noqa: N802  # the name that extractors know
     return text
 
 
-def use(catalogue: gettext.NullTranslations) -> None:
+def languages() -> tuple[str, ...]:
+    """The languages there are, such as `en` and `vi`."""
+    return (ENGLISH, *sorted(file.parts[-3] for file in FOLDER.glob(f"*/LC_MESSAGES/{DOMAIN}.mo")))
+
+
+def speak(name: str) -> None:
+    """Translate into one of `languages` from now on. Raises `OSError` for another."""
+    use(gettext.NullTranslations() if name == ENGLISH else gettext.translation(DOMAIN, FOLDER, [name]), name)
+
+
+def spoken() -> str:
+    """The language in use."""
+    return _name
+
+
+def use(catalogue: gettext.NullTranslations, name: str = ENGLISH) -> None:
     """Translate by a catalogue from now on."""
-    global _catalogue  # noqa: PLW0603  # one language a process
-    _catalogue = catalogue
+    global _catalogue, _name  # one language a process
+    _catalogue, _name = catalogue, name

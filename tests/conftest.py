@@ -1,19 +1,32 @@
 """Fixtures of all tests: one thread in each process, and models from files that are loaded once."""
 
+import gettext
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; there is a process of tests for each core
+os.environ["TOKENWALK_LANG"] = "en"  # also of programs that tests start
 
 import pytest
 import torch
 from tiny_models import write_adapter, write_chat_model, write_pythia_cache
 
+from core import language
 from core.loading import weights
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test begins in English, whatever a test before has spoken."""
+    monkeypatch.delenv("LANGUAGE", raising=False)
+    monkeypatch.setenv("TOKENWALK_LANG", "en")
+    yield
+    language.speak("en")
+    gettext.textdomain("messages")
 
 
 @pytest.fixture(scope="module", autouse=True)

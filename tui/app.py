@@ -16,6 +16,7 @@ from textual.scrollbar import ScrollBar
 
 from core.activations.patch import Patch
 from core.errors import UserError, out_of_memory
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
@@ -63,7 +64,7 @@ class TokenwalkApp(App[None]):
             priority=True,
         )
     ]
-    HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-tabs"), (72, "-narrow"), (110, "-wide"), (150, "-broad"), (200, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
 
     def __init__(
@@ -112,7 +113,9 @@ class TokenwalkApp(App[None]):
         self.theme = self.settings.theme if known else themes.DARK.name
         if not known:
             self._early_problems.append(
-                f"no theme {self.settings.theme!r}; choose tokenwalk-dark, tokenwalk-light or one that ctrl+p lists"
+                _("no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light or one that ctrl+p lists").format(
+                    theme=self.settings.theme
+                )
             )
         self.set_keymap(self.settings.keys)
         self.walk.set_focus(self.walk.candidates if self.walk.prompt.text or self._resume else self.walk.prompt)
@@ -138,7 +141,7 @@ class TokenwalkApp(App[None]):
             self.exit()
         else:
             self._interrupted_at = now
-            self.notices.inform("ctrl+c again quits")
+            self.notices.inform(_("ctrl+c again quits"))
 
     def on_app_blur(self, event: AppBlur) -> None:
         """A page in a browser begins without focus, by Textual, and would lose the footer with it."""
@@ -152,7 +155,9 @@ class TokenwalkApp(App[None]):
     def _handle_exception(self, error: Exception) -> None:
         """An error that nothing has handled. Where memory or threads are missing it becomes one line."""
         if message := out_of_memory(error):
-            self.exit(return_code=2, message=Text(f"tokenwalk: {message}; a smaller model may fit"))
+            self.exit(
+                return_code=2, message=Text(_("tokenwalk: {message}; a smaller model may fit").format(message=message))
+            )
         else:
             super()._handle_exception(error)
 
@@ -185,6 +190,10 @@ class TokenwalkApp(App[None]):
         """Queue an operation on the walk."""
         self.runner.submit(operation, instead_of=instead_of)
 
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key of the walk."""
+        self.walk.action_do(action, arguments)
+
     def ask(self) -> None:
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
@@ -194,7 +203,7 @@ class TokenwalkApp(App[None]):
         self.walk.show_walk(self.state.frame)
 
     def turn_to(self, name: str) -> Lens:
-        """Put the lens with a name into the slot."""
+        """Show the lens with a name."""
         return self.walk.lens_keys.turn_to(lenses.named(name))
 
     @property
@@ -223,14 +232,15 @@ class TokenwalkApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for binding in WALK:
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
-                help = " · ".join(filter(None, (f"key {self.get_key_display(binding)}", ALSO.get(binding.id or ""))))
-                yield SystemCommand(binding.tooltip, help, partial(self._run_later, binding.action))
+                key = _("key {key}").format(key=self.get_key_display(binding))
+                help = " · ".join(filter(None, (key, _(ALSO.get(binding.id or "", "")))))
+                yield SystemCommand(_(binding.tooltip), help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:
             look = action(f"lens.look({lens.NAME!r})")
-            title, help = f"{lens.TITLE} · {lens.DESCRIPTION}", f"lens · {lens.ALSO}"
+            title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", " · ".join((_("lens"), _(lens.ALSO)))
             yield SystemCommand(title, help, partial(self._run_later, look))
-        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
-        yield SystemCommand("Save a picture", "Write the screen as an SVG file", self.walk.sessions.picture)
+        yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
+        yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)
 
     def _run_later(self, action: str) -> None:
         """Act on the walk screen after the palette has closed, also where its key does not act now."""

@@ -3,19 +3,21 @@
 import sys
 from collections.abc import Collection
 from importlib.metadata import version as installed_version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from core.errors import UserError
+from core.language import _
 from core.remote import keys
-from tui import config_file
+from tui import config_file, languages
 from tui.commands import (
     bench,
     compare,
     devices,
     export,
     generate,
+    learn,
     lens,
     models,
     next_token,
@@ -29,29 +31,15 @@ from tui.commands import (
     world,
 )
 from tui.commands.common import note, say, unwritable_output
-from tui.commands.examples import EXAMPLES
+from tui.commands.help import APP, Command, Commands, translated_problem, use_parser_texts
+from tui.wording import spell_without_keys
 
 INTERRUPTED = 130
 """The exit code for ctrl+c."""
 
-APP = "walk"
-"""The command that runs where the first argument names none."""
-
-
-class Commands(TyperGroup):
-    """Treats a first argument that names no command as the prompt of the app."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)}
-        if not args or (args[0] not in self.commands and args[0].partition("=")[0] not in own):
-            args = [APP, *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
     cls=Commands,
     help="See a language model think, one token at a time.",
-    epilog=f"tokenwalk [PROMPT] opens the app. tokenwalk COMMAND --help explains a command. Example: {EXAMPLES[APP]}",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -81,6 +69,7 @@ for name, command in (
     ("tokens", tokens.tokens),
     ("search", search.search),
     ("lens", lens.lens),
+    ("learn", learn.learn),
     ("score", score.score),
     ("compare", compare.compare),
     ("train", train.train),
@@ -92,7 +81,7 @@ for name, command in (
     ("export", export.export),
     ("serve", serve.serve),
 ):
-    app.command(name, epilog=f"Example: {EXAMPLES[name]}")(command)
+    app.command(name, cls=Command)(command)
 
 
 def main(closed: Collection[str] = ()) -> None:
@@ -102,12 +91,18 @@ def main(closed: Collection[str] = ()) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal that is not UTF-8
-    if "stdout" in closed:
-        note("standard output is closed, so nothing can be printed; open it, such as with > FILE")
+    try:
+        arguments = languages.choose(sys.argv[1:])
+    except UserError as error:
+        note(spell_without_keys(error))
         sys.exit(2)
+    if "stdout" in closed:
+        note(_("standard output is closed, so nothing can be printed; open it, such as with > FILE"))
+        sys.exit(2)
+    use_parser_texts()
     keys.use(config_file.engine_keys)
     try:
-        code = app(standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -119,6 +114,8 @@ def main(closed: Collection[str] = ()) -> None:
     except Exception as error:
         if (message := getattr(error, "format_message", None)) is None:
             raise
-        sys.stderr.write(f"tokenwalk: {' '.join(message().split())}; tokenwalk --help lists commands and options\n")
+        problem = translated_problem(" ".join(message().split()))
+        sys.stderr.write(_("tokenwalk: {problem}; tokenwalk --help lists commands and options").format(problem=problem))
+        sys.stderr.write("\n")
         code = 2
     sys.exit(code)

@@ -12,6 +12,7 @@ import platformdirs
 
 from core.bounded import read_file
 from core.errors import UserError
+from core.language import _
 
 LARGEST = 1_000_000
 """Bytes of the file at most."""
@@ -32,20 +33,22 @@ def read(file: Path) -> dict[str, Any]:
     except UserError:
         raise
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+        raise UserError(_("{file} cannot be read: {reason}"), file=file, reason=str(error).splitlines()[0]) from error
 
 
 def keys_of_engines(values: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     """Keys by `host:port`, from `[remote."host:port"]`, and what is wrong with others; no key is in the words."""
     entries = values.get("remote", {})
     if not isinstance(entries, dict):
-        return {}, ['[remote."host:port"] must hold key = "…"']
+        return {}, [_('[remote."host:port"] must hold key = "…"')]
     keys, problems = {}, []
     for host, entry in entries.items():
         if not _HOST.fullmatch(host):
-            problems.append(f'[remote.{host!r}] must name a host and its port, such as [remote."gpu-box:8000"]')
+            problems.append(
+                _('[remote.{host!r}] must name a host and its port, such as [remote."gpu-box:8000"]').format(host=host)
+            )
         elif not isinstance(entry, dict) or entry.keys() != {"key"} or not isinstance(entry["key"], str):
-            problems.append(f'[remote."{host}"] must hold key = "…", and nothing else')
+            problems.append(_('[remote."{host}"] must hold key = "…", and nothing else').format(host=host))
         else:
             keys[host.lower()] = entry["key"]
     return keys, problems

@@ -2,6 +2,8 @@
 
 from textual.binding import Binding
 
+from core.language import N_
+
 
 def action(call: str) -> str:
     """The action by which Textual runs a call such as `walking.travel(-1)` of the walk screen's action groups."""
@@ -64,9 +66,23 @@ WALK = [
         "Show the other view of the lens; of the chart, logarithmic bars",
         "lens.turn",
     ),
-    _key("shift+up,K", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
+    _key(
+        "shift+up,K",
+        "lens.adjust(-1, 0)",
+        "up",
+        "Previous layer, or previous value of the lens",
+        "lens.up",
+        display="⇧↑↓",
+    ),
     _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
-    _key("shift+left,H", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
+    _key(
+        "shift+left,H",
+        "lens.adjust(0, -1)",
+        "left",
+        "Previous head, or lower value of the lens",
+        "lens.left",
+        display="⇧←→",
+    ),
     _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
     _key(
         "x",
@@ -144,6 +160,26 @@ WALK = [
     _key("q", "overlays.quit", "quit", "Quit", "app.quit"),
 ]
 
+FOOTER = (
+    "walk.step",
+    "walk.generate",
+    "walk.pick_up",
+    "walk.take",
+    "lens.turn",
+    "lens.next",
+    "lens.up",
+    "lens.left",
+    "",  # those of the focused panel
+    "walk.left",
+    "walk.take_back",
+    "walk.write",
+    "lens.index",
+    "choose.model",
+    "app.quit",
+    "app.help",
+)
+"""The ids of the keys in the footer, the most useful first; the last one always has room."""
+
 LEAVE = Binding(
     "enter,escape",
     "leave",
@@ -201,7 +237,7 @@ def key_name(key: str) -> str:
 
 
 GROUPS = {
-    "Walk": (
+    N_("Walk"): (
         "walk.step",
         "walk.generate",
         "walk.stop",
@@ -213,9 +249,9 @@ GROUPS = {
         "walk.search",
         "walk.draft",
     ),
-    "Pick": ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
-    "Travel": ("walk.left", "walk.right", "walk.home", "walk.end"),
-    "Sampler": (
+    N_("Pick"): ("walk.pick_up", "walk.pick_down", "walk.take", "walk.take_1"),
+    N_("Travel"): ("walk.left", "walk.right", "walk.home", "walk.end"),
+    N_("Sampler"): (
         "knob.t_down",
         "knob.t_up",
         "knob.k_down",
@@ -229,7 +265,7 @@ GROUPS = {
         "choose.samplers",
         "walk.grammar",
     ),
-    "Lenses": (
+    N_("Lenses"): (
         "lens.next",
         "lens.previous",
         "lens.index",
@@ -243,8 +279,8 @@ GROUPS = {
         "lens.experiments",
         "lens.steering",
     ),
-    "Ask why": ("question.target", "question.against", "question.corrupt", "lens.notebook"),
-    "Choose": (
+    N_("Ask why"): ("question.target", "question.against", "question.corrupt", "lens.notebook"),
+    N_("Choose"): (
         "choose.model",
         "choose.twin",
         "choose.hyperparameters",
@@ -255,7 +291,7 @@ GROUPS = {
         "choose.compare",
         "choose.train",
     ),
-    "Sessions": ("session.save", "session.open", "session.copy"),
-    "App": ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
+    N_("Sessions"): ("session.save", "session.open", "session.copy"),
+    N_("App"): ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
 }
 """The sections of the help, and the ids of their keys in order."""

@@ -2,19 +2,21 @@
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from core.language import N_
+
 ALSO = {
-    "choose.compare": "kl difference quantization",
-    "choose.device": "gpu cuda mps cpu dtype precision",
-    "choose.hyperparameters": "layers heads width context",
-    "choose.preset": "sampler greedy",
-    "choose.train": "learn loss curve checkpoint",
-    "lens.experiments": "ablate ablation knock out intervention zero mean noise",
-    "session.save": "export csv json markdown",
-    "walk.draft": "speculative decoding",
-    "walk.grammar": "constraint constrain json schema regex structured output",
-    "walk.search": "beam likeliest n best",
-    "walk.text": "perplexity score file",
-    "walk.until": "stop condition",
+    "choose.compare": N_("kl difference quantization"),
+    "choose.device": N_("gpu cuda mps cpu dtype precision"),
+    "choose.hyperparameters": N_("layers heads width context"),
+    "choose.preset": N_("sampler greedy"),
+    "choose.train": N_("learn loss curve checkpoint"),
+    "lens.experiments": N_("ablate ablation knock out intervention zero mean noise"),
+    "session.save": N_("export csv json markdown"),
+    "walk.draft": N_("speculative decoding"),
+    "walk.grammar": N_("constraint constrain json schema regex structured output"),
+    "walk.search": N_("beam likeliest n best"),
+    "walk.text": N_("perplexity score file"),
+    "walk.until": N_("stop condition"),
 }
 """Other words for an action, by its id."""
 ALL_WORDS = 100.0

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from core.errors import UserError
+from core.language import _
+from tui import languages
 from tui.config_file import keys_of_engines, path, read
 from tui.keys import LEAVE, NEWLINE, WALK
 
@@ -35,18 +37,23 @@ def load() -> tuple[Settings, tuple[UserError, ...]]:
         values = read(path())
     except UserError as error:
         return default, (error,)
-    unknown = sorted(values.keys() - {"theme", "fps", "keys", "remote"})
-    problems = [f"there is no setting {name!r}; choose from theme, fps, keys and remote" for name in unknown]
+    unknown = sorted(values.keys() - {"language", "theme", "fps", "keys", "remote"})
+    problems = [
+        _("there is no setting {name!r}; choose from language, theme, fps, keys and remote").format(name=name)
+        for name in unknown
+    ]
     problems += keys_of_engines(values)[1]
+    if (problem := languages.wrong_setting(values)) is not None:
+        problems.append(problem)
     theme, fps, keys = values.get("theme", default.theme), values.get("fps", default.fps), values.get("keys", {})
     if type(fps) is not int or not 1 <= fps <= 60:
-        problems.append("fps must be a whole number from 1 to 60")
+        problems.append(_("fps must be a whole number from 1 to 60"))
         fps = default.fps
     if not isinstance(theme, str):
-        problems.append("theme must be a name in quotes")
+        problems.append(_("theme must be a name in quotes"))
         theme = default.theme
     if not isinstance(keys, dict):
-        problems.append(f'[keys] must name actions, such as "walk.step" = "n", not {keys!r}')
+        problems.append(_('[keys] must name actions, such as "walk.step" = "n", not {keys!r}').format(keys=keys))
         keys = {}
     wrong = dict(_wrong_keys(keys))
     problems += wrong.values()
@@ -60,10 +67,20 @@ def _wrong_keys(keys: dict[str, object]) -> Iterator[tuple[str, str]]:
     bound = {id: key.split(",") for id, key in keys.items() if isinstance(key, str)}
     for id, key in keys.items():
         if id not in usual and id not in WRITING:
-            yield id, f'[keys] must name actions, such as "walk.step" = "n", not {id!r}'
+            yield id, _('[keys] must name actions, such as "walk.step" = "n", not {id!r}').format(id=id)
         elif not isinstance(key, str) or not all(map(KEY.fullmatch, key.split(","))):
-            yield id, f'[keys] {id!r} needs the name of a key, such as "n", "f5" or "ctrl+n", not {key!r}'
+            yield (
+                id,
+                _('[keys] {id!r} needs the name of a key, such as "n", "f5" or "ctrl+n", not {key!r}').format(
+                    id=id, key=key
+                ),
+            )
         elif id not in WRITING:
             holders = (other for other in usual if other != id and set(bound.get(other, usual[other])) & set(bound[id]))
             if holder := next(holders, None):
-                yield id, f"[keys] {id!r} = {key!r}: this is the key of {holder!r}; give that one another key as well"
+                yield (
+                    id,
+                    _(
+                        "[keys] {id!r} = {key!r}: this is the key of {holder!r}; give that one another key as well"
+                    ).format(id=id, key=key, holder=holder),
+                )

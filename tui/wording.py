@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from core.errors import Action, Option, UserError
+from core.language import _
 
 
 def spell(error: UserError, key_of: Callable[[str], str]) -> str:
@@ -31,4 +32,4 @@ def keys_at_present(remapped: Mapping[str, str] | None = None) -> Callable[[str]
 
 def spell_without_keys(error: UserError) -> str:
     """The line of an error on the command line: a key is named with the words `in the app`."""
-    return spell(error, lambda id: f"{keys_at_present()(id)} in the app")
+    return spell(error, lambda id: _("{key} in the app").format(key=keys_at_present()(id)))

@@ -7,6 +7,7 @@ EXAMPLES = {
     "tokens": 'tokenwalk tokens "I prefer oat milk in"',
     "search": 'tokenwalk search "I prefer oat milk in" --model model5-trained --best 5',
     "lens": 'tokenwalk lens logit "I prefer oat milk in" --model model5-trained',
+    "learn": "tokenwalk learn --check",
     "score": "tokenwalk score story.txt --model model5-trained",
     "compare": 'tokenwalk compare "I prefer oat milk in" --model model1 --with model5',
     "train": "tokenwalk train --model model3 --steps 200 --out mine",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.commands.common import read_argument
@@ -36,7 +37,9 @@ def opening(model: ModelOptions, sampler: SamplerOptions, prompt: str, *, resume
     choice, drawn_by, patches = model.choice(), sampler.sampler(), model.patches()
     if resume and patches:
         raise UserError(
-            "a session has its own steering vectors; leave out ", Option("steer"), " beside ", Option("resume")
+            _("a session has its own steering vectors; leave out {steer} beside {resume}"),
+            steer=Option("steer"),
+            resume=Option("resume"),
         )
     saved, text = (_saved(prompt, choice, drawn_by), "") if resume else (None, read_argument(prompt))
     if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
@@ -51,9 +54,11 @@ def _saved(file: str, choice: ModelChoice, sampler: Sampler) -> Path:
 
     if choice != ModelChoice() or sampler != Sampler():
         raise UserError(
-            "a session has its own model and sampler; leave out the options of model and sampler beside ",
-            Option("resume"),
-            " and change them in the app",
+            _(
+                "a session has its own model and sampler; leave out the options of model and sampler beside {resume} "
+                "and change them in the app"
+            ),
+            resume=Option("resume"),
         )
     path = Path(file) if file else storage.newest(storage.default_folder())
     reader.read_record(path)

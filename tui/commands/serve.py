@@ -62,11 +62,14 @@ def serve(
     with exit_on_user_error():
         if host not in LOOPBACK:
             raise UserError(
-                Option("host"),
-                _(" must be {allowed}, not {host!r}: whoever can connect can read and write your files; ").format(
-                    allowed=", ".join(LOOPBACK), host=host
+                _(
+                    "{option} must be {allowed}, not {host!r}: whoever can connect can read and write your files; "
+                    "from another machine use ssh -L {port}:127.0.0.1:{port}"
                 ),
-                _("from another machine use ssh -L {port}:127.0.0.1:{port}").format(port=port),
+                option=Option("host"),
+                allowed=", ".join(LOOPBACK),
+                host=host,
+                port=port,
             )
         first = _checked(app)
         from core.loading.sizes import weights_bytes
@@ -90,9 +93,8 @@ def _checked(app: Mapping[str, Any]) -> Opening:
     first = opening(model, sampler, app["prompt"], resume=app["resume"])
     if "\0" in first.text or len(first.text.encode()) > LONGEST:
         raise UserError(
-            _(
-                "a prompt for the browser has at most {most:,} bytes and no NUL; open the page, and paste it there"
-            ).format(most=LONGEST)
+            _("a prompt for the browser has at most {most:,} bytes and no NUL; open the page, and paste it there"),
+            most=LONGEST,
         )
     return first
 
@@ -160,8 +162,14 @@ def _end(ended: asyncio.Future[int], number: signal.Signals) -> None:
 
 
 def _port_problem(error: OSError, port: int) -> UserError:
-    if error.errno == errno.EADDRINUSE:
-        problem = _("port {port} is in use").format(port=port)
-    else:
-        problem = _("port {port} cannot be used: {reason}").format(port=port, reason=os.strerror(error.errno or 0))
-    return UserError(problem, _("; choose another one with "), Option("port"), _(", or 0 for a free one"))
+    reason = (
+        _("is in use")
+        if error.errno == errno.EADDRINUSE
+        else _("cannot be used: {reason}").format(reason=os.strerror(error.errno or 0))
+    )
+    return UserError(
+        _("port {port} {reason}; choose another one with {option}, or 0 for a free one"),
+        port=port,
+        reason=reason,
+        option=Option("port"),
+    )

@@ -8,6 +8,7 @@ import typer
 
 from core.engine import threads
 from core.errors import UserError
+from core.language import _
 from tui.commands.common import Prompt, exit_on_user_error
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
@@ -76,9 +77,11 @@ def walk(
 def _check_terminal() -> None:
     """Raises `UserError` where Textual cannot read keys from standard input or draw on standard error."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError("the app needs a terminal; without one use ", INSTEAD)
+        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=INSTEAD)
     if os.environ.get("TERM") == "dumb":
-        raise UserError("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use ", INSTEAD)
+        raise UserError(
+            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=INSTEAD
+        )
 
 
 def _read_keys_from_terminal() -> None:

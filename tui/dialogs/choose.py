@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from core.language import _
 from tui.drawing.text import fit, one_line
 
 WIDTH = 64
@@ -47,7 +48,7 @@ class ChooseScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
-            dialog.border_subtitle = Content("⏎ choose · esc close")
+            dialog.border_subtitle = Content(_("⏎ choose · esc close"))
             yield OptionList(*(Option(self._line(e), id=e.id, disabled=not e.enabled) for e in self._entries))
 
     def _line(self, entry: Entry) -> Content:

@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 
 from core.causal.question import End, alignment
 from core.errors import UserError
+from core.language import _, ngettext
 from tui.drawing.text import fit, label, one_line, within
 from tui.notices import spelled
 
@@ -45,9 +46,9 @@ class CorruptScreen(ModalScreen[tuple[str, End] | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="corrupt", classes="dialog wide") as dialog:
-            dialog.border_title = Content("corrupt prompt")
-            dialog.border_subtitle = Content("⏎ accept · tab other end · ↑↓ scroll · esc close")
-            yield Static(Content("The prompt with something changed. An empty line removes it."))
+            dialog.border_title = Content(_("corrupt prompt"))
+            dialog.border_subtitle = Content(_("⏎ accept · tab other end · ↑↓ scroll · esc close"))
+            yield Static(Content(_("The prompt with something changed. An empty line removes it.")))
             field = Input(one_line(self._text), max_length=4000)
             field.cursor_blink = False
             yield field
@@ -97,15 +98,16 @@ class CorruptScreen(ModalScreen[tuple[str, End] | None]):
     def _summary(self, corrupt: Sequence[Piece]) -> str:
         """How many tokens both have, and how many pairs differ."""
         if not corrupt:
-            return "no corrupt prompt"
+            return _("no corrupt prompt")
         pairs = alignment(self._clean, corrupt, self._align)
         differ = sum(i is None or j is None or self._clean[i] != corrupt[j] for i, j in pairs)
-        lengths = (
-            f"{len(corrupt)} tokens each"
-            if len(corrupt) == len(self._clean)
-            else f"{len(self._clean)} and {len(corrupt)} tokens, aligned from the {self._align}"
-        )
-        return f"{lengths} · {differ} {'differs' if differ == 1 else 'differ'}"
+        left = _("{clean} and {corrupt} tokens, aligned from the left")
+        right = _("{clean} and {corrupt} tokens, aligned from the right")
+        lengths = left if self._align == "left" else right
+        if len(corrupt) == len(self._clean):
+            lengths = _("{corrupt} tokens each")
+        differing = ngettext("{count} differs", "{count} differ", differ).format(count=differ)
+        return f"{lengths.format(clean=len(self._clean), corrupt=len(corrupt))} · {differing}"
 
     def _rows(self, corrupt: Sequence[Piece], width: int) -> Iterator[Content]:
         """Clean tokens over corrupt ones, in as many pairs of lines as they need; `≠` marks those that differ."""

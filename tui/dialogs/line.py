@@ -10,6 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.errors import UserError
+from core.language import _
 from tui.drawing.text import one_line
 from tui.notices import spelled
 
@@ -29,7 +30,7 @@ class LineScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
-            dialog.border_subtitle = Content("⏎ accept · esc close")
+            dialog.border_subtitle = Content(_("⏎ accept · esc close"))
             yield Static(Content(self._hint))
             field = Input(one_line(self._present), max_length=4000)
             field.cursor_blink = False

@@ -12,6 +12,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.errors import UserError
+from core.language import _
 from core.loading import paths, revisions
 from core.loading.catalog import Offer
 from core.remote.address import is_address
@@ -56,7 +57,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
         self._offers, self._present = offers, present
         self._rows: list[Row] = []
         self._field = Input(
-            placeholder="type to filter, or a path, owner/name of the Hub, or http://host:port", max_length=4000
+            placeholder=_("type to filter, or a path, owner/name of the Hub, or http://host:port"), max_length=4000
         )
         self._field.cursor_blink = False
         self._list = OptionList()
@@ -65,8 +66,8 @@ class ModelsScreen(ModalScreen[Picked | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="models") as dialog:
-            dialog.border_title = Content("model")
-            dialog.border_subtitle = Content("↑↓ pick · ⏎ choose · tab complete · esc close")
+            dialog.border_title = Content(_("model"))
+            dialog.border_subtitle = Content(_("↑↓ pick · ⏎ choose · tab complete · esc close"))
             yield self._field
             yield self._list
             yield self._details
@@ -82,11 +83,11 @@ class ModelsScreen(ModalScreen[Picked | None]):
     def _named(self, text: str) -> list[Row]:
         """The models whose name, kind or description has every word of the text; a Hub id is one too."""
         if is_address(text):
-            return [Row(Offer(text, "engine elsewhere", "vLLM, llama-server or SGLang; is asked what it serves"))]
+            return [Row(Offer(text, _("engine elsewhere"), _("vLLM, llama-server or SGLang; is asked what it serves")))]
         words = text.lower().split()
         rows = [Row(each) for each in self._offers if all(word in _words(each) for word in words)]
         if _is_hub_id(text) and text not in [each.name for each in self._offers]:
-            rows.append(Row(Offer(text, "Hugging Face Hub", "is fetched, if it is not on this machine")))
+            rows.append(Row(Offer(text, _("Hugging Face Hub"), _("is fetched, if it is not on this machine"))))
         return rows
 
     def _at(self, text: str) -> list[Row]:
@@ -121,13 +122,19 @@ class ModelsScreen(ModalScreen[Picked | None]):
         """The whole name, what it is and what is wrong with it, of the row under the cursor."""
         at = self._list.highlighted
         if at is None or at >= len(self._rows):
-            text = "nothing here begins like that" if paths.is_path(self._field.value) else "no model has these words"
+            text = (
+                _("nothing here begins like that")
+                if paths.is_path(self._field.value)
+                else _("no model has these words")
+            )
             self._details.update(Content.styled(text, "$text-disabled"))
             return
         offer = self._rows[at].offer
         words = " · ".join(one_line(part) for part in (offer.name, offer.family, offer.description) if part)
         if offer.problem:
-            words = f"{one_line(offer.name)} cannot be loaded: {one_line(offer.problem)}"
+            words = _("{name} cannot be loaded: {problem}").format(
+                name=one_line(offer.name), problem=one_line(offer.problem)
+            )
         self._details.update(Content.styled(words, "$warning" if offer.problem else "$text-muted"))
 
     def on_option_list_option_highlighted(self) -> None:

@@ -8,6 +8,7 @@ from textual.highlight import highlight
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from core.language import _
 from tui.drawing.text import one_line, prose
 
 
@@ -31,8 +32,8 @@ class NotebookScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="notebook", classes="dialog wide") as dialog:
             dialog.border_title = Content(one_line(self._title))
-            dialog.border_subtitle = Content("y copy · write j JSON · c CSV · s SVG picture · esc close")
-            yield Static(Content("These lines compute the same in a notebook:"), classes="asks")
+            dialog.border_subtitle = Content(_("y copy · write j JSON · c CSV · s SVG picture · esc close"))
+            yield Static(Content(_("These lines compute the same in a notebook:")), classes="asks")
             with VerticalScroll(id="code"):
                 yield Static(highlight(prose(self._code), language="python"))
 

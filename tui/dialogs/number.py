@@ -7,6 +7,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from core.language import _
+
 
 class NumberScreen(ModalScreen[int | None]):
     """A number of at least 0. `enter` answers with it, `escape` with None."""
@@ -20,7 +22,7 @@ class NumberScreen(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
-            dialog.border_subtitle = Content("⏎ accept · esc close")
+            dialog.border_subtitle = Content(_("⏎ accept · esc close"))
             yield Static(Content(self._hint))
             field = Input(str(self._present), type="integer", max_length=18, restrict=r"[0-9]*")
             field.cursor_blink = False

@@ -8,6 +8,7 @@ from textual.highlight import highlight
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from core.language import _
 from tui.drawing.text import one_line, prose
 
 
@@ -28,7 +29,7 @@ class SourceScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="source", classes="dialog wide") as dialog:
             dialog.border_title = Content(one_line(self._title))
-            dialog.border_subtitle = Content("↑↓ scroll · esc close")
+            dialog.border_subtitle = Content(_("↑↓ scroll · esc close"))
             yield Static(Content(one_line(self._equation)), id="equation")
             with VerticalScroll(id="code"):
                 yield Static(highlight(prose(self._code), language="python"))

@@ -26,6 +26,7 @@ class DeviceLens(LensPage["Devices"]):
     TITLE = "device"
     DESCRIPTION = "Creation, forward and training step on every device, and parity with float32 on the CPU"
     ORDER = 19
+    PICKS = False
     GROUP = "Compare"
     ALSO = "speed benchmark parity gpu"
 

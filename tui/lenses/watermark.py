@@ -32,6 +32,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
     TITLE = "watermark"
     DESCRIPTION = "Which tokens are in the green lists of a watermark, and the z-score of the text"
     ORDER = 8
+    PICKS = False
     GROUP = "Next token"
     ALSO = "green list detect"
 

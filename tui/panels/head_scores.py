@@ -5,17 +5,20 @@ from collections.abc import Iterable, Sequence
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.training.status import EvaluatedStep, TrainingStatus
 from tui.drawing.heat_map import glyph
 from tui.drawing.sheet import Sheet
 from tui.drawing.text import fit
 
 KINDS = {
-    "induction": "induction · attention to the token after an earlier copy",
-    "previous": "previous token · attention to the token before",
-    "copied": "copying · attention to earlier copies of the token that comes next",
+    "induction": N_("induction · attention to the token after an earlier copy"),
+    "previous": N_("previous token · attention to the token before"),
+    "copied": N_("copying · attention to earlier copies of the token that comes next"),
 }
 """The scores, by the field of a `HeadMoment`, and what they mean."""
+NEXT = (N_("previous"), N_("copied"), N_("losses"))
+"""What follows each of them."""
 LABEL, VALUE, WIDEST = 8, 7, 12
 """Cells of a head's name, of its number, and of an evaluation at most."""
 WEAKEST_SCALE = 0.1
@@ -42,13 +45,16 @@ class HeadScoresPlot(Sheet):
         self._moments = tuple(each for each in status.evaluated_steps if each.evaluation and each.evaluation.heads)
         self._chosen = chosen
         if self.changed(self.kind, self._moments, chosen):
-            self.border_title = Content(f"heads · {KINDS.get(self.kind, '')}")
-            following = [*KINDS, "losses"][[*KINDS].index(self.kind) + 1] if self.kind else ""
-            self.border_subtitle = Content(f"░▒▓█ up to {self._scale():.2f} · i {following}")
+            kind = _(KINDS.get(self.kind, ""))
+            self.border_title = Content(_("heads · {kind}").format(kind=kind))
+            following = _(NEXT[[*KINDS].index(self.kind)]) if self.kind else ""
+            self.border_subtitle = Content(
+                _("░▒▓█ up to {scale:.2f} · i {following}").format(scale=self._scale(), following=following)
+            )
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
         if not self._moments:
-            yield self.text(("no head is measured yet; a model has heads from model3 on", "faint"))
+            yield self.text((_("no head is measured yet; a model has heads from model3 on"), "faint"))
             return
         moments = _spread(self._moments, max(1, width - LABEL - VALUE))
         cell = max(1, min(WIDEST, (width - LABEL - VALUE) // len(moments)))
@@ -61,9 +67,13 @@ class HeadScoresPlot(Sheet):
                 drawn = glyph(scores[head] / scale) * cell
                 line.append_text(self.text((drawn, "hot" if moment == self._chosen else "bar")))
             yield line.append_text(self.text((f"{last[head]:>{VALUE}.3f}", "text")))
-        first, end = f"{moments[0].step:,}", f"{moments[-1].step:,} steps"
+        first, end = f"{moments[0].step:,}", _("{step:,} steps").format(step=moments[-1].step)
         room = max(len(first) + len(end) + 1, cell * len(moments))
-        left_out = f"the {len(heads)} strongest of {len(last)}" if len(heads) < len(last) else ""
+        left_out = (
+            _("the {count} strongest of {total}").format(count=len(heads), total=len(last))
+            if len(heads) < len(last)
+            else ""
+        )
         between = room - len(first) - len(end)
         words = left_out.center(between) if len(left_out) + 2 <= between else " " * between
         yield self.text((" " * LABEL + first + words + end, "muted"))

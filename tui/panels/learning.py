@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.training.events import Begun
 from core.training.status import EvaluatedStep, State, TrainingStatus
 from tui.drawing.plots import BinnedMeans, cell_of, dots, dotted, spread_rows, ticks, trace
@@ -15,10 +16,10 @@ from tui.drawing.text import fit, number_in, one_line
 from tui.runner import Activity
 
 STATES: dict[State, str] = {
-    "preparing": "◌ preparing",
-    "training": "▶ training",
-    "paused": "‖ paused",
-    "ended": "■ ended",
+    "preparing": N_("◌ preparing"),
+    "training": N_("▶ training"),
+    "paused": N_("‖ paused"),
+    "ended": N_("■ ended"),
 }
 AXIS, LEVELS = 7, 17
 """Widths in cells of a plot's axis, and of the names of its level lines."""
@@ -49,15 +50,20 @@ class TrainingProgress(Sheet):
         last, steps = status.last, f"{status.recipe.steps:,}"
         running = last if status.state == "training" else None
         rate = f"{running.tokens_per_second:>9,.0f} tok/s" if running else " " * 15
-        left = f"{clock(running.seconds_left):>8} left" if running else " " * 13
+        left = _("{time:>8} left").format(time=clock(running.seconds_left if running else 0))
+        left = left if running else " " * len(left)
         count = f"{status.step:>{len(steps)},}/{steps}"
         done, total = status.step, status.recipe.steps
         if status.reading:
-            count = f"{100 * status.reading.done // max(1, status.reading.total)} % read".rjust(len(count))
+            count = (
+                _("{done} % read")
+                .format(done=100 * status.reading.done // max(1, status.reading.total))
+                .rjust(len(count))
+            )
             done, total = status.reading.done, status.reading.total
         room = max(4, width - 12 - len(count) - len(rate) - len(left) - 2)
         filled = min(room, room * done // max(1, total))
-        state = "! stopped" if status.problem else "◌ waiting" if self._waiting else STATES[status.state]
+        state = _("! stopped") if status.problem else _("◌ waiting") if self._waiting else _(STATES[status.state])
         quiet = self._waiting or status.state in ("paused", "ended")
         yield self.text(
             (fit(state, 12), "hot" if status.problem else "muted" if quiet else "strong"),
@@ -69,10 +75,12 @@ class TrainingProgress(Sheet):
         )
         measured = status.evaluated_steps[-1].loss if status.evaluated_steps else None
         yield self.text(
-            *_labelled("loss", f"{last.loss:.3f}" if last else "–"),
-            *_labelled("  validation", f"{measured:.3f}" if measured is not None else "–"),
-            *_labelled("  learning rate", (f"{last.lr:.6f}" if last.lr < 10 else f"{last.lr:.2e}") if last else "–"),
-            *_labelled("  gradient", _gradient_norm(last.grad_norm) if last else "–", 7),
+            *_labelled(_("loss"), f"{last.loss:.3f}" if last else "–"),
+            *_labelled("  " + _("validation"), f"{measured:.3f}" if measured is not None else "–"),
+            *_labelled(
+                "  " + _("learning rate"), (f"{last.lr:.6f}" if last.lr < 10 else f"{last.lr:.2e}") if last else "–"
+            ),
+            *_labelled("  " + _("gradient"), _gradient_norm(last.grad_norm) if last else "–", 7),
         )
 
 
@@ -96,7 +104,7 @@ class LossPlot(Sheet):
 
     def __init__(self) -> None:
         super().__init__("losses")
-        self.border_title = Content("loss")
+        self.border_title = Content(_("loss"))
         self._status: TrainingStatus | None = None
         self._chosen: EvaluatedStep | None = None
         self._means = BinnedMeans()
@@ -107,10 +115,12 @@ class LossPlot(Sheet):
         self._status, self._chosen = status, chosen
         curve = self._curve(status, self._field(*self.size)[0])
         if self.changed(status.state, status.begun, curve, status.evaluated_steps, chosen, self._logarithmic):
-            scale = "logarithmic" if self._logarithmic else "linear"
-            text = Path(status.recipe.text).name or "the tiny world"
-            self.border_title = Content(one_line(f"{status.name} · {text} · loss in nats per token"))
-            self.border_subtitle = Content(f"⠒ training · ● validation · {scale} · i heads")
+            scale = _("logarithmic") if self._logarithmic else _("linear")
+            text = Path(status.recipe.text).name or _("the tiny world")
+            self.border_title = Content(
+                one_line(_("{name} · {text} · loss in nats per token").format(name=status.name, text=text))
+            )
+            self.border_subtitle = Content(_("⠒ training · ● validation · {scale} · i heads").format(scale=scale))
 
     def switch_scale(self) -> None:
         """Toggle between a logarithmic scale, which separates losses near the floor, and a linear one."""
@@ -137,7 +147,7 @@ class LossPlot(Sheet):
     def lines(self, width: int, height: int) -> Iterable[Text]:
         status = self._status
         if status is None or status.begun is None:
-            yield self.text(("preparing …" if status and status.state == "preparing" else "", "faint"))
+            yield self.text((_("preparing …") if status and status.state == "preparing" else "", "faint"))
             return
         begun, steps = status.begun, status.recipe.steps
         columns, rows = self._field(width, height)
@@ -146,7 +156,7 @@ class LossPlot(Sheet):
         grid = [[(" ", "faint")] * columns for _ in range(rows)]
 
         levels = _levels(begun)
-        for _, loss in levels:
+        for _name, loss in levels:
             _draw_over(grid, dotted(scale(loss), columns, rows, loss_range), "faint")
         column = cell_of(self._chosen.step, 0, steps, columns) if self._chosen else None
         if column is not None:
@@ -162,7 +172,7 @@ class LossPlot(Sheet):
         axis = self._axis(loss_range, rows)
         names = dict(
             zip(
-                spread_rows([rows - 1 - cell_of(scale(y), *loss_range, rows) for _, y in levels], rows),
+                spread_rows([rows - 1 - cell_of(scale(y), *loss_range, rows) for _name, y in levels], rows),
                 levels,
                 strict=True,
             )
@@ -187,7 +197,7 @@ class LossPlot(Sheet):
 
     def _step_axis(self, columns: int, steps: int, column: int | None) -> Text:
         """The axis of steps: its ends, and the step of the checkpoint that is shown."""
-        end = f"{steps:,} steps"
+        end = _("{steps:,} steps").format(steps=steps)
         line = self.text((" " * AXIS, "muted"), ("0" + end.rjust(columns - 1), "muted"))
         if self._chosen and column is not None:
             words = f" {self._chosen.step:,} "
@@ -205,7 +215,7 @@ def _levels(begun: Begun) -> list[tuple[str, float]]:
     """Names and losses (nats per token) of the level lines, the highest first."""
     levels, floors = [("ln V", begun.ln_v)], begun.floors
     if floors:
-        levels += [("unigram", floors.unigram), ("last token", floors.last_token), ("context", floors.context)]
+        levels += [(_("unigram"), floors.unigram), (_("last token"), floors.last_token), (_("context"), floors.context)]
     return levels
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from rich.text import Text
 from textual.content import Content
 
+from core.language import _
 from core.sampling.values import Candidate, Chart
 from core.training.status import EvaluatedStep, TrainingStatus
 from tui.drawing.bars import TICK, meter, tick_at
@@ -23,7 +24,7 @@ class ProbePanel(Sheet):
 
     def __init__(self) -> None:
         super().__init__("probe")
-        self.border_title = Content("after the probe")
+        self.border_title = Content(_("after the probe"))
         self._probe = ""
         self._chosen: EvaluatedStep | None = None
 
@@ -34,14 +35,16 @@ class ProbePanel(Sheet):
             return
         chart = chosen.evaluation.chart if chosen and chosen.evaluation else None
         self.border_title = Content(_title(chart))
-        step = "" if chosen is None else f"after step {chosen.step:,}"
-        self.border_subtitle = Content(step if follows or not step else f"{step} · end follows the newest")
+        step = "" if chosen is None else _("after step {step:,}").format(step=chosen.step)
+        self.border_subtitle = Content(
+            step if follows or not step else _("{step} · end follows the newest").format(step=step)
+        )
 
     def lines(self, width: int, height: int) -> Iterable[Text]:
         measured = self._chosen.evaluation if self._chosen else None
         if measured is None:
             if self._chosen:
-                yield self.text((fit("not measured again after resuming; ⏎ walks from here", width), "faint"))
+                yield self.text((fit(_("not measured again after resuming; ⏎ walks from here"), width), "faint"))
             return
         rows = 2
         yield from self._sample(measured.sample, width, rows)
@@ -73,8 +76,11 @@ class ProbePanel(Sheet):
 
     def _head(self, chart: Chart, width: int) -> Text:
         token, room, true = self._columns(chart, width)
-        line = self.text((f"{fit('token', token)} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
-        return line.append_text(self.text((TICK.rjust(FIGURE - 5), "hot"), (" true", "faint"))) if true else line
+        name = fit(_("token"), token)
+        line = self.text((f"{name} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
+        return (
+            line.append_text(self.text((TICK.rjust(FIGURE - 5), "hot"), (" " + _("true"), "faint"))) if true else line
+        )
 
     def _bars(self, chart: Chart, width: int, rows: int) -> Iterator[Text]:
         listed = chart.candidates[: rows - 1]
@@ -85,7 +91,7 @@ class ProbePanel(Sheet):
         left = chart.vocab_size - len(listed)
         true_share = max(0.0, 1 - sum(candidate.true or 0.0 for candidate in listed))
         yield self.text(
-            (f"{fit(f'others {left:,}', token)} ", "faint"),
+            (fit(_("others {left:,}").format(left=left), token) + " ", "faint"),
             (meter(share, room), "ghost"),
             (f"{percent(share, 2):>{FIGURE}}", "faint"),
             (f"{percent(true_share, 2):>{FIGURE}}" if true else "", "faint"),
@@ -108,10 +114,10 @@ class ProbePanel(Sheet):
 
 def _title(chart: Chart | None) -> str:
     if chart is None:
-        return "after the probe"
+        return _("after the probe")
     if chart.divergence_bits is None:
-        return f"next token · H {chart.entropy_bits:.2f} bits"
-    return f"next token · KL(true‖model) {chart.divergence_bits:.3f} bits"
+        return _("next token · H {entropy_bits:.2f} bits").format(entropy_bits=chart.entropy_bits)
+    return _("next token · KL(true‖model) {divergence_bits:.3f} bits").format(divergence_bits=chart.divergence_bits)
 
 
 class CheckpointsPanel(Sheet):
@@ -119,7 +125,7 @@ class CheckpointsPanel(Sheet):
 
     def __init__(self) -> None:
         super().__init__("checkpoints")
-        self.border_title = Content("checkpoints")
+        self.border_title = Content(_("checkpoints"))
         self._moments: tuple[EvaluatedStep, ...] = ()
         self._chosen: EvaluatedStep | None = None
         self._first = 0
@@ -137,7 +143,8 @@ class CheckpointsPanel(Sheet):
         room = max(1, height - 1)
         self._first = max(0, min(max(self._first, at - room + 1), at, len(self._moments) - room))
         steps = max(4, len(f"{self._moments[-1].step:,}"))
-        yield self.text((f"  {'step':>{steps}}{'loss':>8}{'KL':>8}  continues with", "faint"))
+        step, loss, words = _("step"), _("loss"), _("continues with")
+        yield self.text((f"  {step:>{steps}}{loss:>8}{'KL':>8}  {words}", "faint"))
         for each in self._moments[self._first : self._first + room]:
             yield self._row(each, each == self._chosen, steps, width)
 

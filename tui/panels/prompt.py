@@ -7,13 +7,14 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
+from core.language import N_, _
 from tui.drawing.text import in_place
 from tui.keys import NEWLINE
 
 LONGEST = 4_000_000
 """Characters a prompt may have."""
-PROMPT = "Write a prompt, such as: I prefer oat milk in. What comes next appears as you type."
-MESSAGE = "Write the next message."
+PROMPT = N_("Write a prompt, such as: I prefer oat milk in. What comes next appears as you type.")
+MESSAGE = N_("Write the next message.")
 LONG_LINE = 20_000
 """Characters of a line from which wrapping is off, as wrapping it at each key would be slow."""
 
@@ -37,9 +38,9 @@ class PromptPanel(TextArea):
             soft_wrap=_wraps(text),
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder=PROMPT,
+            placeholder=_(PROMPT),
         )
-        self.border_title = Content("prompt")
+        self.border_title = Content(_("prompt"))
         self.cursor_blink = False
         self.move_cursor(self.document.end)
 
@@ -49,7 +50,7 @@ class PromptPanel(TextArea):
 
     def describe(self, title: str, hint: str, *, message: bool) -> None:
         """Title the panel, with a hint in its lower border; say that it takes a `message` of a conversation."""
-        self.placeholder = MESSAGE if message else PROMPT
+        self.placeholder = _(MESSAGE if message else PROMPT)
         self.border_title, self.border_subtitle = Content(title), Content(hint)
 
     def follow(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from rich.text import Text
 from textual.widget import Widget
 
+from core.language import N_, _
 from core.loading.info import ModelInfo
 from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
@@ -10,6 +11,8 @@ from tui.drawing.sampler import sampler_text
 from tui.drawing.text import bytes_text, compact, one_line, short_name, within
 from tui.runner import Frame
 
+ACTIVITIES = (N_("reading"), N_("downloading"))
+"""Of a `Loading`."""
 LEAST = 40
 """Cells that the sampler may have at least."""
 SOON = 0.8
@@ -56,14 +59,16 @@ class StatusLine(Widget):
     def render(self) -> Text:
         width = self.size.width
         text = Text(no_wrap=True, overflow="crop", end="")
+        write, walk = _("WRITE"), _("WALK")
+        mode_name = (write if self._writing else walk).ljust(max(len(write), len(walk)))
         mode = "status--write" if self._writing else "status--walk"
-        text.append(" WRITE " if self._writing else " WALK  ", self.get_component_rich_style(mode))
+        text.append(f" {mode_name} ", self.get_component_rich_style(mode))
         text.append(" ")
         rule = (" │ ", self.get_component_rich_style("status--rule"))
         parts = self._parts()
-        while len(parts) > 1 and text.cell_len + sum(len(words) + 3 for _, words, _ in parts) - 3 > width:
+        while len(parts) > 1 and text.cell_len + sum(len(words) + 3 for _rank, words, _style in parts) - 3 > width:
             parts.remove(max(parts, key=lambda part: part[0]))
-        for number, (_, words, style) in enumerate(parts):
+        for number, (_rank, words, style) in enumerate(parts):
             if number:
                 text.append(*rule)
             text.append(words, self.get_component_rich_style(style) if style else "")
@@ -78,21 +83,23 @@ class StatusLine(Widget):
         if busy:
             parts.append((0, busy, "status--busy"))
         if frame.activity == "loading":
-            parts.append((1, "esc cancels", ""))
+            parts.append((1, _("esc cancels"), ""))
         if model and model.adapter:
-            parts.append((1, one_line(f"LoRA {model.adapter}"), "status--patched"))
+            parts.append((1, one_line(_("LoRA {adapter}").format(adapter=model.adapter)), "status--patched"))
         if frame.snapshot and frame.snapshot.patches:
-            parts.append((0, f"patched {len(frame.snapshot.patches)}", "status--patched"))
+            parts.append((0, _("patched {count}").format(count=len(frame.snapshot.patches)), "status--patched"))
         if model:
             parts += self._model_parts(model)
         if frame.snapshot and frame.snapshot.stopped and not busy:
             parts.append((0, one_line(frame.snapshot.stopped), "status--busy"))
         chart = frame.snapshot.chart if frame.snapshot else None
         if chart and chart.divergence_bits is not None:
-            parts.append((2, f"KL(true‖model) {chart.divergence_bits:.3f} bits", ""))
+            parts.append(
+                (2, _("KL(true‖model) {divergence_bits:.3f} bits").format(divergence_bits=chart.divergence_bits), "")
+            )
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
-        parts.append((3, f"seed {self._sampler.seed}", ""))
+        parts.append((3, _("seed {seed}").format(seed=self._sampler.seed), ""))
         parts.append((2, sampler_text(self._sampler, max(LEAST, self.size.width // 3)), ""))
         if frame.training and frame.training.state in ("preparing", "training"):
             steps = f"{frame.training.recipe.steps:,}"
@@ -107,10 +114,10 @@ class StatusLine(Widget):
         if frame.latency is not None:
             parts.append((3, latency_text(frame.latency), ""))
         if model.slow_path:
-            parts.append((1, "slow path", "status--busy"))
-        parts.append((5, f"ctx {used}/{model.context}", ""))
+            parts.append((1, _("slow path"), "status--busy"))
+        parts.append((5, _("ctx {used}/{context}").format(used=used, context=model.context), ""))
         if model.parameters:
-            parts.append((7, f"{compact(model.parameters)} parameters", ""))
+            parts.append((7, _("{parameters} parameters").format(parameters=compact(model.parameters)), ""))
         parts.append((8, one_line(model.weights), ""))
         return parts
 
@@ -120,7 +127,7 @@ class StatusLine(Widget):
             spinner = SPINNER[self._spinner_step % len(SPINNER)]
             return f"{spinner} {loading_text(frame.loading)}"
         if frame.waiting is not None and frame.waiting > SOON:
-            return f"◌ waiting {frame.waiting:.0f} s · esc stops"
+            return _("◌ waiting {waiting:.0f} s · esc stops").format(waiting=frame.waiting)
         if frame.activity == "reading" and frame.activity_progress and frame.latency is None:
             return progress_bar(frame.activity_progress)
         if frame.activity == "generating":
@@ -136,13 +143,16 @@ def latency_text(seconds: float) -> str:
 def loading_text(loading: Loading | None) -> str:
     """What is loaded: a bar of the bytes, and the tensor that is read, or the model that is downloaded."""
     if loading and loading.activity == "connecting":
-        return f"connecting to {within(one_line(loading.name), 40)}"
+        return _("connecting to {name}").format(name=within(one_line(loading.name), 40))
     if loading is None or not loading.total:
-        return "loading"
+        return _("loading")
     share = loading.done / loading.total
     filled = int(10 * share)
-    bar = f"{'━' * filled}{'╌' * (10 - filled)} {share:>4.0%} of {bytes_text(loading.total)}"
-    return f"{loading.activity} {bar} {within(one_line(loading.name), 24)}"
+    bar, size = f"{'━' * filled}{'╌' * (10 - filled)}", bytes_text(loading.total)
+    activity, name = _(loading.activity), within(one_line(loading.name), 24)
+    return _("{activity} {bar} {share:>4.0%} of {size} {name}").format(
+        activity=activity, bar=bar, share=share, size=size, name=name
+    )
 
 
 def progress_bar(progress: Progress, width: int = 10) -> str:

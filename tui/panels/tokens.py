@@ -6,12 +6,15 @@ from operator import attrgetter
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.color import Color
 from textual.content import Content
 from textual.geometry import Size
+from textual.message import Message
 from textual.strip import Strip
 
 from core.generation.token import Token
+from core.language import _
 from core.sampling.bounds import low
 from core.sequences import common_prefix
 from core.tokenizers.tokenizer import Tokenizer
@@ -58,7 +61,7 @@ class TokensPanel(PaintedPage):
 
     def __init__(self) -> None:
         super().__init__(id="tokens")
-        self.border_title = Content("token ids")
+        self.border_title = Content(_("token ids"))
         self._tokens: tuple[Token, ...] = ()
         self._cells: list[tuple[str, str, int]] = []
         """Label, id and width of each token."""
@@ -77,6 +80,13 @@ class TokensPanel(PaintedPage):
         """Signed numbers of a lens, of the tokens from `_window` on."""
         self._tints: list[Style] | None = None
         """By surprisal."""
+
+    class Chosen(Message):
+        """A token was clicked."""
+
+        def __init__(self, position: int) -> None:
+            super().__init__()
+            self.position = position
 
     def show(self, frame: Frame) -> None:
         """Draw the walk of a frame."""
@@ -108,7 +118,7 @@ class TokensPanel(PaintedPage):
         self._wrap(from_token=same)
         count = len(tokens)
         place = f"{count:,}" if cursor == count else f"{cursor:,}/{count:,}"
-        self.border_title = Content(f"token ids · {place}" if count else "token ids")
+        self.border_title = Content(_("token ids · {place}").format(place=place) if count else _("token ids"))
         if moved:
             self.follow()
         self.refresh()
@@ -120,9 +130,9 @@ class TokensPanel(PaintedPage):
             return Content("")
         token, room = tokens[cursor - 1], self.outer_size.width - BORDER
         score = token.score
-        bits = [f"{score.surprisal_bits:.2f} bits"] if score else []
-        drawn = ["chosen"] if token.origin == "chosen" else [] if token.u is None else [f"u {token.u:.4f}"]
-        ranks = [f"{word}{score.rank + 1:,}" for word in ("rank ", "#")] if score else [""]
+        bits = [_("{surprisal_bits:.2f} bits").format(surprisal_bits=score.surprisal_bits)] if score else []
+        drawn = [_("chosen")] if token.origin == "chosen" else [] if token.u is None else [f"u {token.u:.4f}"]
+        ranks = [f"{word}{score.rank + 1:,}" for word in (_("rank") + " ", "#")] if score else [""]
         lines = [" · ".join(filter(None, [rank, *bits, *drawn])) for rank in ranks]
         line = next((each for each in lines if cell_len(each) <= room), lines[-1])
         more = [self._roles.label(cursor - 1), _hex(token.piece)]
@@ -158,12 +168,30 @@ class TokensPanel(PaintedPage):
                 self._starts.append(index)
                 used = 0
             used += cell + 1
-        self.virtual_size = Size(width, 2 * len(self._starts))
+        half = self.scrollable_content_region.height % 2  # so that the last row ends above a line that is left over
+        self.virtual_size = Size(width, 2 * len(self._starts) + half)
+
+    def on_click(self, event: events.Click) -> None:
+        x, y = event.get_content_offset_capture(self)
+        row = (self.top + y) // 2
+        if self._unread or row >= len(self._starts):
+            return
+        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._cells)
+        for index in range(self._starts[row], end):
+            x -= self._cells[index][2] + 1
+            if x < 0:
+                self.post_message(self.Chosen(index + 1))
+                return
 
     def on_resize(self) -> None:
         self.border_subtitle = self._details()
         self._wrap(from_token=0)
         self.follow()
+
+    def follow(self) -> None:
+        super().follow()
+        if self.top % 2:  # the id of a token does not stand without its piece
+            self.scroll_to(y=self.top + 1, animate=False, immediate=True)
 
     def current_lines(self) -> tuple[int, int]:
         row = max(0, bisect_right(self._starts, max(0, self._cursor - 1)) - 1)
@@ -202,7 +230,7 @@ class TokensPanel(PaintedPage):
         line = self.top + y
         row, part = divmod(line, 2)
         if not self._tokens:
-            empty = "no tokens yet" if y == 0 else ""
+            empty = _("no tokens yet") if y == 0 else ""
             return Strip([Segment(fit(empty, width), self.style_of("tokens--empty"))], width)
         if row >= len(self._starts) or len(self._cells) < len(self._tokens):
             return Strip.blank(width, self.style_of())

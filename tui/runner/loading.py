@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.engine import threads
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.progress import Loading, Report
 from core.sampling.sampler import Sampler
@@ -45,11 +46,13 @@ def walk_in(
     else:
         session = Session(model, sampler)
         if form.chat and before and model.tokenizer.template is None:
-            notes.append(f"{model.info.name} has no chat template; the prompt is plain text")
+            notes.append(_("{name} has no chat template; the prompt is plain text").format(name=model.info.name))
             form = replace(form, chat=False)
         reading = session.write(text, form)
     if model.info.slow_path:
-        notes.append(f"{model.info.name} runs on a slow path: {model.info.slow_path}")
+        notes.append(
+            _("{name} runs on a slow path: {slow_path}").format(name=model.info.name, slow_path=model.info.slow_path)
+        )
     if model.tokenizer.warning:
         notes.append(model.tokenizer.warning)
     return session, reading, notes

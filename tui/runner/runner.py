@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from core.engine import threads
 from core.errors import UserError, out_of_memory
 from core.generation.token import Token
+from core.language import N_, _
 from core.loading.choice import ModelChoice
 from core.progress import Cancelled, Interrupted, Loading, Progress, Report
 from core.sampling.sampler import Sampler
@@ -39,7 +40,7 @@ LOADING_TIMEOUT = 0.1
 """Seconds that the end of the app waits for a loading to end; the walk before it is saved already."""
 SHOWN_AFTER = 0.15
 """Seconds after which the walk is shown without the distribution that an engine elsewhere is asked for."""
-UNCHANGED = "{}; the walk is unchanged; a smaller model or shorter prompt may fit"
+UNCHANGED = N_("{problem}; the walk is unchanged; a smaller model or shorter prompt may fit")
 """What is added where memory is missing."""
 
 
@@ -158,9 +159,9 @@ class Runner:
             except Interrupted:  # the job that waits comes next
                 self._running = self._answering = self._scoring = None
             except Cancelled:
-                self._report("loading was cancelled; the walk is unchanged")
+                self._report(_("loading was cancelled; the walk is unchanged"))
             except Exception as error:  # neither a defect nor a lack of memory may end the walk
-                self._report(UNCHANGED.format(describe(error)) if out_of_memory(error) else describe(error))
+                self._report(_(UNCHANGED).format(problem=describe(error)) if out_of_memory(error) else describe(error))
         with suppress(Exception):  # the app has left the terminal: nobody reads an error
             self._autosave(last=True)
         with suppress(Exception):
@@ -347,8 +348,8 @@ class Runner:
 
     def _open(self, path: Path, report: Report) -> Iterator[object]:
         if self.autosave and self.autosave.path == path:
-            raise UserError("this session is open already")
-        saved = read_record(path)
+            raise UserError(_("this session is open already"))
+        saved = read_record(path, self._outbox.add_problem)
         self._show_loading(saved.model.name)
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415
@@ -368,7 +369,7 @@ class Runner:
             session = resume.session_without_model(saved, error)
             choice = saved.model.choice or ModelChoice(name=saved.model.name)
             choice = replace(choice, device="auto", dtype="auto")  # the default for another model
-            info = replace(saved.model, name=f"{saved.model.name} (not here)")
+            info = replace(saved.model, name=_("{name} (not here)").format(name=saved.model.name))
             self._outbox.change(choice=choice, model=info, tokenizer=None)
             if session.unavailable:
                 self._outbox.add_problem(session.unavailable)

@@ -15,6 +15,7 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from core.evaluation.values import Comparison
+from core.language import N_, _
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
@@ -40,7 +41,7 @@ class ComparePage(LensPage[OtherSide]):
     """Both charts and their divergences. `new_question` gives the question for the session."""
 
     NAME = "comparison"
-    TITLE = "compare"
+    TITLE = N_("compare")
 
     def __init__(self, make_question: Callable[[], Question]) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class ComparePage(LensPage[OtherSide]):
         return self._make_question()
 
     def waiting_text(self) -> str:
-        return "loading B …" if self.frame.question is self._question else "m chooses model B"
+        return _("loading B …") if self.frame.question is self._question else _("m chooses model B")
 
     def lines(self, answer: OtherSide, width: int, height: int) -> Iterator[Text]:
         snapshot, model = self.frame.snapshot, self.frame.model
@@ -78,7 +79,7 @@ class ComparePage(LensPage[OtherSide]):
 
     def _divergences(self, comparison: Comparison) -> Text:
         divergence = comparison.divergence
-        unit = "" if divergence.over == "token" else " over the next byte: the tokenizers differ"
+        unit = "" if divergence.over == "token" else _("over the next byte: the tokenizers differ")
         return self.text(
             ("KL(A‖B) ", "muted"),
             (_bits(divergence.kl_ab_bits), "text"),
@@ -86,19 +87,20 @@ class ComparePage(LensPage[OtherSide]):
             (_bits(divergence.kl_ba_bits), "text"),
             ("   JS ", "muted"),
             (_bits(divergence.js_bits), "text"),
-            (" bits", "muted"),
+            (" " + _("bits") + " ", "muted"),
             (unit, "hot"),
         )
 
     def _likeliest(self, comparison: Comparison) -> Text:
         best_a, best_b = (label(chart.candidates[0].piece) for chart in (comparison.chart_a, comparison.chart_b))
         if comparison.agree:
-            return self.text(("same likeliest token ", "bar"), (best_a, "text"))
+            return self.text((_("same likeliest token"), "bar"), (f" {best_a}", "text"))
         return self.text(
-            ("likeliest tokens differ: ", "hot"),
-            (f"A's {best_a} is {_rank(comparison.rank_in_b)} in B", "text"),
+            (_("likeliest tokens differ:"), "hot"),
+            (" ", "text"),
+            (_("A's {best_a} is {rank} in B").format(best_a=best_a, rank=_rank(comparison.rank_in_b)), "text"),
             (" · ", "faint"),
-            (f"B's {best_b} is {_rank(comparison.rank_in_a)} in A", "text"),
+            (_("B's {best_b} is {rank} in A").format(best_b=best_b, rank=_rank(comparison.rank_in_a)), "text"),
         )
 
     def _charts(self, comparison: Comparison, side: int, rows: int) -> Iterator[Text]:
@@ -123,7 +125,7 @@ class ComparePage(LensPage[OtherSide]):
         others = chart.vocab_size - min(rows - 1, len(chart.candidates))
         share = max(0.0, 1 - sum(c.probability for c in chart.candidates[: rows - 1]))
         yield self.text(
-            (fit(f"    others {others:,}", token + room + 5), "faint"),
+            (fit("    " + _("others {others:,}").format(others=others), token + room + 5), "faint"),
             (f"{percent(share, decimals):>{figure}}", "faint"),
         )
 
@@ -220,7 +222,7 @@ class CompareScreen(Screen[None]):
     def action_model(self) -> None:
         entries = self.host.model_entries()
         present = (self.choice or self._choice_a).name
-        self.app.push_screen(ChooseScreen("model B", entries, present), self._take_model)
+        self.app.push_screen(ChooseScreen(_("model B"), entries, present), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is not None:
@@ -231,7 +233,7 @@ class CompareScreen(Screen[None]):
         choice = self.choice or self._choice_a
         entries = self.host.device_entries(choice)
         self.app.push_screen(
-            ChooseScreen("device and dtype of B", entries, f"{choice.device} {choice.dtype}"), self._take_dtype
+            ChooseScreen(_("device and dtype of B"), entries, f"{choice.device} {choice.dtype}"), self._take_dtype
         )
 
     def _take_dtype(self, chosen: str | None) -> None:
@@ -241,8 +243,8 @@ class CompareScreen(Screen[None]):
             self.host.ask()
 
     def action_prompt(self) -> None:
-        hint = "A prompt for B only. Leave it empty to give B the tokens of A."
-        self.app.push_screen(LineScreen("prompt of B", hint, self._prompt or ""), self._take_prompt)
+        hint = _("A prompt for B only. Leave it empty to give B the tokens of A.")
+        self.app.push_screen(LineScreen(_("prompt of B"), hint, self._prompt or ""), self._take_prompt)
 
     def _take_prompt(self, prompt: str | None) -> None:
         if prompt is not None:
@@ -273,4 +275,4 @@ def _bits(value: Bounded) -> str:
 
 
 def _rank(rank: Bounded | None) -> str:
-    return "no token" if rank is None else f"rank {rank + 1:,}"
+    return _("no token") if rank is None else _("rank {rank:,}").format(rank=rank + 1)

@@ -9,9 +9,10 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from core.language import N_, _
 from tui.keys import GROUPS, WALK
 
-MODES = (
+MODES = N_(
     "There are two modes. WRITE: keys type into the prompt; enter or escape ends it, ctrl+j begins a new line. "
     "WALK: single keys act. "
     "tab goes to the next panel, page up and page down scroll it, ctrl+p finds any action by name."
@@ -29,9 +30,9 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", can_focus=True) as dialog:
-            dialog.border_title = Content("keys")
-            dialog.border_subtitle = Content("esc closes")
-            yield Static(Content(MODES))
+            dialog.border_title = Content(_("keys"))
+            dialog.border_subtitle = Content(_("esc closes"))
+            yield Static(Content(_(MODES)))
             yield Static(self._table())
 
     def _table(self) -> Content:
@@ -39,7 +40,7 @@ class HelpScreen(ModalScreen[None]):
         lines: list[Content] = []
         for group, ids in GROUPS.items():
             lines.append(Content(""))
-            lines.append(Content.styled(group, "bold $accent"))
+            lines.append(Content.styled(_(group), "bold $accent"))
             for id in ids:
                 binding = bindings[id]
                 lines.append(
@@ -53,4 +54,4 @@ class HelpScreen(ModalScreen[None]):
 
 def _description(binding: Binding) -> str:
     """What a key does; the keys 1 to 9 share one line."""
-    return "Take the first to ninth candidate" if binding.id == "walk.take_1" else binding.tooltip
+    return _("Take the first to ninth candidate") if binding.id == "walk.take_1" else _(binding.tooltip)

@@ -12,6 +12,7 @@ from textual.widgets import Input, Label, Static
 
 from core.engine.activation import CHOICES_TEXT
 from core.errors import UserError
+from core.language import N_, _
 from core.loading import catalog, ladder
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.tokenizers.tokenizer import Tokenizer
@@ -19,16 +20,16 @@ from tui.drawing.text import compact, one_line
 from tui.notices import spelled
 
 NUMBERS = {
-    "embed_dim": ("d", "width of the residual stream"),
-    "context": ("T", "tokens the model sees"),
-    "blocks": ("N", "stacked blocks"),
-    "heads": ("h", "attention heads per block"),
+    "embed_dim": ("d", N_("width of the residual stream")),
+    "context": ("T", N_("tokens the model sees")),
+    "blocks": ("N", N_("stacked blocks")),
+    "heads": ("h", N_("attention heads per block")),
 }
 """Title and hint of each field for a whole number."""
 OTHERS = {
-    "activation": ("activation", CHOICES_TEXT),
-    "weights_seed": ("weights seed", "seed of the random weights"),
-    "tokenizer": ("tokenizer", "cl100k, bytes or world"),
+    "activation": (N_("activation"), CHOICES_TEXT),
+    "weights_seed": (N_("weights seed"), N_("seed of the random weights")),
+    "tokenizer": (N_("tokenizer"), N_("cl100k, bytes or world")),
 }
 
 
@@ -64,13 +65,13 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="hyperparameters") as dialog:
-            dialog.border_title = Content(f"hyperparameters · {one_line(self._choice.name)}")
-            dialog.border_subtitle = Content("↑↓ field · ⏎ rebuild · esc close")
+            dialog.border_title = Content(_("hyperparameters · {name}").format(name=one_line(self._choice.name)))
+            dialog.border_subtitle = Content(_("↑↓ field · ⏎ rebuild · esc close"))
             for name, (title, hint) in self._labels.items():
                 with Horizontal(classes="field"):
-                    yield Label(Content(title), classes="name")
+                    yield Label(Content(_(title)), classes="name")
                     yield self.fields[name]
-                    yield Label(Content(hint), classes="hint")
+                    yield Label(Content(_(hint)), classes="hint")
             yield self.verdict
 
     def on_mount(self) -> None:
@@ -94,7 +95,10 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         )
         catalog.check(choice)
         if choice.weights_seed >= 2**63:
-            raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
+            raise UserError(
+                _("the weights seed must be between 0 and 2^63 - 1, not {weights_seed}"),
+                weights_seed=choice.weights_seed,
+            )
         return choice
 
     def _check(self) -> ModelChoice | None:
@@ -108,12 +112,12 @@ class HyperparametersScreen(ModalScreen[ModelChoice | None]):
         vocabulary = cast(Tokenizer, self._tokenizer).vocab_size if same else 0
         config = ladder.rung(choice.name, vocabulary or 1, choice.changes).config
         count = (
-            f"{compact(config.parameter_count())} parameters"
+            _("{parameter_count} parameters").format(parameter_count=compact(config.parameter_count()))
             if vocabulary
-            else "the parameters depend on the new vocabulary"
+            else _("the parameters depend on the new vocabulary")
         )
-        heads = f" · heads of {config.head_dim}" if config.blocks else ""
-        self.verdict.update(Content.styled(f"{count}{heads}", "$secondary"))
+        heads = _("heads of {head_dim}").format(head_dim=config.head_dim) if config.blocks else ""
+        self.verdict.update(Content.styled(" · ".join(filter(None, (count, heads))), "$secondary"))
         return choice
 
     def on_input_changed(self) -> None:

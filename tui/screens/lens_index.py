@@ -10,6 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from core.language import _
 from tui import lenses
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
@@ -20,6 +21,25 @@ WIDE = 116
 """Cells of the dialog at most."""
 BORDER = 12
 """Cells of a line that the dialog needs for itself."""
+
+
+def entries(present: type[Lens], keys: Mapping[str, str], width: int) -> list[Option]:
+    """The lines of the index in `width` cells: a heading for each group, and its lenses by name."""
+    options = []
+    for group in lenses.GROUPS:
+        members = [kind for kind in lenses.found() if group == kind.GROUP]
+        if members:
+            options.append(Option(Content.styled(_(group), "bold $accent"), disabled=True))
+        options += [Option(_line(kind, kind is present, keys, width), id=kind.NAME) for kind in members]
+    return options
+
+
+def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) -> Content:
+    return Content.assemble(
+        (f"{'●' if present else ' '} {keys.get(kind.NAME, ' '):<2}", "bold"),
+        (fit(_(kind.TITLE), NAME), "bold"),
+        (fit(_(kind.DESCRIPTION), max(10, width - NAME)), "$text-muted"),
+    )
 
 
 class LensIndex(ModalScreen[type[Lens] | None]):
@@ -38,27 +58,12 @@ class LensIndex(ModalScreen[type[Lens] | None]):
     def compose(self) -> ComposeResult:
         kinds = lenses.found()
         with Vertical(classes="dialog wide") as dialog:
-            dialog.border_title = Content(f"lenses · {kinds.index(self._present) + 1}/{len(kinds)}")
-            dialog.border_subtitle = Content("⏎ open · esc close")
-            yield OptionList(*self._options())
-
-    def _options(self) -> list[Option]:
-        options = []
-        for group in lenses.GROUPS:
-            members = [kind for kind in lenses.found() if group == kind.GROUP]
-            if members:
-                options.append(Option(Content.styled(group, "bold $accent"), disabled=True))
-            options += [Option(self._line(kind), id=kind.NAME) for kind in members]
-        return options
-
-    def _line(self, kind: type[Lens]) -> Content:
-        mark = "●" if kind is self._present else " "
-        room = max(10, min(WIDE, int(0.94 * self.app.size.width)) - BORDER - NAME)
-        return Content.assemble(
-            (f"{mark} {self._keys.get(kind.NAME, ' '):<2}", "bold"),
-            (fit(kind.TITLE, NAME), "bold"),
-            (fit(kind.DESCRIPTION, room), "$text-muted"),
-        )
+            dialog.border_title = Content(
+                _("lenses · {index}/{count}").format(index=kinds.index(self._present) + 1, count=len(kinds))
+            )
+            dialog.border_subtitle = Content(_("⏎ open · esc close"))
+            room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
+            yield OptionList(*entries(self._present, self._keys, room))
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)

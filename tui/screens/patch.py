@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 
 from core.activations.patch import Patch
 from core.engine.config import ModelConfig
+from core.language import _
 from tui.drawing.bars import meter
 from tui.drawing.text import label, one_line, within
 from tui.notices import spelled
@@ -65,10 +66,10 @@ class PatchScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="experiments") as dialog:
-            dialog.border_title = Content("experiments")
-            dialog.border_subtitle = Content("←→↑↓ set · ⏎ add · s sweep · del remove · tab next · esc close")
+            dialog.border_title = Content(_("experiments"))
+            dialog.border_subtitle = Content(_("←→↑↓ set · ⏎ add · s sweep · del remove · tab next · esc close"))
             yield self.form
-            yield Static(Content("patches that act"), classes="section")
+            yield Static(Content(_("patches that act")), classes="section")
             yield self.acting
             yield self.sweep_status
             yield self.effects
@@ -115,7 +116,7 @@ class PatchScreen(ModalScreen[None]):
         elif self._sweep and len(self._sweep.effects) == self._sweep.total:
             self._status = ""
         elif self._sweep_name and self._status != "…":
-            self._status = "stopped"
+            self._status = _("stopped")
         self._show_status()
 
     def _list_patches(self) -> None:
@@ -124,7 +125,7 @@ class PatchScreen(ModalScreen[None]):
         self.acting.clear_options()
         self.acting.add_options([Option(Content(patch.label)) for patch in self._patches])
         if not self._patches:
-            self.acting.add_option(Option(Content.styled("no patch: the model is unchanged", "$secondary dim")))
+            self.acting.add_option(Option(Content.styled(_("no patch: the model is unchanged"), "$secondary dim")))
         self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
 
     def _ranked(self) -> list["Effect"]:
@@ -159,19 +160,25 @@ class PatchScreen(ModalScreen[None]):
     def _show_status(self) -> None:
         if not self._sweep_name:
             part = self.form.part
-            line = self._status or f"s tries each {part} alone and ranks the effects"
+            line = self._status or _("s tries each {part} alone and ranks the effects").format(part=part)
             self.sweep_status.update(Content.styled(line, "$secondary dim"))
             return
         lines = [Content.assemble((self._sweep_name, "$accent bold"), (f"   {one_line(self._status)}", "$secondary"))]
         if self._sweep and self._piece_of:
             target, other = (label(self._piece_of(id)) for id in (self._sweep.target, self._sweep.other))
-            listed = f" · {LISTED} of {self._sweep.total:,}" if self._sweep.total > LISTED else ""
-            note = f" · {self._sweep.note}" if self._sweep.note else ""
-            meaning = f"Δ: change of logit({within(target, 14)}) − logit({within(other, 14)})"
-            lines.append(
-                Content.styled(f"{meaning}{listed}{note} · o orders by {'Δ' if self._by_kl else 'KL'}", "$secondary")
+            listed = (
+                _("{listed} of {total:,}").format(listed=LISTED, total=self._sweep.total)
+                if self._sweep.total > LISTED
+                else ""
             )
-            head = f"     {'patch':<{22 + BAR_WIDTH}}{'Δ logit':>10}{'KL bits':>11}"
+            meaning = _("Δ: change of logit({target}) − logit({other})").format(
+                target=within(target, 14), other=within(other, 14)
+            )
+            orders = _("o orders by {order}").format(order="Δ" if self._by_kl else "KL")
+            words = " · ".join(filter(None, (meaning, listed, self._sweep.note, orders)))
+            lines.append(Content.styled(words, "$secondary"))
+            names = _("patch"), _("Δ logit"), _("KL bits")
+            head = f"     {names[0]:<{22 + BAR_WIDTH}}{names[1]:>10}{names[2]:>11}"
             lines.append(Content.styled(head, "$secondary dim"))
         self.sweep_status.update(Content("\n").join(lines))
 
@@ -217,7 +224,8 @@ class PatchScreen(ModalScreen[None]):
             config = session.model.transformer.config
             return sweep(session.current_step(), all_patches(config, patch.part, patch.kind, factor=patch.factor))
 
-        self._sweep, self._sweep_name, self._status = None, f"{patch.kind} every {patch.part}", "…"
+        self._sweep, self._status = None, "…"
+        self._sweep_name = _("{kind} every {part}").format(kind=patch.kind, part=patch.part)
         self.effects.clear_options()
         self._ask_question(Question(run))
         self._show_status()
@@ -236,7 +244,7 @@ class PatchScreen(ModalScreen[None]):
             self.dismiss(None)
             return
         self._ask_question(None)
-        self._status = "stopped"
+        self._status = _("stopped")
         self._show_status()
 
     def action_down(self) -> None:

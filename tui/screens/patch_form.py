@@ -9,10 +9,12 @@ from textual.widget import Widget
 
 from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, PatchPart
 from core.engine.config import ModelConfig
+from core.language import N_, _
 from tui.drawing.text import fit, label
 
 FACTORS = (-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 """The factors that a patch of kind `scale` can have."""
+FIELDS = (N_("kind"), N_("part"), N_("block"), N_("head"), N_("position"), N_("factor"))
 
 
 def patchable_parts(config: ModelConfig) -> tuple[PatchPart, ...]:
@@ -104,8 +106,9 @@ class PatchForm(Widget, can_focus=True):
                 value += f" {fit(label(self.pieces[self.indices[field]]), 10).rstrip()}"
             chosen = self.has_focus and number == min(self._field, len(fields) - 1)
             style = "bold $background on $accent" if chosen else "bold $foreground"
-            width = max(len(value), len(field)) + 4
-            names.append(Content.styled(f"{field:^{width}}", "$secondary"))
+            name = _(field)
+            width = max(len(value), len(name)) + 4
+            names.append(Content.styled(f"{name:^{width}}", "$secondary"))
             row.append(Content.styled(f"{f'‹ {value} ›' if chosen else value:^{width}}", style))
         return Content("\n").join([Content("  ").join(names), Content("  ").join(row)])
 

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from core.errors import UserError
+from core.language import _
 from core.loading import ladder, tokenizers
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
@@ -49,8 +50,8 @@ class RecipeScreen(ModalScreen[Recipe | None]):
         self._vocab_sizes: dict[str, int] = {}
         """Vocabulary sizes by tokenizer, as far as they are loaded."""
         self.fields = {name: self._field(field, _field_text(recipe, name)) for name, field in FIELDS.items()}
-        self.names = {name: Label(Content(field.title), classes="name") for name, field in FIELDS.items()}
-        self.hints = {name: Label(Content(field.hint), classes="hint") for name, field in FIELDS.items()}
+        self.names = {name: Label(Content(_(field.title)), classes="name") for name, field in FIELDS.items()}
+        self.hints = {name: Label(Content(_(field.hint)), classes="hint") for name, field in FIELDS.items()}
         self.verdict = Static(id="verdict")
 
     def _field(self, field: RecipeField, value: str) -> Input | ValueSelector:
@@ -58,7 +59,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
             return ValueSelector(field.values, value)
         entry = Input(
             value,
-            placeholder="the tiny world" if field.name == "text" else "",
+            placeholder=_("the tiny world") if field.name == "text" else "",
             restrict=field.allowed,
             max_length=4000 if field.allowed == TEXT else 12,
             select_on_focus=True,
@@ -69,11 +70,11 @@ class RecipeScreen(ModalScreen[Recipe | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="recipe") as dialog:
-            dialog.border_title = Content("a new training")
-            dialog.border_subtitle = Content("↑↓ field · ←→ value · ⏎ start · esc close")
+            dialog.border_title = Content(_("a new training"))
+            dialog.border_subtitle = Content(_("↑↓ field · ←→ value · ⏎ start · esc close"))
             with FieldList(id="fields"):
                 for title, fields in SECTIONS.items():
-                    yield Static(Content(title), classes="section")
+                    yield Static(Content(_(title)), classes="section")
                     for field in fields:
                         with Horizontal(classes="field"):
                             yield self.names[field.name]
@@ -134,17 +135,25 @@ class RecipeScreen(ModalScreen[Recipe | None]):
     def _summary(self, recipe: Recipe) -> Content:
         """Parameters, tokens that will be read, and the name of the trained model."""
         tokenizer = "world" if not recipe.text else "bytes" if recipe.vocabulary == "bytes" else "cl100k"
-        size, name = self._vocab_sizes.get(tokenizer), f"saved as {one_line(folders.unused(recipe).name)}"
+        size = self._vocab_sizes.get(tokenizer)
+        name = _("saved as {name}").format(name=one_line(folders.unused(recipe).name))
         config = recipe.config(size or 1)
         if recipe.text and recipe.vocabulary == "cut":
             per_token = recipe.config(2).parameter_count() - recipe.config(1).parameter_count()
             others = recipe.config(1).parameter_count() - per_token
-            count, name = f"{compact(others)} + {per_token} V", f"V: number of tokens that the text uses · {name}"
+            count = f"{compact(others)} + {per_token} V"
+            name = _("V: number of tokens that the text uses · {name}").format(name=name)
         else:
             count = compact(config.parameter_count()) if size else "…"
         tokens_read = recipe.steps * recipe.batch * config.context
         return Content.assemble(
-            (f"{count} parameters · reads {compact(tokens_read)} tokens", "$foreground"), (f"\n{name}", "$secondary")
+            (
+                _("{count} parameters · reads {tokens_read} tokens").format(
+                    count=count, tokens_read=compact(tokens_read)
+                ),
+                "$foreground",
+            ),
+            (f"\n{name}", "$secondary"),
         )
 
     # Actions ---------------------------------------------------------------------------------------------------------
@@ -158,7 +167,7 @@ class RecipeScreen(ModalScreen[Recipe | None]):
             if rung != self._sizes_of and field.value in ("", str(before[name])):
                 field.value = str(own[name]) if name not in BLOCK_FIELDS or own["blocks"] else ""
         self._sizes_of = rung
-        self.hints["rung"].update(Content(ladder.rung(rung, 1).title))
+        self.hints["rung"].update(Content(_(ladder.rung(rung, 1).title)))
         lr = self.fields["lr"]
         assert isinstance(lr, Input)
         lr.placeholder = f"{Recipe(rung=rung).peak:g}"
@@ -226,4 +235,5 @@ def _number(field: RecipeField, kind: Callable[[str], Any], text: str) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise UserError(f"the {field.title} must be a number, not {text}") from error
+        title = _(field.title)
+        raise UserError(_("the {title} must be a number, not {text}"), title=title, text=text) from error

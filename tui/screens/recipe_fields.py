@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from core.engine import activation
+from core.language import N_
 from core.loading import ladder
 from core.loading.checkpoints.recipe import VOCABULARIES
 
@@ -29,29 +30,29 @@ class RecipeField:
 
 NUMBER, REAL, TEXT = r"[0-9]*", r"[-+.0-9eE]*", r".*"
 SECTIONS: dict[str, tuple[RecipeField, ...]] = {
-    "model and text": (
-        RecipeField("rung", "rung", "", values=ladder.NAMES),
-        RecipeField("text", "text", "or the path of a file", TEXT),
-        RecipeField("steps", "steps", "one batch each", NUMBER),
-        RecipeField("probe", "probe", "a prompt to watch", TEXT),
+    N_("model and text"): (
+        RecipeField("rung", N_("rung"), "", values=ladder.NAMES),
+        RecipeField("text", N_("text"), N_("or the path of a file"), TEXT),
+        RecipeField("steps", N_("steps"), N_("one batch each"), NUMBER),
+        RecipeField("probe", N_("probe"), N_("a prompt to watch"), TEXT),
     ),
-    "sizes": (
-        RecipeField("embed_dim", "d", "width of the residual stream", NUMBER),
-        RecipeField("context", "T", "tokens the model sees", NUMBER),
-        RecipeField("blocks", "N", "stacked blocks", NUMBER),
-        RecipeField("heads", "h", "attention heads per block", NUMBER),
-        RecipeField("activation", "activation", "", values=activation.CHOICES),
+    N_("sizes"): (
+        RecipeField("embed_dim", "d", N_("width of the residual stream"), NUMBER),
+        RecipeField("context", "T", N_("tokens the model sees"), NUMBER),
+        RecipeField("blocks", "N", N_("stacked blocks"), NUMBER),
+        RecipeField("heads", "h", N_("attention heads per block"), NUMBER),
+        RecipeField("activation", N_("activation"), "", values=activation.CHOICES),
     ),
-    "optimizer": (
-        RecipeField("lr", "learning rate", "its peak; then a cosine to 0", REAL),
-        RecipeField("warmup", "warm-up", "steps until the peak", NUMBER),
-        RecipeField("batch", "batch", "sequences per step", NUMBER),
-        RecipeField("decay", "weight decay", "of the matrices", REAL),
-        RecipeField("clip", "clip", "largest norm of the gradient", REAL),
-        RecipeField("every", "evaluate every", "steps, with a checkpoint", NUMBER),
-        RecipeField("seed", "seed", "initial weights, order of the text", NUMBER),
-        RecipeField("vocabulary", "vocabulary", "of a text file", values=VOCABULARIES),
-        RecipeField("stride", "stride", "tokens between sequences of a file", NUMBER),
+    N_("optimizer"): (
+        RecipeField("lr", N_("learning rate"), N_("its peak; then a cosine to 0"), REAL),
+        RecipeField("warmup", N_("warm-up"), N_("steps until the peak"), NUMBER),
+        RecipeField("batch", N_("batch"), N_("sequences per step"), NUMBER),
+        RecipeField("decay", N_("weight decay"), N_("of the matrices"), REAL),
+        RecipeField("clip", N_("clip"), N_("largest norm of the gradient"), REAL),
+        RecipeField("every", N_("evaluate every"), N_("steps, with a checkpoint"), NUMBER),
+        RecipeField("seed", N_("seed"), N_("initial weights, order of the text"), NUMBER),
+        RecipeField("vocabulary", N_("vocabulary"), N_("of a text file"), values=VOCABULARIES),
+        RecipeField("stride", N_("stride"), N_("tokens between sequences of a file"), NUMBER),
     ),
 }
 FIELDS = {field.name: field for fields in SECTIONS.values() for field in fields}

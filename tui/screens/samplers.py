@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.screen import Screen
 
+from core.language import N_, _
 from core.sampling.bounds import high, low, through
 from core.sampling.sampler import PRESETS, Sampler
 from core.sampling.values import Candidate
@@ -33,7 +34,7 @@ FIVE = {
     "top-k": "top_k=40",
     "top-p": "top_p=0.9",
     "multinomial": "temp=1",
-    "temperature": "temp=0.7",
+    N_("temperature"): "temp=0.7",
 }
 """The columns at first: the five ways of drawing that the lesson on sampling compares."""
 COUNTS = (5, 10, 20, 30, 50, 100)
@@ -47,7 +48,7 @@ class SamplersPage(LensPage[SeveralSamplers]):
     """The columns; `cursor` is the one that keys change."""
 
     NAME = "samplers"
-    TITLE = "samplers"
+    TITLE = N_("samplers")
 
     def __init__(self, screen: "SamplersScreen", make_question: Callable[[], Question]) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class SamplersPage(LensPage[SeveralSamplers]):
         return self._make_question()
 
     def waiting_text(self) -> str:
-        return "drawing …"
+        return _("drawing …")
 
     def choice_count(self) -> int:
         return len(self._screen.names)
@@ -65,8 +66,10 @@ class SamplersPage(LensPage[SeveralSamplers]):
     def draw(self) -> None:
         super().draw()
         seed, count = self._screen.seed, self._screen.count
-        self.border_title = Content(f"samplers · the same u in each column · seed {seed} · {count} tokens")
-        self.border_subtitle = Content("█ what is drawn · ░ the model's own probability · ▸ the token that u draws")
+        self.border_title = Content(
+            _("samplers · the same u in each column · seed {seed} · {count} tokens").format(seed=seed, count=count)
+        )
+        self.border_subtitle = Content(_("█ what is drawn · ░ the model's own probability · ▸ the token that u draws"))
 
     def lines(self, answer: SeveralSamplers, width: int, height: int) -> Iterator[Text]:
         side = (width - GAP * (len(answer.columns) - 1)) // len(answer.columns)
@@ -87,10 +90,10 @@ class SamplersPage(LensPage[SeveralSamplers]):
 
     def _column(self, number: int, column: SamplerColumn, side: int, rows: int, scale: float) -> Iterator[Text]:
         at = number == self.cursor
-        name = self._screen.names[number]
+        name = _(self._screen.names[number])
         yield self.text((fit(f"{'▸' if at else ' '}{name}", side), "cursor" if at else "text"))
         yield self.text((fit(f" {sampler_text(column.sampler)}", side), "muted"))
-        yield self.text((fit(f" {column.chart.kept:,} kept", side), "muted"))
+        yield self.text((fit(" " + _("{kept:,} kept").format(kept=column.chart.kept), side), "muted"))
         yield Text()
         for candidate in _listed(column, rows):
             drawn = column.pieces[:1] == (candidate.piece,)
@@ -102,7 +105,7 @@ class SamplersPage(LensPage[SeveralSamplers]):
         share = candidate.sampled_probability
         wide = side >= 20
         cells = 7 if wide else 4
-        figure = percent_in(share, int(wide), cells) if share else "cut"
+        figure = percent_in(share, int(wide), cells) if share else _("cut")
         token = min(12, max(4, side - cells - (6 if wide else 1)))
         room = max(0, side - token - cells - 1)
         bar = bars([low(share)], [candidate.probability], room, scale)[0] if room else ""
@@ -119,7 +122,10 @@ class SamplersPage(LensPage[SeveralSamplers]):
         """The text that the column draws, and its mean surprisal."""
         if column.pieces:
             mean = through(lambda bits: bits / len(column.pieces), column.surprisal_bits)
-            yield self.text((fit(f" {mean:.2f} bits{' a token' if side >= 20 else ''}", side), "muted"))
+            words = (
+                _("{mean:.2f} bits a token").format(mean=mean) if side >= 20 else _("{mean:.2f} bits").format(mean=mean)
+            )
+            yield self.text((fit(f" {words}", side), "muted"))
             for line in wrapped(run_text(column.pieces).lstrip(), max(4, side - 1)):
                 yield self.text((fit(f" {line}", side), "text"))
         if column.problem:
@@ -230,13 +236,13 @@ class SamplersScreen(Screen[Sampler | None]):
         self._take(getattr(knobs, name)(self.samplers[self.page.cursor], by))
 
     def action_write(self) -> None:
-        hint = "Stages in their order, such as top_k=40,min_p=0.05,temp=0.8, or the name of a preset."
+        hint = _("Stages in their order, such as top_k=40,min_p=0.05,temp=0.8, or the name of a preset.")
         present = str(self.samplers[self.page.cursor])
-        self.app.push_screen(LineScreen("sampler", hint, present, check=Sampler.read), self._take_text)
+        self.app.push_screen(LineScreen(_("sampler"), hint, present, check=Sampler.read), self._take_text)
 
     def action_preset(self) -> None:
         entries = [Entry(name, name, text) for name, text in PRESETS.items()]
-        self.app.push_screen(ChooseScreen("preset", entries, ""), self._take_text)
+        self.app.push_screen(ChooseScreen(_("preset"), entries, ""), self._take_text)
 
     def _take_text(self, text: str | None) -> None:
         if text is not None:
@@ -244,5 +250,5 @@ class SamplersScreen(Screen[Sampler | None]):
 
     def _take(self, sampler: Sampler, name: str = "") -> None:
         at = self.page.cursor
-        self.samplers[at], self.names[at] = sampler, name or "own"
+        self.samplers[at], self.names[at] = sampler, name or _("own")
         self.host.ask()

@@ -19,6 +19,7 @@ from core.activations.steering_vector import SteeringVector
 from core.causal import vector_files
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.language import N_, _
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.line import LineScreen
 from tui.drawing.bars import meter
@@ -36,7 +37,7 @@ KNOB = 17
 NAME = 18
 CANDIDATES, FIGURE = 6, 8
 """Tokens under the list; cells of a percentage."""
-ANOTHER = "another file …"
+ANOTHER = N_("another file …")
 
 
 def vectors_folder() -> Path:
@@ -96,7 +97,7 @@ class SteeringScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="steering") as dialog:
-            dialog.border_title = Content("steering")
+            dialog.border_title = Content(_("steering"))
             yield self.list
             yield self.about
             yield self.next
@@ -141,7 +142,9 @@ class SteeringScreen(ModalScreen[None]):
             self._set((*self.entries, Steering(answer, min(blocks // 2, answer.layers[-1]))), len(self.entries))
         elif frame.progress and self._recipe:
             done = meter(frame.progress.done / max(1, frame.progress.total), 12)
-            self._status = f"reading the prompts {done} {frame.progress.done}/{frame.progress.total}"
+            self._status = _("reading the prompts {bar} {done}/{total}").format(
+                bar=done, done=frame.progress.done, total=frame.progress.total
+            )
 
     def _draw(self, frame: Frame | None = None) -> None:
         at = self.list.highlighted or 0
@@ -149,7 +152,7 @@ class SteeringScreen(ModalScreen[None]):
         self.list.clear_options()
         self.list.add_options([Option(row) for row in rows])
         if not rows:
-            empty = "no steering vector yet: n makes one from prompts, o loads one"
+            empty = _("no steering vector yet: n makes one from prompts, o loads one")
             self.list.add_option(Option(Content.styled(empty, "$secondary dim")))
         self.list.highlighted = min(at, max(0, len(rows) - 1))
         entry = self._present()
@@ -157,10 +160,10 @@ class SteeringScreen(ModalScreen[None]):
         self.about.update(Content.styled(fit(about, 200).rstrip(), "$warning" if self._status else "$secondary"))
         if frame:
             self.next.update(self._chart(frame))
-        keys = "←→ strength · ⇧←→ layer · ⏎ on, off · n make · o load · w save"
+        keys = _("←→ strength · ⇧←→ layer · ⏎ on, off · n make · o load · w save")
         if self.app.size.width >= 110:
-            keys += " · r name · del remove"
-        self.query_one("#steering").border_subtitle = Content(keys if entry else "n make · o load · esc close")
+            keys = _("←→ strength · ⇧←→ layer · ⏎ on, off · n make · o load · w save · r name · del remove")
+        self.query_one("#steering").border_subtitle = Content(keys if entry else _("n make · o load · esc close"))
 
     def _row(self, entry: Steering) -> Content:
         norm = entry.vector.norm(entry.vector.layers[0] if entry.layer is None else self._layer_of(entry))
@@ -198,8 +201,9 @@ class SteeringScreen(ModalScreen[None]):
         name, bar = (14, 15) if room < 90 else (22, 28)
         changed = any(candidate.unpatched is not None for candidate in chart.candidates)
         column = bar + FIGURE
-        head = fit("next token", name) + "steered".rjust(column) + ("without".rjust(column + 2) if changed else "")
-        lines = [Content.styled(head if changed else head.replace("steered", "      p"), "$secondary dim")]
+        steered, without = (_("steered"), _("without")) if changed else ("p", "")
+        head = fit(_("next token"), name) + steered.rjust(column) + without.rjust(column + 2)
+        lines = [Content.styled(head.rstrip(), "$secondary dim")]
         for candidate in chart.candidates[:CANDIDATES]:
             parts = [
                 (fit(label(candidate.piece), name), "$foreground"),
@@ -257,8 +261,8 @@ class SteeringScreen(ModalScreen[None]):
 
     def action_leave(self) -> None:
         """Stop a vector that is made; close the screen where none is."""
-        if self._recipe and self._asked is not None and self._status.startswith("reading"):
-            self._status, self._recipe = "stopped", None
+        if self._recipe and self._asked is not None:
+            self._status, self._recipe = _("stopped"), None
             self._ask_question(None)
             self._draw()
         else:
@@ -286,7 +290,7 @@ class SteeringScreen(ModalScreen[None]):
             sets = recipe.positive, recipe.negative
             return steering_vector(model, *sets, recipe.name, positions=recipe.positions, unpatched=unpatched)
 
-        self._recipe, self._status = recipe, "reading the prompts …"
+        self._recipe, self._status = recipe, _("reading the prompts …")
         self._ask_question(Question(run))
         self._draw()
 
@@ -297,8 +301,8 @@ class SteeringScreen(ModalScreen[None]):
             self._ask_path(ANOTHER)
             return
         entries = [self._saved(path) for path in files]
-        entries.append(Entry(ANOTHER, ANOTHER, "A vector of tokenwalk, or a control vector of llama.cpp"))
-        self.app.push_screen(ChooseScreen("load a vector", entries, ""), self._ask_path)
+        entries.append(Entry(ANOTHER, _(ANOTHER), _("A vector of tokenwalk, or a control vector of llama.cpp")))
+        self.app.push_screen(ChooseScreen(_("load a vector"), entries, ""), self._ask_path)
 
     @staticmethod
     def _saved(path: Path) -> Entry:
@@ -310,8 +314,8 @@ class SteeringScreen(ModalScreen[None]):
 
     def _ask_path(self, chosen: str | None) -> None:
         if chosen == ANOTHER:
-            hint = "The path of a steering vector: .safetensors, or a control vector of llama.cpp (.gguf)."
-            self.app.push_screen(LineScreen("load a vector", hint, check=self._read), self._load)
+            hint = _("The path of a steering vector: .safetensors, or a control vector of llama.cpp (.gguf).")
+            self.app.push_screen(LineScreen(_("load a vector"), hint, check=self._read), self._load)
         else:
             self._load(chosen)
 
@@ -336,8 +340,8 @@ class SteeringScreen(ModalScreen[None]):
     def action_save(self) -> None:
         if entry := self._present():
             path = vectors_folder() / f"{slug(entry.vector.name)}.safetensors"
-            hint = "The path of the file: .safetensors, or .gguf for llama.cpp."
-            self.app.push_screen(LineScreen("save the vector", hint, str(path), check=self._write), self._saved_as)
+            hint = _("The path of the file: .safetensors, or .gguf for llama.cpp.")
+            self.app.push_screen(LineScreen(_("save the vector"), hint, str(path), check=self._write), self._saved_as)
 
     def _write(self, path: str) -> None:
         entry = self._present()
@@ -349,12 +353,12 @@ class SteeringScreen(ModalScreen[None]):
 
     def _saved_as(self, path: str | None) -> None:
         if path is not None:
-            self._status = f"saved: {path}"
+            self._status = _("saved: {path}").format(path=path)
             self._draw()
 
     def action_rename(self) -> None:
         if entry := self._present():
-            self.app.push_screen(LineScreen("name the vector", "Its name.", entry.vector.name), self._rename)
+            self.app.push_screen(LineScreen(_("name the vector"), _("Its name."), entry.vector.name), self._rename)
 
     def _rename(self, name: str | None) -> None:
         if name and name.strip():

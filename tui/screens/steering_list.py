@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from core.activations.patch import Patch
 from core.activations.steering_vector import SteeringVector
+from core.language import _
 
 SIZES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 STRENGTHS = (*(-size for size in reversed(SIZES)), 0.0, *SIZES)
@@ -47,9 +48,11 @@ class Steering:
     def place(self) -> str:
         """Where it acts, in words."""
         if self.layer is not None:
-            return f"layer {self.layer}"
+            return _("layer {layer}").format(layer=self.layer)
         layers = self.vector.layers
-        return f"layer {layers[0]}" if len(layers) == 1 else f"{len(layers)} layers"
+        if len(layers) == 1:
+            return _("layer {layer}").format(layer=layers[0])
+        return _("{count} layers").format(count=len(layers))
 
 
 def acting(entries: Sequence[Steering]) -> tuple[Patch, ...]:

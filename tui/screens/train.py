@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from core.errors import UserError
+from core.language import _
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import Recipe
@@ -32,13 +33,6 @@ from tui.screens.recipe import RecipeScreen
 
 DRAW_SECONDS = 0.16
 """The shortest time between two drawings during a training; faster changes cannot be read."""
-EMPTY = Content.assemble(
-    "no training yet\n\n",
-    ("n", "bold $accent"),
-    "  train a rung\n",
-    ("e", "bold $accent"),
-    "  continue an earlier training",
-)
 
 
 class TrainingRunner(Protocol):
@@ -86,7 +80,7 @@ class TrainScreen(Screen[Path | None]):
         self.heads = HeadScoresPlot()
         self.probe = ProbePanel()
         self.checkpoints = CheckpointsPanel()
-        self.empty = Static(EMPTY, id="no-training")
+        self.empty = Static(_empty(), id="no-training")
 
     def compose(self) -> ComposeResult:
         yield self.empty
@@ -149,7 +143,9 @@ class TrainScreen(Screen[Path | None]):
         self.set_class(progress is None, "-empty")
         problem = progress.problem if progress else ""
         self.problem.display = bool(problem)
-        self.problem.update(Content(f"{spelled(self, problem)} · space tries to continue, n starts anew"))
+        self.problem.update(
+            Content(_("{problem} · space tries to continue, n starts anew").format(problem=spelled(self, problem)))
+        )
         self.refresh_bindings()
 
     def _moment(self) -> EvaluatedStep | None:
@@ -209,7 +205,7 @@ class TrainScreen(Screen[Path | None]):
         if at.path is not None and at.path.is_file():
             self.dismiss(at.path)
         else:
-            self._warn(f"the checkpoint of step {at.step:,} was deleted; choose a step beside it")
+            self._warn(_("the checkpoint of step {step:,} was deleted; choose a step beside it").format(step=at.step))
 
     def _warn(self, problem: str) -> None:
         self.notify(one_line(problem), severity="warning", markup=False, timeout=8)
@@ -236,10 +232,10 @@ class TrainScreen(Screen[Path | None]):
 
     def _offer_earlier(self, entries: Sequence[Entry]) -> None:
         if not entries:
-            self._warn(f"there is no training in {folders.home()}; n starts one")
+            self._warn(_("there is no training in {home}; n starts one").format(home=folders.home()))
         elif self.is_current:
             present = self.progress.name if self.progress else ""
-            self.app.push_screen(ChooseScreen("continue a training", entries, present), self._take_earlier)
+            self.app.push_screen(ChooseScreen(_("continue a training"), entries, present), self._take_earlier)
 
     def _take_earlier(self, name: str | None) -> None:
         if name is None:
@@ -262,7 +258,18 @@ class TrainScreen(Screen[Path | None]):
         except UserError as error:
             return Entry(name, name, spelled(self, error), enabled=False)
         if card is None:
-            return Entry(name, name, f"{path.name} is not a checkpoint of tokenwalk", enabled=False)
+            return Entry(name, name, _("{name} is not a checkpoint of tokenwalk").format(name=path.name), enabled=False)
         return Entry(
-            name, name, f"{card.step:,}/{card.recipe.steps:,} steps · loss {card.loss:.2f} nats · {card.corpus}"
+            name,
+            name,
+            _("{step:,}/{steps:,} steps · loss {loss:.2f} nats · {corpus}").format(
+                step=card.step, steps=card.recipe.steps, loss=card.loss, corpus=card.corpus
+            ),
         )
+
+
+def _empty() -> Content:
+    """What is shown before the first training."""
+    keys = (("n", _("train a rung")), ("e", _("continue an earlier training")))
+    lines = [Content.assemble((key, "bold $accent"), f"  {words}") for key, words in keys]
+    return Content("\n").join([Content(_("no training yet")), Content(""), *lines])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from core.causal.question import CausalQuestion, End
 from core.errors import Action, UserError
+from core.language import _
 from tui.dialogs.corrupt import CorruptScreen, Piece
 from tui.lenses.chart import ChartLens
 from tui.walk.group import ActionGroup
@@ -32,12 +33,12 @@ class Asking(ActionGroup):
         """Whether there is a distribution to choose from; before that a key would ask about another token."""
         known = self.state.frame.snapshot is not None and self.state.frame.snapshot.chart is not None
         if not known:
-            self.notices.inform("there is no candidate yet to ask about")
+            self.notices.inform(_("there is no candidate yet to ask about"))
         return known
 
     def _candidate(self) -> int | None:
-        """The id under the cursor of the chart; None where another lens is shown."""
-        lens = self.screen.lens
+        """The id under the cursor of the chart; None where another lens has the keys."""
+        lens = self.screen.picking
         chosen = lens.candidate if isinstance(lens, ChartLens) else None
         return chosen.id if chosen else None
 
@@ -45,7 +46,7 @@ class Asking(ActionGroup):
         """Ask for the corrupt prompt."""
         snapshot, tokenizer, form = self.state.frame.snapshot, self.state.frame.tokenizer, self.state.form
         if snapshot is None or tokenizer is None:
-            self.notices.warn(UserError("there is no model yet; ", Action("choose.model"), " chooses one"))
+            self.notices.warn(UserError(_("there is no model yet; {key} chooses one"), key=Action("choose.model")))
             return
 
         def tokens(text: str) -> list[Piece]:
@@ -68,7 +69,9 @@ class Asking(ActionGroup):
             (self._text, align), form = answer, self.state.form
             text = self._text
             self.submit(lambda session: session.compare_with(text, form, align), interrupts=False)
-            self.notices.inform(f"experiments compare with {text!r}" if text else "there is no corrupt prompt")
+            self.notices.inform(
+                _("experiments compare with {text!r}").format(text=text) if text else _("there is no corrupt prompt")
+            )
 
 
 def _next_target(session: "Session", id: int | None) -> CausalQuestion:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.engine.info import DeviceInfo
 from core.errors import Action, UserError
+from core.language import _
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from tui.dialogs.choose import ChooseScreen, Entry
@@ -43,6 +44,8 @@ class Choosing(ActionGroup):
         """The adapter whose scale was changed, and the scale, until the walk has it."""
         self._scale_before = 1.0
         """The scale of the adapter when it was turned off last."""
+        self._off = False
+        """Whether it was turned off, so that a change of its scale begins at the scale before."""
 
     def model(self) -> None:
         """Choose a model."""
@@ -76,7 +79,9 @@ class Choosing(ActionGroup):
             name = self.state.choice.name
             self.notices.warn(
                 UserError(
-                    f"{name} has no trained or untrained version; ", Action("choose.model"), " chooses another model"
+                    _("{name} has no trained or untrained version; {key} chooses another model"),
+                    name=name,
+                    key=Action("choose.model"),
                 )
             )
         else:
@@ -86,12 +91,14 @@ class Choosing(ActionGroup):
     def adapter(self) -> None:
         """Turn the LoRA adapter off, or on again at the scale it had."""
         scale = self._adapter_scale()
-        self._scale_before = scale or self._scale_before
+        self._scale_before, self._off = scale or self._scale_before, bool(scale)
         self._scale_adapter(0.0 if scale else self._scale_before)
 
     def adapter_scale(self, by: int) -> None:
         """Raise or lower the scale of the LoRA adapter by a tenth."""
-        self._scale_adapter(round(self._adapter_scale() + by / 10, 1))
+        scale = self._scale_before if self._off else self._adapter_scale()
+        self._off = False
+        self._scale_adapter(round(scale + by / 10, 1))
 
     def _adapter_scale(self) -> float:
         """The scale that was asked for last, so that keys typed ahead add up, or the present one."""
@@ -106,15 +113,20 @@ class Choosing(ActionGroup):
             self._asked = choice.lora, scale
             self.state.runner.scale_adapter(scale)
         else:
-            problem = f"{choice.name} has no LoRA adapter; "
-            self.notices.warn(UserError(problem, Action("choose.model"), " takes the path of one"))
+            self.notices.warn(
+                UserError(
+                    _("{name} has no LoRA adapter; {key} takes the path of one"),
+                    name=choice.name,
+                    key=Action("choose.model"),
+                )
+            )
 
     def device(self) -> None:
         """Choose a device and a dtype."""
         model = self.state.frame.model
         present = f"{model.device} {model.dtype}" if model else ""
         entries = device_entries(self.state.choice, self.state.frame.devices)
-        self.open_dialog(ChooseScreen("device and dtype", entries, present), self._take_device)
+        self.open_dialog(ChooseScreen(_("device and dtype"), entries, present), self._take_device)
 
     def _take_device(self, chosen: str | None) -> None:
         if chosen is not None:
@@ -129,9 +141,12 @@ class Choosing(ActionGroup):
         else:
             self.notices.warn(
                 UserError(
-                    f"the sizes of {choice.name} are fixed by its files; ",
-                    Action("choose.model"),
-                    " chooses one of the rungs, whose sizes can be changed",
+                    _(
+                        "the sizes of {name} are fixed by its files; {key} chooses one of the rungs, whose sizes can "
+                        "be changed"
+                    ),
+                    name=choice.name,
+                    key=Action("choose.model"),
                 )
             )
 

@@ -1,4 +1,4 @@
-"""Actions on the lens in the slot."""
+"""Actions on the lens that was chosen, and on the chart beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from core.atomic import replacing
 from core.errors import UserError
+from core.language import _
 from core.sessions import storage
 from tui import lenses
 from tui.dialogs.notebook import NotebookScreen
@@ -35,7 +36,7 @@ class LensKeys(ActionGroup):
         self.turn_to(ChartLens if isinstance(self.screen.lens, kind) else kind)
 
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
-        """Put a lens into the slot, ask its question and draw what is known."""
+        """Show a lens, ask its question and draw what is known."""
         lens = self.screen.turn_to(kind)
         self._ask()
         lens.show(self.state.frame)
@@ -50,11 +51,11 @@ class LensKeys(ActionGroup):
 
     def move(self, by: int) -> None:
         """Move along what the lens lists."""
-        self.screen.lens.move(by)
+        self.screen.picking.move(by)
 
     def choose(self, number: int | None = None) -> None:
         """Act on the row under the cursor, or on row `number`, counted from 1."""
-        self.screen.lens.choose(number)
+        self.screen.picking.choose(number)
 
     def adjust(self, down: int, across: int) -> None:
         """Show another layer or head, or another value of what the lens varies."""
@@ -64,20 +65,20 @@ class LensKeys(ActionGroup):
         """Show the Python that computes what the lens shows, and offer to write it to a file."""
         lens = self.screen.lens
         if not isinstance(lens, ExportedPage):
-            names = ", ".join(kind.TITLE for kind in lenses.found() if issubclass(kind, ExportedPage))
-            self.notices.warn(f"only lenses of experiments are exported: {names}")
+            names = ", ".join(_(kind.TITLE) for kind in lenses.found() if issubclass(kind, ExportedPage))
+            self.notices.warn(_("only lenses of experiments are exported: {names}").format(names=names))
             return
         try:
             code = lens.notebook()
         except UserError as error:
             self.notices.warn(error)
         else:
-            self.open_dialog(NotebookScreen(lens.TITLE, code), lambda chosen: self._take_away(lens, code, chosen))
+            self.open_dialog(NotebookScreen(_(lens.TITLE), code), lambda chosen: self._take_away(lens, code, chosen))
 
     def _take_away(self, lens: ExportedPage[Any], code: str, chosen: str | None) -> None:
         if chosen == "copy":
             self.screen.app.copy_to_clipboard(code)
-            self.notices.inform("copied the lines of Python")
+            self.notices.inform(_("copied the lines of Python"))
         elif chosen:
             self._write(lens, chosen)
 
@@ -92,8 +93,8 @@ class LensKeys(ActionGroup):
         except UserError as error:
             self.notices.warn(error)
         else:
-            self.notices.inform(f"written to {path}")
+            self.notices.inform(_("written to {path}").format(path=path))
 
     def switch_view(self) -> None:
         """Show the next view of the lens."""
-        self.screen.lens.switch_view()
+        self.screen.keyed.switch_view()

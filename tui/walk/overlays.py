@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.activations.patch import Patch
+from core.language import _
 from core.loading import catalog
 from core.loading.checkpoints import folders
 from tui import lenses, texts
@@ -79,8 +80,8 @@ class Overlays(ActionGroup):
 
     def open_text(self) -> None:
         """Ask for a text file; its text becomes the prompt, and the lens of scores shows each token's."""
-        text = "The name of a text file; its text becomes the prompt, and every token of it is scored."
-        self.open_dialog(LineScreen("open a text", text, check=texts.read_text_file), self._take_text)
+        text = _("The name of a text file; its text becomes the prompt, and every token of it is scored.")
+        self.open_dialog(LineScreen(_("open a text"), text, check=texts.read_text_file), self._take_text)
 
     def _take_text(self, name: str | None) -> None:
         if name is not None:
@@ -89,9 +90,7 @@ class Overlays(ActionGroup):
 
     def lens_index(self) -> None:
         """Show the index of lenses, and turn to the one that is chosen."""
-        keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
-        names = {lens: self.notices.key_of(id) for lens, id in keys.items()}
-        self.open_dialog(LensIndex(type(self.screen.lens), names), self._take_lens)
+        self.open_dialog(LensIndex(type(self.screen.lens), self.screen.lens_names()), self._take_lens)
 
     def _take_lens(self, kind: type[Lens] | None) -> None:
         if kind is not None:

@@ -7,7 +7,9 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 
+from core.language import N_, _
 from tui import lenses
+from tui.keys import FOOTER
 from tui.lenses.base import Lens
 from tui.lenses.chart import ChartLens
 from tui.notices import Notices
@@ -18,11 +20,12 @@ from tui.panels.status import StatusLine
 from tui.panels.tabs import TabBar
 from tui.panels.tokens import TokensPanel
 from tui.runner import Frame
+from tui.walk.lens_menu import LensMenu
 from tui.walk.state import WalkState
 
 AnyLens = TypeVar("AnyLens", bound=Lens)
-WELCOME = "See a language model think, one token at a time."
-TABS = {"tokens": "token ids", "slot": "next token", "generation": "generation"}
+WELCOME = N_("See a language model think, one token at a time.")
+TABS = {"tokens": N_("token ids"), "slot": N_("next token"), "generation": N_("generation")}
 
 
 class PanelsScreen(Screen[None]):
@@ -42,22 +45,31 @@ class PanelsScreen(Screen[None]):
         self.generation = GenerationPanel()
         self.candidates = ChartLens()
         self.lens: Lens = self.candidates
-        """The lens in the slot."""
-        self.slot = Container(self.candidates, id="slot")
+        """The lens that was chosen last: the chart, or the one in the slot."""
+        self.menu = LensMenu(self.lens_names)
+        self.slot = Container(self.menu, id="slot")
+        self._keyed: Lens = self.candidates
+        """Which of the chart and the lens had the keys last."""
         self.status = StatusLine()
-        self.tabs = TabBar(TABS)
-        self.desk = Container(self.prompt, self.tabs, self.slot, self.tokens, self.generation, id="desk")
+        self._words: dict[str, str] = {}
+        """Of the footer, as they were drawn last."""
+        self.footer = KeyFooter(FOOTER, self.footer_words)
+        self.tabs = TabBar({page: _(title) for page, title in TABS.items()})
+        self.desk = Container(
+            self.prompt, self.tabs, self.slot, self.candidates, self.tokens, self.generation, id="desk"
+        )
+        self.desk.add_class("-pair")
         self._lenses: dict[type[Lens], Lens] = {ChartLens: self.candidates}
 
     def compose(self) -> ComposeResult:
         yield self.desk
         yield self.status
-        yield KeyFooter()
+        yield self.footer
 
     def on_mount(self) -> None:
         for page in self._pages():
             page.add_class("page")
-        self._show_page(self.slot)
+        self._show_page(self.candidates)
 
     # Focus -----------------------------------------------------------------------------------------------------------
 
@@ -73,26 +85,29 @@ class PanelsScreen(Screen[None]):
 
     def focus_neighbour(self, by: int) -> None:
         """Give the keys to the next panel, or to the one before."""
-        panels: list[Widget] = [self.prompt, self.tokens, self.lens, self.generation]
+        views = [self.candidates, self.lens] if self.beside else [self.lens]
+        panels: list[Widget] = [self.prompt, self.tokens, *views, self.generation]
         at = panels.index(self.focused) if self.focused in panels else 0
         self.focus_panel(panels[(at + by) % len(panels)])
 
     def _follow_focus(self) -> None:
         """Lay the panels out for the one that has the focus."""
         self.desk.set_class(self.writing, "-writing")
-        if self.focused is self.lens:
-            self._show_page(self.slot)
-        elif self.focused in self._pages():
-            self._show_page(self.focused)
+        focused = self.focused
+        if focused is self.lens or focused is self.candidates:
+            self._keyed = self.lens if focused is self.lens else self.candidates
+            self._show_page(self.slot if self.lens is not self.candidates else self.candidates)
+        elif focused in self._pages():
+            self._show_page(focused)
 
-    def _pages(self) -> tuple[Widget, Widget, Widget]:
-        return self.tokens, self.slot, self.generation
+    def _pages(self) -> tuple[Widget, ...]:
+        return self.tokens, self.slot, self.candidates, self.generation
 
     def _show_page(self, page: Widget) -> None:
         """In a small terminal one page is seen at a time."""
         for each in self._pages():
             each.set_class(each is page, "-active")
-        self.tabs.active = page.id or ""
+        self.tabs.active = "slot" if page is self.candidates else page.id or ""
 
     def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
         self.focus_panel({"tokens": self.tokens, "generation": self.generation}.get(event.page, self.lens))
@@ -102,20 +117,48 @@ class PanelsScreen(Screen[None]):
         self.show_status()
         self.refresh_bindings()
 
+    def on_chart_lens_hidden(self) -> None:
+        if self.focused is self.candidates and self.lens is not self.candidates:
+            self.focus_panel(self.lens)  # the terminal became too narrow for both
+
     # Lenses ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def beside(self) -> bool:
+        """Whether the lens stands beside the chart; in a smaller terminal it stands in its place."""
+        return self.lens is not self.candidates and self.candidates.display
+
+    @property
+    def keyed(self) -> Lens:
+        """The lens that keys change: the chart where it had the keys last and is still seen, else the chosen one."""
+        if not self.beside or self.focused is self.lens:
+            return self.lens
+        return self.candidates if self.focused is self.candidates else self._keyed
+
+    @property
+    def picking(self) -> Lens:
+        """The lens on which `↑ ↓`, `⏎` and digits act: the chart beside a lens without rows to choose."""
+        return self.candidates if self.beside and not self.lens.PICKS else self.keyed
+
+    def lens_names(self) -> dict[str, str]:
+        """The keys that open a lens, by its name."""
+        keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
+        return {lens: self.notices.key_of(id) for lens, id in keys.items()}
+
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
-        """Put a lens into the slot, and give it the keys."""
-        before, lens = self.lens, self._lenses.get(kind) or kind()
+        """Show a lens, and give it the keys."""
+        lens = self._lenses.get(kind) or kind()
         kinds = lenses.found()
         lens.place = "" if kind is ChartLens else f"{kinds.index(kind) + 1}/{len(kinds)}"
-        before.display, lens.display = False, True
         self.lens = lens
+        for each in self.slot.children:
+            each.display = each is lens or (each is self.menu and lens is self.candidates)
         if kind not in self._lenses:
             self._lenses[kind] = lens
             self.slot.mount(lens)
         self.desk.set_class(kind is not ChartLens, "-lens")
-        self.tabs.rename("slot", kind.TITLE)
+        self.desk.set_class(kind.BESIDE, "-pair")
+        self.tabs.rename("slot", _(kind.TITLE))
         self.focus_panel(lens)
         return cast(AnyLens, lens)
 
@@ -123,7 +166,9 @@ class PanelsScreen(Screen[None]):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
-        self.lens.show(frame)
+        self.candidates.show(frame)  # also where a lens hides it, so that a wider terminal shows it at once
+        if self.lens is not self.candidates:
+            self.lens.show(frame)
         self.show_walk(frame)
         self.show_status()
 
@@ -137,14 +182,40 @@ class PanelsScreen(Screen[None]):
         """Draw the status line, with the sampler that was asked for last."""
         self.status.show(self.state.frame, self.state.sampler, writing=self.writing)
         self.generation.advise(*self._advice())
+        if (words := self.footer_words()) != self._words:
+            self._words = words
+            self.footer.renew()
+
+    def footer_words(self) -> dict[str, str]:
+        """What some keys do now: in the lens that has them, and while tokens are generated."""
+        picking, keyed = self.picking.keys(), self.keyed.keys()
+        scroll = "" if self.picking.PICKS else _("scroll")
+        lens = {
+            "walk.pick_up": _(picking.move) or scroll,
+            "walk.take": _(picking.choose),
+            "lens.turn": _(keyed.view),
+            "lens.up": _(keyed.down),
+            "lens.left": _(keyed.across),
+        }
+        run, pause = _("run"), _("pause")
+        running = self.state.frame.activity == "generating"
+        lens["walk.generate"] = (pause if running else run).ljust(max(len(run), len(pause)))  # keys keep their places
+        return lens
 
     def _advice(self) -> list[str]:
         """What the keys do in the present mode; on a first start with a welcome."""
         key = self.notices.key_of
-        advice = [WELCOME] if self.state.first_start else []
+        advice = [_(WELCOME)] if self.state.first_start else []
         if self.writing:
-            return [*advice, f"{key('prompt.leave')} begins the walk · {key('prompt.newline')} new line"]
-        advice.append(f"{key('walk.step')} steps · {key('walk.generate')} generates")
+            return [
+                *advice,
+                _("{leave} begins the walk · {newline} new line").format(
+                    leave=key("prompt.leave"), newline=key("prompt.newline")
+                ),
+            ]
+        advice.append(_("{step} steps · {run} generates").format(step=key("walk.step"), run=key("walk.generate")))
         if self.state.first_start:
-            advice.append(f"{key('lens.index')} index of lenses · {key('app.help')} every key")
+            advice.append(
+                _("{index} index of lenses · {help} every key").format(index=key("lens.index"), help=key("app.help"))
+            )
         return advice

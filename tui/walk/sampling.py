@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from core.language import _
 from core.sampling import constraint
 from core.sampling.sampler import PRESETS, Sampler
 from tui import knobs
@@ -41,8 +42,10 @@ class Sampling(ActionGroup):
 
     def constraint(self) -> None:
         """Ask what the text after the cursor must match; an empty line lifts the constraint."""
-        words = f"What the text from here on must match: {constraint.FORMS}. An empty line lifts it."
-        dialog = LineScreen("constraint", words, self._constraint, check=constraint.parse)
+        words = _("What the text from here on must match: {forms}. An empty line lifts it.").format(
+            forms=constraint.FORMS
+        )
+        dialog = LineScreen(_("constraint"), words, self._constraint, check=constraint.parse)
 
         def use(line: str | None) -> None:
             if line is not None:
@@ -54,8 +57,8 @@ class Sampling(ActionGroup):
 
     def seed(self) -> None:
         """Ask for the seed."""
-        text = "The same seed at the same place draws the same token."
-        self.open_dialog(NumberScreen("seed", text, self.state.sampler.seed), self._use_seed)
+        text = _("The same seed at the same place draws the same token.")
+        self.open_dialog(NumberScreen(_("seed"), text, self.state.sampler.seed), self._use_seed)
 
     def _use_seed(self, seed: int | None) -> None:
         if seed is not None:
@@ -66,7 +69,7 @@ class Sampling(ActionGroup):
         entries = [Entry(name, name, text) for name, text in PRESETS.items()]
         stages = str(self.state.sampler)
         present = next((name for name, text in PRESETS.items() if text == stages), "")
-        self.open_dialog(ChooseScreen("sampler", entries, present), self._use_preset)
+        self.open_dialog(ChooseScreen(_("sampler"), entries, present), self._use_preset)
 
     def _use_preset(self, name: str | None) -> None:
         if name is not None:

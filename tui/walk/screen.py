@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping
 
 from textual.actions import parse
 from textual.binding import Binding, BindingType
-from textual.widgets import TextArea
+from textual.widgets import OptionList, TextArea
 
+from core.language import _
 from tui import lenses
 from tui.keys import LEAVE, WALK
 from tui.notices import Notices
+from tui.panels.generation import GenerationPanel
 from tui.panels.prompt import PromptPanel
+from tui.panels.tokens import TokensPanel
 from tui.runner import Frame
 from tui.walk.asking import Asking
 from tui.walk.choosing import Choosing
@@ -89,9 +92,21 @@ class WalkScreen(PanelsScreen):
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         self.writing_actions.text_changed(event.text_area.text)
 
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """An entry of the index beside the chart was clicked."""
+        self.lens_keys.turn_to(lenses.named(event.option.id or ""))
+
+    def on_tokens_panel_chosen(self, event: TokensPanel.Chosen) -> None:
+        self.action_do("walking.travel_to", (event.position,))
+
+    def on_generation_panel_chosen(self, event: GenerationPanel.Chosen) -> None:
+        self.action_do("walking.travel_to", (event.position,))
+
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.notices.warn(
-            f"the pasted text has {event.length:,} characters, more than a prompt may have; paste a part of it"
+            _("the pasted text has {length:,} characters, more than a prompt may have; paste a part of it").format(
+                length=event.length
+            )
         )
 
     def on_descendant_focus(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import Action, UserError
+from core.language import _
 from core.sessions import storage
 from core.sessions.export import FORMATS, generated
 from tui.dialogs.choose import ChooseScreen, Entry
@@ -17,12 +18,15 @@ class Sessions(ActionGroup):
     def save(self) -> None:
         """Choose how to save or export the walk."""
         entries = [
-            Entry("save", "save", "The whole tree as a session, to go on with it later"),
-            *(Entry(key, name, "The tokens of this path, with their numbers") for key, (name, *_) in FORMATS.items()),
-            Entry("picture", "picture", "The screen as an SVG file"),
-            Entry("copy", "copy", "The generated text, to the clipboard"),
+            Entry("save", _("save"), _("The whole tree as a session, to go on with it later")),
+            *(
+                Entry(key, name, _("The tokens of this path, with their numbers"))
+                for key, (name, *_others) in FORMATS.items()
+            ),
+            Entry("picture", _("picture"), _("The screen as an SVG file")),
+            Entry("copy", _("copy"), _("The generated text, to the clipboard")),
         ]
-        self.open_dialog(ChooseScreen("save or export", entries, ""), self._save_as)
+        self.open_dialog(ChooseScreen(_("save or export"), entries, ""), self._save_as)
 
     def _save_as(self, chosen: str | None) -> None:
         autosave = self.state.autosave
@@ -41,18 +45,20 @@ class Sessions(ActionGroup):
         text = generated(snapshot.tokens) if snapshot else ""
         if text:
             self.screen.app.copy_to_clipboard(text)
-            self.notices.inform(f"copied {len(text):,} characters")
+            self.notices.inform(_("copied {count:,} characters").format(count=len(text)))
         else:
-            self.notices.warn(UserError("nothing is generated yet; ", Action("walk.step"), " samples a token"))
+            self.notices.warn(UserError(_("nothing is generated yet; {key} samples a token"), key=Action("walk.step")))
 
     def picture(self) -> None:
         """Write the screen as an SVG file into the current folder."""
         try:
             path = self.screen.app.save_screenshot(path=str(Path.cwd()))
         except OSError as error:
-            self.notices.warn(f"the picture cannot be written here: {error.strerror}; start in another folder")
+            self.notices.warn(
+                _("the picture cannot be written here: {reason}; start in another folder").format(reason=error.strerror)
+            )
         else:
-            self.notices.inform(f"written to {path}")
+            self.notices.inform(_("written to {path}").format(path=path))
 
     def open(self) -> None:
         """Choose a saved session; the folder is read in the background."""
@@ -64,8 +70,13 @@ class Sessions(ActionGroup):
     def _offer(self, found: Sequence[storage.SavedSession]) -> None:
         autosave = self.state.autosave
         if not found:
-            problem = f"there is no saved session in {autosave.folder}; "
-            self.notices.warn(UserError(problem, Action("session.save"), " saves one"))
+            self.notices.warn(
+                UserError(
+                    _("there is no saved session in {folder}; {key} saves one"),
+                    folder=autosave.folder,
+                    key=Action("session.save"),
+                )
+            )
             return
         entries = [Entry(str(each.path), *session_description(each), not each.problem) for each in found]
         self.open_dialog(ChooseScreen("sessions", entries, str(autosave.path)), self._open)

@@ -8,6 +8,9 @@ from core.errors import Action, UserError
 from core.generation import stop_conditions
 from core.generation.stop_conditions import FORMS
 from core.generation.token import Token
+from core.language import _
+from core.loading import catalog, ladder
+from core.loading.checkpoints import folders
 from core.progress import Progress
 from core.search import settings as search_settings
 from core.walk.values import Forest
@@ -29,7 +32,8 @@ class Walking(ActionGroup):
         super().__init__(screen)
         self._show = show
         self._plan = "beam 4; length 12"
-        self._draft = "model2-trained 4"
+        self._drafts: dict[str, str] = {}
+        """What was written for a draft last, by the name of the model."""
         self._stop_conditions = "entropy > 4; text '.'"
 
     def step(self) -> None:
@@ -46,9 +50,9 @@ class Walking(ActionGroup):
 
     def run_until(self) -> None:
         """Ask for stop conditions, then sample until one of them holds."""
-        text = f"Generate until one of these holds, separated by ; : {FORMS}."
+        text = _("Generate until one of these holds, separated by ; : {forms}.").format(forms=FORMS)
         check = lambda line: stop_conditions.parse(stop_conditions.parts(line))  # noqa: E731
-        dialog = LineScreen("run until", text, self._stop_conditions, check=check)
+        dialog = LineScreen(_("run until"), text, self._stop_conditions, check=check)
         self.open_dialog(dialog, self._generate_until)
 
     def _generate_until(self, line: str | None) -> None:
@@ -64,8 +68,10 @@ class Walking(ActionGroup):
         if isinstance(answer, Forest) and answer.search and not answer.search.state.reason:
             self.state.runner.pause()
             return
-        text = f"Search for likely continuations. Write {search_settings.FORMS}. The key again ends a search."
-        self.open_dialog(LineScreen("search", text, self._plan, check=search_settings.parse), self._search_for)
+        text = _("Search for likely continuations. Write {forms}. The key again ends a search.").format(
+            forms=search_settings.FORMS
+        )
+        self.open_dialog(LineScreen(_("search"), text, self._plan, check=search_settings.parse), self._search_for)
 
     def _search_for(self, line: str | None) -> None:
         if line is not None:
@@ -83,12 +89,15 @@ class Walking(ActionGroup):
     def draft(self) -> None:
         """Ask for a draft model and the proposals of a round, then generate with it; or pause."""
         if not self._pause():
-            text = "A smaller model with the same tokens, and how many tokens it proposes in a round."
-            self.open_dialog(LineScreen("draft", text, self._draft, check=draft_line), self._generate_with_draft)
+            text = _("A smaller model with the same tokens, and how many tokens it proposes in a round.")
+            name = self.state.choice.name
+            line = self._drafts.get(name, f"{likely_draft(name)} 4")
+            self.open_dialog(LineScreen(_("draft"), text, line, check=draft_line), self._generate_with_draft)
 
     def _generate_with_draft(self, line: str | None) -> None:
         if line is not None:
-            self._draft, (name, proposals), count = line, draft_line(line), self.state.count
+            self._drafts[self.state.choice.name] = line
+            (name, proposals), count = draft_line(line), self.state.count
             self._show("draft")
             self._expect_generation()
             self.submit(lambda session: session.drafts.generate(name, proposals, count))
@@ -107,9 +116,13 @@ class Walking(ActionGroup):
         """Look at another token of the path."""
         self.submit(lambda session: session.travel(session.cursor + by))
 
+    def travel_to(self, position: int) -> None:
+        """Look at the distribution after the first `position` tokens."""
+        self.submit(lambda session: session.travel(position))
+
     def travel_home(self) -> None:
         """Look at the first token."""
-        self.submit(lambda session: session.travel(1))
+        self.travel_to(1)
 
     def travel_end(self) -> None:
         """Look at the last token."""
@@ -131,16 +144,28 @@ class Walking(ActionGroup):
 def _run(session: "Session", count: int) -> Iterator[Token | Progress]:
     """Up to `count` steps. Raises `UserError` after the end of an answer, where the model would speak for the user."""
     if session.turns.answered:
-        problem = "the answer has ended; ", Action("walk.write"), " writes the next message, "
-        raise UserError(*problem, Action("walk.step"), " samples on")
+        raise UserError(
+            _("the answer has ended; {write} writes the next message, {step} samples on"),
+            write=Action("walk.write"),
+            step=Action("walk.step"),
+        )
     return session.generating(count)
+
+
+def likely_draft(name: str) -> str:
+    """A draft to propose for a model: a small rung with the same tokens, else the model itself."""
+    if catalog.is_rung(name):
+        return ladder.NAMES[0]
+    return folders.SHIPPED[1] if name in folders.SHIPPED else name
 
 
 def draft_line(line: str) -> tuple[str, int]:
     """The name and the proposals of a line such as `model2-trained 4`. Raises `UserError` for another form."""
-    name, _, count = line.strip().rpartition(" ")
+    name, _space, count = line.strip().rpartition(" ")
     if not name:
         name, count = count, "4"
     if not name or not (count.isdecimal() and 1 <= int(count) <= 32):
-        raise UserError(f"{line.strip()!r} is not a model and a number from 1 to 32; write model2-trained 4")
+        raise UserError(
+            _("{line!r} is not a model and a number from 1 to 32; write model2-trained 4"), line=line.strip()
+        )
     return name.strip(), int(count)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import Action, UserError
 from core.generation.token import Token
+from core.language import _
 from core.loading import catalog
 from core.tokenizers.chat import encode
 from core.tokenizers.tokenizer import Tokenizer
@@ -85,8 +86,8 @@ class Writing(ActionGroup):
         if tokenizer is None or tokenizer.template is None:
             self._warn_of_no_template()
             return
-        text = "What the model is told before the conversation. Empty leaves it to the chat template."
-        self.screen.app.push_screen(LineScreen("system message", text, self.state.form.system), self._take_system)
+        text = _("What the model is told before the conversation. Empty leaves it to the chat template.")
+        self.screen.app.push_screen(LineScreen(_("system message"), text, self.state.form.system), self._take_system)
 
     def _take_system(self, text: str | None) -> None:
         if text is not None:
@@ -94,8 +95,13 @@ class Writing(ActionGroup):
 
     def _warn_of_no_template(self) -> None:
         name = short_name(self.state.choice.name)
-        problem = f"{name} has no chat template; "
-        self.notices.warn(UserError(problem, Action("choose.model"), " chooses a model made for chat, such as smollm2"))
+        self.notices.warn(
+            UserError(
+                _("{name} has no chat template; {key} chooses a model made for chat, such as smollm2"),
+                name=name,
+                key=Action("choose.model"),
+            )
+        )
 
     def _begin(self, form: PromptForm) -> None:
         """Write the first prompt anew in another form; what followed it stays in the tree."""
@@ -164,13 +170,17 @@ class Writing(ActionGroup):
         """Say in the border of the panel which message it shows, or that the model has a chat template."""
         snapshot, tokenizer = self.state.frame.snapshot, self.state.frame.tokenizer
         template = tokenizer is not None and tokenizer.template is not None
-        key, title = self.notices.key_of("walk.chat"), "prompt"
-        hint = f"{key} chat template" if template else ""
+        key, title, chat = self.notices.key_of("walk.chat"), _("prompt"), False
+        hint = _("{key} chat template").format(key=key) if template else ""
         if self.state.form.chat and snapshot and snapshot.spans:
             starts = [span.start for span in snapshot.spans if span.role == "user"]
             number = sum(start < snapshot.cursor for start in starts) or 1
-            title, hint = f"message {number + self._new}", f"chat template · {key} plain text"
-        self.screen.prompt.describe(title, "" if self.screen.writing else hint, message=title != "prompt")
+            chat, title, hint = (
+                True,
+                _("message {number}").format(number=number + self._new),
+                _("chat template · {key} plain text").format(key=key),
+            )
+        self.screen.prompt.describe(title, "" if self.screen.writing else hint, message=chat)
 
     def replace(self, prompt: str) -> None:
         """Show the prompt of another walk; unsent edits are dropped."""

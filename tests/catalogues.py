@@ -1,0 +1,158 @@
+"""The catalogues of translations: `python tests/catalogues.py` collects texts, updates each `.po`, compiles each `.mo`.
+
+Texts are what `_`, `N_` and `ngettext` mark in the sources, the help of commands, and what bindings say of keys. The
+command lists the texts without a translation, and ends with 1 where there are some.
+"""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+from textual.binding import Binding
+from textual.dom import DOMNode
+from typer.main import get_command
+
+from core import language
+
+ROOT = Path(__file__).parents[1]
+MARKS = {"_": None, "N_": None, "ngettext": (1, 2)}
+HEADER = """\
+# Texts of tokenwalk. `python tests/catalogues.py` adds new texts and compiles this file.
+# The Vietnamese terms are in tui/course/lessons/vi/GLOSSARY.md."""
+
+
+class Texts(Catalog):
+    """A catalogue without dates and names, so that equal texts make equal files."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:  # type: ignore[override]
+        return [
+            ("Language", str(self.locale_identifier or "")),
+            ("Plural-Forms", self.plural_forms),
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Transfer-Encoding", "8bit"),
+        ]
+
+
+def file_of(name: str) -> Path:
+    """The `.po` of a language."""
+    return language.FOLDER / name / "LC_MESSAGES" / f"{language.DOMAIN}.po"
+
+
+def collected() -> Catalog:
+    """Every text that a person can read, with the files it is in."""
+    found = Catalog()
+    for package in ("core", "tui"):
+        for file, _, text, *_ in extract_from_dir(ROOT / package, [("**.py", "python")], keywords=MARKS):
+            found.add(text, locations=[(f"{package}/{file}", 1)])
+    for text in _help_texts():
+        found.add(text, locations=[("tui/cli.py", 1)])
+    for module, text in (*_key_texts(), *_lens_texts()):
+        if text:
+            found.add(text, locations=[(f"{module.replace('.', '/')}.py", 1)])
+    return found
+
+
+def _help_texts() -> Iterator[str]:
+    """The help of commands and of their options."""
+    from tui.cli import app
+
+    group = get_command(app)
+    for command in (group, *group.commands.values()):
+        yield command.help
+        yield from (each.help for each in command.params if getattr(each, "help", "") and each.opts != ["--lang"])
+
+
+def _key_texts() -> Iterator[tuple[str, str]]:
+    """What footers, help and palette say of keys, with the module."""
+    import tui
+
+    for found in pkgutil.walk_packages(tui.__path__, "tui."):
+        if not found.name.endswith("__main__"):
+            for value in list(vars(importlib.import_module(found.name)).values()):
+                for binding in _bindings(value, found.name):
+                    yield found.name, binding.tooltip
+                    yield found.name, binding.description if binding.show else ""
+
+
+def _lens_texts() -> Iterator[tuple[str, str]]:
+    """What the index and the palette say of lenses, with the module."""
+    from tui import lenses
+
+    yield from (("tui.lenses.__init__", group) for group in lenses.GROUPS)
+    for lens in lenses.found():
+        yield from ((lens.__module__, text) for text in (lens.TITLE, lens.DESCRIPTION, lens.ALSO))
+
+
+def _bindings(value: object, module: str) -> Iterator[Binding]:
+    """The bindings that a value of a module holds."""
+    if isinstance(value, type) and issubclass(value, DOMNode) and value.__module__ == module:
+        yield from _bindings(vars(value).get("BINDINGS", []), module)
+    elif isinstance(value, list):
+        yield from (each for each in value if isinstance(each, Binding))
+    elif isinstance(value, Binding):
+        yield value
+
+
+def read(name: str) -> Catalog:
+    """The catalogue of a language as people have written it; empty where there is no file."""
+    if not file_of(name).exists():
+        return Catalog(locale=name)
+    with file_of(name).open("rb") as file:
+        return read_po(file, locale=name, ignore_obsolete=True)
+
+
+def updated(name: str, texts: Catalog) -> Catalog:
+    """The catalogue of a language with exactly these texts; new ones are not translated."""
+    old, new = read(name), Texts(locale=name, header_comment=HEADER, fuzzy=False)
+    for message in texts:
+        if message.id:
+            known = old.get(message.id)
+            places = sorted({(file, None) for file, _ in message.locations})
+            new.add(message.id, known.string if known else "", locations=places)
+    return new
+
+
+def untranslated(catalogue: Catalog) -> list[str]:
+    """The texts that have no translation."""
+    return [str(message.id) for message in catalogue if message.id and not _is_translated(message)]
+
+
+def _is_translated(message: Message) -> bool:
+    return all(message.string) if isinstance(message.string, tuple) else bool(message.string)
+
+
+def compiled(catalogue: Catalog) -> bytes:
+    """The `.mo` of a catalogue."""
+    write_mo(file := BytesIO(), catalogue)
+    return file.getvalue()
+
+
+def written(catalogue: Catalog) -> bytes:
+    """The `.po` of a catalogue."""
+    write_po(file := BytesIO(), catalogue, width=120, sort_output=True, include_lineno=False)
+    return file.getvalue()
+
+
+def main() -> int:
+    """Update and compile every catalogue."""
+    texts, missing = collected(), 0
+    for name in language.languages()[1:]:
+        catalogue = updated(name, texts)
+        file_of(name).write_bytes(written(catalogue))
+        file_of(name).with_suffix(".mo").write_bytes(compiled(catalogue))
+        for text in untranslated(catalogue):
+            sys.stdout.write(f"{name}: {text!r} is not translated\n")
+            missing += 1
+    return int(missing > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

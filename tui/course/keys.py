@@ -1,0 +1,72 @@
+"""Keys as lessons write them: `space`, `shift+down`, `.`, an action's id, or a `"typed text"`; `*5` repeats one."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from textual.keys import KEY_ALIASES, Keys, _character_to_key
+
+from core.language import _
+from tui.keys import LEAVE, NEWLINE, WALK
+
+MOST = 99
+"""How often a key is repeated at most."""
+_MODIFIERS = ("shift", "ctrl", "alt")
+
+
+@cache
+def actions() -> Mapping[str, str]:
+    """The id of each action, and its usual keys."""
+    return {binding.id: binding.key for binding in (*WALK, LEAVE, NEWLINE) if binding.id}
+
+
+@cache
+def ids() -> Mapping[str, str]:
+    """The action that each binding of the walk screen runs, and its id."""
+    return {binding.action: binding.id for binding in (*WALK, LEAVE, NEWLINE) if binding.id}
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(key.value for key in Keys) | frozenset(KEY_ALIASES) | {"space", "enter", "escape", "tab"}
+
+
+def problem(word: str) -> str:
+    """What is wrong with a key; empty where nothing is."""
+    try:
+        for _key in pressed(word):
+            pass
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def pressed(word: str, remapped: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The keys of a word, as Textual names them. Raises `ValueError` for a word that names none."""
+    if len(word) >= 2 and word[0] == word[-1] == '"':
+        yield from map(_character_to_key, word[1:-1])
+        return
+    name, star, times = word.rpartition("*")
+    if not (star and name and times.isdecimal()):
+        name, times = word, "1"
+    if not 1 <= int(times) <= MOST:
+        raise ValueError(_("{word!r}: a key is repeated 1 to {most} times").format(word=word, most=MOST))
+    key = _key(name, remapped or {})
+    for _time in range(int(times)):
+        yield key
+
+
+def _key(name: str, remapped: Mapping[str, str]) -> str:
+    if name in actions():
+        return (remapped.get(name) or actions()[name]).partition(",")[0]
+    if len(name) == 1:
+        return _character_to_key(name)
+    *modifiers, last = name.split("+")
+    known = last in _names() or (len(last) == 1 and modifiers) or _is_symbol(last)
+    if known and all(each in _MODIFIERS for each in modifiers):
+        return name
+    raise ValueError(_("there is no key or action {name!r}").format(name=name))
+
+
+def _is_symbol(name: str) -> bool:
+    """Whether a name is that of a character, such as `full_stop`."""
+    return any(_character_to_key(chr(code)) == name for code in range(33, 127))

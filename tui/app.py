@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.events import AppBlur
 from textual.message import Message
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
@@ -143,6 +144,11 @@ class TokenwalkApp(App[None]):
             self._interrupted_at = now
             self.notices.inform(_("ctrl+c again quits"))
 
+    def on_app_blur(self, event: AppBlur) -> None:
+        """A page in a browser begins without focus, by Textual, and would lose the footer with it."""
+        if self.is_web:
+            event.prevent_default()
+
     def _redraw(self, _: object) -> None:
         """The app goes on after ctrl+z; the terminal has lost its picture."""
         self.refresh(layout=True)
@@ -184,6 +190,10 @@ class TokenwalkApp(App[None]):
     def act(self, operation: Operation, *, instead_of: str | None = None) -> None:
         """Queue an operation on the walk."""
         self.runner.submit(operation, instead_of=instead_of)
+
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key of the walk."""
+        self.walk.action_do(action, arguments)
 
     def ask(self) -> None:
         """Put the question of the lens, or of the screen over it, to the runner."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.dialogs.source import SourceScreen
 from tui.drawing.bars import meter
@@ -27,11 +28,11 @@ class FlowLens(LensPage["Flow"]):
     """One row for each stage. A stage can unfold into its parts, and open the source code that computes it."""
 
     NAME = "flow"
-    TITLE = "flow"
-    DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part adds"
+    TITLE = N_("flow")
+    DESCRIPTION = N_("Every stage of this step from text to text: shape, values, what each part adds")
     ORDER = 11
-    GROUP = "Inside"
-    ALSO = "data flow stages shapes tensors forward pass"
+    GROUP = N_("Inside")
+    ALSO = N_("data flow stages shapes tensors forward pass")
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class FlowLens(LensPage["Flow"]):
 
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
-        self.border_subtitle = Content("↑↓ stage · ⏎ its source · o its parts" if self.answer else "")
+        self.border_subtitle = Content(_("↑↓ stage · ⏎ its source · o its parts") if self.answer else "")
         super().draw()
 
     def current_lines(self) -> tuple[int, int]:
@@ -96,9 +97,9 @@ class FlowLens(LensPage["Flow"]):
         beside = width >= ONE_LINE
         name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
         bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
-        adds = "adds to residual" if bar + SHARE >= 16 else "adds"
-        head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
-        yield self.text((head + ("  values of the last position" if beside else ""), "head"))
+        adds = _("adds to residual") if bar + SHARE >= 16 else _("adds")
+        head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {_('norm'):>{NORM}}  {fit(adds, bar + SHARE)}"
+        yield self.text((head + (_("  values of the last position") if beside else ""), "head"))
         for number, stage in enumerate(self._shown()):
             chosen = number == self.cursor
             row = self._row(stage, bar, name, shape)

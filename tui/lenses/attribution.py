@@ -9,6 +9,7 @@ from textual.content import Content
 
 from core.language import N_, _
 from tui.drawing.bars import signed_bar
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label
 from tui.lenses.base import ExperimentPage
 from tui.runner import Frame
@@ -134,8 +135,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
                 which=which, total=answer.total, value=answer.value
             )
         else:
-            words = _("{level}: its parts sum to {total:+.4f}, it gives {value:+.4f}").format(
-                level=answer.level, total=answer.total, value=answer.value
+            words = _("{level}: its parts sum to {total:+.4f}, its value is {value:+.4f}").format(
+                level=part_name(answer.level), total=answer.total, value=answer.value
             )
         return self.text((fit(words, width).rstrip(), "muted"))
 
@@ -170,4 +171,4 @@ class AttributionLens(ExperimentPage["Attribution"]):
 
 
 def _part_name(part: "Part") -> str:
-    return f"{part.name:>4} {label(part.piece)}" if part.piece is not None else _(part.name)
+    return f"{part.name:>4} {label(part.piece)}" if part.piece is not None else part_name(part.name)

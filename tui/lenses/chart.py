@@ -342,8 +342,10 @@ def _why_empty(frame: Frame) -> str:
     """Why there is no chart."""
     if frame.model and is_address(frame.model.name):
         if frame.activity == "idle" and not frame.tokenizer:
-            return _("the engine is not reached · read only")
+            return _("the engine cannot be reached · read only")
         return (
-            _("the engine was not asked · space asks it") if frame.activity == "idle" else _("waiting for the engine …")
+            _("the engine was not asked yet · space asks it")
+            if frame.activity == "idle"
+            else _("waiting for the engine …")
         )
     return _("no model · m chooses a model, d a device") if frame.activity == "idle" else _("loading torch …")

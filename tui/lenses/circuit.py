@@ -166,7 +166,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         yield self.text((within(words + (between if cell_len(words + between) <= width else ""), width), "text"))
         if self._reduced:
             others = len(self._kept) - len(self._before)
-            words = _("the walk keeps {count} heads and MLPs; the other {others} carry their mean").format(
+            words = _("the walk keeps {count} heads and MLPs; the other {others} give their mean output").format(
                 count=len(point.nodes), others=others
             )
             yield self.text((within(words, width), "hot"))
@@ -178,7 +178,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         yield self.text(
             (
                 within(
-                    _("{connected:,} on a path · then likely (whole model): {likely}").format(
+                    _("{connected:,} on a path · likeliest with these (with all): {likely}").format(
                         connected=point.connected, likely=likely
                     ),
                     width,
@@ -240,7 +240,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         room = width - (max((cell_len(line) for line in beside), default=-3) + 3)
         if not kept:
             yield from self.paragraph(
-                _("none of these edges is on a path from the embedding to the logits"), "muted", width
+                _("none of these edges lies on a path from the embedding to the logits"), "muted", width
             )
             return
         rows = list(by_receiver(kept, room))

@@ -94,7 +94,7 @@ class ContextLens(LensPage["ContextTable"]):
             (within(label(row.piece), 16), "text"),
             (_(": as uncertain as {count} equally likely tokens").format(count=_count(row.effective)), "muted"),
         )
-        rank = _(" · the next one had rank {place:,}").format(place=row.came.place + 1) if row.came else ""
+        rank = _(" · the next token had rank {place:,}").format(place=row.came.place + 1) if row.came else ""
         for words, style in ((rank, "muted"), (f" · {note}" if note else "", "faint")):
             if line.cell_len + len(words) <= width:
                 line.append_text(self.text((words, style)))

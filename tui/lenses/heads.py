@@ -218,12 +218,16 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
                 if value > 0.5
                 else _("lowers their logits")
                 if value < -0.5
-                else _("does neither")
+                else _("neither raises nor lowers their logits")
             )
         kinds = {"previous": 0, "duplicate": 1, "induction": 2}
         queries = answer.queries[kinds[self.view.name]]
         if not queries:
             return _("no token repeats here; 1 takes random tokens")
-        bounds = ((0.6, _("mostly there")), (0.3, _("partly there")), (0.1, _("a little there")))
-        amount = next((words for bound, words in bounds if value >= bound), _("hardly ever"))
-        return _("{amount}, over {queries} tokens").format(amount=amount, queries=queries)
+        bounds = (
+            (0.6, _("most of its attention")),
+            (0.3, _("part of its attention")),
+            (0.1, _("a little of its attention")),
+        )
+        amount = next((words for bound, words in bounds if value >= bound), _("almost none of its attention"))
+        return _("{amount}, mean of {queries} tokens").format(amount=amount, queries=queries)

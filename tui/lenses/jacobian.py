@@ -13,6 +13,7 @@ from core.lenses import lens
 from tui import texts
 from tui.dialogs.line import LineScreen
 from tui.drawing.logit_map import QUANTITIES
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label, one_line, within
 from tui.lenses.base import ExperimentPage
 from tui.runner import Frame, Question
@@ -195,4 +196,4 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
 
 def _short(layer: "LayerReadouts") -> str:
-    return layer.name.removeprefix("block ")
+    return part_name(layer.name.removeprefix("block "))

@@ -113,7 +113,7 @@ class LadderLens(LensPage["Ladder"]):
             yield Text()
             for each in rung.differences:
                 yield self.text(
-                    (f"  {_(each.name):<18}", "muted"),
+                    (f"  {each.name:<18}", "muted"),
                     (one_line(each.before), "faint"),
                     (" → ", "faint"),
                     (within(one_line(each.after), width - 30), "text"),

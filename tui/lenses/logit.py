@@ -12,6 +12,7 @@ from core.lenses import lens
 from tui.drawing.bars import meter, scale_for
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.logit_map import QUANTITIES, cell_words, heat_map
+from tui.drawing.parts import part_name
 from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
 from tui.lenses.base import AXIS, HeatMapPage
@@ -198,4 +199,4 @@ def _short_label(piece: bytes) -> str:
 def short_name(layer: "LayerPrediction") -> str:
     """A name that fits a column: `3 attention`; `block 3` where attention and MLP are parallel."""
     short = layer.name.removeprefix("block ")
-    return layer.name if short.isdigit() else short
+    return part_name(layer.name if short.isdigit() else short)

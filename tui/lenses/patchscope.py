@@ -10,6 +10,7 @@ from core.causal.target_prompts import PROMPTS
 from core.errors import UserError
 from core.language import N_, _
 from tui.dialogs.line import LineScreen
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label, one_line, percent, run_text, within
 from tui.lenses.base import ExperimentPage
 
@@ -96,7 +97,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
         yield self.why(answer, width)
         yield self._prompt(answer, width)
         where = _("the same layer") if self.into is None else _short(answer.rows[0].into)
-        words = _("{token} after each layer, put after {where}; without: ").format(
+        words = _("{token} after each layer, put in after {where}; unpatched: ").format(
             token=within(label(answer.piece), 14), where=where
         )
         yield self.text((fit(words + run_text(answer.unpatched), width).rstrip(), "muted"))
@@ -155,8 +156,8 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
 
 def _check(prompt: str) -> None:
     if not one_line(prompt).strip():
-        raise UserError(_("the target prompt is empty; write one with a ? where the stream is put in"))
+        raise UserError(_("the target prompt is empty; write one with a ? at the token that receives the stream"))
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("block ")
+    return part_name(name.removeprefix("block "))

@@ -373,7 +373,7 @@ def _one_stage(text: str) -> Stage:
     """The one stage of a text. Raises `UserError` for another number of them."""
     stages = Sampler.read(text).stages
     if len(stages) != 1:
-        raise UserError(_("write one stage"))
+        raise UserError(_("that is not one stage; write one, such as top_k=40"))
     return stages[0]
 
 
@@ -383,9 +383,9 @@ def _caution(answer: SamplerLens, number: int) -> str:
     if number >= len(stages) or not stages[number].stage.active or answer.problem:
         return ""
     if number and stages[number - 1].kept == 1:
-        return _("no effect: one token reaches it")
+        return _("no effect: only one token is left before it")
     if stages[number].stage.NAME == "mirostat" and any(each.stage.active for each in stages[number + 1 :]):
-        return _("S is of what later stages leave")
+        return _("S measured after later stages")
     return ""
 
 

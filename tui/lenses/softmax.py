@@ -10,7 +10,7 @@ from textual.content import Content
 from core.language import N_, _
 from core.sampling.values import SoftmaxLab
 from tui.drawing.bars import bars
-from tui.drawing.text import fit, label
+from tui.drawing.text import fit, label, percent
 from tui.lenses.base import LensPage
 from tui.runner import Question
 
@@ -63,9 +63,18 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     def draw(self) -> None:
         super().draw()
         other = _("maximum") if self._second_view else _("repetition, temperature")
-        self.border_subtitle = Content(
-            _("⇧←→ logits × {factor} · o {other}").format(factor=FACTORS[self._factor], other=other)
-        )
+        keys = _("⇧←→ ln p × {factor} · o {other}") if self._logprobs else _("⇧←→ logits × {factor} · o {other}")
+        self.border_subtitle = Content(keys.format(factor=FACTORS[self._factor], other=other))
+
+    @property
+    def _logprobs(self) -> bool:
+        """Whether an engine elsewhere gives log-probabilities, and no logits."""
+        snapshot = self.frame.snapshot
+        return bool(snapshot and snapshot.chart and snapshot.chart.from_logprobs)
+
+    @property
+    def _score(self) -> str:
+        return "ln p" if self._logprobs else "logit"
 
     def lines(self, answer: SoftmaxLab, width: int, height: int) -> Iterator[Text]:
         snapshot = self.frame.snapshot
@@ -79,11 +88,17 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         )
 
     def _naive_and_stable(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
-        yield self.text((_("Softmax over the likeliest tokens, in float32: the plain formula, and with the"), "muted"))
-        yield self.text((_("maximum subtracted first. Both give the same shares until exp overflows."), "muted"))
+        words = _(
+            "Softmax over the likeliest tokens, in float32: the plain formula, and with the maximum subtracted first. "
+            "Both give the same shares until exp overflows."
+        )
+        yield from self.paragraph(words, "muted", width)
         yield Text()
         yield self.text(
-            (f"{fit(_('token'), 14)}{'logit':>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}", "head")
+            (
+                f"{fit(_('token'), 14)}{self._score:>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}",
+                "head",
+            )
         )
         naive, stable = answer.naive, answer.stable
         for at, name in enumerate(names):
@@ -104,17 +119,16 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         )
         yield Text()
         if naive.works:
-            yield self.text((_("Both work. ⇧→ scales the logits up until the plain formula fails."), "muted"))
+            words = _("Both work. ⇧→ scales the logits up until the plain formula fails.")
         else:
-            yield self.text(
-                (_("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it."), "hot")
-            )
+            words = _("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it.")
+        yield from self.paragraph(words, "muted" if naive.works else "hot", width)
 
     def _repeated_and_heated(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
         each = max(4, (width - 16) // 2 - 2)
         for title, rows, form in (
             (
-                _("softmax n times, over all {count:,} tokens: each time closer to uniform").format(count=answer.count),
+                _("softmax n times, over {count:,} tokens: each time closer to uniform").format(count=answer.count),
                 answer.repeated,
                 "{:g}×",
             ),
@@ -130,10 +144,10 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
                 yield self.text(
                     (f"{form.format(row.setting):<6}", "text"),
                     (one, "bar"),
-                    (f"{100 * first:>6.2f}%", "text"),
+                    (f"{percent(first, 2):>7}", "text"),
                     (" ", "text"),
                     (two, "ghost"),
-                    (f"{100 * second:>6.2f}%", "muted"),
+                    (f"{percent(second, 2):>7}", "muted"),
                     (f"{row.entropy_bits:>8.3f}", "text"),
                 )
             yield Text()

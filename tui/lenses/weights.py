@@ -10,6 +10,7 @@ from textual.content import Content
 from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
+from tui.drawing.parts import part_name
 from tui.drawing.text import compact, fit, one_line, within
 from tui.lenses.base import AnswerCache, LensPage
 from tui.runner import Frame, Question, Refusal
@@ -96,7 +97,7 @@ class WeightsLens(LensPage["Weights"]):
         for each in answer.counts:
             share = each.parameters / answer.total
             yield self.text(
-                (f"{_(each.part):<{PART}}", "text"),
+                (f"{part_name(each.part):<{PART}}", "text"),
                 (f"{each.weights:>{COUNT},}", "text"),
                 (f"{each.biases:>{COUNT - 3},}  ", "muted"),
                 (meter(share, bar), "bar"),

@@ -56,7 +56,7 @@ class ExportedPage(LensPage[Answer]):
         """The lines of Python that compute the present answer."""
         frame = self.frame
         if frame.snapshot is None or frame.choice is None or frame.tokenizer is None:
-            raise UserError(_("there is no walk yet to compute"))
+            raise UserError(_("there is no walk yet, so there is nothing to compute; write a prompt first"))
         ids = [token.id for token in frame.snapshot.tokens[: frame.snapshot.cursor]]
         asked = self.asked(frame.snapshot.question.continued(frame.snapshot.prompt_length, ids))
         return notebook(frame.choice, frame.tokenizer, ids, asked, self.NAME, self.options(), frame.snapshot.patches)
@@ -64,7 +64,7 @@ class ExportedPage(LensPage[Answer]):
     def exported(self, form: Form) -> str:
         """The present answer as JSON, as CSV or as a picture. Raises `UserError` where there is none."""
         if self.answer is None:
-            raise UserError(_("there is no answer yet to export"))
+            raise UserError(_("the lens has no answer yet, so there is nothing to export; wait until it has one"))
         if form == "csv":
             return f"{table(self.NAME)(self.answer)}\n"
         if form == "json":

@@ -184,6 +184,10 @@ class TokenwalkApp(App[None]):
         """Queue an operation on the walk."""
         self.runner.submit(operation, instead_of=instead_of)
 
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key of the walk."""
+        self.walk.action_do(action, arguments)
+
     def ask(self) -> None:
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()
@@ -227,7 +231,7 @@ class TokenwalkApp(App[None]):
                 yield SystemCommand(_(binding.tooltip), help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:
             look = action(f"lens.look({lens.NAME!r})")
-            title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", f"{_('lens')} · {_(lens.ALSO)}"
+            title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", " · ".join((_("lens"), _(lens.ALSO)))
             yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
         yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)

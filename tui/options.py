@@ -271,10 +271,12 @@ class SamplerOptions:
             return self._written(self.stages)
         names = {order.replace(" ", "-"): order for order in ORDERS}
         if self.order not in names:
+            first, last = names
             raise UserError(
-                _("{order} must be {names}, not {value!r}"),
+                _("{order} must be {first} or {last}, not {value!r}"),
                 order=Option("order"),
-                names=f" {_('or')} ".join(names),
+                first=first,
+                last=last,
                 value=self.order,
             )
         return Sampler.of(

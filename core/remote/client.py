@@ -5,7 +5,7 @@ It knows HTTP and nothing of engines. A failure becomes one `UserError`; a retry
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -117,6 +117,35 @@ class Client:
                     address=self.address, problem=problem
                 )
             ) from error
+
+    async def events(self, request: Request) -> AsyncIterator[bytes]:
+        """The data of each server-sent event of an answer, until it ends. On the thread of the requests only.
+
+        Raises `UserError`. Nothing is sent again.
+        """
+        if self._http is None or self._slots is None:
+            raise RuntimeError("no request was sent before")
+        content = msgspec.json.encode(request.body)
+        url, headers = self.address.url + request.path, {"Content-Type": "application/json"}
+        async with self._slots:
+            try:
+                async with self._http.stream(request.method, url, content=content, headers=headers) as response:
+                    if response.status_code != httpx2.codes.OK:
+                        raise status_error(self.address, request, response.status_code, response.headers, b"")
+                    async for line in self._lines(response):
+                        if line.startswith(b"data:"):
+                            yield line.removeprefix(b"data:").strip()
+            except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+                raise transport_error(self.address, error, began=True) from error
+
+    async def _lines(self, response: httpx2.Response) -> AsyncIterator[bytes]:
+        rest = b""
+        async for part in response.aiter_bytes():
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                yield line
+            if len(rest) > self.limits.bytes:
+                raise too_large(self.address, self.limits.bytes)
 
     def _open(self) -> httpx2.AsyncClient:
         limits, count = self.limits, self.limits.requests

@@ -9,8 +9,9 @@ from core.errors import UserError
 from core.formats.text import shown
 from core.language import N_, _
 from core.remote.address import Address
+from core.remote.ahead import GoAhead
 from core.remote.client import Client, Limits, together
-from core.remote.engines.api import EngineApi
+from core.remote.engines.api import Ahead, EngineApi
 from core.remote.pending import Pending
 from core.remote.probe import probe
 from core.remote.values import BadAnswer, Capabilities, Known, Scored
@@ -37,6 +38,7 @@ class RemoteEngine:
         self._api: EngineApi | None = None
         self._capabilities: Capabilities | None = None
         self._vocabulary: Vocabulary | None = None
+        self._ahead: GoAhead | None = None
         self._serving: str | None = None
 
     @property
@@ -58,6 +60,7 @@ class RemoteEngine:
     async def _probe(self) -> Capabilities:
         self._api, self._capabilities = await probe(self._client, self._wanted, self._served)
         self._vocabulary = Vocabulary(self._client, self._api, self._capabilities.vocab_size or 1)
+        self._ahead = GoAhead(self._client, self._api, self._capabilities.context, self._read_ahead)
         self._serving = None
         if self._capabilities.parallel is not None:
             self._client.narrow(self._capabilities.parallel)
@@ -80,8 +83,20 @@ class RemoteEngine:
                 advice=_(NEEDED),
             )
         count = self.largest(k)
-        request = api.next_request(ids, count, vocabulary.size)
-        return await self._client.ask(request, lambda answer: self._read(answer, count, len(ids)))
+        ahead = self._ahead
+        assert ahead
+        if (said := await ahead.next(ids, count, vocabulary.size)) is None:
+            request = api.next_request(ids, count, vocabulary.size)
+            said = await self._client.ask(request, lambda answer: self._read(answer, count, len(ids)))
+        ahead.answered(ids, said)
+        return said
+
+    def _read_ahead(self, event: bytes, count: int) -> list[Ahead]:
+        """What an event of a stream says."""
+        api, vocabulary = self._ready()
+        if said := api.read_ahead(event, count, vocabulary.size):
+            vocabulary.learn(event, count)
+        return said
 
     def _read(self, answer: bytes, count: int, length: int) -> Known:
         """What an answer to `length` ids says, where it is of this model and of these ids."""

@@ -4,11 +4,13 @@ Anybody may have edited the file, so no value is used unchecked. Each problem is
 what is wrong and where. Reading never changes the file.
 """
 
+import glob
 import json
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -24,6 +26,8 @@ from core.loading.info import ModelInfo
 from core.sampling.bounds import Bounded, Bounds, between
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
+from core.sessions import changes
+from core.sessions.journal import SUFFIX
 from core.sessions.patches import read_patch
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
@@ -33,9 +37,12 @@ LARGEST = 2**29
 """Bytes that a file may have."""
 
 
-def read_record(path: Path) -> Record:
-    """The walk in a file. Raises `UserError` for what is no saved walk."""
-    name = path.name
+def read_record(path: Path, note: Callable[[str], object] | None = None) -> Record:
+    """The walk in a file, with what its journal says happened since. Raises `UserError` for what is no saved walk.
+
+    `note` is called with a line where a journal is left out, or the end of one.
+    """
+    name, digest = path.name, ""
     try:
         if (size := path.stat().st_size) > LARGEST:
             raise UserError(
@@ -43,7 +50,8 @@ def read_record(path: Path) -> Record:
                 name=name,
                 size=size / 2**20,
             )
-        text = read_file(path, LARGEST).decode("utf-8")
+        content = read_file(path, LARGEST)
+        text, digest = content.decode("utf-8"), sha256(content).hexdigest()
     except UnicodeDecodeError as error:
         raise UserError(
             _("{name} is not a session: byte {number} is not UTF-8 text; choose another file"),
@@ -56,13 +64,30 @@ def read_record(path: Path) -> Record:
         raise UserError(
             _("{path} cannot be read: {reason}"), path=path, reason=getattr(error, "strerror", None) or error
         ) from error
-    return parse_record(text, name)
+    values = _json(text, name)
+    record, notes = _checked(values, name), list[str]()
+    for journal in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*{SUFFIX}")):
+        try:
+            entries, damage = changes.read_lines(journal, digest)
+            if entries:
+                record = _checked(changes.applied(values, entries), journal.name)
+            notes += [damage] if damage else []
+        except UserError as error:
+            notes.append(_("{file} is left out: {problem}").format(file=journal.name, problem=error))
+    if note:
+        for each in notes:
+            note(each)
+    return record
 
 
 def parse_record(text: str, where: str) -> Record:
     """The walk in the text of a file; errors call the file `where`. Raises `UserError`."""
+    return _checked(_json(text, where), where)
+
+
+def _json(text: str, where: str) -> Any:
     try:
-        values = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         truncated = not text[error.pos :].strip() or error.msg.startswith("Unterminated")
         what = _("it ends too early, so a part is missing") if truncated else _("this is not JSON")
@@ -79,6 +104,9 @@ def parse_record(text: str, where: str) -> Record:
         raise UserError(
             _("{where} is not a session: {error}"), where=where, error=str(error).splitlines()[0]
         ) from error
+
+
+def _checked(values: Any, where: str) -> Record:
     try:
         return _record(CheckedValues(where, values))
     except RecursionError as error:

@@ -100,9 +100,10 @@ class History:
         for token in tokens:
             node = self.tree.child(path[-1] if path else self.tree.root, token)
             if node.token.role != token.role:  # the same token as before, in another chat template or in none
-                node.token = replace(node.token, role=token.role)
+                self.tree.set_token(node, replace(node.token, role=token.role))
             path.append(node)
         path[-1].text = text
+        self.tree.touch(path[-1])
         return path
 
     def _forget_drafts(self, before: Sequence[Node], kept: Sequence[Node]) -> None:
@@ -126,7 +127,7 @@ class History:
         node = self.tree.child(self.path[at - 1], token)
         if node.token is not token:
             change.replaced[node] = node.token, token
-            node.token = token
+            self.tree.set_token(node, token)
         self._go([*self.path[:at], node], at + 1)
         self._record(change)
 
@@ -171,7 +172,7 @@ class History:
         before = self.position
         if head in self.path:
             self.tree.cut(head)
-            parent.latest = None if parent.latest is head else parent.latest
+            self.tree.set_latest(parent, None if parent.latest is head else parent.latest)
             if parent is self.tree.root:
                 self._enter(next(iter(parent.children.values())))
             else:
@@ -188,7 +189,7 @@ class History:
         change = self.done.pop()
         self.undone.append(change)
         for node, (before, _unused) in change.replaced.items():
-            node.token = before
+            self.tree.set_token(node, before)
         if change.deleted:
             self.tree.put_back(change.deleted)
         self.stand(change.before)
@@ -200,7 +201,7 @@ class History:
         change = self.undone.pop()
         self.done.append(change)
         for node, (_unused, after) in change.replaced.items():
-            node.token = after
+            self.tree.set_token(node, after)
         self.stand(change.after)
         if change.deleted:
             self.tree.cut(change.deleted)
@@ -214,7 +215,8 @@ class History:
 
     def set_score(self, position: int, score: Score) -> None:
         """Give the token at `position` of the path its score."""
-        self.tokens[position] = self.path[position].token = replace(self.tokens[position], score=score)
+        self.tokens[position] = replace(self.tokens[position], score=score)
+        self.tree.set_token(self.path[position], self.tokens[position])
 
     def forget_scores(self) -> None:
         """Remove the scores of all tokens of the tree and of the recorded changes."""

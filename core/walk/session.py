@@ -142,6 +142,7 @@ class Session:
                 last.text = self.model.tokenizer.written([token.id for token in prompt])
             else:
                 last.text = b"".join(token.piece for token in prompt).decode("utf-8", "backslashreplace")
+            self.tree.touch(last)
         return last.text
 
     @property

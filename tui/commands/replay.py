@@ -9,7 +9,7 @@ import typer
 from core.engine import threads
 from core.errors import Option, UserError
 from core.language import _
-from tui.commands.common import Json, exit_on_user_error, say
+from tui.commands.common import Json, exit_on_user_error, note, say
 from tui.options import lora_option
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def replay(
             raise UserError(
                 _("{tolerance} must be 0 or more, not {value:g}"), tolerance=Option("tolerance"), value=tolerance
             )
-        walk = reader.read_record(file)
+        walk = reader.read_record(file, note)
         threads.prepare(beside_screen=False)
         from core.sessions.replay import Changes
 

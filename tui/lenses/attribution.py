@@ -11,7 +11,7 @@ from core.language import N_, _
 from tui.drawing.bars import signed_bar
 from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
     ORDER = 40
     GROUP = N_("Why")
     ALSO = N_("direct logit attribution contribution heads neurons")
+    KEYS = KeyWords(move=N_("part"), choose=N_("divide"), view=N_("order"), across=N_("level"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +127,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
         yield self._head(answer, name, bar, inner)
         at = min(self.cursor, len(parts) - 1)
         for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):
-            yield self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            row = self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            yield self.target(number, row)
 
     def _sum(self, answer: "Attribution", width: int) -> Text:
         if answer.path in ("", "heads"):

@@ -11,7 +11,7 @@ from core.language import N_, _
 from core.walk.values import DraftView
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 BELOW = 6
@@ -32,6 +32,7 @@ class DraftLens(LensPage[DraftView]):
     ORDER = 7
     GROUP = N_("Next token")
     ALSO = N_("speculative decoding assistant")
+    KEYS = KeyWords(move=N_("round"))
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)
@@ -82,7 +83,7 @@ class DraftLens(LensPage[DraftView]):
         yield self.text((f"{_('at'):>6}  {_('proposals')}", "head"))
         rounds = answer.rounds[::-1]
         for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):
-            yield self._round(rounds[row], row == self.cursor, width)
+            yield self.target(row, self._round(rounds[row], row == self.cursor, width))
         yield Text()
         yield from self._proposals(rounds[self.cursor], width)
 

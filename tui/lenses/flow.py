@@ -13,7 +13,7 @@ from tui.dialogs.source import SourceScreen
 from tui.drawing.bars import meter
 from tui.drawing.parts import part_name
 from tui.drawing.text import decimals_for, fit, label, number_in, one_line, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class FlowLens(LensPage["Flow"]):
     ORDER = 11
     GROUP = N_("Inside")
     ALSO = N_("data flow stages shapes tensors forward pass")
+    KEYS = KeyWords(move=N_("stage"), choose=N_("source"), view=N_("parts"), across=N_("batch"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,10 +129,12 @@ class FlowLens(LensPage["Flow"]):
             row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)
             if beside:
-                yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
+                values = self._values(stage, width - used - 2)
+                yield self.target(number, self.row(chosen, width, *row, ("  ", "text"), *values))
             else:
-                yield self.row(chosen, width, *row)
-                yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, self.row(chosen, width, *row))
+                below = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, below)
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
         mark = (

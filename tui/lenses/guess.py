@@ -14,7 +14,7 @@ from core.sampling.values import Candidate
 from core.walk.values import Guess
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, label, percent
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Frame, Question
 
 
@@ -25,6 +25,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
     TITLE = N_("guess")
     DESCRIPTION = N_("Guess what comes next before you see it")
     ORDER = 5
+    KEYS = KeyWords(choose=N_("guess"))
     BESIDE = False
     GROUP = N_("Next token")
     ALSO = N_("game quiz")

@@ -11,7 +11,7 @@ from core.lenses import lens
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit
 from tui.lenses.attention import AttentionLens
-from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage
+from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
     ORDER = 44
     GROUP = N_("Why")
     ALSO = N_("induction previous token copying composition")
+    KEYS = KeyWords(move=N_("layer"), choose=N_("attention"), view=N_("score"), across=N_("head"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,6 +114,9 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
             self.draw()
 
     # Keys ------------------------------------------------------------------------------------------------------------
+
+    def looked_at(self) -> dict[str, int | str]:
+        return {"block": self.cursor, "head": self.column} if self._placed else {}
 
     def switch_view(self) -> None:
         at = VIEWS.index(self.view)

@@ -15,7 +15,7 @@ from tui.dialogs.line import LineScreen
 from tui.drawing.logit_map import QUANTITIES
 from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label, one_line, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     GROUP = N_("Why")
     ALSO = N_("jacobian lens tuned lens layers residual stream")
     TEXTS: ClassVar[tuple[str, ...]] = (N_("the reference text"), N_("the walk"), N_("a file"))
+    KEYS = KeyWords(move=N_("layer"), choose=N_("fit"), view=N_("quantity"))
+    TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +140,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         yield self.text((fit(_("after"), NAME) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, token))
+            row = self.row(number == self.cursor, width, *self._row(answer, number, token))
+            yield self.target(number, row)
 
     def _first(self, answer: "JacobianLens", width: int) -> Text:
         """Where each lens first shows the model's likeliest token."""

@@ -11,7 +11,7 @@ from core.lenses import lens
 from tui.drawing.bars import columns, meter
 from tui.drawing.plots import curve, overlay
 from tui.drawing.text import fit, label, percent
-from tui.lenses.base import AXIS, LensPage
+from tui.lenses.base import AXIS, KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class LabLens(LensPage["Lab"]):
     PICKS = False
     GROUP = N_("Learning")
     ALSO = N_("gelu relu layer norm embedding lookup batch")
+    KEYS = KeyWords(view=N_("page"))
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from tui.drawing.logit_map import QUANTITIES, cell_words, heat_map
 from tui.drawing.parts import part_name
 from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
-from tui.lenses.base import AXIS, HeatMapPage
+from tui.lenses.base import AXIS, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     ORDER = 13
     GROUP = N_("Inside")
     ALSO = N_("layers residual stream early exit")
+    KEYS = KeyWords(move=N_("layer"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +149,8 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         for number in self.visible_rows(
             len(answer.layers), min(self.cursor, len(answer.layers) - 1), max(3, height - 1)
         ):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, more, token, bar, scale, decimals))
+            parts = self._row(answer, number, more, token, bar, scale, decimals)
+            yield self.target(number, self.row(number == self.cursor, width, *parts))
 
     def _row(
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int

@@ -11,7 +11,7 @@ from core.language import N_, _
 from core.sampling.values import SoftmaxLab
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     PICKS = False
     GROUP = N_("Next token")
     ALSO = N_("temperature exp normalize")
+    KEYS = KeyWords(view=N_("view"), across=N_("scale"))
 
     def __init__(self) -> None:
         super().__init__()

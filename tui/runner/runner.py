@@ -349,7 +349,7 @@ class Runner:
     def _open(self, path: Path, report: Report) -> Iterator[object]:
         if self.autosave and self.autosave.path == path:
             raise UserError(_("this session is open already"))
-        saved = read_record(path)
+        saved = read_record(path, self._outbox.add_problem)
         self._show_loading(saved.model.name)
         threads.prepare()
         from core.engine.device import devices  # noqa: PLC0415

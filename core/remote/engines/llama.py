@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.language import N_, _
-from core.remote.engines.api import Ask, EngineApi, Request
+from core.remote.engines.api import Ahead, Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Meta, Served
 from core.remote.values import BadAnswer, Capabilities, NextAnswer, known
@@ -62,6 +62,13 @@ class Completion(msgspec.Struct):
     probs: list[Position] | None = None
     model: str | None = None
     tokens_evaluated: int | None = None
+
+
+class Event(Completion):
+    """A part of a stream: the token that was drawn, and how many were drawn by then."""
+
+    tokens: list[int] = []
+    tokens_predicted: int | None = None
 
 
 class SpelledToken(msgspec.Struct):
@@ -122,6 +129,7 @@ class Props(msgspec.Struct):
 
 PROPS = msgspec.json.Decoder(Props)
 COMPLETION = msgspec.json.Decoder(Completion)
+EVENT = msgspec.json.Decoder(Event)
 SPELLED = msgspec.json.Decoder(SpelledCompletion)
 PIECES = msgspec.json.Decoder(Pieces)
 CONTENT = msgspec.json.Decoder(Content)
@@ -174,6 +182,17 @@ class Llama(EngineApi):
         ids, values = _candidates(completion)
         likeliest = known(ids, values, vocab_size, k)
         return NextAnswer(likeliest, completion.model or None, completion.tokens_evaluated)
+
+    def ahead_request(self, ids: Sequence[int], k: int, vocab_size: int, tokens: int) -> Request:
+        body = self.next_request(ids, k, vocab_size, temperature=0.0).body or {}
+        changes = {"n_predict": tokens, "stream": True, "return_tokens": True, "logit_bias": []}
+        return Request("/completion", body | changes)
+
+    def read_ahead(self, event: bytes, k: int, vocab_size: int) -> list[Ahead]:
+        said = read(EVENT, event)
+        if len(said.tokens) != 1 or not said.completion_probabilities:
+            return []
+        return [Ahead(known(*_candidates(said), vocab_size, k), said.tokens[0], said.tokens_predicted or 0)]
 
     def read_pieces(self, answer: bytes) -> dict[int, bytes]:
         positions = read(SPELLED, answer).completion_probabilities

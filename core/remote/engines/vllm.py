@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 from core.language import N_, _
-from core.remote.engines.api import Ask, EngineApi, Request
+from core.remote.engines.api import Ahead, Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Served
 from core.remote.faults import Refused, readable
@@ -50,6 +50,7 @@ class Logprobs(msgspec.Struct):
     """The likeliest tokens at each position, as they stand in the answer: objects of log-probabilities by token."""
 
     top_logprobs: list[msgspec.Raw]
+    tokens: list[str] = []
 
 
 class Choice(msgspec.Struct):
@@ -70,6 +71,18 @@ class Completion(msgspec.Struct):
     choices: list[Choice]
     model: str | None = None
     usage: Usage | None = None
+
+
+class Part(msgspec.Struct):
+    """A part of a stream; the last has no log-probabilities."""
+
+    logprobs: Logprobs | None = None
+
+
+class Event(msgspec.Struct):
+    """An event of a stream."""
+
+    choices: list[Part]
 
 
 class PromptToken(msgspec.Struct):
@@ -107,6 +120,7 @@ class Detokenized(msgspec.Struct):
 VERSION = msgspec.json.Decoder(Version)
 NUMBERS = msgspec.json.Decoder(list[float])
 COMPLETION = msgspec.json.Decoder(Completion)
+EVENT = msgspec.json.Decoder(Event)
 SCORED = msgspec.json.Decoder(ScoredCompletion)
 TOKENIZED = msgspec.json.Decoder(Tokenized)
 DETOKENIZED = msgspec.json.Decoder(Detokenized)
@@ -173,6 +187,18 @@ class VLLM(EngineApi):
         usage = completion.usage
         return NextAnswer(known(ids, values, vocab_size, k), completion.model, usage.prompt_tokens if usage else None)
 
+    def ahead_request(self, ids: Sequence[int], k: int, vocab_size: int, tokens: int) -> Request:
+        body = self.next_request(ids, k, vocab_size, temperature=0.0).body or {}
+        return Request("/v1/completions", body | {"max_tokens": tokens, "stream": True})
+
+    def read_ahead(self, event: bytes, k: int, vocab_size: int) -> list[Ahead]:
+        if event == b"[DONE]" or not (choices := read(EVENT, event).choices) or not (said := choices[0].logprobs):
+            return []
+        return [
+            Ahead(known(*_candidates(bytes(top)), vocab_size, k), _id(token))
+            for top, token in zip(said.top_logprobs, said.tokens, strict=False)
+        ]
+
     def score_request(self, ids: Sequence[int]) -> Request:
         return self._completion(ids, prompt_logprobs=0)
 
@@ -210,6 +236,14 @@ def _candidates(top: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if len(pairs) != 2 * count or not (pairs[::2] == np.rint(pairs[::2])).all() or (np.abs(pairs[::2]) > 2**53).any():
         raise BadAnswer(_("it names tokens by text, not by id, as vLLM before 0.5 does"))
     return pairs[::2].astype(np.int64), pairs[1::2]
+
+
+def _id(token: str) -> int:
+    """The id in `token_id:957`."""
+    id = token.removeprefix("token_id:")
+    if not id.isdecimal():
+        raise BadAnswer(_("it names a token by text, not by id"))
+    return int(id)
 
 
 def _scored(id: int, row: dict[str, PromptToken] | None) -> Scored:

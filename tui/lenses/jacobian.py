@@ -46,7 +46,6 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     ALSO = N_("jacobian lens tuned lens layers residual stream")
     TEXTS: ClassVar[tuple[str, ...]] = (N_("the reference text"), N_("the walk"), N_("a file"))
     KEYS = KeyWords(move=N_("layer"), choose=N_("fit"), view=N_("quantity"))
-    TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
 
     def __init__(self) -> None:
         super().__init__()

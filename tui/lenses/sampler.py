@@ -118,7 +118,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
     def action_add(self) -> None:
         """Choose a stage that the sampler does not have; it is added at its usual place."""
         present = {stage.NAME for stage in self.sampler.stages}
-        entries = [Entry(name, kind.TITLE, kind.FORMULA) for name, kind in found().items() if name not in present]
+        entries = [Entry(name, _(kind.TITLE), _(kind.FORMULA)) for name, kind in found().items() if name not in present]
         self.app.push_screen(ChooseScreen(_("add a stage"), entries, ""), self._add)
 
     def _add(self, name: str | None) -> None:

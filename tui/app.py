@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.events import AppBlur
 from textual.message import Message
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
@@ -141,6 +142,11 @@ class TokenwalkApp(App[None]):
         else:
             self._interrupted_at = now
             self.notices.inform(_("ctrl+c again quits"))
+
+    def on_app_blur(self, event: AppBlur) -> None:
+        """A page in a browser begins without focus, by Textual, and would lose the footer with it."""
+        if self.is_web:
+            event.prevent_default()
 
     def _redraw(self, _: object) -> None:
         """The app goes on after ctrl+z; the terminal has lost its picture."""

@@ -215,7 +215,7 @@ def test_a_saved_walk_replays_in_the_served_model(trained: Model, tmp_path: Any)
 
 def test_what_looks_inside_the_model_says_what_it_needs(small: Small) -> None:
     walk = started(served(small(), full=True)[1])
-    with pytest.raises(UserError, match=f"needs the weights on this machine; this model runs at {ADDRESS}"):
+    with pytest.raises(UserError, match=f"needs the weights on this machine, but this model runs at {ADDRESS}"):
         walk.model.transformer.named_modules()
     with pytest.raises(UserError, match="needs the weights"):
         walk.scale_adapter(0.5)

@@ -25,6 +25,7 @@ from tui.commands import (
     replay,
     score,
     search,
+    serve,
     tokens,
     train,
     walk,
@@ -80,6 +81,7 @@ for name, command in (
     ("devices", devices.devices),
     ("replay", replay.replay),
     ("export", export.export),
+    ("serve", serve.serve),
 ):
     app.command(name, cls=Command)(command)
 

@@ -66,9 +66,23 @@ WALK = [
         "Show the other view of the lens; of the chart, logarithmic bars",
         "lens.turn",
     ),
-    _key("shift+up,K", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
+    _key(
+        "shift+up,K",
+        "lens.adjust(-1, 0)",
+        "up",
+        "Previous layer, or previous value of the lens",
+        "lens.up",
+        display="⇧↑↓",
+    ),
     _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
-    _key("shift+left,H", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
+    _key(
+        "shift+left,H",
+        "lens.adjust(0, -1)",
+        "left",
+        "Previous head, or lower value of the lens",
+        "lens.left",
+        display="⇧←→",
+    ),
     _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
     _key(
         "x",
@@ -174,6 +188,28 @@ FOLLOW = [
     *(binding for binding in WALK if binding.id in ("session.copy", "app.help", "app.quit")),
 ]
 """The keys of somebody who follows a walk: those that change nothing."""
+
+FOOTER = (
+    "follow.again",
+    "follow.model",
+    "walk.step",
+    "walk.generate",
+    "walk.pick_up",
+    "walk.take",
+    "lens.turn",
+    "lens.next",
+    "lens.up",
+    "lens.left",
+    "",  # those of the focused panel
+    "walk.left",
+    "walk.take_back",
+    "walk.write",
+    "lens.index",
+    "choose.model",
+    "app.quit",
+    "app.help",
+)
+"""The ids of the keys in the footer, the most useful first; the last one always has room."""
 
 LEAVE = Binding(
     "enter,escape",

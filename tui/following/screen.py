@@ -121,7 +121,7 @@ class FollowScreen(WalkScreen, inherit_bindings=False):
         self.candidates.absent = self._absent()
         super().show(frame)
         if self.shared.following and self.shared.view and self.shared.view.name == ChartLens.NAME:
-            self.candidates.point(self.shared.view.cursor)
+            self.candidates.put_cursor(self.shared.view.cursor)
 
     def _mirrors(self) -> bool:
         """Whether the teacher looks at the lens that is looked at here."""

@@ -10,7 +10,9 @@ from core.language import _
 from tui import lenses
 from tui.keys import LEAVE, WALK
 from tui.notices import Notices
+from tui.panels.generation import GenerationPanel
 from tui.panels.prompt import PromptPanel
+from tui.panels.tokens import TokensPanel
 from tui.runner import Frame
 from tui.walk.asking import Asking
 from tui.walk.choosing import Choosing
@@ -93,6 +95,12 @@ class WalkScreen(PanelsScreen):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """An entry of the index beside the chart was clicked."""
         self.lens_keys.turn_to(lenses.named(event.option.id or ""))
+
+    def on_tokens_panel_chosen(self, event: TokensPanel.Chosen) -> None:
+        self.action_do("walking.travel_to", (event.position,))
+
+    def on_generation_panel_chosen(self, event: GenerationPanel.Chosen) -> None:
+        self.action_do("walking.travel_to", (event.position,))
 
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.notices.warn(

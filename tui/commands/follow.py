@@ -3,14 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.engine import threads
-from core.errors import UserError
 from core.language import _
-from tui.commands.common import exit_on_user_error
+from tui.commands.common import check_terminal, exit_on_user_error
+from tui.serve.viewer import DRIVER
+
+if TYPE_CHECKING:
+    from tui.sharing.feed import Feed
 
 NICE = 10
 """How much lower the priority of a viewer is: the teacher's app on the same machine comes first."""
@@ -35,24 +38,14 @@ def follow(
 
         from core.loading import catalog
         from core.loading.choice import ModelChoice
-        from core.sessions import reader
         from tui import settings as app_settings
-        from tui.sharing import address as addresses
-        from tui.sharing.feed import Feed, FileFeed, SharedFeed
 
         choice = ModelChoice(name=model) if model else None
         if choice:
             catalog.check(choice)
-        feed: Feed
-        if not walk:
-            feed = SharedFeed(None)
-        elif address := addresses.parse(walk):
-            feed = SharedFeed(address)
-        else:
-            reader.read_record(Path(walk))
-            feed = FileFeed(Path(walk).absolute())
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UserError(_("tokenwalk follow needs a terminal"))
+        feed = feed_of(walk)
+        if os.environ.get("TEXTUAL_DRIVER") != DRIVER:  # a browser is the terminal
+            check_terminal(_("tokenwalk export, which writes a session in other formats"))
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     if hasattr(os, "nice"):
@@ -66,3 +59,19 @@ def follow(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(app.return_code or 0)
+
+
+def feed_of(walk: str) -> "Feed":
+    """What an argument names: an address, a session file, or where it is empty the walk that was shared last.
+
+    Raises `UserError` for what is none.
+    """
+    from core.sessions import reader
+    from tui.sharing import address as addresses
+    from tui.sharing.feed import FileFeed, SharedFeed
+
+    address = addresses.parse(walk)
+    if address or not walk:
+        return SharedFeed(address)
+    reader.read_record(Path(walk))
+    return FileFeed(Path(walk).absolute())

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from core.engine import threads
-from core.errors import UserError
-from core.language import _
-from tui.commands.common import Prompt, exit_on_user_error
+from tui.commands.common import Prompt, check_terminal, exit_on_user_error
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
 from tui.serve.viewer import DRIVER
@@ -50,7 +48,7 @@ def walk(
         if prompt == "-":
             _read_keys_from_terminal()
         if os.environ.get("TEXTUAL_DRIVER") != DRIVER:  # a browser is the terminal
-            _check_terminal()
+            check_terminal(INSTEAD)
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
         server = None
@@ -81,16 +79,6 @@ def walk(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(app.return_code or 0)  # do not wait for a step that still computes, nor for torch's exit handlers
-
-
-def _check_terminal() -> None:
-    """Raises `UserError` where Textual cannot read keys from standard input or draw on standard error."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=INSTEAD)
-    if os.environ.get("TERM") == "dumb":
-        raise UserError(
-            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=INSTEAD
-        )
 
 
 def _read_keys_from_terminal() -> None:

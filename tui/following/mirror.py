@@ -38,7 +38,11 @@ class MirrorLens(LensPage[None]):
         self._view = view
         self.draw()
         if moved:
-            self.call_after_refresh(self.scroll_to, y=view.cursor, animate=False, immediate=True)
+            self.call_after_refresh(self.follow)
+
+    def follow(self) -> None:
+        """Begin where the teacher's panel begins; also called when there is a scroll bar, before which none scrolls."""
+        self.scroll_to(y=self._view.cursor, animate=False, immediate=True)
 
     def adjust(self, down: int, across: int) -> None:
         self._left += SIDEWAYS * across

@@ -1,7 +1,8 @@
 """Sends what the teacher sees to everybody who follows, on a thread of its own.
 
-A viewer says one line and is never read again, so that none can change anything. Each gets the newest state when it has
-taken the one before: a slow viewer skips states and delays nobody. A message is made once for all who have the same.
+A viewer says one line; at another byte it is let go, so that none can change anything. Each gets the newest state when
+it has taken the one before: a slow viewer skips states and delays nobody. A message is made once for all who have the
+same.
 """
 
 import asyncio
@@ -104,8 +105,8 @@ class Server:
         self._connections += 1
         try:
             if self._connections <= VIEWERS and await self._knows_token(reader):
-                await self._show(writer)
-        except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
+                await self._show(reader, writer)
+        except (OSError, ValueError, TimeoutError):
             pass
         finally:
             self._connections -= 1
@@ -116,13 +117,15 @@ class Server:
             line = await reader.readline()
         return secrets.compare_digest(line, GREETING + self.address.token.encode() + b"\n")
 
-    async def _show(self, writer: asyncio.StreamWriter) -> None:
+    async def _show(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)
         fresh, before = asyncio.Event(), tuple[Token, ...]()
+        gone = asyncio.ensure_future(reader.read(1))
+        gone.add_done_callback(lambda _: fresh.set())
         self._viewers.add(fresh)
         self.followers += 1
         try:
-            while not self._end.is_set():
+            while not self._end.is_set() and not gone.done():
                 if self._scene is None:
                     await fresh.wait()
                     fresh.clear()
@@ -134,10 +137,13 @@ class Server:
                     await writer.drain()
                 await asyncio.sleep(LEAST_INTERVAL)
                 await fresh.wait()
+            if not self._end.is_set():
+                return
             writer.write(END)
             async with asyncio.timeout(STALLED_SECONDS):
                 await writer.drain()
         finally:
+            gone.cancel()
             self.followers -= 1
             self._viewers.discard(fresh)
 

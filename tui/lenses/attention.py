@@ -7,7 +7,7 @@ from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 
-from core.language import N_
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, hundredths, scale_for, shade
 from tui.drawing.heat_map import NUMBERED, labels, window
@@ -44,11 +44,11 @@ class AttentionLens(LensPage["AttentionView"]):
     """Rows are the attending positions (queries), columns the attended ones (keys). Later positions are masked."""
 
     NAME = "attention"
-    TITLE = "attention"
-    DESCRIPTION = "The attention pattern of one head, and all heads of all layers in brief"
+    TITLE = N_("attention")
+    DESCRIPTION = N_("The attention pattern of one head, and all heads of all layers in brief")
     ORDER = 12
-    GROUP = "Inside"
-    ALSO = "heads pattern weights"
+    GROUP = N_("Inside")
+    ALSO = N_("heads pattern weights")
     KEYS = KeyWords(move=N_("row"), view=N_("all heads"), down=N_("layer"), across=N_("head"))
     GRID_KEYS = KeyWords(move=N_("layer"), choose=N_("open"), view=N_("one head"), down=N_("layer"), across=N_("head"))
 
@@ -138,12 +138,16 @@ class AttentionLens(LensPage["AttentionView"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return f"layer {self.chosen_layer} · head {self.chosen_head}" if self.answer else ""
+        return (
+            _("layer {layer} · head {head}").format(layer=self.chosen_layer, head=self.chosen_head)
+            if self.answer
+            else ""
+        )
 
     def draw(self) -> None:
         if self.answer:
-            other = "⏎ its pattern" if self.all_heads else "↑↓ row · o all heads"
-            self.border_subtitle = Content(f"⇧↑↓ layer · ⇧←→ head · {other}")
+            other = _("⏎ its pattern") if self.all_heads else _("↑↓ row · o all heads")
+            self.border_subtitle = Content(_("⇧↑↓ layer · ⇧←→ head · {other}").format(other=other))
         else:
             self.border_subtitle = Content("")
         super().draw()
@@ -168,8 +172,9 @@ class AttentionLens(LensPage["AttentionView"]):
         not_shown = before[at] + sum(pattern[at][: columns.start])
 
         yield self._strongest(label(answer.pieces[query]), pieces, weights, not_shown, width)
-        exact = f"softmax(q kᵀ/√c) v and SDPA differ by at most {answer.difference:.1e}"
-        part = f"   {len(columns)} of {len(answer.pieces):,} positions" if len(columns) < len(answer.pieces) else ""
+        exact = _("softmax(q kᵀ/√c) v and SDPA differ by at most {difference:.1e}").format(difference=answer.difference)
+        part = _("   {count} of {total:,} positions").format(count=len(columns), total=len(answer.pieces))
+        part = part if len(columns) < len(answer.pieces) else ""
         yield self.text((exact, "faint"), (fit(part, max(0, width - len(exact))), "faint"))
         yield from self._columns(weights, len(columns), cell)
         heads = labels([label(piece) for piece in pieces], cell, next(n for least, n in HEADS if height >= least))
@@ -188,10 +193,10 @@ class AttentionLens(LensPage["AttentionView"]):
     ) -> Text:
         """The positions with the largest weights; `not_shown` is the weight on positions left of the map."""
         best = sorted(range(len(weights)), key=lambda n: -weights[n])[:4]
-        line = self.text((within(query, 14), "text"), (" attends to", "muted"))
+        line = self.text((within(query, 14), "text"), (_(" attends to"), "muted"))
         parts = [(label(pieces[n]), weights[n]) for n in best]
         if not_shown >= 0.005:
-            parts.insert(0, ("earlier, not shown", not_shown))
+            parts.insert(0, (_("earlier, not shown"), not_shown))
         for words, weight in parts:
             name = within(words, 20)
             if line.cell_len + len(name) + 8 > width:
@@ -230,7 +235,8 @@ class AttentionLens(LensPage["AttentionView"]):
         layer, head = min(self.chosen_layer, layers - 1), min(self.chosen_head, heads - 1)
         yield self._summary(answer, answer.heads[layer][head])
         shown = len(answer.pieces) - answer.start
-        yield self.text((f"the last {shown} positions, down and across; dots: strong weights of a row", "faint"))
+        about = _("the last {count} positions, down and across; dots: strong weights of a row").format(count=shown)
+        yield self.text((about, "faint"))
         across, down = shape_for(layers, heads, width, height - ABOVE_GRID)
         columns = window(heads, head, width // (across + GAP), self._first_column)
         self._first_column = columns.start
@@ -243,11 +249,14 @@ class AttentionLens(LensPage["AttentionView"]):
     def _summary(self, answer: "AttentionView", here: "HeadSummary") -> Text:
         """Where the last position looks in the chosen head."""
         return self.text(
-            ("attends most to ", "muted"),
+            (_("attends most to "), "muted"),
             (within(label(answer.pieces[here.peak]), 16), "text"),
             (f" {hundredths(here.peak_weight)}", "bar"),
-            (f"   first {hundredths(here.first)}   itself {hundredths(here.own)}", "muted"),
-            (f"   H {here.entropy_bits:.2f} bits", "muted"),
+            (
+                _("   first {first}   itself {own}").format(first=hundredths(here.first), own=hundredths(here.own)),
+                "muted",
+            ),
+            (_("   H {bits:.2f} bits").format(bits=here.entropy_bits), "muted"),
         )
 
     def _joined(self, layer: int, heads: Sequence[int], across: int, parts: Sequence[tuple[str, str | Style]]) -> Text:

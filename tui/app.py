@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.command import CommandPalette
 from textual.events import AppBlur
 from textual.filter import LineFilter
 from textual.message import Message
@@ -22,7 +23,7 @@ from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
 from core.walk.values import PromptForm
-from tui import lenses, terminal, themes
+from tui import lenses, palette, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
@@ -249,6 +250,13 @@ class TokenwalkApp(App[None]):
             yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
         yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(palette.commands())
+
+    def search_themes(self) -> None:
+        self.push_screen(palette.themes())
 
     def _run_later(self, action: str) -> None:
         """Act on the walk screen after the palette has closed, also where its key does not act now."""

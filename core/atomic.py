@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from core.bounded import kind
 from core.errors import UserError
+from core.language import _
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 """Flags that open a file only where nothing has its name, not even a symbolic link."""
@@ -20,9 +21,11 @@ def check_replaceable(path: Path) -> None:
     try:
         other = kind(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise UserError(_("{path} cannot be written: {reason}"), path=path, reason=error.strerror) from error
     if other:
-        raise UserError(f"{path} is {other}, not a file, so it is not replaced; choose another name")
+        raise UserError(
+            _("{path} is {other}, not a file, so it is not replaced; choose another name"), path=path, other=other
+        )
 
 
 @contextmanager
@@ -50,7 +53,9 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
         if isinstance(error, OSError | RuntimeError | RecursionError):
-            raise UserError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            raise UserError(
+                _("{path} cannot be written: {reason}"), path=path, reason=getattr(error, "strerror", None) or error
+            ) from error
         raise
 
 

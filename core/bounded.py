@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import UserError
+from core.language import N_, _
 
 LARGEST_TEXT = 64_000_000
 """Bytes of a text, and of a JSON file: the largest tokenizers have 35 million."""
 _PART = 1 << 20
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, N_("a folder")),
+    (stat.S_ISFIFO, N_("a pipe")),
+    (stat.S_ISSOCK, N_("a socket")),
+    (stat.S_ISCHR, N_("a device")),
+    (stat.S_ISBLK, N_("a device")),
 )
 
 
@@ -26,7 +27,7 @@ def kind(path: Path) -> str | None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return None
-    return next((words for matches, words in _KINDS if matches(mode)), None)
+    return next((_(words) for matches, words in _KINDS if matches(mode)), None)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -35,11 +36,11 @@ def open_file(path: Path) -> BinaryIO:
     Raises `OSError` where it cannot be opened, and `UserError` for a folder, a pipe or a device.
     """
     if other := kind(path):
-        raise UserError(f"{path} is {other}, not a file; choose a regular file")
+        raise UserError(_("{path} is {other}, not a file; choose a regular file"), path=path, other=other)
     opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(opened).st_mode):  # replaced since
         os.close(opened)
-        raise UserError(f"{path} is not a file; choose a regular file")
+        raise UserError(_("{path} is not a file; choose a regular file"), path=path)
     return os.fdopen(opened, "rb")
 
 
@@ -55,5 +56,9 @@ def read_stream(stream: BinaryIO, source: str, limit: int = LARGEST_TEXT) -> byt
     while part := stream.read(min(_PART, limit + 1 - size)):
         parts.append(part)
         if (size := size + len(part)) > limit:
-            raise UserError(f"{source} has more than {limit:,} bytes, which is the limit; give a shorter one")
+            raise UserError(
+                _("{source} has more than {limit:,} bytes, the most that are read; give a shorter one"),
+                source=source,
+                limit=limit,
+            )
     return b"".join(parts)

@@ -1,9 +1,11 @@
 """The error for a request that cannot be met, and how allocators report that memory is exhausted."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
+
+from core.language import _
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +37,36 @@ Part = str | Option | Action
 class UserError(ValueError):
     """A request that cannot be met. Its text is one line: what is wrong, what is allowed, and the next step.
 
-    `parts` are the pieces of that line. `core` names no key and no flag: it puts an `Option` or an `Action` among them,
-    and the caller spells it (`tui.wording.spell`). `str()` gives a line that is readable by itself.
-
-    With named values the text is one template, which another language may order in its own way:
-    `UserError(_("{dtype} must be fp32, not {value!r}"), dtype=Option("dtype"), value=value)`.
+    `UserError(_("{path} is empty; set {option}"), path=path, option=Option("text"))` puts values into the translated
+    text as `str.format` does. `core` names no key and no flag: it gives an `Option` or an `Action`, and the caller
+    spells it (`tui.wording.spell`). `parts` are the pieces of the line; a value that is a tuple of parts, such as those
+    of another error, is spread among them. `str()` gives a line that is readable by itself.
     """
 
-    def __init__(self, *parts: Part, **values: object) -> None:
-        if values:
-            parts = tuple(_filled("".join(map(str, parts)), values))
+    def __init__(self, text: Part, /, *more: Part, **values: object) -> None:
+        parts = (*(filled(str(text), values) if values else (text,)), *more)
         super().__init__("".join(map(str, parts)))
         self.parts = parts
 
 
-def _filled(template: str, values: Mapping[str, object]) -> Iterator[Part]:
-    """The parts of a template whose `{fields}` are filled as `str.format` does; options and actions stay parts."""
-    for text, name, form, conversion in Formatter().parse(template):
-        if text:
-            yield text
-        if name is not None:
-            value = values[name]
-            field = f"{{{f'!{conversion}' if conversion else ''}:{form}}}"
-            yield value if isinstance(value, Option | Action) else field.format(value)
+def filled(text: str, values: Mapping[str, object]) -> tuple[Part, ...]:
+    """The parts of a text whose `{fields}` are filled as `str.format` does.
+
+    An `Option` or `Action` stays a part, and a tuple of parts is spread.
+    """
+    parts = list[Part]()
+    for literal, name, form, conversion in Formatter().parse(text):
+        parts += [literal] if literal else []
+        if name is None:
+            continue
+        value = values[name]
+        if isinstance(value, Option | Action):
+            parts.append(value)
+        elif isinstance(value, tuple) and all(isinstance(each, str | Option | Action) for each in value):
+            parts.extend(value)
+        else:
+            parts.append(f"{{{f'!{conversion}' if conversion else ''}:{form}}}".format(value))
+    return tuple(parts)
 
 
 _ALLOCATORS = re.compile(
@@ -74,6 +83,8 @@ def out_of_memory(error: BaseException) -> str | None:
         return None
     size = _SIZE.search(str(error).replace("DefaultCPUAllocator: ", ""))
     if not size:
-        return "there is not enough memory"
+        return _("there is not enough memory")
     number, unit = size.groups()
-    return f"there is no memory for {f'{float(number) / 1e9:,.2f} GB' if unit == 'bytes' else f'{number} {unit}'} more"
+    return _("there is no memory for {value} more").format(
+        value=f"{float(number) / 1e9:,.2f} GB" if unit == "bytes" else f"{number} {unit}"
+    )

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.errors import UserError
+from core.language import _
 
 try:
     import fcntl
@@ -24,10 +25,10 @@ def only_writer(folder: Path, advice: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         opened = os.open(folder, os.O_RDONLY) if fcntl else None
     except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from error
+        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
     try:
         if opened is not None and not _taken(opened):
-            raise UserError(f"{folder} is in use by another tokenwalk; {advice}")
+            raise UserError(_("{folder} is in use by another tokenwalk; {advice}"), folder=folder, advice=advice)
         try:
             yield
         finally:

@@ -227,7 +227,7 @@ class TokenwalkApp(App[None]):
                 yield SystemCommand(_(binding.tooltip), help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:
             look = action(f"lens.look({lens.NAME!r})")
-            title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", f"{_('lens')} · {_(lens.ALSO)}"
+            title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", " · ".join((_("lens"), _(lens.ALSO)))
             yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
         yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)

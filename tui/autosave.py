@@ -1,22 +1,26 @@
-"""Writes the walk to a session file every few seconds, on a thread of its own.
+"""Writes the walk to a session file every few seconds, and what happens in between to a journal beside it.
 
-The thread that runs the model only copies the walk. A newer copy of a walk replaces one that waits to be written.
+The thread that runs the model only copies the walk, or what has changed in it; two other threads write. A newer copy of
+a walk replaces one that waits to be written.
 """
 
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.atomic import NEW_FILE
 from core.errors import UserError
 from core.language import _
-from core.sessions import record, storage, writer
+from core.sessions import journal, record, storage, writer
 from core.sessions.export import FORMATS
-from core.sessions.record import Record
+from core.sessions.record import Copy
+from core.walk.tree import Node
+from tui.journal import Journal, JournalWriter
 
 if TYPE_CHECKING:
     from core.walk.session import Session
@@ -39,6 +43,9 @@ class SessionFile:
     """None until the walk is written for the first time."""
     stamp: tuple[int, int, int] | None = None
     """Inode, modification time and size when the file was last written or read here."""
+    journal: Journal = field(default_factory=Journal)
+    begun: bool = False
+    """Whether the walk was copied for the file, so that changes go to the journal from then on."""
 
 
 class Autosave:
@@ -51,12 +58,16 @@ class Autosave:
         self._tree: Tree | None = None
         self._file = SessionFile()
         self._mark: object = None
+        self._noted: object = None
+        """The mark of the walk when its journal got the last entry."""
+        self._last_entry = 0
         self._due = 0.0
         self._write_seconds = 0.0
         self._jobs: dict[int, Callable[[], None]] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="autosave", daemon=True)
+        self._journals = JournalWriter(report)
 
     @property
     def path(self) -> Path | None:
@@ -82,6 +93,8 @@ class Autosave:
         if session.tree is not self._tree:
             self._begin(session, SessionFile())
         mark, now = session.mark(), time.monotonic()
+        if mark != self._noted and self._file.begun:
+            self._note(session)
         if mark == self._mark:
             return None
         if now < self._due and not last:
@@ -126,16 +139,27 @@ class Autosave:
         with self._changed:
             self._closing = True
             self._changed.notify()
+        journaled = self._journals.close(timeout)
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return journaled and not self._thread.is_alive()
 
     def _begin(self, session: "Session", file: SessionFile) -> None:
-        self._tree, self._file, self._mark, self._due = session.tree, file, None, 0.0
+        self._tree, self._file, self._mark, self._noted, self._due = session.tree, file, None, None, 0.0
+        self._last_entry = 0
+
+    def _note(self, session: "Session") -> None:
+        """Let the journal have what has changed."""
+        self._noted = session.mark()
+        entry = journal.entry(session, session.tree.take_changes())
+        self._last_entry = self._journals.put(self._file.journal, entry)
 
     def _write(self, session: "Session", *, report: bool) -> None:
-        copy, file = record.copy(session), self._file
-        self._put(id(file), lambda: self._write_file(copy(), file, report))
+        if self._automatic:
+            self._note(session)
+            self._file.begun = True
+        copy, file, after = record.copy(session), self._file, self._last_entry
+        self._put(id(file), lambda: self._write_file(copy, file, after, report))
 
     def _put(self, key: int, job: Callable[[], None]) -> None:
         with self._changed:
@@ -163,13 +187,27 @@ class Autosave:
                     _("the walk was not written: {name}: {error}").format(name=type(error).__name__, error=error), True
                 )
 
-    def _write_file(self, walk: Record, file: SessionFile, report: bool) -> None:
-        began = time.monotonic()
+    def _write_file(self, copy: Copy, file: SessionFile, after: int, report: bool) -> None:
+        """Write a copy that was made after an entry of the journal."""
+        began, numbers = time.monotonic(), dict[Node, int]()
+        walk = copy(numbers)
+        file.journal.keep(after)
         storage.prepare(self.folder)
         if file.path is None or _stamp(file.path) != file.stamp:  # another program's version is not overwritten
             file.path = storage.free(self.folder, walk.prompt)
-        writer.write_record(file.path, walk)
-        file.stamp = _stamp(file.path)
+        path = file.path
+
+        def complete(digest: str) -> None:
+            with suppress(OSError):  # the journal reports it
+                file.journal.begin(path, digest, numbers)
+
+        try:
+            writer.write_record(path, walk, complete)
+        except BaseException:
+            file.journal.stay()
+            raise
+        file.journal.settle(path)
+        file.stamp = _stamp(path)
         self._write_seconds = time.monotonic() - began
         if report:
             self._report(_("saved as {path}").format(path=file.path), False)

@@ -11,6 +11,7 @@ import typer
 
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.revisions import with_revision
 from core.remote.address import ENGINES, is_address
@@ -112,7 +113,9 @@ class ModelOptions:
         )
         if self.system and not self.chat:
             raise UserError(
-                Option("system"), " is a message of a chat template; give ", Option("chat"), " too, or leave it out"
+                _("{system} is a message of a chat template; give {chat} too, or leave it out"),
+                system=Option("system"),
+                chat=Option("chat"),
             )
         check_engine(self.model or "", self.engine, self.served_model)
         adapter, scale = lora_option(self.lora)
@@ -138,9 +141,9 @@ class ModelOptions:
 
         patches = []
         for text in self.steer:
-            path, strength = _file_and_number(text, "steer", "strength", "FILE")
+            path, strength = _file_and_number(text, "steer", _("strength"), "FILE")
             if not path:
-                raise UserError(Option("steer"), " names no file; write the path of a steering vector")
+                raise UserError(_("{steer} names no file; write the path of a steering vector"), steer=Option("steer"))
             vector = read_vector(Path(path).expanduser())
             patches.append(Patch(kind="steer", part="stream", factor=strength, vector=vector))
         return tuple(patches)
@@ -149,11 +152,19 @@ class ModelOptions:
 def check_engine(model: str, engine: str, served_model: str) -> None:
     """Raises `UserError` for an unknown engine, and for options of an engine beside another model."""
     if engine not in ENGINES:
-        raise UserError(Option("engine"), f" must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {engine!r}")
+        raise UserError(
+            _("{engine} must be {engines} or {last}, not {value!r}"),
+            engine=Option("engine"),
+            engines=", ".join(ENGINES[:-1]),
+            last=ENGINES[-1],
+            value=engine,
+        )
     given = "engine" if engine != "auto" else "served-model" if served_model else ""
     if given and not is_address(model):
         raise UserError(
-            Option(given), " needs the address of an engine as ", Option("model"), ", such as http://host:8000"
+            _("{option} needs the address of an engine as {model}, such as http://host:8000"),
+            option=Option(given),
+            model=Option("model"),
         )
 
 
@@ -161,7 +172,7 @@ def lora_option(text: str | None, option: str = "lora") -> tuple[str, float]:
     """The adapter and its scale that `PATH[=SCALE]` means; a path that exists is taken whole. Raises `UserError`."""
     if text is None:
         return "", 1.0
-    path, scale = _file_and_number(text, option, "scale", "PATH")
+    path, scale = _file_and_number(text, option, _("scale"), "PATH")
     return _adapter(path, option), scale
 
 
@@ -176,9 +187,15 @@ def _file_and_number(text: str, option: str, number_name: str, file_name: str) -
         value = math.nan
     if not math.isfinite(value):
         raise UserError(
-            Option(option),
-            f" {text}: the {number_name} must be a finite number, not {number!r}; write {file_name}=0.5, or "
-            f"{file_name} alone",
+            _(
+                "{option} {text}: the {number_name} must be a finite number, not {number!r}; write {file_name}=0.5, or "
+                "{file_name} alone"
+            ),
+            option=Option(option),
+            text=text,
+            number_name=number_name,
+            number=number,
+            file_name=file_name,
         )
     return path, value
 
@@ -186,7 +203,10 @@ def _file_and_number(text: str, option: str, number_name: str, file_name: str) -
 def _adapter(path: str, option: str) -> str:
     """The path of an adapter, absolute, so that a saved walk finds it again from another folder."""
     if not path:
-        raise UserError(Option(option), " names no adapter; write the path of a folder of peft or of a .gguf adapter")
+        raise UserError(
+            _("{option} names no adapter; write the path of a folder of peft or of a .gguf adapter"),
+            option=Option(option),
+        )
     return str(Path(path).expanduser().absolute())
 
 
@@ -251,7 +271,14 @@ class SamplerOptions:
             return self._written(self.stages)
         names = {order.replace(" ", "-"): order for order in ORDERS}
         if self.order not in names:
-            raise UserError(Option("order"), f" must be {' or '.join(names)}, not {self.order!r}")
+            first, last = names
+            raise UserError(
+                _("{order} must be {first} or {last}, not {value!r}"),
+                order=Option("order"),
+                first=first,
+                last=last,
+                value=self.order,
+            )
         return Sampler.of(
             temperature=0.0 if self.greedy else self.temperature,
             top_k=self.top_k,
@@ -267,7 +294,9 @@ class SamplerOptions:
         given = [name for name in short if getattr(self, name) != getattr(SamplerOptions(), name)]
         if given:
             raise UserError(
-                Option("sampler"), " names every stage; leave out ", Option(given[0].replace("_", "-")), " beside it"
+                _("{sampler} names every stage; leave out {option} beside it"),
+                sampler=Option("sampler"),
+                option=Option(given[0].replace("_", "-")),
             )
         try:
             return Sampler.read(stages, self.seed)

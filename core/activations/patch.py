@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from core.activations.steering_vector import SteeringVector, layer_list
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.language import _
 
 PatchKind = Literal["zero", "mean", "noise", "scale", "steer", "swap"]
 
@@ -44,18 +45,37 @@ class Patch:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PatchKind):
-            raise UserError(f"no kind of patch {self.kind!r}; choose one of {', '.join(get_args(PatchKind))}")
+            raise UserError(
+                _("{kind!r} is not a kind of patch; choose one of {choices}"),
+                kind=self.kind,
+                choices=", ".join(get_args(PatchKind)),
+            )
         if self.part not in get_args(PatchPart):
-            raise UserError(f"no part {self.part!r} to patch; choose one of {', '.join(get_args(PatchPart))}")
+            raise UserError(
+                _("{part!r} is not a part that can be patched; choose one of {choices}"),
+                part=self.part,
+                choices=", ".join(get_args(PatchPart)),
+            )
         if not (self.kind == "steer") == (self.part == "stream") == (self.vector is not None):
-            raise UserError(f"a patch {self.kind} of the {self.part} is not possible; steer the stream with a vector")
+            raise UserError(
+                _("the patch {kind} does not apply to the part {part}; steer the stream, with a vector"),
+                kind=self.kind,
+                part=self.part,
+            )
         if (self.kind == "swap") != bool(self.ids) or (self.ids and self.part not in SWAPPED):
             raise UserError(
-                f"a patch {self.kind} of the {self.part} is not possible; swap one of {', '.join(SWAPPED)} with that "
-                "of another prompt"
+                _(
+                    "the patch {kind} does not apply to the part {part}; swap one of {choices} with that of another "
+                    "prompt"
+                ),
+                kind=self.kind,
+                part=self.part,
+                choices=", ".join(SWAPPED),
             )
         if not math.isfinite(self.factor):
-            raise UserError(f"a patch cannot {self.kind} by {self.factor:g}; choose a finite factor")
+            raise UserError(
+                _("the factor of a patch must be finite, not {factor:g}"), kind=self.kind, factor=self.factor
+            )
 
     def check(self, config: ModelConfig) -> None:
         """Raise `UserError` where a model of this configuration has no such part."""
@@ -68,12 +88,15 @@ class Patch:
             self._check_number("position", self.index, config.context)
             return
         if not config.blocks:
-            raise UserError(f"this model has no blocks, so no {self.part} to patch; they begin at model3")
+            raise UserError(
+                _("this model has no blocks, so it has no {part} to patch; choose model3 or a later model"),
+                part=self.part,
+            )
         self._check_number("layer", self.layer, config.blocks)
         if self.part == "head":
             self._check_number("head", self.index, config.heads)
         if self.part == "mlp" and not config.feed_forward:
-            raise UserError("this model has no feed-forward layers to patch; they begin at model4")
+            raise UserError(_("this model has no feed-forward layers to patch; choose model4 or a later model"))
 
     def _check_swap(self, config: ModelConfig) -> None:
         self._check_number("layer", self.layer, config.blocks)
@@ -81,14 +104,25 @@ class Patch:
             self._check_number("position", self.index, min(len(self.ids), config.context))
         if len(self.ids) > config.context or not all(0 <= id < config.vocab_size for id in self.ids):
             raise UserError(
-                f"the other prompt of {self.label} is no prompt of this model; it has up to {config.context:,} ids "
-                f"from 0 to {config.vocab_size - 1:,}"
+                _(
+                    "the other prompt of {label} does not fit this model, which reads up to {context:,} ids from 0 to "
+                    "{last:,}"
+                ),
+                label=self.label,
+                context=config.context,
+                last=config.vocab_size - 1,
             )
 
     def _check_number(self, what: str, value: int | None, count: int) -> None:
         if value is None or not 0 <= value < count:
-            problem = "which is missing" if value is None else f"not {value}"
-            raise UserError(f"a patch of a {self.part} needs a {what} from 0 to {count - 1}, {problem}")
+            problem = _("none is given") if value is None else _("{value} is given").format(value=value)
+            raise UserError(
+                _("the patch of a {part} needs a {what} from 0 to {last}: {problem}"),
+                part=self.part,
+                what=what,
+                last=count - 1,
+                problem=problem,
+            )
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.language import _
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,25 @@ class SteeringVector:
 
     def __post_init__(self) -> None:
         if not self.directions:
-            raise UserError(f"the steering vector {self.name} has no direction; make or load another one")
+            raise UserError(_("the steering vector {name} has no direction; make or load another one"), name=self.name)
         if any(later <= layer for (layer, _), (later, _) in pairwise(self.directions)) or self.layers[0] < 0:
-            raise UserError(f"the steering vector {self.name} has layers that do not rise; make or load another one")
+            raise UserError(
+                _("the layers of the steering vector {name} are not in increasing order; make or load another one"),
+                name=self.name,
+            )
         if len({len(direction) for _, direction in self.directions}) > 1 or not self.width:
-            raise UserError(f"the steering vector {self.name} has directions of several widths; load another one")
+            raise UserError(
+                _("the directions of the steering vector {name} differ in width; load another one"), name=self.name
+            )
         for layer in self.layers:
             if not all(map(math.isfinite, self.numbers(layer))):
                 raise UserError(
-                    f"the steering vector {self.name} has numbers in layer {layer} that are not finite (NaN or "
-                    "infinity); make it again"
+                    _(
+                        "the steering vector {name} has non-finite numbers (NaN or infinity) in layer {layer}; make "
+                        "it again"
+                    ),
+                    name=self.name,
+                    layer=layer,
                 )
 
     @property
@@ -66,24 +76,36 @@ class SteeringVector:
             return replace(self, directions=((layer, self.directions[0][1]),))
         if layer not in self.layers:
             raise UserError(
-                f"the steering vector {self.name} has no direction for layer {layer}, "
-                f"only for {layer_list(self.layers)}"
+                _("the steering vector {name} has no direction for layer {layer}, only for {known}"),
+                name=self.name,
+                layer=layer,
+                known=layer_list(self.layers),
             )
         return replace(self, directions=((layer, dict(self.directions)[layer]),))
 
     def check(self, config: ModelConfig) -> None:
         """Raise `UserError` where a model of this configuration cannot be steered by it."""
         if not config.blocks:
-            raise UserError("this model has no blocks, so nothing to steer; they begin at model3")
+            raise UserError(_("this model has no blocks to steer; choose model3 or a later model"))
         if self.width != config.embed_dim:
             raise UserError(
-                f"the steering vector {self.name} is {self.width:,} wide, but the residual stream of this model is "
-                f"{config.embed_dim:,} wide; make a vector with this model, or choose the model it was made with"
+                _(
+                    "the steering vector {name} is {width:,} wide, but the residual stream of this model is "
+                    "{embed_dim:,} wide; make a vector with this model, or choose the model it was made with"
+                ),
+                name=self.name,
+                width=self.width,
+                embed_dim=config.embed_dim,
             )
         if self.layers[-1] >= config.blocks:
             raise UserError(
-                f"the steering vector {self.name} has a direction for layer {self.layers[-1]}, but this model has "
-                f"layers 0 to {config.blocks - 1}; choose the model it was made with"
+                _(
+                    "the steering vector {name} has a direction for layer {layer}, but this model has layers 0 to "
+                    "{last}; choose the model it was made with"
+                ),
+                name=self.name,
+                layer=self.layers[-1],
+                last=config.blocks - 1,
             )
 
 

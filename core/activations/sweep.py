@@ -14,6 +14,7 @@ from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.engine.prefix import CHUNK
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 from core.sampling.distribution import Distribution
 from core.sampling.divergence import kl_bits
@@ -74,10 +75,17 @@ def sweep(
     """
     model, transformer = step.model, step.model.transformer
     if not patches:
-        raise UserError(f"{model.info.name} has nothing of that kind to sweep over; choose another part")
+        raise UserError(
+            _("{name} has no part of that kind, so there is nothing to sweep over; choose another part"),
+            name=model.info.name,
+        )
     for patch in patches:
         patch.check(transformer.config)
-    note = f"only the last {MAX_TOKENS:,} tokens are read" if len(step.ids) > MAX_TOKENS else ""
+    note = (
+        _("only the last {max_tokens:,} tokens are read").format(max_tokens=MAX_TOKENS)
+        if len(step.ids) > MAX_TOKENS
+        else ""
+    )
     step = replace(step, ids=step.ids[-MAX_TOKENS:], cache=None)
     length = len(step.ids)
     patches = [patch for patch in patches if patch.part != "position" or (patch.index or 0) < length]

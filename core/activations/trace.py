@@ -18,6 +18,7 @@ from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.model import Model, Sequences
 from core.progress import Progress
 
@@ -152,9 +153,12 @@ def require_finite(name: str, output: Tensor) -> None:
     """Raise `UserError` where the output of the module called `name` has a NaN or +∞; a logit may be -∞."""
     if not bool((output < math.inf).all()):
         raise UserError(
-            f"{name} gives numbers that are not finite (NaN or infinity); its weights or this ",
-            Option("dtype"),
-            " are at fault",
+            _(
+                "{name} computes non-finite numbers (NaN or infinity), because of its weights or of this {dtype}; "
+                "choose another dtype"
+            ),
+            name=name,
+            dtype=Option("dtype"),
         )
 
 

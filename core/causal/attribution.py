@@ -22,6 +22,7 @@ from core.engine.model import Transformer
 from core.engine.packed.linear import PackedLinear, matrix
 from core.engine.parts import Scale
 from core.errors import UserError
+from core.language import _
 from core.loading.model import Model
 
 
@@ -48,8 +49,11 @@ class Directions:
         config = self._transformer.config
         if not isinstance(self._transformer.activation, nn.Identity):
             raise UserError(
-                f"in {model.info.name} an activation function stands between what the blocks write and the logits, so "
-                "they are no sum of parts; choose model4 or later"
+                _(
+                    "{name} applies an activation function after its blocks, so its logits are not a sum of parts; "
+                    "choose model4 or a later model"
+                ),
+                name=model.info.name,
             )
         after, self.unembedding_bias = self._unembedding()
         scale = self._transformer.scale

@@ -34,6 +34,7 @@ from core.engine.config import ModelConfig
 from core.engine.model import Transformer
 from core.engine.packed.linear import matrix
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 
 PATH_STEPS = 5
@@ -71,11 +72,15 @@ class Graph:
 
     def __init__(self, config: ModelConfig) -> None:
         if not config.blocks:
-            raise UserError("this model has no blocks, so no edges between heads; they begin at model3")
+            raise UserError(
+                _("this model has no blocks, so there are no edges between heads; choose model3 or a later model")
+            )
         if config.layout == "post_norm":
             raise UserError(
-                "this model normalizes the residual stream itself after each sum, so it is no sum of what heads and "
-                "MLPs write; choose a model with its norms before or inside the sublayers"
+                _(
+                    "this model normalizes the residual stream after each sum, so the stream is not a sum of what "
+                    "heads and MLPs write; choose a model with its norms before or inside the sublayers"
+                )
             )
         self.config = config
         self.per_block = (1 if config.output_norms else config.heads) + config.feed_forward
@@ -147,8 +152,12 @@ class Graph:
         each = 4 * len(self.senders) * self.config.embed_dim
         if each * length > MOST_BYTES:
             raise UserError(
-                f"a prompt of {length:,} tokens is too long for the edges of this model: it has room for "
-                f"{MOST_BYTES // each:,}; shorten it"
+                _(
+                    "the prompt has {length:,} tokens, but the edges of this model fit into memory for at most "
+                    "{limit:,}; shorten it"
+                ),
+                length=length,
+                limit=MOST_BYTES // each,
             )
 
 
@@ -237,7 +246,7 @@ def edge_scores(
     for number, chunk in enumerate(chunks):
         stream = torch.lerp(corrupt.streams[0], clean.streams[0], chunk[:, None, None])  # [points, T, d]
         streams = yield from residual_streams(transformer, stream, 2 * blocks * len(chunks))
-        _, gradient = pull_measure(transformer, streams[-1], measure)
+        _unused, gradient = pull_measure(transformer, streams[-1], measure)
         add(slice(len(graph.receivers) - 1, len(graph.receivers)), gradient.sum(0, keepdim=True))
         for n in reversed(range(blocks)):
             gradient = _pull_receivers(transformer, graph, n, streams[n], gradient, add)

@@ -13,6 +13,7 @@ from torch import Tensor
 from core.causal.heads import Grid, head_moment, head_scores, repeated_tokens
 from core.causal.table import Table
 from core.errors import UserError
+from core.language import _
 from core.loading import catalog
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.card import read_card
@@ -59,15 +60,26 @@ def head_checkpoints(
     texts: dict[Recipe, Tensor] = {}
     for name in wanted:
         if catalog.is_served(name):
-            raise UserError(f"{name} computes its attention elsewhere; choose a model that runs here")
+            raise UserError(
+                _("{name} runs on another machine, which does not send its attention; choose a model that runs here"),
+                name=name,
+            )
         model = load_model(replace(choice, name=name), report)
         found.append(_scores(model, name, texts))
         shapes = [(len(each.previous), len(each.previous[0])) for each in (found[0], found[-1])]
         if shapes[0] != shapes[1]:
             (blocks, heads), (others, its) = shapes
             raise UserError(
-                f"{name} has {others} × {its} heads and {found[0].name} {blocks} × {heads}; choose checkpoints of one "
-                "model"
+                _(
+                    "{name} has {blocks} × {heads} heads, but {first} has {first_blocks} × {first_heads}; choose "
+                    "checkpoints of one model"
+                ),
+                name=name,
+                blocks=others,
+                heads=its,
+                first=found[0].name,
+                first_blocks=blocks,
+                first_heads=heads,
             )
         yield tuple(found)
         yield Progress(len(found), len(wanted))
@@ -97,19 +109,19 @@ def _scores(model: Model, name: str, texts: dict[Recipe, Tensor]) -> CheckpointH
     card = read_card(path) if path else None
     if card is None:
         without = model.stops if config.vocab_size > 99 else frozenset()
-        *_, scores = head_scores(transformer, repeated_tokens(config.vocab_size, config.context, without=without))
+        *_unused, scores = head_scores(transformer, repeated_tokens(config.vocab_size, config.context, without=without))
         unknown: Grid = ((None,) * config.heads,) * config.blocks
         return CheckpointHeads(name, None, scores.previous, scores.induction, unknown)
     if card.recipe not in texts:
         texts[card.recipe] = _unseen(card.recipe, config.context)
     moment = head_moment(transformer, texts[card.recipe])
     if moment is None:
-        raise UserError(f"{name} has no attention heads; they begin at model3")
+        raise UserError(_("{name} has no attention heads; choose model3 or a later model"), name=name)
     return CheckpointHeads(name, card.step, moment.previous, moment.induction, moment.copied)
 
 
 def _unseen(recipe: Recipe, context: int) -> Tensor:
     """Text of the kind that a training learns, the batch after its last step, [B, T]."""
-    *_, text = corpus(recipe)
+    *_unused, text = corpus(recipe)
     assert not isinstance(text, Progress)
     return text.batch(recipe.steps, OBSERVED, context)[:, :-1]

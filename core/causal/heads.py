@@ -20,6 +20,7 @@ from torch import Tensor
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
+from core.language import _
 from core.training.events import HeadMoment
 
 Grid = tuple[tuple[float | None, ...], ...]
@@ -52,7 +53,14 @@ def repeated_tokens(vocab_size: int, context: int, seed: int = 0, without: froze
     """
     count = min(REPEATED, context // 2, vocab_size - len(without))
     if count < 2:
-        raise UserError(f"a context of {context} tokens over {vocab_size} ids has no room for repeated tokens")
+        raise UserError(
+            _(
+                "a context of {context} tokens is too short for a repeated sequence of random tokens (V = "
+                "{vocab_size}); choose a longer context"
+            ),
+            context=context,
+            vocab_size=vocab_size,
+        )
     chosen: dict[int, None] = {}
     generator = torch.Generator().manual_seed(seed)
     while len(chosen) < count:
@@ -97,7 +105,7 @@ def head_moment(transformer: Transformer, ids: Tensor) -> HeadMoment | None:
     config = transformer.config
     if not config.blocks or config.context < 4:
         return None
-    *_, found = head_scores(transformer, repeated_tokens(config.vocab_size, config.context))
+    *_unused, found = head_scores(transformer, repeated_tokens(config.vocab_size, config.context))
     copied = torch.zeros(config.blocks, config.heads)
     rows = ids.tolist()
     for row in rows:
@@ -130,7 +138,7 @@ def attention_patterns(transformer: Transformer, ids: Sequence[int]) -> Iterator
     Raises `UserError` for a model without blocks.
     """
     if not transformer.config.blocks:
-        raise UserError("this model has no attention heads; they begin at model3")
+        raise UserError(_("this model has no attention heads; choose model3 or a later model"))
     positions = torch.arange(len(ids), device=transformer.device)
     x = transformer.embedded(torch.tensor([list(ids)], device=transformer.device), 0)
     for block in transformer.blocks:
@@ -159,6 +167,6 @@ class _Attention:
 
     def weights(self) -> Tensor:
         """[h, T, T], float32."""
-        q, k, _ = self._inputs
+        q, k, _unused = self._inputs
         weights: Tensor = self._attend.weights(q, k)[0].float()
         return weights

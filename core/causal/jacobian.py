@@ -24,6 +24,7 @@ from core.causal.backward import embedded, residual_streams, run_exactly
 from core.engine.model import Transformer
 from core.engine.packed.linear import PackedLinear, matrix
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 
 LENGTH, SKIP = 64, 16
@@ -60,7 +61,12 @@ def fit_text(title: str, ids: list[int], context: int, length: int = LENGTH) -> 
     pieces = [tuple(ids[n : n + length]) for n in range(0, len(ids), length)]
     sequences = tuple(piece for piece in pieces if len(piece) >= skip + 2)
     if not sequences:
-        raise UserError(f"{title} has {len(ids)} tokens, too few to fit a lens; give at least {skip + 2}")
+        raise UserError(
+            _("{title} has {count} tokens, too few to fit a lens; give at least {least}"),
+            title=title,
+            count=len(ids),
+            least=skip + 2,
+        )
     return FitText(title, sequences[:: -(-len(sequences) // MOST)], skip)
 
 

@@ -23,6 +23,7 @@ from core.causal.jacobian import (
     streams_of,
 )
 from core.errors import UserError
+from core.language import _
 from core.loading.models import Model
 from core.progress import Progress
 
@@ -100,7 +101,7 @@ class LensFit:
         parts = [parts_of_product(len(states), len(self.text.sequences[number]) - 1) for number in numbers]
         if not torch.equal(self._product[0], states):
             self._product = states, 0, torch.zeros_like(states)
-        _, done, total = self._product
+        _unused, done, total = self._product
         if done:
             yield done, total / done
         while done < len(numbers):
@@ -140,7 +141,7 @@ class LensFit:
         Raises `UserError` for a patched model. Closing the iterator stops; another one goes on from there.
         """
         if is_patched(self._model):
-            raise UserError("the matrices are fitted on the model itself; remove its patches first")
+            raise UserError(_("the matrices are fitted on the unpatched model; remove its patches first"))
         if self._work is None:
             self._work = self._sequences()
         while (progress := next(self._work, None)) is not None:
@@ -164,7 +165,9 @@ class LensFit:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{path.parent} cannot be made: {error.strerror}") from error
+            raise UserError(
+                _("{folder} cannot be created: {reason}"), folder=path.parent, reason=error.strerror
+            ) from error
         assert self.matrices is not None
         about = {"format": "tokenwalk jacobian lens 1", "model": self._model.info.label, "text": self.text.title}
         about |= {"sequences": str(self.done), "of": str(self.total), "skip": str(self.text.skip)}
@@ -182,9 +185,11 @@ class LensFit:
                 matrices = file.get_tensor("jacobians")
             done = int(about.get("sequences", ""))
         except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{path} is no fitted lens ({error}); remove it to fit again") from error
+            raise UserError(
+                _("{path} is not a fitted lens ({error}); remove it to fit again"), path=path, error=error
+            ) from error
         if tuple(matrices.shape) != shape or not 0 < done <= self.total or not math.isfinite(matrices.sum().item()):
-            raise UserError(f"{path} is not the lens of this model and text; remove it to fit again")
+            raise UserError(_("{path} was fitted on another model or text; remove it to fit again"), path=path)
         self.done, self._sum = done, matrices.float() * done
 
 

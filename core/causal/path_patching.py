@@ -15,6 +15,7 @@ from torch import Tensor
 from core.causal.prompt_pair import PromptPair, SharedPast
 from core.engine.hooks import ForwardHooks
 from core.errors import UserError
+from core.language import _
 
 SenderPart = Literal["embedding", "head", "attention", "mlp"]
 ReceiverPart = Literal["q", "k", "v", "mlp", "final"]
@@ -45,8 +46,10 @@ class Receiver:
     def label(self) -> str:
         """In one short phrase: `q of head 3.5`, `MLP 4`, `the output`."""
         if self.part == "final":
-            return "the output"
-        return f"MLP {self.layer}" if self.part == "mlp" else f"{self.part} of head {self.layer}.{self.head}"
+            return _("the output")
+        if self.part == "mlp":
+            return f"MLP {self.layer}"
+        return _("{part} of head {layer}.{head}").format(part=self.part, layer=self.layer, head=self.head)
 
 
 def check(pair: PromptPair, receiver: Receiver) -> None:
@@ -54,14 +57,22 @@ def check(pair: PromptPair, receiver: Receiver) -> None:
     config = pair.transformer.config
     if config.layout == "post_norm":
         raise UserError(
-            "this model normalizes the residual stream after each sum, so no path is direct; patch activations"
+            _("this model normalizes the residual stream after each sum, so no path is direct; use activation patching")
         )
     if receiver.part == "mlp" and not config.feed_forward:
-        raise UserError("this model has no feed-forward layers; choose q, k, v or final as the receiver")
+        raise UserError(_("this model has no feed-forward layers; choose q, k, v or final as the receiver"))
     if receiver.part != "final" and not 0 <= receiver.layer < config.blocks:
-        raise UserError(f"no layer {receiver.layer} to receive; choose one from 0 to {config.blocks - 1}")
+        raise UserError(
+            _("the receiver cannot be in layer {layer}; choose a layer from 0 to {last}"),
+            layer=receiver.layer,
+            last=config.blocks - 1,
+        )
     if receiver.part in ("q", "k", "v") and not 0 <= receiver.head < config.heads:
-        raise UserError(f"no head {receiver.head} to receive; choose one from 0 to {config.heads - 1}")
+        raise UserError(
+            _("the receiver cannot be head {head}; choose a head from 0 to {last}"),
+            head=receiver.head,
+            last=config.heads - 1,
+        )
 
 
 def senders(pair: PromptPair, receiver: Receiver) -> list[Sender]:

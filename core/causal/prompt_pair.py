@@ -15,6 +15,7 @@ from core.causal.target import Target
 from core.engine.cache import KVCache, LayerCache
 from core.engine.model import Transformer
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 
 MAX_TOKENS = 512
@@ -97,11 +98,15 @@ def read_pair(step: Step, question: CausalQuestion) -> Generator[Progress, None,
     too long, and where the two measures are equal.
     """
     if not step.model.transformer.config.blocks:
-        raise UserError(f"{step.model.info.name} has no blocks to patch; they begin at model3")
+        raise UserError(_("{name} has no blocks to patch; choose model3 or a later model"), name=step.model.info.name)
     corrupt = question.aligned_ids(step.ids, step.model.transformer.config.context)
     length = len(corrupt)
     if length > MAX_TOKENS:
-        raise UserError(f"the prompts have {length:,} tokens; up to {MAX_TOKENS} can be patched one by one")
+        raise UserError(
+            _("the prompts have {length:,} tokens, but at most {limit} can be patched one by one; shorten them"),
+            length=length,
+            limit=MAX_TOKENS,
+        )
     first = next(n for n, (a, b) in enumerate(zip(step.ids, corrupt, strict=True)) if a != b)
     clean = yield from _read(replace(step, cache=None), 0, 2 * length)
     other = yield from _read(replace(step, ids=corrupt, cache=None), length, 2 * length)
@@ -109,8 +114,11 @@ def read_pair(step: Step, question: CausalQuestion) -> Generator[Progress, None,
     if not abs(pair.high - pair.low) >= LEAST * max(1.0, abs(pair.high)):
         measures = f"{pair.high:+.3f} and {pair.low:+.3f}"
         raise UserError(
-            f"the measure is the same after both prompts ({measures}), so there is nothing to explain; choose two "
-            "tokens that the prompts disagree about"
+            _(
+                "the measure is the same after both prompts ({measures}), so there is no difference to explain; "
+                "choose two tokens whose logits differ between the prompts"
+            ),
+            measures=measures,
         )
     return pair
 

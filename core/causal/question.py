@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from core.causal.target import Target
 from core.errors import Action, Option, UserError
+from core.language import _
 from core.tokenizers.tokenizer import Tokenizer, piece_text
 
 if TYPE_CHECKING:
@@ -39,11 +40,15 @@ class CausalQuestion:
 
     def __post_init__(self) -> None:
         if self.measure not in MEASURES:
-            raise UserError(f"no measure {self.measure!r}; choose one of {', '.join(MEASURES)}")
+            raise UserError(
+                _("{measure!r} is not a measure; choose one of {choices}"),
+                measure=self.measure,
+                choices=", ".join(MEASURES),
+            )
         if self.align not in ENDS:
-            raise UserError(f"tokens cannot be aligned from {self.align!r}; choose left or right")
+            raise UserError(_("tokens are aligned from the left or the right, not from {align!r}"), align=self.align)
         if self.target is not None and self.target == self.against:
-            raise UserError("the two tokens of a question must differ; choose another one to compare with")
+            raise UserError(_("the two tokens of a question must differ; choose another one to compare with"))
 
     def with_next_measure(self) -> "CausalQuestion":
         """The same question with the next of the three measures; only a difference has a token to compare with."""
@@ -54,7 +59,9 @@ class CausalQuestion:
         """Raise `UserError` for an id that a model of `vocab_size` ids does not have."""
         for id in (self.target, self.against, *self.corrupt):
             if id is not None and not 0 <= id < vocab_size:
-                raise UserError(f"no token has the id {id}; this model has the ids 0 to {vocab_size - 1}")
+                raise UserError(
+                    _("{id} is not a token id of this model; choose one from 0 to {last}"), id=id, last=vocab_size - 1
+                )
 
     def target_at(self, logits: "Tensor") -> Target:
         """The measure at a position whose next token has `logits` [V]; what is not chosen is the likeliest there.
@@ -101,20 +108,22 @@ class CausalQuestion:
         """
         if not self.corrupt:
             raise UserError(
-                "this needs a second prompt, the corrupt one: ",
-                Action("question.corrupt"),
-                " asks for it, ",
-                Option("corrupt"),
-                " gives it",
+                _("this experiment needs a second prompt, the corrupt one: {key} asks for it, or give {option}"),
+                key=Action("question.corrupt"),
+                option=Option("corrupt"),
             )
         seen = self.corrupt[-context:] if context else self.corrupt
         if tuple(clean) == seen:
-            where = "" if seen == self.corrupt else f" among the last {context}, which the model sees"
-            raise UserError(f"the corrupt prompt has the same tokens as the prompt{where}; change one word of it")
+            if seen == self.corrupt:
+                raise UserError(_("the corrupt prompt has the same tokens as the prompt; change one word of it"))
+            text = _(
+                "the last {context} tokens, which the model sees, are the same in both prompts; change one of them"
+            )
+            raise UserError(text, context=context)
         pairs = alignment(clean, seen, self.align)
         if not any(i is not None and j is not None and clean[i] == seen[j] for i, j in pairs):
             raise UserError(
-                "the corrupt prompt shares no token with the prompt at its place; change one word and keep the rest"
+                _("the corrupt prompt has no token in the same place as the prompt; change one word and keep the rest")
             )
         return seen
 
@@ -155,8 +164,12 @@ def aligned(clean: Sequence[int], corrupt: Sequence[int]) -> None:
     """Raise `UserError` unless both prompts have the same number of tokens, as comparing each position needs."""
     if len(clean) != len(corrupt):
         raise UserError(
-            f"the corrupt prompt has {len(corrupt)} tokens and the prompt {len(clean)}; this experiment compares them "
-            "position by position, so choose words with as many tokens"
+            _(
+                "the corrupt prompt has {corrupt} tokens, but the prompt has {clean}; this experiment compares them "
+                "position by position, so choose words with the same number of tokens"
+            ),
+            corrupt=len(corrupt),
+            clean=len(clean),
         )
 
 
@@ -167,11 +180,15 @@ def one_token(tokenizer: Tokenizer, text: str, option: str) -> int:
     """
     ids = tokenizer.continuation(text)
     if not ids:
-        raise UserError(Option(option), " is empty; give the text of a token, such as ' my'")
+        raise UserError(_("{option} is empty; give the text of a token, such as ' my'"), option=Option(option))
     if len(ids) > 1:
         pieces = " + ".join(repr(piece_text(tokenizer.piece(id))) for id in ids[:8]) + (" + …" if len(ids) > 8 else "")
         raise UserError(
-            Option(option), f" must be one token; {text[:80]!r} is {len(ids)}: {pieces}; give one of these pieces"
+            _("{option} must be one token; {text!r} is {count}: {pieces}; give one of these pieces"),
+            option=Option(option),
+            text=text[:80],
+            count=len(ids),
+            pieces=pieces,
         )
     return ids[0]
 
@@ -189,7 +206,11 @@ def question_of(
     Raises `UserError` where one is not, or where they cannot be asked together.
     """
     if against is not None and measure != "difference":
-        raise UserError(Option("against"), f" is of the measure difference, not of {measure}; leave one of the two out")
+        raise UserError(
+            _("{against} belongs to the measure difference, not to {measure}; leave one of the two out"),
+            against=Option("against"),
+            measure=measure,
+        )
     return CausalQuestion(
         None if target is None else one_token(tokenizer, target, "target"),
         None if against is None else one_token(tokenizer, against, "against"),

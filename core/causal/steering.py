@@ -16,6 +16,7 @@ from core.activations.steering_vector import SteeringVector
 from core.activations.trace import recording, require_finite
 from core.causal.prompts import Positions
 from core.errors import UserError
+from core.language import _
 from core.loading.models import Model
 from core.progress import Progress
 from core.tokenizers import chat
@@ -39,9 +40,13 @@ def steering_vector(
     set, a prompt without tokens or longer than the context, and a model without blocks.
     """
     if not model.transformer.config.blocks:
-        raise UserError(f"{model.info.name} has no blocks, so nothing to steer; they begin at model3")
+        raise UserError(_("{name} has no blocks to steer; choose model3 or a later model"), name=model.info.name)
     if positions not in get_args(Positions):
-        raise UserError(f"the positions of a steering vector are {' or '.join(get_args(Positions))}, not {positions!r}")
+        raise UserError(
+            _("the positions of a steering vector must be {choices}, not {positions!r}"),
+            choices=" or ".join(get_args(Positions)),
+            positions=positions,
+        )
     sets = [_encoded(model, prompts, which) for prompts, which in ((positive, "positive"), (negative, "negative"))]
     done, total, means = 0, sum(map(len, sets)), []
     for prompts in sets:
@@ -57,7 +62,9 @@ def steering_vector(
     yield Progress(done, total)
     difference = (means[0] - means[1]).float().cpu()
     if not difference.any():
-        raise UserError("the two sets of prompts give the same residual stream, so the vector is zero; change a prompt")
+        raise UserError(
+            _("the two sets of prompts give the same residual stream, so the vector is zero; change a prompt")
+        )
     directions = tuple((layer, row.numpy().tobytes()) for layer, row in enumerate(difference))
     yield SteeringVector(name, directions, _origin(model, positive, negative, positions))
 
@@ -65,18 +72,29 @@ def steering_vector(
 def _encoded(model: Model, prompts: Sequence[str], which: str) -> list[list[int]]:
     """The ids of each prompt. Raises `UserError` for one that cannot be read."""
     if not prompts:
-        raise UserError(f"the {which} set has no prompt; write at least one line")
+        raise UserError(_("the {which} set is empty; write at least one prompt, one a line"), which=which)
     if len(prompts) > MOST_PROMPTS:
-        raise UserError(f"the {which} set has {len(prompts):,} prompts; give at most {MOST_PROMPTS:,}")
+        raise UserError(
+            _("the {which} set has {count:,} prompts; give at most {limit:,}"),
+            which=which,
+            count=len(prompts),
+            limit=MOST_PROMPTS,
+        )
     encoded = [chat.encode(model.tokenizer, prompt) for prompt in prompts]
     context = model.transformer.config.context
     for number, ids in enumerate(encoded, start=1):
         if not ids:
-            raise UserError(f"prompt {number} of the {which} set has no tokens; write some text")
+            raise UserError(
+                _("prompt {number} of the {which} set has no tokens; write some text"), number=number, which=which
+            )
         if len(ids) > context:
             raise UserError(
-                f"prompt {number} of the {which} set has {len(ids):,} tokens, but {model.info.name} sees {context:,}; "
-                "shorten it"
+                _("prompt {number} of the {which} set has {count:,} tokens, but {name} sees {context:,}; shorten it"),
+                number=number,
+                which=which,
+                count=len(ids),
+                name=model.info.name,
+                context=context,
             )
     return encoded
 

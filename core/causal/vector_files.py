@@ -16,11 +16,12 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.formats.weights_file import read_weights_file
+from core.language import N_, _
 
 FORMAT = "tokenwalk steering vector"
 ARCHITECTURE = "controlvector"
 SUFFIXES = (".safetensors", ".gguf")
-_ADVICE = "choose a file of a steering vector"
+_ADVICE = N_("choose the file of a steering vector")
 _F32, _STRING, _UINT32 = 0, 8, 4
 _ALIGNMENT = 32
 
@@ -28,17 +29,30 @@ _ALIGNMENT = 32
 def read_vector(path: Path) -> SteeringVector:
     """The steering vector in a file. Raises `UserError` for a file that is missing or holds something else."""
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path.name} is no steering vector: its name must end in {' or '.join(SUFFIXES)}; {_ADVICE}")
+        raise UserError(
+            _("{file} is not a steering vector: its name must end in {choices}; {advice}"),
+            file=path.name,
+            choices=" or ".join(SUFFIXES),
+            advice=_(_ADVICE),
+        )
     file = read_weights_file(path)
-    values = CheckedValues(path.name, file.metadata, _ADVICE)
+    values = CheckedValues(path.name, file.metadata, _(_ADVICE))
     gguf = path.suffix == ".gguf"
     key, wanted = ("general.architecture", ARCHITECTURE) if gguf else ("format", FORMAT)
     if (found := values.get(key, "")) != wanted:
-        problem = f"its {key} is {reprlib.repr(found)}" if found else f"it has no {key}"
-        raise values.error(f"{problem}, so it is no steering vector (which has {wanted!r} there)")
+        problem = (
+            _("its {key} is {found}").format(key=key, found=reprlib.repr(found))
+            if found
+            else _("it has no {key}").format(key=key)
+        )
+        raise values.error(
+            _("{problem}, so it is not a steering vector (which has {wanted!r} there)").format(
+                problem=problem, wanted=wanted
+            )
+        )
     directions = sorted(_direction(values, name, stored) for name, stored in file.tensors.items())
     if not directions:
-        raise values.error("it holds no direction")
+        raise values.error(_("it holds no direction"))
     name = values.get("general.name" if gguf else "name", "") or path.stem
     hint = values.get("controlvector.model_hint", "")
     origin = values.get("general.description" if gguf else "origin", "") or (f"for {hint}" if hint else "")
@@ -52,21 +66,36 @@ def _direction(values: CheckedValues, name: str, stored: StoredTensor) -> tuple[
     """The layer of a tensor and its numbers. Raises `UserError` for a tensor that is no direction."""
     match = re.fullmatch(r"direction\.(\d{1,4})", name, re.ASCII)
     if not match:
-        raise values.error(f"it has the tensor {reprlib.repr(name)}; those of a steering vector are called direction.N")
+        raise values.error(
+            _("it has the tensor {name}; those of a steering vector are called direction.N").format(
+                name=reprlib.repr(name)
+            )
+        )
     if stored.dtype != "F32" or len(stored.shape) != 1:
-        raise values.error(f"{name} is {stored.dtype} of shape {list(stored.shape)} (allowed: F32 of one dimension)")
+        raise values.error(
+            _("{name} is {dtype} of shape {shape} (allowed: F32 of one dimension)").format(
+                name=name, dtype=stored.dtype, shape=list(stored.shape)
+            )
+        )
     layer = int(match[1])
     if layer == 0 and "general.architecture" in values.values:
-        raise values.error("it has direction.0, which llama.cpp refuses, for its layers begin at 1")
+        raise values.error(_("it has direction.0, which llama.cpp refuses, because its layers count from 1"))
     return layer, little_endian(stored.view[stored.start : stored.start + stored.size])
 
 
 def write_vector(path: Path, vector: SteeringVector) -> None:
     """Write a steering vector, as safetensors or for llama.cpp as GGUF, by the suffix. Raises `UserError`."""
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path.name} does not say in which format to save; let it end in {' or '.join(SUFFIXES)}")
+        raise UserError(
+            _("the name {file} does not tell the format to save in; end it with {choices}"),
+            file=path.name,
+            choices=" or ".join(SUFFIXES),
+        )
     if path.suffix == ".gguf" and vector.layers[0] == 0:
-        raise UserError(f"{path.name}: llama.cpp has no direction for layer 0; save it as .safetensors")
+        raise UserError(
+            _("{file}: a control vector of llama.cpp cannot have a direction for layer 0; save it as .safetensors"),
+            file=path.name,
+        )
     with replacing(path) as file:
         file.write(_gguf(vector) if path.suffix == ".gguf" else _safetensors(vector))
 

@@ -11,6 +11,7 @@ from llguidance import LLMatcher
 from core.constraints.source import NAMES, Kind, grammar_of
 from core.constraints.vocabulary import Tokens, ends, vocabulary
 from core.errors import UserError
+from core.language import _
 from core.sequences import common_prefix
 
 KEPT = 64
@@ -29,7 +30,9 @@ class Matcher:
         self._ends = ends(tokens)
         self._matcher = LLMatcher(vocabulary(tokens), grammar_of(kind, text), log_level=0)
         if self._matcher.is_error():
-            raise UserError(f"the {NAMES[kind]} is too complex for these tokens; write a simpler one")
+            raise UserError(
+                _("the {constraint} is too complex for these tokens; write a simpler one"), constraint=_(NAMES[kind])
+            )
         self._ids: list[int] = []
         """What the matcher has read."""
         self._masks: OrderedDict[tuple[int, ...], Any] = OrderedDict()
@@ -57,7 +60,13 @@ class Matcher:
             mask[list(self._ends)] = False
         mask.flags.writeable = False
         if not mask.any():
-            raise UserError(f"no token can follow so that the text can still match the {NAMES[self._kind]}")
+            raise UserError(
+                _(
+                    "no token can follow such that the text still matches the {constraint}; go back, or change the "
+                    "constraint"
+                ),
+                constraint=_(NAMES[self._kind]),
+            )
         return mask
 
     def _read(self, ids: Sequence[int]) -> bool:
@@ -79,7 +88,13 @@ class Matcher:
     def _broken(self, at: int, id: int) -> UserError:
         piece = self._tokens.piece(id).decode("utf-8", "backslashreplace")
         return UserError(
-            f"the text left the {NAMES[self._kind]} at its token {at + 1}, {piece!r}; go back before it, or change it"
+            _(
+                "token {at} of the text, {piece!r}, does not match the {constraint}; go back before it, or change the "
+                "constraint"
+            ),
+            constraint=_(NAMES[self._kind]),
+            at=at + 1,
+            piece=piece,
         )
 
 

@@ -7,13 +7,14 @@ from functools import lru_cache
 from typing import Literal
 
 from core.errors import UserError
+from core.language import N_, _
 
 Kind = Literal["regex", "choice", "json", "grammar"]
 NAMES: dict[Kind, str] = {
-    "regex": "regular expression",
-    "choice": "choice",
-    "json": "JSON schema",
-    "grammar": "grammar",
+    "regex": N_("regular expression"),
+    "choice": N_("choice"),
+    "json": N_("JSON schema"),
+    "grammar": N_("grammar"),
 }
 LONGEST = 200_000
 """Characters at most."""
@@ -34,9 +35,14 @@ def grammar_of(kind: Kind, text: str) -> str:
     from llguidance import LLMatcher  # noqa: PLC0415  # 20 ms, and few walks have a constraint
 
     if not text:
-        raise UserError(f"the {NAMES[kind]} is empty; write what the text must match")
+        raise UserError(_("the {constraint} is empty; write what the text must match"), constraint=_(NAMES[kind]))
     if len(text) > LONGEST:
-        raise UserError(f"the {NAMES[kind]} has {len(text):,} characters; {LONGEST:,} are allowed")
+        raise UserError(
+            _("the {constraint} has {count:,} characters; {limit:,} are allowed"),
+            constraint=_(NAMES[kind]),
+            count=len(text),
+            limit=LONGEST,
+        )
     try:
         grammar = _translated(kind, text)
     except Exception as error:  # the converter of GBNF raises plain exceptions
@@ -81,4 +87,9 @@ def _refused(kind: Kind, text: str, problem: str) -> UserError:
     said = reason[1] if reason else problem.split("\n", 1)[0]
     said = re.sub(r"^(at )?\d+\(\d+\): ", "", said).strip()
     shown = text if len(text) <= 60 else text[:59] + "…"
-    return UserError(f"the {NAMES[kind]} {shown!r} cannot be used: {said}; change it")
+    return UserError(
+        _("the {constraint} {text!r} is invalid: {reason}; change it"),
+        constraint=_(NAMES[kind]),
+        text=shown,
+        reason=said,
+    )

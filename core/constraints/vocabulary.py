@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import UserError
+from core.language import _
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -68,7 +69,7 @@ def vocabulary(tokens: Tokens) -> "LLTokenizer":
     if found is None:
         made = _Vocabulary(tokens)
         if len(made.special_token_ids) == len(made.tokens):
-            raise UserError("no token of this model is text, so nothing can match")
+            raise UserError(_("no token of this model is text, so no text can match; choose another model"))
         found = LLTokenizer(made, n_vocab=tokens.vocab_size, eos_token=sorted(ends(tokens)))  # type: ignore[arg-type]
         _known[tokens] = found
     return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.errors import UserError
+from core.language import _
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
@@ -67,4 +68,4 @@ def choose(name: str | None) -> Activation | None:
 
 def unknown(name: str) -> UserError:
     """The error for a name that is no activation function."""
-    return UserError(f"no activation {name!r}; choose {CHOICES_TEXT}")
+    return UserError(_("{name!r} is not an activation function; choose {choices}"), name=name, choices=CHOICES_TEXT)

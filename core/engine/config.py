@@ -8,6 +8,7 @@ from typing import Literal
 from core.engine.activation import ACTIVATIONS, Activation, unknown
 from core.engine.rope import Rope
 from core.errors import UserError
+from core.language import N_, _
 
 Bias = Literal["qkv", "out", "mlp", "head"]
 Norm = Literal["none", "layer", "rms"]
@@ -40,7 +41,15 @@ class Experts:
 
     def __post_init__(self) -> None:
         if not 1 <= self.used <= self.count or self.size < 1 or self.shared_size < 0:
-            raise UserError(f"{self.used} of {self.count} experts of size {self.size} cannot be used")
+            raise UserError(
+                _(
+                    "{used} of {count} experts of size {size} is not possible; all must be at least 1, and no more "
+                    "are used than there are"
+                ),
+                used=self.used,
+                count=self.count,
+                size=self.size,
+            )
 
     def parameter_count(self, embed_dim: int, mlp: Callable[[int], int]) -> int:
         """How many numbers a block's experts have; `mlp` counts those of an MLP of some inner size."""
@@ -145,36 +154,59 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for label, value in (
-            ("vocabulary", self.vocab_size),
-            ("embedding size", self.embed_dim),
-            ("context", self.context),
-            ("number of heads", self.heads),
-            ("number of heads that share keys", self.group),
-            ("size of a head", 1 if self.head_size is None else self.head_size),
-            ("inner size of the MLP", 1 if self.mlp_size is None else self.mlp_size),
-            ("width of the embedding matrix", 1 if self.embed_size is None else self.embed_size),
+            (N_("vocabulary"), self.vocab_size),
+            (N_("embedding size"), self.embed_dim),
+            (N_("context"), self.context),
+            (N_("number of heads"), self.heads),
+            (N_("number of heads that share keys"), self.group),
+            (N_("size of a head"), 1 if self.head_size is None else self.head_size),
+            (N_("inner size of the MLP"), 1 if self.mlp_size is None else self.mlp_size),
+            (N_("width of the embedding matrix"), 1 if self.embed_size is None else self.embed_size),
         ):
             if value < 1:
-                raise UserError(f"the {label} must be at least 1, not {value}")
+                raise UserError(_("the {label} must be at least 1, not {value}"), label=_(label), value=value)
         if not 0 <= self.blocks <= MOST_BLOCKS:
-            raise UserError(f"the number of blocks must be from 0 to {MOST_BLOCKS}, not {self.blocks}")
+            raise UserError(
+                _("the number of blocks must be from 0 to {limit}, not {blocks}"), limit=MOST_BLOCKS, blocks=self.blocks
+            )
         if self.head_size is None and self.embed_dim % self.heads:
             raise UserError(
-                f"the embedding size {self.embed_dim} cannot be split among {self.heads} heads; "
-                f"choose a number of heads that divides it, such as {_divisor_near(self.embed_dim, self.heads)}"
+                _(
+                    "the embedding size {embed_dim} cannot be divided among {heads} heads; choose a number of heads "
+                    "that divides it, such as {example}"
+                ),
+                embed_dim=self.embed_dim,
+                heads=self.heads,
+                example=_divisor_near(self.embed_dim, self.heads),
             )
         if self.heads % self.group:
             raise UserError(
-                f"{self.heads} heads cannot share keys in groups of {self.group}; choose a multiple of {self.group}"
+                _("{heads} heads cannot share keys in groups of {group}; choose a multiple of {group}"),
+                heads=self.heads,
+                group=self.group,
             )
         experts = self.experts.blocks if self.experts else ()
-        for label, each in (("rotations", self.block_ropes), ("windows", self.windows), ("kinds of MLP", experts)):
+        for label, each in (
+            (N_("rotations"), self.block_ropes),
+            (N_("windows"), self.windows),
+            (N_("kinds of MLP"), experts),
+        ):
             if each and len(each) != self.blocks:
-                raise UserError(f"{len(each)} {label} do not fit {self.blocks} blocks")
+                raise UserError(
+                    _("{count} {label} do not fit {blocks} blocks"), count=len(each), label=_(label), blocks=self.blocks
+                )
         if self.experts and (self.output_norms or self.residual_scale != 1):
-            raise UserError("experts whose outputs are normalized or scaled cannot be computed")
+            raise UserError(
+                _("a mixture of experts with output norms or a residual scale is not supported; choose another model")
+            )
         if min(self.windows, default=0) < 0 or (self.positions == "alibi" and any(self.windows)):
-            raise UserError(f"windows of {self.windows} positions cannot be computed")
+            raise UserError(
+                _(
+                    "attention windows of {windows} positions are not possible here (allowed: 0 or more, and none "
+                    "with alibi)"
+                ),
+                windows=self.windows,
+            )
         self._check_ropes()
         if self.activation not in ACTIVATIONS:
             raise unknown(self.activation)
@@ -185,14 +217,20 @@ class ModelConfig:
             size = rope.size or self.head_dim
             if size % 2:
                 raise UserError(
-                    f"rotary positions rotate pairs, so the size of a head must be even, not {size}; "
-                    "choose another embedding size or number of heads"
+                    _(
+                        "rotary positions rotate pairs of components, so the size of a head must be even, not {size}; "
+                        "choose another embedding size or number of heads"
+                    ),
+                    size=size,
                 )
             if size > self.head_dim or any(
                 len(each) not in (0, size // 2) for each in (rope.divisors, rope.long_divisors)
             ):
                 raise UserError(
-                    f"a head of {self.head_dim} cannot rotate {size} components by {len(rope.divisors)} factors"
+                    _("a head of size {head_dim} cannot rotate {size} components by {factors} factors"),
+                    head_dim=self.head_dim,
+                    size=size,
+                    factors=len(rope.divisors),
                 )
 
     @property

@@ -8,6 +8,7 @@ import torch
 
 from core.engine.info import DeviceInfo
 from core.errors import UserError
+from core.language import _
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORED = "stored"
@@ -33,10 +34,12 @@ def resolve(name: str) -> torch.device:
         wanted = absent.name
     if wanted not in known:
         raise UserError(
-            f"no device {name!r}; choose auto, {', '.join(i.name for i in known.values() if not i.problem)}"
+            _("{name!r} is not a device here; choose auto, {choices}"),
+            name=name,
+            choices=", ".join(i.name for i in known.values() if not i.problem),
         )
     if problem := known[wanted].problem:
-        raise UserError(f"the device {name} cannot be used here: {problem}")
+        raise UserError(_("the device {name} cannot be used here: {problem}"), name=name, problem=problem)
     return torch.device(wanted)
 
 
@@ -44,12 +47,16 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of hidden states in the format called `name`. Raises `UserError` where `device` cannot use it."""
     if name in PACKED:
         if device.type != "cpu":
-            raise UserError(f"{name} weights need the cpu; choose bf16 or fp16 on {device}")
+            raise UserError(
+                _("{name} weights run on the cpu only; choose bf16 or fp16 on {device}"), name=name, device=device
+            )
         name = "fp32"
     if name not in DTYPES:
-        raise UserError(f"no dtype {name!r}; choose auto, {', '.join((*DTYPES, *PACKED))}")
+        raise UserError(
+            _("{name!r} is not a dtype; choose auto, {choices}"), name=name, choices=", ".join((*DTYPES, *PACKED))
+        )
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise UserError(f"{device} cannot compute in bf16; choose fp16 or fp32")
+        raise UserError(_("{device} cannot compute in bf16; choose fp16 or fp32"), device=device)
     return DTYPES[name]
 
 
@@ -75,16 +82,16 @@ def _cpu_memory() -> int | None:
 
 def _cuda() -> list[DeviceInfo]:
     if not torch.backends.cuda.is_built():
-        return [DeviceInfo("cuda", "NVIDIA GPU", None, "this build of torch is without CUDA")]
+        return [DeviceInfo("cuda", "NVIDIA GPU", None, _("this build of torch has no CUDA"))]
     if not torch.cuda.is_available():
-        return [DeviceInfo("cuda", "NVIDIA GPU", None, "torch finds no NVIDIA driver or no GPU")]
+        return [DeviceInfo("cuda", "NVIDIA GPU", None, _("torch finds no NVIDIA driver or no GPU"))]
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return [DeviceInfo(f"cuda:{i}", gpu.name, gpu.total_memory) for i, gpu in enumerate(found)]
 
 
 def _mps() -> DeviceInfo:
     if not torch.backends.mps.is_built():
-        return DeviceInfo("mps", "Apple GPU", None, "this build of torch is without Metal")
+        return DeviceInfo("mps", "Apple GPU", None, _("this build of torch has no Metal"))
     if not torch.backends.mps.is_available():
-        return DeviceInfo("mps", "Apple GPU", None, "macOS 12.3 or later on Apple hardware is needed")
+        return DeviceInfo("mps", "Apple GPU", None, _("it needs macOS 12.3 or later on Apple hardware"))
     return DeviceInfo("mps", "Apple GPU", int(torch.mps.recommended_max_memory()))

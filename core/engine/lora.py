@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
+from core.language import _
 
 
 class LowRank(nn.Module):
@@ -108,7 +109,7 @@ class Adapter:
     @scale.setter
     def scale(self, scale: float) -> None:
         if not math.isfinite(scale):
-            raise UserError(f"the scale of an adapter must be a finite number, not {scale:g}")
+            raise UserError(_("the scale of an adapter must be finite, not {scale:g}"), scale=scale)
         self._scale = scale
         self._install()
 

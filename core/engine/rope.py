@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import UserError
+from core.language import _
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +34,12 @@ class Rope:
     def __post_init__(self) -> None:
         numbers = (self.base, self.scale, *self.divisors, *self.long_divisors)
         if not all(number > 0 for number in numbers) or not math.isfinite(self.base * self.scale):
-            raise UserError("the base, the factors and the attention factor of rotary positions must be positive")
+            raise UserError(_("the base, the factors and the attention factor of rotary positions must be positive"))
         if self.size is not None and (self.size < 2 or self.size % 2):
-            raise UserError(f"rotary positions rotate pairs, so the rotated size must be even, not {self.size}")
+            raise UserError(
+                _("rotary positions rotate pairs of components, so the rotated size must be even, not {size}"),
+                size=self.size,
+            )
 
     def span(self, length: int) -> int:
         """A length whose frequencies a sequence of `length` tokens has; 0 where all lengths have the same."""

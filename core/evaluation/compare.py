@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.evaluation.divergence import divergences
 from core.evaluation.score import LOGIT_ROWS, distributions_after, min_context
 from core.evaluation.values import Boundary, ComparedPosition, ComparedText, Comparison, Divergence
+from core.language import _
 from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.bounds import Bounded
@@ -98,8 +99,12 @@ def _logprobs(side: Side) -> Tensor:
     distribution = side.distribution
     if not isinstance(distribution, Distribution):
         raise UserError(
-            f"models with different tokens are compared by the next byte, which needs all {distribution.vocab_size:,} "
-            f"probabilities, and the engine tells {distribution.known:,}; start it so that it tells all"
+            _(
+                "models with different tokens are compared by the next byte, which needs all {vocab_size:,} "
+                "probabilities, but the engine gives {known:,}; start the engine so that it gives all"
+            ),
+            vocab_size=distribution.vocab_size,
+            known=distribution.known,
         )
     return torch.log_softmax(distribution.logits.double(), dim=-1)
 
@@ -170,7 +175,9 @@ def compare_text(a: Model, b: Model, text: str, *, special: bool = False) -> Ite
     pieces_a, pieces_b = a.tokenizer.spell(ids_a), b.tokenizer.spell(ids_b)
     boundaries = [each for each in align(pieces_a, pieces_b) if each.tokens_a and each.tokens_b]
     if not boundaries:
-        raise UserError("the two tokenizers have no token's end in common in this text; give a longer one")
+        raise UserError(
+            _("in this text no token of one tokenizer ends where a token of the other ends; give a longer text")
+        )
     shared = _shared_bytes(b"".join(pieces_a), b"".join(pieces_b))
     return _compare_text((a, ids_a), (b, ids_b), boundaries, sum(map(len, pieces_a)), shared)
 
@@ -184,7 +191,7 @@ def _compare_text(
     yield Progress(0, total)
     for boundary in boundaries:
         sides = []
-        for (model, _), rows in ((a, after_a), (b, after_b)):
+        for (model, _unused), rows in ((a, after_a), (b, after_b)):
             while (row := next(rows)) is None:
                 yield Progress(len(compared), total)
             sides.append(Side(row.distribution, model.tokenizer))

@@ -13,6 +13,7 @@ from core.engine.prefix import CHUNK
 from core.errors import UserError
 from core.evaluation.values import ScoredText, ScoredToken
 from core.formats.text import well_formed
+from core.language import _
 from core.loading.model import Model
 from core.progress import Progress
 from core.sampling.next_distribution import NextDistribution
@@ -68,7 +69,7 @@ def distributions_after(
         for first_row in range(0, len(in_window), LOGIT_ROWS):
             batch = in_window[first_row : first_row + LOGIT_ROWS]
             end_of_chunk = (batch[-1] // CHUNK + 1) * CHUNK - 1
-            for _ in sequence.read([*batch, min(end_of_chunk, in_window[-1])]):
+            for _unused in sequence.read([*batch, min(end_of_chunk, in_window[-1])]):
                 yield None
             for position, (distribution,) in zip(batch, sequence.distributions(batch), strict=True):
                 yield PositionDistribution(start + position, position + 1, distribution)
@@ -85,7 +86,11 @@ def score(model: Model, ids: Sequence[int], text: str | None = None) -> Iterator
     pieces = [model.tokenizer.piece(id) for id in ids]
     if len(ids) < 2:
         raise UserError(
-            f"there must be two tokens at least, not {len(ids)}: nothing predicts the first; give more text"
+            _(
+                "a text of {count} tokens cannot be scored: the first token has nothing before it to predict it from; "
+                "give at least 2 tokens"
+            ),
+            count=len(ids),
         )
     return _score(model, ids, pieces, text)
 

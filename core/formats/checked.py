@@ -16,13 +16,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from core.bounded import read_file
 from core.errors import UserError
 from core.formats.text import well_formed
+from core.language import N_, _
 
 T = TypeVar("T", int, float, bool, str)
 Built = TypeVar("Built")
 
 COUNT_LIMIT = 2**63
 """Whole numbers from here on count nothing."""
-_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+_TYPE_NAMES = {bool: N_("true or false"), int: N_("a whole number"), float: N_("a finite number"), str: N_("text")}
 
 
 class CheckedValues:
@@ -35,7 +36,7 @@ class CheckedValues:
     def __init__(self, source: str, values: object, advice: str = "") -> None:
         self.source, self.advice = source, advice
         if not isinstance(values, Mapping):
-            raise self.error(f"{reprlib.repr(values)} is not an object with named values")
+            raise self.error(_("{values} is not an object with named values").format(values=reprlib.repr(values)))
         self.values: Mapping[str, Any] = values
         self._read: set[str] = set()
         self._assumed: dict[str, Any] = {}
@@ -66,8 +67,12 @@ class CheckedValues:
     def invalid(self, key: str, allowed: str) -> UserError:
         """The error for the value of `key`; `allowed` says in words what it may be."""
         if key not in self.values:
-            return self.error(f"{key} is missing (allowed: {allowed})")
-        return self.error(f"invalid value for {key}: {reprlib.repr(self.values[key])} (allowed: {allowed})")
+            return self.error(_("{key} is missing (allowed: {allowed})").format(key=key, allowed=allowed))
+        return self.error(
+            _("invalid value for {key}: {value} (allowed: {allowed})").format(
+                key=key, value=reprlib.repr(self.values[key]), allowed=allowed
+            )
+        )
 
     # An absent or null value means the default, as in the files of models.
 
@@ -78,7 +83,7 @@ class CheckedValues:
         try:
             return _convert(value, type(default))
         except TypeError:
-            raise self.invalid(key, _TYPE_NAMES[type(default)]) from None
+            raise self.invalid(key, _(_TYPE_NAMES[type(default)])) from None
 
     def count(self, key: str) -> int:
         """A whole number of at least 1, which must be there."""
@@ -93,13 +98,21 @@ class CheckedValues:
     def one_of(self, key: str, supported: Mapping[str, Built], default: str) -> Built:
         """The member of `supported` that the value of `key` names; absence and null mean `default`."""
         if (name := self.get(key, default)) not in supported:
-            raise self.error(f"{key} is {reprlib.repr(name)}, which is not supported (supported: {_list(supported)})")
+            raise self.error(
+                _("{key} is {name}, which is not supported (supported: {supported})").format(
+                    key=key, name=reprlib.repr(name), supported=_list(supported)
+                )
+            )
         return supported[name]
 
     def require(self, key: str, supported: T) -> None:
         """Raise `UserError` where `key` has a value other than the only one that is supported."""
         if (value := self.get(key, supported)) != supported:
-            raise self.error(f"{key} is {value!r}, which is not supported (supported: {supported!r})")
+            raise self.error(
+                _("{key} is {value!r}, which is not supported (supported: {supported!r})").format(
+                    key=key, value=value, supported=supported
+                )
+            )
 
     # An absent value means the default where there is one; null is a value of the wrong type.
 
@@ -107,14 +120,14 @@ class CheckedValues:
         """A string. Half of a surrogate pair becomes U+FFFD."""
         value = self._value(key, default)
         if not isinstance(value, str):
-            raise self.invalid(key, _TYPE_NAMES[str])
+            raise self.invalid(key, _(_TYPE_NAMES[str]))
         return well_formed(value)
 
     def flag(self, key: str) -> bool:
         """True or false; absence means false."""
         value = self._value(key, False)
         if not isinstance(value, bool):
-            raise self.invalid(key, _TYPE_NAMES[bool])
+            raise self.invalid(key, _(_TYPE_NAMES[bool]))
         return value
 
     def integer(self, key: str, low: int = 0, below: int = COUNT_LIMIT, default: int | None = None) -> int:
@@ -123,9 +136,10 @@ class CheckedValues:
         if type(value) is int and low <= value < below:
             return value
         if below <= low:
-            raise self.invalid(key, "none, for there is nothing to choose from")
-        limits = f"of at least {low}" if below == COUNT_LIMIT else f"from {low} to {below - 1}"
-        raise self.invalid(key, f"a whole number {limits}")
+            raise self.invalid(key, _("none, because there is nothing to choose from"))
+        if below == COUNT_LIMIT:
+            raise self.invalid(key, _("a whole number of at least {low}").format(low=low))
+        raise self.invalid(key, _("a whole number from {low} to {last}").format(low=low, last=below - 1))
 
     def number(self, key: str, low: float, high: float, *, infinite: bool = False) -> float:
         """A finite number, `low` ≤ value ≤ `high`; with `infinite` also the text `-inf`, since JSON has no infinity."""
@@ -133,20 +147,25 @@ class CheckedValues:
         if infinite and value == "-inf":
             return float(value)
         if type(value) not in (int, float) or not low <= value <= high:
-            raise self.invalid(key, f"a number from {low!r} to {high!r}" if high < 1e30 else "a finite number")
+            raise self.invalid(
+                key,
+                _("a number from {low!r} to {high!r}").format(low=low, high=high)
+                if high < 1e30
+                else _("a finite number"),
+            )
         return float(value)
 
     def items(self, key: str) -> list[Any]:
         """A list, which must be there; its items are not checked."""
         value = self._value(key)
         if not isinstance(value, list):
-            raise self.invalid(key, "a list")
+            raise self.invalid(key, _("a list"))
         return value
 
     def object(self, key: str) -> "CheckedValues":
         """The object under `key`, which must be there; the same at each call."""
         if key not in self.values:
-            raise self.invalid(key, "an object with named values")
+            raise self.invalid(key, _("an object with named values"))
         if key not in self._inner:
             self._inner[key] = CheckedValues(f"{self.source}: {key}", self.values[key], self.advice)
         return self._inner[key]
@@ -165,7 +184,11 @@ class CheckedValues:
         """
         known, types = {field.name: field for field in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
         if unknown := next((name for name in self.values if name not in known), None):
-            raise self.error(f"{reprlib.repr(unknown)} is not a known name (allowed: {_list(known)})")
+            raise self.error(
+                _("{unknown} is not a known name (allowed: {known})").format(
+                    unknown=reprlib.repr(unknown), known=_list(known)
+                )
+            )
         arguments = {}
         for name, field in known.items():
             if name in self.values:
@@ -220,10 +243,12 @@ def _describe(wanted: Any) -> str:
     if get_origin(inner) is Literal:
         words = _list(get_args(inner))
     elif get_origin(inner) is tuple:
-        words = "a list of " + ", ".join(_describe(each) for each in get_args(inner) if each is not ...)
+        words = _("a list of {kinds}").format(
+            kinds=", ".join(_describe(each) for each in get_args(inner) if each is not ...)
+        )
     else:
-        words = _TYPE_NAMES.get(inner, "an object with named values")
-    return words if inner is wanted else f"{words} or null"
+        words = _(_TYPE_NAMES.get(inner, N_("an object with named values")))
+    return words if inner is wanted else _("{words} or null").format(words=words)
 
 
 def _list(names: Any) -> str:
@@ -232,15 +257,24 @@ def _list(names: Any) -> str:
 
 def read_json(path: Path) -> CheckedValues:
     """The JSON object in a file of a model. Raises `UserError` where the file is missing or holds something else."""
-    advice = "download the model again"
+    advice = _("download the model again")
     try:
         values = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}; {advice}") from None
+        raise UserError(
+            _("{folder} has no {file}; {advice}"), folder=path.parent, file=path.name, advice=advice
+        ) from None
     except UserError:
         raise
     except RecursionError as error:
-        raise UserError(f"{path} is nested too deeply to be read as JSON; {advice}") from error
+        raise UserError(
+            _("{path} is nested too deeply to be read as JSON; {advice}"), path=path, advice=advice
+        ) from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}") from error
+        raise UserError(
+            _("{path} cannot be read as JSON ({error}); {advice}"),
+            path=path,
+            error=str(error).splitlines()[0],
+            advice=advice,
+        ) from error
     return CheckedValues(path.name, values, advice)

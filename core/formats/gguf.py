@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import DAMAGE, StoredTensor, WeightsFile, damaged, map_file, release_pages, truncated
 from core.formats.text import shown
+from core.language import _
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -80,7 +81,7 @@ class StringArray:
 
     def __init__(self, reader: _Reader, count: int) -> None:
         self._view, self._bounds = reader.view, array("Q", [reader.offset])
-        for _ in range(count):
+        for _unused in range(count):
             reader.offset += 8 + _LENGTH.unpack_from(self._view, reader.offset)[0]
             if reader.offset > len(self._view):
                 raise ValueError("cut short")
@@ -100,7 +101,7 @@ class StringArray:
 
 
 def _metadata(reader: _Reader, count: int) -> Iterator[tuple[str, Any]]:
-    for _ in range(count):
+    for _unused in range(count):
         key = reader.string(LONGEST_KEY)
         yield key, reader.value(reader.number("<I"))
 
@@ -109,7 +110,9 @@ def _counts(reader: _Reader) -> tuple[int, int]:
     """The number of tensors and the number of metadata pairs, from the beginning of the file."""
     reader.offset = len(MAGIC)
     if (version := reader.number("<I")) not in VERSIONS:
-        raise UserError(f"GGUF version {version} is not supported (supported: 2, 3); convert the model again")
+        raise UserError(
+            _("GGUF version {version} is not supported (supported: 2, 3); convert the model again"), version=version
+        )
     return reader.number("<Q"), reader.number("<Q")
 
 
@@ -120,7 +123,7 @@ def read_head(path: Path) -> dict[str, Any]:
     """
     reader, metadata = _Reader(map_file(path)), {}
     if reader.view[: len(MAGIC)] != MAGIC:
-        raise UserError(f"{path.name} is not a GGUF file; download it again")
+        raise UserError(_("{file} is not a GGUF file; download it again"), file=path.name)
     try:
         for key, value in _metadata(reader, _counts(reader)[1]):
             if key.startswith("tokenizer."):
@@ -130,7 +133,7 @@ def read_head(path: Path) -> dict[str, Any]:
         raise
     except DAMAGE as error:
         raise damaged(path) from error
-    _alignment(CheckedValues(path.name, metadata, "download it again"))
+    _alignment(CheckedValues(path.name, metadata, _("download it again")))
     return metadata
 
 
@@ -140,15 +143,15 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
     tensor_count, pair_count = _counts(reader)
     metadata = dict(_metadata(reader, pair_count))
     entries = [_entry(path, reader) for _ in range(tensor_count)]
-    values = CheckedValues(path.name, metadata, "download it again")
+    values = CheckedValues(path.name, metadata, _("download it again"))
     alignment = _alignment(values)
     begin = -(-reader.offset // alignment) * alignment
     release_pages(view, 0, min(begin, len(view)))
     tensors: dict[str, StoredTensor] = {}
     for name, shape, (dtype, block, size), offset in entries:
         if name in tensors or not 1 <= len(shape) <= 4 or shape[-1] % block:
-            problem = f"occurs twice, or its shape {list(shape)} does not fit the format {dtype}"
-            raise values.error(f"{shown(name)} {problem}")
+            problem = _("{name} occurs twice, or its shape {shape} does not fit the format {dtype}")
+            raise values.error(problem.format(name=shown(name), shape=list(shape), dtype=dtype))
         tensors[name] = StoredTensor(dtype, shape, view, begin + offset, math.prod(shape) // block * size)
     end = max((stored.start + stored.size for stored in tensors.values()), default=begin)
     if end > len(view):
@@ -160,7 +163,7 @@ def _alignment(values: CheckedValues) -> int:
     """Bytes, of which the offsets of tensors are multiples. Raises `UserError` for an impossible one."""
     alignment = values.integer("general.alignment", low=1, below=LARGEST_ALIGNMENT + 1, default=32)
     if alignment.bit_count() != 1:
-        raise values.invalid("general.alignment", "a power of 2")
+        raise values.invalid("general.alignment", _("a power of 2"))
     return alignment
 
 
@@ -171,7 +174,13 @@ def _entry(path: Path, reader: _Reader) -> tuple[str, tuple[int, ...], tuple[str
     type_number, offset = reader.number("<I"), reader.number("<Q")
     if type_number not in TENSOR_TYPES:
         raise UserError(
-            f"{path.name}: {shown(name)} has tensor type {type_number}, which is not known "
-            f"(known: 0 to {max(TENSOR_TYPES)}); get the model in another format"
+            _(
+                "{file}: {name} has the unknown tensor type {type_number} (known: 0 to {last}); get the model in "
+                "another format"
+            ),
+            file=path.name,
+            name=shown(name),
+            type_number=type_number,
+            last=max(TENSOR_TYPES),
         )
     return name, shape, TENSOR_TYPES[type_number], offset

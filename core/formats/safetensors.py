@@ -14,6 +14,7 @@ from pathlib import Path
 from core.errors import UserError
 from core.formats.tensors import StoredTensor, WeightsFile, truncated
 from core.formats.text import shown
+from core.language import _
 
 BYTES_PER_NUMBER = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -36,13 +37,18 @@ def parse(path: Path, view: mmap.mmap) -> WeightsFile:
         first, last = map(index, entry["data_offsets"])
         if dtype not in BYTES_PER_NUMBER:
             raise UserError(
-                f"{path.name}: {shown(name)} has the number format {reprlib.repr(dtype)}, which is not supported "
-                f"(supported: {', '.join(BYTES_PER_NUMBER)})"
+                _("{file}: {name} has the number format {dtype}, which is not supported (supported: {choices})"),
+                file=path.name,
+                name=shown(name),
+                dtype=reprlib.repr(dtype),
+                choices=", ".join(BYTES_PER_NUMBER),
             )
         if last - first != math.prod(shape) * BYTES_PER_NUMBER[dtype]:
             raise UserError(
-                f"{path.name} is corrupt: the {last - first:,} bytes of {shown(name)} do not fit its shape; "
-                "download it again"
+                _("{file} is corrupt: the {last:,} bytes of {name} do not fit its shape; download it again"),
+                file=path.name,
+                last=last - first,
+                name=shown(name),
             )
         tensors[name] = StoredTensor(dtype, shape, view, begin + first, last - first)
     _check_layout(path, view, begin, tensors)
@@ -54,9 +60,15 @@ def _check_layout(path: Path, view: mmap.mmap, begin: int, tensors: dict[str, St
     end = begin
     for stored in sorted(tensors.values(), key=lambda stored: (stored.start, stored.size)):
         if stored.start != end:
-            raise UserError(f"{path.name} is corrupt: its tensors overlap or leave gaps; download it again")
+            raise UserError(
+                _("{file} is corrupt: its tensors overlap or leave gaps; download it again"), file=path.name
+            )
         end += stored.size
     if end > len(view):
         raise truncated(path, len(view), end)
     if end < len(view):
-        raise UserError(f"{path.name} is corrupt: {len(view) - end:,} bytes belong to no tensor; download it again")
+        raise UserError(
+            _("{file} is corrupt: {count:,} bytes belong to no tensor; download it again"),
+            file=path.name,
+            count=len(view) - end,
+        )

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.bounded import open_file
 from core.errors import UserError
+from core.language import _
 
 FAULT_AROUND = 1 << 16
 """Linux maps up to this many bytes on either side of each page that is read."""
@@ -72,17 +73,22 @@ def map_file(path: Path) -> mmap.mmap:
     try:
         with open_file(path) as stream:
             if not path.stat().st_size:
-                raise UserError(f"{path.name} is empty; download it again")
+                raise UserError(_("{file} is empty; download it again"), file=path.name)
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(_("{path} cannot be read: {reason}"), path=path, reason=error.strerror) from error
 
 
 def truncated(path: Path, size: int, wanted: int) -> UserError:
     """The error for a file of `size` bytes that has to have at least `wanted`."""
-    return UserError(f"{path.name} is cut short: it has {size:,} of at least {wanted:,} bytes; download it again")
+    return UserError(
+        _("{file} is cut short: it has {size:,} of at least {wanted:,} bytes; download it again"),
+        file=path.name,
+        size=size,
+        wanted=wanted,
+    )
 
 
 def damaged(path: Path) -> UserError:
     """The error for a file whose table cannot be read."""
-    return UserError(f"{path.name} is cut short or corrupt at its beginning; download it again")
+    return UserError(_("{file} is cut short or corrupt at its beginning; download it again"), file=path.name)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import Option, UserError
+from core.language import _
 from core.loading import catalog
 from core.loading.model import Model, Sequences
 from core.loading.models import load_model
@@ -48,8 +49,12 @@ class Guides:
         distribution = prefix.distributions([len(wanted) - 1])[0][0]
         if not isinstance(distribution, Distribution):
             raise UserError(
-                f"a guided draw needs the probabilities of all {distribution.vocab_size:,} tokens, and the engine "
-                f"tells {distribution.known:,}; leave the guide out, or start the engine so that it tells all"
+                _(
+                    "a guided draw needs the probabilities of all {vocab_size:,} tokens, but the engine gives "
+                    "{known:,}; leave the guide out, or start the engine so that it gives all"
+                ),
+                vocab_size=distribution.vocab_size,
+                known=distribution.known,
             )
         return distribution.scores
 
@@ -60,13 +65,20 @@ class Guides:
     def _smaller(self, name: str) -> Model:
         if name not in self._models:
             if not (catalog.is_rung(name) or catalog.trained(name) or catalog.find(name)):
-                raise UserError(f"{name} is not on this machine; ", Option("model"), f" {name} fetches it")
+                raise UserError(
+                    _("{name} is not on this machine; {model} {name} fetches it"), name=name, model=Option("model")
+                )
             choice = replace(catalog.applicable(self._model.choice, name), dtype="auto")
             self._models[name] = load_model(choice)
         other = self._models[name]
         if other.tokenizer is not self._model.tokenizer:
             raise UserError(
-                f"{name} has the tokens of {other.tokenizer.name}, and not those of {self._model.tokenizer.name}; "
-                "choose a smaller model with the same tokenizer"
+                _(
+                    "{name} has the tokens of {its_tokenizer}, not those of {tokenizer}; choose a smaller model with "
+                    "the same tokenizer"
+                ),
+                name=name,
+                its_tokenizer=other.tokenizer.name,
+                tokenizer=self._model.tokenizer.name,
             )
         return other

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from core.constraints.vocabulary import ends
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
+from core.language import N_
 from core.sampling.sampler import Sampler
 from core.sampling.stages.constraint import Constraint
 from core.tokenizers.tokenizer import Decoder, Tokenizer
@@ -13,7 +14,7 @@ from core.tokenizers.tokenizer import Decoder, Tokenizer
 if TYPE_CHECKING:
     from core.sampling.next_distribution import NextDistribution
 
-MODEL_ENDED = "the model ended its text"
+MODEL_ENDED = N_("the model ended its text")
 
 
 def stop_ids(tokenizer: Tokenizer, sampler: Sampler) -> frozenset[int]:

@@ -20,6 +20,7 @@ from core.generation.guides import Guides
 from core.generation.rounds import How, Proposal, Round
 from core.generation.sample import stop_ids
 from core.generation.token import Token
+from core.language import _
 from core.loading.models import Model
 from core.sampling.apply import apply_stages
 from core.sampling.context import DrawContext
@@ -45,9 +46,17 @@ def check_draft(target: Model, draft: Model) -> None:
     )
     if not same or target.info.vocab_size != draft.info.vocab_size:
         raise UserError(
-            Option("draft"),
-            f" {draft.info.name} has other tokens ({theirs.name}, V = {draft.info.vocab_size:,}) than "
-            f"{target.info.name} ({ours.name}, V = {target.info.vocab_size:,}); choose a draft with the same tokenizer",
+            _(
+                "{draft} {name} has other tokens ({its_tokenizer}, V = {its_size:,}) than {target} ({tokenizer}, V = "
+                "{vocab_size:,}); choose a draft model with the same tokenizer"
+            ),
+            draft=Option("draft"),
+            name=draft.info.name,
+            its_tokenizer=theirs.name,
+            its_size=draft.info.vocab_size,
+            target=target.info.name,
+            tokenizer=ours.name,
+            vocab_size=target.info.vocab_size,
         )
 
 
@@ -62,7 +71,12 @@ class Speculation:
         self, target: Model, draft: Model, tokens: Sequence[Token], prompt_length: int, sampler: Sampler, count: int = 4
     ) -> None:
         if not 1 <= count <= MOST:
-            raise UserError(Option("draft-tokens"), f" must be between 1 and {MOST}, not {count}")
+            raise UserError(
+                _("{draft_tokens} must be between 1 and {limit}, not {count}"),
+                draft_tokens=Option("draft-tokens"),
+                limit=MOST,
+                count=count,
+            )
         check_draft(target, draft)
         self.sampler = sampler
         self.count = count

@@ -7,6 +7,7 @@ from typing import Literal
 
 from core.errors import UserError
 from core.generation.token import Token
+from core.language import _
 from core.sampling.bounds import Bounded, high, low
 from core.sampling.next_distribution import NeedsMore
 
@@ -39,7 +40,13 @@ class Threshold:
         """
         ends = [end > self.bound if self.above else end < self.bound for end in (low(value), high(value))]
         if ends[0] != ends[1]:
-            raise NeedsMore(more, f"whether {self} holds cannot be told: {self.measure} is {value:.3g}")
+            raise NeedsMore(
+                more,
+                _("the known probabilities do not decide whether {condition} holds: {measure} is {value:.3g}"),
+                condition=self,
+                measure=self.measure,
+                value=value,
+            )
         return ends[0]
 
     def __str__(self) -> str:
@@ -103,7 +110,9 @@ def parse(conditions: Sequence[str]) -> StopConditions:
             try:
                 thresholds.append(Threshold(measure, match[2] == ">", float(match[3])))
             except ValueError as error:
-                raise UserError(f"{match[3]!r} is not a number; write a condition such as {FORMS}") from error
+                raise UserError(
+                    _("{text!r} is not a number; write a condition such as {forms}"), text=match[3], forms=FORMS
+                ) from error
         elif match := _COUNT.fullmatch(words):
             limit = min(int(match[1]), limit or int(match[1]))
         elif match := _TOKEN.fullmatch(words):
@@ -111,5 +120,5 @@ def parse(conditions: Sequence[str]) -> StopConditions:
         elif match := _TEXT.fullmatch(words):
             texts.append(match[1] or match[2] or match[3])
         else:
-            raise UserError(f"{words!r} is not a stop condition; write one such as {FORMS}")
+            raise UserError(_("{words!r} is not a stop condition; write one such as {forms}"), words=words, forms=FORMS)
     return StopConditions(tuple(thresholds), tuple(texts), tuple(tokens), limit)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
+from core.language import _
 
 if TYPE_CHECKING:
     from core.causal.table import Table
@@ -35,5 +36,5 @@ def table(name: str) -> Callable[[Any], "Table"]:
     module = importlib.import_module(f"{__name__}.{name}")
     found: Callable[[Any], Table] | None = getattr(module, "table", None)
     if found is None:
-        raise UserError(f"the lens {name.replace('_', '-')} is not a table; choose another form")
+        raise UserError(_("the lens {name} is not a table; choose another form"), name=name.replace("_", "-"))
     return found

@@ -24,6 +24,7 @@ from core.activations.trace import (
 )
 from core.engine.cache import KVCache
 from core.errors import UserError
+from core.language import N_, _
 from core.progress import Progress
 
 SHOWN = 64
@@ -82,10 +83,17 @@ def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> 
     """
     config = step.model.transformer.config
     if not config.blocks:
-        raise UserError(f"{step.model.info.name} has no attention; it begins at model3")
-    for what, value, count in (("layer", layer, config.blocks), ("head", head, config.heads)):
+        raise UserError(_("{name} has no attention; choose model3 or a later model"), name=step.model.info.name)
+    for what, value, count in ((N_("layer"), layer, config.blocks), (N_("head"), head, config.heads)):
         if not 0 <= value < count:
-            raise UserError(f"no {what} {value}; {step.model.info.name} has {what}s 0 to {count - 1}")
+            raise UserError(
+                _("there is no {what} {value}; {name} has {count}, numbered from 0 to {last}"),
+                what=_(what),
+                value=value,
+                name=step.model.info.name,
+                count=count,
+                last=count - 1,
+            )
     length = len(step.ids)
     trace = yield from trace_step(step)
     summaries, row, difference = [], Tensor(), 0.0
@@ -143,7 +151,7 @@ def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progres
         end = min(begin + TOKENS_PER_PAUSE, length)
         with recording(transformer, [name]) as trace:
             _run_blocks(step, ids[:, begin:end], cache, layer + 1)
-        q, k, _ = trace.inputs[name]
+        q, k, _unused = trace.inputs[name]
         chunk = attend.weights(q, k)[0, head]  # [t, T]
         require_finite(name, chunk)
         rows.append(torch.nn.functional.pad(chunk, (0, length - end)).cpu())

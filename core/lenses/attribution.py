@@ -19,6 +19,7 @@ from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Table
 from core.engine.experts import MixtureOfExperts
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 from core.tokenizers.tokenizer import piece_text
 
@@ -113,14 +114,22 @@ class _Levels:
             case ["mlp", expert] if self._config.has_experts(block):
                 return self._expert(block, expert, path)
         raise UserError(
-            f"there is no part {path!r} to divide; choose one such as 0, 0.attention, 0.attention.0, 0.mlp or heads"
+            _("there is no part {path!r} to divide; choose one such as 0, 0.attention, 0.attention.0, 0.mlp or heads"),
+            path=path,
         )
 
     def _number(self, path: str, what: str, text: str, count: int) -> int:
         number = int(text) if text.isdecimal() and len(text) < 6 else count
         if number >= count:
             has = f"{what}s 0 to {count - 1}" if count else f"no {what}s"
-            raise UserError(f"there is no {what} {text!r} in the part {path!r}; {self._step.model.info.name} has {has}")
+            raise UserError(
+                _("there is no {what} {text!r} in the part {path!r}; {name} has {has}"),
+                what=what,
+                text=text,
+                path=path,
+                name=self._step.model.info.name,
+                has=has,
+            )
         return number
 
     def _level(self, name: str, path: str, value: float, parts: tuple[Part, ...]) -> Attribution:
@@ -168,7 +177,7 @@ class _Levels:
         parts: list[Part] = []
         for n in range(self._config.blocks):
             yield Progress(n, self._config.blocks)
-            heads, direction, _ = self._heads(n)
+            heads, direction, _unused = self._heads(n)
             values = (heads * direction).sum(-1).tolist()
             parts += [Part(f"head {n}.{h}", value, f"{n}.attention.{h}") for h, value in enumerate(values)]
         rest = self._asked.value - sum(part.value for part in parts)
@@ -197,7 +206,7 @@ class _Levels:
 
     def _head(self, n: int, head: int, path: str) -> Attribution:
         """The tokens that a head reads: attention weight times value, towards the measure."""
-        heads, direction, _ = self._heads(n)
+        heads, direction, _unused = self._heads(n)
         name = f"blocks.{n}.attention.attend"
         q, k, v = self._trace.inputs[name]
         attend: Any = self._transformer.get_submodule(name)
@@ -241,8 +250,10 @@ class _Levels:
         whole = {part.path: part.value for part in self._experts(n, f"{n}.mlp")}
         if path not in whole:
             raise UserError(
-                f"expert {expert!r} of block {n} was not chosen at this position; choose one of "
-                f"{', '.join(known.rpartition('.')[2] for known in whole)}"
+                _("expert {expert!r} of block {n} was not chosen at this position; choose one of {choices}"),
+                expert=expert,
+                n=n,
+                choices=", ".join(known.rpartition(".")[2] for known in whole),
             )
         if expert == "shared":
             weight = self._trace.outputs[f"{name}.shared.router"].sigmoid().flatten()[-1].item()

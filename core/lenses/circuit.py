@@ -19,6 +19,7 @@ from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Table
 from core.engine.model import Transformer
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 
 Method = Literal["eap-ig", "eap"]
@@ -102,7 +103,11 @@ def circuit(
     Raises `UserError` for prompts that cannot be compared position by position, and a model without a sum of parts.
     """
     if method not in METHODS:
-        raise UserError(f"no method {method!r} to score edges; choose one of {', '.join(METHODS)}")
+        raise UserError(
+            _("{method!r} is not a method to score edges; choose one of {choices}"),
+            method=method,
+            choices=", ".join(METHODS),
+        )
     transformer = step.model.transformer
     graph = Graph(transformer.config)
     _refuse_changed_streams(transformer)
@@ -151,7 +156,7 @@ def patches_outside(answer: Circuit, point: Faithfulness) -> tuple[Patch, ...]:
 
 
 def _mean_patch(name: str) -> Patch:
-    layer, _, part = name.partition(".")
+    layer, _unused, part = name.partition(".")
     if part.startswith("h"):
         return Patch(kind="mean", part="head", layer=int(layer), index=int(part[1:]))
     return Patch(kind="mean", part="mlp" if part == "mlp" else "attention", layer=int(layer))
@@ -189,8 +194,12 @@ def _refuse_equal(clean: float, corrupt: float) -> None:
     """Raise `UserError` where both prompts have the same measure."""
     if not abs(clean - corrupt) >= LEAST:
         raise UserError(
-            f"the measure is the same after both prompts ({clean:+.3f} and {corrupt:+.3f} nats), so there is nothing "
-            "to explain; choose two tokens that the prompts disagree about"
+            _(
+                "the measure is the same after both prompts ({clean:+.3f} and {corrupt:+.3f} nats), so there is no "
+                "difference to explain; choose two tokens whose logits differ between the prompts"
+            ),
+            clean=clean,
+            corrupt=corrupt,
         )
 
 
@@ -199,6 +208,8 @@ def _refuse_changed_streams(transformer: Transformer) -> None:
     for block in transformer.blocks:
         if block._forward_hooks or block._forward_pre_hooks:
             raise UserError(
-                "a patch or steering vector changes the residual stream of this model, so it is no sum of what heads "
-                "and MLPs write; take it off"
+                _(
+                    "a patch or steering vector changes the residual stream, so it is not the sum of what heads and "
+                    "MLPs write; remove it"
+                )
             )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from core.activations.trace import Step, empty_cache, fill_cache, ids_of
+from core.language import _
 from core.progress import Progress
 from core.sampling.bounds import Bounded
 from core.sampling.chart import chart
@@ -59,7 +60,11 @@ def context(step: Step, last: int = LAST, count: int = 5) -> Iterator[Progress |
     """One row for each of the `last` longest prefixes, with the `count` likeliest tokens after it."""
     piece, length = step.model.tokenizer.piece, len(step.ids)
     start = max(0, length - max(1, last))
-    note = f"the last {length - start:,} of {length:,} prefixes" if start else ""
+    note = (
+        _("the last {length:,} of {length_2:,} prefixes").format(length=length - start, length_2=length)
+        if start
+        else ""
+    )
     following = (*step.ids[1:], step.target)
     rows: list[PrefixRow] = []
     for found in _distributions(step, start) if step.model.requests is None else _told(step, start):

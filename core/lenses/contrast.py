@@ -16,6 +16,7 @@ from core.causal.prompt_pair import PromptPair, read_pair
 from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Table
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 from core.tokenizers.tokenizer import piece_text
 
@@ -72,7 +73,7 @@ def contrast(
     `UserError` for a map that does not exist, and where the prompts cannot be compared.
     """
     if first not in MAPS:
-        raise UserError(f"no map {first!r}; choose one of {', '.join(MAPS)}")
+        raise UserError(_("{map!r} is not a map; choose one of {choices}"), map=first, choices=", ".join(MAPS))
     pair = yield from read_pair(step, question)
     answer = _begun(step, question, pair)
     if known and _same(known, answer):

@@ -15,6 +15,7 @@ from core.engine.info import DeviceInfo
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.evaluation.bench import BenchResult, measure
+from core.language import _
 from core.loading import models
 from core.loading.choice import ModelChoice
 from core.loading.models import Model
@@ -88,7 +89,7 @@ def device(step: Step) -> Iterator[Progress | Devices]:
     total = len(found) + 1
     yield Progress(0, total)
     is_reference = model.info.device == "cpu" and model.info.dtype == "fp32"
-    note = "this is float32 on the CPU, what others are compared with" if is_reference else ""
+    note = _("this is float32 on the CPU, what others are compared with") if is_reference else ""
     times: list[DeviceTimes] = []
     result = Devices(model.info.device, model.info.dtype, ids.shape[1], (), None, note)
     yield result
@@ -96,7 +97,7 @@ def device(step: Step) -> Iterator[Progress | Devices]:
         if _fits(4 * model.info.parameters, found[0]):
             result = replace(result, parity=_parity(model, ids))
         else:
-            result = replace(result, note="there is not enough memory for the same model in float32")
+            result = replace(result, note=_("there is not enough memory for the same model in float32"))
         yield result
     for number, info in enumerate(found, start=1):
         yield Progress(number, total)
@@ -129,7 +130,7 @@ def _times(model: Model, info: DeviceInfo, ids: Tensor) -> Iterator[DeviceTimes]
     times = DeviceTimes(info.name, info.label, problem=info.problem or "")
     size = _size(model.transformer)
     if not times.problem and not _fits(size, info):
-        times = replace(times, problem="there is not enough memory for a second copy of the model")
+        times = replace(times, problem=_("there is not enough memory for a second copy of the model"))
     if times.problem:
         yield times
         return
@@ -143,9 +144,9 @@ def _times(model: Model, info: DeviceInfo, ids: Tensor) -> Iterator[DeviceTimes]
     times = replace(times, forward_seconds=_forward(copy.transformer, ids))
     yield times
     if copy.info.dtype in devices.PACKED:
-        yield replace(times, problem="packed weights cannot be trained")
+        yield replace(times, problem=_("packed weights cannot be trained"))
     elif not _fits(4 * size, info):
-        yield replace(times, problem="there is not enough memory to train it")
+        yield replace(times, problem=_("there is not enough memory to train it"))
     else:
         yield replace(times, train_seconds=_train(copy))
 

@@ -19,6 +19,7 @@ from core.causal.table import Table
 from core.engine.model import Transformer
 from core.engine.packed.linear import matrix
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 from core.tokenizers.tokenizer import piece_text
 
@@ -81,19 +82,25 @@ def gradients(
     if baseline is None:
         baseline = _completing(step, question)
     if baseline not in BASELINES:
-        raise UserError(f"no baseline {baseline!r}; choose one of {', '.join(BASELINES)}")
+        raise UserError(
+            _("{baseline!r} is not a baseline; choose one of {choices}"),
+            baseline=baseline,
+            choices=", ".join(BASELINES),
+        )
     if steps is not None and not 1 <= steps <= 10_000:
-        raise UserError(f"the path needs 1 to 10,000 steps, not {steps:,}")
+        raise UserError(_("the path of integrated gradients must have 1 to 10,000 steps, not {steps:,}"), steps=steps)
     if len(step.ids) > MOST_TOKENS:
         raise UserError(
-            f"gradients are taken for up to {MOST_TOKENS:,} tokens, not {len(step.ids):,}; shorten the prompt"
+            _("the prompt has {count:,} tokens, but gradients are computed for at most {limit:,}; shorten it"),
+            limit=MOST_TOKENS,
+            count=len(step.ids),
         )
     transformer = step.model.transformer
     embedding = token_embedding(transformer, ids_of(step))[0]
     start = yield from _baseline(step, question, baseline, embedding)
     asked = yield from _asked(step, question, embedding)
     measure = asked.target.measure
-    _, products = yield from input_x_gradient(transformer, embedding, measure)
+    _unused, products = yield from input_x_gradient(transformer, embedding, measure)
     tokens = tuple(
         TokenAttribution(position, piece, None, product)
         for position, (piece, product) in enumerate(zip(step.pieces, products.tolist(), strict=True))
@@ -139,7 +146,10 @@ def _asked(step: Step, question: CausalQuestion, embedding: Tensor) -> Generator
     logits = last_logits(transformer, streams[-1])[0].detach()
     asked = question.measured(logits, step.model.tokenizer.piece)
     if not math.isfinite(asked.value):
-        raise UserError(f"the measure of this prompt is {asked.value}, so it has no gradient; ask about other tokens")
+        raise UserError(
+            _("the measure is {value} here, which is not finite and has no gradient; ask about other tokens"),
+            value=asked.value,
+        )
     return asked
 
 

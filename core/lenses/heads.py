@@ -12,6 +12,7 @@ from core.causal.heads import Grid, head_scores, repeated_tokens
 from core.causal.table import Cell, Table
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.language import N_, _
 from core.progress import Progress
 
 Text = Literal["random", "prompt"]
@@ -115,16 +116,29 @@ SCORES = ("positions", "queries", "previous", "duplicate", "induction")
 
 def _check(name: str, config: ModelConfig, text: Text, kind: Composition, layer: int | None, head: int | None) -> None:
     if not config.blocks:
-        raise UserError(f"{name} has no attention heads; they begin at model3")
+        raise UserError(_("{name} has no attention heads; choose model3 or a later model"), name=name)
     if text not in get_args(Text):
-        raise UserError(f"heads are scored on {' or '.join(get_args(Text))}, not on {text!r}")
+        raise UserError(
+            _("the text to score heads on must be {choices}, not {text!r}"),
+            choices=" or ".join(get_args(Text)),
+            text=text,
+        )
     if kind not in get_args(Composition):
-        raise UserError(f"composition is of {', '.join(get_args(Composition))}, not of {kind!r}")
-    for what, value, count in (("layer", layer, config.blocks), ("head", head, config.heads)):
+        raise UserError(
+            _("composition must be one of {choices}, not {kind!r}"), choices=", ".join(get_args(Composition)), kind=kind
+        )
+    for what, value, count in ((N_("layer"), layer, config.blocks), (N_("head"), head, config.heads)):
         if value is not None and not 0 <= value < count:
-            raise UserError(f"no {what} {value}; {name} has {what}s 0 to {count - 1}")
+            raise UserError(
+                _("there is no {what} {value}; {name} has {count}, numbered from 0 to {last}"),
+                what=_(what),
+                value=value,
+                name=name,
+                count=count,
+                last=count - 1,
+            )
     if layer == 0:
-        raise UserError("heads of layer 0 read from no earlier head; choose a later layer")
+        raise UserError(_("no head is earlier than layer 0, so its heads read from none; choose a later layer"))
 
 
 def _with_receiver(view: HeadsView) -> HeadsView:
@@ -163,9 +177,9 @@ def _copying(step: Step, view: HeadsView, unknown: Grid) -> Iterator[Progress | 
 def _note(config: ModelConfig) -> str:
     """What the scores of the weights leave out in this model."""
     left_out = {
-        "positions": config.positions != "none",
-        "the norms of queries and keys": config.qk_norm != "none",
-        "the norm of the embedding": config.embed_norm,
+        _("positions"): config.positions != _("none"),
+        _("the norms of queries and keys"): config.qk_norm != _("none"),
+        _("the norm of the embedding"): config.embed_norm,
         "the activation before the unembedding": config.final_activation,
         "biases": "qkv" in config.biases or "out" in config.biases,
     }

@@ -17,13 +17,14 @@ from core.causal.lens_fit import LensFit, default_folder, fingerprint, is_patche
 from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Cell, Table
 from core.errors import UserError
+from core.language import _
 from core.lenses.logit import MapCell, Outputs, TokenShare, read_cell
 from core.progress import Progress
 from core.sampling.distribution import Distribution
 from core.tokenizers.tokenizer import piece_text
 from core.training.dataset import REFERENCE
 
-REFERENCE_TITLE = "the reference text"
+REFERENCE_TITLE = _("the reference text")
 LENSES = ("logit", "jacobian", "affine")
 
 
@@ -88,7 +89,10 @@ def jacobian(
     """
     model = step.model
     if not model.transformer.config.blocks:
-        raise UserError(f"{model.info.name} has no blocks, so no layers to compare; they begin at model3")
+        raise UserError(
+            _("{name} has no blocks, so it has no layers to compare; choose model3 or a later model"),
+            name=model.info.name,
+        )
     streams = yield from residual_streams(step, 1)
     reader = _Reader(step, streams[:, 0], question)
     fitted = _fit_for(step, text, title, folder or default_folder(), {} if fits is None else fits)
@@ -164,7 +168,7 @@ class _Reader:
     @torch.inference_mode()
     def _logits(self, states: Tensor) -> Tensor:
         logits = logits_from_residual(self._transformer, states).cpu()
-        require_finite("the readout of a layer", logits)
+        require_finite(_("the readout of a layer"), logits)
         return logits
 
     def _cells(self, logits: Tensor) -> list[MapCell]:

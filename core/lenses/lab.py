@@ -20,6 +20,7 @@ from core.engine.model import Transformer
 from core.engine.packed.linear import matrix
 from core.engine.parts import activation
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 from core.sampling.chart import chart
 from core.sampling.distribution import Distribution
@@ -166,7 +167,9 @@ def lab(step: Step, other: Activation | None = None, count: int = 10) -> Iterato
     other = other or ("gelu" if own == "relu" else "relu")
     replace(step.model.transformer.config, activation=other)  # raises for an unknown name
     if other == own:
-        raise UserError(f"{step.model.info.name} computes with {own} already; choose another activation")
+        raise UserError(
+            _("{name} uses the activation function {own} already; choose another"), name=step.model.info.name, own=own
+        )
     trace = yield from trace_step(step)
     answer = Lab(averaging=_causal_average(step))
     yield answer
@@ -187,7 +190,11 @@ def _activation_switch(
     step: Step, own: Activation, other: Activation, trace: Trace, count: int
 ) -> Generator[Progress, None, ActivationSwitch]:
     transformer, piece = step.model.transformer, step.model.tokenizer.piece
-    note = f"only the last {SWITCH_TOKENS} tokens are read" if len(step.ids) > SWITCH_TOKENS else ""
+    note = (
+        _("only the last {switch_tokens} tokens are read").format(switch_tokens=SWITCH_TOKENS)
+        if len(step.ids) > SWITCH_TOKENS
+        else ""
+    )
     shorter = replace(step, ids=step.ids[-SWITCH_TOKENS:], cache=None)
     before = (yield from trace_step(shorter)).logits if note else trace.logits
     after = (yield from _except_at_pauses(partial(switched, transformer, other), trace_step(shorter))).logits
@@ -283,7 +290,7 @@ def _nonzero_rows(gradient: Tensor) -> tuple[int, ...]:
 def _seconds(run: Callable[[], object]) -> float:
     """The median of five runs, in seconds."""
     spent = []
-    for _ in range(5):
+    for _unused in range(5):
         began = time.perf_counter()
         run()
         spent.append(time.perf_counter() - began)
@@ -296,7 +303,7 @@ def _seconds(run: Callable[[], object]) -> float:
 def _norm_effect(transformer: Transformer, trace: Trace) -> NormEffect:
     before, own = trace.last_input("norm"), transformer.config.norm != "none"
     after = trace.last_output("norm") if own else F.layer_norm(before, before.shape)
-    names = {"none": "a plain layer norm", "layer": "the final layer norm", "rms": "the final RMSNorm"}
+    names = {"none": _("a plain layer norm"), "layer": _("the final layer norm"), "rms": _("the final RMSNorm")}
     return NormEffect(
         name=names[transformer.config.norm],
         own=own,

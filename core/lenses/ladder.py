@@ -12,6 +12,7 @@ from core.activations.trace import Step
 from core.engine.config import ModelConfig
 from core.engine.device import PACKED
 from core.errors import UserError
+from core.language import _
 from core.loading import catalog, models
 from core.loading import ladder as rungs
 from core.loading.checkpoints.folders import SUFFIX
@@ -84,7 +85,7 @@ def ladder(step: Step) -> Iterator[Progress | Ladder]:
         try:
             model = models.load_model(catalog.applicable(base, name))
         except UserError as error:
-            notes.append(f"{name} is left out: {error}")
+            notes.append(_("{name} is left out: {error}").format(name=name, error=error))
         else:
             adds = rungs.rung(name, 1).adds
             for each in (model, _trained(base, name)):
@@ -103,7 +104,7 @@ def _base_choice(step: Step) -> tuple[ModelChoice, list[str]]:
     if catalog.trained(choice.name):
         choice = catalog.twin(choice) or choice
     if not catalog.is_rung(choice.name):
-        notes.append("the rungs read the same text with their own tokenizer, cl100k")
+        notes.append(_("the rungs read the same text with their own tokenizer, cl100k"))
         choice = ModelChoice(device=choice.device, dtype=choice.dtype)
     if choice.dtype in PACKED:
         choice = replace(choice, dtype="auto")

@@ -19,6 +19,7 @@ from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 from core.errors import UserError
 from core.evaluation.divergence import divergences
+from core.language import _
 from core.loading.models import Model
 from core.loading.served.model import NeedsWeights
 from core.progress import Progress
@@ -69,14 +70,18 @@ def last_token(step: Step, how: How = "replace", last: int = LAST, seed: int = 0
     Raises `UserError` for an unknown `how`.
     """
     if how not in get_args(How):
-        raise UserError(f"no way {how!r} to change tokens; choose replace, mask or shuffle")
+        raise UserError(_("{how!r} is not a way to change tokens; choose replace, mask or shuffle"), how=how)
     if step.model.requests is not None and how == "mask":
-        raise NeedsWeights(step.model.info.name, "masking a token")
+        raise NeedsWeights(step.model.info.name, _("masking a token"))
     length = len(step.ids)
     lowest = 1 if how == "shuffle" else 0  # the first token has none before it
     start = max(lowest, length - 1 - max(1, last))
     positions = range(length - 2, start - 1, -1)
-    note = f"only the {len(positions):,} tokens before the last were changed" if start > lowest else ""
+    note = (
+        _("only the {count:,} tokens before the last were changed").format(count=len(positions))
+        if start > lowest
+        else ""
+    )
     if step.model.requests is not None:
         yield from _by_the_engine(step, how, seed, positions, note)
         return
@@ -109,7 +114,7 @@ def _by_the_engine(
     (rows,) = sequences.distributions([last])
     effects = [divergences(rows[0], row)[0] for row in rows[1:]]
     if not all(map(exact, effects)):
-        bound = f"KL is this at least: the engine tells the {rows[0].known:,} likeliest tokens"
+        bound = _("KL is this at least: the engine tells the {known:,} likeliest tokens").format(known=rows[0].known)
         note = f"{note}; {bound}" if note else bound
     piece = step.model.tokenizer.piece
     changes = [
@@ -123,14 +128,14 @@ def _by_the_engine(
 def _explanation(model: Model) -> str:
     """Whether this model's architecture lets earlier tokens have an effect."""
     if model.requests is not None:
-        return "What attention lets the last position read of earlier tokens: changing one moves what comes next."
+        return _("What attention lets the last position read of earlier tokens: changing one moves what comes next.")
     if model.transformer.config.blocks:
-        return "Attention lets the last position read all earlier ones, so changing them moves what comes next."
-    return (
-        f"{model.info.name} has no attention: each position is computed from its own token alone, so no earlier token "
-        "can move what comes next, and KL is exactly 0. That the last position has absorbed the earlier ones needs "
-        "attention, which begins at model3."
-    )
+        return _("Attention lets the last position read all earlier ones, so changing them moves what comes next.")
+    return _(
+        "{name} has no attention: each position is computed from its own token alone, so no earlier token can move "
+        "what comes next, and KL is exactly 0. That the last position has absorbed the earlier ones needs attention, "
+        "which begins at model3."
+    ).format(name=model.info.name)
 
 
 def changed_ids(step: Step, positions: Sequence[int], how: How, seed: int) -> list[int]:

@@ -12,6 +12,7 @@ from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Table
 from core.causal.target_prompts import IDENTITY, PLACE
 from core.errors import Option, UserError
+from core.language import _
 from core.lenses.logit import TokenShare
 from core.progress import Progress
 from core.sampling.bounds import low
@@ -78,15 +79,27 @@ def patchscope(
     model = step.model
     transformer, piece, blocks = model.transformer, model.tokenizer.piece, model.transformer.config.blocks
     if not blocks:
-        raise UserError(f"{model.info.name} has no blocks, so one stream only; they begin at model3")
+        raise UserError(
+            _("{name} has no blocks, so it has no layers to read a stream from; choose model3 or a later model"),
+            name=model.info.name,
+        )
     if into is not None and not 0 <= into <= blocks:
-        raise UserError(Option("into"), f" must be a number of blocks from 0 to {blocks}, not {into}")
+        raise UserError(
+            _("{option} must be a whole number from 0 to {blocks} (the number of blocks), not {value}"),
+            option=Option("into"),
+            blocks=blocks,
+            value=into,
+        )
     count = max(1, min(count, model.info.context // 2))
     ids = model.tokenizer.encode(prompt)
     if not ids:
-        raise UserError("the target prompt is empty; write one with a ? where the stream is put in")
+        raise UserError(_("the target prompt is empty; write one with a ? at the token that receives the stream"))
     kept = ids[-(model.info.context + 1 - count) :]
-    note = f"only the last {len(kept)} of {len(ids)} tokens fit into the context" if len(kept) < len(ids) else ""
+    note = (
+        _("only the last {count} of {count_2} tokens fit into the context").format(count=len(kept), count_2=len(ids))
+        if len(kept) < len(ids)
+        else ""
+    )
     pieces = tuple(map(piece, kept))
     position = max((n for n, each in enumerate(pieces) if PLACE.encode() in each), default=len(kept) - 1)
     streams = yield from residual_streams(step, 1)

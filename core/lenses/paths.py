@@ -11,6 +11,7 @@ from core.causal.prompt_pair import PromptPair, read_pair
 from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Cell, Table
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 
 TOKENS_AT_ONCE = 480
@@ -80,12 +81,15 @@ def table(answer: Paths) -> Table:
 
 def receiver_of(text: str) -> Receiver:
     """The receiver that a text names. Raises `UserError` where it names none."""
-    part, _, place = text.strip().partition(" ")
+    part, _unused, place = text.strip().partition(" ")
     numbers = place.strip().split(".") if place.strip() else []
     wanted = {"final": 0, "mlp": 1}.get(part, 2)
     known = part in RECEIVERS and len(numbers) == wanted and all(n.isascii() and n.isdecimal() for n in numbers)
     if not known or any(len(n) > 6 for n in numbers):
-        raise UserError(f"no receiver {text[:40]!r}; choose final, 'mlp 4', or 'q 9.6', 'k 9.6' or 'v 9.6'")
+        raise UserError(
+            _("{text!r} is not a receiver; choose final, or one such as 'mlp 4', 'q 9.6', 'k 9.6' or 'v 9.6'"),
+            text=text[:40],
+        )
     return Receiver(part, *map(int, numbers))  # type: ignore[arg-type]  # one of RECEIVERS
 
 

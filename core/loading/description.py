@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.formats import gguf_types
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
+from core.language import N_, _
 from core.loading.families import FAMILIES, GGUF_FAMILIES
 from core.loading.families.expert_tensors import each_expert
 from core.loading.families.family import Family, KeyMap, Layouts, key_map
@@ -73,7 +74,7 @@ def read_metadata(path: Path) -> tuple[CheckedValues, int]:
         return values, values.count("vocab_size") if "vocab_size" in values.values else family.config(values).vocab_size
     file = read_gguf(path)
     _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
-    return CheckedValues(file.path.name, file.metadata, _ADVICE), _gguf_vocab_size(file)
+    return CheckedValues(file.path.name, file.metadata, _(_ADVICE)), _gguf_vocab_size(file)
 
 
 def read_config(folder: Path) -> CheckedValues:
@@ -81,13 +82,16 @@ def read_config(folder: Path) -> CheckedValues:
     path = folder / "config.json"
     if not path.exists():
         raise UserError(
-            f"{folder} is not a model folder: it has no config.json (a model folder holds config.json, .safetensors "
-            "weights and a tokenizer); choose another folder or a .gguf file"
+            _(
+                "{folder} is not a model folder: it has no config.json (a model folder holds config.json, "
+                ".safetensors weights and a tokenizer); choose another folder or a .gguf file"
+            ),
+            folder=folder,
         )
     return read_json(path)
 
 
-_ADVICE = "download the model again"
+_ADVICE = N_("download the model again")
 
 
 def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> Family:
@@ -95,12 +99,21 @@ def _family(values: CheckedValues, key: str, families: Mapping[str, Family]) -> 
     if (model_type := values.get(key, "")) in families:
         return families[model_type]
     found = (
-        f"{key} is {reprlib.repr(model_type)}, a family that is not supported" if model_type else f"{key} is missing"
+        _("{key} is {model_type}, a family that is not supported").format(key=key, model_type=reprlib.repr(model_type))
+        if model_type
+        else _("{key} is missing").format(key=key)
     )
     if model_type in FAMILIES and not FAMILIES[model_type].gguf_config:
-        found = f"{FAMILIES[model_type].title} is not supported in GGUF, only as a folder with .safetensors files"
+        found = _("{title} is not supported in GGUF, only as a folder with .safetensors files").format(
+            title=FAMILIES[model_type].title
+        )
     titles = dict.fromkeys("Llama (SmolLM2 too)" if each == "llama" else families[each].title for each in families)
-    raise UserError(f"{values.source}: {found} (supported: {', '.join(titles)}); choose another model")
+    raise UserError(
+        _("{source}: {found} (supported: {choices}); choose another model"),
+        source=values.source,
+        found=found,
+        choices=", ".join(titles),
+    )
 
 
 # A folder in the layout of Hugging Face ------------------------------------------------------------------------------
@@ -148,8 +161,12 @@ def _float8_block(values: CheckedValues) -> tuple[int, int] | None:
     block = quantization.values.get("weight_block_size")
     if method != "fp8" or not isinstance(block, list) or [type(each) for each in block] != [int, int] or min(block) < 1:
         raise UserError(
-            f"{values.source}: quant_method is {reprlib.repr(method)}, which is not supported (supported: fp8 with "
-            "weight_block_size [rows, columns]); get the model with unquantized weights, or as .gguf"
+            _(
+                "{source}: quant_method is {method}, which is not supported (supported: fp8 with weight_block_size "
+                "[rows, columns]); get the model with unquantized weights, or as .gguf"
+            ),
+            source=values.source,
+            method=reprlib.repr(method),
         )
     quantization.items("weight_block_size")
     quantization.require("activation_scheme", "dynamic")
@@ -170,18 +187,22 @@ def _with_own_head(config: ModelConfig, names: KeyMap, tensors: Mapping[str, Sto
 
 def _gguf_vocab_size(file: WeightsFile) -> int:
     if "token_embd.weight" not in file.tensors:
-        raise UserError(f"{file.path.name} is not a complete model: it has no token_embd.weight; {_ADVICE}")
+        raise UserError(
+            _("{file} is not a complete model: it has no token_embd.weight; {advice}"),
+            file=file.path.name,
+            advice=_(_ADVICE),
+        )
     return file.tensors["token_embd.weight"].shape[0]
 
 
 def _describe_gguf(path: Path) -> ModelDescription:
     file = read_gguf(path)
-    general = CheckedValues(file.path.name, file.metadata, "get a language model")
+    general = CheckedValues(file.path.name, file.metadata, _("get a language model"))
     general.require("general.type", "model")
     family = _family(CheckedValues(file.path.name, file.metadata), "general.architecture", GGUF_FAMILIES)
     prefix = f"{family.architecture or family.model_type}."
     settings = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
-    values = CheckedValues(file.path.name, settings, _ADVICE)
+    values = CheckedValues(file.path.name, settings, _(_ADVICE))
     assert family.gguf_config, "a family of `GGUF_FAMILIES`"
     check_sizes(values)
     tensors = each_expert(values, file.tensors)

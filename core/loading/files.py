@@ -8,9 +8,10 @@ from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.formats.text import shown
 from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
+from core.language import N_, _
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_ADVICE = "download the model again"
+_ADVICE = N_("download the model again")
 _PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 """As llama.cpp's gguf-split names the parts of a model, counted from 1."""
 
@@ -33,14 +34,18 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     paths = weights_files(folder)
     if missing := [path.name for path in paths if not path.exists()]:
         raise UserError(
-            f"{folder} is not complete: {len(missing)} of {len(paths)} files of weights are missing, "
-            f"such as {missing[0]}; {_ADVICE}"
+            _("{folder} is incomplete: {missing} of {count} weights files are missing, such as {example}; {advice}"),
+            folder=folder,
+            missing=len(missing),
+            count=len(paths),
+            example=missing[0],
+            advice=_(_ADVICE),
         )
     if not paths:
         for path in sorted(folder.iterdir()):
             if path.suffix in PICKLE_SUFFIXES:
                 refuse_pickle(path)
-        raise UserError(f"{folder} has no .safetensors file; {_ADVICE}")
+        raise UserError(_("{folder} has no .safetensors file; {advice}"), folder=folder, advice=_(_ADVICE))
     return _joined([read_weights_file(path) for path in paths])
 
 
@@ -64,22 +69,32 @@ def read_gguf(path: Path) -> WeightsFile:
         count = CheckedValues(path.name, file.metadata).integer("split.count", default=0)
         if count > 1:
             raise UserError(
-                f"{path.name} is one of {count} parts of a model, but its name does not say so; "
-                f"name them NAME-00001-of-{count:05}.gguf and so on"
+                _(
+                    "{file} is one of {count} parts of a model, but its name does not say which; name the parts "
+                    "NAME-00001-of-{count:05}.gguf and so on"
+                ),
+                file=path.name,
+                count=count,
             )
         return file
     if missing := [part.name for part in paths if not part.exists()]:
         raise UserError(
-            f"{path.name} is one of {len(paths)} parts of a model, and {_few(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; put all parts into one folder"
+            _(
+                "{file} is one of {count} parts of a model, and {missing} {value} missing; put all parts into one "
+                "folder"
+            ),
+            file=path.name,
+            count=len(paths),
+            missing=_few(missing),
+            value="is" if len(missing) == 1 else "are",
         )
     files = [read_weights_file(part) for part in paths]
     for number, file in enumerate(files):
-        values = CheckedValues(file.path.name, file.metadata, "get all parts of one model")
+        values = CheckedValues(file.path.name, file.metadata, _("get all parts of one model"))
         values.require("split.no", number)
         values.require("split.count", len(files))
     tensors = _joined(files)
-    CheckedValues(paths[0].name, files[0].metadata, "get all parts of one model").require(
+    CheckedValues(paths[0].name, files[0].metadata, _("get all parts of one model")).require(
         "split.tensors.count", len(tensors)
     )
     return WeightsFile(paths[0], files[0].metadata, tensors)
@@ -95,6 +110,12 @@ def _joined(files: list[WeightsFile]) -> dict[str, StoredTensor]:
     for file in files:
         for name in file.tensors:
             if name in owners:
-                raise UserError(f"{shown(name)} is in {owners[name]} and in {file.path.name}; {_ADVICE}")
+                raise UserError(
+                    _("{name} is in both {first} and {file}; {advice}"),
+                    name=shown(name),
+                    first=owners[name],
+                    file=file.path.name,
+                    advice=_(_ADVICE),
+                )
             owners[name] = file.path.name
     return {name: stored for file in files for name, stored in file.tensors.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.language import _
 from core.loading.files import weights_files
 from core.loading.revisions import MAIN, joined
 from core.progress import Cancelled, Loading, Report
@@ -97,23 +98,32 @@ def fetch(id: str, report: Report | None = None, revision: str = MAIN) -> Path:
         raise
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{id} requires you to accept its licence: do so at huggingface.co/{id}, then run hf auth login"
+            _("{id} requires you to accept its licence: do so at huggingface.co/{id}, then run hf auth login"), id=id
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise UserError(f"the Hugging Face Hub has no model {id}, or it is private; check the name") from error
+        raise UserError(_("the Hugging Face Hub has no model {id}, or it is private; check the name"), id=id) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(
-            f"{id} has no revision {revision}; its revisions are the branches and tags at huggingface.co/{id}/tree/main"
+            _(
+                "{id} has no revision {revision}; its revisions are the branches and tags at "
+                "huggingface.co/{id}/tree/main"
+            ),
+            id=id,
+            revision=revision,
         ) from error
     except Exception as error:  # network libraries raise many types
-        reason = "the Hugging Face Hub did not answer"
+        reason = _("the Hugging Face Hub did not answer")
         if constants.HF_HUB_OFFLINE:
-            reason = "HF_HUB_OFFLINE is set"
+            reason = _("HF_HUB_OFFLINE is set")
         elif isinstance(error, OSError) and error.strerror:
-            reason = f"it could not be downloaded ({error.strerror})"
+            reason = _("it could not be downloaded ({reason})").format(reason=error.strerror)
         raise UserError(
-            f"{name} is not on this machine and {reason}; "
-            "correct that, or choose a model that is here (tokenwalk models)"
+            _(
+                "{name} is not on this machine and {reason}; correct that, or choose a model that is here (tokenwalk "
+                "models)"
+            ),
+            name=name,
+            reason=reason,
         ) from error
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.language import _
 from core.loading.choice import ModelChoice
 
 
@@ -30,7 +31,7 @@ class ModelInfo:
     @property
     def format(self) -> str:
         """The number format of the weights, for people: `bf16`, `Q4_K_M as stored`."""
-        return f"{self.stored} as stored" if self.stored else self.dtype
+        return _("{stored} as stored").format(stored=self.stored) if self.stored else self.dtype
 
     @property
     def adapter(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.language import _
 from core.loading.choice import Hyperparameters
 
 
@@ -68,7 +69,7 @@ def rung(name: str, vocab_size: int, changes: Hyperparameters = Hyperparameters(
     for found in rungs(vocab_size):
         if found.name == name:
             return replace(found, config=_change(found, changes))
-    raise UserError(f"no model {name!r}; choose one of {', '.join(NAMES)}")
+    raise UserError(_("there is no model {name!r}; choose one of {choices}"), name=name, choices=", ".join(NAMES))
 
 
 def applicable(name: str, changes: Hyperparameters) -> Hyperparameters:
@@ -80,11 +81,13 @@ def applicable(name: str, changes: Hyperparameters) -> Hyperparameters:
 def _change(found: Rung, changes: Hyperparameters) -> ModelConfig:
     config = found.config
     if changes.blocks is not None and not config.blocks:
-        raise UserError(f"{found.name} has no blocks; choose model3 or a later one")
+        raise UserError(_("{name} has no blocks; choose model3 or a later one"), name=found.name)
     if changes.blocks == 0:
-        raise UserError(f"{found.name} needs at least 1 block; choose model1 or model2 for none")
+        raise UserError(
+            _("{name} needs at least 1 block; choose model1 or model2 for a model without blocks"), name=found.name
+        )
     if changes.heads is not None and changes.heads != 1 and not config.blocks:
-        raise UserError(f"{found.name} has no attention heads; choose model3 or a later one")
+        raise UserError(_("{name} has no attention heads; choose model3 or a later one"), name=found.name)
     return replace(
         config,
         embed_dim=config.embed_dim if changes.embed_dim is None else changes.embed_dim,

@@ -13,6 +13,7 @@ from core.engine.lora import Adapter
 from core.engine.model import Transformer
 from core.engine.prefix import CHUNK, Prefix
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.distribution import Distribution
@@ -143,7 +144,7 @@ class LocalSequences(Prefix):
             group = positions[first : first + SCORED_AT_ONCE]
             before = [position - 1 for position in group]
             end_of_chunk = (max(before) // CHUNK + 1) * CHUNK - 1
-            for _ in self.read([*before, min(end_of_chunk, last)]):
+            for _unused in self.read([*before, min(end_of_chunk, last)]):
                 yield []
             after = self.logits(before)[0]
             yield [(at, Distribution(row).score(self._ids[0][at])) for at, row in zip(group, after, strict=True)]
@@ -170,7 +171,9 @@ class LocalModel:
         Raises `UserError` where there is no adapter, or for a scale that is not finite.
         """
         if self.adapter is None:
-            raise UserError(f"{self.info.name} has no LoRA adapter; ", Option("lora"), " gives it one")
+            raise UserError(
+                _("{name} has no LoRA adapter; give one with {lora}"), name=self.info.name, lora=Option("lora")
+            )
         self.adapter.scale = scale
         choice = replace(self.choice, lora_scale=scale)
         return replace(self, choice=choice, info=replace(self.info, choice=choice))

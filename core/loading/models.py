@@ -8,7 +8,8 @@ import torch
 from core.engine import device as devices
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
-from core.errors import Option, UserError, out_of_memory
+from core.errors import Option, UserError, filled, out_of_memory
+from core.language import _
 from core.loading import catalog, ladder, tokenizers, weights
 from core.loading.adapters.attach import attach
 from core.loading.adapters.files import locate
@@ -49,10 +50,16 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
     except (RuntimeError, MemoryError) as error:
         if problem := out_of_memory(error):
             raise UserError(
-                f"{choice.name} does not fit on {device}: {problem}{_memory(device)}; choose a smaller model, a ",
-                Option("dtype"),
-                " of fewer bits or another ",
-                Option("device"),
+                _(
+                    "{name} does not fit on {device}: {problem}{memory}; choose a smaller model, a {dtype} of fewer "
+                    "bits or another {option}"
+                ),
+                name=choice.name,
+                device=device,
+                problem=problem,
+                memory=_memory(device),
+                dtype=Option("dtype"),
+                option=Option("device"),
             ) from error
         raise
 
@@ -60,7 +67,7 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
 def _memory(device: torch.device) -> str:
     sizes = {info.name: info.memory_bytes for info in devices.devices()}
     total = sizes.get(str(device))
-    return f" of its {total / 1e9:.1f} GB" if total else ""
+    return _(" of its {total:.1f} GB").format(total=total / 1e9) if total else ""
 
 
 def _rung(choice: ModelChoice, device: torch.device) -> LocalModel:
@@ -69,9 +76,12 @@ def _rung(choice: ModelChoice, device: torch.device) -> LocalModel:
     tokenizer = tokenizers.load_tokenizer(choice.tokenizer)
     rung = ladder.rung(choice.name, tokenizer.vocab_size, choice.changes)
     if not 0 <= choice.weights_seed < 2**63:
-        raise UserError(f"the weights seed must be between 0 and 2^63 - 1, not {choice.weights_seed}")
-    smaller = ("choose a smaller ", Option("embed-dim"), ", ", Option("context"), " or ", Option("blocks"))
-    check_room(f"{rung.name} in these sizes", 4 * rung.config.parameter_count(), device, smaller)
+        raise UserError(
+            _("the weights seed must be between 0 and 2^63 - 1, not {weights_seed}"), weights_seed=choice.weights_seed
+        )
+    options = {"embed_dim": Option("embed-dim"), "context": Option("context"), "blocks": Option("blocks")}
+    smaller = filled(_("choose a smaller {embed_dim}, {context} or {blocks}"), options)
+    check_room(_("{name} in these sizes").format(name=rung.name), 4 * rung.config.parameter_count(), device, smaller)
     dtype = devices.DTYPES["fp32" if choice.dtype == "auto" else choice.dtype]
     transformer = random_model(rung.config, choice.weights_seed).to(device, dtype)
     return _model(choice, rung.title, transformer, tokenizer, f"random weights, seed {choice.weights_seed}")
@@ -91,7 +101,9 @@ def _trained(choice: ModelChoice, path: Path, device: torch.device) -> LocalMode
 def _refuse_packed(choice: ModelChoice) -> None:
     if choice.dtype in devices.PACKED:
         raise UserError(
-            f"{choice.dtype} is a format of models from files, which {choice.name} is not; choose fp32, bf16 or fp16"
+            _("the dtype {dtype} applies to models from files, and {name} is not one; choose fp32, bf16 or fp16"),
+            dtype=choice.dtype,
+            name=choice.name,
         )
 
 
@@ -106,11 +118,14 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     packing = dtype_name if dtype_name in devices.PACKED else None
     if packing == devices.STORED and not description.format:
         raise UserError(
-            f"{choice.name} is no GGUF file, whose weights can be computed as stored; choose ",
-            Option("dtype"),
-            " auto, int8, int4, bf16 or fp32",
+            _(
+                "{name} is not a GGUF file, so its weights cannot be used as they are stored; choose {dtype} auto, "
+                "int8, int4, bf16 or fp32"
+            ),
+            name=choice.name,
+            dtype=Option("dtype"),
         )
-    smaller = ("choose a smaller model, or a ", Option("dtype"), " of fewer bits")
+    smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
     check_room(choice.name, _bytes(description, dtype_name, dtype), device, smaller)
     transformer = weights.build_model(description, device, dtype, packing, report)
     shown = _as_stored(description) if packing == devices.STORED else ""
@@ -136,7 +151,7 @@ def _as_stored(description: ModelDescription) -> str:
 def _with_adapter(model: LocalModel, family: Family) -> LocalModel:
     """The model with the adapter that its choice names."""
     path = locate(model.choice.lora)
-    adapter, _ = attach(path, family, model.transformer, model.choice.lora_scale)
+    adapter, _unused = attach(path, family, model.transformer, model.choice.lora_scale)
     return replace(
         model, adapter=adapter, info=replace(model.info, weights=f"{model.info.weights}, with the LoRA {path.name}")
     )

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from core.language import _
 from core.loading import catalog
 from core.loading.adapters import files as adapters
 from core.loading.catalog import Offer
@@ -32,7 +33,7 @@ def is_path(text: str) -> bool:
 
 def places(text: str) -> list[Place]:
     """The folder, models and adapters whose paths begin with `text`; models and adapters that are broken say why."""
-    head, _, start = text.rpartition(os.sep)
+    head, _unused, start = text.rpartition(os.sep)
     typed = f"{head}{os.sep}" if os.sep in text else ""
     folder = Path(typed or ".").expanduser()
     try:
@@ -48,14 +49,14 @@ def _place(name: str, path: Path) -> Place | None:
     try:
         if path.is_dir():
             if (path / "config.json").is_file():
-                return Place("model", catalog.offer_of(name, path, "a model folder"))
+                return Place("model", catalog.offer_of(name, path, _("a model folder")))
             if adapters.is_adapter_folder(path):
-                return Place("adapter", Offer(name, "LoRA adapter", "for the present model", _size(path)))
-            return Place("folder", Offer(name + os.sep, "folder", ""))
+                return Place("adapter", Offer(name, _("LoRA adapter"), _("for the present model"), _size(path)))
+            return Place("folder", Offer(name + os.sep, _("folder"), ""))
         if path.suffix == ".gguf" and path.is_file():
             if catalog.is_gguf_adapter(path):
-                return Place("adapter", Offer(name, "LoRA adapter", "for the present model", path.stat().st_size))
-            return Place("model", catalog.offer_of(name, path, "a GGUF file"))
+                return Place("adapter", Offer(name, _("LoRA adapter"), _("for the present model"), path.stat().st_size))
+            return Place("model", catalog.offer_of(name, path, _("a GGUF file")))
         if path.suffix == ".safetensors" and path.is_file() and card.read_card(path):
             return Place("model", catalog.checkpoint_offer(name, path))
     except (OSError, ValueError):

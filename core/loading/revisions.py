@@ -6,6 +6,7 @@ A revision is a branch, a tag or a commit of the model's repository; Pythia has 
 import re
 
 from core.errors import Option, UserError
+from core.language import _
 
 ALIASES = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2": "openai-community/gpt2"}
 """Short names → ids of the Hub."""
@@ -26,7 +27,13 @@ def split(name: str) -> tuple[str, str] | None:
         return None
     if at and not REVISION.fullmatch(revision):
         raise UserError(
-            f"{name}: {revision!r} is no revision (allowed: letters, digits and . - _ /); write {base}@step1000"
+            _(
+                "{name}: {revision!r} is not a revision (allowed: letters, digits and . - _ /); write one such as "
+                "{base}@step1000"
+            ),
+            name=name,
+            revision=revision,
+            base=base,
         )
     return id, revision or MAIN
 
@@ -44,10 +51,13 @@ def with_revision(name: str, revision: str | None, option: str = "revision") -> 
     if revision is None:
         return name
     if "@" in name:
-        raise UserError(f"{name} has a revision already; leave out ", Option(option))
+        raise UserError(_("{name} has a revision already; leave out {option}"), name=name, option=Option(option))
     if split(name) is None:
         raise UserError(
-            Option(option), f" {revision}: {name} has no revisions; choose a model of the Hugging Face Hub (owner/name)"
+            _("{option} {revision}: {name} has no revisions; choose a model of the Hugging Face Hub (owner/name)"),
+            option=Option(option),
+            revision=revision,
+            name=name,
         )
     found = split(f"{name}@{revision}")
     return name if found and found[1] == MAIN else f"{name}@{revision}"

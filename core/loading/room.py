@@ -7,6 +7,7 @@ import torch
 from core.engine import device as devices
 from core.engine import memory
 from core.errors import Part, UserError
+from core.language import _
 
 SHARE = 0.8
 """Of a device's memory, that weights may take."""
@@ -22,8 +23,16 @@ def check_room(name: str, needed: float, device: torch.device, advice: Sequence[
             continue
         left = _left(info.name)
         if needed > SHARE * info.memory_bytes or (left is not None and needed > left):
-            rest = "" if left is None else f", {size(left)} of it available"
-            raise UserError(f"{name} needs {size(needed)}; {info.name} has {size(info.memory_bytes)}{rest}; ", *advice)
+            rest = "" if left is None else _(", {size} of it available").format(size=size(left))
+            raise UserError(
+                _("{name} needs {needed} of memory, but {device} has {memory}{rest}; {advice}"),
+                name=name,
+                needed=size(needed),
+                device=info.name,
+                memory=size(info.memory_bytes),
+                rest=rest,
+                advice=advice,
+            )
 
 
 def size(count: float) -> str:

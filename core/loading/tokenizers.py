@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from core.errors import UserError
+from core.language import _
 from core.loading.description import read_metadata
 from core.tokenizers import builtin
 from core.tokenizers.model_files import read_tokenizer
@@ -22,7 +23,9 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
 def check_name(name: str) -> None:
     """Raise `UserError` for a name that is not in `TOKENIZERS`; loads nothing."""
     if name not in TOKENIZERS:
-        raise UserError(f"no tokenizer {name!r}; choose one of {', '.join(TOKENIZERS)}")
+        raise UserError(
+            _("there is no tokenizer {name!r}; choose one of {choices}"), name=name, choices=", ".join(TOKENIZERS)
+        )
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from core.errors import UserError
 from core.formats.text import shown
+from core.language import _
 from core.remote import keys
 
 SCHEMES = ("http", "https")
@@ -62,7 +63,9 @@ def address(url: str, key: str | None = None) -> Address:
     if parts.scheme.lower() not in SCHEMES or not host or not _plain(host + parts.path):
         raise _invalid(url)
     if parts.query or parts.fragment:
-        raise UserError(f"{_shown(url)}: the address of an engine has no ? and no #; write http://host:port")
+        raise UserError(
+            _("{url}: the address of an engine must not hold ? or #; write http://host:port"), url=_shown(url)
+        )
     name = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/").removesuffix("/v1")
     where = f"{parts.scheme.lower()}://{name}{'' if port is None else f':{port}'}{path}"
@@ -75,7 +78,9 @@ def _access(user: str | None, password: str | None, key: str) -> tuple[dict[str,
     """The headers that a server asks for, and what in them is secret."""
     if key:
         if not (_plain(key) and key.isascii()):
-            raise UserError("the key for the engine has characters that cannot stand in an HTTP header; copy it again")
+            raise UserError(
+                _("the API key for the engine has characters that an HTTP header cannot hold; copy it again")
+            )
         return {"Authorization": f"Bearer {key}"}, (key,)
     if user is None and password is None:
         return {}, ()
@@ -102,4 +107,6 @@ def _shown(url: str) -> str:
 
 
 def _invalid(url: str) -> UserError:
-    return UserError(f"{_shown(url)} is not the address of an engine; write http://host:port or https://host:port")
+    return UserError(
+        _("{url} is not the address of an engine; write http://host:port or https://host:port"), url=_shown(url)
+    )

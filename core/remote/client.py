@@ -5,7 +5,7 @@ It knows HTTP and nothing of engines. A failure becomes one `UserError`; a retry
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 
 from core.errors import UserError
+from core.language import _
 from core.remote.address import Address
 from core.remote.engines.api import Request
 from core.remote.faults import Retry, status_error, too_large, too_slow, transport_error, words_of
@@ -106,8 +107,45 @@ class Client:
         try:
             return read(answer)
         except BadAnswer as error:
-            problem = self.address.hide(f"the answer to {request.path} cannot be used: {_plainly(error, answer)}")
-            raise Unusable(f"{self.address}: {problem}; check the engine and any proxy before it") from error
+            problem = self.address.hide(
+                _("the answer to {path} cannot be used: {reason}").format(
+                    path=request.path, reason=_plainly(error, answer)
+                )
+            )
+            raise Unusable(
+                _("{address}: {problem}; check the engine and any proxy before it").format(
+                    address=self.address, problem=problem
+                )
+            ) from error
+
+    async def events(self, request: Request) -> AsyncIterator[bytes]:
+        """The data of each server-sent event of an answer, until it ends. On the thread of the requests only.
+
+        Raises `UserError`. Nothing is sent again.
+        """
+        if self._http is None or self._slots is None:
+            raise RuntimeError("no request was sent before")
+        content = msgspec.json.encode(request.body)
+        url, headers = self.address.url + request.path, {"Content-Type": "application/json"}
+        async with self._slots:
+            try:
+                async with self._http.stream(request.method, url, content=content, headers=headers) as response:
+                    if response.status_code != httpx2.codes.OK:
+                        raise status_error(self.address, request, response.status_code, response.headers, b"")
+                    async for line in self._lines(response):
+                        if line.startswith(b"data:"):
+                            yield line.removeprefix(b"data:").strip()
+            except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+                raise transport_error(self.address, error, began=True) from error
+
+    async def _lines(self, response: httpx2.Response) -> AsyncIterator[bytes]:
+        rest = b""
+        async for part in response.aiter_bytes():
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                yield line
+            if len(rest) > self.limits.bytes:
+                raise too_large(self.address, self.limits.bytes)
 
     def _open(self) -> httpx2.AsyncClient:
         limits, count = self.limits, self.limits.requests

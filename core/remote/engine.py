@@ -7,15 +7,17 @@ from collections.abc import Sequence
 
 from core.errors import UserError
 from core.formats.text import shown
+from core.language import N_, _
 from core.remote.address import Address
+from core.remote.ahead import GoAhead
 from core.remote.client import Client, Limits, together
-from core.remote.engines.api import EngineApi
+from core.remote.engines.api import Ahead, EngineApi
 from core.remote.pending import Pending
 from core.remote.probe import probe
 from core.remote.values import BadAnswer, Capabilities, Known, Scored
 from core.remote.vocabulary import Vocabulary
 
-NEEDED = "a walk needs vLLM, llama-server or SGLang"
+NEEDED = N_("a walk needs vLLM, llama-server or SGLang")
 SCORED_FIRST = 50
 """Tokens asked for where one token is to be scored; most are among them."""
 
@@ -36,6 +38,7 @@ class RemoteEngine:
         self._api: EngineApi | None = None
         self._capabilities: Capabilities | None = None
         self._vocabulary: Vocabulary | None = None
+        self._ahead: GoAhead | None = None
         self._serving: str | None = None
 
     @property
@@ -57,6 +60,7 @@ class RemoteEngine:
     async def _probe(self) -> Capabilities:
         self._api, self._capabilities = await probe(self._client, self._wanted, self._served)
         self._vocabulary = Vocabulary(self._client, self._api, self._capabilities.vocab_size or 1)
+        self._ahead = GoAhead(self._client, self._api, self._capabilities.context, self._read_ahead)
         self._serving = None
         if self._capabilities.parallel is not None:
             self._client.narrow(self._capabilities.parallel)
@@ -72,10 +76,27 @@ class RemoteEngine:
     async def _next(self, ids: Sequence[int], k: int | None) -> Known:
         api, vocabulary = self._ready()
         if not self.capabilities.ids:
-            raise UserError(f"{self.address} ({api.name}) gives text only, no token ids; {NEEDED}")
+            raise UserError(
+                _("{address} ({name}) gives text only, no token ids; {advice}"),
+                address=self.address,
+                name=api.name,
+                advice=_(NEEDED),
+            )
         count = self.largest(k)
-        request = api.next_request(ids, count, vocabulary.size)
-        return await self._client.ask(request, lambda answer: self._read(answer, count, len(ids)))
+        ahead = self._ahead
+        assert ahead
+        if (said := await ahead.next(ids, count, vocabulary.size)) is None:
+            request = api.next_request(ids, count, vocabulary.size)
+            said = await self._client.ask(request, lambda answer: self._read(answer, count, len(ids)))
+        ahead.answered(ids, said)
+        return said
+
+    def _read_ahead(self, event: bytes, count: int) -> list[Ahead]:
+        """What an event of a stream says."""
+        api, vocabulary = self._ready()
+        if said := api.read_ahead(event, count, vocabulary.size):
+            vocabulary.learn(event, count)
+        return said
 
     def _read(self, answer: bytes, count: int, length: int) -> Known:
         """What an answer to `length` ids says, where it is of this model and of these ids."""
@@ -84,9 +105,15 @@ class RemoteEngine:
         if self._serving is None:
             self._serving = said.model
         if said.model != self._serving:
-            raise BadAnswer(f"the engine serves {_name(said.model)} now, and {_name(self._serving)} before; start anew")
+            raise BadAnswer(
+                _("the engine serves {name} now, but served {before} before; start again").format(
+                    name=_name(said.model), before=_name(self._serving)
+                )
+            )
         if said.prompt not in (None, length):
-            raise BadAnswer(f"the engine read {said.prompt} tokens, and {length} were sent")
+            raise BadAnswer(
+                _("the engine read {prompt} tokens, but {length} were sent").format(prompt=said.prompt, length=length)
+            )
         vocabulary.learn(answer, count)
         return said.known
 
@@ -108,7 +135,7 @@ class RemoteEngine:
         return self._client.submit(self._score(list(ids), start))
 
     async def _score(self, ids: Sequence[int], start: int) -> tuple[Scored, ...]:
-        api, _ = self._ready()
+        api, _unused = self._ready()
         request = api.score_request(ids) if self.capabilities.prompt_scores else None
         if request is not None:
             return await self._client.ask(request, lambda answer: api.read_scores(answer, ids, start))

@@ -13,6 +13,7 @@ import msgspec
 
 from core.errors import UserError
 from core.formats.text import shown
+from core.language import _
 from core.remote.address import Address
 from core.remote.engines.api import Request
 
@@ -41,34 +42,65 @@ def transport_error(address: Address, error: Exception, *, began: bool) -> UserE
     reason = address.hide(_reason(error))
     match error:
         case httpx2.ConnectTimeout():
-            tls = ", and that the server speaks TLS" if address.url.startswith("https") else ""
-            return UserError(f"{address} does not accept the connection in time; check the address{tls}")
+            tls = _(", and that the server speaks TLS") if address.url.startswith(_("https")) else ""
+            return UserError(
+                _("{address} did not accept the connection in time; check the address{tls}"), address=address, tls=tls
+            )
         case httpx2.ConnectError() if _is_tls(error):
             return UserError(
-                f"{address}: the TLS connection failed ({reason}); check the certificate, or http and https"
+                _(
+                    "{address}: the TLS connection failed ({reason}); check the certificate, and whether the address "
+                    "begins with http or https"
+                ),
+                address=address,
+                reason=reason,
             )
         case httpx2.ConnectError():
-            return UserError(f"{address} cannot be reached ({reason}); check the address, and that the engine runs")
+            return UserError(
+                _("{address} cannot be reached ({reason}); check the address, and that the engine runs"),
+                address=address,
+                reason=reason,
+            )
         case httpx2.TimeoutException():
-            return UserError(f"{address} gave no answer in time; check the engine, or ask it for less")
+            return UserError(
+                _("{address} gave no answer in time; check the engine, or ask for fewer tokens"), address=address
+            )
         case httpx2.ProxyError() | httpx2.UnsupportedProtocol():
-            return UserError(f"{address} cannot be reached through the proxy ({reason}); check HTTP_PROXY and NO_PROXY")
+            return UserError(
+                _("{address} cannot be reached through the proxy ({reason}); check HTTP_PROXY and NO_PROXY"),
+                address=address,
+                reason=reason,
+            )
         case httpx2.DecodingError():
             return UserError(
-                f"{address} sent an answer that cannot be decompressed ({reason}); check the proxy before it"
+                _("{address} sent an answer that cannot be decompressed ({reason}); check the proxy in front of it"),
+                address=address,
+                reason=reason,
             )
-    cut = UserError(f"{address} cut the connection ({reason}); check the engine's log, then try again")
+    cut = UserError(
+        _("{address} cut the connection ({reason}); check the engine's log, then try again"),
+        address=address,
+        reason=reason,
+    )
     return cut if began else Retry(cut)
 
 
 def too_slow(address: Address, seconds: float) -> UserError:
     """The error for an answer that began and did not end."""
-    return UserError(f"{address} began an answer and did not end it in {seconds:g} s; check the engine and the network")
+    return UserError(
+        _("{address} began an answer and did not end it in {seconds:g} s; check the engine and the network"),
+        address=address,
+        seconds=seconds,
+    )
 
 
 def too_large(address: Address, limit: int) -> UserError:
     """The error for an answer that is longer than any engine's."""
-    return UserError(f"{address} sent more than {limit:,} bytes as one answer; check that it is an engine")
+    return UserError(
+        _("{address} sent more than {limit:,} bytes as one answer; check that it is an engine"),
+        address=address,
+        limit=limit,
+    )
 
 
 def status_error(
@@ -83,25 +115,51 @@ def status_error(
 
     if 300 <= status < 400:
         target = shown(address.hide(headers.get("location", "")))
-        return refused(f"{address} redirects to {target}, which is not followed; give the address it leads to")
+        return refused(
+            _("{address} redirects to {target}, and redirects are not followed; give that address").format(
+                address=address, target=target
+            )
+        )
     match status:
         case 401 | 403 | 407:
             return refused(
-                f"{address} refuses access (HTTP {status}{said}); set TOKENWALK_API_KEY, or its key in config.toml"
+                _(
+                    "{address} refuses access (HTTP {status}{said}); set TOKENWALK_API_KEY, or its key in config.toml"
+                ).format(address=address, status=status, said=said)
             )
         case 404 | 405:
-            return refused(f"{address} has no {request.path} (HTTP {status}{said}); check the address and the engine")
+            return refused(
+                _("{address} has no {path} (HTTP {status}{said}); check the address and the engine").format(
+                    address=address, path=request.path, status=status, said=said
+                )
+            )
         case 429:
-            error = refused(f"{address} is asked too often (HTTP 429{said}); wait, or ask for less at a time")
+            error = refused(
+                _("{address} is asked too often (HTTP 429{said}); wait, or ask for less at a time").format(
+                    address=address, said=said
+                )
+            )
             return Retry(error, _retry_after(headers))
         case 503:
-            error = refused(f"{address} is not ready (HTTP 503{said}); wait until it has loaded its model")
+            error = refused(
+                _("{address} is not ready (HTTP 503{said}); wait until it has loaded its model").format(
+                    address=address, said=said
+                )
+            )
             return Retry(error, _retry_after(headers))
         case 502 | 504:
-            error = refused(f"{address}: the proxy does not reach the engine (HTTP {status}{said}); check the engine")
+            error = refused(
+                _("{address}: the proxy does not reach the engine (HTTP {status}{said}); check the engine").format(
+                    address=address, status=status, said=said
+                )
+            )
             return Retry(error, _retry_after(headers))
-    fault = "failed" if status >= 500 else "refuses the request"
-    return refused(f"{address} {fault} (HTTP {status}{said}); check the engine's log")
+    text = (
+        _("{address} failed (HTTP {status}{said}); check the engine's log")
+        if status >= 500
+        else _("{address} refuses the request (HTTP {status}{said}); check the engine's log")
+    )
+    return refused(text.format(address=address, status=status, said=said))
 
 
 def _reason(error: BaseException) -> str:
@@ -111,7 +169,7 @@ def _reason(error: BaseException) -> str:
         error = inner
         words = str(error) or words
     if isinstance(error, socket.gaierror):
-        words = "no such host" if error.errno == socket.EAI_NONAME else error.strerror or words
+        words = _("no such host") if error.errno == socket.EAI_NONAME else error.strerror or words
     elif isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
         words = os.strerror(error.errno).lower()
     return readable(words) or type(error).__name__
@@ -147,7 +205,7 @@ def words_of(body: bytes) -> str:
     """What a server says of an error, on one line; empty where it says nothing that can be read."""
     if words := readable(message(body)):
         return words
-    return "a page of HTML, as a proxy sends it" if re.match(rb"\s*<", body) else ""
+    return _("a page of HTML, as a proxy sends it") if re.match(rb"\s*<", body) else ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

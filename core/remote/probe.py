@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from core.errors import UserError
+from core.language import _
 from core.remote.client import Client, Unusable, together
 from core.remote.engines import ENGINES, OWNERS
 from core.remote.engines.api import EngineApi, Request
@@ -66,7 +67,7 @@ async def _is_raw(client: Client, api: EngineApi, said: Capabilities) -> bool:
             client.ask(each, partial(api.read_next, k=k, vocab_size=vocab_size)) for each in requests
         )
     except Unusable as error:
-        raise UserError(f"{error}; {api.advice}") from error
+        raise UserError(f"{error}; {_(api.advice)}") from error
     first, second = one.known, two.known
     return bool(np.array_equal(first.ids, second.ids) and np.abs(first.logprobs - second.logprobs).max() < SAME)
 
@@ -75,5 +76,5 @@ async def _ids(client: Client, api: EngineApi, said: Capabilities) -> list[int]:
     if not said.tokenizer:
         return [0]
     request = api.tokenize_request(PROBE_TEXT)
-    ids, _ = await client.ask(request, lambda answer: api.read_tokenize(answer, PROBE_TEXT))
+    ids, _unused = await client.ask(request, lambda answer: api.read_tokenize(answer, PROBE_TEXT))
     return ids or [0]

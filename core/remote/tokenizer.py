@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from core.errors import Option, UserError
 from core.formats.text import shown, well_formed
+from core.language import _
 from core.remote.engine import RemoteEngine
 from core.remote.pending import Pending
 from core.tokenizers.chat_template import ChatTemplate
@@ -42,7 +43,9 @@ class RemoteTokenizer(Tokenizer):
         said = engine.capabilities
         if not said.tokenizer:
             raise UserError(
-                f"{engine.address} has no tokenizer; give ", Option("tokenizer"), " with the folder of the model"
+                _("{address} has no tokenizer; give {tokenizer} with the folder of the model"),
+                address=engine.address,
+                tokenizer=Option("tokenizer"),
             )
         self.engine, self.name, self.vocab_size = engine, said.model, said.vocab_size or 1
         self._ids = lru_cache(maxsize=256)(self._ask)
@@ -58,7 +61,12 @@ class RemoteTokenizer(Tokenizer):
     def _ask(self, text: str, special: bool, ends: bool) -> tuple[int, ...]:
         ids = _wait(self.engine.tokenize(text, special=special, ends=ends), self.name)
         if wrong := next((id for id in ids if not 0 <= id < self.vocab_size), None):
-            raise UserError(f"{self.name}: the engine gives the token id {wrong} (allowed: 0 to {self.vocab_size - 1})")
+            raise UserError(
+                _("{name}: the engine gives the token id {wrong} (allowed: 0 to {last})"),
+                name=self.name,
+                wrong=wrong,
+                last=self.vocab_size - 1,
+            )
         return tuple(ids)
 
     def inner_ids(self, text: str, *, special: bool = False) -> list[int]:
@@ -71,9 +79,13 @@ class RemoteTokenizer(Tokenizer):
             for mark in set(_MARK.findall(text)):
                 if self._is_mark(mark):
                     raise UserError(
-                        f"{self.name}: the engine reads {shown(mark)} in a text as one special token; leave it out, "
-                        "or allow it with ",
-                        Option("special"),
+                        _(
+                            "{name}: the engine reads {mark} in the text as one special token; remove it from the "
+                            "text, or allow it with {special}"
+                        ),
+                        name=self.name,
+                        mark=shown(mark),
+                        special=Option("special"),
                     )
         return ids
 
@@ -140,5 +152,7 @@ def _wait(pending: Pending[T], name: str) -> T:
     except TimeoutError:
         pending.cancel()
         raise UserError(
-            f"{name}: the engine did not answer in {SECONDS:g} s; check the engine and the network"
+            _("{name}: the engine did not answer in {seconds:g} s; check the engine and the network"),
+            name=name,
+            seconds=SECONDS,
         ) from None

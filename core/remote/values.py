@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.language import _
+
 EXCESS = 1e-3
 """How far the probabilities of an answer may sum over 1. llama-server's sum to 1.0002 over 49,152 tokens."""
 MINUS_INFINITY = -9999.0
@@ -127,24 +129,32 @@ def known(
     try:
         tokens, values = np.asarray(ids, dtype=np.int64), np.asarray(logprobs, dtype=np.float64)
     except OverflowError as error:
-        raise BadAnswer("it has a token id that is not a number of 64 bits") from error
+        raise BadAnswer(_("it has a token id that is not a number of 64 bits")) from error
     if not len(tokens):
-        raise BadAnswer("it has no log-probabilities")
+        raise BadAnswer(_("it has no log-probabilities"))
     if len(tokens) < k:
-        raise BadAnswer(f"it has {len(tokens)} log-probabilities, and {k} were asked for")
+        raise BadAnswer(_("it has {count} log-probabilities, but {k} were asked for").format(count=len(tokens), k=k))
     if len(tokens) > k:
         kept = np.argpartition(-values, k - 1)[:k]  # NaN sorts last, so it is kept only where it must be
         if np.isnan(values).any():
-            raise BadAnswer("a log-probability is not a number")
+            raise BadAnswer(_("a log-probability is not a number"))
         tokens, values = tokens[kept], values[kept]
     if tokens.min() < 0 or tokens.max() >= vocab_size:
         wrong = tokens[(tokens < 0) | (tokens >= vocab_size)][0]
-        raise BadAnswer(f"it has the token id {wrong}, and the vocabulary has ids from 0 to {vocab_size - 1}")
+        raise BadAnswer(
+            _("it has the token id {wrong}, but the vocabulary has the ids 0 to {last}").format(
+                wrong=wrong, last=vocab_size - 1
+            )
+        )
     tokens, values = _ascending(tokens, values, vocab_size)
     values = _checked(np.where(values <= MINUS_INFINITY, -np.inf, values))
     rest, least = 1 - float(np.exp(values).sum()), float(np.exp(values.min()))
     if rest > (vocab_size - len(tokens)) * least + EXCESS:
-        raise BadAnswer(f"its {len(tokens)} probabilities leave {rest:.6g} to tokens that are less likely than those")
+        raise BadAnswer(
+            _("its {count} probabilities leave {rest:.6g} to tokens that are less likely than those").format(
+                count=len(tokens), rest=rest
+            )
+        )
     return Known(tokens, values, vocab_size)
 
 
@@ -160,20 +170,20 @@ def _ascending(
         order = np.argsort(tokens)
         twice = bool((np.diff(tokens[order]) == 0).any())
     if twice:
-        raise BadAnswer("it has a token id twice")
+        raise BadAnswer(_("it has a token id twice"))
     return tokens[order], values[order]
 
 
 def _checked(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`values` where they can be log-probabilities. Raises `BadAnswer`."""
     if np.isnan(values).any():
-        raise BadAnswer("a log-probability is not a number")
+        raise BadAnswer(_("a log-probability is not a number"))
     if (highest := float(values.max())) > EXCESS:
-        raise BadAnswer(f"it has the log-probability {highest:.6g}, which is over 0")
+        raise BadAnswer(_("it has the log-probability {highest:.6g}, which is over 0").format(highest=highest))
     if highest == -np.inf:
-        raise BadAnswer("every log-probability in it is minus infinity")
+        raise BadAnswer(_("every log-probability in it is minus infinity"))
     if (mass := float(np.exp(values).sum())) > 1 + EXCESS:
-        raise BadAnswer(f"its probabilities sum to {mass:.6g}, which is over 1")
+        raise BadAnswer(_("its probabilities sum to {mass:.6g}, which is over 1").format(mass=mass))
     return np.minimum(values, 0.0)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from core.language import _
 from core.remote import pieces
 from core.remote.client import Client, together
 from core.remote.engines.api import EngineApi
@@ -33,7 +34,11 @@ class Vocabulary:
         self._learned |= count > SHORT
         told = self._api.read_pieces(answer)
         if changed := [id for id, piece in told.items() if self._told.get(id, piece) != piece]:
-            raise BadAnswer(f"token {changed[0]} has other bytes than before, so this is another model; start anew")
+            raise BadAnswer(
+                _("token {changed} has other bytes than before, so this is another model; start anew").format(
+                    changed=changed[0]
+                )
+            )
         self._told |= told
         self.known |= told
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from core.errors import UserError
+from core.language import _
 from core.sampling.context import DrawContext
 from core.sampling.next_distribution import NeedsMore, NextDistribution
 from core.sampling.partial_selection import Selected
@@ -64,12 +65,14 @@ def apply_stages(distribution: NextDistribution, sampler: Sampler, context: Draw
                 _check(stage, distribution)
                 selection = selection.through(stage, context)
             except NeedsMore as more:
-                error = NeedsMore(more.count, f"{stage.TITLE}: ", *more.parts)
+                error = NeedsMore(more.count, f"{_(stage.TITLE)}: ", *more.parts)
             except UserError as failed:
-                error = UserError(f"{stage.TITLE}: ", *failed.parts)
+                error = UserError(f"{_(stage.TITLE)}: ", *failed.parts)
             else:
                 if not selection.drawable:
-                    error = UserError(f"{stage.TITLE} leaves no token to draw; change it or switch it off")
+                    error = UserError(
+                        _("{title} leaves no token to draw; change this stage or switch it off"), title=_(stage.TITLE)
+                    )
         after.append(selection)
     return Applied(distribution, sampler.stages, all_tokens, tuple(after), error)
 
@@ -77,5 +80,8 @@ def apply_stages(distribution: NextDistribution, sampler: Sampler, context: Draw
 def _check(stage: Stage, distribution: NextDistribution) -> None:
     if stage.NEEDS_LOGITS and distribution.from_logprobs:
         raise UserError(
-            "it depends on where the zero of the logits lies, which log-probabilities do not tell; switch it off"
+            _(
+                "it needs logits, and the engine gives log-probabilities, which differ from them by an unknown "
+                "constant; switch it off"
+            )
         )

@@ -7,6 +7,7 @@ from typing import Final
 
 from core.constraints.source import LONGEST, NAMES, Kind
 from core.errors import UserError
+from core.language import _
 from core.sampling.sampler import Sampler
 from core.sampling.stages.choice import Choice
 from core.sampling.stages.constraint import Constraint
@@ -26,7 +27,7 @@ FORMS = "regex [0-9]+, choice ' yes';' no', json FILE or grammar FILE"
 def from_text(kind: Kind, text: str) -> Constraint:
     """The constraint of a text. Raises `UserError` for one that is empty or does not compile."""
     if not text:
-        raise UserError(f"the {NAMES[kind]} is empty; write what the text must match")
+        raise UserError(_("the {constraint} is empty; write what the text must match"), constraint=_(NAMES[kind]))
     return KINDS[kind](text=text)
 
 
@@ -39,14 +40,23 @@ def from_file(kind: Kind, path: Path) -> Constraint:
     """The constraint in a file. Raises `UserError` if it cannot be read or does not compile."""
     try:
         if not path.expanduser().is_file():
-            raise UserError(f"{path} is not a file; give the path of a {NAMES[kind]}")
+            raise UserError(
+                _("{path} is not a file; give the path of a {constraint}"), path=path, constraint=_(NAMES[kind])
+            )
         with path.expanduser().open("rb") as file:
             content = file.read(LONGEST + 1)
         text = content.decode("utf-8")
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; give the path of a {NAMES[kind]}") from error
+        raise UserError(
+            _("{path} cannot be read: {reason}; give the path of a {constraint}"),
+            path=path,
+            reason=error.strerror,
+            constraint=_(NAMES[kind]),
+        ) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: byte {error.start + 1} is invalid; convert it first") from error
+        raise UserError(
+            _("{path} is not UTF-8 text: byte {number} is invalid; convert it first"), path=path, number=error.start + 1
+        ) from error
     try:
         return from_text(kind, text)
     except UserError as error:
@@ -58,12 +68,12 @@ def parse(line: str, start: int = 0) -> Constraint | None:
 
     Raises `UserError` for another form, or for what does not compile.
     """
-    name, _, text = line.strip().partition(" ")
+    name, _unused, text = line.strip().partition(" ")
     if not name:
         return None
     kind = next((each for each in KINDS if each == name), None)
     if kind is None or not text.strip():
-        raise UserError(f"{line.strip()!r} is not a constraint; write one such as {FORMS}")
+        raise UserError(_("{line!r} is not a constraint; write one such as {forms}"), line=line.strip(), forms=FORMS)
     file = kind in ("json", "grammar")
     found = from_file(kind, Path(text.strip())) if file else from_text(kind, text.strip())
     return replace(found, start=start)

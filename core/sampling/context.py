@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from core.errors import UserError
+from core.language import _
 
 GuideKind = Literal["prompt", "model"]
 
@@ -60,7 +61,7 @@ class DrawContext:
     def vocabulary(self) -> Vocabulary:
         """The tokenizer. Raises `UserError` where it is not known."""
         if self.tokens is None:
-            raise UserError("this stage of the sampler needs the tokens of a text")
+            raise UserError(_("this stage of the sampler needs the tokens of a text"))
         return self.tokens
 
     def logits_of(self, kind: GuideKind, name: str) -> Any:
@@ -69,5 +70,5 @@ class DrawContext:
         Raises `UserError` if they cannot be computed.
         """
         if self.guide is None:
-            raise UserError(f"the {kind} {name!r} cannot be read here; switch the stage off")
+            raise UserError(_("the {kind} {name!r} cannot be read here; switch the stage off"), kind=kind, name=name)
         return self.guide(kind, name)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.language import _
 from core.sampling.ranking import Ranking
 from core.sampling.selection import Selection, all_ids
 from core.sampling.values import Score
@@ -32,7 +33,9 @@ class Distribution(Ranking):
         """[V], float32, CPU."""
         super().__init__(self.logits.numpy())
         if not math.isfinite(self.highest):
-            raise UserError("the model's logits are not finite numbers; its weights or this dtype are at fault")
+            raise UserError(
+                _("the model computes non-finite logits, because of its weights or of this dtype; choose another dtype")
+            )
         self.probabilities = torch.from_numpy(self.shares)
         """softmax(logits), [V]."""
         self.entropy_bits = self.entropy_nats / math.log(2)

@@ -2,6 +2,7 @@
 
 import random
 
+from core.language import _
 from core.sampling.apply import apply_stages
 from core.sampling.bounds import exact
 from core.sampling.context import DrawContext
@@ -23,15 +24,20 @@ def draw(distribution: NextDistribution, sampler: Sampler, u: float, context: Dr
     if rounded and apply_stages(rounded, sampler, context).checked().token_at(u).at != id:
         raise NeedsMore(
             distribution.vocab_size,
-            f"u = {u:.4f} lies between two tokens, as far as the engine's rounded probabilities tell; "
-            "draw again, or put a cut such as top-k first",
+            _(
+                "u = {u:.4f} falls so near the border of two tokens that the engine's rounded probabilities do not "
+                "decide between them; draw again, or put a cut such as top-k first"
+            ),
+            u=u,
         )
     share = selection.share(id)
     if not exact(share) and sampler.uses(Mirostat):
         raise NeedsMore(
             min(distribution.vocab_size, 2 * distribution.known),
-            "mirostat needs the probability that a token is drawn with, which is known between two numbers only; "
-            "put a cut such as top-k before it",
+            _(
+                "mirostat needs the exact probability of the drawn token, of which only bounds are known; put a cut "
+                "such as top-k before it"
+            ),
         )
     return Draw(id, None if sampler.greedy else u, share, distribution.score(id))
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class NeedsMore(UserError):
     """What is known of a distribution does not decide something; with `count` tokens known, or V, it may."""
 
-    def __init__(self, count: int, *parts: Part) -> None:
-        super().__init__(*parts)
+    def __init__(self, count: int, text: Part, /, *more: Part, **values: object) -> None:
+        super().__init__(text, *more, **values)
         self.count = count
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from core.errors import UserError
+from core.language import _
 from core.sampling.bounds import Bounded, Bounds, between
 from core.sampling.distribution import Distribution
 from core.sampling.next_distribution import NextDistribution
@@ -59,7 +60,7 @@ class PartialDistribution:
         given, numbers = np.asarray(ids, dtype=np.int64), np.asarray(logprobs, dtype=np.float64)
         _check(given, numbers, vocab_size)
         if len(given) == vocab_size:
-            raise UserError("the distribution is known for all tokens; use `next_distribution`")
+            raise UserError(_("the distribution is known for all tokens; use `next_distribution`"))
         order = np.lexsort((given, -numbers))
         self.ids = given[order]
         """[k], likeliest first."""
@@ -80,8 +81,14 @@ class PartialDistribution:
         """No token that is not known is likelier."""
         if self.rest > self.others * self.highest + TOLERANCE:
             raise UserError(
-                f"the {len(given):,} probabilities have the mass {mass:.6g}, and the other {self.others:,} tokens, "
-                f"none likelier than {self.probabilities[-1]:.3g}, cannot have the rest; they are no distribution"
+                _(
+                    "the {count:,} probabilities sum to {mass:.6g}, and the other {others:,} tokens, each at most "
+                    "{least:.3g}, cannot fill the rest; this is not a distribution"
+                ),
+                count=len(given),
+                mass=mass,
+                others=self.others,
+                least=self.probabilities[-1],
             )
 
     @cached_property
@@ -189,10 +196,18 @@ class PartialDistribution:
 def _check(ids: Any, logprobs: Any, vocab_size: int) -> None:
     """Raise `UserError` for what is no part of a distribution."""
     if len(ids) != len(logprobs) or not 1 <= len(ids) <= vocab_size:
-        raise UserError(f"{len(ids):,} ids with {len(logprobs):,} log-probabilities, of {vocab_size:,} tokens")
+        raise UserError(
+            _("there are {ids:,} ids but {logprobs:,} log-probabilities (V = {vocab_size:,})"),
+            ids=len(ids),
+            logprobs=len(logprobs),
+            vocab_size=vocab_size,
+        )
     if ids.min() < 0 or ids.max() >= vocab_size or np.bincount(ids).max() > 1:
-        raise UserError(f"ids of a distribution must differ and lie below {vocab_size:,}, the size of the vocabulary")
+        raise UserError(
+            _("the ids of a distribution must differ and be below {vocab_size:,}, the size of the vocabulary"),
+            vocab_size=vocab_size,
+        )
     if not (logprobs <= TOLERANCE).all() or not logprobs.max() > -math.inf:
-        raise UserError("log-probabilities must be numbers of at most 0, and one of them finite")
+        raise UserError(_("log-probabilities must be at most 0, and at least one must be finite"))
     if (mass := float(np.exp(logprobs).sum())) > 1 + TOLERANCE:
-        raise UserError(f"the probabilities have the mass {mass:.6g}; that of a distribution is at most 1")
+        raise UserError(_("the probabilities sum to {mass:.6g}; the sum of a distribution is at most 1"), mass=mass)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.language import _
 from core.sampling.bounds import Bounded, between, total
 from core.sampling.bounds import high as most_of
 from core.sampling.bounds import low as least_of
@@ -219,15 +220,20 @@ class PartialSelection:
         """The error where what is known does not tell which tokens a stage keeps."""
         return NeedsMore(
             self.more,
-            f"the {self.known:,} likeliest tokens do not tell what it keeps; put a cut such as top-k before it",
+            _("the {known:,} likeliest tokens do not decide which tokens it keeps; put a cut such as top-k before it"),
+            known=self.known,
         )
 
     def needs_all(self) -> NeedsMore:
         """The error of a stage that depends on every single probability."""
         return NeedsMore(
             self.vocab_size,
-            f"needs the probabilities of all {self.vocab_size:,} tokens, and {self.known:,} are known; put a cut such "
-            "as top-k before it",
+            _(
+                "it needs the probabilities of all {vocab_size:,} tokens, but {known:,} are known; put a cut such as "
+                "top-k before it"
+            ),
+            vocab_size=self.vocab_size,
+            known=self.known,
         )
 
     @property
@@ -266,12 +272,12 @@ class PartialSelection:
         masses = np.cumsum(self.weights[order])
         first, last = (int(np.searchsorted(masses, u * total, "right")) for total in (low, high))
         if first != last or last >= len(order):
-            known = f"{self.known:,} known tokens"
-            certain = f" (they decide u < {masses[-1] / high:.4f})" if low == high and len(order) else ""
-            raise NeedsMore(
-                self.more,
-                f"u = {u:.4f} is not decided by the {known}{certain}; put a cut such as top-k first",
+            certain = f"{masses[-1] / high:.4f}" if low == high and len(order) else "0"
+            text = _(
+                "the {known:,} known tokens decide the draw for u < {certain} only, and u is {u:.4f}; put a cut such "
+                "as top-k first"
             )
+            raise NeedsMore(self.more, text, u=u, known=self.known, certain=certain)
         return RankedToken(int(self.ids[order[first]]), first, float(masses[first]) / high)
 
     def share(self, id: int) -> Bounded:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 from core.errors import UserError
+from core.language import _
 from core.sampling import stages as kinds
 from core.sampling.stages import syntax
 from core.sampling.stages.min_p import MinP
@@ -33,7 +34,7 @@ class Sampler:
     def __post_init__(self) -> None:
         names = [stage.NAME for stage in self.stages]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise UserError(f"the sampler has {twice} twice; each stage can stand once")
+            raise UserError(_("the sampler has the stage {twice} twice; keep one of them"), twice=twice)
 
     @classmethod
     def of(
@@ -48,7 +49,9 @@ class Sampler:
     ) -> "Sampler":
         """The short form of a sampler of four stages. Raises `UserError` for a value outside its range."""
         if order not in ORDERS:
-            raise UserError(f"no order {order!r}; choose {' or '.join(ORDERS)}")
+            raise UserError(
+                _("{order!r} is not an order of stages; choose {choices}"), order=order, choices=" or ".join(ORDERS)
+            )
         heat, cuts = Temperature(temperature=temperature), (TopK(k=top_k), TopP(p=top_p), MinP(m=min_p))
         return cls(stages=(heat, *cuts) if order == "temperature first" else (*cuts, heat), seed=seed)
 
@@ -132,5 +135,10 @@ def _stage(text: str) -> Stage:
     name = name.removeprefix("-").strip()
     kind = kinds.found().get(name)
     if kind is None:
-        raise UserError(f"{name!r} is not a stage; stages: {' '.join(kinds.found())}; presets: {' '.join(PRESETS)}")
+        raise UserError(
+            _("{name!r} is not a stage; stages: {stages}; presets: {presets}"),
+            name=name,
+            stages=" ".join(kinds.found()),
+            presets=" ".join(PRESETS),
+        )
     return kind.read(syntax.split(values, ":") if equals else (), on=on)

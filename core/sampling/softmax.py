@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.language import _
 from core.sampling.distribution import Distribution
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.values import Shares, Softmax, SoftmaxLab
@@ -38,12 +39,12 @@ def softmax_lab(
     `UserError` for no logits, too many, one that float32 cannot hold, and a temperature of 0 or below.
     """
     if not 1 <= len(logits) <= MOST:
-        raise UserError(f"give 1 to {MOST} logits, not {len(logits)}")
+        raise UserError(_("give 1 to {limit} logits, not {count}"), limit=MOST, count=len(logits))
     x = torch.tensor(list(logits), dtype=torch.float32)
     if not x.isfinite().all():
-        raise UserError("a logit must be a number that float32 can hold, up to 3.4e38 in size")
+        raise UserError(_("a logit must be within the range of float32, ±3.4e38"))
     if too_low := [t for t in temperatures if not t > 0]:
-        raise UserError(f"a temperature must be above 0 here, not {too_low[0]:g}")
+        raise UserError(_("a temperature must be above 0 here, not {value:g}"), value=too_low[0])
     whole = x if others is None else torch.cat((x, others.float()))
     return SoftmaxLab(
         logits=tuple(x.tolist()),
@@ -64,7 +65,7 @@ def _softmax(x: Tensor) -> Softmax:
 
 
 def _repeated(x: Tensor, count: int) -> Tensor:
-    for _ in range(count):
+    for _unused in range(count):
         x = torch.softmax(x, dim=0)
     return x
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 
+from core.language import _
 from core.sampling.bounds import low
 from core.sampling.distribution import Distribution
 from core.sampling.next_distribution import NeedsMore, NextDistribution
@@ -56,8 +57,12 @@ def children(path: Path, distribution: NextDistribution, count: int, skip: int =
     if distribution.known < min(skip + count, distribution.vocab_size):
         raise NeedsMore(
             skip + count,
-            f"the search needs the {skip + count:,} likeliest tokens, and the engine tells {distribution.known:,}; "
-            "search for fewer answers, or start the engine so that it tells more",
+            _(
+                "the search needs the {needed:,} likeliest tokens, but the engine gives {known:,}; search for fewer "
+                "answers, or start the engine so that it gives more"
+            ),
+            needed=skip + count,
+            known=distribution.known,
         )
     ids = distribution.first(skip + count).tolist()
     logits, found = distribution.logits_of(ids), []

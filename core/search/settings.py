@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from core.errors import Option, UserError
+from core.language import _
 from core.search.values import EarlyStopping
 
 if TYPE_CHECKING:
@@ -38,11 +39,20 @@ class BeamSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= WIDEST:
-            raise UserError(Option("beam"), f" must be between 1 and {WIDEST}, not {self.width}")
+            raise UserError(
+                _("{beam} must be between 1 and {limit}, not {width}"),
+                beam=Option("beam"),
+                limit=WIDEST,
+                width=self.width,
+            )
         if self.length < 1:
-            raise UserError(f"a search needs a length of at least 1 token, not {self.length}")
+            raise UserError(_("a search needs a length of at least 1 token, not {length}"), length=self.length)
         if not math.isfinite(self.length_penalty):
-            raise UserError(Option("length-penalty"), f" must be a finite number, not {self.length_penalty}")
+            raise UserError(
+                _("{option} must be a finite number, not {value}"),
+                option=Option("length-penalty"),
+                value=self.length_penalty,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +71,16 @@ class BestSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST:
-            raise UserError(Option("best"), f" must be between 1 and {MOST:,}, not {self.count}")
+            raise UserError(
+                _("{best} must be between 1 and {limit:,}, not {count}"),
+                best=Option("best"),
+                limit=MOST,
+                count=self.count,
+            )
         if self.length < 1:
-            raise UserError(f"a search needs a length of at least 1 token, not {self.length}")
+            raise UserError(_("a search needs a length of at least 1 token, not {length}"), length=self.length)
         if self.nodes < 1:
-            raise UserError(Option("nodes"), f" must be at least 1, not {self.nodes}")
+            raise UserError(_("{option} must be at least 1, not {value}"), option=Option("nodes"), value=self.nodes)
 
 
 Settings = BeamSettings | BestSettings
@@ -91,7 +106,11 @@ class Plan:
             found = tokenizer.continuation(text)
             if len(found) != 1:
                 raise UserError(
-                    Option("stop"), f" {text!r} is {len(found)} tokens of {tokenizer.name}; give a text of one token"
+                    _("{stop} {text!r} is {count} tokens of {name}; give a text of one token"),
+                    stop=Option("stop"),
+                    text=text,
+                    count=len(found),
+                    name=tokenizer.name,
                 )
             ids.update(found)
         return frozenset(ids)
@@ -119,17 +138,17 @@ def parse(line: str) -> Plan:
     """The plan that a line such as `best 5; length 10; stop '.'` writes. Raises `UserError` for another form."""
     values, stops = dict[str, str](), list[str]()
     for part in filter(str.strip, _PART.findall(line)):
-        name, _, value = part.strip().partition(" ")
+        name, _unused, value = part.strip().partition(" ")
         value = value.strip()
         if name == "stop" and value:
             stops.append(_text(value))
         elif value and any(name in names for names in _NAMES.values()) and name not in values:
             values[name] = value
         else:
-            raise UserError(f"{part.strip()!r} is not a part of a search; write {FORMS}")
+            raise UserError(_("{part!r} is not a part of a search; write {forms}"), part=part.strip(), forms=FORMS)
     kind = "best" if "best" in values else "beam"
     if wrong := next((name for name in values if name not in _NAMES[kind]), None):
-        raise UserError(f"{wrong} is no setting of {kind}; write {FORMS}")
+        raise UserError(_("{wrong} is not a setting of {kind}; write {forms}"), wrong=wrong, kind=kind, forms=FORMS)
     numbers = {_NAMES[kind][name]: _value(name, value) for name, value in values.items()}
     return Plan(BestSettings(**numbers) if kind == "best" else BeamSettings(**numbers), tuple(stops))  # type: ignore[arg-type]
 
@@ -141,15 +160,19 @@ def _text(value: str) -> str:
     try:
         return str(ast.literal_eval(value))
     except (ValueError, SyntaxError) as error:
-        raise UserError(f"{value} is not a quoted text; write one such as '.' or '\\n'") from error
+        raise UserError(_("{value} is not a quoted text; write one such as '.' or '\\n'"), value=value) from error
 
 
 def _value(name: str, text: str) -> float | str:
     if name == "early":
         if text not in get_args(EarlyStopping):
-            raise UserError(f"early must be {', '.join(get_args(EarlyStopping))}, not {text!r}")
+            raise UserError(
+                _("early must be {choices}, not {text!r}"), choices=", ".join(get_args(EarlyStopping)), text=text
+            )
         return text
     try:
         return float(text) if name == "penalty" else int(text)
     except ValueError as error:
-        raise UserError(f"{name} must be a number, not {text!r}; write {FORMS}") from error
+        raise UserError(
+            _("{name} must be a number, not {text!r}; write {forms}"), name=name, text=text, forms=FORMS
+        ) from error

@@ -9,6 +9,7 @@ from core.activations.patch import Patch, PatchKind, PatchPart
 from core.activations.steering_vector import SteeringVector, little_endian
 from core.errors import UserError
 from core.formats.checked import CheckedValues
+from core.language import _
 
 
 def patch_values(patch: Patch) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def _ids(part: CheckedValues) -> tuple[int, ...]:
     """The other prompt of a `swap`. Raises `UserError` for what is no list of ids."""
     ids = part.items("ids")
     if not all(isinstance(id, int) and not isinstance(id, bool) for id in ids):
-        raise part.invalid("ids", "a list of whole numbers")
+        raise part.invalid("ids", _("a list of whole numbers"))
     return tuple(ids)
 
 
@@ -55,12 +56,12 @@ def _vector(part: CheckedValues) -> SteeringVector:
     rows = []
     for key in directions.values:
         if not (key.isascii() and key.isdecimal() and len(key) < 5):
-            raise directions.error(f"{reprlib.repr(key)} is no number of a layer")
+            raise directions.error(_("{key} is not the number of a layer").format(key=reprlib.repr(key)))
         try:
             numbers = b64decode(directions.text(key), validate=True)
         except ValueError as error:
-            raise directions.invalid(key, "bytes in Base64") from error
+            raise directions.invalid(key, _("bytes in Base64")) from error
         if len(numbers) % 4:
-            raise directions.invalid(key, "a whole number of float32 values")
+            raise directions.invalid(key, _("a whole number of float32 values"))
         rows.append((int(key), little_endian(numbers)))
     return SteeringVector(part.text("name"), tuple(sorted(rows)), part.text("origin", ""))

@@ -4,11 +4,13 @@ Anybody may have edited the file, so no value is used unchecked. Each problem is
 what is wrong and where. Reading never changes the file.
 """
 
+import glob
 import json
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -18,11 +20,14 @@ from core.engine.activation import ACTIVATIONS
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.generation.token import Origin, Token
+from core.language import _
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.info import ModelInfo
 from core.sampling.bounds import Bounded, Bounds, between
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
+from core.sessions import changes
+from core.sessions.journal import SUFFIX
 from core.sessions.patches import read_patch
 from core.sessions.record import FORMAT, VERSION, NodeRow, Record
 
@@ -32,38 +37,80 @@ LARGEST = 2**29
 """Bytes that a file may have."""
 
 
-def read_record(path: Path) -> Record:
-    """The walk in a file. Raises `UserError` for what is no saved walk."""
-    name = path.name
+def read_record(path: Path, note: Callable[[str], object] | None = None) -> Record:
+    """The walk in a file, with what its journal says happened since. Raises `UserError` for what is no saved walk.
+
+    `note` is called with a line where a journal is left out, or the end of one.
+    """
+    name, digest = path.name, ""
     try:
         if (size := path.stat().st_size) > LARGEST:
-            raise UserError(f"{name} is too large for a session ({size / 2**20:,.0f} MiB)")
-        text = read_file(path, LARGEST).decode("utf-8")
+            raise UserError(
+                _("{name} is too large for a session ({size:,.0f} MiB); choose another file"),
+                name=name,
+                size=size / 2**20,
+            )
+        content = read_file(path, LARGEST)
+        text, digest = content.decode("utf-8"), sha256(content).hexdigest()
     except UnicodeDecodeError as error:
-        raise UserError(f"{name} is no session: its byte {error.start + 1} is no UTF-8 text") from error
+        raise UserError(
+            _("{name} is not a session: byte {number} is not UTF-8 text; choose another file"),
+            name=name,
+            number=error.start + 1,
+        ) from error
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return parse_record(text, name)
+        raise UserError(
+            _("{path} cannot be read: {reason}"), path=path, reason=getattr(error, "strerror", None) or error
+        ) from error
+    values = _json(text, name)
+    record, notes = _checked(values, name), list[str]()
+    for journal in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*{SUFFIX}")):
+        try:
+            entries, damage = changes.read_lines(journal, digest)
+            if entries:
+                record = _checked(changes.applied(values, entries), journal.name)
+            notes += [damage] if damage else []
+        except UserError as error:
+            notes.append(_("{file} is left out: {problem}").format(file=journal.name, problem=error))
+    if note:
+        for each in notes:
+            note(each)
+    return record
 
 
 def parse_record(text: str, where: str) -> Record:
     """The walk in the text of a file; errors call the file `where`. Raises `UserError`."""
+    return _checked(_json(text, where), where)
+
+
+def _json(text: str, where: str) -> Any:
     try:
-        values = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         truncated = not text[error.pos :].strip() or error.msg.startswith("Unterminated")
-        what = "it ends too early, so it was cut short" if truncated else "that is no JSON"
-        raise UserError(f"{where} is no whole session: line {error.lineno}, column {error.colno}: {what}") from error
+        what = _("it ends too early, so a part is missing") if truncated else _("this is not JSON")
+        raise UserError(
+            _("{where} is not a complete session: line {line}, column {column}: {problem}"),
+            where=where,
+            line=error.lineno,
+            column=error.colno,
+            problem=what,
+        ) from error
     except RecursionError as error:
-        raise UserError(f"{where} is no session: it is nested too deeply") from error
+        raise UserError(_("{where} is not a session: its JSON is nested too deeply"), where=where) from error
     except ValueError as error:
-        raise UserError(f"{where} is no session: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            _("{where} is not a session: {error}"), where=where, error=str(error).splitlines()[0]
+        ) from error
+
+
+def _checked(values: Any, where: str) -> Record:
     try:
         return _record(CheckedValues(where, values))
     except RecursionError as error:
-        raise UserError(f"{where} is no session: it is nested too deeply") from error
+        raise UserError(_("{where} is not a session: its JSON is nested too deeply"), where=where) from error
 
 
 def _refuse_constant(name: str) -> float:
@@ -84,11 +131,18 @@ def _question(part: CheckedValues, vocab_size: int) -> CausalQuestion:
 
 def _record(file: CheckedValues) -> Record:
     if file.values.get("format") != FORMAT:
-        raise UserError(f"{file.source} is no session of tokenwalk: its format is not {FORMAT!r}")
+        raise UserError(
+            _("{source} is not a session of tokenwalk: its format is not {format!r}"), source=file.source, format=FORMAT
+        )
     if file.integer("version", 1) > VERSION:
         raise UserError(
-            f"{file.source} was written by a newer tokenwalk (version {file.values['version']} of the format, "
-            f"{VERSION} is known here); update tokenwalk to open it"
+            _(
+                "{source} was written by a newer tokenwalk (format version {found}; this one reads {version}); update "
+                "tokenwalk to open it"
+            ),
+            source=file.source,
+            found=file.values["version"],
+            version=VERSION,
         )
     models = [_model(part) for part in file.objects("models", "model")]
     samplers = [_sampler(part) for part in file.objects("samplers", "sampler")]
@@ -96,12 +150,12 @@ def _record(file: CheckedValues) -> Record:
     pieces = _pieces(file.object("pieces"), model.vocab_size)
     rows = tuple(_rows(file, _Tables(pieces, models, samplers, model.vocab_size)))
     if not rows:
-        raise UserError(f"{file.source}: nodes is empty, but a walk has at least one token")
+        raise UserError(_("{source}: nodes is empty, but a walk has at least one token"), source=file.source)
     numbers = {part["node"]: n for n, part in enumerate(file.items("nodes"), start=1)}
     position = file.object("place")
     end = numbers.get(position.integer("node", 1))
     if end is None:
-        raise position.invalid("node", "the number of a node")
+        raise position.invalid("node", _("the number of a node"))
     record = Record(
         model=model,
         sampler=_sampler(file.object("sampler")),
@@ -132,15 +186,26 @@ def _rows(file: CheckedValues, tables: _Tables) -> Iterator[NodeRow]:
     for part in file.objects("nodes", "node"):
         number, parent = part.integer("node", 1), part.integer("parent")
         if number in numbers:
-            raise UserError(f"{part.source}: there are two nodes {number}")
+            raise UserError(_("{source}: two nodes have the number {number}"), source=part.source, number=number)
         if parent not in numbers:
-            raise UserError(f"{part.source}: its parent {parent} does not come before it")
+            raise UserError(
+                _("{source}: its parent {parent} does not come before it in the file"),
+                source=part.source,
+                parent=parent,
+            )
         token = _token(part, tables)
         if token.origin == "prompt" and origins[numbers[parent]] != "prompt" and not token.role:
-            raise UserError(f"{part.source}: a token of the prompt cannot follow one that is none")
+            raise UserError(
+                _("{source}: a token of the prompt follows a token that is not of the prompt"), source=part.source
+            )
         key = numbers[parent], token.id, token.origin == "prompt"
         if key in keys:
-            raise UserError(f"{part.source}: its parent {parent} is followed by two tokens with the id {token.id}")
+            raise UserError(
+                _("{source}: its parent {parent} is followed by two tokens with the id {id}"),
+                source=part.source,
+                parent=parent,
+                id=token.id,
+            )
         keys.add(key)
         numbers[number] = len(origins)
         origins.append(token.origin)
@@ -152,13 +217,13 @@ def _token(part: CheckedValues, tables: _Tables) -> Token:
     present = part.values.keys()
     id = part.integer("id", 0, tables.vocab_size)
     if id not in tables.pieces:
-        raise UserError(f"{part.source}: pieces has no bytes for its id {id}")
+        raise UserError(_("{source}: pieces has no bytes for its id {id}"), source=part.source, id=id)
     origin: Any = part.values.get("origin")
     if origin not in get_args(Origin):
-        raise part.invalid("origin", f"one of {', '.join(get_args(Origin))}")
+        raise part.invalid("origin", _("one of {choices}").format(choices=", ".join(get_args(Origin))))
     role = part.text("role", "")
     if role not in (("", *ROLES) if origin == "prompt" else ("",)):
-        raise part.invalid("role", f"one of {', '.join(ROLES)}, of a token of the prompt")
+        raise part.invalid("role", _("one of {choices}, of a token of the prompt").format(choices=", ".join(ROLES)))
     sampled = origin == "sampled"
     sampler = part.integer("sampler", 0, len(tables.samplers)) if sampled or "sampler" in present else None
     model = part.integer("model", 0, len(tables.models)) if sampled or "model" in present else None
@@ -194,7 +259,7 @@ def _bounded(part: CheckedValues, key: str, least: float, most: float, *, infini
     ends = _ends(part, key)
     low, high = (ends.number(end, least, most, infinite=infinite) for end in ("low", "high"))
     if low > high:
-        raise part.invalid(key, "the lower number first")
+        raise part.invalid(key, _("the lower number first"))
     return between(low, high)
 
 
@@ -204,13 +269,13 @@ def _rank(part: CheckedValues, vocab_size: int) -> Bounded:
         return part.integer("rank", 0, vocab_size)
     ends = _ends(part, "rank")
     if ends.values["high"] != "inf":
-        raise part.invalid("rank", 'a whole number, or a list of one and "inf"')
+        raise part.invalid("rank", _('a whole number, or a list of one and "inf"'))
     return Bounds(ends.integer("low", 0, vocab_size), math.inf)
 
 
 def _ends(part: CheckedValues, key: str) -> CheckedValues:
     if len(part.items(key)) != 2:
-        raise part.invalid(key, "a number, or a list of two")
+        raise part.invalid(key, _("a number, or a list of two"))
     low, high = part.items(key)
     return CheckedValues(f"{part.source}: {key}", {"low": low, "high": high})
 
@@ -219,11 +284,16 @@ def _pieces(part: CheckedValues, vocab_size: int) -> dict[int, bytes]:
     pieces = {}
     for key in part.values:
         if not (key.isascii() and key.isdecimal() and len(key) < 19 and int(key) < vocab_size):
-            raise UserError(f"{part.source}: {reprlib.repr(key)} is none of the {vocab_size:,} ids")
+            raise UserError(
+                _("{source}: {key} is not one of the {vocab_size:,} ids"),
+                source=part.source,
+                key=reprlib.repr(key),
+                vocab_size=vocab_size,
+            )
         try:
             pieces[int(key)] = bytes.fromhex(part.text(key))
         except ValueError as error:
-            raise part.invalid(key, "bytes in hex") from error
+            raise part.invalid(key, _("bytes in hex")) from error
     return pieces
 
 
@@ -252,7 +322,7 @@ def _typed(part: CheckedValues, key: str, kind: type) -> Any:
         return part.number(key, -1e38, 1e38)
     value = part.values[key]
     if type(value) is not int:
-        raise part.invalid(key, "a whole number")
+        raise part.invalid(key, _("a whole number"))
     return value
 
 
@@ -281,7 +351,7 @@ def _choice(part: CheckedValues) -> ModelChoice:
         sizes: dict[str, Any] = {key: changes.integer(key) for key in sorted(present - {"activation"})}
         if "activation" in present:
             if (activation := changes.text("activation")) not in ACTIVATIONS:
-                raise changes.invalid("activation", f"one of {', '.join(ACTIVATIONS)}")
+                raise changes.invalid("activation", _("one of {choices}").format(choices=", ".join(ACTIVATIONS)))
             sizes["activation"] = activation
         options["changes"] = Hyperparameters(**sizes)
     return ModelChoice(**options)

@@ -1,18 +1,18 @@
 """The value of a saved walk, and how it is taken from a session. Needs no torch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from core.activations.patch import Patch
 from core.causal.question import CausalQuestion
 from core.errors import UserError
 from core.generation.token import Token
+from core.language import _
 from core.loading.info import ModelInfo
 from core.sampling.sampler import Sampler
 from core.tokenizers.tokenizer import Tokenizer, piece_text
-from core.walk.tree import Node, Tree
+from core.walk.tree import Node, NodeState, Tree
 
 if TYPE_CHECKING:
     from core.walk.session import Session
@@ -103,12 +103,25 @@ class Record:
         for id, piece in {row.token.id: row.token.piece for row in self.rows}.items():
             if id >= tokenizer.vocab_size or tokenizer.piece(id) != piece:
                 raise UserError(
-                    f"this walk has the tokens of {self.model.tokenizer}, in which id {id} is {piece_text(piece)!r}, "
-                    f"and not those of {tokenizer.name}; choose a model with the same tokenizer"
+                    _(
+                        "this walk has the tokens of {tokenizer}, in which id {id} is {piece!r}, not those of {name}; "
+                        "choose a model with the same tokenizer"
+                    ),
+                    tokenizer=self.model.tokenizer,
+                    id=id,
+                    piece=piece_text(piece),
+                    name=tokenizer.name,
                 )
 
 
-def copy(session: "Session") -> Callable[[], Record]:
+class Copy(Protocol):
+    """A copy of a walk, of which any thread can build the record."""
+
+    def __call__(self, numbers: dict[Node, int] | None = None) -> Record:
+        """The record; `numbers` receives the number of each node's row."""
+
+
+def copy(session: "Session") -> Copy:
     """Copy a walk, which takes about a millisecond; the returned function builds its record, on any thread."""
     end = session.history.position.end
     return copy_tree(
@@ -124,30 +137,41 @@ def copy_tree(
     cursor: int,
     patches: tuple[Patch, ...] = (),
     question: CausalQuestion = CausalQuestion(),
-) -> Callable[[], Record]:
+) -> Copy:
     """Copy a tree that belongs to no session; the returned function builds its record."""
     root, first_latest = tree.root, tree.root.latest
-    nodes = [
-        (node, node.parent, node.token, node.name, node.folded, node.text, node.latest)
-        for node in tree.nodes.values()
-        if not node.cut
-    ]
+    states = [node.state() for node in tree.nodes.values() if not node.cut]
 
-    def build() -> Record:
-        latest = {first_latest, *(each[6] for each in nodes)}
-        children = dict[Node | None, list[tuple[Any, ...]]]()
-        for each in nodes:
-            children.setdefault(each[1], []).append(each)
-        rows, numbers = list[NodeRow](), {root: 0}
-        stack = children.get(root, [])[::-1]
+    def build(numbers: dict[Node, int] | None = None) -> Record:
+        latest = {first_latest, *(each.latest for each in states)}
+        children = dict[Node | None, list[NodeState]]()
+        for each in states:
+            children.setdefault(each.parent, []).append(each)
+        rows, numbers = list[NodeRow](), {} if numbers is None else numbers
+        numbers[root] = 0
+        stack = [(0, group) for group in reversed(_equal_siblings(children.get(root, [])))]
         while stack:
-            node, parent, token, name, folded, text, _ = stack.pop()
-            rows.append(NodeRow(numbers[parent], token, name, folded, node in latest, text))
-            numbers[node] = len(rows)
-            stack += reversed(children.get(node, []))
+            parent, group = stack.pop()
+            at = group[0]
+            on_path = any(each.node in latest for each in group)
+            rows.append(NodeRow(parent, at.token, at.name, at.folded, on_path, at.text))
+            number = len(rows)
+            numbers |= {each.node: number for each in group}
+            below = [child for each in group for child in children.get(each.node, [])]
+            stack += [(number, group) for group in reversed(_equal_siblings(below))]
         return Record(model, sampler, tuple(rows), numbers[end], cursor, patches, question)
 
     return build
+
+
+def _equal_siblings(states: list[NodeState]) -> list[list[NodeState]]:
+    """The children of a node, with those together that are one in a file, as when one was put back."""
+    if len(states) < 2:
+        return [states] if states else []
+    groups = dict[tuple[int, bool], list[NodeState]]()
+    for each in states:
+        groups.setdefault((each.token.id, each.token.origin == "prompt"), []).append(each)
+    return list(groups.values())
 
 
 def record_of(session: "Session") -> Record:

@@ -1,6 +1,7 @@
 """From a saved walk back to a session, with or without its model. Downloads nothing."""
 
-from core.errors import Action, Option, UserError
+from core.errors import Action, Option, UserError, filled
+from core.language import _
 from core.loading import catalog, models
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
@@ -20,10 +21,12 @@ def model(info: ModelInfo, choice: ModelChoice | None = None, report: Report | N
     """
     choice = choice or info.choice
     if choice is None:
-        raise UserError(f"the session does not say how to have {info.name}; choose a model")
+        raise UserError(_("the session does not say where {name} comes from; choose a model"), name=info.name)
     elsewhere_or_random = catalog.is_served(choice.name) or catalog.is_rung(choice.name)
     if not (elsewhere_or_random or catalog.trained(choice.name) or catalog.find(choice.name)):
-        raise UserError(f"{choice.name} is not on this machine; ", Option("model"), f" {choice.name} fetches it")
+        raise UserError(
+            _("{name} is not on this machine; {model} {name} fetches it"), name=choice.name, model=Option("model")
+        )
     if catalog.is_served(choice.name):
         return connect(choice, report, named_by_file=True)
     return models.load_model(choice, report)
@@ -50,7 +53,8 @@ def session(record: Record, model: Model) -> Session:
 
 def session_without_model(record: Record, error: UserError) -> Session:
     """The walk at its saved position, only to be looked at; `error` says why its model is not available."""
-    reason = (*error.parts, "; the saved walk is shown; ", Action("choose.model"), " chooses another model")
+    text = _("{error}; the saved walk is shown; {model} chooses another model")
+    reason = filled(text, {"error": error.parts, "model": Action("choose.model")})
     tree, end = record.tree()
     walk = Session(Unavailable(record.model, reason, record.patches), record.sampler, tree)
     walk.question = record.question

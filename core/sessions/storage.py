@@ -11,12 +11,14 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import Action, UserError
+from core.language import _
 from core.sessions import reader
+from core.sessions.journal import SUFFIX
 
 LISTED = 50
 """Sessions that a list contains at most, the newest ones."""
 STALE = 3600.0
-"""Seconds after which a temporary file of an interrupted write is removed."""
+"""Seconds after which a temporary file of an interrupted write is removed, and a journal without its session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,16 @@ def prepare(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
-    for left in folder.glob(".*.tmp"):
+        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
+    for left in (*folder.glob(".*.tmp"), *_journals_alone(folder)):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:
                 left.unlink()
+
+
+def _journals_alone(folder: Path) -> Iterator[Path]:
+    """The journals whose session file was removed."""
+    return (path for path in folder.glob(f"*{SUFFIX}") if not path.with_suffix("").with_suffix(".json").exists())
 
 
 def free(folder: Path, prompt: str, suffix: str = ".json") -> Path:
@@ -67,16 +74,23 @@ def _files(folder: Path) -> Iterator[tuple[float, Path]]:
         entries = [*folder.iterdir()]
     except OSError:
         return
+    journals = dict[str, list[float]]()
+    for path in entries:
+        with suppress(OSError):
+            if path.suffix == SUFFIX:
+                journals.setdefault(Path(path.stem).stem, []).append(path.stat().st_mtime)
     for path in entries:
         with suppress(OSError):
             if path.suffix == ".json" and path.is_file():
-                yield path.stat().st_mtime, path
+                yield max([path.stat().st_mtime, *journals.get(path.stem, [])]), path
 
 
 def newest(folder: Path) -> Path:
     """The session that was written last. Raises `UserError` if there is none."""
     if not (found := [*_files(folder)]):
-        raise UserError(f"there is no saved session in {folder}; ", Action("session.save"), " saves one")
+        raise UserError(
+            _("there is no saved session in {folder}; {save} saves one"), folder=folder, save=Action("session.save")
+        )
     return max(found)[1]
 
 

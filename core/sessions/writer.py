@@ -2,26 +2,37 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from core.atomic import replacing
 from core.causal.question import CausalQuestion
+from core.generation.token import Token
 from core.sampling.bounds import Bounded, Bounds
 from core.sampling.sampler import Sampler
 from core.sessions.patches import patch_values
-from core.sessions.record import FORMAT, VERSION, WITHOUT_BOUNDS, NodeRow, Record
+from core.sessions.record import FORMAT, VERSION, WITHOUT_BOUNDS, Record
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Write a walk into a file, which is complete or absent at any time. Raises `UserError` if that fails."""
+def write_record(path: Path, record: Record, complete: Callable[[str], None] | None = None) -> None:
+    """Write a walk into a file, which is complete or absent at any time. Raises `UserError` if that fails.
+
+    `complete` is called with the SHA-256 of the content, in hex, when all is written and just before it has the name.
+    """
+    digest = sha256()
     with replacing(path, private=True) as file:
         for line in lines(record):
-            file.write(line.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes its JSON escape
+            content = line.encode("utf-8", "backslashreplace")  # half a surrogate pair becomes its JSON escape
+            digest.update(content)
+            file.write(content)
+        if complete:
+            file.flush()
+            complete(digest.hexdigest())
 
 
 def lines(record: Record) -> Iterator[str]:
@@ -51,7 +62,7 @@ def lines(record: Record) -> Iterator[str]:
         yield f"{_json(key)}: {_json(value)},\n"
     yield '"nodes": [\n'
     for number, row in enumerate(record.rows, start=1):
-        node = _node(number, row)
+        node = {"node": number, "parent": row.parent, **token_values(row.token)}
         if row.token.sampler:
             node["sampler"] = sampler_index[row.token.sampler]
         if row.token.model:
@@ -73,10 +84,9 @@ def question_values(question: CausalQuestion) -> dict[str, Any]:
     return {} if question == CausalQuestion() else {"question": asdict(question)}
 
 
-def _node(number: int, row: NodeRow) -> dict[str, Any]:
+def token_values(token: Token) -> dict[str, Any]:
     """The JSON object of a token, without the indices of its sampler and model."""
-    token = row.token
-    node: dict[str, Any] = {"node": number, "parent": row.parent, "id": token.id, "origin": token.origin}
+    node: dict[str, Any] = {"id": token.id, "origin": token.origin}
     if token.score:
         node |= {
             "logit": _number(token.score.logit),

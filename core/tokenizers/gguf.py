@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as Library
 
 from core.formats.checked import CheckedValues
 from core.formats.gguf import StringArray
+from core.language import _
 from core.tokenizers import sentencepiece
 from core.tokenizers.added_tokens import AddedToken
 from core.tokenizers.chat_template import ChatTemplate
@@ -45,7 +46,9 @@ class _Vocabulary:
         if types is None:
             types = [NORMAL] * len(self.tokens)
         if not isinstance(types, list) or len(types) < len(self.tokens):
-            raise metadata.invalid(_KEY + "token_type", f"a list of {len(self.tokens)} whole numbers")
+            raise metadata.invalid(
+                _KEY + "token_type", _("a list of {count} whole numbers").format(count=len(self.tokens))
+            )
         self.types = types[: len(self.tokens)]
         for text in ENDS & self.ids.keys():
             self.types[self.ids[text]] = CONTROL  # some files call them ordinary tokens
@@ -94,7 +97,9 @@ def read_gguf(metadata: CheckedValues) -> TokenizerData:
     if kind in ("llama", "t5"):
         return _by_score(metadata, kind)
     raise metadata.error(
-        f"{_KEY}model is {reprlib.repr(kind)}, a kind of tokenizer that is not supported (supported: {_SUPPORTED})"
+        _("{key}model is {kind}, a kind of tokenizer that is not supported (supported: {supported})").format(
+            key=_KEY, kind=reprlib.repr(kind), supported=_SUPPORTED
+        )
     )
 
 
@@ -125,10 +130,10 @@ def _merged(metadata: CheckedValues, kind: str) -> TokenizerData:
 
 
 def _missing_cut(metadata: CheckedValues) -> str:
-    return (
-        f"{metadata.source} does not say how text is cut before merging ({_KEY}pre is missing): the cut that llama.cpp "
-        "calls default is used, and ids may differ from the model's own; convert the model again"
-    )
+    return _(
+        "{file} does not say how text is split before merging ({key} is missing): the split that llama.cpp calls "
+        "default is used, and ids may differ from the model's own; convert the model again"
+    ).format(file=metadata.source, key=f"{_KEY}pre")
 
 
 def _library(vocabulary: _Vocabulary, pre: PreTokenizer) -> Library:
@@ -144,7 +149,9 @@ def _library(vocabulary: _Vocabulary, pre: PreTokenizer) -> Library:
         )
     except Exception as error:  # the library raises no narrower one
         reason = str(error).splitlines()[0]
-        raise vocabulary.metadata.error(f"{_KEY}merges do not fit the tokens ({reason})") from error
+        raise vocabulary.metadata.error(
+            _("{key}merges do not fit the tokens ({reason})").format(key=_KEY, reason=reason)
+        ) from error
     library = Library(model)
     steps: list[pre_tokenizers.PreTokenizer] = [
         pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in pre.patterns
@@ -212,7 +219,9 @@ def _pieces(vocabulary: _Vocabulary, unknown: int) -> list[Piece]:
     if scores is None:
         scores = [0.0] * len(vocabulary.tokens)
     if not isinstance(scores, list) or len(scores) < len(vocabulary.tokens):
-        raise vocabulary.metadata.invalid(_KEY + "scores", f"a list of {len(vocabulary.tokens)} numbers")
+        raise vocabulary.metadata.invalid(
+            _KEY + "scores", _("a list of {count} numbers").format(count=len(vocabulary.tokens))
+        )
     kinds = {NORMAL, CONTROL, USER_DEFINED, UNUSED} | ({BYTE} if _has_all_bytes(vocabulary) else set())
     by_number = {kind: kind if kind in kinds else CONTROL for kind in set(vocabulary.types)}
     entries = zip(vocabulary.tokens, scores, vocabulary.types, strict=False)  # there may be more scores
@@ -231,5 +240,5 @@ def _has_all_bytes(vocabulary: _Vocabulary) -> bool:
 
 def _strings(metadata: CheckedValues, name: str) -> StringArray:
     if not isinstance(value := metadata.values.get(_KEY + name), StringArray):
-        raise metadata.invalid(_KEY + name, "an array of strings")
+        raise metadata.invalid(_KEY + name, _("an array of strings"))
     return value

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer as Library
 from core.bounded import read_file
 from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
+from core.language import _
 from core.tokenizers import trial
 from core.tokenizers.added_tokens import AddedToken
 from core.tokenizers.folder_settings import FolderSettings
@@ -43,15 +44,23 @@ def read_folder(folder: Path, config: CheckedValues) -> TokenizerData:
     if (folder / "tokenizer.model").exists():
         return _sentencepiece(folder / "tokenizer.model", settings)
     raise UserError(
-        f"{folder} has no tokenizer.json, nor vocab.json and merges.txt, nor tokenizer.model; download the model again"
+        _(
+            "{folder} has no tokenizer.json, nor vocab.json and merges.txt, nor tokenizer.model; download the model "
+            "again"
+        ),
+        folder=folder,
     )
 
 
 def unsupported(source: str, found: str) -> UserError:
     """The error for a file that holds another kind of tokenizer."""
     return UserError(
-        f"{source}: {found} is not supported (supported: BPE and Unigram whose tokens give the text back, as GPT-2, "
-        "Llama, Gemma, Qwen and T5 have them); choose another model"
+        _(
+            "{source}: {found} is not supported (supported: BPE and Unigram whose tokens decode to the same text, as "
+            "in GPT-2, Llama, Gemma, Qwen and T5); choose another model"
+        ),
+        source=source,
+        found=found,
     )
 
 
@@ -73,12 +82,20 @@ def _tokenizer_json(path: Path) -> Library:
         library = Library.from_str(read_file(path).decode())
     except Exception as error:  # the library raises no narrower one
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path.name} cannot be read ({reason}); download the model again") from error
+        raise UserError(
+            _("{file} cannot be read ({reason}); download the model again"), file=path.name, reason=reason
+        ) from error
     for token, id in added:
         if token and (read := library.token_to_id(token)) != id:
             raise UserError(
-                f"{path.name}: the added token {reprlib.repr(token)} has the id {id}, and not {read}, "
-                "by which the tokenizers library would read it; download the model again"
+                _(
+                    "{file}: the added token {token} has the id {id}, but the tokenizers library reads it as {read}; "
+                    "download the model again"
+                ),
+                file=path.name,
+                token=reprlib.repr(token),
+                id=id,
+                read=read,
             )
     return library
 
@@ -95,17 +112,19 @@ def _check(file: CheckedValues) -> None:
     model = file.object("model")
     kind = model.values.get("type") or ("BPE" if "merges" in model.values else None)
     if not isinstance(kind, str) or kind not in _MODEL_FIELDS:
-        raise unsupported(file.source, f"a tokenizer of type {reprlib.repr(kind)}")
+        raise unsupported(file.source, _("a tokenizer of type {kind}").format(kind=reprlib.repr(kind)))
     for where, known in ((file, _FIELDS), (model, {"type", *_MODEL_FIELDS[kind]})):
         if unknown := [key for key in where.values if key not in known]:
-            raise unsupported(where.source, f"the field {reprlib.repr(unknown[0])}")
+            raise unsupported(where.source, _("the field {name}").format(name=reprlib.repr(unknown[0])))
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if value := model.values.get(name):
-            raise unsupported(file.source, f"{name} {reprlib.repr(value)} of the model")
+            raise unsupported(
+                file.source, _("{name} {value} of the model").format(name=name, value=reprlib.repr(value))
+            )
     parts = {name: file.values.get(name) for name in _PARTS}
     for step in flatten(parts["decoder"]):
         if step["type"] not in _DECODERS:
-            raise unsupported(file.source, f"the decoder {reprlib.repr(step['type'])}")
+            raise unsupported(file.source, _("the decoder {kind}").format(kind=reprlib.repr(step["type"])))
     trial.check(parts, file.source)
 
 
@@ -118,9 +137,11 @@ def _to_bytes(library: Library, source: str) -> tuple[ToBytes, bool]:
         return byte_level, any(step.get("add_prefix_space") for step in steps if step["type"] == "ByteLevel")
     replaced = {step.get("content", "") for step in steps if step["type"] == "Replace"}
     if "Metaspace" not in types and not replaced & {" ", SPACE}:
-        raise unsupported(source, "a tokenizer whose tokens do not tell where spaces are")
+        raise unsupported(source, _("a tokenizer whose tokens do not mark where spaces are"))
     if others := {step["replacement"] for step in steps if step["type"] == "Metaspace"} - {SPACE}:
-        raise unsupported(source, f"the character {reprlib.repr(others.pop())} for a space")
+        raise unsupported(
+            source, _("the character {character} for a space").format(character=reprlib.repr(others.pop()))
+        )
     metaspace = [step for step in steps if step["type"] == "Metaspace"]
     prefix = "Prepend" in types or any(step.get("prepend_scheme", "always") != "never" for step in metaspace)
     return spaced if "ByteFallback" in types else spaced_without_bytes, prefix
@@ -175,7 +196,8 @@ def _sentencepiece(path: Path, settings: FolderSettings) -> TokenizerData:
         model = read_model(proto)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path.name} is no model of sentencepiece (its fields cannot be read); get the model with a tokenizer.json"
+            _("{file} is not a SentencePiece model (its fields cannot be read); get the model with a tokenizer.json"),
+            file=path.name,
         ) from error
     if model.suffix:
         raise unsupported(path.name, "treat_whitespace_as_suffix")

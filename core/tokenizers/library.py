@@ -9,6 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer as Library
 
 from core.errors import UserError
+from core.language import _
 from core.tokenizers.tokenizer import split_long_whitespace
 
 _EMPTY = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
@@ -62,7 +63,11 @@ class LibraryEncoder:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{self._source} cannot encode this text ({reason}); choose another model") from error
+            raise UserError(
+                _("{source} cannot encode this text ({reason}); choose another model"),
+                source=self._source,
+                reason=reason,
+            ) from error
 
     def _without_prefix(self) -> Library:
         """The same without the space before a text, sharing the vocabulary; the same object where there is none."""

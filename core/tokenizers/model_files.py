@@ -5,6 +5,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.formats.checked import CheckedValues
+from core.language import _
 from core.tokenizers.gguf import read_gguf
 from core.tokenizers.huggingface import read_folder
 from core.tokenizers.model_tokenizer import ModelTokenizer
@@ -21,4 +22,6 @@ def read_tokenizer(path: Path, name: str, metadata: CheckedValues, vocab_size: i
     except UserError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError, struct.error) as error:
-        raise UserError(f"the tokenizer of {path.name} is corrupt ({error!r}); download it again") from error
+        raise UserError(
+            _("the tokenizer of {file} is corrupt ({error!r}); download it again"), file=path.name, error=error
+        ) from error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from core.errors import UserError
 from core.formats.gguf import StringArray
+from core.language import _
 from core.tokenizers.added_tokens import AddedToken, AddedTokenFinder
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -122,7 +123,11 @@ def _load(proto: bytes, source: str) -> Any:
         return processor
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{source} is no model of sentencepiece ({reason}); download the model again") from error
+        raise UserError(
+            _("{source} is not a SentencePiece model ({reason}); download the model again"),
+            source=source,
+            reason=reason,
+        ) from error
 
 
 # The proto: fields as (number, wire type) and their values ------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import tiktoken
 
 from core.errors import UserError
+from core.language import _
 
 
 def merge_ranks(encoding: tiktoken.Encoding) -> Mapping[bytes, int]:
@@ -25,5 +26,9 @@ def _attribute(encoding: tiktoken.Encoding, name: str) -> Any:
     try:
         return getattr(encoding, name)
     except AttributeError as error:
-        version = getattr(tiktoken, "__version__", "of this installation")
-        raise UserError(f"tiktoken {version} has no {name}; install tiktoken 0.12") from error
+        version = getattr(tiktoken, "__version__", _("of this installation"))
+        raise UserError(
+            _("tiktoken {version} has no {name}, which is needed here; install tiktoken 0.12"),
+            version=version,
+            name=name,
+        ) from error

@@ -8,6 +8,7 @@ import tiktoken
 
 from core.errors import UserError
 from core.formats.text import well_formed
+from core.language import _
 from core.tokenizers.chat_template import ChatTemplate
 
 END_OF_TEXT = "<|endoftext|>"
@@ -73,7 +74,12 @@ class Tokenizer:
     def piece(self, id: int) -> bytes:
         """The bytes of an id; `<|unused id|>` for one without a token. Raises `UserError` for an id outside V."""
         if not 0 <= id < self.vocab_size:
-            raise UserError(f"no token has the id {id} (allowed by {self.name}: 0 to {self.vocab_size - 1})")
+            raise UserError(
+                _("{id} is not a token id of {name} (allowed: 0 to {last})"),
+                id=id,
+                name=self.name,
+                last=self.vocab_size - 1,
+            )
         known = self._known(id)
         return f"<|unused {id}|>".encode() if known is None else known
 

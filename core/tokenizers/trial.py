@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from core.errors import UserError
+from core.language import _
 from core.tokenizers.split_patterns import KNOWN_PATTERNS
 
 TIME_LIMIT = 3.0
@@ -45,15 +46,24 @@ def check(parts: Mapping[str, Any], source: str) -> None:
     if all(_trusted(step) for step in parts.values()):
         return
     request = json.dumps({"version": "1.0", "added_tokens": [], "model": _MODEL, **parts})
-    advice = "choose another model"
+    advice = _("choose another model")
     try:
         command = [sys.executable, "-I", "-c", _PROGRAM]
         subprocess.run(command, input=request.encode(), capture_output=True, timeout=TIME_LIMIT, check=True)
     except subprocess.TimeoutExpired:
-        raise UserError(f"{source}: a step that splits or rewrites text needs too much time; {advice}") from None
+        raise UserError(
+            _("{source}: a step that splits or rewrites text takes too long; {advice}"),
+            source=source,
+            advice=advice,
+        ) from None
     except subprocess.CalledProcessError as error:
-        lines = error.stderr.decode(errors="replace").strip().splitlines() or ["it ends its process"]
-        raise UserError(f"{source}: a step that splits or rewrites text fails ({lines[-1]}); {advice}") from None
+        lines = error.stderr.decode(errors="replace").strip().splitlines() or [_("it ends its process")]
+        raise UserError(
+            _("{source}: a step that splits or rewrites text fails ({reason}); {advice}"),
+            source=source,
+            reason=lines[-1],
+            advice=advice,
+        ) from None
 
 
 def _trusted(step: Any) -> bool:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.errors import UserError
+from core.language import _
 
 REFERENCE = (
     "The kettle was on before the others woke. Rain had fallen all night, and the yard behind the house was full of "
@@ -29,9 +30,17 @@ class SequenceDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, ids: Sequence[int] | Tensor, length: int, stride: int = 1) -> None:
         if length < 1 or stride < 1:
-            raise UserError(f"the length and the stride of sequences must be at least 1, not {length} and {stride}")
+            raise UserError(
+                _("the length and the stride of sequences must be at least 1, not {length} and {stride}"),
+                length=length,
+                stride=stride,
+            )
         if len(ids) <= length:
-            raise UserError(f"{len(ids)} tokens are too few for a sequence of {length} and its targets; use more text")
+            raise UserError(
+                _("{count} tokens are too few for a sequence of {length} and its targets; use more text"),
+                count=len(ids),
+                length=length,
+            )
         self.ids = ids if isinstance(ids, Tensor) else torch.tensor(ids)
         self.length, self.stride = length, stride
 

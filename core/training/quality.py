@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from core.errors import UserError
+from core.language import _
 from core.loading.models import Model
 from core.once import thread_safe_cache
 from core.progress import Progress
@@ -64,7 +65,8 @@ def check(model: Model) -> None:
     """Raise `UserError` for a model with another tokenizer than that of the tiny world."""
     if model.tokenizer.name != tiny.NAME:
         raise UserError(
-            f"{model.info.name} does not use the tokenizer of the tiny world; choose a rung that was trained there"
+            _("{name} does not use the tokenizer of the tiny world; choose a rung that was trained on it"),
+            name=model.info.name,
         )
 
 

@@ -3,7 +3,8 @@
 import torch
 
 from core.engine.config import ModelConfig
-from core.errors import Option
+from core.errors import Option, filled
+from core.language import _
 from core.loading import room
 
 BYTES = 4
@@ -22,5 +23,6 @@ def needed(config: ModelConfig, batch: int) -> int:
 
 def check_room(name: str, config: ModelConfig, batch: int, device: torch.device) -> None:
     """Raise `UserError` where a training does not fit into memory."""
-    smaller = ("choose a smaller ", Option("context"), ", ", Option("batch"), " or ", Option("embed-dim"))
-    room.check_room(f"training {name} in these sizes", needed(config, batch), device, smaller)
+    options = {"context": Option("context"), "batch": Option("batch"), "embed_dim": Option("embed-dim")}
+    smaller = filled(_("choose a smaller {context}, {batch} or {embed_dim}"), options)
+    room.check_room(_("training {name} in these sizes").format(name=name), needed(config, batch), device, smaller)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.errors import UserError
+from core.language import _
 
 MAX_BYTES = 2**31
 """Largest text file. Its token ids take about as much memory again."""
@@ -13,7 +14,7 @@ def path(name: str) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{name} cannot be read: there is no such user") from error
+        raise UserError(_("{name} cannot be read: there is no such user"), name=name) from error
 
 
 def size(path: Path) -> int:
@@ -22,11 +23,21 @@ def size(path: Path) -> int:
         size = path.stat().st_size if path.is_file() else None
         exists = size is not None or path.exists()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(_("{path} cannot be read: {reason}"), path=path, reason=error.strerror) from error
     if size is None:
-        raise UserError(f"{path} is not a text file" if exists else f"there is no text file {path}")
+        text = (
+            _("{path} is not a text file; choose another")
+            if exists
+            else _("there is no text file {path}; check the path")
+        )
+        raise UserError(text, path=path)
     if not size:
-        raise UserError(f"{path} is empty; choose a file with text")
+        raise UserError(_("{path} is empty; choose a file with text"), path=path)
     if size > MAX_BYTES:
-        raise UserError(f"{path} has {size / 1e9:.1f} GB, more than {MAX_BYTES / 1e9:.1f}; train on a part of it")
+        raise UserError(
+            _("{path} has {size:.1f} GB, but at most {limit:.1f} GB can be trained on; use a part of it"),
+            path=path,
+            size=size / 1e9,
+            limit=MAX_BYTES / 1e9,
+        )
     return size

@@ -11,6 +11,7 @@ from torch import Tensor
 from core.bounded import open_file
 from core.engine.model import Transformer
 from core.errors import Option, UserError
+from core.language import _
 from core.loading import tokenizers
 from core.loading.checkpoints.recipe import Recipe
 from core.progress import Progress
@@ -40,10 +41,15 @@ class Text:
         length = recipe.config(tokenizer.vocab_size).context
         if len(ids) < 2 * (length + 1):
             raise UserError(
-                f"{name} has {len(ids):,} tokens, too few for a sequence of {length} to train on and another to "
-                "evaluate on; take more text, or set ",
-                Option("context"),
-                f" to {max(1, len(ids) // 2 - 1)} or less",
+                _(
+                    "{name} has {count:,} tokens, too few for one sequence of {length} to train on and one to "
+                    "evaluate on; use more text, or set {context} to {most} or less"
+                ),
+                name=name,
+                count=len(ids),
+                length=length,
+                context=Option("context"),
+                most=max(1, len(ids) // 2 - 1),
             )
         held_out = min(max(len(ids) // 10, length + 1), 2 * HELD_OUT_PREDICTIONS)
         self._held_out = ids[-held_out:].long()
@@ -104,7 +110,7 @@ def _parts(path: Path) -> Iterator[str]:
                     yield _decode(rest[:cut], path, end - len(rest))
                     rest = rest[cut:]
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(_("{path} cannot be read: {reason}"), path=path, reason=error.strerror) from error
     yield _decode(rest, path, end - len(rest))
 
 
@@ -131,8 +137,16 @@ def _decode(data: bytes, path: Path, start: int) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         number = start + error.start + 1
-        raise UserError(f"{path} is not UTF-8 text (see its byte {number:,}); convert it, or choose another") from error
+        raise UserError(
+            _("{path} is not UTF-8 text (its byte {number:,} is invalid); convert it, or choose another file"),
+            path=path,
+            number=number,
+        ) from error
     if "\0" in text:
         number = start + data.index(0) + 1
-        raise UserError(f"{path} is not text but binary (its byte {number:,} is 0); choose another")
+        raise UserError(
+            _("{path} is a binary file, not text (its byte {number:,} is 0); choose another file"),
+            path=path,
+            number=number,
+        )
     return text

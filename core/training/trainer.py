@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from core.engine.model import Transformer, random_model
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.checkpoints.checkpoint import MOMENTS
 from core.loading.checkpoints.recipe import Recipe
 from core.loading.ladder import rung
@@ -83,9 +84,13 @@ class Trainer:
         self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if in_group else (0, 1)
         if recipe.batch % self.ranks:
             raise UserError(
-                f"a batch of {recipe.batch} cannot be divided among {self.ranks} processes; choose a multiple of "
-                f"{self.ranks} for ",
-                Option("batch"),
+                _(
+                    "a batch of {batch} cannot be divided among {ranks} processes; choose a multiple of {ranks} for "
+                    "{option}"
+                ),
+                batch=recipe.batch,
+                ranks=self.ranks,
+                option=Option("batch"),
             )
         self._forward: nn.Module = DistributedDataParallel(self.model) if self.ranks > 1 else self.model
 
@@ -183,15 +188,19 @@ class Trainer:
 
     def _diverged(self, loss: float, grad_norm: float) -> UserError:
         """The error for a non-finite loss or gradient norm."""
-        what = f"the gradient norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        norm, value = _("the gradient norm is {norm}"), _("the loss is {loss}")
+        what = norm.format(norm=grad_norm) if math.isfinite(loss) else value.format(loss=loss)
         return UserError(
-            f"{what} at step {self.step + 1}: the training diverged, most likely because the learning rate of "
-            f"{self.recipe.peak:g} is too high; the last checkpoint is kept; try a lower ",
-            Option("lr"),
-            ", a longer ",
-            Option("warmup"),
-            " or a smaller ",
-            Option("clip"),
+            _(
+                "{what} at step {step}: the training diverged, most likely because the learning rate of {peak:g} is "
+                "too high; the last checkpoint is kept; try a lower {lr}, a longer {warmup} or a smaller {clip}"
+            ),
+            what=what,
+            step=self.step + 1,
+            peak=self.recipe.peak,
+            lr=Option("lr"),
+            warmup=Option("warmup"),
+            clip=Option("clip"),
         )
 
     @torch.no_grad()
@@ -203,7 +212,7 @@ class Trainer:
             empty = Distribution(torch.zeros(1))
             return Evaluated(self.step, self.loss, chart(empty, Sampler(), 1, self._piece), "")
         probe_chart = self._chart(ids)
-        for _ in range(CONTINUATION):
+        for _unused in range(CONTINUATION):
             ids.append(self._chart(ids, 1).candidates[0].id)
         continuation = "".join(piece_text(self._piece(id)) for id in ids[len(self.probe) :])
         unseen = self.corpus.batch(self.recipe.steps, OBSERVED, self.config.context)[:, :-1].to(self.device)

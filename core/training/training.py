@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
+from core.language import _
 from core.loading.checkpoints import card as cards
 from core.loading.checkpoints import checkpoint, folders
 from core.loading.checkpoints.card import Card
@@ -45,10 +46,10 @@ class Training:
     def resumed(cls, folder: Path, device: torch.device, observe: Observe = lambda model, ids: None) -> "Training":
         """The training whose latest checkpoint is in a folder. Raises `UserError` where there is none."""
         if not (path := folder / LATEST).is_file():
-            raise UserError(f"there is no training to resume in {folder}")
+            raise UserError(_("there is no training to resume in {folder}; choose another name"), folder=folder)
         card = cards.read_card(path)
         if card is None:
-            raise UserError(f"{path} is no checkpoint of tokenwalk")
+            raise UserError(_("{path} is not a checkpoint of tokenwalk; choose another folder"), path=path)
         return cls(card.recipe, folder, device, card.command, observe)
 
     def run(self) -> Generator[Progress | Event, None, None]:
@@ -60,7 +61,7 @@ class Training:
         if not is_first_process():
             yield from self._run()
             return
-        with only_writer(self.folder, "wait until that training ends, or choose another name"):
+        with only_writer(self.folder, _("wait until that training ends, or choose another name")):
             yield from self._run()
 
     def _run(self) -> Generator[Progress | Event, None, None]:
@@ -97,16 +98,21 @@ class Training:
         latest = checkpoint.read_checkpoint(self.folder / LATEST)
         if latest.card.recipe != self.recipe:
             raise UserError(
-                f"{self.folder} holds a training with another recipe; choose another name, or resume that training"
+                _("{folder} holds a training with other settings; choose another name, or resume that training"),
+                folder=self.folder,
             )
         if latest.card.corpus_sha256 != trainer.corpus.sha256:
             raise UserError(
-                f"{trainer.corpus.name} is not the text it was before; start a new training under another name"
+                _("{name} has changed since this training began; start a new training under another name"),
+                name=trainer.corpus.name,
             )
         if latest.card.step and not latest.moments:
             raise UserError(
-                f"{self.folder / LATEST} has no optimizer state, so it cannot be trained on; "
-                "start a new training under another name"
+                _(
+                    "{file} has no optimizer state, so its training cannot go on; start a new training under another "
+                    "name"
+                ),
+                file=self.folder / LATEST,
             )
         latest.fill(trainer.model)
         self.losses = [*latest.card.losses]

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from core.errors import UserError
 from core.generation.token import Token
+from core.language import _
 from core.tokenizers import chat
 from core.tokenizers.chat import ASSISTANT, TEMPLATE, Span
 from core.tokenizers.chat_template import Message
@@ -42,8 +43,11 @@ def following(tokenizer: Tokenizer, tokens: Sequence[Token], text: str) -> list[
     answers = [place for place, role in enumerate(roles) if role == ASSISTANT]
     if not answers:
         raise UserError(
-            f"the chat template of {tokenizer.name} changes its messages, so the conversation cannot go on; edit the "
-            "first message instead"
+            _(
+                "the chat template of {name} changes its messages, so the conversation cannot go on; edit the first "
+                "message instead"
+            ),
+            name=tokenizer.name,
         )
     start = answers[-1] + 1
     ids, ended = list(rendered.ids[start:]), [token.id for token in tokens]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from core.errors import UserError
 from core.generation.speculative import Speculation, kept
 from core.generation.token import Token
+from core.language import _
 from core.loading.draft import load_draft
 from core.loading.models import Model
 from core.walk.values import DraftView
@@ -34,7 +35,10 @@ class Drafts:
         session = self._session
         if session.patches:
             raise UserError(
-                "the model is patched, and a draft is judged by the model without patches; remove them first"
+                _(
+                    "the model has patches, but speculative decoding judges a draft by the unpatched model; remove "
+                    "them first"
+                )
             )
         if self._model is None or self._model.info.name != name:
             self._model = load_draft(session.model, name)

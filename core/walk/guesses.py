@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
+from core.language import _
 from core.sampling.bounds import low
 from core.sampling.chart import chart
 from core.walk.values import Guess
@@ -28,7 +29,7 @@ class Guesses:
         texts = (text, f" {text}") if text and not text[0].isspace() else (text,)
         first_ids = {ids[0] for each in texts if text and (ids := session.model.tokenizer.continuation(each))}
         if not first_ids:
-            raise UserError("write what you think comes next; a letter is enough")
+            raise UserError(_("write what you think comes next; a letter is enough"))
         distribution, piece = session.distribution(), session.model.tokenizer.piece
         guessed = min(first_ids, key=lambda id: low(distribution.rank(id)))
         seen = chart(distribution, session.sampler, 1, piece, guessed, session.draws.present()[1])

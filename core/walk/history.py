@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from core.errors import Action, UserError
 from core.generation.token import Token
+from core.language import _
 from core.sampling.values import Score
 from core.sequences import common_prefix
 from core.walk.tree import Node, Tree
@@ -99,9 +100,10 @@ class History:
         for token in tokens:
             node = self.tree.child(path[-1] if path else self.tree.root, token)
             if node.token.role != token.role:  # the same token as before, in another chat template or in none
-                node.token = replace(node.token, role=token.role)
+                self.tree.set_token(node, replace(node.token, role=token.role))
             path.append(node)
         path[-1].text = text
+        self.tree.touch(path[-1])
         return path
 
     def _forget_drafts(self, before: Sequence[Node], kept: Sequence[Node]) -> None:
@@ -125,7 +127,7 @@ class History:
         node = self.tree.child(self.path[at - 1], token)
         if node.token is not token:
             change.replaced[node] = node.token, token
-            node.token = token
+            self.tree.set_token(node, token)
         self._go([*self.path[:at], node], at + 1)
         self._record(change)
 
@@ -163,11 +165,14 @@ class History:
         head = self.tree.node(serial)
         parent = head.parent
         if parent is None or (parent is self.tree.root and len(parent.children) == 1):
-            raise UserError("the only branch cannot be deleted; ", Action("walk.write"), " edits the prompt")
+            raise UserError(
+                _("this is the only branch, so it cannot be deleted; {write} edits the prompt"),
+                write=Action("walk.write"),
+            )
         before = self.position
         if head in self.path:
             self.tree.cut(head)
-            parent.latest = None if parent.latest is head else parent.latest
+            self.tree.set_latest(parent, None if parent.latest is head else parent.latest)
             if parent is self.tree.root:
                 self._enter(next(iter(parent.children.values())))
             else:
@@ -180,11 +185,11 @@ class History:
     def take_back(self) -> None:
         """Undo the last change. Raises `UserError` if there is none."""
         if not self.done:
-            raise UserError("nothing to take back; ", Action("walk.write"), " edits the prompt")
+            raise UserError(_("there is nothing to undo; {write} edits the prompt"), write=Action("walk.write"))
         change = self.done.pop()
         self.undone.append(change)
-        for node, (before, _) in change.replaced.items():
-            node.token = before
+        for node, (before, _unused) in change.replaced.items():
+            self.tree.set_token(node, before)
         if change.deleted:
             self.tree.put_back(change.deleted)
         self.stand(change.before)
@@ -192,11 +197,11 @@ class History:
     def redo(self) -> None:
         """Repeat the change that was undone last. Raises `UserError` if there is none."""
         if not self.undone:
-            raise UserError("nothing to redo")
+            raise UserError(_("there is nothing to redo"))
         change = self.undone.pop()
         self.done.append(change)
-        for node, (_, after) in change.replaced.items():
-            node.token = after
+        for node, (_unused, after) in change.replaced.items():
+            self.tree.set_token(node, after)
         self.stand(change.after)
         if change.deleted:
             self.tree.cut(change.deleted)
@@ -210,7 +215,8 @@ class History:
 
     def set_score(self, position: int, score: Score) -> None:
         """Give the token at `position` of the path its score."""
-        self.tokens[position] = self.path[position].token = replace(self.tokens[position], score=score)
+        self.tokens[position] = replace(self.tokens[position], score=score)
+        self.tree.set_token(self.path[position], self.tokens[position])
 
     def forget_scores(self) -> None:
         """Remove the scores of all tokens of the tree and of the recorded changes."""

@@ -16,6 +16,7 @@ from core.evaluation.compare import same_tokens
 from core.generation.sample import Sample, stop_ids
 from core.generation.stop_conditions import StopConditions
 from core.generation.token import Token
+from core.language import _
 from core.loading.info import ModelInfo
 from core.loading.model import Model
 from core.progress import Progress
@@ -141,6 +142,7 @@ class Session:
                 last.text = self.model.tokenizer.written([token.id for token in prompt])
             else:
                 last.text = b"".join(token.piece for token in prompt).decode("utf-8", "backslashreplace")
+            self.tree.touch(last)
         return last.text
 
     @property
@@ -215,7 +217,7 @@ class Session:
         generation can go on from where the last one stopped. Progress comes while a model elsewhere is waited for.
         """
         sample = Sample(conditions, stop_ids(self.model.tokenizer, self.sampler))
-        for _ in range(count):
+        for _unused in range(count):
             if not self.ready:
                 yield from self.read()
                 yield Progress(1, 1)
@@ -224,10 +226,10 @@ class Session:
                 yield token
                 sample.append(token)
             if sample.stopped:
-                self.stopped = f"stopped: {sample.stopped}"
+                self.stopped = _("stopped: {reason}").format(reason=_(sample.stopped))
                 return
         if conditions:
-            self.stopped = f"{count} tokens without {conditions}"
+            self.stopped = _("{count} tokens without {conditions}").format(count=count, conditions=conditions)
 
     def take(self, id: int) -> Token:
         """Put a chosen token at the cursor and move behind it."""
@@ -239,7 +241,7 @@ class Session:
     def redraw(self) -> Token:
         """Draw the token before the cursor again from its distribution. Raises `UserError` if it was not drawn."""
         if self.history.current.typed:
-            raise UserError("nothing was drawn here yet; ", Action("walk.step"), " draws the first token")
+            raise UserError(_("no token was drawn here yet; {step} draws the first"), step=Action("walk.step"))
         return self.draws.sample(self.cursor - 1, again=True)
 
     # The history -----------------------------------------------------------------------------------------------------

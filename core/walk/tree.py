@@ -2,14 +2,40 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from core.errors import UserError
 from core.generation.token import Token
+from core.language import _
 from core.sampling.bounds import Bounded
 from core.walk.values import Branch, Forest
 
 SHOWN = 64
 """Tokens at most that a branch shows."""
+
+
+class NodeState(NamedTuple):
+    """What is saved of a node, as it stood at one moment."""
+
+    node: "Node"
+    parent: "Node | None"
+    token: Token
+    name: str
+    folded: bool
+    text: str | None
+    latest: "Node | None"
+    cut: bool
+
+
+class Changes(NamedTuple):
+    """What happened to a tree since its changes were taken before."""
+
+    nodes: tuple[NodeState, ...] = ()
+    """The nodes that are new or differ, as they stand now."""
+    turned: tuple[tuple["Node", "Node | None"], ...] = ()
+    """The nodes behind which another path was taken, each with the child on that path."""
+    scores_forgotten: bool = False
+    """Whether all other nodes lost their scores."""
 
 
 class Node:
@@ -42,6 +68,10 @@ class Node:
         """Distinguishes it from its siblings: a typed and a sampled token of the same id are two nodes."""
         return self.token.id, self.typed, self.copy
 
+    def state(self) -> NodeState:
+        """It as it stands now."""
+        return NodeState(self, self.parent, self.token, self.name, self.folded, self.text, self.latest, self.cut)
+
 
 class Tree:
     """Nodes below a root without a token. Siblings differ in id or origin, or one was put back."""
@@ -56,6 +86,28 @@ class Tree:
         self._order_version = -1
         self._order: list[tuple[list[Node], int]] = []
         self._rows: dict[Node, int] = {}
+        self._touched: set[Node] | None = None
+        """The nodes that differ since the changes were taken; None until that is done for the first time."""
+        self._turned: set[Node] = set()
+        self._scores_forgotten = False
+
+    def take_changes(self) -> Changes:
+        """What has changed since the last call; nothing at the first one, from which on it is noted."""
+        touched = self._touched or set()
+        turned = tuple((node, node.latest) for node in self._turned if node not in touched)
+        changes = Changes(tuple(node.state() for node in touched), turned, self._scores_forgotten)
+        self._touched, self._turned, self._scores_forgotten = set(), set(), False
+        return changes
+
+    def touch(self, node: Node) -> None:
+        """Note that a node differs. Whoever changes one outside of this class calls it."""
+        if self._touched is not None:
+            self._touched.add(node)
+
+    def set_token(self, node: Node, token: Token) -> None:
+        """Give a node another token value of the same id."""
+        node.token = token
+        self.touch(node)
 
     def child(self, parent: Node, token: Token) -> Node:
         """The child with the id and origin of `token`, created if necessary; an existing one keeps its token."""
@@ -65,6 +117,7 @@ class Tree:
             found = Node(token, parent, self.last_serial)
             self.nodes[found.serial] = found
             parent.children[found.key] = found
+            self.touch(found)
             self.version += 1
         return found
 
@@ -83,7 +136,14 @@ class Tree:
         """Record `path` as taken last. Its nodes before `start` are recorded already."""
         for node in path[start:]:
             if node.parent is not None:
-                node.parent.latest = node
+                self.set_latest(node.parent, node)
+
+    def set_latest(self, parent: Node, node: Node | None) -> None:
+        """Let the path that was taken last through `parent` go on with `node`."""
+        if parent.latest is not node:
+            parent.latest = node
+            if self._touched is not None:
+                self._turned.add(parent)
 
     def end(self, node: Node) -> Node:
         """The end of the path that was last taken through `node`."""
@@ -96,6 +156,7 @@ class Tree:
         if node.parent is not None and not node.cut:
             del node.parent.children[node.key]
         node.cut = True
+        self.touch(node)
         self.version += 1
 
     def forget(self, node: Node) -> None:
@@ -103,7 +164,7 @@ class Tree:
         self.cut(node)
         del self.nodes[node.serial]
         if node.parent is not None and node.parent.latest is node:
-            node.parent.latest = None
+            self.set_latest(node.parent, None)
 
     def put_back(self, node: Node) -> None:
         """Undo `cut`. If an equal sibling has taken its place, both stay, each with what follows it."""
@@ -114,28 +175,38 @@ class Tree:
         self.nodes[node.serial] = node
         node.cut = False
         self.version += 1
+        if self._touched is not None:  # it may have been cut before the tree was saved
+            self._touched.add(node.parent or self.root)
+            below = [node]
+            while below:
+                self._touched.add(at := below.pop())
+                below += at.children.values()
 
     def forget_scores(self) -> None:
         """Remove the scores of all tokens, as before another model scores them."""
         for node in self.nodes.values():
             node.token = replace(node.token, score=None)
+        self._scores_forgotten = True
         self.version += 1
 
     def node(self, serial: int) -> Node:
         """The node with a serial number. Raises `UserError` if it was removed for good."""
         if serial not in self.nodes:
-            raise UserError("that branch is no longer there")
+            raise UserError(_("that branch does not exist any more; choose another"))
         return self.nodes[serial]
 
     def rename(self, serial: int, name: str) -> None:
         """Name the branch that begins with a node; an empty name removes it."""
-        self.node(serial).name = name
+        node = self.node(serial)
+        node.name = name
+        self.touch(node)
         self.version += 1
 
     def fold(self, serial: int) -> None:
         """Hide what follows a branch, or show it again; nothing happens if nothing follows."""
         node = self.node(serial)
         node.folded = not node.folded and bool(self.segment(node)[-1].children)
+        self.touch(node)
         self.version += 1
 
     def segment(self, head: Node) -> list[Node]:

@@ -1,5 +1,7 @@
 """What keeping a walk of 10,000 nodes costs: the copy, the file, and a key that comes while it is written.
 
+Then what saving costs while tokens are generated, with the journal and without.
+
 Run: python tests/benchmarks/record.py
 """
 
@@ -15,11 +17,14 @@ from core.engine import threads
 from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
+from core.loading.models import Model, load_model
 from core.sampling.sampler import Sampler
 from core.sampling.values import Score
 from core.sessions import reader, record, writer
 from core.sessions.record import Record
+from core.walk.session import Session
 from core.walk.tree import Tree
+from tui.autosave import Autosave
 
 NODES = 10_000
 INFO = ModelInfo("m", "m", 1, 100_277, 8, "cpu", "fp32", "cl100k", "random weights, seed 0", ModelChoice())
@@ -75,6 +80,46 @@ def beside(work: Callable[[], object]) -> float:
     return found
 
 
+class WithoutJournal(Autosave):
+    """Session files alone, as often."""
+
+    def _note(self, session: Session) -> None:
+        pass
+
+
+def generated(kind: type[Autosave] | None, model: Model, count: int) -> tuple[float, float, float]:
+    """Tokens a second, and the processor time of a token in µs: of the thread that runs the model, of all threads."""
+    walk = Session(model)
+    list(walk.prefill(model.tokenizer.encode("I prefer oat milk in")))
+    with tempfile.TemporaryDirectory() as folder:
+        saving = kind(Path(folder) / "sessions", lambda words, problem: print(words)) if kind else None
+        wall, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
+        for _ in walk.generate(count):
+            if saving:
+                saving.write_if_due(walk)
+        wall, thread = time.perf_counter() - wall, time.thread_time() - thread
+        process = time.process_time() - process
+        if saving:
+            saving.close(20)
+    return count / wall, 1e6 * thread / count, 1e6 * process / count
+
+
+def journaled(choice: ModelChoice, count: int) -> None:
+    """Print what saving costs a token, in turn with nothing saved."""
+    model = load_model(choice)
+    threads.apply(model.info.parameters, beside_screen=True)
+    kinds = {"journal and files": Autosave, "files alone": WithoutJournal, "nothing saved": None}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in kinds}
+    for _ in range(5):
+        for name, kind in kinds.items():
+            found[name].append(generated(kind, model, count))
+    for name, values in found.items():
+        rate, thread, process = (statistics.median(each) for each in zip(*values, strict=True))
+        print(
+            f"{model.info.tokenizer:<8}{name:<18}{rate:6.0f} tok/s, a token {thread:5.0f} µs, in all {process:5.0f} µs"
+        )
+
+
 def main() -> None:
     """Print the figures."""
     threads.prepare()
@@ -101,6 +146,8 @@ def main() -> None:
     print(f"copied in {copied:.1f} ms; laid out {laid_out:.0f}, written {written:.0f}, read {read:.0f}")
     print(f"a thread that wakes is late by {quiet:.2f} ms (p95); while walks are written without a pause {busy:.2f};")
     print(f"beside any other thread that computes {python:.2f}")
+    for choice, count in ((ModelChoice(device="cpu"), 1000), (ModelChoice(tokenizer="bytes", device="cpu"), 4000)):
+        journaled(choice, count)
 
 
 if __name__ == "__main__":

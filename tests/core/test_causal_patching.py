@@ -188,7 +188,7 @@ def test_layers_come_coarse_first_and_each_once() -> None:
     ("rung", "clean", "corrupt", "words"),
     [
         ("model1", (65, 66), (65, 67), "has no blocks to patch"),
-        ("model5", (65, 66), (65, 66, 67), "the corrupt prompt has 3 tokens and the prompt 2"),
+        ("model5", (65, 66), (65, 66, 67), "the corrupt prompt has 3 tokens, but the prompt has 2"),
         ("model5", (65, 66), (65, 66), "change one word"),
     ],
 )
@@ -211,5 +211,5 @@ def test_equal_measures_are_refused(small: Any, rung_config: Any) -> None:
 def test_prompts_longer_than_the_limit_are_refused(rung_config: Any) -> None:
     model = wrapped(random_model(rung_config("model5", 257, embed_dim=12, context=600, blocks=1, heads=2), 0))
     ids = [65] * (MAX_TOKENS + 1)
-    with pytest.raises(UserError, match="up to 512"):
+    with pytest.raises(UserError, match="at most 512"):
         pair_on(model, ids, [66, *ids[1:]])

@@ -114,8 +114,8 @@ def test_senders_are_what_writes_before_the_receiver(small: Any) -> None:
 @pytest.mark.parametrize(
     ("receiver", "words"),
     [
-        (Receiver("q", 2, 0), "no layer 2 to receive; choose one from 0 to 1"),
-        (Receiver("k", 1, 2), "no head 2 to receive; choose one from 0 to 1"),
+        (Receiver("q", 2, 0), "the receiver cannot be in layer 2; choose a layer from 0 to 1"),
+        (Receiver("k", 1, 2), "the receiver cannot be head 2; choose a head from 0 to 1"),
     ],
 )
 def test_receivers_that_the_model_lacks_are_refused(receiver: Receiver, words: str, small: Any) -> None:
@@ -152,5 +152,5 @@ def test_the_lens_has_every_sender(small: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "q", "q 1", "final 3", "mlp", "q 1.x", "z 1.2", "mlp -1", "q ².1", "attention"])
 def test_words_that_name_no_receiver_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r"no receiver .*choose final"):
+    with pytest.raises(UserError, match=r"is not a receiver; choose final"):
         receiver_of(text)

@@ -54,9 +54,9 @@ def test_what_an_experiment_cannot_compare_is_refused_in_one_line() -> None:
     for asked, clean, says in (
         (CausalQuestion(), [1, 2], "needs a second prompt"),
         (CausalQuestion(corrupt=(1, 2)), [1, 2], "the same tokens"),
-        (CausalQuestion(corrupt=(3, 4)), [1, 2], "shares no token"),
-        (CausalQuestion(corrupt=(2, 1)), [1, 2, 1], "shares no token"),
-        (CausalQuestion(corrupt=(1, 2, 3)), [1, 2], "has 3 tokens and the prompt 2"),
+        (CausalQuestion(corrupt=(3, 4)), [1, 2], "no token in the same place"),
+        (CausalQuestion(corrupt=(2, 1)), [1, 2, 1], "no token in the same place"),
+        (CausalQuestion(corrupt=(1, 2, 3)), [1, 2], "has 3 tokens, but the prompt has 2"),
     ):
         with pytest.raises(UserError, match=says) as error:
             asked.aligned_ids(clean)
@@ -68,16 +68,16 @@ def test_what_an_experiment_cannot_compare_is_refused_in_one_line() -> None:
 def test_of_prompts_longer_than_the_context_the_last_tokens_are_compared() -> None:
     asked = CausalQuestion(corrupt=(1, 2, 9, 4, 5))
     assert asked.corrupt_ids((3, 4, 5), 3) == asked.aligned_ids((3, 4, 5), 3) == (9, 4, 5)
-    with pytest.raises(UserError, match="among the last 2, which the model sees; change one word"):
+    with pytest.raises(UserError, match="the last 2 tokens, which the model sees, are the same"):
         asked.corrupt_ids((4, 5), 2)
 
 
 def test_a_question_that_cannot_be_asked_is_refused() -> None:
     for make, says in (
         (lambda: CausalQuestion(3, 3), "must differ"),
-        (lambda: CausalQuestion(measure="soul"), "no measure 'soul'"),  # type: ignore[arg-type]
-        (lambda: CausalQuestion(align="middle"), "left or right"),  # type: ignore[arg-type]
-        (lambda: CausalQuestion(target=5).target_at(LOGITS), "no token has the id 5"),
+        (lambda: CausalQuestion(measure="soul"), "'soul' is not a measure"),  # type: ignore[arg-type]
+        (lambda: CausalQuestion(align="middle"), "left or the right"),  # type: ignore[arg-type]
+        (lambda: CausalQuestion(target=5).target_at(LOGITS), "5 is not a token id"),
     ):
         with pytest.raises(UserError, match=says):
             make()
@@ -100,9 +100,9 @@ def test_a_question_of_texts() -> None:
     for texts, says in (
         ({"target": "ab"}, r"'ab' is 2: 'a' \+ 'b'"),
         ({"target": "a", "against": "a"}, "must differ"),
-        ({"against": "a", "measure": "logit"}, "is of the measure difference"),
-        ({"measure": "mood"}, "no measure 'mood'"),
-        ({"align": "middle"}, "left or right"),
+        ({"against": "a", "measure": "logit"}, "belongs to the measure difference"),
+        ({"measure": "mood"}, "'mood' is not a measure"),
+        ({"align": "middle"}, "left or the right"),
     ):
         with pytest.raises(UserError, match=says):
             question_of(tokenizer, **texts)

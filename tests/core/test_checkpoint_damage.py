@@ -60,7 +60,7 @@ def test_other_safetensors_files_are_not_checkpoints(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_version_is_refused(file: Path) -> None:
     path = edited(file, lambda header: header["__metadata__"].update(version="2"))
-    assert "a checkpoint of version 2; this tokenwalk reads version 1" in refusal(
+    assert "a checkpoint of version 2, but this tokenwalk reads version 1" in refusal(
         lambda: checkpoint.read_checkpoint(path)
     )
 
@@ -80,10 +80,10 @@ SHAPES: dict[str, tuple[Edit, list[str]]] = {
     "another rung": (lambda card: card["recipe"].update(rung="model5"), ["nothing"]),
     "another vocabulary": (lambda card: card.update(originals=[], tokenizer="bytes"), ["825 × 8", "257 × 8"]),
     "wide beyond memory": (lambda card: card["recipe"]["changes"].update(embed_dim=10**9), ["7,320 numbers", ",000,"]),
-    "deep": (lambda card: card["recipe"]["changes"].update(blocks=1000), ["numbers but"]),
+    "deep": (lambda card: card["recipe"]["changes"].update(blocks=1000), ["numbers, but"]),
     "a context beyond memory": (
         lambda card: card["recipe"].update(rung="model2", changes={"context": 10**30}),
-        ["numbers but"],
+        ["numbers, but"],
     ),
     "a vocabulary beyond memory": (lambda card: card.update(originals=[], tokenizer="cl100k"), ["100277 × 8"]),
 }
@@ -94,7 +94,7 @@ def test_a_card_that_does_not_fit_the_weights_names_both_shapes(file: Path, name
     """And no model is built that would fill the memory."""
     edit, wanted = SHAPES[name]
     message = refusal(lambda: checkpoint.read_checkpoint(carded(file, edit)))
-    assert "by its card" in message
+    assert "its card says" in message
     for word in wanted:
         assert word in message
 
@@ -105,10 +105,10 @@ def test_moments_must_be_complete(tmp_path: Path) -> None:
     whole = moments_of(model)
     name = "first.embed.weight"
     for moments, wanted in (
-        ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2 but 825 × 8 by its card"),
-        ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing but 825 × 8"),
-        ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0 but nothing"),
-        ({"notes": torch.zeros(2)}, "notes is 2 but nothing"),
+        ({**whole, name: torch.zeros(3, 2)}, f"{name} is 3 × 2, but its card says 825 × 8"),
+        ({key: value for key, value in whole.items() if key != name}, f"{name} is nothing, but its card says 825 × 8"),
+        ({**whole, "second.nobody": torch.zeros(0)}, "second.nobody is 0, but its card says nothing"),
+        ({"notes": torch.zeros(2)}, "notes is 2, but its card says nothing"),
     ):
         checkpoint.write_checkpoint(path, world_card(), model, moments)
         assert wanted in refusal(lambda: checkpoint.read_checkpoint(path))

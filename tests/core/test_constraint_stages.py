@@ -139,8 +139,8 @@ def test_what_cannot_go_on_is_one_line_and_the_walk_lives(walk: Callable[..., Se
     """A token taken against it, a stage before it that removes all that match, a form that nothing meets."""
     session = walk(regex("[0-9]+"))
     session.take(ord("x"))
-    assert "left the regular expression at its token 1, 'x'" in session.chart().problem
-    with pytest.raises(UserError, match="token 1, 'x'"):
+    assert "token 1 of the text, 'x', does not match the regular expression" in session.chart().problem
+    with pytest.raises(UserError, match="token 1 of the text, 'x'"):
         session.step()
     session.take_back()
     session.step()

@@ -122,7 +122,7 @@ def test_each_message_can_be_written_anew_where_the_cursor_is(session: Session) 
 def test_a_token_that_was_given_is_not_drawn_again(session: Session) -> None:
     answer(session, "yes")
     list(session.turns.write("why?"))
-    with pytest.raises(UserError, match="nothing was drawn here"):
+    with pytest.raises(UserError, match="no token was drawn here"):
         session.redraw()
 
 

@@ -196,11 +196,11 @@ def refusal(path: Path | str, **more: object) -> str:
     [
         (b"", "is empty"),
         (b"short", "too few"),
-        (b"ol\xe9 " * 50, "not UTF-8 text (see its byte 3)"),
-        (b"a" * 200 + b"\n" + b"b" * 99 + b"\xff", "not UTF-8 text (see its byte 301)"),
+        (b"ol\xe9 " * 50, "not UTF-8 text (its byte 3 is invalid)"),
+        (b"a" * 200 + b"\n" + b"b" * 99 + b"\xff", "not UTF-8 text (its byte 301 is invalid)"),
         (b"a word " * 50 + b"\0more", "its byte 351 is 0"),
-        (b"whole words " * 50 + "字".encode()[:2], "not UTF-8 text (see its byte 601)"),
-        (b"\xff\xfeo\0a\0t\0", "not UTF-8 text (see its byte 1)"),
+        (b"whole words " * 50 + "字".encode()[:2], "not UTF-8 text (its byte 601 is invalid)"),
+        (b"\xff\xfeo\0a\0t\0", "not UTF-8 text (its byte 1 is invalid)"),
         (b" ", "too few"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_missing_or_too_large_file_or_a_folder_is_a_user_error(
     path = tmp_path / "large.txt"
     path.write_text("oat milk " * 100)
     monkeypatch.setattr(source, "MAX_BYTES", 899)
-    assert "train on a part of it" in refusal(path)
+    assert "use a part of it" in refusal(path)
     monkeypatch.setattr(source, "MAX_BYTES", 900)
     assert read(path).name == "large.txt"
 

@@ -54,7 +54,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line() -> None:
         (["model1"], BYTES, "no attention heads"),
         (["model1-trained"], CPU, "no attention heads"),
         (["model5-trained", "model3-trained"], CPU, "choose checkpoints of one model"),
-        (["http://localhost:1"], CPU, "computes its attention elsewhere"),
+        (["http://localhost:1"], CPU, "does not send its attention"),
     ):
         with pytest.raises(UserError, match=words):
             list(head_checkpoints(names, choice))

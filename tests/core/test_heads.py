@@ -141,7 +141,7 @@ def test_random_tokens_are_repeated_once() -> None:
         assert ids == repeated_tokens(vocab_size, context, seed=3)
     assert not {0, 2} & set(repeated_tokens(5, 64, without=frozenset((0, 2))))
     for vocab_size, context in ((97, 3), (1, 64)):
-        with pytest.raises(UserError, match="no room for repeated tokens"):
+        with pytest.raises(UserError, match="too short for a repeated sequence"):
             repeated_tokens(vocab_size, context)
 
 
@@ -217,9 +217,9 @@ def test_parts_of_the_lens_and_its_options(small: Small) -> None:
     for options, problem in (
         ({"layer": 2}, "no layer 2; "),
         ({"head": 9}, "no head 9; "),
-        ({"layer": 0}, "read from no earlier head"),
-        ({"measured_on": "poem"}, "not on 'poem'"),
-        ({"kind": "x"}, "not of 'x'"),
+        ({"layer": 0}, "no head is earlier"),
+        ({"measured_on": "poem"}, "not 'poem'"),
+        ({"kind": "x"}, "not 'x'"),
     ):
         with pytest.raises(UserError, match=problem):
             list(lens("heads")(step_on(model, ids), **options))

@@ -186,12 +186,12 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(small: Small, tmp_path: Pa
     last(jacobian(step, text=text, folder=tmp_path, fit=True))
     (saved,) = tmp_path.iterdir()
     saved.write_bytes(saved.read_bytes()[:-9])
-    with pytest.raises(UserError, match="no fitted lens"):
+    with pytest.raises(UserError, match="not a fitted lens"):
         list(jacobian(step, text=text, folder=tmp_path))
     other = last(jacobian(step_on(small("model6"), some_ids(6)), text=text, folder=tmp_path / "b", fit=True))
     saved.write_bytes(Path(other.fit.path).read_bytes())
     altered = replace(small("model5").transformer.config, blocks=1)
-    with pytest.raises(UserError, match="not the lens of this model"):
+    with pytest.raises(UserError, match="fitted on another model"):
         LensFit(wrapped(Transformer(altered)), fit_text("a", some_ids(6), 6), saved)
 
 

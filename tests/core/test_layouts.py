@@ -52,7 +52,7 @@ def test_a_matrix_that_is_not_transposed_is_refused_with_its_shape(gpt2: Path, t
         (folder / path.name).write_bytes(path.read_bytes())
     key = "transformer.h.1.mlp.c_fc.weight"
     rewrite(folder, lambda tensors: tensors | {key: tensors[key].t().contiguous()})
-    assert "h.1.mlp.c_fc.weight is 24 × 96 in the weights but 96 × 24" in refusal(folder)
+    assert "h.1.mlp.c_fc.weight is 24 × 96 in the weights, but 96 × 24" in refusal(folder)
 
 
 def test_pairs_apart_undoes_the_order_of_gguf() -> None:

@@ -89,12 +89,12 @@ def test_a_text_longer_than_the_context_is_cut_to_its_window(dtype: str, small: 
 
 @pytest.mark.parametrize("name", ["model1", "model2"])
 def test_a_model_without_attention_is_a_user_error(name: str, small: Small) -> None:
-    with pytest.raises(UserError, match=f"{name} has no attention; it begins at model3"):
+    with pytest.raises(UserError, match=f"{name} has no attention; choose model3"):
         next(attention(step_on(small(name), some_ids(4))))
 
 
 @pytest.mark.parametrize(
-    ("layer", "head", "says"), [(2, 0, "layers 0 to 1"), (0, 3, "heads 0 to 2"), (-1, 0, "no layer")]
+    ("layer", "head", "says"), [(2, 0, "numbered from 0 to 1"), (0, 3, "numbered from 0 to 2"), (-1, 0, "no layer")]
 )
 def test_an_unknown_layer_or_head_is_a_user_error(layer: int, head: int, says: str, small: Small) -> None:
     with pytest.raises(UserError, match=says):

@@ -198,9 +198,9 @@ def test_what_has_no_circuit_is_refused_in_one_line(small: Callable[..., Model],
         last(circuit(steps, asked, method="all"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no blocks"):
         last(circuit(step_on(small("model2"), [5, 90, 33]), asked))
-    with pytest.raises(UserError, match="take it off"), patched(model, [Patch(part="block", layer=0)]):
+    with pytest.raises(UserError, match="remove it"), patched(model, [Patch(part="block", layer=0)]):
         last(circuit(steps, asked))
-    with pytest.raises(UserError, match="normalizes the residual stream itself"):
+    with pytest.raises(UserError, match="normalizes the residual stream after"):
         last(circuit(step_on(wrapped(ours(reference("opt-norms-after"), tmp_path)), CLEAN), QUESTION))
 
 

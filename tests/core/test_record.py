@@ -193,7 +193,7 @@ def test_the_question_of_a_walk_stays_in_an_opened_walk_and_in_another_model(sma
     assert walk.current_question().corrupt == (*b"oaf", *(token.id for token in walk.tokens[3:]))
     measured, logits = walk.snapshot().measured, walk.distribution().logits
     assert measured and measured.value == (logits[98] - logits[measured.target.against]).item()
-    with pytest.raises(UserError, match="no token has the id 257"):
+    with pytest.raises(UserError, match="257 is not a token id"):
         walk.ask(CausalQuestion(target=257))
     walk.compare_with("", PromptForm(), "left")
     assert walk.question == CausalQuestion(target=98)

@@ -41,13 +41,13 @@ WRONG = {
     "a negative id": (changed("nodes.1.id", -1), "node 2: invalid value for id: -1"),
     "an id without bytes": (changed("pieces.98", ...), "node 2: pieces has no bytes for its id 98"),
     "a piece outside V": (changed("pieces.257", "00"), "'257'"),
-    "a piece with another digit": (changed("pieces.\u0663", "00"), "none of the 257 ids"),
+    "a piece with another digit": (changed("pieces.\u0663", "00"), "not one of the 257 ids"),
     "a piece that is no hex": (changed("pieces.97", "zz"), "pieces: invalid value for 97: 'zz'"),
     "an id that is true": (changed("nodes.1.id", True), "node 2: invalid value for id: True"),
     "an id with a fraction": (changed("nodes.1.id", 98.5), "node 2: invalid value for id"),
     "a cycle": (changed("nodes.1.parent", 3), "parent 3 does not come before"),
     "its own parent": (changed("nodes.1.parent", 2), "parent 2 does not come before"),
-    "a node twice": (changed("nodes.2.node", 2), "two nodes 2"),
+    "a node twice": (changed("nodes.2.node", 2), "two nodes have the number 2"),
     "a sibling twice": (changed("nodes.3.id", 98), "two tokens with the id 98"),
     "a prompt after its end": (changed("nodes.2.origin", "prompt"), "node 3: a token of the prompt"),
     "an unknown origin": (changed("nodes.1.origin", ["sampled"]), "origin"),
@@ -74,8 +74,8 @@ WRONG = {
     "patches that are an object": (changed("patches", {}), "patches"),
     "a patch of an unknown part": (changed("patches", [{"kind": "zero", "part": "soul", "factor": 1}]), "soul"),
     "a patch that is no patch": (changed("patches", [{"kind": [], "part": "mlp"}]), "kind"),
-    "a question about an id outside V": (changed("question", {"target": 257}), "question: no token has the id 257"),
-    "a question with a corrupt id outside V": (changed("question", {"corrupt": [1, -1]}), "no token has the id -1"),
+    "a question about an id outside V": (changed("question", {"target": 257}), "question: 257 is not a token id"),
+    "a question with a corrupt id outside V": (changed("question", {"corrupt": [1, -1]}), "-1 is not a token id"),
     "a question of an unknown measure": (changed("question", {"measure": "mood"}), "invalid value for measure: 'mood'"),
     "a question that is a list": (changed("question", [1]), "question"),
     "a list": ("[]", "object"),
@@ -114,7 +114,7 @@ def test_each_damage_is_one_line_that_names_the_field(name: str, tmp_path: Path)
 def test_a_truncated_file_is_a_user_error() -> None:
     text = text_of(plain())
     for end in range(len(text) - 2):
-        with pytest.raises(UserError, match=r"^walk.json is no whole session: line \d+, column \d+: "):
+        with pytest.raises(UserError, match=r"^walk.json is not a complete session: line \d+, column \d+: "):
             reader.parse_record(text[:end], "walk.json")
 
 
@@ -149,7 +149,7 @@ def test_what_is_not_a_file_is_a_user_error(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"is a folder, not a file|is a device, not a file|cannot be read"):
             reader.read_record(path)
     (tmp_path / "bytes.json").write_bytes(b'{"format": "\xff"}')
-    with pytest.raises(UserError, match="byte 13 is no UTF-8"):
+    with pytest.raises(UserError, match="byte 13 is not UTF-8"):
         reader.read_record(tmp_path / "bytes.json")
 
 

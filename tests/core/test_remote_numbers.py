@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[tuple[tuple[object, object], ...], str]] = {
     "an id over 64 bits": (((2**64, -0.5), (1, -1.2)), "64 bits|by text"),
     "an id of 200 digits": ((("9" * 200, -0.5), (1, -1.2)), "64 bits|by text"),
     "an id with a fraction": (((3.5, -0.5), (1, -1.2)), "Expected|by text"),
-    "fewer than asked": (((3, -0.5),), "1 log-probabilities, and 2 were asked for"),
+    "fewer than asked": (((3, -0.5),), "1 log-probabilities, but 2 were asked for"),
     "none": ((), "no log-probabilities"),
 }
 TWICE = ((3, -0.9), (3, -0.9))

@@ -96,9 +96,9 @@ def test_a_name_and_a_revision_make_one_name(name: str, revision: str | None, ex
         ("model1", "step1", "model1 has no revisions"),
         ("./folder", "step1", "./folder has no revisions"),
         ("a/b@x", "y", "a/b@x has a revision already"),
-        ("a/b", "../../secret", "'../../secret' is no revision"),
-        ("a/b", "", "'' is no revision"),
-        ("a/b", "x y", "'x y' is no revision"),
+        ("a/b", "../../secret", "'../../secret' is not a revision"),
+        ("a/b", "", "'' is not a revision"),
+        ("a/b", "x y", "'x y' is not a revision"),
     ],
 )
 def test_impossible_revisions_are_refused(name: str, revision: str, says: str) -> None:
@@ -110,7 +110,7 @@ def test_impossible_revisions_are_refused(name: str, revision: str, says: str) -
 
 @pytest.mark.parametrize("name", ["a/b@../x", "a/b@", "a/b@/x"])
 def test_a_name_with_an_impossible_revision_is_no_model(name: str) -> None:
-    with pytest.raises(UserError, match="is no revision"):
+    with pytest.raises(UserError, match="is not a revision"):
         catalog.find(name)
 
 

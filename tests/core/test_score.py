@@ -189,7 +189,7 @@ def test_the_worst_tokens_are_the_least_likely(small: Small) -> None:
 
 @pytest.mark.parametrize("ids", [[], [7]])
 def test_a_text_of_one_token_is_a_user_error(small: Small, ids: list[int]) -> None:
-    with pytest.raises(UserError, match="two tokens"):
+    with pytest.raises(UserError, match="at least 2 tokens"):
         score.score(small("model1"), ids)
 
 

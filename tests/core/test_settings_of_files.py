@@ -147,7 +147,7 @@ def test_a_tensor_type_that_is_not_known_is_named(tmp_path: Path) -> None:
     data[at : at + 4] = (42).to_bytes(4, "little")
     (tmp_path / "m.gguf").write_bytes(data)
     text = refusal(tmp_path / "m.gguf")
-    assert "output_norm.weight has tensor type 42" in text
+    assert "output_norm.weight has the unknown tensor type 42" in text
 
 
 def test_the_choice_of_files_is_shown_of_the_model(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def test_a_mask_that_removes_all_is_one_line_and_the_walk_lives(small: Small) ->
     everything = ";".join(str(id) for id in range(model.tokenizer.vocab_size))
     walk = started(model, PROMPT, Sampler.read(f"ban={everything},temp=0.5"))
     for act in (walk.step, lambda: list(walk.continuations.sample(2, 3)), lambda: list(walk.generate(3))):
-        with pytest.raises(UserError, match="ban leaves no token to draw; change it or switch it off"):
+        with pytest.raises(UserError, match="ban leaves no token to draw; change this stage or switch it off"):
             act()
     shot = walk.snapshot()
     assert shot.chart is not None
@@ -154,9 +154,9 @@ def test_a_mask_that_removes_all_is_one_line_and_the_walk_lives(small: Small) ->
 @pytest.mark.parametrize(
     ("stages", "says"),
     [
-        ("ban=257", "ban: no token has the id 257"),
-        ("bias=9999+1", "logit bias: no token has the id 9999"),
-        ("contrast=0.5:0.1:nowhere", "contrastive: no model 'nowhere'"),
+        ("ban=257", "ban: 257 is not a token id"),
+        ("bias=9999+1", "logit bias: 9999 is not a token id"),
+        ("contrast=0.5:0.1:nowhere", "contrastive: there is no model 'nowhere'"),
         ("contrast=0.5:0.1:model1-trained", "contrastive: model1-trained has the tokens of"),
     ],
 )

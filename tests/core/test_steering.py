@@ -189,9 +189,9 @@ def test_files_are_those_of_safetensors_and_gguf_py(tmp_path: Path) -> None:
 
 
 def test_layer_0_is_no_layer_of_llama_cpp(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"llama.cpp has no direction for layer 0"):
+    with pytest.raises(UserError, match=r"llama.cpp cannot have a direction for layer 0"):
         write_vector(tmp_path / "joy.gguf", vector(random_rows(5, 0)))
-    with pytest.raises(UserError, match=r"must end in|in which format"):
+    with pytest.raises(UserError, match=r"must end in|format to save in"):
         write_vector(tmp_path / "joy.bin", vector(random_rows(5, 0)))
 
 
@@ -204,11 +204,11 @@ def test_layer_0_is_no_layer_of_llama_cpp(tmp_path: Path) -> None:
         ("controlvector", {"direction.0": np.zeros(4, np.float32)}, "direction.0, which llama.cpp refuses"),
         ("controlvector", {"direction.1": np.zeros(4, np.float16)}, "F16 of shape"),
         ("controlvector", {"direction.1": np.zeros((2, 4), np.float32)}, "of one dimension"),
-        ("controlvector", {"direction.1": np.full(4, np.nan, np.float32)}, "not finite"),
+        ("controlvector", {"direction.1": np.full(4, np.nan, np.float32)}, "non-finite"),
         (
             "controlvector",
             {"direction.1": np.zeros(4, np.float32), "direction.2": np.zeros(5, np.float32)},
-            "of several widths",
+            "differ in width",
         ),
     ],
 )
@@ -257,8 +257,8 @@ def test_a_vector_of_another_model_is_refused(model: Model) -> None:
 @pytest.mark.parametrize(
     ("positive", "negative", "problem"),
     [
-        ([], ["a"], "the positive set has no prompt"),
-        (["a"], [], "the negative set has no prompt"),
+        ([], ["a"], "the positive set is empty"),
+        (["a"], [], "the negative set is empty"),
         (["a", ""], ["b"], "prompt 2 of the positive set has no tokens"),
         (["a"], ["a"], "so the vector is zero"),
         (["a"], ["b " * 5000], r"prompt 1 of the negative set has [\d,]+ tokens, but .* sees"),
@@ -285,10 +285,10 @@ def test_impossible_patches_are_refused() -> None:
     ("change", "problem"),
     [
         ({"directions": {}}, "has no direction"),
-        ({"directions": {"x": "AACAPw=="}}, "no number of a layer"),
+        ({"directions": {"x": "AACAPw=="}}, "not the number of a layer"),
         ({"directions": {"1": "?"}}, "bytes in Base64"),
         ({"directions": {"1": "AACA"}}, "float32"),
-        ({"directions": {"1": "AADAfw=="}}, "not finite"),
+        ({"directions": {"1": "AADAfw=="}}, "non-finite"),
     ],
 )
 def test_damaged_vectors_of_a_session_are_refused(change: dict[str, Any], problem: str) -> None:

@@ -128,14 +128,14 @@ def test_the_contrast_of_a_swapped_walk_is_that_of_the_model_without_it(small: A
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ids": ()}, "a patch swap of the head is not possible; swap one of head, mlp, attention, position"),
-        ({"kind": "zero"}, "a patch zero of the head is not possible"),
-        ({"part": "query"}, "a patch swap of the query is not possible"),
-        ({"part": "mlp", "index": 4}, "a patch of a mlp needs a position from 0 to 3, not 4"),
-        ({"part": "position", "index": 1, "layer": 2}, "a patch of a position needs a layer from 0 to 1, not 2"),
-        ({"index": 2}, "a patch of a head needs a head from 0 to 1, not 2"),
-        ({"ids": (1, 257)}, "is no prompt of this model"),
-        ({"ids": (1,) * 7}, "it has up to 6 ids"),
+        ({"ids": ()}, "the patch swap does not apply to the part head; swap one of head, mlp, attention, position"),
+        ({"kind": "zero"}, "the patch zero does not apply to the part head"),
+        ({"part": "query"}, "the patch swap does not apply to the part query"),
+        ({"part": "mlp", "index": 4}, "the patch of a mlp needs a position from 0 to 3: 4 is given"),
+        ({"part": "position", "index": 1, "layer": 2}, "the patch of a position needs a layer from 0 to 1: 2 is given"),
+        ({"index": 2}, "the patch of a head needs a head from 0 to 1: 2 is given"),
+        ({"ids": (1, 257)}, "does not fit this model"),
+        ({"ids": (1,) * 7}, "reads up to 6 ids"),
     ],
 )
 def test_swaps_that_no_model_can_have_are_refused(changes: dict[str, Any], words: str, small: Any) -> None:

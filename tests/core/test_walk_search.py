@@ -146,7 +146,7 @@ def test_a_plan_is_read_as_it_is_written(line: str) -> None:
     [
         ("beam", "beam"),
         ("beam x", "x"),
-        ("beam 3; best 4", "beam is no setting of best"),
+        ("beam 3; best 4", "beam is not a setting of best"),
         ("best 2; penalty 1", "penalty"),
         ("width 3", "width"),
         ("beam 2; beam 3", "beam 3"),

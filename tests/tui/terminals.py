@@ -16,9 +16,9 @@ OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); fro
 
 
 class Terminal:
-    """A command in a pseudo-terminal, and its output."""
+    """A command in a pseudo-terminal, and its output; `first` are lines of Python that run before it."""
 
-    def __init__(self, *arguments: str, path: Path, stdin: bytes | None = None, **extra: str) -> None:
+    def __init__(self, *arguments: str, path: Path, stdin: bytes | None = None, first: str = "", **extra: str) -> None:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 80))
         self.before = termios.tcgetattr(slave)
@@ -32,7 +32,7 @@ class Terminal:
             **extra,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-c", OWN_TERMINAL, *arguments],
+            [sys.executable, "-c", f"{first}\n{OWN_TERMINAL}", *arguments],
             stdin=slave if stdin is None else subprocess.PIPE,
             stdout=slave,
             stderr=slave,

@@ -68,6 +68,19 @@ async def test_keys_typed_ahead_add_up(scripted: Make, scenes: Any, settle: Go, 
         assert runner.scales == [0.9, 0.8, 0.7, 0.0, 0.7]
 
 
+async def test_a_change_of_the_scale_of_an_adapter_that_is_off_begins_at_its_scale_before(
+    scripted: Make, scenes: Any, adapted: ModelChoice
+) -> None:
+    """By steps down to 0 it is not off: then one step up is 0.1."""
+    async with scripted(replace(scenes.oat_milk(), choice=adapted), text="a").run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        runner = pilot.app.runner
+        await pilot.press("A", "=", "-")
+        assert runner.scales == [0.0, 1.1, 1.0]
+        await pilot.press(*"----------", "=")
+        assert runner.scales[-2:] == [0.0, 0.1]
+
+
 async def test_without_an_adapter_the_keys_say_how_to_have_one(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=SIZE) as pilot:
         await pilot.pause()

@@ -43,7 +43,7 @@ def test_options_hold_the_text_to_a_form(run_here: Here, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--regex", "(a"], "the regular expression '(a' cannot be used: unclosed group"),
+        (["--regex", "(a"], "the regular expression '(a' is invalid: unclosed group"),
         (["--regex", ""], "is empty"),
         (["--json-schema", "none.json"], "none.json is not a file"),
         (["--grammar", "/dev/zero"], "is not a file"),
@@ -84,6 +84,6 @@ async def test_a_token_taken_against_the_constraint_is_said_in_the_chart(real: M
         await press(pilot, "escape", "G", "ctrl+u")
         await write(pilot, "regex [0-9]+")
         await press(pilot, "enter", "1")
-        assert "left the regular expression" in app.frame.snapshot.chart.problem
+        assert "does not match the regular expression" in app.frame.snapshot.chart.problem
         await press(pilot, "u", "space")
         assert app.frame.snapshot.tokens[-1].piece.isdigit()

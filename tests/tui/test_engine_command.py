@@ -88,7 +88,7 @@ def test_several_models_are_listed_and_one_is_chosen(run_here: Here) -> None:
     with serving(lambda path, body, handler: handler.send(200, models)) as server:
         done = run_here("models", server.url)
         assert done.returncode == 2 and done.stderr.count(b"\n") == 1
-        assert r"serves 2 models; choose with --served-model: a, 'b\x1b[2J'" in done.stderr.decode()
+        assert r"serves 2 models; choose one with --served-model: a, 'b\x1b[2J'" in done.stderr.decode()
         assert "does not serve c" in run_here("models", server.url, "--served-model", "c").stderr.decode()
         assert b'"model": "a"' in run_here("models", server.url, "--served-model", "a", "--json").stdout
 

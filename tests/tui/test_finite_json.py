@@ -51,7 +51,7 @@ def test_numbers_that_are_not_finite_are_named(
     assert done.returncode == 2
     text = done.stderr.decode()
     assert len(text.splitlines()) == 1
-    assert "not finite" in text
+    assert "non-finite" in text
     if command == "lens attention":
         assert "blocks.1.attention.attend" in text
     assert b"NaN" not in done.stdout

@@ -40,7 +40,7 @@ async def test_an_invalid_value_is_explained_and_not_built(
     async with real(PROMPT, DEEP).run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "p", "down", "down", "down", "3")
-        assert "cannot be split among 3 heads" in "\n".join(screen_lines(pilot.app))
+        assert "cannot be divided among 3 heads" in "\n".join(screen_lines(pilot.app))
         await press(pilot, "enter")
         opened(pilot.app)
         await press(pilot, "backspace", "4")
@@ -55,7 +55,7 @@ async def test_an_invalid_value_is_explained_and_not_built(
     [
         ("embed_dim", "0", "the embedding size must be at least 1"),
         ("blocks", "0", "model5 needs at least 1 block"),
-        ("activation", "tanh", "no activation 'tanh'"),
+        ("activation", "tanh", "'tanh' is not an activation function"),
         ("tokenizer", "words", "no tokenizer 'words'"),
         ("weights_seed", "9" * 19, "the weights seed must be between"),
     ],

@@ -112,9 +112,9 @@ async def test_a_lens_answers_or_says_why_not_for_model_1(
         found = await turn_to(pilot, settle, kind.NAME)
         lines = [line.strip() for line in panel_lines(found) if line.strip()]
         if kind.NAME == "attention":
-            assert lines == ["model1 has no attention; it begins at model3"]
+            assert lines == ["model1 has no attention; choose model3"]
         elif kind.NAME == "heads":
-            assert lines == ["model1 has no attention heads; they begin at model3"]
+            assert lines == ["model1 has no attention heads; choose model3"]
         elif found.answer is None:
             assert issubclass(kind, ExperimentPage)
             assert isinstance(pilot.app.frame.answer, Refusal)

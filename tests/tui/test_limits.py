@@ -33,7 +33,7 @@ async def test_non_finite_logits_end_the_run_with_one_line(real: Make, settle: G
         app.runner.submit(overflow)
         await settle(pilot)
         await press(pilot, "g")
-        assert "not finite" in notices(app)
+        assert "non-finite" in notices(app)
         assert app.frame.activity == "idle"
         assert app.frame.snapshot is not None
         assert before is not None

@@ -47,7 +47,7 @@ async def test_a_refusal_of_core_names_the_key_that_is_bound_at_present(real: Ma
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "u")
-        assert notes(app) == ["nothing to take back; f6 edits the prompt"]
+        assert notes(app) == ["there is nothing to undo; f6 edits the prompt"]
 
 
 def test_every_action_has_a_label() -> None:

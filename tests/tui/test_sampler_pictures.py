@@ -62,7 +62,7 @@ def test_five_samplers(snap_compare: Compare, scripted: Make, scenes: Any, size:
         )
         for number, (stages, text) in enumerate(zip(FIVE.values(), texts, strict=True))
     ]
-    columns[3] = replace(columns[3], problem="ban leaves no token to draw; change it or switch it off")
+    columns[3] = replace(columns[3], problem="ban leaves no token to draw; change this stage or switch it off")
     app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
 
     async def go(pilot: Pilot[None]) -> None:

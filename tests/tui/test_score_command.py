@@ -95,7 +95,7 @@ def test_a_user_error_is_one_line(run_here: Here, tmp_path: Path) -> None:
         ((str(tmp_path / "no\x1b[2Jthing"),), b"", "No such file"),
         (("-",), b"", "standard input is empty"),
         (("-",), b"a\xff", "byte 2"),
-        (("-",), b"a", "two tokens"),
+        (("-",), b"a", "at least 2 tokens"),
         (("a\0b",), b"", "cannot be read"),
     ):
         done = run_here("score", *arguments, *BYTES, stdin=stdin)

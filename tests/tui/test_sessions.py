@@ -1,6 +1,7 @@
 """Walks are saved by a key and automatically, also when the app is closed."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ async def test_a_walk_is_saved_automatically_while_it_changes(
             await saved_as_it_is(app, tmp_path, until)
         assert len(files(tmp_path)) == 1
         assert (tmp_path / "sessions").stat().st_mode & 0o777 == 0o700
+        await until(lambda: not [*(tmp_path / "sessions").glob("*.journal")])
         before = files(tmp_path)[0].stat().st_mtime_ns
         await pilot.press("b", "b", "full_stop", "comma")  # looking is no change
         await settle(pilot)
@@ -68,11 +70,11 @@ async def test_a_slow_disk_delays_no_key(
     """Writing hangs; the walk and the screen go on, and the newest state is written in the end."""
     begun, go_on, threads, write = threading.Event(), threading.Event(), set(), writer.write_record
 
-    def hanging(path: Path, walk: record.Record) -> None:
+    def hanging(path: Path, walk: record.Record, complete: Callable[[str], None]) -> None:
         threads.add(threading.current_thread().name)
         begun.set()
         assert go_on.wait(20)
-        write(path, walk)
+        write(path, walk, complete)
 
     monkeypatch.setattr(writer, "write_record", hanging)
     async with saving("oat").run_test(size=(80, 24)) as pilot:
@@ -94,7 +96,7 @@ async def test_a_folder_that_cannot_be_made_is_explained(
     async with saving("oat").run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "space")
-        await until(lambda: any("cannot be made" in note for note in notes(pilot.app)))
+        await until(lambda: any("cannot be created" in note for note in notes(pilot.app)))
         await press(pilot, "space")
         assert len(pilot.app.frame.snapshot.tokens) == 5
 

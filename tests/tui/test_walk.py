@@ -130,7 +130,7 @@ async def test_steps_are_undone_and_redone(real: Make, settle: Go, press: Go) ->
 async def test_a_key_that_cannot_act_says_why_in_one_line(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT).run_test(size=SIZE) as pilot:
         await settle(pilot)
-        for key, message in (("u", "nothing to take back"), ("ctrl+r", "nothing to redo"), ("r", "space")):
+        for key, message in (("u", "there is nothing to undo"), ("ctrl+r", "nothing to redo"), ("r", "space")):
             pilot.app.clear_notifications()
             await press(pilot, key)
             (note,) = pilot.app._notifications

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from core import language
 from core.bounded import read_stream
 from core.engine import threads
 from core.errors import UserError, out_of_memory
+from core.language import _
 from tui.options import ModelOptions
 from tui.wording import spell_without_keys
 
@@ -21,7 +23,18 @@ UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
 """The errors of a stream that cannot be written."""
 
 Prompt = Annotated[str, typer.Argument(help="The text to begin with; - reads it from standard input.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of text.")]
+
+
+def _in_english(as_json: bool) -> bool:
+    """What programs read is in English: JSON, and the messages beside it."""
+    if as_json:
+        language.speak(language.ENGLISH)
+    return as_json
+
+
+Json = Annotated[
+    bool, typer.Option("--json", callback=_in_english, help="Print JSON Lines instead of text, always in English.")
+]
 
 
 @contextmanager
@@ -34,7 +47,7 @@ def exit_on_user_error() -> Iterator[None]:
     except (RuntimeError, MemoryError, ImportError) as error:
         if (message := out_of_memory(error)) is None:
             raise
-        _fail(f"{message}; a smaller model, a shorter prompt or fewer samples may fit")
+        _fail(_("{message}; a smaller model, a shorter prompt or fewer samples may fit").format(message=message))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             _discard_output()
@@ -52,7 +65,7 @@ def unwritable_output(error: OSError) -> str | None:
     if error.filename is not None or error.errno not in UNWRITABLE:
         return None
     _discard_output()
-    return f"standard output cannot be written: {os.strerror(error.errno)}"
+    return _("standard output cannot be written: {reason}").format(reason=os.strerror(error.errno))
 
 
 def _discard_output() -> None:
@@ -99,8 +112,8 @@ def stoppable() -> Iterator[threading.Event]:
 def read_argument(prompt: str) -> str:
     """The prompt, from standard input where it is `-`. Raises `UserError` where it is not UTF-8."""
     if prompt == "-":
-        return decode_utf8(read_stream(sys.stdin.buffer, "standard input"), "standard input")
-    return decode_utf8(os.fsencode(prompt), "the prompt")
+        return decode_utf8(read_stream(sys.stdin.buffer, _("standard input")), _("standard input"))
+    return decode_utf8(os.fsencode(prompt), _("the prompt"))
 
 
 def decode_utf8(content: bytes, source: str) -> str:
@@ -109,7 +122,9 @@ def decode_utf8(content: bytes, source: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{source} is not UTF-8 text: byte {error.start + 1} is invalid; convert it to UTF-8 first"
+            _("{source} is not UTF-8 text: byte {start} is invalid; convert it to UTF-8 first"),
+            source=source,
+            start=error.start + 1,
         ) from error
 
 
@@ -126,7 +141,11 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     loaded = load_model(model.choice())
     if loaded.info.slow_path:
-        note(f"{loaded.info.label} runs on a slow path: {loaded.info.slow_path}")
+        note(
+            _("{label} runs on a slow path: {slow_path}").format(
+                label=loaded.info.label, slow_path=loaded.info.slow_path
+            )
+        )
     if loaded.tokenizer.warning:
         note(loaded.tokenizer.warning)
     threads.apply(loaded.info.parameters, beside_screen=False)
@@ -146,7 +165,8 @@ def finish(values: Iterable[Any], unit: str = "") -> Any:
         if not isinstance(value, Progress):
             answer = value
         elif sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{value.done:,} of {value.total:,} {unit}".rstrip())
+            count = _("{done:,} of {total:,}").format(done=value.done, total=value.total)
+            sys.stderr.write(f"\r\x1b[K{count} {unit}".rstrip())
             sys.stderr.flush()
             shown = True
     if shown:

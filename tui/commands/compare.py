@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import Option, UserError
+from core.language import _
 from tui.commands.common import Json, Prompt, exit_on_user_error, finish, load_model, read_argument, say
 from tui.options import ModelOptions, shared
 
@@ -34,10 +35,16 @@ def compare(
     with exit_on_user_error():
         if other is with_revision is with_device is with_dtype is with_lora is None:
             raise UserError(
-                "there is no model B; give ", Option("with"), " MODEL, or ", Option("with-dtype"), ", ",
-                Option("with-device"), ", ", Option("with-revision"), " or ", Option("with-lora"),
-                " to compare a model with itself",
-            )  # fmt: skip
+                _(
+                    "there is no model B; give {other} MODEL, or {dtype}, {device}, {revision} or {lora} to compare a "
+                    "model with itself"
+                ),
+                other=Option("with"),
+                dtype=Option("with-dtype"),
+                device=Option("with-device"),
+                revision=Option("with-revision"),
+                lora=Option("with-lora"),
+            )
         text = read_argument(prompt)
         a, ids_a = load_model(model, text)
         b, ids_b = load_model(_options_of_b(model, other, with_revision, with_lora, with_device, with_dtype), text)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tui.commands.common import exit_on_user_error
+from tui.commands.common import exit_on_user_error, note
 from tui.commands.replay import SavedFile
 
 
@@ -28,6 +28,6 @@ def export(
         from core.sessions.export import FORMATS
 
         _, _, lines = FORMATS[format]
-        for line in lines(reader.read_record(file)):
+        for line in lines(reader.read_record(file, note)):
             sys.stdout.write(line)
         sys.stdout.flush()

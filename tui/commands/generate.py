@@ -12,6 +12,7 @@ from core.atomic import check_replaceable
 from core.errors import Option, UserError
 from core.generation.stop_conditions import FORMS, StopConditions, parse
 from core.generation.token import Token
+from core.language import _
 from core.sampling.sampler import Sampler
 from tui.commands import drafting
 from tui.commands.common import Json, Prompt, exit_on_user_error, load_model, read_argument, say, stoppable
@@ -47,12 +48,23 @@ def generate(
     """Continue a prompt token by token and print the text."""
     with exit_on_user_error():
         if draft is None and draft_tokens is not None:
-            raise UserError(Option("draft-tokens"), " belongs to ", Option("draft"), "; leave it out")
+            raise UserError(
+                _("{draft_tokens} belongs to {draft}; leave it out"),
+                draft_tokens=Option("draft-tokens"),
+                draft=Option("draft"),
+            )
         if draft is not None and samples > 1:
-            raise UserError(Option("samples"), f" {samples} needs more than one text; leave out ", Option("draft"))
+            raise UserError(
+                _("{samples} {value} needs more than one text; leave out {draft}"),
+                samples=Option("samples"),
+                value=samples,
+                draft=Option("draft"),
+            )
         chosen_sampler, until, text = sampler.sampler(), parse(conditions or ()), read_argument(prompt)
         if save and not save.absolute().parent.is_dir():
-            raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
+            raise UserError(
+                _("there is no folder {parent}; create it or save the walk elsewhere"), parent=save.absolute().parent
+            )
         if save:
             check_replaceable(save)
         loaded, ids = load_model(model, text)
@@ -156,7 +168,7 @@ def _generate(
     if stop.is_set():
         raise typer.Exit(130)
     if until and not as_json:
-        _print_reasons(grown, f"stopped after {count} tokens without {until}")
+        _print_reasons(grown, _("stopped after {count} tokens without {until}").format(count=count, until=until))
 
 
 def _reasons(grown: Sequence["Sample"], until: StopConditions, interrupted: bool) -> list[str]:
@@ -175,5 +187,5 @@ def _print_reasons(grown: Sequence["Sample"], default: str) -> None:
 
     for number, sample in enumerate(grown, start=1):
         name = f"{number}: " if len(grown) > 1 else ""
-        reason = f"stopped: {sample.stopped}" if sample.stopped else default
+        reason = _("stopped: {stopped}").format(stopped=sample.stopped) if sample.stopped else default
         sys.stderr.write(one_line(f"tokenwalk: {name}{reason}") + "\n")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import Option, UserError
+from core.language import _
 from tui.commands.common import Json, exit_on_user_error, finish, load_model, note, read_argument, say
 from tui.options import ModelOptions, shared
 
@@ -151,10 +152,14 @@ def lens(
 
         if name.replace("-", "_") not in NAMES:
             raise UserError(
-                f"there is no lens {name!r}; choose one of {', '.join(each.replace('_', '-') for each in NAMES)}"
+                _("there is no lens {name!r}; choose one of {names}"),
+                name=name,
+                names=", ".join(each.replace("_", "-") for each in NAMES),
             )
         if as_csv and as_json:
-            raise UserError(Option("csv"), " and ", Option("json"), " cannot both be printed; choose one")
+            raise UserError(
+                _("{csv} and {json} cannot both be printed; choose one"), csv=Option("csv"), json=Option("json")
+            )
         if checkpoints:
             _check_alone(name, model, _given(options | question | {"svg": svg}))
             _print_checkpoints(checkpoints, model, as_json, as_csv)
@@ -173,7 +178,7 @@ def lens(
         if svg and page:
             with replacing(svg) as file:
                 file.write(picture(page, answer).encode("utf-8", "backslashreplace"))
-            note(f"written to {svg}")
+            note(_("written to {svg}").format(svg=svg))
         if as_csv:
             say(str(table(name.replace("-", "_"))(answer)))
         elif as_json:
@@ -192,10 +197,14 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def _check_alone(name: str, model: ModelOptions, given: dict[str, Any]) -> None:
     """Raises `UserError` for what checkpoints cannot be given with."""
     if name != "heads":
-        raise UserError(f"the lens {name} has no option ", Option("checkpoints"), "; leave it out")
+        raise UserError(
+            _("the lens {name} has no option {checkpoints}; leave it out"), name=name, checkpoints=Option("checkpoints")
+        )
     for option in (*(each for each in ("model", "steer") if getattr(model, each)), *given):
         flag = "-k" if option == "count" else Option(option)
-        raise UserError(flag, " cannot be given with ", Option("checkpoints"), "; leave it out")
+        raise UserError(
+            _("{flag} cannot be given with {checkpoints}; leave it out"), flag=flag, checkpoints=Option("checkpoints")
+        )
 
 
 def _print_checkpoints(names: list[str], model: ModelOptions, as_json: bool, as_csv: bool) -> None:
@@ -230,7 +239,7 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
     for option in (*options, *(() if experiment else asked.keys() - {"target"})):
         if RENAMED.get(option, option) not in parameters:
             flag = "-k" if option == "count" else Option(option)
-            raise UserError(f"the lens {name} has no option ", flag, "; leave it out")
+            raise UserError(_("the lens {name} has no option {flag}; leave it out"), name=name, flag=flag)
     given = {RENAMED.get(option, option): value for option, value in options.items()}
     if "text" in given:
         given |= {"text": read_text_file(given["text"]), "title": one_line(given["text"])}
@@ -243,5 +252,5 @@ def _answer(name: str, loaded: Any, ids: list[int], asked: dict[str, str], optio
     target = asked.get("target")
     target_ids = loaded.tokenizer.continuation(target) if target is not None else []
     if target is not None and not target_ids:
-        raise UserError(Option("target"), " is empty; give the text of a token")
+        raise UserError(_("{target} is empty; give the text of a token"), target=Option("target"))
     return finish(function(step_at(loaded, ids, prefix, target_ids[0] if target_ids else None), **arguments))

@@ -1,14 +1,14 @@
 """`tokenwalk models`: the models that can be chosen, and what an engine elsewhere can do."""
 
 import importlib.util
-import sys
 from typing import Annotated
 
 import typer
 
 from core.errors import UserError
+from core.language import _
 from core.remote.address import address, is_address
-from tui.commands.common import Json, exit_on_user_error, say
+from tui.commands.common import Json, exit_on_user_error, note, say
 from tui.options import Engine, ServedModel, check_engine
 
 SECONDS = 60.0
@@ -41,14 +41,14 @@ def _offers(as_json: bool) -> None:
     for line in [json_line(model_json(offer)) for offer in found] if as_json else model_lines(found):
         say(line)
     if importlib.util.find_spec("numba") is None:
-        sys.stderr.write(
-            "tokenwalk: GGUF files, int8 and int4 run on a slow path: the package numba is not installed\n"
-        )
+        note(_("GGUF files, int8 and int4 run on a slow path: the package numba is not installed"))
 
 
 def _engine(url: str, engine: str, served_model: str, as_json: bool) -> None:
     if not is_address(url):
-        raise UserError(f"{url!r} is not the address of an engine; write http://host:port, or nothing for all models")
+        raise UserError(
+            _("{url!r} is not the address of an engine; write http://host:port, or nothing for all models"), url=url
+        )
     from core.remote.client import Limits
     from core.remote.engine import RemoteEngine
     from tui.reports.engine import engine_lines

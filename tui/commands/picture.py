@@ -7,6 +7,7 @@ from typing import Any
 from textual.app import App, ComposeResult
 
 from core.errors import UserError
+from core.language import _
 from tui import lenses, themes
 from tui.lenses.base import ExportedPage
 
@@ -36,7 +37,9 @@ def page_of(name: str) -> ExportedPage[Any]:
     kind = next((each for each in lenses.found() if name.replace("-", "_") == each.NAME), None)
     if kind is None or not issubclass(kind, ExportedPage):
         names = ", ".join(each.NAME.replace("_", "-") for each in lenses.found() if issubclass(each, ExportedPage))
-        raise UserError(f"the lens {name} has no picture; those of experiments have one: {names}")
+        raise UserError(
+            _("the lens {name} has no picture; those of experiments have one: {names}"), name=name, names=names
+        )
     return kind()
 
 

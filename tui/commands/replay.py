@@ -8,7 +8,8 @@ import typer
 
 from core.engine import threads
 from core.errors import Option, UserError
-from tui.commands.common import Json, exit_on_user_error, say
+from core.language import _
+from tui.commands.common import Json, exit_on_user_error, note, say
 from tui.options import lora_option
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ def replay(
         from core.sessions import reader
 
         if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise UserError(Option("tolerance"), f" must be 0 or more, not {tolerance:g}")
-        walk = reader.read_record(file)
+            raise UserError(
+                _("{tolerance} must be 0 or more, not {value:g}"), tolerance=Option("tolerance"), value=tolerance
+            )
+        walk = reader.read_record(file, note)
         threads.prepare(beside_screen=False)
         from core.sessions.replay import Changes
 

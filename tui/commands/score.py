@@ -7,6 +7,7 @@ import typer
 
 from core.bounded import read_file
 from core.errors import UserError
+from core.language import _
 from tui.commands.common import Json, decode_utf8, exit_on_user_error, finish, load_model, note, read_argument, say
 from tui.options import ModelOptions, shared
 
@@ -23,17 +24,17 @@ def score(
     """Measure how well a model predicts a text: surprisal of each token, perplexity, bits per byte."""
     with exit_on_user_error():
         text = read_argument("-") if file == "-" else _read_file(Path(file))
-        source = "standard input" if file == "-" else file
+        source = _("standard input") if file == "-" else file
         if text.startswith(BYTE_ORDER_MARK):
-            note(f"{source} begins with a byte-order mark, which is not scored")
+            note(_("{source} begins with a byte-order mark, which is not scored").format(source=source))
             text = text.removeprefix(BYTE_ORDER_MARK)
         if not text:
-            raise UserError(f"{source} is empty; give a text of at least two tokens")
+            raise UserError(_("{source} is empty; give a text of at least two tokens"), source=source)
         loaded, ids = load_model(model, text)
         from core.evaluation.score import score as measure
         from tui.reports.score import score_json, score_lines
 
-        scored = finish(measure(loaded, ids, None if model.chat else text), "tokens")
+        scored = finish(measure(loaded, ids, None if model.chat else text), _("tokens"))
         for line in (score_json if as_json else score_lines)(loaded.info, scored):
             say(line)
 
@@ -46,5 +47,7 @@ def _read_file(path: Path) -> str:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path} cannot be read: {reason}; name a text file, or - for standard input") from error
+        raise UserError(
+            _("{path} cannot be read: {reason}; name a text file, or - for standard input"), path=path, reason=reason
+        ) from error
     return decode_utf8(content, str(path))

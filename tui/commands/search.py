@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import Option, UserError
+from core.language import _
 from core.search.settings import BeamSettings, BestSettings, Plan
 from core.search.values import EarlyStopping
 from tui.commands.common import Json, Prompt, exit_on_user_error, finish, load_model, read_argument, say, stoppable
@@ -53,13 +54,15 @@ def search(
     with exit_on_user_error():
         plan = _plan(beam, best, count, stop or [], length_penalty, early_stopping, nodes)
         if save and not save.absolute().parent.is_dir():
-            raise UserError(f"there is no folder {save.absolute().parent}; create it or save the walk elsewhere")
+            raise UserError(
+                _("there is no folder {parent}; create it or save the walk elsewhere"), parent=save.absolute().parent
+            )
         text = read_argument(prompt)
         loaded, ids = load_model(model, text)
         from core.walk.session import Session
 
         walk = Session(loaded)
-        for _ in walk.prefill(ids, text):
+        for _step in walk.prefill(ids, text):
             pass
         stopped = _search(walk, plan, ids, as_json)
         if save:
@@ -81,17 +84,26 @@ def _plan(
 ) -> Plan:
     """The plan of the options. Raises `UserError` for options that do not go together."""
     if beam is not None and best is not None:
-        raise UserError(Option("beam"), " and ", Option("best"), " are two kinds of search; leave one out")
+        raise UserError(
+            _("{beam} and {best} are two kinds of search; leave one out"), beam=Option("beam"), best=Option("best")
+        )
     if best is not None:
         if length_penalty is not None or early is not None:
             wrong = Option("length-penalty" if length_penalty is not None else "early-stopping")
-            raise UserError(wrong, " belongs to a beam search; leave it or ", Option("best"), " out")
+            raise UserError(
+                _("{wrong} belongs to a beam search; leave it or {best} out"), wrong=wrong, best=Option("best")
+            )
         return Plan(BestSettings(count=best, length=count, nodes=5000 if nodes is None else nodes), tuple(stop))
     if nodes is not None:
-        raise UserError(Option("nodes"), " belongs to ", Option("best"), "; leave it out")
+        raise UserError(_("{nodes} belongs to {best}; leave it out"), nodes=Option("nodes"), best=Option("best"))
     chosen = next((each for each in EARLY if each == (early or "no")), None)
     if chosen is None:
-        raise UserError(Option("early-stopping"), f" must be {', '.join(EARLY)}, not {early!r}")
+        raise UserError(
+            _("{early_stopping} must be {early}, not {value!r}"),
+            early_stopping=Option("early-stopping"),
+            early=", ".join(EARLY),
+            value=early,
+        )
     penalty = 1.0 if length_penalty is None else length_penalty
     return Plan(BeamSettings(4 if beam is None else beam, count, penalty, chosen), tuple(stop))
 
@@ -104,10 +116,11 @@ def _search(walk: "Session", plan: Plan, ids: list[int], as_json: bool) -> bool:
     piece, began = walk.model.tokenizer.piece, time.perf_counter()
     with stoppable() as stop:
         if not as_json:
-            finish(_steps(walk, plan, stop), "steps" if isinstance(plan.settings, BeamSettings) else "distributions")
+            unit = _("steps") if isinstance(plan.settings, BeamSettings) else _("distributions")
+            finish(_steps(walk, plan, stop), unit)
         else:
             say(json_line(prefill_json(walk.info, ids, str(plan))))
-            for _ in _steps(walk, plan, stop):
+            for _step in _steps(walk, plan, stop):
                 say(json_line(progress_json(_state(walk), piece)))
     state = _state(walk)
     if as_json:

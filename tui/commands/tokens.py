@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import Option, UserError
+from core.language import _
 from core.remote.address import is_address
 from tui.commands.common import Json, exit_on_user_error, note, read_argument, say
 from tui.options import SPECIAL_HELP, TOKENIZER_HELP
@@ -34,7 +35,11 @@ def tokens(
         from tui.reports.tokens import tokens_json, tokens_lines
 
         if model is not None and tokenizer is not None:
-            raise UserError(Option("tokenizer"), " and ", Option("model"), " exclude each other; leave one out")
+            raise UserError(
+                _("{tokenizer} and {model} exclude each other; leave one out"),
+                tokenizer=Option("tokenizer"),
+                model=Option("model"),
+            )
         content = read_argument(text)
         loaded = _load(tokenizer or "cl100k", model)
         if loaded.warning:

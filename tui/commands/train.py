@@ -14,6 +14,7 @@ import typer
 from core.engine import threads
 from core.engine.activation import choose
 from core.errors import Option, UserError
+from core.language import _
 from core.loading import ladder as rungs
 from core.loading.checkpoints import folders
 from core.loading.checkpoints.recipe import SIZES, Recipe
@@ -75,8 +76,14 @@ def train(
         choose(activation)
         if ladder or resume:
             if settings or sizes or (resume and (out or ladder)):
-                reason = " continues with the settings it began with" if resume else " has its own settings"
-                raise UserError(Option("resume" if resume else "ladder"), reason, "; leave out the other options")
+                if resume:
+                    raise UserError(
+                        _("{resume} continues with the settings it began with; leave out the other options"),
+                        resume=Option("resume"),
+                    )
+                raise UserError(
+                    _("{ladder} has its own settings; leave out the other options"), ladder=Option("ladder")
+                )
             recipe = None
         else:
             recipe = Recipe(**settings, changes=Hyperparameters(**asdict(SIZES) | sizes))
@@ -107,9 +114,8 @@ def _train(recipe: Recipe | None, out: str | None, resume: str | None, device: s
             step = _follow(events, stop, rank, as_json)
         if step is not None:
             if rank == 0:
-                sys.stderr.write(
-                    f"stopped after step {step:,}{_how_to_resume(training.folder if training else None)}\n"
-                )
+                how = _how_to_resume(training.folder if training else None)
+                sys.stderr.write(_("stopped after step {step:,}").format(step=step) + f"{how}\n")
             raise typer.Exit(130)
 
 
@@ -120,7 +126,7 @@ def _how_to_resume(folder: Path | None) -> str:
     if not (folder and (folder / folders.LATEST).is_file()):
         return ""
     name = folder.name if folder.parent == folders.home() else str(folder)
-    return one_line(f"; tokenwalk train --resume {shlex.quote(name)} continues")
+    return one_line(_("; tokenwalk train --resume {quote} continues").format(quote=shlex.quote(name)))
 
 
 def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int | None:
@@ -137,11 +143,15 @@ def _follow(events: Iterator[Any], stop: Any, rank: int, as_json: bool) -> int |
         if isinstance(event, Stepped):
             last, step = event, event.step
             if on_terminal:
-                rate, left = f"{event.tokens_per_second:,.0f} tokens/s", clock(event.seconds_left)
-                _show_status(f"step {event.step:,}, loss {event.loss:.3f} nats, {rate}, {left} left")
+                rate, left = _("{rate:,.0f} tokens/s").format(rate=event.tokens_per_second), clock(event.seconds_left)
+                _show_status(
+                    _("step {step:,}, loss {loss:.3f} nats, {rate}, {left} left").format(
+                        step=event.step, loss=event.loss, rate=rate, left=left
+                    )
+                )
         if isinstance(event, Progress):
             if on_terminal:
-                _show_status(f"{event.done:,} of {event.total:,} bytes")
+                _show_status(_("{done:,} of {total:,} bytes").format(done=event.done, total=event.total))
         elif rank == 0:
             if on_terminal and isinstance(event, Begun | Evaluated):
                 _show_status("")
@@ -173,20 +183,27 @@ def _new_folder(out: str | None, recipe: Recipe) -> Path:
     plain = os.sep not in out
     if plain and (not out or out.startswith(".") or out in (*folders.SHIPPED, *rungs.NAMES)):
         raise UserError(
-            Option("out"), f" cannot be {out!r}; give a name that tokenwalk does not use itself, or a folder"
+            _("{out} cannot be {value!r}; give a name that tokenwalk does not use itself, or a folder"),
+            out=Option("out"),
+            value=out,
         )
     folder = folders.home() / out if plain else Path(out).expanduser()
     try:
         taken = folder.exists() and any(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{folder} cannot hold a training: {error.strerror}; choose another ", Option("out")) from error
+        raise UserError(
+            _("{folder} cannot hold a training: {reason}; choose another {out}"),
+            folder=folder,
+            reason=error.strerror,
+            out=Option("out"),
+        ) from error
     if taken:
         raise UserError(
-            f"{folder} exists already; choose another ",
-            Option("out"),
-            ", or continue it by ",
-            Option("resume"),
-            f" {out}",
+            _("{folder} exists already; choose another {out}, or continue it by {resume} {value}"),
+            folder=folder,
+            out=Option("out"),
+            resume=Option("resume"),
+            value=out,
         )
     return folder
 

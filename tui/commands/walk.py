@@ -9,6 +9,7 @@ import typer
 
 from core.engine import threads
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.commands.common import Prompt, exit_on_user_error, read_argument
@@ -49,7 +50,9 @@ def walk(
         choice, chosen_sampler, patches = model.choice(), sampler.sampler(), model.patches()
         if resume and patches:
             raise UserError(
-                "a session has its own steering vectors; leave out ", Option("steer"), " beside ", Option("resume")
+                _("a session has its own steering vectors; leave out {steer} beside {resume}"),
+                steer=Option("steer"),
+                resume=Option("resume"),
             )
         saved, text = (_saved(prompt, choice, chosen_sampler), "") if resume else (None, read_argument(prompt))
         if model.model is None and replace(choice, device="auto", dtype="auto") == ModelChoice():
@@ -58,9 +61,12 @@ def walk(
         if prompt == "-":
             _read_keys_from_terminal()
         if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
-            raise UserError("the app needs a terminal; without one use ", INSTEAD)
+            raise UserError(_("the app needs a terminal; without one use {instead}"), instead=INSTEAD)
         if os.environ.get("TERM") == "dumb":
-            raise UserError("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use ", INSTEAD)
+            raise UserError(
+                _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"),
+                instead=INSTEAD,
+            )
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
@@ -93,9 +99,11 @@ def _saved(file: str, choice: ModelChoice, sampler: Sampler) -> Path:
 
     if choice != ModelChoice() or sampler != Sampler():
         raise UserError(
-            "a session has its own model and sampler; leave out the options of model and sampler beside ",
-            Option("resume"),
-            " and change them in the app",
+            _(
+                "a session has its own model and sampler; leave out the options of model and sampler beside {resume} "
+                "and change them in the app"
+            ),
+            resume=Option("resume"),
         )
     path = Path(file) if file else storage.newest(storage.default_folder())
     reader.read_record(path)

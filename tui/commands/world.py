@@ -8,6 +8,7 @@ import typer
 
 from core.engine import threads
 from core.errors import UserError
+from core.language import _
 from core.loading.checkpoints import folders
 from tui.commands.common import Json, exit_on_user_error, finish, say
 
@@ -29,7 +30,7 @@ def world(
     """Print texts or losses of the tiny world: a small grammar whose true next-token distribution is known."""
     with exit_on_user_error():
         if what not in ("sample", "floors"):
-            raise UserError(f"world cannot print {what!r}; choose sample or floors")
+            raise UserError(_("world cannot print {what!r}; choose sample or floors"), what=what)
         if what == "sample":
             _sample(count, seed, as_json)
         else:

@@ -76,7 +76,8 @@ class ProbePanel(Sheet):
 
     def _head(self, chart: Chart, width: int) -> Text:
         token, room, true = self._columns(chart, width)
-        line = self.text((f"{fit(_('token'), token)} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
+        name = fit(_("token"), token)
+        line = self.text((f"{name} 0{'1':>{room - 1}}{'p':>{FIGURE}}", "faint"))
         return (
             line.append_text(self.text((TICK.rjust(FIGURE - 5), "hot"), (" " + _("true"), "faint"))) if true else line
         )
@@ -90,7 +91,7 @@ class ProbePanel(Sheet):
         left = chart.vocab_size - len(listed)
         true_share = max(0.0, 1 - sum(candidate.true or 0.0 for candidate in listed))
         yield self.text(
-            (f"{fit(_('others {left:,}').format(left=left), token)} ", "faint"),
+            (fit(_("others {left:,}").format(left=left), token) + " ", "faint"),
             (meter(share, room), "ghost"),
             (f"{percent(share, 2):>{FIGURE}}", "faint"),
             (f"{percent(true_share, 2):>{FIGURE}}" if true else "", "faint"),

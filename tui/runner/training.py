@@ -97,4 +97,5 @@ class TrainingJob:
 
 def describe(error: Exception) -> str:
     """One line for an error that is no `UserError`: the size for a lack of memory, else its type and text."""
-    return out_of_memory(error) or f"{type(error).__name__}: {(str(error).splitlines() or [_('no reason given')])[0]}"
+    reason = (str(error).splitlines() or [_("no reason given")])[0]
+    return out_of_memory(error) or f"{type(error).__name__}: {reason}"

@@ -140,7 +140,7 @@ class Walks:
     def _open(self, path: Path, report: Report) -> Iterator[object]:
         if self.autosave and self.autosave.path == path:
             raise UserError(_("this session is open already"))
-        saved = read_record(path)
+        saved = read_record(path, self._outbox.add_problem)
         self._show_loading(saved.model.name)
         self._find_devices()
         from core.sessions import resume  # noqa: PLC0415

@@ -87,7 +87,7 @@ class ComparePage(LensPage[OtherSide]):
             (_bits(divergence.kl_ba_bits), "text"),
             ("   JS ", "muted"),
             (_bits(divergence.js_bits), "text"),
-            (f" {_('bits')} ", "muted"),
+            (" " + _("bits") + " ", "muted"),
             (unit, "hot"),
         )
 

@@ -44,6 +44,8 @@ class Choosing(ActionGroup):
         """The adapter whose scale was changed, and the scale, until the walk has it."""
         self._scale_before = 1.0
         """The scale of the adapter when it was turned off last."""
+        self._off = False
+        """Whether it was turned off, so that a change of its scale begins at the scale before."""
 
     def model(self) -> None:
         """Choose a model."""
@@ -89,12 +91,14 @@ class Choosing(ActionGroup):
     def adapter(self) -> None:
         """Turn the LoRA adapter off, or on again at the scale it had."""
         scale = self._adapter_scale()
-        self._scale_before = scale or self._scale_before
+        self._scale_before, self._off = scale or self._scale_before, bool(scale)
         self._scale_adapter(0.0 if scale else self._scale_before)
 
     def adapter_scale(self, by: int) -> None:
         """Raise or lower the scale of the LoRA adapter by a tenth."""
-        self._scale_adapter(round(self._adapter_scale() + by / 10, 1))
+        scale = self._scale_before if self._off else self._adapter_scale()
+        self._off = False
+        self._scale_adapter(round(scale + by / 10, 1))
 
     def _adapter_scale(self) -> float:
         """The scale that was asked for last, so that keys typed ahead add up, or the present one."""

@@ -9,6 +9,8 @@ from core.generation import stop_conditions
 from core.generation.stop_conditions import FORMS
 from core.generation.token import Token
 from core.language import _
+from core.loading import catalog, ladder
+from core.loading.checkpoints import folders
 from core.progress import Progress
 from core.search import settings as search_settings
 from core.walk.values import Forest
@@ -30,7 +32,8 @@ class Walking(ActionGroup):
         super().__init__(screen)
         self._show = show
         self._plan = "beam 4; length 12"
-        self._draft = "model2-trained 4"
+        self._drafts: dict[str, str] = {}
+        """What was written for a draft last, by the name of the model."""
         self._stop_conditions = "entropy > 4; text '.'"
 
     def step(self) -> None:
@@ -87,11 +90,14 @@ class Walking(ActionGroup):
         """Ask for a draft model and the proposals of a round, then generate with it; or pause."""
         if not self._pause():
             text = _("A smaller model with the same tokens, and how many tokens it proposes in a round.")
-            self.open_dialog(LineScreen(_("draft"), text, self._draft, check=draft_line), self._generate_with_draft)
+            name = self.state.choice.name
+            line = self._drafts.get(name, f"{likely_draft(name)} 4")
+            self.open_dialog(LineScreen(_("draft"), text, line, check=draft_line), self._generate_with_draft)
 
     def _generate_with_draft(self, line: str | None) -> None:
         if line is not None:
-            self._draft, (name, proposals), count = line, draft_line(line), self.state.count
+            self._drafts[self.state.choice.name] = line
+            (name, proposals), count = draft_line(line), self.state.count
             self._show("draft")
             self._expect_generation()
             self.submit(lambda session: session.drafts.generate(name, proposals, count))
@@ -140,6 +146,13 @@ def _run(session: "Session", count: int) -> Iterator[Token | Progress]:
             step=Action("walk.step"),
         )
     return session.generating(count)
+
+
+def likely_draft(name: str) -> str:
+    """A draft to propose for a model: a small rung with the same tokens, else the model itself."""
+    if catalog.is_rung(name):
+        return ladder.NAMES[0]
+    return folders.SHIPPED[1] if name in folders.SHIPPED else name
 
 
 def draft_line(line: str) -> tuple[str, int]:

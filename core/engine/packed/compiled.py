@@ -29,6 +29,7 @@ from core.engine.packed.kernels.descriptors import (
     TILES_AT_ONCE,
     groups_of,
 )
+from core.language import _
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds of a back-off: the first one, and after many in a row."""
@@ -121,8 +122,9 @@ def problem() -> str | None:
         correct = bool(((Product([ones])(torch.ones(1, GROUP)) - GROUP).abs() < 0.1).all())
     except Exception as error:  # a missing compiler raises anything
         logging.getLogger(__name__).info("nothing can be compiled, torch computes packed models", exc_info=True)
-        return f"no compiler available ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-    return None if correct else "the compiler makes wrong code for this processor"
+        said = " ".join(str(error).split())[:200]
+        return _("no compiler available ({kind}: {error})").format(kind=type(error).__name__, error=said)
+    return None if correct else _("the compiler makes wrong code for this processor")
 
 
 def available() -> bool:

@@ -22,6 +22,7 @@ from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear
 from core.engine.rotary import Rotary
 from core.engine.threads import single_thread
 from core.errors import UserError
+from core.language import N_, _
 
 ACTIVATIONS = {
     "silu": descriptors.SILU,
@@ -69,7 +70,9 @@ class CompiledTransformer(Transformer):
         parts = (part for module in self.modules() if isinstance(module, Packed) for part in module.parts)
         for part in parts:
             if part.name and not part.finite():
-                raise UserError(f"{part.name} has non-finite weights (NaN or infinity); download the model again")
+                raise UserError(
+                    _("{name} has non-finite weights (NaN or infinity); download the model again"), name=part.name
+                )
 
     @cached_property
     def fast(self) -> "TokenStep | None":
@@ -80,8 +83,15 @@ class CompiledTransformer(Transformer):
     def implementation(self) -> str:
         """What computes single tokens now, and why where it is not the compiled step."""
         if self.fast:
-            how = ", module by module: hooks (an adapter, a patch) bypass the compiled step" if self.fast.hooked else ""
-            return f"compiled kernels ({self.fast.instructions}){how}"
+            text = (
+                _(
+                    "compiled kernels ({instructions}), module by module: an adapter or a patch bypasses the compiled "
+                    "step"
+                )
+                if self.fast.hooked
+                else _("compiled kernels ({instructions})")
+            )
+            return text.format(instructions=self.fast.instructions)
         return f"torch: {self.slow_path}"
 
     @cached_property
@@ -93,37 +103,38 @@ def unsupported(model: Transformer) -> str | None:
     """Why the compiled step does not compute a model, None if it does. Sizes never matter."""
     config = model.config
     conditions = {
-        "it is not float32": model.dtype is torch.float32,
-        "it has no blocks": config.blocks > 0,
-        "its attention and MLP are parallel": not config.parallel,
-        "it has norms after its layers": config.layout != "post_norm",
-        "it has no norm before each layer": config.pre_norm and config.norm != "none",
-        "it has ALiBi positions": config.positions != "alibi",
-        "it has a norm after the embedding": not config.embed_norm,
-        "it has no norm before the unembedding": config.final_norm,
-        "its embedding has another width": config.embed_size is None,
-        "it has no feed-forward layer": config.feed_forward,
-        "it has experts": config.experts is None,
-        "it clamps its gates": not config.gate_limit,
-        "it has an activation after the final norm": not config.final_activation,
-        "it scales its logits": config.divisor == 1,
-        "its attention has windows": not any(0 < window < config.context for window in config.windows),
-        "it scales its attention": config.attention_scale is None,
-        "it caps its attention": not config.attention_cap,
-        "its attention has sinks": not config.sinks,
-        "it normalizes queries over all heads": config.qk_norm != "width",
-        "it normalizes what its layers add": not config.output_norms,
-        "it scales what its layers add": config.residual_scale == 1,
-        "it scales its embedding": config.embed_scale == 1,
-        "it caps its logits": not config.logit_cap,
-        "its blocks rotate differently": not config.block_ropes,
-        "it rotates a part of each head": config.rope.size in (None, config.head_dim),
-        "its rotation depends on the length of the text": not config.rope.trained,
-        "not all of its matrices are packed": isinstance(model.embed, PackedEmbedding)
+        N_("it is not float32"): model.dtype is torch.float32,
+        N_("it has no blocks"): config.blocks > 0,
+        N_("its attention and MLP are parallel"): not config.parallel,
+        N_("it has norms after its layers"): config.layout != "post_norm",
+        N_("it has no norm before each layer"): config.pre_norm and config.norm != "none",
+        N_("it has ALiBi positions"): config.positions != "alibi",
+        N_("it has a norm after the embedding"): not config.embed_norm,
+        N_("it has no norm before the unembedding"): config.final_norm,
+        N_("its embedding has another width"): config.embed_size is None,
+        N_("it has no feed-forward layer"): config.feed_forward,
+        N_("it has experts"): config.experts is None,
+        N_("it clamps its gates"): not config.gate_limit,
+        N_("it has an activation after the final norm"): not config.final_activation,
+        N_("it scales its logits"): config.divisor == 1,
+        N_("its attention has windows"): not any(0 < window < config.context for window in config.windows),
+        N_("it scales its attention"): config.attention_scale is None,
+        N_("it caps its attention"): not config.attention_cap,
+        N_("its attention has sinks"): not config.sinks,
+        N_("it normalizes queries over all heads"): config.qk_norm != "width",
+        N_("it normalizes what its layers add"): not config.output_norms,
+        N_("it scales what its layers add"): config.residual_scale == 1,
+        N_("it scales its embedding"): config.embed_scale == 1,
+        N_("it caps its logits"): not config.logit_cap,
+        N_("its blocks rotate differently"): not config.block_ropes,
+        N_("it rotates a part of each head"): config.rope.size in (None, config.head_dim),
+        N_("its rotation depends on the length of the text"): not config.rope.trained,
+        N_("not all of its matrices are packed"): isinstance(model.embed, PackedEmbedding)
         and isinstance(model.unembed, PackedLinear)
         and all(isinstance(each, PackedLinear) for block in model.blocks for each in _linears(block)),
     }
-    return next((f"no compiled code for this model, {reason}" for reason, met in conditions.items() if not met), None)
+    missing = next((reason for reason, met in conditions.items() if not met), None)
+    return missing and _("the compiled step does not support this model: {reason}").format(reason=_(missing))
 
 
 def _linears(block: Any) -> tuple[Any, ...]:
@@ -190,7 +201,7 @@ class TokenStep:
 
     def _linear(self, module: Any) -> tuple[int, ...]:
         """The descriptor of a linear map."""
-        first, *_ = [self._matrix(part) for part in module.parts]
+        first, *_unused = [self._matrix(part) for part in module.parts]
         bias = 0 if module.bias is None else self._address(module.bias)
         return first, len(module.parts), *module.shape, bias
 

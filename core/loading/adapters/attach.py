@@ -21,6 +21,7 @@ from core.engine.lora import (
 from core.engine.model import Transformer
 from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
 from core.errors import UserError
+from core.language import N_, _
 from core.loading.adapters.files import read_adapter
 from core.loading.adapters.stored import Role, StoredAdapter, StoredPart
 from core.loading.families.family import Family, KeyMap, Layouts, key_map
@@ -28,7 +29,7 @@ from core.loading.families.layouts import Layout, as_stored, transposed
 from core.loading.weights.plan import rows_of_parts
 from core.loading.weights.reading import read_tensor
 
-_ADVICE = "it belongs to another model; choose an adapter that was made for this one"
+_ADVICE = N_("it belongs to another model; choose an adapter that was made for this one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,24 @@ def attach(path: Path, family: Family, transformer: Transformer, scale: float) -
     for part in stored.parts:
         module = part.module if stored.gguf else part.module.removeprefix(family.prefix)
         if module not in targets:
-            raise UserError(f"{stored.source} changes {part.module}, which this {family.title} model lacks; {_ADVICE}")
+            raise UserError(
+                _("{source} changes {module}, which this {title} model lacks; {advice}"),
+                source=stored.source,
+                module=part.module,
+                title=family.title,
+                advice=_(_ADVICE),
+            )
         target = targets[module]
         _check_roles(stored, part, target)
         if "up" in part.tensors and not _orders_rows(target, transformer.config):
-            raise UserError(f"{stored.source} changes {part.module}, whose layout takes no low-rank matrices here")
+            raise UserError(
+                _(
+                    "{source} changes {module}, whose layout of weights does not support low-rank matrices; choose "
+                    "another adapter"
+                ),
+                source=stored.source,
+                module=part.module,
+            )
         numbers = _numbers(stored, part, target, transformer.config)
         for delta in _deltas(stored, part, target, numbers):
             deltas.setdefault(target.name, []).append((target.rows, delta.to(transformer.device)))
@@ -128,11 +142,19 @@ def _numbers(stored: StoredAdapter, part: StoredPart, target: Target, config: Mo
             number = _in_our_layout(number, target, config)
         if number.shape != wanted[role]:
             raise UserError(
-                f"{part.names[role]} of {stored.source} is {_by(number.shape)}, but this model needs "
-                f"{_by(wanted[role])}; {_ADVICE}"
+                _("{name} of {source} is {shape}, but this model needs {wanted}; {advice}"),
+                name=part.names[role],
+                source=stored.source,
+                shape=_by(number.shape),
+                wanted=_by(wanted[role]),
+                advice=_(_ADVICE),
             )
         if not bool(torch.isfinite(number).all()):
-            raise UserError(f"{part.names[role]} of {stored.source} has non-finite weights; get the adapter again")
+            raise UserError(
+                _("{name} of {source} has non-finite weights; get the adapter again"),
+                name=part.names[role],
+                source=stored.source,
+            )
         numbers[role] = number
     return numbers
 
@@ -178,17 +200,35 @@ def _check_roles(stored: StoredAdapter, part: StoredPart, target: Target) -> Non
     roles = set(part.tensors)
     for pair in (("down", "up"), ("embedding_down", "embedding_up")):
         if len(roles & set(pair)) == 1:
-            raise UserError(f"{stored.source} has only one of the two low-rank matrices of {part.module}; get it again")
+            raise UserError(
+                _("{source} has only one of the two low-rank matrices of {module}; get the adapter again"),
+                source=stored.source,
+                module=part.module,
+            )
     if (roles & {"down", "up_bias", "magnitude"} and (target.embeds or not target.width)) or (
         "embedding_down" in roles and not target.embeds
     ):
-        raise UserError(f"{stored.source} has {part.names[min(roles)]}, but {part.module} is another kind of module")
+        raise UserError(
+            _("{source} has {name}, which does not belong to a module such as {module}; choose another adapter"),
+            source=stored.source,
+            name=part.names[min(roles)],
+            module=part.module,
+        )
     if (roles & {"up_bias", "magnitude"} and "down" not in roles) or {"up_bias", "magnitude"} <= roles:
         raise UserError(
-            f"{stored.source}: the tensors of {part.module} do not form a known kind of LoRA; choose another"
+            _("{source}: the tensors of {module} do not form a known kind of LoRA; choose another adapter"),
+            source=stored.source,
+            module=part.module,
         )
     if "magnitude" in roles and "weight" in roles:
-        raise UserError(f"{stored.source}: DoRA of {part.module}, whose weights are replaced too, is not supported")
+        raise UserError(
+            _(
+                "{source}: DoRA for {module}, whose weights the adapter replaces as well, is not supported; choose "
+                "another adapter"
+            ),
+            source=stored.source,
+            module=part.module,
+        )
 
 
 def _deltas(
@@ -206,7 +246,13 @@ def _deltas(
     elif "bias" in roles:
         own = target.bias()
         if own is None:
-            raise UserError(f"{stored.source} has {part.names['bias']}, but {part.module} has no bias; {_ADVICE}")
+            raise UserError(
+                _("{source} has {name}, but {module} has no bias; {advice}"),
+                source=stored.source,
+                name=part.names["bias"],
+                module=part.module,
+                advice=_(_ADVICE),
+            )
         yield Shift(numbers["bias"] - own)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.formats.weights_file import refuse_pickle
+from core.language import _
 from core.loading.adapters import gguf, peft
 from core.loading.adapters.stored import StoredAdapter
 from core.loading.families.family import Family
@@ -21,7 +22,9 @@ def locate(name: str) -> Path:
         if is_adapter_folder(path):
             return path
         raise UserError(
-            f"{name} is not a LoRA adapter: it has no {peft.CONFIG}; choose a folder of peft or a .gguf adapter"
+            _("{name} is not a LoRA adapter: it has no {config}; choose a folder saved by peft, or a .gguf adapter"),
+            name=name,
+            config=peft.CONFIG,
         )
     if name and path.is_file():
         refuse_pickle(path)
@@ -29,8 +32,12 @@ def locate(name: str) -> Path:
             return path.parent
         if path.suffix == ".gguf":
             return path
-        raise UserError(f"{name} is not a LoRA adapter; choose a folder of peft or a .gguf adapter")
-    raise UserError(f"there is no adapter {name!r}; choose a folder of peft (with {peft.CONFIG}) or a .gguf adapter")
+        raise UserError(_("{name} is not a LoRA adapter; choose a folder saved by peft, or a .gguf adapter"), name=name)
+    raise UserError(
+        _("there is no adapter {name!r}; choose a folder saved by peft (with {config}), or a .gguf adapter"),
+        name=name,
+        config=peft.CONFIG,
+    )
 
 
 def read_adapter(path: Path, family: Family) -> StoredAdapter:

@@ -9,38 +9,49 @@ from pathlib import Path
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
 from core.formats.weights_file import read_weights_file
+from core.language import N_, _
 from core.loading.adapters.stored import Role, StoredAdapter, StoredPart
 
 EMBEDDING = "token_embd"
-_ADVICE = "choose another adapter"
+_ADVICE = N_("choose another adapter")
 
 
 def read_gguf(path: Path, architecture: str) -> StoredAdapter:
     """The adapter in a file, for a base whose GGUF architecture is `architecture`. Raises `UserError`."""
     file = read_weights_file(path)
-    values = CheckedValues(path.name, file.metadata, _ADVICE)
+    values = CheckedValues(path.name, file.metadata, _(_ADVICE))
     for key, wanted in (("general.type", "adapter"), ("adapter.type", "lora")):
         if (found := values.get(key, "")) != wanted:
-            problem = f"{key} is {reprlib.repr(found)}" if found else f"{key} is missing"
-            raise values.error(f"{problem}, so it is not a LoRA adapter (which has {wanted!r} there)")
+            problem = (
+                _("{key} is {found}").format(key=key, found=reprlib.repr(found))
+                if found
+                else _("{key} is missing").format(key=key)
+            )
+            raise values.error(
+                _("{problem}, so it is not a LoRA adapter (which has {wanted!r} there)").format(
+                    problem=problem, wanted=wanted
+                )
+            )
     if (found := values.get("general.architecture", "")) != architecture:
         raise values.error(
-            f"it is an adapter for the architecture {reprlib.repr(found)}, but the model is {architecture}"
+            _("it is an adapter for the architecture {found}, but the model is {architecture}").format(
+                found=reprlib.repr(found), architecture=architecture
+            )
         )
     if values.values.get("adapter.alora.invocation_tokens"):
-        raise values.error("adapter.alora.invocation_tokens is set, which is not supported")
+        raise values.error(_("adapter.alora.invocation_tokens is set, which is not supported"))
     alpha = values.get("adapter.lora.alpha", 0.0)
     modules: dict[str, dict[Role, tuple[str, StoredTensor]]] = {}
     for name, stored in file.tensors.items():
         module, role = _role(values, name)
         modules.setdefault(module, {})[role] = name, stored
     if not modules:
-        raise values.error("it holds no tensors")
+        raise values.error(_("it holds no tensors"))
     parts, ranks = [], set()
     for module, tensors in modules.items():
         down, up = (tensors.get(role) for role in _pair(module))
         if not (down and up):
-            raise values.error(f"{module} has only one of lora_a and lora_b")
+            raise values.error(_("{module} has only one of lora_a and lora_b").format(module=module))
         rank = up[1].shape[-1]
         ranks.add(rank)
         stored_tensors = {role: tensor for role, (_, tensor) in tensors.items()}
@@ -55,10 +66,12 @@ def _pair(module: str) -> tuple[Role, Role]:
 
 def _role(values: CheckedValues, name: str) -> tuple[str, Role]:
     """The module and the role that a tensor's name gives. Raises `UserError` for a name that is not known."""
-    weight, _, end = name.rpartition(".")
+    weight, _unused, end = name.rpartition(".")
     module = weight.removesuffix(".weight")
     if end not in ("lora_a", "lora_b") or module == weight:
-        raise values.error(f"it has the tensor {name[:200]!r}, which is not supported in an adapter")
+        raise values.error(
+            _("it has the tensor {name!r}, which is not supported in an adapter").format(name=name[:200])
+        )
     return module, _pair(module)[end == "lora_b"]
 
 

@@ -14,6 +14,7 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues, read_json
 from core.formats.tensors import StoredTensor
 from core.formats.weights_file import PICKLE_SUFFIXES, read_weights_file, refuse_pickle
+from core.language import _
 from core.loading.adapters.stored import Role, StoredAdapter, StoredPart
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -54,21 +55,26 @@ MOST_QUANTIFIERS = 3
 def read_peft(folder: Path) -> StoredAdapter:
     """The adapter in a folder. Raises `UserError` where something in it is broken or not supported."""
     values = read_json(folder / CONFIG)
-    values = CheckedValues(values.source, values.values, "get the adapter again, or choose another one")
+    values = CheckedValues(values.source, values.values, _("get the adapter again, or choose another one"))
     _check(values)
     path = folder / WEIGHTS
     if not path.exists():
         for other in sorted(folder.iterdir()):
             if other.suffix in PICKLE_SUFFIXES:
                 refuse_pickle(other)
-        raise UserError(f"{folder} has {CONFIG} but no {WEIGHTS}; get the adapter again")
+        raise UserError(
+            _("{folder} has {config} but no {weights}; get the adapter again"),
+            folder=folder,
+            config=CONFIG,
+            weights=WEIGHTS,
+        )
     modules: dict[str, dict[Role, tuple[str, StoredTensor]]] = {}
     for name, stored in read_weights_file(path).tensors.items():
         module, role = _role(path.name, name)
         modules.setdefault(module, {})[role] = name, stored
     parts = tuple(_part(values, module, tensors) for module, tensors in modules.items())
     if not parts:
-        raise UserError(f"{path} holds no tensors; get the adapter again")
+        raise UserError(_("{path} holds no tensors; get the adapter again"), path=path)
     ranks = {
         down.shape[0] for part in parts if (down := part.tensors.get("down") or part.tensors.get("embedding_down"))
     }
@@ -78,17 +84,23 @@ def read_peft(folder: Path) -> StoredAdapter:
 def _check(values: CheckedValues) -> None:
     """Raise `UserError` for another kind of adapter, or for a setting whose mathematics is not here."""
     if (kind := values.get("peft_type", "")) != "LORA":
-        raise values.error(f"peft_type is {reprlib.repr(kind)}, which is not supported (supported: LORA)")
+        raise values.error(
+            _("peft_type is {kind}, which is not supported (supported: LORA)").format(kind=reprlib.repr(kind))
+        )
     for key, value in values.values.items():
         if key not in USED and key not in WITHOUT_EFFECT and value not in (None, False, [], {}):
-            raise values.error(f"{reprlib.repr(key)} is {reprlib.repr(value)}, which is not supported")
+            raise values.error(
+                _("{key} is {value}, which is not supported").format(key=reprlib.repr(key), value=reprlib.repr(value))
+            )
     initialization = values.values.get("init_lora_weights", True)
     if isinstance(initialization, str):
         initialization = initialization.lower()
     if initialization not in INITIALIZATIONS:
         raise values.error(
-            f"init_lora_weights is {reprlib.repr(initialization)}, which also changes the weights of the base and is "
-            "not supported; convert the adapter to plain LoRA (path_initial_model_for_weight_conversion in peft)"
+            _(
+                "init_lora_weights is {initialization}, which also changes the weights of the base and is not "
+                "supported; convert the adapter to plain LoRA (path_initial_model_for_weight_conversion in peft)"
+            ).format(initialization=reprlib.repr(initialization))
         )
 
 
@@ -98,7 +110,11 @@ def _role(file: str, name: str) -> tuple[str, Role]:
         module = name.removeprefix(PREFIX).removesuffix(f".{end}")
         if name.startswith(PREFIX) and name.endswith(f".{end}") and "lora_" not in module and "_adapter" not in module:
             return module, role
-    raise UserError(f"{file} has the tensor {name[:200]!r}, which is not supported in an adapter; choose another")
+    raise UserError(
+        _("{file} has the tensor {name!r}, which is not supported in an adapter; choose another adapter"),
+        file=file,
+        name=name[:200],
+    )
 
 
 def _part(values: CheckedValues, module: str, tensors: dict[Role, tuple[str, StoredTensor]]) -> StoredPart:
@@ -106,11 +122,19 @@ def _part(values: CheckedValues, module: str, tensors: dict[Role, tuple[str, Sto
     factor = 1.0
     if down:
         if not _targeted(values, module):
-            raise values.error(f"target_modules does not name {module}, for which the weights have {down[0]}")
+            raise values.error(
+                _("target_modules does not name {module}, but the weights have {name} for it").format(
+                    module=module, name=down[0]
+                )
+            )
         rank = _count(values, "r", _pattern(values, "rank_pattern", module), 8)
         alpha = _number(values, "lora_alpha", _pattern(values, "alpha_pattern", module), 8.0)
         if down[1].shape[:1] != (rank,):
-            raise values.error(f"{down[0]} has rank {down[1].shape[0] if down[1].shape else 0}, but r is {rank}")
+            raise values.error(
+                _("{name} has rank {found}, but r is {rank}").format(
+                    name=down[0], found=down[1].shape[0] if down[1].shape else 0, rank=rank
+                )
+            )
         factor = alpha / (math.sqrt(rank) if values.get("use_rslora", False) else rank)
     stored = {role: tensor for role, (_, tensor) in tensors.items()}
     return StoredPart(module, stored, {role: name for role, (name, _) in tensors.items()}, factor)
@@ -120,7 +144,7 @@ def _count(values: CheckedValues, key: str, own: Any, default: int) -> int:
     """A rank: the one of a pattern, else that of all modules."""
     given = CheckedValues(values.source, {key: values.values.get(key) if own is None else own}, values.advice)
     if (rank := given.get(key, default)) < 1:
-        raise given.invalid(key, "a whole number of at least 1")
+        raise given.invalid(key, _("a whole number of at least 1"))
     return rank
 
 
@@ -146,7 +170,7 @@ def _targeted(values: CheckedValues, module: str) -> bool:
     if isinstance(targets, str):
         return _matches(values, "target_modules", rf"(?:{targets})\Z", module)
     if not isinstance(targets, list):
-        raise values.invalid("target_modules", "a list of names or one pattern")
+        raise values.invalid("target_modules", _("a list of names or one pattern"))
     return any(f".{module}".endswith(f".{target}") for target in targets)
 
 
@@ -154,8 +178,12 @@ def _matches(values: CheckedValues, key: str, pattern: str, module: str) -> bool
     """Whether a pattern of the file matches. Raises `UserError` for one that is invalid or may take long."""
     own = pattern[8:-3] if pattern.startswith(r"(.*\.)?(") else pattern
     if len(re.findall(r"[*+?{]", own.replace("(?:", ""))) > MOST_QUANTIFIERS or re.search(r"\)[*+?{]", own):
-        raise values.error(f"{key} has the pattern {reprlib.repr(own)}, which may take too long to match")
+        raise values.error(
+            _("{key} has the pattern {own}, which may take too long to match").format(key=key, own=reprlib.repr(own))
+        )
     try:
         return bool(re.match(pattern, module))
     except re.error as error:
-        raise values.error(f"{key} has an invalid pattern, {reprlib.repr(own)} ({error})") from error
+        raise values.error(
+            _("{key} has an invalid pattern, {own} ({error})").format(key=key, own=reprlib.repr(own), error=error)
+        ) from error

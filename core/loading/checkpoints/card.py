@@ -10,6 +10,7 @@ from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import WeightsFile
 from core.formats.weights_file import read_weights_file
+from core.language import _
 from core.loading import tokenizers
 from core.loading.checkpoints.recipe import Recipe
 from core.tokenizers import prune
@@ -67,8 +68,10 @@ class Card:
         pieces = {*map(whole.spelled, ids[:-1])} if ordered else {b""}  # special tokens have no bytes of text
         if b"" in pieces or not pieces.issuperset(bytes([value]) for value in range(256)):
             raise UserError(
-                "the card has invalid originals (allowed: increasing cl100k ids that include all 256 bytes and end "
-                "with the end of text); take another checkpoint"
+                _(
+                    "the card has invalid originals (allowed: increasing cl100k ids that include all 256 bytes and "
+                    "end with the end of text); choose another checkpoint"
+                )
             )
         return prune.from_ids(whole, self.originals[:-1], self.tokenizer)
 
@@ -88,14 +91,19 @@ def card_of(file: WeightsFile) -> Card | None:
     where = file.path.name
     if file.metadata.get("version") != str(VERSION):
         raise UserError(
-            f"{where} is a checkpoint of version {file.metadata.get('version')}; "
-            f"this tokenwalk reads version {VERSION}; take another checkpoint"
+            _(
+                "{where} is a checkpoint of version {found}, but this tokenwalk reads version {version}; choose "
+                "another checkpoint"
+            ),
+            where=where,
+            found=file.metadata.get("version"),
+            version=VERSION,
         )
-    advice = "take another checkpoint"
+    advice = _("take another checkpoint")
     try:
         values = json.loads(file.metadata["card"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{where} has no readable card; {advice}") from error
+        raise UserError(_("{where} has no readable card; {advice}"), where=where, advice=advice) from error
     return CheckedValues(f"{where}: card", values, advice).build(Card)
 
 

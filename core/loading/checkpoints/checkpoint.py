@@ -21,6 +21,7 @@ from core.engine.model import Transformer
 from core.errors import UserError
 from core.formats.tensors import StoredTensor, WeightsFile
 from core.formats.weights_file import read_weights_file
+from core.language import _
 from core.loading.checkpoints.card import Card, card_of, metadata
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -76,19 +77,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
     file = read_weights_file(path)
     card = card_of(file)
     if card is None:
-        raise UserError(f"{path.name} is not a tokenwalk checkpoint; choose another file")
+        raise UserError(_("{file} is not a tokenwalk checkpoint; choose another file"), file=path.name)
     tokenizer = card.load_tokenizer()
     config = card.recipe.config(tokenizer.vocab_size)
-    advice = "it is damaged or of another version of the ladder; train it again"
+    advice = _("it is damaged or of another version of the ladder; train it again")
     found_count, count = sum(math.prod(stored.shape) for stored in file.tensors.values()), config.parameter_count()
     if count > 1000 * found_count or config.blocks > len(file.tensors):  # too large to build just to compare shapes
-        raise UserError(f"{path.name} has {found_count:,} numbers but {count:,} by its card; {advice}")
+        raise UserError(
+            _("{file} has {found:,} numbers, but its card says {count:,}; {advice}"),
+            file=path.name,
+            found=found_count,
+            count=count,
+            advice=advice,
+        )
     expected = _expected_shapes(config, file)
     for name in sorted(expected.keys() | file.tensors.keys()):
         shapes = expected.get(name), file.tensors[name].shape if name in file.tensors else None
         if shapes[0] != shapes[1]:
             by_card, found = ("nothing" if shape is None else " × ".join(map(str, shape)) for shape in shapes)
-            raise UserError(f"{path.name}: {name} is {found} but {by_card} by its card; {advice}")
+            raise UserError(
+                _("{file}: {name} is {found}, but its card says {expected}; {advice}"),
+                file=path.name,
+                name=name,
+                found=found,
+                expected=by_card,
+                advice=advice,
+            )
     tensors = {name: _tensor(path, name, stored) for name, stored in file.tensors.items()}
     return Checkpoint(card, tokenizer, config, tensors)
 
@@ -104,11 +118,16 @@ def _expected_shapes(config: ModelConfig, file: WeightsFile) -> dict[str, tuple[
 def _tensor(path: Path, name: str, stored: StoredTensor) -> Tensor:
     if stored.dtype not in DTYPES:
         raise UserError(
-            f"{path.name}: {name} has the number format {stored.dtype} (allowed: {', '.join(DTYPES)}); "
-            "take another checkpoint"
+            _("{file}: {name} has the number format {dtype} (allowed: {choices}); choose another checkpoint"),
+            file=path.name,
+            name=name,
+            dtype=stored.dtype,
+            choices=", ".join(DTYPES),
         )
     dtype, count = DTYPES[stored.dtype], math.prod(stored.shape)
     tensor = torch.frombuffer(stored.view, dtype=dtype, count=count, offset=stored.start).view(stored.shape)
     if not bool(tensor.isfinite().all()):
-        raise UserError(f"{path.name}: {name} has non-finite numbers; take an earlier checkpoint")
+        raise UserError(
+            _("{file}: {name} has non-finite numbers; choose an earlier checkpoint"), file=path.name, name=name
+        )
     return tensor

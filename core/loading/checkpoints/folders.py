@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from core.errors import UserError
+from core.language import _
 from core.loading import ladder
 from core.loading.checkpoints.recipe import Recipe
 
@@ -35,7 +36,7 @@ def create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from error
+        raise UserError(_("{folder} cannot be created: {reason}"), folder=folder, reason=error.strerror) from error
 
 
 def trainings() -> Iterator[tuple[str, Path]]:

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
+from core.language import N_, _
 from core.loading import ladder
 from core.loading.choice import Hyperparameters
 
@@ -51,25 +52,29 @@ class Recipe:
     def __post_init__(self) -> None:
         ladder.rung(self.rung, 1, self.changes)
         for label, value in (
-            ("number of steps", self.steps),
-            ("batch", self.batch),
-            ("stride", self.stride),
-            ("number of steps between evaluations", self.every),
+            (N_("number of steps"), self.steps),
+            (N_("batch"), self.batch),
+            (N_("stride"), self.stride),
+            (N_("number of steps between evaluations"), self.every),
         ):
             if value < 1:
-                raise UserError(f"the {label} must be at least 1, not {value}")
+                raise UserError(_("the {label} must be at least 1, not {value}"), label=_(label), value=value)
         if not self.warmup >= 0:
-            raise UserError(f"the warm-up must be 0 steps or more, not {self.warmup}")
+            raise UserError(_("the warm-up must be 0 steps or more, not {warmup}"), warmup=self.warmup)
         if not (math.isfinite(self.peak) and self.peak > 0):
-            raise UserError(f"the learning rate must be above 0, not {self.peak:g}")
+            raise UserError(_("the learning rate must be above 0, not {peak:g}"), peak=self.peak)
         if not (math.isfinite(self.decay) and self.decay >= 0):
-            raise UserError(f"the weight decay must be 0 or more, not {self.decay:g}")
+            raise UserError(_("the weight decay must be 0 or more, not {decay:g}"), decay=self.decay)
         if not self.clip > 0:
-            raise UserError(f"the norm to clip gradients to must be above 0, not {self.clip:g}")
+            raise UserError(_("the norm that gradients are clipped to must be above 0, not {clip:g}"), clip=self.clip)
         if not 0 <= self.seed < 2**31:
-            raise UserError(f"the seed must be between 0 and 2^31 - 1, not {self.seed}")
+            raise UserError(_("the seed must be between 0 and 2^31 - 1, not {seed}"), seed=self.seed)
         if self.vocabulary not in VOCABULARIES:
-            raise UserError(f"no vocabulary {self.vocabulary!r}; choose one of {', '.join(VOCABULARIES)}")
+            raise UserError(
+                _("there is no vocabulary {vocabulary!r}; choose one of {choices}"),
+                vocabulary=self.vocabulary,
+                choices=", ".join(VOCABULARIES),
+            )
 
     def config(self, vocab_size: int) -> ModelConfig:
         """The rung's configuration for V token ids."""

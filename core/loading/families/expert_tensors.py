@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families.family import KeyMap
 
 MOST_EXPERTS = 4096
@@ -30,7 +31,9 @@ def divided(values: CheckedValues, name: str, stored: StoredTensor) -> Iterator[
     """The E parts [...] of a tensor [E, ...], in the same bytes. `values` is for error texts."""
     count, *shape = stored.shape
     if count > MOST_EXPERTS or not shape:
-        raise values.error(f"{name} has {count} experts (allowed: up to {MOST_EXPERTS})")
+        raise values.error(
+            _("{name} has {count} experts (allowed: up to {limit})").format(name=name, count=count, limit=MOST_EXPERTS)
+        )
     size = stored.size // count if math.prod(stored.shape) else 0
     for number in range(count):
         yield replace(stored, shape=tuple(shape), start=stored.start + number * size, size=size)

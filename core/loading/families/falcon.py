@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from core.engine.config import Layout, ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families import gpt2
 from core.loading.families.family import ACTIVATION_NAMES, Family, KeyMap, model_config, one_count
 from core.loading.families.layouts import kinds_apart
@@ -71,10 +72,14 @@ def _layout(values: CheckedValues, *, new: bool) -> Layout:
     norms = values.get("num_ln_in_parallel_attn", 2 if new else 1)
     if not values.get("parallel_attn", True):
         if new:
-            raise values.error("parallel_attn is False, which is not supported with new_decoder_architecture")
+            raise values.error(_("parallel_attn is False, which is not supported with new_decoder_architecture"))
         return "sequential"
     if norms not in ((1, 2) if new else (1,)):
-        raise values.error(f"num_ln_in_parallel_attn is {norms}, which is not supported (supported: 1, or 2 in 40B)")
+        raise values.error(
+            _("num_ln_in_parallel_attn is {norms}, which is not supported (supported: 1, or 2 in 40B)").format(
+                norms=norms
+            )
+        )
     return "parallel" if norms == 2 else "parallel_one_norm"
 
 

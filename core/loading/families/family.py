@@ -9,6 +9,7 @@ from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families.layouts import Layout
 
 KeyMap = Mapping[str, tuple[str, ...]]
@@ -73,7 +74,9 @@ def model_config(values: CheckedValues, *, heads: int, kv_heads: int | None = No
     """A configuration with its MLP; by default with a key head for each query head. Errors begin with the file."""
     kv_heads = heads if kv_heads is None else kv_heads
     if kv_heads < 1 or heads % kv_heads:
-        raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
+        raise values.error(
+            _("{kv_heads} key heads do not divide {heads} query heads").format(kv_heads=kv_heads, heads=heads)
+        )
     shared: dict[str, Any] = {"pre_norm": True, "feed_forward": True, "final_activation": False}
     try:
         return ModelConfig(heads=heads, group=heads // kv_heads, **shared | fields)
@@ -86,5 +89,7 @@ def one_count(values: CheckedValues, *names: str) -> int:
     given = [name for name in names if values.values.get(name) is not None] or names[:1]
     counts = {name: values.count(name) for name in given}
     if len(set(counts.values())) > 1:
-        raise values.error(f"{' and '.join(f'{name} {count}' for name, count in counts.items())} disagree")
+        raise values.error(
+            _("{choices} disagree").format(choices=" and ".join((f"{name} {count}" for name, count in counts.items())))
+        )
     return counts[given[0]]

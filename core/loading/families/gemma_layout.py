@@ -7,6 +7,7 @@ from typing import Any
 from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families import llama_layout
 from core.loading.families.family import ACTIVATION_NAMES, KeyMap
 from core.loading.families.layouts import one_more
@@ -55,7 +56,7 @@ def attention_scale(values: CheckedValues) -> float:
     """The factor of the products of queries and keys in config.json."""
     scalar = values.get("query_pre_attn_scalar", 256.0)
     if scalar <= 0:
-        raise values.invalid("query_pre_attn_scalar", "a positive number")
+        raise values.invalid("query_pre_attn_scalar", _("a positive number"))
     return 1 / math.sqrt(scalar)
 
 
@@ -69,5 +70,5 @@ def cap(values: CheckedValues, key: str, default: float) -> float:
     """The cap of logits under `key`, `default` where there is no such key; 0 is no cap, as is null."""
     number = values.get(key, 0.0) if key in values.values else default
     if number < 0:
-        raise values.invalid(key, "a positive number")
+        raise values.invalid(key, _("a positive number"))
     return number

@@ -6,6 +6,7 @@ from typing import Any
 from core.engine.config import ModelConfig
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families import llama_layout
 from core.loading.families.family import Family
 from core.loading.families.layouts import pairs_apart
@@ -24,7 +25,7 @@ def config(values: CheckedValues) -> ModelConfig:
 
 def _divisor(values: CheckedValues, key: str) -> float:
     if (divisor := values.get(key, 1.0)) <= 0:
-        raise values.invalid(key, "a positive number")
+        raise values.invalid(key, _("a positive number"))
     return divisor
 
 

@@ -7,6 +7,7 @@ from core.engine.config import Bias, Experts, ModelConfig
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families import gpt2
 from core.loading.families.family import ACTIVATION_NAMES, KeyMap
 from core.loading.families.rope_settings import read_context, read_gguf_rope, read_rope
@@ -96,7 +97,9 @@ def late_windows(values: CheckedValues) -> tuple[int, ...]:
 def _config(values: CheckedValues, *, heads: int, kv_heads: int, **settings: Any) -> ModelConfig:
     """What all models of this layout share."""
     if kv_heads < 1 or heads % kv_heads:
-        raise values.error(f"{kv_heads} key heads do not divide {heads} query heads")
+        raise values.error(
+            _("{kv_heads} key heads do not divide {heads} query heads").format(kv_heads=kv_heads, heads=heads)
+        )
     shared: dict[str, Any] = {"positions": "rotary", "norm": "rms", "pre_norm": True, "feed_forward": True}
     shared |= {"gated": True, "final_activation": False}
     try:

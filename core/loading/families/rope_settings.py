@@ -8,6 +8,7 @@ from core.engine.rope import Rope
 from core.errors import UserError
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 
 KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
 """The values of `rope_type`; `su` is an older name of `longrope`."""
@@ -60,13 +61,25 @@ def _rope(
 ) -> Rope:
     """The rotation of some layers by their `settings`, which go before `base` and `share`."""
     if head_dim < 2 or head_dim % 2:
-        raise values.error(f"head_dim is {head_dim}, but rotary positions rotate pairs (allowed: an even number)")
+        raise values.error(
+            _("head_dim is {head_dim}, but rotary positions rotate pairs (allowed: an even number)").format(
+                head_dim=head_dim
+            )
+        )
     base, share = settings.get("rope_theta", base), settings.get("partial_rotary_factor", share)
     kind = _kind(settings)
     if kind not in KINDS:
-        raise settings.error(f"rope_type is {kind!r}, which is not supported (supported: {', '.join(KINDS)})")
+        raise settings.error(
+            _("rope_type is {kind!r}, which is not supported (supported: {choices})").format(
+                kind=kind, choices=", ".join(KINDS)
+            )
+        )
     if not 0 < share <= 1 or int(share * head_dim) < 2:
-        raise settings.error(f"partial_rotary_factor is {share!r} (allowed: above 0, at most 1, at least 2 components)")
+        raise settings.error(
+            _("partial_rotary_factor is {share!r} (allowed: above 0, at most 1, at least 2 components)").format(
+                share=share
+            )
+        )
     if kind == "proportional":
         return _built(settings, base=base, divisors=rope.proportional(head_dim, share, settings.get("factor", 1.0)))
     size = int(share * head_dim) if partial or kind != "default" else head_dim
@@ -122,7 +135,11 @@ def _positive(settings: CheckedValues, key: str) -> float:
 def _llama3(settings: CheckedValues, base: float, size: int, trained: int) -> tuple[float, ...]:
     low, high = settings.get("low_freq_factor", 1.0), settings.get("high_freq_factor", 4.0)
     if not 0 < low < high:
-        raise settings.error(f"low_freq_factor is {low!r} and high_freq_factor {high!r} (allowed: 0 < low < high)")
+        raise settings.error(
+            _("low_freq_factor is {low!r} and high_freq_factor {high!r} (allowed: 0 < low < high)").format(
+                low=low, high=high
+            )
+        )
     return rope.llama3(base, size, _positive(settings, "factor"), low, high, trained)
 
 
@@ -155,7 +172,11 @@ def _numbers(settings: CheckedValues, key: str, count: int) -> tuple[float, ...]
     """A list of `count` numbers."""
     numbers = settings.items(key)
     if len(numbers) != count or not all(type(each) in (int, float) for each in numbers):
-        raise settings.error(f"{key} is a list of {len(numbers)} values (allowed: {count} numbers)")
+        raise settings.error(
+            _("{key} is a list of {count} values (allowed: {wanted} numbers)").format(
+                key=key, count=len(numbers), wanted=count
+            )
+        )
     return tuple(map(float, numbers))
 
 
@@ -180,12 +201,18 @@ def read_gguf_rope(
     """
     size = values.get("rope.dimension_count", head_dim) or head_dim
     if not 2 <= size <= head_dim:
-        raise values.error(f"rope.dimension_count is {size} (allowed: 2 to {head_dim}, the size of a head)")
+        raise values.error(
+            _("rope.dimension_count is {size} (allowed: 2 to {head_dim}, the size of a head)").format(
+                size=size, head_dim=head_dim
+            )
+        )
     base = values.get("rope.freq_base", base)
     kind = values.get("rope.scaling.type", "linear")
     if kind not in ("none", "linear", "yarn", "longrope"):
         raise values.error(
-            f"rope.scaling.type is {kind!r}, which is not supported (supported: none, linear, yarn, longrope)"
+            _("rope.scaling.type is {kind!r}, which is not supported (supported: none, linear, yarn, longrope)").format(
+                kind=kind
+            )
         )
     factor = values.get("rope.scaling.factor", values.get("rope.scale_linear", 0.0)) or 1.0
     trained = values.get("rope.scaling.original_context_length", 0) or values.count("context_length")
@@ -202,7 +229,7 @@ def read_gguf_rope(
     short = short or _tensor(values, tensors, "rope_factors_short.weight", size // 2)
     long = () if "rope_freqs.weight" in tensors else _tensor(values, tensors, "rope_factors_long.weight", size // 2)
     if bool(long) != ("rope_factors_short.weight" in tensors) or (kind == "longrope" and not long):
-        raise values.error("of rope_factors_long.weight and rope_factors_short.weight one or both are missing")
+        raise values.error(_("rope_factors_long.weight or rope_factors_short.weight is missing"))
     return _built(
         values,
         base=base,
@@ -226,5 +253,9 @@ def _tensor(values: CheckedValues, tensors: Mapping[str, StoredTensor], name: st
     if stored is None:
         return ()
     if (stored.dtype, stored.shape) != ("F32", (count,)):
-        raise values.error(f"{name} is {stored.dtype} {list(stored.shape)} (allowed: F32 [{count}])")
+        raise values.error(
+            _("{name} is {dtype} {shape} (allowed: F32 [{count}])").format(
+                name=name, dtype=stored.dtype, shape=list(stored.shape), count=count
+            )
+        )
     return struct.unpack_from(f"<{count}f", stored.view, stored.start)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from core.engine.config import MOST_BLOCKS
 from core.formats.checked import CheckedValues
 from core.formats.text import shown
+from core.language import _
 
 _PROVENANCE = """
     architectures model_type transformers_version transformers.js_config _name_or_path name_or_path _commit_hash
@@ -79,7 +80,7 @@ def check_sizes(values: CheckedValues) -> None:
     for key, most in LARGEST.items():
         value = values.values.get(key)
         if type(value) is int and value > most:
-            raise values.invalid(key, f"a whole number of at most {most:,}")
+            raise values.invalid(key, _("a whole number of at most {most:,}").format(most=most))
     if isinstance(values.values.get("text_config"), dict):
         check_sizes(values.object("text_config"))
 
@@ -96,6 +97,8 @@ def refuse_unread(
         if value is None or name in without_effect or (name in neutral and value == neutral[name]):
             continue
         raise values.error(
-            f"{shown(key)} is {reprlib.repr(value)}, which is not supported in a {family} model",
-            "choose another model, or delete the setting if it is only a note",
+            _("{key} is {value}, which is not supported in a {family} model").format(
+                key=shown(key), value=reprlib.repr(value), family=family
+            ),
+            _("choose another model, or delete the setting if it is only a note"),
         )

@@ -6,6 +6,7 @@ from core.engine.config import ModelConfig
 from core.engine.rope import Rope
 from core.formats.checked import CheckedValues
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families import llama_layout
 from core.loading.families.family import Family
 from core.loading.families.layouts import pairs_apart
@@ -18,7 +19,7 @@ CONTEXT, INTERVAL = 32_768, 4
 def config(values: CheckedValues) -> ModelConfig:
     """The configuration that a config.json describes."""
     rotates = _rotating(values)
-    trained, _ = read_context(values, CONTEXT)
+    trained, _unused = read_context(values, CONTEXT)
     head_dim = values.get("head_dim", 0) or values.count("hidden_size") // values.count("num_attention_heads")
     rope = read_rope(values, head_dim, trained, base=2e6)
     size, slides = window_size(values, 0), values.get("use_sliding_window", False)
@@ -41,7 +42,11 @@ def _rotating(values: CheckedValues) -> tuple[bool, ...]:
         return tuple((block + 1) % interval != 0 for block in range(blocks))
     layers = values.items("no_rope_layers")
     if len(layers) != blocks or not all(layer in (0, 1) for layer in layers):
-        raise values.error(f"no_rope_layers has {len(layers)} values (allowed: 0 or 1 for each of {blocks} layers)")
+        raise values.error(
+            _("no_rope_layers has {count} values (allowed: 0 or 1 for each of {blocks} layers)").format(
+                count=len(layers), blocks=blocks
+            )
+        )
     return tuple(map(bool, layers))
 
 

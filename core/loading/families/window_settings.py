@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from core.formats.checked import CheckedValues
+from core.language import _
 
 KINDS = {"full_attention": False, "sliding_attention": True}
 """The values in `layer_types`, and whether a layer of that kind has a window."""
@@ -19,14 +20,24 @@ def window_size(values: CheckedValues, default: int) -> int:
 def read_kinds(values: CheckedValues, blocks: int, slides: Callable[[int], bool]) -> tuple[bool, ...]:
     """Whether each block has a window: by `layer_types` where config.json has it, else by `slides` of its number."""
     if blocks > MOST_LAYERS:
-        raise values.error(f"{blocks} layers with windows (allowed: up to {MOST_LAYERS})")
+        raise values.error(
+            _("it has {blocks} layers with attention windows (allowed: up to {limit})").format(
+                blocks=blocks, limit=MOST_LAYERS
+            )
+        )
     if values.values.get("layer_types") is None:
         return tuple(slides(block) for block in range(blocks))
     kinds = values.items("layer_types")
     if len(kinds) != blocks:
-        raise values.error(f"layer_types has {len(kinds)} kinds for {blocks} layers")
+        raise values.error(
+            _("layer_types has {count} kinds for {blocks} layers").format(count=len(kinds), blocks=blocks)
+        )
     if unknown := next((kind for kind in kinds if kind not in KINDS), None):
-        raise values.error(f"layer_types has {unknown!r}, which is not supported (supported: {', '.join(KINDS)})")
+        raise values.error(
+            _("layer_types has {unknown!r}, which is not supported (supported: {choices})").format(
+                unknown=unknown, choices=", ".join(KINDS)
+            )
+        )
     return tuple(KINDS[kind] for kind in kinds)
 
 
@@ -35,21 +46,29 @@ def windows(values: CheckedValues, size: int, kinds: tuple[bool, ...]) -> tuple[
     if not any(kinds):
         return ()
     if size < 1:
-        raise values.error(f"layers have sliding attention, but sliding_window is {size or 'not set'}")
+        raise values.error(
+            _("layers have sliding attention, but sliding_window is {size}").format(size=size or "not set")
+        )
     return tuple(size if slides else 0 for slides in kinds)
 
 
 def read_gguf_kinds(values: CheckedValues, blocks: int, period: int) -> tuple[bool, ...]:
     """Whether each block has a window: by a list, or all but the last of every `period` blocks; 0 is all blocks."""
     if blocks > MOST_LAYERS:
-        raise values.error(f"{blocks} layers with windows (allowed: up to {MOST_LAYERS})")
+        raise values.error(
+            _("it has {blocks} layers with attention windows (allowed: up to {limit})").format(
+                blocks=blocks, limit=MOST_LAYERS
+            )
+        )
     key = "attention.sliding_window_pattern"
     if not isinstance(values.values.get(key), list):
         period = values.get(key, period)
         return tuple(not period or block % period < period - 1 for block in range(blocks))
     kinds = values.items(key)
     if len(kinds) < blocks:
-        raise values.error(f"{key} has {len(kinds)} kinds for {blocks} layers")
+        raise values.error(
+            _("{key} has {count} kinds for {blocks} layers").format(key=key, count=len(kinds), blocks=blocks)
+        )
     return tuple(bool(kind) for kind in kinds[:blocks])
 
 

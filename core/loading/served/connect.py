@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from core.errors import Option, UserError
+from core.language import _
 from core.loading import catalog, tokenizers
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
@@ -36,8 +37,11 @@ def connect(choice: ModelChoice, report: Report | None = None, *, named_by_file:
         told = _wait(engine.probe(), place.url, report)
         if not told.ids or told.vocab_size is None:
             raise UserError(
-                f"{place}: this engine takes and gives text, not token ids, so a walk in it would not be exact; "
-                "serve the model with vLLM, llama-server or SGLang"
+                _(
+                    "{place}: this engine exchanges text, not token ids, so a walk would not be exact; serve the "
+                    "model with vLLM, llama-server or SGLang"
+                ),
+                place=place,
             )
         tokenizer = _local_tokenizer(choice, engine, told) or RemoteTokenizer(engine)
     except BaseException:
@@ -66,13 +70,19 @@ def _local_tokenizer(choice: ModelChoice, engine: RemoteEngine, told: Capabiliti
     if choice.tokenizer != ModelChoice().tokenizer:
         location = catalog.find(choice.tokenizer)
         if location is None:
-            raise UserError(f"{choice.tokenizer} is not on this machine; give ", Option("tokenizer"), " with a folder")
+            raise UserError(
+                _("{name} is not on this machine; give {option} with a folder"),
+                name=choice.tokenizer,
+                option=Option("tokenizer"),
+            )
         tokenizer = tokenizers.load_model_tokenizer(location.path, choice.tokenizer)
         if not same_tokenizer(tokenizer, engine):
             raise UserError(
-                Option("tokenizer"),
-                f" {choice.tokenizer} gives other ids than {engine.address}; leave it out, or give that of the "
-                f"model {told.model}",
+                _("{option} {name} gives other ids than {address}; leave it out, or give the tokenizer of {model}"),
+                option=Option("tokenizer"),
+                name=choice.tokenizer,
+                address=engine.address,
+                model=told.model,
             )
         return tokenizer
     for name in dict.fromkeys((told.source, told.model)):

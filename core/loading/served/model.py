@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from core.errors import Action, UserError
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.loading.served.requests import Requests
@@ -14,11 +15,15 @@ from core.tokenizers.tokenizer import Tokenizer
 class NeedsWeights(UserError):
     """Something looks inside a model whose weights are not on this machine."""
 
-    def __init__(self, address: str, what: str = "this") -> None:
+    def __init__(self, address: str, what: str = "") -> None:
         super().__init__(
-            f"{what} needs the weights on this machine; this model runs at {address}; ",
-            Action("choose.model"),
-            " chooses one that runs here",
+            _(
+                "{what} needs the weights on this machine, but this model runs at {address}; {model} chooses one that "
+                "runs here"
+            ),
+            what=what or _("this"),
+            address=address,
+            model=Action("choose.model"),
         )
         self.address = address
 
@@ -43,7 +48,7 @@ class ServedModel:
 
     def with_adapter_at(self, scale: float) -> NoReturn:
         """Raises `NeedsWeights`."""
-        raise NeedsWeights(self.info.name, "an adapter")
+        raise NeedsWeights(self.info.name, _("an adapter"))
 
     @property
     def stops(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from core.engine.memory import return_free_memory
 from core.engine.packed.compiled import PLAIN, Matrix
 from core.engine.packed.quantize import q4_1, q8_0
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.description import ModelDescription
 from core.loading.families.layouts import as_stored
 from core.loading.weights.plan import Part
@@ -63,7 +64,10 @@ def _quantized(reader: Reader, part: Part, packing: str) -> Matrix:
         rows.append(convert(block))
         if not _finite(rows[-1], format):
             raise UserError(
-                f"{part.name} has weights too large for {packing}; choose ", Option("dtype"), " fp32 or bf16"
+                _("{name} has weights too large for {packing}; choose {dtype} fp32 or bf16"),
+                name=part.name,
+                packing=packing,
+                dtype=Option("dtype"),
             )
         columns = block.shape[1]
     whole = torch.cat(rows) if len(rows) > 1 else rows[0]

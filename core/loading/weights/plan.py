@@ -11,6 +11,7 @@ from core.engine.config import ModelConfig
 from core.errors import UserError
 from core.formats.tensors import StoredTensor
 from core.formats.text import shown
+from core.language import _
 from core.loading.description import COMPUTED, ModelDescription
 from core.loading.families.layouts import Layout, as_stored
 from core.loading.weights import float8
@@ -49,7 +50,7 @@ def make_plan(description: ModelDescription, parameters: Mapping[str, Tensor]) -
 
 
 def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> Iterator[Part]:
-    module, _, field = name.rpartition(".")
+    module, _unused, field = name.rpartition(".")
     number = re.search(r"(?<=blocks\.)\d+", module)
     block = number.group() if number else ""
     sources = description.names[module.replace(f"blocks.{block}.", "blocks.#.")]
@@ -58,14 +59,22 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
         expected = (rows, *shape[1:])
         if found not in description.tensors:
             raise UserError(
-                f"the weights lack {found}, {_by(expected)}, which {description.source} requires; "
-                "download the model again"
+                _("the weights have no tensor {name} ({shape}), which {source} requires; download the model again"),
+                name=found,
+                shape=_by(expected),
+                source=description.source,
             )
         part = Part(found, description.tensors[found], description.layouts.get(source, as_stored))
         if (shape_found := _shape(part, description.config)) != expected:
             raise UserError(
-                f"{found} is {_by(shape_found)} in the weights but {_by(expected)} by {description.source}: "
-                "they belong to different models; download both again"
+                _(
+                    "{name} is {shape} in the weights, but {expected} by {source}: they belong to different models; "
+                    "download both again"
+                ),
+                name=found,
+                shape=_by(shape_found),
+                expected=_by(expected),
+                source=description.source,
             )
         yield _with_scales(description, part)
 
@@ -77,8 +86,18 @@ def _with_scales(description: ModelDescription, part: Part) -> Part:
     name, expected = part.name + float8.SUFFIX, float8.scales_shape(part.stored, description.float8_block)
     scales = description.tensors.get(name)
     if scales is None or scales.shape != expected:
-        found = f"is {_by(scales.shape)}" if scales else "is missing"
-        raise UserError(f"{name} {found}, but {description.source} says {_by(expected)}; download the model again")
+        text = (
+            _("{name} is {found}, but {source} says {shape}; download the model again")
+            if scales
+            else _("{name} is missing, but {source} says {shape}; download the model again")
+        )
+        raise UserError(
+            text,
+            name=name,
+            found=_by(scales.shape) if scales else "",
+            source=description.source,
+            shape=_by(expected),
+        )
     return replace(part, scales=scales, block=description.float8_block)
 
 
@@ -98,7 +117,7 @@ def rows_of_parts(config: ModelConfig, module: str, rows: int, count: int) -> Se
 
 
 def _by(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape)) or "one number"
+    return " × ".join(map(str, shape)) or _("one number")
 
 
 def _refuse_unused(description: ModelDescription, used: set[str]) -> None:
@@ -107,7 +126,12 @@ def _refuse_unused(description: ModelDescription, used: set[str]) -> None:
     unused = [name for name in description.tensors if name not in used and not name.endswith(COMPUTED)]
     if unused:
         raise UserError(
-            f"the weights have {shown(unused[0])}, {_by(description.tensors[unused[0]].shape)}, "
-            f"which {description.source} does not mention ({len(unused)} such tensors); "
-            "they belong to different models; download both again"
+            _(
+                "the weights have the tensor {name} ({shape}), which {source} does not mention ({count} such "
+                "tensors): they belong to different models; download both again"
+            ),
+            name=shown(unused[0]),
+            shape=_by(description.tensors[unused[0]].shape),
+            source=description.source,
+            count=len(unused),
         )

@@ -11,6 +11,7 @@ from core.engine.config import ModelConfig
 from core.engine.packed.quantize import ROWS_AT_ONCE
 from core.errors import Option, UserError
 from core.formats.tensors import StoredTensor
+from core.language import _
 from core.loading.families.layouts import as_stored
 from core.loading.weights import float8
 from core.loading.weights.plan import Part, Plan
@@ -105,7 +106,9 @@ def _unpacked(name: str, stored: StoredTensor) -> Tensor:
         return numbers.view(stored.shape)
     except NotImplementedError as error:
         raise UserError(
-            f"{name} has the number format {stored.dtype}, which is not supported; get the model in another format"
+            _("{name} has the number format {dtype}, which is not supported; get the model in another format"),
+            name=name,
+            dtype=stored.dtype,
         ) from error
 
 
@@ -114,8 +117,12 @@ def checked(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     converted = tensor.to(dtype)
     if not _all_finite(converted):
         if _all_finite(tensor.float()):
-            raise UserError(f"{name} has weights too large for fp16; choose ", Option("dtype"), " bf16 or fp32")
-        raise UserError(f"{name} has non-finite weights (NaN or infinity); download the model again")
+            raise UserError(
+                _("{name} has weights too large for fp16; choose {dtype} bf16 or fp32"),
+                name=name,
+                dtype=Option("dtype"),
+            )
+        raise UserError(_("{name} has non-finite weights (NaN or infinity); download the model again"), name=name)
     return converted
 
 

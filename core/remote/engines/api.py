@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
+from core.language import N_
 from core.remote.engines.listing import Served
-from core.remote.values import Capabilities, NextAnswer, Scored
+from core.remote.values import Capabilities, Known, NextAnswer, Scored
 
 T = TypeVar("T")
 
@@ -23,6 +24,16 @@ class Request:
         return "GET" if self.body is None else "POST"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ahead:
+    """One position of a stream: the distribution, and the token that the engine went on by."""
+
+    known: Known
+    token: int
+    number: int | None = None
+    """Which token of the stream it is, from 1; None where the engine does not say."""
+
+
 class Ask(Protocol):
     """Sends a request and reads its answer. Raises `UserError`; `faults.Refused` for an HTTP status other than 200."""
 
@@ -37,7 +48,7 @@ class EngineApi:
     """
 
     name: ClassVar[str]
-    advice: ClassVar[str] = "check the engine's options"
+    advice: ClassVar[str] = N_("check the engine's options")
     """The next step where log-probabilities cannot be used."""
     always_special: ClassVar[bool] = False
     """Whether special tokens in a text are read as such even where that is not asked for."""
@@ -60,6 +71,14 @@ class EngineApi:
     def read_pieces(self, answer: bytes) -> dict[int, bytes]:
         """The bytes of tokens that the answer to `next_request` tells besides; empty where it tells none."""
         return {}
+
+    def ahead_request(self, ids: Sequence[int], k: int, vocab_size: int, tokens: int) -> Request | None:
+        """The request for a stream of `tokens` distributions, of the likeliest token after each; None without one."""
+        return None
+
+    def read_ahead(self, event: bytes, k: int, vocab_size: int) -> list[Ahead]:
+        """What one event of the stream says; nothing where it only tells that the stream ends."""
+        raise NotImplementedError
 
     def score_request(self, ids: Sequence[int]) -> Request | None:
         """The request for the log-probability of each of `ids`; None where the engine has no prompt scores."""

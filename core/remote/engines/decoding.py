@@ -4,6 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
+from core.language import _
 from core.remote.values import BadAnswer
 
 T = TypeVar("T")
@@ -14,8 +15,8 @@ def read(decoder: "msgspec.json.Decoder[T]", answer: bytes) -> T:
     try:
         return decoder.decode(answer)
     except msgspec.ValidationError as error:
-        raise BadAnswer(f"its JSON is not what was expected: {error}") from error
+        raise BadAnswer(_("its JSON is not what was expected: {error}").format(error=error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadAnswer(f"it is not JSON ({str(error).splitlines()[0]})") from error
+        raise BadAnswer(_("it is not JSON ({error})").format(error=str(error).splitlines()[0])) from error
     except RecursionError as error:
-        raise BadAnswer("its JSON is nested too deeply") from error
+        raise BadAnswer(_("its JSON is nested too deeply")) from error

@@ -6,6 +6,7 @@ import msgspec
 
 from core.errors import Option, UserError
 from core.formats.text import shown
+from core.language import _
 from core.remote.engines.decoding import read
 
 MOST_NAMES = 20
@@ -50,14 +51,26 @@ def choose(models: Sequence[Served], wanted: str, where: str) -> Served:
     Raises `UserError` that names the models where there is none or where it is not clear which is meant.
     """
     if not models:
-        raise UserError(f"{where} serves no model; start the engine with one")
+        raise UserError(_("{where} serves no model; start the engine with one"), where=where)
     names = ", ".join(shown(model.id) for model in models[:MOST_NAMES]) + (", …" if len(models) > MOST_NAMES else "")
     if wanted:
         for model in models:
             if model.id == wanted:
                 return model
-        raise UserError(f"{where} does not serve {shown(wanted)} (allowed for ", Option("served-model"), f": {names})")
+        raise UserError(
+            _("{where} does not serve {wanted} (allowed for {served_model}: {names})"),
+            where=where,
+            wanted=shown(wanted),
+            served_model=Option("served-model"),
+            names=names,
+        )
     own = [model for model in models if not model.parent]
     if len({model.root or model.id for model in own}) != 1:
-        raise UserError(f"{where} serves {len(models)} models; choose with ", Option("served-model"), f": {names}")
+        raise UserError(
+            _("{where} serves {count} models; choose one with {served_model}: {names}"),
+            where=where,
+            count=len(models),
+            served_model=Option("served-model"),
+            names=names,
+        )
     return own[0]

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.remote.engines.api import Ask, EngineApi, Request
+from core.language import N_, _
+from core.remote.engines.api import Ahead, Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Meta, Served
 from core.remote.values import BadAnswer, Capabilities, NextAnswer, known
@@ -61,6 +62,13 @@ class Completion(msgspec.Struct):
     probs: list[Position] | None = None
     model: str | None = None
     tokens_evaluated: int | None = None
+
+
+class Event(Completion):
+    """A part of a stream: the token that was drawn, and how many were drawn by then."""
+
+    tokens: list[int] = []
+    tokens_predicted: int | None = None
 
 
 class SpelledToken(msgspec.Struct):
@@ -121,6 +129,7 @@ class Props(msgspec.Struct):
 
 PROPS = msgspec.json.Decoder(Props)
 COMPLETION = msgspec.json.Decoder(Completion)
+EVENT = msgspec.json.Decoder(Event)
 SPELLED = msgspec.json.Decoder(SpelledCompletion)
 PIECES = msgspec.json.Decoder(Pieces)
 CONTENT = msgspec.json.Decoder(Content)
@@ -130,7 +139,7 @@ class Llama(EngineApi):
     """llama-server. Any k up to V, and the bytes of tokens; no scores of a prompt."""
 
     name = "llama"
-    advice = "start llama-server without a draft model, for with one some versions give zeros"
+    advice = N_("start llama-server without a draft model, because with one some versions give zeros")
 
     async def describe(self, ask: Ask, listed: Served) -> Capabilities:
         props = await ask(Request("/props"), lambda answer: read(PROPS, answer))
@@ -138,7 +147,7 @@ class Llama(EngineApi):
         stops: list[int] = []
         if props.eos_token:
             request = self.tokenize_request(props.eos_token, special=True)
-            stops, _ = await ask(request, lambda answer: self.read_tokenize(answer, props.eos_token))
+            stops, _unused = await ask(request, lambda answer: self.read_tokenize(answer, props.eos_token))
         meta = listed.meta or Meta()
         return Capabilities(
             engine=self.name,
@@ -174,6 +183,17 @@ class Llama(EngineApi):
         likeliest = known(ids, values, vocab_size, k)
         return NextAnswer(likeliest, completion.model or None, completion.tokens_evaluated)
 
+    def ahead_request(self, ids: Sequence[int], k: int, vocab_size: int, tokens: int) -> Request:
+        body = self.next_request(ids, k, vocab_size, temperature=0.0).body or {}
+        changes = {"n_predict": tokens, "stream": True, "return_tokens": True, "logit_bias": []}
+        return Request("/completion", body | changes)
+
+    def read_ahead(self, event: bytes, k: int, vocab_size: int) -> list[Ahead]:
+        said = read(EVENT, event)
+        if len(said.tokens) != 1 or not said.completion_probabilities:
+            return []
+        return [Ahead(known(*_candidates(said), vocab_size, k), said.tokens[0], said.tokens_predicted or 0)]
+
     def read_pieces(self, answer: bytes) -> dict[int, bytes]:
         positions = read(SPELLED, answer).completion_probabilities
         tokens = positions[0].top_logprobs if positions else []
@@ -201,7 +221,7 @@ def _candidates(completion: Completion) -> tuple[NDArray[np.int64], NDArray[np.f
     """The ids and the log-probabilities at the first position."""
     positions = completion.completion_probabilities or completion.probs
     if not positions:
-        raise BadAnswer("it has no log-probabilities")
+        raise BadAnswer(_("it has no log-probabilities"))
     first = positions[0]
     tokens = first.top_logprobs or first.top_probs or first.probs or []
     values = [token.logprob for token in tokens]
@@ -210,13 +230,13 @@ def _candidates(completion: Completion) -> tuple[NDArray[np.int64], NDArray[np.f
     try:
         ids = np.fromiter([token.id for token in tokens], np.int64, len(tokens))
     except OverflowError as error:
-        raise BadAnswer("it has a token id that is not a number of 64 bits") from error
+        raise BadAnswer(_("it has a token id that is not a number of 64 bits")) from error
     return ids, np.fromiter(values, np.float64, len(tokens))
 
 
 def _logarithm(probability: float | None) -> float:
     if probability is None or probability < 0:
-        raise BadAnswer("a candidate has no log-probability")
+        raise BadAnswer(_("a candidate has no log-probability"))
     return math.log(probability) if probability else -math.inf
 
 
@@ -224,4 +244,4 @@ def _bytes(values: list[int]) -> bytes:
     try:
         return bytes(values)
     except ValueError as error:
-        raise BadAnswer("the bytes of a token are not numbers from 0 to 255") from error
+        raise BadAnswer(_("the bytes of a token are not numbers from 0 to 255")) from error

@@ -8,6 +8,7 @@ from functools import partial
 import msgspec
 
 from core.errors import UserError
+from core.language import _
 from core.remote.engines.api import Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Served
@@ -136,7 +137,7 @@ class SGLang(EngineApi):
         except Refused as refused:
             if found := _VOCABULARY.search(refused.words):
                 return int(found[1])
-        raise UserError("SGLang does not tell the size of its vocabulary, which a walk needs; update SGLang")
+        raise UserError(_("SGLang does not give the size of its vocabulary, which a walk needs; update SGLang"))
 
     async def _most(self, ask: Ask, vocab_size: int) -> int:
         """The most candidates that one answer gives; V where it gives all."""
@@ -144,7 +145,7 @@ class SGLang(EngineApi):
             with suppress(Refused):
                 request = self.next_request([0], count, vocab_size)
                 return len((await ask(request, partial(self.read_next, k=count, vocab_size=vocab_size))).known.ids)
-        raise UserError("SGLang refuses to give log-probabilities; check its log and its options")
+        raise UserError(_("SGLang refuses to give log-probabilities; check its log and its options"))
 
     def next_request(self, ids: Sequence[int], k: int, vocab_size: int, temperature: float = 1.0) -> Request:
         sampling = NEUTRAL | {"max_new_tokens": 1, "temperature": temperature}
@@ -168,7 +169,7 @@ class SGLang(EngineApi):
     def read_scores(self, answer: bytes, ids: Sequence[int], start: int) -> tuple[Scored, ...]:
         entries = read(SCORES, answer).meta_info.input_token_logprobs
         if [entry.id for entry in entries] != list(ids):
-            raise BadAnswer("the tokens that it scores are not those of the prompt")
+            raise BadAnswer(_("the tokens that it scores are not those of the prompt"))
         return tuple(Scored(entry.id, checked_logprob(_number(entry)), None, 0) for entry in entries[start:])
 
     def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
@@ -186,5 +187,5 @@ class SGLang(EngineApi):
 
 def _number(entry: Entry) -> float:
     if entry.logprob is None:
-        raise BadAnswer(f"it has no log-probability for the token id {entry.id}")
+        raise BadAnswer(_("it has no log-probability for the token id {id}").format(id=entry.id))
     return entry.logprob

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.remote.engines.api import Ask, EngineApi, Request
+from core.language import N_, _
+from core.remote.engines.api import Ahead, Ask, EngineApi, Request
 from core.remote.engines.decoding import read
 from core.remote.engines.listing import Served
 from core.remote.faults import Refused, readable
@@ -49,6 +50,7 @@ class Logprobs(msgspec.Struct):
     """The likeliest tokens at each position, as they stand in the answer: objects of log-probabilities by token."""
 
     top_logprobs: list[msgspec.Raw]
+    tokens: list[str] = []
 
 
 class Choice(msgspec.Struct):
@@ -69,6 +71,18 @@ class Completion(msgspec.Struct):
     choices: list[Choice]
     model: str | None = None
     usage: Usage | None = None
+
+
+class Part(msgspec.Struct):
+    """A part of a stream; the last has no log-probabilities."""
+
+    logprobs: Logprobs | None = None
+
+
+class Event(msgspec.Struct):
+    """An event of a stream."""
+
+    choices: list[Part]
 
 
 class PromptToken(msgspec.Struct):
@@ -106,6 +120,7 @@ class Detokenized(msgspec.Struct):
 VERSION = msgspec.json.Decoder(Version)
 NUMBERS = msgspec.json.Decoder(list[float])
 COMPLETION = msgspec.json.Decoder(Completion)
+EVENT = msgspec.json.Decoder(Event)
 SCORED = msgspec.json.Decoder(ScoredCompletion)
 TOKENIZED = msgspec.json.Decoder(Tokenized)
 DETOKENIZED = msgspec.json.Decoder(Detokenized)
@@ -115,7 +130,7 @@ class VLLM(EngineApi):
     """vLLM. k is limited by `--max-logprobs` of the server (20 where it is not given)."""
 
     name = "vllm"
-    advice = "start vLLM with --logprobs-mode raw_logprobs, for other modes may give logits"
+    advice = N_("start vLLM with --logprobs-mode raw_logprobs, because other modes may give logits")
     always_special = True
 
     async def describe(self, ask: Ask, listed: Served) -> Capabilities:
@@ -124,7 +139,8 @@ class VLLM(EngineApi):
         most = await self._limit(ask, _MOST, logprobs=IMPOSSIBLE)
         if vocab_size is None:
             raise UserError(
-                f"vLLM {readable(version)} does not tell the size of its vocabulary, which a walk needs; update vLLM"
+                _("vLLM {version} does not give the size of its vocabulary, which a walk needs; update vLLM"),
+                version=readable(version),
             )
         full = most is not None and most >= vocab_size
         return Capabilities(
@@ -166,10 +182,22 @@ class VLLM(EngineApi):
         completion = read(COMPLETION, answer)
         choices = completion.choices
         if not choices or not choices[0].logprobs.top_logprobs:
-            raise BadAnswer("it has no log-probabilities")
+            raise BadAnswer(_("it has no log-probabilities"))
         ids, values = _candidates(bytes(choices[0].logprobs.top_logprobs[0]))
         usage = completion.usage
         return NextAnswer(known(ids, values, vocab_size, k), completion.model, usage.prompt_tokens if usage else None)
+
+    def ahead_request(self, ids: Sequence[int], k: int, vocab_size: int, tokens: int) -> Request:
+        body = self.next_request(ids, k, vocab_size, temperature=0.0).body or {}
+        return Request("/v1/completions", body | {"max_tokens": tokens, "stream": True})
+
+    def read_ahead(self, event: bytes, k: int, vocab_size: int) -> list[Ahead]:
+        if event == b"[DONE]" or not (choices := read(EVENT, event).choices) or not (said := choices[0].logprobs):
+            return []
+        return [
+            Ahead(known(*_candidates(bytes(top)), vocab_size, k), _id(token))
+            for top, token in zip(said.top_logprobs, said.tokens, strict=False)
+        ]
 
     def score_request(self, ids: Sequence[int]) -> Request:
         return self._completion(ids, prompt_logprobs=0)
@@ -178,7 +206,7 @@ class VLLM(EngineApi):
         choices = read(SCORED, answer).choices
         rows = choices[0].prompt_logprobs if choices else []
         if len(rows) != len(ids):
-            raise BadAnswer(f"it scores {len(rows)} tokens, and {len(ids)} were sent")
+            raise BadAnswer(_("it scores {count} tokens, but {sent} were sent").format(count=len(rows), sent=len(ids)))
         return tuple(_scored(id, row) for id, row in zip(ids[start:], rows[start:], strict=True))
 
     def tokenize_request(self, text: str, *, special: bool = False, ends: bool = False) -> Request:
@@ -206,14 +234,22 @@ def _candidates(top: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     numbers = read(NUMBERS, b"[%b]" % top.strip()[1:-1].replace(KEY, b"").replace(b'":', b","))
     pairs = np.fromiter(numbers, np.float64, len(numbers))
     if len(pairs) != 2 * count or not (pairs[::2] == np.rint(pairs[::2])).all() or (np.abs(pairs[::2]) > 2**53).any():
-        raise BadAnswer("it names tokens by text, not by id; vLLM before 0.5 does so")
+        raise BadAnswer(_("it names tokens by text, not by id, as vLLM before 0.5 does"))
     return pairs[::2].astype(np.int64), pairs[1::2]
+
+
+def _id(token: str) -> int:
+    """The id in `token_id:957`."""
+    id = token.removeprefix("token_id:")
+    if not id.isdecimal():
+        raise BadAnswer(_("it names a token by text, not by id"))
+    return int(id)
 
 
 def _scored(id: int, row: dict[str, PromptToken] | None) -> Scored:
     entry = row.get(str(id)) if row else None
     if entry is None:
-        raise BadAnswer(f"it has no log-probability for the token id {id} of the prompt")
+        raise BadAnswer(_("it has no log-probability for the token id {id} of the prompt").format(id=id))
     if entry.rank < 1:
-        raise BadAnswer(f"it has the rank {entry.rank}, and ranks count from 1")
+        raise BadAnswer(_("it has the rank {rank}, but ranks count from 1").format(rank=entry.rank))
     return Scored(id, checked_logprob(entry.logprob), entry.rank - 1, entry.rank)

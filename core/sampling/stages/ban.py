@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages import syntax
 from core.sampling.stages.stage import Stage, knob
 
@@ -41,7 +42,7 @@ class Ban(Stage):
     NAME: ClassVar[str] = "ban"
     TITLE: ClassVar[str] = "ban"
     SHORT: ClassVar[str] = "ban"
-    FORMULA: ClassVar[str] = "remove i where i, or the text that i completes, is banned"
+    FORMULA: ClassVar[str] = N_("remove i where i, or the text that i completes, is banned")
     SOURCE: ClassVar[str] = "transformers, NoBadWordsLogitsProcessor"
     EXAMPLE: ClassVar[str] = FORM
     PLACE: ClassVar[float] = 2

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from core.language import N_
 from core.sampling.stages import syntax
 from core.sampling.stages.ban import completed, sequence
 from core.sampling.stages.stage import Stage, knob
@@ -25,7 +26,7 @@ class Bias(Stage):
     """
 
     NAME: ClassVar[str] = "bias"
-    TITLE: ClassVar[str] = "logit bias"
+    TITLE: ClassVar[str] = N_("logit bias")
     SHORT: ClassVar[str] = "bias"
     FORMULA: ClassVar[str] = "zᵢ ← zᵢ + bᵢ"
     SOURCE: ClassVar[str] = "OpenAI's API reference, logit_bias; transformers, SequenceBiasLogitsProcessor; llama.cpp"

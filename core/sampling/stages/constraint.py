@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.constraints.source import Kind, grammar_of
 from core.errors import UserError
+from core.language import N_, _
 from core.sampling.stages.stage import MaskStage, knob
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ class Constraint(MaskStage):
     """
 
     SOURCE: ClassVar[str] = "llguidance; Willard & Louf 2023, Efficient guided generation for large language models"
-    FORMULA: ClassVar[str] = "keep i where text · i begins a text that matches"
+    FORMULA: ClassVar[str] = N_("keep i where text · i begins a text that matches")
     KIND: ClassVar[Kind]
 
-    text: str = knob("", label="text")
-    start: int = knob(0, label="start", low=0)
+    text: str = knob("", label=N_("text"))
+    start: int = knob(0, label=N_("start"), low=0)
 
     def __post_init__(self) -> None:
         MaskStage.__post_init__(self)
@@ -47,7 +48,7 @@ class Constraint(MaskStage):
             return selection
         kept = selection.keep(self.allowed(context)[selection.ids])
         if not len(kept):
-            raise UserError("the stages before it left none of the tokens that match; put it before them")
+            raise UserError(_("the stages before it removed every token that matches; put it before them"))
         return kept
 
     def bounded(self, selection: "PartialSelection", context: "DrawContext") -> "Selected":

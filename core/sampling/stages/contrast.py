@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -21,16 +22,16 @@ class Contrast(Stage):
     """
 
     NAME: ClassVar[str] = "contrast"
-    TITLE: ClassVar[str] = "contrastive"
+    TITLE: ClassVar[str] = N_("contrastive")
     SHORT: ClassVar[str] = "contr"
-    FORMULA: ClassVar[str] = "keep i where pᵢ ≥ α · max p; zᵢ ← (1 + β) zᵢ − β zᵢ(smaller model)"
+    FORMULA: ClassVar[str] = N_("keep i where pᵢ ≥ α · max p; zᵢ ← (1 + β) zᵢ − β zᵢ(smaller model)")
     SOURCE: ClassVar[str] = "Li et al. 2023, Contrastive decoding; O'Brien & Lewis 2023, section 2.2"
     EXAMPLE: ClassVar[str] = "contrast=0.5:0.1:model1"
     PLACE: ClassVar[float] = 9
 
     beta: float = knob(0.0, 0.5, label="β", low=0.0, high=100.0, step=0.1, reach=(0.0, 5.0))
     alpha: float = knob(0.1, label="α", low=0.0, high=1.0, above_low=True, step=0.05, reach=(0.05, 1.0))
-    smaller: str = knob("model1", label="smaller model")
+    smaller: str = knob("model1", label=N_("smaller model"))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         plausible = selection.keep(selection.scores >= selection.highest + math.log(self.alpha))

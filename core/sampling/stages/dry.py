@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.penalty import last
 from core.sampling.stages.stage import Stage, knob
 
@@ -48,14 +49,14 @@ class Dry(Stage):
     NAME: ClassVar[str] = "dry"
     TITLE: ClassVar[str] = "DRY"
     SHORT: ClassVar[str] = "DRY"
-    FORMULA: ClassVar[str] = "zᵢ ← zᵢ − m · b^(L − a) where i would continue a run of L ≥ a tokens"
+    FORMULA: ClassVar[str] = N_("zᵢ ← zᵢ − m · b^(L − a) where i would continue a run of L ≥ a tokens")
     SOURCE: ClassVar[str] = "Weidmann 2024, text-generation-webui pull request 5677; llama.cpp"
     PLACE: ClassVar[float] = 7
 
     multiplier: float = knob(0.0, 0.8, low=0.0, high=100.0, step=0.1, reach=(0.0, 5.0))
     base: float = knob(1.75, low=1.0, high=100.0, step=0.05, reach=(1.0, 4.0))
-    allowed: int = knob(2, label="allowed length", low=1, high=1000, step=1, reach=(1, 20))
-    window: int = knob(0, low=0, label="last n, 0 all", ladder=(64, 128, 256, 512, 1024, 2048, 0))
+    allowed: int = knob(2, label=N_("allowed length"), low=1, high=1000, step=1, reach=(1, 20))
+    window: int = knob(0, low=0, label=N_("last n, 0 all"), ladder=(64, 128, 256, 512, 1024, 2048, 0))
     breakers: str = knob('\n:"*')
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
@@ -90,7 +91,7 @@ class Dry(Stage):
         longest = dict[int, int]()
         if limit < self.allowed or ids[-1] not in ids[:-1]:
             return longest
-        for length, (_, following) in zip(suffix_lengths(ids), pairwise(ids), strict=True):
+        for length, (_unused, following) in zip(suffix_lengths(ids), pairwise(ids), strict=True):
             if (run := min(length, limit)) >= self.allowed:
                 longest[following] = max(run, longest.get(following, 0))
         return longest

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 from core.sampling.stages.temp import tempered
 
@@ -20,13 +21,13 @@ class DynamicTemperature(Stage):
     """
 
     NAME: ClassVar[str] = "dynatemp"
-    TITLE: ClassVar[str] = "dynamic temperature"
+    TITLE: ClassVar[str] = N_("dynamic temperature")
     SHORT: ClassVar[str] = "dynT"
     FORMULA: ClassVar[str] = "zᵢ ← zᵢ / (a + (b − a) · (H / ln n)^e), a = max(0, T − r), b = T + r"
     SOURCE: ClassVar[str] = "kalomaze 2023, llama.cpp pull request 4972"
     PLACE: ClassVar[float] = 18
 
-    reach: float = knob(0.0, 0.5, label="range", low=0.0, high=100.0, step=0.1, reach=(0.0, 5.0))
+    reach: float = knob(0.0, 0.5, label=N_("range"), low=0.0, high=100.0, step=0.1, reach=(0.0, 5.0))
     exponent: float = knob(1.0, low=0.0, high=100.0, step=0.1, reach=(0.0, 10.0))
     temperature: float = knob(1.0, low=0.0, high=100.0, step=0.1, reach=(0.0, 5.0))
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Epsilon(Stage):
     NAME: ClassVar[str] = "epsilon"
     TITLE: ClassVar[str] = "ε cut-off"
     SHORT: ClassVar[str] = "ε"
-    FORMULA: ClassVar[str] = "keep i where pᵢ ≥ ε"
+    FORMULA: ClassVar[str] = N_("keep i where pᵢ ≥ ε")
     SOURCE: ClassVar[str] = "Hewitt, Manning & Liang 2022, Truncation sampling as language model desmoothing"
     PLACE: ClassVar[float] = 15
 

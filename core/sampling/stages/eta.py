@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.bounds import high, low
 from core.sampling.stages.stage import Stage, knob
 
@@ -23,7 +24,7 @@ class Eta(Stage):
     NAME: ClassVar[str] = "eta"
     TITLE: ClassVar[str] = "η cut-off"
     SHORT: ClassVar[str] = "η"
-    FORMULA: ClassVar[str] = "keep i where pᵢ ≥ η = min(ε, √ε · e^−H)"
+    FORMULA: ClassVar[str] = N_("keep i where pᵢ ≥ η = min(ε, √ε · e^−H)")
     SOURCE: ClassVar[str] = "Hewitt, Manning & Liang 2022, Truncation sampling as language model desmoothing"
     PLACE: ClassVar[float] = 16
 

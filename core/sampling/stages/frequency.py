@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.penalty import last
 from core.sampling.stages.stage import Stage, knob
 
@@ -21,14 +22,14 @@ class FrequencyPenalty(Stage):
     """
 
     NAME: ClassVar[str] = "frequency"
-    TITLE: ClassVar[str] = "frequency penalty"
+    TITLE: ClassVar[str] = N_("frequency penalty")
     SHORT: ClassVar[str] = "freq"
-    FORMULA: ClassVar[str] = "for i among the last n tokens: zᵢ ← zᵢ − α · count(i)"
+    FORMULA: ClassVar[str] = N_("for i among the last n tokens: zᵢ ← zᵢ − α · count(i)")
     SOURCE: ClassVar[str] = "OpenAI's API reference, frequency_penalty; llama.cpp"
     PLACE: ClassVar[float] = 5
 
     alpha: float = knob(0.0, 0.5, label="α", low=-100.0, high=100.0, step=0.1, reach=(-2.0, 2.0))
-    window: int = knob(0, low=0, label="last n, 0 all", ladder=(16, 32, 64, 128, 256, 512, 1024, 0))
+    window: int = knob(0, low=0, label=N_("last n, 0 all"), ladder=(16, 32, 64, 128, 256, 512, 1024, 0))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         counts = Counter(last(context.ids, self.window))

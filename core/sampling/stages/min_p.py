@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class MinP(Stage):
     NAME: ClassVar[str] = "min_p"
     TITLE: ClassVar[str] = "min-p"
     SHORT: ClassVar[str] = "min-p"
-    FORMULA: ClassVar[str] = "keep i where pᵢ ≥ m · max p"
+    FORMULA: ClassVar[str] = N_("keep i where pᵢ ≥ m · max p")
     SOURCE: ClassVar[str] = "Nguyen et al. 2024, Turning up the heat: min-p sampling"
     PLACE: ClassVar[float] = 14
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ class Mirostat(Stage):
     """
 
     NAME: ClassVar[str] = "mirostat"
-    TITLE: ClassVar[str] = "mirostat 2"
+    TITLE: ClassVar[str] = N_("mirostat 2")
     SHORT: ClassVar[str] = "miro"
-    FORMULA: ClassVar[str] = "keep i where −log2 pᵢ ≤ μ; then μ ← μ − η (S − τ)"
+    FORMULA: ClassVar[str] = N_("keep i where −log2 pᵢ ≤ μ; then μ ← μ − η (S − τ)")
     SOURCE: ClassVar[str] = "Basu et al. 2021, Mirostat: a perplexity-controlling text decoding algorithm"
     PLACE: ClassVar[float] = 19
 

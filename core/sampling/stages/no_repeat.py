@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ class NoRepeat(Stage):
     """
 
     NAME: ClassVar[str] = "no_repeat"
-    TITLE: ClassVar[str] = "no-repeat n-gram"
+    TITLE: ClassVar[str] = N_("no-repeat n-gram")
     SHORT: ClassVar[str] = "n-gram"
-    FORMULA: ClassVar[str] = "remove i where (the last n − 1 tokens, i) is in the text already"
+    FORMULA: ClassVar[str] = N_("remove i where (the last n − 1 tokens, i) is in the text already")
     SOURCE: ClassVar[str] = "Paulus, Xiong & Socher 2017, A deep reinforced model for summarization; transformers"
     PLACE: ClassVar[float] = 6
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ class RepetitionPenalty(Stage):
     """
 
     NAME: ClassVar[str] = "penalty"
-    TITLE: ClassVar[str] = "repetition penalty"
+    TITLE: ClassVar[str] = N_("repetition penalty")
     SHORT: ClassVar[str] = "rep"
-    FORMULA: ClassVar[str] = "for i among the last n tokens: zᵢ ← zᵢ / θ if zᵢ > 0, else zᵢ · θ"
+    FORMULA: ClassVar[str] = N_("for i among the last n tokens: zᵢ ← zᵢ / θ if zᵢ > 0, else zᵢ · θ")
     SOURCE: ClassVar[str] = "Keskar et al. 2019, CTRL, section 4.1; transformers and llama.cpp"
     PLACE: ClassVar[float] = 3
     NEEDS_LOGITS: ClassVar[bool] = True
 
     theta: float = knob(1.0, 1.1, label="θ", low=0.0, high=100.0, above_low=True, step=0.05, reach=(0.5, 3.0))
-    window: int = knob(0, low=0, label="last n, 0 all", ladder=(16, 32, 64, 128, 256, 512, 1024, 0))
+    window: int = knob(0, low=0, label=N_("last n, 0 all"), ladder=(16, 32, 64, 128, 256, 512, 1024, 0))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         def penalized(scores: Any) -> Any:

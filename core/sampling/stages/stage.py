@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from core.errors import UserError
+from core.language import _
 from core.sampling.stages import syntax
 
 if TYPE_CHECKING:
@@ -66,17 +67,24 @@ class Knob:
             return
         fits = self.low <= value <= self.high and value < math.inf and not (self.above_low and value == self.low)
         if not fits or (self.kind == "whole" and value != int(value)):
-            raise UserError(f"{title} must be {self.range_text()}, not {syntax.written(value, self.kind)}")
+            raise UserError(
+                _("{title} must be {allowed}, not {value}"),
+                title=title,
+                allowed=self.range_text(),
+                value=syntax.written(value, self.kind),
+            )
 
     def range_text(self) -> str:
         """The allowed values in words, such as `between 0 and 1`."""
-        number = "a whole number " if self.kind == "whole" else ""
         low, high = f"{self.low:g}", f"{self.high:g}"
         if math.isinf(self.high):
-            return number + (f"above {low}" if self.above_low else f"{low} or more")
-        if self.above_low:
-            return f"{number}above {low} and at most {high}"
-        return f"{number}between {low} and {high}"
+            words = _("above {low}") if self.above_low else _("{low} or more")
+        elif self.above_low:
+            words = _("above {low} and at most {high}")
+        else:
+            words = _("between {low} and {high}")
+        words = words.format(low=low, high=high)
+        return _("a whole number {range}").format(range=words) if self.kind == "whole" else words
 
 
 def knob(off: Any, usual: Any = MISSING, *, label: str = "", **settings: Any) -> Any:
@@ -116,7 +124,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         for each in self.knobs():
-            title = self.TITLE if each == self.knobs()[0] else f"{self.TITLE}: {each.label}"
+            title = _(self.TITLE) if each == self.knobs()[0] else f"{_(self.TITLE)}: {_(each.label)}"
             each.check(title, getattr(self, each.name))
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
@@ -172,7 +180,9 @@ class Stage:
         """The stage from the written values of its knobs; the usual ones for those that are missing."""
         knobs = cls.knobs()
         if len(parts) > len(knobs):
-            raise UserError(f"{cls.NAME} has {cls.form()}, not {len(parts)} values")
+            raise UserError(
+                _("{name} takes {form}, not {count} values"), name=cls.NAME, form=cls.form(), count=len(parts)
+            )
         values = {each.name: each.usual for each in knobs}
         for each, part in zip(knobs, parts, strict=False):
             values[each.name] = syntax.value(part, each.kind, cls.form())

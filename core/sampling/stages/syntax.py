@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from core.errors import UserError
+from core.language import _
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
@@ -26,7 +27,7 @@ def split(text: str, separator: str) -> list[str]:
 def unquoted(text: str) -> str:
     """The text within quotes, with escapes such as `\\n` and `\\x41` resolved. Raises `UserError` for another form."""
     if not re.fullmatch(_QUOTED, text, re.DOTALL):
-        raise UserError(f"{text!r} is not a quoted text; write one such as ' my' or '\\n'")
+        raise UserError(_("{text!r} is not a quoted text; write one such as ' my' or '\\n'"), text=text)
 
     def resolved(match: re.Match[str]) -> str:
         escape = match[1]
@@ -34,7 +35,9 @@ def unquoted(text: str) -> str:
             return chr(code)
         if escape in _ESCAPES:
             return _ESCAPES[escape]
-        raise UserError(f"{match[0]!r} in {text!r} is not an escape; write \\\\ for a backslash")
+        raise UserError(
+            _("{escape!r} in {text!r} is not an escape; write \\\\ for a backslash"), escape=match[0], text=text
+        )
 
     return _ESCAPE.sub(resolved, text[1:-1])
 
@@ -57,8 +60,8 @@ def value(text: str, kind: str, form: str) -> Any:
     try:
         return int(text) if kind == "whole" else float(text)
     except ValueError as error:
-        number = "a whole number" if kind == "whole" else "a number"
-        raise UserError(f"{text!r} is not {number}; write {form}") from error
+        number = _("a whole number") if kind == "whole" else _("a number")
+        raise UserError(_("{text!r} is not {number}; write {form}"), text=text, number=number, form=form) from error
 
 
 def entries(text: str, *, biases: bool, form: str) -> tuple[tuple[int | str, float], ...]:
@@ -70,13 +73,18 @@ def entries(text: str, *, biases: bool, form: str) -> tuple[tuple[int | str, flo
     for part in split(text, ";"):
         match = _ENTRY.fullmatch(part)
         if not match or bool(match[2]) != biases:
-            raise UserError(f"{part!r} is not {'a token and its bias' if biases else 'a token'}; write {form}")
+            raise UserError(
+                _("{part!r} is not {wanted}; write {form}"),
+                part=part,
+                wanted=_("a token and its bias") if biases else _("a token"),
+                form=form,
+            )
         token = int(match[1]) if match[1].isdecimal() else unquoted(match[1])
         if token == "":
-            raise UserError(f"an empty text is not a token; write {form}")
+            raise UserError(_("an empty text is not a token; write {form}"), form=form)
         try:
             bias = float(match[2].replace(" ", "")) if match[2] else 0.0
         except ValueError as error:
-            raise UserError(f"{match[2]!r} is not a number; write {form}") from error
+            raise UserError(_("{text!r} is not a number; write {form}"), text=match[2], form=form) from error
         found.append((token, bias))
     return tuple(found)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Temperature(Stage):
     """
 
     NAME: ClassVar[str] = "temp"
-    TITLE: ClassVar[str] = "temperature"
+    TITLE: ClassVar[str] = N_("temperature")
     SHORT: ClassVar[str] = "T"
     FORMULA: ClassVar[str] = "zᵢ ← zᵢ / T"
     SOURCE: ClassVar[str] = "Ackley, Hinton & Sejnowski 1985, A learning algorithm for Boltzmann machines"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class TopK(Stage):
     NAME: ClassVar[str] = "top_k"
     TITLE: ClassVar[str] = "top-k"
     SHORT: ClassVar[str] = "k"
-    FORMULA: ClassVar[str] = "keep i where rank(zᵢ) < k"
+    FORMULA: ClassVar[str] = N_("keep i where rank(zᵢ) < k")
     SOURCE: ClassVar[str] = "Fan, Lewis & Dauphin 2018, Hierarchical neural story generation"
     PLACE: ClassVar[float] = 11
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class TopNSigma(Stage):
     NAME: ClassVar[str] = "top_n_sigma"
     TITLE: ClassVar[str] = "top-nσ"
     SHORT: ClassVar[str] = "nσ"
-    FORMULA: ClassVar[str] = "keep i where zᵢ ≥ max z − n · σ(z)"
+    FORMULA: ClassVar[str] = N_("keep i where zᵢ ≥ max z − n · σ(z)")
     SOURCE: ClassVar[str] = "Tang et al. 2024, Top-nσ: not all logits are you need"
     PLACE: ClassVar[float] = 10
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class TopP(Stage):
     NAME: ClassVar[str] = "top_p"
     TITLE: ClassVar[str] = "top-p"
     SHORT: ClassVar[str] = "p"
-    FORMULA: ClassVar[str] = "keep the smallest set of likeliest i with Σ pᵢ ≥ p"
+    FORMULA: ClassVar[str] = N_("keep the smallest set of likeliest i with Σ pᵢ ≥ p")
     SOURCE: ClassVar[str] = "Holtzman et al. 2020, The curious case of neural text degeneration"
     PLACE: ClassVar[float] = 13
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ class Typical(Stage):
     """
 
     NAME: ClassVar[str] = "typical"
-    TITLE: ClassVar[str] = "typical"
+    TITLE: ClassVar[str] = N_("typical")
     SHORT: ClassVar[str] = "typ"
-    FORMULA: ClassVar[str] = "keep the smallest set of i with Σ pᵢ ≥ p, by ascending |−ln pᵢ − H|"
+    FORMULA: ClassVar[str] = N_("keep the smallest set of i with Σ pᵢ ≥ p, by ascending |−ln pᵢ − H|")
     SOURCE: ClassVar[str] = "Meister et al. 2023, Locally typical sampling"
     PLACE: ClassVar[float] = 12
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from core.errors import UserError
+from core.language import N_, _
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -26,22 +27,26 @@ class Watermark(Stage):
     """
 
     NAME: ClassVar[str] = "watermark"
-    TITLE: ClassVar[str] = "watermark"
+    TITLE: ClassVar[str] = N_("watermark")
     SHORT: ClassVar[str] = "mark"
-    FORMULA: ClassVar[str] = "zᵢ ← zᵢ + δ for i in the green list of the tokens before"
+    FORMULA: ClassVar[str] = N_("zᵢ ← zᵢ + δ for i in the green list of the tokens before")
     SOURCE: ClassVar[str] = "Kirchenbauer et al. 2023, A watermark for large language models; transformers"
     PLACE: ClassVar[float] = 9.5
 
     bias: float = knob(0.0, 2.0, label="δ", low=-100.0, high=100.0, step=0.5, reach=(0.0, 20.0))
     ratio: float = knob(0.25, label="γ", low=0.01, high=0.99, step=0.05)
-    scheme: str = knob("lefthash", label="scheme")
+    scheme: str = knob("lefthash", label=N_("scheme"))
     width: int = knob(1, low=1, high=16)
     key: int = knob(15485863, low=1, high=2**31 - 1)
 
     def __post_init__(self) -> None:
         Stage.__post_init__(self)
         if self.scheme not in SCHEMES:
-            raise UserError(f"the watermark's scheme must be {' or '.join(SCHEMES)}, not {self.scheme!r}")
+            raise UserError(
+                _("the watermark's scheme must be {choices}, not {scheme!r}"),
+                choices=" or ".join(SCHEMES),
+                scheme=self.scheme,
+            )
 
     def lists(self, vocab_size: int) -> "Greenlists":
         """Its green lists over a vocabulary."""

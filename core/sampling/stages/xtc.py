@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from core.language import N_
 from core.sampling.stages.stage import Stage, knob
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Xtc(Stage):
     NAME: ClassVar[str] = "xtc"
     TITLE: ClassVar[str] = "XTC"
     SHORT: ClassVar[str] = "XTC"
-    FORMULA: ClassVar[str] = "where chance < c: remove all i with pᵢ ≥ t but the least likely of them"
+    FORMULA: ClassVar[str] = N_("where chance < c: remove all i with pᵢ ≥ t but the least likely of them")
     SOURCE: ClassVar[str] = "Weidmann 2024, text-generation-webui pull request 6335; llama.cpp"
     PLACE: ClassVar[float] = 17
 

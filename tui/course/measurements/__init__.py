@@ -6,12 +6,24 @@ runner's thread, and imports torch and `core` inside the function, so that the l
 
 from inspect import Signature
 
-from tui.course.measurements import app, distribution, inside, model, sampler, walk
+from tui.course.measurements import (
+    app,
+    changes,
+    distribution,
+    inside,
+    lab,
+    layers,
+    model,
+    sampler,
+    walk,
+    weights,
+    world,
+)
 from tui.course.measurements.here import MEASUREMENTS, Bench, Here, Seen, signature, value_of
 
 __all__ = ["MEASUREMENTS", "Bench", "Here", "Seen", "signatures", "value_of"]
 
-MODULES = (app, distribution, inside, model, sampler, walk)
+MODULES = (app, changes, distribution, inside, lab, layers, model, sampler, walk, weights, world)
 """The modules whose functions are measurements."""
 
 

@@ -59,12 +59,17 @@ def head_score(
     return _of(_of(getattr(answer, KINDS[kind]), block, _("block")), head, _("head"))
 
 
-@measurement
-def norm(here: Here, name: str, *, model: str | None = None, prompt: str | None = None) -> float:
-    """The Euclidean norm of a stage of the flow lens at the last position; of `block 0` that of the stream after it."""
+def _stages(here: Here, position: int | None, model: str | None, prompt: str | None) -> Any:
+    """The stages of the flow lens after the token of a position, from 0; without one, of the position looked at."""
+    from core.activations.trace import Step
     from core.lenses.flow import flow
 
     step = here.step(model, prompt)
+    if position is not None:
+        whole = here.ids(model, prompt) if prompt or model else tuple(token.id for token in here.session.tokens)
+        _of(whole, position, _("position"))
+        before = whole[: position % len(whole) + 1]
+        step = Step(step.model, before[-step.model.info.context :])
 
     def compute() -> Any:
         answer: Any = None
@@ -72,7 +77,13 @@ def norm(here: Here, name: str, *, model: str | None = None, prompt: str | None 
             pass
         return answer.stages
 
-    stages = here.kept("flow", model, step.ids, compute)
+    return here.kept("flow", model, step.ids, compute)
+
+
+@measurement
+def norm(here: Here, name: str, *, model: str | None = None, prompt: str | None = None) -> float:
+    """The Euclidean norm of a stage of the flow lens at the last position; of `block 0` that of the stream after it."""
+    stages = _stages(here, None, model, prompt)
     names = {each.name: each.norm for each in stages if each.norm is not None}
     for each in stages:
         if each.name.startswith("block ") and each.stream is not None:
@@ -82,6 +93,18 @@ def norm(here: Here, name: str, *, model: str | None = None, prompt: str | None 
         raise UserError(_("there is no stage {name!r}; choose from {known}").format(name=name, known=known))
     found: float = names[name]
     return found
+
+
+@measurement
+def value(
+    here: Here, stage: str, i: int, *, position: int | None = None, model: str | None = None, prompt: str | None = None
+) -> float:
+    """Number i, 0 to 7, of a stage of the flow lens at the position looked at, or at another one."""
+    values = {each.name: each.values for each in _stages(here, position, model, prompt) if each.values}
+    if stage not in values:
+        known = ", ".join(values)
+        raise UserError(_("there is no stage {name!r}; choose from {known}").format(name=stage, known=known))
+    return float(_of(values[stage], i, _("number")))
 
 
 @measurement

@@ -56,3 +56,9 @@ def sampled_probability(here: Here, token: str | int) -> Any:
     """The probability of a token after temperature and cuts."""
     id, chart = here.id(token), here.session.chart(here.session.info.vocab_size)
     return next((each.sampled_probability for each in chart.candidates if each.id == id), 0.0)
+
+
+@measurement
+def sampled_entropy_bits(here: Here) -> Any:
+    """H of what is drawn from, after temperature and cuts, in bits."""
+    return here.session.explain().entropies[-1]

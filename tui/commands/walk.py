@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -60,13 +60,7 @@ def walk(
         catalog.check(choice)
         if prompt == "-":
             _read_keys_from_terminal()
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
-            raise UserError(_("the app needs a terminal; without one use {instead}"), instead=INSTEAD)
-        if os.environ.get("TERM") == "dumb":
-            raise UserError(
-                _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"),
-                instead=INSTEAD,
-            )
+        check_terminal(INSTEAD)
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
@@ -85,6 +79,21 @@ def walk(
         resume=saved,
         sessions=storage.default_folder(),
     )
+    run(app)
+
+
+def check_terminal(instead: str) -> None:
+    """Raise `UserError` where the app cannot be shown; `instead` names commands that need no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
+        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=instead)
+    if os.environ.get("TERM") == "dumb":
+        raise UserError(
+            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=instead
+        )
+
+
+def run(app: Any) -> NoReturn:
+    """Run the app, and end the program with it."""
     app.run()
     app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
     app.autosave.close(CLOSING_SECONDS)

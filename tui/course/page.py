@@ -214,16 +214,14 @@ class Page:
         yield Text.assemble(heads[0], "  ", heads[1])
         for row in zip(*view.top, strict=False):
             cells = [
-                Text.assemble(
-                    fit(label(piece), half - 8), (percent(share, 1).rjust(7), self._style("value")), " "
-                )
+                Text.assemble(fit(label(piece), half - 8), (percent(share, 1).rjust(7), self._style("value")), " ")
                 for piece, share in row
             ]
             yield Text.assemble(cells[0], "  ", cells[1])
         entropies = [fit(f"H {value:.2f} bits", half) for value in view.entropy_bits]
         yield Text("  ".join(entropies), self._style("muted"))
-        kl = Text.assemble(("KL(A‖B) ", self._style("muted")), (value_text(view.kl_bits), self._style("value")), " bits")
-        yield kl
+        value = (value_text(view.kl_bits), self._style("value"))
+        yield Text.assemble(("KL(A‖B) ", self._style("muted")), value, (" bits", self._style("muted")))
 
     def _parts(self, view: DifferenceView, width: int) -> Iterator[Text]:
         for part in view.parts:

@@ -98,7 +98,7 @@ class LessonPanel(PaintedPage):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         if self.is_attached and self._player:
-            self._draw()
+            self.call_after_refresh(self._draw)
 
     def render_line(self, y: int) -> Strip:
         number = self.top + y

@@ -157,6 +157,11 @@ class Player:
         self._note()
         return True
 
+    @property
+    def has_hint(self) -> bool:
+        """Whether the step has an open task."""
+        return any(isinstance(block, Task) and not self.done(at) for at, block in enumerate(self.step.blocks))
+
     def hint(self) -> str:
         """Show the next hint of the open task, after the last one its solution; why there is none, or nothing."""
         for number, block in enumerate(self.step.blocks):

@@ -27,7 +27,7 @@ def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Iterator
 
 
 class Markdown:
-    """Makes lines of the Markdown of a lesson. `values` are shown in the place of the characters that stand for them."""
+    """Makes lines of Markdown. `values` are shown in the place of the characters that stand for them."""
 
     def __init__(self, styles: Styles, values: Sequence[Text] = ()) -> None:
         self._style, self._values = styles, values
@@ -135,7 +135,9 @@ class Markdown:
                 found.append(" " if child.type == "softbreak" else "\n")
             elif child.type in ("text", "code_inline"):
                 styles = [*open_styles, *(["code"] if child.type == "code_inline" else [])]
-                found.append_text(self._with_values(child.content, Style.combine(map(self._style, styles))))
+                found.append_text(
+                    self._with_values(child.content, Style.combine([Style.null(), *map(self._style, styles)]))
+                )
             elif child.type == "image":
                 found.append(inert(child.content), self._style("muted"))
         return found

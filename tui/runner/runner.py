@@ -201,7 +201,9 @@ class Runner(Walks):
         elif self._scoring:
             self._advance_scores(self._scoring)
         elif self._training.running:
+            self._resting = True
             self._advance_training()
+            self._resting = False
         else:
             due = self._autosave()
             self._resting = True

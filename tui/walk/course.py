@@ -76,7 +76,8 @@ class Lessons(ActionGroup):
         self._keys: tuple[str, ...] = ()
         """Keys that are pressed when the walk of the step is ready."""
         self._watched: object = None
-        self._problem: UserError | None = None
+        self.problem: UserError | None = None
+        """Why the step cannot have the state that it asks for; None where it has it."""
         self._bench = Bench()
 
     # Keys ------------------------------------------------------------------------------------------------------------
@@ -90,12 +91,12 @@ class Lessons(ActionGroup):
 
     def choose(self) -> None:
         """Show the list of lessons, and open the one that is chosen."""
-        if player := self._loaded():
+        if player := self.load():
             self.open_dialog(Contents(player), self._take)
 
     def start(self) -> None:
         """Open the course at the start of the app: the list of lessons, or the lesson that was asked for."""
-        player = self._loaded()
+        player = self.load()
         if player and self._source.lesson is not None:
             lesson = next(each for each in player.course.lessons if each.number == self._source.lesson)
             self.open(lesson, player.resume_at(lesson))
@@ -139,7 +140,8 @@ class Lessons(ActionGroup):
 
     # Opening and leaving ---------------------------------------------------------------------------------------------
 
-    def _loaded(self) -> Player | None:
+    def load(self) -> Player | None:
+        """The player of the course, which is read at the first time; None where it cannot be read."""
         if self.player is None:
             try:
                 course = library.course(self._source.folder, self._source.language)
@@ -173,12 +175,12 @@ class Lessons(ActionGroup):
         self._enter()
         self.player.open(lesson, at)
         self._save()
-        self._problem, self._watched, self._keys = None, None, ()
+        self.problem, self._watched, self._keys = None, None, ()
         self.state.runner.watch(None)
         try:
             self._set_up(whole)
         except UserError as error:
-            self._problem = error
+            self.problem = error
             if not self._number:
                 self._begin(USUAL, {})
         self._follow()
@@ -297,4 +299,4 @@ class Lessons(ActionGroup):
     def _draw(self) -> None:
         if self.player:
             names = {id: self.notices.key_of(id) for id in keys.actions()}
-            self.screen.lesson.show(self.player, names, self.notices.spell(self._problem) if self._problem else "")
+            self.screen.lesson.show(self.player, names, self.notices.spell(self.problem) if self.problem else "")

@@ -189,6 +189,10 @@ class TokenwalkApp(App[None]):
         """Queue an operation on the walk."""
         self.runner.submit(operation, instead_of=instead_of)
 
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key of the walk."""
+        self.walk.action_do(action, arguments)
+
     def ask(self) -> None:
         """Put the question of the lens, or of the screen over it, to the runner."""
         self.walk.ask()

@@ -66,10 +66,31 @@ WALK = [
         "Show the other view of the lens; of the chart, logarithmic bars",
         "lens.turn",
     ),
+<<<<<<< HEAD
     _key("shift+up", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
     _key("shift+down", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
     _key("shift+left", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
     _key("shift+right", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
+=======
+    _key(
+        "shift+up,K",
+        "lens.adjust(-1, 0)",
+        "up",
+        "Previous layer, or previous value of the lens",
+        "lens.up",
+        display="⇧↑↓",
+    ),
+    _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
+    _key(
+        "shift+left,H",
+        "lens.adjust(0, -1)",
+        "left",
+        "Previous head, or lower value of the lens",
+        "lens.left",
+        display="⇧←→",
+    ),
+    _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
+>>>>>>> main
     _key(
         "x",
         "overlays.experiments",
@@ -151,6 +172,26 @@ WALK = [
     _key("question_mark", "overlays.help", "help", "Show every key", "app.help", show=True, display="?"),
     _key("q", "overlays.quit", "quit", "Quit", "app.quit"),
 ]
+
+FOOTER = (
+    "walk.step",
+    "walk.generate",
+    "walk.pick_up",
+    "walk.take",
+    "lens.turn",
+    "lens.next",
+    "lens.up",
+    "lens.left",
+    "",  # those of the focused panel
+    "walk.left",
+    "walk.take_back",
+    "walk.write",
+    "lens.index",
+    "choose.model",
+    "app.quit",
+    "app.help",
+)
+"""The ids of the keys in the footer, the most useful first; the last one always has room."""
 
 LEAVE = Binding(
     "enter,escape",

@@ -9,10 +9,12 @@ from core.activations.patch import Patch
 from core.causal.question import CausalQuestion
 from core.errors import UserError
 from core.lenses import lens
+from core.loading.checkpoints.recipe import Recipe
 from core.loading.choice import ModelChoice
 from core.loading.models import load_model
+from core.training.status import TrainingStatus
 from core.walk.session import Session
-from tui.course.measurements import Here, value_of
+from tui.course.measurements import Here, Seen, value_of
 
 PROMPT = "The train to Paris was full, so Ben walked to"
 CORRUPT = "The train to Rome was full, so Ben walked to"
@@ -141,3 +143,14 @@ def test_the_truth_of_the_tiny_world() -> None:
     assert value_of("true_kl_bits", here) == pytest.approx(here.session.chart(1).divergence_bits, rel=1e-4)
     with pytest.raises(UserError, match="no such text"):
         value_of('true_probability(" coffee", prompt="coffee coffee")', here)
+
+
+def test_what_the_app_shows(here: Here) -> None:
+    shown = {"block": 1, "head": 3, "weight": "embed.weight"}
+    training = TrainingStatus(Recipe(), "a", state="paused", earlier_losses=((0, 6.7), (50, 3.1)))
+    other = Here(here.session, Seen(lens="attention", looked_at=shown, training=training))
+    assert value_of('shown_block == 1 and shown_head == 3 and shown_weight == "embed.weight"', other)
+    assert value_of('training_state == "paused" and training_loss == 3.1', other)
+    for text in ("shown_head", "training_loss"):
+        with pytest.raises(UserError, match=r"shows no head|nothing was trained"):
+            value_of(text, here)

@@ -203,9 +203,8 @@ def _lines(text: str) -> list[str]:
 def _difference(lesson: Lesson, block: Code, printed: str) -> Mistake:
     """The first line that differs."""
     here, said = _lines(printed), _lines(block.output or "")
-    at = next(
-        (n for n, pair in enumerate(zip(here, said, strict=False)) if pair[0] != pair[1]), min(len(here), len(said))
-    )
+    pairs = enumerate(zip(here, said, strict=False))
+    at = next((number for number, (a, b) in pairs if a != b), min(len(here), len(said)))
     words = _("the code prints {printed!r}, and the lesson says {said!r}").format(
         printed=here[at] if at < len(here) else "", said=said[at] if at < len(said) else ""
     )

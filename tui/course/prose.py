@@ -135,9 +135,8 @@ class Markdown:
                 found.append(" " if child.type == "softbreak" else "\n")
             elif child.type in ("text", "code_inline"):
                 styles = [*open_styles, *(["code"] if child.type == "code_inline" else [])]
-                found.append_text(
-                    self._with_values(child.content, Style.combine([Style.null(), *map(self._style, styles)]))
-                )
+                style = Style.combine([Style.null(), *map(self._style, styles)])
+                found.append_text(self._with_values(child.content, style))
             elif child.type == "image":
                 found.append(inert(child.content), self._style("muted"))
         return found

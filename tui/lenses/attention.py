@@ -67,6 +67,9 @@ class AttentionLens(LensPage["AttentionView"]):
             self.chosen_head = min(self.chosen_head, len(self.answer.heads[0]) - 1)
             self.draw()
 
+    def looked_at(self) -> dict[str, int | str]:
+        return {"block": self.chosen_layer, "head": self.chosen_head} if self.answer else {}
+
     def look_at(self, layer: int, head: int) -> None:
         """Show the pattern of a head."""
         self.chosen_layer, self.chosen_head, self.all_heads = layer, head, False

@@ -7,9 +7,10 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
     ORDER = 40
     GROUP = "Why"
     ALSO = "direct logit attribution contribution heads neurons"
+    KEYS = KeyWords(move=N_("part"), choose=N_("divide"), view=N_("order"), across=N_("level"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +126,8 @@ class AttributionLens(ExperimentPage["Attribution"]):
         yield self._head(answer, name, bar, inner)
         at = min(self.cursor, len(parts) - 1)
         for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):
-            yield self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            row = self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            yield self.target(number, row)
 
     def _sum(self, answer: "Attribution", width: int) -> Text:
         if answer.path in ("", "heads"):

@@ -8,12 +8,13 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.content import Content
 
+from core.language import N_
 from core.walk.values import Branch, Forest
 from tui.dialogs.line import LineScreen
 from tui.drawing.search import outcome
 from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
 from tui.drawing.tree import tree_tips
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class BranchesLens(LensPage[Forest]):
     ORDER = 1
     GROUP = "Next token"
     ALSO = "tree alternatives history"
+    KEYS = KeyWords(move=N_("branch"), choose=N_("its end"))
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show the branches that continue a branch", show=True),
         Binding("N", "rename", "name", tooltip="Give a branch a name", show=True),
@@ -49,6 +51,9 @@ class BranchesLens(LensPage[Forest]):
             return session.visit(target) if target != session.history.branch() else None
 
         self.host.act(visit)
+
+    def cell_at_cursor(self) -> tuple[int, int]:
+        return (self.answer.current if self.answer else 0), 0
 
     def choose(self, number: int | None = None) -> None:
         self.host.act(lambda session: session.travel(len(session.tokens)))
@@ -94,7 +99,9 @@ class BranchesLens(LensPage[Forest]):
         below = answer.total - answer.first - len(answer.rows)
         tips = tree_tips([branch.depth for branch in answer.rows], more=below > 0)
         for number, (branch, tip) in enumerate(zip(answer.rows, tips, strict=True)):
-            yield self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+            yield self.target(
+                number, self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+            )
         if below:
             yield self.text((f"  {below:,} more below", "faint"))
 

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.language import N_
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
@@ -21,7 +22,7 @@ from tui.drawing.bars import Axis, bars, tick_at, ticked
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
-from tui.lenses.base import Lens
+from tui.lenses.base import KeyWords, Lens
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
@@ -44,6 +45,7 @@ class ChartLens(Lens, can_focus=True):
     DESCRIPTION = "The likeliest next tokens, to choose one"
     GROUP = "Next token"
     ALSO = "probabilities distribution candidates bar chart top-k"
+    KEYS = KeyWords(move=N_("pick"), choose=N_("take"))
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",
@@ -76,6 +78,8 @@ class ChartLens(Lens, can_focus=True):
         self._first_row = 0
         self._logarithmic = False
         self._strips: list[Strip] | None = None
+        self._ranks: list[int | None] = []
+        """The rank of the candidate in each line; None where there is none."""
 
     def show(self, frame: Frame) -> None:
         """Draw the chart of a frame."""
@@ -107,6 +111,7 @@ class ChartLens(Lens, can_focus=True):
 
     def move(self, by: int) -> None:
         """Move the cursor among the candidates."""
+        self.pointed = False
         if self._chart:
             self._cursor = max(0, min(self._cursor + by, len(self._chart.candidates) - 1))
             self._paint()
@@ -123,6 +128,17 @@ class ChartLens(Lens, can_focus=True):
         """Draw the bars on a logarithmic axis, or on a linear one again."""
         self._logarithmic = not self._logarithmic
         self._paint()
+
+    def on_click(self, event: events.Click) -> None:
+        rank = dict(enumerate(self._ranks)).get(event.get_content_offset_capture(self).y)
+        if rank is not None:
+            self.point(rank - self._cursor)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.move(1)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.move(-1)
 
     def on_resize(self) -> None:
         self._paint()
@@ -178,6 +194,7 @@ class ChartLens(Lens, can_focus=True):
         visible = chart.candidates[self._first_row : self._first_row + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
+        self._ranks = [None, *(c.rank for c in visible if c.rank < len(chart.candidates))]
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
         rows.append((None, _rest(chart, rows), max(0.0, 1 - sum(own for _, _, own in rows))))
 

@@ -8,10 +8,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from tui.drawing.bars import signed_bar
 from tui.drawing.edges import by_receiver, grid
 from tui.drawing.text import label, percent, signed, within
-from tui.lenses.base import AnswerCache, ExperimentPage
+from tui.lenses.base import AnswerCache, ExperimentPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
     ORDER = 46
     GROUP = "Why"
     ALSO = "edges eap circuits path"
+    KEYS = KeyWords(move=N_("edge"), choose=N_("keep only"), view=N_("graph"), down=N_("method"), across=N_("edges"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,17 +202,20 @@ class CircuitLens(ExperimentPage["Circuit"]):
         for number in self.visible_rows(len(kept), max(0, at), max(3, room)):
             edge, style = kept[number], "faint" if number in off else "text"
             left, right = signed_bar(edge.score / scale, bar)
-            yield self.row(
-                number == at,
-                width,
-                (f"{number + 1:>{RANK}} ", "faint"),
-                (f"{edge.sender:<{NODE}}", style),
-                ("→ ", "faint"),
-                (f"{edge.receiver:<{NODE}}", style),
-                (left, "below"),
-                ("│", "faint"),
-                (right, "above"),
-                (f"{edge.score:>+{NUMBER}.3f}", style),
+            yield self.target(
+                number,
+                self.row(
+                    number == at,
+                    width,
+                    (f"{number + 1:>{RANK}} ", "faint"),
+                    (f"{edge.sender:<{NODE}}", style),
+                    ("→ ", "faint"),
+                    (f"{edge.receiver:<{NODE}}", style),
+                    (left, "below"),
+                    ("│", "faint"),
+                    (right, "above"),
+                    (f"{edge.score:>+{NUMBER}.3f}", style),
+                ),
             )
         if off:
             yield self.text(("faint edges lie on no path from the embedding to the logits", "faint"))

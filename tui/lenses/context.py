@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from core.sampling.bounds import Bounded, high, low, through
 from tui.drawing.bars import meter
 from tui.drawing.plots import curve
 from tui.drawing.text import count_in, fit, fixed_in, label, percent, within
-from tui.lenses.base import AXIS, LensPage
+from tui.lenses.base import AXIS, KeyWords, LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class ContextLens(LensPage["ContextTable"]):
     ORDER = 14
     GROUP = "Compare"
     ALSO = "entropy prefix window"
+    KEYS = KeyWords(move=N_("prefix"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +122,7 @@ class ContextLens(LensPage["ContextTable"]):
                 came = row.came is not None and candidate.id == row.came.id
                 parts.append((fit(label(candidate.piece), token - 2), "hot" if came else "text"))
                 parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
-            yield self.row(number == at, width, *parts)
+            yield self.target(number, self.row(number == at, width, *parts))
 
     def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
         rows = answer.rows

@@ -6,10 +6,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
 from tui.drawing.tree import tree_tips
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 SAMPLES = 5
@@ -27,6 +28,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
     ORDER = 3
     GROUP = "Next token"
     ALSO = "samples fan several"
+    KEYS = KeyWords(move=N_("row"), choose=N_("go there"), view=N_("merged"), across=N_("how many"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,12 +109,15 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         chosen = number == self.cursor
         for at, words in enumerate(rows or [""]):
             head, bits = (f"{number + 1:>3} ", f"{continuation.surprisal_bits:>8.1f}") if at == 0 else ("    ", "")
-            yield self.row(
-                chosen,
-                width,
-                (head, "bar" if chosen else "faint"),
-                (fit(words, width - 12), "text"),
-                (bits, "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    chosen,
+                    width,
+                    (head, "bar" if chosen else "faint"),
+                    (fit(words, width - 12), "text"),
+                    (bits, "muted"),
+                ),
             )
 
     def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
@@ -121,7 +126,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         for number, (strand, tip) in enumerate(zip(answer.strands, tips, strict=True)):
             self._serials.append(strand.serial)
             self._tops.append(number + 1)
-            yield self._strand(strand, tip, number, len(answer.continuations), width)
+            yield self.target(number, self._strand(strand, tip, number, len(answer.continuations), width))
 
     def _strand(self, strand: Strand, tip: str, number: int, total: int, width: int) -> Text:
         indent = "  " * min(strand.depth, 12)

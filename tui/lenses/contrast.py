@@ -7,11 +7,12 @@ from rich.text import Text
 from textual.content import Content
 
 from core.activations.patch import Patch, PatchPart, toggled
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell_width
 from tui.drawing.text import fit, label, signed, within
-from tui.lenses.base import ExperimentPage, HeatMapPage
+from tui.lenses.base import ExperimentPage, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
     ORDER = 42
     GROUP = "Why"
     ALSO = "activation patching causal tracing corrupt"
+    KEYS = KeyWords(move=N_("row"), choose=N_("patch"), view=N_("map"), across=N_("column"))
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,10 +7,11 @@ from rich.text import Text
 from textual.content import Content
 
 from core.generation.rounds import Proposal, Round
+from core.language import N_
 from core.walk.values import DraftView
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 BELOW = 6
@@ -31,6 +32,7 @@ class DraftLens(LensPage[DraftView]):
     ORDER = 7
     GROUP = "Next token"
     ALSO = "speculative decoding assistant"
+    KEYS = KeyWords(move=N_("round"))
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)
@@ -71,7 +73,7 @@ class DraftLens(LensPage[DraftView]):
         yield self.text((f"{'at':>6}  proposals", "head"))
         rounds = answer.rounds[::-1]
         for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):
-            yield self._round(rounds[row], row == self.cursor, width)
+            yield self.target(row, self._round(rounds[row], row == self.cursor, width))
         yield Text()
         yield from self._proposals(rounds[self.cursor], width)
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.dialogs.source import SourceScreen
 from tui.drawing.bars import meter
 from tui.drawing.text import decimals_for, fit, label, number_in, one_line, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class FlowLens(LensPage["Flow"]):
     ORDER = 11
     GROUP = "Inside"
     ALSO = "data flow stages shapes tensors forward pass"
+    KEYS = KeyWords(move=N_("stage"), choose=N_("source"), view=N_("parts"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,10 +106,12 @@ class FlowLens(LensPage["Flow"]):
             row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)
             if beside:
-                yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
+                values = self._values(stage, width - used - 2)
+                yield self.target(number, self.row(chosen, width, *row, ("  ", "text"), *values))
             else:
-                yield self.row(chosen, width, *row)
-                yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, self.row(chosen, width, *row))
+                below = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, below)
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
         mark = (

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from tui.drawing.attributions import BASELINES, advice, complete, start, total
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     ORDER = 41
     GROUP = "Why"
     ALSO = "integrated gradients saliency input attribution"
+    KEYS = KeyWords(move=N_("token"), view=N_("method"), down=N_("steps"), across=N_("baseline"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +103,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         scale = max((abs(self._value(token)) for token in answer.tokens), default=0.0) or 1.0
         at = min(self.cursor, len(answer.tokens) - 1)
         for number in self.visible_rows(len(answer.tokens), at, max(3, height - 5)):
-            yield self._row(answer.tokens[number], number == at, scale, bar, width)
+            yield self.target(number, self._row(answer.tokens[number], number == at, scale, bar, width))
 
     def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
         """From where to where, and how complete the integral is."""

@@ -8,12 +8,13 @@ from typing import ClassVar
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.sampling.bounds import Bounded, low, total
 from core.sampling.values import Candidate
 from core.walk.values import Guess
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, label, percent
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Frame, Question
 
 
@@ -26,6 +27,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
     ORDER = 5
     GROUP = "Next token"
     ALSO = "game quiz"
+    KEYS = KeyWords(choose=N_("guess"))
     BESIDE = False
     ALLOW_SELECT: ClassVar[bool] = False
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit
 from tui.lenses.attention import AttentionLens
-from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage
+from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
     ORDER = 44
     GROUP = "Why"
     ALSO = "induction previous token copying composition"
+    KEYS = KeyWords(move=N_("layer"), choose=N_("attention"), view=N_("score"), across=N_("head"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,6 +112,9 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
             self.draw()
 
     # Keys ------------------------------------------------------------------------------------------------------------
+
+    def looked_at(self) -> dict[str, int | str]:
+        return {"block": self.cursor, "head": self.column} if self._placed else {}
 
     def switch_view(self) -> None:
         at = VIEWS.index(self.view)

@@ -8,12 +8,13 @@ from rich.text import Text
 from textual.content import Content
 
 from core.errors import UserError
+from core.language import N_
 from core.lenses import lens
 from tui import texts
 from tui.dialogs.line import LineScreen
 from tui.drawing.logit_map import QUANTITIES
 from tui.drawing.text import fit, label, one_line, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     ORDER = 45
     GROUP = "Why"
     ALSO = "jacobian lens tuned lens layers residual stream"
+    KEYS = KeyWords(move=N_("layer"), choose=N_("fit"), view=N_("quantity"))
     TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
 
     def __init__(self) -> None:
@@ -130,7 +132,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         yield self.text((fit("after", NAME) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, token))
+            row = self.row(number == self.cursor, width, *self._row(answer, number, token))
+            yield self.target(number, row)
 
     def _first(self, answer: "JacobianLens", width: int) -> Text:
         """Where each lens first shows the model's likeliest token."""

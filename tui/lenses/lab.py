@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
 from tui.drawing.plots import curve, overlay
 from tui.drawing.text import fit, label, percent
-from tui.lenses.base import AXIS, LensPage
+from tui.lenses.base import AXIS, KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class LabLens(LensPage["Lab"]):
     PICKS = False
     GROUP = "Learning"
     ALSO = "gelu relu layer norm embedding lookup batch"
+    KEYS = KeyWords(view=N_("page"))
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import window
 from tui.drawing.text import compact, fit, label, one_line, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class LadderLens(LensPage["Ladder"]):
     ORDER = 17
     GROUP = "Learning"
     ALSO = "rungs models loss"
+    KEYS = KeyWords(move=N_("rung"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class LadderLens(LensPage["Ladder"]):
         head = f"  {'rung':<{NAME}}{'size':>{COUNT}}{'adds':>{COUNT}}{'loss':>{LOSS}}  {'':<{bar}}"
         yield self.text((f"{head} {'likeliest':<{TOKEN}}{'p':>{SHARE}}", "head"))
         for number, rung in enumerate(answer.rungs):
-            yield self.row(number == at, width, *self._row(rung, number == at, bar))
+            yield self.target(number, self.row(number == at, width, *self._row(rung, number == at, bar)))
         yield Text()
         yield from self._detail(answer.rungs[at], width)
 

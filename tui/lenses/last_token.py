@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.text import fit, label, one_line
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class LastTokenLens(LensPage["LastToken"]):
     ORDER = 15
     GROUP = "Compare"
     ALSO = "bigram ablate replace mask shuffle"
+    KEYS = KeyWords(move=N_("token"), view=N_("method"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ class LastTokenLens(LensPage["LastToken"]):
         at = min(self.cursor, len(answer.changes) - 1)
         room = height - len(explanation) - 6
         for number in self.visible_rows(len(answer.changes), max(0, at), max(3, room)):
-            yield self._row(answer.changes[number], number == at, scale, bar, width)
+            yield self.target(number, self._row(answer.changes[number], number == at, scale, bar, width))
         if answer.together_bits is not None:
             name = "all at once" if len(answer.changes) > 1 else "this one"
             yield Text()

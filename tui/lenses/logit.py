@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import meter, scale_for
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.logit_map import QUANTITIES, cell_words, heat_map
 from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
-from tui.lenses.base import AXIS, HeatMapPage
+from tui.lenses.base import AXIS, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     ORDER = 13
     GROUP = "Inside"
     ALSO = "layers residual stream early exit"
+    KEYS = KeyWords(move=N_("layer"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +146,8 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         for number in self.visible_rows(
             len(answer.layers), min(self.cursor, len(answer.layers) - 1), max(3, height - 1)
         ):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, more, token, bar, scale, decimals))
+            parts = self._row(answer, number, more, token, bar, scale, decimals)
+            yield self.target(number, self.row(number == self.cursor, width, *parts))
 
     def _row(
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int

@@ -8,9 +8,10 @@ from textual.content import Content
 
 from core.causal.target_prompts import PROMPTS
 from core.errors import UserError
+from core.language import N_
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import fit, label, one_line, percent, run_text, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 
 if TYPE_CHECKING:
     from core.lenses.patchscope import Patchscope
@@ -31,6 +32,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     GROUP = "Why"
     ORDER = 48
     ALSO = "patch stream read another prompt"
+    KEYS = KeyWords(move=N_("layer"), choose=N_("prompt"), view=N_("text"), down=N_("into layer"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,16 +119,19 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
         yield self.text((head, "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.row(number == self.cursor, width, ("…", "faint"))
+                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
-            yield self.row(
-                here,
-                width,
-                (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
-                (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
-                (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
-                (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    here,
+                    width,
+                    (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
+                    (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
+                    (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
+                    (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
+                ),
             )
 
     def _tokens(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
@@ -134,7 +139,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
         yield self.text((f"{fit('stream', NAME)} likeliest next tokens", "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.row(number == self.cursor, width, ("…", "faint"))
+                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
             parts = [(f"{fit(_short(row.name), NAME)} ", "text" if here else "muted")]
@@ -142,7 +147,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
                 same = each.id == answer.asked.target.id
                 parts.append((fit(label(each.piece), TOKEN), "hot" if same else "muted" if rank else "text"))
                 parts.append((f"{percent(each.probability, 2):>{SHARE}} ", "muted"))
-            yield self.row(here, width, *parts)
+            yield self.target(number, self.row(here, width, *parts))
 
 
 def _check(prompt: str) -> None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit, signed
-from tui.lenses.base import ExperimentPage, HeatMapPage
+from tui.lenses.base import ExperimentPage, HeatMapPage, KeyWords
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
     ORDER = 43
     GROUP = "Why"
     ALSO = "path patching sender receiver"
+    KEYS = KeyWords(move=N_("row"), choose=N_("receive"), view=N_("back"), across=N_("column"))
 
     def __init__(self) -> None:
         super().__init__()

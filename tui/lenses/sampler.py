@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.content import Content
 
 from core.errors import UserError
+from core.language import N_
 from core.sampling.bounds import Bounded, high, low
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
@@ -22,7 +23,7 @@ from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text, stage_heads, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
 from tui.drawing.text import count_in, decimals_for, fit, fixed_in, label, number_in, one_line, percent, percent_in
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 FEWEST = 3
@@ -41,6 +42,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
     ORDER = 2
     GROUP = "Next token"
     ALSO = "temperature top-k top-p cut draw why this token"
+    KEYS = KeyWords(move=N_("stage"), choose=N_("on or off"), view=N_("move T"), down=N_("knob"), across=N_("turn"))
     ALLOW_SELECT: ClassVar[bool] = False
     BINDINGS: ClassVar = [
         Binding("N", "add", "new", tooltip="Add a stage", show=True),

@@ -7,10 +7,11 @@ from rich.text import Text
 from textual.content import Content
 
 from core.generation.token import Token
+from core.language import N_
 from core.sampling.bounds import low
 from core.walk.values import Summary
 from tui.drawing.text import compact, decimals_for, fit, label, percent, run_text
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 BEFORE = 8
@@ -26,6 +27,7 @@ class ScoreLens(LensPage[Summary]):
     ORDER = 4
     GROUP = "Compare"
     ALSO = "perplexity bits per byte surprisal loss text"
+    KEYS = KeyWords(move=N_("token"), choose=N_("go there"))
 
     def new_question(self) -> Question:
         return Question(lambda session: session.summary(), live=True)
@@ -75,7 +77,7 @@ class ScoreLens(LensPage[Summary]):
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):
             if position < len(tokens):
-                yield self._row(tokens, position, number == self.cursor, width)
+                yield self.target(number, self._row(tokens, position, number == self.cursor, width))
 
     def _row(self, tokens: tuple[Token, ...], position: int, chosen: bool, width: int) -> Text:
         token = tokens[position]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.sampling.values import SoftmaxLab
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     PICKS = False
     GROUP = "Next token"
     ALSO = "temperature exp normalize"
+    KEYS = KeyWords(view=N_("view"), across=N_("scale"))
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,10 +7,11 @@ from weakref import ref
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
 from tui.drawing.text import compact, fit, one_line, within
-from tui.lenses.base import AnswerCache, LensPage
+from tui.lenses.base import AnswerCache, KeyWords, LensPage
 from tui.runner import Frame, Question, Refusal
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class WeightsLens(LensPage["Weights"]):
     ORDER = 16
     GROUP = "Inside"
     ALSO = "parameters count histogram size"
+    KEYS = KeyWords(move=N_("weight"), choose=N_("histogram"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,6 +57,9 @@ class WeightsLens(LensPage["Weights"]):
         if frame.question is self._question and isinstance(frame.answer, Refusal) and self.chosen != FIRST:
             self.chosen = FIRST  # this model has no weight of that name
             self.ask_again()
+
+    def looked_at(self) -> dict[str, int | str]:
+        return {"weight": self.answer.histogram.name} if self.answer and self.answer.histogram else {}
 
     def choice_count(self) -> int:
         return len(self.answer.names) if self.answer and self.listed else 0
@@ -123,12 +128,15 @@ class WeightsLens(LensPage["Weights"]):
             each = answer.names[number]
             shape = " × ".join(f"{size:,}" for size in each.shape)
             name = fit(one_line(each.name), max(10, width - 24))
-            yield self.row(
-                number == self.cursor,
-                width,
-                ("● " if each.name == shown else "  ", "bar"),
-                (name, "text" if number == self.cursor else "muted"),
-                (f"{shape:>21}", "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    number == self.cursor,
+                    width,
+                    ("● " if each.name == shown else "  ", "bar"),
+                    (name, "text" if number == self.cursor else "muted"),
+                    (f"{shape:>21}", "muted"),
+                ),
             )
         yield Text()
         if answer.histogram:

@@ -1,7 +1,7 @@
 """Actions of the course: open and leave it, turn its steps, and follow what a person does in them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import UserError
@@ -25,6 +25,8 @@ from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
 from tui.walk.panels import PanelsScreen
 
+TRAINED = 10
+"""Steps of a training after which is measured again."""
 USUAL = ModelChoice(name="model5-trained")
 """The model where a lesson names none."""
 
@@ -283,15 +285,22 @@ class Lessons(ActionGroup):
         assert self.player is not None
         if not self.playing:
             return
-        wanted = self.player.wanted()
-        mode = "write" if self.screen.writing else "walk"
-        seen = Seen(self.screen.lens.NAME, mode, dict(self.player.state.pressed))
-        asked = (self.player.opening, wanted, seen)
+        wanted, seen = self.player.wanted(), self._seen()
+        training = seen.training
+        progress = training and (training.state, training.step // TRAINED, len(training.evaluations))
+        asked = (self.player.opening, wanted, replace(seen, training=None), progress)
         if not self._keys and asked != self._watched:
             self._watched = asked
             ask = measuring(self.player.opening, wanted, seen, self._bench)
             self.state.runner.watch(Question(ask) if wanted else None)
         self._draw()
+
+    def _seen(self) -> Seen:
+        """What the app shows now."""
+        assert self.player is not None
+        lens, mode = self.screen.lens, "write" if self.screen.writing else "walk"
+        pressed = dict(self.player.state.pressed)
+        return Seen(lens.NAME, mode, pressed, lens.looked_at(), self.state.frame.training)
 
     def _remapped(self) -> Mapping[str, str]:
         return {}

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from core.language import N_, _
 from tui import lenses
 from tui.course.panel import LessonPanel
+from tui.keys import FOOTER
 from tui.lenses.base import Lens
 from tui.lenses.chart import ChartLens
 from tui.notices import Notices
@@ -58,6 +59,9 @@ class PanelsScreen(Screen[None]):
         self._keyed: Lens = self.candidates
         """Which of the chart and the lens had the keys last."""
         self.status = StatusLine()
+        self._words: dict[str, str] = {}
+        """Of the footer, as they were drawn last."""
+        self.footer = KeyFooter(FOOTER, self.footer_words)
         self.tabs = TabBar({page: _(title) for page, title in TABS.items()})
         self.desk = Container(
             self.prompt, self.tabs, self.slot, self.candidates, self.tokens, self.generation, id="desk"
@@ -69,7 +73,7 @@ class PanelsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Container(self.desk, self.lesson, id="stage")
         yield self.status
-        yield KeyFooter()
+        yield self.footer
 
     def on_mount(self) -> None:
         for page in self._pages():
@@ -159,7 +163,9 @@ class PanelsScreen(Screen[None]):
     @property
     def keyed(self) -> Lens:
         """The lens that keys change: the chart where it had the keys last and is still seen, else the chosen one."""
-        return self._keyed if self.beside else self.lens
+        if not self.beside or self.focused is self.lens:
+            return self.lens
+        return self.candidates if self.focused is self.candidates else self._keyed
 
     @property
     def picking(self) -> Lens:
@@ -208,6 +214,25 @@ class PanelsScreen(Screen[None]):
         """Draw the status line, with the sampler that was asked for last."""
         self.status.show(self.state.frame, self.state.sampler, writing=self.writing)
         self.generation.advise(*self._advice())
+        if (words := self.footer_words()) != self._words:
+            self._words = words
+            self.footer.renew()
+
+    def footer_words(self) -> dict[str, str]:
+        """What some keys do now: in the lens that has them, and while tokens are generated."""
+        picking, keyed = self.picking.keys(), self.keyed.keys()
+        scroll = "" if self.picking.PICKS else _("scroll")
+        lens = {
+            "walk.pick_up": _(picking.move) or scroll,
+            "walk.take": _(picking.choose),
+            "lens.turn": _(keyed.view),
+            "lens.up": _(keyed.down),
+            "lens.left": _(keyed.across),
+        }
+        run, pause = _("run"), _("pause")
+        running = self.state.frame.activity == "generating"
+        lens["walk.generate"] = (pause if running else run).ljust(max(len(run), len(pause)))  # keys keep their places
+        return lens
 
     def _advice(self) -> list[str]:
         """What the keys do in the present mode; on a first start with a welcome."""

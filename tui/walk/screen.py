@@ -12,7 +12,9 @@ from tui.course.keys import ids
 from tui.course.panel import LessonPanel
 from tui.keys import LEAVE, WALK
 from tui.notices import Notices
+from tui.panels.generation import GenerationPanel
 from tui.panels.prompt import PromptPanel
+from tui.panels.tokens import TokensPanel
 from tui.runner import Frame
 from tui.walk.asking import Asking
 from tui.walk.choosing import Choosing
@@ -103,6 +105,12 @@ class WalkScreen(PanelsScreen):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """An entry of the index beside the chart was clicked."""
         self.lens_keys.turn_to(lenses.named(event.option.id or ""))
+
+    def on_tokens_panel_chosen(self, event: TokensPanel.Chosen) -> None:
+        self.action_do("walking.travel_to", (event.position,))
+
+    def on_generation_panel_chosen(self, event: GenerationPanel.Chosen) -> None:
+        self.action_do("walking.travel_to", (event.position,))
 
     def on_prompt_panel_refused(self, event: PromptPanel.Refused) -> None:
         self.notices.warn(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from core.activations.trace import Step
     from core.loading.model import Model
     from core.sampling.next_distribution import NextDistribution
+    from core.training.status import TrainingStatus
     from core.walk.session import Session
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -49,6 +50,10 @@ class Seen:
     """`walk` or `write`."""
     pressed: Mapping[str, int] = field(default_factory=dict)
     """How often the key of each action was pressed in this step."""
+    looked_at: Mapping[str, int | str] = field(default_factory=dict)
+    """What the keys of the lens have gone to (`Lens.looked_at`)."""
+    training: "TrainingStatus | None" = None
+    """The training that runs or has run."""
 
 
 class Bench:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell, cell_width, labels, legend, marked, window
 from tui.drawing.text import fit
-from tui.lenses.base.page import TINTS, LensPage
+from tui.lenses.base.page import COLUMN, TINTS, LensPage
 
 Answer = TypeVar("Answer")
 LOW, TALL = 4, 8
@@ -48,6 +48,10 @@ class HeatMapPage(LensPage[Answer]):
             self.column = max(0, min(self.column + across, len(drawn.columns) - 1))
             self.draw()
 
+    def cell_at_cursor(self) -> tuple[int, int]:
+        drawn = self.heat_map()
+        return super().cell_at_cursor()[0], max(0, min(self.column, len(drawn.columns) - 1)) if drawn else 0
+
     def notify_style_update(self) -> None:
         self._signed_tints = {}
         super().notify_style_update()
@@ -73,8 +77,10 @@ class HeatMapPage(LensPage[Answer]):
             )
             for column in columns:
                 shown = cell(drawn.at(number, column), strongest, across, drawn.text_at(number, column))
+                before = len(line)
                 self._add_cell(line, shown, drawn.at(number, column), strongest, across, here and column == column_at)
-            yield line
+                line.stylize(Style(meta={COLUMN: column}), before)
+            yield self.target(number, line)
         yield self._legend(drawn, left, len(rows) < len(drawn.rows), len(columns) < len(drawn.columns))
 
     def _label_line(self, line: str, across: int, at: int, left: int) -> Text:

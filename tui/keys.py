@@ -66,31 +66,24 @@ WALK = [
         "Show the other view of the lens; of the chart, logarithmic bars",
         "lens.turn",
     ),
-<<<<<<< HEAD
-    _key("shift+up", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
-    _key("shift+down", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
-    _key("shift+left", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
-    _key("shift+right", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
-=======
     _key(
-        "shift+up,K",
+        "shift+up",
         "lens.adjust(-1, 0)",
         "up",
         "Previous layer, or previous value of the lens",
         "lens.up",
         display="⇧↑↓",
     ),
-    _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
+    _key("shift+down", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
     _key(
-        "shift+left,H",
+        "shift+left",
         "lens.adjust(0, -1)",
         "left",
         "Previous head, or lower value of the lens",
         "lens.left",
         display="⇧←→",
     ),
-    _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
->>>>>>> main
+    _key("shift+right", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
     _key(
         "x",
         "overlays.experiments",

@@ -137,7 +137,7 @@ class LessonCheck:
     # The app ---------------------------------------------------------------------------------------------------------
 
     async def _press(self, key: str) -> None:
-        self._app.simulate_key(key)
+        self._app.post_message(keys.event(key))
         await self._rest()
 
     async def _rest(self) -> None:

@@ -266,7 +266,7 @@ class Lessons(ActionGroup):
             pressed, self._keys = self._keys, ()
             for word in pressed:
                 for key in keys.pressed(word, self._remapped()):
-                    self.screen.app.simulate_key(key)
+                    self.screen.app.post_message(keys.event(key))
             self.screen.app.call_later(self._follow)
         self._follow()
 

@@ -9,6 +9,8 @@ from typing import Any
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.command import CommandPalette
+from textual.events import AppBlur
 from textual.message import Message
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
@@ -20,7 +22,7 @@ from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
 from core.walk.values import PromptForm
-from tui import lenses, terminal, themes
+from tui import lenses, palette, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
@@ -147,6 +149,11 @@ class TokenwalkApp(App[None]):
             self._interrupted_at = now
             self.notices.inform(_("ctrl+c again quits"))
 
+    def on_app_blur(self, event: AppBlur) -> None:
+        """A page in a browser begins without focus, by Textual, and would lose the footer with it."""
+        if self.is_web:
+            event.prevent_default()
+
     def _redraw(self, _: object) -> None:
         """The app goes on after ctrl+z; the terminal has lost its picture."""
         self.refresh(layout=True)
@@ -240,6 +247,13 @@ class TokenwalkApp(App[None]):
             yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
         yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(palette.commands())
+
+    def search_themes(self) -> None:
+        self.push_screen(palette.themes())
 
     def _run_later(self, action: str) -> None:
         """Act on the walk screen after the palette has closed, also where its key does not act now."""

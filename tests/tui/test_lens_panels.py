@@ -112,9 +112,9 @@ async def test_a_lens_answers_or_says_why_not_for_model_1(
         found = await turn_to(pilot, settle, kind.NAME)
         lines = [line.strip() for line in panel_lines(found) if line.strip()]
         if kind.NAME == "attention":
-            assert lines == ["model1 has no attention; choose model3"]
+            assert lines == ["model1 has no attention; choose model3 or a later model"]
         elif kind.NAME == "heads":
-            assert lines == ["model1 has no attention heads; choose model3"]
+            assert lines == ["model1 has no attention heads; choose model3 or a later model"]
         elif found.answer is None:
             assert issubclass(kind, ExperimentPage)
             assert isinstance(pilot.app.frame.answer, Refusal)
@@ -227,15 +227,21 @@ async def test_a_long_context_keeps_the_row_of_the_cursor_in_sight(
 # Flow ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_stage_unfolds_into_its_parts(real: Make, settle: Go, press: Go) -> None:
+async def test_a_stage_unfolds_into_its_parts(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "flow")
         folded = found.choice_count()
         assert folded == sum(not stage.level for stage in found.answer.stages)
         await press(pilot, "down", "down", "down", "down", "o")
-        inside = ("norm", "queries, keys, values", "queries", "keys", "values", "heads", "output projection")
+        inside = (
+            "norm", "queries, keys, values", "queries", "keys", "values", "scores", "weights", "heads",
+            "output projection",
+        )  # fmt: skip
         assert found.choice_count() == folded + len(inside)
+        assert "B=1 T=" in "\n".join(panel_lines(found))
+        await press(pilot, "shift+right")
+        assert "B=5 T=8" in "\n".join(panel_lines(found))
         await press(pilot, "down", "o")  # from a part of it
         assert (found.choice_count(), found.cursor) == (folded, 4)
 

@@ -7,6 +7,7 @@ from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, hundredths, scale_for, shade
 from tui.drawing.text import fit, label, within
@@ -33,11 +34,11 @@ class AttentionLens(LensPage["AttentionView"]):
     """Rows are the attending positions (queries), columns the attended ones (keys). Later positions are masked."""
 
     NAME = "attention"
-    TITLE = "attention"
-    DESCRIPTION = "The attention pattern of one head, and all heads of all layers in brief"
+    TITLE = N_("attention")
+    DESCRIPTION = N_("The attention pattern of one head, and all heads of all layers in brief")
     ORDER = 12
-    GROUP = "Inside"
-    ALSO = "heads pattern weights"
+    GROUP = N_("Inside")
+    ALSO = N_("heads pattern weights")
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,12 +110,16 @@ class AttentionLens(LensPage["AttentionView"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return f"layer {self.chosen_layer} · head {self.chosen_head}" if self.answer else ""
+        return (
+            _("layer {layer} · head {head}").format(layer=self.chosen_layer, head=self.chosen_head)
+            if self.answer
+            else ""
+        )
 
     def draw(self) -> None:
         if self.answer:
-            other = "⏎ its pattern" if self.all_heads else "↑↓ row · o all heads"
-            self.border_subtitle = Content(f"⇧↑↓ layer · ⇧←→ head · {other}")
+            other = _("⏎ its pattern") if self.all_heads else _("↑↓ row · o all heads")
+            self.border_subtitle = Content(_("⇧↑↓ layer · ⇧←→ head · {other}").format(other=other))
         else:
             self.border_subtitle = Content("")
         super().draw()
@@ -139,8 +144,12 @@ class AttentionLens(LensPage["AttentionView"]):
 
         query = label(answer.pieces[answer.start + at if answer.pattern else -1])
         yield self._strongest(query, answer.pieces[start:], weights, not_shown, width)
-        exact = f"softmax(q kᵀ/√c) v and SDPA differ by at most {answer.difference:.1e}"
-        last = f"   the last {count} of {len(answer.pieces):,} positions" if start else ""
+        exact = _("softmax(q kᵀ/√c) v and SDPA differ by at most {difference:.1e}").format(difference=answer.difference)
+        last = (
+            _("   the last {count} of {total:,} positions").format(count=count, total=len(answer.pieces))
+            if start
+            else ""
+        )
         yield self.text((exact, "faint"), (fit(last, max(0, width - len(exact))), "faint"))
         yield Text()
         yield from self._columns(weights, count, cell)
@@ -159,10 +168,10 @@ class AttentionLens(LensPage["AttentionView"]):
     ) -> Text:
         """The positions with the largest weights; `not_shown` is the weight on positions left of the map."""
         best = sorted(range(len(weights)), key=lambda n: -weights[n])[:4]
-        line = self.text((within(query, 14), "text"), (" attends to", "muted"))
+        line = self.text((within(query, 14), "text"), (_(" attends to"), "muted"))
         parts = [(label(pieces[n]), weights[n]) for n in best]
         if not_shown >= 0.005:
-            parts.insert(0, ("earlier, not shown", not_shown))
+            parts.insert(0, (_("earlier, not shown"), not_shown))
         for words, weight in parts:
             name = within(words, 20)
             if line.cell_len + len(name) + 8 > width:
@@ -212,19 +221,22 @@ class AttentionLens(LensPage["AttentionView"]):
         here = answer.heads[layer][head]
         most = label(answer.pieces[here.peak])
         yield self.text(
-            ("attends most to ", "muted"),
+            (_("attends most to "), "muted"),
             (within(most, 16), "text"),
             (f" {hundredths(here.peak_weight)}", "bar"),
-            (f"   first {hundredths(here.first)}   itself {hundredths(here.own)}", "muted"),
-            (f"   H {here.entropy_bits:.2f} bits", "muted"),
+            (
+                _("   first {first}   itself {own}").format(first=hundredths(here.first), own=hundredths(here.own)),
+                "muted",
+            ),
+            (_("   H {bits:.2f} bits").format(bits=here.entropy_bits), "muted"),
         )
-        yield self.text(("largest weight of the last position: ⇤ on the first, • on itself", "faint"))
+        yield self.text((_("largest weight of the last position: ⇤ on the first, • on itself"), "faint"))
         yield Text()
         cell = max(1, min(7, (width - 4) // len(answer.heads[0])))
         if cell >= 3:
             names = "".join(f"{number:>{min(cell - 1, 4)}}".ljust(cell) for number in range(len(answer.heads[0])))
         else:
-            names = "heads"
+            names = _("heads")
         yield self.text(("    ", "faint"), (names, "faint"))
         for number in self.visible_rows(len(answer.heads), layer, max(3, height - 4)):
             heads = answer.heads[number]

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
-from core.language import N_
+from core.language import N_, _
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
@@ -41,10 +41,10 @@ class ChartLens(Lens, can_focus=True):
     """The candidates, likeliest first, with a cursor on one of them."""
 
     NAME = "candidates"
-    TITLE = "next token"
-    DESCRIPTION = "The likeliest next tokens, to choose one"
-    GROUP = "Next token"
-    ALSO = "probabilities distribution candidates bar chart top-k"
+    TITLE = N_("next token")
+    DESCRIPTION = N_("The likeliest next tokens, to choose one")
+    GROUP = N_("Next token")
+    ALSO = N_("probabilities distribution candidates bar chart top-k")
     KEYS = KeyWords(move=N_("pick"), choose=N_("take"))
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
@@ -73,7 +73,7 @@ class ChartLens(Lens, can_focus=True):
         """The question of causal experiments, where a person chose a token of it."""
         self._ghost = ""
         """What the ghost of a bar shows: the model without its patches, or without its adapter."""
-        self._empty = "loading torch …"
+        self._empty = _("loading torch …")
         self._cursor = 0
         self._first_row = 0
         self._logarithmic = False
@@ -96,7 +96,7 @@ class ChartLens(Lens, can_focus=True):
         self._chart = chart
         self._asked = asked
         if frame.snapshot:
-            self._ghost = "unpatched" if frame.snapshot.patches else "base"
+            self._ghost = _("unpatched") if frame.snapshot.patches else _("base")
         if chart is None:
             self._empty = _why_empty(frame)
             self.entitle()
@@ -161,13 +161,14 @@ class ChartLens(Lens, can_focus=True):
         chart, width = self._chart, self.size.width
         if chart:
             effective = f"{chart.effective:,.0f}" if high(chart.effective) >= 100 else f"{chart.effective:.1f}"
-            unit = " candidates" if width > 50 else ""
+            unit = _(" candidates") if width > 50 else ""
             patched = chart.candidates[0].unpatched is not None
-            truth = " · │ true" if chart.divergence_bits is not None else ""
+            truth = _(" · │ true") if chart.divergence_bits is not None else ""
             more = patched or bool(truth)
-            name = "next" if (more or not exact(chart.entropy_bits)) and width <= 50 else "next token"
+            name = _("next") if (more or not exact(chart.entropy_bits)) and width <= 50 else _("next token")
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
-            detail = f"H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
+            detail = _("H {bits:.2f} bits").format(bits=chart.entropy_bits)
+            detail += f"{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.entitle(detail, name)
             asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
@@ -203,7 +204,7 @@ class ChartLens(Lens, can_focus=True):
         columns = ChartColumns.of(width, decimals, bounded=chart.known is not None)
         ends = [axis.at(low(share)) for _, share, _ in rows]
         drawn = bars(ends, [axis.at(own) for _, _, own in rows], columns.bar, 1.0)
-        strips = [self._head(columns, axis, width, "ln p" if chart.from_logprobs else "logit")]
+        strips = [self._head(columns, axis, width, _("ln p") if chart.from_logprobs else "logit")]
         beyond = _beyond(chart)
         if ends[-1] > 1:
             drawn[-1] = drawn[-1][:-1] + "▶"
@@ -221,7 +222,8 @@ class ChartLens(Lens, can_focus=True):
         unknown, rest = chart.vocab_size - known, chart.unknown_probability
         for indent, places in ((3, min(decimals, 2)), (0, 1)):
             own, other = (percent(share, places) for share in (1 - rest, rest))
-            words = f"{' ' * indent}known {known:,}: {own} · unknown {unknown:,}: {other}"
+            words = _("known {known:,}: {own} · unknown {unknown:,}: {other}")
+            words = " " * indent + words.format(known=known, own=own, unknown=unknown, other=other)
             if len(words) <= width:
                 break
         return Strip([Segment(fit(words, width), self.style_of("candidates--others"))], width)
@@ -229,7 +231,7 @@ class ChartLens(Lens, can_focus=True):
     def _head(self, columns: "ChartColumns", axis: Axis, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
         text = (
-            f"{'#':>{columns.rank}} {fit('token', columns.token)} {axis.label(columns.bar)} "
+            f"{'#':>{columns.rank}} {fit(_('token'), columns.token)} {axis.label(columns.bar)} "
             f"{'p':>{columns.share}} {score:>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
@@ -254,7 +256,7 @@ class ChartLens(Lens, can_focus=True):
             text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
-        share = "cut" if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
+        share = _("cut") if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
         score = number_in(candidate.logit, columns.logit) if candidate.known else " " * columns.logit
         return self._join(
             columns,
@@ -277,9 +279,9 @@ class ChartLens(Lens, can_focus=True):
         self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int
     ) -> Strip:
         style = self.style_of("candidates--others")
-        name = f"others {count:,}"
+        name = _("others {count:,}").format(count=count)
         cut = share == 0 and own > 0
-        figure = "cut" if cut else percent_in(share, min(decimals, 2), columns.share)
+        figure = _("cut") if cut else percent_in(share, min(decimals, 2), columns.share)
         return self._join(
             columns,
             self.style_of(),
@@ -356,6 +358,10 @@ def _why_empty(frame: Frame) -> str:
     """Why there is no chart."""
     if frame.model and is_address(frame.model.name):
         if frame.activity == "idle" and not frame.tokenizer:
-            return "the engine is not reached · read only"
-        return "the engine was not asked · space asks it" if frame.activity == "idle" else "waiting for the engine …"
-    return "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
+            return _("the engine cannot be reached · read only")
+        return (
+            _("the engine was not asked yet · space asks it")
+            if frame.activity == "idle"
+            else _("waiting for the engine …")
+        )
+    return _("no model · m chooses a model, d a device") if frame.activity == "idle" else _("loading torch …")

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
+from core.language import _
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell, cell_width, labels, legend, marked, window
 from tui.drawing.text import fit
 from tui.lenses.base.page import COLUMN, TINTS, LensPage
@@ -105,8 +106,10 @@ class HeatMapPage(LensPage[Answer]):
         for words, share in legend(drawn.strongest, drawn.signed):
             line.append(words, self.signed_tint(share, False) if share else self.style_of("lens--muted"))
         if any(value is None for row in drawn.values for value in row):
-            line.append_text(self.text(("   · not yet", "faint")))
-        more = [words for words, hidden in (("↑↓ more rows", more_rows), ("⇧←→ more columns", more_columns)) if hidden]
+            line.append_text(self.text((_("   · not yet"), "faint")))
+        more = [
+            words for words, hidden in ((_("↑↓ more rows"), more_rows), (_("⇧←→ more columns"), more_columns)) if hidden
+        ]
         if more:
             line.append_text(self.text((f"   {' · '.join(more)}", "faint")))
         return line

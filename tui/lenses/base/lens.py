@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 from textual.content import Content
 
 from core.errors import UserError
+from core.language import N_, _
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.dialogs.choose import Entry
@@ -84,7 +85,7 @@ class Lens(Painted):
     """What it shows, in one line of the command palette."""
     ORDER: ClassVar[int] = 0
     """Its position in the round of lenses."""
-    GROUP: ClassVar[str] = "Inside"
+    GROUP: ClassVar[str] = N_("Inside")
     """Its section in the index of lenses, one of `tui.lenses.GROUPS`."""
     ALSO: ClassVar[str] = ""
     """Other words by which the command palette finds it."""
@@ -102,7 +103,7 @@ class Lens(Painted):
     def entitle(self, detail: str = "", title: str = "") -> None:
         """Write the border's title: `title` or that of the lens, its place where there is room, what it shows now."""
         place = self.place if self.outer_size.width >= WIDE else ""
-        self.border_title = Content(" · ".join(filter(None, [title or self.TITLE, place, one_line(detail)])))
+        self.border_title = Content(" · ".join(filter(None, [title or _(self.TITLE), place, one_line(detail)])))
 
     @property
     def host(self) -> LensHost:

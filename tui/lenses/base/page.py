@@ -11,6 +11,7 @@ from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
+from core.language import _
 from tui.drawing.painted import PaintedPage
 from tui.drawing.text import fit, one_line
 from tui.lenses.base.lens import Lens
@@ -72,7 +73,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def waiting_text(self) -> str:
         """The line that is shown until there is an answer."""
-        return "loading …" if self.frame.activity == "loading" else "reading …"
+        return _("loading …") if self.frame.activity == "loading" else _("reading …")
 
     def title_detail(self) -> str:
         """What the border's title says after the name of the lens."""

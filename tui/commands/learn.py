@@ -47,7 +47,8 @@ def learn(
 
 def _open(folder: Path | None, number: int | None) -> None:
     from core import language
-    from tui.commands.walk import DEFAULT_MODEL, check_terminal, run
+    from tui.commands.opening import DEFAULT_MODEL
+    from tui.commands.walk import check_terminal, run
     from tui.course import progress
 
     check_terminal("tokenwalk learn --check")
@@ -75,7 +76,7 @@ def _check(course: Any, number: int | None) -> None:
     from core.loading.choice import ModelChoice
     from tui.app import TokenwalkApp
     from tui.commands.lesson_check import LessonCheck
-    from tui.commands.walk import DEFAULT_MODEL
+    from tui.commands.opening import DEFAULT_MODEL
     from tui.settings import Settings
     from tui.walk.course import CourseSource
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-        check_terminal(INSTEAD)
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -46,12 +46,7 @@ def walk(
         first = opening(model, sampler, prompt, resume=resume)
         if prompt == "-":
             _read_keys_from_terminal()
-<<<<<<< HEAD
         check_terminal(INSTEAD)
-=======
-        if os.environ.get("TEXTUAL_DRIVER") != DRIVER:  # a browser is the terminal
-            _check_terminal()
->>>>>>> main
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()

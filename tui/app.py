@@ -35,6 +35,7 @@ from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
 from tui.settings import Settings
 from tui.walk.choosing import device_entries, model_entries
+from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
 from tui.walk.state import WalkState
 from tui.wording import keys_at_present
@@ -82,6 +83,7 @@ class TokenwalkApp(App[None]):
         problems: Iterable[UserError | str] = (),
         resume: Path | None = None,
         sessions: Path | None = None,
+        course: CourseSource = CourseSource(),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__(driver_class=driver_class())
@@ -100,7 +102,8 @@ class TokenwalkApp(App[None]):
         ScrollBar.renderer = ThinScrollBar
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
-        self.walk = WalkScreen(self.state, self.notices, text)
+        self._opens_course = course.at_start
+        self.walk = WalkScreen(self.state, self.notices, text, course)
 
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
@@ -141,6 +144,8 @@ class TokenwalkApp(App[None]):
             if self._patches:
                 self.runner.submit(lambda session: session.patch(self._patches))
         self.runner.start()
+        if self._opens_course:
+            self.walk.lessons.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
 
     def action_help_quit(self) -> None:

@@ -1,7 +1,7 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.events import AppBlur
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
@@ -35,6 +36,7 @@ from tui.runner import Operation, Runner
 from tui.settings import Settings
 from tui.sharing.server import Server
 from tui.walk.choosing import device_entries, model_entries
+from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
 from tui.walk.showing import INTERVAL, Showing
 from tui.walk.state import WalkState
@@ -84,12 +86,14 @@ class TokenwalkApp(App[None]):
         resume: Path | None = None,
         sessions: Path | None = None,
         server: Server | None = None,
+        course: CourseSource = CourseSource(),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__(driver_class=driver_class())
         self.settings = settings
         self._early_problems = list(problems)
         self._resume, self._patches = resume, patches
+        self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
@@ -101,13 +105,14 @@ class TokenwalkApp(App[None]):
         ScrollBar.renderer = ThinScrollBar
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
-        self.walk = self.new_screen(text)
+        self._opens_course = course.at_start
+        self.walk = self.new_screen(text, course)
         self._server = server
         """Where others follow the walk, if it is shared."""
 
-    def new_screen(self, text: str) -> WalkScreen:
+    def new_screen(self, text: str, course: CourseSource) -> WalkScreen:
         """The screen of the walk."""
-        return WalkScreen(self.state, self.notices, text)
+        return WalkScreen(self.state, self.notices, text, course)
 
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
@@ -115,17 +120,23 @@ class TokenwalkApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.HEAT
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [self._undimmed, *filters] if themes.projected(self.theme) else filters
+
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._redraw)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
+        self.register_theme(themes.PROJECTOR)
         known = self.settings.theme in self.available_themes
         self.theme = self.settings.theme if known else themes.DARK.name
         if not known:
             self._early_problems.append(
-                _("no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light or one that ctrl+p lists").format(
-                    theme=self.settings.theme
-                )
+                _(
+                    "no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light, tokenwalk-projector or one that "
+                    "ctrl+p lists"
+                ).format(theme=self.settings.theme)
             )
         self.set_keymap(self.settings.keys)
         self.walk.set_focus(self.walk.candidates if self.walk.prompt.text or self._resume else self.walk.prompt)
@@ -144,6 +155,8 @@ class TokenwalkApp(App[None]):
         self.runner.start()
         if self._server:
             self._share(self._server)
+        if self._opens_course:
+            self.walk.lessons.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
 
     def action_help_quit(self) -> None:

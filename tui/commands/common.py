@@ -128,17 +128,6 @@ def decode_utf8(content: bytes, source: str) -> str:
         ) from error
 
 
-def check_terminal(instead: str) -> None:
-    """Raise `UserError`, which names what to use `instead`, where Textual cannot read keys from standard input or draw
-    on standard error."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=instead)
-    if os.environ.get("TERM") == "dumb":
-        raise UserError(
-            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=instead
-        )
-
-
 def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     """The model, and the token ids of a text in it; an empty text becomes the end-of-text token.
 

@@ -1,16 +1,14 @@
 """`tokenwalk follow`: look at a walk while somebody else walks."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.engine import threads
-from core.language import _
-from tui.commands.common import check_terminal, exit_on_user_error
-from tui.serve.viewer import DRIVER
+from tui.commands.common import exit_on_user_error
+from tui.commands.walk import check_terminal, run
 
 if TYPE_CHECKING:
     from tui.sharing.feed import Feed
@@ -44,8 +42,7 @@ def follow(
         if choice:
             catalog.check(choice)
         feed = feed_of(walk)
-        if os.environ.get("TEXTUAL_DRIVER") != DRIVER:  # a browser is the terminal
-            check_terminal(_("tokenwalk export, which writes a session in other formats"))
+        check_terminal("tokenwalk export")
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     if hasattr(os, "nice"):
@@ -53,12 +50,7 @@ def follow(
     threads.prepare()
     from tui.following.app import FollowApp
 
-    app = FollowApp(feed, choice, settings, problems)
-    app.run()
-    app.runner.close(0)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(app.return_code or 0)
+    run(FollowApp(feed, choice, settings, problems))
 
 
 def feed_of(walk: str) -> "Feed":

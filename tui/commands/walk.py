@@ -2,12 +2,14 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from core.engine import threads
-from tui.commands.common import Prompt, check_terminal, exit_on_user_error
+from core.errors import UserError
+from core.language import _
+from tui.commands.common import Prompt, exit_on_user_error
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
 from tui.serve.viewer import DRIVER
@@ -28,7 +30,8 @@ def walk(
     ] = 30,
     fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
     theme: Annotated[
-        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
+        str | None,
+        typer.Option(help="tokenwalk-dark, tokenwalk-light, tokenwalk-projector, or the name of a Textual theme."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
@@ -47,8 +50,7 @@ def walk(
         first = opening(model, sampler, prompt, resume=resume)
         if prompt == "-":
             _read_keys_from_terminal()
-        if os.environ.get("TEXTUAL_DRIVER") != DRIVER:  # a browser is the terminal
-            check_terminal(INSTEAD)
+        check_terminal(INSTEAD)
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
         server = None
@@ -73,6 +75,23 @@ def walk(
         sessions=storage.default_folder(),
         server=server,
     )
+    run(app)
+
+
+def check_terminal(instead: str) -> None:
+    """Raise `UserError` where the app cannot be shown; `instead` names commands that need no terminal."""
+    if os.environ.get("TEXTUAL_DRIVER") == DRIVER:  # a browser is the terminal
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
+        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=instead)
+    if os.environ.get("TERM") == "dumb":
+        raise UserError(
+            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=instead
+        )
+
+
+def run(app: Any) -> NoReturn:
+    """Run the app, and end the program with it."""
     app.run()
     app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
     app.autosave.close(CLOSING_SECONDS)

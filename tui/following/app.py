@@ -16,6 +16,7 @@ from tui.following.screen import FollowScreen
 from tui.keys import FOLLOW
 from tui.settings import Settings
 from tui.sharing.feed import Feed
+from tui.walk.course import CourseSource
 
 
 class FollowApp(TokenwalkApp):
@@ -30,7 +31,7 @@ class FollowApp(TokenwalkApp):
             runner=lambda publish, fps: FollowingRunner(feed, choice, publish, fps),
         )
 
-    def new_screen(self, text: str) -> FollowScreen:
+    def new_screen(self, text: str, course: CourseSource) -> FollowScreen:
         return FollowScreen(self.state, self.notices, cast(FollowingRunner, self.runner))
 
     def _start(self) -> None:

@@ -30,7 +30,8 @@ def walk(
     ] = 30,
     fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
     theme: Annotated[
-        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
+        str | None,
+        typer.Option(help="tokenwalk-dark, tokenwalk-light, tokenwalk-projector, or the name of a Textual theme."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")

@@ -232,6 +232,8 @@ class Lessons(ActionGroup):
         self.state.count = int(values.get("count") or self.state.count)
         if name := values.get("lens"):
             self._lens_keys.turn_to(lenses.named(setting.lens_name(name)))
+        if panel := values.get("panel"):
+            self.screen.focus_panel(getattr(self.screen, panel))
         if position := values.get("position"):
             at = None if position == "last" else int(position) + 1
             self.submit(lambda session: session.travel(len(session.tokens) if at is None else at))

@@ -292,7 +292,7 @@ def test_heads_over_checkpoints(run_here: Here) -> None:
     """As lines, JSON and CSV; a model from elsewhere has no text of its training."""
     arguments = ("lens", "heads", "--checkpoints", "model5-trained", "--device", "cpu")
     lines = run_here(*arguments).stdout.decode().splitlines()
-    assert lines[0] == "scores of heads over checkpoints: step 3,000"
+    assert lines[0] == "scores of heads of one checkpoint: step 3,000"
     (each,) = json.loads(run_here(*arguments, "--json").stdout)["checkpoints"]
     rows = list(csv.DictReader(run_here(*arguments, "--csv").stdout.decode().splitlines()))
     for kind in ("previous", "induction", "copied"):

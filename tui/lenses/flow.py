@@ -148,7 +148,7 @@ class FlowLens(LensPage["Flow"]):
         )
         name = mark + part_name(stage.name)
         sizes = BATCH if self.of_batch else {}
-        axes = [f"{axis}={sizes.get(axis, size):,}" for axis, size in stage.axes]
+        axes = [f"{part_name(axis)}={sizes.get(axis, size):,}" for axis, size in stage.axes]
         norm = "" if stage.norm is None else number_in(stage.norm, NORM)
         row = [
             (fit(name, room), "muted" if stage.level else "text"),

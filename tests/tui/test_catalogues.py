@@ -28,7 +28,7 @@ def translations() -> Iterator[tuple[str, str]]:
     """The texts of all catalogues, each with its translation; of a plural the form for many."""
     for name in LANGUAGES:
         for message in catalogues.read(name):
-            if message.id and message.string:
+            if message.id and last(message.string):
                 yield last(message.id), last(message.string)
 
 

@@ -5,10 +5,12 @@ from tui.lenses.base.experiment import ExperimentPage
 from tui.lenses.base.exported import ExportedPage
 from tui.lenses.base.heat import HeatMapPage
 from tui.lenses.base.lens import KeyWords, Lens, LensHost
-from tui.lenses.base.page import AXIS, LensPage
+from tui.lenses.base.page import AXIS, COLUMN, ROW, LensPage
 
 __all__ = [
     "AXIS",
+    "COLUMN",
+    "ROW",
     "AnswerCache",
     "ExperimentPage",
     "ExportedPage",

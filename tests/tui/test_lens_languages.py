@@ -15,6 +15,8 @@ from core.loading.models import load_model
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 from tui import lenses
+from tui.drawing.origins import origin_text
+from tui.drawing.parts import part_name
 from tui.lenses.base import HeatMapPage, LensPage
 
 WIDTHS = (46, 78)
@@ -97,3 +99,34 @@ def test_no_line_of_a_lens_is_wider_than_its_panel(answers: dict[str, Any], widt
                 wrong.append(f"{kind.NAME} view {number}: {max(after, key=cell_len)!r}")
     assert not wrong, "\n".join(wrong)
     assert same == []
+
+
+@pytest.mark.parametrize(
+    ("english", "vietnamese"),
+    [
+        ("random weights, seed 3", "trọng số ngẫu nhiên, hạt giống 3"),
+        (
+            "trained for 1,234 steps on the tiny world, loss 2.500, 1.800 above its floor",
+            "huấn luyện 1,234 bước trên thế giới nhỏ, mất mát 2.500, hơn mức sàn 1.800",
+        ),
+        ("/models/a {b}", "/models/a {b}"),
+    ],
+)
+def test_where_weights_come_from(english: str, vietnamese: str) -> None:
+    language.speak("en")
+    assert origin_text(english) == english
+    language.speak("vi")
+    assert origin_text(english) == vietnamese
+
+
+@pytest.mark.parametrize(
+    "name", ["block 3 attention", "3 attention", "head 5.1", "2 other neurons", "final norm", "embedding"]
+)
+def test_parts_of_a_model(name: str) -> None:
+    language.speak("en")
+    assert part_name(name) == name
+    language.speak("vi")
+    assert part_name(name) != name
+    assert [word for word in part_name(name).split() if word[0].isdigit()] == [
+        w for w in name.split() if w[0].isdigit()
+    ]

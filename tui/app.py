@@ -1,7 +1,7 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,9 @@ from typing import Any
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.command import CommandPalette
+from textual.events import AppBlur
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
@@ -20,7 +23,7 @@ from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
 from core.walk.values import PromptForm
-from tui import lenses, terminal, themes
+from tui import lenses, palette, terminal, themes
 from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
@@ -32,6 +35,7 @@ from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
 from tui.settings import Settings
 from tui.walk.choosing import device_entries, model_entries
+from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
 from tui.walk.state import WalkState
 from tui.wording import keys_at_present
@@ -79,12 +83,14 @@ class TokenwalkApp(App[None]):
         problems: Iterable[UserError | str] = (),
         resume: Path | None = None,
         sessions: Path | None = None,
+        course: CourseSource = CourseSource(),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__(driver_class=driver_class())
         self.settings = settings
         self._early_problems = list(problems)
         self._resume, self._patches = resume, patches
+        self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
@@ -96,7 +102,8 @@ class TokenwalkApp(App[None]):
         ScrollBar.renderer = ThinScrollBar
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
-        self.walk = WalkScreen(self.state, self.notices, text)
+        self._opens_course = course.at_start
+        self.walk = WalkScreen(self.state, self.notices, text, course)
 
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
@@ -104,17 +111,23 @@ class TokenwalkApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.HEAT
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [self._undimmed, *filters] if themes.projected(self.theme) else filters
+
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._redraw)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
+        self.register_theme(themes.PROJECTOR)
         known = self.settings.theme in self.available_themes
         self.theme = self.settings.theme if known else themes.DARK.name
         if not known:
             self._early_problems.append(
-                _("no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light or one that ctrl+p lists").format(
-                    theme=self.settings.theme
-                )
+                _(
+                    "no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light, tokenwalk-projector or one that "
+                    "ctrl+p lists"
+                ).format(theme=self.settings.theme)
             )
         self.set_keymap(self.settings.keys)
         self.walk.set_focus(self.walk.candidates if self.walk.prompt.text or self._resume else self.walk.prompt)
@@ -131,6 +144,8 @@ class TokenwalkApp(App[None]):
             if self._patches:
                 self.runner.submit(lambda session: session.patch(self._patches))
         self.runner.start()
+        if self._opens_course:
+            self.walk.lessons.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
 
     def action_help_quit(self) -> None:
@@ -141,6 +156,11 @@ class TokenwalkApp(App[None]):
         else:
             self._interrupted_at = now
             self.notices.inform(_("ctrl+c again quits"))
+
+    def on_app_blur(self, event: AppBlur) -> None:
+        """A page in a browser begins without focus, by Textual, and would lose the footer with it."""
+        if self.is_web:
+            event.prevent_default()
 
     def _redraw(self, _: object) -> None:
         """The app goes on after ctrl+z; the terminal has lost its picture."""
@@ -183,6 +203,10 @@ class TokenwalkApp(App[None]):
     def act(self, operation: Operation, *, instead_of: str | None = None) -> None:
         """Queue an operation on the walk."""
         self.runner.submit(operation, instead_of=instead_of)
+
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key of the walk."""
+        self.walk.action_do(action, arguments)
 
     def ask(self) -> None:
         """Put the question of the lens, or of the screen over it, to the runner."""
@@ -231,6 +255,13 @@ class TokenwalkApp(App[None]):
             yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
         yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(palette.commands())
+
+    def search_themes(self) -> None:
+        self.push_screen(palette.themes())
 
     def _run_later(self, action: str) -> None:
         """Act on the walk screen after the palette has closed, also where its key does not act now."""

@@ -194,7 +194,7 @@ class Autosave:
         file.journal.keep(after)
         storage.prepare(self.folder)
         if file.path is None or _stamp(file.path) != file.stamp:  # another program's version is not overwritten
-            file.path = storage.free(self.folder, walk.prompt)
+            file.path = storage.reserve(self.folder, walk.prompt)
         path = file.path
 
         def complete(digest: str) -> None:
@@ -206,6 +206,8 @@ class Autosave:
         except BaseException:
             file.journal.stay()
             raise
+        finally:
+            storage.released(path)
         file.journal.settle(path)
         file.stamp = _stamp(path)
         self._write_seconds = time.monotonic() - began

@@ -24,6 +24,7 @@ from tui.commands import (
     replay,
     score,
     search,
+    serve,
     tokens,
     train,
     walk,
@@ -78,6 +79,7 @@ for name, command in (
     ("devices", devices.devices),
     ("replay", replay.replay),
     ("export", export.export),
+    ("serve", serve.serve),
 ):
     app.command(name, cls=Command)(command)
 

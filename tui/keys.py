@@ -66,10 +66,24 @@ WALK = [
         "Show the other view of the lens; of the chart, logarithmic bars",
         "lens.turn",
     ),
-    _key("shift+up,K", "lens.adjust(-1, 0)", "up", "Previous layer, or previous value of the lens", "lens.up"),
-    _key("shift+down,J", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
-    _key("shift+left,H", "lens.adjust(0, -1)", "left", "Previous head, or lower value of the lens", "lens.left"),
-    _key("shift+right,L", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
+    _key(
+        "shift+up",
+        "lens.adjust(-1, 0)",
+        "up",
+        "Previous layer, or previous value of the lens",
+        "lens.up",
+        display="⇧↑↓",
+    ),
+    _key("shift+down", "lens.adjust(1, 0)", "down", "Next layer, or next value of the lens", "lens.down"),
+    _key(
+        "shift+left",
+        "lens.adjust(0, -1)",
+        "left",
+        "Previous head, or lower value of the lens",
+        "lens.left",
+        display="⇧←→",
+    ),
+    _key("shift+right", "lens.adjust(0, 1)", "right", "Next head, or higher value of the lens", "lens.right"),
     _key(
         "x",
         "overlays.experiments",
@@ -142,9 +156,35 @@ WALK = [
     _key("w", "sessions.save", "save", "Save, export or copy the walk", "session.save"),
     _key("ctrl+o", "sessions.open", "open", "Open a saved session", "session.open", display="^o"),
     _key("y", "sessions.copy", "copy", "Copy the generated text", "session.copy"),
+    _key("L", "course.toggle", "course", "Open the course, or come back from it to your walk", "course.open"),
+    _key("O", "course.onward", "onward", "Show the next step of the lesson", "course.onward"),
+    _key("B", "course.back", "back", "Show the step of the lesson before", "course.back"),
+    _key("R", "course.hint", "hint", "Show a hint of the task, at last its solution", "course.hint"),
+    _key("pagedown", "course.page(1)", "more", "Show more of the lesson, then the next step", "course.more"),
+    _key("pageup", "course.page(-1)", "less", "Show what stands before in the lesson", "course.less"),
     _key("question_mark", "overlays.help", "help", "Show every key", "app.help", show=True, display="?"),
     _key("q", "overlays.quit", "quit", "Quit", "app.quit"),
 ]
+
+FOOTER = (
+    "walk.step",
+    "walk.generate",
+    "walk.pick_up",
+    "walk.take",
+    "lens.turn",
+    "lens.next",
+    "lens.up",
+    "lens.left",
+    "",  # those of the focused panel
+    "walk.left",
+    "walk.take_back",
+    "walk.write",
+    "lens.index",
+    "choose.model",
+    "app.quit",
+    "app.help",
+)
+"""The ids of the keys in the footer, the most useful first; the last one always has room."""
 
 LEAVE = Binding(
     "enter,escape",
@@ -192,6 +232,8 @@ LABELS = {
     "shift+down": "⇧↓",
     "shift+left": "⇧←",
     "shift+right": "⇧→",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
     "ctrl+left": "^←",
     "ctrl+right": "^→",
 }
@@ -257,6 +299,7 @@ GROUPS = {
         "choose.compare",
         "choose.train",
     ),
+    N_("Course"): ("course.open", "course.onward", "course.back", "course.hint", "course.more", "course.less"),
     N_("Sessions"): ("session.save", "session.open", "session.copy"),
     N_("App"): ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
 }

@@ -1,8 +1,11 @@
 """The command palette: actions and lenses, found by their words in any order or by other words for the same."""
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+import unicodedata
 
-from core.language import N_
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.theme import ThemeProvider
+
+from core.language import N_, _
 
 ALSO = {
     "choose.compare": N_("kl difference quantization"),
@@ -23,6 +26,22 @@ ALL_WORDS = 100.0
 """What a command scores for having every word of a query, above any likeness of single letters."""
 
 
+def plain(text: str) -> str:
+    """A text in small letters without marks, as it is typed in haste: `nhiet do` finds `nhiệt độ`."""
+    letters = unicodedata.normalize("NFD", text.lower().replace("đ", "d"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def commands() -> CommandPalette:
+    """The palette of all commands."""
+    return CommandPalette(placeholder=_("Search for commands…"), id="--command-palette")
+
+
+def themes() -> CommandPalette:
+    """The palette of themes."""
+    return CommandPalette([ThemeProvider], placeholder=_("Search for themes…"))
+
+
 class PaletteCommands(Provider):
     """Textual's own provider looks at titles only, and lists them by the alphabet."""
 
@@ -31,9 +50,9 @@ class PaletteCommands(Provider):
             yield DiscoveryHit(command.title, command.callback, help=command.help)
 
     async def search(self, query: str) -> Hits:
-        matcher, words = self.matcher(query), query.lower().split()
+        matcher, words = self.matcher(query), plain(query).split()
         for command in self.app.get_system_commands(self.screen):
-            known = f"{command.title} {command.help}".lower()
+            known = plain(f"{command.title} {command.help}")
             score = matcher.match(command.title) + ALL_WORDS * all(word in known for word in words)
             if score > 0:
                 yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)

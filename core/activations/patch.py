@@ -73,9 +73,7 @@ class Patch:
                 choices=", ".join(SWAPPED),
             )
         if not math.isfinite(self.factor):
-            raise UserError(
-                _("the factor of a patch must be finite, not {factor:g}"), kind=self.kind, factor=self.factor
-            )
+            raise UserError(_("the factor of a patch must be finite, not {factor:g}"), factor=self.factor)
 
     def check(self, config: ModelConfig) -> None:
         """Raise `UserError` where a model of this configuration has no such part."""

@@ -1,7 +1,7 @@
 """Attention weights: of every head at the last position, and the pattern of one head over the last positions.
 
-Memory stays small: rows of earlier positions are computed for the chosen layer and the shown positions only, never
-T × T weights for all layers and heads.
+Memory stays small: rows of earlier positions are computed for the shown positions only, never T × T weights for all
+layers and heads; of heads that are not chosen, small pictures are kept.
 """
 
 import math
@@ -73,11 +73,18 @@ class AttentionView:
     """Weight of each row of the pattern on the positions before `start`."""
     note: str
     """What was left out; empty where nothing was."""
+    pictures: tuple[tuple[bytes, ...], ...] = ()
+    """[layers][heads], each size × size pixels, row by row: the pattern of the head on the shown positions, reduced by
+    its largest weights. 255 is the largest weight of a row of pixels. Empty unless asked for, and until computed."""
 
 
 @torch.inference_mode()
-def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> Iterator[Progress | AttentionView]:
+def attention(
+    step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN, size: int = 0
+) -> Iterator[Progress | AttentionView]:
     """The weights of the last position first, then the pattern of the last `shown` positions in one head.
+
+    With a `size` it has also pictures of all heads, of that many pixels in height and width.
 
     Raises `UserError` for a model without attention, and for a layer or head it does not have.
     """
@@ -123,9 +130,10 @@ def attention(step: Step, layer: int = 0, head: int = 0, shown: int = SHOWN) -> 
         note=note,
     )
     yield view
-    rows = yield from _pattern(step, layer, head, start)
+    rows, pictures = yield from _patterns(step, layer, head, start, size)
     yield replace(
         view,
+        pictures=pictures,
         pattern=tuple(tuple(row[start : start + n + 1].tolist()) for n, row in enumerate(rows)),
         before=tuple(row[:start].sum().item() for row in rows),
     )
@@ -139,25 +147,39 @@ def _summaries(rows: Tensor) -> tuple[HeadSummary, ...]:
     return tuple(HeadSummary(*values) for values in zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _pattern(step: Step, layer: int, head: int, start: int) -> Generator[Progress, None, Tensor]:
-    """Weights of the positions from `start` on in one head, [T - start, T], float32 on the CPU."""
+def _patterns(
+    step: Step, layer: int, head: int, start: int, size: int
+) -> Generator[Progress, None, tuple[Tensor, tuple[tuple[bytes, ...], ...]]]:
+    """Weights of the positions from `start` on in one head, [T - start, T], float32 on the CPU, and the pictures."""
     transformer, ids, length = step.model.transformer, ids_of(step), len(step.ids)
     cache = (empty_cache(step) if step.cache is None else step.cache).first(start)
     yield from fill_cache(step, cache, start)
-    name = f"blocks.{layer}.attention.attend"
-    attend: Any = transformer.get_submodule(name)
-    rows = []
+    layers = range(len(transformer.blocks)) if size else range(layer, layer + 1)
+    names = {number: f"blocks.{number}.attention.attend" for number in layers}
+    rows: dict[int, list[Tensor]] = {number: [] for number in layers}
     for begin in range(start, length, TOKENS_PER_PAUSE):
         end = min(begin + TOKENS_PER_PAUSE, length)
-        with recording(transformer, [name]) as trace:
-            _run_blocks(step, ids[:, begin:end], cache, layer + 1)
-        q, k, _unused = trace.inputs[name]
-        chunk = attend.weights(q, k)[0, head]  # [t, T]
-        require_finite(name, chunk)
-        rows.append(torch.nn.functional.pad(chunk, (0, length - end)).cpu())
+        with recording(transformer, names.values()) as trace:
+            _run_blocks(step, ids[:, begin:end], cache, layers.stop)
+        for number, name in names.items():
+            q, k, _unused = trace.inputs[name]
+            attend: Any = transformer.get_submodule(name)
+            weights = attend.weights(q, k)[0]  # [h, t, end]
+            require_finite(name, weights)
+            kept = weights if number == layer else weights[..., start:]
+            rows[number].append(torch.nn.functional.pad(kept, (0, length - end)).cpu())
         if end < length:
             yield Progress(end - start, length - start)
-    return torch.cat(rows)
+    shown = {number: torch.cat(chunks, 1) for number, chunks in rows.items()}  # [h, T - start, T or T - start]
+    pictures = tuple(_pictures(weights[..., start - length :], size) for weights in shown.values()) if size else ()
+    return shown[layer][head], pictures
+
+
+def _pictures(weights: Tensor, size: int) -> tuple[bytes, ...]:
+    """Each head of [h, t, t] as size × size pixels."""
+    reduced = torch.nn.functional.adaptive_max_pool2d(weights.float(), (size, size))
+    levels = (255 * reduced / reduced.amax(-1, keepdim=True).clamp(min=1e-12)).round().to(torch.uint8)
+    return tuple(bytes(head.flatten().tolist()) for head in levels)
 
 
 def _run_blocks(step: Step, ids: Tensor, cache: KVCache, blocks: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.activations.trace import Step, Trace, residual_stream, trace_step
 from core.engine.activation import ACTIVATIONS
-from core.engine.attention import causal_attention
+from core.engine.attention import CausalAttention, causal_attention
 from core.engine.config import ModelConfig
 from core.progress import Progress
 from core.sampling import draw
@@ -43,7 +43,10 @@ class FlowStage:
     axes: Axes
     """The shape when the whole window goes through the model at once."""
     values: tuple[float, ...]
-    """The first numbers at the last position; of logits and probabilities the largest ones; of ids the last ones."""
+    """The first numbers at the last position; of logits and probabilities the largest ones; of ids the last ones.
+
+    Of attention scores and weights, those of head 0 with the last keys that the position sees.
+    """
     labels: tuple[bytes, ...] = ()
     """The token of each value; empty where values belong to no tokens."""
     norm: float | None = None
@@ -101,7 +104,7 @@ def _model_stages(step: Step, trace: Trace) -> Iterator[FlowStage]:
     states: Axes = (("B", 1), ("T", length), ("d", config.embed_dim))
     yield from _embedding_stages(config, trace, states, stream_norms["embedding"])
     for n in range(config.blocks):
-        yield from _attention_stages(config, trace, n, states, stream_norms.get(f"block {n} attention"))
+        yield from _attention_stages(step, trace, n, states, stream_norms.get(f"block {n} attention"))
         if config.feed_forward:
             after = stream_norms[f"block {n}" if config.parallel else f"block {n} mlp"]
             yield from _mlp_stages(config, trace, n, states, after)
@@ -143,9 +146,8 @@ def _embedding_stages(config: ModelConfig, trace: Trace, states: Axes, stream: f
         yield _stage("position", "position", trace.outputs["position"][-1], states[1:], stream=stream)
 
 
-def _attention_stages(
-    config: ModelConfig, trace: Trace, n: int, states: Axes, stream: float | None
-) -> Iterator[FlowStage]:
+def _attention_stages(step: Step, trace: Trace, n: int, states: Axes, stream: float | None) -> Iterator[FlowStage]:
+    config = step.model.transformer.config
     path, norm = f"blocks.{n}.attention", f"blocks.{n}.norm1"
     yield _stage(f"block {n} attention", "attention", trace.last_output(path), states, stream=stream)
     if config.block_norms and config.layout != "post_norm":
@@ -162,10 +164,23 @@ def _attention_stages(
     ):
         axes = (states[0], (axis, tensor.shape[1]), states[1], ("c", config.head_dim))
         yield _stage(part, component, tensor[0, :, -1], axes, 1)
+    yield from _score_stages(step, f"{path}.attend", q, k, (states[0], ("h", config.heads), states[1], states[1]))
     heads = (states[0], ("h", config.heads), states[1], ("c", config.head_dim))
     yield _stage("heads", "attend", trace.outputs[f"{path}.attend"][0, :, -1], heads, 1)
     yield _stage("output projection", "out", trace.last_output(f"{path}.out"), states, 1)
     yield from _output_norm(config, trace, path, norm, states)
+
+
+def _score_stages(step: Step, path: str, q: Tensor, k: Tensor, axes: Axes) -> Iterator[FlowStage]:
+    """The scores of the last query with every key it sees, and their softmax; the values are those of head 0."""
+    attend = step.model.transformer.get_submodule(path)
+    assert isinstance(attend, CausalAttention)
+    scores = attend.scores(q[:, :, -1:], k)
+    weights = attend.normalized(scores)
+    seen = scores[0, 0, 0].isfinite().nonzero().flatten().tolist()[-VALUES:]
+    pieces = tuple(step.pieces[at] for at in seen)
+    for name, component, numbers in (("scores", "scores", scores), ("weights", "weights", weights)):
+        yield FlowStage(name, component, 1, axes, tuple(numbers[0, 0, 0, seen].tolist()), pieces)
 
 
 def _mlp_stages(config: ModelConfig, trace: Trace, n: int, states: Axes, stream: float) -> Iterator[FlowStage]:
@@ -266,6 +281,8 @@ def _components(config: ModelConfig) -> dict[str, tuple[str, Any]]:
         "norm": (NORMS[config.norm], "norm" if config.final_norm else "blocks.0.norm1"),
         "qkv": (f"q, k, v = x W_qkvᵀ{qkv}", f"{attention}.qkv"),
         "rotary": (_rotation(config), f"blocks.{rotated}.attention.rotary"),
+        "scores": (f"s = {_scores(config)} + mask: 0 for a key at t or before, -∞ after it", CausalAttention.scores),
+        "weights": ("a = softmax(s) over the keys: the weights of each query sum to 1", CausalAttention.weights),
         "attend": _attend(config, f"{attention}.attend"),
         "out": (f"y = heads W_oᵀ{out}", f"{attention}.out"),
         "mlp": (_sum(config, hidden, first=False), mlp),
@@ -310,11 +327,15 @@ def _rotation(config: ModelConfig) -> str:
     )
 
 
+def _scores(config: ModelConfig) -> str:
+    """The equation of the product of queries and keys."""
+    scores = "q kᵀ / √c" if config.attention_scale is None else f"{config.attention_scale:.4g} q kᵀ"
+    return f"{config.attention_cap:g} tanh({scores} / {config.attention_cap:g})" if config.attention_cap else scores
+
+
 def _attend(config: ModelConfig, path: str) -> tuple[str, Any]:
     """The equation of attention, and what computes it."""
-    scores = "q kᵀ / √c" if config.attention_scale is None else f"{config.attention_scale:.4g} q kᵀ"
-    if config.attention_cap:
-        scores = f"{config.attention_cap:g} tanh({scores} / {config.attention_cap:g})"
+    scores = _scores(config)
     if config.positions == "alibi":
         return f"headᵢ = softmax({scores} - mᵢ (t - s) + mask) v for query t and key s", path
     if config.sinks:

@@ -22,6 +22,7 @@ from core.loading.info import ModelInfo
 from core.loading.model import LocalModel, Model
 from core.loading.room import check_room
 from core.loading.served.connect import connect
+from core.loading.sizes import described_bytes
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
 
@@ -126,20 +127,12 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
             dtype=Option("dtype"),
         )
     smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
-    check_room(choice.name, _bytes(description, dtype_name, dtype), device, smaller)
+    check_room(choice.name, described_bytes(description, dtype_name), device, smaller)
     transformer = weights.build_model(description, device, dtype, packing, report)
     shown = _as_stored(description) if packing == devices.STORED else ""
     origin = location.description + (f" ({description.note})" if description.note else "")
     model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
     return _with_adapter(model, FAMILIES[description.model_type]) if choice.lora else model
-
-
-def _bytes(description: ModelDescription, dtype_name: str, dtype: torch.dtype) -> float:
-    """The memory that the weights need."""
-    if dtype_name == devices.STORED:
-        return sum(stored.size for stored in description.tensors.values())
-    bits = {"int8": 8.5, "int4": 5}.get(dtype_name, 8 * dtype.itemsize)
-    return bits * description.config.parameter_count() / 8
 
 
 def _as_stored(description: ModelDescription) -> str:

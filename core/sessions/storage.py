@@ -1,5 +1,6 @@
 """The folder of saved walks: its location, the names of its files, and a list of them. Needs no torch."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
+from core.atomic import NEW_FILE
 from core.errors import Action, UserError
 from core.language import _
 from core.sessions import reader
@@ -62,11 +64,41 @@ def _journals_alone(folder: Path) -> Iterator[Path]:
 
 def free(folder: Path, prompt: str, suffix: str = ".json") -> Path:
     """An unused file name made of the time and the prompt."""
+    return next(path for path in _names(folder, prompt, suffix) if not path.exists())
+
+
+def _names(folder: Path, prompt: str, suffix: str) -> Iterator[Path]:
     slug = "".join(c if c.isalnum() else "-" for c in prompt[:200])
     slug = "-".join(filter(None, slug.split("-")))[:40].strip("-") or "walk"
     stem = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}-{slug.lower()}"
-    names = (f"{stem}{f'-{n}' if n > 1 else ''}{suffix}" for n in count(1))
-    return next(path for name in names if not (path := folder / name).exists())
+    return (folder / f"{stem}{f'-{n}' if n > 1 else ''}{suffix}" for n in count(1))
+
+
+def reserve(folder: Path, prompt: str) -> Path:
+    """An unused name of a session, which no other process gets as well until it is written and `released`.
+
+    Raises `UserError` where the folder cannot be written.
+    """
+    for path in _names(folder, prompt, ".json"):
+        try:
+            os.close(os.open(_reservation(path), NEW_FILE, 0o600))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(_("{path} cannot be written: {reason}"), path=path, reason=error.strerror) from error
+        if not path.exists():
+            return path
+        released(path)
+    raise AssertionError("names do not end")
+
+
+def released(path: Path) -> None:
+    """Give a reserved name back."""
+    _reservation(path).unlink(missing_ok=True)
+
+
+def _reservation(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.tmp")
 
 
 def _files(folder: Path) -> Iterator[tuple[float, Path]]:

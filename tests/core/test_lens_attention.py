@@ -74,6 +74,30 @@ def test_a_shorter_pattern_is_the_end_of_the_full_one(name: str, small: Small) -
     assert part.note == "the pattern shows the last 3 of 6 positions"
 
 
+@pytest.mark.parametrize("size", [1, 3, 5, 12])
+def test_pictures_keep_the_largest_weights_of_every_head(size: int, small: Small) -> None:
+    """Against a loop over the pixels of the full patterns; a pixel covers the positions that its edges touch."""
+    step = step_on(small("model5"), some_ids(6))
+    pictures = last(attention(step, size=size)).pictures
+    config = step.model.transformer.config
+    assert [len(heads) for heads in pictures] == [config.heads] * config.blocks
+    for layer in range(config.blocks):
+        for head in range(config.heads):
+            view = last(attention(step, layer, head))
+            pattern = [[*row, *[0.0] * (6 - len(row))] for row in view.pattern]
+            edges = [(n * 6 // size, -(-(n + 1) * 6 // size)) for n in range(size)]
+            reduced = [[max(max(row[x:right]) for row in pattern[y:low]) for x, right in edges] for y, low in edges]
+            expected = [round(255 * value / max(row)) for row in reduced for value in row]
+            assert list(pictures[layer][head]) == pytest.approx(expected, abs=1)
+            assert view.pictures == ()
+
+
+def test_pictures_show_the_last_positions_as_the_pattern_does(small: Small) -> None:
+    view = last(attention(step_on(small("model5"), some_ids(6)), shown=3, size=3))
+    expected = [round(255 * value / max(row)) for row in view.pattern for value in [*row, *[0.0] * (3 - len(row))]]
+    assert list(view.pictures[0][0]) == pytest.approx(expected, abs=1)
+
+
 def test_the_row_is_answered_before_the_pattern(small: Small) -> None:
     answers = list(attention(step_on(small("model5"), some_ids(6))))
     assert [len(each.pattern) for each in answers] == [0, 6]

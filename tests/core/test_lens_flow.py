@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from reference_models import reference
 from steps import RUNGS, last, some_ids, step_on, wrapped
 
@@ -61,6 +62,27 @@ def test_shapes_and_numbers_equal_a_pass_without_cache(name: str, small: Small) 
     assert checked >= 2 + 5 * model.transformer.config.blocks
 
 
+@pytest.mark.parametrize("name", [name for name in RUNGS if "1" not in name and "2" not in name])
+def test_scores_and_weights_equal_those_of_sdpa(name: str, small: Small) -> None:
+    """Attention to the columns of an identity matrix gives the weights of head 0."""
+    model, ids = small(name), some_ids(6)
+    shown: Flow = last(flow(step_on(model, ids)))
+    with torch.inference_mode(), recording(model.transformer) as trace:
+        model.transformer(torch.tensor([ids]))
+    of = {
+        component: [each for each in shown.stages if each.component == component] for component in ("scores", "weights")
+    }
+    assert len(of["scores"]) == len(of["weights"]) == model.transformer.config.blocks
+    for n, (scores, shares) in enumerate(zip(of["scores"], of["weights"], strict=True)):
+        q, k, _v = trace.inputs[f"blocks.{n}.attention.attend"]
+        one = torch.eye(len(ids)).expand(1, 1, -1, -1)
+        expected = F.scaled_dot_product_attention(q[:, :1], k[:, :1], one, is_causal=True)[0, 0, -1]
+        assert shares.values == pytest.approx(expected.tolist(), abs=1e-6)
+        assert torch.tensor(scores.values).softmax(0).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+        assert [size for _, size in shares.axes] == [1, q.shape[1], len(ids), len(ids)]
+        assert shares.labels == tuple(bytes([id]) for id in ids)
+
+
 OTHER_BLOCKS = (
     "pythia", "gptj", "falcon-40b", "falcon-rw", "opt", "opt-norms-after", "bloom", "phi-3-partial", "gemma2", "olmo2",
     "granite", "smollm3", "gemma3", "olmo3", "mixtral", "qwen2-moe-some", "qwen3-moe-some", "gpt-oss",
@@ -81,6 +103,12 @@ def test_stages_of_other_blocks_are_what_their_modules_compute(case: str, tmp_pa
     with torch.inference_mode(), recording(model.transformer) as trace:
         model.transformer(torch.tensor([ids]))
         hidden = expected_model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        expected_model.set_attn_implementation("eager")
+        attentions = expected_model(torch.tensor([ids]), output_attentions=True).attentions
+    if case.startswith("falcon"):  # whose eager attention is not that of its hidden states
+        one = torch.eye(len(ids)).expand(1, config.kv_heads, -1, -1)
+        paths = [f"blocks.{n}.attention.attend" for n in range(config.blocks)]
+        attentions = [model.transformer.get_submodule(path)(*trace.inputs[path][:2], one) for path in paths]
     names = [stage.name for stage in shown.stages]
     assert names.count("norm") == config.block_norms * config.blocks * (2 if case == "gptj" else 1)
     assert names.count("output norm") == 2 * config.blocks * config.output_norms
@@ -103,6 +131,10 @@ def test_stages_of_other_blocks_are_what_their_modules_compute(case: str, tmp_pa
     assert len(routed) == 2 * sum(config.has_experts(n) for n in range(config.blocks))
     assert ("mᵢ" in equations["attend"]) is (config.positions == "alibi")
     assert all(source.code for source in shown.sources)
+    read = [stage.values for stage in shown.stages if stage.component == "weights"]
+    assert len(read) == len(attentions) == config.blocks
+    for values, expected in zip(read, attentions, strict=True):
+        assert values == pytest.approx(expected[0, 0, -1, -len(values) :].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", RUNGS)

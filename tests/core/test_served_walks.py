@@ -215,7 +215,7 @@ def test_a_saved_walk_replays_in_the_served_model(trained: Model, tmp_path: Any)
 
 def test_what_looks_inside_the_model_says_what_it_needs(small: Small) -> None:
     walk = started(served(small(), full=True)[1])
-    with pytest.raises(UserError, match=f"needs the weights on this machine; this model runs at {ADDRESS}"):
+    with pytest.raises(UserError, match=f"needs the weights on this machine, but this model runs at {ADDRESS}"):
         walk.model.transformer.named_modules()
     with pytest.raises(UserError, match="needs the weights"):
         walk.scale_adapter(0.5)
@@ -284,3 +284,19 @@ def test_a_run_says_when_each_distribution_is_there(small: Small) -> None:
     assert next(run) == Progress(0, 1) and not walk.ready
     engine.release()
     assert Progress(1, 1) in [event for event in run if isinstance(event, Progress) and walk.ready]
+
+
+def test_two_that_ask_for_the_same_distribution_to_another_depth_wait_for_their_own_answer(small: Small) -> None:
+    engine, model = served(small(), top_k=None)
+    requests, wanted = model.requests, {b"key": lambda: [1, 2, 3]}
+    engine.held = []
+    few, many = requests.ask(wanted, 5), requests.ask(wanted, 40)
+    assert next(few) == next(many) == 0
+    first, answer = engine.held.pop(0)
+    first.set_result(answer())
+    assert list(few) == []
+    assert requests.known(b"key").known == 5
+    assert next(many) == 0
+    engine.release()
+    assert list(many) == []
+    assert requests.known(b"key").known == 40

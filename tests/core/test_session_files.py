@@ -123,6 +123,22 @@ def test_temporary_files_of_a_killed_write_are_removed_later(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == [".new.json.2.tmp"]
 
 
+def test_two_processes_never_get_one_file(tmp_path: Path) -> None:
+    """Both may find the name unused at the same time."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom core.sessions import storage\n"
+        "print(*(storage.reserve(Path(sys.argv[1]), 'oat').name for _ in range(40)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    names = " ".join(each.communicate()[0] for each in processes).split()
+    assert len(set(names)) == 80
+    assert storage.saved_sessions(tmp_path) == []
+    for name in names:
+        storage.released(tmp_path / name)
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [

@@ -71,3 +71,12 @@ def test_what_there_is_not_is_said_in_a_line(here: Here, text: str) -> None:
     with pytest.raises(UserError) as error:
         value_of(text, here)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "repeated"), [("abcab", 2, True), ("abcab", 3, False), ("aaa", 2, True), ("ab", 3, False)]
+)
+def test_the_last_tokens_stand_in_the_text_before(here: Here, text: str, count: int, repeated: bool) -> None:
+    session = Session(here.session.model)
+    list(session.prefill(list(text.encode())))
+    assert value_of(f"repeated({count})", Here(session)) is repeated

@@ -182,9 +182,9 @@ async def test_a_column_is_changed_and_used(real: Make, settle: Go, until: Go) -
 
 
 WORDS = [
-    ("temp=0,top_k=9", "no effect: one token reaches it"),
-    ("top_k=1,top_p=0.9", "no effect: one token reaches it"),
-    ("temp=0,ban='e'", "no effect: one token reaches it"),
+    ("temp=0,top_k=9", "no effect: only one token is left before it"),
+    ("top_k=1,top_p=0.9", "no effect: only one token is left before it"),
+    ("temp=0,ban='e'", "no effect: only one token is left before it"),
     ("top_k=9,temp=0", ""),
     ("temp=0,-top_k=9", ""),
 ]
@@ -208,7 +208,7 @@ async def test_mirostat_names_what_later_stages_change(real: Make, settle: Go, p
     """Stages behind mirostat cut too, and then S is not that of llama.cpp, which leaves them out."""
     async with real("oat milk", sampler=Sampler.read("mirostat=5,top_k=9")).run_test(size=SIZE) as pilot:
         await looking(pilot, settle)
-        assert "S is of what later stages leave" in " ".join(screen_lines(pilot.app))
+        assert "S measured after later stages" in " ".join(screen_lines(pilot.app))
         await press(pilot, "2")
         await press(pilot, "up")
-        assert "S is of" not in " ".join(screen_lines(pilot.app))
+        assert "S measured" not in " ".join(screen_lines(pilot.app))

@@ -17,4 +17,5 @@ EXAMPLES = {
     "devices": "tokenwalk devices",
     "replay": "tokenwalk replay walk.json --dtype bf16",
     "export": "tokenwalk export walk.json --format csv",
+    "serve": "tokenwalk serve --port 8321 --model model5-trained",
 }

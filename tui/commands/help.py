@@ -40,6 +40,10 @@ PROBLEMS = (
     N_("Option {option} does not take a value."),
     N_("{value} is not a valid {kind}."),
     N_("{value} is not in the range {range}."),
+    N_("int"),
+    N_("int range"),
+    N_("float"),
+    N_("float range"),
 )
 """What the parser says of wrong arguments, the first that fits."""
 _FIELD = re.compile(r"\\\{\w+\\\}")
@@ -53,8 +57,13 @@ class _Help:
     def format_usage(self, ctx: Any, formatter: Any) -> None:
         formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), _(USAGE))
 
-    def get_help_option(self, ctx: Any) -> Any:
-        return _translated(super().get_help_option(ctx))  # type: ignore[misc]  # of the class beside it
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options with their help in the language that is spoken, also those that the parser adds."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the class beside it
+        for each in params:
+            if each.help:
+                each.help = _(each.help)
+        return params
 
 
 class Command(_Help, TyperCommand):
@@ -107,13 +116,4 @@ def _finish(command: Any, epilog: str) -> None:
     asked = TyperOption(param_decls=[OPTION], expose_value=False, metavar="LANGUAGE")
     command.params.append(asked)
     command.help, command.epilog = _(command.help), epilog
-    for parameter in command.params:
-        _translated(parameter)
     asked.help = _(LANGUAGE).format(languages=", ".join(language.languages()))
-
-
-def _translated(parameter: Any) -> Any:
-    """The parameter with its help in the language that is spoken."""
-    if parameter is not None and parameter.help:
-        parameter.help = _(parameter.help)
-    return parameter

@@ -2,15 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+from core.language import N_, _
+
 if TYPE_CHECKING:
     from core.lenses.gradients import InputAttributions
 
 BASELINES = {
-    "sink": "zeros after the first token",
-    "mean": "the mean embedding",
-    "zero": "embeddings of zero",
-    "end": "the token that ends a text",
-    "corrupt": "the corrupt prompt",
+    "sink": N_("zeros after the first token"),
+    "mean": N_("the mean embedding"),
+    "zero": N_("embeddings of zero"),
+    "end": N_("the token that ends a text"),
+    "corrupt": N_("the corrupt prompt"),
 }
 COMPLETE = 0.01
 """The largest error, as a share, that counts as complete."""
@@ -21,13 +23,17 @@ MANY = 200
 def start(answer: "InputAttributions", pending: str = "…") -> str:
     """The baseline, and the measure there, `pending` until it is known."""
     value = pending if answer.baseline_value is None else f"{answer.baseline_value:+.2f}"
-    return f"integrated gradients from {BASELINES[answer.baseline]} ({value})"
+    return _("integrated gradients from {baseline} ({value})").format(
+        baseline=_(BASELINES[answer.baseline]), value=value
+    )
 
 
 def total(answer: "InputAttributions") -> str:
     """What the attributions sum to, and what they are to sum to."""
     rise = answer.asked.value - (answer.baseline_value or 0.0)
-    return f"they sum to {answer.total:+.3f} of {rise:+.3f}: error {100 * (answer.error_share or 0.0):.2g} %"
+    return _("they sum to {total:+.3f} of {rise:+.3f}: error {error:.2g} %").format(
+        total=answer.total, rise=rise, error=100 * (answer.error_share or 0.0)
+    )
 
 
 def complete(answer: "InputAttributions") -> bool:
@@ -39,5 +45,5 @@ def advice(answer: "InputAttributions") -> str:
     """What completes in fewer steps, where it takes many; empty where there is no need."""
     if complete(answer) or answer.steps < MANY:
         return ""
-    others = [BASELINES[name] for name in ("corrupt", "sink") if name != answer.baseline]
-    return f"fewer steps: from {' or '.join(others)}"
+    others = [_(BASELINES[name]) for name in ("corrupt", "sink") if name != answer.baseline]
+    return _("fewer steps are needed from {baseline}").format(baseline=_(" or ").join(others))

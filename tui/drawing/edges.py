@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from core.language import _
 from tui.drawing.text import fit
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def node_order(name: str) -> tuple[int, int, int]:
         return (-1, 0, 0)
     if name == "logits":
         return (10**9, 0, 0)
-    layer, _, part = name.partition(".")
+    layer, _unused, part = name.partition(".")
     number = part.lstrip("abcdefghijklmnopqrstuvwxyz")
     return (int(layer), int(part == "mlp"), int(number or 0))
 
@@ -52,7 +53,7 @@ def grid(parts: Sequence[str], edges: "Sequence[Edge]") -> Iterator[str]:
     heads = max((len(names) for names in blocks.values()), default=0)
     names = blocks.get(0, [])
     titles = "".join(f"{name.partition('.')[2]:>4}" for name in names)
-    yield f"block {titles}"
+    yield f"{fit(_('block'), 5)} {titles}"
     for block in sorted(blocks, reverse=True):
         cells = "".join(f"{WRITES if name in writers else ABSENT:>4}" for name in blocks[block])
         yield f"{block:>5} {cells}".ljust(6 + 4 * heads)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.language import N_, _
 from tui.drawing.heat_map import NUMBERED, HeatMap
+from tui.drawing.parts import part_name
 from tui.drawing.text import label, percent, within
 
 if TYPE_CHECKING:
@@ -31,16 +33,16 @@ class Quantity:
     def name(self, drawn: "LogitMap") -> str:
         """The title with the tokens of a map."""
         target, against = (within(label(each.piece), 14) for each in (drawn.target, drawn.against))
-        return self.title.replace("{target}", target).replace("{against}", against)
+        return _(self.title).replace("{target}", target).replace("{against}", against)
 
 
 QUANTITIES = (
-    Quantity("likeliest token, color = its probability", lambda cell: cell.top[0].probability, True, 1.0),
-    Quantity("likeliest token, color = entropy, bits", lambda cell: cell.entropy_bits, True),
-    Quantity("KL(output ‖ layer), bits", lambda cell: cell.kl_bits),
-    Quantity("probability of {target}", lambda cell: cell.target_probability, scale=1.0),
-    Quantity("rank of {target}, log10", lambda cell: math.log10(cell.target_rank + 1)),
-    Quantity("logit {target} − {against}, nats", lambda cell: cell.difference, signed=True),
+    Quantity(N_("likeliest token, color = its probability"), lambda cell: cell.top[0].probability, True, 1.0),
+    Quantity(N_("likeliest token, color = entropy, bits"), lambda cell: cell.entropy_bits, True),
+    Quantity(N_("KL(output ‖ layer), bits"), lambda cell: cell.kl_bits),
+    Quantity(N_("probability of {target}"), lambda cell: cell.target_probability, scale=1.0),
+    Quantity(N_("rank of {target}, log10"), lambda cell: math.log10(cell.target_rank + 1)),
+    Quantity(N_("logit {target} − {against}, nats"), lambda cell: cell.difference, signed=True),
 )
 
 
@@ -48,7 +50,7 @@ def heat_map(drawn: "LogitMap", quantity: Quantity) -> HeatMap:
     """One quantity of a map: layers by positions, from the embedding down to the last block."""
     labelled = quantity.labelled
     return HeatMap(
-        rows=tuple(name.removeprefix("block ") for name in drawn.names),
+        rows=tuple(part_name(name.removeprefix("block ")) for name in drawn.names),
         columns=tuple(label(piece) for piece in drawn.pieces),
         values=tuple(tuple(map(quantity.value, row)) if row else (None,) * len(drawn.pieces) for row in drawn.rows),
         scale=quantity.scale,
@@ -65,10 +67,16 @@ def cell_words(drawn: "LogitMap", row: int, column: int) -> tuple[str, str]:
         return "", ""
     cell, target = drawn.rows[row][column], within(label(drawn.target.piece), 14)
     against = within(label(drawn.against.piece), 14)
-    numbers = (
-        f"H {cell.entropy_bits:.2f} · KL {cell.kl_bits:.2f} bits · "
-        f"{target} {percent(cell.target_probability, 2)} rank {cell.target_rank + 1:,}, "
-        f"−{against} {cell.difference:+.2f}"
+    numbers = _(
+        "H {entropy:.2f} · KL {kl:.2f} bits · {target} {share} rank {rank:,}, −{against} {difference:+.2f}"
+    ).format(
+        entropy=cell.entropy_bits,
+        kl=cell.kl_bits,
+        target=target,
+        share=percent(cell.target_probability, 2),
+        rank=cell.target_rank + 1,
+        against=against,
+        difference=cell.difference,
     )
     tokens = "  ".join(f"{within(label(each.piece), 12)} {percent(each.probability, 2)}" for each in cell.top)
     return numbers, tokens

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from core.language import _
 from core.tokenizers.chat import Span
 
 LETTERS = {"system": "ˢ", "user": "ᵘ", "assistant": "ᵃ", "tool": "ᵗ", "thinking": "∴"}
@@ -39,4 +40,6 @@ class Roles:
     def label(self, token: int) -> str:
         """Who says a token, in words."""
         span = self.span(token)
-        return "" if span is None else f"{span.role}, thinking" if span.thinking else span.role
+        return (
+            "" if span is None else _("{role}, thinking").format(role=_(span.role)) if span.thinking else _(span.role)
+        )

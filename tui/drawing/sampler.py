@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from core.language import _
 from core.sampling.bounds import Bounded, high
 from core.sampling.sampler import Sampler
 from core.sampling.stages.constraint import Constraint
@@ -31,13 +32,13 @@ def value_text(knob: Knob, value: Any, decimals: int = 2) -> str:
 def stage_text(stage: Stage, decimals: int = 2) -> str:
     """A stage with the knobs that are not usual, such as `T 0.70`, `k off` or `XTC 0.50 0.20`."""
     if not stage.on:
-        return f"{stage.SHORT} off"
+        return f"{stage.SHORT} {_('off')}"
     first, *others = stage.knobs()
     value = getattr(stage, first.name)
     if isinstance(stage, Temperature):
-        return "greedy" if value == 0 else f"T {setting(value, decimals)}"
+        return _("greedy") if value == 0 else f"T {setting(value, decimals)}"
     if value == first.off:
-        return f"{stage.SHORT} off"
+        return f"{stage.SHORT} {_('off')}"
     shown = [value_text(first, value)]
     shown += [value_text(each, found) for each in others if (found := getattr(stage, each.name)) != each.usual]
     return f"{stage.SHORT} {' '.join(shown)}"
@@ -53,25 +54,25 @@ def sampler_text(sampler: Sampler, width: int | None = None) -> str:
     Where that is longer than `width` cells, the first and the last stage, and how many there are.
     """
     parts = list(map(stage_text, _named(sampler.stages)))
-    text = " ".join(parts) or "all tokens"
+    text = " ".join(parts) or _("all tokens")
     if width is None or cell_len(text) <= width or len(parts) < 3:
         return text
-    return f"{parts[0]} … {parts[-1]} · {len(parts)} stages"
+    return _("{first} … {last} · {count} stages").format(first=parts[0], last=parts[-1], count=len(parts))
 
 
 def stages_line(effects: Sequence[StageEffect], kept: Bounded, width: int) -> str:
     """Each stage's setting and the probability mass it removes or moves; shorter where it has no room."""
     named = _named([effect.stage for effect in effects])
     parts = [_did(effect) for effect in effects if effect.stage in named]
-    line = " → ".join([*parts, f"{kept:,} kept"])
+    line = " → ".join([*parts, _("{kept:,} kept").format(kept=kept)])
     if len(line) + 4 <= width:
         return line
     active = [effect for effect in effects if effect.stage.active or isinstance(effect.stage, Temperature)]
-    line = " → ".join([*map(_did, active), f"{kept:,} kept"])
+    line = " → ".join([*map(_did, active), _("{kept:,} kept").format(kept=kept)])
     if len(line) + 4 <= width:
         return line
     heat = [stage_text(stage, 1) for stage in named if isinstance(stage, Temperature)]
-    return " → ".join([*heat, f"{kept:,} kept"])
+    return " → ".join([*heat, _("{kept:,} kept").format(kept=kept)])
 
 
 def _did(effect: StageEffect) -> str:
@@ -80,8 +81,8 @@ def _did(effect: StageEffect) -> str:
     if isinstance(effect.stage, Temperature):
         return text
     if high(effect.removed):
-        return f"{text} cuts {percent(effect.removed_mass, 1)}"
-    return f"{text} moves {percent(effect.moved, 1)}" if effect.moved else text
+        return _("{stage} cuts {share}").format(stage=text, share=percent(effect.removed_mass, 1))
+    return _("{stage} moves {share}").format(stage=text, share=percent(effect.moved, 1)) if effect.moved else text
 
 
 def stage_heads(stage: Stage, width: int) -> tuple[str, str]:
@@ -89,7 +90,7 @@ def stage_heads(stage: Stage, width: int) -> tuple[str, str]:
     first = stage.knobs()[0]
     value = getattr(stage, first.name)
     text = value_text(first, value, 1 if isinstance(stage, Temperature) else 2)
-    return _right(stage.SHORT, width), _right(text if stage.on and value != first.off else "off", width)
+    return _right(stage.SHORT, width), _right(text if stage.on and value != first.off else _("off"), width)
 
 
 def _right(text: str, width: int) -> str:

@@ -1,5 +1,6 @@
 """What a search has found and proved, in one line."""
 
+from core.language import _
 from core.search.values import BeamState, BestState, State
 
 
@@ -9,24 +10,26 @@ def outcome(state: State) -> str:
 
 
 def _beam(state: BeamState) -> str:
-    done = {"": "running", "cancelled": "cancelled"}.get(state.reason, "complete")
-    complete = f"{len(state.finished):,} complete"
-    return f"{done} · token {state.step:,} of {state.most:,} · {complete} · {state.expanded:,} distributions"
+    done = {"": _("running"), "cancelled": _("cancelled")}.get(state.reason, _("complete"))
+    complete = _("{count:,} complete").format(count=len(state.finished))
+    return _("{done} · token {step:,} of {most:,} · {complete} · {expanded:,} distributions").format(
+        done=done, step=state.step, most=state.most, complete=complete, expanded=state.expanded
+    )
 
 
 def _best(state: BestState) -> str:
     found = f"{len(state.answers):,}"
     if state.reason == "proved":
-        proof = f"proved: no other answer is likelier than these {found}"
+        proof = _("proved: no other answer is likelier than these {found}").format(found=found)
     else:
-        gap = "" if state.gap is None or state.gap <= 0 else f" · gap {state.gap:.2f} nats"
-        proof = f"{state.proved:,} of {found} proved{gap}"
+        gap = "" if state.gap is None or state.gap <= 0 else _(" · gap {gap:.2f} nats").format(gap=state.gap)
+        proof = _("{proved:,} of {found} proved{gap}").format(proved=state.proved, found=found, gap=gap)
     why = {
         "": "",
         "proved": "",
-        "nodes": " · the budget is used up",
-        "no room": " · beginnings were dropped",
-        "cancelled": " · cancelled",
+        "nodes": _(" · all allowed nodes are used"),
+        "no room": _(" · some beginnings were dropped: no room"),
+        "cancelled": _(" · cancelled"),
     }
-    waiting = f" · {state.open:,} open" if state.reason != "proved" else ""
-    return f"{proof} · {state.expanded:,} distributions{waiting}{why.get(state.reason, '')}"
+    waiting = _(" · {count:,} beginnings open").format(count=state.open) if state.reason != "proved" else ""
+    return f"{proof} · {_('{count:,} distributions').format(count=state.expanded)}{waiting}{why.get(state.reason, '')}"

@@ -4,9 +4,10 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 
+from core.language import N_
 from tui.lenses.base import Lens
 
-GROUPS = ("Next token", "Inside", "Why", "Learning", "Compare")
+GROUPS = (N_("Next token"), N_("Inside"), N_("Why"), N_("Learning"), N_("Compare"))
 """The sections of the index of lenses, in order."""
 
 

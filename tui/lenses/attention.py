@@ -7,10 +7,13 @@ from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, hundredths, scale_for, shade
+from tui.drawing.heat_map import NUMBERED, labels, window
 from tui.drawing.text import fit, label, within
-from tui.lenses.base import LensPage
+from tui.drawing.thumbnails import GAP, shape_for, thumbnail
+from tui.lenses.base import COLUMN, ROW, KeyWords, LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -21,10 +24,18 @@ LABEL = 11
 """Cells for the token of a row, its mark and the gap after it."""
 CHART = 3
 """Lines of the column chart over the map."""
-ABOVE = CHART + 4
-"""All lines over the map."""
-NUMBERED = 4
-"""Width of a map cell from which its weight is written as a number; narrower ones are shaded."""
+ABOVE = CHART + 2
+"""All lines over the map, without the heads of its columns."""
+ABOVE_GRID = 2
+"""Lines over the pictures of all heads."""
+PIXELS = 32
+"""Height and width of these pictures in pixels."""
+MARKED = 12
+"""Cells of a picture from which on there is more over it than the number of the head."""
+NARROWEST = 2
+"""Width of a map cell at least: with more positions than that has room for, the map shows those around the cursor."""
+HEADS = ((32, 8), (20, 5), (0, 3))
+"""From how many lines of the panel on the tokens over the columns have how many lines."""
 WIDEST = 8
 """Width of a map cell at most."""
 
@@ -33,26 +44,29 @@ class AttentionLens(LensPage["AttentionView"]):
     """Rows are the attending positions (queries), columns the attended ones (keys). Later positions are masked."""
 
     NAME = "attention"
-    TITLE = "attention"
-    DESCRIPTION = "The attention pattern of one head, and all heads of all layers in brief"
+    TITLE = N_("attention")
+    DESCRIPTION = N_("The attention pattern of one head, and all heads of all layers in brief")
     ORDER = 12
-    GROUP = "Inside"
-    ALSO = "heads pattern weights"
+    GROUP = N_("Inside")
+    ALSO = N_("heads pattern weights")
+    KEYS = KeyWords(move=N_("row"), view=N_("all heads"), down=N_("layer"), across=N_("head"))
+    GRID_KEYS = KeyWords(move=N_("layer"), choose=N_("open"), view=N_("one head"), down=N_("layer"), across=N_("head"))
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen_layer = self.chosen_head = 0
         """The layer and head that are asked for."""
         self.all_heads = False
-        """Whether all heads are shown in brief."""
+        """Whether all heads are shown as pictures."""
+        self._first_column = 0
 
     def new_question(self) -> Question:
-        layer, head = self.chosen_layer, self.chosen_head
+        layer, head, size = self.chosen_layer, self.chosen_head, PIXELS * self.all_heads
 
         def attention(session: "Session") -> Any:
             config = session.model.transformer.config
             existing = min(layer, max(0, config.blocks - 1)), min(head, config.heads - 1)
-            return lens("attention")(session.current_step(), *existing)
+            return lens("attention")(session.current_step(), *existing, size=size)
 
         return Question(attention)
 
@@ -91,8 +105,22 @@ class AttentionLens(LensPage["AttentionView"]):
 
     def switch_view(self) -> None:
         self.all_heads = not self.all_heads
-        self._first_row = 0
+        self._first_row = self._first_column = 0
+        self.ask_again()
         self.draw()
+
+    def keys(self) -> KeyWords:
+        return self.GRID_KEYS if self.all_heads else self.KEYS
+
+    def cell_at_cursor(self) -> tuple[int, int]:
+        return (self.chosen_layer, self.chosen_head) if self.all_heads else super().cell_at_cursor()
+
+    def point(self, down: int, across: int = 0) -> None:
+        """A click on the picture of a head opens it; on a row of the map it chooses the row."""
+        self.pointed = self.all_heads and not down and not across
+        super().point(down, across)
+        if self.all_heads:
+            self.host.do("lens.choose")
 
     def adjust(self, down: int, across: int) -> None:
         if self.answer:
@@ -103,18 +131,23 @@ class AttentionLens(LensPage["AttentionView"]):
             )
             if (layer, head) != (self.chosen_layer, self.chosen_head):
                 self.chosen_layer, self.chosen_head = layer, head
-                self.ask_again()
+                if not self.all_heads:  # what is said of a head beside its picture is known for all heads
+                    self.ask_again()
                 self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return f"layer {self.chosen_layer} · head {self.chosen_head}" if self.answer else ""
+        return (
+            _("layer {layer} · head {head}").format(layer=self.chosen_layer, head=self.chosen_head)
+            if self.answer
+            else ""
+        )
 
     def draw(self) -> None:
         if self.answer:
-            other = "⏎ its pattern" if self.all_heads else "↑↓ row · o all heads"
-            self.border_subtitle = Content(f"⇧↑↓ layer · ⇧←→ head · {other}")
+            other = _("⏎ its pattern") if self.all_heads else _("↑↓ row · o all heads")
+            self.border_subtitle = Content(_("⇧↑↓ layer · ⇧←→ head · {other}").format(other=other))
         else:
             self.border_subtitle = Content("")
         super().draw()
@@ -128,41 +161,42 @@ class AttentionLens(LensPage["AttentionView"]):
         pattern, before = answer.pattern, answer.before
         if not pattern:  # the row of the last position is computed before the others
             pattern, before = (answer.row[answer.start :],), (sum(answer.row[: answer.start]),)
-        shown = len(answer.pieces) - answer.start
-        count = min(shown, width - LABEL)
-        start = len(answer.pieces) - count
-        cut = shown - count
-        cell = max(1, min(WIDEST, (width - LABEL) // count))
         at = min(self.cursor, len(pattern) - 1) if answer.pattern else 0
-        weights = pattern[at][cut:]
-        not_shown = before[at] + sum(pattern[at][:cut])
+        query = answer.start + at if answer.pattern else len(answer.pieces) - 1
+        across, room = len(answer.pieces) - answer.start, width - LABEL
+        cell = max(NARROWEST, min(WIDEST, room // across))
+        columns = window(across, query - answer.start, room // cell, self._first_column)
+        self._first_column = columns.start
+        pieces = [answer.pieces[answer.start + column] for column in columns]
+        weights = pattern[at][columns.start : columns.stop]
+        not_shown = before[at] + sum(pattern[at][: columns.start])
 
-        query = label(answer.pieces[answer.start + at if answer.pattern else -1])
-        yield self._strongest(query, answer.pieces[start:], weights, not_shown, width)
-        exact = f"softmax(q kᵀ/√c) v and SDPA differ by at most {answer.difference:.1e}"
-        last = f"   the last {count} of {len(answer.pieces):,} positions" if start else ""
-        yield self.text((exact, "faint"), (fit(last, max(0, width - len(exact))), "faint"))
-        yield Text()
-        yield from self._columns(weights, count, cell)
-        yield self._names(answer.pieces[start:], start, cell)
+        yield self._strongest(label(answer.pieces[query]), pieces, weights, not_shown, width)
+        exact = _("softmax(q kᵀ/√c) v and SDPA differ by at most {difference:.1e}").format(difference=answer.difference)
+        part = _("   {count} of {total:,} positions").format(count=len(columns), total=len(answer.pieces))
+        part = part if len(columns) < len(answer.pieces) else ""
+        yield self.text((exact, "faint"), (fit(part, max(0, width - len(exact))), "faint"))
+        yield from self._columns(weights, len(columns), cell)
+        heads = labels([label(piece) for piece in pieces], cell, next(n for least, n in HEADS if height >= least))
+        for line in heads:
+            yield self.text((" " * LABEL, "faint"), (line, "muted"))
         if not answer.pattern:
             yield self.text((f"{'…':>{LABEL - 2}}", "faint"))
             return
-        rows = self.visible_rows(len(pattern), at, max(3, height - ABOVE))
-        for number in rows:
-            yield self._row(
-                label(answer.pieces[answer.start + number]), pattern[number][cut:], count, cell, number == at
-            )
+        for number in self.visible_rows(len(pattern), at, max(3, height - ABOVE - len(heads))):
+            shown = pattern[number][columns.start : columns.stop]
+            name = label(answer.pieces[answer.start + number])
+            yield self.target(number, self._row(name, shown, len(columns), cell, number == at))
 
     def _strongest(
         self, query: str, pieces: Sequence[bytes], weights: Sequence[float], not_shown: float, width: int
     ) -> Text:
         """The positions with the largest weights; `not_shown` is the weight on positions left of the map."""
         best = sorted(range(len(weights)), key=lambda n: -weights[n])[:4]
-        line = self.text((within(query, 14), "text"), (" attends to", "muted"))
+        line = self.text((within(query, 14), "text"), (_(" attends to"), "muted"))
         parts = [(label(pieces[n]), weights[n]) for n in best]
         if not_shown >= 0.005:
-            parts.insert(0, ("earlier, not shown", not_shown))
+            parts.insert(0, (_("earlier, not shown"), not_shown))
         for words, weight in parts:
             name = within(words, 20)
             if line.cell_len + len(name) + 8 > width:
@@ -175,74 +209,79 @@ class AttentionLens(LensPage["AttentionView"]):
         drawn = columns([weight / scale for weight in weights], CHART)
         for number, line in enumerate(drawn):
             mark = f"{scale:g}" if not number else "0" if number == CHART - 1 else ""
-            body = "".join(c * max(1, cell - 1) + " " * (cell > 1) for c in line)
+            body = "".join(f" {c * (cell - 1)}" if cell >= NUMBERED else f"{c * (cell - 1)} " for c in line)
             yield self.text((f"{mark:>{LABEL - 2}} ", "faint"), ("┤" if mark else "│", "faint"), (body, "bar"))
-
-    def _names(self, pieces: Sequence[bytes], start: int, cell: int) -> Text:
-        """The tokens over their columns, or position numbers where there is no room."""
-        if cell >= 3:
-            body = "".join(fit(label(piece), cell - 1) + " " for piece in pieces)
-        else:
-            body, step = "", 10 if cell == 1 else 5
-            for number in range(len(pieces)):
-                if (start + number) % step == 0 and len(body) <= number * cell:
-                    body = body.ljust(number * cell) + f"{start + number}"
-        return self.text((" " * LABEL, "faint"), (body, "muted"))
 
     def _row(self, name: str, weights: Sequence[float], count: int, cell: int, chosen: bool) -> Text:
         line = self.text(("›" if chosen else " ", "text"), (fit(name, LABEL - 2), "text" if chosen else "muted"))
         line.append(" ")
-        gap = " " if cell > NUMBERED else ""
         if cell >= NUMBERED:
             for weight in weights:
-                line.append(f"{hundredths(weight):>{cell - len(gap)}}{gap}", self.tint(weight))
+                line.append(f"{hundredths(weight):>{cell}}", self.tint(weight))
         else:
             line.append("".join(shade(weight) * cell for weight in weights), self._shaded())
-        line.append(("·".rjust(cell - len(gap)) + gap) * (count - len(weights)), self.style_of("lens--faint"))
+        masked = "·".rjust(cell) if cell >= NUMBERED else "·".ljust(cell)
+        line.append(masked * (count - len(weights)), self.style_of("lens--faint"))
         return line
 
     def _shaded(self) -> Style:
         """The style of shades; their background tells visible positions from masked ones."""
         return self.style_of("lens--bar") + Style(bgcolor=self.tint(0).bgcolor)
 
-    # All heads in a grid
+    # All heads as pictures
 
     def _grid(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:
-        layer, head = min(self.chosen_layer, len(answer.heads) - 1), min(self.chosen_head, len(answer.heads[0]) - 1)
-        here = answer.heads[layer][head]
-        most = label(answer.pieces[here.peak])
-        yield self.text(
-            ("attends most to ", "muted"),
-            (within(most, 16), "text"),
-            (f" {hundredths(here.peak_weight)}", "bar"),
-            (f"   first {hundredths(here.first)}   itself {hundredths(here.own)}", "muted"),
-            (f"   H {here.entropy_bits:.2f} bits", "muted"),
-        )
-        yield self.text(("largest weight of the last position: ⇤ on the first, • on itself", "faint"))
-        yield Text()
-        cell = max(1, min(7, (width - 4) // len(answer.heads[0])))
-        if cell >= 3:
-            names = "".join(f"{number:>{min(cell - 1, 4)}}".ljust(cell) for number in range(len(answer.heads[0])))
-        else:
-            names = "heads"
-        yield self.text(("    ", "faint"), (names, "faint"))
-        for number in self.visible_rows(len(answer.heads), layer, max(3, height - 4)):
-            heads = answer.heads[number]
-            line = self.text((f"{number:>3} ", "text" if number == layer else "faint"))
-            for column, summary in enumerate(heads):
-                chosen = (number, column) == (layer, head)
-                self._add_head(line, summary, cell, len(answer.pieces) - 1, chosen)
-            yield line
+        layers, heads = len(answer.heads), len(answer.heads[0])
+        layer, head = min(self.chosen_layer, layers - 1), min(self.chosen_head, heads - 1)
+        yield self._summary(answer, answer.heads[layer][head])
+        shown = len(answer.pieces) - answer.start
+        about = _("the last {count} positions, down and across; dots: strong weights of a row").format(count=shown)
+        yield self.text((about, "faint"))
+        across, down = shape_for(layers, heads, width, height - ABOVE_GRID)
+        columns = window(heads, head, width // (across + GAP), self._first_column)
+        self._first_column = columns.start
+        for number in self.visible_rows(layers, layer, max(1, (height - ABOVE_GRID) // (down + 1))):
+            yield self._joined(number, columns, across, [self._over(answer, number, at, across) for at in columns])
+            for line in range(down):
+                parts = [self._line(answer, number, at, line, (across, down)) for at in columns]
+                yield self._joined(number, columns, across, parts)
 
-    def _add_head(self, line: Text, head: "HeadSummary", cell: int, last: int, chosen: bool) -> None:
-        """Append one head, as a cell of the grid."""
-        if cell < 5:
-            line.append("◆" if chosen else shade(head.peak_weight), self._shaded())
-            line.append(shade(head.peak_weight) * (cell - 1), self._shaded())
-            return
-        mark = "⇤" if not head.peak else "•" if head.peak == last else " "
-        ground = self.tint(head.peak_weight)
-        if chosen:
-            ground += self.style_of("lens--cursor").without_color
-        line.append(f"{'›' if chosen else ' '}{hundredths(head.peak_weight)}{mark}", ground)
-        line.append(" " * (cell - 5))
+    def _summary(self, answer: "AttentionView", here: "HeadSummary") -> Text:
+        """Where the last position looks in the chosen head."""
+        return self.text(
+            (_("attends most to "), "muted"),
+            (within(label(answer.pieces[here.peak]), 16), "text"),
+            (f" {hundredths(here.peak_weight)}", "bar"),
+            (
+                _("   first {first}   itself {own}").format(first=hundredths(here.first), own=hundredths(here.own)),
+                "muted",
+            ),
+            (_("   H {bits:.2f} bits").format(bits=here.entropy_bits), "muted"),
+        )
+
+    def _joined(self, layer: int, heads: Sequence[int], across: int, parts: Sequence[tuple[str, str | Style]]) -> Text:
+        """A line through the pictures of a layer; a click on a part of it means that head."""
+        line = Text()
+        for head, (words, style) in zip(heads, parts, strict=True):
+            drawn = self.text((fit(words, across), style), (" " * GAP, "text"))
+            drawn.stylize(Style(meta={ROW: layer, COLUMN: head}))
+            line.append_text(drawn)
+        return line
+
+    def _over(self, answer: "AttentionView", layer: int, head: int, across: int) -> tuple[str, str]:
+        """The number of a head; where there is room its largest weight, `⇤` on the first position, `•` on itself."""
+        chosen, summary = (layer, head) == (self.chosen_layer, self.chosen_head), answer.heads[layer][head]
+        mark = "⇤" if not summary.peak else "•" if summary.peak == len(answer.pieces) - 1 else " "
+        words = f"{'›' if chosen else ''}{layer}.{head}"
+        if across >= MARKED:
+            words = fit(words, across - 5) + f" {hundredths(summary.peak_weight)}{mark}"
+        return words, "hot" if chosen else "muted"
+
+    def _line(
+        self, answer: "AttentionView", layer: int, head: int, line: int, shape: tuple[int, int]
+    ) -> tuple[str, str | Style]:
+        """A line of the picture of a head."""
+        if not answer.pictures:
+            return "" if line else "…", "faint"
+        ink = self.style_of("lens--hot" if (layer, head) == (self.chosen_layer, self.chosen_head) else "lens--bar")
+        return thumbnail(answer.pictures[layer][head], *shape)[line], ink + Style(bgcolor=self.tint(0).bgcolor)

@@ -7,9 +7,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from tui.drawing.bars import signed_bar
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
 if TYPE_CHECKING:
@@ -26,11 +28,12 @@ class AttributionLens(ExperimentPage["Attribution"]):
     """One row for each part of a level of the model; `⏎` divides a part."""
 
     NAME = "attribution"
-    TITLE = "attribution"
-    DESCRIPTION = "What each block, head and neuron wrote towards a token and against another"
+    TITLE = N_("attribution")
+    DESCRIPTION = N_("What each block, head and neuron wrote towards a token and against another")
     ORDER = 40
-    GROUP = "Why"
-    ALSO = "direct logit attribution contribution heads neurons"
+    GROUP = N_("Why")
+    ALSO = N_("direct logit attribution contribution heads neurons")
+    KEYS = KeyWords(move=N_("part"), choose=N_("divide"), view=N_("order"), across=N_("level"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,9 +108,9 @@ class AttributionLens(ExperimentPage["Attribution"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        up = "⇧← up · " if self.part else ""
-        order = "by size" if not self.by_size else "heads" if not self.part else "in order"
-        divide = "⏎ divide · " if any(part.path for part in self._parts()) else ""
+        up = _("⇧← up · ") if self.part else ""
+        order = _("by size") if not self.by_size else _("heads") if not self.part else _("in order")
+        divide = _("⏎ divide · ") if any(part.path for part in self._parts()) else ""
         self.border_subtitle = Content(f"{up}{divide}o {order}" if self.answer else "")
         super().draw()
 
@@ -124,26 +127,31 @@ class AttributionLens(ExperimentPage["Attribution"]):
         yield self._head(answer, name, bar, inner)
         at = min(self.cursor, len(parts) - 1)
         for number in self.visible_rows(len(parts), max(0, at), max(3, height - 4)):
-            yield self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            row = self._row(parts[number], fit(names[number], name), number == at, scale, bar, inner, width)
+            yield self.target(number, row)
 
     def _sum(self, answer: "Attribution", width: int) -> Text:
         if answer.path in ("", "heads"):
-            which = "all heads and the rest" if answer.path else "the parts"
-            words = f"{which} sum to {answer.total:+.4f}, the logits give {answer.value:+.4f}"
+            which = _("all heads and the rest") if answer.path else _("the parts")
+            words = _("{which} sum to {total:+.4f}, the logits give {value:+.4f}").format(
+                which=which, total=answer.total, value=answer.value
+            )
         else:
-            words = f"{answer.level}: its parts sum to {answer.total:+.4f}, it gives {answer.value:+.4f}"
+            words = _("{level}: its parts sum to {total:+.4f}, its value is {value:+.4f}").format(
+                level=part_name(answer.level), total=answer.total, value=answer.value
+            )
         return self.text((fit(words, width).rstrip(), "muted"))
 
     def _head(self, answer: "Attribution", name: int, bar: int, inner: bool) -> Text:
-        against, towards = fit("◂ against", bar), fit("towards ▸".rjust(bar), bar)
-        columns = f"{'attention':>{INNER + 2}}{'mlp':>{INNER}}" if inner else ""
+        against, towards = fit(_("◂ against"), bar), fit(_("towards ▸").rjust(bar), bar)
+        columns = f"{_('attention'):>{INNER + 2}}{'mlp':>{INNER}}" if inner else ""
         axis = "─" if bar < 9 else "┬"
         return self.text(
             (
                 f"  {fit('', name)} {against if bar >= 9 else ' ' * bar}{axis}{towards if bar >= 9 else ' ' * bar}",
                 "head",
             ),
-            (f"{'value':>{NUMBER}}{columns}", "head"),
+            (f"{_('value'):>{NUMBER}}{columns}", "head"),
         )
 
     def _row(self, part: "Part", name: str, chosen: bool, scale: float, bar: int, inner: bool, width: int) -> Text:
@@ -165,4 +173,4 @@ class AttributionLens(ExperimentPage["Attribution"]):
 
 
 def _part_name(part: "Part") -> str:
-    return f"{part.name:>4} {label(part.piece)}" if part.piece is not None else part.name
+    return f"{part.name:>4} {label(part.piece)}" if part.piece is not None else part_name(part.name)

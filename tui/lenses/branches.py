@@ -8,12 +8,13 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.content import Content
 
+from core.language import N_, _
 from core.walk.values import Branch, Forest
 from tui.dialogs.line import LineScreen
 from tui.drawing.search import outcome
 from tui.drawing.text import decimals_for, fit, one_line, percent, run_text
 from tui.drawing.tree import tree_tips
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ class BranchesLens(LensPage[Forest]):
     """Moving the cursor moves the walk, so that every panel shows the chosen branch."""
 
     NAME = "branches"
-    TITLE = "branches"
-    DESCRIPTION = "Every branch of the walk: go there, name it, fold it, delete it"
+    TITLE = N_("branches")
+    DESCRIPTION = N_("Every branch of the walk: go there, name it, fold it, delete it")
     ORDER = 1
-    GROUP = "Next token"
-    ALSO = "tree alternatives history"
+    GROUP = N_("Next token")
+    ALSO = N_("tree alternatives history")
+    KEYS = KeyWords(move=N_("branch"), choose=N_("its end"))
     BINDINGS: ClassVar = [
         Binding("f", "fold", "fold", tooltip="Hide or show the branches that continue a branch", show=True),
         Binding("N", "rename", "name", tooltip="Give a branch a name", show=True),
@@ -50,6 +52,9 @@ class BranchesLens(LensPage[Forest]):
 
         self.host.act(visit)
 
+    def cell_at_cursor(self) -> tuple[int, int]:
+        return (self.answer.current if self.answer else 0), 0
+
     def choose(self, number: int | None = None) -> None:
         self.host.act(lambda session: session.travel(len(session.tokens)))
 
@@ -61,7 +66,7 @@ class BranchesLens(LensPage[Forest]):
 
     def action_rename(self) -> None:
         present = self.answer.rows[self.answer.current].name if self.answer and self.answer.rows else ""
-        words = "A name for this branch; an empty line removes the name."
+        words = _("A name for this branch; an empty line removes the name.")
 
         def rename(name: str | None) -> None:
             if name is not None:
@@ -77,7 +82,7 @@ class BranchesLens(LensPage[Forest]):
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_subtitle = Content("↑↓ walk there · f fold · N name · del delete · u back")
+            self.border_subtitle = Content(_("↑↓ walk there · f fold · N name · del delete · u back"))
             self.follow()
 
     def current_lines(self) -> tuple[int, int]:
@@ -85,23 +90,25 @@ class BranchesLens(LensPage[Forest]):
         return (0, above) if self.answer is None or not self.answer.current else (self.answer.current + above,) * 2
 
     def lines(self, answer: Forest, width: int, height: int) -> Iterator[Text]:
-        more = f"{answer.first:,} more above" if answer.first else ""
+        more = _("{first:,} more above").format(first=answer.first) if answer.first else ""
         room = width - 18
         if answer.search:
             yield self.text((fit(answer.search.plan, width), "bar"))
             yield self.text((fit(outcome(answer.search.state), width), "text"))
-        yield self.text((fit(f"  {more}", room) + f"{'p':>8} {'Σ bits':>9}", "head"))
+        yield self.text((fit(f"  {more}", room) + f"{'p':>8} {_('Σ bits'):>9}", "head"))
         below = answer.total - answer.first - len(answer.rows)
         tips = tree_tips([branch.depth for branch in answer.rows], more=below > 0)
         for number, (branch, tip) in enumerate(zip(answer.rows, tips, strict=True)):
-            yield self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+            yield self.target(
+                number, self._row(branch, "▸" if branch.folded else tip, number == answer.current, room, width)
+            )
         if below:
-            yield self.text((f"  {below:,} more below", "faint"))
+            yield self.text((_("  {below:,} more below").format(below=below), "faint"))
 
     def _row(self, branch: Branch, tip: str, here: bool, room: int, width: int) -> Text:
         indent = "  " * min(branch.depth, DEEPEST) + (f"+{branch.depth - DEEPEST} " if branch.depth > DEEPEST else "")
         mark = "●" if here else "│" if branch.on_path else " "
-        tail = f" {branch.parts} folded" if branch.folded else _mark(branch)
+        tail = _(" {parts} folded").format(parts=branch.parts) if branch.folded else _mark(branch)
         count = f" · {branch.length:,}" if branch.length > 1 else ""
         words = run_text(branch.pieces)
         free = room - 5 - len(indent) - len(count) - len(tail)

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.language import N_, _
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
@@ -21,7 +22,7 @@ from tui.drawing.bars import Axis, bars, tick_at, ticked
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
-from tui.lenses.base import Lens
+from tui.lenses.base import KeyWords, Lens
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
@@ -32,6 +33,8 @@ BULK = 0.999
 """Of the probability; rows after the candidates that hold it are fainter."""
 NEGLIGIBLE = 1e-13
 """A rest below this is no more than the rounding of the sum."""
+TALL = 10
+"""Lines of a panel from which on the bars of the theme for a projector are two lines high."""
 ChartRow = tuple[Candidate | None, Bounded, float]
 """A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
@@ -40,10 +43,11 @@ class ChartLens(Lens, can_focus=True):
     """The candidates, likeliest first, with a cursor on one of them."""
 
     NAME = "candidates"
-    TITLE = "next token"
-    DESCRIPTION = "The likeliest next tokens, to choose one"
-    GROUP = "Next token"
-    ALSO = "probabilities distribution candidates bar chart top-k"
+    TITLE = N_("next token")
+    DESCRIPTION = N_("The likeliest next tokens, to choose one")
+    GROUP = N_("Next token")
+    ALSO = N_("probabilities distribution candidates bar chart top-k")
+    KEYS = KeyWords(move=N_("pick"), choose=N_("take"))
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {
         "candidates--head",
@@ -71,11 +75,13 @@ class ChartLens(Lens, can_focus=True):
         """The question of causal experiments, where a person chose a token of it."""
         self._ghost = ""
         """What the ghost of a bar shows: the model without its patches, or without its adapter."""
-        self._empty = "loading torch …"
+        self._empty = _("loading torch …")
         self._cursor = 0
         self._first_row = 0
         self._logarithmic = False
         self._strips: list[Strip] | None = None
+        self._ranks: list[int | None] = []
+        """The rank of the candidate in each line; None where there is none."""
 
     def show(self, frame: Frame) -> None:
         """Draw the chart of a frame."""
@@ -92,7 +98,7 @@ class ChartLens(Lens, can_focus=True):
         self._chart = chart
         self._asked = asked
         if frame.snapshot:
-            self._ghost = "unpatched" if frame.snapshot.patches else "base"
+            self._ghost = _("unpatched") if frame.snapshot.patches else _("base")
         if chart is None:
             self._empty = _why_empty(frame)
             self.entitle()
@@ -107,6 +113,7 @@ class ChartLens(Lens, can_focus=True):
 
     def move(self, by: int) -> None:
         """Move the cursor among the candidates."""
+        self.pointed = False
         if self._chart:
             self._cursor = max(0, min(self._cursor + by, len(self._chart.candidates) - 1))
             self._paint()
@@ -123,6 +130,17 @@ class ChartLens(Lens, can_focus=True):
         """Draw the bars on a logarithmic axis, or on a linear one again."""
         self._logarithmic = not self._logarithmic
         self._paint()
+
+    def on_click(self, event: events.Click) -> None:
+        rank = dict(enumerate(self._ranks)).get(event.get_content_offset_capture(self).y)
+        if rank is not None:
+            self.point(rank - self._cursor)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.move(1)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.move(-1)
 
     def on_resize(self) -> None:
         self._paint()
@@ -145,13 +163,14 @@ class ChartLens(Lens, can_focus=True):
         chart, width = self._chart, self.size.width
         if chart:
             effective = f"{chart.effective:,.0f}" if high(chart.effective) >= 100 else f"{chart.effective:.1f}"
-            unit = " candidates" if width > 50 else ""
+            unit = _(" candidates") if width > 50 else ""
             patched = chart.candidates[0].unpatched is not None
-            truth = " · │ true" if chart.divergence_bits is not None else ""
+            truth = _(" · │ true") if chart.divergence_bits is not None else ""
             more = patched or bool(truth)
-            name = "next" if (more or not exact(chart.entropy_bits)) and width <= 50 else "next token"
+            name = _("next") if (more or not exact(chart.entropy_bits)) and width <= 50 else _("next token")
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
-            detail = f"H {chart.entropy_bits:.2f} bits{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
+            detail = _("H {bits:.2f} bits").format(bits=chart.entropy_bits)
+            detail += f"{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
             self.entitle(detail, name)
             asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
@@ -170,7 +189,8 @@ class ChartLens(Lens, can_focus=True):
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
-        room = max(1, height - 2 - (chart.known is not None))
+        tall = self.projected and height >= TALL
+        room = max(1, (height - 2 - (chart.known is not None)) // (1 + tall))
         taken = chart.taken
         shown = min(len(chart.candidates), room)
         self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
@@ -178,15 +198,17 @@ class ChartLens(Lens, can_focus=True):
         visible = chart.candidates[self._first_row : self._first_row + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
+        ranks = [c.rank for c in visible if c.rank < len(chart.candidates)]
+        self._ranks = [None, *(rank for rank in ranks for _line in range(1 + tall))]
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
         rows.append((None, _rest(chart, rows), max(0.0, 1 - sum(own for _, _, own in rows))))
 
         decimals = decimals_for(max(max(high(share), own) for _, share, own in rows[:-1]))
         axis = Axis.of((each for _, share, own in rows[:-1] for each in (high(share), own)), self._logarithmic)
-        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None)
+        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None, with_logit=not tall)
         ends = [axis.at(low(share)) for _, share, _ in rows]
         drawn = bars(ends, [axis.at(own) for _, _, own in rows], columns.bar, 1.0)
-        strips = [self._head(columns, axis, width, "ln p" if chart.from_logprobs else "logit")]
+        strips = [self._head(columns, axis, width, _("ln p") if chart.from_logprobs else "logit")]
         beyond = _beyond(chart)
         if ends[-1] > 1:
             drawn[-1] = drawn[-1][:-1] + "▶"
@@ -197,6 +219,8 @@ class ChartLens(Lens, can_focus=True):
                 tick = tick_at(axis.at(candidate.true), columns.bar, 1.0) if candidate.true else None
                 faint = candidate.rank in beyond
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
+                if tall:
+                    strips.append(self._lower_half(columns, candidate, bar, tick))
         return strips if chart.known is None else [*strips, self._known(chart, chart.known, decimals, width)]
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
@@ -204,7 +228,8 @@ class ChartLens(Lens, can_focus=True):
         unknown, rest = chart.vocab_size - known, chart.unknown_probability
         for indent, places in ((3, min(decimals, 2)), (0, 1)):
             own, other = (percent(share, places) for share in (1 - rest, rest))
-            words = f"{' ' * indent}known {known:,}: {own} · unknown {unknown:,}: {other}"
+            words = _("known {known:,}: {own} · unknown {unknown:,}: {other}")
+            words = " " * indent + words.format(known=known, own=own, unknown=unknown, other=other)
             if len(words) <= width:
                 break
         return Strip([Segment(fit(words, width), self.style_of("candidates--others"))], width)
@@ -212,8 +237,8 @@ class ChartLens(Lens, can_focus=True):
     def _head(self, columns: "ChartColumns", axis: Axis, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
         text = (
-            f"{'#':>{columns.rank}} {fit('token', columns.token)} {axis.label(columns.bar)} "
-            f"{'p':>{columns.share}} {score:>{columns.logit}}"
+            f"{'#':>{columns.rank}} {fit(_('token'), columns.token)} {axis.label(columns.bar)} "
+            f"{'p':>{columns.share}} {score if columns.logit else '':>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
 
@@ -237,8 +262,8 @@ class ChartLens(Lens, can_focus=True):
             text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
-        share = "cut" if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
-        score = number_in(candidate.logit, columns.logit) if candidate.known else " " * columns.logit
+        share = _("cut") if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
+        score = number_in(candidate.logit, columns.logit) if candidate.known and columns.logit else " " * columns.logit
         return self._join(
             columns,
             ground,
@@ -251,6 +276,20 @@ class ChartLens(Lens, can_focus=True):
             (f" {score}", number),
         )
 
+    def _lower_half(self, columns: "ChartColumns", candidate: Candidate, bar: str, tick: int | None) -> Strip:
+        """The line under a candidate: its bar goes on for half a line, so that half a line is between two bars."""
+        at_cursor = candidate.rank == self._cursor
+        ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
+        lower = bar.replace("█", "▀").replace("▌", "▘")
+        before, after = columns.rank + columns.token + 2, columns.share + columns.logit + 2
+        return self._join(
+            columns,
+            ground,
+            (" " * before, ground),
+            *self._bar(lower, "candidates--bar", tick),
+            (" " * after, ground),
+        )
+
     def _letter(self, candidate: Candidate) -> str:
         """`A` and `B`, the two tokens of the question; empty for others, and where nobody chose one."""
         target = self._asked.target if self._asked else None
@@ -260,9 +299,9 @@ class ChartLens(Lens, can_focus=True):
         self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int
     ) -> Strip:
         style = self.style_of("candidates--others")
-        name = f"others {count:,}"
+        name = _("others {count:,}").format(count=count)
         cut = share == 0 and own > 0
-        figure = "cut" if cut else percent_in(share, min(decimals, 2), columns.share)
+        figure = _("cut") if cut else percent_in(share, min(decimals, 2), columns.share)
         return self._join(
             columns,
             self.style_of(),
@@ -298,11 +337,16 @@ class ChartColumns:
         self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
-    def of(cls, width: int, decimals: int, *, bounded: bool = False) -> "ChartColumns":
-        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them."""
+    def of(cls, width: int, decimals: int, *, bounded: bool = False, with_logit: bool = True) -> "ChartColumns":
+        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them.
+
+        Without `with_logit` a narrow panel has no column of logits.
+        """
         rank, logit, share = 2, 6, max(7, decimals + 3)
         if bounded:
             share = 2 * decimals + 8 if width >= BOTH_ENDS else decimals + 6
+        if width < 56 and not with_logit:
+            logit = 0
         token = 14 if width < 56 else 18
         bar = width - rank - logit - share - token - 4
         if bar < 6:
@@ -339,6 +383,10 @@ def _why_empty(frame: Frame) -> str:
     """Why there is no chart."""
     if frame.model and is_address(frame.model.name):
         if frame.activity == "idle" and not frame.tokenizer:
-            return "the engine is not reached · read only"
-        return "the engine was not asked · space asks it" if frame.activity == "idle" else "waiting for the engine …"
-    return "no model · m chooses a model, d a device" if frame.activity == "idle" else "loading torch …"
+            return _("the engine cannot be reached · read only")
+        return (
+            _("the engine was not asked yet · space asks it")
+            if frame.activity == "idle"
+            else _("waiting for the engine …")
+        )
+    return _("no model · m chooses a model, d a device") if frame.activity == "idle" else _("loading torch …")

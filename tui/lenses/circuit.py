@@ -8,10 +8,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from tui.drawing.bars import signed_bar
 from tui.drawing.edges import by_receiver, grid
 from tui.drawing.text import label, percent, signed, within
-from tui.lenses.base import AnswerCache, ExperimentPage
+from tui.lenses.base import AnswerCache, ExperimentPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ class CircuitLens(ExperimentPage["Circuit"]):
     """The k strongest edges; `⏎` keeps only their heads and MLPs in the running walk."""
 
     NAME = "circuit"
-    TITLE = "circuit"
-    DESCRIPTION = "The circuit: edges between heads and MLPs that carry the difference between two prompts"
+    TITLE = N_("circuit")
+    DESCRIPTION = N_("The circuit: edges between heads and MLPs that carry the difference between two prompts")
     ORDER = 46
-    GROUP = "Why"
-    ALSO = "edges eap circuits path"
+    GROUP = N_("Why")
+    ALSO = N_("edges eap circuits path")
+    KEYS = KeyWords(move=N_("edge"), choose=N_("keep only"), view=N_("graph"), down=N_("method"), across=N_("edges"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
     def _patched_walk(self) -> str:
         """What the question measures in the reduced walk, where it is known."""
         measured = self.frame.snapshot.measured if self._reduced and self.frame.snapshot else None
-        return f" · patched {signed(measured.value, 2)}" if measured else ""
+        return _(" · patched {value}").format(value=signed(measured.value, 2)) if measured else ""
 
     def _counts(self, answer: "Circuit") -> list[int]:
         return lens_counts(answer.total)
@@ -128,9 +130,11 @@ class CircuitLens(ExperimentPage["Circuit"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        other = "list" if self.graph else "graph"
-        keep = "⏎ whole model" if self._reduced else "⏎ keep only these"
-        self.border_subtitle = Content(f"⇧←→ edges · o {other} · ⇧↑↓ method · {keep}" if self.answer else "")
+        other = _("list") if self.graph else _("graph")
+        keep = _("⏎ whole model") if self._reduced else _("⏎ keep only these")
+        self.border_subtitle = Content(
+            _("⇧←→ edges · o {other} · ⇧↑↓ method · {keep}").format(other=other, keep=keep) if self.answer else ""
+        )
         super().draw()
 
     def lines(self, answer: "Circuit", width: int, height: int) -> Iterator[Text]:
@@ -151,17 +155,21 @@ class CircuitLens(ExperimentPage["Circuit"]):
 
     def _facts(self, answer: "Circuit", width: int) -> Iterator[Text]:
         """What the k edges carry, between the two prompts."""
-        point, k = self._point(answer), f"{self.count:,} of {answer.total:,} edges"
+        point, k = self._point(answer), _("{count:,} of {total:,} edges").format(count=self.count, total=answer.total)
         if point is None:
-            yield self.text((within(f"{k} by {answer.method.upper()} …", width), "muted"))
+            yield self.text((within(_("{k} by {method} …").format(k=k, method=answer.method.upper()), width), "muted"))
             yield Text()
             return
-        words = f"{k} by {answer.method.upper()} carry {percent(point.share, 1)} of the difference: {point.value:+.2f}"
-        between = f", corrupt {answer.corrupt:+.2f}, clean {answer.clean:+.2f}"
+        words = _("{k} by {method} carry {share} of the difference: {value:+.2f}").format(
+            k=k, method=answer.method.upper(), share=percent(point.share, 1), value=point.value
+        )
+        between = _(", corrupt {corrupt:+.2f}, clean {clean:+.2f}").format(corrupt=answer.corrupt, clean=answer.clean)
         yield self.text((within(words + (between if cell_len(words + between) <= width else ""), width), "text"))
         if self._reduced:
             others = len(self._kept) - len(self._before)
-            words = f"the walk keeps {len(point.nodes)} heads and MLPs; the other {others} carry their mean"
+            words = _("the walk keeps {count} heads and MLPs; the other {others} give their mean output").format(
+                count=len(point.nodes), others=others
+            )
             yield self.text((within(words, width), "hot"))
             return
         likely = "  ".join(
@@ -169,7 +177,15 @@ class CircuitLens(ExperimentPage["Circuit"]):
             for each in point.likely[: 2 if width < 80 else 3]
         )
         yield self.text(
-            (within(f"{point.connected:,} on a path · then likely (whole model): {likely}", width), "muted")
+            (
+                within(
+                    _("{connected:,} on a path · likeliest with these (with all): {likely}").format(
+                        connected=point.connected, likely=likely
+                    ),
+                    width,
+                ),
+                "muted",
+            )
         )
 
     def _curve(self, answer: "Circuit", counts: list[int], width: int) -> Iterator[Text]:
@@ -178,7 +194,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         room = max(1, (width - 7) // COLUMN)
         at = counts.index(self.count)
         first = max(0, min(at - room // 2, len(counts) - room))
-        rows: list[list[tuple[str, str]]] = [[("edges  ", "head")], [("       ", "head")], [("share  ", "head")]]
+        rows: list[list[tuple[str, str]]] = [[(_("edges  "), "head")], [("       ", "head")], [(_("share  "), "head")]]
         for count in counts[first : first + room]:
             style = "hot" if count == self.count else "muted"
             share = shares.get(count)
@@ -193,27 +209,34 @@ class CircuitLens(ExperimentPage["Circuit"]):
     def _list(self, kept: "tuple[Edge, ...]", off: set[int], width: int, room: int) -> Iterator[Text]:
         bar = max(4, min(WIDEST, (width - RANK - 2 * NODE - NUMBER - 6) // 2))
         yield self.text(
-            (f"{'#':>{RANK}} {'sender':<{NODE}}  {'receiver':<{NODE}}{'':<{2 * bar + 1}}{'score':>{NUMBER}}", "head")
+            (
+                f"{'#':>{RANK}} {_('sender'):<{NODE}}  {_('receiver'):<{NODE}}"
+                f"{'':<{2 * bar + 1}}{_('score'):>{NUMBER}}",
+                "head",
+            )
         )
         scale = max((abs(edge.score) for edge in kept), default=0.0) or 1.0
         at = min(self.cursor, len(kept) - 1)
         for number in self.visible_rows(len(kept), max(0, at), max(3, room)):
             edge, style = kept[number], "faint" if number in off else "text"
             left, right = signed_bar(edge.score / scale, bar)
-            yield self.row(
-                number == at,
-                width,
-                (f"{number + 1:>{RANK}} ", "faint"),
-                (f"{edge.sender:<{NODE}}", style),
-                ("→ ", "faint"),
-                (f"{edge.receiver:<{NODE}}", style),
-                (left, "below"),
-                ("│", "faint"),
-                (right, "above"),
-                (f"{edge.score:>+{NUMBER}.3f}", style),
+            yield self.target(
+                number,
+                self.row(
+                    number == at,
+                    width,
+                    (f"{number + 1:>{RANK}} ", "faint"),
+                    (f"{edge.sender:<{NODE}}", style),
+                    ("→ ", "faint"),
+                    (f"{edge.receiver:<{NODE}}", style),
+                    (left, "below"),
+                    ("│", "faint"),
+                    (right, "above"),
+                    (f"{edge.score:>+{NUMBER}.3f}", style),
+                ),
             )
         if off:
-            yield self.text(("faint edges lie on no path from the embedding to the logits", "faint"))
+            yield self.text((_("faint edges lie on no path from the embedding to the logits"), "faint"))
 
     def _graph(self, answer: "Circuit", kept: "list[Edge]", width: int) -> Iterator[Text]:
         """What each part of the circuit reads, the last parts first; in a wide panel beside the grid of all heads."""
@@ -221,7 +244,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         room = width - (max((cell_len(line) for line in beside), default=-3) + 3)
         if not kept:
             yield from self.paragraph(
-                "none of these edges is on a path from the embedding to the logits", "muted", width
+                _("none of these edges lies on a path from the embedding to the logits"), "muted", width
             )
             return
         rows = list(by_receiver(kept, room))

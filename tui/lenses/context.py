@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from core.sampling.bounds import Bounded, high, low, through
 from tui.drawing.bars import meter
 from tui.drawing.plots import curve
 from tui.drawing.text import count_in, fit, fixed_in, label, percent, within
-from tui.lenses.base import AXIS, LensPage
+from tui.lenses.base import AXIS, KeyWords, LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class ContextLens(LensPage["ContextTable"]):
     """One row for each prefix; each is one token longer than the one above."""
 
     NAME = "context"
-    TITLE = "context"
-    DESCRIPTION = "How the search space shrinks token by token: entropy, effective candidates, tokens for 90 %"
+    TITLE = N_("context")
+    DESCRIPTION = N_("How each token narrows what can follow: entropy, effective candidates, tokens for 90 %")
     ORDER = 14
-    GROUP = "Compare"
-    ALSO = "entropy prefix window"
+    GROUP = N_("Compare")
+    ALSO = N_("entropy prefix window")
+    KEYS = KeyWords(move=N_("prefix"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,11 +74,11 @@ class ContextLens(LensPage["ContextTable"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return "an example" if self.frame.snapshot and len(self.frame.snapshot.tokens) == 1 else ""
+        return _("an example") if self.frame.snapshot and len(self.frame.snapshot.tokens) == 1 else ""
 
     def draw(self) -> None:
-        other = "the table" if self.plotted else "plot"
-        self.border_subtitle = Content(f"↑↓ prefix · o {other}" if self.answer else "")
+        other = _("the table") if self.plotted else _("plot")
+        self.border_subtitle = Content(_("↑↓ prefix · o {other}").format(other=other) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:
@@ -89,11 +91,11 @@ class ContextLens(LensPage["ContextTable"]):
 
     def _sentence(self, row: "PrefixRow", note: str, width: int) -> Text:
         line = self.text(
-            ("after ", "muted"),
+            (_("after "), "muted"),
             (within(label(row.piece), 16), "text"),
-            (f": as uncertain as {_count(row.effective)} equally likely tokens", "muted"),
+            (_(": as uncertain as {count} equally likely tokens").format(count=_count(row.effective)), "muted"),
         )
-        rank = f" · the next one had rank {row.came.place + 1:,}" if row.came else ""
+        rank = _(" · the next token had rank {place:,}").format(place=row.came.place + 1) if row.came else ""
         for words, style in ((rank, "muted"), (f" · {note}" if note else "", "faint")):
             if line.cell_len + len(words) <= width:
                 line.append_text(self.text((words, style)))
@@ -105,7 +107,10 @@ class ContextLens(LensPage["ContextTable"]):
         fixed = 2 + token + BITS + 1 + 2 * COUNT + 2
         bar = max(3, min(16, width - fixed - token + 2 - SHARE))
         top = max(1, (width + 2 - fixed - bar) // (token + SHARE))
-        head = f"{'after':<{token + 2}}{'H bits':>{BITS}} {'':<{bar}}{'effective':>{COUNT}}{'90 %':>{COUNT}}  likeliest"
+        head = (
+            f"{_('after'):<{token + 2}}{_('H bits'):>{BITS}} {'':<{bar}}"
+            f"{_('effective'):>{COUNT}}{'90 %':>{COUNT}}  {_('likeliest')}"
+        )
         yield self.text((head, "head"))
         for number in self.visible_rows(len(answer.rows), at, max(3, height - 3)):
             row = answer.rows[number]
@@ -120,7 +125,7 @@ class ContextLens(LensPage["ContextTable"]):
                 came = row.came is not None and candidate.id == row.came.id
                 parts.append((fit(label(candidate.piece), token - 2), "hot" if came else "text"))
                 parts.append((f"{percent(candidate.probability, 2):>{SHARE}}  ", "muted"))
-            yield self.row(number == at, width, *parts)
+            yield self.target(number, self.row(number == at, width, *parts))
 
     def _plots(self, answer: "ContextTable", at: int, width: int, height: int) -> Iterator[Text]:
         rows = answer.rows
@@ -128,14 +133,20 @@ class ContextLens(LensPage["ContextTable"]):
         column = round((across - 1) * at / max(1, len(rows) - 1))
         bits = tuple(low(row.entropy_bits) for row in rows)
         high = float(max(1, math.ceil(max(bits))))
-        yield self.text((" " * AXIS + "entropy, bits", "head"))
+        yield self.text((" " * AXIS + _("entropy, bits"), "head"))
         yield from self.plot(curve(bits, across, room, 0.0, high), f"{high:g}", "0", column)
         counts = tuple(math.log10(low(row.mass90)) for row in rows)
         most = float(max(1, math.ceil(max(counts))))
-        yield self.text((" " * AXIS + "tokens that hold 90 % of the probability, log scale", "head"))
+        yield self.text((" " * AXIS + _("tokens that hold 90 % of the probability, log scale"), "head"))
         yield from self.plot(curve(counts, across, room, 0.0, most), f"{10**most:,.0f}", "1", column)
         row = rows[at]
-        yield self.plot_caption(f"{label(row.piece)} · {row.entropy_bits:.2f} bits · {row.mass90:,}", across, column)
+        yield self.plot_caption(
+            _("{token} · {entropy:.2f} bits · {mass90:,}").format(
+                token=label(row.piece), entropy=row.entropy_bits, mass90=row.mass90
+            ),
+            across,
+            column,
+        )
 
 
 def _count(effective: Bounded, width: int = 99) -> str:

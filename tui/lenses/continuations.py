@@ -6,10 +6,11 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
 from tui.drawing.tree import tree_tips
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 SAMPLES = 5
@@ -22,11 +23,12 @@ class ContinuationsLens(LensPage[ContinuationTree]):
     """The cursor marks a continuation; choosing it moves the walk to its end."""
 
     NAME = "continuations"
-    TITLE = "continuations"
-    DESCRIPTION = "Several continuations of one prefix, side by side or merged"
+    TITLE = N_("continuations")
+    DESCRIPTION = N_("Several continuations of one prefix, side by side or merged")
     ORDER = 3
-    GROUP = "Next token"
-    ALSO = "samples fan several"
+    GROUP = N_("Next token")
+    ALSO = N_("samples fan several")
+    KEYS = KeyWords(move=N_("row"), choose=N_("go there"), view=N_("merged"), across=N_("how many"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +43,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         return Question(lambda session: session.continuations.tree(), live=True)
 
     def waiting_text(self) -> str:
-        return f"n samples {self.samples} continuations here · ⇧→ more · ⇧← fewer"
+        return _("n samples {samples} continuations here · ⇧→ more · ⇧← fewer").format(samples=self.samples)
 
     def adjust(self, down: int, across: int) -> None:
         self.samples = max(1, min(MOST, self.samples + across))
@@ -76,9 +78,11 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         self._serials, self._tops = [], []
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        other = "texts" if self._merged else "merged"
-        again = f"n samples {self.samples}" + (" · ⇧←→ how many" if self.size.width > 58 else "")
-        self.border_subtitle = Content(f"↑↓ ⏎ walk there · o {other} · {again}")
+        other = _("texts") if self._merged else _("merged")
+        again = _("n samples {samples}").format(samples=self.samples) + (
+            _(" · ⇧←→ how many") if self.size.width > 58 else ""
+        )
+        self.border_subtitle = Content(_("↑↓ ⏎ walk there · o {other} · {again}").format(other=other, again=again))
 
     def lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         if not answer.continuations:
@@ -88,7 +92,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
 
     def _text_lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)
-        yield self.text((f"{'':>4}{fit('', width - 12)}{'Σ bits':>8}", "head"))
+        yield self.text((f"{'':>4}{fit('', width - 12)}{_('Σ bits'):>8}", "head"))
         line = 1
         for number, continuation in enumerate(answer.continuations):
             self._serials.append(continuation.serial)
@@ -107,25 +111,28 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         chosen = number == self.cursor
         for at, words in enumerate(rows or [""]):
             head, bits = (f"{number + 1:>3} ", f"{continuation.surprisal_bits:>8.1f}") if at == 0 else ("    ", "")
-            yield self.row(
-                chosen,
-                width,
-                (head, "bar" if chosen else "faint"),
-                (fit(words, width - 12), "text"),
-                (bits, "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    chosen,
+                    width,
+                    (head, "bar" if chosen else "faint"),
+                    (fit(words, width - 12), "text"),
+                    (bits, "muted"),
+                ),
             )
 
     def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
-        yield self.text((f"{fit('', width - 18)}{'samples':>8}{'H bits':>10}", "head"))
+        yield self.text((f"{fit('', width - 18)}{_('samples'):>8}{_('H bits'):>10}", "head"))
         tips = tree_tips([strand.depth for strand in answer.strands])
         for number, (strand, tip) in enumerate(zip(answer.strands, tips, strict=True)):
             self._serials.append(strand.serial)
             self._tops.append(number + 1)
-            yield self._strand(strand, tip, number, len(answer.continuations), width)
+            yield self.target(number, self._strand(strand, tip, number, len(answer.continuations), width))
 
     def _strand(self, strand: Strand, tip: str, number: int, total: int, width: int) -> Text:
         indent = "  " * min(strand.depth, 12)
-        words = run_text(strand.pieces) if strand.pieces else "here"
+        words = run_text(strand.pieces) if strand.pieces else _("here")
         entropy = "" if strand.entropy_bits is None else f"{strand.entropy_bits:.2f}"
         return self.row(
             number == self.cursor,

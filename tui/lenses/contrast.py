@@ -7,11 +7,12 @@ from rich.text import Text
 from textual.content import Content
 
 from core.activations.patch import Patch, PatchPart, toggled
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell_width
 from tui.drawing.text import fit, label, signed, within
-from tui.lenses.base import ExperimentPage, HeatMapPage
+from tui.lenses.base import ExperimentPage, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
 
 MapName = Literal["residual", "attention", "mlp", "heads"]
 MAPS: tuple[MapName, ...] = get_args(MapName)
+NAMES: dict[MapName, str] = {
+    "residual": N_("residual"),
+    "attention": N_("attention"),
+    "mlp": "mlp",
+    "heads": N_("heads"),
+}
 TITLES = {
-    "residual": "residual stream before each block",
-    "attention": "what attention adds",
-    "mlp": "what the MLP adds",
-    "heads": "each head at all positions",
+    "residual": N_("residual stream before each block"),
+    "attention": N_("what attention adds"),
+    "mlp": N_("what the MLP adds"),
+    "heads": N_("each head at all positions"),
 }
 PARTS: dict[MapName, PatchPart] = {"residual": "position", "attention": "attention", "mlp": "mlp", "heads": "head"}
 """By map, the part that a patch of a cell swaps."""
@@ -45,11 +52,12 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
     """One map at a time; where there is room its estimate stands beside it."""
 
     NAME = "contrast"
-    TITLE = "contrast"
-    DESCRIPTION = "Which activations of the prompt bring its answer into the corrupt prompt (activation patching)"
+    TITLE = N_("contrast")
+    DESCRIPTION = N_("Which activations of the prompt bring its answer into the corrupt prompt (activation patching)")
     ORDER = 42
-    GROUP = "Why"
-    ALSO = "activation patching causal tracing corrupt"
+    GROUP = N_("Why")
+    ALSO = N_("activation patching causal tracing corrupt")
+    KEYS = KeyWords(move=N_("row"), choose=N_("patch"), view=N_("map"), across=N_("column"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,24 +137,26 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         return HeatMap(tuple(f"{n:>2}" for n in range(len(values))), columns, values, 1.0)
 
     def title_detail(self) -> str:
-        return self.map
+        return _(NAMES[self.map])
 
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
-        self.border_subtitle = Content("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate" if self.answer else "")
+        self.border_subtitle = Content(
+            _("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate") if self.answer else ""
+        )
         super().draw()
 
     def lines(self, answer: "Contrast", width: int, height: int) -> Iterator[Text]:
-        corrupt, patched = f" · corrupt {answer.corrupt:+.2f}", self._patched_walk()
+        corrupt, patched = _(" · corrupt {corrupt:+.2f}").format(corrupt=answer.corrupt), self._patched_walk()
         head = self.why(answer, max(0, width - len(corrupt) - len(patched)))
         head.append_text(self.text((corrupt, "muted"), (patched, "bar")))
         yield head
         yield self._about(answer, width)
         exact = self._map(answer)
         if not exact.rows:
-            yield self.text(("this model has no MLP", "muted"))
+            yield self.text((_("this model has no MLP"), "muted"))
             return
         estimated = self._map(answer, estimated=True)
         yield self._under_cursor(answer, exact, estimated, width)
@@ -158,14 +168,14 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         elif whole >= NUMBERED and room >= 2 * (len(exact.rows) + LABELS):
             yield from self.map_lines(exact, width, len(exact.rows) + LABELS - 1)
             yield Text()
-            yield self.text(("   estimated by one backward pass", "head"))
+            yield self.text((_("   estimated by one backward pass"), "head"))
             yield from self.map_lines(estimated, width, len(exact.rows) + LABELS - 1)
         else:
             yield from self.map_lines(estimated if self.estimates else exact, width, room)
 
     def _beside(self, exact: HeatMap, estimated: HeatMap, half: int, room: int) -> Iterator[Text]:
         """Both maps, side by side, with a heading each."""
-        yield self.text((fit("   exact", half + GAP), "head"), ("   estimated by one backward pass", "head"))
+        yield self.text((fit(_("   exact"), half + GAP), "head"), (_("   estimated by one backward pass"), "head"))
         for left, right in zip(
             self.map_lines(exact, half, room - 1), self.map_lines(estimated, half, room - 1), strict=True
         ):
@@ -178,7 +188,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         measured = self.frame.snapshot.measured if self.frame.snapshot else None
         if not any(patch.kind == "swap" for patch in self._patches):
             return ""
-        return f" · patched {measured.value:+.2f}" if measured else " · patched"
+        return _(" · patched {value:+.2f}").format(value=measured.value) if measured else _(" · patched")
 
     def _about(self, answer: "Contrast", width: int) -> Text:
         """The map in words, and its progress or how well it is estimated."""
@@ -193,29 +203,31 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
             )
         else:
             state = ("", "muted")
-        shown = "estimate: " if self.estimates else ""
+        shown = _("estimate: ") if self.estimates else ""
         room = max(0, width - len(state[0]) - 1)
-        return self.text((fit(f"{shown}{TITLES[self.map]}", room) + " ", "text"), state)
+        return self.text((fit(f"{shown}{_(TITLES[self.map])}", room) + " ", "text"), state)
 
     def _under_cursor(self, answer: "Contrast", exact: HeatMap, estimated: HeatMap, width: int) -> Text:
         row, column = self.cursor, min(self.column, len(exact.columns) - 1)
         if self.map == "heads":
-            where = f"head {row}.{column}"
+            where = _("head {layer}.{head}").format(layer=row, head=column)
         else:
             clean, corrupt = answer.pieces[column], answer.corrupt_pieces[column]
-            changed = "" if clean == corrupt else f" for {within(label(corrupt), 10)}"
-            where = f"block {row} · {column} {within(label(clean), 10)}{changed}"
+            changed = "" if clean == corrupt else _(" for {token}").format(token=within(label(corrupt), 10))
+            where = _("block {row} · {column} {token}{changed}").format(
+                row=row, column=column, token=within(label(clean), 10), changed=changed
+            )
         value, estimate = exact.at(row, column), estimated.at(row, column)
         if self._patch(answer) in self._patches:
-            where = f"▸ {where} · patched"
-        numbers = f"{signed(value)}  estimate {signed(estimate)}"
+            where = _("▸ {where} · patched").format(where=where)
+        numbers = _("{value}  estimate {estimate}").format(value=signed(value), estimate=signed(estimate))
         return self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
 
 
 def _agreement(agreed: "Agreement") -> str:
     if agreed.pearson is None or agreed.spearman is None:
-        return "estimate: no correlation"
-    return f"estimate: r {agreed.pearson:.2f} · rank {agreed.spearman:.2f}"
+        return _("estimate: no correlation")
+    return _("estimate: r {pearson:.2f} · rank {spearman:.2f}").format(pearson=agreed.pearson, spearman=agreed.spearman)
 
 
 def _complete(answer: "Contrast", name: MapName) -> bool:

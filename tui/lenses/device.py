@@ -6,6 +6,7 @@ from weakref import ref
 
 from rich.text import Text
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.text import one_line, within
@@ -23,12 +24,12 @@ class DeviceLens(LensPage["Devices"]):
     """Three bars for each device on one scale, and the parity of the device in use."""
 
     NAME = "device"
-    TITLE = "device"
-    DESCRIPTION = "Creation, forward and training step on every device, and parity with float32 on the CPU"
+    TITLE = N_("device")
+    DESCRIPTION = N_("Creation, forward and training step on every device, and parity with float32 on the CPU")
     ORDER = 19
     PICKS = False
-    GROUP = "Compare"
-    ALSO = "speed benchmark parity gpu"
+    GROUP = N_("Compare")
+    ALSO = N_("speed benchmark parity gpu")
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,17 +44,18 @@ class DeviceLens(LensPage["Devices"]):
         return Question(measure)
 
     def waiting_text(self) -> str:
-        return "measuring …"
+        return _("measuring …")
 
     def lines(self, answer: "Devices", width: int, height: int) -> Iterator[Text]:
-        yield self.text((f"in use: {answer.device} {answer.dtype}", "text"))
+        yield self.text((_("in use: {device} {dtype}").format(device=answer.device, dtype=answer.dtype), "text"))
         yield from self._parity(answer, width)
         if speed := answer.speed:
             yield self.text(
-                (f"{speed.tokens_per_second:,.1f} tokens per second", "text"),
+                (_("{speed:,.1f} tokens per second").format(speed=speed.tokens_per_second), "text"),
                 (
-                    f" · {speed.bandwidth_share:.0%} of its memory bandwidth, "
-                    f"{speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s",
+                    _(" · {share:.0%} of its memory bandwidth, {bandwidth:.1f} GB/s").format(
+                        share=speed.bandwidth_share, bandwidth=speed.bandwidth_bytes_per_second / 1e9
+                    ),
                     "text",
                 ),
             )
@@ -66,32 +68,37 @@ class DeviceLens(LensPage["Devices"]):
         longest = max(durations, default=1.0)
         for times in answer.times:
             yield Text()
-            size = f"   {times.size_bytes / 1e6:,.1f} MB of weights" if times.size_bytes else ""
+            size = _("   {size:,.1f} MB of weights").format(size=times.size_bytes / 1e6) if times.size_bytes else ""
             yield self.text((one_line(times.name), "bar"), (f"  {one_line(times.label)}", "text"), (size, "muted"))
             yield from self._times(times, answer, longest, width)
         if done := self.frame.progress:
             yield Text()
-            yield self.text((f"measuring … {done.done}/{done.total}", "faint"))
+            yield self.text((_("measuring … {done}/{total}").format(done=done.done, total=done.total), "faint"))
 
     def _parity(self, answer: "Devices", width: int) -> Iterator[Text]:
         if answer.parity is None:
-            yield from self.paragraph(answer.note or "comparing with float32 on the CPU …", "muted", width)
+            yield from self.paragraph(answer.note or _("comparing with float32 on the CPU …"), "muted", width)
             return
         parity = answer.parity
         mark = "✓" if parity.top1 == 1 else "≈"
         yield self.text(
             (f"{mark} ", "bar"),
-            (f"same likeliest token: {parity.top1:.1%}", "text"),
-            (f" · max |Δlogit| {parity.max_logit:.2e} · KL {parity.kl_bits:.2e} bits", "text"),
+            (_("same likeliest token: {share:.1%}").format(share=parity.top1), "text"),
+            (
+                _(" · max |Δlogit| {logit:.2e} · KL {kl:.2e} bits").format(logit=parity.max_logit, kl=parity.kl_bits),
+                "text",
+            ),
         )
-        yield self.text((f"compared with float32 on the CPU at {parity.positions} positions", "muted"))
+        yield self.text(
+            (_("compared with float32 on the CPU at {positions} positions").format(positions=parity.positions), "muted")
+        )
 
     def _times(self, times: "DeviceTimes", answer: "Devices", longest: float, width: int) -> Iterator[Text]:
         bar = max(6, min(40, width - WHAT - TIME - 14))
         for what, seconds, more in (
-            ("creation", times.create_seconds, ""),
-            ("forward", times.forward_seconds, f" {answer.tokens} tokens"),
-            ("training step", times.train_seconds, " 5 × 8 tokens"),
+            (_("creation"), times.create_seconds, ""),
+            (_("forward"), times.forward_seconds, _(" {tokens} tokens").format(tokens=answer.tokens)),
+            (_("training step"), times.train_seconds, _(" 5 × 8 tokens")),
         ):
             if seconds is not None:
                 yield self.text(

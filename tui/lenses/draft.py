@@ -7,16 +7,17 @@ from rich.text import Text
 from textual.content import Content
 
 from core.generation.rounds import Proposal, Round
+from core.language import N_, _
 from core.walk.values import DraftView
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 BELOW = 6
 """Lines below the rounds besides a line per proposal."""
 
-HOW = (
+HOW = N_(
     "A proposal is accepted with probability min(1, p / q): p is its probability in this model, q in the draft. "
     "Instead of a rejected one a token is drawn from max(0, p − q), so the text has this model's distribution."
 )
@@ -26,17 +27,18 @@ class DraftLens(LensPage[DraftView]):
     """The newest round is on top; the cursor chooses the round whose proposals are listed below."""
 
     NAME = "draft"
-    TITLE = "draft"
-    DESCRIPTION = "Speculative decoding: a draft model's proposals, accepted or rejected, with p and q"
+    TITLE = N_("draft")
+    DESCRIPTION = N_("Speculative decoding: a draft model's proposals, accepted or rejected, with p and q")
     ORDER = 7
-    GROUP = "Next token"
-    ALSO = "speculative decoding assistant"
+    GROUP = N_("Next token")
+    ALSO = N_("speculative decoding assistant")
+    KEYS = KeyWords(move=N_("round"))
 
     def new_question(self) -> Question:
         return Question(lambda session: session.drafts.view, live=True)
 
     def waiting_text(self) -> str:
-        return "D generates with a draft model, whose proposals this model accepts or rejects"
+        return _("D generates with a draft model, whose proposals this model accepts or rejects")
 
     def choice_count(self) -> int:
         return len(self.answer.rounds) if self.answer else 0
@@ -47,31 +49,41 @@ class DraftLens(LensPage[DraftView]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        self.border_subtitle = Content("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus")
+        self.border_subtitle = Content(_("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus"))
 
     def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:
         if not answer.rounds:
             yield from self.paragraph(self.waiting_text(), "faint", width)
             yield Text()
-            yield from self.paragraph(HOW, "faint", width)
+            yield from self.paragraph(_(HOW), "faint", width)
             return
         share = percent(answer.accepted / answer.judged, 1) if answer.judged else "–"
         yield self.text(
-            (f"{answer.accepted:,} of {answer.judged:,} accepted ", "text"),
+            (_("{accepted:,} of {judged:,} accepted ").format(accepted=answer.accepted, judged=answer.judged), "text"),
             (f"{share} ", "bar"),
-            (f"· {answer.tokens / answer.count:.2f} tokens a round · {answer.count:,} rounds", "text"),
+            (
+                _("· {tokens:.2f} tokens a round · {count:,} rounds").format(
+                    tokens=answer.tokens / answer.count, count=answer.count
+                ),
+                "text",
+            ),
         )
         timing = answer.timing
         if timing.speedup and timing.round_seconds and timing.step_seconds:
             yield self.text(
                 (f"{timing.speedup:.2f}× ", "bar"),
-                ("as fast as the model alone: ", "text"),
-                (f"{1e3 * timing.round_seconds:,.1f} ms a token, {1e3 * timing.step_seconds:,.1f} ms a step", "muted"),
+                (_("as fast as the model alone: "), "text"),
+                (
+                    _("{token:,.1f} ms a token, {step:,.1f} ms a step").format(
+                        token=1e3 * timing.round_seconds, step=1e3 * timing.step_seconds
+                    ),
+                    "muted",
+                ),
             )
-        yield self.text((f"{'at':>6}  proposals", "head"))
+        yield self.text((f"{_('at'):>6}  {_('proposals')}", "head"))
         rounds = answer.rounds[::-1]
         for row in self.visible_rows(len(rounds), self.cursor, height - BELOW - answer.proposals):
-            yield self._round(rounds[row], row == self.cursor, width)
+            yield self.target(row, self._round(rounds[row], row == self.cursor, width))
         yield Text()
         yield from self._proposals(rounds[self.cursor], width)
 
@@ -99,7 +111,9 @@ class DraftLens(LensPage[DraftView]):
     def _proposals(self, found: Round, width: int) -> Iterator[Text]:
         """p and q of each proposal of a round, and the token that came last."""
         room = max(4, (width - 40) // 2)
-        yield self.text((f"  {fit('token', 16)}{'p':>9} {fit('target', room)}{'q':>9} {fit('draft', room)}", "head"))
+        yield self.text(
+            (f"  {fit(_('token'), 16)}{'p':>9} {fit(_('target'), room)}{'q':>9} {fit(_('draft'), room)}", "head")
+        )
         for proposal in found.proposals:
             judged = proposal.accepted is not None
             mark = "✓" if proposal.accepted else "✗" if judged else " "
@@ -114,7 +128,9 @@ class DraftLens(LensPage[DraftView]):
             )
         if found.how[-1] != "accepted":
             token, bonus = found.tokens[-1], found.how[-1] == "bonus"
-            words = "drawn from p: every proposal was accepted" if bonus else "drawn from max(0, p − q), renormalized"
+            words = (
+                _("drawn from p: every proposal was accepted") if bonus else _("drawn from max(0, p − q), renormalized")
+            )
             sampled = percent(token.sampled_probability, 2) if token.sampled_probability is not None else ""
             yield self.text(
                 (f"{'+' if bonus else '→'} {fit(label(token.piece), 16)}", "bar"), (f"{sampled:>9} {words}", "muted")

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.dialogs.source import SourceScreen
 from tui.drawing.bars import meter
+from tui.drawing.parts import part_name
 from tui.drawing.text import decimals_for, fit, label, number_in, one_line, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -21,22 +24,27 @@ ONE_LINE = 100
 NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
 NARROW = 62
 """Width in cells below which names and shapes have less room."""
+BATCH = {"B": 5, "T": 8}
+"""Sizes of the training batch of the article: 5 sequences of 8 tokens, whose logits are [B, T, V]."""
 
 
 class FlowLens(LensPage["Flow"]):
     """One row for each stage. A stage can unfold into its parts, and open the source code that computes it."""
 
     NAME = "flow"
-    TITLE = "flow"
-    DESCRIPTION = "Every stage of this step from text to text: shape, values, what each part adds"
+    TITLE = N_("flow")
+    DESCRIPTION = N_("Every stage of this step from text to text: shape, values, what each part adds")
     ORDER = 11
-    GROUP = "Inside"
-    ALSO = "data flow stages shapes tensors forward pass"
+    GROUP = N_("Inside")
+    ALSO = N_("data flow stages shapes tensors forward pass")
+    KEYS = KeyWords(move=N_("stage"), choose=N_("source"), view=N_("parts"), across=N_("batch"))
 
     def __init__(self) -> None:
         super().__init__()
         self._unfolded: set[str] = set()
         """Names of the stages whose parts are shown."""
+        self.of_batch = False
+        """Whether shapes are those of a training batch, not of this step."""
 
     def new_question(self) -> Question:
         return Question(lambda session: lens("flow")(session.current_step()))
@@ -64,6 +72,11 @@ class FlowLens(LensPage["Flow"]):
             self.draw()
             self.follow()
 
+    def adjust(self, down: int, across: int) -> None:
+        """Left and right: the shapes of this step, or of a training batch."""
+        self.of_batch = across > 0 if across else self.of_batch
+        self.draw()
+
     def _shown(self) -> list["FlowStage"]:
         """The stages, and the parts of the unfolded ones."""
         shown: list[FlowStage] = []
@@ -85,8 +98,20 @@ class FlowLens(LensPage["Flow"]):
 
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
-        self.border_subtitle = Content("↑↓ stage · ⏎ its source · o its parts" if self.answer else "")
+        keys = _("↑↓ stage · ⏎ its source · o its parts")
+        batch = _("⇧← this step") if self.of_batch else _("⇧→ shapes of a batch")
+        longer = f"{keys} · {batch}"
+        self.border_subtitle = Content(
+            (longer if cell_len(longer) + 4 <= self.outer_size.width else keys) if self.answer else ""
+        )
         super().draw()
+
+    def title_detail(self) -> str:
+        return (
+            _("shapes of a batch of {rows} × {tokens} tokens").format(rows=BATCH["B"], tokens=BATCH["T"])
+            if self.of_batch
+            else ""
+        )
 
     def current_lines(self) -> tuple[int, int]:
         each = 1 if self.columns >= ONE_LINE else 2
@@ -96,18 +121,20 @@ class FlowLens(LensPage["Flow"]):
         beside = width >= ONE_LINE
         name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
         bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
-        adds = "adds to residual" if bar + SHARE >= 16 else "adds"
-        head = f"{'  stage':<{name}} {'shape':<{shape}} {'norm':>{NORM}}  {fit(adds, bar + SHARE)}"
-        yield self.text((head + ("  values of the last position" if beside else ""), "head"))
+        adds = _("adds to residual") if bar + SHARE >= 16 else _("adds")
+        head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {_('norm'):>{NORM}}  {fit(adds, bar + SHARE)}"
+        yield self.text((head + (_("  values of the last position") if beside else ""), "head"))
         for number, stage in enumerate(self._shown()):
             chosen = number == self.cursor
             row = self._row(stage, bar, name, shape)
             used = sum(len(words) for words, _ in row)
             if beside:
-                yield self.row(chosen, width, *row, ("  ", "text"), *self._values(stage, width - used - 2))
+                values = self._values(stage, width - used - 2)
+                yield self.target(number, self.row(chosen, width, *row, ("  ", "text"), *values))
             else:
-                yield self.row(chosen, width, *row)
-                yield self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, self.row(chosen, width, *row))
+                below = self.row(chosen, width, ("    ", "text"), *self._values(stage, width - 4))
+                yield self.target(number, below)
 
     def _row(self, stage: "FlowStage", bar: int, room: int, shape: int) -> list[tuple[str, str]]:
         mark = (
@@ -119,8 +146,9 @@ class FlowLens(LensPage["Flow"]):
             if stage.name in self._unfolded
             else "▸ "
         )
-        name = mark + stage.name
-        axes = [f"{axis}={size:,}" for axis, size in stage.axes]
+        name = mark + part_name(stage.name)
+        sizes = BATCH if self.of_batch else {}
+        axes = [f"{axis}={sizes.get(axis, size):,}" for axis, size in stage.axes]
         norm = "" if stage.norm is None else number_in(stage.norm, NORM)
         row = [
             (fit(name, room), "muted" if stage.level else "text"),

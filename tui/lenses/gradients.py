@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from tui.drawing.attributions import BASELINES, advice, complete, start, total
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     """One row for each token; the other of the two methods stands beside it as a number."""
 
     NAME = "gradients"
-    TITLE = "input attributions"
-    DESCRIPTION = "Input attributions: which tokens speak for a token and against another, by gradients"
+    TITLE = N_("input attributions")
+    DESCRIPTION = N_("Input attributions: which tokens speak for a token and against another, by gradients")
     ORDER = 41
-    GROUP = "Why"
-    ALSO = "integrated gradients saliency input attribution"
+    GROUP = N_("Why")
+    ALSO = N_("integrated gradients saliency input attribution")
+    KEYS = KeyWords(move=N_("token"), view=N_("method"), down=N_("steps"), across=N_("baseline"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,8 +85,8 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        other = "input × gradient" if self.integrated else "integrated"
-        self.border_subtitle = Content(f"o {other} · ⇧←→ baseline · ⇧↑↓ steps")
+        other = _("input × gradient") if self.integrated else _("integrated")
+        self.border_subtitle = Content(_("o {other} · ⇧←→ baseline · ⇧↑↓ steps").format(other=other))
         super().draw()
 
     def lines(self, answer: "InputAttributions", width: int, height: int) -> Iterator[Text]:
@@ -92,16 +94,16 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         yield from self._explained(answer, width)
         yield self.text((fit(advice(answer), width).rstrip(), "muted"))
         bar = max(4, min(WIDEST, (width - POSITION - TOKEN - 2 * NUMBER - 6) // 2))
-        against, towards = fit("◂ against", bar), "towards ▸".rjust(bar)[-bar:]
-        own, other = ("integrated", "input×gr.") if self.integrated else ("input×gr.", "integrated")
+        against, towards = fit(_("◂ against"), bar), _("towards ▸").rjust(bar)[-bar:]
+        own, other = (_("integrated"), _("input×gr.")) if self.integrated else (_("input×gr."), _("integrated"))
         yield self.text(
-            (f"{'#':>{POSITION}} {'token':<{TOKEN}} {against}┬{towards}", "head"),
+            (f"{'#':>{POSITION}} {_('token'):<{TOKEN}} {against}┬{towards}", "head"),
             (f" {own:>{NUMBER}} {other:>{NUMBER}}", "head"),
         )
         scale = max((abs(self._value(token)) for token in answer.tokens), default=0.0) or 1.0
         at = min(self.cursor, len(answer.tokens) - 1)
         for number in self.visible_rows(len(answer.tokens), at, max(3, height - 5)):
-            yield self._row(answer.tokens[number], number == at, scale, bar, width)
+            yield self.target(number, self._row(answer.tokens[number], number == at, scale, bar, width))
 
     def _explained(self, answer: "InputAttributions", width: int) -> Iterator[Text]:
         """From where to where, and how complete the integral is."""
@@ -113,8 +115,8 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
             return
         yield self.text(
             (f"{total(answer)}, ", "muted"),
-            ("complete" if complete(answer) else "not complete", "text" if complete(answer) else "hot"),
-            (f", {answer.steps:,} steps", "muted"),
+            (_("complete") if complete(answer) else _("not complete"), "text" if complete(answer) else "hot"),
+            (_(", {steps:,} steps").format(steps=answer.steps), "muted"),
         )
 
     def _value(self, token: "TokenAttribution") -> float:

@@ -8,12 +8,13 @@ from typing import ClassVar
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.sampling.bounds import Bounded, low, total
 from core.sampling.values import Candidate
 from core.walk.values import Guess
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, label, percent
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Frame, Question
 
 
@@ -21,25 +22,26 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
     """`⏎` asks for a guess; then the lens shows the model's likeliest token and the token that came."""
 
     NAME = "guess"
-    TITLE = "guess"
-    DESCRIPTION = "Guess what comes next before you see it"
+    TITLE = N_("guess")
+    DESCRIPTION = N_("Guess what comes next before you see it")
     ORDER = 5
-    GROUP = "Next token"
-    ALSO = "game quiz"
+    KEYS = KeyWords(choose=N_("guess"))
     BESIDE = False
+    GROUP = N_("Next token")
+    ALSO = N_("game quiz")
     ALLOW_SELECT: ClassVar[bool] = False
 
     def new_question(self) -> Question:
         return Question(lambda session: tuple(session.guesses.made), live=True)
 
     def choose(self, number: int | None = None) -> None:
-        words = "What comes next? Only the first token of your text counts, with or without a space before it."
+        words = _("What comes next? Only the first token of your text counts, with or without a space before it.")
 
         def submit(guess: str | None) -> None:
             if guess:
                 self.host.act(lambda session: session.guesses.guess(guess))
 
-        self.app.push_screen(LineScreen("your guess", words), submit)
+        self.app.push_screen(LineScreen(_("your guess"), words), submit)
 
     def frame_for_panels(self, frame: Frame) -> Frame:
         snapshot = frame.snapshot
@@ -51,15 +53,18 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
 
     def draw(self) -> None:
         super().draw()
-        self.border_subtitle = Content("⏎ guess · v shows the chart")
+        self.border_subtitle = Content(_("⏎ guess · v shows the chart"))
 
     def lines(self, answer: tuple[Guess, ...], width: int, height: int) -> Iterator[Text]:
         if not answer:
-            yield self.text(("The next token is hidden.", "text"))
+            yield self.text((_("The next token is hidden."), "text"))
             yield Text()
             yield from self._wrapped(
-                "⏎ asks for your guess. Then you see the probability that the model gave it, the model's likeliest "
-                "token, and the token that came. A guess costs its surprisal in bits: -log2 of that probability.",
+                _(
+                    "⏎ asks for your guess. Then you see the probability that the model gave it, the model's "
+                    "likeliest token, and the token that came. A guess costs its surprisal in bits: -log2 of that "
+                    "probability."
+                ),
                 width,
             )
             return
@@ -67,17 +72,18 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         hits = sum(guess.hit for guess in answer)
         own = sum(guess.likeliest.id == guess.came.id for guess in answer)
         count = len(answer)
-        for words, bits, right in (("you", you, hits), ("the model", model, own)):
+        for words, bits, right in ((_("you"), you, hits), (_("the model"), model, own)):
             yield self.text(
                 (f"{words:<10}", "muted"),
                 (_bits(bits, 8, 1), "text"),
-                (f" bits · {right} of {count} right", "muted"),
+                (_(" bits · {right} of {count} right").format(right=right, count=count), "muted"),
             )
         yield Text()
         each = max(8, (width - 7 - 9 - 9) // 3)
         yield self.text(
             (
-                f"{'pos':>6} {fit('you', each)}{'bits':>8} {fit('the model', each)}{'bits':>8} {fit('came', each)}",
+                f"{_('pos'):>6} {fit(_('you'), each)}{_('bits'):>8} {fit(_('the model'), each)}{_('bits'):>8} "
+                f"{fit(_('came'), each)}",
                 "head",
             )
         )

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit
 from tui.lenses.attention import AttentionLens
-from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage
+from tui.lenses.base import AnswerCache, ExportedPage, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ class View(NamedTuple):
 
 
 VIEWS = (
-    View("induction", "induction", "attention to the token after an earlier copy", "attention"),
-    View("previous", "previous token", "attention to the token before", "attention"),
-    View("duplicate", "duplicate token", "attention to earlier copies of this token", "attention"),
-    View("copying", "copying", "does it raise the logits of the tokens that it attends to?", "copying"),
-    View("composition", "composition", "", "composition"),
+    View("induction", N_("induction"), N_("attention to the token after an earlier copy"), "attention"),
+    View("previous", N_("previous token"), N_("attention to the token before"), "attention"),
+    View("duplicate", N_("duplicate token"), N_("attention to earlier copies of this token"), "attention"),
+    View("copying", N_("copying"), N_("does it raise the logits of the tokens that it attends to?"), "copying"),
+    View("composition", N_("composition"), "", "composition"),
 )
-READS = {"q": "queries", "k": "keys", "v": "values"}
+READS = {"q": N_("queries"), "k": N_("keys"), "v": N_("values")}
 """What a head reads from an earlier one, by the kind of composition."""
 STRONGEST = 4
 """Heads that are named over the map."""
@@ -45,11 +46,14 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
     """Rows are layers, columns heads. The composition is that of earlier heads with the head under the cursor."""
 
     NAME = "heads"
-    TITLE = "heads"
-    DESCRIPTION = "Which heads do induction, attend to the previous token, copy, and read from which earlier heads"
+    TITLE = N_("heads")
+    DESCRIPTION = N_(
+        "Which heads do induction, attend to the previous token or copy, and which read from which earlier heads"
+    )
     ORDER = 44
-    GROUP = "Why"
-    ALSO = "induction previous token copying composition"
+    GROUP = N_("Why")
+    ALSO = N_("induction previous token copying composition")
+    KEYS = KeyWords(move=N_("layer"), choose=N_("attention"), view=N_("score"), across=N_("head"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
             return None
         values = getattr(self.answer, self.view.name)
         columns = tuple(str(n) for n in range(len(values[0])))
-        rows = tuple(f"layer {n}" for n in range(len(values)))
+        rows = tuple(_("layer {n}").format(n=n) for n in range(len(values)))
         scale = None if self.view.part == "composition" else 1.0
         return HeatMap(rows, columns, values, scale, signed=self.view.part == "copying")
 
@@ -143,12 +147,16 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return self.view.title
+        return _(self.view.title)
 
     def draw(self) -> None:
         following = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)].title
-        more = {"attention": "1 random · 2 prompt · ", "composition": "1 q · 2 k · 3 v · "}.get(self.view.part, "")
-        self.border_subtitle = Content(f"⇧↑↓←→ head · {more}⏎ attention · o {following}" if self.answer else "")
+        more = {"attention": _("1 random · 2 prompt · "), "composition": "1 q · 2 k · 3 v · "}.get(self.view.part, "")
+        self.border_subtitle = Content(
+            _("⇧↑↓←→ head · {more}⏎ attention · o {following}").format(more=more, following=following)
+            if self.answer
+            else ""
+        )
         super().draw()
 
     def lines(self, answer: "HeadsView", width: int, height: int) -> Iterator[Text]:
@@ -156,7 +164,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         drawn = self.heat_map()
         if drawn is None:
             one = len(answer.induction) == 1
-            yield self.text(("one layer has no earlier heads to read from" if one else self.waiting_text(), "faint"))
+            yield self.text((_("one layer has no earlier heads to read from") if one else self.waiting_text(), "faint"))
             return
         yield self._strongest(drawn, width)
         yield self._here(answer, drawn, width)
@@ -166,21 +174,25 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         """What the map shows, in words."""
         if self.view.part == "composition":
             if answer.layer < 1:
-                return "composition: what a head reads of earlier heads"
-            return f"which earlier heads does head {answer.layer}.{answer.head} read for its {READS[answer.kind]}?"
+                return _("composition: what a head reads of earlier heads")
+            return _("which earlier heads does head {layer}.{head} read for its {input}?").format(
+                layer=answer.layer, head=answer.head, input=_(READS[answer.kind])
+            )
         if self.view.part == "copying":
-            return self.view.meaning
+            return _(self.view.meaning)
         count = answer.positions
         text = (
-            f"{count // 2} random tokens twice" if answer.measured_on == "random" else f"{count} tokens of the prompt"
+            _("{count} random tokens twice").format(count=count // 2)
+            if answer.measured_on == "random"
+            else _("{count} tokens of the prompt").format(count=count)
         )
-        return f"{self.view.meaning} · {text}"
+        return f"{_(self.view.meaning)} · {text}"
 
     def _strongest(self, drawn: HeatMap, width: int) -> Text:
         known = [
             (value, n, m) for n, row in enumerate(drawn.values) for m, value in enumerate(row) if value is not None
         ]
-        line = self.text(("strongest", "muted"))
+        line = self.text((_("strongest"), "muted"))
         for value, layer, head in sorted(known, reverse=True)[:STRONGEST]:
             words = f"  {layer}.{head}"
             if line.cell_len + len(words) + 6 <= width:
@@ -192,28 +204,34 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         layer, head = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.columns) - 1)
         value = drawn.at(layer, head)
         if value is None:
-            return self.text((f"head {layer}.{head}  not yet", "faint"))
+            return self.text((_("head {layer}.{head}  not yet").format(layer=layer, head=head), "faint"))
         return self.text(
-            (f"head {layer}.{head}", "text"),
+            (_("head {layer}.{head}").format(layer=layer, head=head), "text"),
             (f" {value:.3f}", "bar"),
             (fit(f"  {self._words(answer, value)}", max(0, width - 18)), "muted"),
         )
 
     def _words(self, answer: "HeadsView", value: float) -> str:
         if self.view.part == "composition":
-            return f"{value / answer.independent:.1f} × independent ones ({answer.independent:.3f})"
+            return _("{ratio:.1f} × the value of independent heads ({independent:.3f})").format(
+                ratio=value / answer.independent, independent=answer.independent
+            )
         if self.view.part == "copying":
             return (
-                "copies: raises their logits"
+                _("copies: raises their logits")
                 if value > 0.5
-                else "lowers their logits"
+                else _("lowers their logits")
                 if value < -0.5
-                else "does neither"
+                else _("neither raises nor lowers their logits")
             )
         kinds = {"previous": 0, "duplicate": 1, "induction": 2}
         queries = answer.queries[kinds[self.view.name]]
         if not queries:
-            return "no token repeats here; 1 takes random tokens"
-        bounds = ((0.6, "mostly there"), (0.3, "partly there"), (0.1, "a little there"))
-        amount = next((words for bound, words in bounds if value >= bound), "hardly ever")
-        return f"{amount}, over {queries} tokens"
+            return _("no token repeats here; 1 takes random tokens")
+        bounds = (
+            (0.6, _("most of its attention")),
+            (0.3, _("part of its attention")),
+            (0.1, _("a little of its attention")),
+        )
+        amount = next((words for bound, words in bounds if value >= bound), _("almost none of its attention"))
+        return _("{amount}, mean of {queries} tokens").format(amount=amount, queries=queries)

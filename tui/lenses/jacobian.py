@@ -8,12 +8,14 @@ from rich.text import Text
 from textual.content import Content
 
 from core.errors import UserError
+from core.language import N_, _
 from core.lenses import lens
 from tui import texts
 from tui.dialogs.line import LineScreen
 from tui.drawing.logit_map import QUANTITIES
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label, one_line, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -23,8 +25,13 @@ if TYPE_CHECKING:
 NAME, NUMBER = 11, 9
 TOKEN = 18
 """Cells of a token at most."""
-TITLES = ("logit", "Jacobian", "affine")
-SHOWN = (("KL, bits", QUANTITIES[2]), ("p of A", QUANTITIES[3]), ("rank A", QUANTITIES[4]), ("A − B", QUANTITIES[5]))
+TITLES = ("logit", "Jacobian", N_("affine"))
+SHOWN = (
+    (N_("KL, bits"), QUANTITIES[2]),
+    (N_("p of A"), QUANTITIES[3]),
+    (N_("rank A"), QUANTITIES[4]),
+    ("A − B", QUANTITIES[5]),
+)
 """The number beside a token: the head of its column, and the quantity."""
 
 
@@ -32,13 +39,13 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     """One row for each layer: what the stream after it says by the logit lens, the Jacobian lens and an affine fit."""
 
     NAME = "jacobian"
-    TITLE = "Jacobian lens"
-    DESCRIPTION = "What each layer's stream does to the output on average, read as tokens, beside the logit lens"
-    GROUP = "Why"
+    TITLE = N_("Jacobian lens")
+    DESCRIPTION = N_("What each layer's stream does to the output on average, read as tokens, beside the logit lens")
     ORDER = 45
-    GROUP = "Why"
-    ALSO = "jacobian lens tuned lens layers residual stream"
-    TEXTS: ClassVar[tuple[str, ...]] = ("the reference text", "the walk", "a file")
+    GROUP = N_("Why")
+    ALSO = N_("jacobian lens tuned lens layers residual stream")
+    TEXTS: ClassVar[tuple[str, ...]] = (N_("the reference text"), N_("the walk"), N_("a file"))
+    KEYS = KeyWords(move=N_("layer"), choose=N_("fit"), view=N_("quantity"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,10 +92,10 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
             self._take_text({})
         elif number == 2 and self.frame.snapshot:
             text = b"".join(token.piece for token in self.frame.snapshot.tokens).decode("utf-8", "replace")
-            self._take_text({"text": text, "title": "the walk"})
+            self._take_text({"text": text, "title": _("the walk")})
         elif number == 3:
-            hint = "The name of a text file that the lens is fitted on."
-            self.app.push_screen(LineScreen("fit on a text", hint, check=texts.read_text_file), self._take_file)
+            hint = _("The name of a text file that the lens is fitted on.")
+            self.app.push_screen(LineScreen(_("fit on a text"), hint, check=texts.read_text_file), self._take_file)
 
     def _switch_fit(self) -> None:
         self.fitting, self._began = not self.fitting, (0, 0, 0.0)
@@ -114,9 +121,11 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        other = SHOWN[(self.quantity + 1) % len(SHOWN)][0]
-        keys = f"⏎ {'stop' if self.fitting else 'fit'} · 1–3 text · o {other}"
-        self.border_subtitle = Content(keys if self.answer else "1–3 text")
+        other = _(SHOWN[(self.quantity + 1) % len(SHOWN)][0])
+        keys = (_("⏎ stop · 1–3 text · o {other}") if self.fitting else _("⏎ fit · 1–3 text · o {other}")).format(
+            other=other
+        )
+        self.border_subtitle = Content(keys if self.answer else _("1–3 text"))
         super().draw()
 
     def lines(self, answer: "JacobianLens", width: int, height: int) -> Iterator[Text]:
@@ -125,17 +134,18 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         yield self.text((fit(self._state(answer), width).rstrip(), "faint"))
         across = (width - NAME) // len(TITLES)
         token = max(4, min(TOKEN, across - NUMBER - 1))
-        head = SHOWN[self.quantity][0]
-        titles = "".join(f" {fit(title, token)}{head:>{NUMBER}}" for title in TITLES)
-        yield self.text((fit("after", NAME) + titles, "head"))
+        head = _(SHOWN[self.quantity][0])
+        titles = "".join(f" {fit(_(title), token)}{head:>{NUMBER}}" for title in TITLES)
+        yield self.text((fit(_("after"), NAME) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, token))
+            row = self.row(number == self.cursor, width, *self._row(answer, number, token))
+            yield self.target(number, row)
 
     def _first(self, answer: "JacobianLens", width: int) -> Text:
         """Where each lens first shows the model's likeliest token."""
-        line = self.text((within(label(answer.final.piece), TOKEN), "hot"), (" first likeliest:", "muted"))
-        for title, first in zip(("logit", "Jacobian", "affine"), answer.first, strict=True):
+        line = self.text((within(label(answer.final.piece), TOKEN), "hot"), (_(" first likeliest:"), "muted"))
+        for title, first in zip(("logit", "Jacobian", _("affine")), answer.first, strict=True):
             where = "…" if first is None else _short(answer.layers[first])
             if line.cell_len + len(title) + len(where) + 4 <= width:
                 line.append_text(self.text((f"  {title} ", "muted"), (where, "text")))
@@ -144,8 +154,12 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
     def _state(self, answer: "JacobianLens") -> str:
         """What the Jacobian is the mean over, and how far the present work is."""
         state, progress = answer.fit, self.frame.progress
-        what = "matrices" if state.matrices else "this position only"
-        over = f"{state.sequences}/{state.total} sequences" if state.sequences else "…"
+        what = _("matrices") if state.matrices else _("this position only")
+        over = (
+            _("{sequences}/{total} sequences").format(sequences=state.sequences, total=state.total)
+            if state.sequences
+            else "…"
+        )
         words = f"{what} · {within(one_line(state.text), 24)}: {over}"
         if progress:
             words += f" · {progress.done:,}/{progress.total:,}{self._remaining(progress.done, progress.total)}"
@@ -157,11 +171,11 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
             return ""
         if self._began[0] != total:
             self._began = total, done, time.monotonic()
-        _, first, began = self._began
+        _unused, first, began = self._began
         if done - first < 3:
             return ""
         seconds = (time.monotonic() - began) / (done - first) * (total - done)
-        return f", {seconds / 60:.0f} min" if seconds >= 90 else f", {seconds:.0f} s"
+        return _(", {minutes:.0f} min").format(minutes=seconds / 60) if seconds >= 90 else f", {seconds:.0f} s"
 
     def _row(self, answer: "JacobianLens", number: int, token: int) -> Iterator[tuple[str, str]]:
         layer, here = answer.layers[number], number == self.cursor
@@ -177,11 +191,11 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
 
     def _number(self, cell: "MapCell") -> str:
         name, quantity = SHOWN[self.quantity]
-        if name == "rank A":
+        if name == SHOWN[2][0]:
             return f"{cell.target_rank + 1:,}"
         value = quantity.value(cell)
-        return f"{100 * value:.2f}%" if name == "p of A" else f"{value:+.2f}" if quantity.signed else f"{value:.2f}"
+        return f"{100 * value:.2f}%" if name == SHOWN[1][0] else f"{value:+.2f}" if quantity.signed else f"{value:.2f}"
 
 
 def _short(layer: "LayerReadouts") -> str:
-    return layer.name.removeprefix("block ")
+    return part_name(layer.name.removeprefix("block "))

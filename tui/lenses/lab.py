@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
 from tui.drawing.plots import curve, overlay
 from tui.drawing.text import fit, label, percent
-from tui.lenses.base import AXIS, LensPage
+from tui.lenses.base import AXIS, KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
     from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
 
 TITLES = {
-    "switch": "activations",
-    "lookup": "nn.Embedding and nn.Linear",
-    "norm": "before and after the norm",
-    "averaging": "averaging earlier positions",
-    "batch": "a training batch",
+    "switch": N_("activations"),
+    "lookup": N_("nn.Embedding and nn.Linear"),
+    "norm": N_("before and after the norm"),
+    "averaging": N_("averaging earlier positions"),
+    "batch": N_("a training batch"),
 }
 PAGES = tuple(TITLES)
 TOKEN, CELL, BINS = 12, 7, 32
@@ -31,12 +32,13 @@ class LabLens(LensPage["Lab"]):
     """`o` turns to the next experiment."""
 
     NAME = "lab"
-    TITLE = "lab"
-    DESCRIPTION = "Small experiments: GELU and ReLU, lookup and product, norms, averaging, a training batch"
+    TITLE = N_("lab")
+    DESCRIPTION = N_("Small experiments: GELU and ReLU, lookup and product, norms, averaging, a training batch")
     ORDER = 18
     PICKS = False
-    GROUP = "Learning"
-    ALSO = "gelu relu layer norm embedding lookup batch"
+    GROUP = N_("Learning")
+    ALSO = N_("gelu relu layer norm embedding lookup batch")
+    KEYS = KeyWords(view=N_("page"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,11 +55,13 @@ class LabLens(LensPage["Lab"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return f"{TITLES[self.page]} · page {PAGES.index(self.page) + 1} of {len(PAGES)}"
+        return _("{title} · page {number} of {count}").format(
+            title=_(TITLES[self.page]), number=PAGES.index(self.page) + 1, count=len(PAGES)
+        )
 
     def draw(self) -> None:
         number = PAGES.index(self.page)
-        following = TITLES[PAGES[(number + 1) % len(PAGES)]]
+        following = _(TITLES[PAGES[(number + 1) % len(PAGES)]])
         self.border_subtitle = Content(f"o {following}" if self.answer else "")
         super().draw()
 
@@ -71,7 +75,7 @@ class LabLens(LensPage["Lab"]):
         }
         experiment = getattr(answer, self.page)
         if experiment is None:
-            yield self.text(("measuring …", "faint"))
+            yield self.text((_("measuring …"), "faint"))
         else:
             yield from painters[self.page](experiment, width, height)
 
@@ -94,8 +98,8 @@ class LabLens(LensPage["Lab"]):
         yield self.text((" " * AXIS + f"{data.xs[0]:g}" + f"{data.xs[-1]:g}".rjust(across - 2), "muted"))
         yield Text()
         yield self.text(
-            (f"{data.other} in place of {data.own}, same weights: ", "muted"),
-            (f"KL {data.kl_bits:.6f} bits", "text"),
+            (_("{other} in place of {own}, same weights: ").format(other=data.other, own=data.own), "muted"),
+            (_("KL {bits:.6f} bits").format(bits=data.kl_bits), "text"),
             (f" · {data.note}" if data.note else "", "faint"),
         )
         for before, after in zip(data.before.candidates[:5], data.after.candidates[:5], strict=False):
@@ -109,8 +113,10 @@ class LabLens(LensPage["Lab"]):
 
     def _lookup(self, data: "EmbeddingLookup", width: int, height: int) -> Iterator[Text]:
         yield from self.paragraph(
-            f"Looking up rows of the table, and multiplying one-hot vectors by the table, give the same "
-            f"{len(data.pieces)} × {data.columns} numbers. They differ by at most {data.difference:g}.",
+            _(
+                "Looking up rows of the table, and multiplying one-hot vectors by the table, give the same {count} × "
+                "{columns} numbers. They differ by at most {difference:g}."
+            ).format(count=len(data.pieces), columns=data.columns, difference=data.difference),
             "text",
             width,
         )
@@ -124,13 +130,19 @@ class LabLens(LensPage["Lab"]):
                 (f"{1000 * seconds:>10.4f} ms", "text"),
             )
         yield self.text(
-            (f"the product takes {data.product_seconds / (data.lookup_seconds or 1e-9):,.0f} times as long", "muted")
+            (
+                _("the product takes {ratio:,.0f} times as long").format(
+                    ratio=data.product_seconds / (data.lookup_seconds or 1e-09)
+                ),
+                "muted",
+            )
         )
         yield Text()
-        same = "in the same rows with both" if data.lookup_rows == data.product_rows else "in different rows"
+        same = _("in the same rows with both") if data.lookup_rows == data.product_rows else _("in different rows")
         yield from self.paragraph(
-            f"The gradient is nonzero in {len(data.lookup_rows)} of {data.rows:,} rows, {same}: "
-            "those of the tokens in the input.",
+            _("The gradient is nonzero in {count} of {rows:,} rows, {same}: those of the tokens in the input.").format(
+                count=len(data.lookup_rows), rows=data.rows, same=same
+            ),
             "text",
             width,
         )
@@ -141,16 +153,18 @@ class LabLens(LensPage["Lab"]):
         """Both histograms over the same axis."""
         if not data.own:
             yield from self.paragraph(
-                "This model has no norm; a layer norm without parameters is shown.", "muted", width
+                _("This model has no norm; a layer norm without parameters is shown."), "muted", width
             )
             yield Text()
         low, high = min(*data.before, *data.after), max(*data.before, *data.after)
         across, room = min(80, width), max(3, min(9, (height - 8) // 2))
         for name, values, mean, std, style in (
-            ("the last hidden state", data.before, data.mean_before, data.std_before, "ghost"),
-            (f"after {data.name}", data.after, data.mean_after, data.std_after, "bar"),
+            (_("the last hidden state"), data.before, data.mean_before, data.std_before, "ghost"),
+            (_("after {norm}").format(norm=data.name), data.after, data.mean_after, data.std_after, "bar"),
         ):
-            yield self.text((name, "text"), (f"   mean {mean:+.4f} · std {std:.4f}", "muted"))
+            yield self.text(
+                (name, "text"), (_("   mean {mean:+.4f} · std {std:.4f}").format(mean=mean, std=std), "muted")
+            )
             counts = _histogram(values, low, high, BINS)
             shares = [counts[x * BINS // across] / (max(counts) or 1) for x in range(across)]
             for line in columns(shares, room):
@@ -160,8 +174,10 @@ class LabLens(LensPage["Lab"]):
 
     def _averaging(self, data: "CausalAverage", width: int, height: int) -> Iterator[Text]:
         yield from self.paragraph(
-            "Each row is the mean of all positions up to its own: a lower triangle of ones divided by its row sums. "
-            "The softmax of 0 at visible positions and -∞ at masked ones gives the same weights.",
+            _(
+                "Each row is the mean of all positions up to its own: a lower triangle of ones divided by its row "
+                "sums. The softmax of 0 at visible positions and -∞ at masked ones gives the same weights."
+            ),
             "text",
             width,
         )
@@ -179,7 +195,7 @@ class LabLens(LensPage["Lab"]):
             yield line
         yield Text()
         shown = max(1, min(4, (width - TOKEN - 6) // 16))
-        yield self.text((f"{'':<{TOKEN}} {'embedding':<{8 * shown}}   {'mean so far':<{8 * shown}}", "head"))
+        yield self.text((f"{'':<{TOKEN}} {_('embedding'):<{8 * shown}}   {_('mean so far'):<{8 * shown}}", "head"))
         for piece, before, after in zip(data.pieces, data.before, data.after, strict=True):
             yield self.text(
                 (fit(label(piece), TOKEN) + " ", "muted"),
@@ -187,16 +203,25 @@ class LabLens(LensPage["Lab"]):
                 (" → ", "faint"),
                 ("".join(f"{value:>8.3f}" for value in after[:shown]), "bar"),
             )
-        yield self.text((f"differs from averaging in a loop by at most {data.difference:.1e}", "faint"))
+        yield self.text(
+            (
+                _("differs from averaging in a loop by at most {difference:.1e}").format(difference=data.difference),
+                "faint",
+            )
+        )
 
     def _batch(self, data: "TrainingBatch", width: int, height: int) -> Iterator[Text]:
         rows, length = len(data.inputs), len(data.inputs[0])
         yield self.text(
             (f"[{rows}, {length}]", "text"),
-            (f" inputs x, targets y: the same tokens shifted by one · stride {data.stride}", "muted"),
+            (
+                _(" inputs x, targets y: the same tokens shifted by one · stride {stride}").format(stride=data.stride),
+                "muted",
+            ),
         )
         yield self.text(
-            (f"loss {data.loss:.4f} nats", "text"), (f" · a uniform guess has ln V = {data.ln_v:.4f}", "muted")
+            (_("loss {loss:.4f} nats").format(loss=data.loss), "text"),
+            (_(" · a uniform guess has ln V = {ln_v:.4f}").format(ln_v=data.ln_v), "muted"),
         )
         cell = max(4, min(12, (width - 3) // length))
         for number in range(rows):

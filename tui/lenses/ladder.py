@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import window
 from tui.drawing.text import compact, fit, label, one_line, percent, within
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ class LadderLens(LensPage["Ladder"]):
     """One row for each rung; its other view is a matrix of KL divergences between rungs."""
 
     NAME = "ladder"
-    TITLE = "ladder"
-    DESCRIPTION = "The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs"
+    TITLE = N_("ladder")
+    DESCRIPTION = N_("The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs")
     ORDER = 17
-    GROUP = "Learning"
-    ALSO = "rungs models loss"
+    GROUP = N_("Learning")
+    ALSO = N_("rungs models loss")
+    KEYS = KeyWords(move=N_("rung"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +43,7 @@ class LadderLens(LensPage["Ladder"]):
         return Question(lambda session: lens("ladder")(session.current_step()))
 
     def waiting_text(self) -> str:
-        return "building the rungs …"
+        return _("building the rungs …")
 
     def choice_count(self) -> int:
         return len(self.answer.rungs) if self.answer else 0
@@ -57,8 +59,8 @@ class LadderLens(LensPage["Ladder"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        other = "the rungs" if self.divergences else "KL between them"
-        self.border_subtitle = Content(f"↑↓ rung · o {other}" if self.answer else "")
+        other = _("the rungs") if self.divergences else _("KL between them")
+        self.border_subtitle = Content(_("↑↓ rung · o {other}").format(other=other) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Ladder", width: int, height: int) -> Iterator[Text]:
@@ -73,10 +75,10 @@ class LadderLens(LensPage["Ladder"]):
     def _table(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
         used = 2 + NAME + 2 * COUNT + LOSS + TOKEN + SHARE + 3
         bar = max(0, min(20, width - used - SHARE - 2)) if width - used > 14 else 0
-        head = f"  {'rung':<{NAME}}{'size':>{COUNT}}{'adds':>{COUNT}}{'loss':>{LOSS}}  {'':<{bar}}"
-        yield self.text((f"{head} {'likeliest':<{TOKEN}}{'p':>{SHARE}}", "head"))
+        head = f"  {_('rung'):<{NAME}}{_('size'):>{COUNT}}{_('adds'):>{COUNT}}{_('loss'):>{LOSS}}  {'':<{bar}}"
+        yield self.text((f"{head} {_('likeliest'):<{TOKEN}}{'p':>{SHARE}}", "head"))
         for number, rung in enumerate(answer.rungs):
-            yield self.row(number == at, width, *self._row(rung, number == at, bar))
+            yield self.target(number, self.row(number == at, width, *self._row(rung, number == at, bar)))
         yield Text()
         yield from self._detail(answer.rungs[at], width)
 
@@ -96,13 +98,17 @@ class LadderLens(LensPage["Ladder"]):
         yield f"{percent(rung.top.probability, 4 if rung.top.probability < 0.01 else 2):>{SHARE}}", "muted"
 
     def _detail(self, rung: "RungResult", width: int) -> Iterator[Text]:
-        yield self.text((one_line(rung.title), "bar"))
-        yield from self.paragraph(rung.adds, "text", width)
-        loss = f"loss {rung.loss:.4f} nats · " if rung.loss is not None else ""
-        yield self.text((f"{loss}a uniform guess has ln V = {rung.ln_v:.4f} nats", "muted"))
+        yield self.text((one_line(_(rung.title)), "bar"))
+        yield from self.paragraph(_(rung.adds), "text", width)
+        loss = _("loss {loss:.4f} nats · ").format(loss=rung.loss) if rung.loss is not None else ""
+        yield self.text(
+            (_("{loss}a uniform guess has ln V = {ln_v:.4f} nats").format(loss=loss, ln_v=rung.ln_v), "muted")
+        )
         if rung.target:
             name = within(label(rung.target.piece), 16)
-            words = f" came next: {percent(rung.target.probability, 4)}, rank {rung.target.rank + 1:,}"
+            words = _(" came next: {share}, rank {rank:,}").format(
+                share=percent(rung.target.probability, 4), rank=rung.target.rank + 1
+            )
             yield self.text((name, "hot"), (words, "muted"))
         if rung.differences:
             yield Text()
@@ -115,7 +121,7 @@ class LadderLens(LensPage["Ladder"]):
                 )
 
     def _matrix(self, answer: "Ladder", at: int, width: int) -> Iterator[Text]:
-        yield self.text(("KL(row ‖ column) of the next token, bits", "muted"))
+        yield self.text((_("KL(row ‖ column) of the next token, bits"), "muted"))
         yield Text()
         names = [_short_name(rung) for rung in answer.rungs]
         cell = max(CELL, min(10, (width - NAME - 2) // max(1, len(names))))
@@ -131,7 +137,13 @@ class LadderLens(LensPage["Ladder"]):
             yield line
         if len(columns) < len(names):
             yield self.text(
-                (fit("", NAME + 2) + f"columns {columns.start + 1}–{columns.stop} of {len(names)}", "faint")
+                (
+                    fit("", NAME + 2)
+                    + _("columns {first}–{last} of {count}").format(
+                        first=columns.start + 1, last=columns.stop, count=len(names)
+                    ),
+                    "faint",
+                )
             )
 
 

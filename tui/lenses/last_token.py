@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.text import fit, label, one_line
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 METHODS = ("replace", "mask", "shuffle")
 EXPLANATIONS = {
-    "replace": "each earlier token replaced by a random one",
-    "mask": "each earlier token masked for all later positions",
-    "shuffle": "each earlier token swapped with the one before it",
+    "replace": N_("each earlier token replaced by a random one"),
+    "mask": N_("each earlier token masked for all later positions"),
+    "shuffle": N_("each earlier token swapped with the one before it"),
 }
 POSITION, TOKEN, NUMBER = 5, 14, 11
 
@@ -28,11 +29,12 @@ class LastTokenLens(LensPage["LastToken"]):
     """One row for each changed token: the KL divergence of the distribution after the last token."""
 
     NAME = "last_token"
-    TITLE = "last token"
-    DESCRIPTION = "Does the model use only the last token? Earlier ones are replaced, masked or shuffled"
+    TITLE = N_("last token")
+    DESCRIPTION = N_("Does the model use only the last token? Earlier ones are replaced, masked or shuffled")
     ORDER = 15
-    GROUP = "Compare"
-    ALSO = "bigram ablate replace mask shuffle"
+    GROUP = N_("Compare")
+    ALSO = N_("bigram ablate replace mask shuffle")
+    KEYS = KeyWords(move=N_("token"), view=N_("method"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class LastTokenLens(LensPage["LastToken"]):
 
     def draw(self) -> None:
         following = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
-        self.border_subtitle = Content(f"↑↓ token · o {following}" if self.answer else "")
+        self.border_subtitle = Content(_("↑↓ token · o {following}").format(following=following) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "LastToken", width: int, height: int) -> Iterator[Text]:
@@ -77,14 +79,17 @@ class LastTokenLens(LensPage["LastToken"]):
         scale = max([change.kl_bits for change in answer.changes] + [answer.together_bits or 0.0])
         bar = max(6, min(40, width - POSITION - 2 * TOKEN - NUMBER - 5))
         yield self.text(
-            (f"{'':>{POSITION}} {'token':<{TOKEN}}  {'becomes':<{TOKEN}} {'':<{bar}}{'KL bits':>{NUMBER}}", "head")
+            (
+                f"{'':>{POSITION}} {_('token'):<{TOKEN}}  {_('becomes'):<{TOKEN}} {'':<{bar}}{_('KL bits'):>{NUMBER}}",
+                "head",
+            )
         )
         at = min(self.cursor, len(answer.changes) - 1)
         room = height - len(explanation) - 6
         for number in self.visible_rows(len(answer.changes), max(0, at), max(3, room)):
-            yield self._row(answer.changes[number], number == at, scale, bar, width)
+            yield self.target(number, self._row(answer.changes[number], number == at, scale, bar, width))
         if answer.together_bits is not None:
-            name = "all at once" if len(answer.changes) > 1 else "this one"
+            name = _("all at once") if len(answer.changes) > 1 else _("this one")
             yield Text()
             yield self.text(
                 (f"{'':>{POSITION}} {name:<{2 * TOKEN + 3}}", "text"),
@@ -93,7 +98,7 @@ class LastTokenLens(LensPage["LastToken"]):
             )
 
     def _row(self, change: "PositionEffect", chosen: bool, scale: float, bar: int, width: int) -> Text:
-        replacement = label(change.by) if change.by else "masked"
+        replacement = label(change.by) if change.by else _("masked")
         return self.row(
             chosen,
             width,
@@ -108,4 +113,4 @@ class LastTokenLens(LensPage["LastToken"]):
 
 def _exact(bits: float) -> str:
     """A divergence in bits; `exactly 0` where both distributions are equal bit by bit."""
-    return "exactly 0" if bits == 0 else f"{bits:.6f}"
+    return _("exactly 0") if bits == 0 else f"{bits:.6f}"

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter, scale_for
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.logit_map import QUANTITIES, cell_words, heat_map
+from tui.drawing.parts import part_name
 from tui.drawing.plots import curve
 from tui.drawing.text import decimals_for, fit, label, percent, within
-from tui.lenses.base import AXIS, HeatMapPage
+from tui.lenses.base import AXIS, HeatMapPage, KeyWords
 from tui.runner import Frame, Question
 
 if TYPE_CHECKING:
     from core.lenses.logit import LayerPrediction, LogitLens
 
 NAME, TOKEN, SHARE, RANK = 13, 13, 8, 8
-VIEWS = ("table", "plots", "map")
+VIEWS = (N_("table"), N_("plots"), N_("map"))
 LAST = 32
 """Positions of the map at most."""
 
@@ -29,11 +31,12 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     """One row for each sublayer; or the probability and rank of the target as plots; or a map of all positions."""
 
     NAME = "logit"
-    TITLE = "logit lens"
-    DESCRIPTION = "The prediction after every sublayer, from which one on it stays the same, and at every position"
+    TITLE = N_("logit lens")
+    DESCRIPTION = N_("The prediction after every sublayer, from which one on it stays the same, and at every position")
     ORDER = 13
-    GROUP = "Inside"
-    ALSO = "layers residual stream early exit"
+    GROUP = N_("Inside")
+    ALSO = N_("layers residual stream early exit")
+    KEYS = KeyWords(move=N_("layer"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,9 +88,11 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     def draw(self) -> None:
         if self.answer and self.answer.locks_in is not None and (count := self.choice_count()):
             self.cursor = max(0, min(self.cursor, count - 1))
-        following = f"o {VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]}"
+        following = f"o {_(VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)])}"
         keys = (
-            f"↑↓ layer · ⇧←→ position · ⇧↑↓ quantity · {following}" if self.view == "map" else f"↑↓ layer · {following}"
+            _("↑↓ layer · ⇧←→ position · ⇧↑↓ quantity · {following}").format(following=following)
+            if self.view == "map"
+            else _("↑↓ layer · {following}").format(following=following)
         )
         self.border_subtitle = Content(keys if self.answer else "")
         super().draw()
@@ -105,13 +110,13 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
     def _map(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
         drawn, shown = answer.map, self.heat_map()
         if drawn is None or shown is None:
-            yield self.text(("reading every position …", "faint"))
+            yield self.text((_("reading every position …"), "faint"))
             return
         row, column = min(self.cursor, len(drawn.rows) - 1), min(self.column, len(drawn.pieces) - 1)
         numbers, tokens = cell_words(drawn, row, column)
-        where = f"{shown.rows[row]} at {within(shown.columns[column], 14)}: "
+        where = _("{layer} at {token}: ").format(layer=shown.rows[row], token=within(shown.columns[column], 14))
         asked = QUANTITIES[self.quantity].name(drawn)
-        cut = f"the last {len(drawn.pieces)} positions" if drawn.start else ""
+        cut = _("the last {count} positions").format(count=len(drawn.pieces)) if drawn.start else ""
         yield self.text((fit(asked, max(0, width - len(cut) - 1)), "bar"), (f" {cut}" if cut else "", "faint"))
         yield self.text((fit(where + numbers, width), "text"))
         yield self.text((fit(f"  {tokens}", width), "muted"))
@@ -121,15 +126,15 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
 
     def _head(self, answer: "LogitLens", width: int) -> Text:
         target = answer.layers[0].target
-        line = self.text((_short_label(target.piece), "hot"), (" came next" if answer.target_came else "", "muted"))
+        line = self.text((_short_label(target.piece), "hot"), (_(" came next") if answer.target_came else "", "muted"))
         if answer.locks_in is None:
             return line
         layer, last = answer.layers[answer.locks_in], answer.layers[-1]
         likeliest = last.top[0]
         if likeliest.id != target.id:
             line.append_text(self.text((" · ", "muted"), (_short_label(likeliest.piece), "bar")))
-        where = "only at the output" if layer is last else f"from {short_name(layer)} on"
-        line.append_text(self.text((f" ▸ likeliest {where}", "text")))
+        where = _("only at the output") if layer is last else _("from {layer} on").format(layer=short_name(layer))
+        line.append_text(self.text((_(" ▸ likeliest {where}").format(where=where), "text")))
         return line
 
     def _table(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:
@@ -138,13 +143,14 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         bar = max(4, min(24, width - NAME - (more + 1) * (token + SHARE + 2) - SHARE - RANK - 3))
         most = max(layer.target.probability for layer in answer.layers)
         scale, decimals = scale_for(most), min(4, decimals_for(most))
-        head = f"  {fit('after', NAME)}{fit(' top tokens', (more + 1) * (token + SHARE + 2))}"
+        head = f"  {fit(_('after'), NAME)}{fit(_(' top tokens'), (more + 1) * (token + SHARE + 2))}"
         axis = f"0{f'{scale:g}':>{bar - 1}}"
-        yield self.text((f"{head}{axis}{'target p':>{SHARE + 1}}{'rank':>{RANK - 1}}", "head"))
+        yield self.text((f"{head}{axis}{_('target p'):>{SHARE + 1}}{_('rank'):>{RANK - 1}}", "head"))
         for number in self.visible_rows(
             len(answer.layers), min(self.cursor, len(answer.layers) - 1), max(3, height - 1)
         ):
-            yield self.row(number == self.cursor, width, *self._row(answer, number, more, token, bar, scale, decimals))
+            parts = self._row(answer, number, more, token, bar, scale, decimals)
+            yield self.target(number, self.row(number == self.cursor, width, *parts))
 
     def _row(
         self, answer: "LogitLens", number: int, more: int, token: int, bar: int, scale: float, decimals: int
@@ -175,13 +181,15 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
         at = round((across - 1) * min(1.0, self.cursor / (len(targets) - 1)))
         shares = tuple(target.probability for target in targets)
         scale = scale_for(max(shares))
-        yield self.text((" " * AXIS + "probability of the target", "head"))
+        yield self.text((" " * AXIS + _("probability of the target"), "head"))
         yield from self.plot(curve(shares, across, room, 0.0, scale), f"{scale:g}", "0", at)
         ranks = tuple(-math.log10(target.rank + 1) for target in targets)
         low = min(-1.0, *ranks)
-        yield self.text((" " * AXIS + "rank of the target, log scale", "head"))
+        yield self.text((" " * AXIS + _("rank of the target, log scale"), "head"))
         yield from self.plot(curve(ranks, across, room, low, 0.0), "1", f"{10**-low:,.0f}", at)
-        words = f"{short_name(here)} · {percent(here.target.probability, 2)} · rank {here.target.rank + 1:,}"
+        words = _("{layer} · {share} · rank {rank:,}").format(
+            layer=short_name(here), share=percent(here.target.probability, 2), rank=here.target.rank + 1
+        )
         yield self.plot_caption(words, across, at)
 
 
@@ -193,4 +201,4 @@ def _short_label(piece: bytes) -> str:
 def short_name(layer: "LayerPrediction") -> str:
     """A name that fits a column: `3 attention`; `block 3` where attention and MLP are parallel."""
     short = layer.name.removeprefix("block ")
-    return layer.name if short.isdigit() else short
+    return part_name(layer.name if short.isdigit() else short)

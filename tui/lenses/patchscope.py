@@ -8,9 +8,11 @@ from textual.content import Content
 
 from core.causal.target_prompts import PROMPTS
 from core.errors import UserError
+from core.language import N_, _
 from tui.dialogs.line import LineScreen
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit, label, one_line, percent, run_text, within
-from tui.lenses.base import ExperimentPage
+from tui.lenses.base import ExperimentPage, KeyWords
 
 if TYPE_CHECKING:
     from core.lenses.patchscope import Patchscope
@@ -26,11 +28,12 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     """One row for each layer of this position: what the target prompt goes on with, or its likeliest next tokens."""
 
     NAME = "patchscope"
-    TITLE = "patchscope"
-    DESCRIPTION = "Put each layer's stream into another prompt, and read what that says"
-    GROUP = "Why"
+    TITLE = N_("patchscope")
+    DESCRIPTION = N_("Put each layer's stream into another prompt, and read what that says")
+    GROUP = N_("Why")
     ORDER = 48
-    ALSO = "patch stream read another prompt"
+    ALSO = N_("patch stream read another prompt")
+    KEYS = KeyWords(move=N_("layer"), choose=N_("prompt"), view=N_("text"), down=N_("into layer"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +56,9 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     def choose(self, number: int | None = None) -> None:
         """`⏎` asks for a target prompt; digits choose one that is ready."""
         if number is None:
-            hint = "The target prompt; the stream takes the place of the token with a ?, or of the last one."
+            hint = _("The target prompt; the stream takes the place of the token with a ?, or of the last one.")
             present = PROMPTS[0] if self.prompt is None else self.prompt
-            self.app.push_screen(LineScreen("target prompt", hint, present, check=_check), self._take)
+            self.app.push_screen(LineScreen(_("target prompt"), hint, present, check=_check), self._take)
         elif number <= len(PROMPTS):
             self._take(PROMPTS[number - 1])
 
@@ -85,15 +88,19 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        other = "text" if self.listed else "tokens"
-        self.border_subtitle = Content(f"⏎ 1–3 prompt · ⇧↑↓ into layer · o {other}" if self.answer else "⏎ 1–3 prompt")
+        other = _("text") if self.listed else _("tokens")
+        self.border_subtitle = Content(
+            _("⏎ 1–3 prompt · ⇧↑↓ into layer · o {other}").format(other=other) if self.answer else _("⏎ 1–3 prompt")
+        )
         super().draw()
 
     def lines(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
         yield self.why(answer, width)
         yield self._prompt(answer, width)
-        where = "the same layer" if self.into is None else _short(answer.rows[0].into)
-        words = f"{within(label(answer.piece), 14)} after each layer, put after {where}; without: "
+        where = _("the same layer") if self.into is None else _short(answer.rows[0].into)
+        words = _("{token} after each layer, put in after {where}; unpatched: ").format(
+            token=within(label(answer.piece), 14), where=where
+        )
         yield self.text((fit(words + run_text(answer.unpatched), width).rstrip(), "muted"))
         if answer.note:
             yield self.text((fit(answer.note, width).rstrip(), "faint"))
@@ -105,36 +112,42 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
             run_text(part) for part in (answer.prompt[: answer.position], answer.prompt[answer.position + 1 :])
         )
         place = within(run_text(answer.prompt[answer.position : answer.position + 1]), 12)
-        room = max(4, width - len("into ") - len(place) - 12)
+        room = max(4, width - len(_("into ")) - len(place) - 12)
         before = before if len(before) <= room else "…" + before[1 - room :]
-        line = self.text(("into ", "muted"), (before, "text"), (place, "hot"), (within(after, 12), "text"))
+        line = self.text((_("into "), "muted"), (before, "text"), (place, "hot"), (within(after, 12), "text"))
         line.truncate(width)
         return line
 
     def _written(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
         across = max(8, min(WIDEST, width - NAME - 2 - SHARE - 2 * NUMBER - 2))
-        head = f"{fit('stream', NAME)} {fit('writes', across)} {'p first':>{SHARE}}{'rank A':>{NUMBER}}{'KL':>{NUMBER}}"
+        head = (
+            f"{fit(_('stream'), NAME)} {fit(_('writes'), across)} "
+            f"{_('p first'):>{SHARE}}{_('rank A'):>{NUMBER}}{'KL':>{NUMBER}}"
+        )
         yield self.text((head, "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.row(number == self.cursor, width, ("…", "faint"))
+                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
-            yield self.row(
-                here,
-                width,
-                (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
-                (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
-                (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
-                (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    here,
+                    width,
+                    (f"{fit(_short(row.name), NAME)} ", "text" if here else "muted"),
+                    (fit(run_text(row.generated), across), "hot" if not row.target_rank else "text"),
+                    (f" {percent(row.top[0].probability, 2):>{SHARE}}", "text" if here else "muted"),
+                    (f"{row.target_rank + 1:>{NUMBER},}{row.kl_bits:>{NUMBER}.2f}", "text" if here else "muted"),
+                ),
             )
 
     def _tokens(self, answer: "Patchscope", width: int, height: int) -> Iterator[Text]:
         count = max(1, (width - NAME) // (TOKEN + SHARE + 1))
-        yield self.text((f"{fit('stream', NAME)} likeliest next tokens", "head"))
+        yield self.text((f"{fit(_('stream'), NAME)} {_('likeliest next tokens')}", "head"))
         for number in self.visible_rows(answer.total, min(self.cursor, answer.total - 1), max(3, height - 1)):
             if number >= len(answer.rows):
-                yield self.row(number == self.cursor, width, ("…", "faint"))
+                yield self.target(number, self.row(number == self.cursor, width, ("…", "faint")))
                 continue
             row, here = answer.rows[number], number == self.cursor
             parts = [(f"{fit(_short(row.name), NAME)} ", "text" if here else "muted")]
@@ -142,13 +155,13 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
                 same = each.id == answer.asked.target.id
                 parts.append((fit(label(each.piece), TOKEN), "hot" if same else "muted" if rank else "text"))
                 parts.append((f"{percent(each.probability, 2):>{SHARE}} ", "muted"))
-            yield self.row(here, width, *parts)
+            yield self.target(number, self.row(here, width, *parts))
 
 
 def _check(prompt: str) -> None:
     if not one_line(prompt).strip():
-        raise UserError("the target prompt is empty; write one with a ? where the stream is put in")
+        raise UserError(_("the target prompt is empty; write one with a ? at the token that receives the stream"))
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("block ")
+    return part_name(name.removeprefix("block "))

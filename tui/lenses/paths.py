@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import meter
 from tui.drawing.heat_map import HeatMap
 from tui.drawing.text import fit, signed
-from tui.lenses.base import ExperimentPage, HeatMapPage
+from tui.lenses.base import ExperimentPage, HeatMapPage, KeyWords
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
     """Rows are layers, columns heads and the MLP. `⏎` makes the sender under the cursor the receiver."""
 
     NAME = "paths"
-    TITLE = "path patching"
-    DESCRIPTION = "Which heads and MLPs send the answer directly to one reader (path patching)"
+    TITLE = N_("path patching")
+    DESCRIPTION = N_("Which heads and MLPs send the answer directly to one reader (path patching)")
     ORDER = 43
-    GROUP = "Why"
-    ALSO = "path patching sender receiver"
+    GROUP = N_("Why")
+    ALSO = N_("path patching sender receiver")
+    KEYS = KeyWords(move=N_("row"), choose=N_("receive"), view=N_("back"), across=N_("column"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,18 +97,22 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
 
     def title_detail(self) -> str:
         answer = self.answer
-        return f"to {answer.label if answer and answer.receiver == self.receiver else self.receiver}"
+        return _("to {receiver}").format(
+            receiver=answer.label if answer and answer.receiver == self.receiver else self.receiver
+        )
 
     def draw(self) -> None:
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
-        back = f" · o back to {self._before[-1]}" if self._before else ""
-        self.border_subtitle = Content(f"↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}" if self.answer else "")
+        back = _(" · o back to {before}").format(before=self._before[-1]) if self._before else ""
+        self.border_subtitle = Content(
+            _("↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}").format(back=back) if self.answer else ""
+        )
         super().draw()
 
     def lines(self, answer: "Paths", width: int, height: int) -> Iterator[Text]:
-        corrupt = f" · corrupt {answer.corrupt:+.2f}"
+        corrupt = _(" · corrupt {corrupt:+.2f}").format(corrupt=answer.corrupt)
         head = self.why(answer, max(0, width - len(corrupt)))
         head.append_text(self.text((corrupt, "muted")))
         yield head
@@ -117,14 +123,18 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
         drawn = self.heat_map()
         assert drawn
         done = done or _strongest(drawn)
-        words = f"one sender directly to {answer.label}; 0 corrupt, 1 clean"
+        words = _("one sender directly to {label}; 0 corrupt, 1 clean").format(label=answer.label)
         yield self.text((fit(words, max(0, width - len(done) - 1)) + " ", "text"), (done, "bar"))
         value = drawn.at(self.cursor, self.column)
         known = drawn.columns[self.column] if drawn.rows else ""
         where = (
-            f"MLP {self.cursor}" if known == "mlp" else f"head {self.cursor}.{known}" if known else "no head before it"
+            f"MLP {self.cursor}"
+            if known == "mlp"
+            else _("head {layer}.{head}").format(layer=self.cursor, head=known)
+            if known
+            else _("no head before it")
         )
-        numbers = f"{signed(value) if known else ''}  embedding {signed(answer.embedding)}"
+        numbers = (signed(value) if known else "") + _("  embedding {value}").format(value=signed(answer.embedding))
         yield self.text((fit(where, max(0, width - len(numbers) - 2)) + "  ", "muted"), (numbers, "text"))
         if drawn.rows:
             yield from self.map_lines(drawn, width, height - 3)
@@ -137,7 +147,7 @@ def _strongest(drawn: HeatMap) -> str:
     ]
     if not known:
         return ""
-    _, row, column = max(known)
+    _unused, row, column = max(known)
     name = drawn.columns[column]
     where = f"MLP {row}" if name == "mlp" else f"{row}.{name}"
-    return f"strongest {where} {signed(drawn.at(row, column))}"
+    return _("strongest {where} {value}").format(where=where, value=signed(drawn.at(row, column)))

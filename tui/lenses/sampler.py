@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.content import Content
 
 from core.errors import UserError
+from core.language import N_, _
 from core.sampling.bounds import Bounded, high, low
 from core.sampling.explanation import Pick, SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
@@ -22,12 +23,14 @@ from tui.drawing.bars import bars
 from tui.drawing.sampler import sampler_text, stage_heads, value_text
 from tui.drawing.stage_columns import StageColumns, fit_columns
 from tui.drawing.text import count_in, decimals_for, fit, fixed_in, label, number_in, one_line, percent, percent_in
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 FEWEST = 3
 """Rows of tokens at least, however low the panel is."""
-WRITTEN = "Stages in their order, such as top_k=40,min_p=0.05,temp=0.8; - before one that is off. Or a preset's name."
+WRITTEN = N_(
+    "Stages in their order, such as top_k=40,min_p=0.05,temp=0.8; - before one that is off. Or a preset's name."
+)
 LOW = 24
 """A panel of fewer lines leaves out what can be seen elsewhere."""
 
@@ -36,11 +39,12 @@ class SamplerLensPage(LensPage[SamplerLens]):
     """Changed settings are explained at once, without running the model. `cursor` is the stage that keys act on."""
 
     NAME = "sampler"
-    TITLE = "sampler"
-    DESCRIPTION = "Why a token is drawn: what each stage of the sampler removes and moves, and the number u"
+    TITLE = N_("sampler")
+    DESCRIPTION = N_("Why a token is drawn: what each stage of the sampler removes and moves, and the number u")
     ORDER = 2
-    GROUP = "Next token"
-    ALSO = "temperature top-k top-p cut draw why this token"
+    GROUP = N_("Next token")
+    ALSO = N_("temperature top-k top-p cut draw why this token")
+    KEYS = KeyWords(move=N_("stage"), choose=N_("on or off"), view=N_("move T"), down=N_("knob"), across=N_("turn"))
     ALLOW_SELECT: ClassVar[bool] = False
     BINDINGS: ClassVar = [
         Binding("N", "add", "new", tooltip="Add a stage", show=True),
@@ -114,16 +118,16 @@ class SamplerLensPage(LensPage[SamplerLens]):
     def action_add(self) -> None:
         """Choose a stage that the sampler does not have; it is added at its usual place."""
         present = {stage.NAME for stage in self.sampler.stages}
-        entries = [Entry(name, kind.TITLE, kind.FORMULA) for name, kind in found().items() if name not in present]
-        self.app.push_screen(ChooseScreen("add a stage", entries, ""), self._add)
+        entries = [Entry(name, _(kind.TITLE), _(kind.FORMULA)) for name, kind in found().items() if name not in present]
+        self.app.push_screen(ChooseScreen(_("add a stage"), entries, ""), self._add)
 
     def _add(self, name: str | None) -> None:
         if name is None:
             return
         kind = found()[name]
         if kind.EXAMPLE or not kind.usual().active:
-            hint, start = f"{kind.form()} · {kind.FORMULA}", kind.EXAMPLE or f"{name}="
-            self.app.push_screen(LineScreen("add a stage", hint, start, check=_one_stage), self._add_written)
+            hint, start = f"{kind.form()} · {_(kind.FORMULA)}", kind.EXAMPLE or f"{name}="
+            self.app.push_screen(LineScreen(_("add a stage"), hint, start, check=_one_stage), self._add_written)
         else:
             self._insert(kind.usual())
 
@@ -164,12 +168,12 @@ class SamplerLensPage(LensPage[SamplerLens]):
     # Drawing ---------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return f"{self.answer.kept:,} kept" if self.answer else ""
+        return _("{kept:,} kept").format(kept=self.answer.kept) if self.answer else ""
 
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_subtitle = Content("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets")
+            self.border_subtitle = Content(_("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets"))
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
         columns, flat = fit_columns(answer, width, self.cursor), height < LOW
@@ -201,8 +205,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
     def _heads(self, answer: SamplerLens, columns: StageColumns) -> Iterator[Text]:
         """The names of the columns, and below those of the stages their first knobs."""
-        score = "   ln p" if answer.from_logprobs else "  logit"
-        first = fit("token", columns.token) + fit(score, columns.logit) + f"{'softmax':>{columns.figure}} "
+        score = _("   ln p") if answer.from_logprobs else _("  logit")
+        first = fit(_("token"), columns.token) + fit(score, columns.logit) + f"{'softmax':>{columns.figure}} "
         for row, (left, right) in enumerate(((first, "drawn"), (" " * len(first), ""))):
             marks = (columns.before, columns.after) if not row else (" " * len(columns.before),) * 2
             line = self.text((left + " " * columns.left, "head"), (marks[0], "faint"))
@@ -242,7 +246,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         """What a stage did to a token, and the style of its words; no style for that of the row."""
         effect = answer.stages[number]
         if row.cut_by is not None and row.cut_by <= number:
-            return ("cut", "hot") if row.cut_by == number else ("", "")
+            return (_("cut"), "hot") if row.cut_by == number else ("", "")
         if not effect.stage.active:
             return "", "faint"
         moves = high(effect.moved) > low(effect.removed_mass) + 1e-6
@@ -260,15 +264,15 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
         effects, bits = answer.stages, [fixed_in(entropy, 2, columns.stage - 1) for entropy in answer.entropies]
         room = columns.stage - 1
-        yield line("kept", f"{size:,}", [count_in(each.kept, room) for each in effects], count_in(answer.kept, room))
+        yield line(_("kept"), f"{size:,}", [count_in(each.kept, room) for each in effects], count_in(answer.kept, room))
         if not flat:
             cells = [percent_in(each.removed_mass, 2, room) if high(each.removed) else "" for each in effects]
-            yield line("removed", "", cells, "")
+            yield line(_("removed"), "", cells, "")
         yield line(
-            "moved", "", [percent_in(each.moved, 2, room) if high(each.moved) > 0 else "" for each in effects], ""
+            _("moved"), "", [percent_in(each.moved, 2, room) if high(each.moved) > 0 else "" for each in effects], ""
         )
         if not flat:
-            yield line("H bits", bits[0], bits[1:], bits[-1])
+            yield line(_("H bits"), bits[0], bits[1:], bits[-1])
 
     def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
@@ -293,16 +297,18 @@ class SamplerLensPage(LensPage[SamplerLens]):
             line.append(words, self.style_of(f"lens--{style}"))
             edge = until
         if edge < width:
-            line.append(fit(" others" if width - edge > 8 else "", width - edge), self.style_of("lens--rest"))
+            line.append(fit(_(" others") if width - edge > 8 else "", width - edge), self.style_of("lens--rest"))
         yield line
         yield self._mark(answer, answer.drawn, width)
 
     def _mark(self, answer: SamplerLens, drawn: Pick, width: int) -> Text:
         if answer.sampler.greedy:
-            return self.text(("greedy: one token is left; no u is drawn", "muted"))
+            return self.text((_("greedy: one token is left; no u is drawn"), "muted"))
         at = min(width - 1, int(answer.u * width))
         start, end = drawn.interval
-        words = f"u {answer.u:.4f} draws {label(drawn.piece)} [{start:.4f}, {end:.4f})"
+        words = _("u {u:.4f} draws {token} [{start:.4f}, {end:.4f})").format(
+            u=answer.u, token=label(drawn.piece), start=start, end=end
+        )
         if at + 2 + cell_len(words) <= width:
             return self.text((" " * at + "▲ ", "hot"), (words, "text"))
         words = fit(words, max(0, at - 1)) if cell_len(words) > at - 1 else words
@@ -313,34 +319,34 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
         def line(between: str) -> Text:
             return self.text(
-                ("greedy ", "muted"),
+                (_("greedy "), "muted"),
                 (_pick_text(answer.greedy), "text"),
                 *(((between, "muted"), (_pick_text(answer.uniform), "text")) if answer.uniform else ()),
             )
 
-        long = line(" · with equal odds this u would draw ")
-        return long if long.cell_len <= width else line(" · equal odds ")
+        long = line(_(" · with equal odds this u would draw "))
+        return long if long.cell_len <= width else line(_(" · equal odds "))
 
     def _under_cursor(self, answer: SamplerLens, width: int, flat: bool) -> Iterator[Text]:
         """The stage under the cursor: its knobs, its formula and its source."""
         stage = self.stage
         if stage is None:
-            yield self.text(("no stages: every token is drawn with the model's own probability", "muted"))
+            yield self.text((_("no stages: every token is drawn with the model's own probability"), "muted"))
             return
-        line = self.text((f"{self.cursor + 1} {stage.TITLE}", "text"), ("" if stage.on else " off", "hot"))
+        line = self.text((f"{self.cursor + 1} {_(stage.TITLE)}", "text"), ("" if stage.on else _(" off"), "hot"))
         for number, knob in enumerate(stage.knobs()):
-            words = f"{knob.label} {value_text(knob, getattr(stage, knob.name)) or '–'}"
+            words = f"{_(knob.label)} {value_text(knob, getattr(stage, knob.name)) or '–'}"
             line.append(" · ", self.style_of("lens--faint"))
             line.append(words, self.style_of("lens--cursor" if number == self._knob else "lens--text"))
         if stage.NAME == "xtc" and stage.active:
-            line.append(f" · drawn chance {answer.chance:.4f}", self.style_of("lens--muted"))
+            line.append(_(" · drawn chance {chance:.4f}").format(chance=answer.chance), self.style_of("lens--muted"))
         if words := _caution(answer, self.cursor):
             line.append(f" · {words}", self.style_of("lens--hot"))
         yield line
         if flat:
-            yield self.text((fit(f"{stage.FORMULA} · {stage.SOURCE}", width), "muted"))
+            yield self.text((fit(f"{_(stage.FORMULA)} · {stage.SOURCE}", width), "muted"))
         else:
-            yield self.text((fit(stage.FORMULA, width), "text"))
+            yield self.text((fit(_(stage.FORMULA), width), "text"))
             yield self.text((fit(stage.SOURCE, width), "muted"))
 
     def _actual_draw(self, answer: SamplerLens) -> Text | None:
@@ -350,18 +356,25 @@ class SamplerLensPage(LensPage[SamplerLens]):
             return None
         token = snapshot.tokens[snapshot.cursor]
         if token.origin != "sampled" or token.sampler is None:
-            words = "you chose it" if token.origin == "chosen" else "it is part of the prompt"
-            return self.text((f"{label(token.piece)} came next: {words}", "muted"))
+            words = _("you chose it") if token.origin == "chosen" else _("it is part of the prompt")
+            return self.text((_("{token} came next: {words}").format(token=label(token.piece), words=words), "muted"))
         if answer.drawn and token.id == answer.drawn.id:
             return None
-        return self.text((f"{label(token.piece)} came next, drawn with {sampler_text(token.sampler)}", "muted"))
+        return self.text(
+            (
+                _("{token} came next, drawn with {sampler}").format(
+                    token=label(token.piece), sampler=sampler_text(token.sampler)
+                ),
+                "muted",
+            )
+        )
 
 
 def _one_stage(text: str) -> Stage:
     """The one stage of a text. Raises `UserError` for another number of them."""
     stages = Sampler.read(text).stages
     if len(stages) != 1:
-        raise UserError("write one stage")
+        raise UserError(_("that is not one stage; write one, such as top_k=40"))
     return stages[0]
 
 
@@ -371,9 +384,9 @@ def _caution(answer: SamplerLens, number: int) -> str:
     if number >= len(stages) or not stages[number].stage.active or answer.problem:
         return ""
     if number and stages[number - 1].kept == 1:
-        return "no effect: one token reaches it"
+        return _("no effect: only one token is left before it")
     if stages[number].stage.NAME == "mirostat" and any(each.stage.active for each in stages[number + 1 :]):
-        return "S is of what later stages leave"
+        return _("S measured after later stages")
     return ""
 
 

@@ -7,10 +7,11 @@ from rich.text import Text
 from textual.content import Content
 
 from core.generation.token import Token
+from core.language import N_, _
 from core.sampling.bounds import low
 from core.walk.values import Summary
 from tui.drawing.text import compact, decimals_for, fit, label, percent, run_text
-from tui.lenses.base import LensPage
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 BEFORE = 8
@@ -21,11 +22,12 @@ class ScoreLens(LensPage[Summary]):
     """Choosing a row moves the walk there; the chart then shows what the model predicted."""
 
     NAME = "score"
-    TITLE = "score"
-    DESCRIPTION = "How well the model predicts this text: perplexity, bits per byte, the worst tokens"
+    TITLE = N_("score")
+    DESCRIPTION = N_("How well the model predicts this text: perplexity, bits per byte, the worst tokens")
     ORDER = 4
-    GROUP = "Compare"
-    ALSO = "perplexity bits per byte surprisal loss text"
+    GROUP = N_("Compare")
+    ALSO = N_("perplexity bits per byte surprisal loss text")
+    KEYS = KeyWords(move=N_("token"), choose=N_("go there"))
 
     def new_question(self) -> Question:
         return Question(lambda session: session.summary(), live=True)
@@ -47,35 +49,44 @@ class ScoreLens(LensPage[Summary]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        self.border_subtitle = Content("↑↓ ⏎ go there · T opens a text")
+        self.border_subtitle = Content(_("↑↓ ⏎ go there · T opens a text"))
 
     def lines(self, answer: Summary, width: int, height: int) -> Iterator[Text]:
         if not answer.measured:
-            yield self.text(("nothing to score yet: the first token has no prediction", "muted"))
+            yield self.text((_("nothing to score yet: the first token has no prediction"), "muted"))
             return
         perplexity = f"{answer.perplexity:,.2f}" if low(answer.perplexity) < 1e6 else f"{answer.perplexity:.2e}"
         yield self.text(
-            ("perplexity ", "muted"),
+            (_("perplexity "), "muted"),
             (perplexity, "text"),
             (" · ", "faint"),
             (f"{answer.bits_per_token:.3f}", "text"),
-            (" bits per token · ", "muted"),
+            (_(" bits per token · "), "muted"),
             (f"{answer.bits_per_byte:.3f}", "text"),
-            (" bits per byte", "muted"),
+            (_(" bits per byte"), "muted"),
         )
         left = answer.tokens - answer.measured
         yield self.text(
-            (f"{answer.measured:,} tokens, {compact(answer.byte_count)} bytes, {answer.bits:,.1f} bits", "muted"),
-            (f" · {left:,} not scored yet" if left else "", "hot"),
+            (
+                _("{measured:,} tokens, {size} bytes, {bits:,.1f} bits").format(
+                    measured=answer.measured, size=compact(answer.byte_count), bits=answer.bits
+                ),
+                "muted",
+            ),
+            (_(" · {left:,} not scored yet").format(left=left) if left else "", "hot"),
         )
         yield Text()
         yield self.text(
-            (f"{'pos':>6} {fit('the most surprising tokens', width - 34)}{'p':>10}{'rank':>9}{'bits':>8}", "head")
+            (
+                f"{_('pos'):>6} {fit(_('the most surprising tokens'), width - 34)}"
+                f"{'p':>10}{_('rank'):>9}{_('bits'):>8}",
+                "head",
+            )
         )
         tokens = self.frame.snapshot.tokens if self.frame.snapshot else ()
         for number, position in enumerate(answer.worst):
             if position < len(tokens):
-                yield self._row(tokens, position, number == self.cursor, width)
+                yield self.target(number, self._row(tokens, position, number == self.cursor, width))
 
     def _row(self, tokens: tuple[Token, ...], position: int, chosen: bool, width: int) -> Text:
         token = tokens[position]

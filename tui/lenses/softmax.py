@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.sampling.values import SoftmaxLab
 from tui.drawing.bars import bars
-from tui.drawing.text import fit, label
-from tui.lenses.base import LensPage
+from tui.drawing.text import fit, label, percent
+from tui.lenses.base import KeyWords, LensPage
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     """The logits of the likeliest tokens, multiplied by a factor; `o` shows repetition and temperature."""
 
     NAME = "softmax"
-    TITLE = "softmax"
-    DESCRIPTION = "Softmax with and without subtracting the maximum, repeated, and at other temperatures"
+    TITLE = N_("softmax")
+    DESCRIPTION = N_("Softmax with and without subtracting the maximum, repeated, and at other temperatures")
     ORDER = 6
     PICKS = False
-    GROUP = "Next token"
-    ALSO = "temperature exp normalize"
+    GROUP = N_("Next token")
+    ALSO = N_("temperature exp normalize")
+    KEYS = KeyWords(view=N_("view"), across=N_("scale"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,8 +63,19 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
 
     def draw(self) -> None:
         super().draw()
-        other = "maximum" if self._second_view else "repetition, temperature"
-        self.border_subtitle = Content(f"⇧←→ logits × {FACTORS[self._factor]} · o {other}")
+        other = _("maximum") if self._second_view else _("repetition, temperature")
+        keys = _("⇧←→ ln p × {factor} · o {other}") if self._logprobs else _("⇧←→ logits × {factor} · o {other}")
+        self.border_subtitle = Content(keys.format(factor=FACTORS[self._factor], other=other))
+
+    @property
+    def _logprobs(self) -> bool:
+        """Whether an engine elsewhere gives log-probabilities, and no logits."""
+        snapshot = self.frame.snapshot
+        return bool(snapshot and snapshot.chart and snapshot.chart.from_logprobs)
+
+    @property
+    def _score(self) -> str:
+        return "ln p" if self._logprobs else "logit"
 
     def lines(self, answer: SoftmaxLab, width: int, height: int) -> Iterator[Text]:
         snapshot = self.frame.snapshot
@@ -76,11 +89,17 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         )
 
     def _naive_and_stable(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
-        yield self.text(("Softmax over the likeliest tokens, in float32: the plain formula, and with the", "muted"))
-        yield self.text(("maximum subtracted first. Both give the same shares until exp overflows.", "muted"))
+        words = _(
+            "Softmax over the likeliest tokens, in float32: the plain formula, and with the maximum subtracted first. "
+            "Both give the same shares until exp overflows."
+        )
+        yield from self.paragraph(words, "muted", width)
         yield Text()
         yield self.text(
-            (f"{fit('token', 14)}{'logit':>9}{'exp(x)':>11}{'share':>9}{'exp(x−max)':>12}{'share':>9}", "head")
+            (
+                f"{fit(_('token'), 14)}{self._score:>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}",
+                "head",
+            )
         )
         naive, stable = answer.naive, answer.stable
         for at, name in enumerate(names):
@@ -94,32 +113,31 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
                 (f"{stable.shares[at]:>9.4f}", "text"),
             )
         yield self.text(
-            (f"{fit('sum', 14)}{'':9}", "muted"),
+            (f"{fit(_('sum'), 14)}{'':9}", "muted"),
             (f"{naive.total:>11.3g}", "hot" if math.isinf(naive.total) else "muted"),
             (f"{sum(naive.shares):>9.4f}", "muted" if naive.works else "hot"),
             (f"{stable.total:>12.3g}{sum(stable.shares):>9.4f}", "muted"),
         )
         yield Text()
         if naive.works:
-            yield self.text(("Both work. ⇧→ scales the logits up until the plain formula fails.", "muted"))
+            words = _("Both work. ⇧→ scales the logits up until the plain formula fails.")
         else:
-            yield self.text(
-                ("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it.", "hot")
-            )
+            words = _("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it.")
+        yield from self.paragraph(words, "muted" if naive.works else "hot", width)
 
     def _repeated_and_heated(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
         each = max(4, (width - 16) // 2 - 2)
         for title, rows, form in (
             (
-                f"softmax n times, over all {answer.count:,} tokens: each time closer to uniform",
+                _("softmax n times, over {count:,} tokens: each time closer to uniform").format(count=answer.count),
                 answer.repeated,
                 "{:g}×",
             ),
-            ("softmax(x / T): a low T sharpens, a high T flattens", answer.temperatures, "T {:g}"),
+            (_("softmax(x / T): a low T sharpens, a high T flattens"), answer.temperatures, "T {:g}"),
         ):
             yield self.text((title, "muted"))
             yield self.text(
-                (f"{'':6}{fit(names[0], each)} {fit(names[1] if len(names) > 1 else '', each)}{'H bits':>8}", "head")
+                (f"{'':6}{fit(names[0], each)} {fit(names[1] if len(names) > 1 else '', each)}{_('H bits'):>8}", "head")
             )
             for row in rows:
                 first, second = row.shares[0], row.shares[1] if len(row.shares) > 1 else 0.0
@@ -127,10 +145,10 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
                 yield self.text(
                     (f"{form.format(row.setting):<6}", "text"),
                     (one, "bar"),
-                    (f"{100 * first:>6.2f}%", "text"),
+                    (f"{percent(first, 2):>7}", "text"),
                     (" ", "text"),
                     (two, "ghost"),
-                    (f"{100 * second:>6.2f}%", "muted"),
+                    (f"{percent(second, 2):>7}", "muted"),
                     (f"{row.entropy_bits:>8.3f}", "text"),
                 )
             yield Text()

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.sampling.stages.watermark import Watermark
 from tui.drawing.text import label, one_line
 from tui.lenses.base import LensPage
@@ -29,23 +30,28 @@ class WatermarkLens(LensPage["WatermarkReport"]):
     """The settings are those of the sampler's watermark, or the usual ones."""
 
     NAME = "watermark"
-    TITLE = "watermark"
-    DESCRIPTION = "Which tokens are in the green lists of a watermark, and the z-score of the text"
+    TITLE = N_("watermark")
+    DESCRIPTION = N_("Which tokens are in the green lists of a watermark, and the z-score of the text")
     ORDER = 8
     PICKS = False
-    GROUP = "Next token"
-    ALSO = "green list detect"
+    GROUP = N_("Next token")
+    ALSO = N_("green list detect")
 
     def new_question(self) -> Question:
         return Question(_ask)
 
     def lines(self, answer: "WatermarkReport", width: int, height: int) -> Iterator[Text]:
-        self.border_subtitle = Content("● green ○ red · + in the sampler lens adds a watermark")
-        verdict = "a watermark" if answer.z >= 3 else "a watermark has 3 or more"
+        self.border_subtitle = Content(_("● green ○ red · + in the sampler lens adds a watermark"))
+        verdict = _("z ≥ 3: a watermark is likely") if answer.z >= 3 else _("z < 3: no watermark found")
         yield self.text(
             (f"z {answer.z:.2f} ", "bar"),
-            (f"· p {answer.p_value:.2g} · {answer.green:,} of {answer.scored:,} green ", "text"),
-            (f"(by chance {answer.ratio:.0%}) · {verdict}", "muted"),
+            (
+                _("· p {p_value:.2g} · {green:,} of {scored:,} green ").format(
+                    p_value=answer.p_value, green=answer.green, scored=answer.scored
+                ),
+                "text",
+            ),
+            (_("(expected by chance {ratio:.0%}) · {verdict}").format(ratio=answer.ratio, verdict=verdict), "muted"),
         )
         yield self.text((one_line(answer.watermark), "faint"))
         yield Text()

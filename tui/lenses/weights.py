@@ -7,10 +7,12 @@ from weakref import ref
 from rich.text import Text
 from textual.content import Content
 
+from core.language import N_, _
 from core.lenses import lens
 from tui.drawing.bars import columns, meter
+from tui.drawing.parts import part_name
 from tui.drawing.text import compact, fit, one_line, within
-from tui.lenses.base import AnswerCache, LensPage
+from tui.lenses.base import AnswerCache, KeyWords, LensPage
 from tui.runner import Frame, Question, Refusal
 
 if TYPE_CHECKING:
@@ -28,11 +30,12 @@ class WeightsLens(LensPage["Weights"]):
     """Parameter counts by part; its other view lists every weight and draws the histogram of one."""
 
     NAME = "weights"
-    TITLE = "weights"
-    DESCRIPTION = "Parameters counted by part, and the distribution of any weight"
+    TITLE = N_("weights")
+    DESCRIPTION = N_("Parameters counted by part, and the distribution of any weight")
     ORDER = 16
-    GROUP = "Inside"
-    ALSO = "parameters count histogram size"
+    GROUP = N_("Inside")
+    ALSO = N_("parameters count histogram size")
+    KEYS = KeyWords(move=N_("weight"), choose=N_("histogram"), view=N_("view"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class WeightsLens(LensPage["Weights"]):
 
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1)) if self.listed else self.cursor
-        keys = "↑↓ weight · ⏎ its histogram · o parts" if self.listed else "o all weights"
+        keys = _("↑↓ weight · ⏎ its histogram · o parts") if self.listed else _("o all weights")
         self.border_subtitle = Content(keys if self.answer else "")
         super().draw()
 
@@ -90,14 +93,15 @@ class WeightsLens(LensPage["Weights"]):
         bar = max(6, min(30, width - PART - 2 * COUNT - SHARE - 12))
         yield self.text(
             (
-                f"{'part':<{PART}}{'weights':>{COUNT}}{'biases':>{COUNT - 3}}  {'':<{bar}}{'share':>{SHARE}}{'MB':>9}",
+                f"{_('part'):<{PART}}{_('weights'):>{COUNT}}{_('biases'):>{COUNT - 3}}  "
+                f"{'':<{bar}}{_('share'):>{SHARE}}{'MB':>9}",
                 "head",
             )
         )
         for each in answer.counts:
             share = each.parameters / answer.total
             yield self.text(
-                (f"{each.part:<{PART}}", "text"),
+                (f"{part_name(each.part):<{PART}}", "text"),
                 (f"{each.weights:>{COUNT},}", "text"),
                 (f"{each.biases:>{COUNT - 3},}  ", "muted"),
                 (meter(share, bar), "bar"),
@@ -107,17 +111,24 @@ class WeightsLens(LensPage["Weights"]):
         size = sum(each.size_bytes for each in answer.counts) / 1e6
         yield Text()
         yield self.text(
-            (f"{'total':<{PART}}{answer.total:>{COUNT},}", "text"),
+            (f"{_('total'):<{PART}}{answer.total:>{COUNT},}", "text"),
             (" " * (COUNT - 1 + bar + SHARE), "text"),
             (f"{size:>9,.1f}", "muted"),
         )
         yield Text()
         if answer.total == answer.expected:
-            yield self.text(("counted from the tensors; the configuration gives the same number", "muted"))
+            yield self.text((_("counted from the tensors; the configuration gives the same number"), "muted"))
         else:
-            yield self.text((f"counted from the tensors; the configuration gives {answer.expected:,}", "hot"))
+            yield self.text(
+                (
+                    _("counted from the tensors; the configuration gives {expected:,}").format(
+                        expected=answer.expected
+                    ),
+                    "hot",
+                )
+            )
         if answer.tied:
-            yield self.text(("the embedding and the unembedding share their weights, which count once", "muted"))
+            yield self.text((_("the embedding and the unembedding share their weights, which count once"), "muted"))
 
     def _names(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
         chart = max(4, min(12, height - LISTED - 5))
@@ -126,24 +137,34 @@ class WeightsLens(LensPage["Weights"]):
             each = answer.names[number]
             shape = " × ".join(f"{size:,}" for size in each.shape)
             name = fit(one_line(each.name), max(10, width - 24))
-            yield self.row(
-                number == self.cursor,
-                width,
-                ("● " if each.name == shown else "  ", "bar"),
-                (name, "text" if number == self.cursor else "muted"),
-                (f"{shape:>21}", "muted"),
+            yield self.target(
+                number,
+                self.row(
+                    number == self.cursor,
+                    width,
+                    ("● " if each.name == shown else "  ", "bar"),
+                    (name, "text" if number == self.cursor else "muted"),
+                    (f"{shape:>21}", "muted"),
+                ),
             )
         yield Text()
         if answer.histogram:
             yield from self._histogram(answer.histogram, width, chart)
         else:
             done = self.frame.progress
-            yield self.text((f"measuring … {100 * done.done // max(1, done.total)} %" if done else "…", "faint"))
+            yield self.text(
+                (
+                    _("measuring … {percent} %").format(percent=100 * done.done // max(1, done.total)) if done else "…",
+                    "faint",
+                )
+            )
 
     def _histogram(self, histogram: "Histogram", width: int, height: int) -> Iterator[Text]:
         across = max(len(histogram.counts), min(width, 120))
         most = max(histogram.counts) or 1
-        facts = f"{compact(sum(histogram.counts))} numbers · mean {histogram.mean:+.4f} · std {histogram.std:.4f}"
+        facts = _("{count} numbers · mean {mean:+.4f} · std {std:.4f}").format(
+            count=compact(sum(histogram.counts)), mean=histogram.mean, std=histogram.std
+        )
         name = within(one_line(histogram.name), max(0, width - len(facts) - 3))
         yield self.text((facts, "text"), (f"   {name}" if len(name) > 8 else "", "muted"))
         shares = [histogram.counts[x * len(histogram.counts) // across] / most for x in range(across)]
@@ -159,5 +180,5 @@ class WeightsLens(LensPage["Weights"]):
             axis[max(0, min(across - 1, int(across * (value - histogram.low) / reach)))] = mark
         yield self.text(("".join(axis), "faint"))
         low, high = f"{histogram.low:+.4f}", f"{histogram.high:+.4f}"
-        middle = "┼ mean   ├ ┤ one std"
+        middle = _("┼ mean   ├ ┤ one std")
         yield self.text((low + f"{middle:^{max(0, across - len(low) - len(high))}}" + high, "muted"))

@@ -6,8 +6,10 @@ from operator import attrgetter
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual import events
 from textual.content import Content
-from textual.geometry import Size
+from textual.geometry import Offset, Size
+from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 
@@ -50,6 +52,15 @@ class GenerationPanel(PaintedPage):
         self._prompt_length = 0
         self._roles = Roles()
         self._advice: tuple[str, ...] = ()
+        self._pressed_at = Offset()
+        """Where on the screen a button of the mouse went down."""
+
+    class Chosen(Message):
+        """A token was clicked."""
+
+        def __init__(self, position: int) -> None:
+            super().__init__()
+            self.position = position
 
     def advise(self, *advice: str) -> None:
         """What a person may do next, a line each; it stands under the prompt until a token is generated."""
@@ -153,6 +164,20 @@ class GenerationPanel(PaintedPage):
         return Strip.join(
             [before, chosen.apply_style(self.screen.get_component_rich_style("screen--selection")), after]
         )
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        self._pressed_at = event.screen_offset
+
+    def on_click(self, event: events.Click) -> None:
+        """Tell which token was clicked; the end of a drag, which selects text, is no click on a token."""
+        x, y = event.get_content_offset_capture(self)
+        if event.screen_offset != self._pressed_at or self.top + y >= len(self._wrap):
+            return
+        for token, text in self._wrap[self.top + y]:
+            x -= cell_len(text.rstrip("\n"))
+            if x < 0:
+                self.post_message(self.Chosen(token + 1))
+                return
 
     # Selecting -------------------------------------------------------------------------------------------------------
 

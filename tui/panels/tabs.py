@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.message import Message
@@ -40,6 +41,6 @@ class TabBar(Widget):
     def on_click(self, event: events.Click) -> None:
         left = 0
         for page, title in self._pages.items():
-            if left <= event.get_content_offset_capture(self).x < left + len(title):
+            if left <= event.get_content_offset_capture(self).x < left + cell_len(title):
                 self.post_message(self.Chosen(page))
-            left += len(title) + 3
+            left += cell_len(title) + 3

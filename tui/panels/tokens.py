@@ -6,9 +6,11 @@ from operator import attrgetter
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.color import Color
 from textual.content import Content
 from textual.geometry import Size
+from textual.message import Message
 from textual.strip import Strip
 
 from core.generation.token import Token
@@ -78,6 +80,13 @@ class TokensPanel(PaintedPage):
         """Signed numbers of a lens, of the tokens from `_window` on."""
         self._tints: list[Style] | None = None
         """By surprisal."""
+
+    class Chosen(Message):
+        """A token was clicked."""
+
+        def __init__(self, position: int) -> None:
+            super().__init__()
+            self.position = position
 
     def show(self, frame: Frame) -> None:
         """Draw the walk of a frame."""
@@ -159,12 +168,30 @@ class TokensPanel(PaintedPage):
                 self._starts.append(index)
                 used = 0
             used += cell + 1
-        self.virtual_size = Size(width, 2 * len(self._starts))
+        half = self.scrollable_content_region.height % 2  # so that the last row ends above a line that is left over
+        self.virtual_size = Size(width, 2 * len(self._starts) + half)
+
+    def on_click(self, event: events.Click) -> None:
+        x, y = event.get_content_offset_capture(self)
+        row = (self.top + y) // 2
+        if self._unread or row >= len(self._starts):
+            return
+        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._cells)
+        for index in range(self._starts[row], end):
+            x -= self._cells[index][2] + 1
+            if x < 0:
+                self.post_message(self.Chosen(index + 1))
+                return
 
     def on_resize(self) -> None:
         self.border_subtitle = self._details()
         self._wrap(from_token=0)
         self.follow()
+
+    def follow(self) -> None:
+        super().follow()
+        if self.top % 2:  # the id of a token does not stand without its piece
+            self.scroll_to(y=self.top + 1, animate=False, immediate=True)
 
     def current_lines(self) -> tuple[int, int]:
         row = max(0, bisect_right(self._starts, max(0, self._cursor - 1)) - 1)
@@ -181,9 +208,9 @@ class TokensPanel(PaintedPage):
 
     def _signed_style(self, share: float) -> Style:
         """A background that is stronger for a larger share, of one color above zero and another below."""
-        ground, ink = self.background_colors[1], Color.parse(self.styles.color.hex)
+        ink = Color.parse(self.styles.color.hex)
         color = self.get_component_styles("tokens--above" if share > 0 else "tokens--below").color
-        return Style(color=ink.rich_color, bgcolor=ground.blend(color, 0.05 + 0.50 * abs(share)).rich_color)
+        return Style(color=ink.rich_color, bgcolor=self.tinted(color, 0.05 + 0.50 * abs(share)).rich_color)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -191,9 +218,9 @@ class TokensPanel(PaintedPage):
 
     def _styles(self) -> list[Style]:
         if self._tints is None:
-            ground, hot = self.background_colors[1], self.get_component_styles("tokens--hot").color
+            hot = self.get_component_styles("tokens--hot").color
             shares = [0.05 + 0.50 * index / (len(BARS) - 1) for index in range(len(BARS))]
-            tints = [ground.blend(hot, share) for share in shares]
+            tints = [self.tinted(hot, share) for share in shares]
             ink = Color.parse(self.styles.color.hex)
             self._tints = [Style(color=ink.rich_color, bgcolor=tint.rich_color) for tint in tints]
         return self._tints

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.engine.info import DeviceInfo
+from core.language import _
 from core.loading.catalog import Offer
 from tui.drawing.text import one_line
 
@@ -23,7 +24,7 @@ def device_lines(devices: Sequence[DeviceInfo]) -> list[str]:
     lines = []
     for info in devices:
         memory = f"{info.memory_bytes / 2**30:.1f} GiB" if info.memory_bytes else "–"
-        problem = f" · not available: {info.problem}" if info.problem else ""
+        problem = _(" · not available: {problem}").format(problem=info.problem) if info.problem else ""
         lines.append(f"{info.name:<8} {memory:>10}  {info.label}{problem}")
     return lines
 
@@ -51,4 +52,8 @@ def model_description(offer: Offer) -> str:
         return offer.description
     size = f"{offer.size_bytes / 1e6:,.0f} MB" if offer.size_bytes >= 1e6 else f"{offer.size_bytes / 1e3:,.0f} kB"
     description = one_line(f"{offer.family} · {size} · {offer.description}")
-    return f"{description} · not available: {one_line(offer.problem)}" if offer.problem else description
+    return (
+        description + _(" · not available: {problem}").format(problem=one_line(offer.problem))
+        if offer.problem
+        else description
+    )

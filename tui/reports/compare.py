@@ -5,6 +5,7 @@ from itertools import zip_longest
 from typing import Any
 
 from core.evaluation.values import ComparedPosition, ComparedText, Comparison, Divergence
+from core.language import _
 from core.loading.info import ModelInfo
 from core.sampling.bounds import Bounded, exact, low
 from core.sampling.values import Candidate, Chart
@@ -57,19 +58,26 @@ def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]
     columns = zip_longest(_column(found.chart_a), _column(found.chart_b), fillvalue=" " * 30)
     others = f"      {_others(found.chart_a)}  {_others(found.chart_b)}"
     unit = (
-        "over tokens"
+        _("over tokens")
         if found.divergence.over == "token"
-        else "over the next byte, because their tokenizers have different tokens"
+        else _("over the next byte, because their tokenizers have different tokens")
     )
     return [
         f"{'#':>4}  {fit(f'A {names[0]}', 30)}  {fit(f'B {names[1]}', 30)}",
         *(f"{rank:>4}  {left}  {right}".rstrip() for rank, (left, right) in enumerate(columns, start=1)),
         others,
-        f"      {f'entropy {found.chart_a.entropy_bits:.3f} bits':<30}  entropy {found.chart_b.entropy_bits:.3f} bits",
-        f"      KL(A‖B) {_bits(found.divergence.kl_ab_bits)} · KL(B‖A) {_bits(found.divergence.kl_ba_bits)} · "
-        f"JS {_bits(found.divergence.js_bits)} bits, {unit}",
-        f"      {'the same likeliest token' if found.agree else 'different likeliest tokens'}: "
-        f"A's has {_rank(found.rank_in_b)} in B, B's has {_rank(found.rank_in_a)} in A",
+        f"      {_entropy(found.chart_a):<30}  {_entropy(found.chart_b)}",
+        _("      KL(A‖B) {ab} · KL(B‖A) {ba} · JS {js} bits, {unit}").format(
+            ab=_bits(found.divergence.kl_ab_bits),
+            ba=_bits(found.divergence.kl_ba_bits),
+            js=_bits(found.divergence.js_bits),
+            unit=unit,
+        ),
+        (
+            _("      the same likeliest token: that of A has {in_b} in B, that of B has {in_a} in A")
+            if found.agree
+            else _("      different likeliest tokens: that of A has {in_b} in B, that of B has {in_a} in A")
+        ).format(in_b=_rank(found.rank_in_b), in_a=_rank(found.rank_in_a)),
     ]
 
 
@@ -86,13 +94,17 @@ def _others(chart: Chart) -> str:
     return f"{fit(f'others {chart.others_count:,}', 20)}{percent(chart.others_probability, 2):>10}"
 
 
+def _entropy(chart: Chart) -> str:
+    return _("entropy {bits:.3f} bits").format(bits=chart.entropy_bits)
+
+
 def _bits(value: Bounded) -> str:
     """Four decimals; of a value that is not known both bounds, or the finite one."""
     return "∞" if low(value) == math.inf else f"{value:.4f}"
 
 
 def _rank(rank: Bounded | None) -> str:
-    return "no token" if rank is None else f"rank {rank + 1:,}"
+    return _("no token") if rank is None else _("rank {rank:,}").format(rank=rank + 1)
 
 
 def along_json(compared: ComparedText) -> list[str]:
@@ -129,8 +141,8 @@ def along_lines(compared: ComparedText) -> list[str]:
     bounded = not all(exact(found.divergence.js_bits) for found in compared.positions)
     wide, narrow = (15, 15) if bounded else (9, 7)
     lines = [
-        f"{'byte':>8} {'KL(A‖B)':>{wide}} {'KL(B‖A)':>{wide}} {'JS':>{narrow}}    {fit('likeliest in A', 20)} "
-        "likeliest in B"
+        f"{_('byte'):>8} {'KL(A‖B)':>{wide}} {'KL(B‖A)':>{wide}} {'JS':>{narrow}}    {fit(_('likeliest in A'), 20)} "
+        + _("likeliest in B")
     ]
     for found in compared.positions:
         divergence = found.divergence
@@ -141,12 +153,16 @@ def along_lines(compared: ComparedText) -> list[str]:
             f"{'=' if found.agree else '≠'} {fit(label(found.best_a), 20)} {label(found.best_b)}"
         )
     lines.append(
-        f"{'mean':>8} {_bits(compared.kl_ab_bits):>{wide}} {_bits(compared.kl_ba_bits):>{wide}} "
+        f"{_('mean'):>8} {_bits(compared.kl_ab_bits):>{wide}} {_bits(compared.kl_ba_bits):>{wide}} "
         f"{_bits(compared.js_bits):>{narrow}}    "
-        f"bits; the same likeliest token at {100 * compared.agreement:.1f}% of {len(compared.positions):,} positions"
+        + _("bits; the same likeliest token at {share:.1f}% of {count:,} positions").format(
+            share=100 * compared.agreement, count=len(compared.positions)
+        )
     )
     if compared.shared_bytes < compared.text_bytes:
         lines.append(
-            f"compared up to byte {compared.shared_bytes:,}: after it the tokens of the two spell different text"
+            _("compared up to byte {count:,}: after it the tokens of the two models spell different texts").format(
+                count=compared.shared_bytes
+            )
         )
     return [*lines, ""]

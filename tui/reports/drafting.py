@@ -5,6 +5,7 @@ from functools import reduce
 from typing import Any
 
 from core.generation.rounds import Round, Timing
+from core.language import _
 from core.loading.info import ModelInfo
 from tui.reports.generation import prefill_json as generation_prefill
 from tui.reports.json_values import token_json
@@ -72,8 +73,10 @@ def summary(rounds: Sequence[Round]) -> str:
     tokens = sum(len(each.tokens) for each in rounds)
     share = f" ({100 * accepted / judged:.0f}%)" if judged else ""
     speedup = _timing(rounds).speedup
-    gain = f"; {speedup:.2f}× as fast as steps of the model alone" if speedup else ""
-    return f"{accepted:,} of {judged:,} proposals accepted{share}; {tokens:,} tokens in {len(rounds):,} rounds{gain}"
+    gain = _("; {speedup:.2f}× as fast as steps of the model alone").format(speedup=speedup) if speedup else ""
+    return _(
+        "{accepted:,} of {judged:,} proposals accepted{share}; {tokens:,} tokens in {count:,} rounds{gain}"
+    ).format(accepted=accepted, judged=judged, share=share, tokens=tokens, count=len(rounds), gain=gain)
 
 
 def _timing(rounds: Sequence[Round]) -> Timing:

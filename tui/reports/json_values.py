@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from core.errors import Option, UserError
+from core.language import _
 from core.loading.info import ModelInfo
 from core.sampling.bounds import Bounded, Bounds
 from core.sampling.values import Candidate
@@ -20,9 +21,11 @@ def json_line(value: dict[str, Any]) -> str:
         line = json.dumps(value, ensure_ascii=not utf8, allow_nan=False)
     except ValueError as error:
         raise UserError(
-            "the answer has numbers that are not finite (NaN or infinity), which JSON cannot hold; weights or ",
-            Option("dtype"),
-            " are at fault",
+            _(
+                "the answer has numbers that are not finite (NaN or infinity), which JSON cannot hold, because of the "
+                "weights or of this {dtype}; choose another dtype"
+            ),
+            dtype=Option("dtype"),
         ) from error
     if line.isascii() and line.isprintable():
         return line

@@ -41,6 +41,8 @@ def lens_json(name: str, answer: Any) -> dict[str, Any]:
         values = values.pop("asked") | values
     if name == "context":
         values["prefixes"] = _prefixes(answer, values.pop("rows"))
+    if name == "attention":
+        del values["pictures"]  # they are made for the screen
     if name == "device" and answer.speed:
         values["speed"]["compiled"] = answer.speed.implementation.startswith("compiled")
     return values

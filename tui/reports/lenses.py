@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
+from core.language import N_, _
 from core.lenses import table
 from core.sampling.values import Candidate
 from tui.drawing.attributions import advice, start, total
+from tui.drawing.parts import part_name
 from tui.drawing.question import why
 from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
 from tui.reports.heat_maps import contrast_lines, paths_lines
@@ -40,7 +42,9 @@ def _experiment(name: str, answer: Any) -> Iterator[str]:
     """The question of an experiment, and its table with aligned columns."""
     yield why(answer.asked)
     if name == "gradients":
-        yield f"{start(answer)}; {total(answer)} after {answer.steps:,} steps"
+        yield _("{start}; {total} after {steps:,} steps").format(
+            start=start(answer), total=total(answer), steps=answer.steps
+        )
         yield from filter(None, [advice(answer)])
     found = table(name.replace("-", "_"))(answer)
     rows = [found.columns, *(tuple(map(_cell, found.columns, row)) for row in found.rows)]
@@ -89,7 +93,7 @@ def _notes(*notes: str) -> Iterator[str]:
 
 
 def _flow(answer: "Flow") -> Iterator[str]:
-    yield f"{'stage':<26} {'shape':<28} {'norm':>9} {'residual':>9}  first values"
+    yield f"{_('stage'):<26} {_('shape'):<28} {_('norm'):>9} {_('residual'):>9}  {_('first values')}"
     for stage in answer.stages:
         shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
         norm = "" if stage.norm is None else f"{stage.norm:.3f}"
@@ -101,27 +105,29 @@ def _flow(answer: "Flow") -> Iterator[str]:
             values = "  ".join(f"{label(piece)} {value}" for piece, value in zip(stage.labels, shown, strict=True))
         else:
             values = _numbers(stage.values)
-        yield f"{'  ' * stage.level + stage.name:<26} {shape:<28} {norm:>9} {residual:>9}  {values}"
+        yield f"{'  ' * stage.level + part_name(stage.name):<26} {shape:<28} {norm:>9} {residual:>9}  {values}"
     yield ""
     for source in answer.sources:
         yield f"{source.component:<11} {source.equation:<52} {source.where}"
 
 
 def _attention(answer: "AttentionView") -> Iterator[str]:
-    yield f"layer {answer.layer}, head {answer.head}: attention weights of the last position"
+    yield _("layer {layer}, head {head}: attention weights of the last position").format(
+        layer=answer.layer, head=answer.head
+    )
     for position, (piece, weight) in enumerate(zip(answer.pieces, answer.row, strict=True)):
         yield f"{position:>5}  {fit(label(piece), 16)} {percent(weight, 2):>8}  {bar(weight, 40)}"
     yield ""
-    yield "attention pattern: each row is a position, each column an earlier position or its own"
+    yield _("attention pattern: each row is a position, each column an earlier position or its own")
     for position, row in enumerate(answer.pattern, start=answer.start):
         cells = "".join(SHADES[min(4, int(5 * weight**0.5))] * 2 for weight in row)
         yield f"{position:>5}  {fit(label(answer.pieces[position]), 16)} {cells}"
     yield ""
-    yield "entropy of each head's attention weights at the last position, bits"
+    yield _("entropy of each head's attention weights at the last position, bits")
     for number, heads in enumerate(answer.heads):
-        yield f"layer {number:>3}  " + " ".join(f"{head.entropy_bits:5.2f}" for head in heads)
+        yield _("layer {number:>3}  ").format(number=number) + " ".join(f"{head.entropy_bits:5.2f}" for head in heads)
     yield ""
-    yield f"softmax(q kᵀ/√c) v and SDPA differ by at most {answer.difference:.1e}"
+    yield _("softmax(q kᵀ/√c) v and SDPA differ by at most {difference:.1e}").format(difference=answer.difference)
     yield from _notes(answer.note)
 
 
@@ -129,15 +135,24 @@ def _logit(answer: "LogitLens") -> Iterator[str]:
     target = label(answer.layers[-1].target.piece)
     decimals = _decimals(layer.top[0] for layer in answer.layers)
     finer = _decimals(layer.target for layer in answer.layers)
-    yield f"{'layer':<20} {'H bits':>7}  {'likeliest token':<27}  {'second':<27} {'rank':>8}  p of {target}"
+    yield (
+        f"{_('layer'):<20} {_('H bits'):>7}  {_('likeliest token'):<27}  {_('second'):<27} {_('rank'):>8}  "
+        + _("p of {target}").format(target=target)
+    )
     for layer in answer.layers:
         likeliest = "  ".join(_token(each, 16, decimals) for each in layer.top[:2])
         share = percent(layer.target.probability, finer)
-        yield f"{layer.name:<20} {layer.entropy_bits:>7.3f}  {likeliest} {layer.target.rank + 1:>8,}  {share:>10}"
+        yield (
+            f"{part_name(layer.name):<20} {layer.entropy_bits:>7.3f}  "
+            f"{likeliest} {layer.target.rank + 1:>8,}  {share:>10}"
+        )
     yield ""
-    role = "is the given next token" if answer.target_came else "is the model's likeliest token"
-    settled = answer.layers[answer.locks_in or 0].name
-    yield f"{target} {role}; the likeliest token no longer changes from {settled} on"
+    settled = part_name(answer.layers[answer.locks_in or 0].name)
+    yield (
+        _("{target} is the given next token; the likeliest token no longer changes from {layer} on")
+        if answer.target_came
+        else _("{target} is the model's likeliest token; the likeliest token no longer changes from {layer} on")
+    ).format(target=target, layer=settled)
     if answer.map:
         yield from _logit_map(answer.map)
 
@@ -146,7 +161,9 @@ def _logit_map(drawn: "LogitMap") -> Iterator[str]:
     """The likeliest token after each block at each position; under the table, so that it may be wider."""
     width = 12
     yield ""
-    yield f"the likeliest token after each block at each position; KL(output ‖ layer) after {label(drawn.pieces[-1])}"
+    yield _("the likeliest token after each block at each position; KL(output ‖ layer) after {token}").format(
+        token=label(drawn.pieces[-1])
+    )
     yield f"{'layer':<10} {'KL bits':>8}  {''.join(fit(label(piece), width) + ' ' for piece in drawn.pieces)}"
     for name, row in zip(drawn.names, drawn.rows, strict=True):
         tokens = "".join(fit(label(cell.top[0].piece), width) + " " for cell in row)
@@ -156,8 +173,8 @@ def _logit_map(drawn: "LogitMap") -> Iterator[str]:
 def _context(answer: "ContextTable") -> Iterator[str]:
     decimals = _decimals(row.top[0] for row in answer.rows)
     yield (
-        f"{'#':>5}  {'token':<16} {'H bits':>8} {'effective':>11} {'for 90 %':>8}  {'likeliest token':<27}  "
-        "next token and its rank"
+        f"{'#':>5}  {_('token'):<16} {_('H bits'):>8} {_('effective'):>11} {_('for 90 %'):>8}  "
+        f"{_('likeliest token'):<27}  {_('next token and its rank')}"
     )
     for position, row in enumerate(answer.rows, start=answer.start + 1):
         came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.place + 1:>8,}"
@@ -169,9 +186,9 @@ def _context(answer: "ContextTable") -> Iterator[str]:
 
 
 def _last_token(answer: "LastToken") -> Iterator[str]:
-    change_name = {"replace": "replaced by", "mask": "hidden", "shuffle": "exchanged with"}[answer.how]
+    change_name = {"replace": _("replaced by"), "mask": _("hidden"), "shuffle": _("exchanged with")}[answer.how]
     largest = max((change.kl_bits for change in answer.changes), default=0.0) or 1.0
-    yield f"{'#':>5}  {'token':<16} {change_name:<18} {'KL bits':>10}"
+    yield f"{'#':>5}  {_('token'):<16} {change_name:<18} {_('KL bits'):>10}"
     for change in answer.changes:
         by = fit(label(change.by), 18)
         yield (
@@ -179,7 +196,7 @@ def _last_token(answer: "LastToken") -> Iterator[str]:
             f"{bar(change.kl_bits / largest, 30)}"
         )
     if answer.together_bits is not None:
-        yield f"{'':>5}  {'all of them at once':<35} {answer.together_bits:>10.6f}"
+        yield f"{'':>5}  {_('all of them at once'):<35} {answer.together_bits:>10.6f}"
     yield from _notes(answer.why, answer.note)
 
 
@@ -198,15 +215,15 @@ def _ladder(answer: "Ladder") -> Iterator[str]:
             f"{_token(rung.top, 16, decimals)} {target}"
         )
     yield ""
-    yield "loss and ln V in nats per token; ln V is the loss of uniform guessing"
+    yield _("loss and ln V in nats per token; ln V is the loss of a uniform guess")
     yield ""
     for rung in answer.rungs:
         changed = "; ".join(f"{each.name} {each.before} → {each.after}" for each in rung.differences)
-        yield f"{rung.name:<16} {one_line(rung.adds)}"
+        yield f"{rung.name:<16} {one_line(_(rung.adds))}"
         if changed:
             yield f"{'':<16} {one_line(changed)}"
     yield ""
-    yield "KL(row ‖ column), bits"
+    yield _("KL(row ‖ column), bits")
     for rung, row in zip(answer.rungs, answer.kl_bits, strict=True):
         cells = " ".join("       –" if value is None else f"{value:>8.4f}" for value in row)
         yield f"{rung.name:<16} {cells}"
@@ -218,21 +235,23 @@ def _weights(answer: "Weights") -> Iterator[str]:
     for each in answer.counts:
         share = each.parameters / max(1, answer.total)
         yield (
-            f"{each.part:<12} {each.weights:>14,} {each.biases:>10,} {compact(each.size_bytes) + 'B':>9}  "
+            f"{part_name(each.part):<12} {each.weights:>14,} {each.biases:>10,} {compact(each.size_bytes) + 'B':>9}  "
             f"{percent(share, 2):>7} {bar(share, 30)}"
         )
     check = (
-        "as computed from the configuration"
+        _("as computed from the configuration")
         if answer.total == answer.expected
-        else f"but {answer.expected:,} as computed from the configuration"
+        else _("but {expected:,} as computed from the configuration").format(expected=answer.expected)
     )
-    tied = "; the unembedding shares the weights of the embedding" if answer.tied else ""
+    tied = _("; the unembedding shares the weights of the embedding") if answer.tied else ""
     yield f"{'total':<12} {answer.total:>14,}  {check}{tied}"
     if histogram := answer.histogram:
         largest = max(histogram.counts)
         yield ""
         shape = " × ".join(map(str, histogram.shape))
-        yield f"{histogram.name} {shape}: mean {histogram.mean:.5f}, std {histogram.std:.5f}"
+        yield _("{name} {shape}: mean {mean:.5f}, std {std:.5f}").format(
+            name=histogram.name, shape=shape, mean=histogram.mean, std=histogram.std
+        )
         bars = "".join(HEIGHTS[round(7 * count / largest)] for count in histogram.counts)
         yield f"{histogram.low:>10.4f} {bars} {histogram.high:.4f}"
 
@@ -251,7 +270,7 @@ def _lab(answer: "Lab") -> Iterator[str]:
 
 
 def _averaging(averaging: "CausalAverage") -> Iterator[str]:
-    yield "Averaging the past: a lower triangular matrix, each row divided by its sum, times the embeddings"
+    yield _("Averaging the past: a lower triangular matrix, each row divided by its sum, times the embeddings")
     for n, piece in enumerate(averaging.pieces):
         row = " ".join(
             f"{weight:4.2f}" if seen else "   ·"
@@ -262,28 +281,44 @@ def _averaging(averaging: "CausalAverage") -> Iterator[str]:
 
 
 def _norm(norm: "NormEffect") -> Iterator[str]:
-    yield f"Norm: {norm.name}" + ("" if norm.own else ", which this model does not have")
-    yield f"  before  mean {norm.mean_before:>9.4f}  std {norm.std_before:>9.4f}  {_numbers(norm.before)}"
-    yield f"  after   mean {norm.mean_after:>9.4f}  std {norm.std_after:>9.4f}  {_numbers(norm.after)}"
+    yield (_("Norm: {name}") if norm.own else _("Norm: {name}, which this model does not have")).format(name=norm.name)
+    yield _("  before  mean {mean_before:>9.4f}  std {std_before:>9.4f}  {numbers}").format(
+        mean_before=norm.mean_before, std_before=norm.std_before, numbers=_numbers(norm.before)
+    )
+    yield _("  after   mean {mean_after:>9.4f}  std {std_after:>9.4f}  {numbers}").format(
+        mean_after=norm.mean_after, std_after=norm.std_after, numbers=_numbers(norm.after)
+    )
 
 
 def _batch(batch: "TrainingBatch") -> Iterator[str]:
-    yield f"A training batch [{len(batch.inputs)}, {len(batch.inputs[0])}], stride {batch.stride}: inputs │ targets"
+    yield _("A training batch [{rows}, {tokens}], stride {stride}: inputs │ targets").format(
+        rows=len(batch.inputs), tokens=len(batch.inputs[0]), stride=batch.stride
+    )
     for inputs, targets in zip(batch.input_pieces, batch.target_pieces, strict=True):
         yield f"  {fit(' '.join(map(label, inputs)), 48)} │ {fit(' '.join(map(label, targets)), 48)}"
-    yield f"  loss {batch.loss:.4f} nats per token; uniform guessing has ln V = {batch.ln_v:.4f}"
+    yield _("  loss {loss:.4f} nats per token; a uniform guess has ln V = {ln_v:.4f}").format(
+        loss=batch.loss, ln_v=batch.ln_v
+    )
 
 
 def _lookup(lookup: "EmbeddingLookup") -> Iterator[str]:
-    yield f"nn.Embedding and nn.Linear on one-hot vectors, {lookup.rows:,} × {lookup.columns}"
-    yield f"  largest difference {lookup.difference:.1e}"
-    yield f"  lookup {1e6 * lookup.lookup_seconds:,.0f} µs, matrix product {1e6 * lookup.product_seconds:,.0f} µs"
-    same = "the same for both" if lookup.lookup_rows == lookup.product_rows else "not the same for both"
-    yield f"  rows with a gradient, {same}: {', '.join(map(str, lookup.lookup_rows))} of {lookup.rows:,}"
+    yield _("nn.Embedding and nn.Linear on one-hot vectors, {rows:,} × {columns}").format(
+        rows=lookup.rows, columns=lookup.columns
+    )
+    yield _("  largest difference {difference:.1e}").format(difference=lookup.difference)
+    yield _("  lookup {lookup:,.0f} µs, matrix product {product:,.0f} µs").format(
+        lookup=1e6 * lookup.lookup_seconds, product=1e6 * lookup.product_seconds
+    )
+    same = _("the same for both") if lookup.lookup_rows == lookup.product_rows else _("not the same for both")
+    yield _("  rows with a gradient, {same}: {numbers} of {rows:,}").format(
+        same=same, numbers=", ".join(map(str, lookup.lookup_rows)), rows=lookup.rows
+    )
 
 
 def _switch(switch: "ActivationSwitch") -> Iterator[str]:
-    yield f"activation {switch.own} replaced by {switch.other}: KL {switch.kl_bits:.4f} bits"
+    yield _("activation {own} replaced by {other}: KL {kl_bits:.4f} bits").format(
+        own=switch.own, other=switch.other, kl_bits=switch.kl_bits
+    )
     decimals = _decimals((switch.before.candidates[0], switch.after.candidates[0]))
     for own, other in zip(switch.before.candidates, switch.after.candidates, strict=True):
         yield f"  {_token(own, 20, decimals)}  {_token(other, 20, decimals)}"
@@ -294,18 +329,32 @@ def _switch(switch: "ActivationSwitch") -> Iterator[str]:
 
 
 def _device(answer: "Devices") -> Iterator[str]:
-    yield f"{answer.device} in {answer.dtype}, {answer.tokens} tokens per forward pass"
+    yield _("{device} in {dtype}, {tokens} tokens per forward pass").format(
+        device=answer.device, dtype=answer.dtype, tokens=answer.tokens
+    )
     if answer.parity:
         parity = answer.parity
         yield (
-            f"against float32 on the CPU at {parity.positions} positions: |Δlogit| ≤ {parity.max_logit:.4f}, "
-            f"KL {parity.kl_bits:.2e} bits, the same likeliest token at {percent(parity.top1, 2)}"
+            _(
+                "against float32 on the CPU at {positions} positions: |Δlogit| ≤ {max_logit:.4f}, KL {kl_bits:.2e} "
+                "bits, the same likeliest token at {share}"
+            ).format(
+                positions=parity.positions,
+                max_logit=parity.max_logit,
+                kl_bits=parity.kl_bits,
+                share=percent(parity.top1, 2),
+            )
         )
     if answer.speed:
         yield (
-            f"{answer.speed.tokens_per_second:,.1f} tokens a second, "
-            f"{answer.speed.bandwidth_share:.0%} of the memory bandwidth, which is "
-            f"{answer.speed.bandwidth_bytes_per_second / 1e9:.1f} GB/s here"
+            _(
+                "{tokens_per_second:,.1f} tokens a second, {bandwidth_share:.0%} of the memory bandwidth, which is "
+                "{bandwidth_bytes_per_second:.1f} GB/s here"
+            ).format(
+                tokens_per_second=answer.speed.tokens_per_second,
+                bandwidth_share=answer.speed.bandwidth_share,
+                bandwidth_bytes_per_second=answer.speed.bandwidth_bytes_per_second / 1e9,
+            )
         )
     yield ""
     yield f"{'device':<8} {'creation':>11} {'forward':>11} {'training':>11} {'memory':>9}"
@@ -320,32 +369,38 @@ def _device(answer: "Devices") -> Iterator[str]:
 
 
 def _watermark(answer: Any) -> Iterator[str]:
-    yield f"z {answer.z:.3f}, p {answer.p_value:.3g}: {answer.green:,} of {answer.scored:,} tokens are green"
-    yield f"by chance {answer.ratio:.0%}; {one_line(answer.watermark)}"
+    yield _("z {z:.3f}, p {p_value:.3g}: {green:,} of {scored:,} tokens are green").format(
+        z=answer.z, p_value=answer.p_value, green=answer.green, scored=answer.scored
+    )
+    yield _("expected by chance {ratio:.0%}; {watermark}").format(
+        ratio=answer.ratio, watermark=one_line(answer.watermark)
+    )
     for token in answer.tokens:
         yield f"{ {True: '●', False: '○', None: ' '}[token.green] } {label(token.piece)}"
 
 
 HEADS = {
-    "induction": "attention to the token after an earlier copy of a token",
-    "previous": "attention to the token before",
-    "duplicate": "attention to earlier copies of a token",
-    "copying": "eigenvalues of W_E W_OV W_U, 1 raises the logits of the tokens attended to, -1 lowers them",
+    "induction": N_("attention to the token after an earlier copy of a token"),
+    "previous": N_("attention to the token before"),
+    "duplicate": N_("attention to earlier copies of a token"),
+    "copying": N_("eigenvalues of W_E W_OV W_U, 1 raises the logits of the tokens attended to, -1 lowers them"),
 }
 
 
 def _heads(answer: "HeadsView") -> Iterator[str]:
-    text = "random tokens, repeated once" if answer.measured_on == "random" else "tokens of the prompt"
-    yield f"scores of heads, measured on {answer.positions} {text}"
+    text = _("random tokens, repeated once") if answer.measured_on == "random" else _("tokens of the prompt")
+    yield _("scores of heads, measured on {positions} {text}").format(positions=answer.positions, text=text)
     for name, meaning in HEADS.items():
-        yield from ("", f"{name}: {meaning}")
+        yield from ("", f"{name}: {_(meaning)}")
         yield from _head_grid(getattr(answer, name))
     if answer.composition:
-        reads = {"q": "queries", "k": "keys", "v": "values"}[answer.kind]
+        reads = part_name({"q": "queries", "k": "keys", "v": "values"}[answer.kind])
         yield ""
-        receiver = f"head {answer.layer}.{answer.head}"
-        yield f"{answer.kind.upper()}-composition: what {receiver} reads of earlier heads for its {reads}"
-        yield f"independent heads have {answer.independent:.3f}"
+        receiver = _("head {layer}.{head}").format(layer=answer.layer, head=answer.head)
+        yield _("{kind}-composition: what {receiver} reads of earlier heads for its {reads}").format(
+            kind=answer.kind.upper(), receiver=receiver, reads=reads
+        )
+        yield _("independent heads have {independent:.3f}").format(independent=answer.independent)
         yield from _head_grid(answer.composition)
     yield from _notes(answer.note)
 

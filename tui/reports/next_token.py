@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from core.language import _
 from core.loading.info import ModelInfo
 from core.sampling.bounds import Bounded
 from core.sampling.values import Chart
@@ -34,9 +35,15 @@ def next_lines(chart: Chart, mass90: Bounded) -> list[str]:
     ]
     lines.append(f"      {f'others {chart.others_count:,}':<28} {percent(chart.others_probability, decimals):>10}")
     lines.append(
-        f"      entropy {chart.entropy_bits:.3f} bits = {chart.effective:,.1f} equally likely tokens; "
-        f"90% of the probability is on {mass90:,} token{'' if mass90 == 1 else 's'}"
+        _(
+            "      entropy {entropy:.3f} bits, that of {effective:,.1f} equally likely tokens; tokens that hold 90% "
+            "of the probability: {mass90:,}"
+        ).format(entropy=chart.entropy_bits, effective=chart.effective, mass90=mass90)
     )
     if chart.known is not None:
-        lines.append(f"      known: the {chart.known:,} likeliest of {chart.vocab_size:,} tokens")
+        lines.append(
+            _("      known: the {known:,} likeliest of {vocab_size:,} tokens").format(
+                known=chart.known, vocab_size=chart.vocab_size
+            )
+        )
     return lines

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from core.language import _
 from tui.drawing.text import fit, label, one_line
 from tui.reports.json_values import finite, number_json, token_json
 
@@ -41,8 +42,12 @@ def replay_lines(model: NamedModel, saved: NamedModel, tokens: int) -> list[str]
     """The first line and the head of the table of differences."""
     before, now = (" ".join(_model_json(each).values()) for each in (saved, model))
     return [
-        one_line(f"{tokens:,} tokens, saved with {before}, replayed with {now}"),
-        f"{'at':>8}  {'token':<24} {'id':>7} {'drawn':>7} {'ln p then':>11} {'now':>11}",
+        one_line(
+            _("{tokens:,} tokens, saved with {before}, replayed with {now}").format(
+                tokens=tokens, before=before, now=now
+            )
+        ),
+        f"{_('at'):>8}  {_('token'):<24} {'id':>7} {_('drawn'):>7} {_('ln p then'):>11} {_('now'):>11}",
     ]
 
 
@@ -65,7 +70,9 @@ def difference_line(found: "Replayed") -> str:
     drawn = "–" if found.drawn is None else str(found.drawn)
     then = f"{found.token.score.logprob:.6f}" if found.token.score else "–"
     now = "–" if found.logprob is None else f"{found.logprob:.6f}"
-    other_u = "" if found.drawn is None or found.u == found.token.u else "  its u is not the one that the seed gives"
+    other_u = (
+        "" if found.drawn is None or found.u == found.token.u else _("  its u differs from the one that the seed gives")
+    )
     token = fit(label(found.token.piece), 24)
     return f"{found.position:>8,}  {token} {found.token.id:>7} {drawn:>7} {then:>11} {now:>11}{other_u}"
 
@@ -84,8 +91,8 @@ def end_json(positions: int, differences: int, largest: float) -> dict[str, Any]
 def end_line(positions: int, differences: int, largest: float) -> str:
     """How many positions differ, and the largest difference of two log-probabilities."""
     found = (
-        f"{differences:,} of {positions:,} positions differ"
+        _("{differences:,} of {positions:,} positions differ").format(differences=differences, positions=positions)
         if differences
-        else f"all {positions:,} positions are the same"
+        else _("all {positions:,} positions are the same").format(positions=positions)
     )
-    return f"{found}; log-probabilities (ln p) differ by at most {largest:.2g}"
+    return _("{found}; log-probabilities (ln p) differ by at most {largest:.2g}").format(found=found, largest=largest)

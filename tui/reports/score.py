@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.evaluation.values import ScoredText, ScoredToken
+from core.language import N_, _
 from core.loading.info import ModelInfo
 from core.sampling.bounds import Bounded, low
 from tui.drawing.text import compact, fit, label, one_line
@@ -12,7 +13,7 @@ from tui.reports.json_values import json_line, known_json, number_json, rank_jso
 WORST = 10
 """Tokens in the list of those with the highest surprisal."""
 
-REWRITTEN = "the tokenizer normalizes this text: its tokens spell another one; bytes are those of the text as given"
+REWRITTEN = N_("the tokenizer normalizes this text: its tokens spell another one; bytes are those of the text as given")
 
 
 def score_json(info: ModelInfo, scored: ScoredText) -> list[str]:
@@ -64,15 +65,18 @@ def score_lines(info: ModelInfo, scored: ScoredText) -> list[str]:
     perplexity = scored.perplexity
     shown = f"{perplexity:,.2f}" if low(perplexity) < 1e6 else compact(low(perplexity))
     whole = len(scored.tokens) <= info.context
-    window = "" if whole else f", or from at least the last {scored.min_context:,}"
+    window = "" if whole else _(", or from at least the last {min_context:,}").format(min_context=scored.min_context)
     return [
-        f"perplexity {shown} · {scored.bits_per_token:.3f} bits per token · {scored.bits_per_byte:.3f} bits per byte",
-        f"{one_line(info.label)} {info.dtype} · {len(scored.tokens):,} tokens, {scored.byte_count:,} bytes "
-        "(the first token is not scored: nothing precedes it)",
-        f"each token is predicted from all tokens before it{window}",
-        *([REWRITTEN] if scored.rewritten else []),
+        _("perplexity {shown} · {bits_per_token:.3f} bits per token · {bits_per_byte:.3f} bits per byte").format(
+            shown=shown, bits_per_token=scored.bits_per_token, bits_per_byte=scored.bits_per_byte
+        ),
+        _(
+            "{model} {dtype} · {count:,} tokens, {bytes:,} bytes (the first token is not scored: nothing precedes it)"
+        ).format(model=one_line(info.label), dtype=info.dtype, count=len(scored.tokens), bytes=scored.byte_count),
+        _("each token is predicted from all tokens before it{window}").format(window=window),
+        *([_(REWRITTEN)] if scored.rewritten else []),
         "",
-        f"{'at':>8}  {'highest surprisal':<24} {'bits':>7} {'p':>10} {'rank':>8} {'entropy':>8}",
+        f"{_('at'):>8}  {_('highest surprisal'):<24} {_('bits'):>7} {'p':>10} {_('rank'):>8} {_('entropy'):>8}",
         *(_line(token) for token in scored.worst(WORST)),
     ]
 

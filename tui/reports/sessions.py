@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from core.language import _, ngettext
 from core.sessions.storage import SavedSession
 from tui.drawing.text import fit, one_line
 
@@ -14,8 +15,8 @@ def session_description(saved: SavedSession) -> tuple[str, str]:
     if saved.problem:
         problem = saved.problem.removeprefix(saved.path.name).lstrip(": ")
         return fit(one_line(saved.path.stem), NAME_WIDTH), one_line(problem)
-    name = fit(one_line(saved.prompt.strip()) or "no prompt", NAME_WIDTH)
-    tokens = f"{saved.tokens:,} token{'s' if saved.tokens != 1 else ''}"
-    branches = f"{saved.branches:,} branch{'es' if saved.branches != 1 else ''}"
+    name = fit(one_line(saved.prompt.strip()) or _("no prompt"), NAME_WIDTH)
+    tokens = ngettext("{count:,} token", "{count:,} tokens", saved.tokens).format(count=saved.tokens)
+    branches = ngettext("{count:,} branch", "{count:,} branches", saved.branches).format(count=saved.branches)
     when = f"{datetime.fromtimestamp(saved.when).astimezone():%Y-%m-%d %H:%M}"
     return name, f"{when} · {one_line(saved.model)} · {tokens} · {branches}"

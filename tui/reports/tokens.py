@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from core.language import ngettext
 from core.tokenizers.chat import Span
 from core.tokenizers.tokenizer import Tokenizer
 from tui.drawing.text import fit, label, one_line
@@ -30,4 +31,9 @@ def tokens_lines(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span]
         f"{id:>7}{original}  {fit(label(tokenizer.piece(id)), 24)} {role}{tokenizer.piece(id).hex(' ')}"
         for id, original, role in zip(ids, originals, roles, strict=True)
     ]
-    return [*lines, f"{len(ids):,} token{'' if len(ids) == 1 else 's'} of the tokenizer {one_line(tokenizer.name)}"]
+    return [
+        *lines,
+        ngettext(
+            "{count:,} token of the tokenizer {name}", "{count:,} tokens of the tokenizer {name}", len(ids)
+        ).format(count=len(ids), name=one_line(tokenizer.name)),
+    ]

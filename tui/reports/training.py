@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from core.language import _
 from core.training.events import Begun, CheckpointSaved, Ended, Evaluated, Event, Stepped
 from core.training.quality import Quality
 from core.world.automaton import Floors
@@ -44,11 +45,20 @@ def event_lines(event: Event, last: Stepped | None) -> Iterator[str]:
     """An event as lines of a table; `last` is the step before it. Losses are in nats per token."""
     match event:
         case Begun():
-            sizes = f"{event.parameters:,} parameters, V {event.vocab_size:,}, T {event.context}"
-            yield one_line(f"training {event.title} on {event.corpus}: {sizes}")
+            sizes = _("{parameters:,} parameters, V {vocab_size:,}, T {context}").format(
+                parameters=event.parameters, vocab_size=event.vocab_size, context=event.context
+            )
+            yield one_line(
+                _("training {title} on {corpus}: {sizes}").format(
+                    title=_(event.title), corpus=event.corpus, sizes=sizes
+                )
+            )
             yield from floor_lines(event.floors, event.ln_v)
-            yield "losses of the batch and of the validation text, nats per token:"
-            yield f"{'step':>7} {'batch':>8} {'validation':>11} {'tokens/s':>9} {'left':>6}  continuation of the probe"
+            yield _("losses of the batch and of the validation text, nats per token:")
+            yield (
+                f"{_('step'):>7} {_('batch'):>8} {_('validation'):>11} {_('tokens/s'):>9} {_('left'):>6}  "
+                f"{_('continuation of the probe')}"
+            )
         case Evaluated():
             batch, rate, left = (
                 (f"{last.loss:.3f}", f"{last.tokens_per_second:,.0f}", clock(last.seconds_left))
@@ -57,17 +67,17 @@ def event_lines(event: Event, last: Stepped | None) -> Iterator[str]:
             )
             yield f"{event.step:>7,} {batch:>8} {event.loss:>11.3f} {rate:>9} {left:>6}  {one_line(event.sample)[:60]}"
         case Ended(problem=None):
-            yield f"finished {event.step:,} steps"
+            yield _("finished {step:,} steps").format(step=event.step)
 
 
 def floor_lines(floors: Floors | None, ln_v: float | None = None) -> Iterator[str]:
     """The losses to compare with: uniform guessing (ln V), and the lowest possible ones where the text has them."""
-    losses = {"uniform guessing, ln V": ln_v} if ln_v else {}
+    losses = {_("a uniform guess, ln V"): ln_v} if ln_v else {}
     if floors:
         losses |= {
-            "lowest from token frequencies alone": floors.unigram,
-            "lowest from the last token alone": floors.last_token,
-            "lowest from the whole context": floors.context,
+            _("lowest from token frequencies alone"): floors.unigram,
+            _("lowest from the last token alone"): floors.last_token,
+            _("lowest from the whole context"): floors.context,
         }
     yield from (f"{value:>10.4f} nats  {name}" for name, value in losses.items())
 
@@ -99,7 +109,7 @@ def quality_lines(rungs: Sequence[Quality]) -> Iterator[str]:
     """One line per rung: loss, the lowest loss possible for its kind, their difference, accuracies."""
     names = [slot.label for slot in rungs[0].slots]
     width = max(len(each.model) for each in rungs)
-    yield "losses in nats per token; far: accuracy where a token far back decides; then accuracy by kind of slot:"
+    yield _("losses in nats per token; far: accuracy where a token far back decides; then accuracy by kind of slot:")
     yield f"{'':<{width}}  {'loss':>7} {'floor':>7} {'above':>7}  {'far':>5}  " + "  ".join(f"{n:>9}" for n in names)
     for each in rungs:
         shares = "  ".join(f"{slot.accuracy:>9.1%}" for slot in each.slots)

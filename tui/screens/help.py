@@ -1,5 +1,6 @@
 """The help: every key of the walk and what it does, from the list in `tui.keys`."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from textual.app import ComposeResult
@@ -18,9 +19,35 @@ MODES = N_(
     "tab goes to the next panel, page up and page down scroll it, ctrl+p finds any action by name."
 )
 
+KEYS = 12
+"""Cells of the keys of an action."""
+
+
+class KeyTable(Static):
+    """The keys by group. `keys` gives, by the id of an action, the keys that are bound to it at present."""
+
+    def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def on_resize(self) -> None:
+        bindings, room = {binding.id: binding for binding in WALK}, max(20, self.size.width - KEYS)
+        lines: list[Content] = []
+        for group, ids in GROUPS.items():
+            lines.append(Content(""))
+            lines.append(Content.styled(_(group), "bold $accent"))
+            lines += [self._line(bindings[id], room) for id in ids]
+        self.update(Content("\n").join(lines))
+
+    def _line(self, binding: Binding, room: int) -> Content:
+        """The keys of an action, and what it does in lines beside them."""
+        keys = " ".join(self._keys.get(binding.id or "", ()))
+        words = f"\n{' ' * KEYS}".join(textwrap.wrap(_description(binding), room))
+        return Content.assemble((f"  {keys}".ljust(KEYS), "$foreground"), (words, "$text-muted"))
+
 
 class HelpScreen(ModalScreen[None]):
-    """What each key does. `keys` gives, by the id of an action, the keys that are bound to it at present."""
+    """What each key does."""
 
     BINDINGS = [Binding("escape,q,question_mark,enter", "dismiss(None)", "close", show=False)]
 
@@ -33,23 +60,7 @@ class HelpScreen(ModalScreen[None]):
             dialog.border_title = Content(_("keys"))
             dialog.border_subtitle = Content(_("esc closes"))
             yield Static(Content(_(MODES)))
-            yield Static(self._table())
-
-    def _table(self) -> Content:
-        bindings = {binding.id: binding for binding in WALK}
-        lines: list[Content] = []
-        for group, ids in GROUPS.items():
-            lines.append(Content(""))
-            lines.append(Content.styled(_(group), "bold $accent"))
-            for id in ids:
-                binding = bindings[id]
-                lines.append(
-                    Content.assemble(
-                        (f"  {' '.join(self._keys.get(id, ())):<10}", "$foreground"),
-                        (_description(binding), "$text-muted"),
-                    )
-                )
-        return Content("\n").join(lines)
+            yield KeyTable(self._keys)
 
 
 def _description(binding: Binding) -> str:

@@ -104,7 +104,7 @@ class SamplersPage(LensPage[SeveralSamplers]):
     def _candidate(self, candidate: Candidate, side: int, scale: float, style: str) -> Text:
         share = candidate.sampled_probability
         wide = side >= 20
-        cells = 7 if wide else 4
+        cells = 7 if wide else 5
         figure = percent_in(share, int(wide), cells) if share else _("cut")
         token = min(12, max(4, side - cells - (6 if wide else 1)))
         room = max(0, side - token - cells - 1)

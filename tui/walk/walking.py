@@ -116,9 +116,13 @@ class Walking(ActionGroup):
         """Look at another token of the path."""
         self.submit(lambda session: session.travel(session.cursor + by))
 
+    def travel_to(self, position: int) -> None:
+        """Look at the distribution after the first `position` tokens."""
+        self.submit(lambda session: session.travel(position))
+
     def travel_home(self) -> None:
         """Look at the first token."""
-        self.submit(lambda session: session.travel(1))
+        self.travel_to(1)
 
     def travel_end(self) -> None:
         """Look at the last token."""

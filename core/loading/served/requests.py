@@ -113,7 +113,7 @@ class Requests:
         """The distribution for `key`; None where it is not there yet."""
         if (flight := self._flights.get(key)) and flight.pending.done and not flight.wanted:
             with suppress(UserError):  # it is asked for again, and then the reason is told
-                self._arrived(key)
+                self._arrived(key, flight)
         if found := self._answers.get(key):
             self._answers.move_to_end(key)
             return found.distribution
@@ -146,9 +146,10 @@ class Requests:
                 if not waiting:
                     return
                 next(iter(waiting.values())).pending.wait(PAUSE)
-                for key in [key for key, flight in waiting.items() if flight.pending.done]:
-                    waiting.pop(key).wanted -= 1
-                    self._arrived(key)
+                for key, flight in [each for each in waiting.items() if each[1].pending.done]:
+                    del waiting[key]
+                    flight.wanted -= 1
+                    self._arrived(key, flight)
                     done += 1
                 if waiting:
                     yield done
@@ -202,15 +203,17 @@ class Requests:
             flight.pending.on_done(flight.ended)
         return flight
 
-    def _arrived(self, key: Key) -> None:
-        """Keep the answer of a request that is done. Raises `UserError` where it failed."""
-        if (flight := self._flights.pop(key, None)) is None:
-            return
+    def _arrived(self, key: Key, flight: _Flight) -> None:
+        """Keep the answer of a request that is done, unless a longer one is there. Raises `UserError` if it failed."""
+        if self._flights.get(key) is flight:  # else a request for more tokens has taken its place
+            del self._flights[key]
         said = flight.pending.result()
         self.seconds = flight.seconds
         size = BYTES_FULL * said.vocab_size if said.full else BYTES_KNOWN * len(said.ids)
-        if before := self._answers.pop(key, None):
-            self._used -= before.bytes
+        if before := self._answers.get(key):
+            if before.count > flight.count:
+                return
+            self._used -= self._answers.pop(key).bytes
         self._answers[key] = _Answer(_distribution(said, self._error), flight.count, size)
         self._used += size
         while self._used > self._memory and len(self._answers) > AT_ONCE:

@@ -101,3 +101,11 @@ def surprisal_bits(here: Here, i: int | None = None) -> float:
                 break
     assert found.score is not None
     return low(found.score.surprisal_bits)
+
+
+@measurement
+def repeated(here: Here, count: int) -> bool:
+    """Whether the last `count` tokens of the walk stand in it once before."""
+    ids = [token.id for token in here.session.tokens]
+    last = ids[-count:]
+    return 1 <= count <= len(ids) and any(ids[at : at + count] == last for at in range(len(ids) - count))

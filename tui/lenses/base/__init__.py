@@ -4,7 +4,19 @@ from tui.lenses.base.cache import AnswerCache
 from tui.lenses.base.experiment import ExperimentPage
 from tui.lenses.base.exported import ExportedPage
 from tui.lenses.base.heat import HeatMapPage
-from tui.lenses.base.lens import Lens, LensHost
-from tui.lenses.base.page import AXIS, LensPage
+from tui.lenses.base.lens import KeyWords, Lens, LensHost
+from tui.lenses.base.page import AXIS, COLUMN, ROW, LensPage
 
-__all__ = ["AXIS", "AnswerCache", "ExperimentPage", "ExportedPage", "HeatMapPage", "Lens", "LensHost", "LensPage"]
+__all__ = [
+    "AXIS",
+    "COLUMN",
+    "ROW",
+    "AnswerCache",
+    "ExperimentPage",
+    "ExportedPage",
+    "HeatMapPage",
+    "KeyWords",
+    "Lens",
+    "LensHost",
+    "LensPage",
+]

@@ -10,6 +10,7 @@ from textual.content import Content
 from core.causal.notebook import notebook
 from core.causal.question import CausalQuestion
 from core.errors import UserError
+from core.language import N_, _
 from core.lenses import table
 from tui.drawing.picture import svg
 from tui.drawing.text import one_line
@@ -20,7 +21,7 @@ from tui.reports.lens_json import lens_json
 Answer = TypeVar("Answer")
 Form = Literal["json", "csv", "svg"]
 FORMS: tuple[Form, ...] = get_args(Form)
-AWAY = "W export"
+AWAY = N_("W export")
 """What the lower border says of export and notebook lines, where it has room."""
 BORDER = 6
 """Cells of the lower border that its words cannot take."""
@@ -44,8 +45,8 @@ class ExportedPage(LensPage[Answer]):
 
     def draw(self) -> None:
         words = str(self.border_subtitle or "")
-        longer = f"{words} · {AWAY}" if words else AWAY
-        if self.answer is not None and AWAY not in words and cell_len(longer) + BORDER <= self.outer_size.width:
+        longer = f"{words} · {_(AWAY)}" if words else _(AWAY)
+        if self.answer is not None and _(AWAY) not in words and cell_len(longer) + BORDER <= self.outer_size.width:
             self.border_subtitle = Content(longer)
         super().draw()
 
@@ -55,7 +56,7 @@ class ExportedPage(LensPage[Answer]):
         """The lines of Python that compute the present answer."""
         frame = self.frame
         if frame.snapshot is None or frame.choice is None or frame.tokenizer is None:
-            raise UserError("there is no walk yet to compute")
+            raise UserError(_("there is no walk yet, so there is nothing to compute; write a prompt first"))
         ids = [token.id for token in frame.snapshot.tokens[: frame.snapshot.cursor]]
         asked = self.asked(frame.snapshot.question.continued(frame.snapshot.prompt_length, ids))
         return notebook(frame.choice, frame.tokenizer, ids, asked, self.NAME, self.options(), frame.snapshot.patches)
@@ -63,7 +64,7 @@ class ExportedPage(LensPage[Answer]):
     def exported(self, form: Form) -> str:
         """The present answer as JSON, as CSV or as a picture. Raises `UserError` where there is none."""
         if self.answer is None:
-            raise UserError("there is no answer yet to export")
+            raise UserError(_("the lens has no answer yet, so there is nothing to export; wait until it has one"))
         if form == "csv":
             return f"{table(self.NAME)(self.answer)}\n"
         if form == "json":
@@ -77,7 +78,7 @@ class ExportedPage(LensPage[Answer]):
         """The present answer as SVG: all its lines, also those that scroll in the panel."""
         width, height = PICTURE
         assert self.answer is not None
-        title = self.text((one_line(self.TITLE), "head"))
+        title = self.text((one_line(_(self.TITLE)), "head"))
         lines: Sequence[Text] = (title, *self.lines(self.answer, width, height))
         ink, ground = self.get_component_styles("lens--text").color, self.background_colors[1]
         return svg(lines, width, ink.rgb, ground.rgb)

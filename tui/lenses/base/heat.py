@@ -7,9 +7,10 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
+from core.language import _
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell, cell_width, labels, legend, marked, window
 from tui.drawing.text import fit
-from tui.lenses.base.page import TINTS, LensPage
+from tui.lenses.base.page import COLUMN, TINTS, LensPage
 
 Answer = TypeVar("Answer")
 LOW, TALL = 4, 8
@@ -48,6 +49,10 @@ class HeatMapPage(LensPage[Answer]):
             self.column = max(0, min(self.column + across, len(drawn.columns) - 1))
             self.draw()
 
+    def cell_at_cursor(self) -> tuple[int, int]:
+        drawn = self.heat_map()
+        return super().cell_at_cursor()[0], max(0, min(self.column, len(drawn.columns) - 1)) if drawn else 0
+
     def notify_style_update(self) -> None:
         self._signed_tints = {}
         super().notify_style_update()
@@ -73,8 +78,10 @@ class HeatMapPage(LensPage[Answer]):
             )
             for column in columns:
                 shown = cell(drawn.at(number, column), strongest, across, drawn.text_at(number, column))
+                before = len(line)
                 self._add_cell(line, shown, drawn.at(number, column), strongest, across, here and column == column_at)
-            yield line
+                line.stylize(Style(meta={COLUMN: column}), before)
+            yield self.target(number, line)
         yield self._legend(drawn, left, len(rows) < len(drawn.rows), len(columns) < len(drawn.columns))
 
     def _label_line(self, line: str, across: int, at: int, left: int) -> Text:
@@ -99,8 +106,10 @@ class HeatMapPage(LensPage[Answer]):
         for words, share in legend(drawn.strongest, drawn.signed):
             line.append(words, self.signed_tint(share, False) if share else self.style_of("lens--muted"))
         if any(value is None for row in drawn.values for value in row):
-            line.append_text(self.text(("   · not yet", "faint")))
-        more = [words for words, hidden in (("↑↓ more rows", more_rows), ("⇧←→ more columns", more_columns)) if hidden]
+            line.append_text(self.text((_("   · not yet"), "faint")))
+        more = [
+            words for words, hidden in ((_("↑↓ more rows"), more_rows), (_("⇧←→ more columns"), more_columns)) if hidden
+        ]
         if more:
             line.append_text(self.text((f"   {' · '.join(more)}", "faint")))
         return line
@@ -116,9 +125,9 @@ class HeatMapPage(LensPage[Answer]):
             ground = self.background_colors[1]
             hue = self.get_component_styles(f"lens--{'below' if level < 0 else 'above'}").color
             ink = self.get_component_styles("lens--text").color
-            tint = ground.blend(hue, (0.9 if readable else 0.5) * abs(level) / TINTS)
+            tint = self.tinted(hue, (0.9 if readable else 0.5) * abs(level) / TINTS)
             contrast = max((ink, ground), key=lambda color: abs(color.brightness - tint.brightness))
-            front = (contrast if readable else hue).rich_color
+            front = (ink if self.projected else contrast if readable else hue).rich_color
             self._signed_tints[key] = Style(
                 color=front if level else self.style_of("lens--faint").color, bgcolor=tint.rich_color
             )

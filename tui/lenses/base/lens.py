@@ -1,11 +1,13 @@
 """The interface of a lens: one view of the walk, beside the chart of the next token or in its place."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from textual.content import Content
 
 from core.errors import UserError
+from core.language import N_, _
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from tui.dialogs.choose import Entry
@@ -21,11 +23,30 @@ WIDE = 60
 """Cells of a panel from which its title says the place of the lens."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyWords:
+    """What the keys of a lens do, in one or two words each for the footer; empty where a key does nothing."""
+
+    move: str = ""
+    """`↑ ↓`."""
+    choose: str = ""
+    """`⏎`."""
+    view: str = ""
+    """`o`."""
+    down: str = ""
+    """`shift` with up and down."""
+    across: str = ""
+    """`shift` with left and right."""
+
+
 class LensHost(Protocol):
     """What a lens asks of the app. Each request is queued at once, before keys that were pressed later."""
 
     def act(self, operation: Callable[["Session"], object], *, instead_of: str | None = None) -> None:
         """Queue an operation on the walk."""
+
+    def do(self, action: str, *arguments: object) -> None:
+        """Run the action of a key, such as `lens.move`."""
 
     def ask(self) -> None:
         """Queue the present question of the lens."""
@@ -57,18 +78,20 @@ class Lens(Painted):
     """A view of the walk. A subclass sets the class variables and draws frames; keys call its methods below."""
 
     NAME: ClassVar[str] = ""
-    """One word, the widget's id and the name for `LensKeys.look`. A class without a name is no lens to be found."""
+    """One word, the widget's id and the name for `KeyWords.look`. A class without a name is no lens to be found."""
     TITLE: ClassVar[str] = ""
     """The title in the border."""
     DESCRIPTION: ClassVar[str] = ""
     """What it shows, in one line of the command palette."""
     ORDER: ClassVar[int] = 0
     """Its position in the round of lenses."""
-    GROUP: ClassVar[str] = "Inside"
+    GROUP: ClassVar[str] = N_("Inside")
     """Its section in the index of lenses, one of `tui.lenses.GROUPS`."""
     ALSO: ClassVar[str] = ""
     """Other words by which the command palette finds it."""
 
+    KEYS: ClassVar[KeyWords] = KeyWords()
+    """What its keys do in any of its views."""
     PICKS: ClassVar[bool] = True
     """Whether it has rows or cells for `↑ ↓`, `⏎` and digits; without any they act on the chart beside it."""
     BESIDE: ClassVar[bool] = True
@@ -80,12 +103,16 @@ class Lens(Painted):
     def entitle(self, detail: str = "", title: str = "") -> None:
         """Write the border's title: `title` or that of the lens, its place where there is room, what it shows now."""
         place = self.place if self.outer_size.width >= WIDE else ""
-        self.border_title = Content(" · ".join(filter(None, [title or self.TITLE, place, one_line(detail)])))
+        self.border_title = Content(" · ".join(filter(None, [title or _(self.TITLE), place, one_line(detail)])))
 
     @property
     def host(self) -> LensHost:
         """The app, as far as a lens needs it."""
         return cast(LensHost, self.app)
+
+    def keys(self) -> KeyWords:
+        """What its keys do now."""
+        return self.KEYS
 
     def question(self) -> Question | None:
         """What the lens asks of the session; None where the frame itself is enough."""
@@ -93,6 +120,21 @@ class Lens(Painted):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame."""
+
+    pointed = False
+    """Whether the last click was on what is under the cursor."""
+
+    def point(self, down: int, across: int = 0) -> None:
+        """A click so many rows and columns from the cursor: the first moves it there, the next one acts as `⏎`."""
+        if not down and not across and self.pointed:
+            self.pointed = False
+            self.host.do("lens.choose")
+            return
+        if down:
+            self.host.do("lens.move", down)
+        if across:
+            self.host.do("lens.adjust", 0, across)
+        self.pointed = True
 
     def frame_for_panels(self, frame: Frame) -> Frame:
         """The frame that the other panels show while this lens is active."""

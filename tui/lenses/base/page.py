@@ -7,9 +7,11 @@ from typing import ClassVar, Generic, TypeVar
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
+from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
+from core.language import _
 from tui.drawing.painted import PaintedPage
 from tui.drawing.text import fit, one_line
 from tui.lenses.base.lens import Lens
@@ -20,6 +22,8 @@ AXIS = 10
 """Cells of a plot's axis with its numbers."""
 LONGEST_LINE = 76
 """Cells of a line of a paragraph at most."""
+ROW, COLUMN = "row", "column"
+"""What the style of a cell says of a click on it."""
 TINTS = 20
 """Steps from the weakest to the strongest background."""
 
@@ -69,7 +73,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def waiting_text(self) -> str:
         """The line that is shown until there is an answer."""
-        return "loading …" if self.frame.activity == "loading" else "reading …"
+        return _("loading …") if self.frame.activity == "loading" else _("reading …")
 
     def title_detail(self) -> str:
         """What the border's title says after the name of the lens."""
@@ -100,6 +104,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
             self.draw()
 
     def move(self, by: int) -> None:
+        self.pointed = False
         if self.choice_count():
             self.cursor = max(0, min(self.cursor + by, self.choice_count() - 1))
             self.draw()
@@ -109,6 +114,30 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
 
     def on_resize(self) -> None:
         self.draw()
+
+    # The mouse -------------------------------------------------------------------------------------------------------
+
+    def on_click(self, event: events.Click) -> None:
+        meta = event.style.meta
+        if ROW in meta:
+            row, column = self.cell_at_cursor()
+            self.point(meta[ROW] - row, meta.get(COLUMN, column) - column)
+
+    def cell_at_cursor(self) -> tuple[int, int]:
+        """The row and the column that a click is compared with."""
+        return max(0, min(self.cursor, self.choice_count() - 1)), 0
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, 1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, -1)
+
+    def _wheel(self, event: events.MouseEvent, by: int) -> None:
+        """Move along the rows, where there is nothing to scroll."""
+        if self.choice_count() and not self.max_scroll_y:
+            self.move(by)
+            event.stop()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -151,10 +180,12 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         """A background that is stronger for a larger share (0 to 1), and a text color that is readable on it."""
         if self._tints is None:
             ground, bar = self.background_colors[1], self.get_component_styles("lens--bar").color
-            grounds = [ground.blend(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
+            grounds = [self.tinted(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
             ink = self.get_component_styles("lens--text").color
             self._tints = [
-                Style(color=(ink if level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color)
+                Style(
+                    color=(ink if self.projected or level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color
+                )
                 for level, tint in enumerate(grounds)
             ]
         return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]
@@ -186,6 +217,12 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
             line.append(fit("", max(0, width - line.cell_len)))
             ground = self.style_of("lens--cursor")
             line.stylize(Style(bgcolor=ground.bgcolor, bold=ground.bold))
+        return line
+
+    def target(self, row: int, line: Text) -> Text:
+        """A line of row `row`: a click on any of its cells means that row."""
+        line.append(fit("", max(0, self.columns - line.cell_len)))
+        line.stylize(Style(meta={ROW: row}))
         return line
 
     def plot(self, drawn: Sequence[str], high: str, low: str, at: int | None = None) -> Iterator[Text]:

@@ -1,0 +1,38 @@
+"""How many bytes the weights of a model take, before it is loaded. Needs no torch."""
+
+from core.loading import catalog, ladder
+from core.loading.checkpoints import card
+from core.loading.choice import ModelChoice
+from core.loading.description import ModelDescription, describe
+
+BITS = {"fp32": 32.0, "bf16": 16.0, "fp16": 16.0, "int8": 8.5, "int4": 5.0}
+"""Of a weight, with its share of the scales."""
+
+
+def described_bytes(description: ModelDescription, dtype: str) -> float:
+    """The weights of a model from files in a number format; `stored` is that of the file."""
+    if dtype == catalog.STORED:
+        return sum(stored.size for stored in description.tensors.values())
+    return BITS[dtype] * description.config.parameter_count() / 8
+
+
+def weights_bytes(choice: ModelChoice) -> float | None:
+    """The weights of a choice on the CPU; None where that is known after a download only.
+
+    Raises `UserError` for files that cannot be read.
+    """
+    if catalog.is_served(choice.name):
+        return 0.0
+    if catalog.is_rung(choice.name):
+        tokenizer = catalog.tokenizer_of(choice)
+        assert tokenizer is not None
+        count = ladder.rung(choice.name, tokenizer.vocab_size, choice.changes).config.parameter_count()
+        return BITS.get(choice.dtype, 32.0) * count / 8
+    if path := catalog.trained(choice.name):
+        found = card.read_card(path)
+        return path.stat().st_size * BITS.get(choice.dtype, 32.0) / 32 if found else None
+    if (location := catalog.find(choice.name)) is None:
+        return None
+    description = describe(location.path)
+    usual = catalog.STORED if description.format else "int8"
+    return described_bytes(description, usual if choice.dtype == "auto" else choice.dtype)

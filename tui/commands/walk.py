@@ -36,6 +36,9 @@ def walk(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
     ] = False,
+    share: Annotated[
+        bool, typer.Option("--share", help="Let others on this machine follow the walk, by tokenwalk follow.")
+    ] = False,
 ) -> None:
     """Open the app with a prompt. `tokenwalk PROMPT` is short for `tokenwalk walk PROMPT`."""
     with exit_on_user_error():
@@ -50,6 +53,11 @@ def walk(
         check_terminal(INSTEAD)
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
+        server = None
+        if share:
+            from tui.sharing.server import Server
+
+            server = Server()
     threads.prepare()
     from core.walk.values import PromptForm
     from tui.app import TokenwalkApp
@@ -65,6 +73,7 @@ def walk(
         problems=problems,
         resume=first.saved,
         sessions=storage.default_folder(),
+        server=server,
     )
     run(app)
 

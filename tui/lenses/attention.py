@@ -81,9 +81,6 @@ class AttentionLens(LensPage["AttentionView"]):
             self.chosen_head = min(self.chosen_head, len(self.answer.heads[0]) - 1)
             self.draw()
 
-    def reset(self) -> None:
-        self.look_at(0, 0)
-
     def looked_at(self) -> dict[str, int | str]:
         return {"block": self.chosen_layer, "head": self.chosen_head}
 

@@ -115,11 +115,6 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
 
     # Keys ------------------------------------------------------------------------------------------------------------
 
-    def reset(self) -> None:
-        self.view, self.measured_on, self.receiver, self._placed = VIEWS[0], "random", None, False
-        self.ask_again()
-        self.draw()
-
     def looked_at(self) -> dict[str, int | str]:
         return {"block": self.cursor, "head": self.column} if self._placed else {}
 

@@ -47,10 +47,6 @@ class LabLens(LensPage["Lab"]):
     def new_question(self) -> Question:
         return Question(lambda session: lens("lab")(session.current_step()))
 
-    def reset(self) -> None:
-        self.page = PAGES[0]
-        self.draw()
-
     def switch_view(self) -> None:
         self.page = PAGES[(PAGES.index(self.page) + 1) % len(PAGES)]
         self.draw()

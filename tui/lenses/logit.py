@@ -70,11 +70,6 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
             return super().choice_count()
         return len(self.answer.layers) if self.answer else 0
 
-    def reset(self) -> None:
-        self.view, self.quantity, self.cursor = VIEWS[0], 0, 10**6
-        self.ask_again()
-        self.draw()
-
     def switch_view(self) -> None:
         self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
         self._first_row, self.cursor = 0, 10**6

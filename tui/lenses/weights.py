@@ -59,11 +59,6 @@ class WeightsLens(LensPage["Weights"]):
             self.chosen = FIRST  # this model has no weight of that name
             self.ask_again()
 
-    def reset(self) -> None:
-        self.chosen, self.listed, self.cursor = FIRST, False, 0
-        self.ask_again()
-        self.draw()
-
     def looked_at(self) -> dict[str, int | str]:
         return {"weight": self.chosen}
 

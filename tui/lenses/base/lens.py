@@ -154,9 +154,6 @@ class Lens(Painted):
         """What its keys have gone to, for the course: such as a `block` and a `head`, from 0, or a `weight`."""
         return {}
 
-    def reset(self) -> None:
-        """Show the view that it has at first, which the keys of a lesson begin from."""
-
     def move(self, by: int) -> None:
         """`↑ ↓`: move the cursor, or scroll."""
 

@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.language import _
 from tui import languages
 from tui.config_file import keys_of_engines, path, read
-from tui.keys import LEAVE, NEWLINE, WALK
+from tui.keys import FOLLOW, LEAVE, NEWLINE, WALK
 
 KEY = re.compile(r"((ctrl|shift|alt|super|hyper|meta)\+)*([a-z0-9_]+|[!-~])", re.IGNORECASE)
 """A key as Textual names it, such as `n`, `f5`, `ctrl+n` or `full_stop`."""
@@ -69,7 +69,7 @@ def load() -> tuple[Settings, tuple[UserError, ...]]:
 
 def _wrong_keys(keys: dict[str, object]) -> Iterator[tuple[str, str]]:
     """The ids of entries that cannot be used, with the reason."""
-    usual = {binding.id: binding.key.split(",") for binding in WALK if binding.id}
+    usual = {binding.id: binding.key.split(",") for binding in (*WALK, *FOLLOW) if binding.id}
     bound = {id: key.split(",") for id, key in keys.items() if isinstance(key, str)}
     for id, key in keys.items():
         if id not in usual and id not in WRITING:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from core.engine import threads
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.language import _
 from tui.commands.common import Prompt, exit_on_user_error
 from tui.commands.opening import opening
@@ -43,6 +43,9 @@ def walk(
             help="Lines of text in place of panels, for screen readers, dumb terminals and pipes; ? lists its keys.",
         ),
     ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Let others on this machine follow the walk, by tokenwalk follow.")
+    ] = False,
 ) -> None:
     """Open the app with a prompt. `tokenwalk PROMPT` is short for `tokenwalk walk PROMPT`."""
     with exit_on_user_error():
@@ -60,6 +63,17 @@ def walk(
         in_lines = not in_browser and (settings.plain if plain is None else plain)
         if not in_lines:
             check_terminal(INSTEAD)
+        if in_lines and share:
+            raise UserError(
+                _("a walk in plain lines cannot be shared; leave out {share}, or give {app}"),
+                share=Option("share"),
+                app=Option("no-plain"),
+            )
+        server = None
+        if share:
+            from tui.sharing.server import Server
+
+            server = Server()
     threads.prepare()
     from core.walk.values import PromptForm
 
@@ -81,6 +95,7 @@ def walk(
         problems=problems,
         resume=first.saved,
         sessions=storage.default_folder(),
+        server=server,
     )
     run(app)
 

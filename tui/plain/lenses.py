@@ -8,12 +8,16 @@ from core import lenses
 from core.language import _
 from core.walk.values import ContinuationTree, Forest, Summary
 from tui import lenses as pages
-from tui.drawing.text import one_line
+from tui.drawing.question import why
+from tui.drawing.text import label, one_line
 from tui.plain import words
+from tui.reports.heat_maps import NAMES
 from tui.reports.lenses import HEIGHTS, SHADES, lens_lines
 from tui.runner import Question
 
 if TYPE_CHECKING:
+    from core.lenses.contrast import Contrast
+    from core.lenses.paths import Paths
     from core.walk.session import Session
 
 AROUND = 32
@@ -63,6 +67,8 @@ def answer_lines(name: str, answer: Any) -> Iterator[str]:
             yield from words.continuation_lines(answer)
         case Summary():
             yield from _summary_lines(answer)
+        case _ if name in MAPS:
+            yield from map(words.plain, MAPS[name](answer))
         case _:
             yield from filter(None, map(words.plain, _report(name, answer)))
 
@@ -79,6 +85,30 @@ def _report(name: str, answer: Any) -> Iterator[str]:
         yield _("histogram from {low:.4f} to {high:.4f}: {counts}").format(
             low=answer.histogram.low, high=answer.histogram.high, counts=counts
         )
+
+
+def _contrast_lines(answer: "Contrast") -> Iterator[str]:
+    """The maps in numbers: a line for each layer."""
+    yield why(answer.asked)
+    for name, title_ in NAMES.items():
+        if rows := getattr(answer, name):
+            heads = name == "heads"
+            columns = range(len(rows[0])) if heads else [label(each) for each in answer.pieces]
+            yield from words.map_lines(
+                _("{title}, 0 corrupt, 1 clean").format(title=_(title_)), rows, list(map(str, columns))
+            )
+
+
+def _paths_lines(answer: "Paths") -> Iterator[str]:
+    """What each sender does, in numbers: a line for each layer."""
+    yield why(answer.asked)
+    heads = [*map(str, range(len(answer.heads[0]) if answer.heads else 0)), *(["mlp"] if answer.mlp else [])]
+    rows = [(*row, *answer.mlp[number : number + 1]) for number, row in enumerate(answer.heads)]
+    yield from words.map_lines(_("one sender directly to {label}").format(label=answer.label), rows, heads)
+
+
+MAPS: dict[str, Callable[[Any], Iterator[str]]] = {"contrast": _contrast_lines, "paths": _paths_lines}
+"""Lenses whose reports are tables with heads of several lines."""
 
 
 def _summary_lines(answer: Summary) -> Iterator[str]:

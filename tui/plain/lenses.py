@@ -8,15 +8,17 @@ from core import lenses
 from core.language import _
 from core.walk.values import ContinuationTree, Forest, Summary
 from tui import lenses as pages
+from tui.drawing.parts import part_name
 from tui.drawing.question import why
 from tui.drawing.text import label, one_line
 from tui.plain import words
 from tui.reports.heat_maps import NAMES
-from tui.reports.lenses import HEIGHTS, SHADES, lens_lines
+from tui.reports.lenses import HEIGHTS, SHADES, cell, lens_lines
 from tui.runner import Question
 
 if TYPE_CHECKING:
     from core.lenses.contrast import Contrast
+    from core.lenses.flow import Flow
     from core.lenses.paths import Paths
     from core.walk.session import Session
 
@@ -67,8 +69,10 @@ def answer_lines(name: str, answer: Any) -> Iterator[str]:
             yield from words.continuation_lines(answer)
         case Summary():
             yield from _summary_lines(answer)
-        case _ if name in MAPS:
-            yield from map(words.plain, MAPS[name](answer))
+        case _ if name in OWN:
+            yield from map(words.plain, OWN[name](answer))
+        case _ if _is_experiment(lenses.lens(name)):
+            yield from map(words.plain, _table_lines(name, answer))
         case _:
             yield from filter(None, map(words.plain, _report(name, answer)))
 
@@ -107,8 +111,39 @@ def _paths_lines(answer: "Paths") -> Iterator[str]:
     yield from words.map_lines(_("one sender directly to {label}").format(label=answer.label), rows, heads)
 
 
-MAPS: dict[str, Callable[[Any], Iterator[str]]] = {"contrast": _contrast_lines, "paths": _paths_lines}
-"""Lenses whose reports are tables with heads of several lines."""
+def _flow_lines(answer: "Flow") -> Iterator[str]:
+    """A line for each stage, whose numbers have their names."""
+    for stage in answer.stages:
+        shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
+        values = [f"{value}" if isinstance(value, int) else f"{value:.4g}" for value in stage.values]
+        pairs = [f"{label(each)} {value}" for each, value in zip(stage.labels, values, strict=False)]
+        parts = [
+            part_name(stage.name),
+            _("level {level}").format(level=stage.level) if stage.level else "",
+            shape,
+            "" if stage.norm is None else _("norm {norm:.3f}").format(norm=stage.norm),
+            "" if stage.stream is None else _("residual stream {norm:.3f}").format(norm=stage.stream),
+            stage.text or ", ".join(pairs) or _("values {values} …").format(values=" ".join(values[:4])),
+        ]
+        yield "  ".join(filter(None, parts))
+
+
+def _table_lines(name: str, answer: Any) -> Iterator[str]:
+    """The question of an experiment and its table; what a row does not have is a dash."""
+    found = lenses.table(name)(answer)
+    report = lens_lines(name.replace("_", "-"), answer)
+    yield from report[: len(report) - len(found.rows) - 1]
+    yield _("columns: {columns}").format(columns=", ".join(found.columns))
+    for row in found.rows:
+        yield "  ".join(cell(column, value) or "-" for column, value in zip(found.columns, row, strict=True))
+
+
+OWN: dict[str, Callable[[Any], Iterator[str]]] = {
+    "contrast": _contrast_lines,
+    "flow": _flow_lines,
+    "paths": _paths_lines,
+}
+"""Lenses whose reports are tables with empty cells, or with heads of several lines."""
 
 
 def _summary_lines(answer: Summary) -> Iterator[str]:

@@ -27,7 +27,7 @@ def share(value: Bounded) -> str:
 
 def plain(line: str) -> str:
     """A line of a report without glyphs; runs of blanks, which align its columns, become two."""
-    words = GLYPHS.sub(lambda found: "|" if found.group() == "│" else "", line).replace(" · ", ", ")
+    words = re.sub(r"(?<=\S) · (?=\S)", ", ", GLYPHS.sub(lambda found: "|" if found.group() == "│" else "", line))
     return re.sub(r"(?<=\S) {2,}", "  ", "".join(MARKS.get(each, each) for each in words)).strip()
 
 

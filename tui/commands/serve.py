@@ -106,6 +106,8 @@ def _checked(app: Mapping[str, Any]) -> Opening:
     model = ModelOptions(**{field.name: app[field.name] for field in fields(ModelOptions)})
     sampler = SamplerOptions(**{field.name: app[field.name] for field in fields(SamplerOptions)})
     first = opening(model, sampler, app["prompt"], resume=app["resume"])
+    if app["plain"]:
+        raise UserError(_("{plain} is for a terminal; leave it out, or leave out serve"), plain=Option("plain"))
     if "\0" in first.text or len(first.text.encode()) > LONGEST:
         raise UserError(
             _("a prompt for the browser has at most {most:,} bytes and no NUL; open the page, and paste it there"),

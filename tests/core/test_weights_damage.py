@@ -130,7 +130,7 @@ def test_a_config_that_disagrees_with_the_weights_is_refused(llama: Path) -> Non
     reconfigure(llama, num_hidden_layers=1)
     assert "layers.1." in refusal(llama)
     reconfigure(llama, num_hidden_layers=2, attention_bias=True)
-    assert "lack layers.0.self_attn.q_proj.bias" in refusal(llama)
+    assert "have no tensor layers.0.self_attn.q_proj.bias" in refusal(llama)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

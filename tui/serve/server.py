@@ -14,7 +14,7 @@ import textual_serve
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from core.engine import memory
-from core.language import _, ngettext, spoken
+from core.language import _, spoken
 from tui.serve import access
 from tui.serve.viewer import Viewer, environment
 
@@ -120,11 +120,8 @@ class Server:
             # after a reload the place of the page before is free only when this page is there
             await asyncio.wait_for(self._places.acquire(), PATIENCE)
         except TimeoutError:
-            problem = ngettext(
-                "the only place is taken; close the other page of this server, or allow more with --viewers",
-                "all {count} places are taken; close another page of this server, or allow more with --viewers",
-                self._limits.viewers,
-            ).format(count=self._limits.viewers)
+            text = _("every place is taken ({count}); close a page of this server, or allow more with --viewers")
+            problem = text.format(count=self._limits.viewers)
         else:
             try:
                 problem = self._memory_problem() or await self._run_viewer(socket, size)

@@ -189,6 +189,9 @@ class Page:
         if isinstance(found, Reading) and found.problem:
             yield from self._marked("!", "wrong", Text(self._spell(found.problem), self._style("wrong")), width)
         if isinstance(found, DifferenceView):
+            if found.code:
+                yield from Markdown(self._style).code(found.code, width)
+                yield Text()
             yield from self._settings(found, width)
             yield Text()
             yield from self._distributions(found, width)
@@ -231,7 +234,8 @@ class Page:
             ), width, rest="  ")  # fmt: skip
             for line in part.lines[:DIFF_LINES]:
                 style = {"+": "added", "-": "removed"}.get(line[:1], "muted")
-                yield Text(fit(prose(line), width).rstrip(), self._style(style))
+                for at in range(0, max(1, len(line)), width):
+                    yield Text(prose(line[at : at + width]), self._style(style))
             if len(part.lines) > DIFF_LINES:
                 rest = len(part.lines) - DIFF_LINES
                 words = ngettext("… {count} more line of {where}", "… {count} more lines of {where}", rest)

@@ -1,5 +1,6 @@
 """The lines of a step: its prose with measured values, and the state of claims, waits, tasks and questions."""
 
+import itertools
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from core.errors import UserError
 from core.language import _, ngettext
 from tui.course.difference import DifferenceView
 from tui.course.expressions import Expression, value_text
-from tui.course.lesson import Block, Claim, Code, Difference, Press, Prose, Question, Task
+from tui.course.lesson import FIRST_VALUE, KEY, Block, Claim, Code, Difference, Press, Prose, Question, Task
 from tui.course.measuring import Reading
 from tui.course.player import Player
 from tui.course.prose import Markdown, Styles, wrapped
@@ -86,7 +87,9 @@ class Page:
         )
 
     def _words(self, text: str) -> Text:
-        return Markdown(self._style).line(text)
+        keys = [self._value(match["action"].strip()) for match in KEY.finditer(text)]
+        places = map(chr, itertools.count(FIRST_VALUE))
+        return Markdown(self._style, keys).line(KEY.sub(lambda _match: next(places), text))
 
     def _code(self, block: Code, width: int) -> Iterator[Text]:
         markdown = Markdown(self._style)

@@ -12,6 +12,8 @@ from tui import lenses
 from tui.course import keys, models
 from tui.course.directives import split_keys
 
+PANELS = ("lens", "tokens", "generation")
+"""The panels that a step can bring forward, where the terminal has no room for all."""
 SIZES = ("embed_dim", "context", "blocks", "heads")
 ALIASES = {"chart": "candidates", "next token": "candidates"}
 """Other names of lenses."""
@@ -96,6 +98,7 @@ _CHECKS: Mapping[str, Callable[[str], str | None]] = {
     "model": _model,
     "prompt": lambda value: None,
     "lens": _lens,
+    "panel": _one_of(*PANELS),
     "seed": _whole,
     "temperature": _temperature,
     "sampler": _sampler,

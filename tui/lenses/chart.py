@@ -33,6 +33,8 @@ BULK = 0.999
 """Of the probability; rows after the candidates that hold it are fainter."""
 NEGLIGIBLE = 1e-13
 """A rest below this is no more than the rounding of the sum."""
+TALL = 10
+"""Lines of a panel from which on the bars of the theme for a projector are two lines high."""
 ChartRow = tuple[Candidate | None, Bounded, float]
 """A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
@@ -77,6 +79,8 @@ class ChartLens(Lens, can_focus=True):
         self._cursor = 0
         self._first_row = 0
         self._logarithmic = False
+        self.absent = ""
+        """Why there is no chart, in the place of the usual reasons."""
         self._strips: list[Strip] | None = None
         self._ranks: list[int | None] = []
         """The rank of the candidate in each line; None where there is none."""
@@ -98,7 +102,7 @@ class ChartLens(Lens, can_focus=True):
         if frame.snapshot:
             self._ghost = _("unpatched") if frame.snapshot.patches else _("base")
         if chart is None:
-            self._empty = _why_empty(frame)
+            self._empty = self.absent or _why_empty(frame)
             self.entitle()
             self.border_subtitle = Content("")
         self._paint()
@@ -108,6 +112,15 @@ class ChartLens(Lens, can_focus=True):
         """The candidate under the cursor."""
         candidates = self._chart.candidates if self._chart else ()
         return candidates[self._cursor] if self._cursor < len(candidates) else None
+
+    @property
+    def cursor(self) -> int:
+        """The index of the candidate under the cursor."""
+        return self._cursor
+
+    def put_cursor(self, index: int) -> None:
+        """Put the cursor on a candidate."""
+        self.move(index - self._cursor)
 
     def move(self, by: int) -> None:
         """Move the cursor among the candidates."""
@@ -187,7 +200,8 @@ class ChartLens(Lens, can_focus=True):
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
-        room = max(1, height - 2 - (chart.known is not None))
+        tall = self.projected and height >= TALL
+        room = max(1, (height - 2 - (chart.known is not None)) // (1 + tall))
         taken = chart.taken
         shown = min(len(chart.candidates), room)
         self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
@@ -195,13 +209,14 @@ class ChartLens(Lens, can_focus=True):
         visible = chart.candidates[self._first_row : self._first_row + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
-        self._ranks = [None, *(c.rank for c in visible if c.rank < len(chart.candidates))]
+        ranks = [c.rank for c in visible if c.rank < len(chart.candidates)]
+        self._ranks = [None, *(rank for rank in ranks for _line in range(1 + tall))]
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
         rows.append((None, _rest(chart, rows), max(0.0, 1 - sum(own for _, _, own in rows))))
 
         decimals = decimals_for(max(max(high(share), own) for _, share, own in rows[:-1]))
         axis = Axis.of((each for _, share, own in rows[:-1] for each in (high(share), own)), self._logarithmic)
-        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None)
+        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None, with_logit=not tall)
         ends = [axis.at(low(share)) for _, share, _ in rows]
         drawn = bars(ends, [axis.at(own) for _, _, own in rows], columns.bar, 1.0)
         strips = [self._head(columns, axis, width, _("ln p") if chart.from_logprobs else "logit")]
@@ -215,6 +230,8 @@ class ChartLens(Lens, can_focus=True):
                 tick = tick_at(axis.at(candidate.true), columns.bar, 1.0) if candidate.true else None
                 faint = candidate.rank in beyond
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
+                if tall:
+                    strips.append(self._lower_half(columns, candidate, bar, tick))
         return strips if chart.known is None else [*strips, self._known(chart, chart.known, decimals, width)]
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
@@ -232,7 +249,7 @@ class ChartLens(Lens, can_focus=True):
         style = self.style_of("candidates--head")
         text = (
             f"{'#':>{columns.rank}} {fit(_('token'), columns.token)} {axis.label(columns.bar)} "
-            f"{'p':>{columns.share}} {score:>{columns.logit}}"
+            f"{'p':>{columns.share}} {score if columns.logit else '':>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
 
@@ -257,7 +274,7 @@ class ChartLens(Lens, can_focus=True):
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
         share = _("cut") if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
-        score = number_in(candidate.logit, columns.logit) if candidate.known else " " * columns.logit
+        score = number_in(candidate.logit, columns.logit) if candidate.known and columns.logit else " " * columns.logit
         return self._join(
             columns,
             ground,
@@ -268,6 +285,20 @@ class ChartLens(Lens, can_focus=True):
             *self._bar(bar, "candidates--bar", tick),
             (f" {share:>{columns.share}}", text),
             (f" {score}", number),
+        )
+
+    def _lower_half(self, columns: "ChartColumns", candidate: Candidate, bar: str, tick: int | None) -> Strip:
+        """The line under a candidate: its bar goes on for half a line, so that half a line is between two bars."""
+        at_cursor = candidate.rank == self._cursor
+        ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
+        lower = bar.replace("█", "▀").replace("▌", "▘")
+        before, after = columns.rank + columns.token + 2, columns.share + columns.logit + 2
+        return self._join(
+            columns,
+            ground,
+            (" " * before, ground),
+            *self._bar(lower, "candidates--bar", tick),
+            (" " * after, ground),
         )
 
     def _letter(self, candidate: Candidate) -> str:
@@ -317,11 +348,16 @@ class ChartColumns:
         self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
-    def of(cls, width: int, decimals: int, *, bounded: bool = False) -> "ChartColumns":
-        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them."""
+    def of(cls, width: int, decimals: int, *, bounded: bool = False, with_logit: bool = True) -> "ChartColumns":
+        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them.
+
+        Without `with_logit` a narrow panel has no column of logits.
+        """
         rank, logit, share = 2, 6, max(7, decimals + 3)
         if bounded:
             share = 2 * decimals + 8 if width >= BOTH_ENDS else decimals + 6
+        if width < 56 and not with_logit:
+            logit = 0
         token = 14 if width < 56 else 18
         bar = width - rank - logit - share - token - 4
         if bar < 6:

@@ -93,7 +93,7 @@ def _notes(*notes: str) -> Iterator[str]:
 
 
 def _flow(answer: "Flow") -> Iterator[str]:
-    yield f"{_('stage'):<26} {_('shape'):<28} {_('norm'):>9} {_('residual'):>9}  {_('first values')}"
+    yield f"{_('stage'):<26} {_('shape'):<28} {'‖x‖':>9} {_('residual'):>9}  {_('first values')}"
     for stage in answer.stages:
         shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
         norm = "" if stage.norm is None else f"{stage.norm:.3f}"

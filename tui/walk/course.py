@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import UserError
-from core.language import _
+from core.language import _, spoken
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm
@@ -37,7 +37,8 @@ class CourseSource:
 
     folder: Path | None = None
     """None for the lessons that come with tokenwalk."""
-    language: str = library.ENGLISH
+    language: str = ""
+    """Empty for the one that is spoken."""
     progress: Path | None = None
     """None keeps the progress until the app ends."""
     lesson: int | None = None
@@ -148,7 +149,7 @@ class Lessons(ActionGroup):
         """The player of the course, which is read at the first time; None where it cannot be read."""
         if self.player is None:
             try:
-                course = library.course(self._source.folder, self._source.language)
+                course = library.course(self._source.folder, self._source.language or spoken())
                 progress = Progress(self._source.progress, course.name)
                 self.player = Player(course, progress)
             except UserError as error:
@@ -233,7 +234,11 @@ class Lessons(ActionGroup):
             self._use_sampler(setting.sampler(values))
         self.state.count = int(values.get("count") or self.state.count)
         if name := values.get("lens"):
-            self._lens_keys.turn_to(lenses.named(setting.lens_name(name)))
+            kind = lenses.named(setting.lens_name(name))
+            self.screen.forget(kind)
+            self._lens_keys.turn_to(kind)
+        if panel := values.get("panel"):
+            self.screen.focus_panel(getattr(self.screen, panel))
         if position := values.get("position"):
             at = None if position == "last" else int(position) + 1
             self.submit(lambda session: session.travel(len(session.tokens) if at is None else at))

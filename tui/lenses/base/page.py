@@ -47,7 +47,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     }
 
     def __init__(self) -> None:
-        super().__init__(id=self.NAME)
+        super().__init__(name=self.NAME)
         self.entitle()
         self.frame = Frame()
         self.answer: Answer | None = None
@@ -171,6 +171,16 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         number = self.top + y
         if number >= len(self._drawn):
             return Strip.blank(self.columns, self.style_of())
+        return self._strip(number)
+
+    @property
+    def drawing(self) -> object:
+        return self._drawn
+
+    def strips(self, first: int, count: int) -> Sequence[Strip]:
+        return [self._strip(number) for number in range(first, min(first + count, len(self._drawn)))]
+
+    def _strip(self, number: int) -> Strip:
         line = self._drawn[number]
         if isinstance(line, Text):
             line = self._drawn[number] = self.strip_of(line, self.columns)
@@ -180,10 +190,12 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         """A background that is stronger for a larger share (0 to 1), and a text color that is readable on it."""
         if self._tints is None:
             ground, bar = self.background_colors[1], self.get_component_styles("lens--bar").color
-            grounds = [ground.blend(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
+            grounds = [self.tinted(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
             ink = self.get_component_styles("lens--text").color
             self._tints = [
-                Style(color=(ink if level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color)
+                Style(
+                    color=(ink if self.projected or level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color
+                )
                 for level, tint in enumerate(grounds)
             ]
         return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]

@@ -169,7 +169,7 @@ def test_expressions_are_those_of_python() -> None:
         "0 < u < 1 and not n == 4",
         "abs(-n) ** 2 == 9",
         "n in (1, 3)",
-        "u > 1 or n // 2 == 1",
+        "u > 1 or n == 3",
     ):
         assert evaluate(text, lambda name, arguments, named: known[name]) is eval(text, {}, known)
 
@@ -181,9 +181,7 @@ def test_every_measurement_has_words_and_arguments() -> None:
 
 def test_a_translation_may_differ_in_words_alone(lesson: Callable[[str], Lesson]) -> None:
     original = lesson(WHOLE)
-    words = (
-        WHOLE.replace("It is nearly sure", "Gần như chắc").replace("Which?", "Cái nào?").replace("a key", "một phím")
-    )
+    words = WHOLE.replace("It is nearly sure", "Gần như chắc").replace("Which?", "Cái nào?").replace("a key", "phím")
     assert list(lint.compare(lesson(words), original)) == []
     for old, new in (
         ("entropy_bits < 1", "entropy_bits < 2"),

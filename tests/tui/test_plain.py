@@ -164,7 +164,11 @@ def test_help_lists_every_key_that_acts(walked: Walked) -> None:
 def test_an_experiment_without_its_question_says_what_is_missing(walked: Walked) -> None:
     lines = walked("contrast", "z", "I prefer oat milk on", "contrast")
     assert "corrupt" in lines[lines.index(next(line for line in lines if "path" not in line and "needs" in line))]
-    assert any(line.startswith("residual stream") for line in lines)
+    start = next(n for n, line in enumerate(lines) if line.startswith("residual stream"))
+    assert lines[start + 1] == 'columns: I, " prefer", " oat", " milk", " in"'
+    assert lines[start + 5].startswith("layer 3: ")
+    assert lines[start + 5].endswith(" 1.00")  # the last position after the last block is the clean one's
+    assert drawn(lines) == set()
 
 
 def test_hostile_text_is_escaped(walked: Walked) -> None:

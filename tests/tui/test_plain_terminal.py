@@ -27,6 +27,10 @@ def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) 
     app.until(b"entropy")
     app.press(b" ")
     app.until(b"\n9  ")
+    app.process.send_signal(signal.SIGSTOP)
+    os.waitpid(app.process.pid, os.WUNTRACED)
+    termios.tcsetattr(app.slave, termios.TCSANOW, app.before)  # as a shell does
+    app.process.send_signal(signal.SIGCONT)
     app.press(b"\x1b[D")
     app.until(b"position 8 of 9, after k")
     app.press(b"\x1bOP")  # F1

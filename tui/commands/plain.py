@@ -49,8 +49,11 @@ def walk_in_lines(
         if isinstance(keys, SingleKeys)
         else _("tokenwalk in plain lines; write a key or a command in each line, ? lists them")
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: desk.end(128 + number))
+    for each in signal.Signals:
+        if each.name in ("SIGTERM", "SIGHUP"):
+            signal.signal(each, lambda number, _frame: desk.end(128 + number))
+        elif each.name == "SIGCONT":  # after ctrl+z the shell has set the terminal to lines
+            signal.signal(each, lambda _number, _frame: keys.begin())
     try:
         code = desk.run(Actions(desk), first.text, first.saved, first.patches)
     finally:

@@ -155,8 +155,8 @@ async def _run(server: "Server", host: str, port: int, token: str, memory: str) 
     runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with suppress(NotImplementedError):
+    for number in (each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")):
+        with suppress(NotImplementedError):  # on Windows
             asyncio.get_running_loop().add_signal_handler(number, _end, ended, number)
     try:
         try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 POLL = 0.05
 """Seconds between two looks at whether the runner rests."""
-SILENCE = 5.0
+SILENCE = 10.0
 """Seconds after which it is said that something goes on."""
 INTERRUPTING = ("walk.stop", "walk.step", "walk.generate", "app.quit")
 """Actions of a terminal's keys that do not wait until the runner rests."""

@@ -26,6 +26,7 @@ class Keyboard(Protocol):
     """Whether a person may want to end what goes on."""
 
     def __enter__(self) -> "Keyboard": ...
+    def begin(self) -> None: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
@@ -51,8 +52,12 @@ class SingleKeys:
         self._before = termios.tcgetattr(fileno)
 
     def __enter__(self) -> "SingleKeys":
-        self._set_single(True)
+        self.begin()
         return self
+
+    def begin(self) -> None:
+        """Let keys act at once, also after the terminal was changed elsewhere."""
+        self._set_single(True)
 
     def __exit__(self, *_: object) -> None:
         self._set_single(False)
@@ -93,6 +98,9 @@ class Lines:
 
     def __enter__(self) -> "Lines":
         return self
+
+    def begin(self) -> None:
+        """Nothing is changed."""
 
     def __exit__(self, *_: object) -> None:
         """Nothing was changed."""

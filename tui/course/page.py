@@ -73,7 +73,7 @@ class Page:
 
     def _value(self, value: Expression | str) -> Text:
         if isinstance(value, str):
-            return Text(f" {self._key_of(value)} ", self._style("key"))
+            return Text(self._key_of(value), self._style("key"))
         found = self._player.state.found.get(value)
         if isinstance(found, Reading) and not found.problem:
             return Text(prose(found.shown), self._style("value"))

@@ -3,7 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -29,6 +29,8 @@ class Line:
     text: Text
     answer: int | None = None
     """The answer that a click on it gives, from 0."""
+    block: int | None = None
+    """The number of its block in the step; None for the title."""
 
 
 class Page:
@@ -48,7 +50,7 @@ class Page:
             yield Line(Text())
             yield from map(Line, wrapped(Text(f"! {one_line(problem)}", self._style("wrong")), width, rest="  "))
         for number, block in enumerate(self._player.step.blocks):
-            lines = list(self._block(number, block, width))
+            lines = [replace(line, block=number) for line in self._block(number, block, width)]
             if lines:
                 yield Line(Text())
             yield from lines

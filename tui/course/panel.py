@@ -55,6 +55,9 @@ class LessonPanel(PaintedPage):
         self._lines: list[Line] = []
         self._strips: list[Strip] = []
         self._shown: object = None
+        self._gate: int | None = None
+        """The gate that was open when the step was drawn last, and how many of its hints were shown."""
+        self._hints = 0
 
     def show(self, player: Player, keys: dict[str, str], problem: str = "") -> None:
         """Draw the step of a player. `keys` holds the labels of the keys that are bound to actions at present."""
@@ -62,9 +65,16 @@ class LessonPanel(PaintedPage):
         self._entitle()
         opened = (player.lesson.name, player.at, player.opening)
         self._draw()
+        gate, last = player.gate(), len(player.step.blocks) - 1
         if opened != self._shown:
             self._shown = opened
             self.scroll_to(y=0, animate=False, immediate=True)
+        elif gate != self._gate:
+            answered = self._gate if self._gate in player.state.answered else None
+            self._reveal(self._gate or 0, last if gate is None else gate if answered is None else answered)
+        elif gate is not None and player.state.hints[gate] != self._hints:
+            self._reveal(gate, gate)
+        self._gate, self._hints = gate, 0 if gate is None else player.state.hints[gate]
 
     def _entitle(self) -> None:
         """Name the lesson in the border, and the keys that act, in fewer words where there is no room."""
@@ -96,6 +106,14 @@ class LessonPanel(PaintedPage):
         self._strips = [self.strip_of(Text.assemble(line.text), width) for line in self._lines]
         self.virtual_size = Size(width, len(self._strips))
         self.refresh()
+
+    def _reveal(self, first: int, last: int) -> None:
+        """Scroll down as far as the end of block `last` needs, but not beyond the beginning of block `first`."""
+        begin = min((y for y, line in enumerate(self._lines) if line.block == first), default=0)
+        end = max((y for y, line in enumerate(self._lines) if line.block is not None and line.block <= last), default=0)
+        top = min(begin, end + 1 - self.scrollable_content_region.height)
+        if top > self.top:
+            self.scroll_to(y=top, animate=False, immediate=True)
 
     def _style(self, name: str) -> Style:
         return self.style_of(f"lesson--{name}")

@@ -75,7 +75,7 @@ class Page:
 
     def _value(self, value: Expression | str) -> Text:
         if isinstance(value, str):
-            return Text(f" {self._key_of(value)} ", self._style("key"))
+            return Text(self._key_of(value), self._style("key"))
         found = self._player.state.found.get(value)
         if isinstance(found, Reading) and not found.problem:
             return Text(prose(found.shown), self._style("value"))
@@ -194,6 +194,9 @@ class Page:
         if isinstance(found, Reading) and found.problem:
             yield from self._marked("!", "wrong", Text(self._spell(found.problem), self._style("wrong")), width)
         if isinstance(found, DifferenceView):
+            if found.code:
+                yield from Markdown(self._style).code(found.code, width)
+                yield Text()
             yield from self._settings(found, width)
             yield Text()
             yield from self._distributions(found, width)
@@ -236,7 +239,8 @@ class Page:
             ), width, rest="  ")  # fmt: skip
             for line in part.lines[:DIFF_LINES]:
                 style = {"+": "added", "-": "removed"}.get(line[:1], "muted")
-                yield Text(fit(prose(line), width).rstrip(), self._style(style))
+                for at in range(0, max(1, len(line)), width):
+                    yield Text(prose(line[at : at + width]), self._style(style))
             if len(part.lines) > DIFF_LINES:
                 rest = len(part.lines) - DIFF_LINES
                 words = ngettext("… {count} more line of {where}", "… {count} more lines of {where}", rest)

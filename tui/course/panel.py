@@ -1,6 +1,8 @@
 """The panel of a lesson: one step at a time, beside the walk or below it."""
 
+from rich.cells import cell_len
 from rich.style import Style
+from rich.text import Text
 from textual import events
 from textual.content import Content
 from textual.geometry import Size
@@ -60,19 +62,7 @@ class LessonPanel(PaintedPage):
     def show(self, player: Player, keys: dict[str, str], problem: str = "") -> None:
         """Draw the step of a player. `keys` holds the labels of the keys that are bound to actions at present."""
         self._player, self._keys, self._problem = player, keys, problem
-        lessons = player.course.lessons
-        place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
-        self.border_title = Content(
-            _("lesson {place} · {title}").format(place=place, title=one_line(player.lesson.title))
-        )
-        hints = [
-            f"{player.at + 1}/{len(player.lesson.steps)}",
-            _("{key} back").format(key=keys["course.back"]),
-            _("{key} onward").format(key=keys["course.onward"]),
-            *([_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []),
-            _("{key} your walk").format(key=keys["course.open"]),
-        ]
-        self.border_subtitle = Content(" · ".join(hints))
+        self._entitle()
         opened = (player.lesson.name, player.at, player.opening)
         self._draw()
         gate, last = player.gate(), len(player.step.blocks) - 1
@@ -86,13 +76,34 @@ class LessonPanel(PaintedPage):
             self._reveal(gate, gate)
         self._gate, self._hints = gate, 0 if gate is None else player.state.hints[gate]
 
+    def _entitle(self) -> None:
+        """Name the lesson in the border, and the keys that act, in fewer words where there is no room."""
+        player, keys = self._player, self._keys
+        assert player is not None
+        lessons, title = player.course.lessons, one_line(player.lesson.title)
+        place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
+        words = _("lesson {place} · {title}").format(place=place, title=title)
+        self.border_title = Content(self._fitting(words, f"{place} · {title}", title))
+        step = f"{player.at + 1}/{len(player.lesson.steps)}"
+        back, onward = (keys[f"course.{name}"] for name in ("back", "onward"))
+        turns = [_("{key} back").format(key=back), _("{key} onward").format(key=onward)]
+        hint = [_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []
+        leave = [_("{key} your walk").format(key=keys["course.open"])]
+        full, less, least = [step, *turns, *hint, *leave], [step, f"‹ {back} {onward} ›", *hint, *leave], [step, *leave]
+        self.border_subtitle = Content(self._fitting(*(" · ".join(parts) for parts in (full, less, least))))
+
+    def _fitting(self, *texts: str) -> str:
+        """The first text that has room in the border, or the last one."""
+        room = self.outer_size.width - 6
+        return next((text for text in texts if cell_len(text) <= room), texts[-1])
+
     def _draw(self) -> None:
         width = self.columns
         if self._player is None or width <= 0:
             return
         page = Page(self._player, self._style, lambda id: self._keys.get(id, id), self._spell)
         self._lines = list(page.lines(width, self._problem))
-        self._strips = [self.strip_of(line.text, width) for line in self._lines]
+        self._strips = [self.strip_of(Text.assemble(line.text), width) for line in self._lines]
         self.virtual_size = Size(width, len(self._strips))
         self.refresh()
 
@@ -111,6 +122,8 @@ class LessonPanel(PaintedPage):
         return spelled(self, problem)
 
     def on_resize(self) -> None:
+        if self._player:
+            self._entitle()
         self._draw()
 
     def notify_style_update(self) -> None:

@@ -22,7 +22,6 @@ INLINE = {"strong_open": "strong", "em_open": "emphasis", "s_open": "muted", "li
 def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Iterator[Text]:
     """The lines of a text in `width` cells; `first` and `rest` stand before them."""
     for number, line in enumerate(text.wrap(_console, max(8, width - cell_len(rest)))):
-        line.rstrip()
         yield Text.assemble(first if number == 0 else rest, line)
 
 

@@ -238,6 +238,7 @@ class Runner(Walks):
     def _begin(self, job: Job) -> None:
         if job.aside:
             job.run()
+            self._show(walk=False)  # an answer may not have been shown yet
             return
         self._answering = self._scoring = self._watching = None
         generating = self._running is not None and self._outbox.frame.activity == "generating"

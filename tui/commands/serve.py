@@ -106,6 +106,8 @@ def _checked(app: Mapping[str, Any]) -> Opening:
     model = ModelOptions(**{field.name: app[field.name] for field in fields(ModelOptions)})
     sampler = SamplerOptions(**{field.name: app[field.name] for field in fields(SamplerOptions)})
     first = opening(model, sampler, app["prompt"], resume=app["resume"])
+    if app["plain"]:
+        raise UserError(_("{plain} is for a terminal; leave it out, or leave out serve"), plain=Option("plain"))
     if "\0" in first.text or len(first.text.encode()) > LONGEST:
         raise UserError(
             _("a prompt for the browser has at most {most:,} bytes and no NUL; open the page, and paste it there"),
@@ -153,8 +155,8 @@ async def _run(server: "Server", host: str, port: int, token: str, memory: str) 
     runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with suppress(NotImplementedError):
+    for number in (each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")):
+        with suppress(NotImplementedError):  # on Windows
             asyncio.get_running_loop().add_signal_handler(number, _end, ended, number)
     try:
         try:

@@ -7,6 +7,7 @@ from core.language import N_, _
 from core.loading.info import ModelInfo
 from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
+from tui.drawing.origins import origin_text
 from tui.drawing.sampler import sampler_text
 from tui.drawing.text import bytes_text, compact, one_line, short_name, within
 from tui.runner import Frame
@@ -125,7 +126,7 @@ class StatusLine(Widget):
         parts.append((5, _("ctx {used}/{context}").format(used=used, context=model.context), ""))
         if model.parameters:
             parts.append((7, _("{parameters} parameters").format(parameters=compact(model.parameters)), ""))
-        parts.append((8, one_line(model.weights), ""))
+        parts.append((8, one_line(origin_text(model.weights)), ""))
         return parts
 
     def _busy(self) -> str:

@@ -181,6 +181,11 @@ class PanelsScreen(Screen[None]):
         keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
         return {lens: self.notices.key_of(id) for lens, id in keys.items()}
 
+    def forget(self, kind: type[Lens]) -> None:
+        """Let a lens begin with its first view when it is shown again."""
+        if kind is not ChartLens and (lens := self._lenses.pop(kind, None)):
+            lens.remove()
+
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
         """Show a lens, and give it the keys."""
         lens = self._lenses.get(kind) or kind()
@@ -261,7 +266,7 @@ class PanelsScreen(Screen[None]):
             ]
         advice.append(_("{step} steps · {run} generates").format(step=key("walk.step"), run=key("walk.generate")))
         if self.state.first_start:
-            advice.append(
-                _("{index} index of lenses · {help} every key").format(index=key("lens.index"), help=key("app.help"))
-            )
+            names = {"course": "course.open", "index": "lens.index", "help": "app.help"}
+            keys = {name: key(id) for name, id in names.items()}
+            advice.append(_("{course} a course · {index} index of lenses · {help} every key").format(**keys))
         return advice

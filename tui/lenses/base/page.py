@@ -47,7 +47,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     }
 
     def __init__(self) -> None:
-        super().__init__(id=self.NAME)
+        super().__init__(name=self.NAME)
         self.entitle()
         self.frame = Frame()
         self.answer: Answer | None = None

@@ -9,7 +9,6 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.content import Content
 from textual.message import Message
 from textual.strip import Strip
 
@@ -100,7 +99,7 @@ class ChartLens(Lens, can_focus=True):
         if chart is None:
             self._empty = _why_empty(frame)
             self.entitle()
-            self.border_subtitle = Content("")
+            self.hint("")
         self._paint()
 
     @property
@@ -173,7 +172,7 @@ class ChartLens(Lens, can_focus=True):
             asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
             both = f"{asked} · {stages}" if asked else stages
-            self.border_subtitle = Content(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
+            self.hint(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

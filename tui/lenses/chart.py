@@ -186,7 +186,8 @@ class ChartLens(Lens, can_focus=True):
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
-        room = max(1, height - 2 - (chart.known is not None))
+        peak = self._peak(chart, width)
+        room = max(1, height - 2 - (chart.known is not None) - len(peak))
         taken = chart.taken
         shown = min(len(chart.candidates), room)
         self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
@@ -214,7 +215,24 @@ class ChartLens(Lens, can_focus=True):
                 tick = tick_at(axis.at(candidate.true), columns.bar, 1.0) if candidate.true else None
                 faint = candidate.rank in beyond
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
-        return strips if chart.known is None else [*strips, self._known(chart, chart.known, decimals, width)]
+        known = [] if chart.known is None else [self._known(chart, chart.known, decimals, width)]
+        return [*strips, *known, *peak]
+
+    def _peak(self, chart: Chart, width: int) -> list[Strip]:
+        """Why one candidate has nearly all of the model's probability: how far its logit is above the next one."""
+        first, *others = chart.candidates[:2]
+        if not others or not first.known or not others[0].known or low(first.probability) < BULK:
+            return []
+        gap, rest = first.logit - others[0].logit, percent(max(0.0, 1 - first.probability), 2)
+        texts = (
+            _("{gap:.2f} nats of logit above the next: {times} times as likely · the {count:,} others share {rest}"),
+            _("{gap:.2f} nats above the next: × {times} · others {rest}"),
+            _("{gap:.1f} nats above the next: × {times}"),
+        )
+        values = {"gap": gap, "times": _times(gap), "count": chart.vocab_size - 1, "rest": rest}
+        lines = [text.format(**values) for text in texts]
+        line = next((each for each in lines if cell_len(each) <= width - 3), "")
+        return [Strip([Segment(fit(f"   {line}", width), self.style_of("candidates--others"))], width)] if line else []
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
         """How many tokens are known, and the mass of the others."""
@@ -341,6 +359,12 @@ def _beyond(chart: Chart) -> set[int]:
     """The ranks of the candidates after those that hold `BULK` of the probability in the draw."""
     before = accumulate((low(each.sampled_probability) for each in chart.candidates), initial=0.0)
     return {each.rank for each, mass in zip(chart.candidates, before, strict=False) if mass >= BULK}
+
+
+def _times(gap: float) -> str:
+    """How many times as likely a candidate is whose logit is `gap` nats higher, with two digits."""
+    times = math.exp(min(gap, 700.0))
+    return f"{float(f'{times:.2g}'):,.0f}" if times < 1e6 else f"{times:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _own_probability(candidate: Candidate) -> float:

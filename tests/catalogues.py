@@ -73,13 +73,14 @@ def _help_texts() -> Iterator[str]:
 def _key_texts() -> Iterator[tuple[str, str]]:
     """What footers, help and palette say of keys, with the module."""
     import tui
+    from tui.keys import FOOTER
 
     for found in pkgutil.walk_packages(tui.__path__, "tui."):
         if not found.name.endswith("__main__"):
             for value in list(vars(importlib.import_module(found.name)).values()):
                 for binding in _bindings(value, found.name):
                     yield found.name, binding.tooltip
-                    yield found.name, binding.description if binding.show else ""
+                    yield found.name, binding.description if binding.show or binding.id in FOOTER else ""
 
 
 def _lens_texts() -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.events import AppBlur
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
@@ -34,6 +35,7 @@ from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
 from tui.settings import Settings
 from tui.walk.choosing import device_entries, model_entries
+from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
 from tui.walk.state import WalkState
 from tui.wording import keys_at_present
@@ -81,12 +83,14 @@ class TokenwalkApp(App[None]):
         problems: Iterable[UserError | str] = (),
         resume: Path | None = None,
         sessions: Path | None = None,
+        course: CourseSource = CourseSource(),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
         super().__init__(driver_class=driver_class())
         self.settings = settings
         self._early_problems = list(problems)
         self._resume, self._patches = resume, patches
+        self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
@@ -98,7 +102,8 @@ class TokenwalkApp(App[None]):
         ScrollBar.renderer = ThinScrollBar
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
-        self.walk = WalkScreen(self.state, self.notices, text)
+        self._opens_course = course.at_start
+        self.walk = WalkScreen(self.state, self.notices, text, course)
 
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
@@ -106,17 +111,23 @@ class TokenwalkApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.HEAT
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [self._undimmed, *filters] if themes.projected(self.theme) else filters
+
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._redraw)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
+        self.register_theme(themes.PROJECTOR)
         known = self.settings.theme in self.available_themes
         self.theme = self.settings.theme if known else themes.DARK.name
         if not known:
             self._early_problems.append(
-                _("no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light or one that ctrl+p lists").format(
-                    theme=self.settings.theme
-                )
+                _(
+                    "no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light, tokenwalk-projector or one that "
+                    "ctrl+p lists"
+                ).format(theme=self.settings.theme)
             )
         self.set_keymap(self.settings.keys)
         self.walk.set_focus(self.walk.candidates if self.walk.prompt.text or self._resume else self.walk.prompt)
@@ -133,6 +144,8 @@ class TokenwalkApp(App[None]):
             if self._patches:
                 self.runner.submit(lambda session: session.patch(self._patches))
         self.runner.start()
+        if self._opens_course:
+            self.walk.lessons.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
 
     def action_help_quit(self) -> None:

@@ -10,7 +10,6 @@ from textual.content import Content
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.widgets._footer import FooterKey
 
 from core import language
 from core.loading import catalog, ladder
@@ -40,12 +39,9 @@ def rungs_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cut_off(app: TokenwalkApp) -> Iterator[str]:
-    """Titles that are longer than their border, and keys that the footer has no room for."""
+    """Titles that are longer than their border."""
     for widget in app.screen.query(Widget):
-        if isinstance(widget, FooterKey):
-            if widget.region.right > app.size.width:
-                yield f"{widget.key_display} {widget.description}"
-        elif widget.display and widget.styles.border.top[0]:
+        if widget.display and widget.styles.border.top[0]:
             for title in (widget._border_title, widget._border_subtitle):
                 if isinstance(title, Content) and cell_len(title.plain) > widget.outer_size.width - 4 > 0:
                     yield f"{widget!r}: {title.plain}"
@@ -72,6 +68,21 @@ async def test_nothing_is_cut_off(
         await delivered(pilot)
         found["prompt"] = list(cut_off(app))
     assert {key: texts for key, texts in found.items() if texts} == {}
+
+
+async def test_the_footer_has_room_for_the_keys_that_it_has_in_english(
+    vietnamese: None, scripted: Make, scenes: Any
+) -> None:
+    keys = []
+    for name in language.languages():
+        language.speak(name)
+        app = scripted(scenes.oat_milk(), text=PROMPT)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(lambda app=app: app.frame.snapshot is not None)
+            await delivered(pilot)
+            keys.append([key.label for key in app.walk.footer.keys])
+    assert keys[0][-1] == "?"
+    assert all(each == keys[0] for each in keys)
 
 
 @pytest.mark.parametrize("name", language.languages())

@@ -1,41 +1,98 @@
-"""`tokenwalk learn`: the course, in the app or checked without it."""
+"""`tokenwalk learn`: the course, in the app or checked without a screen."""
 
+import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from core.errors import Option, UserError
-from tui.commands.common import exit_on_user_error, say
+from core.errors import UserError
+from core.language import N_, _, ngettext
+from tui.commands.common import exit_on_user_error, note, say
 
 
 def learn(
     lesson: Annotated[
-        str, typer.Argument(metavar="[N|FOLDER]", help="The number of a lesson, or a folder of lessons.")
+        str, typer.Argument(metavar="[N|FOLDER]", help=N_("The number of a lesson, or a folder of lessons."))
     ] = "",
-    lang: Annotated[str | None, typer.Option("--lang", help="The language of the lessons: en or vi.")] = None,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Play the lessons without a screen, and run their Python: exit code 1 where something does not hold.",
+            help=N_("Play the lessons without a screen, and run their Python: 1 where something does not hold."),
         ),
     ] = False,
 ) -> None:
     """Open the course, in which lessons are played on the live app."""
     with exit_on_user_error():
+        from core import language
         from tui.course import library
 
-        language = lang or library.ENGLISH
-        folder = None if not lesson or lesson.isdecimal() else Path(lesson)
-        found = library.course(folder, language)
-        if lesson.isdecimal() and int(lesson) not in [each.number for each in found.lessons]:
-            numbers = ", ".join(str(each.number) for each in found.lessons)
-            raise UserError(f"there is no lesson {lesson}; choose from {numbers}")
+        number = int(lesson) if lesson.isdecimal() else None
+        folder = None if number is not None or not lesson else Path(lesson)
+        found = library.course(folder, language.spoken())
+        numbers = [each.number for each in found.lessons]
+        if number is not None and number not in numbers:
+            words = _("there is no lesson {number}; choose from {numbers}")
+            raise UserError(words.format(number=number, numbers=", ".join(map(str, numbers))))
         if found.mistakes:
             for mistake in found.mistakes:
                 say(str(mistake))
             raise typer.Exit(2)
-        if not check:
-            raise UserError("lessons cannot be opened yet; give ", Option("check"))
-        say(f"{len(found.lessons)} lessons are well formed")
+        if check:
+            _check(found, number)
+        else:
+            _open(folder, number)
+
+
+def _open(folder: Path | None, number: int | None) -> None:
+    from core import language
+    from tui.commands.opening import DEFAULT_MODEL
+    from tui.commands.walk import check_terminal, run
+    from tui.course import progress
+
+    check_terminal("tokenwalk learn --check")
+    from core.engine import threads
+    from core.loading.choice import ModelChoice
+    from core.sessions import storage
+    from tui import settings as app_settings
+
+    settings, problems = app_settings.load()
+    threads.prepare()
+    from tui.app import TokenwalkApp
+    from tui.walk.course import CourseSource
+
+    source = CourseSource(folder, language.spoken(), progress.default_file(), number, at_start=True)
+    choice, sessions = ModelChoice(name=DEFAULT_MODEL), storage.default_folder()
+    run(TokenwalkApp(choice, settings=settings, problems=problems, sessions=sessions, course=source))
+
+
+def _check(course: Any, number: int | None) -> None:
+    """Play the lessons; exit code 1 with a line for each thing that does not hold."""
+    from core.engine import threads
+
+    threads.prepare(beside_screen=False)
+    from core import language
+    from core.loading.choice import ModelChoice
+    from tui.app import TokenwalkApp
+    from tui.commands.lesson_check import LessonCheck
+    from tui.commands.opening import DEFAULT_MODEL
+    from tui.settings import Settings
+    from tui.walk.course import CourseSource
+
+    app = TokenwalkApp(
+        ModelChoice(name=DEFAULT_MODEL, device="cpu"),
+        settings=Settings(fps=60),
+        course=CourseSource(course.folder, language.spoken()),
+    )
+    lessons = [each for each in course.lessons if number in (None, each.number)]
+
+    def done(lesson: Any, seconds: float) -> None:
+        note(f"{lesson.file.name}: {seconds:.1f} s")
+
+    found = asyncio.run(LessonCheck(app).play(lessons, done))
+    for mistake in found:
+        say(str(mistake))
+    if found:
+        raise typer.Exit(1)
+    say(ngettext("{count} lesson holds", "{count} lessons hold", len(lessons)).format(count=len(lessons)))

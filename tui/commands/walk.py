@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -30,7 +30,8 @@ def walk(
     ] = 30,
     fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
     theme: Annotated[
-        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
+        str | None,
+        typer.Option(help="tokenwalk-dark, tokenwalk-light, tokenwalk-projector, or the name of a Textual theme."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
@@ -46,8 +47,7 @@ def walk(
         first = opening(model, sampler, prompt, resume=resume)
         if prompt == "-":
             _read_keys_from_terminal()
-        if os.environ.get("TEXTUAL_DRIVER") != DRIVER:  # a browser is the terminal
-            _check_terminal()
+        check_terminal(INSTEAD)
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     threads.prepare()
@@ -66,22 +66,29 @@ def walk(
         resume=first.saved,
         sessions=storage.default_folder(),
     )
+    run(app)
+
+
+def check_terminal(instead: str) -> None:
+    """Raise `UserError` where the app cannot be shown; `instead` names commands that need no terminal."""
+    if os.environ.get("TEXTUAL_DRIVER") == DRIVER:  # a browser is the terminal
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual reads keys from stdin and draws on stderr
+        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=instead)
+    if os.environ.get("TERM") == "dumb":
+        raise UserError(
+            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=instead
+        )
+
+
+def run(app: Any) -> NoReturn:
+    """Run the app, and end the program with it."""
     app.run()
     app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
     app.autosave.close(CLOSING_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(app.return_code or 0)  # do not wait for a step that still computes, nor for torch's exit handlers
-
-
-def _check_terminal() -> None:
-    """Raises `UserError` where Textual cannot read keys from standard input or draw on standard error."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError(_("the app needs a terminal; without one use {instead}"), instead=INSTEAD)
-    if os.environ.get("TERM") == "dumb":
-        raise UserError(
-            _("the app needs a terminal that can move its cursor, and TERM is 'dumb'; use {instead}"), instead=INSTEAD
-        )
 
 
 def _read_keys_from_terminal() -> None:

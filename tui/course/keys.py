@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from textual import events
 from textual.keys import KEY_ALIASES, Keys, _character_to_key
 
 from core.language import _
@@ -55,18 +56,24 @@ def pressed(word: str, remapped: Mapping[str, str] | None = None) -> Iterator[st
         yield key
 
 
+def event(key: str) -> events.Key:
+    """The event of a key, with the character that it types."""
+    return events.Key(key, _characters().get(key, key if len(key) == 1 else None))
+
+
 def _key(name: str, remapped: Mapping[str, str]) -> str:
     if name in actions():
         return (remapped.get(name) or actions()[name]).partition(",")[0]
     if len(name) == 1:
         return _character_to_key(name)
     *modifiers, last = name.split("+")
-    known = last in _names() or (len(last) == 1 and modifiers) or _is_symbol(last)
+    known = last in _names() or (len(last) == 1 and modifiers) or last in _characters()
     if known and all(each in _MODIFIERS for each in modifiers):
         return name
     raise ValueError(_("there is no key or action {name!r}").format(name=name))
 
 
-def _is_symbol(name: str) -> bool:
-    """Whether a name is that of a character, such as `full_stop`."""
-    return any(_character_to_key(chr(code)) == name for code in range(33, 127))
+@cache
+def _characters() -> Mapping[str, str]:
+    """The character of each key with a name, such as `full_stop`."""
+    return {_character_to_key(chr(code)): chr(code) for code in range(32, 127)}

@@ -1,5 +1,6 @@
 """The values of a lesson: steps of prose, directives and code. They come from `parse` and are never changed."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class Prose(Block):
         return tuple(value for value in self.values if isinstance(value, str))
 
 
+KEY = re.compile(r"\{key\}`(?P<action>[^`]*)`")
+"""The key of an action, in the words of a directive."""
 FIRST_VALUE = 0xE000
 """The first character that stands for a value in `Prose.text`."""
 
@@ -80,6 +83,7 @@ SETTINGS = (
     "model",
     "prompt",
     "lens",
+    "panel",
     "seed",
     "temperature",
     "sampler",

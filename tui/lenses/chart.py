@@ -18,6 +18,7 @@ from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import Axis, bars, tick_at, ticked
+from tui.drawing.peak import BULK, peak_line
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
@@ -28,10 +29,12 @@ STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens are generated; nobody can read them faster."""
 BOTH_ENDS = 70
 """Cells of a panel from which on both ends of a probability that is bounds have room."""
-BULK = 0.999
-"""Of the probability; rows after the candidates that hold it are fainter."""
+INDENT = 3
+"""Cells before a line under the rows."""
 NEGLIGIBLE = 1e-13
 """A rest below this is no more than the rounding of the sum."""
+TALL = 10
+"""Lines of a panel from which on the bars of the theme for a projector are two lines high."""
 ChartRow = tuple[Candidate | None, Bounded, float]
 """A candidate (None: all others), its probability in the draw, and the model's own one (without patches)."""
 
@@ -186,8 +189,9 @@ class ChartLens(Lens, can_focus=True):
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
-        peak = self._peak(chart, width)
-        room = max(1, height - 2 - (chart.known is not None) - len(peak))
+        tall, peak = self.projected and height >= TALL, peak_line(chart, width - INDENT)
+        below = (chart.known is not None) + bool(peak)
+        room = max(1, (height - 2 - below) // (1 + tall))
         taken = chart.taken
         shown = min(len(chart.candidates), room)
         self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
@@ -195,13 +199,14 @@ class ChartLens(Lens, can_focus=True):
         visible = chart.candidates[self._first_row : self._first_row + shown]
         if taken and not any(c.id == taken.id for c in visible) and len(visible) > 1:
             visible = (*visible[:-1], taken) if taken.rank > visible[-1].rank else (taken, *visible[1:])
-        self._ranks = [None, *(c.rank for c in visible if c.rank < len(chart.candidates))]
+        ranks = [c.rank for c in visible if c.rank < len(chart.candidates)]
+        self._ranks = [None, *(rank for rank in ranks for _line in range(1 + tall))]
         rows: list[ChartRow] = [(c, c.sampled_probability, _own_probability(c)) for c in visible]
         rows.append((None, _rest(chart, rows), max(0.0, 1 - sum(own for _, _, own in rows))))
 
         decimals = decimals_for(max(max(high(share), own) for _, share, own in rows[:-1]))
         axis = Axis.of((each for _, share, own in rows[:-1] for each in (high(share), own)), self._logarithmic)
-        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None)
+        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None, with_logit=not tall)
         ends = [axis.at(low(share)) for _, share, _ in rows]
         drawn = bars(ends, [axis.at(own) for _, _, own in rows], columns.bar, 1.0)
         strips = [self._head(columns, axis, width, _("ln p") if chart.from_logprobs else "logit")]
@@ -215,24 +220,14 @@ class ChartLens(Lens, can_focus=True):
                 tick = tick_at(axis.at(candidate.true), columns.bar, 1.0) if candidate.true else None
                 faint = candidate.rank in beyond
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
-        known = [] if chart.known is None else [self._known(chart, chart.known, decimals, width)]
-        return [*strips, *known, *peak]
-
-    def _peak(self, chart: Chart, width: int) -> list[Strip]:
-        """Why one candidate has nearly all of the model's probability: how far its logit is above the next one."""
-        first, *others = chart.candidates[:2]
-        if not others or not first.known or not others[0].known or low(first.probability) < BULK:
-            return []
-        gap, rest = first.logit - others[0].logit, percent(max(0.0, 1 - first.probability), 2)
-        texts = (
-            _("{gap:.2f} nats of logit above the next: {times} times as likely · the {count:,} others share {rest}"),
-            _("{gap:.2f} nats above the next: × {times} · others {rest}"),
-            _("{gap:.1f} nats above the next: × {times}"),
-        )
-        values = {"gap": gap, "times": _times(gap), "count": chart.vocab_size - 1, "rest": rest}
-        lines = [text.format(**values) for text in texts]
-        line = next((each for each in lines if cell_len(each) <= width - 3), "")
-        return [Strip([Segment(fit(f"   {line}", width), self.style_of("candidates--others"))], width)] if line else []
+                if tall:
+                    strips.append(self._lower_half(columns, candidate, bar, tick))
+        if chart.known is not None:
+            strips.append(self._known(chart, chart.known, decimals, width))
+        if peak:
+            line = fit(f"{'':{INDENT}}{peak}", width)
+            strips.append(Strip([Segment(line, self.style_of("candidates--others"))], width))
+        return strips
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
         """How many tokens are known, and the mass of the others."""
@@ -249,7 +244,7 @@ class ChartLens(Lens, can_focus=True):
         style = self.style_of("candidates--head")
         text = (
             f"{'#':>{columns.rank}} {fit(_('token'), columns.token)} {axis.label(columns.bar)} "
-            f"{'p':>{columns.share}} {score:>{columns.logit}}"
+            f"{'p':>{columns.share}} {score if columns.logit else '':>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
 
@@ -274,7 +269,7 @@ class ChartLens(Lens, can_focus=True):
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
         share = _("cut") if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
-        score = number_in(candidate.logit, columns.logit) if candidate.known else " " * columns.logit
+        score = number_in(candidate.logit, columns.logit) if candidate.known and columns.logit else " " * columns.logit
         return self._join(
             columns,
             ground,
@@ -285,6 +280,20 @@ class ChartLens(Lens, can_focus=True):
             *self._bar(bar, "candidates--bar", tick),
             (f" {share:>{columns.share}}", text),
             (f" {score}", number),
+        )
+
+    def _lower_half(self, columns: "ChartColumns", candidate: Candidate, bar: str, tick: int | None) -> Strip:
+        """The line under a candidate: its bar goes on for half a line, so that half a line is between two bars."""
+        at_cursor = candidate.rank == self._cursor
+        ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
+        lower = bar.replace("█", "▀").replace("▌", "▘")
+        before, after = columns.rank + columns.token + 2, columns.share + columns.logit + 2
+        return self._join(
+            columns,
+            ground,
+            (" " * before, ground),
+            *self._bar(lower, "candidates--bar", tick),
+            (" " * after, ground),
         )
 
     def _letter(self, candidate: Candidate) -> str:
@@ -334,11 +343,16 @@ class ChartColumns:
         self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
 
     @classmethod
-    def of(cls, width: int, decimals: int, *, bounded: bool = False) -> "ChartColumns":
-        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them."""
+    def of(cls, width: int, decimals: int, *, bounded: bool = False, with_logit: bool = True) -> "ChartColumns":
+        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them.
+
+        Without `with_logit` a narrow panel has no column of logits.
+        """
         rank, logit, share = 2, 6, max(7, decimals + 3)
         if bounded:
             share = 2 * decimals + 8 if width >= BOTH_ENDS else decimals + 6
+        if width < 56 and not with_logit:
+            logit = 0
         token = 14 if width < 56 else 18
         bar = width - rank - logit - share - token - 4
         if bar < 6:
@@ -359,12 +373,6 @@ def _beyond(chart: Chart) -> set[int]:
     """The ranks of the candidates after those that hold `BULK` of the probability in the draw."""
     before = accumulate((low(each.sampled_probability) for each in chart.candidates), initial=0.0)
     return {each.rank for each, mass in zip(chart.candidates, before, strict=False) if mass >= BULK}
-
-
-def _times(gap: float) -> str:
-    """How many times as likely a candidate is whose logit is `gap` nats higher, with two digits."""
-    times = math.exp(min(gap, 700.0))
-    return f"{float(f'{times:.2g}'):,.0f}" if times < 1e6 else f"{times:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _own_probability(candidate: Candidate) -> float:

@@ -220,9 +220,9 @@ class TokensPanel(PaintedPage):
 
     def _signed_style(self, share: float) -> Style:
         """A background that is stronger for a larger share, of one color above zero and another below."""
-        ground, ink = self.background_colors[1], Color.parse(self.styles.color.hex)
+        ink = Color.parse(self.styles.color.hex)
         color = self.get_component_styles("tokens--above" if share > 0 else "tokens--below").color
-        return Style(color=ink.rich_color, bgcolor=ground.blend(color, 0.05 + 0.50 * abs(share)).rich_color)
+        return Style(color=ink.rich_color, bgcolor=self.tinted(color, 0.05 + 0.50 * abs(share)).rich_color)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -230,9 +230,9 @@ class TokensPanel(PaintedPage):
 
     def _styles(self) -> list[Style]:
         if self._tints is None:
-            ground, hot = self.background_colors[1], self.get_component_styles("tokens--hot").color
+            hot = self.get_component_styles("tokens--hot").color
             shares = [0.05 + 0.50 * index / (len(BARS) - 1) for index in range(len(BARS))]
-            tints = [ground.blend(hot, share) for share in shares]
+            tints = [self.tinted(hot, share) for share in shares]
             ink = Color.parse(self.styles.color.hex)
             self._tints = [Style(color=ink.rich_color, bgcolor=tint.rich_color) for tint in tints]
         return self._tints

@@ -77,4 +77,9 @@ class Frame:
     training: "TrainingStatus | None" = None
     """The training, if one was started."""
     opened: int = 0
-    """How many saved sessions were opened. A higher number than before brings another prompt and sampler."""
+    """How many walks were opened, begun or come back to. A higher number than before brings another prompt and
+    sampler."""
+    begun: int = 0
+    """The number that the caller gave the walk it began last; 0 for a person's own walk."""
+    watched: object = None
+    """The newest answer to what is watched beside the lens; None until there is one."""

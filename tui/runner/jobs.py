@@ -17,6 +17,8 @@ class Job:
     """Of the waiting jobs with the same slot only the newest is kept; None keeps all."""
     stops: bool = False
     """Whether it ends whatever is waited for, and nothing is asked for after it."""
+    aside: bool = False
+    """Whether whatever goes on goes on after it."""
 
 
 class JobQueue:

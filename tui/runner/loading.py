@@ -12,7 +12,28 @@ from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm
 
 if TYPE_CHECKING:
+    from core.loading.model import Model
     from core.walk.session import Session
+
+KEPT = 4
+"""Models that a shelf keeps at most."""
+
+
+class Shelf:
+    """Keeps the models of the last walks that were begun, as lessons begin walks again and again."""
+
+    def __init__(self) -> None:
+        self._models: dict[ModelChoice, Model] = {}
+
+    def load(self, choice: ModelChoice, report: Report) -> "Model":
+        """The model of a choice, which is loaded at the first time."""
+        from core.loading.models import load_model  # noqa: PLC0415
+
+        found = self._models.pop(choice, None) or load_model(choice, report)
+        self._models[choice] = found
+        for oldest in list(self._models)[:-KEPT]:
+            del self._models[oldest]
+        return found
 
 
 def walk_in(
@@ -23,18 +44,20 @@ def walk_in(
     before: "Session | None",
     report: Report,
     pause: Callable[[], None],
+    shelf: Shelf | None = None,
 ) -> tuple["Session", Iterator[object], list[str]]:
     """The walk, the iterator that reads it, and what a person should know of it.
 
     It is the walk `before` where the tokens stay the same, else a new one from the prompt `text`. `pause` is called
-    while an engine elsewhere is waited for. Raises `UserError`, and what `report` and `pause` raise.
+    while an engine elsewhere is waited for. A `shelf` keeps the model. Raises `UserError`, and what `report` and
+    `pause` raise.
     """
     threads.prepare()
     from core.loading.models import load_model  # noqa: PLC0415
     from core.walk.session import Session  # noqa: PLC0415
 
     report(Loading("reading", choice.name, 0, 0))
-    model = load_model(choice, report)
+    model = shelf.load(choice, report) if shelf else load_model(choice, report)
     report(Loading("reading", choice.name, 1, 1))
     threads.apply(model.info.parameters, beside_screen=True)
     notes = list[str]()

@@ -39,6 +39,11 @@ class Outbox:
         """Replace fields of the frame."""
         self.frame = replace(self.frame, **fields)
 
+    @property
+    def taken(self) -> bool:
+        """Whether the last frame was taken."""
+        return self._taken
+
     def is_due(self) -> bool:
         """Whether the last frame was taken and its time on the screen has passed."""
         return self._taken and time.perf_counter() - self._shown_at >= self._interval

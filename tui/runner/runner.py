@@ -5,12 +5,10 @@ question, the scores of tokens without one, the training. Each advances by one s
 step at most.
 """
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,19 +19,16 @@ from core.language import N_, _
 from core.loading.choice import ModelChoice
 from core.progress import Cancelled, Interrupted, Loading, Progress, Report
 from core.sampling.sampler import Sampler
-from core.sessions.reader import read_record
 from core.walk.values import PromptForm, SamplingProgress
 from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
 from tui.runner.jobs import Job, JobQueue
-from tui.runner.loading import walk_in
 from tui.runner.outbox import Outbox
 from tui.runner.training import TrainingJob, describe
 from tui.runner.waits import Waits
+from tui.runner.walks import Walks
 
 if TYPE_CHECKING:
     from core.loading.checkpoints.recipe import Recipe
-    from core.walk.session import Session
-    from tui.autosave import Autosave
 
 
 LOADING_TIMEOUT = 0.1
@@ -44,27 +39,27 @@ UNCHANGED = N_("{problem}; the walk is unchanged; a smaller model or shorter pro
 """What is added where memory is missing."""
 
 
-class Runner:
+class Runner(Walks):
     """Runs jobs one after the other on a thread of its own.
 
     `publish` is called on that thread when a frame can be taken; it must return at once. `fps` limits how often.
     """
 
     def __init__(self, publish: Callable[[], None], fps: float) -> None:
+        super().__init__(Outbox(publish, fps))
         self._jobs = JobQueue()
-        self._outbox = Outbox(publish, fps)
         self._closing = False
         self._loads = self._cancelled = 0
         """How many loads were asked for, and up to which of them they are cancelled."""
         self._began_at = 0.0
         self._waits = Waits(self._jobs)
-        self._session: Session | None = None
+        self._resting = False
+        self._watch: Question | None = None
+        self._watching: Iterator[object] | None = None
         self._running: Iterator[object] | None = None
         self._answering: Iterator[object] | None = None
         self._scoring: Iterator[object] | None = None
         self._training = TrainingJob(lambda status: self._outbox.change(training=status))
-        self.autosave: Autosave | None = None
-        """Writes the walk to a file; set before `start`."""
         self._thread = threading.Thread(target=self._run, name="torch", daemon=True)
 
     # For the screen's thread -----------------------------------------------------------------------------------------
@@ -80,6 +75,30 @@ class Runner:
     def open(self, path: Path) -> None:
         """Continue a saved session in its own model; without that model it is shown and computes nothing."""
         self._put_load(lambda report: self._open(path, report))
+
+    def begin(self, number: int, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm) -> None:
+        """Begin a walk, with a `number` from 1, beside a person's own, which is put aside until `come_back`.
+
+        A walk that was begun before is dropped. Walks that are begun are not saved.
+        """
+        self._put_load(lambda report: self._begin_walk(number, choice, text, sampler, form, report))
+
+    def come_back(self, choice: ModelChoice, sampler: Sampler) -> None:
+        """Go on with a person's own walk, where there is none with a new one; the one that was begun is put aside."""
+        self._put_load(lambda report: self._come_back(choice, sampler, report))
+
+    def go_on(self, number: int) -> None:
+        """Go on with the walk that was begun last, and put a person's own aside."""
+        self._put(lambda: self._exchange(number), interrupts=True)
+
+    def watch(self, question: Question | None) -> None:
+        """Answer a question beside that of the lens whenever the walk rests; None answers none."""
+        self._jobs.put(Job(lambda: self._begin_watch(question), interrupts=False, slot="watch", aside=True))
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every job is done, and the last frame was taken."""
+        return self._resting and not self._jobs and self._outbox.taken
 
     def cancel_loading(self) -> None:
         """End the loading that goes on and those that wait; the walk stays as it is."""
@@ -157,7 +176,7 @@ class Runner:
             except UserError as error:
                 self._report(error)
             except Interrupted:  # the job that waits comes next
-                self._running = self._answering = self._scoring = None
+                self._running = self._answering = self._scoring = self._watching = None
             except Cancelled:
                 self._report(_("loading was cancelled; the walk is unchanged"))
             except Exception as error:  # neither a defect nor a lack of memory may end the walk
@@ -175,14 +194,21 @@ class Runner:
         elif self._running:
             self._advance_operation(self._running)
             self._autosave()
+        elif self._watching:
+            self._advance_watch(self._watching)
         elif self._answering:
             self._advance_answer(self._answering)
         elif self._scoring:
             self._advance_scores(self._scoring)
         elif self._training.running:
+            self._resting = True
             self._advance_training()
+            self._resting = False
         else:
-            self._jobs.wait(self._autosave())
+            due = self._autosave()
+            self._resting = True
+            self._jobs.wait(due)
+            self._resting = False
 
     def _while_waiting(self) -> None:
         """Called often while an engine elsewhere is waited for. Raises `Interrupted` where another job comes first."""
@@ -203,12 +229,11 @@ class Runner:
         if self._session and self._session.available and (requests := self._session.model.requests):
             requests.stop()
 
-    def _autosave(self, *, last: bool = False) -> float | None:
-        """Write the walk where that is due; seconds until it will be due, None if it has not changed."""
-        return self.autosave.write_if_due(self._session, last=last) if self.autosave and self._session else None
-
     def _begin(self, job: Job) -> None:
-        self._answering = self._scoring = None
+        if job.aside:
+            job.run()
+            return
+        self._answering = self._scoring = self._watching = None
         generating = self._running is not None and self._outbox.frame.activity == "generating"
         if job.interrupts:
             self._running = None
@@ -272,6 +297,21 @@ class Runner:
             self._answering = self._answers(question)
         if self._session and self._session.unscored():
             self._scoring = self._session.score()
+        self._begin_watch(self._watch)
+
+    def _begin_watch(self, question: Question | None) -> None:
+        self._watch, self._watching = question, None
+        if question and self._running is None and self._session and self._session.tokens and self._session.ready:
+            self._watching = self._answers(question)
+
+    def _advance_watch(self, watching: Iterator[object]) -> None:
+        for answer in watching:
+            if not isinstance(answer, Progress):
+                self._outbox.change(watched=answer)
+            self._show_if_due(walk=False)
+            return
+        self._watching = None
+        self._show(walk=False)
 
     def _answers(self, question: Question) -> Iterator[object]:
         """The answers to a question, better and better; a `Refusal` where core refuses."""
@@ -310,84 +350,14 @@ class Runner:
     def _report(self, problem: Problem) -> None:
         """Stop what goes on, and show the problem."""
         self._outbox.add_problem(problem)
-        self._running = self._answering = self._scoring = None
+        self._running = self._answering = self._scoring = self._watching = None
         self._outbox.change(activity="idle", activity_progress=None, progress=None, loading=None)
         try:
             self._show()
         except Exception:  # where the walk itself cannot be shown, the problem must be
             self._show(walk=False)
 
-    # Models ----------------------------------------------------------------------------------------------------------
-
-    def _load(
-        self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm, report: Report
-    ) -> Iterator[object]:
-        self._show_loading(choice.name)
-        threads.prepare()
-        from core.engine.device import devices  # noqa: PLC0415
-
-        if self._session is None:
-            gc.freeze()  # imported modules are never garbage; searching them takes 150 ms, which delays keys
-        self._outbox.change(devices=tuple(devices()))
-        # assigned last, so that an error leaves the model before
-        self._session, reading, notes = walk_in(choice, text, sampler, form, self._session, report, self._while_waiting)
-        model = self._session.model
-        self._outbox.change(
-            choice=model.choice, model=model.info, tokenizer=model.tokenizer, rate=None, waiting=None, latency=None
-        )
-        for note in notes:
-            self._outbox.add_problem(note)
-        return reading
-
-    def _scale_adapter(self, scale: float) -> object:
-        if self._session is None:
-            return None
-        reading = self._session.scale_adapter(scale)
-        self._outbox.change(choice=self._session.model.choice, model=self._session.info)
-        return reading
-
-    def _open(self, path: Path, report: Report) -> Iterator[object]:
-        if self.autosave and self.autosave.path == path:
-            raise UserError(_("this session is open already"))
-        saved = read_record(path, self._outbox.add_problem)
-        self._show_loading(saved.model.name)
-        threads.prepare()
-        from core.engine.device import devices  # noqa: PLC0415
-        from core.sessions import resume  # noqa: PLC0415
-
-        self._outbox.change(devices=tuple(devices()))
-        report(Loading("reading", saved.model.name, 0, 0))
-        before = self._session.model if self._session and self._session.available else None
-        try:
-            model = before if before and before.info == saved.model else resume.model(saved.model, report=report)
-            threads.apply(model.info.parameters, beside_screen=True)
-            if self._session and model is before:
-                self._session.patch(())  # the saved session patches the same weights in its own way
-            session = resume.session(saved, model)
-            self._outbox.change(choice=model.choice, model=model.info, tokenizer=model.tokenizer)
-        except UserError as error:
-            session = resume.session_without_model(saved, error)
-            choice = saved.model.choice or ModelChoice(name=saved.model.name)
-            choice = replace(choice, device="auto", dtype="auto")  # the default for another model
-            info = replace(saved.model, name=_("{name} (not here)").format(name=saved.model.name))
-            self._outbox.change(choice=choice, model=info, tokenizer=None)
-            if session.unavailable:
-                self._outbox.add_problem(session.unavailable)
-        self._session = session
-        if session.available and (requests := session.model.requests):
-            requests.pause = self._while_waiting
-        if self.autosave:
-            self.autosave.attach(session, path)
-        self._outbox.change(snapshot=None, rate=None, waiting=None, latency=None, opened=self._outbox.frame.opened + 1)
-        return session.read()
-
     # Frames ----------------------------------------------------------------------------------------------------------
-
-    def _show_loading(self, name: str) -> None:
-        """Save the walk, as the app may end while the model is loaded, and show what is loaded."""
-        self._autosave(last=True)
-        self._outbox.change(activity="loading", activity_progress=None, loading=Loading("reading", name, 0, 0))
-        self._show(walk=False)
 
     def _show_if_due(self, *, walk: bool = True) -> None:
         if not self._jobs and self._outbox.is_due():

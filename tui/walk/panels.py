@@ -2,6 +2,7 @@
 
 from typing import TypeVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
@@ -9,6 +10,7 @@ from textual.widget import Widget
 
 from core.language import N_, _
 from tui import lenses
+from tui.course.panel import LessonPanel
 from tui.keys import FOOTER
 from tui.lenses.base import Lens
 from tui.lenses.chart import ChartLens
@@ -25,6 +27,12 @@ from tui.walk.state import WalkState
 
 AnyLens = TypeVar("AnyLens", bound=Lens)
 WELCOME = N_("See a language model think, one token at a time.")
+BESIDE = 100
+"""Columns of a terminal from which a lesson stands beside the panels."""
+LESSON_WIDTHS = ((200, 56), (140, 48), (120, 44), (0, 36))
+"""How many columns a lesson has: from so many of the terminal on, so many."""
+BROAD = 150
+"""Columns from which a lens stands beside the chart; not beside a lesson."""
 TABS = {"tokens": N_("token ids"), "slot": N_("next token"), "generation": N_("generation")}
 
 
@@ -59,10 +67,11 @@ class PanelsScreen(Screen[None]):
             self.prompt, self.tabs, self.slot, self.candidates, self.tokens, self.generation, id="desk"
         )
         self.desk.add_class("-pair")
+        self.lesson = LessonPanel()
         self._lenses: dict[type[Lens], Lens] = {ChartLens: self.candidates}
 
     def compose(self) -> ComposeResult:
-        yield self.desk
+        yield Container(self.desk, self.lesson, id="stage")
         yield self.status
         yield self.footer
 
@@ -70,6 +79,29 @@ class PanelsScreen(Screen[None]):
         for page in self._pages():
             page.add_class("page")
         self._show_page(self.candidates)
+
+    # The lesson ------------------------------------------------------------------------------------------------------
+
+    def show_lesson(self, shown: bool) -> None:
+        """Show the panel of the lesson beside the others, in a small terminal below them; or hide it."""
+        self.set_class(shown, "-lesson")
+        self.post_message(events.Resize(self.size, self.size))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Before Textual chooses the layout: the panels have what the lesson leaves them."""
+        shown, (width, height) = self.has_class("-lesson"), event.size
+        below = shown and width < BESIDE
+        self.set_class(below, "-below")
+        across = next(cells for least, cells in LESSON_WIDTHS if width >= least) if shown and not below else 0
+        down = max(8, int(0.45 * height)) if below else 0
+        self.lesson.styles.width, self.lesson.styles.height = across or "1fr", down or "1fr"
+        layouts = self.app.HORIZONTAL_BREAKPOINTS or []
+        heights = self.app.VERTICAL_BREAKPOINTS or []
+        wide = [(least + across if 0 < least < BROAD else least, name) for least, name in layouts]
+        never = 10 * width
+        tall = [(least + down if least else 0, name) for least, name in heights]
+        self.HORIZONTAL_BREAKPOINTS = [(never if shown and each[0] == BROAD else each[0], each[1]) for each in wide]
+        self.VERTICAL_BREAKPOINTS = tall
 
     # Focus -----------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from textual.widgets import OptionList, TextArea
 
 from core.language import _
 from tui import lenses
+from tui.course.keys import ids
+from tui.course.panel import LessonPanel
 from tui.keys import LEAVE, WALK
 from tui.notices import Notices
 from tui.panels.generation import GenerationPanel
@@ -16,6 +18,7 @@ from tui.panels.tokens import TokensPanel
 from tui.runner import Frame
 from tui.walk.asking import Asking
 from tui.walk.choosing import Choosing
+from tui.walk.course import CourseSource, Lessons
 from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
 from tui.walk.overlays import Overlays
@@ -39,7 +42,7 @@ class WalkScreen(PanelsScreen):
         )
     )
 
-    def __init__(self, state: WalkState, notices: Notices, text: str) -> None:
+    def __init__(self, state: WalkState, notices: Notices, text: str, course: CourseSource = CourseSource()) -> None:
         super().__init__(state, notices, text)
         self._opened = 0
         self.writing_actions = Writing(self)
@@ -48,6 +51,7 @@ class WalkScreen(PanelsScreen):
         self.sessions = Sessions(self)
         self.lens_keys = LensKeys(self, self.ask)
         self.overlays = Overlays(self, self.ask, self.lens_keys, self.choosing)
+        self.lessons = Lessons(self, self.lens_keys, self.sampling.use, course)
         self._groups: Mapping[str, ActionGroup] = {
             "walking": Walking(self, lambda name: self.lens_keys.turn_to(lenses.named(name))),
             "writing": self.writing_actions,
@@ -57,6 +61,7 @@ class WalkScreen(PanelsScreen):
             "lens": self.lens_keys,
             "asking": Asking(self),
             "overlays": self.overlays,
+            "course": self.lessons,
         }
 
     # Actions ---------------------------------------------------------------------------------------------------------
@@ -73,10 +78,13 @@ class WalkScreen(PanelsScreen):
         getattr(self, f"action_{name}")(*arguments)
 
     def action_do(self, name: str, arguments: tuple[object, ...] = ()) -> None:
-        self.command(name)(*arguments)
+        if not self.lessons.takes(name, arguments):
+            self.command(name)(*arguments)
+            self.lessons.pressed(ids().get(f"do({name!r}, {_written(arguments)})"))
 
     def action_leave(self) -> None:
         self.focus_panel(self.lens)
+        self.lessons.pressed(LEAVE.id)
 
     def action_focus_neighbour(self, by: int) -> None:
         self.focus_neighbour(by)
@@ -85,6 +93,8 @@ class WalkScreen(PanelsScreen):
         """Whether a key acts, and is named in the footer: not under another screen, nor while the prompt is written."""
         if action == "leave":
             return self.writing
+        if action == "do" and str(parameters[0]).startswith("course.") and parameters[0] != "course.toggle":
+            return self.lessons.playing and self.app.screen_stack[-1:] == [self] and not self.writing
         return action != "do" or (self.app.screen_stack[-1:] == [self] and not self.writing)
 
     # Messages --------------------------------------------------------------------------------------------------------
@@ -116,6 +126,10 @@ class WalkScreen(PanelsScreen):
         else:
             self.writing_actions.leave()
         self.writing_actions.name_prompt()
+        self.lessons.follow_focus()
+
+    def on_lesson_panel_answered(self, event: LessonPanel.Answered) -> None:
+        self.lessons.answer(event.answer)
 
     # Runner ----------------------------------------------------------------------------------------------------------
 
@@ -137,5 +151,11 @@ class WalkScreen(PanelsScreen):
         super().show(frame)
         if overlay := self.overlays.top():
             overlay.show(frame)
+        self.lessons.follow_frame(frame)
         self.writing_actions.follow_walk(frame)
         self.writing_actions.name_prompt()
+
+
+def _written(arguments: tuple[object, ...]) -> str:
+    """The arguments as `keys.action` writes them."""
+    return f"({', '.join(map(repr, arguments))}{',' if arguments else ''})"

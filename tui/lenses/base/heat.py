@@ -125,9 +125,9 @@ class HeatMapPage(LensPage[Answer]):
             ground = self.background_colors[1]
             hue = self.get_component_styles(f"lens--{'below' if level < 0 else 'above'}").color
             ink = self.get_component_styles("lens--text").color
-            tint = ground.blend(hue, (0.9 if readable else 0.5) * abs(level) / TINTS)
+            tint = self.tinted(hue, (0.9 if readable else 0.5) * abs(level) / TINTS)
             contrast = max((ink, ground), key=lambda color: abs(color.brightness - tint.brightness))
-            front = (contrast if readable else hue).rich_color
+            front = (ink if self.projected else contrast if readable else hue).rich_color
             self._signed_tints[key] = Style(
                 color=front if level else self.style_of("lens--faint").color, bgcolor=tint.rich_color
             )

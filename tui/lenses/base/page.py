@@ -180,10 +180,12 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         """A background that is stronger for a larger share (0 to 1), and a text color that is readable on it."""
         if self._tints is None:
             ground, bar = self.background_colors[1], self.get_component_styles("lens--bar").color
-            grounds = [ground.blend(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
+            grounds = [self.tinted(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
             ink = self.get_component_styles("lens--text").color
             self._tints = [
-                Style(color=(ink if level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color)
+                Style(
+                    color=(ink if self.projected or level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color
+                )
                 for level, tint in enumerate(grounds)
             ]
         return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]

@@ -1,0 +1,241 @@
+"""The lines of a step: its prose with measured values, and the state of claims, waits, tasks and questions."""
+
+import itertools
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from core.errors import UserError
+from core.language import _, ngettext
+from tui.course.difference import DifferenceView
+from tui.course.expressions import Expression, value_text
+from tui.course.lesson import FIRST_VALUE, KEY, Block, Claim, Code, Difference, Press, Prose, Question, Task
+from tui.course.measuring import Reading
+from tui.course.player import Player
+from tui.course.prose import Markdown, Styles, wrapped
+from tui.drawing.text import fit, label, one_line, percent, prose
+
+DIFF_LINES = 24
+"""Lines of the diff of a part that are shown at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the panel."""
+
+    text: Text
+    answer: int | None = None
+    """The answer that a click on it gives, from 0."""
+
+
+class Page:
+    """Draws the step that a player shows. `key_of` gives the key of an action, `spell` the words of a problem."""
+
+    def __init__(
+        self, player: Player, styles: Styles, key_of: Callable[[str], str], spell: Callable[[UserError], str]
+    ) -> None:
+        self._player, self._style, self._key_of, self._spell = player, styles, key_of, spell
+
+    def lines(self, width: int, problem: str = "") -> Iterator[Line]:
+        """The lines in `width` cells; an empty one between two blocks."""
+        title = Markdown(self._style).line(self._player.step.title)
+        title.stylize(self._style("title"))
+        yield from map(Line, wrapped(title, width))
+        if problem:
+            yield Line(Text())
+            yield from map(Line, wrapped(Text(f"! {one_line(problem)}", self._style("wrong")), width, rest="  "))
+        for number, block in enumerate(self._player.step.blocks):
+            lines = list(self._block(number, block, width))
+            if lines:
+                yield Line(Text())
+            yield from lines
+
+    def _block(self, number: int, block: Block, width: int) -> Iterator[Line]:
+        match block:
+            case Prose():
+                values = [self._value(each) for each in block.values]
+                yield from map(Line, Markdown(self._style, values).lines(block.text, width))
+            case Code():
+                yield from map(Line, self._code(block, width))
+            case Press():
+                yield from map(Line, self._press(number, block, width))
+            case Claim():
+                yield from map(Line, self._claim(number, block, width))
+            case Task():
+                yield from map(Line, self._task(number, block, width))
+            case Question():
+                yield from self._question(number, block, width)
+            case Difference():
+                yield from map(Line, self._difference(block, width))
+
+    def _value(self, value: Expression | str) -> Text:
+        if isinstance(value, str):
+            return Text(f" {self._key_of(value)} ", self._style("key"))
+        found = self._player.state.found.get(value)
+        if isinstance(found, Reading) and not found.problem:
+            return Text(prose(found.shown), self._style("value"))
+        return Text("·" if found is None else "?", self._style("muted"))
+
+    def _marked(self, mark: str, style: str, words: Text, width: int) -> Iterator[Text]:
+        """Words after a mark."""
+        yield from (
+            Text.assemble((f"{mark} ", self._style(style)), line) if at == 0 else Text.assemble("  ", line)
+            for at, line in enumerate(wrapped(words, width - 2))
+        )
+
+    def _words(self, text: str) -> Text:
+        keys = [self._value(match["action"].strip()) for match in KEY.finditer(text)]
+        places = map(chr, itertools.count(FIRST_VALUE))
+        return Markdown(self._style, keys).line(KEY.sub(lambda _match: next(places), text))
+
+    def _code(self, block: Code, width: int) -> Iterator[Text]:
+        markdown = Markdown(self._style)
+        yield from markdown.code(block.source, width)
+        if block.output is not None:
+            for line in markdown.code(block.output, width - 2):
+                yield Text.assemble(("│ ", self._style("muted")), Text(line.plain.rstrip(), self._style("muted")))
+
+    def _press(self, number: int, block: Press, width: int) -> Iterator[Text]:
+        done, count = self._player.done(number), self._player.state.counted[number]
+        words = Text()
+        if block.text:
+            words.append_text(self._words(block.text)).append(" ")
+        else:
+            words.append(_("press ") if block.count > 0 else "")
+        words.append(f" {self._key_of(block.action)} ", self._style("key"))
+        if block.count > 1:
+            words.append(f"  {min(count, block.count)}/{block.count}", self._style("muted"))
+        yield from self._marked(*(("✓", "done") if done else ("○", self._gate_style(number))), words, width)
+
+    def _gate_style(self, number: int) -> str:
+        return "open" if self._player.gate() == number else "muted"
+
+    def _claim(self, number: int, block: Claim, width: int) -> Iterator[Text]:
+        if block.text:
+            yield from wrapped(self._words(block.text), width)
+        for condition in block.conditions:
+            found = self._player.state.found.get(condition)
+            reading = found if isinstance(found, Reading) else None
+            yield from self._condition(condition, reading, width)
+
+    def _condition(self, condition: Expression, reading: Reading | None, width: int) -> Iterator[Text]:
+        if reading is None:
+            yield from self._marked("·", "muted", Text(prose(condition.text), self._style("muted")), width)
+            return
+        if reading.problem:
+            yield from self._marked("!", "wrong", Text(prose(condition.text), self._style("condition")), width)
+            yield from self._marked(" ", "muted", Text(self._spell(reading.problem), self._style("wrong")), width)
+            return
+        mark, style = ("✓", "done") if reading.holds else ("✗", "wrong")
+        value, words = prose(reading.shown), prose(condition.text)
+        room = width - 2 - cell_len(value) - 2
+        if cell_len(words) <= room:
+            yield Text.assemble(
+                (f"{mark} ", self._style(style)),
+                (fit(words, room + 2), self._style("condition")),
+                (value, self._style("value")),
+            )
+        else:
+            yield from self._marked(mark, style, Text(words, self._style("condition")), width)
+            for line in textwrap.wrap(value, max(8, width - 4)) or [""]:
+                yield Text(line.rjust(width), self._style("value"))
+
+    def _task(self, number: int, block: Task, width: int) -> Iterator[Text]:
+        done = self._player.done(number)
+        words = self._words(block.text)
+        yield from self._marked(*(("✓", "done") if done else ("▸", self._gate_style(number))), words, width)
+        shown = self._player.state.hints[number]
+        for check in block.checks:
+            found = self._player.state.found.get(check)
+            if isinstance(found, Reading) and found.problem and not done:
+                text = Text(self._spell(found.problem), self._style("muted"))
+                yield from self._marked(" ", "muted", text, width)
+            elif isinstance(found, Reading) and found.shown:
+                line = Text.assemble(
+                    (prose(check.text), self._style("muted")), "  ", (prose(found.shown), self._style("value"))
+                )
+                yield from self._marked(" ", "muted", line, width)
+        for hint in block.hints[:shown]:
+            yield from self._marked("↳", "muted", self._words(hint), width)
+        if shown > len(block.hints):
+            keys = " ".join(self._key_of(word) for word in block.solution)
+            text = Text.assemble((_("solution "), self._style("muted")), (prose(keys), self._style("condition")))
+            yield from self._marked("↳", "muted", text, width)
+
+    def _question(self, number: int, block: Question, width: int) -> Iterator[Line]:
+        given, done = self._player.state.answered.get(number, []), self._player.done(number)
+        takes = self._player.question() == number
+        mark = ("✓", "done") if done else ("?", self._gate_style(number))
+        yield from map(Line, self._marked(*mark, self._words(block.text), width))
+        for at, answer in enumerate(block.answers):
+            right = at in block.right
+            chosen = at in given
+            style = "done" if chosen and right else "wrong" if chosen else "key" if takes else "muted"
+            sign = "✓" if chosen and right else "✗" if chosen else f"{at + 1}"
+            words = self._words(answer)
+            if chosen and not right:
+                words.stylize(self._style("muted"))
+            for line_number, line in enumerate(wrapped(words, width - 6)):
+                lead = (f" {sign} ", self._style(style)) if line_number == 0 else "   "
+                yield Line(Text.assemble("  ", lead, " ", line), None if done else at)
+        if done and block.why:
+            yield from map(Line, self._marked(" ", "muted", self._words(block.why), width))
+
+    # Differences -----------------------------------------------------------------------------------------------------
+
+    def _difference(self, block: Difference, width: int) -> Iterator[Text]:
+        yield Text(one_line(f"{block.before} → {block.after}"), self._style("strong"))
+        found = self._player.state.found.get(block)
+        if isinstance(found, Reading) and found.problem:
+            yield from self._marked("!", "wrong", Text(self._spell(found.problem), self._style("wrong")), width)
+        if isinstance(found, DifferenceView):
+            yield from self._settings(found, width)
+            yield Text()
+            yield from self._distributions(found, width)
+            yield from self._parts(found, width)
+        elif found is None:
+            yield Text("·", self._style("muted"))
+
+    def _settings(self, view: DifferenceView, width: int) -> Iterator[Text]:
+        before, after = view.parameters
+        rows = [*view.settings, (_("parameters"), f"{before:,}", f"{after:,}")]
+        name_width = min(max(cell_len(row[0]) for row in rows), width // 2)
+        for name, old, new in rows:
+            words = Text.assemble(
+                (prose(old), self._style("removed")), (" → ", self._style("muted")), (prose(new), self._style("added"))
+            )
+            lead = Text(fit(name, name_width + 2), self._style("muted"))
+            for number, line in enumerate(wrapped(words, width - name_width - 2)):
+                yield Text.assemble(lead if number == 0 else " " * (name_width + 2), line)
+
+    def _distributions(self, view: DifferenceView, width: int) -> Iterator[Text]:
+        half = (width - 2) // 2
+        heads = [Text(fit(one_line(name), half), self._style("muted")) for name in view.names]
+        yield Text.assemble(heads[0], "  ", heads[1])
+        for row in zip(*view.top, strict=False):
+            cells = [
+                Text.assemble(fit(label(piece), half - 8), (percent(share, 1).rjust(7), self._style("value")), " ")
+                for piece, share in row
+            ]
+            yield Text.assemble(cells[0], "  ", cells[1])
+        entropies = [fit(f"H {value:.2f} bits", half) for value in view.entropy_bits]
+        yield Text("  ".join(entropies), self._style("muted"))
+        value = (value_text(view.kl_bits), self._style("value"))
+        yield Text.assemble(("KL(A‖B) ", self._style("muted")), value, (" bits", self._style("muted")))
+
+    def _parts(self, view: DifferenceView, width: int) -> Iterator[Text]:
+        for part in view.parts:
+            yield Text()
+            yield from wrapped(Text.assemble(
+                (part.name, self._style("strong")), (f"  {part.equation}", self._style("muted"))
+            ), width, rest="  ")  # fmt: skip
+            for line in part.lines[:DIFF_LINES]:
+                style = {"+": "added", "-": "removed"}.get(line[:1], "muted")
+                yield Text(fit(prose(line), width).rstrip(), self._style(style))
+            if len(part.lines) > DIFF_LINES:
+                rest = len(part.lines) - DIFF_LINES
+                words = ngettext("… {count} more line of {where}", "… {count} more lines of {where}", rest)
+                yield from wrapped(Text(words.format(count=rest, where=part.where), self._style("muted")), width)

@@ -1,0 +1,227 @@
+"""Plays a lesson: which step is shown, what is done in it, and what is to be measured. Knows no widget and no model.
+
+A step is gone through from top to bottom. Waits, tasks and questions are gates: what stands after an open gate is
+measured when the gate is done. A value in the text and a claim that holds keep what was measured then.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from core.language import _
+from tui.course.difference import DifferenceView
+from tui.course.lesson import Block, Claim, Difference, Lesson, Press, Prose, Question, Set, Step, Task
+from tui.course.library import Course
+from tui.course.measuring import Reading, Readings, Wanted
+from tui.course.progress import Progress
+
+WALK_SETTINGS = frozenset(
+    ("model", "prompt", "tokenizer", "weights_seed", "embed_dim", "context", "blocks", "heads", "activation", "dtype")
+)
+"""The settings that begin a new walk."""
+
+
+@dataclass(slots=True)
+class StepState:
+    """What has happened in a step since it was opened. Blocks are named by their number in the step."""
+
+    pressed: Counter[str] = field(default_factory=Counter)
+    """How often the key of each action was pressed."""
+    counted: Counter[int] = field(default_factory=Counter)
+    """How often the key of a wait was pressed since the wait was reached."""
+    answered: dict[int, list[int]] = field(default_factory=dict)
+    """The answers given to a question, from 0."""
+    hints: Counter[int] = field(default_factory=Counter)
+    """How many hints of a task are shown; one more than there are shows the solution."""
+    reached: set[int] = field(default_factory=set)
+    """The tasks that were done."""
+    found: dict[Wanted, Reading | DifferenceView] = field(default_factory=dict)
+    """What was measured."""
+
+
+class Player:
+    """One course, with the progress of a person."""
+
+    def __init__(self, course: Course, progress: Progress) -> None:
+        self.course, self.progress = course, progress
+        self.lesson = course.lessons[0]
+        self.at = 0
+        """The number of the step, from 0."""
+        self.opening = 0
+        """Counts the steps that were opened."""
+        self.state = StepState()
+        names = [lesson.name for lesson in course.lessons]
+        if progress.lesson in names:
+            self.lesson = course.lessons[names.index(progress.lesson)]
+            self.at = min(progress.of(self.lesson.name).step, len(self.lesson.steps) - 1)
+
+    @property
+    def step(self) -> Step:
+        """The step that is shown."""
+        return self.lesson.steps[self.at]
+
+    # Turning ---------------------------------------------------------------------------------------------------------
+
+    def open(self, lesson: Lesson, at: int = 0) -> None:
+        """Show a step of a lesson."""
+        self.lesson, self.at = lesson, max(0, min(at, len(lesson.steps) - 1))
+        self.state, self.opening = StepState(), self.opening + 1
+        self.progress.lesson = lesson.name
+        self.progress.of(lesson.name).step = self.at
+        self._note()
+
+    def resume_at(self, lesson: Lesson) -> int:
+        """The step at which a lesson goes on: where it was left, and from the start where it is done."""
+        known = self.progress.of(lesson.name)
+        return 0 if self.is_done(lesson) else min(known.step, len(lesson.steps) - 1)
+
+    def neighbour(self, by: int) -> tuple[Lesson, int] | None:
+        """The step before or after this one, perhaps in another lesson; None at an end of the course."""
+        at = self.at + by
+        if 0 <= at < len(self.lesson.steps):
+            return self.lesson, at
+        lessons = self.course.lessons
+        place = lessons.index(self.lesson) + by
+        if not 0 <= place < len(lessons):
+            return None
+        return lessons[place], 0 if by > 0 else len(lessons[place].steps) - 1
+
+    def is_done(self, lesson: Lesson) -> bool:
+        """Whether every step of a lesson is done."""
+        return len(self.progress.of(lesson.name).done & set(range(len(lesson.steps)))) == len(lesson.steps)
+
+    def wished(self) -> dict[str, str]:
+        """What the step's own `{set}` says."""
+        return {name: value for block in self.step.blocks if isinstance(block, Set) for name, value in block.values}
+
+    def wished_in_all(self) -> dict[str, str]:
+        """The state in which the step begins, by the `{set}` of the lesson's steps up to it.
+
+        A new walk keeps the prompt of the one before, and its model where it names none; the rest is as usual.
+        """
+        values: dict[str, str] = {}
+        for step in self.lesson.steps[: self.at + 1]:
+            values.pop("keys", None)
+            for block in step.blocks:
+                if isinstance(block, Set):
+                    own = dict(block.values)
+                    if own.keys() & WALK_SETTINGS:
+                        kept = {"prompt"} if "model" in own else WALK_SETTINGS
+                        values = {name: value for name, value in values.items() if name in kept}
+                        values.setdefault("lens", "candidates")
+                    values |= own
+        return values
+
+    # What is done ----------------------------------------------------------------------------------------------------
+
+    def done(self, number: int) -> bool:
+        """Whether a gate is done; every other block is."""
+        match self.step.blocks[number]:
+            case Press(count=count):
+                return self.state.counted[number] >= count
+            case Task():
+                return number in self.state.reached
+            case Question(right=right):
+                return any(answer in right for answer in self.state.answered.get(number, ()))
+        return True
+
+    def gate(self) -> int | None:
+        """The number of the first open gate; None where all is done."""
+        return next((number for number in range(len(self.step.blocks)) if not self.done(number)), None)
+
+    def pressed(self, action: str) -> None:
+        """The key of an action was pressed."""
+        self.state.pressed[action] += 1
+        for number, block in enumerate(self.step.blocks):
+            if isinstance(block, Press) and block.action == action and not self.done(number):
+                self.state.counted[number] += 1
+                break
+            if isinstance(block, Task | Question) and not self.done(number):
+                break
+        self._note()
+
+    def question(self) -> int | None:
+        """The number of the question that takes digits now; None where there is none."""
+        gate = self.gate()
+        return gate if gate is not None and isinstance(self.step.blocks[gate], Question) else None
+
+    def answer(self, answer: int) -> bool:
+        """Give an answer, from 0, to the open question; whether there is one that has it."""
+        number = self.question()
+        block = self.step.blocks[number] if number is not None else None
+        if number is None or not isinstance(block, Question) or not 0 <= answer < len(block.answers):
+            return False
+        given = self.state.answered.setdefault(number, [])
+        if answer not in given:
+            given.append(answer)
+        self._note()
+        return True
+
+    @property
+    def has_hint(self) -> bool:
+        """Whether the step has an open task."""
+        return any(isinstance(block, Task) and not self.done(at) for at, block in enumerate(self.step.blocks))
+
+    def hint(self) -> str:
+        """Show the next hint of the open task, after the last one its solution; why there is none, or nothing."""
+        for number, block in enumerate(self.step.blocks):
+            if isinstance(block, Task) and not self.done(number):
+                self.state.hints[number] = min(self.state.hints[number] + 1, len(block.hints) + 1)
+                return ""
+        return _("this step has no open task to give a hint for")
+
+    def _note(self) -> None:
+        """Note in the progress that the step is done, where it is."""
+        if self.gate() is None:
+            self.progress.of(self.lesson.name).done.add(self.at)
+
+    # What is measured ------------------------------------------------------------------------------------------------
+
+    def wanted(self) -> tuple[Wanted, ...]:
+        """What is to be measured now: up to the first open gate, and not what has its value already."""
+        return tuple(each for number, each in self._reached() if not self._settled(number, each))
+
+    def _reached(self) -> Iterator[tuple[int, Wanted]]:
+        """What is measured up to the first open gate, with the number of its block."""
+        gate = self.gate()
+        for number, block in enumerate(self.step.blocks):
+            yield from ((number, each) for each in _measured(block))
+            if number == gate:
+                return
+
+    def _settled(self, number: int, wanted: Wanted) -> bool:
+        """Whether a value stays as it is. The checks of a task are measured until it is done, all at once."""
+        found = self.state.found.get(wanted)
+        if isinstance(self.step.blocks[number], Task):
+            return number in self.state.reached
+        if found is None or isinstance(found, DifferenceView):
+            return found is not None
+        return found.problem is None and (found.holds or isinstance(self.step.blocks[number], Prose))
+
+    def take(self, readings: Readings) -> None:
+        """Take what was measured, unless it is of another step."""
+        if readings.step != self.opening:
+            return
+        for number, wanted in tuple(self._reached()):
+            if wanted in readings.found and not self._settled(number, wanted):
+                self.state.found[wanted] = readings.found[wanted]
+        gate = self.gate()
+        block = self.step.blocks[gate] if gate is not None else None
+        if gate is not None and isinstance(block, Task):
+            checks = [readings.found.get(check) for check in block.checks]
+            if all(isinstance(check, Reading) and check.holds for check in checks):
+                self.state.reached.add(gate)
+                self._note()
+
+
+def _measured(block: Block) -> Iterator[Wanted]:
+    """What a block measures."""
+    match block:
+        case Prose():
+            yield from block.expressions
+        case Claim(conditions=conditions):
+            yield from conditions
+        case Task(checks=checks):
+            yield from checks
+        case Difference():
+            yield block

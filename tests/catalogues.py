@@ -4,6 +4,7 @@ Texts are what `_`, `N_` and `ngettext` mark in the sources, the help of command
 command lists the texts without a translation, and ends with 1 where there are some.
 """
 
+import ast
 import importlib
 import pkgutil
 import sys
@@ -52,12 +53,26 @@ def collected() -> Catalog:
     for package in ("core", "tui"):
         for file, _, text, *_ in extract_from_dir(ROOT / package, [("**.py", "python")], keywords=MARKS):
             found.add(text, locations=[(f"{package}/{file}", 1)])
+    for file, text in _texts_in_f_strings():
+        found.add(text, locations=[(file, 1)])
     for text in _help_texts():
         found.add(text, locations=[("tui/cli.py", 1)])
     for module, text in (*_key_texts(), *_lens_texts()):
         if text:
             found.add(text, locations=[(f"{module.replace('.', '/')}.py", 1)])
     return found
+
+
+def _texts_in_f_strings() -> Iterator[tuple[str, str]]:
+    """The marked texts inside f-strings, which Babel does not look into, with the file."""
+    for package in ("core", "tui"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for outer in ast.walk(ast.parse(path.read_text("utf-8"))):
+                for call in ast.walk(outer) if isinstance(outer, ast.JoinedStr) else ():
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("_", "N_"):
+                        (text,) = call.args
+                        if isinstance(text, ast.Constant):
+                            yield str(path.relative_to(ROOT)), text.value
 
 
 def _help_texts() -> Iterator[str]:

@@ -34,9 +34,11 @@ from tui.notices import Notices
 from tui.palette import ALSO, PaletteCommands
 from tui.runner import Operation, Runner
 from tui.settings import Settings
+from tui.sharing.server import Server
 from tui.walk.choosing import device_entries, model_entries
 from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
+from tui.walk.showing import INTERVAL, Showing
 from tui.walk.state import WalkState
 from tui.wording import keys_at_present
 
@@ -83,6 +85,7 @@ class TokenwalkApp(App[None]):
         problems: Iterable[UserError | str] = (),
         resume: Path | None = None,
         sessions: Path | None = None,
+        server: Server | None = None,
         course: CourseSource = CourseSource(),
         runner: Callable[[Callable[[], None], float], Runner] = Runner,
     ) -> None:
@@ -103,7 +106,13 @@ class TokenwalkApp(App[None]):
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
         self._opens_course = course.at_start
-        self.walk = WalkScreen(self.state, self.notices, text, course)
+        self.walk = self.new_screen(text, course)
+        self._server = server
+        """Where others follow the walk, if it is shared."""
+
+    def new_screen(self, text: str, course: CourseSource) -> WalkScreen:
+        """The screen of the walk."""
+        return WalkScreen(self.state, self.notices, text, course)
 
     def get_default_screen(self) -> Screen[Any]:
         return self.walk
@@ -144,6 +153,8 @@ class TokenwalkApp(App[None]):
             if self._patches:
                 self.runner.submit(lambda session: session.patch(self._patches))
         self.runner.start()
+        if self._server:
+            self._share(self._server)
         if self._opens_course:
             self.walk.lessons.start()
         self.run_worker(self.walk.writing_actions.load_tokenizer, thread=True, exclusive=True, group="tokenizer")
@@ -175,8 +186,22 @@ class TokenwalkApp(App[None]):
         else:
             super()._handle_exception(error)
 
+    def _share(self, server: Server) -> None:
+        """Let others follow the walk."""
+        try:
+            server.start()
+        except UserError as error:
+            self.notices.warn(error)
+            return
+        self.set_interval(INTERVAL, Showing(server, self.walk).look)
+        self.notices.inform(
+            _("this walk is shared on this machine: tokenwalk follow {address}").format(address=server.address)
+        )
+
     def on_unmount(self) -> None:
         self.runner.close()
+        if self._server:
+            self._server.close()
 
     # From other threads ----------------------------------------------------------------------------------------------
 

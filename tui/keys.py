@@ -166,7 +166,38 @@ WALK = [
     _key("q", "overlays.quit", "quit", "Quit", "app.quit"),
 ]
 
+FOLLOW = [
+    _key("X", "looking.follow", "follow", "Show what the teacher sees again", "follow.again", show=True),
+    *(
+        binding
+        for binding in WALK
+        if binding.id
+        in (
+            "walk.pick_up",
+            "walk.pick_down",
+            "walk.left",
+            "walk.right",
+            "walk.home",
+            "walk.end",
+            "lens.next",
+            "lens.previous",
+            "lens.index",
+            "lens.branches",
+            "lens.turn",
+            "lens.up",
+            "lens.down",
+            "lens.left",
+            "lens.right",
+        )
+    ),
+    _key("Y", "looking.load_model", "model here", "Load the model here, to look around", "follow.model", show=True),
+    *(binding for binding in WALK if binding.id in ("session.copy", "app.help", "app.quit")),
+]
+"""The keys of somebody who follows a walk: those that change nothing."""
+
 FOOTER = (
+    "follow.again",
+    "follow.model",
     "walk.step",
     "walk.generate",
     "walk.pick_up",
@@ -301,6 +332,7 @@ GROUPS = {
     ),
     N_("Course"): ("course.open", "course.onward", "course.back", "course.hint", "course.more", "course.less"),
     N_("Sessions"): ("session.save", "session.open", "session.copy"),
+    N_("Follow"): ("follow.again", "follow.model"),
     N_("App"): ("walk.write", "walk.chat", "walk.system", "walk.text", "app.help", "app.quit"),
 }
 """The sections of the help, and the ids of their keys in order."""

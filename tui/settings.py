@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.language import _
 from tui import languages
 from tui.config_file import keys_of_engines, path, read
-from tui.keys import LEAVE, NEWLINE, WALK
+from tui.keys import FOLLOW, LEAVE, NEWLINE, WALK
 
 KEY = re.compile(r"((ctrl|shift|alt|super|hyper|meta)\+)*([a-z0-9_]+|[!-~])", re.IGNORECASE)
 """A key as Textual names it, such as `n`, `f5`, `ctrl+n` or `full_stop`."""
@@ -28,6 +28,8 @@ class Settings:
     fps: int = LOCAL_FPS
     keys: dict[str, str] = field(default_factory=dict)
     """The key for a binding's id, such as `walk.step = "n"`."""
+    plain: bool = False
+    """Whether the app is lines of text (`--plain`)."""
 
 
 def load() -> tuple[Settings, tuple[UserError, ...]]:
@@ -37,9 +39,9 @@ def load() -> tuple[Settings, tuple[UserError, ...]]:
         values = read(path())
     except UserError as error:
         return default, (error,)
-    unknown = sorted(values.keys() - {"language", "theme", "fps", "keys", "remote"})
+    unknown = sorted(values.keys() - {"language", "theme", "fps", "plain", "keys", "remote"})
     problems = [
-        _("there is no setting {name!r}; choose from language, theme, fps, keys and remote").format(name=name)
+        _("there is no setting {name!r}; choose from language, theme, fps, plain, keys and remote").format(name=name)
         for name in unknown
     ]
     problems += keys_of_engines(values)[1]
@@ -52,18 +54,22 @@ def load() -> tuple[Settings, tuple[UserError, ...]]:
     if not isinstance(theme, str):
         problems.append(_("theme must be a name in quotes"))
         theme = default.theme
+    plain = values.get("plain", default.plain)
+    if not isinstance(plain, bool):
+        problems.append(_("plain must be true or false"))
+        plain = default.plain
     if not isinstance(keys, dict):
         problems.append(_('[keys] must name actions, such as "walk.step" = "n", not {keys!r}').format(keys=keys))
         keys = {}
     wrong = dict(_wrong_keys(keys))
     problems += wrong.values()
     kept = {id: key for id, key in keys.items() if id not in wrong}
-    return Settings(theme, fps, kept), tuple(UserError(f"{path()}: {problem}") for problem in problems)
+    return Settings(theme, fps, kept, plain), tuple(UserError(f"{path()}: {problem}") for problem in problems)
 
 
 def _wrong_keys(keys: dict[str, object]) -> Iterator[tuple[str, str]]:
     """The ids of entries that cannot be used, with the reason."""
-    usual = {binding.id: binding.key.split(",") for binding in WALK if binding.id}
+    usual = {binding.id: binding.key.split(",") for binding in (*WALK, *FOLLOW) if binding.id}
     bound = {id: key.split(",") for id, key in keys.items() if isinstance(key, str)}
     for id, key in keys.items():
         if id not in usual and id not in WRITING:

@@ -19,10 +19,10 @@ def spell(error: UserError, key_of: Callable[[str], str]) -> str:
 
 def keys_at_present(remapped: Mapping[str, str] | None = None) -> Callable[[str], str]:
     """A function from an action's id to the label of its first key; `remapped` holds the keys of the settings."""
-    from tui.keys import LEAVE, NEWLINE, WALK, key_name  # noqa: PLC0415  (Textual, which the command line does without)
+    from tui.keys import FOLLOW, LEAVE, NEWLINE, WALK, key_name  # noqa: PLC0415  (Textual, which the command line does without)
 
     remapped = remapped or {}
-    keys = {binding.id: remapped.get(binding.id or "", binding.key) for binding in (*WALK, LEAVE, NEWLINE)}
+    keys = {binding.id: remapped.get(binding.id or "", binding.key) for binding in (*WALK, *FOLLOW, LEAVE, NEWLINE)}
 
     def label(id: str) -> str:
         return key_name(keys[id].partition(",")[0])

@@ -19,7 +19,7 @@ from core.causal.question import CausalQuestion, Measured
 from core.causal.table import Table
 from core.engine.experts import MixtureOfExperts
 from core.errors import UserError
-from core.language import _
+from core.language import N_, _
 from core.progress import Progress
 from core.tokenizers.tokenizer import piece_text
 
@@ -101,14 +101,14 @@ class _Levels:
         names = path.split(".") if path else []
         if not names:
             return self._model()
-        block = self._number(path, "block", names[0], self._config.blocks)
+        block = self._number(path, N_("block"), names[0], self._config.blocks)
         match names[1:]:
             case []:
                 return self._level(f"block {block}", path, self._block(block).value, self._block(block).inner)
             case ["attention"]:
                 return self._attention(block, path)
             case ["attention", head]:
-                return self._head(block, self._number(path, "head", head, self._config.heads), path)
+                return self._head(block, self._number(path, N_("head"), head, self._config.heads), path)
             case ["mlp"] if self._config.feed_forward:
                 return self._mlp(block, path)
             case ["mlp", expert] if self._config.has_experts(block):
@@ -121,14 +121,13 @@ class _Levels:
     def _number(self, path: str, what: str, text: str, count: int) -> int:
         number = int(text) if text.isdecimal() and len(text) < 6 else count
         if number >= count:
-            has = f"{what}s 0 to {count - 1}" if count else f"no {what}s"
             raise UserError(
-                _("there is no {what} {text!r} in the part {path!r}; {name} has {has}"),
-                what=what,
+                _("there is no {what} {text!r} in the part {path!r}; {name} has {count} of them, counted from 0"),
+                what=_(what),
                 text=text,
                 path=path,
                 name=self._step.model.info.name,
-                has=has,
+                count=count,
             )
         return number
 

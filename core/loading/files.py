@@ -80,13 +80,13 @@ def read_gguf(path: Path) -> WeightsFile:
     if missing := [part.name for part in paths if not part.exists()]:
         raise UserError(
             _(
-                "{file} is one of {count} parts of a model, and {missing} {value} missing; put all parts into one "
-                "folder"
+                "{file} is one of {count} parts of a model, and {missing} of them are missing, such as {example}; put "
+                "all parts into one folder"
             ),
             file=path.name,
             count=len(paths),
-            missing=_few(missing),
-            value="is" if len(missing) == 1 else "are",
+            missing=len(missing),
+            example=missing[0],
         )
     files = [read_weights_file(part) for part in paths]
     for number, file in enumerate(files):
@@ -98,10 +98,6 @@ def read_gguf(path: Path) -> WeightsFile:
         "split.tensors.count", len(tensors)
     )
     return WeightsFile(paths[0], files[0].metadata, tensors)
-
-
-def _few(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} of them, such as {names[0]},"
 
 
 def _joined(files: list[WeightsFile]) -> dict[str, StoredTensor]:

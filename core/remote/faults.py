@@ -42,7 +42,7 @@ def transport_error(address: Address, error: Exception, *, began: bool) -> UserE
     reason = address.hide(_reason(error))
     match error:
         case httpx2.ConnectTimeout():
-            tls = _(", and that the server speaks TLS") if address.url.startswith(_("https")) else ""
+            tls = _(", and that the server speaks TLS") if address.url.startswith("https") else ""
             return UserError(
                 _("{address} did not accept the connection in time; check the address{tls}"), address=address, tls=tls
             )

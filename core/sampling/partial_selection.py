@@ -272,11 +272,15 @@ class PartialSelection:
         masses = np.cumsum(self.weights[order])
         first, last = (int(np.searchsorted(masses, u * total, "right")) for total in (low, high))
         if first != last or last >= len(order):
-            certain = f"{masses[-1] / high:.4f}" if low == high and len(order) else "0"
             text = _(
-                "the {known:,} known tokens decide the draw for u < {certain} only, and u is {u:.4f}; put a cut such "
-                "as top-k first"
+                "the {known:,} known tokens do not decide which token u = {u:.4f} draws; put a cut such as top-k first"
             )
+            if low == high and len(order):
+                text = _(
+                    "the {known:,} known tokens decide the draw for u < {certain:.4f} only, and u is {u:.4f}; put a "
+                    "cut such as top-k first"
+                )
+            certain = masses[-1] / high if len(order) else 0.0
             raise NeedsMore(self.more, text, u=u, known=self.known, certain=certain)
         return RankedToken(int(self.ids[order[first]]), first, float(masses[first]) / high)
 

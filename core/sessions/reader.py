@@ -144,7 +144,7 @@ def _record(file: CheckedValues) -> Record:
             found=file.values["version"],
             version=VERSION,
         )
-    models = [_model(part) for part in file.objects("models", "model")]
+    models = [read_model(part) for part in file.objects("models", "model")]
     samplers = [_sampler(part) for part in file.objects("samplers", "sampler")]
     model = models[file.integer("model", 0, len(models))]
     pieces = _pieces(file.object("pieces"), model.vocab_size)
@@ -326,7 +326,8 @@ def _typed(part: CheckedValues, key: str, kind: type) -> Any:
     return value
 
 
-def _model(part: CheckedValues) -> ModelInfo:
+def read_model(part: CheckedValues) -> ModelInfo:
+    """The model in a JSON object. Raises `UserError`."""
     texts = {key: part.text(key) for key in ("name", "title", "device", "dtype", "tokenizer", "weights")}
     sizes = {key: part.integer(key, 1) for key in ("vocab_size", "context")}
     sizes["parameters"] = part.integer("parameters")  # of a model that an engine serves it is not known: 0

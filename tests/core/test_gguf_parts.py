@@ -58,9 +58,12 @@ def test_missing_parts_are_named(whole: Path, tmp_path: Path) -> None:
     """One by its name, several by their number."""
     paths = split(whole, tmp_path)
     paths[1].unlink()
-    assert f"{paths[0].name} is one of 3 parts of a model, and {paths[1].name} is missing" in refusal(paths[0])
+    assert (
+        f"{paths[0].name} is one of 3 parts of a model, and 1 of them are missing, such as {paths[1].name}"
+        in refusal(paths[0])
+    )
     paths[0].unlink()
-    assert f"2 of them, such as {paths[0].name}, are missing" in refusal(paths[2])
+    assert f"2 of them are missing, such as {paths[0].name}" in refusal(paths[2])
 
 
 def test_parts_of_different_models_are_refused(whole: Path, tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_parts_of_different_models_are_refused(whole: Path, tmp_path: Path) -> N
     assert f"{paths[1].name}: split.no is 0" in refusal(paths[0])
     renamed = tmp_path / "renamed.gguf"
     shutil.copy(other[1], renamed)
-    assert "renamed.gguf is one of 2 parts of a model, but its name does not say so" in refusal(renamed)
+    assert "renamed.gguf is one of 2 parts of a model, but its name does not say which" in refusal(renamed)
     shutil.copy(whole, tmp_path / "w-00001-of-00001.gguf")
     assert equal(build(tmp_path / "w-00001-of-00001.gguf"), build(whole))
 

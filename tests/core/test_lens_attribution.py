@@ -213,7 +213,7 @@ def test_the_tokens_that_a_head_reads_are_those_of_the_prompt(known: tuple[str, 
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        ("9", "no block '9' in the part '9'; wrapped has blocks 0 to 2"),
+        ("9", "no block '9' in the part '9'; wrapped has 3 of them, counted from 0"),
         ("x", "no block 'x'"),
         ("0.attention.9", "no head '9'"),
         ("0.soul", "no part '0.soul' to divide; choose one such as 0, 0.attention"),

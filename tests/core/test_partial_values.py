@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_the_chart_and_the_sampler_lens_hold_the_whole_ones(known: int, line: st
         assert within(low(effect.removed_mass), bounded.removed_mass, 1e-3)
         assert within(low(effect.moved), bounded.moved, 1e-3)
     if other.drawn is None:
-        assert "known tokens decide the draw" in other.undecided
+        assert re.search("known tokens (decide the draw|do not decide)", other.undecided)
     else:
         assert lens.drawn
         assert other.drawn.id == lens.drawn.id

@@ -292,7 +292,7 @@ def test_heads_over_checkpoints(run_here: Here) -> None:
     """As lines, JSON and CSV; a model from elsewhere has no text of its training."""
     arguments = ("lens", "heads", "--checkpoints", "model5-trained", "--device", "cpu")
     lines = run_here(*arguments).stdout.decode().splitlines()
-    assert lines[0] == "scores of heads over checkpoints: step 3,000"
+    assert lines[0] == "scores of heads of one checkpoint: step 3,000"
     (each,) = json.loads(run_here(*arguments, "--json").stdout)["checkpoints"]
     rows = list(csv.DictReader(run_here(*arguments, "--csv").stdout.decode().splitlines()))
     for kind in ("previous", "induction", "copied"):
@@ -300,7 +300,7 @@ def test_heads_over_checkpoints(run_here: Here) -> None:
         (at,) = (n for n, line in enumerate(lines) if line.startswith(f"{kind}: "))
         assert [line.split()[-6] for line in lines[at + 2 : at + 18]] == [f"{float(row[kind]):.3f}" for row in rows]
     unknown = run_here("lens", "heads", "--checkpoints", "model3", *SMALL).stdout.decode()
-    assert unknown.endswith("copied: known of checkpoints of one's own trainings\n")
+    assert unknown.endswith("copied: known only for checkpoints of your own trainings\n")
     for more, says in ((("--layer", "1"), "--layer cannot"), (("-m", "model5"), "--model cannot")):
         done = run_here(*arguments, *more)
         assert (done.returncode, done.stdout) == (2, b"") and says in done.stderr.decode()

@@ -80,7 +80,9 @@ def test_text_output_has_two_columns(run_here: Here) -> None:
     assert "A model2 fp32 cpu" in done.stdout.decode()
     assert f"JS {found['js_bits']:.4f} bits, over tokens" in lines[-2]
     assert f"KL(A‖B) {found['kl_ab_bits']:.4f}" in lines[-2]
-    assert lines[-1].endswith(f"A's has rank {found['rank_in_b']} in B, B's has rank {found['rank_in_a']} in A")
+    assert lines[-1].endswith(
+        f"that of A has rank {found['rank_in_b']} in B, that of B has rank {found['rank_in_a']} in A"
+    )
     assert sum(line.lstrip().startswith("mean") for line in lines) == 1
     assert len([line for line in lines if line.startswith("   ") and line.split()[0] in ("1", "2", "3")]) >= 3
 

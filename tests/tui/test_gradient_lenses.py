@@ -94,7 +94,7 @@ async def test_the_walk_is_reduced_to_a_circuit_and_whole_again(
         assert lens.answer == before
         shown = panel_lines(lens)
         assert shown[0].rstrip().endswith(f"· patched {pilot.app.frame.snapshot.measured.value:+.2f}")
-        assert shown[2].startswith(f"the walk keeps {len(point.nodes)} heads and MLPs; the other {len(patches)} carry")
+        assert shown[2].startswith(f"the walk keeps {len(point.nodes)} heads and MLPs; the other {len(patches)} give")
         await press(pilot, "enter")
         await settle(pilot)
         assert pilot.app.frame.snapshot.patches == (own,)

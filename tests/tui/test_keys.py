@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from textual.binding import Binding
 
-from tui.keys import GROUPS, LEAVE, NEWLINE, WALK, key_name
+from tui.keys import FOLLOW, GROUPS, LEAVE, NEWLINE, WALK, key_name
 
 DIGITS = {f"walk.take_{n}" for n in range(2, 10)}
 """What the help says in one line with the first."""
@@ -31,7 +31,7 @@ def test_no_key_is_bound_twice() -> None:
 
 def test_the_help_shows_every_binding_once() -> None:
     shown = Counter(id for ids in GROUPS.values() for id in ids)
-    assert set(shown) == {binding.id for binding in WALK} - DIGITS
+    assert set(shown) == {binding.id for binding in (*WALK, *FOLLOW)} - DIGITS
     assert max(shown.values()) == 1
 
 

@@ -65,6 +65,7 @@ def test_options_that_were_not_given_are_not_passed_on() -> None:
         (("--temperature", "-1"), "temperature"),
         (("--viewers", "0"), "--viewers"),
         (("-",), "NUL"),
+        (("--plain",), "--plain"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

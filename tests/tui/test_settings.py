@@ -24,6 +24,11 @@ def test_a_good_file_is_read(file: Path) -> None:
     assert settings.load() == (Settings("nord", 20, {"walk.step": "f5"}), ())
 
 
+def test_plain_lines_can_be_the_setting(file: Path) -> None:
+    file.write_text("plain = true\n")
+    assert settings.load() == (Settings(plain=True), ())
+
+
 def test_what_a_file_leaves_out_keeps_its_default(file: Path) -> None:
     file.write_text("fps = 3\n")
     assert settings.load() == (Settings(fps=3), ())
@@ -40,6 +45,7 @@ def test_what_a_file_leaves_out_keeps_its_default(file: Path) -> None:
         ("fps = 2.5", "fps"),
         ("fps = true", "fps"),
         ("theme = 3", "theme"),
+        ("plain = 'yes'", "plain"),
         ("keys = 3", "keys"),
         ("[keys]\n'walk.fly' = 'x'", "walk.fly"),
         ("[keys]\n'walk.step' = 3", "walk.step"),

@@ -5,6 +5,7 @@ EXAMPLES = {
     "generate": 'tokenwalk generate "I prefer oat milk in" -n 10 --temperature 0.7',
     "next": 'tokenwalk next "I prefer oat milk in" -k 5',
     "tokens": 'tokenwalk tokens "I prefer oat milk in"',
+    "follow": "tokenwalk follow",
     "search": 'tokenwalk search "I prefer oat milk in" --model model5-trained --best 5',
     "lens": 'tokenwalk lens logit "I prefer oat milk in" --model model5-trained',
     "learn": "tokenwalk learn --check",

@@ -15,6 +15,7 @@ import typer
 from core.errors import Option, UserError
 from core.language import _
 from tui.commands.common import exit_on_user_error, note, say
+from tui.commands.follow import feed_of
 from tui.commands.opening import Opening, opening
 from tui.commands.walk import walk
 from tui.options import ModelOptions, SamplerOptions
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PROCESS_BYTES = 400_000_000
 """What a viewer's process takes beside the weights of its model; see tests/benchmarks/README.md."""
+FOLLOWING_BYTES = 120_000_000
+"""What the process of a viewer takes that follows, and loads no model."""
 LONGEST = 100_000
 """Bytes of a prompt at most: it is an argument of each viewer's process."""
 
@@ -56,6 +59,13 @@ def serve(
     idle: Annotated[
         int, typer.Option(help="Minutes without a key after which a page's app is ended; 0 never ends it.", min=0)
     ] = 60,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Each page follows the shared walk, or the one at the address given as PROMPT; see tokenwalk follow.",
+        ),
+    ] = False,
     host: Annotated[str, typer.Option(help="127.0.0.1, ::1 or localhost; no other machine can connect.")] = LOOPBACK[0],
 ) -> None:
     """Serve the app to browsers on this machine, a process for each page. It takes the options of the app."""
@@ -71,18 +81,23 @@ def serve(
                 host=host,
                 port=port,
             )
-        first = _checked(app)
         from core.loading.sizes import weights_bytes
         from tui.serve.access import new_token
         from tui.serve.server import Limits, Server
         from tui.serve.viewer import program
 
-        weights = weights_bytes(first.choice)
-        needed = int(PROCESS_BYTES + (weights or 0))
-        limits = Limits(viewers, 60.0 * idle or None, needed)
-        token = new_token()
-        server = Server(program([*_passed_on(call, app), "--", first.text]), limits, token)
-        code = asyncio.run(_run(server, host, port, token, _memory_line(first, limits, weights)))
+        seconds, token = 60.0 * idle or None, new_token()
+        if follow:
+            feed_of(app["prompt"])
+            limits = Limits(viewers, seconds, FOLLOWING_BYTES)
+            command, memory = program(["--", app["prompt"]], "follow"), _memory_line(_("no model"), limits, 0.0)
+        else:
+            first = _checked(app)
+            weights = weights_bytes(first.choice)
+            limits = Limits(viewers, seconds, int(PROCESS_BYTES + (weights or 0)))
+            command = program([*_passed_on(call, app), "--", first.text])
+            memory = _memory_line(first.choice.name, limits, weights)
+        code = asyncio.run(_run(Server(command, limits, token), host, port, token, memory))
     raise typer.Exit(code)
 
 
@@ -91,6 +106,8 @@ def _checked(app: Mapping[str, Any]) -> Opening:
     model = ModelOptions(**{field.name: app[field.name] for field in fields(ModelOptions)})
     sampler = SamplerOptions(**{field.name: app[field.name] for field in fields(SamplerOptions)})
     first = opening(model, sampler, app["prompt"], resume=app["resume"])
+    if app["plain"]:
+        raise UserError(_("{plain} is for a terminal; leave it out, or leave out serve"), plain=Option("plain"))
     if "\0" in first.text or len(first.text.encode()) > LONGEST:
         raise UserError(
             _("a prompt for the browser has at most {most:,} bytes and no NUL; open the page, and paste it there"),
@@ -113,7 +130,7 @@ def _passed_on(call: typer.Context, app: Mapping[str, Any]) -> Iterator[str]:
                 yield str(each)
 
 
-def _memory_line(first: Opening, limits: "Limits", weights: float | None) -> str:
+def _memory_line(model: str, limits: "Limits", weights: float | None) -> str:
     """What the viewers need together, in one line."""
     from core.engine import memory
 
@@ -123,7 +140,7 @@ def _memory_line(first: Opening, limits: "Limits", weights: float | None) -> str
     ).format(
         count=limits.viewers,
         needed=limits.memory_bytes / 1e9,
-        model=first.choice.name,
+        model=model,
         all=limits.viewers * limits.memory_bytes / 1e9,
     )
     if weights is None:
@@ -138,8 +155,8 @@ async def _run(server: "Server", host: str, port: int, token: str, memory: str) 
     runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with suppress(NotImplementedError):
+    for number in (each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")):
+        with suppress(NotImplementedError):  # on Windows
             asyncio.get_running_loop().add_signal_handler(number, _end, ended, number)
     try:
         try:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from core.engine import threads
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.language import _
 from tui.commands.common import Prompt, exit_on_user_error
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
 from tui.serve.viewer import DRIVER
 
-INSTEAD = "tokenwalk generate, next or tokens"
+INSTEAD = "--plain, or tokenwalk generate, next or tokens"
 """The commands that need no terminal."""
 CLOSING_SECONDS = 2.0
 """How long to wait, after the terminal is restored, for a running step to end and the walk to be saved."""
@@ -36,6 +36,16 @@ def walk(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
     ] = False,
+    plain: Annotated[
+        bool | None,
+        typer.Option(
+            "--plain/--no-plain",
+            help="Lines of text in place of panels, for screen readers, dumb terminals and pipes; ? lists its keys.",
+        ),
+    ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Let others on this machine follow the walk, by tokenwalk follow.")
+    ] = False,
 ) -> None:
     """Open the app with a prompt. `tokenwalk PROMPT` is short for `tokenwalk walk PROMPT`."""
     with exit_on_user_error():
@@ -47,11 +57,31 @@ def walk(
         first = opening(model, sampler, prompt, resume=resume)
         if prompt == "-":
             _read_keys_from_terminal()
-        check_terminal(INSTEAD)
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
+        in_browser = os.environ.get("TEXTUAL_DRIVER") == DRIVER
+        in_lines = not in_browser and (settings.plain if plain is None else plain)
+        if not in_lines:
+            check_terminal(INSTEAD)
+        if in_lines and share:
+            raise UserError(
+                _("a walk in plain lines cannot be shared; leave out {share}, or give {app}"),
+                share=Option("share"),
+                app=Option("no-plain"),
+            )
+        server = None
+        if share:
+            from tui.sharing.server import Server
+
+            server = Server()
     threads.prepare()
     from core.walk.values import PromptForm
+
+    if in_lines:
+        from tui.commands.plain import walk_in_lines
+
+        with exit_on_user_error():
+            walk_in_lines(first, PromptForm(model.special, model.chat, model.system), count, settings, problems)
     from tui.app import TokenwalkApp
 
     app = TokenwalkApp(
@@ -65,6 +95,7 @@ def walk(
         problems=problems,
         resume=first.saved,
         sessions=storage.default_folder(),
+        server=server,
     )
     run(app)
 

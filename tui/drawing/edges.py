@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from core.language import _
+from tui.drawing.parts import part_name
 from tui.drawing.text import fit
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def by_receiver(edges: "Sequence[Edge]", width: int) -> Iterator[tuple[str, str]
     for edge in edges:
         inputs.setdefault(edge.receiver, []).append(edge)
     for receiver in sorted(inputs, key=lambda name: (node_order(name), name), reverse=True):
-        line, head = "", fit(receiver, NODE)
+        line, head = "", fit(part_name(receiver), NODE)
         for edge in inputs[receiver]:
-            word = f"{edge.sender} {edge.score:+.2f}"
+            word = f"{part_name(edge.sender)} {edge.score:+.2f}"
             if line and NODE + 2 + len(line) + 3 + len(word) > width:
                 yield head, f"{'← ' if head.strip() else '  '}{line}"
                 line, head = "", " " * NODE

@@ -4,6 +4,7 @@ from core.language import N_, _
 
 NAMES = {
     N_("text"),
+    N_("characters"),
     N_("ids"),
     N_("embedding"),
     N_("token embedding"),

@@ -48,9 +48,27 @@ def printed(text: str) -> str:
     return "".join(c if c in "\n\t" else _safe(c) for c in text)
 
 
+_spoken = False
+"""Whether labels are read aloud."""
+
+
+def speak() -> None:
+    """Write labels for a screen reader from now on: in quotes where blanks are at an end, and without symbols."""
+    global _spoken  # noqa: PLW0603  # one front end a process
+    _spoken = True
+    label.cache_clear()
+
+
+def _aloud(text: str) -> str:
+    shown = "".join({"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(each) or _safe(each) for each in text)
+    return shown if shown and shown == shown.strip() and "  " not in shown else f'"{shown}"'
+
+
 @lru_cache(maxsize=65536)
 def label(piece: bytes) -> str:
     """A token's bytes as one line: spaces and line feeds become symbols, incomplete UTF-8 is escaped."""
+    if _spoken:
+        return _aloud(piece_text(piece))
     shown = "".join(_SYMBOLS.get(c) or _safe_in_cell(c) for c in piece_text(piece))
     return "◌" + shown if shown and unicodedata.combining(shown[0]) else shown
 

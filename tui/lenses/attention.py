@@ -81,7 +81,7 @@ class AttentionLens(LensPage["AttentionView"]):
             self.draw()
 
     def looked_at(self) -> dict[str, int | str]:
-        return {"block": self.chosen_layer, "head": self.chosen_head} if self.answer else {}
+        return {"block": self.chosen_layer, "head": self.chosen_head}
 
     def look_at(self, layer: int, head: int) -> None:
         """Show the pattern of a head."""

@@ -79,6 +79,8 @@ class ChartLens(Lens, can_focus=True):
         self._cursor = 0
         self._first_row = 0
         self._logarithmic = False
+        self.absent = ""
+        """Why there is no chart, in the place of the usual reasons."""
         self._strips: list[Strip] | None = None
         self._ranks: list[int | None] = []
         """The rank of the candidate in each line; None where there is none."""
@@ -100,7 +102,7 @@ class ChartLens(Lens, can_focus=True):
         if frame.snapshot:
             self._ghost = _("unpatched") if frame.snapshot.patches else _("base")
         if chart is None:
-            self._empty = _why_empty(frame)
+            self._empty = self.absent or _why_empty(frame)
             self.entitle()
             self.hint("")
         self._paint()
@@ -110,6 +112,15 @@ class ChartLens(Lens, can_focus=True):
         """The candidate under the cursor."""
         candidates = self._chart.candidates if self._chart else ()
         return candidates[self._cursor] if self._cursor < len(candidates) else None
+
+    @property
+    def cursor(self) -> int:
+        """The index of the candidate under the cursor."""
+        return self._cursor
+
+    def put_cursor(self, index: int) -> None:
+        """Put the cursor on a candidate."""
+        self.move(index - self._cursor)
 
     def move(self, by: int) -> None:
         """Move the cursor among the candidates."""

@@ -10,6 +10,7 @@ from rich.text import Text
 from core.language import N_, _
 from tui.drawing.bars import signed_bar
 from tui.drawing.edges import by_receiver, grid
+from tui.drawing.parts import part_name
 from tui.drawing.text import label, percent, signed, within
 from tui.lenses.base import AnswerCache, ExperimentPage, KeyWords
 from tui.runner import Frame, Question
@@ -178,7 +179,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
         yield self.text(
             (
                 within(
-                    _("{connected:,} on a path · likeliest with these (with all): {likely}").format(
+                    _("{connected:,} on a path · then likeliest (with all): {likely}").format(
                         connected=point.connected, likely=likely
                     ),
                     width,
@@ -225,9 +226,9 @@ class CircuitLens(ExperimentPage["Circuit"]):
                     number == at,
                     width,
                     (f"{number + 1:>{RANK}} ", "faint"),
-                    (f"{edge.sender:<{NODE}}", style),
+                    (f"{part_name(edge.sender):<{NODE}}", style),
                     ("→ ", "faint"),
-                    (f"{edge.receiver:<{NODE}}", style),
+                    (f"{part_name(edge.receiver):<{NODE}}", style),
                     (left, "below"),
                     ("│", "faint"),
                     (right, "above"),

@@ -119,7 +119,7 @@ class FlowLens(LensPage["Flow"]):
         name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
         bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
         adds = _("adds to residual") if bar + SHARE >= 16 else _("adds")
-        head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {_('norm'):>{NORM}}  {fit(adds, bar + SHARE)}"
+        head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {'‖x‖':>{NORM}}  {fit(adds, bar + SHARE)}"
         yield self.text((head + (_("  values of the last position") if beside else ""), "head"))
         for number, stage in enumerate(self._shown()):
             chosen = number == self.cursor
@@ -145,7 +145,7 @@ class FlowLens(LensPage["Flow"]):
         )
         name = mark + part_name(stage.name)
         sizes = BATCH if self.of_batch else {}
-        axes = [f"{axis}={sizes.get(axis, size):,}" for axis, size in stage.axes]
+        axes = [f"{part_name(axis)}={sizes.get(axis, size):,}" for axis, size in stage.axes]
         norm = "" if stage.norm is None else number_in(stage.norm, NORM)
         row = [
             (fit(name, room), "muted" if stage.level else "text"),

@@ -58,14 +58,11 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         if not answer:
             yield self.text((_("The next token is hidden."), "text"))
             yield Text()
-            yield from self._wrapped(
-                _(
-                    "⏎ asks for your guess. Then you see the probability that the model gave it, the model's "
-                    "likeliest token, and the token that came. A guess costs its surprisal in bits: -log2 of that "
-                    "probability."
-                ),
-                width,
+            words = _(
+                "⏎ asks for your guess. Then you see the probability that the model gave it, the model's likeliest "
+                "token, and the token that came. A guess costs its surprisal in bits: -log2 of that probability."
             )
+            yield from self.paragraph(words, "muted", width)
             return
         you, model = (total(side.bits for side in each) for each in self._sides(answer))
         hits = sum(guess.hit for guess in answer)
@@ -105,9 +102,6 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             (_bits(guess.likeliest.bits, 8, 2) + " ", "muted"),
             (("✓ " if guess.hit else "  ") + label(guess.came.piece), "bar" if guess.hit else "text"),
         )
-
-    def _wrapped(self, words: str, width: int) -> Iterator[Text]:
-        yield from Text(words, self.style_of("lens--muted")).wrap(self.app.console, max(10, min(width, 72)))
 
 
 def _bits(value: Bounded, width: int, decimals: int) -> str:

@@ -149,7 +149,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         return _(self.view.title)
 
     def draw(self) -> None:
-        following = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)].title
+        following = _(VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)].title)
         more = {"attention": _("1 random · 2 prompt · "), "composition": "1 q · 2 k · 3 v · "}.get(self.view.part, "")
         self.hint(
             _("⇧↑↓←→ head · {more}⏎ attention · o {following}").format(more=more, following=following)

@@ -16,7 +16,7 @@ from tui.runner import Question
 if TYPE_CHECKING:
     from core.lenses.ladder import Ladder, RungResult
 
-NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 7, 12, 9
+NAME, COUNT, LOSS, TOKEN, SHARE = 15, 8, 8, 12, 9
 CELL = 6
 """Cells of a divergence at least."""
 

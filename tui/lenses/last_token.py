@@ -15,7 +15,7 @@ from tui.runner import Frame, Question
 if TYPE_CHECKING:
     from core.lenses.last_token import LastToken, PositionEffect
 
-METHODS = ("replace", "mask", "shuffle")
+METHODS = (N_("replace"), N_("mask"), N_("shuffle"))
 EXPLANATIONS = {
     "replace": N_("each earlier token replaced by a random one"),
     "mask": N_("each earlier token masked for all later positions"),
@@ -61,11 +61,11 @@ class LastTokenLens(LensPage["LastToken"]):
     # Painting --------------------------------------------------------------------------------------------------------
 
     def title_detail(self) -> str:
-        return self.method
+        return _(self.method)
 
     def draw(self) -> None:
         following = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
-        self.hint(_("↑↓ token · o {following}").format(following=following) if self.answer else "")
+        self.hint(_("↑↓ token · o {following}").format(following=_(following)) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "LastToken", width: int, height: int) -> Iterator[Text]:
@@ -73,7 +73,7 @@ class LastTokenLens(LensPage["LastToken"]):
         yield from explanation
         yield Text()
         yield self.text(
-            (EXPLANATIONS[answer.how], "text"), (f" · {one_line(answer.note)}" if answer.note else "", "faint")
+            (_(EXPLANATIONS[answer.how]), "text"), (f" · {one_line(answer.note)}" if answer.note else "", "faint")
         )
         scale = max([change.kl_bits for change in answer.changes] + [answer.together_bits or 0.0])
         bar = max(6, min(40, width - POSITION - 2 * TOKEN - NUMBER - 5))

@@ -206,7 +206,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
         """The names of the columns, and below those of the stages their first knobs."""
         score = _("   ln p") if answer.from_logprobs else _("  logit")
         first = fit(_("token"), columns.token) + fit(score, columns.logit) + f"{'softmax':>{columns.figure}} "
-        for row, (left, right) in enumerate(((first, "drawn"), (" " * len(first), ""))):
+        for row, (left, right) in enumerate(((first, _("drawn")), (" " * len(first), ""))):
             marks = (columns.before, columns.after) if not row else (" " * len(columns.before),) * 2
             line = self.text((left + " " * columns.left, "head"), (marks[0], "faint"))
             for number in columns.shown:

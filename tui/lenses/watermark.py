@@ -41,7 +41,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
 
     def lines(self, answer: "WatermarkReport", width: int, height: int) -> Iterator[Text]:
         self.hint(_("● green ○ red · + in the sampler lens adds a watermark"))
-        verdict = _("z ≥ 3: a watermark is likely") if answer.z >= 3 else _("z < 3: no watermark found")
+        verdict = _("a watermark is likely") if answer.z >= 3 else _("no watermark found")
         yield self.text(
             (f"z {answer.z:.2f} ", "bar"),
             (
@@ -50,7 +50,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
                 ),
                 "text",
             ),
-            (_("(expected by chance {ratio:.0%}) · {verdict}").format(ratio=answer.ratio, verdict=verdict), "muted"),
+            (_("(expected {ratio:.0%}) · {verdict}").format(ratio=answer.ratio, verdict=verdict), "muted"),
         )
         yield self.text((one_line(answer.watermark), "faint"))
         yield Text()

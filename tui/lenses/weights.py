@@ -59,7 +59,7 @@ class WeightsLens(LensPage["Weights"]):
             self.ask_again()
 
     def looked_at(self) -> dict[str, int | str]:
-        return {"weight": self.answer.histogram.name} if self.answer and self.answer.histogram else {}
+        return {"weight": self.chosen}
 
     def choice_count(self) -> int:
         return len(self.answer.names) if self.answer and self.listed else 0

@@ -50,7 +50,7 @@ class PromptPanel(TextArea):
 
     def describe(self, title: str, hint: str, *, message: bool) -> None:
         """Title the panel, with a hint in its lower border; say that it takes a `message` of a conversation."""
-        self.placeholder = _(MESSAGE if message else PROMPT)
+        self.placeholder = _(MESSAGE if message else PROMPT) if self.can_focus else ""
         self.border_title, self.border_subtitle = Content(title), Content(hint)
 
     def follow(self, text: str) -> None:

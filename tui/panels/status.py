@@ -7,6 +7,7 @@ from core.language import N_, _
 from core.loading.info import ModelInfo
 from core.progress import Loading, Progress
 from core.sampling.sampler import Sampler
+from tui.drawing.origins import origin_text
 from tui.drawing.sampler import sampler_text
 from tui.drawing.text import bytes_text, compact, one_line, short_name, within
 from tui.runner import Frame
@@ -38,14 +39,19 @@ class StatusLine(Widget):
         self._frame = Frame()
         self._sampler = Sampler()
         self._writing = False
+        self._remark = self._mode = ""
         self._spinner_step = 0
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(0.1, self._spin, pause=True)
 
-    def show(self, frame: Frame, sampler: Sampler, *, writing: bool) -> None:
-        """Show the state of a frame; `sampler` holds the settings for the next draw."""
+    def show(self, frame: Frame, sampler: Sampler, *, writing: bool, remark: str = "", mode: str = "") -> None:
+        """Show the state of a frame; `sampler` holds the settings for the next draw.
+
+        `remark` is a further part; `mode` stands in the place of WALK.
+        """
         self._frame, self._sampler, self._writing = frame, sampler, writing
+        self._remark, self._mode = remark, mode
         if frame.activity == "loading":
             self._timer.resume()
         else:
@@ -60,7 +66,7 @@ class StatusLine(Widget):
         width = self.size.width
         text = Text(no_wrap=True, overflow="crop", end="")
         write, walk = _("WRITE"), _("WALK")
-        mode_name = (write if self._writing else walk).ljust(max(len(write), len(walk)))
+        mode_name = self._mode or (write if self._writing else walk).ljust(max(len(write), len(walk)))
         mode = "status--write" if self._writing else "status--walk"
         text.append(f" {mode_name} ", self.get_component_rich_style(mode))
         text.append(" ")
@@ -82,7 +88,9 @@ class StatusLine(Widget):
             parts.append((1, one_line(short_name(model.name)), "status--model"))
         if busy:
             parts.append((0, busy, "status--busy"))
-        if frame.activity == "loading":
+        if self._remark:
+            parts.append((1, one_line(self._remark), ""))
+        if frame.activity == "loading" and not self._mode:
             parts.append((1, _("esc cancels"), ""))
         if model and model.adapter:
             parts.append((1, one_line(_("LoRA {adapter}").format(adapter=model.adapter)), "status--patched"))
@@ -118,7 +126,7 @@ class StatusLine(Widget):
         parts.append((5, _("ctx {used}/{context}").format(used=used, context=model.context), ""))
         if model.parameters:
             parts.append((7, _("{parameters} parameters").format(parameters=compact(model.parameters)), ""))
-        parts.append((8, one_line(model.weights), ""))
+        parts.append((8, one_line(origin_text(model.weights)), ""))
         return parts
 
     def _busy(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from core.engine.info import DeviceInfo
 from core.language import _
 from core.loading.catalog import Offer
+from tui.drawing.origins import origin_text
 from tui.drawing.text import one_line
 
 
@@ -51,7 +52,7 @@ def model_description(offer: Offer) -> str:
     if offer.size_bytes is None:
         return offer.description
     size = f"{offer.size_bytes / 1e6:,.0f} MB" if offer.size_bytes >= 1e6 else f"{offer.size_bytes / 1e3:,.0f} kB"
-    description = one_line(f"{offer.family} · {size} · {offer.description}")
+    description = one_line(f"{offer.family} · {size} · {origin_text(offer.description)}")
     return (
         description + _(" · not available: {problem}").format(problem=one_line(offer.problem))
         if offer.problem

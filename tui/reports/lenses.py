@@ -47,15 +47,15 @@ def _experiment(name: str, answer: Any) -> Iterator[str]:
         )
         yield from filter(None, [advice(answer)])
     found = table(name.replace("-", "_"))(answer)
-    rows = [found.columns, *(tuple(map(_cell, found.columns, row)) for row in found.rows)]
+    rows = [found.columns, *(tuple(map(cell, found.columns, row)) for row in found.rows)]
     widths = [min(40, max(cell_len(row[n]) for row in rows)) for n in range(len(found.columns))]
     numbers = [any(isinstance(row[n], int | float) for row in found.rows) for n in range(len(found.columns))]
     for row in rows:
         cells = zip(row, widths, numbers, strict=True)
-        yield "  ".join(cell.rjust(width) if number else fit(cell, width) for cell, width, number in cells)
+        yield "  ".join(text.rjust(width) if number else fit(text, width) for text, width, number in cells)
 
 
-def _cell(column: str, value: object) -> str:
+def cell(column: str, value: object) -> str:
     """A value of a table; text in a column of tokens shows its spaces."""
     if isinstance(value, float):
         return f"{value:+.4f}"
@@ -93,7 +93,7 @@ def _notes(*notes: str) -> Iterator[str]:
 
 
 def _flow(answer: "Flow") -> Iterator[str]:
-    yield f"{_('stage'):<26} {_('shape'):<28} {_('norm'):>9} {_('residual'):>9}  {_('first values')}"
+    yield f"{_('stage'):<26} {_('shape'):<28} {'‖x‖':>9} {_('residual'):>9}  {_('first values')}"
     for stage in answer.stages:
         shape = " ".join(f"{axis} {size:,}" for axis, size in stage.axes)
         norm = "" if stage.norm is None else f"{stage.norm:.3f}"

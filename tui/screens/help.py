@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from core.language import N_, _
-from tui.keys import GROUPS, WALK
+from tui.keys import FOLLOW, GROUPS, WALK
 
 MODES = N_(
     "There are two modes. WRITE: keys type into the prompt; enter or escape ends it, ctrl+j begins a new line. "
@@ -24,16 +24,18 @@ KEYS = 12
 
 
 class KeyTable(Static):
-    """The keys by group. `keys` gives, by the id of an action, the keys that are bound to it at present."""
+    """The keys by group. `keys` gives, by the id of an action that is possible, the keys that are bound to it."""
 
     def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         self._keys = keys
 
     def on_resize(self) -> None:
-        bindings, room = {binding.id: binding for binding in WALK}, max(20, self.size.width - KEYS)
-        lines: list[Content] = []
-        for group, ids in GROUPS.items():
+        bindings = {binding.id: binding for binding in (*WALK, *FOLLOW)}
+        lines, room = list[Content](), max(20, self.size.width - KEYS)
+        for group, all_ids in GROUPS.items():
+            if not (ids := [id for id in all_ids if id in self._keys]):
+                continue
             lines.append(Content(""))
             lines.append(Content.styled(_(group), "bold $accent"))
             lines += [self._line(bindings[id], room) for id in ids]
@@ -59,7 +61,8 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(classes="dialog", can_focus=True) as dialog:
             dialog.border_title = Content(_("keys"))
             dialog.border_subtitle = Content(_("esc closes"))
-            yield Static(Content(_(MODES)))
+            if "walk.write" in self._keys:
+                yield Static(Content(_(MODES)))
             yield KeyTable(self._keys)
 
 

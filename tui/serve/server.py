@@ -14,7 +14,7 @@ import textual_serve
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from core.engine import memory
-from core.language import _
+from core.language import _, spoken
 from tui.serve import access
 from tui.serve.viewer import Viewer, environment
 
@@ -86,6 +86,7 @@ class Server:
         texts = {
             "size": _within(int(size) if size.isdecimal() else 16, FONT_SIZES),
             "socket": f"ws://{request.host}/{self._token}/terminal",
+            "language": spoken(),
             "opening": _("tokenwalk starts …"),
             "ended": _("The app of this page has ended."),
             "again": _("Begin another"),

@@ -19,9 +19,9 @@ LARGEST = 16 << 20
 """Bytes of a packet at most."""
 
 
-def program(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The command that runs the app with these arguments; no shell, and no module of the working folder."""
-    return (sys.executable, "-P", "-c", "from tui.start import main; main()", "walk", *arguments)
+def program(arguments: Sequence[str], command: str = "walk") -> tuple[str, ...]:
+    """The program that runs a command with these arguments; no shell, and no module of the working folder."""
+    return (sys.executable, "-P", "-c", "from tui.start import main; main()", command, *arguments)
 
 
 def environment(width: int, height: int) -> dict[str, str]:

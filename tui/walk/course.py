@@ -231,7 +231,9 @@ class Lessons(ActionGroup):
             self._use_sampler(setting.sampler(values))
         self.state.count = int(values.get("count") or self.state.count)
         if name := values.get("lens"):
-            self._lens_keys.turn_to(lenses.named(setting.lens_name(name)))
+            kind = lenses.named(setting.lens_name(name))
+            self.screen.forget(kind)
+            self._lens_keys.turn_to(kind)
         if panel := values.get("panel"):
             self.screen.focus_panel(getattr(self.screen, panel))
         if position := values.get("position"):

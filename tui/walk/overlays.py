@@ -101,7 +101,8 @@ class Overlays(ActionGroup):
         keys: dict[str, list[str]] = {}
         for active in self.screen.active_bindings.values():
             keys.setdefault(active.binding.id or "", []).append(key_name(active.binding.key))
-        keys["walk.take_1"] = ["1", "…", "9"]
+        if "walk.take_1" in keys:
+            keys["walk.take_1"] = ["1", "…", "9"]
         self.open_dialog(HelpScreen(keys), lambda _: None)
 
     def quit(self) -> None:

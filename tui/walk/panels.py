@@ -117,10 +117,14 @@ class PanelsScreen(Screen[None]):
 
     def focus_neighbour(self, by: int) -> None:
         """Give the keys to the next panel, or to the one before."""
-        views = [self.candidates, self.lens] if self.beside else [self.lens]
-        panels: list[Widget] = [self.prompt, self.tokens, *views, self.generation]
+        panels = self.panels()
         at = panels.index(self.focused) if self.focused in panels else 0
         self.focus_panel(panels[(at + by) % len(panels)])
+
+    def panels(self) -> list[Widget]:
+        """Those that can have the keys, in order."""
+        views = [self.candidates, self.lens] if self.beside else [self.lens]
+        return [self.prompt, self.tokens, *views, self.generation]
 
     def _follow_focus(self) -> None:
         """Lay the panels out for the one that has the focus."""
@@ -177,11 +181,16 @@ class PanelsScreen(Screen[None]):
         keys = {"branches": "lens.branches", "guess": "lens.guess", "continuations": "walk.continuations"}
         return {lens: self.notices.key_of(id) for lens, id in keys.items()}
 
+    def forget(self, kind: type[Lens]) -> None:
+        """Let a lens begin with its first view when it is shown again."""
+        if kind is not ChartLens and (lens := self._lenses.pop(kind, None)):
+            lens.remove()
+
     def turn_to(self, kind: type[AnyLens]) -> AnyLens:
         """Show a lens, and give it the keys."""
         lens = self._lenses.get(kind) or kind()
         kinds = lenses.found()
-        lens.place = "" if kind is ChartLens else f"{kinds.index(kind) + 1}/{len(kinds)}"
+        lens.place = f"{kinds.index(kind) + 1}/{len(kinds)}" if kind in kinds[1:] else ""
         self.lens = lens
         for each in self.slot.children:
             each.display = each is lens or (each is self.menu and lens is self.candidates)
@@ -212,7 +221,8 @@ class PanelsScreen(Screen[None]):
 
     def show_status(self) -> None:
         """Draw the status line, with the sampler that was asked for last."""
-        self.status.show(self.state.frame, self.state.sampler, writing=self.writing)
+        said = {"remark": self.remark(), "mode": self.mode()}
+        self.status.show(self.state.frame, self.state.sampler, writing=self.writing, **said)
         self.generation.advise(*self._advice())
         if (words := self.footer_words()) != self._words:
             self._words = words
@@ -233,6 +243,15 @@ class PanelsScreen(Screen[None]):
         running = self.state.frame.activity == "generating"
         lens["walk.generate"] = (pause if running else run).ljust(max(len(run), len(pause)))  # keys keep their places
         return lens
+
+    def remark(self) -> str:
+        """A part of the status line: how many follow."""
+        followers = self.state.followers
+        return _("{count} follow").format(count=followers) if followers else ""
+
+    def mode(self) -> str:
+        """What the status line says in the place of WALK."""
+        return ""
 
     def _advice(self) -> list[str]:
         """What the keys do in the present mode; on a first start with a welcome."""

@@ -26,6 +26,8 @@ class WalkState:
     vectors: tuple[Steering, ...] = ()
     """The steering vectors that were made or loaded, and which of them act."""
     frame: Frame = field(default_factory=Frame)
+    followers: int = 0
+    """How many follow this walk, where it is shared."""
     first_start: bool = False
     """Whether no walk was ever saved on this machine."""
 

@@ -46,7 +46,7 @@ class Walking(ActionGroup):
         if not self._pause():
             count = self.state.count
             self._expect_generation()
-            self.submit(lambda session: _run(session, count))
+            self.submit(lambda session: run_of(session, count))
 
     def run_until(self) -> None:
         """Ask for stop conditions, then sample until one of them holds."""
@@ -141,7 +141,7 @@ class Walking(ActionGroup):
         self.submit(lambda session: session.redraw())
 
 
-def _run(session: "Session", count: int) -> Iterator[Token | Progress]:
+def run_of(session: "Session", count: int) -> Iterator[Token | Progress]:
     """Up to `count` steps. Raises `UserError` after the end of an answer, where the model would speak for the user."""
     if session.turns.answered:
         raise UserError(

@@ -1,11 +1,12 @@
 """The interface of a lens: one view of the walk, beside the chart of the next token or in its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from rich.cells import cell_len
 from textual.content import Content
+from textual.strip import Strip
 
 from core.errors import UserError
 from core.language import N_, _
@@ -151,6 +152,15 @@ class Lens(Painted):
     def frame_for_panels(self, frame: Frame) -> Frame:
         """The frame that the other panels show while this lens is active."""
         return frame
+
+    @property
+    def drawing(self) -> object:
+        """An object that is another one when what it shows has changed."""
+        return None
+
+    def strips(self, first: int, count: int) -> Sequence[Strip]:
+        """Up to `count` of its lines, from line `first` on. None where a frame alone is drawn."""
+        return ()
 
     def looked_at(self) -> dict[str, int | str]:
         """What its keys have gone to, for the course: such as a `block` and a `head`, from 0, or a `weight`."""

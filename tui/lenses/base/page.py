@@ -47,7 +47,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
     }
 
     def __init__(self) -> None:
-        super().__init__(id=self.NAME)
+        super().__init__(name=self.NAME)
         self.entitle()
         self.frame = Frame()
         self.answer: Answer | None = None
@@ -171,6 +171,16 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         number = self.top + y
         if number >= len(self._drawn):
             return Strip.blank(self.columns, self.style_of())
+        return self._strip(number)
+
+    @property
+    def drawing(self) -> object:
+        return self._drawn
+
+    def strips(self, first: int, count: int) -> Sequence[Strip]:
+        return [self._strip(number) for number in range(first, min(first + count, len(self._drawn)))]
+
+    def _strip(self, number: int) -> Strip:
         line = self._drawn[number]
         if isinstance(line, Text):
             line = self._drawn[number] = self.strip_of(line, self.columns)

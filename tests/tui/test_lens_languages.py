@@ -1,0 +1,132 @@
+"""Every lens in Vietnamese: drawn from real answers, without an app, in a narrow and in a usual panel."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from rich.cells import cell_len
+from rich.style import Style
+
+from core import language
+from core.causal.question import CausalQuestion
+from core.loading.choice import Hyperparameters, ModelChoice
+from core.loading.models import load_model
+from core.sampling.sampler import Sampler
+from core.walk.session import Session
+from tui import lenses
+from tui.drawing.origins import origin_text
+from tui.drawing.parts import part_name
+from tui.lenses.base import HeatMapPage, LensPage
+
+WIDTHS = (46, 78)
+SLOW = ("device", "ladder")
+"""Lenses whose answers need more than one small model; pictures show them."""
+VIEWS = 5
+"""Views of a lens that `o` turns through at most."""
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    """A walk through a small untrained rung, with a corrupt prompt for the experiments."""
+    changes = Hyperparameters(embed_dim=16, context=32, blocks=2, heads=2)
+    made = Session(load_model(ModelChoice(name="model5", tokenizer="bytes", changes=changes)))
+    encode = made.model.tokenizer.encode
+    list(made.prefill(encode("oat milk oat")))
+    made.question = CausalQuestion(corrupt=tuple(encode("oat silk oat")))
+    list(made.generate(3))
+    return made
+
+
+@pytest.fixture(scope="module")
+def answers(session: Session) -> dict[str, Any]:
+    """The last answer of each lens; its own words, such as notes, are Vietnamese."""
+    language.speak("vi")
+    kinds = [kind for kind in lenses.found() if issubclass(kind, LensPage) and kind.NAME not in SLOW]
+    found = {}
+    for kind in kinds:
+        answer = kind().new_question().ask(session)
+        if isinstance(answer, Iterator):
+            *_, answer = answer
+        found[kind.NAME] = answer
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lenses are drawn without an app, which has colors, keys and the sampler."""
+    for kind in (LensPage, HeatMapPage):
+        for name in ("style_of", "tint", "signed_tint"):
+            monkeypatch.setattr(kind, name, lambda *_, **__: Style(), raising=False)
+    monkeypatch.setattr(HeatMapPage, "_add_cell", lambda page, line, shown, *_: line.append(shown))
+    host = Mock(sampler=Sampler.read("top_k=20,top_p=0.9,temp=0.8"))
+    monkeypatch.setattr(LensPage, "host", property(lambda page: host))
+    monkeypatch.setattr(LensPage, "ask_again", lambda page: None)
+    for name in ("draw", "follow", "scroll_to"):
+        monkeypatch.setattr(LensPage, name, lambda *_, **__: None)
+
+
+def drawn(kind: type[LensPage[Any]], answer: Any, width: int) -> list[list[str]]:
+    """The lines of each view of a lens."""
+    page = kind()
+    page.answer = answer
+    views = []
+    for _ in range(VIEWS):
+        views.append([line.plain for line in page.lines(answer, width, 30)])
+        page.switch_view()
+    return views
+
+
+def longest(lines: list[str]) -> int:
+    return max(map(cell_len, lines), default=0)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_line_of_a_lens_is_wider_than_its_panel(answers: dict[str, Any], width: int) -> None:
+    """Where a line is longer in English too, the panel shows its beginning, and Vietnamese is not longer than that."""
+    wrong, same = [], []
+    for kind in lenses.found():
+        if kind.NAME not in answers:
+            continue
+        language.speak("en")
+        english = drawn(kind, answers[kind.NAME], width)
+        language.speak("vi")
+        vietnamese = drawn(kind, answers[kind.NAME], width)
+        if english == vietnamese:
+            same.append(kind.NAME)
+        for number, (before, after) in enumerate(zip(english, vietnamese, strict=True)):
+            if longest(after) > max(width, longest(before)):
+                wrong.append(f"{kind.NAME} view {number}: {max(after, key=cell_len)!r}")
+    assert not wrong, "\n".join(wrong)
+    assert same == []
+
+
+@pytest.mark.parametrize(
+    ("english", "vietnamese"),
+    [
+        ("random weights, seed 3", "trọng số ngẫu nhiên, hạt giống 3"),
+        (
+            "trained for 1,234 steps on the tiny world, loss 2.500, 1.800 above its floor",
+            "huấn luyện 1,234 bước trên thế giới nhỏ, mất mát 2.500, hơn mức sàn 1.800",
+        ),
+        ("/models/a {b}", "/models/a {b}"),
+    ],
+)
+def test_where_weights_come_from(english: str, vietnamese: str) -> None:
+    language.speak("en")
+    assert origin_text(english) == english
+    language.speak("vi")
+    assert origin_text(english) == vietnamese
+
+
+@pytest.mark.parametrize(
+    "name", ["block 3 attention", "3 attention", "head 5.1", "2 other neurons", "final norm", "embedding"]
+)
+def test_parts_of_a_model(name: str) -> None:
+    language.speak("en")
+    assert part_name(name) == name
+    language.speak("vi")
+    assert part_name(name) != name
+    assert [word for word in part_name(name).split() if word[0].isdigit()] == [
+        w for w in name.split() if w[0].isdigit()
+    ]

@@ -1,0 +1,109 @@
+"""`--plain` in a pseudo-terminal and through pipes: keys, lines, signals, and the terminal afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+from terminals import Terminal
+
+from core.sessions.reader import read_record
+
+ENDLESS = ("--plain", "oat milk", "--tokenizer", "bytes", "-n", "100000000")
+Start = Callable[..., Terminal]
+Here = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def unchanged(app: Terminal) -> bool:
+    """Whether the terminal has its settings again, and was sent no escape sequence."""
+    return termios.tcgetattr(app.slave) == app.before and b"\x1b" not in app.written
+
+
+def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) -> None:
+    app = terminal(*ENDLESS)
+    app.until(b"entropy")
+    app.press(b" ")
+    app.until(b"\n9  ")
+    app.process.send_signal(signal.SIGSTOP)
+    os.waitpid(app.process.pid, os.WUNTRACED)
+    termios.tcsetattr(app.slave, termios.TCSANOW, app.before)  # as a shell does
+    app.process.send_signal(signal.SIGCONT)
+    app.press(b"\x1b[D")
+    app.until(b"position 8 of 9, after k")
+    app.press(b"\x1bOP")  # F1
+    app.until(b"prompt, 8 tokens:")
+    app.press(b"i")
+    app.until(b"prompt:\r\n")
+    app.press(b"milkk\x7f\r")
+    app.until(b"prompt of 4 tokens")
+    app.press(b"\x1b[200~q q\x1b[201~g")  # pasted text is no key
+    app.until(b"\n12  ")
+    app.press(b"\x03")  # stops the run
+    app.press(b"\x1bOS")  # F4
+    app.until(b"tokens generated:")
+    app.press(b"q")
+    assert app.ended() == 0
+    assert unchanged(app)
+
+
+def test_a_signal_restores_the_terminal_and_saves_the_walk(terminal: Start, tmp_path: Path) -> None:
+    app = terminal(*ENDLESS)
+    app.until(b"entropy")
+    app.press(b"g")
+    app.until(b"\n12  ")
+    app.process.send_signal(signal.SIGTERM)
+    assert app.ended() == 128 + signal.SIGTERM
+    assert unchanged(app)
+    (saved,) = tmp_path.rglob("*oat-milk.json")
+    assert len(read_record(saved).path()) > len("oat milk")
+
+
+def test_a_dumb_terminal_takes_lines_and_ctrl_c_ends(terminal: Start) -> None:
+    app = terminal(*ENDLESS, TERM="dumb")
+    app.until(b"write a key or a command in each line")
+    app.press(b"status\r")
+    app.until(b"position 8 of 8")
+    app.press(b"\x03")
+    assert app.ended() == 130
+    assert unchanged(app)
+
+
+def test_the_app_points_to_plain_lines(run_here: Here) -> None:
+    done = run_here("oat", "--no-plain")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert (
+        done.stderr
+        == b"tokenwalk: the app needs a terminal; without one use --plain, or tokenwalk generate, next or tokens\n"
+    )
+
+
+def test_a_mistake_ends_as_that_of_another_command(run_here: Here) -> None:
+    done = run_here("--plain", "--model", "model9")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+
+
+def test_a_pipe_gives_lines_and_the_setting_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "tokenwalk").mkdir()
+    (tmp_path / "tokenwalk" / "config.toml").write_text('plain = true\n[keys]\n"walk.step" = "Z"\n')
+    done = subprocess.run(
+        [sys.executable, "-c", "from tui.start import main; main()", "oat", "--tokenizer", "bytes"],
+        input=b"Z\n\nnext\ntext",
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
+    )
+    lines = done.stdout.decode().splitlines()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
+    assert "text, 2 tokens generated:" in lines
+    assert any("next token, position 5 of 5" in line for line in lines)
+
+
+def test_a_closed_pipe_ends_it_without_a_word() -> None:
+    script = 'set -o pipefail; printf "g\\n" | "$0" -c "from tui.start import main; main()" --plain oat | head -1'
+    closed = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, timeout=60, check=False)
+    assert (closed.returncode, closed.stderr) == (141, b"")

@@ -1,0 +1,69 @@
+"""`tokenwalk follow`: look at a walk while somebody else walks."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.engine import threads
+from tui.commands.common import exit_on_user_error
+from tui.commands.walk import check_terminal, run
+
+if TYPE_CHECKING:
+    from tui.sharing.feed import Feed
+
+NICE = 10
+"""How much lower the priority of a viewer is: the teacher's app on the same machine comes first."""
+
+
+def follow(
+    walk: Annotated[
+        str,
+        typer.Argument(help="The address that the app with --share has said, or a session file; else the last one."),
+    ] = "",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model to load here on request, in place of the walk's own.")
+    ] = None,
+    fps: Annotated[int | None, typer.Option(help="The most frames per second to draw.", min=1, max=60)] = None,
+    theme: Annotated[
+        str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
+    ] = None,
+) -> None:
+    """Show a walk that is shared on this machine, live and read-only; or a session file while it grows."""
+    with exit_on_user_error():
+        from dataclasses import replace
+
+        from core.loading import catalog
+        from core.loading.choice import ModelChoice
+        from tui import settings as app_settings
+
+        choice = ModelChoice(name=model) if model else None
+        if choice:
+            catalog.check(choice)
+        feed = feed_of(walk)
+        check_terminal("tokenwalk export")
+        settings, problems = app_settings.load()
+        settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    threads.prepare()
+    from tui.following.app import FollowApp
+
+    run(FollowApp(feed, choice, settings, problems))
+
+
+def feed_of(walk: str) -> "Feed":
+    """What an argument names: an address, a session file, or where it is empty the walk that was shared last.
+
+    Raises `UserError` for what is none.
+    """
+    from core.sessions import reader
+    from tui.sharing import address as addresses
+    from tui.sharing.feed import FileFeed, SharedFeed
+
+    address = addresses.parse(walk)
+    if address or not walk:
+        return SharedFeed(address)
+    reader.read_record(Path(walk))
+    return FileFeed(Path(walk).absolute())

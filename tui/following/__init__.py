@@ -1,0 +1,1 @@
+"""The app of those who follow a walk: its screen, which changes nothing, and where its frames come from."""

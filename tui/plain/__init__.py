@@ -1,0 +1,1 @@
+"""The walk in lines of text, for screen readers, dumb terminals and pipes."""

@@ -1,0 +1,217 @@
+"""The content of each panel as lines of text, without bars, boxes and glyphs that stand for something."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from core.generation.token import Token
+from core.language import _, ngettext
+from core.sampling.bounds import Bounded
+from core.sampling.values import Candidate
+from core.tokenizers.tokenizer import Decoder
+from core.walk.values import ContinuationTree, Forest, Snapshot
+from tui.drawing.sampler import sampler_text
+from tui.drawing.text import decimals_for, label, one_line, percent, printed
+from tui.runner import Frame
+
+GLYPHS = re.compile("[\u2500-\u259f\u2800-\u28ff]+")
+"""Box drawing, blocks, shades and braille."""
+READ = 10
+"""Candidates that are read at once; up and down go further."""
+MARKS = {"·": "-", "●": "green", "○": "red", "▸": "", "›": "", "◂": "", "↵": "\\n", "⇥": "\\t", "◌": ""}
+
+
+def share(value: Bounded) -> str:
+    """A probability in percent."""
+    return percent(value, min(4, decimals_for(value)))
+
+
+def plain(line: str) -> str:
+    """A line of a report without glyphs; runs of blanks, which align its columns, become two."""
+    words = re.sub(r"(?<=\S) · (?=\S)", ", ", GLYPHS.sub(lambda found: "|" if found.group() == "│" else "", line))
+    return re.sub(r"(?<=\S) {2,}", "  ", "".join(MARKS.get(each, each) for each in words)).strip()
+
+
+# Announcements -------------------------------------------------------------------------------------------------------
+
+
+def token_line(number: int, token: Token, after: Bounded | None) -> str:
+    """A token that came, and the entropy before and `after` it."""
+    parts = [f"{number}  {label(token.piece)}"]
+    if token.score:
+        parts += [share(token.score.probability), _("rank {rank:,}").format(rank=token.score.rank + 1)]
+        before = token.score.entropy_bits
+        parts.append(
+            _("entropy {before:.2f} bits").format(before=before)
+            if after is None
+            else _("entropy {before:.2f}, then {after:.2f} bits").format(before=before, after=after)
+        )
+    return "  ".join(parts)
+
+
+def candidate_line(each: Candidate) -> str:
+    """A candidate of the chart."""
+    cut = each.sampled_probability == 0
+    parts = [
+        f"{each.rank + 1}  {label(each.piece)}",
+        share(each.share),
+        _("cut by the sampler")
+        if cut
+        else ""
+        if each.sampled_probability == each.probability
+        else _("{share} in the draw").format(share=share(each.sampled_probability)),
+        "" if each.true is None else _("true {share}").format(share=share(each.true)),
+        _("logit {logit:.2f}").format(logit=each.logit) if each.known else "",
+    ]
+    return "  ".join(filter(None, parts))
+
+
+def place_line(snapshot: Snapshot) -> str:
+    """Where the cursor is."""
+    at, count = snapshot.cursor, len(snapshot.tokens)
+    if not at:
+        return _("there are no tokens yet")
+    return _("position {at} of {count}, after {token}").format(
+        at=at, count=count, token=label(snapshot.tokens[at - 1].piece)
+    )
+
+
+# Panels --------------------------------------------------------------------------------------------------------------
+
+
+def prompt_lines(frame: Frame) -> Iterator[str]:
+    """The prompt as it was typed."""
+    snapshot = frame.snapshot
+    if snapshot is None or not snapshot.prompt:
+        yield _("prompt: empty")
+        return
+    yield ngettext("prompt, {count:,} token:", "prompt, {count:,} tokens:", snapshot.prompt_length).format(
+        count=snapshot.prompt_length
+    )
+    yield from printed(snapshot.prompt).split("\n")
+
+
+def tokens_lines(frame: Frame) -> Iterator[str]:
+    """Each token with its id, probability and rank."""
+    tokens, snapshot = frame.snapshot.tokens if frame.snapshot else (), frame.snapshot
+    yield ngettext("token ids, {count:,} token:", "token ids, {count:,} tokens:", len(tokens)).format(count=len(tokens))
+    for number, token in enumerate(tokens, start=1):
+        parts = [f"{number}  {label(token.piece)}", _("id {id}").format(id=token.id)]
+        if token.score:
+            parts += [
+                share(token.score.probability),
+                _("rank {rank:,}").format(rank=token.score.rank + 1),
+                _("{bits:.2f} bits").format(bits=token.score.surprisal_bits),
+            ]
+        if token.u is not None:
+            parts.append(_("u {u:.4f}").format(u=token.u))
+        if snapshot and number <= snapshot.window:
+            parts.append(_("no longer seen"))
+        if snapshot and number == snapshot.cursor < len(tokens):
+            parts.append(_("here"))
+        yield "  ".join(parts)
+
+
+def chart_lines(frame: Frame) -> Iterator[str]:
+    """The likeliest next tokens."""
+    chart = frame.snapshot.chart if frame.snapshot else None
+    if chart is None or frame.snapshot is None:
+        yield _("next token: not known yet")
+        return
+    yield _("next token, {place}:").format(place=place_line(frame.snapshot))
+    yield entropy_line(frame)
+    read, rest = chart.candidates[:READ], chart.candidates[READ:]
+    yield from map(candidate_line, read)
+    count, mass = chart.others_count + len(rest), chart.others_probability + sum(each.probability for each in rest)
+    yield ngettext("{count:,} other: {share}", "{count:,} others: {share}", count).format(
+        count=count, share=share(mass)
+    )
+    if chart.problem:
+        yield one_line(chart.problem)
+
+
+def entropy_line(frame: Frame) -> str:
+    """The entropy of the next token, in words."""
+    assert frame.snapshot and frame.snapshot.chart
+    chart = frame.snapshot.chart
+    text = _("entropy {bits:.2f} bits, as many as of {effective:,.1f} equally likely tokens").format(
+        bits=chart.entropy_bits, effective=chart.effective
+    )
+    if chart.divergence_bits is None:
+        return text
+    return text + _("; the true distribution is {bits:.3f} bits away").format(bits=chart.divergence_bits)
+
+
+def text_lines(frame: Frame) -> Iterator[str]:
+    """The text so far."""
+    tokens = frame.snapshot.tokens if frame.snapshot else ()
+    count = sum(token.origin != "prompt" for token in tokens)
+    yield ngettext("text, {count:,} token generated:", "text, {count:,} tokens generated:", count).format(count=count)
+    decoder = Decoder()
+    text = "".join(decoder.feed(token.piece) for token in tokens) + decoder.finish()
+    yield from printed(text).split("\n")
+
+
+def status_lines(frame: Frame) -> Iterator[str]:
+    """Model, sampler and what goes on."""
+    model, snapshot = frame.model, frame.snapshot
+    yield (
+        _("no model yet")
+        if model is None
+        else _("model {name} on {device} in {format}, {parameters:,} parameters, context {context:,}").format(
+            name=one_line(model.label),
+            device=model.device,
+            format=model.format,
+            parameters=model.parameters,
+            context=model.context,
+        )
+    )
+    if snapshot:
+        yield place_line(snapshot)
+        yield _("sampler {sampler}, seed {seed}").format(
+            sampler=plain(sampler_text(snapshot.sampler)), seed=snapshot.sampler.seed
+        )
+        if snapshot.patches:
+            yield _("patched: {count}").format(count=len(snapshot.patches))
+    if frame.activity != "idle":
+        yield {"loading": _("loading"), "reading": _("reading"), "generating": _("generating")}[frame.activity]
+
+
+def forest_lines(forest: Forest) -> Iterator[str]:
+    """The branches of the walk; deeper ones follow the one they begin at."""
+    yield ngettext("{count:,} branch", "{count:,} branches", forest.total).format(count=forest.total)
+    for number, branch in enumerate(forest.rows, start=forest.first + 1):
+        parts = [
+            _("{number}  depth {depth}").format(number=number, depth=branch.depth),
+            one_line(branch.name),
+            " ".join(map(label, branch.pieces)),
+            ngettext("{count:,} token", "{count:,} tokens", branch.length).format(count=branch.length),
+            "" if branch.probability is None else share(branch.probability),
+            _("here") if number - forest.first - 1 == forest.current else "",
+        ]
+        yield "  ".join(filter(None, parts))
+
+
+def continuation_lines(tree: ContinuationTree) -> Iterator[str]:
+    """Several continuations."""
+    yield ngettext("{count} continuation", "{count} continuations", len(tree.continuations)).format(
+        count=len(tree.continuations)
+    )
+    for number, each in enumerate(tree.continuations, start=1):
+        yield _("{number}  {text}  {bits:.1f} bits").format(
+            number=number, text=label(b"".join(each.pieces)), bits=each.surprisal_bits
+        )
+
+
+def pattern_lines(pieces: Sequence[bytes], start: int, rows: Sequence[Sequence[float]]) -> Iterator[str]:
+    """Attention weights in numbers: a line for each position, from the first to its own."""
+    for position, row in enumerate(rows, start=start):
+        yield f"{position}  {label(pieces[position])}  " + " ".join(f"{weight:.2f}" for weight in row)
+
+
+def map_lines(title: str, rows: Sequence[Sequence[float | None]], columns: Sequence[str]) -> Iterator[str]:
+    """A table of numbers: its columns in one line, then a line for each layer."""
+    yield title
+    yield _("columns: {columns}").format(columns=", ".join(columns))
+    for layer, row in enumerate(rows):
+        numbers = " ".join("-" if value is None else f"{value:.2f}" for value in row)
+        yield _("layer {layer}: {numbers}").format(layer=layer, numbers=numbers)

@@ -1,7 +1,7 @@
 """The themes. Borders are muted, the accent marks what is active, a warm color marks surprisal.
 
-Faint text is of a gray that 256 colors have too, and 16 colors nearly: its contrast there is at least 4:1, or 3:1 in
-the 16 colors of a light terminal. A heat map is orange above zero and blue below it, which people with any kind of color vision tell apart.
+A heat map is orange above zero and blue below it, which people with any kind of color vision tell apart. Faint text is
+of a gray that 256 colors have too, and 16 colors nearly: there it has a contrast of 4:1 (light, in 16 colors: 3:1).
 
 The theme for a projector is black on white with two dark colors. Text on every ground has a contrast of at least 7:1
 (WCAG 2.2, level AAA); there are no faint letters, and the bars of the chart are two lines high.

@@ -16,7 +16,9 @@ WIDE = (150, 42)
 def seen(app: TokenwalkApp) -> set[str]:
     """The panels that have a place on the screen, wholly inside it."""
     panels = (app.prompt, app.tokens, app.candidates, app.generation, app.lens, app.walk.menu)
-    return {p.id for p in panels if p.display and p.size and p.region in app.screen.region and p.parent.display}
+    return {
+        p.id or p.name for p in panels if p.display and p.size and p.region in app.screen.region and p.parent.display
+    }
 
 
 FOUR = {"prompt", "tokens", "candidates", "generation"}
@@ -60,7 +62,7 @@ async def test_until_a_lens_is_chosen_the_index_of_lenses_stands_beside_the_char
         line = next(n for n, option in enumerate(app.walk.menu.options) if option.id == "flow")
         await pilot.click(app.walk.menu, offset=(10, line + 1))
         await pilot.pause()
-        assert (app.lens.id, app.focused) == ("flow", app.lens)
+        assert (app.lens.NAME, app.focused) == ("flow", app.lens)
         assert seen(app) == FOUR | {"flow"}
         await pilot.resize_terminal(120, 36)
         await pilot.pause()

@@ -9,7 +9,7 @@ import pytest
 from core.loading.choice import ModelChoice
 from tui import lenses
 from tui.app import TokenwalkApp
-from tui.keys import FOOTER, WALK
+from tui.keys import FOLLOW, FOOTER, WALK
 from tui.panels.footer import FooterKey, KeyFooter
 
 Make = Callable[..., TokenwalkApp]
@@ -22,7 +22,7 @@ def words(app: TokenwalkApp) -> dict[str, str]:
 
 
 def test_the_order_of_the_row_names_bindings() -> None:
-    assert {id for id in FOOTER if id} <= {binding.id for binding in WALK}
+    assert {id for id in FOOTER if id} <= {binding.id for binding in (*WALK, *FOLLOW)}
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 72, 80, 100, 109, 110, 150, 200])

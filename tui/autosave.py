@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from core.atomic import NEW_FILE
 from core.errors import UserError
@@ -57,6 +58,8 @@ class Autosave:
         self._automatic = automatic
         self._tree: Tree | None = None
         self._file = SessionFile()
+        self._files: WeakKeyDictionary[Tree, SessionFile] = WeakKeyDictionary()
+        """The files of walks that may be come back to."""
         self._mark: object = None
         self._noted: object = None
         """The mark of the walk when its journal got the last entry."""
@@ -91,7 +94,7 @@ class Autosave:
         if not self._automatic:
             return None
         if session.tree is not self._tree:
-            self._begin(session, SessionFile())
+            self._begin(session, self._files.get(session.tree) or SessionFile())
         mark, now = session.mark(), time.monotonic()
         if mark != self._noted and self._file.begun:
             self._note(session)
@@ -108,7 +111,7 @@ class Autosave:
     def save(self, session: "Session") -> None:
         """Write the walk now, and report its file."""
         if session.tree is not self._tree:
-            self._begin(session, SessionFile())
+            self._begin(session, self._files.get(session.tree) or SessionFile())
         self._mark = session.mark()
         self._write(session, report=True)
 
@@ -147,6 +150,7 @@ class Autosave:
     def _begin(self, session: "Session", file: SessionFile) -> None:
         self._tree, self._file, self._mark, self._noted, self._due = session.tree, file, None, None, 0.0
         self._last_entry = 0
+        self._files[session.tree] = file
 
     def _note(self, session: "Session") -> None:
         """Let the journal have what has changed."""

@@ -90,7 +90,7 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         truncated = not text[error.pos :].strip() or error.msg.startswith("Unterminated")
-        what = _("it ends too early, so a part is missing") if truncated else _("this is not JSON")
+        what = _("it ends too early, so it was cut short") if truncated else _("this is not JSON")
         raise UserError(
             _("{where} is not a complete session: line {line}, column {column}: {problem}"),
             where=where,

@@ -114,7 +114,7 @@ def test_memory_that_is_in_use_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     room.check_room("it", 2.9e9, torch.device("cpu"), ("try another",))
     with pytest.raises(UserError) as caught:
         room.check_room("it", 3.1e9, torch.device("cpu"), ("try another",))
-    assert str(caught.value) == "it needs 3.1 GB; cpu has 20.0 GB, 3.0 GB of it available; try another"
+    assert str(caught.value) == "it needs 3.1 GB of memory, but cpu has 20.0 GB, 3.0 GB of it available; try another"
 
 
 def test_a_training_needs_at_least_what_torch_allocates() -> None:

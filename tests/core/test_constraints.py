@@ -139,7 +139,7 @@ def test_a_text_that_left_the_constraint_is_named_and_harms_nothing(tokens: Toke
     """The place and the token; after it the matcher answers as before."""
     matcher = Matcher("regex", "abc|abd", tokens)
     before = allowed(matcher, tokens.encode("ab"))
-    with pytest.raises(UserError, match="token 3, 'x'"):
+    with pytest.raises(UserError, match="token 3 of the text, 'x'"):
         matcher.allowed([*tokens.encode("ab"), *tokens.encode("x")])
     with pytest.raises(UserError, match="token 1"):
         matcher.allowed([min(ends(tokens))])

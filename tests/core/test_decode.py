@@ -229,11 +229,14 @@ def test_a_model_says_what_computes_its_tokens(tmp_path: Path) -> None:
     assert model.implementation == f"compiled kernels ({compiled.instructions()})"
     with ForwardHooks() as hooks:
         hooks.after(model.blocks[0], lambda *_: None)
-        assert model.implementation.endswith("hooks (an adapter, a patch) bypass the compiled step")
+        assert model.implementation.endswith("an adapter or a patch bypasses the compiled step")
     assert model.implementation == f"compiled kernels ({compiled.instructions()})"
     assert Transformer(model.config).implementation == "torch"
     assert unsupported(model) is None
-    assert unsupported(dequantized(model)) == "no compiled code for this model, not all of its matrices are packed"
+    assert (
+        unsupported(dequantized(model))
+        == "the compiled step does not support this model: not all of its matrices are packed"
+    )
 
 
 def test_a_compiler_that_fails_is_a_reason_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

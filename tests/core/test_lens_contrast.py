@@ -84,7 +84,7 @@ def test_a_row_of_the_table_for_each_cell(small: Any) -> None:
 def test_without_a_corrupt_prompt_it_says_what_it_needs(small: Any) -> None:
     with pytest.raises(UserError, match="needs a second prompt, the corrupt one"):
         last(contrast(step_on(small("model6"), (65, 66, 67))))
-    with pytest.raises(UserError, match="no map 'rows'; choose one of residual, attention, mlp, heads"):
+    with pytest.raises(UserError, match="'rows' is not a map; choose one of residual, attention, mlp, heads"):
         last(contrast(step_on(small("model6"), (65, 66, 67)), first="rows"))  # type: ignore[arg-type]
 
 

@@ -117,7 +117,7 @@ def test_counts_are_answered_before_the_histogram(small: Small) -> None:
 
 def test_an_unknown_weight_is_a_user_error(small: Small) -> None:
     step = step_on(small("model1"), some_ids(3))
-    with pytest.raises(UserError, match=r"no weight 'wte'; there are embed.weight, unembed.weight, unembed.bias"):
+    with pytest.raises(UserError, match=r"no weight 'wte'; its weights are embed.weight, unembed.weight, unembed.bias"):
         next(weights(step, "wte"))
 
 

@@ -201,7 +201,7 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
     assert "'unheard'" in refusal(gguf_of(tmp_path / "b.gguf", reference, "unheard"))
     folder = pieces_folder("llama2", tmp_path / "pieces")
     (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
-    assert "tokenizer.model is no model of sentencepiece" in refusal(folder)
+    assert "tokenizer.model is not a SentencePiece model" in refusal(folder)
     (folder / "tokenizer.model").unlink()
     assert "tokenizer.json" in refusal(folder)
 

@@ -277,10 +277,10 @@ def test_a_sweep_of_a_long_text_reads_its_end(small: Small, monkeypatch: pytest.
     [
         ({"part": "head", "layer": 2, "index": 0}, "layer from 0 to 1"),
         ({"part": "head", "layer": 0, "index": 3}, "head from 0 to 2"),
-        ({"part": "head", "layer": 0}, "missing"),
-        ({"part": "mlp"}, "missing"),
+        ({"part": "head", "layer": 0}, "none is given"),
+        ({"part": "mlp"}, "none is given"),
         ({"part": "position", "index": 6}, "position from 0 to 5"),
-        ({"part": "position", "index": -1}, "not -1"),
+        ({"part": "position", "index": -1}, "-1 is given"),
         ({"part": "tail"}, "tail"),
         ({"part": "mlp", "layer": 0, "kind": "bend"}, "bend"),
         ({"part": "mlp", "layer": 0, "kind": "scale", "factor": math.inf}, "inf"),
@@ -304,7 +304,7 @@ def test_the_error_names_the_first_rung_that_has_the_part(small: Small) -> None:
 def test_a_sweep_over_no_patches_is_a_user_error(small: Small) -> None:
     """A model without heads has no patch of a head."""
     model = small("model1")
-    with pytest.raises(UserError, match="model1 has nothing of that kind"):
+    with pytest.raises(UserError, match="model1 has no part of that kind"):
         next(sweep(step_on(model, some_ids(3)), all_patches(model.transformer.config, "head")))
 
 

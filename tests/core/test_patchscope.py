@@ -131,8 +131,8 @@ def test_few_streams_go_through_the_model_at_once(small: Small, monkeypatch: pyt
     [
         ("model1", {}, "no blocks"),
         ("model5", {"prompt": ""}, "the target prompt is empty"),
-        ("model5", {"into": 3}, "from 0 to 2, not 3"),
-        ("model5", {"into": -1}, "from 0 to 2, not -1"),
+        ("model5", {"into": 3}, r"from 0 to 2 \(the number of blocks\), not 3"),
+        ("model5", {"into": -1}, r"from 0 to 2 \(the number of blocks\), not -1"),
     ],
 )
 def test_what_cannot_be_done_is_said(name: str, options: dict[str, Any], says: str, small: Small) -> None:

@@ -137,13 +137,13 @@ def test_a_request_that_is_refused_is_not_sent_again(engine: RemoteEngine, serve
 def test_another_model_under_the_same_address_is_named(engine: RemoteEngine, server: Server) -> None:
     engine.next(IDS, 5).result(10)
     changed(server, lambda values: values.update(model="other\x1b[2J"))
-    with pytest.raises(UserError, match=r"serves 'other\\x1b\[2J' now, and smollm2 before"):
+    with pytest.raises(UserError, match=r"serves 'other\\x1b\[2J' now, but served smollm2 before"):
         engine.next(IDS, 5).result(10)
 
 
 def test_tokens_that_the_engine_adds_or_cuts_are_noticed(engine: RemoteEngine, server: Server) -> None:
     changed(server, lambda values: values["usage"].update(prompt_tokens=6))  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="read 6 tokens, and 5 were sent"):
+    with pytest.raises(UserError, match="read 6 tokens, but 5 were sent"):
         engine.next(IDS, 5).result(10)
 
 

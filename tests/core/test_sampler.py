@@ -108,7 +108,7 @@ WRONG = {
     "temp=nan": "temperature must be",
     "temp=inf": "temperature must be",
     "xtc=0.5:2": "XTC: threshold must be between 0 and 1, not 2",
-    "xtc=0.5:0.1:3": "has xtc=chance:threshold, not 3 values",
+    "xtc=0.5:0.1:3": "takes xtc=chance:threshold, not 3 values",
     "top_k=1,temp=1,top_k=2": "top_k twice",
     "ban=x": "'x' is not a token",
     "ban=": "",

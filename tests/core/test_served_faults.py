@@ -63,7 +63,7 @@ def test_after_each_of_100_faults_the_walk_goes_on_as_if_nothing_had_been(server
 
 @pytest.mark.parametrize(
     ("name", "first", "says"),
-    [("other", 0, "the engine serves other now, and tiny before"), ("tiny", 1, "other bytes than before")],
+    [("other", 0, "the engine serves other now, but served tiny before"), ("tiny", 1, "other bytes than before")],
     ids=["another name", "other pieces under the same name"],
 )
 def test_a_restart_with_another_model_is_noticed(

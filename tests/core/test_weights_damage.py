@@ -64,7 +64,7 @@ def test_random_damage_to_a_table_gives_a_model_or_a_user_error(kind: str, llama
         (b"GGUF" + bytes(100), "GGUF"),
         (bytes(4096), "empty"),
         (b"\xff" * 4096, "unknown format"),
-        (struct.pack("<Q", 2) + b"{}", "lack"),
+        (struct.pack("<Q", 2) + b"{}", "have no tensor"),
         (struct.pack("<Q", 9) + b"{}", "cut short"),
         (struct.pack("<Q", 4) + b"{nul", "corrupt"),
         (struct.pack("<Q", 2) + b"{}" + b"left over", "belong to no tensor"),
@@ -126,11 +126,11 @@ def test_a_config_that_disagrees_with_the_weights_is_refused(llama: Path) -> Non
     reconfigure(llama, num_key_value_heads=8)
     assert "layers.0.self_attn.k_proj.weight is 128 × 256" in refusal(llama)
     reconfigure(llama, num_key_value_heads=4, num_hidden_layers=3)
-    assert "lack layers.2.input_layernorm.weight" in refusal(llama)
+    assert "have no tensor layers.2.input_layernorm.weight" in refusal(llama)
     reconfigure(llama, num_hidden_layers=1)
     assert "layers.1." in refusal(llama)
     reconfigure(llama, num_hidden_layers=2, attention_bias=True)
-    assert "lack layers.0.self_attn.q_proj.bias" in refusal(llama)
+    assert "have no tensor layers.0.self_attn.q_proj.bias" in refusal(llama)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

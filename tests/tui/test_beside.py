@@ -17,7 +17,9 @@ def seen(app: TokenwalkApp) -> set[str]:
     """The panels that have a place on the screen, wholly inside it."""
     panels = (app.prompt, app.tokens, app.candidates, app.generation, app.lens, app.walk.menu)
     return {
-        p.id or p.name for p in panels if p.display and p.size and p.region in app.screen.region and p.parent.display
+        getattr(p, "NAME", "") or p.id
+        for p in panels
+        if p.display and p.size and p.region in app.screen.region and p.parent.display
     }
 
 

@@ -141,7 +141,7 @@ def test_a_u_that_the_seed_does_not_give_is_listed(saved: Path, run_here: Here) 
     edit(saved, lambda values: values["samplers"][0].update(seed=5))
     done = run_here("replay", str(saved), "--json")
     assert (done.returncode, differing(done)) == (1, [*range(3, 3 + N)])
-    assert "its u is not the one that the seed gives" in run_here("replay", str(saved)).stdout.decode()
+    assert "its u differs from the one that the seed gives" in run_here("replay", str(saved)).stdout.decode()
 
 
 @pytest.mark.parametrize("more", [("--weights-seed", "1"), ("--model", "model6"), ("--dtype", "bf16")], ids=str)
@@ -167,7 +167,7 @@ def elsewhere(values: dict[str, Any]) -> None:
 USER_ERRORS = {
     "a version to come": (lambda values: values.update(version=99), (), "newer"),
     "a model that is not here": (elsewhere, (), "nobody/nothing-of-the-kind is not on this machine"),
-    "a model nobody knows": (without_choice, (), "does not say how to have model5"),
+    "a model nobody knows": (without_choice, (), "does not say where model5 comes from"),
     "another tokenizer": (
         lambda values: values["pieces"].update({"111": "7a"}),
         (),

@@ -95,6 +95,24 @@ async def test_escape_cancels_and_the_walk_goes_on(
         assert app.frame.model.name == "model2"
 
 
+async def test_a_second_choice_takes_the_place_of_the_model_that_is_loading(
+    real: Make, settle: Go, press: Go, until: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowLoad(monkeypatch)
+    async with real("oat").run_test(size=SIZE) as pilot:
+        app = pilot.app
+        walk = await begin(pilot, slow, settle, press, until)
+        seen = list[str]()
+        app.walk.choosing.load(ModelChoice(name="model3", tokenizer="bytes", device="cpu"))
+        show = app.walk.show
+        monkeypatch.setattr(app.walk, "show", lambda frame: (seen.append(frame.model.name), show(frame)))
+        slow.go_on.set()
+        await settle(pilot)
+        assert app.frame.model.name == "model3" and "model2" not in seen
+        assert [token.id for token in app.frame.snapshot.tokens] == [token.id for token in walk]
+        assert not any("cancelled" in note for note in notes(app))
+
+
 async def test_a_load_that_fails_leaves_the_walk(
     real: Make, settle: Go, press: Go, until: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,7 @@ def test_parity_of_a_revision_in_16_bits(run_here: Here) -> None:
         (("-m", "model1", "--revision", "step1"), "--revision step1: model1 has no revisions"),
         (("--revision", "step1"), "model1 has no revisions"),
         (("-m", f"{ID}@a", "--revision", "b"), "has a revision already; leave out --revision"),
-        (("-m", ID, "--revision", "../x"), "'../x' is no revision"),
+        (("-m", ID, "--revision", "../x"), "'../x' is not a revision"),
     ],
 )
 def test_impossible_revisions_are_one_line(arguments: tuple[str, ...], says: str, run_here: Here) -> None:

@@ -198,7 +198,7 @@ async def test_no_more_pages_than_allowed_have_a_process(monkeypatch: pytest.Mon
         async with page.connect() as three:
             text = await said(three)
             assert (await said(three), text.count("\n")) == ("", 1)
-        assert "all 2 places are taken" in text and "--viewers" in text
+        assert "every place is taken (2)" in text and "--viewers" in text
         await one.send_json(["stdin", "x"])
         assert await said(one) == "Dx"
 

@@ -299,7 +299,7 @@ async def test_a_training_that_fails_does_not_disturb_the_walk(
         await until(lambda: pilot.app.frame.training and pilot.app.frame.training.problem)
         await settle(pilot)
         await until(lambda: "! stopped" in screen_lines(pilot.app)[1])
-        await until(lambda: "too few for a sequence of 16" in "\n".join(screen_lines(pilot.app)))
+        await until(lambda: "too few for one sequence of 16" in "\n".join(screen_lines(pilot.app)))
         await press(pilot, "escape", "space")
         assert len(pilot.app.frame.snapshot.tokens) == 4
 

@@ -1,6 +1,7 @@
 """The app in Vietnamese: nothing is cut off at 80 × 24 and 120 × 40; pictures of three screens."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,16 +48,18 @@ def cut_off(app: TokenwalkApp) -> Iterator[str]:
                     yield f"{widget!r}: {title.plain}"
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(
+    ("size", "keys"), [((80, 24), (*DIALOGS, *SCREENS)), ((120, 40), SCREENS)], ids=("80x24", "120x40")
+)
 async def test_nothing_is_cut_off(
-    vietnamese: None, scripted: Make, scenes: Any, rungs_only: None, size: tuple[int, int]
+    vietnamese: None, scripted: Make, scenes: Any, rungs_only: None, size: tuple[int, int], keys: tuple[str, ...]
 ) -> None:
     app, found = scripted(scenes.oat_milk(), text=PROMPT), {}
     async with app.run_test(size=size) as pilot:
         await until(lambda: app.frame.snapshot is not None)
         await delivered(pilot)
         found["walk"] = list(cut_off(app))
-        for key in (*DIALOGS, *SCREENS):
+        for key in keys:
             await pilot.press(key)
             await delivered(pilot)
             assert len(app.screen_stack) > 1, key
@@ -127,6 +130,8 @@ def test_the_help(vietnamese: None, snap_compare: Compare, scripted: Make, scene
     assert snap_compare(app, run_before=pressing("question_mark"), terminal_size=(80, 24))
 
 
-def test_the_form_of_a_training(vietnamese: None, snap_compare: Compare, scripted: Make, scenes: Any) -> None:
+def test_the_form_of_a_training(
+    vietnamese: None, trainings_folder: Path, snap_compare: Compare, scripted: Make, scenes: Any
+) -> None:
     app = scripted(scenes.oat_milk(), text=PROMPT)
     assert snap_compare(app, run_before=pressing("t"), terminal_size=(80, 24))

@@ -35,8 +35,8 @@ def learn(
         if number is not None and number not in numbers:
             words = _("there is no lesson {number}; choose from {numbers}")
             raise UserError(words.format(number=number, numbers=", ".join(map(str, numbers))))
-        if found.mistakes:
-            for mistake in found.mistakes:
+        if mistakes := library.mistakes(folder):
+            for mistake in mistakes:
                 say(str(mistake))
             raise typer.Exit(2)
         if check:

@@ -1,6 +1,8 @@
 """What changed between two models: configuration and source beside the distribution after the prompt."""
 
+import ast
 import difflib
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ class DifferenceView:
     parameters: tuple[int, int]
     settings: tuple[tuple[str, str, str], ...]
     """Fields of the configuration that differ: name, value in A, value in B."""
+    code: str
+    """The line of code that makes the second model of the first; empty where these are no neighbours of the ladder."""
     parts: tuple[PartChange, ...]
     top: tuple[tuple[tuple[bytes, float], ...], tuple[tuple[bytes, float], ...]]
     """The likeliest tokens of each after the prompt, with their probabilities."""
@@ -60,11 +64,30 @@ def difference(block: Difference, here: "Here") -> DifferenceView:
         names=names,
         parameters=(models[0].info.parameters, models[1].info.parameters),
         settings=tuple((each.name, each.before, each.after) for each in differences(*configs)),
+        code=_code(*names),
         parts=_parts(here, *names),
         top=(top_a, top_b),
         kl_bits=kl,
         entropy_bits=(entropy_a, entropy_b),
     )
+
+
+def _code(before: str, after: str) -> str:
+    """The line of `core.loading.ladder.rungs` between two neighbouring rungs."""
+    from core.loading import ladder
+    from core.loading.checkpoints.folders import SUFFIX
+
+    first, second = (name.removesuffix(SUFFIX) for name in (before, after))
+    if (first, second) not in zip(ladder.NAMES, ladder.NAMES[1:], strict=False):
+        return ""
+    tree, code = ast.parse(inspect.getsource(ladder.rungs)), ""
+    statements = tree.body[0].body if isinstance(tree.body[0], ast.FunctionDef) else []
+    for statement in statements:
+        if isinstance(statement, ast.Assign):
+            code = ast.unparse(statement)
+        elif any(isinstance(node, ast.Constant) and node.value == second for node in ast.walk(statement)):
+            return code
+    return ""
 
 
 def _parts(here: "Here", before: str, after: str) -> tuple[PartChange, ...]:

@@ -99,7 +99,7 @@ def value_text(value: object) -> str:
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     if isinstance(value, tuple):
         return f"({', '.join(map(value_text, value))})"
-    return repr(value) if isinstance(value, str) else str(value)
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def tree_of(text: str) -> ast.expr:

@@ -52,3 +52,13 @@ def course(folder: Path | None = None, language: str = ENGLISH) -> Course:
             mistakes += lint.compare(lesson, meant)
     mistakes.sort(key=lambda each: (str(each.file), each.line))
     return Course(folder, tuple(by_name.get(each.name, each) for each in original), tuple(mistakes))
+
+
+def mistakes(folder: Path | None = None) -> list[Mistake]:
+    """What is wrong in a folder, in all its languages. Raises `UserError` where there is no lesson."""
+    folder = folder or BUNDLED
+    languages = [each.name for each in sorted(folder.iterdir()) if any(each.glob("*.md"))] if folder.is_dir() else []
+    own = ENGLISH if (folder / ENGLISH).is_dir() else ""
+    translated = [language for language in languages if own and language != ENGLISH]
+    found = [mistake for language in (ENGLISH, *translated) for mistake in course(folder, language).mistakes]
+    return list(dict.fromkeys(found))

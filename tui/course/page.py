@@ -3,7 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -29,6 +29,8 @@ class Line:
     text: Text
     answer: int | None = None
     """The answer that a click on it gives, from 0."""
+    block: int | None = None
+    """The number of its block in the step; None for the title."""
 
 
 class Page:
@@ -48,7 +50,7 @@ class Page:
             yield Line(Text())
             yield from map(Line, wrapped(Text(f"! {one_line(problem)}", self._style("wrong")), width, rest="  "))
         for number, block in enumerate(self._player.step.blocks):
-            lines = list(self._block(number, block, width))
+            lines = [replace(line, block=number) for line in self._block(number, block, width)]
             if lines:
                 yield Line(Text())
             yield from lines
@@ -73,7 +75,7 @@ class Page:
 
     def _value(self, value: Expression | str) -> Text:
         if isinstance(value, str):
-            return Text(f" {self._key_of(value)} ", self._style("key"))
+            return Text(self._key_of(value), self._style("key"))
         found = self._player.state.found.get(value)
         if isinstance(found, Reading) and not found.problem:
             return Text(prose(found.shown), self._style("value"))
@@ -192,6 +194,9 @@ class Page:
         if isinstance(found, Reading) and found.problem:
             yield from self._marked("!", "wrong", Text(self._spell(found.problem), self._style("wrong")), width)
         if isinstance(found, DifferenceView):
+            if found.code:
+                yield from Markdown(self._style).code(found.code, width)
+                yield Text()
             yield from self._settings(found, width)
             yield Text()
             yield from self._distributions(found, width)
@@ -234,7 +239,8 @@ class Page:
             ), width, rest="  ")  # fmt: skip
             for line in part.lines[:DIFF_LINES]:
                 style = {"+": "added", "-": "removed"}.get(line[:1], "muted")
-                yield Text(fit(prose(line), width).rstrip(), self._style(style))
+                for at in range(0, max(1, len(line)), width):
+                    yield Text(prose(line[at : at + width]), self._style(style))
             if len(part.lines) > DIFF_LINES:
                 rest = len(part.lines) - DIFF_LINES
                 words = ngettext("… {count} more line of {where}", "… {count} more lines of {where}", rest)

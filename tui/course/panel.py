@@ -1,6 +1,8 @@
 """The panel of a lesson: one step at a time, beside the walk or below it."""
 
+from rich.cells import cell_len
 from rich.style import Style
+from rich.text import Text
 from textual import events
 from textual.content import Content
 from textual.geometry import Size
@@ -53,28 +55,47 @@ class LessonPanel(PaintedPage):
         self._lines: list[Line] = []
         self._strips: list[Strip] = []
         self._shown: object = None
+        self._gate: int | None = None
+        """The gate that was open when the step was drawn last, and how many of its hints were shown."""
+        self._hints = 0
 
     def show(self, player: Player, keys: dict[str, str], problem: str = "") -> None:
         """Draw the step of a player. `keys` holds the labels of the keys that are bound to actions at present."""
         self._player, self._keys, self._problem = player, keys, problem
-        lessons = player.course.lessons
-        place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
-        self.border_title = Content(
-            _("lesson {place} · {title}").format(place=place, title=one_line(player.lesson.title))
-        )
-        hints = [
-            f"{player.at + 1}/{len(player.lesson.steps)}",
-            _("{key} back").format(key=keys["course.back"]),
-            _("{key} onward").format(key=keys["course.onward"]),
-            *([_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []),
-            _("{key} your walk").format(key=keys["course.open"]),
-        ]
-        self.border_subtitle = Content(" · ".join(hints))
+        self._entitle()
         opened = (player.lesson.name, player.at, player.opening)
         self._draw()
+        gate, last = player.gate(), len(player.step.blocks) - 1
         if opened != self._shown:
             self._shown = opened
             self.scroll_to(y=0, animate=False, immediate=True)
+        elif gate != self._gate:
+            answered = self._gate if self._gate in player.state.answered else None
+            self._reveal(self._gate or 0, last if gate is None else gate if answered is None else answered)
+        elif gate is not None and player.state.hints[gate] != self._hints:
+            self._reveal(gate, gate)
+        self._gate, self._hints = gate, 0 if gate is None else player.state.hints[gate]
+
+    def _entitle(self) -> None:
+        """Name the lesson in the border, and the keys that act, in fewer words where there is no room."""
+        player, keys = self._player, self._keys
+        assert player is not None
+        lessons, title = player.course.lessons, one_line(player.lesson.title)
+        place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
+        words = _("lesson {place} · {title}").format(place=place, title=title)
+        self.border_title = Content(self._fitting(words, f"{place} · {title}", title))
+        step = f"{player.at + 1}/{len(player.lesson.steps)}"
+        back, onward = (keys[f"course.{name}"] for name in ("back", "onward"))
+        turns = [_("{key} back").format(key=back), _("{key} onward").format(key=onward)]
+        hint = [_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []
+        leave = [_("{key} your walk").format(key=keys["course.open"])]
+        full, less, least = [step, *turns, *hint, *leave], [step, f"‹ {back} {onward} ›", *hint, *leave], [step, *leave]
+        self.border_subtitle = Content(self._fitting(*(" · ".join(parts) for parts in (full, less, least))))
+
+    def _fitting(self, *texts: str) -> str:
+        """The first text that has room in the border, or the last one."""
+        room = self.outer_size.width - 6
+        return next((text for text in texts if cell_len(text) <= room), texts[-1])
 
     def _draw(self) -> None:
         width = self.columns
@@ -82,9 +103,17 @@ class LessonPanel(PaintedPage):
             return
         page = Page(self._player, self._style, lambda id: self._keys.get(id, id), self._spell)
         self._lines = list(page.lines(width, self._problem))
-        self._strips = [self.strip_of(line.text, width) for line in self._lines]
+        self._strips = [self.strip_of(Text.assemble(line.text), width) for line in self._lines]
         self.virtual_size = Size(width, len(self._strips))
         self.refresh()
+
+    def _reveal(self, first: int, last: int) -> None:
+        """Scroll down as far as the end of block `last` needs, but not beyond the beginning of block `first`."""
+        begin = min((y for y, line in enumerate(self._lines) if line.block == first), default=0)
+        end = max((y for y, line in enumerate(self._lines) if line.block is not None and line.block <= last), default=0)
+        top = min(begin, end + 1 - self.scrollable_content_region.height)
+        if top > self.top:
+            self.scroll_to(y=top, animate=False, immediate=True)
 
     def _style(self, name: str) -> Style:
         return self.style_of(f"lesson--{name}")
@@ -93,6 +122,8 @@ class LessonPanel(PaintedPage):
         return spelled(self, problem)
 
     def on_resize(self) -> None:
+        if self._player:
+            self._entitle()
         self._draw()
 
     def notify_style_update(self) -> None:

@@ -22,7 +22,6 @@ INLINE = {"strong_open": "strong", "em_open": "emphasis", "s_open": "muted", "li
 def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Iterator[Text]:
     """The lines of a text in `width` cells; `first` and `rest` stand before them."""
     for number, line in enumerate(text.wrap(_console, max(8, width - cell_len(rest)))):
-        line.rstrip()
         yield Text.assemble(first if number == 0 else rest, line)
 
 
@@ -79,8 +78,7 @@ class Markdown:
         """Lines of code, which are broken where they are too wide."""
         style = self._style("code")
         for line in inert(source.rstrip("\n")).split("\n"):
-            for start in range(0, max(1, len(line)), max(8, width - 1)):
-                part = line[start : start + max(8, width - 1)]
+            for part in _broken(line, max(16, width - 1)):
                 yield Text(f" {part}".ljust(width), style)
 
     def _list(self, tokens: Sequence[Token], width: int) -> Iterator[Text]:
@@ -153,6 +151,18 @@ class Markdown:
                 start = at + 1
         found.append(inert(text[start:]), style)
         return found
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    """A line of code in parts of at most `width` characters, broken after a space or sign; the rest is indented."""
+    indent = " " * min(width // 2, len(line) - len(line.lstrip()) + 4)
+    while len(line) > width:
+        start = len(line) - len(line.lstrip()) + 1
+        ends = [max(line.rfind(sign, start, width) for sign in signs) + 1 for signs in (" ,([", "=.")]
+        cut = next(filter(None, ends), width)
+        yield line[:cut]
+        line = indent + line[cut:].lstrip()
+    yield line
 
 
 def _end(tokens: Sequence[Token], at: int) -> int:

@@ -49,8 +49,8 @@ class Runner(Walks):
         super().__init__(Outbox(publish, fps))
         self._jobs = JobQueue()
         self._closing = False
-        self._loads = self._cancelled = 0
-        """How many loads were asked for, and up to which of them they are cancelled."""
+        self._loads = self._cancelled = self._replaced = 0
+        """How many loads were asked for, and up to which of them they are cancelled, or replaced by a newer one."""
         self._began_at = 0.0
         self._waits = Waits(self._jobs)
         self._resting = False
@@ -69,7 +69,11 @@ class Runner(Walks):
         self._thread.start()
 
     def load(self, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm = PromptForm()) -> None:
-        """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`."""
+        """Load a model. The walk goes on in it where the tokenizer stays the same, else from the prompt `text`.
+
+        It takes the place of one that is loading.
+        """
+        self._replaced = self._loads
         self._put_load(lambda report: self._load(choice, text, sampler, form, report))
 
     def open(self, path: Path) -> None:
@@ -157,6 +161,8 @@ class Runner(Walks):
 
         def report(loading: Loading) -> None:
             """Called often, also by threads that download while this one waits for them."""
+            if self._replaced >= number:
+                raise Interrupted
             if self._closing or self._cancelled >= number:
                 raise Cancelled
             self._outbox.change(loading=loading)
@@ -232,6 +238,7 @@ class Runner(Walks):
     def _begin(self, job: Job) -> None:
         if job.aside:
             job.run()
+            self._show(walk=False)  # an answer may not have been shown yet
             return
         self._answering = self._scoring = self._watching = None
         generating = self._running is not None and self._outbox.frame.activity == "generating"

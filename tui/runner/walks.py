@@ -96,8 +96,9 @@ class Walks:
 
     def _exchange(self, number: int) -> Iterator[object]:
         self._autosave(last=True)
+        if self._aside is None:
+            raise UserError(_("the walk of the course is gone; open its step again"))
         self._session, self._aside = self._aside, self._session
-        assert self._session is not None
         self._show_other(number)
         return self._session.read()
 

@@ -120,7 +120,7 @@ class Server:
             # after a reload the place of the page before is free only when this page is there
             await asyncio.wait_for(self._places.acquire(), PATIENCE)
         except TimeoutError:
-            text = _("all {count} places are taken; close another page of this server, or allow more with --viewers")
+            text = _("every place is taken ({count}); close a page of this server, or allow more with --viewers")
             problem = text.format(count=self._limits.viewers)
         else:
             try:

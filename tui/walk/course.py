@@ -76,6 +76,8 @@ class Lessons(ActionGroup):
         """The lens of the course when it was left."""
         self._number = 0
         """The number of the walk that was begun last."""
+        self._begun = False
+        """Whether that walk was there when the course was left."""
         self._keys: tuple[str, ...] = ()
         """Keys that are pressed when the walk of the step is ready."""
         self._watched: object = None
@@ -162,7 +164,7 @@ class Lessons(ActionGroup):
         if place is None or player is None:
             return
         lesson = player.course.lessons[place]
-        if lesson is player.lesson and self._number:
+        if lesson is player.lesson and self._begun:
             self._enter()
             self.state.runner.go_on(self._number)
             if self._lens:
@@ -202,6 +204,7 @@ class Lessons(ActionGroup):
         own, self._own, self.playing = self._own, None, False
         assert own is not None
         self._lens, self._watched = type(self.screen.lens), None
+        self._begun = self.state.frame.begun == self._number
         state = self.state
         state.runner.watch(None)
         state.runner.come_back(own.choice, own.sampler)

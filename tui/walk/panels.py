@@ -266,7 +266,7 @@ class PanelsScreen(Screen[None]):
             ]
         advice.append(_("{step} steps · {run} generates").format(step=key("walk.step"), run=key("walk.generate")))
         if self.state.first_start:
-            advice.append(
-                _("{index} index of lenses · {help} every key").format(index=key("lens.index"), help=key("app.help"))
-            )
+            names = {"course": "course.open", "index": "lens.index", "help": "app.help"}
+            keys = {name: key(id) for name, id in names.items()}
+            advice.append(_("{course} a course · {index} index of lenses · {help} every key").format(**keys))
         return advice

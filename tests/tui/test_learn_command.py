@@ -1,0 +1,76 @@
+"""`tokenwalk learn`: what `--check` prints, and its exit codes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tui.commands.lesson_check import run_cell
+
+Here = Callable[..., subprocess.CompletedProcess[bytes]]
+LESSON = """---
+title: Wrong
+---
+
+## Look
+
+```{set}
+model: model5-trained
+prompt: I prefer oat milk in
+```
+
+```{claim}
+rank(" my") == 1
+entropy_bits > 50
+```
+
+```{task}
+Draw.
+check: generated > 3
+solution: walk.step*2
+```
+
+```python
+a = 1
+a + 1
+```
+
+```output
+3
+```
+"""
+
+
+def test_check_names_the_line_of_what_does_not_hold(tmp_path: Path) -> None:
+    file = tmp_path / "01-wrong.md"
+    file.write_text(LESSON)
+    command = [sys.executable, "-m", "tui", "learn", str(tmp_path), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{file}:14: entropy_bits > 50 does not hold: 0.01025",
+        f"{file}:19: after the solution, generated > 3 does not hold: 2",
+        f"{file}:17: the solution does not reach the task",
+        f"{file}:29: the code prints '2', and the lesson says '3'",
+    ]
+
+
+def test_mistakes_of_the_linter_come_first(run_here: Here, tmp_path: Path) -> None:
+    (tmp_path / "01-wrong.md").write_text("## A\n\n```{clam}\n```\n")
+    done = run_here("learn", str(tmp_path))
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_lesson_that_there_is_not_is_one_line(run_here: Here, tmp_path: Path) -> None:
+    for argument, said in (("99", b"choose from 1, 2"), (str(tmp_path / "none"), b"there is no folder")):
+        done = run_here("learn", argument)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+        assert said in done.stderr
+
+
+def test_a_cell_prints_its_last_value_as_a_notebook_does() -> None:
+    names: dict[str, object] = {}
+    assert run_cell("x = 2\nprint(x)\nx + 1\n", names, "cell") == ("2\n3\n", None)
+    assert run_cell("x", names, "cell") == ("2\n", None)
+    assert run_cell("y = 1\n\ny / 0\n", names, "cell") == ("", (3, "ZeroDivisionError: division by zero"))

@@ -98,6 +98,7 @@ def test_patches_and_scores_are_in_the_journal(saved: Saved) -> None:
     saved.note()
     assert contents(saved.read()[0]) == contents(record.record_of(walk))
     assert all(token.score for token in saved.read()[0].path()[1:])
+    list(walk.patch(()))  # other tests have this model too
 
 
 def test_a_branch_that_comes_back_beside_its_like_is_saved(saved: Saved) -> None:

@@ -224,6 +224,7 @@ class TokenwalkApp(App[None]):
         )
 
     def on_unmount(self) -> None:
+        self.walk.lessons.close()
         self.runner.close()
         if self._server:
             self._server.close()

@@ -1,6 +1,7 @@
 """The themes. Borders are muted, the accent marks what is active, a warm color marks surprisal.
 
-A heat map is orange above zero and blue below it, which people with any kind of color vision tell apart.
+A heat map is orange above zero and blue below it, which people with any kind of color vision tell apart. Faint text is
+of a gray that 256 colors have too, and 16 colors nearly: there it has a contrast of 4:1 (light, in 16 colors: 3:1).
 
 The theme for a projector is black on white with two dark colors. Text on every ground has a contrast of at least 7:1
 (WCAG 2.2, level AAA); there are no faint letters, and the bars of the chart are two lines high.
@@ -30,6 +31,7 @@ DARK = Theme(
     panel="#1d242c",
     dark=True,
     variables={
+        "text-disabled": "#808080",
         "footer-background": "#11151a",
         "footer-key-foreground": "#7cc4b8",
         "footer-description-foreground": "#8b98a5",
@@ -49,7 +51,7 @@ LIGHT = Theme(
     primary="#9aa7b4",
     secondary="#556475",
     accent="#16766a",
-    warning="#c2601a",
+    warning="#a9530f",
     error="#b3343c",
     success="#3c7a2a",
     foreground="#22292f",
@@ -58,6 +60,8 @@ LIGHT = Theme(
     panel="#e9e6df",
     dark=False,
     variables={
+        "text-muted": "#4e5358",
+        "text-disabled": "#6f6f6f",
         "footer-background": "#fbfaf7",
         "footer-key-foreground": "#16766a",
         "footer-description-foreground": "#5d6a76",

@@ -204,7 +204,7 @@ def marked() -> Callable[[Widget, str], str]:
 
 
 def _appearance(style: Style) -> tuple[object, ...]:
-    return style.color, style.bgcolor, bool(style.bold), bool(style.dim)
+    return style.color, style.bgcolor, bool(style.bold), bool(style.dim), bool(style.italic)
 
 
 @pytest.fixture

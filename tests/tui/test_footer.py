@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from core.loading.choice import ModelChoice
 from tui import lenses
 from tui.app import TokenwalkApp
-from tui.keys import FOOTER, WALK
+from tui.keys import FOLLOW, FOOTER, WALK
 from tui.panels.footer import FooterKey, KeyFooter
 
 Make = Callable[..., TokenwalkApp]
@@ -21,7 +22,7 @@ def words(app: TokenwalkApp) -> dict[str, str]:
 
 
 def test_the_order_of_the_row_names_bindings() -> None:
-    assert {id for id in FOOTER if id} <= {binding.id for binding in WALK}
+    assert {id for id in FOOTER if id} <= {binding.id for binding in (*WALK, *FOLLOW)}
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 72, 80, 100, 109, 110, 150, 200])
@@ -120,3 +121,22 @@ async def test_a_key_that_a_person_has_bound_otherwise_is_named(scripted: Make, 
         pilot.app.refresh_bindings()
         await pilot.pause()
         assert words(pilot.app)["J"] == "step"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (150, 42)])
+async def test_titles_and_hints_of_lenses_are_whole_in_their_borders(
+    real: Make, settle: Go, screen_lines: Any, size: tuple[int, int]
+) -> None:
+    choice = ModelChoice(name="model5", tokenizer="bytes", device="cpu")
+    async with real("oat milk", choice).run_test(size=size) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        for lens in lenses.found():
+            if lens.NAME in ("device", "ladder"):  # they measure for seconds, and have few words
+                continue
+            app.turn_to(lens.NAME)
+            await settle(pilot)
+            lines = screen_lines(app)
+            for words in (str(app.lens.border_title), str(app.lens.border_subtitle or "")):
+                assert not words or any(f" {words} " in line for line in lines), (lens.NAME, words)
+                assert "…" not in words or words.endswith(" …"), (lens.NAME, words)

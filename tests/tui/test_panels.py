@@ -1,6 +1,7 @@
 """What each panel shows of a fixed walk."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ async def test_rank_surprisal_and_u_are_whole_at_80_columns(scripted: Make, scen
     async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         panel = pilot.app.tokens
-        assert subtitle(panel) == "#32,769 · 15.00 bits · u 0.1250"
+        assert subtitle(panel) == "#32,769 · 15.0 bits · u 0.125"
 
 
 async def test_tokens_outside_the_context_are_dimmed(scripted: Make, scenes: Any, marked: Marked) -> None:
@@ -387,3 +388,32 @@ async def test_an_appended_token_renders_only_new_lines(scripted: Make, scenes: 
 def marked_end(panel: Widget) -> str:
     lines = [panel.render_line(y).text.rstrip() for y in range(panel.scrollable_content_region.height)]
     return next(line for line in reversed(lines) if line)
+
+
+@pytest.mark.parametrize("width", [*range(72, 82), 100, 110])
+@pytest.mark.parametrize("bits", [0.004, 16.6137, 17.25])
+async def test_rank_surprisal_and_u_are_never_cut(
+    scripted: Make, scenes: Any, screen_lines: Any, width: int, bits: float
+) -> None:
+    """Also in the narrowest panel, and for the last of 262,144 tokens."""
+    token = replace(scenes.token(" kettle", 100, bits=bits), origin="sampled", u=0.98765)
+    frame = scenes.frame((scenes.token("a", bits=None), token), scenes.chart(["a", "b"]), prompt_length=1)
+    async with scripted(frame, text="a").run_test(size=(width, 24)) as pilot:
+        await pilot.pause()
+        said = str(pilot.app.tokens.border_subtitle)
+        rank, shown, u = said.split(" · ")[:3]
+        assert rank.removeprefix("rank ").removeprefix("#") == f"{int(2**bits) + 1:,}"
+        assert float(shown.split()[0]) == pytest.approx(bits, abs=0.051)
+        assert float(u.removeprefix("u ")) == pytest.approx(0.98765, abs=0.005)
+        assert any(f" {said} " in line for line in screen_lines(pilot.app)), "the border has room for it"
+
+
+async def test_the_ids_of_a_row_never_stand_without_their_pieces(scripted: Make, scenes: Any, panel_lines: Any) -> None:
+    frame = scenes.frame(scenes.tokens([f" word{n}" for n in range(300)]), scenes.chart(["a", "b"]), cursor=150)
+    async with scripted(frame, text="a").run_test(size=(80, 24)) as pilot:
+        for height in (24, 25, 26, 27, 36):
+            for cursor in (150, 300, 30):
+                await pilot.resize_terminal(80, height)
+                pilot.app.runner.show(replace(frame, snapshot=replace(frame.snapshot, cursor=cursor)))
+                await pilot.pause()
+                assert "word" in panel_lines(pilot.app.tokens)[0]

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.style import Style
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -147,9 +146,9 @@ class AttentionLens(LensPage["AttentionView"]):
     def draw(self) -> None:
         if self.answer:
             other = _("⏎ its pattern") if self.all_heads else _("↑↓ row · o all heads")
-            self.border_subtitle = Content(_("⇧↑↓ layer · ⇧←→ head · {other}").format(other=other))
+            self.hint(_("⇧↑↓ layer · ⇧←→ head · {other}").format(other=other))
         else:
-            self.border_subtitle = Content("")
+            self.hint("")
         super().draw()
 
     def lines(self, answer: "AttentionView", width: int, height: int) -> Iterator[Text]:

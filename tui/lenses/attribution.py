@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from tui.drawing.bars import signed_bar
@@ -111,7 +110,7 @@ class AttributionLens(ExperimentPage["Attribution"]):
         up = _("⇧← up · ") if self.part else ""
         order = _("by size") if not self.by_size else _("heads") if not self.part else _("in order")
         divide = _("⏎ divide · ") if any(part.path for part in self._parts()) else ""
-        self.border_subtitle = Content(f"{up}{divide}o {order}" if self.answer else "")
+        self.hint(f"{up}{divide}o {order}" if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Attribution", width: int, height: int) -> Iterator[Text]:

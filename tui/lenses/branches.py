@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
-from textual.content import Content
 
 from core.language import N_, _
 from core.walk.values import Branch, Forest
@@ -82,7 +81,7 @@ class BranchesLens(LensPage[Forest]):
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_subtitle = Content(_("↑↓ walk there · f fold · N name · del delete · u back"))
+            self.hint(_("↑↓ walk there · f fold · N name · del delete · u back"))
             self.follow()
 
     def current_lines(self) -> tuple[int, int]:

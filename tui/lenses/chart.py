@@ -9,7 +9,6 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.content import Content
 from textual.message import Message
 from textual.strip import Strip
 
@@ -19,6 +18,7 @@ from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import Axis, bars, tick_at, ticked
+from tui.drawing.peak import BULK, peak_line
 from tui.drawing.question import why
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
@@ -29,8 +29,8 @@ STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens are generated; nobody can read them faster."""
 BOTH_ENDS = 70
 """Cells of a panel from which on both ends of a probability that is bounds have room."""
-BULK = 0.999
-"""Of the probability; rows after the candidates that hold it are fainter."""
+INDENT = 3
+"""Cells before a line under the rows."""
 NEGLIGIBLE = 1e-13
 """A rest below this is no more than the rounding of the sum."""
 TALL = 10
@@ -104,7 +104,7 @@ class ChartLens(Lens, can_focus=True):
         if chart is None:
             self._empty = self.absent or _why_empty(frame)
             self.entitle()
-            self.border_subtitle = Content("")
+            self.hint("")
         self._paint()
 
     @property
@@ -186,7 +186,7 @@ class ChartLens(Lens, can_focus=True):
             asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
             both = f"{asked} · {stages}" if asked else stages
-            self.border_subtitle = Content(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
+            self.hint(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -200,8 +200,9 @@ class ChartLens(Lens, can_focus=True):
         return self._rows(self._chart, width, height)
 
     def _rows(self, chart: Chart, width: int, height: int) -> list[Strip]:
-        tall = self.projected and height >= TALL
-        room = max(1, (height - 2 - (chart.known is not None)) // (1 + tall))
+        tall, peak = self.projected and height >= TALL, peak_line(chart, width - INDENT)
+        below = (chart.known is not None) + bool(peak)
+        room = max(1, (height - 2 - below) // (1 + tall))
         taken = chart.taken
         shown = min(len(chart.candidates), room)
         self._first_row = max(0, min(self._first_row, self._cursor, len(chart.candidates) - shown))
@@ -232,7 +233,12 @@ class ChartLens(Lens, can_focus=True):
                 strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
                 if tall:
                     strips.append(self._lower_half(columns, candidate, bar, tick))
-        return strips if chart.known is None else [*strips, self._known(chart, chart.known, decimals, width)]
+        if chart.known is not None:
+            strips.append(self._known(chart, chart.known, decimals, width))
+        if peak:
+            line = fit(f"{'':{INDENT}}{peak}", width)
+            strips.append(Strip([Segment(line, self.style_of("candidates--others"))], width))
+        return strips
 
     def _known(self, chart: Chart, known: int, decimals: int, width: int) -> Strip:
         """How many tokens are known, and the mass of the others."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from tui.drawing.bars import signed_bar
@@ -133,7 +132,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
     def draw(self) -> None:
         other = _("list") if self.graph else _("graph")
         keep = _("⏎ whole model") if self._reduced else _("⏎ keep only these")
-        self.border_subtitle = Content(
+        self.hint(
             _("⇧←→ edges · o {other} · ⇧↑↓ method · {keep}").format(other=other, keep=keep) if self.answer else ""
         )
         super().draw()

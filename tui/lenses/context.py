@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -78,7 +77,7 @@ class ContextLens(LensPage["ContextTable"]):
 
     def draw(self) -> None:
         other = _("the table") if self.plotted else _("plot")
-        self.border_subtitle = Content(_("↑↓ prefix · o {other}").format(other=other) if self.answer else "")
+        self.hint(_("↑↓ prefix · o {other}").format(other=other) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "ContextTable", width: int, height: int) -> Iterator[Text]:

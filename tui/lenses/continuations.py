@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.walk.values import Continuation, ContinuationTree, Strand
@@ -82,7 +81,7 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         again = _("n samples {samples}").format(samples=self.samples) + (
             _(" · ⇧←→ how many") if self.size.width > 58 else ""
         )
-        self.border_subtitle = Content(_("↑↓ ⏎ walk there · o {other} · {again}").format(other=other, again=again))
+        self.hint(_("↑↓ ⏎ walk there · o {other} · {again}").format(other=other, again=again))
 
     def lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
         if not answer.continuations:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rich.text import Text
-from textual.content import Content
 
 from core.activations.patch import Patch, PatchPart, toggled
 from core.language import N_, _
@@ -143,9 +142,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         if drawn := self.heat_map():
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
-        self.border_subtitle = Content(
-            _("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate") if self.answer else ""
-        )
+        self.hint(_("↑↓ ⇧←→ cell · ⏎ patch · o next map · 1–4 · 5 estimate") if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Contrast", width: int, height: int) -> Iterator[Text]:

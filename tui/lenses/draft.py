@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from rich.style import Style
 from rich.text import Text
-from textual.content import Content
 
 from core.generation.rounds import Proposal, Round
 from core.language import N_, _
@@ -49,7 +48,7 @@ class DraftLens(LensPage[DraftView]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        self.border_subtitle = Content(_("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus"))
+        self.hint(_("↑↓ round · D generate · ✓ accepted · ✗ rejected → from p − q · + bonus"))
 
     def lines(self, answer: DraftView, width: int, height: int) -> Iterator[Text]:
         if not answer.rounds:

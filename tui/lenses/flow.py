@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -101,9 +100,7 @@ class FlowLens(LensPage["Flow"]):
         keys = _("↑↓ stage · ⏎ its source · o its parts")
         batch = _("⇧← this step") if self.of_batch else _("⇧→ shapes of a batch")
         longer = f"{keys} · {batch}"
-        self.border_subtitle = Content(
-            (longer if cell_len(longer) + 4 <= self.outer_size.width else keys) if self.answer else ""
-        )
+        self.hint((longer if cell_len(longer) + 4 <= self.outer_size.width else keys) if self.answer else "")
         super().draw()
 
     def title_detail(self) -> str:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from tui.drawing.attributions import BASELINES, advice, complete, start, total
@@ -86,7 +85,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     def draw(self) -> None:
         other = _("input × gradient") if self.integrated else _("integrated")
-        self.border_subtitle = Content(_("o {other} · ⇧←→ baseline · ⇧↑↓ steps").format(other=other))
+        self.hint(_("o {other} · ⇧←→ baseline · ⇧↑↓ steps").format(other=other))
         super().draw()
 
     def lines(self, answer: "InputAttributions", width: int, height: int) -> Iterator[Text]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.sampling.bounds import Bounded, low, total
@@ -53,7 +52,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
 
     def draw(self) -> None:
         super().draw()
-        self.border_subtitle = Content(_("⏎ guess · v shows the chart"))
+        self.hint(_("⏎ guess · v shows the chart"))
 
     def lines(self, answer: tuple[Guess, ...], width: int, height: int) -> Iterator[Text]:
         if not answer:

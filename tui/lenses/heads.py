@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -152,7 +151,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
     def draw(self) -> None:
         following = _(VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)].title)
         more = {"attention": _("1 random · 2 prompt · "), "composition": "1 q · 2 k · 3 v · "}.get(self.view.part, "")
-        self.border_subtitle = Content(
+        self.hint(
             _("⇧↑↓←→ head · {more}⏎ attention · o {following}").format(more=more, following=following)
             if self.answer
             else ""

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
-from textual.content import Content
 
 from core.errors import UserError
 from core.language import N_, _
@@ -125,7 +124,7 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         keys = (_("⏎ stop · 1–3 text · o {other}") if self.fitting else _("⏎ fit · 1–3 text · o {other}")).format(
             other=other
         )
-        self.border_subtitle = Content(keys if self.answer else _("1–3 text"))
+        self.hint(keys if self.answer else _("1–3 text"))
         super().draw()
 
     def lines(self, answer: "JacobianLens", width: int, height: int) -> Iterator[Text]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -62,7 +61,7 @@ class LabLens(LensPage["Lab"]):
     def draw(self) -> None:
         number = PAGES.index(self.page)
         following = _(TITLES[PAGES[(number + 1) % len(PAGES)]])
-        self.border_subtitle = Content(f"o {following}" if self.answer else "")
+        self.hint(f"o {following}" if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Lab", width: int, height: int) -> Iterator[Text]:

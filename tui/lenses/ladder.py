@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -60,7 +59,7 @@ class LadderLens(LensPage["Ladder"]):
 
     def draw(self) -> None:
         other = _("the rungs") if self.divergences else _("KL between them")
-        self.border_subtitle = Content(_("↑↓ rung · o {other}").format(other=other) if self.answer else "")
+        self.hint(_("↑↓ rung · o {other}").format(other=other) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Ladder", width: int, height: int) -> Iterator[Text]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -66,9 +65,7 @@ class LastTokenLens(LensPage["LastToken"]):
 
     def draw(self) -> None:
         following = METHODS[(METHODS.index(self.method) + 1) % len(METHODS)]
-        self.border_subtitle = Content(
-            _("↑↓ token · o {following}").format(following=_(following)) if self.answer else ""
-        )
+        self.hint(_("↑↓ token · o {following}").format(following=_(following)) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "LastToken", width: int, height: int) -> Iterator[Text]:

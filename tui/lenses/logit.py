@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -94,7 +93,7 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
             if self.view == "map"
             else _("↑↓ layer · {following}").format(following=following)
         )
-        self.border_subtitle = Content(keys if self.answer else "")
+        self.hint(keys if self.answer else "")
         super().draw()
 
     def lines(self, answer: "LogitLens", width: int, height: int) -> Iterator[Text]:

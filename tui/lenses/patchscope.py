@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
-from textual.content import Content
 
 from core.causal.target_prompts import PROMPTS
 from core.errors import UserError
@@ -89,7 +88,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
 
     def draw(self) -> None:
         other = _("text") if self.listed else _("tokens")
-        self.border_subtitle = Content(
+        self.hint(
             _("⏎ 1–3 prompt · ⇧↑↓ into layer · o {other}").format(other=other) if self.answer else _("⏎ 1–3 prompt")
         )
         super().draw()

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -106,9 +105,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
             self.cursor = max(0, min(self.cursor, len(drawn.rows) - 1))
             self.column = max(0, min(self.column, len(drawn.columns) - 1))
         back = _(" · o back to {before}").format(before=self._before[-1]) if self._before else ""
-        self.border_subtitle = Content(
-            _("↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}").format(back=back) if self.answer else ""
-        )
+        self.hint(_("↑↓ ⇧←→ sender · ⏎ receive · 1 q 2 k 3 v{back}").format(back=back) if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Paths", width: int, height: int) -> Iterator[Text]:

@@ -7,7 +7,6 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
-from textual.content import Content
 
 from core.errors import UserError
 from core.language import N_, _
@@ -173,7 +172,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
     def draw(self) -> None:
         super().draw()
         if self.answer:
-            self.border_subtitle = Content(_("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets"))
+            self.hint(_("↑↓ stage · ⏎ on or off · ⇧←→ turn · ⇧↑↓ knob · P presets"))
 
     def lines(self, answer: SamplerLens, width: int, height: int) -> Iterator[Text]:
         columns, flat = fit_columns(answer, width, self.cursor), height < LOW

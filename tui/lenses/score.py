@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.content import Content
 
 from core.generation.token import Token
 from core.language import N_, _
@@ -49,7 +48,7 @@ class ScoreLens(LensPage[Summary]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1))
         super().draw()
-        self.border_subtitle = Content(_("↑↓ ⏎ go there · T opens a text"))
+        self.hint(_("↑↓ ⏎ go there · T opens a text"))
 
     def lines(self, answer: Summary, width: int, height: int) -> Iterator[Text]:
         if not answer.measured:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.sampling.values import SoftmaxLab
@@ -65,7 +64,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         super().draw()
         other = _("maximum") if self._second_view else _("repetition, temperature")
         keys = _("⇧←→ ln p × {factor} · o {other}") if self._logprobs else _("⇧←→ logits × {factor} · o {other}")
-        self.border_subtitle = Content(keys.format(factor=FACTORS[self._factor], other=other))
+        self.hint(keys.format(factor=FACTORS[self._factor], other=other))
 
     @property
     def _logprobs(self) -> bool:

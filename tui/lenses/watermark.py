@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.sampling.stages.watermark import Watermark
@@ -41,7 +40,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
         return Question(_ask)
 
     def lines(self, answer: "WatermarkReport", width: int, height: int) -> Iterator[Text]:
-        self.border_subtitle = Content(_("● green ○ red · + in the sampler lens adds a watermark"))
+        self.hint(_("● green ○ red · + in the sampler lens adds a watermark"))
         verdict = _("a watermark is likely") if answer.z >= 3 else _("no watermark found")
         yield self.text(
             (f"z {answer.z:.2f} ", "bar"),

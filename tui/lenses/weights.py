@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from rich.text import Text
-from textual.content import Content
 
 from core.language import N_, _
 from core.lenses import lens
@@ -83,7 +82,7 @@ class WeightsLens(LensPage["Weights"]):
     def draw(self) -> None:
         self.cursor = max(0, min(self.cursor, self.choice_count() - 1)) if self.listed else self.cursor
         keys = _("↑↓ weight · ⏎ its histogram · o parts") if self.listed else _("o all weights")
-        self.border_subtitle = Content(keys if self.answer else "")
+        self.hint(keys if self.answer else "")
         super().draw()
 
     def lines(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:

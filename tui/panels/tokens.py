@@ -31,6 +31,8 @@ LONGEST_HEX = 8
 """Bytes that are shown in hex at most."""
 BORDER = 6
 """Cells of the border on both sides of a subtitle."""
+FORMS = ((True, 2, 4), (False, 2, 4), (False, 1, 3), (False, 1, 2))
+"""How rank, surprisal and u are written in less and less room; see `_drawn`."""
 LONGEST_LABEL = 18
 """Cells of a label at most."""
 
@@ -43,6 +45,20 @@ def level(bits: float) -> int:
 def _hex(piece: bytes) -> str:
     """The bytes of a token, the first ones of a long one."""
     return piece.hex(" ") if len(piece) <= LONGEST_HEX else f"{piece[:LONGEST_HEX].hex(' ')} …"
+
+
+def _drawn(token: Token, word: bool, bits: int, digits: int) -> str:
+    """How a token came: its rank, its surprisal with so many decimals of a bit, and the digits of its u."""
+    parts = []
+    if score := token.score:
+        rank = f"{score.rank + 1:,}"
+        parts.append(_("rank {rank}").format(rank=rank) if word else f"#{rank}")
+        parts.append(f"{score.surprisal_bits:.{bits}f} " + (_("bits") if digits > 2 else "b"))
+    if token.origin == "chosen":
+        parts.append(_("chosen"))
+    elif token.u is not None:
+        parts.append(f"u {token.u:.{digits}f}")
+    return " · ".join(parts)
 
 
 class TokensPanel(PaintedPage):
@@ -129,11 +145,7 @@ class TokensPanel(PaintedPage):
         if self._unread or not 0 < cursor <= len(tokens):
             return Content("")
         token, room = tokens[cursor - 1], self.outer_size.width - BORDER
-        score = token.score
-        bits = [_("{surprisal_bits:.2f} bits").format(surprisal_bits=score.surprisal_bits)] if score else []
-        drawn = [_("chosen")] if token.origin == "chosen" else [] if token.u is None else [f"u {token.u:.4f}"]
-        ranks = [f"{word}{score.rank + 1:,}" for word in (_("rank") + " ", "#")] if score else [""]
-        lines = [" · ".join(filter(None, [rank, *bits, *drawn])) for rank in ranks]
+        lines = [_drawn(token, *form) for form in FORMS]
         line = next((each for each in lines if cell_len(each) <= room), lines[-1])
         more = [self._roles.label(cursor - 1), _hex(token.piece)]
         if self._tokenizer and self._tokenizer.originals:

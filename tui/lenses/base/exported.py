@@ -14,6 +14,7 @@ from core.language import N_, _
 from core.lenses import table
 from tui.drawing.picture import svg
 from tui.drawing.text import one_line
+from tui.lenses.base.lens import BORDER
 from tui.lenses.base.page import LensPage
 from tui.reports.json_values import json_line
 from tui.reports.lens_json import lens_json
@@ -23,8 +24,6 @@ Form = Literal["json", "csv", "svg"]
 FORMS: tuple[Form, ...] = get_args(Form)
 AWAY = N_("W export")
 """What the lower border says of export and notebook lines, where it has room."""
-BORDER = 6
-"""Cells of the lower border that its words cannot take."""
 PICTURE = 100, 1000
 """Cells and lines of a picture at most; lines that an answer does not need are left out."""
 

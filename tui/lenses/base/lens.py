@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.strip import Strip
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from core.walk.session import Session
 
 
+BORDER = 6
+"""Cells of a border that its words cannot take."""
 WIDE = 60
 """Cells of a panel from which its title says the place of the lens."""
 
@@ -103,8 +106,17 @@ class Lens(Painted):
 
     def entitle(self, detail: str = "", title: str = "") -> None:
         """Write the border's title: `title` or that of the lens, its place where there is room, what it shows now."""
-        place = self.place if self.outer_size.width >= WIDE else ""
-        self.border_title = Content(" · ".join(filter(None, [title or _(self.TITLE), place, one_line(detail)])))
+        place, room = self.place if self.outer_size.width >= WIDE else "", self.outer_size.width - BORDER
+        name, now = title or _(self.TITLE), one_line(detail)
+        titles = [" · ".join(filter(None, parts)) for parts in ((name, place, now), (name, now), (now or name,))]
+        self.border_title = Content(next((each for each in titles if cell_len(each) <= room), titles[0]))
+
+    def hint(self, words: str) -> None:
+        """Write the keys in the lower border; where room is short, the last parts that ` · ` separates are left out."""
+        parts, room = words.split(" · "), self.outer_size.width - BORDER
+        while len(parts) > 1 and 0 < room < cell_len(" · ".join(parts)):
+            del parts[-1]
+        self.border_subtitle = Content(" · ".join(parts))
 
     @property
     def host(self) -> LensHost:

@@ -1,0 +1,47 @@
+"""Text can be read in 16 million, 256 and 16 colors: the contrast of every component style of the walk screen."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.color import Color as RichColor
+from rich.color import ColorSystem
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME
+from textual.color import Color
+
+from tui.app import TokenwalkApp
+from tui.settings import Settings
+from tui.themes import contrast
+
+Make = Callable[..., TokenwalkApp]
+MARKS = ("ghost", "rule", "above", "below", "even", "odd", "matching-bracket", "separator", "gutter", "suggestion")
+"""Bars, lines and grounds: no letters, or letters of Textual's own."""
+SYSTEMS = {"truecolor": None, "256": ColorSystem.EIGHT_BIT, "16": ColorSystem.STANDARD}
+
+
+def shown(color: RichColor, system: ColorSystem | None) -> Color:
+    """A color as a terminal with fewer colors shows it."""
+    return Color(*(color.downgrade(system) if system else color).get_truecolor(DEFAULT_TERMINAL_THEME))
+
+
+@pytest.mark.parametrize("theme", ["tokenwalk-dark", "tokenwalk-light"])
+async def test_letters_stand_out_from_their_ground(scripted: Make, scenes: Any, theme: str) -> None:
+    app = scripted(scenes.oat_milk(), text="a", settings=Settings(theme=theme))
+    async with app.run_test(size=(160, 45)) as pilot:
+        for lens in ("attention", "sampler", "softmax"):
+            app.turn_to(lens)
+            await pilot.pause()
+        weak, checked = [], 0
+        for widget in app.screen.walk_children():
+            for name in ["", *widget.COMPONENT_CLASSES]:
+                style = widget.get_component_rich_style(name) if name else widget.rich_style
+                if style.color is None or style.bgcolor is None or any(mark in name for mark in MARKS):
+                    continue
+                assert not style.dim, name
+                for title, system in SYSTEMS.items():
+                    ratio = contrast(shown(style.color, system), shown(style.bgcolor, system))
+                    checked += 1
+                    if ratio < (3.9 if title != "16" else 3.0):
+                        weak.append((type(widget).__name__, name, title, round(ratio, 2)))
+        assert checked > 300
+        assert not weak

@@ -29,8 +29,8 @@ STALLED_SECONDS = 30.0
 """After which a viewer that takes nothing is given up."""
 LEAST_INTERVAL = 0.05
 """Seconds between two states for one viewer, at least; see `_interval`."""
-DRAWN = 0.02
-"""Seconds of a processor that a viewer needs to draw a state."""
+DRAWN = 0.04
+"""Seconds of a processor that a viewer needs to draw a state of a stream, with room for the teacher."""
 VIEWERS = 200
 """Connections at most."""
 END = (0).to_bytes(4, "big")

@@ -1,5 +1,6 @@
 """The app: settings, theme, runner, autosave and the command palette. `tui.walk` has the screen and the keys."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
@@ -42,6 +44,8 @@ from tui.walk.showing import INTERVAL, Showing
 from tui.walk.state import WalkState
 from tui.wording import keys_at_present
 
+HASTE = 0.0005
+"""Seconds after which a thread must hand over the interpreter while the app ends."""
 INTERRUPT_SECONDS = 2.0
 """Within which a second ctrl+c quits."""
 LATE_FRAME = 0.03
@@ -95,6 +99,8 @@ class TokenwalkApp(App[None]):
         self._resume, self._patches = resume, patches
         self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
+        self._early: list[events.InputEvent] | None = []
+        """What was typed before the panels could take it; None from then on."""
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
         # without a folder, walks are written only when a person asks for it
@@ -142,10 +148,23 @@ class TokenwalkApp(App[None]):
         self.walk.set_focus(self.walk.candidates if self.walk.prompt.text or self._resume else self.walk.prompt)
         for problem in self._early_problems:
             self.notices.warn(problem)
-        self.call_after_refresh(self._start)
+        self.call_after_refresh(self._begin)
+
+    async def on_event(self, event: events.Event) -> None:
+        if self._early is not None and isinstance(event, events.InputEvent):
+            self._early.append(event)
+        else:
+            await super().on_event(event)
+
+    async def _begin(self) -> None:
+        """The first frame is on the screen: start the runner, and act on the keys that were typed before."""
+        self._start()
+        while self._early:
+            await super().on_event(self._early.pop(0))
+        self._early = None
 
     def _start(self) -> None:
-        """Start the runner, once the first frame is on the screen."""
+        """Start the runner."""
         if self._resume:
             self.runner.open(self._resume)
         else:
@@ -173,6 +192,12 @@ class TokenwalkApp(App[None]):
         if self.is_web:
             event.prevent_default()
 
+    def exit(self, *arguments: Any, **options: Any) -> None:
+        """End the app; a model that is being loaded lets it have the interpreter more often from now on."""
+        if not self.is_headless:
+            sys.setswitchinterval(HASTE)
+        super().exit(*arguments, **options)
+
     def _redraw(self, _: object) -> None:
         """The app goes on after ctrl+z; the terminal has lost its picture."""
         self.refresh(layout=True)
@@ -199,6 +224,7 @@ class TokenwalkApp(App[None]):
         )
 
     def on_unmount(self) -> None:
+        self.walk.lessons.close()
         self.runner.close()
         if self._server:
             self._server.close()

@@ -130,6 +130,7 @@ def driver_class() -> type[Driver] | None:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self._ascii = ascii_only(dict(os.environ))
+            self._ending = os.pipe()
 
         def start_application_mode(self) -> None:
             """SIGTERM and SIGHUP end the app as its quit key does: the terminal is restored and the walk is saved."""
@@ -144,12 +145,19 @@ def driver_class() -> type[Driver] | None:
             parser, decoder = InputParser(self._debug), getincrementaldecoder("utf-8")("replace")
             with selectors.SelectSelector() as selector:
                 selector.register(self.fileno, selectors.EVENT_READ)
+                selector.register(self._ending[0], selectors.EVENT_READ)
                 while not self.exit_event.is_set():
-                    for message in self._messages(selector.select(WAIT), parser, decoder):
+                    ready = any(key.fd == self.fileno for key, _events in selector.select(WAIT))
+                    for message in self._messages(ready, parser, decoder):
                         self.process_message(message)
             parser.end()
 
-        def _messages(self, ready: list[Any], parser: InputParser, decoder: Any) -> Iterator[Message]:
+        def disable_input(self) -> None:
+            os.write(self._ending[1], b"\0")  # the thread that reads ends at once
+            super().disable_input()
+            os.read(self._ending[0], 1)
+
+        def _messages(self, ready: bool, parser: InputParser, decoder: Any) -> Iterator[Message]:
             if ready:
                 data = os.read(self.fileno, 4096)
                 if not data:  # the terminal has gone

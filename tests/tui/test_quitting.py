@@ -104,3 +104,23 @@ async def test_nothing_heavy_begins_before_the_first_frame(scripted: Make) -> No
         await pilot.pause()
         assert app.runner.loads == [(ModelChoice(), "oat")]
         assert app.runner.started
+
+
+async def test_keys_that_come_before_the_panels_act_when_they_are_there(scripted: Make, scenes: Any) -> None:
+    app = scripted(scenes.oat_milk(), text="oat")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        app._early = []
+        for key in ("down", "down", "q", "space"):
+            app.simulate_key(key)
+        await until_empty(app)
+        assert app.candidates.cursor == 0
+        assert app.is_running
+        await app._begin()
+        assert app.candidates.cursor == 2
+        assert app._exit
+
+
+async def until_empty(app: TokenwalkApp) -> None:
+    while app.message_queue_size or len(app._early or ()) < 4:
+        await asyncio.sleep(0.002)

@@ -185,6 +185,7 @@ def wait(holds: Callable[[], object]) -> Any:
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(address, "folder", lambda: tmp_path / "shared")
     monkeypatch.setattr(server, "LEAST_INTERVAL", 0.0)
+    monkeypatch.setattr(server, "DRAWN", 0.0)
     monkeypatch.setattr(feed, "AGAIN", 0.02)
     made = Server()
     made.start()

@@ -1,6 +1,7 @@
 """`tokenwalk follow`: look at a walk while somebody else walks."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,6 @@ from tui.commands.walk import check_terminal, run
 
 if TYPE_CHECKING:
     from tui.sharing.feed import Feed
-
-NICE = 10
-"""How much lower the priority of a viewer is: the teacher's app on the same machine comes first."""
 
 
 def follow(
@@ -45,12 +43,20 @@ def follow(
         check_terminal("tokenwalk export")
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
-    if hasattr(os, "nice"):
-        os.nice(NICE)
+    _stand_back()
     threads.prepare()
     from tui.following.app import FollowApp
 
     run(FollowApp(feed, choice, settings, problems))
+
+
+def _stand_back() -> None:
+    """Let the teacher's app on the same machine come first, at once: many viewers draw each state at the same time."""
+    with suppress(OSError):
+        if hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        elif hasattr(os, "nice"):
+            os.nice(19)
 
 
 def feed_of(walk: str) -> "Feed":

@@ -119,6 +119,8 @@ class FollowScreen(WalkScreen, inherit_bindings=False):
         if isinstance(self.lens, MirrorLens) and self.shared.view and self._mirrors():
             self.lens.show_view(self.shared.view)
         self.candidates.absent = self._absent()
+        if frame.snapshot:
+            self.state.sampler = frame.snapshot.sampler
         super().show(frame)
         if self.shared.following and self.shared.view and self.shared.view.name == ChartLens.NAME:
             self.candidates.put_cursor(self.shared.view.cursor)

@@ -6,6 +6,7 @@ same.
 """
 
 import asyncio
+import os
 import secrets
 import socket
 import threading
@@ -27,7 +28,9 @@ GREETING_SECONDS = 5.0
 STALLED_SECONDS = 30.0
 """After which a viewer that takes nothing is given up."""
 LEAST_INTERVAL = 0.05
-"""Seconds between two states for one viewer, at least."""
+"""Seconds between two states for one viewer, at least; see `_interval`."""
+DRAWN = 0.04
+"""Seconds of a processor that a viewer needs to draw a state of a stream, with room for the teacher."""
 VIEWERS = 200
 """Connections at most."""
 END = (0).to_bytes(4, "big")
@@ -135,7 +138,7 @@ class Server:
                 writer.write(len(message).to_bytes(4, "big") + message)
                 async with asyncio.timeout(STALLED_SECONDS):
                     await writer.drain()
-                await asyncio.sleep(LEAST_INTERVAL)
+                await asyncio.sleep(self._interval())
                 await fresh.wait()
             if not self._end.is_set():
                 return
@@ -146,6 +149,10 @@ class Server:
             gone.cancel()
             self.followers -= 1
             self._viewers.discard(fresh)
+
+    def _interval(self) -> float:
+        """Seconds between two states of a stream of them; one processor is left to the teacher."""
+        return max(LEAST_INTERVAL, DRAWN * self.followers / max(1, (os.cpu_count() or 1) - 1))
 
     def _message(self, before: tuple[Token, ...]) -> tuple[bytes, tuple[Token, ...]]:
         """The message of the present state to a viewer who has the tokens `before`, and the tokens it has then."""

@@ -1,6 +1,7 @@
 """Actions of the course: open and leave it, turn its steps, and follow what a person does in them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -212,6 +213,12 @@ class Lessons(ActionGroup):
         self._save()
         self.screen.show_lesson(False)
         self._lens_keys.turn_to(own.lens)
+
+    def close(self) -> None:
+        """Keep the progress, as the app ends."""
+        if self.player:
+            with suppress(UserError):
+                self.player.progress.save()
 
     def _save(self) -> None:
         assert self.player is not None

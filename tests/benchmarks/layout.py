@@ -22,7 +22,7 @@ from tui.app import TokenwalkApp  # noqa: E402
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "model5-trained"
 LENSES = ("candidates", "flow", "sampler", "attention")
 SIDES = ((149, 42), (150, 42))
-ROUNDS = 7
+ROUNDS = 5
 STEPS = 10
 RUN = 60
 
@@ -37,13 +37,13 @@ async def steps(app: TokenwalkApp, pilot: Pilot[None]) -> float:
     """Seconds from one `space` to the frame with its token and chart, the median of several."""
     seconds = []
     for _ in range(STEPS):
-        count = len(app.state.frame.snapshot.tokens)  # type: ignore[union-attr]  # there is a walk
+        cursor = app.state.frame.snapshot.cursor  # type: ignore[union-attr]  # there is a walk
         began = time.perf_counter()
         app.walk.run_command("do('walking.step')")
 
-        def stepped(before: int = count) -> bool:
+        def stepped(before: int = cursor) -> bool:
             shown = app.state.frame.snapshot
-            return shown is not None and len(shown.tokens) > before and shown.chart is not None
+            return shown is not None and shown.cursor > before and shown.chart is not None
 
         await until(pilot, stepped)
         seconds.append(time.perf_counter() - began)
@@ -71,11 +71,9 @@ async def main() -> None:
                 for side in SIDES:
                     await pilot.resize_terminal(*side)
                     await asyncio.sleep(0.3)
-                    app.runner.submit(lambda session: session.travel(session.prompt_length))
-                    await asyncio.sleep(0.1)
                     found[side].append((await steps(app, pilot), await rate(app, pilot)))
-                    app.runner.submit(lambda session: session.write("I prefer oat milk in"))
-                    await asyncio.sleep(0.1)
+                    app.runner.submit(lambda session: session.travel(5))
+                    await asyncio.sleep(0.3)
             (step, tokens), (step_beside, tokens_beside) = (
                 tuple(statistics.median(values) for values in zip(*found[side], strict=True)) for side in SIDES
             )

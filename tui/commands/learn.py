@@ -1,6 +1,5 @@
 """`tokenwalk learn`: the course, in the app or checked without a screen."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +71,8 @@ def _check(course: Any, number: int | None) -> None:
     from core.engine import threads
 
     threads.prepare(beside_screen=False)
+    import asyncio
+
     from core import language
     from core.loading.choice import ModelChoice
     from tui.app import TokenwalkApp

@@ -1,6 +1,5 @@
 """`tokenwalk serve`: the app in a browser on this machine."""
 
-import asyncio
 import errno
 import inspect
 import os
@@ -21,6 +20,8 @@ from tui.commands.walk import walk
 from tui.options import ModelOptions, SamplerOptions
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tui.serve.server import Limits, Server
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -81,6 +82,8 @@ def serve(
                 host=host,
                 port=port,
             )
+        import asyncio
+
         from core.loading.sizes import weights_bytes
         from tui.serve.access import new_token
         from tui.serve.server import Limits, Server
@@ -150,6 +153,8 @@ def _memory_line(model: str, limits: "Limits", weights: float | None) -> str:
 
 async def _run(server: "Server", host: str, port: int, token: str, memory: str) -> int:
     """Serve until a signal comes; the exit code. Raises `UserError` where the port cannot be had."""
+    import asyncio
+
     from aiohttp import web
 
     runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=1.0)
@@ -171,7 +176,7 @@ async def _run(server: "Server", host: str, port: int, token: str, memory: str) 
         await runner.cleanup()
 
 
-def _end(ended: asyncio.Future[int], number: signal.Signals) -> None:
+def _end(ended: "asyncio.Future[int]", number: signal.Signals) -> None:
     """A second signal does not wait for walks that are being saved."""
     if ended.done():
         os._exit(128 + number)

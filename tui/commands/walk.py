@@ -12,7 +12,7 @@ from core.language import _
 from tui.commands.common import Prompt, exit_on_user_error
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
-from tui.serve.viewer import DRIVER
+from tui.serve import DRIVER
 
 INSTEAD = "--plain, or tokenwalk generate, next or tokens"
 """The commands that need no terminal."""

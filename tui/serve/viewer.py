@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-DRIVER = "tui.browser_driver:BrowserDriver"
-"""The driver of Textual that the process uses."""
+from tui.serve import DRIVER
+
 READY = b"__GANGLION__\n"
 """The line after which packets follow; the driver of Textual writes it."""
 CLOSING_SECONDS = 5.0

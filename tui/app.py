@@ -30,6 +30,7 @@ from tui.autosave import Autosave
 from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
 from tui.driver import driver_class
+from tui.input_order import InputOrder
 from tui.keys import WALK, action
 from tui.lenses.base import Lens
 from tui.notices import Notices
@@ -48,6 +49,8 @@ HASTE = 0.0005
 """Seconds after which a thread must hand over the interpreter while the app ends."""
 INTERRUPT_SECONDS = 2.0
 """Within which a second ctrl+c quits."""
+CLOSING_SECONDS = 0.05
+"""How long the screen waits for a step that is running when the app ends."""
 LATE_FRAME = 0.03
 """Seconds until the next try, where the terminal has not taken the last frames yet."""
 
@@ -99,8 +102,7 @@ class TokenwalkApp(App[None]):
         self._resume, self._patches = resume, patches
         self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
-        self._early: list[events.InputEvent] | None = []
-        """What was typed before the panels could take it; None from then on."""
+        self.input_order = InputOrder(self, super().on_event)
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
         # without a folder, walks are written only when a person asks for it
@@ -113,6 +115,8 @@ class TokenwalkApp(App[None]):
         self.state.first_start = sessions is not None and not sessions.exists()
         self._opens_course = course.at_start
         self.walk = self.new_screen(text, course)
+        self.when_restored: Callable[[], None] = lambda: None
+        """Called when the terminal is restored; Textual's own end comes after."""
         self._server = server
         """Where others follow the walk, if it is shared."""
 
@@ -151,17 +155,15 @@ class TokenwalkApp(App[None]):
         self.call_after_refresh(self._begin)
 
     async def on_event(self, event: events.Event) -> None:
-        if self._early is not None and isinstance(event, events.InputEvent):
-            self._early.append(event)
+        if isinstance(event, events.InputEvent | events.Paste) and not event.is_forwarded:
+            await self.input_order.take(event)
         else:
             await super().on_event(event)
 
     async def _begin(self) -> None:
         """The first frame is on the screen: start the runner, and act on the keys that were typed before."""
         self._start()
-        while self._early:
-            await super().on_event(self._early.pop(0))
-        self._early = None
+        await self.input_order.release()
 
     def _start(self) -> None:
         """Start the runner."""
@@ -223,9 +225,14 @@ class TokenwalkApp(App[None]):
             _("this walk is shared on this machine: tokenwalk follow {address}").format(address=server.address)
         )
 
+    @property
+    def says_more(self) -> bool:
+        """Whether a line is printed after the terminal is restored, such as a problem that ended the app."""
+        return bool(self._exit_renderables)
+
     def on_unmount(self) -> None:
         self.walk.lessons.close()
-        self.runner.close()
+        self.runner.close(0 if self.runner.empty else CLOSING_SECONDS)
         if self._server:
             self._server.close()
 

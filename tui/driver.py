@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import selectors
 import signal
 import sys
@@ -16,6 +17,9 @@ from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XT
 from textual.driver import Driver
 from textual.message import Message
 
+ESCAPE = "\x1b"
+ESCAPE_KEY = re.compile(r"(\x1b\r|\x1b(?=[\x1b -~\x80-\U0010ffff])(?![\[Obf]))")
+"""alt+enter, or an escape character that begins no sequence: `b` and `f` make those of terminals for words."""
 WAIT = 0.1
 """Seconds between two looks at whether the input has ended."""
 GLYPHS = {
@@ -69,7 +73,8 @@ class InputParser(XTermParser):
     """Textual's parser of input, except that pasted text is literal: an escape character in it is no key.
 
     A paste stands between two markers. A part of the first marker that ends a read is held back for a moment, since
-    the rest of it may follow.
+    the rest of it may follow. An escape character before one that continues no sequence is the key escape: both may
+    have been typed so fast that they arrive together.
     """
 
     def __init__(self, debug: bool = False) -> None:
@@ -88,8 +93,7 @@ class InputParser(XTermParser):
                     self._pasted = ""
                 else:
                     before = self._hold(before)
-                if before:
-                    yield from super().feed(before)
+                yield from self._feed_keys(before)
             else:
                 pasted, marker, data = (self._pasted + data).partition(BRACKETED_PASTE_END)
                 if not marker:
@@ -106,16 +110,28 @@ class InputParser(XTermParser):
     def tick(self) -> Iterable[Message]:
         if self._held and time.monotonic() >= self._held_until:
             held, self._held = self._held, ""
-            yield from super().feed(held)
+            yield from [_escape_key(held)] if held == ESCAPE else super().feed(held)
         yield from super().tick()
 
+    def _feed_keys(self, text: str) -> Iterator[Message]:
+        """The messages of a text outside of a paste."""
+        for part in ESCAPE_KEY.split(text):
+            if part in (ESCAPE, "\x1b\r"):
+                yield _escape_key(part)
+            elif part:
+                yield from super().feed(part)
+
     def _hold(self, text: str) -> str:
-        """`text` without an end that may begin the marker. A lone escape is not held: it is mostly a key."""
-        for size in range(len(BRACKETED_PASTE_START) - 1, 1, -1):
+        """`text` without an end that may begin the marker, or another sequence."""
+        for size in range(len(BRACKETED_PASTE_START) - 1, 0, -1):
             if text.endswith(BRACKETED_PASTE_START[:size]):
                 self._held, self._held_until = text[-size:], time.monotonic() + constants.ESCAPE_DELAY
                 return text[:-size]
         return text
+
+
+def _escape_key(sequence: str) -> events.Key:
+    return events.Key("escape" if sequence == ESCAPE else "alt+enter", sequence[-1])
 
 
 def driver_class() -> type[Driver] | None:
@@ -156,6 +172,12 @@ def driver_class() -> type[Driver] | None:
             os.write(self._ending[1], b"\0")  # the thread that reads ends at once
             super().disable_input()
             os.read(self._ending[0], 1)
+
+        def close(self) -> None:
+            """All output is written, and the terminal is restored."""
+            super().close()
+            if when_restored := getattr(self._app, "when_restored", None):
+                when_restored()
 
         def _messages(self, ready: bool, parser: InputParser, decoder: Any) -> Iterator[Message]:
             if ready:

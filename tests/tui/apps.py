@@ -62,7 +62,7 @@ class ScriptedRunner:
         self.scales: list[float] = []
         self.trainings: list[tuple[Recipe, Path]] = []
         self.training_requests: list[str] = []
-        self.started = self.closed = False
+        self.started = self.closed = self.empty = False
 
     def start(self) -> None:
         self.started = True

@@ -4,12 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
+from tui.commands import walk
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -32,6 +34,7 @@ async def test_quitting_while_nothing_runs(real: Make, settle: Go) -> None:
     app = real("oat")
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
+        assert not app.runner.empty
         assert await quit_by_key(app) < SOON
     assert app.return_code == 0
     assert app.runner.ended
@@ -64,6 +67,7 @@ async def test_quitting_while_a_model_is_loaded(real: Make, until: Go, monkeypat
         assert await quit_by_key(app) < SOON
     assert app.return_code == 0
     assert not app.runner.ended
+    assert app.runner.empty
     go_on.set()
     assert app.runner.close(timeout=10)
 
@@ -96,6 +100,16 @@ async def test_the_runner_is_closed_however_the_app_ends(scripted: Make) -> None
     assert app.return_code == 3
 
 
+@pytest.mark.parametrize(("empty", "says_more", "ends"), [(True, False, [7]), (False, False, []), (True, True, [])])
+def test_the_program_ends_with_the_terminal_where_nothing_is_left_to_do(
+    monkeypatch: pytest.MonkeyPatch, empty: bool, says_more: bool, ends: list[int]
+) -> None:
+    codes = list[int]()
+    monkeypatch.setattr("os._exit", codes.append)
+    walk._end_while_loading(SimpleNamespace(runner=SimpleNamespace(empty=empty), says_more=says_more, return_code=7))
+    assert codes == ends
+
+
 async def test_nothing_heavy_begins_before_the_first_frame(scripted: Make) -> None:
     app = scripted(text="oat")
     assert not app.runner.started
@@ -106,21 +120,16 @@ async def test_nothing_heavy_begins_before_the_first_frame(scripted: Make) -> No
         assert app.runner.started
 
 
-async def test_keys_that_come_before_the_panels_act_when_they_are_there(scripted: Make, scenes: Any) -> None:
+async def test_keys_that_come_before_the_panels_act_when_they_are_there(scripted: Make, scenes: Any, until: Go) -> None:
     app = scripted(scenes.oat_milk(), text="oat")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        app._early = []
+        app.input_order.hold()
         for key in ("down", "down", "q", "space"):
             app.simulate_key(key)
-        await until_empty(app)
+        await until(lambda: app.input_order.waiting == 4)
         assert app.candidates.cursor == 0
         assert app.is_running
         await app._begin()
+        await until(lambda: app._exit)
         assert app.candidates.cursor == 2
-        assert app._exit
-
-
-async def until_empty(app: TokenwalkApp) -> None:
-    while app.message_queue_size or len(app._early or ()) < 4:
-        await asyncio.sleep(0.002)

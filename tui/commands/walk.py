@@ -114,9 +114,20 @@ def check_terminal(instead: str) -> None:
 
 def run(app: Any) -> NoReturn:
     """Run the app, and end the program with it."""
+    app.when_restored = lambda: _end_while_loading(app)
     app.run()
     app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)
     app.autosave.close(CLOSING_SECONDS)
+    _end(app)
+
+
+def _end_while_loading(app: Any) -> None:
+    """End where the first model is being loaded: there is nothing to save, and each further step is slow meanwhile."""
+    if app.runner.empty and not app.says_more:
+        _end(app)
+
+
+def _end(app: Any) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(app.return_code or 0)  # do not wait for a step that still computes, nor for torch's exit handlers

@@ -143,6 +143,11 @@ class Runner(Walks):
         """End a generation before its next token."""
         self._jobs.put(Job(self._stop_waiting, interrupts=True, stops=True))
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to save yet: no walk and no training, while the thread runs."""
+        return self._thread.is_alive() and self._session is None and self._aside is None and not self._training.running
+
     def take(self) -> tuple[Frame, list[Problem]]:
         """The newest frame, and the problems since the last one, one line each."""
         return self._outbox.take()

@@ -160,10 +160,10 @@ class TokenwalkApp(App[None]):
         else:
             await super().on_event(event)
 
-    async def _begin(self) -> None:
+    def _begin(self) -> None:
         """The first frame is on the screen: start the runner, and act on the keys that were typed before."""
         self._start()
-        await self.input_order.release()
+        self.input_order.release()
 
     def _start(self) -> None:
         """Start the runner."""

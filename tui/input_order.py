@@ -39,14 +39,17 @@ class InputOrder:
         """Let all events wait until `release`."""
         self._held = True
 
-    async def release(self) -> None:
+    def release(self) -> None:
         """Let the events act that have waited, and those to come. At first they are held."""
         self._held = False
-        await self._next()
+        self._app.call_later(self._begin)
 
     async def take(self, event: Input) -> None:
         """Handle an event at its turn."""
         self._waiting.append(event)
+        await self._begin()
+
+    async def _begin(self) -> None:
         if not self._busy:
             await self._next()
 
@@ -54,9 +57,12 @@ class InputOrder:
         self._busy = False
         while self._waiting and not self._busy and not self._held:
             event, focused = self._waiting.popleft(), self._target()
+            text = self._is_text(event)
+            self._busy = isinstance(event, events.Key | events.Paste)
             await self._handle(event)
-            if isinstance(event, events.Key | events.Paste) and not (self._is_text(event) and self._is_text_next()):
-                self._busy = True
+            if text and self._target() is focused and self._is_text_next():
+                self._busy = False
+            elif self._busy:
                 self._pass(self._queues(focused))
 
     def _is_text(self, event: Input) -> bool:

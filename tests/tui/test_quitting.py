@@ -130,6 +130,6 @@ async def test_keys_that_come_before_the_panels_act_when_they_are_there(scripted
         await until(lambda: app.input_order.waiting == 4)
         assert app.candidates.cursor == 0
         assert app.is_running
-        await app._begin()
+        app._begin()
         await until(lambda: app._exit)
         assert app.candidates.cursor == 2

@@ -109,16 +109,17 @@ async def test_a_lesson_is_played_and_the_own_walk_comes_back(real: Make, press:
         assert "✓ generated == 2" in text and "✗ entropy_bits > 50" in text and "2/2" in text
 
         await press(pilot, "O")
-        await press(pilot, "1")  # no question yet: it takes the first candidate
-        assert len(app.frame.snapshot.tokens) == 8
+        await press(pilot, "1")  # a question in view need not wait for the task above it
+        assert len(app.frame.snapshot.tokens) == 7
+        assert "✗ the tokens after the k-th not this one" in await shown(pilot)
+        await press(pilot, "pagedown")
+        assert "A task" in await shown(pilot) and "still open" in [each.message for each in app._notifications][-1]
         await press(pilot, "R")
         assert "↳ Press" in await shown(pilot)
         await press(pilot, *["less_than_sign"] * 8)
         assert "✓ Cut the tail" in await shown(pilot)
-        await press(pilot, "1")
-        assert "✗ the tokens after" in await shown(pilot)
-        assert len(app.frame.snapshot.tokens) == 8
         await press(pilot, "2")
+        assert len(app.frame.snapshot.tokens) == 7
         assert "The others cannot be drawn." in await shown(pilot)
 
         await press(pilot, "pagedown")

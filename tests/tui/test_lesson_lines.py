@@ -6,7 +6,7 @@ import pytest
 
 from tui.course.lint import lint
 from tui.course.parse import parse
-from tui.course.prose import _broken
+from tui.course.prose import broken
 
 
 @pytest.mark.parametrize("width", [16, 33, 60])
@@ -22,10 +22,18 @@ from tui.course.prose import _broken
     ],
 )
 def test_broken_code_has_the_same_characters_and_fits(line: str, width: int) -> None:
-    parts = list(_broken(line, width))
-    assert "".join("".join(parts).split()) == "".join(line.split())
+    parts = list(broken(line, width))
+    assert "".join("".join(parts).replace("↪", "").split()) == "".join(line.split())
     assert all(len(part) <= max(width, 41) for part in parts)
     assert parts[0].rstrip() == line[: len(parts[0])].rstrip()
+    assert all(part.lstrip().startswith("↪ ") for part in parts[1:])
+
+
+def test_a_string_in_code_is_broken_only_where_it_has_no_room() -> None:
+    line = 'effective(model="model1-trained", prompt="I prefer oat milk in") < 10'
+    parts = [part.strip() for part in broken(line, 34, mark="")]
+    assert parts == ['effective(model="model1-trained",', 'prompt="I prefer oat milk in")', "< 10"]
+    assert len(list(broken('f("a long text of many words")', 20))) == 2
 
 
 def mistakes(body: str) -> list[str]:

@@ -61,6 +61,25 @@ why: The others cannot be drawn.
 ```
 """
 SECOND = "---\ntitle: The second\n---\n\n## End\n\n```{set}\nprompt: oat milk\n```\n\nDone.\n"
+PROMPT_TASK = """---
+title: Less
+---
+
+## Less
+
+```{set}
+prompt: I prefer oat milk
+panel: tokens
+```
+
+```{task}
+Write less.
+check: tokens < 3
+solution: walk.write ctrl+u "I" enter
+```
+
+The tokens are {{ tokens }} now.
+"""
 
 
 @pytest.fixture
@@ -169,3 +188,20 @@ async def test_a_step_whose_task_is_not_done_can_be_left(real: Make, press: Go, 
         assert pilot.app.frame.snapshot.prompt == "oat milk"
         await press(pilot, "B")
         assert "Two rungs" in await shown(pilot)
+
+
+async def test_a_task_is_not_done_while_the_prompt_is_written(real: Make, press: Go, tmp_path: Path) -> None:
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    (folder / "01-first.md").write_text(PROMPT_TASK)
+    async with real("oat milk", TRAINED, course=CourseSource(folder)).run_test(size=(100, 30)) as pilot:
+        app = pilot.app
+        await press(pilot, "L", "enter", "i", "ctrl+u", "I")
+        assert "tokens < 3 1" in await shown(pilot) and "▸ Write less" in await shown(pilot)
+        assert "now" not in await shown(pilot)  # behind the open task
+        assert app.walk.tokens.has_class("-active")
+        await press(pilot, "enter")
+        assert "✓ Write less" in await shown(pilot) and "1 now" in await shown(pilot)
+        assert app.walk.focused is app.walk.tokens
+        await press(pilot, "space")
+        assert "2 now" in await shown(pilot)

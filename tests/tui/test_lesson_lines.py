@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tui.course.expressions import Expression
 from tui.course.lint import lint
+from tui.course.measuring import follows
 from tui.course.parse import parse
 from tui.course.prose import broken
 
@@ -33,7 +35,8 @@ def test_a_string_in_code_is_broken_only_where_it_has_no_room() -> None:
     line = 'effective(model="model1-trained", prompt="I prefer oat milk in") < 10'
     parts = [part.strip() for part in broken(line, 34, mark="")]
     assert parts == ['effective(model="model1-trained",', 'prompt="I prefer oat milk in")', "< 10"]
-    assert len(list(broken('f("a long text of many words")', 20))) == 2
+    parts = [part.strip() for part in broken('f("a long text of many words")', 20)]
+    assert parts == ["f(", '↪ "a long text of', '↪ many words")']
 
 
 def mistakes(body: str) -> list[str]:
@@ -50,3 +53,19 @@ def test_a_key_in_the_words_of_a_directive_must_exist() -> None:
 def test_a_measurement_in_the_words_of_a_directive_is_refused() -> None:
     assert "prose" in mistakes("```{press} walk.step\nNow {{ tokens }}.\n```")[0]
     assert mistakes("Now {{ tokens }}.\n\n```{press} walk.step\n```") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "follow"),
+    [
+        ("sampled_entropy_bits", True),
+        ("generated + 1", True),
+        ('logit(" my")', True),
+        ('logit(" my", prompt="I like")', False),
+        ('entropy_bits(model="model1-trained")', False),
+        ('world_loss("model3-trained")', False),
+        ("log(825)", False),
+    ],
+)
+def test_a_value_of_the_walk_follows_it(text: str, follow: bool) -> None:
+    assert follows(Expression(text, 1)) is follow

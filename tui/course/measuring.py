@@ -47,10 +47,12 @@ class Readings:
 
 
 def follows(expression: Expression) -> bool:
-    """Whether a value belongs to the walk at the token looked at, and is cheap: it is measured again as that changes."""
+    """Whether a value is one of the walk at the token looked at: it is cheap, and measured again as that changes."""
     names = [(name, node) for name, node in calls(expression.tree()) if name in MEASUREMENTS]
     elsewhere = any(argument.arg in ("model", "prompt") for _name, node in names for argument in _keywords(node))
-    return not elsewhere and any(MEASUREMENTS[name].__module__.rpartition(".")[2] in OF_THE_WALK for name, _node in names)
+    return not elsewhere and any(
+        MEASUREMENTS[name].__module__.rpartition(".")[2] in OF_THE_WALK for name, _node in names
+    )
 
 
 def _keywords(node: ast.expr) -> list[ast.keyword]:

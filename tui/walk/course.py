@@ -140,7 +140,7 @@ class Lessons(ActionGroup):
             self._draw()
 
     def answer(self, answer: int, block: int | None = None) -> bool:
-        """Give an answer, from 0, to the question that is a block of the step, or to the open one; whether it took it."""
+        """Give an answer, from 0, to the question that is a block of the step, or to the open one; whether it did."""
         given = self.playing and self.player is not None and self.player.answer(answer, block)
         if given:
             self._follow()

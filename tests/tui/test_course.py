@@ -196,7 +196,8 @@ async def test_a_task_is_not_done_while_the_prompt_is_written(real: Make, press:
     (folder / "01-first.md").write_text(PROMPT_TASK)
     async with real("oat milk", TRAINED, course=CourseSource(folder)).run_test(size=(100, 30)) as pilot:
         app = pilot.app
-        await press(pilot, "L", "enter", "i", "ctrl+u", "I")
+        await press(pilot, "L", "enter")
+        await press(pilot, "i", "ctrl+u", "I")
         assert "tokens < 3 1" in await shown(pilot) and "▸ Write less" in await shown(pilot)
         assert "now" not in await shown(pilot)  # behind the open task
         assert app.walk.tokens.has_class("-active")

@@ -207,8 +207,9 @@ class Player:
             return found.problem is None and not (isinstance(wanted, Expression) and follows(wanted))
         return found.problem is None and found.holds
 
-    def take(self, readings: Readings) -> None:
-        """Take what was measured, unless it is of another step."""
+    def take(self, readings: Readings, *, writing: bool = False) -> None:
+        """Take what was measured, unless it is of another step. No task is done while the prompt is written."""
+        writing = writing or readings.writing
         if readings.step != self.opening:
             return
         for number, wanted in tuple(self._reached()):
@@ -216,7 +217,7 @@ class Player:
                 self.state.found[wanted] = readings.found[wanted]
         gate = self.gate()
         block = self.step.blocks[gate] if gate is not None else None
-        if gate is not None and isinstance(block, Task) and not (readings.writing and not _names_mode(block)):
+        if gate is not None and isinstance(block, Task) and (not writing or _names_mode(block)):
             checks = [readings.found.get(check) for check in block.checks]
             if all(isinstance(check, Reading) and check.holds for check in checks):
                 self.state.reached.add(gate)

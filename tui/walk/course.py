@@ -295,8 +295,8 @@ class Lessons(ActionGroup):
         """A frame was drawn."""
         if not self.playing or self.player is None:
             return
-        if isinstance(frame.watched, Readings):
-            self.player.take(frame.watched)
+        if isinstance(frame.watched, Readings) and frame.begun == self._number:
+            self.player.take(frame.watched, writing=self.screen.writing)
         ready = frame.begun == self._number and frame.activity == "idle" and frame.snapshot is not None
         if self._keys and ready:
             pressed, self._keys = self._keys, ()

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.errors import Action, UserError
 from core.language import N_, _
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
@@ -20,10 +21,11 @@ from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import Axis, bars, tick_at, ticked
 from tui.drawing.chart_columns import ChartColumns, figure, has_cut
 from tui.drawing.peak import BULK, peak_line
-from tui.drawing.question import why
+from tui.drawing.question import why_in
 from tui.drawing.sampler import stages_line
 from tui.drawing.text import decimals_for, fit, label, number_in, percent
 from tui.lenses.base import KeyWords, Lens
+from tui.lenses.base.lens import BORDER
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
@@ -184,11 +186,18 @@ class ChartLens(Lens, can_focus=True):
             ghost = ", ".join(each for each in (self._ghost if patched else "", uncut) if each)
             detail += f"{count}{f' · ░ {ghost}' if ghost else ''}{truth}"
             self.entitle(detail, name)
-            asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
-            both = f"{asked} · {stages}" if asked else stages
-            self.hint(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
+            self.hint(chart.problem or " · ".join(filter(None, (self._question(chart), stages))))
         self.refresh()
+
+    def _question(self, chart: Chart) -> str:
+        """The question of experiments, and where there is room the lens that answers it; empty where nobody asked."""
+        if self._asked is None:
+            return ""
+        room = self.outer_size.width - BORDER
+        words = why_in(self._asked, len(chart.candidates), room)
+        where = self.host.spell(UserError(_("{key} attribution explains it"), key=Action("lens.index")))
+        return f"{words} · {where}" if cell_len(f"{words} · {where}") <= room else words
 
     def render_line(self, y: int) -> Strip:
         if self._strips is None:

@@ -20,7 +20,7 @@ from textual.scrollbar import ScrollBar
 
 from core.activations.patch import Patch
 from core.errors import UserError, out_of_memory
-from core.language import _
+from core.language import _, languages
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.sessions import storage
@@ -305,6 +305,10 @@ class TokenwalkApp(App[None]):
             title, help = f"{_(lens.TITLE)} · {_(lens.DESCRIPTION)}", " · ".join((_("lens"), _(lens.ALSO)))
             yield SystemCommand(title, help, partial(self._run_later, look))
         yield SystemCommand(_("Theme"), _("Choose the colours"), self.action_change_theme)
+        told = _("--lang {names} at the start; language in config.toml keeps it").format(names="|".join(languages()))
+        yield SystemCommand(f"{_('Language')} · English · Tiếng Việt", told, partial(self.notices.inform, told))
+        told = _("--share at the start; tokenwalk follow ADDRESS looks on, tokenwalk serve shows it in a browser")
+        yield SystemCommand(_("Share the walk"), told, partial(self.notices.inform, told))
         yield SystemCommand(_("Save a picture"), _("Write the screen as an SVG file"), self.walk.sessions.picture)
 
     def action_command_palette(self) -> None:

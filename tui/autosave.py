@@ -115,6 +115,18 @@ class Autosave:
         self._mark = session.mark()
         self._write(session, report=True)
 
+    def save_copy(self, session: "Session", path: Path) -> None:
+        """Write the walk to a new file of a person's choice, and report it; what follows goes on to its own file."""
+        copy = record.copy(session)
+
+        def job() -> None:
+            if path.exists():
+                raise UserError(_("there is already a file {path}; give another name"), path=path)
+            writer.write_record(path, copy())
+            self._report(_("saved as {path}").format(path=path), False)
+
+        self._put(id(job), job)
+
     def export(self, session: "Session", name: str, folder: Path) -> None:
         """Write the walk into `folder` in one of `FORMATS`, and report the file."""
         copy, (_name, suffix, lines) = record.copy(session), FORMATS[name]

@@ -1,6 +1,8 @@
 """The command palette: actions and lenses, found by their words in any order or by other words for the same."""
 
 import unicodedata
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.theme import ThemeProvider
@@ -22,8 +24,8 @@ ALSO = {
     "walk.until": N_("stop condition"),
 }
 """Other words for an action, by its id."""
-ALL_WORDS = 100.0
-"""What a command scores for having every word of a query, above any likeness of single letters."""
+TYPING_ERROR = 0.75
+"""How like another a mistyped word must be, from 0 to 1."""
 
 
 def plain(text: str) -> str:
@@ -52,7 +54,24 @@ class PaletteCommands(Provider):
     async def search(self, query: str) -> Hits:
         matcher, words = self.matcher(query), plain(query).split()
         for command in self.app.get_system_commands(self.screen):
-            known = plain(f"{command.title} {command.help}")
-            score = matcher.match(command.title) + ALL_WORDS * all(word in known for word in words)
-            if score > 0:
+            if score := likeness(words, plain(str(command.title)), plain(str(command.help))):
                 yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
+
+
+def likeness(words: Sequence[str], title: str, also: str) -> float:
+    """How well a command fits the words of a query, which all must be like one of its own; 0 where one is not."""
+    scores = [_likeness(word, title, also) for word in words]
+    return sum(scores) if all(scores) else 0.0
+
+
+def _likeness(word: str, title: str, also: str) -> float:
+    known = title.split()
+    if title.startswith(word):
+        return 5.0
+    if any(each.startswith(word) for each in known):
+        return 4.0
+    if any(each.startswith(word) for each in also.split()):
+        return 3.0
+    if word in title or word in also:
+        return 2.0
+    return 1.0 if get_close_matches(word, [*known, *also.split()], 1, TYPING_ERROR) else 0.0

@@ -190,10 +190,11 @@ async def test_the_help_shows_every_key(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
         await pilot.press("question_mark")
         assert isinstance(pilot.app.screen, HelpScreen)
-        shown = "\n".join(str(static.content) for static in pilot.app.screen.query(Static))
+        shown = " ".join(" ".join(str(static.content) for static in pilot.app.screen.query(Static)).split())
         for binding in WALK:
             if any(binding.id in group for group in GROUPS.values()) and binding.id != "walk.take_1":
-                assert binding.tooltip in shown
+                in_the_course = binding.id.startswith("course.") and binding.id != "course.open"
+                assert (binding.tooltip in shown) is not in_the_course
         for text in ("↑ k", "[", "^r", "1 … 9", "escape", "ctrl+p"):
             assert text in shown
         await pilot.press("question_mark")

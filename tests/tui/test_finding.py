@@ -87,6 +87,10 @@ async def test_the_picker_marks_the_sampler_that_draws_alike_and_the_cursor(scri
         ("beam", "Search"),
         ("heads", "attention"),
         ("tree", "branches"),
+        ("language", "Language"),
+        ("viet", "Language"),
+        ("share", "Share the walk"),
+        ("atention", "attention"),
     ],
 )
 async def test_the_palette_finds_by_other_words(scripted: Make, scenes: Any, query: str, first: str) -> None:
@@ -94,6 +98,17 @@ async def test_the_palette_finds_by_other_words(scripted: Make, scenes: Any, que
         provider = PaletteCommands(pilot.app.screen)
         hits = sorted([hit async for hit in provider.search(query)], key=lambda hit: -hit.score)
         assert any(first in str(hit.match_display) for hit in hits[:3])
+
+
+@pytest.mark.parametrize("query", ["xyzzy", "logit xyzzy"])
+async def test_a_word_that_is_like_no_command_finds_none(scripted: Make, scenes: Any, query: str) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        assert [hit async for hit in PaletteCommands(pilot.app.screen).search(query)] == []
+
+
+def test_the_round_of_lenses_has_the_order_of_the_index() -> None:
+    groups = [lenses.GROUPS.index(lens.GROUP) for lens in lenses.found()]
+    assert groups == sorted(groups) and lenses.found()[0].NAME == "candidates"
 
 
 def test_other_words_belong_to_actions_that_exist() -> None:

@@ -177,7 +177,7 @@ async def test_shift_and_arrows_choose_layer_and_head(real: Make, settle: Go, pr
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         found = await turn_to(pilot, settle, "attention")
-        await press(pilot, "shift+down", "L", "L")
+        await press(pilot, "shift+down", "shift+right", "shift+right")
         assert (found.answer.layer, found.answer.head) == (1, 2)
         assert str(found.border_title) == f"attention · {found.place} · layer 1 · head 2"
         assert found.answer.pattern == answered(DEEP, "attention", layer=1, head=2).pattern

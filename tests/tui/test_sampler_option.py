@@ -31,7 +31,7 @@ def test_options_make_a_sampler(given: dict[str, Any], stages: str) -> None:
         ({"stages": "top_k=40", "greedy": True}, "leave out option greedy"),
         ({"stages": "foo=1"}, "option sampler: 'foo' is not a stage"),
         ({"stages": "top_p=2"}, "option sampler: top-p must be above 0 and at most 1, not 2"),
-        ({"stages": "temp=1,temp=2"}, "the sampler has temp twice"),
+        ({"stages": "temp=1,temp=2"}, "the sampler has the stage temp twice"),
     ],
     ids=str,
 )

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from saved_walks import Go, Make, chosen, files, notes, read, saved_as_it_is, walk_of
+from textual.widgets import Input
 
 from core.loading.choice import ModelChoice
 from core.sessions import record, storage, writer
 from tui import autosave
 from tui.autosave import Autosave
+from tui.dialogs.line import LineScreen
 
 OTHER = ModelChoice(device="cpu")
 """Model 1 over cl100k: other tokens."""
@@ -46,6 +48,35 @@ async def test_a_run_is_saved_while_it_goes_on(saving: Make, settle: Go, until: 
         pilot.app.simulate_key("g")
         await until(lambda: files(tmp_path) and len(read(files(tmp_path)[0]).rows) > 30)
         assert pilot.app.frame.activity == "generating"
+
+
+async def test_a_walk_is_saved_to_a_file_of_choice_and_opened_from_it(
+    saving: Make, settle: Go, press: Go, until: Go, tmp_path: Path
+) -> None:
+    async with saving("oat").run_test(size=(100, 30)) as pilot:
+        app, file = pilot.app, tmp_path / "mine.json"
+        await settle(pilot)
+        await press(pilot, "space", "space")
+        tokens = app.frame.snapshot.tokens
+        for name, problem in ((file, ""), (file, "already a file"), (tmp_path / "none" / "a.json", "no folder")):
+            await pilot.press("w")
+            await chosen(pilot, until, "save as")
+            await until(lambda: isinstance(app.screen, LineScreen))
+            app.screen.query_one(Input).value = str(name)
+            await pilot.press("enter")
+            await until(lambda: isinstance(app.screen, LineScreen) if problem else file.exists())  # noqa: B023
+            if problem:
+                assert problem in str(app.screen.query_one(".problem").content)
+                await pilot.press("escape")
+        assert [token.id for token in read(file).path()] == [token.id for token in tokens]
+        await press(pilot, "u")
+        await pilot.press("ctrl+o")
+        await chosen(pilot, until, "another file")
+        await until(lambda: isinstance(app.screen, LineScreen))
+        app.screen.query_one(Input).value = str(file)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.frame.snapshot.tokens == tokens
 
 
 async def test_closing_the_app_saves_the_last_step(

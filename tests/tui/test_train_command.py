@@ -111,7 +111,7 @@ def test_text_output_is_a_table(run_here: Here, story: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     first, guessing, legend, head, *rows, last = done.stdout.decode().splitlines()
     assert first == "training model3 · one attention head on A story.txt: 5,360 parameters, V 257, T 8"
-    assert guessing.split() == ["5.5491", "nats", "uniform", "guessing,", "ln", "V"]
+    assert guessing.split() == ["5.5491", "nats", "a", "uniform", "guess,", "ln", "V"]
     assert legend == "losses of the batch and of the validation text, nats per token:"
     assert head.split()[:3] == ["step", "batch", "validation"]
     assert last == "finished 6 steps"

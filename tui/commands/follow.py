@@ -15,10 +15,18 @@ if TYPE_CHECKING:
     from tui.sharing.feed import Feed
 
 
+ADDRESS = "TOKENWALK_FOLLOW"
+"""The variable by which `tokenwalk serve` tells its pages the address; arguments are seen by all users."""
+
+
 def follow(
     walk: Annotated[
         str,
-        typer.Argument(help="The address that the app with --share has said, or a session file; else the last one."),
+        typer.Argument(
+            help="The address that the app with --share has said, or a session file; else the last one.",
+            envvar=ADDRESS,
+            show_envvar=False,
+        ),
     ] = "",
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model to load here on request, in place of the walk's own.")

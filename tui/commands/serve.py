@@ -14,7 +14,7 @@ import typer
 from core.errors import Option, UserError
 from core.language import _
 from tui.commands.common import exit_on_user_error, note, say
-from tui.commands.follow import feed_of
+from tui.commands.follow import ADDRESS, feed_of
 from tui.commands.opening import Opening, opening
 from tui.commands.walk import walk
 from tui.options import ModelOptions, SamplerOptions
@@ -93,7 +93,8 @@ def serve(
         if follow:
             feed_of(app["prompt"])
             limits = Limits(viewers, seconds, FOLLOWING_BYTES)
-            command, memory = program(["--", app["prompt"]], "follow"), _memory_line(_("no model"), limits, 0.0)
+            os.environ[ADDRESS] = app["prompt"]
+            command, memory = program([], "follow"), _memory_line(_("no model"), limits, 0.0)
         else:
             first = _checked(app)
             weights = weights_bytes(first.choice)

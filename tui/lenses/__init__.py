@@ -13,7 +13,7 @@ GROUPS = (N_("Next token"), N_("Inside"), N_("Why"), N_("Learning"), N_("Compare
 
 @cache
 def found() -> tuple[type[Lens], ...]:
-    """Every lens in the order of the round; the chart of the next token is the first.
+    """Every lens in the order of the round, which is that of the index; the chart of the next token is the first.
 
     A module of this folder holds lenses; a package, such as `base`, holds what they share.
     """
@@ -25,7 +25,7 @@ def found() -> tuple[type[Lens], ...]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Lens) and value.__module__ == module.__name__ and value.NAME
     ]
-    return tuple(sorted(classes, key=lambda lens: lens.ORDER))
+    return tuple(sorted(classes, key=lambda lens: (GROUPS.index(lens.GROUP), lens.ORDER)))
 
 
 def named(name: str) -> type[Lens]:

@@ -100,15 +100,15 @@ class StatusLine(Widget):
             parts += self._model_parts(model)
         if frame.snapshot and frame.snapshot.stopped and not busy:
             parts.append((0, one_line(frame.snapshot.stopped), "status--busy"))
-        chart = frame.snapshot.chart if frame.snapshot else None
-        if chart and chart.divergence_bits is not None:
-            parts.append(
-                (2, _("KL(true‖model) {divergence_bits:.3f} bits").format(divergence_bits=chart.divergence_bits), "")
-            )
         if frame.rate and not busy:
             parts.append((6, f"{frame.rate:.0f} tok/s", ""))
         parts.append((3, _("seed {seed}").format(seed=self._sampler.seed), ""))
         parts.append((2, sampler_text(self._sampler, max(LEAST, self.size.width // 3)), ""))
+        chart = frame.snapshot.chart if frame.snapshot else None
+        if chart and chart.divergence_bits is not None:
+            parts.append(
+                (3, _("KL(true‖model) {divergence_bits:.3f} bits").format(divergence_bits=chart.divergence_bits), "")
+            )
         if frame.training and frame.training.state in ("preparing", "training"):
             steps = f"{frame.training.recipe.steps:,}"
             parts.append((1, one_line(f"◌ {frame.training.name} {frame.training.step:>{len(steps)},}/{steps}"), ""))

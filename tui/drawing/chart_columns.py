@@ -49,7 +49,7 @@ def has_cut(chart: Chart) -> bool:
 def figure(columns: ChartColumns, share: Bounded, own: Bounded | None, decimals: int) -> str:
     """The probability in the draw; in brackets the model's `own` one of what is cut, `cut` where it is not known."""
     if share == 0 and own != 0:
-        words = _("cut") if own is None else f"({percent_in(max(0.0, own), decimals, columns.share - 2)})"
+        words = _("cut") if own is None else f"({percent_in(own, decimals, columns.share - 2)})"
     else:
         words = percent_in(share, decimals, columns.share - columns.cut) + " " * columns.cut
     return f"{words:>{columns.share}}"

@@ -28,12 +28,15 @@ def why(asked: Measured, listed: int | None = None, token: int = TOKEN) -> str:
     ).format(target=words[0], value=value)
 
 
-def why_in(asked: Measured, listed: int, width: int) -> str:
-    """As `why`, in `width` cells where that is possible: with short tokens, or with the measure alone."""
-    value = f"{asked.value:+.2f}"
-    forms = [why(asked, listed), why(asked, listed, 8)]
+def why_in(asked: Measured, listed: int, width: int, where: str) -> str:
+    """As `why`, and `where` it is explained, in `width` cells where that is possible: else as A − B, or alone."""
+    long, short = why(asked, listed), why(asked, listed, 8)
+    forms = [f"{long} · {where}", long, short]
     if asked.target.against is not None:
-        forms.append(_("A − B: logit difference {value}").format(value=value))
+        letters = _("A − B: logit difference {value}").format(value=f"{asked.value:+.2f}")
+        if all(rank < listed for rank in asked.ranks):  # the rows of both tokens have these letters
+            forms.insert(1, f"{letters} · {where}")
+        forms.append(letters)
     return next((each for each in forms if cell_len(each) <= width), forms[-1])
 
 

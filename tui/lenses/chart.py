@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from itertools import accumulate
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -194,10 +193,8 @@ class ChartLens(Lens, can_focus=True):
         """The question of experiments, and where there is room the lens that answers it; empty where nobody asked."""
         if self._asked is None:
             return ""
-        room = self.outer_size.width - BORDER
-        words = why_in(self._asked, len(chart.candidates), room)
-        where = self.host.spell(UserError(_("{key} attribution explains it"), key=Action("lens.index")))
-        return f"{words} · {where}" if cell_len(f"{words} · {where}") <= room else words
+        where = self.host.spell(UserError(_("{key} attribution"), key=Action("lens.index")))
+        return why_in(self._asked, len(chart.candidates), self.outer_size.width - BORDER, where)
 
     def render_line(self, y: int) -> Strip:
         if self._strips is None:
@@ -238,7 +235,7 @@ class ChartLens(Lens, can_focus=True):
             drawn[-1] = drawn[-1][:-1] + "▶"
         for (candidate, share, own), bar in zip(rows, drawn, strict=True):
             if candidate is None:
-                before = 1 - sum(c.probability for c in visible if c.known) if chart.known is None else None
+                before = max(0.0, 1 - sum(c.probability for c in visible)) if chart.known is None else None
                 words = figure(columns, share, before if own > 0 else 0.0, min(decimals, 2))
                 strips.append(self._others(columns, chart.vocab_size - len(visible), words, bar))
             else:

@@ -5,10 +5,12 @@ The change is a list of patches, or a LoRA adapter.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.loading.model import Sequences
+from core.sampling.distribution import Distribution
+from core.sampling.divergence import kl_bits
 from core.sampling.next_distribution import NextDistribution
 from core.sampling.values import Candidate, Chart
 
@@ -18,6 +20,20 @@ class Change(Protocol):
 
     def suspended(self) -> AbstractContextManager[None]:
         """The model without the change, within the block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What a change makes of the distribution of the next token."""
+
+    kl_bits: float
+    """KL(unchanged ‖ changed), in bits."""
+    before: int
+    """The likeliest id without the change."""
+    before_probability: float
+    after: int
+    """The likeliest id with it."""
+    after_probability: float
 
 
 class Experiment:
@@ -49,14 +65,27 @@ class Experiment:
 
     def with_unpatched(self, chart: Chart, position: int) -> Chart:
         """A chart of the token after `position`, each candidate with its unpatched probability."""
-        if self._latest is None or self._latest[0] != position:
-            with self._change.suspended():
-                self._latest = position, self.unpatched.distributions([position])[0][0]
         ids = [each.id for each in (*chart.candidates, *((chart.taken,) if chart.taken else ()))]
-        by_id = dict(zip(ids, self._latest[1].shares_of(ids), strict=True))
+        by_id = dict(zip(ids, self._without(position).shares_of(ids), strict=True))
 
         def extended(candidate: Candidate) -> Candidate:
             return replace(candidate, unpatched=by_id[candidate.id])
 
         taken = extended(chart.taken) if chart.taken else None
         return replace(chart, candidates=tuple(map(extended, chart.candidates)), taken=taken)
+
+    def shift(self, changed: NextDistribution, position: int) -> Shift | None:
+        """How `changed` differs from the unpatched distribution after `position`; None where logits are not known."""
+        without = self._without(position)
+        if not isinstance(without, Distribution) or not isinstance(changed, Distribution):
+            return None
+        before, after = without.argmax, changed.argmax
+        (before_share,), (after_share,) = without.shares_of([before]), changed.shares_of([after])
+        return Shift(kl_bits(without.logits, changed.logits), before, before_share, after, after_share)
+
+    def _without(self, position: int) -> NextDistribution:
+        """The unpatched distribution after `position`."""
+        if self._latest is None or self._latest[0] != position:
+            with self._change.suspended():
+                self._latest = position, self.unpatched.distributions([position])[0][0]
+        return self._latest[1]

@@ -85,7 +85,8 @@ class CausalQuestion:
         """The question at a position with `logits` [V], and its value; `piece` gives the bytes of an id."""
         target = self.target_at(logits)
         against = b"" if target.against is None else piece(target.against)
-        return Measured(target, piece(target.id), against, target.measure(logits.float()).item())
+        ranks = tuple(int((logits > logits[id]).sum()) for id in (target.id, target.against) if id is not None)
+        return Measured(target, piece(target.id), against, target.measure(logits.float()).item(), ranks)
 
     def continued(self, prompt_length: int, ids: Sequence[int]) -> "CausalQuestion":
         """The question after `ids`, which begin with a prompt of `prompt_length` tokens or are the start of it.
@@ -145,6 +146,8 @@ class Measured:
     """Of B; empty where only A is measured."""
     value: float
     """m at that position, in nats."""
+    ranks: tuple[int, ...] = ()
+    """Of A and of B, 0 for the likeliest token."""
 
 
 def alignment(

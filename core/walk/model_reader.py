@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from core.activations.apply import InstalledPatches
-from core.activations.experiment import Experiment
+from core.activations.experiment import Experiment, Shift
 from core.activations.patch import Patch
 from core.activations.trace import Step, step_at
 from core.errors import Part, UserError
@@ -160,6 +160,12 @@ class ModelReader:
         if self._truth and isinstance(distribution, Distribution):
             return self._truth.annotate(seen, distribution, self._ids[:length])
         return seen
+
+    def shift(self, length: int) -> Shift | None:
+        """What the patches make of the next token after the first `length` ids; None while no patch is active."""
+        if self._experiment is None or not self.patches or not length:
+            return None
+        return self._experiment.shift(self.distribution(length), length - 1)
 
     # What needs the weights on this machine --------------------------------------------------------------------------
 

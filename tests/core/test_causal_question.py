@@ -26,9 +26,10 @@ def test_what_is_not_chosen_is_the_likeliest_at_the_position() -> None:
 
 
 def test_the_value_is_the_measure_of_the_logits() -> None:
-    assert CausalQuestion().measured(LOGITS, piece) == Measured(Target(1, 3), b"b", b"d", 1.0)
+    assert CausalQuestion().measured(LOGITS, piece) == Measured(Target(1, 3), b"b", b"d", 1.0, (0, 1))
     single = CausalQuestion(target=2, measure="logprob").measured(LOGITS, piece)
     assert (single.against, single.value) == (b"", pytest.approx(LOGITS.log_softmax(-1)[2].item()))
+    assert single.ranks == (2,)
 
 
 def test_tokens_of_the_walk_follow_both_prompts() -> None:

@@ -1,5 +1,7 @@
 """A walk on a patched model: its chart and scores, the unpatched values beside them, and the walk without patches."""
 
+import math
+
 import pytest
 import torch
 
@@ -46,6 +48,22 @@ def test_the_chart_has_patched_and_unpatched_probabilities(model: Model) -> None
     for candidate in chart.candidates:
         assert candidate.probability == pytest.approx(expected.probabilities[candidate.id].item(), rel=1e-4)
         assert candidate.unpatched == pytest.approx(unpatched.probabilities[candidate.id].item(), rel=1e-4)
+    list(session.patch(()))
+
+
+def test_the_shift_is_the_divergence_from_the_unpatched_distribution(model: Model) -> None:
+    session = session_on(model)
+    assert session.reader.shift(session.cursor) is None
+    list(session.patch(PATCHES))
+    shift = session.reader.shift(session.cursor)
+    after, before = oracle(model, list(TEXT), PATCHES), oracle(load_model(CHOICE), list(TEXT))
+    log_after, log_before = (each.logits.double().log_softmax(-1) for each in (after, before))
+    nats = torch.nn.functional.kl_div(log_after, log_before, reduction="sum", log_target=True).item()
+    assert shift is not None
+    assert shift.kl_bits == pytest.approx(nats / math.log(2), rel=1e-3)
+    assert (shift.before, shift.after) == (log_before.argmax().item(), log_after.argmax().item())
+    assert shift.before_probability == pytest.approx(log_before.exp().max().item(), rel=1e-4)
+    assert shift.after_probability == pytest.approx(log_after.exp().max().item(), rel=1e-4)
     list(session.patch(()))
 
 

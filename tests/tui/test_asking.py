@@ -3,19 +3,21 @@
 import csv
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.widgets import Input
 
-from core.causal.question import CausalQuestion
+from core.causal.question import CausalQuestion, Measured
+from core.causal.target import Target
 from core.lenses import table
 from core.loading.choice import ModelChoice
 from tui.app import TokenwalkApp
 from tui.dialogs.corrupt import CorruptScreen
 from tui.dialogs.notebook import NotebookScreen
-from tui.drawing.text import label
+from tui.drawing.question import why_in
 from tui.lenses.attribution import AttributionLens
 
 Make = Callable[..., TokenwalkApp]
@@ -50,7 +52,8 @@ async def test_tokens_are_chosen_on_the_chart_and_the_measure_goes_round(
         assert (measured.target.id, measured.target.against) == (second, first)
         rows = panel_lines(app.candidates)
         assert [row.lstrip()[1] for row in rows[1:4]] == ["B", "A", " "]
-        assert f"why {label(measured.piece)}, not" in str(app.candidates.border_subtitle)
+        words = f"logit difference {measured.value:+.2f} · I attribution"
+        assert words in str(app.candidates.border_subtitle)
         await press(pilot, "down", "E")
         assert asked(app) == CausalQuestion(second, third)
         await press(pilot, "E")
@@ -199,3 +202,13 @@ async def test_parts_are_divided_and_joined_again(real: Make, settle: Go, press:
         await press(pilot, "o")
         assert (found.answer.path, found.by_size) == ("", False)
         assert "the parts sum to" in panel_lines(found)[1]
+
+
+def test_the_question_is_as_long_as_the_border_and_a_token_far_down_has_its_rank() -> None:
+    asked = Measured(Target(3, 7), b" coffee", b" breakfast", 0.314, (0, 5011))
+    near = replace(asked, ranks=(0, 1))
+    long = "why ·coffee, not ·breakfast: logit difference +0.31"
+    assert why_in(near, 30, 80, "I attribution") == f"{long} · I attribution"
+    assert why_in(near, 30, 54, "I attribution") == "A − B: logit difference +0.31 · I attribution"
+    assert why_in(near, 30, 34, "I attribution") == "A − B: logit difference +0.31"
+    assert why_in(asked, 30, 70, "I attribution") == long.replace("breakfast", "breakfast (rank 5,012)")

@@ -317,5 +317,5 @@ async def test_without_colors_signs_mark_everything(
         rows = panel_lines(pilot.app.candidates)
         assert "›" in rows[1]
         assert "▸" in rows[2]
-        assert "cut" in rows[3]
+        assert "(10.00%)" in rows[3]
         assert set(panel_lines(pilot.app.tokens)[1]) & set("▁▂▃▄▅▆▇█")

@@ -201,7 +201,7 @@ def test_an_experiment_answers_a_question_of_texts(lens_json: Callable[..., dict
     assert math.fsum(values) == pytest.approx(found["difference"], abs=1e-4)
     assert lens_json(*asking[:-2], "--measure", "logprob")["logprob"] < 0
     lines = run_here(*asking, *SMALL).stdout.decode().splitlines()
-    assert lines[0] == f"why y, not z: {found['difference']:+.2f}"
+    assert lines[0] == f"why y, not z: logit difference {found['difference']:+.2f}"
     assert lines[2].split() == ["model", "token", "embedding", f"{values[0]:+.4f}"]
 
 

@@ -61,6 +61,25 @@ why: The others cannot be drawn.
 ```
 """
 SECOND = "---\ntitle: The second\n---\n\n## End\n\n```{set}\nprompt: oat milk\n```\n\nDone.\n"
+PROMPT_TASK = """---
+title: Less
+---
+
+## Less
+
+```{set}
+prompt: I prefer oat milk
+panel: tokens
+```
+
+```{task}
+Write less.
+check: tokens < 3
+solution: walk.write ctrl+u "I" enter
+```
+
+The tokens are {{ tokens }} now.
+"""
 
 
 @pytest.fixture
@@ -109,16 +128,17 @@ async def test_a_lesson_is_played_and_the_own_walk_comes_back(real: Make, press:
         assert "✓ generated == 2" in text and "✗ entropy_bits > 50" in text and "2/2" in text
 
         await press(pilot, "O")
-        await press(pilot, "1")  # no question yet: it takes the first candidate
-        assert len(app.frame.snapshot.tokens) == 8
+        await press(pilot, "1")  # a question in view need not wait for the task above it
+        assert len(app.frame.snapshot.tokens) == 7
+        assert "✗ the tokens after the k-th not this one" in await shown(pilot)
+        await press(pilot, "pagedown")
+        assert "A task" in await shown(pilot) and "still open" in [each.message for each in app._notifications][-1]
         await press(pilot, "R")
         assert "↳ Press" in await shown(pilot)
         await press(pilot, *["less_than_sign"] * 8)
         assert "✓ Cut the tail" in await shown(pilot)
-        await press(pilot, "1")
-        assert "✗ the tokens after" in await shown(pilot)
-        assert len(app.frame.snapshot.tokens) == 8
         await press(pilot, "2")
+        assert len(app.frame.snapshot.tokens) == 7
         assert "The others cannot be drawn." in await shown(pilot)
 
         await press(pilot, "pagedown")
@@ -168,3 +188,21 @@ async def test_a_step_whose_task_is_not_done_can_be_left(real: Make, press: Go, 
         assert pilot.app.frame.snapshot.prompt == "oat milk"
         await press(pilot, "B")
         assert "Two rungs" in await shown(pilot)
+
+
+async def test_a_task_is_not_done_while_the_prompt_is_written(real: Make, press: Go, tmp_path: Path) -> None:
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    (folder / "01-first.md").write_text(PROMPT_TASK)
+    async with real("oat milk", TRAINED, course=CourseSource(folder)).run_test(size=(100, 30)) as pilot:
+        app = pilot.app
+        await press(pilot, "L", "enter")
+        await press(pilot, "i", "ctrl+u", "I")
+        assert "tokens < 3 1" in await shown(pilot) and "▸ Write less" in await shown(pilot)
+        assert "now" not in await shown(pilot)  # behind the open task
+        assert app.walk.tokens.has_class("-active")
+        await press(pilot, "enter")
+        assert "✓ Write less" in await shown(pilot) and "1 now" in await shown(pilot)
+        assert app.walk.focused is app.walk.tokens
+        await press(pilot, "space")
+        assert "2 now" in await shown(pilot)

@@ -13,6 +13,7 @@ from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import load_model
 from core.walk.session import Session
 from tui.app import TokenwalkApp
+from tui.drawing.text import label, percent
 from tui.screens.patch import PatchScreen
 
 Make = Callable[..., TokenwalkApp]
@@ -44,6 +45,13 @@ async def test_a_patch_is_added_by_keys_and_acts(
         await press(pilot, "x", "right", "right", "up", "up", "right", "up", "enter")
         assert acting(pilot.app) == (Patch(kind="zero", part="head", layer=2, index=1),)
         assert "zero head 2.1" in "\n".join(screen_lines(pilot.app))
+        shown = next(line for line in screen_lines(pilot.app) if "KL(unpatched‖patched)" in line)
+        likeliest = pilot.app.frame.snapshot.chart.candidates[0]
+        for candidate, share in (
+            (before.candidates[0], before.candidates[0].probability),
+            (likeliest, likeliest.probability),
+        ):
+            assert f"{label(candidate.piece)} {percent(share, 2)}" in shown
         await press(pilot, "escape")
         after = pilot.app.frame.snapshot.chart
         known = {candidate.id: candidate.probability for candidate in before.candidates}
@@ -60,6 +68,7 @@ async def test_removing_a_patch_restores_the_chart(real: Make, settle: Go, press
         before = pilot.app.frame.snapshot.chart
         await press(pilot, "x", "enter", "tab", "delete")
         assert acting(pilot.app) == ()
+        assert not opened(pilot.app).shift.display
         assert pilot.app.frame.snapshot.chart == before
 
 

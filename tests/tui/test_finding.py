@@ -38,6 +38,44 @@ async def test_the_index_lists_every_lens_and_opens_one(scripted: Make, scenes: 
         assert len(pilot.app.screen_stack) == 1
 
 
+async def test_typing_filters_the_index_and_the_border_follows_the_cursor(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.press("I")
+        await pilot.pause()
+        screen, names = pilot.app.screen, [lens.NAME for lens in lenses.found()]
+        options, dialog = screen.query_one(OptionList), screen.query_one(".dialog")
+        assert str(dialog.border_title).endswith(f"1/{len(names)}")
+        await pilot.press("down")
+        await pilot.pause()
+        second = options.get_option_at_index(options.highlighted).id
+        assert str(dialog.border_title).endswith(f"{names.index(second) + 1}/{len(names)}")
+        await pilot.press(*"saliency")
+        await pilot.pause()
+        assert [option.id for option in options.options] == [None, "gradients"]
+        assert str(dialog.border_title).endswith(f"{names.index('gradients') + 1}/{len(names)}")
+        await pilot.press("z")
+        await pilot.pause()
+        assert options.highlighted is None
+        await pilot.press("enter", "backspace", "enter")
+        await pilot.pause()
+        assert pilot.app.walk.lens.NAME == "gradients"
+
+
+async def test_the_picker_marks_the_sampler_that_draws_alike_and_the_cursor(scripted: Make, scenes: Any) -> None:
+    """The usual sampler has more stages than `article`, but none of them changes anything."""
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24)) as pilot:
+        await pilot.press("P")
+        await pilot.pause()
+        options = pilot.app.screen.query_one(OptionList)
+        marks = {option.id: str(option.prompt)[:2] for option in options.options}
+        assert marks["article"] == "●›"
+        assert {mark for name, mark in marks.items() if name != "article"} == {"  "}
+        await pilot.press("down")
+        await pilot.pause()
+        marks = {option.id: str(option.prompt)[:2] for option in options.options}
+        assert (marks["article"], marks["transformers"]) == ("● ", " ›")
+
+
 @pytest.mark.parametrize(
     ("query", "first"),
     [

@@ -174,6 +174,26 @@ def circuit() -> Circuit:
     return Circuit(MEASURED, 6.1234, -5.4821, "eap-ig", edges, 11_210, curve, parts)
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_attributions_that_do_not_complete_say_so_first_and_have_faint_bars(
+    scripted: Make, scenes: Any, until: Any, panel_lines: Any, size: tuple[int, int]
+) -> None:
+    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    made = replace(attributions(), error_share=0.27)
+    async with app.run_test(size=size) as pilot:
+        await until(lambda: app.frame.snapshot is not None)
+        app.do("lens.look", "gradients")
+        await until(lambda: app.lens.NAME == "gradients" and app.lens.size and app.focused is app.lens)
+        app.runner.show(replace(app.runner.frame, answer=made))
+        await until(lambda: app.lens.answer is made)
+        await pilot.pause()
+        shown = panel_lines(app.lens)
+        assert any(line.startswith("error 27 %: not complete, bars are") for line in shown)
+        assert any("░" in row for row in shown) and not any("█" in row for row in shown)
+        await pilot.press("o")  # input × gradient needs no integral
+        assert any("█" in row for row in panel_lines(app.lens))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("view", ["attributions", "list", "graph"])
 def test_a_picture(

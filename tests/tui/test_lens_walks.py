@@ -92,6 +92,17 @@ async def test_fewer_continuations_move_the_cursor_to_the_last(real: Make, settl
         assert len(ids(app)) == len(PROMPT) + 3
 
 
+async def test_greedy_continuations_say_that_they_are_equal(real: Make, settle: Go, press: Go) -> None:
+    """The line stands above the texts, and rows are chosen as before."""
+    async with real(PROMPT, count=3, sampler=Sampler.of(temperature=0)).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "n")
+        assert "greedy: all are equal; P chooses a sampler" in whole(app.lens)
+        await press(pilot, "down", "enter")
+        assert len(ids(app)) == len(PROMPT) + 3
+
+
 async def test_another_tokenizer_clears_the_continuations(real: Make, settle: Go, press: Go) -> None:
     """The new tokenizer starts a new tree, so the lens lists nothing of the old one."""
     async with real(PROMPT, count=3).run_test(size=SIZE) as pilot:

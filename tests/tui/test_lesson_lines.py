@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tui.course.expressions import Expression
 from tui.course.lint import lint
+from tui.course.measuring import follows
 from tui.course.parse import parse
-from tui.course.prose import _broken
+from tui.course.prose import broken
 
 
 @pytest.mark.parametrize("width", [16, 33, 60])
@@ -22,10 +24,19 @@ from tui.course.prose import _broken
     ],
 )
 def test_broken_code_has_the_same_characters_and_fits(line: str, width: int) -> None:
-    parts = list(_broken(line, width))
-    assert "".join("".join(parts).split()) == "".join(line.split())
+    parts = list(broken(line, width))
+    assert "".join("".join(parts).replace("↪", "").split()) == "".join(line.split())
     assert all(len(part) <= max(width, 41) for part in parts)
     assert parts[0].rstrip() == line[: len(parts[0])].rstrip()
+    assert all(part.lstrip().startswith("↪ ") for part in parts[1:])
+
+
+def test_a_string_in_code_is_broken_only_where_it_has_no_room() -> None:
+    line = 'effective(model="model1-trained", prompt="I prefer oat milk in") < 10'
+    parts = [part.strip() for part in broken(line, 34, mark="")]
+    assert parts == ['effective(model="model1-trained",', 'prompt="I prefer oat milk in")', "< 10"]
+    parts = [part.strip() for part in broken('f("a long text of many words")', 20)]
+    assert parts == ["f(", '↪ "a long text of', '↪ many words")']
 
 
 def mistakes(body: str) -> list[str]:
@@ -42,3 +53,19 @@ def test_a_key_in_the_words_of_a_directive_must_exist() -> None:
 def test_a_measurement_in_the_words_of_a_directive_is_refused() -> None:
     assert "prose" in mistakes("```{press} walk.step\nNow {{ tokens }}.\n```")[0]
     assert mistakes("Now {{ tokens }}.\n\n```{press} walk.step\n```") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "follow"),
+    [
+        ("sampled_entropy_bits", True),
+        ("generated + 1", True),
+        ('logit(" my")', True),
+        ('logit(" my", prompt="I like")', False),
+        ('entropy_bits(model="model1-trained")', False),
+        ('world_loss("model3-trained")', False),
+        ("log(825)", False),
+    ],
+)
+def test_a_value_of_the_walk_follows_it(text: str, follow: bool) -> None:
+    assert follows(Expression(text, 1)) is follow

@@ -221,7 +221,9 @@ async def test_a_cut_candidate_is_marked_and_its_own_probability_is_hatched(
     async with scripted(frame, text="a").run_test(size=WIDE) as pilot:
         await pilot.pause()
         rows = panel_lines(pilot.app.candidates)[1:5]
-        assert ["cut" in row for row in rows] == [False, True, True, True]
+        own = ["(40.00%)", "(30.00%)", "(20.00%)", "(10.00%)"]
+        assert [share in row for share, row in zip(own, rows, strict=True)] == [False, True, True, True]
+        assert "p (cut)" in panel_lines(pilot.app.candidates)[0]
         assert ["░" in row for row in rows] == [False, True, True, True]
         assert "100.00%" in rows[0]
         assert "1 kept" in subtitle(pilot.app.candidates)

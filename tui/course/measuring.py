@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tui.course.difference import DifferenceView
 
 
+OF_THE_WALK = ("app", "distribution", "sampler", "walk")
+"""Modules of measurements whose values in the text follow the walk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a measurement found."""
@@ -38,6 +42,21 @@ class Readings:
     step: int
     """The number of the step's opening."""
     found: Found
+    writing: bool = False
+    """Whether the prompt was being written."""
+
+
+def follows(expression: Expression) -> bool:
+    """Whether a value is one of the walk at the token looked at: it is cheap, and measured again as that changes."""
+    names = [(name, node) for name, node in calls(expression.tree()) if name in MEASUREMENTS]
+    elsewhere = any(argument.arg in ("model", "prompt") for _name, node in names for argument in _keywords(node))
+    return not elsewhere and any(
+        MEASUREMENTS[name].__module__.rpartition(".")[2] in OF_THE_WALK for name, _node in names
+    )
+
+
+def _keywords(node: ast.expr) -> list[ast.keyword]:
+    return node.keywords if isinstance(node, ast.Call) else []
 
 
 def measuring(
@@ -50,7 +69,7 @@ def measuring(
         for number, each in enumerate(wanted):
             yield Progress(number, len(wanted))
             found[each] = _difference(each, here) if isinstance(each, Difference) else reading(each, here)
-            yield Readings(step, dict(found))
+            yield Readings(step, dict(found), seen.mode == "write")
 
     return ask
 

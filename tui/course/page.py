@@ -15,7 +15,7 @@ from tui.course.expressions import Expression, value_text
 from tui.course.lesson import FIRST_VALUE, KEY, Block, Claim, Code, Difference, Press, Prose, Question, Task
 from tui.course.measuring import Reading
 from tui.course.player import Player
-from tui.course.prose import Markdown, Styles, wrapped
+from tui.course.prose import Markdown, Styles, broken, wrapped
 from tui.drawing.text import fit, label, one_line, percent, prose
 
 DIFF_LINES = 24
@@ -59,7 +59,7 @@ class Page:
         match block:
             case Prose():
                 values = [self._value(each) for each in block.values]
-                yield from map(Line, Markdown(self._style, values).lines(block.text, width))
+                yield from map(Line, Markdown(self._style, values).lines(self._told(number, block), width))
             case Code():
                 yield from map(Line, self._code(block, width))
             case Press():
@@ -73,13 +73,27 @@ class Page:
             case Difference():
                 yield from map(Line, self._difference(block, width))
 
+    def _told(self, number: int, block: Prose) -> str:
+        """The paragraphs of a text; behind an open gate without those whose values are not measured yet."""
+        gate = self._player.gate()
+        if gate is None or number < gate:
+            return block.text
+        found = self._player.state.found
+        missing = {
+            chr(FIRST_VALUE + at)
+            for at, value in enumerate(block.values)
+            if isinstance(value, Expression) and value not in found
+        }
+        parts = block.text.split("\n\n")
+        return "\n\n".join(part for part in parts if not missing.intersection(part))
+
     def _value(self, value: Expression | str) -> Text:
         if isinstance(value, str):
             return Text(self._key_of(value), self._style("key"))
         found = self._player.state.found.get(value)
         if isinstance(found, Reading) and not found.problem:
             return Text(prose(found.shown), self._style("value"))
-        return Text("·" if found is None else "?", self._style("muted"))
+        return Text("…" if found is None else "?", self._style("muted"))
 
     def _marked(self, mark: str, style: str, words: Text, width: int) -> Iterator[Text]:
         """Words after a mark."""
@@ -125,10 +139,10 @@ class Page:
 
     def _condition(self, condition: Expression, reading: Reading | None, width: int) -> Iterator[Text]:
         if reading is None:
-            yield from self._marked("·", "muted", Text(prose(condition.text), self._style("muted")), width)
+            yield from self._written("·", "muted", condition, "muted", width)
             return
         if reading.problem:
-            yield from self._marked("!", "wrong", Text(prose(condition.text), self._style("condition")), width)
+            yield from self._written("!", "wrong", condition, "condition", width)
             yield from self._marked(" ", "muted", Text(self._spell(reading.problem), self._style("wrong")), width)
             return
         mark, style = ("✓", "done") if reading.holds else ("✗", "wrong")
@@ -141,9 +155,15 @@ class Page:
                 (value, self._style("value")),
             )
         else:
-            yield from self._marked(mark, style, Text(words, self._style("condition")), width)
+            yield from self._written(mark, style, condition, "condition", width)
             for line in textwrap.wrap(value, max(8, width - 4)) or [""]:
                 yield Text(line.rjust(width), self._style("value"))
+
+    def _written(self, mark: str, style: str, condition: Expression, words: str, width: int) -> Iterator[Text]:
+        """A condition after a mark, broken as code is."""
+        for number, part in enumerate(broken(prose(condition.text), max(8, width - 2), mark="")):
+            lead = (f"{mark} ", self._style(style)) if number == 0 else "  "
+            yield Text.assemble(lead, (part, self._style(words)))
 
     def _task(self, number: int, block: Task, width: int) -> Iterator[Text]:
         done = self._player.done(number)
@@ -156,10 +176,13 @@ class Page:
                 text = Text(self._spell(found.problem), self._style("muted"))
                 yield from self._marked(" ", "muted", text, width)
             elif isinstance(found, Reading) and found.shown:
-                line = Text.assemble(
-                    (prose(check.text), self._style("muted")), "  ", (prose(found.shown), self._style("value"))
-                )
-                yield from self._marked(" ", "muted", line, width)
+                lines = list(self._written(" ", "muted", check, "muted", width))
+                value = Text(f"  {prose(found.shown)}", self._style("value"))
+                if lines[-1].cell_len + value.cell_len <= width:
+                    lines[-1].append_text(value)
+                else:
+                    lines += wrapped(value, width, "  ", "  ")
+                yield from lines
         for hint in block.hints[:shown]:
             yield from self._marked("↳", "muted", self._words(hint), width)
         if shown > len(block.hints):
@@ -183,6 +206,8 @@ class Page:
             for line_number, line in enumerate(wrapped(words, width - 6)):
                 lead = (f" {sign} ", self._style(style)) if line_number == 0 else "   "
                 yield Line(Text.assemble("  ", lead, " ", line), None if done else at)
+            if chosen and not right:
+                yield Line(Text(f"      {_('not this one')}", self._style("muted")))
         if done and block.why:
             yield from map(Line, self._marked(" ", "muted", self._words(block.why), width))
 

@@ -41,11 +41,11 @@ class LessonPanel(PaintedPage):
     COMPONENT_CLASSES = {f"lesson--{name}" for name in STYLES}
 
     class Answered(Message):
-        """An answer of the open question was clicked."""
+        """An answer of a question was clicked."""
 
-        def __init__(self, answer: int) -> None:
+        def __init__(self, answer: int, block: int | None) -> None:
             super().__init__()
-            self.answer = answer
+            self.answer, self.block = answer, block
 
     def __init__(self) -> None:
         super().__init__(id="lesson")
@@ -62,7 +62,6 @@ class LessonPanel(PaintedPage):
     def show(self, player: Player, keys: dict[str, str], problem: str = "") -> None:
         """Draw the step of a player. `keys` holds the labels of the keys that are bound to actions at present."""
         self._player, self._keys, self._problem = player, keys, problem
-        self._entitle()
         opened = (player.lesson.name, player.at, player.opening)
         self._draw()
         gate, last = player.gate(), len(player.step.blocks) - 1
@@ -75,6 +74,7 @@ class LessonPanel(PaintedPage):
         elif gate is not None and player.state.hints[gate] != self._hints:
             self._reveal(gate, gate)
         self._gate, self._hints = gate, 0 if gate is None else player.state.hints[gate]
+        self._entitle()
 
     def _entitle(self) -> None:
         """Name the lesson in the border, and the keys that act, in fewer words where there is no room."""
@@ -86,11 +86,12 @@ class LessonPanel(PaintedPage):
         self.border_title = Content(self._fitting(words, f"{place} · {title}", title))
         step = f"{player.at + 1}/{len(player.lesson.steps)}"
         back, onward = (keys[f"course.{name}"] for name in ("back", "onward"))
-        turns = [_("{key} back").format(key=back), _("{key} onward").format(key=onward)]
-        hint = [_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []
-        leave = [_("{key} your walk").format(key=keys["course.open"])]
-        full, less, least = [step, *turns, *hint, *leave], [step, f"‹ {back} {onward} ›", *hint, *leave], [step, *leave]
-        self.border_subtitle = Content(self._fitting(*(" · ".join(parts) for parts in (full, less, least))))
+        turns = [_("{key} back").format(key=back), _("{key} on").format(key=onward)]
+        now = [_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []
+        now += [] if self.at_end else [_("{key} more").format(key=keys["course.more"])]
+        leave = _("{key} your walk").format(key=keys["course.open"])
+        rows = ([step, *turns, *now, leave], [step, *turns, *now], [step, f"{back} {onward}", *now], [step, *now], now)
+        self.border_subtitle = Content(self._fitting(*(" · ".join(parts) for parts in rows)))
 
     def _fitting(self, *texts: str) -> str:
         """The first text that has room in the border, or the last one."""
@@ -122,9 +123,9 @@ class LessonPanel(PaintedPage):
         return spelled(self, problem)
 
     def on_resize(self) -> None:
+        self._draw()
         if self._player:
             self._entitle()
-        self._draw()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -142,6 +143,24 @@ class LessonPanel(PaintedPage):
         """Whether the last line is visible."""
         return self.top + self.scrollable_content_region.height >= len(self._strips)
 
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        super().watch_scroll_y(old, new)
+        if self._player:
+            self._entitle()
+
+    def sees(self, block: int) -> bool:
+        """Whether some of a block is visible."""
+        visible = self._lines[self.top : self.top + self.scrollable_content_region.height]
+        return any(line.block == block for line in visible)
+
+    def look_at(self, block: int) -> None:
+        """Scroll to where a block begins, unless all of it is visible."""
+        places = [y for y, line in enumerate(self._lines) if line.block == block]
+        if places and places[0] < self.top:
+            self.scroll_to(y=places[0], animate=False, immediate=True)
+        elif places:
+            self._reveal(block, block)
+
     def turn(self, by: int) -> bool:
         """Scroll by a page; whether there was more to see."""
         if (by > 0 and self.at_end) or (by < 0 and self.top == 0):
@@ -154,4 +173,4 @@ class LessonPanel(PaintedPage):
         offset = event.get_content_offset(self)
         number = self.top + offset.y if offset else -1
         if 0 <= number < len(self._lines) and (answer := self._lines[number].answer) is not None:
-            self.post_message(self.Answered(answer))
+            self.post_message(self.Answered(answer, self._lines[number].block))

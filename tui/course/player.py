@@ -1,7 +1,8 @@
 """Plays a lesson: which step is shown, what is done in it, and what is to be measured. Knows no widget and no model.
 
 A step is gone through from top to bottom. Waits, tasks and questions are gates: what stands after an open gate is
-measured when the gate is done. A value in the text and a claim that holds keep what was measured then.
+measured when the gate is done. A claim that holds keeps what was measured then; so does a value in the text, unless it
+follows the walk.
 """
 
 from collections import Counter
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 
 from core.language import _
 from tui.course.difference import DifferenceView
+from tui.course.expressions import Expression, calls
 from tui.course.lesson import Block, Claim, Difference, Lesson, Press, Prose, Question, Set, Step, Task
 from tui.course.library import Course
-from tui.course.measuring import Reading, Readings, Wanted
+from tui.course.measuring import Reading, Readings, Wanted, follows
 from tui.course.progress import Progress
 
 WALK_SETTINGS = frozenset(
@@ -141,15 +143,17 @@ class Player:
         self._note()
 
     def question(self) -> int | None:
-        """The number of the question that takes digits now; None where there is none."""
-        gate = self.gate()
-        return gate if gate is not None and isinstance(self.step.blocks[gate], Question) else None
+        """The number of the first open question, which need not wait for what stands before; None without one."""
+        blocks = enumerate(self.step.blocks)
+        return next((at for at, block in blocks if isinstance(block, Question) and not self.done(at)), None)
 
-    def answer(self, answer: int) -> bool:
-        """Give an answer, from 0, to the open question; whether there is one that has it."""
-        number = self.question()
+    def answer(self, answer: int, number: int | None = None) -> bool:
+        """Give an answer, from 0, to a question, or to the first open one; whether there is one that has it."""
+        number = self.question() if number is None else number
         block = self.step.blocks[number] if number is not None else None
         if number is None or not isinstance(block, Question) or not 0 <= answer < len(block.answers):
+            return False
+        if self.done(number):
             return False
         given = self.state.answered.setdefault(number, [])
         if answer not in given:
@@ -190,16 +194,22 @@ class Player:
                 return
 
     def _settled(self, number: int, wanted: Wanted) -> bool:
-        """Whether a value stays as it is. The checks of a task are measured until it is done, all at once."""
+        """Whether a value stays as it is.
+
+        The checks of a task are measured until it is done, all at once. In the text a value of the walk follows it.
+        """
         found = self.state.found.get(wanted)
         if isinstance(self.step.blocks[number], Task):
             return number in self.state.reached
         if found is None or isinstance(found, DifferenceView):
             return found is not None
-        return found.problem is None and (found.holds or isinstance(self.step.blocks[number], Prose))
+        if isinstance(self.step.blocks[number], Prose):
+            return found.problem is None and not (isinstance(wanted, Expression) and follows(wanted))
+        return found.problem is None and found.holds
 
-    def take(self, readings: Readings) -> None:
-        """Take what was measured, unless it is of another step."""
+    def take(self, readings: Readings, *, writing: bool = False) -> None:
+        """Take what was measured, unless it is of another step. No task is done while the prompt is written."""
+        writing = writing or readings.writing
         if readings.step != self.opening:
             return
         for number, wanted in tuple(self._reached()):
@@ -207,11 +217,16 @@ class Player:
                 self.state.found[wanted] = readings.found[wanted]
         gate = self.gate()
         block = self.step.blocks[gate] if gate is not None else None
-        if gate is not None and isinstance(block, Task):
+        if gate is not None and isinstance(block, Task) and (not writing or _names_mode(block)):
             checks = [readings.found.get(check) for check in block.checks]
             if all(isinstance(check, Reading) and check.holds for check in checks):
                 self.state.reached.add(gate)
                 self._note()
+
+
+def _names_mode(task: Task) -> bool:
+    """Whether a task may be done while the prompt is written; else what is half written or deleted does not count."""
+    return any(name == "mode" for check in task.checks for name, _node in calls(check.tree()))
 
 
 def _measured(block: Block) -> Iterator[Wanted]:

@@ -16,6 +16,8 @@ from tui.drawing.text import prose as inert
 Styles = Callable[[str], Style]
 """The style of a part, such as `strong`."""
 _console = Console(width=1000, color_system=None, legacy_windows=False)
+CONTINUED = "↪ "
+"""Stands before the rest of a line of code that had no room, so that it is not read as a line of its own."""
 INLINE = {"strong_open": "strong", "em_open": "emphasis", "s_open": "muted", "link_open": "link"}
 
 
@@ -78,8 +80,11 @@ class Markdown:
         """Lines of code, which are broken where they are too wide."""
         style = self._style("code")
         for line in inert(source.rstrip("\n")).split("\n"):
-            for part in _broken(line, max(16, width - 1)):
-                yield Text(f" {part}".ljust(width), style)
+            for number, part in enumerate(broken(line, max(16, width - 1))):
+                text = Text(f" {part}".ljust(width), style)
+                if number:
+                    text.highlight_words([CONTINUED.strip()], self._style("muted"))
+                yield text
 
     def _list(self, tokens: Sequence[Token], width: int) -> Iterator[Text]:
         number, at = int(tokens[0].attrGet("start") or 1), 1
@@ -153,16 +158,37 @@ class Markdown:
         return found
 
 
-def _broken(line: str, width: int) -> Iterator[str]:
-    """A line of code in parts of at most `width` characters, broken after a space or sign; the rest is indented."""
-    indent = " " * min(width // 2, len(line) - len(line.lstrip()) + 4)
-    while len(line) > width:
-        start = len(line) - len(line.lstrip()) + 1
-        ends = [max(line.rfind(sign, start, width) for sign in signs) + 1 for signs in (" ,([", "=.")]
-        cut = next(filter(None, ends), width)
-        yield line[:cut]
-        line = indent + line[cut:].lstrip()
-    yield line
+def broken(line: str, width: int, mark: str = CONTINUED) -> Iterator[str]:
+    """A line of code in parts of at most `width` characters, broken after a space or sign.
+
+    A string stays whole where it has room. The parts after the first one are indented, with a mark before them.
+    """
+    lead = " " * min(width // 2, len(line) - len(line.lstrip()) + 2) + mark
+    rest, before = line, ""
+    while len(rest) > width - len(before):
+        cut = _cut(rest, width - len(before))
+        yield before + rest[:cut]
+        rest, before = rest[cut:].lstrip(), lead
+    yield before + rest
+
+
+def _cut(line: str, room: int) -> int:
+    """Where a line of code is broken that has no room: after a space or bracket, else after another sign."""
+    start = len(line) - len(line.lstrip()) + 1
+    string, strings = "", list[bool]()
+    """The quote of the string at each character, and whether the character is within one."""
+    for number, sign in enumerate(line):
+        if string:
+            strings.append(sign != string)
+            string = "" if sign == string and line[number - 1] != "\\" else string
+        else:
+            strings.append(sign in "\"'")
+            string = sign if sign in "\"'" else ""
+    for signs, within in ((" ,([", False), ("=.", False), (" ", True)):
+        ends = [at + 1 for at in range(start, room) if line[at] in signs and (within or not strings[at])]
+        if ends:
+            return ends[-1]
+    return room
 
 
 def _end(tokens: Sequence[Token], at: int) -> int:

@@ -16,6 +16,8 @@ BASELINES = {
 }
 COMPLETE = 0.01
 """The largest error, as a share, that counts as complete."""
+DOUBTFUL = 0.1
+"""The error, as a share, above which the attributions are not to be relied on."""
 MANY = 200
 """Steps after which another baseline is proposed."""
 
@@ -28,9 +30,11 @@ def start(answer: "InputAttributions", pending: str = "…") -> str:
     )
 
 
-def total(answer: "InputAttributions") -> str:
-    """What the attributions sum to, and what they are to sum to."""
+def total(answer: "InputAttributions", *, error: bool = True) -> str:
+    """What the attributions sum to, and what they are to sum to; with the error as a share of that."""
     rise = answer.asked.value - (answer.baseline_value or 0.0)
+    if not error:
+        return _("they sum to {total:+.3f} of {rise:+.3f}").format(total=answer.total, rise=rise)
     return _("they sum to {total:+.3f} of {rise:+.3f}: error {error:.2g} %").format(
         total=answer.total, rise=rise, error=100 * (answer.error_share or 0.0)
     )
@@ -39,6 +43,11 @@ def total(answer: "InputAttributions") -> str:
 def complete(answer: "InputAttributions") -> bool:
     """Whether the sum is right within 1 %."""
     return answer.error_share is not None and answer.error_share <= COMPLETE
+
+
+def sure(answer: "InputAttributions") -> bool:
+    """Whether the sum is right within 10 %, or is not known yet."""
+    return answer.error_share is None or answer.error_share <= DOUBTFUL
 
 
 def advice(answer: "InputAttributions") -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
@@ -234,9 +235,8 @@ class AttentionLens(LensPage["AttentionView"]):
         layer, head = min(self.chosen_layer, layers - 1), min(self.chosen_head, heads - 1)
         yield self._summary(answer, answer.heads[layer][head])
         shown = len(answer.pieces) - answer.start
-        about = _("the last {count} positions, down and across; dots: strong weights of a row").format(count=shown)
-        yield self.text((about, "faint"))
         across, down = shape_for(layers, heads, width, height - ABOVE_GRID)
+        yield self.text((fit(_about(shown, across >= MARKED, width), width).rstrip(), "faint"))
         columns = window(heads, head, width // (across + GAP), self._first_column)
         self._first_column = columns.start
         for number in self.visible_rows(layers, layer, max(1, (height - ABOVE_GRID) // (down + 1))):
@@ -284,3 +284,12 @@ class AttentionLens(LensPage["AttentionView"]):
             return "" if line else "…", "faint"
         ink = self.style_of("lens--hot" if (layer, head) == (self.chosen_layer, self.chosen_head) else "lens--bar")
         return thumbnail(answer.pictures[layer][head], *shape)[line], ink + Style(bgcolor=self.tint(0).bgcolor)
+
+
+def _about(count: int, marked: bool, width: int) -> str:
+    """What the pictures show and, where there are `marked` numbers over them, what the marks mean; whole parts only."""
+    parts = [_("• most on itself · ⇤ on the first")] if marked else []
+    parts += [_("last {count} positions").format(count=count), _("dots: strong weights")]
+    while len(parts) > 1 and cell_len(" · ".join(parts)) > width:
+        parts.pop()
+    return " · ".join(parts)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from itertools import accumulate
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -13,22 +12,23 @@ from textual.message import Message
 from textual.strip import Strip
 
 from core.causal.question import Measured
+from core.errors import Action, UserError
 from core.language import N_, _
 from core.remote.address import is_address
 from core.sampling.bounds import Bounded, between, exact, high, low
 from core.sampling.values import Candidate, Chart
 from tui.drawing.bars import Axis, bars, tick_at, ticked
+from tui.drawing.chart_columns import ChartColumns, figure, has_cut
 from tui.drawing.peak import BULK, peak_line
-from tui.drawing.question import why
+from tui.drawing.question import why_in
 from tui.drawing.sampler import stages_line
-from tui.drawing.text import decimals_for, fit, label, number_in, percent, percent_in
+from tui.drawing.text import decimals_for, fit, label, number_in, percent
 from tui.lenses.base import KeyWords, Lens
+from tui.lenses.base.lens import BORDER
 from tui.runner import Frame
 
 STREAMED_EVERY = 0.19
 """Seconds between two charts while tokens are generated; nobody can read them faster."""
-BOTH_ENDS = 70
-"""Cells of a panel from which on both ends of a probability that is bounds have room."""
 INDENT = 3
 """Cells before a line under the rows."""
 NEGLIGIBLE = 1e-13
@@ -181,13 +181,20 @@ class ChartLens(Lens, can_focus=True):
             name = _("next") if (more or not exact(chart.entropy_bits)) and width <= 50 else _("next token")
             count = "" if more and width <= 50 else f" · ≈ {effective}{'' if more else unit}"
             detail = _("H {bits:.2f} bits").format(bits=chart.entropy_bits)
-            detail += f"{count}{f' · ░ {self._ghost}' if patched else ''}{truth}"
+            uncut = _("uncut") if width > 50 and has_cut(chart) else ""
+            ghost = ", ".join(each for each in (self._ghost if patched else "", uncut) if each)
+            detail += f"{count}{f' · ░ {ghost}' if ghost else ''}{truth}"
             self.entitle(detail, name)
-            asked = why(self._asked) if self._asked else ""
             stages = stages_line(chart.stages, chart.kept, width)
-            both = f"{asked} · {stages}" if asked else stages
-            self.hint(chart.problem or (both if cell_len(both) <= width - 2 else asked or stages))
+            self.hint(chart.problem or " · ".join(filter(None, (self._question(chart), stages))))
         self.refresh()
+
+    def _question(self, chart: Chart) -> str:
+        """The question of experiments, and where there is room the lens that answers it; empty where nobody asked."""
+        if self._asked is None:
+            return ""
+        where = self.host.spell(UserError(_("{key} attribution"), key=Action("lens.index")))
+        return why_in(self._asked, len(chart.candidates), self.outer_size.width - BORDER, where)
 
     def render_line(self, y: int) -> Strip:
         if self._strips is None:
@@ -217,7 +224,9 @@ class ChartLens(Lens, can_focus=True):
 
         decimals = decimals_for(max(max(high(share), own) for _, share, own in rows[:-1]))
         axis = Axis.of((each for _, share, own in rows[:-1] for each in (high(share), own)), self._logarithmic)
-        columns = ChartColumns.of(width, decimals, bounded=chart.known is not None, with_logit=not tall)
+        columns = ChartColumns.of(
+            width, decimals, bounded=chart.known is not None, with_logit=not tall, with_cut=has_cut(chart)
+        )
         ends = [axis.at(low(share)) for _, share, _ in rows]
         drawn = bars(ends, [axis.at(own) for _, _, own in rows], columns.bar, 1.0)
         strips = [self._head(columns, axis, width, _("ln p") if chart.from_logprobs else "logit")]
@@ -226,11 +235,13 @@ class ChartLens(Lens, can_focus=True):
             drawn[-1] = drawn[-1][:-1] + "▶"
         for (candidate, share, own), bar in zip(rows, drawn, strict=True):
             if candidate is None:
-                strips.append(self._others(columns, chart.vocab_size - len(visible), share, own, bar, decimals))
+                before = max(0.0, 1 - sum(c.probability for c in visible)) if chart.known is None else None
+                words = figure(columns, share, before if own > 0 else 0.0, min(decimals, 2))
+                strips.append(self._others(columns, chart.vocab_size - len(visible), words, bar))
             else:
                 tick = tick_at(axis.at(candidate.true), columns.bar, 1.0) if candidate.true else None
-                faint = candidate.rank in beyond
-                strips.append(self._row(columns, candidate, bar, tick, decimals, taken, faint))
+                words = figure(columns, share, candidate.share, decimals)
+                strips.append(self._row(columns, candidate, bar, tick, words, taken, candidate.rank in beyond))
                 if tall:
                     strips.append(self._lower_half(columns, candidate, bar, tick))
         if chart.known is not None:
@@ -251,21 +262,21 @@ class ChartLens(Lens, can_focus=True):
                 break
         return Strip([Segment(fit(words, width), self.style_of("candidates--others"))], width)
 
-    def _head(self, columns: "ChartColumns", axis: Axis, width: int, score: str) -> Strip:
+    def _head(self, columns: ChartColumns, axis: Axis, width: int, score: str) -> Strip:
         style = self.style_of("candidates--head")
         text = (
             f"{'#':>{columns.rank}} {fit(_('token'), columns.token)} {axis.label(columns.bar)} "
-            f"{'p':>{columns.share}} {score if columns.logit else '':>{columns.logit}}"
+            f"{_('p (cut)') if columns.cut else 'p':>{columns.share}} {score if columns.logit else '':>{columns.logit}}"
         )
         return Strip([Segment(fit(text, width), style)], width)
 
     def _row(
         self,
-        columns: "ChartColumns",
+        columns: ChartColumns,
         candidate: Candidate,
         bar: str,
         tick: int | None,
-        decimals: int,
+        share: str,
         taken: Candidate | None,
         faint: bool,
     ) -> Strip:
@@ -279,7 +290,6 @@ class ChartLens(Lens, can_focus=True):
             text = self.style_of("candidates--taken")
         rank = f"{candidate.rank + 1}" if candidate.known and candidate.rank < 10**columns.rank else "…"
         mark = "▸" if is_taken else self._letter(candidate) or ("›" if at_cursor else " ")
-        share = _("cut") if cut else percent_in(candidate.sampled_probability, decimals, columns.share)
         score = number_in(candidate.logit, columns.logit) if candidate.known and columns.logit else " " * columns.logit
         return self._join(
             columns,
@@ -289,11 +299,11 @@ class ChartLens(Lens, can_focus=True):
             (fit(label(candidate.piece), columns.token), text),
             (" ", text),
             *self._bar(bar, "candidates--bar", tick),
-            (f" {share:>{columns.share}}", text),
+            (f" {share}", text),
             (f" {score}", number),
         )
 
-    def _lower_half(self, columns: "ChartColumns", candidate: Candidate, bar: str, tick: int | None) -> Strip:
+    def _lower_half(self, columns: ChartColumns, candidate: Candidate, bar: str, tick: int | None) -> Strip:
         """The line under a candidate: its bar goes on for half a line, so that half a line is between two bars."""
         at_cursor = candidate.rank == self._cursor
         ground = self.style_of("candidates--cursor") if at_cursor else self.style_of()
@@ -312,13 +322,9 @@ class ChartLens(Lens, can_focus=True):
         target = self._asked.target if self._asked else None
         return "" if target is None else {target.id: "A", target.against: "B"}.get(candidate.id, "")
 
-    def _others(
-        self, columns: "ChartColumns", count: int, share: Bounded, own: float, bar: str, decimals: int
-    ) -> Strip:
+    def _others(self, columns: ChartColumns, count: int, share: str, bar: str) -> Strip:
         style = self.style_of("candidates--others")
         name = _("others {count:,}").format(count=count)
-        cut = share == 0 and own > 0
-        figure = _("cut") if cut else percent_in(share, min(decimals, 2), columns.share)
         return self._join(
             columns,
             self.style_of(),
@@ -326,7 +332,7 @@ class ChartLens(Lens, can_focus=True):
             (fit(name, columns.token), style),
             (" ", style),
             *self._bar(bar, "candidates--others"),
-            (f" {figure:>{columns.share}}", style),
+            (f" {share}", style),
             (" " * (columns.logit + 1), style),
         )
 
@@ -340,36 +346,10 @@ class ChartLens(Lens, can_focus=True):
         ]
         return parts if tick is None else list(ticked(parts, tick, self.style_of("candidates--truth")))
 
-    def _join(self, columns: "ChartColumns", ground: Style, *parts: tuple[str, Style]) -> Strip:
+    def _join(self, columns: ChartColumns, ground: Style, *parts: tuple[str, Style]) -> Strip:
         back = Style(bgcolor=ground.bgcolor, bold=ground.bold)
         strip = Strip([Segment(text, style + back) for text, style in parts if text], columns.width)
         return strip.simplify().adjust_cell_length(self.size.width, back)
-
-
-class ChartColumns:
-    """Widths of the columns in cells; the bar takes the rest of the row."""
-
-    def __init__(self, rank: int, token: int, bar: int, share: int, logit: int) -> None:
-        self.rank, self.token, self.bar, self.share, self.logit = rank, token, bar, share, logit
-        self.width = rank + 1 + token + 1 + bar + 1 + share + 1 + logit
-
-    @classmethod
-    def of(cls, width: int, decimals: int, *, bounded: bool = False, with_logit: bool = True) -> "ChartColumns":
-        """`bounded` leaves room for both ends of a probability, or in a narrow panel for `≥` and one of them.
-
-        Without `with_logit` a narrow panel has no column of logits.
-        """
-        rank, logit, share = 2, 6, max(7, decimals + 3)
-        if bounded:
-            share = 2 * decimals + 8 if width >= BOTH_ENDS else decimals + 6
-        if width < 56 and not with_logit:
-            logit = 0
-        token = 14 if width < 56 else 18
-        bar = width - rank - logit - share - token - 4
-        if bar < 6:
-            token = max(8, token - (6 - bar))
-            bar = width - rank - logit - share - token - 4
-        return cls(rank, token, max(2, bar), share, logit)
 
 
 def _rest(chart: Chart, rows: Sequence[ChartRow]) -> Bounded:

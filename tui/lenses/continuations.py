@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.cells import cell_len
 from rich.text import Text
 
+from core.errors import Action, UserError
 from core.language import N_, _
 from core.walk.values import Continuation, ContinuationTree, Strand
 from tui.drawing.text import fit, run_text
@@ -87,12 +88,29 @@ class ContinuationsLens(LensPage[ContinuationTree]):
         if not answer.continuations:
             yield self.text((self.waiting_text(), "faint"))
         else:
-            yield from self._merged_lines(answer, width) if self._merged else self._text_lines(answer, width, height)
+            alike = self._alike(answer)
+            if alike:
+                yield self.text((fit(alike, width).rstrip(), "muted"))
+            above, height = (1, height - 1) if alike else (0, height)
+            yield from (
+                self._merged_lines(answer, width, above)
+                if self._merged
+                else self._text_lines(answer, width, height, above)
+            )
 
-    def _text_lines(self, answer: ContinuationTree, width: int, height: int) -> Iterator[Text]:
+    def _alike(self, answer: ContinuationTree) -> str:
+        """Why all continuations are the same text; empty where they are not."""
+        texts = {continuation.pieces for continuation in answer.continuations}
+        if not self.host.sampler.greedy or len(texts) > 1 or len(answer.continuations) == 1:
+            return ""
+        return self.host.spell(
+            UserError(_("greedy: all are equal; {key} chooses a sampler"), key=Action("choose.preset"))
+        )
+
+    def _text_lines(self, answer: ContinuationTree, width: int, height: int, above: int) -> Iterator[Text]:
         each = max(1, (height - 1) // max(1, len(answer.continuations)) - 1)
         yield self.text((f"{'':>4}{fit('', width - 12)}{_('Σ bits'):>8}", "head"))
-        line = 1
+        line = above + 1
         for number, continuation in enumerate(answer.continuations):
             self._serials.append(continuation.serial)
             self._tops.append(line)
@@ -121,12 +139,12 @@ class ContinuationsLens(LensPage[ContinuationTree]):
                 ),
             )
 
-    def _merged_lines(self, answer: ContinuationTree, width: int) -> Iterator[Text]:
+    def _merged_lines(self, answer: ContinuationTree, width: int, above: int) -> Iterator[Text]:
         yield self.text((f"{fit('', width - 18)}{_('samples'):>8}{_('H bits'):>10}", "head"))
         tips = tree_tips([strand.depth for strand in answer.strands])
         for number, (strand, tip) in enumerate(zip(answer.strands, tips, strict=True)):
             self._serials.append(strand.serial)
-            self._tops.append(number + 1)
+            self._tops.append(above + number + 1)
             yield self.target(number, self._strand(strand, tip, number, len(answer.continuations), width))
 
     def _strand(self, strand: Strand, tip: str, number: int, total: int, width: int) -> Text:

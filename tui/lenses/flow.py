@@ -48,6 +48,10 @@ class FlowLens(LensPage["Flow"]):
     def new_question(self) -> Question:
         return Question(lambda session: lens("flow")(session.current_step()))
 
+    def looked_at(self) -> dict[str, int | str]:
+        shown = self._shown()
+        return {"row": shown[self.cursor].name} if self.cursor < len(shown) else {}
+
     def choice_count(self) -> int:
         return len(self._shown())
 

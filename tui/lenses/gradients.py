@@ -1,13 +1,15 @@
 """Input attributions: a signed bar for each token of the prompt, which also tints the token ids."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
-from tui.drawing.attributions import BASELINES, advice, complete, start, total
+from tui.drawing.attributions import BASELINES, advice, complete, start, sure, total
 from tui.drawing.bars import signed_bar
 from tui.drawing.text import fit, label
 from tui.lenses.base import ExperimentPage, KeyWords
@@ -112,6 +114,11 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         if answer.error_share is None:
             yield Text()
             return
+        if not sure(answer):
+            words = _("error {error:.2g} %: not complete, bars are faint").format(error=100 * answer.error_share)
+            rest = fit(f" · {total(answer, error=False)}", max(0, width - cell_len(words))).rstrip()
+            yield self.text((fit(words, width).rstrip(), "hot"), (rest, "muted"))
+            return
         yield self.text(
             (f"{total(answer)}, ", "muted"),
             (_("complete") if complete(answer) else _("not complete"), "text" if complete(answer) else "hot"),
@@ -125,6 +132,9 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     def _row(self, token: "TokenAttribution", chosen: bool, scale: float, bar: int, width: int) -> Text:
         value = self._value(token)
         left, right = signed_bar(value / scale, bar)
+        doubtful = self.integrated and self.answer is not None and not sure(self.answer)
+        if doubtful:
+            left, right = (re.sub("[^ ]", "░", part) for part in (left, right))
         integrated = "…" if token.integrated is None else f"{token.integrated:+.3f}"
         product = f"{token.input_x_gradient:+.3f}"
         own, other = (integrated, product) if self.integrated else (product, integrated)
@@ -133,9 +143,9 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
             width,
             (f"{token.position:>{POSITION}} ", "faint"),
             (f"{fit(label(token.piece), TOKEN)} ", "text"),
-            (left, "below"),
+            (left, "faint" if doubtful else "below"),
             ("│", "faint"),
-            (right, "above"),
+            (right, "faint" if doubtful else "above"),
             (f" {own:>{NUMBER}}", "text"),
             (f" {other:>{NUMBER}}", "muted"),
         )

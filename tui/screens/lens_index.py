@@ -7,7 +7,7 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from core.language import _
@@ -23,15 +23,27 @@ BORDER = 12
 """Cells of a line that the dialog needs for itself."""
 
 
-def entries(present: type[Lens], keys: Mapping[str, str], width: int) -> list[Option]:
-    """The lines of the index in `width` cells: a heading for each group, and its lenses by name."""
+def entries(present: type[Lens], keys: Mapping[str, str], width: int, words: str = "") -> list[Option]:
+    """The lines of the index in `width` cells: a heading for each group, and its lenses by name.
+
+    Only the lenses that have every one of `words`.
+    """
     options = []
     for group in lenses.GROUPS:
-        members = [kind for kind in lenses.found() if group == kind.GROUP]
+        members = [kind for kind in lenses.found() if group == kind.GROUP and _has(kind, words)]
         if members:
             options.append(Option(Content.styled(_(group), "bold $accent"), disabled=True))
         options += [Option(_line(kind, kind is present, keys, width), id=kind.NAME) for kind in members]
     return options
+
+
+def _has(kind: type[Lens], words: str) -> bool:
+    texts = (
+        kind.NAME,
+        *(each for text in (kind.TITLE, kind.DESCRIPTION, kind.GROUP, kind.ALSO) for each in (text, _(text))),
+    )
+    said = " ".join(texts).lower()
+    return all(word in said for word in words.lower().split())
 
 
 def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) -> Content:
@@ -43,37 +55,61 @@ def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) 
 
 
 class LensIndex(ModalScreen[type[Lens] | None]):
-    """`enter` answers with the lens under the cursor, `escape` with None."""
+    """Typing filters the list. `enter` answers with the lens under the cursor, `escape` with None."""
 
     BINDINGS = [
-        Binding("escape,q", "dismiss(None)", "close", show=False),
-        Binding("j", "down", "down", show=False),
-        Binding("k", "up", "up", show=False),
+        Binding("escape", "dismiss(None)", "close", show=False),
+        Binding("down", "move('cursor_down')", "down", show=False, priority=True),
+        Binding("up", "move('cursor_up')", "up", show=False, priority=True),
+        Binding("pagedown", "move('page_down')", "page down", show=False, priority=True),
+        Binding("pageup", "move('page_up')", "page up", show=False, priority=True),
     ]
 
     def __init__(self, present: type[Lens], keys: Mapping[str, str]) -> None:
         super().__init__()
         self._present, self._keys = present, keys
+        self._field = Input(placeholder=_("type to filter"), max_length=200)
+        self._field.cursor_blink = False
+        self._list = OptionList()
+        self._list.can_focus = False
 
     def compose(self) -> ComposeResult:
-        kinds = lenses.found()
-        with Vertical(classes="dialog wide") as dialog:
-            dialog.border_title = Content(
-                _("lenses · {index}/{count}").format(index=kinds.index(self._present) + 1, count=len(kinds))
-            )
-            dialog.border_subtitle = Content(_("⏎ open · esc close"))
-            room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
-            yield OptionList(*entries(self._present, self._keys, room))
+        with Vertical(classes="dialog wide", id="lens-index") as dialog:
+            dialog.border_subtitle = Content(_("↑↓ pick · ⏎ open · esc close"))
+            yield self._field
+            yield self._list
 
     def on_mount(self) -> None:
-        options = self.query_one(OptionList)
-        options.highlighted = options.get_option_index(self._present.NAME)
+        self._field.focus()
+        self._fill("")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._fill(event.value)
+
+    def _fill(self, words: str) -> None:
+        room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
+        options = entries(self._present, self._keys, room, words)
+        self._list.set_options(options or [Option(_("no lens has these words"), disabled=True)])
+        names = [option.id for option in options]
+        first = next((at for at, name in enumerate(names) if name), None)
+        self._list.highlighted = names.index(self._present.NAME) if self._present.NAME in names else first
+        self._entitle()
+
+    def _entitle(self) -> None:
+        """The number of the lens under the cursor, in the order in which it turns."""
+        names, at = [kind.NAME for kind in lenses.found()], self._list.highlighted
+        id = None if at is None else self._list.get_option_at_index(at).id
+        place = f"{names.index(id) + 1}/{len(names)}" if id else f"{len(names)}"
+        self.query_one(".dialog").border_title = Content(_("lenses · {place}").format(place=place))
+
+    def on_option_list_option_highlighted(self) -> None:
+        self._entitle()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(lenses.named(event.option.id or ""))
 
-    def action_down(self) -> None:
-        self.query_one(OptionList).action_cursor_down()
+    def on_input_submitted(self) -> None:
+        self._list.action_select()
 
-    def action_up(self) -> None:
-        self.query_one(OptionList).action_cursor_up()
+    def action_move(self, how: str) -> None:
+        getattr(self._list, f"action_{how}")()

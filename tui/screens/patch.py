@@ -1,6 +1,7 @@
 """The experiments: patches that act in the running model, and sweeps that measure every possible patch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
@@ -15,18 +16,31 @@ from core.activations.patch import Patch
 from core.engine.config import ModelConfig
 from core.language import _
 from tui.drawing.bars import meter
-from tui.drawing.text import label, one_line, within
+from tui.drawing.text import label, one_line, percent, within
 from tui.notices import spelled
 from tui.runner import Frame, Question, Refusal
 from tui.screens.patch_form import PatchForm
 
 if TYPE_CHECKING:
+    from core.activations.experiment import Shift
     from core.activations.sweep import Effect, Sweep
     from core.walk.session import Session
 
 LISTED = 100
 """How many effects of a sweep are listed, the largest first."""
 BAR_WIDTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the dialog needs of the model: its form, and what the patches that act make of the next token."""
+
+    config: ModelConfig
+    shift: "Shift | None"
+
+
+def _standing(session: "Session") -> Standing:
+    return Standing(session.model.transformer.config, session.reader.shift(session.cursor))
 
 
 class PatchScreen(ModalScreen[None]):
@@ -61,6 +75,8 @@ class PatchScreen(ModalScreen[None]):
         """The bytes of a token id."""
         self.form = PatchForm()
         self.acting = OptionList(id="acting")
+        self.shift = Static(id="shift")
+        """What the patches make of the next token; empty while that is not known."""
         self.effects = OptionList(id="effects")
         self.sweep_status = Static()
 
@@ -71,11 +87,12 @@ class PatchScreen(ModalScreen[None]):
             yield self.form
             yield Static(Content(_("patches that act")), classes="section")
             yield self.acting
+            yield self.shift
             yield self.sweep_status
             yield self.effects
 
     def on_mount(self) -> None:
-        self._ask_question(Question(lambda session: session.model.transformer.config))
+        self._ask_question(Question(_standing))
         self.form.focus()
         self._list_patches()
         self._show_status()
@@ -101,9 +118,10 @@ class PatchScreen(ModalScreen[None]):
             self._list_patches()
         if frame.question is not self._asked or self._asked is None:
             return
-        if isinstance(frame.answer, ModelConfig) and frame.snapshot:
+        if isinstance(frame.answer, Standing) and frame.snapshot:
             window = frame.snapshot.tokens[frame.snapshot.window : frame.snapshot.cursor]
-            self.form.set_model(frame.answer, tuple(token.piece for token in window))
+            self.form.set_model(frame.answer.config, tuple(token.piece for token in window))
+            self._show_shift(frame.answer.shift if frame.snapshot.patches == self._patches else None)
         elif isinstance(frame.answer, Refusal):
             self._status = spelled(self, frame.answer.problem)
         elif frame.answer is not None and frame.answer is not self._sweep and self._sweep_name:
@@ -127,6 +145,22 @@ class PatchScreen(ModalScreen[None]):
         if not self._patches:
             self.acting.add_option(Option(Content.styled(_("no patch: the model is unchanged"), "$secondary dim")))
         self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
+
+    def _show_shift(self, shift: "Shift | None") -> None:
+        """How far the patches move the distribution, and the likeliest token before and after."""
+        self.shift.display = bool(self._patches)
+        self.shift.update("")
+        if shift is not None and self._piece_of:
+            before, after = (within(label(self._piece_of(id)), 14) for id in (shift.before, shift.after))
+            self.shift.update(
+                Content.assemble(
+                    (_("KL(unpatched‖patched) {bits:.4f} bits").format(bits=shift.kl_bits), "$foreground"),
+                    (_(" · likeliest: "), "$secondary"),
+                    (f"{before} {percent(shift.before_probability, 2)}", "$foreground"),
+                    (" → ", "$secondary"),
+                    (f"{after} {percent(shift.after_probability, 2)}", "$accent"),
+                )
+            )
 
     def _ranked(self) -> list["Effect"]:
         """The largest effects of the sweep."""
@@ -186,7 +220,7 @@ class PatchScreen(ModalScreen[None]):
 
     def _add(self, patch: Patch) -> None:
         if self._sweep_name:
-            self._ask_question(None)  # the model changes now, and the sweep would start again
+            self._ask_question(Question(_standing))  # the model changes now, and the sweep would start again
             self._status = ""
             self._show_status()
         if patch not in self._patches:
@@ -195,6 +229,7 @@ class PatchScreen(ModalScreen[None]):
 
     def _set_patches(self, patches: tuple[Patch, ...]) -> None:
         self._patches = self._applied = patches
+        self._show_shift(None)
         self._apply(patches)
         self._list_patches()
 
@@ -237,10 +272,8 @@ class PatchScreen(ModalScreen[None]):
 
     def action_leave(self) -> None:
         """Stop a running sweep; close the screen if none runs."""
-        unfinished = (
-            self._asked and self._sweep_name and (not self._sweep or len(self._sweep.effects) < self._sweep.total)
-        )
-        if not unfinished:
+        unfinished = not self._sweep or len(self._sweep.effects) < self._sweep.total
+        if self._asked is None or self._asked.ask is _standing or not unfinished:
             self.dismiss(None)
             return
         self._ask_question(None)

@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from textual.widget import Widget
+
 from core.errors import UserError
 from core.language import _, spoken
 from core.loading.choice import ModelChoice
@@ -118,8 +120,16 @@ class Lessons(ActionGroup):
         self._turn(-1)
 
     def page(self, by: int) -> None:
-        """Show more of the step, and at its end the next step."""
-        if not self.screen.lesson.turn(by):
+        """Show more of the step, and at its end the next step; something open is shown first, and holds it."""
+        assert self.player is not None
+        if self.screen.lesson.turn(by):
+            return
+        gate = self.player.gate()
+        if by > 0 and gate is not None:
+            self.screen.lesson.look_at(gate)
+            key = self.notices.key_of("course.onward")
+            self.notices.inform(_("something in this step is still open; {key} goes on all the same").format(key=key))
+        else:
             self._turn(by)
 
     def hint(self) -> None:
@@ -129,9 +139,9 @@ class Lessons(ActionGroup):
                 self.notices.inform(said)
             self._draw()
 
-    def answer(self, answer: int) -> bool:
-        """Give an answer to the open question, from 0; whether there is one."""
-        given = self.playing and self.player is not None and self.player.answer(answer)
+    def answer(self, answer: int, block: int | None = None) -> bool:
+        """Give an answer, from 0, to the question that is a block of the step, or to the open one; whether it did."""
+        given = self.playing and self.player is not None and self.player.answer(answer, block)
         if given:
             self._follow()
         return given
@@ -251,6 +261,13 @@ class Lessons(ActionGroup):
             self.submit(lambda session: session.travel(len(session.tokens) if at is None else at))
         self._keys = split_keys(values.get("keys", ""))
 
+    @property
+    def panel(self) -> Widget | None:
+        """The panel that the step brings forward, to which the keys return from the prompt."""
+        name = self.player.wished().get("panel") if self.playing and self.player else None
+        panel: Widget | None = getattr(self.screen, name) if name else None
+        return panel
+
     def _begin(self, choice: ModelChoice, values: Mapping[str, str]) -> None:
         self._number += 1
         form = PromptForm(chat=values.get("chat") == "on")
@@ -260,9 +277,13 @@ class Lessons(ActionGroup):
     # Following the person --------------------------------------------------------------------------------------------
 
     def takes(self, name: str, arguments: Sequence[object]) -> bool:
-        """Whether an action answers the open question, instead of what it does else."""
+        """Whether an action answers a question, instead of what it does else: the one that is next, or is in view."""
         number = arguments[0] if name == "lens.choose" and arguments else None
-        return isinstance(number, int) and self.answer(number - 1)
+        if not isinstance(number, int) or not self.playing or self.player is None:
+            return False
+        question = self.player.question()
+        asked = question is not None and (question == self.player.gate() or self.screen.lesson.sees(question))
+        return asked and self.answer(number - 1)
 
     def pressed(self, action: str | None) -> None:
         """The key of an action was pressed."""
@@ -274,8 +295,8 @@ class Lessons(ActionGroup):
         """A frame was drawn."""
         if not self.playing or self.player is None:
             return
-        if isinstance(frame.watched, Readings):
-            self.player.take(frame.watched)
+        if isinstance(frame.watched, Readings) and frame.begun == self._number:
+            self.player.take(frame.watched, writing=self.screen.writing)
         ready = frame.begun == self._number and frame.activity == "idle" and frame.snapshot is not None
         if self._keys and ready:
             pressed, self._keys = self._keys, ()

@@ -67,8 +67,8 @@ class Sampling(ActionGroup):
     def preset(self) -> None:
         """Choose a sampler by its name."""
         entries = [Entry(name, name, text) for name, text in PRESETS.items()]
-        stages = str(self.state.sampler)
-        present = next((name for name, text in PRESETS.items() if text == stages), "")
+        active = self.state.sampler.active  # a stage that changes nothing makes no difference
+        present = next((name for name in PRESETS if Sampler.read(name).active == active), "")
         self.open_dialog(ChooseScreen(_("sampler"), entries, present), self._use_preset)
 
     def _use_preset(self, name: str | None) -> None:

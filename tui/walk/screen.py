@@ -83,7 +83,7 @@ class WalkScreen(PanelsScreen):
             self.lessons.pressed(ids().get(f"do({name!r}, {_written(arguments)})"))
 
     def action_leave(self) -> None:
-        self.focus_panel(self.lens)
+        self.focus_panel(self.lessons.panel or self.lens)
         self.lessons.pressed(LEAVE.id)
 
     def action_focus_neighbour(self, by: int) -> None:
@@ -129,7 +129,7 @@ class WalkScreen(PanelsScreen):
         self.lessons.follow_focus()
 
     def on_lesson_panel_answered(self, event: LessonPanel.Answered) -> None:
-        self.lessons.answer(event.answer)
+        self.lessons.answer(event.answer, event.block)
 
     # Runner ----------------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,12 @@ def shown_weight(here: Here) -> int | str:
     return _looked_at(here, "weight")
 
 
+@measurement
+def shown_row(here: Here) -> int | str:
+    """The name of the row that the flow lens looks at, such as `embedding`."""
+    return _looked_at(here, "row")
+
+
 def _looked_at(here: Here, what: str) -> int | str:
     if what not in here.seen.looked_at:
         raise UserError(_("the lens {name} shows no {what}").format(name=here.seen.lens, what=what))

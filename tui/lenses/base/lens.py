@@ -163,7 +163,7 @@ class Lens(Painted):
         return ()
 
     def looked_at(self) -> dict[str, int | str]:
-        """What its keys have gone to, for the course: such as a `block` and a `head`, from 0, or a `weight`."""
+        """What its keys have gone to, for the course: such as a `block` and a `head`, from 0, a `weight` or a `row`."""
         return {}
 
     def move(self, by: int) -> None:

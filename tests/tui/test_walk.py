@@ -293,7 +293,7 @@ async def test_temperature_zero_is_greedy(real: Make, settle: Go, press: Go, pan
         await press(pilot, "left_square_bracket")
         assert "greedy" in app.status.render().plain
         assert "100.00%" in panel_lines(app.candidates)[1]
-        assert "cut" in panel_lines(app.candidates)[2]
+        assert "(0.89%)" in panel_lines(app.candidates)[2]
         wanted = likeliest_ids(app)[0]
         await press(pilot, "space")
         assert ids(app)[-1] == wanted

@@ -20,9 +20,11 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from typer.main import get_command
 
-from core import language
-
 ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT)]  # before this folder, whose `core` and `tui` are tests
+
+from core import language  # noqa: E402
+
 MARKS = {"_": None, "N_": None, "ngettext": (1, 2)}
 HEADER = """\
 # Texts of tokenwalk. `python tests/catalogues.py` adds new texts and compiles this file.

@@ -1,7 +1,7 @@
 """The command palette: actions and lenses, found by their words in any order or by other words for the same."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
@@ -52,26 +52,35 @@ class PaletteCommands(Provider):
             yield DiscoveryHit(command.title, command.callback, help=command.help)
 
     async def search(self, query: str) -> Hits:
-        matcher, words = self.matcher(query), plain(query).split()
-        for command in self.app.get_system_commands(self.screen):
-            if score := likeness(words, plain(str(command.title)), plain(str(command.help))):
+        found = [
+            (command, plain(str(command.title)), plain(str(command.help)))
+            for command in self.app.get_system_commands(self.screen)
+        ]
+        known = {word for _command, title, also in found for word in f"{title} {also}".split()}
+        words, matcher = [meant(word, known) for word in plain(query).split()], self.matcher(query)
+        for command, title, also in found:
+            if score := likeness(words, title, also):
                 yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
 
 
+def meant(word: str, known: Collection[str]) -> str:
+    """The word as it is where it stands in one of the `known` words, else the one that it is most like, if any."""
+    if any(word in each for each in known):
+        return word
+    return next(iter(get_close_matches(word, known, 1, TYPING_ERROR)), word)
+
+
 def likeness(words: Sequence[str], title: str, also: str) -> float:
-    """How well a command fits the words of a query, which all must be like one of its own; 0 where one is not."""
+    """How well a command fits the words of a query, all of which it must have; 0 where one is missing."""
     scores = [_likeness(word, title, also) for word in words]
     return sum(scores) if all(scores) else 0.0
 
 
 def _likeness(word: str, title: str, also: str) -> float:
-    known = title.split()
     if title.startswith(word):
-        return 5.0
-    if any(each.startswith(word) for each in known):
         return 4.0
-    if any(each.startswith(word) for each in also.split()):
+    if any(each.startswith(word) for each in title.split()):
         return 3.0
-    if word in title or word in also:
+    if any(each.startswith(word) for each in also.split()):
         return 2.0
-    return 1.0 if get_close_matches(word, [*known, *also.split()], 1, TYPING_ERROR) else 0.0
+    return 1.0 if word in title or word in also else 0.0

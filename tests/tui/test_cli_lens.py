@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from core.lenses import NAMES, experiments
-from tui.reports.lenses import LINES, bar
+from tui.reports.cells import bar
+from tui.reports.lenses import LINES
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 PROMPT = "oat milk"

@@ -153,6 +153,16 @@ class Difference(Block):
     after: str
 
 
+def expressions(block: Block) -> tuple[Expression, ...]:
+    """What a block measures of the walk or of a model."""
+    match block:
+        case Prose():
+            return block.expressions
+        case Claim(conditions=found) | Task(checks=found):
+            return found
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What the panel shows at a time."""

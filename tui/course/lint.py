@@ -25,6 +25,7 @@ from tui.course.lesson import (
     Set,
     Step,
     Task,
+    expressions,
 )
 from tui.course.measurements import signatures
 from tui.course.setting import check_setting
@@ -40,17 +41,6 @@ def lint(lessons: Sequence[Lesson]) -> list[Mistake]:
             found.append(Mistake(lesson.file, 1, _("{other} has the same number").format(other=other.file.name)))
         numbers[lesson.number] = lesson
     return sorted(found, key=lambda each: (str(each.file), each.line))
-
-
-def expressions(block: Block) -> Iterator[Expression]:
-    """What a block measures."""
-    match block:
-        case Prose():
-            yield from block.expressions
-        case Claim(conditions=conditions):
-            yield from conditions
-        case Task(checks=checks):
-            yield from checks
 
 
 def _names(lesson: Lesson) -> Iterator[Mistake]:

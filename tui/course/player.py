@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from core.language import _
 from tui.course.difference import DifferenceView
 from tui.course.expressions import Expression, calls
-from tui.course.lesson import Block, Claim, Difference, Lesson, Press, Prose, Question, Set, Step, Task
+from tui.course.lesson import Block, Difference, Lesson, Press, Prose, Question, Set, Step, Task, expressions
 from tui.course.library import Course
 from tui.course.measuring import Reading, Readings, Wanted, follows
 from tui.course.progress import Progress
@@ -229,14 +229,6 @@ def _names_mode(task: Task) -> bool:
     return any(name == "mode" for check in task.checks for name, _node in calls(check.tree()))
 
 
-def _measured(block: Block) -> Iterator[Wanted]:
+def _measured(block: Block) -> tuple[Wanted, ...]:
     """What a block measures."""
-    match block:
-        case Prose():
-            yield from block.expressions
-        case Claim(conditions=conditions):
-            yield from conditions
-        case Task(checks=checks):
-            yield from checks
-        case Difference():
-            yield block
+    return (block,) if isinstance(block, Difference) else expressions(block)

@@ -12,8 +12,9 @@ from tui.drawing.parts import part_name
 from tui.drawing.question import why
 from tui.drawing.text import label, one_line
 from tui.plain import words
+from tui.reports.cells import cell
 from tui.reports.heat_maps import NAMES
-from tui.reports.lenses import HEIGHTS, SHADES, cell, lens_lines
+from tui.reports.lenses import HEIGHTS, SHADES, lens_lines
 from tui.runner import Question
 
 if TYPE_CHECKING:

@@ -1,18 +1,19 @@
 """`tokenwalk lens`: the answer of each lens, one function per lens."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
 from core.language import N_, _
 from core.lenses import table
-from core.sampling.values import Candidate
 from tui.drawing.attributions import advice, start, total
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
-from tui.drawing.text import compact, decimals_for, fit, label, one_line, percent
+from tui.drawing.text import compact, fit, label, one_line, percent
+from tui.reports.cells import bar, cell, numbers, sentences_of, shared_decimals, token_cell
 from tui.reports.heat_maps import contrast_lines, paths_lines
+from tui.reports.lab import lab_lines
 
 if TYPE_CHECKING:
     from core.lenses.attention import AttentionView
@@ -20,14 +21,11 @@ if TYPE_CHECKING:
     from core.lenses.device import Devices
     from core.lenses.flow import Flow
     from core.lenses.heads import HeadsView
-    from core.lenses.lab import ActivationSwitch, CausalAverage, EmbeddingLookup, Lab, NormEffect, TrainingBatch
     from core.lenses.ladder import Ladder
     from core.lenses.last_token import LastToken
     from core.lenses.logit import LogitLens, LogitMap
     from core.lenses.weights import Weights
 
-EIGHTHS = " ▏▎▍▌▋▊▉█"
-"""Blocks that fill 0 to 8 eighths of a cell from the left."""
 HEIGHTS = "▁▂▃▄▅▆▇█"
 SHADES = "·░▒▓█"
 
@@ -55,43 +53,6 @@ def _experiment(name: str, answer: Any) -> Iterator[str]:
         yield "  ".join(text.rjust(width) if number else fit(text, width) for text, width, number in cells)
 
 
-def cell(column: str, value: object) -> str:
-    """A value of a table; text in a column of tokens shows its spaces."""
-    if isinstance(value, float):
-        return f"{value:+.4f}"
-    if isinstance(value, str):
-        return label(value.encode("utf-8", "surrogateescape")) if column.endswith("token") else one_line(value)
-    return "" if value is None else str(value)
-
-
-def bar(share: float, width: int) -> str:
-    """A bar of `share` times `width` cells; `share` is cut to 0..1."""
-    eighths = round(min(1.0, max(0.0, share)) * 8 * width)
-    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
-
-
-def _numbers(values: Sequence[float], count: int = 4) -> str:
-    return " ".join(f"{value:>8.3f}" for value in values[:count])
-
-
-def _token(candidate: Candidate, width: int, decimals: int) -> str:
-    """A token in `width` cells and its probability in 11."""
-    return f"{fit(label(candidate.piece), width)} {percent(candidate.probability, decimals):>10}"
-
-
-def _decimals(candidates: Iterable[Candidate]) -> int:
-    """The decimals of a percentage that the least probable candidate needs; a column shares them."""
-    return decimals_for(min((each.probability for each in candidates), default=1.0))
-
-
-def _notes(*notes: str) -> Iterator[str]:
-    """The notes that are not empty, as sentences after an empty line."""
-    sentences = [note[0].upper() + note[1:] + ("" if note.endswith(".") else ".") for note in notes if note]
-    if sentences:
-        yield ""
-        yield from map(one_line, sentences)
-
-
 def _flow(answer: "Flow") -> Iterator[str]:
     yield f"{_('stage'):<26} {_('shape'):<28} {'‖x‖':>9} {_('residual'):>9}  {_('first values')}"
     for stage in answer.stages:
@@ -104,7 +65,7 @@ def _flow(answer: "Flow") -> Iterator[str]:
             shown = [str(value) if isinstance(value, int) else f"{value:.4g}" for value in stage.values]
             values = "  ".join(f"{label(piece)} {value}" for piece, value in zip(stage.labels, shown, strict=True))
         else:
-            values = _numbers(stage.values)
+            values = numbers(stage.values)
         yield f"{'  ' * stage.level + part_name(stage.name):<26} {shape:<28} {norm:>9} {residual:>9}  {values}"
     yield ""
     for source in answer.sources:
@@ -128,19 +89,19 @@ def _attention(answer: "AttentionView") -> Iterator[str]:
         yield _("layer {number:>3}  ").format(number=number) + " ".join(f"{head.entropy_bits:5.2f}" for head in heads)
     yield ""
     yield _("softmax(q kᵀ/√c) v and SDPA differ by at most {difference:.1e}").format(difference=answer.difference)
-    yield from _notes(answer.note)
+    yield from sentences_of(answer.note)
 
 
 def _logit(answer: "LogitLens") -> Iterator[str]:
     target = label(answer.layers[-1].target.piece)
-    decimals = _decimals(layer.top[0] for layer in answer.layers)
-    finer = _decimals(layer.target for layer in answer.layers)
+    decimals = shared_decimals(layer.top[0] for layer in answer.layers)
+    finer = shared_decimals(layer.target for layer in answer.layers)
     yield (
         f"{_('layer'):<20} {_('H bits'):>7}  {_('likeliest token'):<27}  {_('second'):<27} {_('rank'):>8}  "
         + _("p of {target}").format(target=target)
     )
     for layer in answer.layers:
-        likeliest = "  ".join(_token(each, 16, decimals) for each in layer.top[:2])
+        likeliest = "  ".join(token_cell(each, 16, decimals) for each in layer.top[:2])
         share = percent(layer.target.probability, finer)
         yield (
             f"{part_name(layer.name):<20} {layer.entropy_bits:>7.3f}  "
@@ -171,7 +132,7 @@ def _logit_map(drawn: "LogitMap") -> Iterator[str]:
 
 
 def _context(answer: "ContextTable") -> Iterator[str]:
-    decimals = _decimals(row.top[0] for row in answer.rows)
+    decimals = shared_decimals(row.top[0] for row in answer.rows)
     yield (
         f"{'#':>5}  {_('token'):<16} {_('H bits'):>8} {_('effective'):>11} {_('for 90 %'):>8}  "
         f"{_('likeliest token'):<27}  {_('next token and its rank')}"
@@ -180,9 +141,9 @@ def _context(answer: "ContextTable") -> Iterator[str]:
         came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.place + 1:>8,}"
         yield (
             f"{position:>5}  {fit(label(row.piece), 16)} {row.entropy_bits:>8.3f} {row.effective:>11,.1f} "
-            f"{row.mass90:>8,}  {_token(row.top[0], 16, decimals)}  {came}"
+            f"{row.mass90:>8,}  {token_cell(row.top[0], 16, decimals)}  {came}"
         )
-    yield from _notes(answer.note)
+    yield from sentences_of(answer.note)
 
 
 def _last_token(answer: "LastToken") -> Iterator[str]:
@@ -197,12 +158,12 @@ def _last_token(answer: "LastToken") -> Iterator[str]:
         )
     if answer.together_bits is not None:
         yield f"{'':>5}  {_('all of them at once'):<35} {answer.together_bits:>10.6f}"
-    yield from _notes(answer.why, answer.note)
+    yield from sentences_of(answer.why, answer.note)
 
 
 def _ladder(answer: "Ladder") -> Iterator[str]:
-    decimals = _decimals(rung.top for rung in answer.rungs)
-    finer = _decimals(rung.target for rung in answer.rungs if rung.target)
+    decimals = shared_decimals(rung.top for rung in answer.rungs)
+    finer = shared_decimals(rung.target for rung in answer.rungs if rung.target)
     yield (
         f"{'model':<16} {'parameters':>12} {'added':>12} {'loss':>8} {'ln V':>8}  {'likeliest token':<27} "
         f"{'target rank':>12} {'p of it':>10}"
@@ -212,7 +173,7 @@ def _ladder(answer: "Ladder") -> Iterator[str]:
         target = f"{rung.target.rank + 1:>12,} {percent(rung.target.probability, finer):>10}" if rung.target else ""
         yield (
             f"{rung.name:<16} {rung.parameters:>12,} {rung.added:>+12,} {loss:>8} {rung.ln_v:>8.4f}  "
-            f"{_token(rung.top, 16, decimals)} {target}"
+            f"{token_cell(rung.top, 16, decimals)} {target}"
         )
     yield ""
     yield _("loss and ln V in nats per token; ln V is the loss of a uniform guess")
@@ -227,7 +188,7 @@ def _ladder(answer: "Ladder") -> Iterator[str]:
     for rung, row in zip(answer.rungs, answer.kl_bits, strict=True):
         cells = " ".join("       –" if value is None else f"{value:>8.4f}" for value in row)
         yield f"{rung.name:<16} {cells}"
-    yield from _notes(*answer.notes)
+    yield from sentences_of(*answer.notes)
 
 
 def _weights(answer: "Weights") -> Iterator[str]:
@@ -254,78 +215,6 @@ def _weights(answer: "Weights") -> Iterator[str]:
         )
         bars = "".join(HEIGHTS[round(7 * count / largest)] for count in histogram.counts)
         yield f"{histogram.low:>10.4f} {bars} {histogram.high:.4f}"
-
-
-def _lab(answer: "Lab") -> Iterator[str]:
-    assert answer.averaging and answer.norm and answer.batch and answer.lookup and answer.switch
-    yield from _averaging(answer.averaging)
-    yield ""
-    yield from _norm(answer.norm)
-    yield ""
-    yield from _batch(answer.batch)
-    yield ""
-    yield from _lookup(answer.lookup)
-    yield ""
-    yield from _switch(answer.switch)
-
-
-def _averaging(averaging: "CausalAverage") -> Iterator[str]:
-    yield _("Averaging the past: a lower triangular matrix, each row divided by its sum, times the embeddings")
-    for n, piece in enumerate(averaging.pieces):
-        row = " ".join(
-            f"{weight:4.2f}" if seen else "   ·"
-            for weight, seen in zip(averaging.weights[n], averaging.seen[n], strict=True)
-        )
-        before, after = _numbers(averaging.before[n]), _numbers(averaging.after[n])
-        yield f"  {fit(label(piece), 14)} {row}  ×  {before}  =  {after}"
-
-
-def _norm(norm: "NormEffect") -> Iterator[str]:
-    yield (_("Norm: {name}") if norm.own else _("Norm: {name}, which this model does not have")).format(name=norm.name)
-    yield _("  before  mean {mean_before:>9.4f}  std {std_before:>9.4f}  {numbers}").format(
-        mean_before=norm.mean_before, std_before=norm.std_before, numbers=_numbers(norm.before)
-    )
-    yield _("  after   mean {mean_after:>9.4f}  std {std_after:>9.4f}  {numbers}").format(
-        mean_after=norm.mean_after, std_after=norm.std_after, numbers=_numbers(norm.after)
-    )
-
-
-def _batch(batch: "TrainingBatch") -> Iterator[str]:
-    yield _("A training batch [{rows}, {tokens}], stride {stride}: inputs │ targets").format(
-        rows=len(batch.inputs), tokens=len(batch.inputs[0]), stride=batch.stride
-    )
-    for inputs, targets in zip(batch.input_pieces, batch.target_pieces, strict=True):
-        yield f"  {fit(' '.join(map(label, inputs)), 48)} │ {fit(' '.join(map(label, targets)), 48)}"
-    yield _("  loss {loss:.4f} nats per token; a uniform guess has ln V = {ln_v:.4f}").format(
-        loss=batch.loss, ln_v=batch.ln_v
-    )
-
-
-def _lookup(lookup: "EmbeddingLookup") -> Iterator[str]:
-    yield _("nn.Embedding and nn.Linear on one-hot vectors, {rows:,} × {columns}").format(
-        rows=lookup.rows, columns=lookup.columns
-    )
-    yield _("  largest difference {difference:.1e}").format(difference=lookup.difference)
-    yield _("  lookup {lookup:,.0f} µs, matrix product {product:,.0f} µs").format(
-        lookup=1e6 * lookup.lookup_seconds, product=1e6 * lookup.product_seconds
-    )
-    same = _("the same for both") if lookup.lookup_rows == lookup.product_rows else _("not the same for both")
-    yield _("  rows with a gradient, {same}: {numbers} of {rows:,}").format(
-        same=same, numbers=", ".join(map(str, lookup.lookup_rows)), rows=lookup.rows
-    )
-
-
-def _switch(switch: "ActivationSwitch") -> Iterator[str]:
-    yield _("activation {own} replaced by {other}: KL {kl_bits:.4f} bits").format(
-        own=switch.own, other=switch.other, kl_bits=switch.kl_bits
-    )
-    decimals = _decimals((switch.before.candidates[0], switch.after.candidates[0]))
-    for own, other in zip(switch.before.candidates, switch.after.candidates, strict=True):
-        yield f"  {_token(own, 20, decimals)}  {_token(other, 20, decimals)}"
-    yield "  " + " ".join(f"{switch.xs[n]:>7.1f}" for n in range(0, len(switch.xs), 10))
-    for curve in switch.curves:
-        yield "  " + " ".join(f"{curve.values[n]:>7.3f}" for n in range(0, len(switch.xs), 10)) + f"  {curve.name}"
-    yield from _notes(switch.note)
 
 
 def _device(answer: "Devices") -> Iterator[str]:
@@ -365,7 +254,7 @@ def _device(answer: "Devices") -> Iterator[str]:
         )
         size = "–" if each.size_bytes is None else compact(each.size_bytes) + "B"
         yield f"{each.name:<8} {times} {size:>9}  {one_line(each.problem or each.label)}"
-    yield from _notes(answer.note)
+    yield from sentences_of(answer.note)
 
 
 def _watermark(answer: Any) -> Iterator[str]:
@@ -402,7 +291,7 @@ def _heads(answer: "HeadsView") -> Iterator[str]:
         )
         yield _("independent heads have {independent:.3f}").format(independent=answer.independent)
         yield from _head_grid(answer.composition)
-    yield from _notes(answer.note)
+    yield from sentences_of(answer.note)
 
 
 def _head_grid(grid: Sequence[Sequence[float | None]]) -> Iterator[str]:
@@ -422,7 +311,7 @@ LINES: dict[str, Callable[[Any], Iterator[str]]] = {
     "last-token": _last_token,
     "ladder": _ladder,
     "weights": _weights,
-    "lab": _lab,
+    "lab": lab_lines,
     "device": _device,
     "watermark": _watermark,
 }

@@ -19,7 +19,8 @@ from tui.runner import Frame
 from tui.sharing import address as addresses
 from tui.sharing.address import LOOPBACK, Address
 from tui.sharing.server import GREETING
-from tui.sharing.wire import LARGEST, NO_WALK, Reader, Received
+from tui.sharing.values import LARGEST
+from tui.sharing.wire import NO_WALK, Reader, Received
 
 State = Literal["connecting", "following", "left"]
 """`left`: what was seen last stays; the connection is tried again and again."""

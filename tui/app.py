@@ -125,6 +125,7 @@ class TokenwalkApp(App[None]):
         """Called when the terminal is restored; Textual's own end comes after."""
         self._server = server
         """Where others follow the walk, if it is shared."""
+        self._showing: Showing | None = None
 
     def new_screen(self, text: str, course: CourseSource) -> WalkScreen:
         """The screen of the walk."""
@@ -226,7 +227,8 @@ class TokenwalkApp(App[None]):
         except UserError as error:
             self.notices.warn(error)
             return
-        self.set_interval(INTERVAL, Showing(server, self.walk).look)
+        self._showing = Showing(server, self.walk)
+        self.set_interval(INTERVAL, self._showing.look)
         self.notices.inform(
             _("this walk is shared on this machine: tokenwalk follow {address}").format(address=server.address)
         )
@@ -262,6 +264,8 @@ class TokenwalkApp(App[None]):
             self.walk.show(frame)
         for problem in problems:
             self.notices.warn(problem)
+        if self._showing:
+            self.call_after_refresh(self._showing.look)
 
     def _comes_later(self) -> bool:
         """Whether the answer to a key is drawn before the next frame: the terminal takes it, or the screen makes it."""

@@ -2,7 +2,8 @@
 
 The teacher and every viewer are real processes in pseudo-terminals of 100×30. A key that turns the temperature makes a
 new chart for all. Measured: from the key to the new value on the teacher's screen, without viewers, with them, and
-again without; while the walk rests and while tokens stream; and from the key to the value on each viewer's screen.
+again without; while the walk rests and while tokens stream; from the key to the value on each viewer's screen; and what
+share of a processor the teacher and a viewer take. On a busy machine only such shares tell something.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import tempfile
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 SEEN = re.compile(rb"T (\d\.\d\d)")
 PROGRAM = "from tui.start import main; main()"
@@ -66,7 +68,7 @@ def watch(count: int, address: str) -> None:
     viewers = [Screen("follow", address) for _ in range(count)]
     shown: list[list[tuple[float, str]]] = [[] for _ in viewers]
     places = {viewer.master: number for number, viewer in enumerate(viewers)}
-    ready = False
+    ready, began, used = False, 0.0, list[float]()
     while True:
         found, _, _ = select.select([0, *places], [], [], 1)
         if 0 in found:
@@ -77,11 +79,14 @@ def watch(count: int, address: str) -> None:
                 shown[number].append((time.monotonic(), viewers[number].value.decode()))
         if not ready and all(shown):
             ready = True
+            began, used = time.monotonic(), [cpu_seconds(viewer.process.pid) for viewer in viewers]
             print("ready", flush=True)
     memory = [_memory(viewer.process.pid) for viewer in viewers]
+    seconds = [cpu_seconds(viewer.process.pid) - before for viewer, before in zip(viewers, used, strict=True)]
+    load = statistics.mean(seconds) / (time.monotonic() - began)
     for viewer in viewers:
         viewer.process.kill()
-    print(json.dumps({"shown": shown, "memory": memory}), flush=True)
+    print(json.dumps({"shown": shown, "memory": memory, "load": load}), flush=True)
 
 
 def _memory(pid: int) -> float:
@@ -89,6 +94,14 @@ def _memory(pid: int) -> float:
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1000
+    return float("nan")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of a processor that a process has taken; NaN where the system does not tell."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return float("nan")
 
 
@@ -108,7 +121,7 @@ class Viewers:
             teacher.read()
         assert self._process.stdout.readline().strip() == "ready"
 
-    def end(self) -> dict[str, list[list[tuple[float, str]]]]:
+    def end(self) -> dict[str, Any]:
         out, _ = self._process.communicate("\n")
         return json.loads(out.splitlines()[-1])
 
@@ -164,7 +177,9 @@ def main(viewers: int, count: int) -> None:
             many = Viewers(viewers, address)
             many.wait(teacher)
             keys(teacher, 4)
+            began, used = time.monotonic(), cpu_seconds(teacher.process.pid)
             answers = keys(teacher, count)
+            share = (cpu_seconds(teacher.process.pid) - used) / (time.monotonic() - began)
             result = many.end()
             print(f"{name}: with viewers     {waited(answers)}")
             late = delays(answers, result["shown"])
@@ -172,6 +187,7 @@ def main(viewers: int, count: int) -> None:
                 part, memory = len(late) / (viewers * len(answers)), statistics.median(result["memory"])
                 print(f"    on the screens of viewers: {figures(late)}, {part:.0%} of all within {PAUSE} s")
                 print(f"    private memory of a viewer: {memory:.0f} MB")
+            print(f"    of a processor: the teacher {share:.0%}, a viewer {result['load']:.1%}")
             print(f"{name}: without, again   {waited(keys(teacher, count))}", flush=True)
         teacher.end()
 

@@ -1,5 +1,7 @@
 """Bars, meters, shades and ticks, computed without an app: their lengths and the scale they end at."""
 
+from itertools import product
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from tui.drawing.bars import (
     tick_at,
     ticked,
 )
+from tui.drawing.figure import blank_figure, rows_of
 
 shares = st.floats(0, 1)
 
@@ -43,6 +46,19 @@ def test_a_bar_is_exactly_its_width(share: int, ghost: int, width: int) -> None:
     row = bar(min(share, 2 * width), min(ghost, 2 * width), width)
     assert cell_len(row) == len(row) == width
     assert set(row) <= set("█▌░ ")
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_a_bar_is_that_of_plotext(width: int) -> None:
+    """Drawn there a quarter cell short, so that the last half cell is the one in which the length ends."""
+    for share, ghost in product(range(2 * width + 1), repeat=2):
+        figure = blank_figure(width, 1)
+        for length, marker in ((ghost, "░"), (share, "hd")):
+            if length:
+                figure.draw(figure.bar([1], [(length - 0.5) / 2], orientation="h", width=0.6, marker=marker))
+        figure.ruler("x").lim(0, width).ticks([]).alignment(lim="edge")
+        figure.ruler("y").lim(0.5, 1.5).ticks([]).alignment(lim="edge")
+        assert bar(share, ghost, width) == rows_of(figure, width, 1)[0]
 
 
 @given(st.integers(1, 20), st.data())

@@ -240,6 +240,48 @@ def test_a_viewer_finds_the_walk_that_is_shared_next(shared: Server) -> None:
     other.close(5)
 
 
+STREAM = replace(OAT, activity="generating")
+
+
+def streamed(**fields: Any) -> Frame:
+    """The stream after another token, with some fields of its snapshot changed."""
+    assert STREAM.snapshot
+    tokens = (*STREAM.snapshot.tokens, STREAM.snapshot.tokens[-1])
+    return replace(STREAM, snapshot=replace(STREAM.snapshot, tokens=tokens, **fields))
+
+
+def test_what_a_key_changes_does_not_wait_as_the_tokens_of_a_stream_do(
+    shared: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "DRAWN", 1e6)
+    shared.offer(STREAM, None)
+    viewer = Followed(SharedFeed(shared.address))
+    wait(lambda: viewer.has(STREAM))
+    turned = streamed(sampler=Sampler.of(temperature=0.5))
+    shared.offer(streamed(), None)
+    shared.offer(turned, None)
+    wait(lambda: viewer.has(turned))
+    viewer.feed.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "streams"),
+    [
+        ((streamed(), View("candidates")), True),
+        ((streamed(), View("candidates", cursor=2)), False),
+        ((streamed(), View("logit")), False),
+        ((streamed(), None), False),
+        ((streamed(sampler=Sampler.of(temperature=0.5)), View("candidates")), False),
+        ((STREAM, View("candidates")), False),
+        ((replace(streamed(), activity="idle"), View("candidates")), False),
+    ],
+)
+def test_a_state_with_more_tokens_and_nothing_else_is_one_of_a_stream(
+    state: tuple[Frame, View | None], streams: bool
+) -> None:
+    assert server._only_streams((STREAM, View("candidates")), state) is streams
+
+
 def connect(shared: Server, greeting: bytes) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", shared.address.port), 5)
     connection.sendall(greeting)

@@ -3,11 +3,8 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rich.style import Style
-
-from tui.drawing.figure import blank_figure, rows_of
 
 FLAT = 0.2
 """Largest share up to which a distribution is flat: bars on a scale that ends at 1 would all look alike."""
@@ -75,17 +72,10 @@ def bars(shares: list[float], ghosts: list[float], width: int, scale: float) -> 
     ]
 
 
-@lru_cache(maxsize=8192)
 def bar(share: int, ghost: int, width: int) -> str:
-    """One row of `width` cells; `share` and `ghost` are lengths in half cells. Cached, as few different rows exist."""
-    figure = blank_figure(width, 1)
-    for length, marker in ((ghost, "░"), (share, "hd")):
-        if length:
-            # a quarter cell short, so that the last half cell is the one the length ends in
-            figure.draw(figure.bar([1], [(length - 0.5) / 2], orientation="h", width=0.6, marker=marker))
-    figure.ruler("x").lim(0, width).ticks([]).alignment(lim="edge")
-    figure.ruler("y").lim(0.5, 1.5).ticks([]).alignment(lim="edge")
-    return rows_of(figure, width, 1)[0]
+    """One row of `width` cells; `share` and `ghost` are lengths in half cells. plotext draws the same in 3 ms."""
+    solid = "█" * (share // 2) + "▌" * (share % 2)
+    return (solid + "░" * ((ghost + 1) // 2 - len(solid))).ljust(width)
 
 
 def meter(share: float, width: int) -> str:

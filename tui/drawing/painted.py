@@ -6,6 +6,7 @@ from rich.text import Text
 from textual import events
 from textual.binding import Binding
 from textual.color import Color
+from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
@@ -71,6 +72,15 @@ class PaintedPage(ScrollView, Painted, can_focus=True, inherit_bindings=False):
     def top(self) -> int:
         """The first visible line."""
         return int(self.scroll_offset.y)
+
+    def set_extent(self, width: int, height: int) -> None:
+        """How much there is to scroll in, in cells. Where a scroll bar stays, nothing is laid out again."""
+        before, size = self.virtual_size, Size(width, height)
+        if self.show_vertical_scrollbar and width == before.width and height > self.scrollable_content_region.height:
+            self.set_reactive(Widget.virtual_size, size)
+            self._scroll_update(size)
+        else:
+            self.virtual_size = size
 
     def on_show(self) -> None:
         """Lay out again when the widget is shown; without a change of size there is no resize event."""

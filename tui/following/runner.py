@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 from core.errors import Action, UserError
@@ -9,6 +10,7 @@ from core.language import N_, _
 from core.loading.choice import ModelChoice
 from core.sampling.values import Chart
 from core.walk.values import Snapshot
+from tui import garbage
 from tui.following.own_model import OwnModel
 from tui.runner import Frame, Operation, Question, Refusal, Runner
 from tui.runner.frames import Problem
@@ -39,6 +41,7 @@ class FollowingRunner(Runner):
         self._problems: list[Problem] = []
         self._question: Question | None = None
         self._own: OwnModel | None = None
+        self._searches = ExitStack()
         self.following = True
         self._cursor = 0
 
@@ -46,6 +49,8 @@ class FollowingRunner(Runner):
 
     def start(self) -> None:
         """Begin to follow."""
+        garbage.leave_out_imports()
+        self._searches.enter_context(garbage.short_searches())
         self._feed.start(self._arrived, self._connection)
         self._announce()
 
@@ -127,6 +132,7 @@ class FollowingRunner(Runner):
     def close(self, timeout: float = 0.05) -> bool:
         """Follow no longer; whether all threads of models have ended."""
         self._feed.close()
+        self._searches.close()
         return self._own is None or self._own.close(timeout)
 
     # Frames ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
 from textual.content import Content
-from textual.geometry import Offset, Size
+from textual.geometry import Offset
 from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
@@ -52,6 +52,8 @@ class GenerationPanel(PaintedPage):
         self._prompt_length = 0
         self._roles = Roles()
         self._advice: tuple[str, ...] = ()
+        self._shown: tuple[object, ...] = ()
+        """What is drawn of the last frame."""
         self._pressed_at = Offset()
         """Where on the screen a button of the mouse went down."""
 
@@ -73,6 +75,9 @@ class GenerationPanel(PaintedPage):
         snapshot = frame.snapshot
         if snapshot is None:
             return
+        shown = snapshot.tokens, snapshot.cursor, snapshot.window, snapshot.prompt_length, snapshot.spans
+        if (*shown, self.columns, self._wrap.width) == self._shown:
+            return
         before, self._tokens = self._tokens, snapshot.tokens
         moved = self._cursor != snapshot.cursor
         self._cursor, self._window = snapshot.cursor, snapshot.window
@@ -92,6 +97,7 @@ class GenerationPanel(PaintedPage):
         if moved or not same:
             self.follow()
         self.refresh()
+        self._shown = *shown, self.columns, self._wrap.width
 
     def on_resize(self) -> None:
         self._rewrap()
@@ -110,7 +116,7 @@ class GenerationPanel(PaintedPage):
         self._wrap.extend(
             (index, prose(self._decoder.feed(self._tokens[index].piece))) for index in range(start, len(self._tokens))
         )
-        self.virtual_size = Size(self.columns, len(self._wrap))
+        self.set_extent(self.columns, len(self._wrap))
 
     def current_lines(self) -> tuple[int, int]:
         line = len(self._wrap) - 1 if self._cursor >= len(self._tokens) else self._line_of(self._cursor - 1)

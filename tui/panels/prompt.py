@@ -4,8 +4,12 @@ from rich.text import Text
 from textual import events
 from textual.binding import Binding
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
 from textual.widgets import TextArea
+from textual.widgets.text_area import TextAreaTheme
 
 from core.language import N_, _
 from tui.drawing.text import in_place
@@ -41,6 +45,9 @@ class PromptPanel(TextArea):
             placeholder=_(PROMPT),
         )
         self.border_title = Content(_("prompt"))
+        self._described = "", ""
+        self._colored: TextAreaTheme | None = None
+        """The theme whose colors are applied; None after they may have changed."""
         self.cursor_blink = False
         self.move_cursor(self.document.end)
 
@@ -51,13 +58,26 @@ class PromptPanel(TextArea):
     def describe(self, title: str, hint: str, *, message: bool) -> None:
         """Title the panel, with a hint in its lower border; say that it takes a `message` of a conversation."""
         self.placeholder = _(MESSAGE if message else PROMPT) if self.can_focus else ""
-        self.border_title, self.border_subtitle = Content(title), Content(hint)
+        if (title, hint) != self._described:  # Textual draws the whole panel again where a title is set
+            self._described = title, hint
+            self.border_title, self.border_subtitle = Content(title), Content(hint)
 
     def follow(self, text: str) -> None:
         """Show another text, such as the prompt of another branch."""
         self.soft_wrap = _wraps(text)
         self.load_text(text)
         self.move_cursor(self.document.end)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._colored = None
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines of a region; Textual's own looks all colors up again whenever anything on the screen is drawn."""
+        if self._theme is not None and self._theme is self._colored:
+            return ScrollView.render_lines(self, crop)
+        self._colored = self._theme
+        return super().render_lines(crop)
 
     def get_line(self, line_index: int) -> Text:
         """The line as it is drawn, without control characters."""

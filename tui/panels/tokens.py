@@ -9,7 +9,6 @@ from rich.style import Style
 from textual import events
 from textual.color import Color
 from textual.content import Content
-from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
@@ -96,6 +95,8 @@ class TokensPanel(PaintedPage):
         """Signed numbers of a lens, of the tokens from `_window` on."""
         self._tints: list[Style] | None = None
         """By surprisal."""
+        self._shown: tuple[object, ...] = ()
+        """What is drawn of the last frame."""
 
     class Chosen(Message):
         """A token was clicked."""
@@ -109,15 +110,20 @@ class TokensPanel(PaintedPage):
         snapshot = frame.snapshot
         if snapshot is None:
             return
+        place = snapshot.tokens, snapshot.cursor, snapshot.window, snapshot.prompt_length, snapshot.spans
+        shown = *place, frame.token_values, frame.tokenizer, self.columns
+        if shown == self._shown:  # to set a title is to draw the whole panel
+            return
         self._window, self._prompt_length = snapshot.window, snapshot.prompt_length
         self._roles = Roles(snapshot.spans)
         self._values = frame.token_values
         self._set(snapshot.tokens, snapshot.cursor)
-        self._tokenizer, self._unread = frame.tokenizer, False
+        self._tokenizer, self._unread, self._shown = frame.tokenizer, False, shown
         self.border_subtitle = self._details()
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
         """Draw the tokens of a prompt before the model has read them."""
+        self._shown = ()
         self._window, self._prompt_length, self._roles, self._values = 0, len(tokens), Roles(), ()
         self._unread = True
         self._set(tokens, len(tokens))
@@ -181,7 +187,7 @@ class TokensPanel(PaintedPage):
                 used = 0
             used += cell + 1
         half = self.scrollable_content_region.height % 2  # so that the last row ends above a line that is left over
-        self.virtual_size = Size(width, 2 * len(self._starts) + half)
+        self.set_extent(width, 2 * len(self._starts) + half)
 
     def on_click(self, event: events.Click) -> None:
         x, y = event.get_content_offset_capture(self)

@@ -1,8 +1,8 @@
 """Sends what the teacher sees to everybody who follows, on a thread of its own.
 
 A viewer says one line; at another byte it is let go, so that none can change anything. Each gets the newest state when
-it has taken the one before: a slow viewer skips states and delays nobody. A message is made once for all who have the
-same.
+it has taken the one before: a slow viewer skips states and delays nobody. What a key has changed is sent at once, a
+stream of tokens as often as the processors can draw it for all. A message is made once for all who have the same.
 """
 
 import asyncio
@@ -29,12 +29,22 @@ STALLED_SECONDS = 30.0
 """After which a viewer that takes nothing is given up."""
 LEAST_INTERVAL = 0.05
 """Seconds between two states for one viewer, at least; see `_interval`."""
-DRAWN = 0.04
+DRAWN = 0.03
 """Seconds of a processor that a viewer needs to draw a state of a stream, with room for the teacher."""
 VIEWERS = 200
 """Connections at most."""
 END = (0).to_bytes(4, "big")
 """The size of no message: the walk is not shared any longer."""
+
+
+class Viewer:
+    """One who follows, as the server's thread knows it."""
+
+    def __init__(self) -> None:
+        self.fresh = asyncio.Event()
+        """There is a newer state than the one that was sent."""
+        self.urgent = asyncio.Event()
+        """It shows more than further tokens of a stream."""
 
 
 class Server:
@@ -49,7 +59,7 @@ class Server:
         self.followers = 0
         """How many follow at present."""
         self._scene: tuple[Frame, View | None] | None = None
-        self._viewers: set[asyncio.Event] = set()
+        self._viewers: set[Viewer] = set()
         self._connections = 0
         self._writer = Writer()
         self._messages: dict[int, tuple[tuple[Token, ...], bytes]] = {}
@@ -92,16 +102,20 @@ class Server:
         await self._end.wait()
         server.close()
         for each in self._viewers:
-            each.set()
+            each.fresh.set()
+            each.urgent.set()
         await asyncio.sleep(0.05)
 
     def _finish(self) -> None:
         self._end.set()
 
     def _take(self, scene: tuple[Frame, View | None]) -> None:
+        urgent = self._scene is None or not _only_streams(self._scene, scene)
         self._scene, self._messages = scene, {}
         for each in self._viewers:
-            each.set()
+            each.fresh.set()
+            if urgent:
+                each.urgent.set()
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one viewer until it goes."""
@@ -122,24 +136,27 @@ class Server:
 
     async def _show(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(high=0)
-        fresh, before = asyncio.Event(), tuple[Token, ...]()
+        viewer, before = Viewer(), tuple[Token, ...]()
         gone = asyncio.ensure_future(reader.read(1))
-        gone.add_done_callback(lambda _: fresh.set())
-        self._viewers.add(fresh)
+        gone.add_done_callback(lambda _: (viewer.fresh.set(), viewer.urgent.set()))
+        self._viewers.add(viewer)
         self.followers += 1
         try:
             while not self._end.is_set() and not gone.done():
                 if self._scene is None:
-                    await fresh.wait()
-                    fresh.clear()
+                    await viewer.fresh.wait()
+                    viewer.fresh.clear()
                     continue
-                fresh.clear()
+                viewer.fresh.clear()
+                viewer.urgent.clear()
                 message, before = self._message(before)
                 writer.write(len(message).to_bytes(4, "big") + message)
                 async with asyncio.timeout(STALLED_SECONDS):
                     await writer.drain()
-                await asyncio.sleep(self._interval())
-                await fresh.wait()
+                await asyncio.sleep(LEAST_INTERVAL)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(viewer.urgent.wait(), self._interval() - LEAST_INTERVAL)
+                await viewer.fresh.wait()
             if not self._end.is_set():
                 return
             writer.write(END)
@@ -148,7 +165,7 @@ class Server:
         finally:
             gone.cancel()
             self.followers -= 1
-            self._viewers.discard(fresh)
+            self._viewers.discard(viewer)
 
     def _interval(self) -> float:
         """Seconds between two states of a stream of them; one processor is left to the teacher."""
@@ -162,3 +179,18 @@ class Server:
         if id(before) not in self._messages:
             self._messages[id(before)] = before, self._writer.message(frame, view, before)
         return self._messages[id(before)][1], snapshot.tokens
+
+
+def _only_streams(before: tuple[Frame, View | None], now: tuple[Frame, View | None]) -> bool:
+    """Whether a state differs from the one before it by tokens that were generated meanwhile, as far as one sees."""
+    (old, old_view), (new, new_view) = before, now
+    if not (old.snapshot and new.snapshot and old.activity == new.activity == "generating"):
+        return False
+    same_lens = _chosen(old_view) == _chosen(new_view)
+    settings = (old.snapshot.sampler, old.snapshot.patches) == (new.snapshot.sampler, new.snapshot.patches)
+    return same_lens and settings and len(new.snapshot.tokens) > len(old.snapshot.tokens)
+
+
+def _chosen(view: View | None) -> tuple[str, int] | None:
+    """The lens and, in the chart, the candidate under the cursor; another lens scrolls by itself in a stream."""
+    return (view.name, 0 if view.lines else view.cursor) if view else None

@@ -18,6 +18,7 @@ from core.language import N_, _
 from core.loading.info import ModelInfo
 from core.progress import Progress
 from core.sampling.sampler import Sampler
+from core.sampling.values import Chart
 from core.sequences import common_prefix
 from core.sessions.patches import patch_values, read_patch
 from core.sessions.reader import read_model
@@ -84,6 +85,7 @@ class Writer:
         self._wired: list[WireToken] = []
         self._settings: tuple[object, bytes, bytes] = None, b"", b""
         """The patches and the model of the last message, and both as they are sent."""
+        self._chart: tuple[Chart | None, WireChart | None] = None, None
 
     def message(self, frame: Frame, view: View | None, before: tuple[Token, ...]) -> bytes:
         """The message for a frame with a walk, to a viewer who has the tokens `before`."""
@@ -94,6 +96,8 @@ class Writer:
         if self._settings[0] != settings:
             patches = _encode([patch_values(patch) for patch in snapshot.patches]) if snapshot.patches else b""
             self._settings = settings, patches, _encode(asdict(frame.model)) if frame.model else b""
+        if self._chart[0] is not snapshot.chart:
+            self._chart = snapshot.chart, wire_chart(snapshot.chart) if snapshot.chart else None
         spans = (WireSpan(span.start, span.end, span.role, span.thinking) for span in snapshot.spans)
         reading = frame.activity_progress
         return _encode(
@@ -110,7 +114,7 @@ class Writer:
                 spans=tuple(spans),
                 patches=self._settings[1],
                 model=self._settings[2],
-                chart=wire_chart(snapshot.chart) if snapshot.chart else None,
+                chart=self._chart[1],
                 activity=frame.activity,
                 progress=(reading.done, reading.total) if reading else None,
                 generated=frame.generated,

@@ -46,6 +46,11 @@ class Viewer:
         self.urgent = asyncio.Event()
         """It shows more than further tokens of a stream."""
 
+    def wake(self) -> None:
+        """Wait for neither."""
+        self.fresh.set()
+        self.urgent.set()
+
 
 class Server:
     """Listens on a free port of this machine. Raises `UserError` where that is not possible."""
@@ -102,8 +107,7 @@ class Server:
         await self._end.wait()
         server.close()
         for each in self._viewers:
-            each.fresh.set()
-            each.urgent.set()
+            each.wake()
         await asyncio.sleep(0.05)
 
     def _finish(self) -> None:
@@ -138,7 +142,7 @@ class Server:
         writer.transport.set_write_buffer_limits(high=0)
         viewer, before = Viewer(), tuple[Token, ...]()
         gone = asyncio.ensure_future(reader.read(1))
-        gone.add_done_callback(lambda _: (viewer.fresh.set(), viewer.urgent.set()))
+        gone.add_done_callback(lambda _: viewer.wake())
         self._viewers.add(viewer)
         self.followers += 1
         try:

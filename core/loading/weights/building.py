@@ -1,11 +1,9 @@
 """Makes the model of a description and assigns its parameters, in a dtype of torch or packed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from core.engine import placement
 from core.engine.experts import Router
@@ -24,13 +22,6 @@ from core.progress import Report
 
 LARGE = 2**24
 """Parameters from which a lower peak of memory is worth the time: a tenth of a second, and faults of pages after it."""
-
-
-class _WithoutInitialization(TorchFunctionMode):
-    """Skips random initialization: on the meta device torch would import 800 modules for it."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def build_model(
@@ -53,8 +44,8 @@ def build_model(
     compiles = packing is not None and device.type == "cpu" and not place
     if compiles and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
-    with torch.device("meta"), _WithoutInitialization():
-        model = (CompiledTransformer if compiles else transformer_class(device, place))(description.config)
+    kind = CompiledTransformer if compiles else transformer_class(device, place)
+    model = kind.without_weights(description.config)
     places = place(model) if place else {"": device}
     parameters = dict(model.named_parameters())
     plan = make_plan(description, parameters)

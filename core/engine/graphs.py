@@ -136,7 +136,7 @@ class StaticStep:
 def _static(block: nn.Module, cache: LayerCache, position: Tensor) -> Block:
     """A block with the same modules, but for its attention."""
     shadow: Any = copy(block)
-    shadow._modules = block._modules | {"attention": StaticAttention(block.attention, cache, position)}  # type: ignore[operator]
+    shadow._modules = block._modules | {"attention": StaticAttention(block.attention, cache, position)}
     return shadow
 
 

@@ -86,7 +86,7 @@ def test_a_spread_model_computes_the_same_numbers(monkeypatch: pytest.MonkeyPatc
 
 # Devices --------------------------------------------------------------------------------------------------------------
 
-ONE, TWO = torch.device("cpu", 0), torch.device("cpu", 1)
+ONE, TWO = torch.device("cpu"), torch.device("cpu", 1)
 
 
 @pytest.fixture

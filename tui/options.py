@@ -83,7 +83,7 @@ class ModelOptions:
     dtype: Annotated[
         str,
         typer.Option(
-            help="Number format: auto, fp32, bf16 or fp16; of files, on the CPU, int8, int4, or stored (GGUF)."
+            help="Number format: auto, fp32, bf16 or fp16; of files also int8, int4; of GGUF files stored."
         ),
     ] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0

@@ -107,11 +107,11 @@ class PatchHooks:
 
         def apply(x: Tensor, matrix_input: Tensor | None = None) -> Tensor:
             if row is None:
-                return replacement(x, self._positions, matrix_input).to(x.dtype)
+                return replacement(x, self._positions.to(x.device), matrix_input).to(x.dtype)
             own = slice(row, row + 1)
             x = x.clone()
             own_input = None if matrix_input is None else matrix_input[own]
-            x[own] = replacement(x[own], self._positions, own_input).to(x.dtype)
+            x[own] = replacement(x[own], self._positions.to(x.device), own_input).to(x.dtype)
             return x
 
         self._register(patch, apply)
@@ -139,7 +139,7 @@ class PatchHooks:
             case "stream":
                 hooks.after(block, lambda _, inputs, output: apply(output))
             case "block":
-                hooks.after(block, lambda _, inputs, output: inputs[0] + apply(output - inputs[0]))
+                hooks.after(block, lambda _, inputs, output: _around(apply, inputs[0].to(output.device), output))
             case _:
                 sublayer = block.attention if patch.part == "attention" else block.feed_forward
                 hooks.after(sublayer, lambda _, inputs, output: apply(output))
@@ -153,6 +153,11 @@ class PatchHooks:
 
     def remove(self) -> None:
         self._hooks.remove()
+
+
+def _around(apply: Callable[[Tensor], Tensor], before: Tensor, after: Tensor) -> Tensor:
+    """The stream after a block with `apply` on what the block added to it."""
+    return before + apply(after - before)
 
 
 def _in_slice(x: Tensor, part: slice, apply: Callable[[Tensor], Tensor]) -> Tensor:
@@ -184,10 +189,12 @@ def _replacement(transformer: Transformer, patch: Patch, recorded: dict[Patch, T
             return partial(_swapped, recorded[patch], None if patch.part == "head" else patch.index)
         case "steer":
             added = _steering(transformer, patch)
-            return lambda x, positions, matrix_input: x + added
+            return lambda x, positions, matrix_input: x + added.to(x.device)
     if patch.part == "query":
         weight = _noisy_queries(transformer, patch)
-        return lambda x, positions, matrix_input: x if matrix_input is None else F.linear(matrix_input, weight)
+        return lambda x, positions, matrix_input: (
+            x if matrix_input is None else F.linear(matrix_input, weight.to(x.device))
+        )
     return _Noise(patch)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
@@ -64,8 +65,7 @@ def ids_of(step: Step) -> Tensor:
 
 def empty_cache(step: Step) -> KVCache:
     """An empty KV cache for the model of a step, one sequence."""
-    transformer = step.model.transformer
-    cache = KVCache(transformer.config, 1, transformer.device, transformer.dtype)
+    cache = step.model.transformer.cache(1)
     cache.prepare(len(step.ids))
     return cache
 
@@ -115,11 +115,14 @@ class Trace:
 
 @contextmanager
 def recording(transformer: Transformer, names: Iterable[str] | None = None) -> Iterator[Trace]:
-    """Record the modules called `names`, or all modules, within the block; a later pass replaces an earlier one."""
-    trace = Trace({}, {})
+    """Record the modules called `names`, or all modules, within the block; a later pass replaces an earlier one.
+
+    What blocks on other devices compute is copied to the first device of the model.
+    """
+    trace, here = Trace({}, {}), transformer.device
 
     def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        trace.inputs[name], trace.outputs[name] = inputs, output
+        trace.inputs[name], trace.outputs[name] = tree_map_only(Tensor, lambda each: each.to(here), (inputs, output))
 
     modules = dict(transformer.named_modules())
     with ForwardHooks() as hooks:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from core.activations.trace import Trace
 from core.causal.target import Target
 from core.engine.model import Transformer
-from core.engine.packed.linear import PackedLinear, matrix
+from core.engine.packed.linear import matrix
 from core.engine.parts import Scale
+from core.engine.quantized import Quantized
 from core.errors import UserError
 from core.language import _
 from core.loading.model import Model
@@ -117,7 +118,7 @@ class Directions:
         towards = direction.float().to(self._transformer.device)
         x = torch.zeros(module.in_features if isinstance(module, nn.Linear) else module.shape[1])
         x = x.to(self._transformer.device).requires_grad_()
-        if isinstance(module, PackedLinear):
+        if isinstance(module, Quantized):
             output: Tensor = module.forward(x)
         else:
             bias = None if module.bias is None else module.bias.detach().float()

@@ -15,6 +15,7 @@ Shapes: T tokens, d embedding size, N blocks.
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.causal.backward import embedded, residual_streams, run_exactly
 from core.engine.model import Transformer
-from core.engine.packed.linear import PackedLinear, matrix
+from core.engine.packed.linear import matrix
+from core.engine.quantized import Quantized
 from core.errors import UserError
 from core.language import _
 from core.progress import Progress
@@ -82,12 +84,13 @@ def streams_of(transformer: Transformer, ids: tuple[int, ...]) -> Generator[Prog
 @contextmanager
 def plain_weights(block: nn.Module) -> Iterator[None]:
     """Plain linear maps in place of packed ones within the block; they have the same hooks."""
-    packed = {name: each for name, each in block.named_modules() if isinstance(each, PackedLinear)}
+    packed: dict[str, Any] = {name: each for name, each in block.named_modules() if isinstance(each, Quantized)}
     try:
         for name, each in packed.items():
             outputs, inputs = each.shape
             plain = nn.Linear(inputs, outputs, bias=each.bias is not None, device="meta")
-            plain.weight = nn.Parameter(matrix(each).clone(), requires_grad=False)
+            weight = matrix(each).clone().to(next(each.buffers()).device)
+            plain.weight = nn.Parameter(weight, requires_grad=False)
             if each.bias is not None:
                 plain.bias = nn.Parameter(each.bias, requires_grad=False)
             plain.__dict__.update({key: value for key, value in each.__dict__.items() if "hooks" in key})

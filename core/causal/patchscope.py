@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
 
@@ -61,7 +60,7 @@ def _run(
     count: int,
 ) -> Iterator[PatchedRuns | None]:
     rows = len(depths)
-    cache = KVCache(transformer.config, rows, transformer.device, transformer.dtype)
+    cache = transformer.cache(rows)
     cache.prepare(len(ids) + count)
     with ForwardHooks() as hooks:
         for depth in {depth for depth in depths if depth is not None}:

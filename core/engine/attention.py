@@ -56,6 +56,21 @@ class CausalAttention(nn.Module):
         """[B, h, t, c], [B, k, T, c], [B, k, T, c] → [B, h, t, c]."""
         return causal_attention(q, k, v, self.scale, self.window)
 
+    def at(self, position: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As `forward` for one query at `position` [1], among keys and values of any length T; later ones are masked.
+
+        [B, h, 1, c], [B, k, T, c], [B, k, T, c] → [B, h, 1, c]. No shape depends on the position.
+        """
+        shared = q.unflatten(1, (k.shape[1], -1)).flatten(2, 3)  # as in `causal_attention`
+        mask = self.seen_from(position, k.shape[2])
+        heads = F.scaled_dot_product_attention(shared, k, v, attn_mask=mask, scale=self.scale)
+        return heads.flatten(1, 2)[:, :, None]
+
+    def seen_from(self, position: Tensor, keys: int) -> Tensor:
+        """Which of `keys` keys a query at `position` [1] sees, [1, T]."""
+        at = torch.arange(keys, device=position.device)
+        return ((at <= position) & (at > position - self.window))[None]
+
     def products(self, q: Tensor, k: Tensor) -> Tensor:
         """q kᵀ · scale in float32: [B, h, t, c], [B, k, T, c] → [B, h, t, T]."""
         scale = 1 / math.sqrt(q.shape[-1]) if self.scale is None else self.scale
@@ -82,6 +97,11 @@ class FormulaAttention(CausalAttention):
         """[B, h, t, c], [B, k, T, c], [B, k, T, c] → [B, h, t, c]."""
         k, v = seen(q, k, self.window), seen(q, v, self.window)
         return self.weights(q, k).to(v.dtype) @ v.repeat_interleave(q.shape[1] // v.shape[1], 1)
+
+    def at(self, position: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As in `CausalAttention`."""
+        scores = self.products(q, k).masked_fill(~self.seen_from(position, k.shape[2]), -math.inf)
+        return self.normalized(scores).to(v.dtype) @ v.repeat_interleave(q.shape[1] // v.shape[1], 1)
 
 
 class CappedAttention(FormulaAttention):
@@ -126,10 +146,18 @@ class AlibiAttention(CausalAttention):
         self.slopes = slopes + [2 ** (-4 * i / below) for i in range(1, 2 * (config.heads - below), 2)]
         self.dtype = torch.bfloat16 if config.alibi_rounded else torch.float32
         self.divisor = math.sqrt(config.head_dim) if config.alibi_rounded else 1.0
+        self._slopes = torch.tensor(self.slopes, dtype=self.dtype, device="cpu")
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, h, t, c], [B, k, T, c], [B, k, T, c] → [B, h, t, c]."""
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q, k).to(q.dtype), enable_gqa=True)
+
+    def at(self, position: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As in `CausalAttention`."""
+        by_position, at = self._by_position(k), torch.arange(k.shape[2], device=k.device)
+        distances = by_position - by_position.index_select(1, position)  # [h, T]
+        bias = distances.masked_fill(at > position, -math.inf)[:, None].to(q.dtype)  # [h, 1, T]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """q kᵀ / √c + bias, as in `CausalAttention`."""
@@ -138,11 +166,15 @@ class AlibiAttention(CausalAttention):
     def bias(self, q: Tensor, k: Tensor) -> Tensor:
         """What is added to the scores of the last t queries and all T keys, [h, t, T], float32; -∞ for later keys."""
         queries, keys = q.shape[2], k.shape[2]
-        slopes = torch.tensor(self.slopes, device=q.device, dtype=self.dtype)
-        at = torch.arange(keys, device=q.device)
-        by_position = (slopes[:, None] * at).float() / self.divisor  # [h, T]
+        at, by_position = torch.arange(keys, device=q.device), self._by_position(k)
         distances = by_position[:, None] - by_position[:, keys - queries :, None]  # [h, t, T]
         return distances.masked_fill(at > at[keys - queries :, None], -math.inf)
+
+    def _by_position(self, k: Tensor) -> Tensor:
+        """What a key's score gains by its position, [h, T], float32."""
+        if self._slopes.device != k.device:  # once: a copy from the host cannot be part of a CUDA graph
+            self._slopes = self._slopes.to(k.device)
+        return (self._slopes[:, None] * torch.arange(k.shape[2], device=k.device)).float() / self.divisor
 
 
 def attend(config: ModelConfig, window: int) -> CausalAttention:

@@ -1,6 +1,6 @@
 """The KV cache: keys and values of the positions that a model has read, and how many these are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -52,8 +52,12 @@ class LayerCache:
 class KVCache:
     """The keys and values of all blocks, for B sequences of one length. The next token has position `length`."""
 
-    def __init__(self, config: ModelConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.layers = [LayerCache(batch, config.kv_heads, config.head_dim, device, dtype) for _ in range(config.blocks)]
+    def __init__(
+        self, config: ModelConfig, batch: int, device: torch.device | Sequence[torch.device], dtype: torch.dtype
+    ) -> None:
+        """`device` is that of all blocks, or has that of each."""
+        devices = config.blocks * [device] if isinstance(device, torch.device) else device
+        self.layers = [LayerCache(batch, config.kv_heads, config.head_dim, device, dtype) for device in devices]
         self.length = 0
         """Number of positions that are filled."""
         self.span = 0
@@ -89,7 +93,7 @@ class KVCache:
         """Let sequence i go on as sequence `rows[i]` [B] did from position `start`; before it all must be alike."""
         for layer in self.layers:
             for buffer in (layer.keys, layer.values):
-                buffer[:, :, start : self.length] = buffer[rows, :, start : self.length]
+                buffer[:, :, start : self.length] = buffer[rows.to(buffer.device), :, start : self.length]
 
     def _mapped(self, copy_of: Callable[[Tensor], Tensor], length: int) -> "KVCache":
         """A cache of `length` positions whose buffers are `copy_of` these."""

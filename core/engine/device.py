@@ -14,7 +14,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORED = "stored"
 """The weights of a GGUF file in its own formats, mapped and not converted."""
 PACKED = (STORED, "int8", "int4")
-"""Formats of packed weights. Hidden states are fp32 then."""
+"""Formats of quantized weights. Hidden states are fp32 then on the CPU, and 16 bits elsewhere."""
+AMPERE = (8, 0)
+"""The compute capability from which CUDA GPUs compute in bf16 and have torch's 4-bit kernel."""
 
 
 def devices() -> list[DeviceInfo]:
@@ -45,19 +47,26 @@ def resolve(name: str) -> torch.device:
 
 def dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of hidden states in the format called `name`. Raises `UserError` where `device` cannot use it."""
+    if name == "int4" and half(device) is torch.float16:
+        raise UserError(
+            _("{device} has no kernel for int4 (compute capability 8.0 or later has one); choose int8 or fp16"),
+            device=device,
+        )
     if name in PACKED:
-        if device.type != "cpu":
-            raise UserError(
-                _("{name} weights run on the cpu only; choose bf16 or fp16 on {device}"), name=name, device=device
-            )
-        name = "fp32"
+        return torch.float32 if device.type == "cpu" else half(device)
     if name not in DTYPES:
         raise UserError(
             _("{name!r} is not a dtype; choose auto, {choices}"), name=name, choices=", ".join((*DTYPES, *PACKED))
         )
-    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if name == "bf16" and half(device) is torch.float16:
         raise UserError(_("{device} cannot compute in bf16; choose fp16 or fp32"), device=device)
     return DTYPES[name]
+
+
+def half(device: torch.device) -> torch.dtype:
+    """The 16-bit dtype of a GPU: bf16, which has the range of fp32, or fp16 on one without it."""
+    old = device.type == "cuda" and torch.cuda.get_device_capability(device) < AMPERE
+    return torch.float16 if old else torch.bfloat16
 
 
 def dtype_name(value: torch.dtype) -> str:

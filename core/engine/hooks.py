@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from torch import nn
+from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
 
@@ -43,3 +44,21 @@ class ForwardHooks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+
+class HookWatch:
+    """Tells whether any module of a model has a hook that is to be called, in a microsecond where none was added."""
+
+    def __init__(self, model: nn.Module) -> None:
+        hooks = [hook for each in model.modules() for hook in (each._forward_hooks, each._forward_pre_hooks)]
+        self._hooks = [*hooks, torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
+        self._unhooked = -1
+        """The id of the next hook that anybody registers, as it was when there was no hook here."""
+
+    @property
+    def hooked(self) -> bool:
+        """Whether there is one."""
+        following = RemovableHandle.next_id
+        if following != self._unhooked and not any(self._hooks):
+            self._unhooked = following
+        return following != self._unhooked

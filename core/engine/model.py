@@ -6,6 +6,7 @@ m inner size of the MLP, V vocabulary.
 """
 
 import math
+from itertools import chain
 from typing import Any, Self
 
 import torch
@@ -142,9 +143,19 @@ class Transformer(nn.Module):
         """Logits of the token after each position: [B, T] → [B, T, V]."""
         return self.logits(self.hidden(ids, cache))
 
+    def cache(self, batch: int) -> KVCache:
+        """An empty KV cache for B sequences; the keys and values of a block are on the device of its weights."""
+        return KVCache(self.config, batch, [_device(block) for block in self.blocks], self.dtype)
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Where its weights are: that of the embedding, then those of the blocks."""
+        return list(dict.fromkeys((self.device, *map(_device, self.blocks))))
+
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        """Where the ids go in: the device of the embedding."""
+        return _device(self)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -164,6 +175,11 @@ class Transformer(nn.Module):
     def parameter_count(self) -> int:
         """How many numbers can be trained. A tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _device(module: nn.Module) -> torch.device:
+    """The device of a module's weights. Quantized weights are buffers."""
+    return next(chain(module.parameters(), module.buffers())).device
 
 
 class _WithoutInitialization(TorchFunctionMode):

@@ -46,7 +46,7 @@ class RoundedScale(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.tensor(self.factor, dtype=x.dtype, device=x.device)
+        return x * torch.full((), self.factor, dtype=x.dtype, device=x.device)
 
 
 class Cap(nn.Module):

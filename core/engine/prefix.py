@@ -38,7 +38,7 @@ class Prefix:
         self._latest: tuple[int, Tensor] | None = None
         """The position that was read last by a single-token step, and its logits [B, 1, V]."""
         self._device = model.device
-        self._cache = KVCache(model.config, batch, model.device, model.dtype)
+        self._cache = model.cache(batch)
 
     def append(self, ids: Sequence[Sequence[int]]) -> None:
         """Append ids [B, n]. The model does not run."""
@@ -70,7 +70,8 @@ class Prefix:
         """Let sequence i go on as sequence `rows[i]` did from position `start`; before it all must be alike."""
         index = torch.tensor(rows, device=self._device)
         self._ids = [[*self._ids[row]] for row in rows]
-        self._states[start:] = [None if state is None else state[index] for state in self._states[start:]]
+        later = self._states[start:]
+        self._states[start:] = [None if state is None else state[index.to(state.device)] for state in later]
         self._latest = None
         self._cache.rearrange(index, start)
 
@@ -125,7 +126,7 @@ class Prefix:
     def _read_windows(self, positions: Sequence[int], reach: int) -> None:
         """Read each of n positions as the last of its own window, of which the model needs the last `reach` tokens."""
         windows = self._tensor([row[p + 1 - reach : p + 1] for row in self._ids for p in positions])  # [B·n, reach]
-        cache = KVCache(self.model.config, len(windows), self._device, self.model.dtype)
+        cache = self.model.cache(len(windows))
         cache.length = self.model.config.context - reach  # so that the last token is at position T - 1
         states = self.model.hidden(windows, cache)[:, -1].contiguous()  # [B·n, d]
         for position, state in zip(positions, states.unflatten(0, (self.batch, -1)).unbind(1), strict=True):  # [B, d]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from core.activations.trace import Step
 from core.engine.model import Transformer
-from core.engine.packed.linear import Bias, Packed, matrix
+from core.engine.packed.linear import Bias, matrix
+from core.engine.quantized import Quantized
 from core.errors import UserError
 from core.language import _
 from core.progress import Progress
@@ -145,9 +146,10 @@ def _tensors(transformer: Transformer) -> Iterator[_Weight]:
     """Every weight once; packed matrices by the name and shape of the matrix they stand for."""
     seen: set[int] = set()
     for path, module in transformer.named_modules():
-        if isinstance(module, Packed) and id(module.parts) not in seen:
-            seen.add(id(module.parts))
-            size = sum(part.weights.nbytes for part in module.parts)
+        buffers = [*module.buffers(recurse=False)]
+        if isinstance(module, Quantized) and id(buffers[0]) not in seen:
+            seen.add(id(buffers[0]))
+            size = sum(buffer.nbytes for buffer in buffers)
             yield _Weight(f"{path}.weight", module.shape, size, module, None)
         owner = path.removesuffix(".add_bias") if isinstance(module, Bias) else path
         for field, tensor in module.named_parameters(recurse=False):

@@ -181,9 +181,9 @@ def _models_in(folder: Path) -> Iterator[Path]:
 def dtypes(name: str, device: str) -> tuple[str, ...]:
     """The weight formats that a model can have on a device."""
     plain = ("fp32", "bf16", "fp16")
-    if device != "cpu" or is_rung(name) or trained(name):
+    if is_rung(name) or trained(name):
         return plain
-    return (*((STORED,) if _is_gguf(name) else ()), *plain, *PACKED[1:])
+    return (*((STORED,) if device == "cpu" and _is_gguf(name) else ()), *plain, *PACKED[1:])
 
 
 def _is_gguf(name: str) -> bool:

@@ -1,11 +1,13 @@
 """Loads a model: from a `ModelChoice` to weights on a device."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from core.engine import device as devices
+from core.engine import placement
 from core.engine.memory import return_free_memory
 from core.engine.model import Transformer, random_model
 from core.errors import Option, UserError, filled, out_of_memory
@@ -20,7 +22,7 @@ from core.loading.families import FAMILIES
 from core.loading.families.family import Family
 from core.loading.info import ModelInfo
 from core.loading.model import LocalModel, Model
-from core.loading.room import check_room
+from core.loading.room import cards_for, check_room
 from core.loading.served.connect import connect
 from core.loading.sizes import described_bytes
 from core.progress import Report
@@ -115,9 +117,7 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     return_free_memory()
     description = describe(location.path)
     dtype_name = _fastest(description, device) if choice.dtype == "auto" else choice.dtype
-    dtype = devices.dtype(dtype_name, device)
-    packing = dtype_name if dtype_name in devices.PACKED else None
-    if packing == devices.STORED and not description.format:
+    if dtype_name == devices.STORED and not description.format:
         raise UserError(
             _(
                 "{name} is not a GGUF file, so its weights cannot be used as they are stored; choose {dtype} auto, "
@@ -126,11 +126,18 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
             name=choice.name,
             dtype=Option("dtype"),
         )
+    if dtype_name == devices.STORED and device.type != "cpu":  # no kernels of GPUs compute GGUF's blocks here
+        dtype_name = devices.dtype_name(devices.half(device))
+    packing = dtype_name if dtype_name in devices.PACKED else None
     smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
-    check_room(choice.name, described_bytes(description, dtype_name), device, smaller)
-    transformer = weights.build_model(description, device, dtype, packing, report)
+    needed = described_bytes(description, dtype_name)
+    cards = cards_for(choice.name, needed, device, choice.device, smaller)
+    bits = 8 * needed / description.config.parameter_count()
+    place = partial(placement.place, room=cards, bits=bits) if cards else None
+    transformer = weights.build_model(description, device, devices.dtype(dtype_name, device), packing, report, place)
     shown = _as_stored(description) if packing == devices.STORED else ""
-    origin = location.description + (f" ({description.note})" if description.note else "")
+    converted = f"{description.format} as {dtype_name}" if description.format and device.type != "cpu" else ""
+    origin = location.description + "".join(f" ({each})" for each in (description.note, converted) if each)
     model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
     return _with_adapter(model, FAMILIES[description.model_type]) if choice.lora else model
 
@@ -158,7 +165,7 @@ def _fastest(description: ModelDescription, device: torch.device) -> str:
     """
     if device.type == "cpu":
         return devices.STORED if description.format else "int8"
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device.type == "cuda" and devices.half(device) is torch.bfloat16 else "fp32"
 
 
 def _model(
@@ -176,7 +183,7 @@ def _model(
         parameters=transformer.config.parameter_count(),
         vocab_size=transformer.config.vocab_size,
         context=transformer.config.context,
-        device=str(transformer.device),
+        device=" + ".join(map(str, transformer.devices)),
         dtype=dtype_name or devices.dtype_name(transformer.dtype),
         tokenizer=tokenizer.name,
         weights=origin,

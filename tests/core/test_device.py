@@ -110,10 +110,29 @@ def test_an_unknown_number_format_is_a_user_error(name: str) -> None:
 
 
 def test_bf16_on_a_gpu_without_it_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """fp16 on the same GPU is allowed, and so is bf16 on the CPU."""
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    """fp16 on the same GPU is allowed, and so is bf16 on the CPU. What torch emulates there is not offered."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(UserError) as error:
         device.dtype("bf16", torch.device("cuda:0"))
     assert "bf16" in str(error.value)
     assert device.dtype("fp16", torch.device("cuda:0")) is torch.float16
     assert device.dtype("bf16", torch.device("cpu")) is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capability", "half"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_quantized_weights_have_states_in_16_bits_on_a_gpu(
+    capability: tuple[int, int], half: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 on the CPU; int4 needs a kernel that older GPUs lack. Weights of a GGUF file become 16 bits there."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    gpu, apple, cpu = torch.device("cuda:0"), torch.device("mps"), torch.device("cpu")
+    assert {device.dtype(name, cpu) for name in device.PACKED} == {torch.float32}
+    assert {device.dtype(name, apple) for name in device.PACKED} == {torch.bfloat16}
+    assert {device.dtype(name, gpu) for name in ("int8", "stored")} == {half}
+    if half is torch.bfloat16:
+        assert device.dtype("int4", gpu) is half
+    else:
+        with pytest.raises(UserError, match="int8 or fp16"):
+            device.dtype("int4", gpu)

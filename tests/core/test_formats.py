@@ -30,9 +30,9 @@ def test_the_default_format_depends_on_device_and_file(tmp_path: Path, monkeypat
         write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
         stored = description.describe(tmp_path / f"{kind}.gguf")
         assert (models._fastest(stored, cpu), stored.format) == ("stored", kind)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert models._fastest(described, gpu) == "fp32"
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
     assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "stored"
@@ -44,10 +44,11 @@ def test_the_table_of_gguf_tensor_types_equals_the_gguf_packages() -> None:
     assert {number: (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for number, kind in kinds.items()} == TENSOR_TYPES
 
 
-def test_packed_formats_are_offered_only_for_models_from_files_on_the_cpu() -> None:
-    """Choosing another model resets a format that it cannot have to `auto`."""
+def test_quantized_formats_are_offered_only_for_models_from_files() -> None:
+    """GPUs compute no blocks of GGUF as stored. Another model resets a format that it cannot have to `auto`."""
     assert catalog.dtypes("smollm2", "cpu") == ("stored", *device.DTYPES, "int8", "int4")
-    assert catalog.dtypes("smollm2", "cuda:0") == catalog.dtypes("model1", "cpu") == tuple(device.DTYPES)
+    assert catalog.dtypes("smollm2", "cuda:0") == (*device.DTYPES, "int8", "int4")
+    assert catalog.dtypes("model1", "cuda:0") == catalog.dtypes("model1", "cpu") == tuple(device.DTYPES)
     assert catalog.applicable(ModelChoice(name="smollm2", dtype="int4"), "model5").dtype == "auto"
     assert catalog.applicable(ModelChoice(name="smollm2", dtype="stored"), "gpt2").dtype == "auto"
     assert catalog.applicable(ModelChoice(name="smollm2", dtype="bf16"), "model5").dtype == "bf16"

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
-from torch.utils.hooks import RemovableHandle
 
 from core.engine.cache import KVCache
+from core.engine.hooks import HookWatch
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
@@ -188,10 +187,7 @@ class TokenStep:
         self._set_norm(self._task[0], "norm", model.norm)
         self._matrix_array = np.array(self._matrices, descriptors.MATRIX)
         self._for_cache: _ForCache | None = None
-        hooks = [hook for each in model.modules() for hook in (each._forward_hooks, each._forward_pre_hooks)]
-        self._hooks = [*hooks, torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
-        self._unhooked = -1
-        """The id of the next hook that anybody registers, as it was when there was no hook here."""
+        self._watch = HookWatch(model)
 
     def _matrix(self, matrix: compiled.Matrix) -> int:
         """The number of a matrix among those of the model."""
@@ -218,10 +214,7 @@ class TokenStep:
     @property
     def hooked(self) -> bool:
         """Whether any module of the model has a hook that is to be called."""
-        following = RemovableHandle.next_id
-        if following != self._unhooked and not any(self._hooks):
-            self._unhooked = following
-        return following != self._unhooked
+        return self._watch.hooked
 
     def step(self, id: int, cache: KVCache) -> tuple[Tensor, Tensor]:
         """Compute a token at position `cache.length`, fill the cache there: final state [1, 1, d], logits [1, 1, V]."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.engine.packed import compiled
 from core.engine.packed.compiled import PLAIN, ROWS_AT_ONCE, Matrix, Product
+from core.engine.quantized import Quantized
 
 
 class Bias(nn.Module):
@@ -26,7 +27,7 @@ class Bias(nn.Module):
         return x + self.bias
 
 
-class Packed(nn.Module):
+class Packed(Quantized):
     """One or more matrices below each other; their bytes are buffers."""
 
     def __init__(self, parts: Sequence[Matrix]) -> None:
@@ -35,7 +36,6 @@ class Packed(nn.Module):
         for n, part in enumerate(parts):
             self.register_buffer(f"weights{n}", part.weights)
         self.shape = (sum(part.shape[0] for part in parts), parts[0].shape[1])
-        """[rows, columns]."""
 
     def dequantize(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows `first` to `last`, float32."""
@@ -129,6 +129,8 @@ class _PlainProduct:
 class PackedEmbedding(Packed):
     """Rows of W [V, d]. A tied unembedding has the same matrix."""
 
+    embeds = True
+
     def forward(self, ids: Tensor) -> Tensor:
         """[B, T] → [B, T, d], float32."""
         (matrix,) = self.parts
@@ -138,6 +140,6 @@ class PackedEmbedding(Packed):
 @torch.inference_mode()
 def matrix(module: nn.Module, first: int = 0, last: int | None = None) -> Tensor:
     """Rows `first` to `last` of the matrix of any linear map or embedding, float32 on the CPU."""
-    if isinstance(module, Packed):
+    if isinstance(module, Quantized):
         return module.dequantize(first, last)
     return module.get_parameter("weight").detach()[first:last].to("cpu", torch.float32)

@@ -19,7 +19,8 @@ from core.engine.lora import (
     WeightDecomposed,
 )
 from core.engine.model import Transformer
-from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
+from core.engine.packed.linear import matrix
+from core.engine.quantized import Quantized
 from core.errors import UserError
 from core.language import N_, _
 from core.loading.adapters.files import read_adapter
@@ -104,7 +105,7 @@ def _targets(names: KeyMap, layouts: Layouts, transformer: Transformer) -> Itera
         sizes = _sizes(module) if sources else None
         if sizes:
             height, width = sizes
-            embeds, first = isinstance(module, nn.Embedding | PackedEmbedding), 0
+            embeds, first = isinstance(module, nn.Embedding) or getattr(module, "embeds", False), 0
             for source, count in zip(sources, rows_of_parts(config, name, height, len(sources)), strict=True):
                 rows = slice(first, first := first + count)
                 layout = layouts.get(source, as_stored)
@@ -113,10 +114,8 @@ def _targets(names: KeyMap, layouts: Layouts, transformer: Transformer) -> Itera
 
 def _sizes(module: nn.Module) -> tuple[int, int] | None:
     """`height` and `width` of the whole module as in `Target`; None for a module without weights of its own."""
-    if isinstance(module, PackedLinear):
-        return module.shape
-    if isinstance(module, PackedEmbedding):
-        return module.shape[::-1]
+    if isinstance(module, Quantized):
+        return module.shape[::-1] if module.embeds else module.shape
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim > 2:
         return None

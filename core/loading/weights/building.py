@@ -1,16 +1,19 @@
 """Makes the model of a description and assigns its parameters, in a dtype of torch or packed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from core.engine import placement
 from core.engine.experts import Router
+from core.engine.graphs import transformer_class
 from core.engine.memory import release_clean_pages
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.decode import CompiledTransformer
 from core.engine.packed.linear import PackedEmbedding, PackedLinear
+from core.engine.quantized import Int4Linear, Int8Embedding, Int8Linear, int4, int8, quantizes
 from core.loading.description import ModelDescription
 from core.loading.weights.packing import pack
 from core.loading.weights.plan import Part, make_plan
@@ -27,43 +30,75 @@ def build_model(
     dtype: torch.dtype,
     packing: str | None = None,
     report: Report | None = None,
+    place: Callable[[Transformer], placement.Placement] | None = None,
 ) -> Transformer:
     """The model with its weights in `dtype`; with `packing`, one of `device.PACKED`, its matrices are packed.
 
-    `report` is called before each tensor is read; what it raises ends the loading. Raises `UserError` where tensors and
-    configuration disagree, or for non-finite weights.
+    On the CPU they are computed by compiled kernels, elsewhere by torch's. `place` spreads the blocks over several
+    devices, whose first is `device`. `report` is called before each tensor is read; what it raises ends the loading.
+    Raises `UserError` where tensors and configuration disagree, or for non-finite weights.
     """
     large = description.config.parameter_count() >= LARGE
     if large:
         release_clean_pages()
-    if packing and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
+    compiles = packing is not None and device.type == "cpu" and not place
+    if compiles and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
-    model = (CompiledTransformer if packing else Transformer).without_weights(description.config)
+    kind = CompiledTransformer if compiles else transformer_class(device, place)
+    model = kind.without_weights(description.config)
+    places = place(model) if place else {"": device}
     parameters = dict(model.named_parameters())
     plan = make_plan(description, parameters)
     packed = _packable(model, plan) if packing else []
     reader = Reader(description.config, plan, report)
     linear = {*_linear(model), *(["embed.weight"] if description.config.tied else ())}
     weights = {
-        name: _weight(reader, parameters[name], plan[name], dtype, linear=name in linear).to(device)
+        name: _weight(reader, parameters[name], plan[name], dtype, linear=name in linear).to(
+            placement.device_of(places, name)
+        )
         for name in plan
         if name not in packed
     }
     model.load_state_dict(weights, assign=True, strict=False)  # not strict: a tied matrix is in the plan once
     for name in packed:
         module = name.removesuffix(".weight")
-        parts = pack(reader, name, plan[name], packing or "")
         bias = getattr(model.get_submodule(module), "bias", None)
-        model.set_submodule(module, PackedEmbedding(parts) if name == "embed.weight" else PackedLinear(parts, bias))
+        if compiles:
+            parts = pack(reader, name, plan[name], packing or "")
+            made: nn.Module = PackedEmbedding(parts) if name == "embed.weight" else PackedLinear(parts, bias)
+        else:
+            rows = (block for part in plan[name] for block in reader.row_blocks(part))
+            where, shape = placement.device_of(places, name), tuple(parameters[name].shape)
+            made = _quantized(name, rows, shape, packing or "", dtype, where, bias)
+        model.set_submodule(module, made)
     if description.config.tied:
         _tie(model)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    return placement.spread(model, places) if place else model
+
+
+def _quantized(
+    name: str,
+    rows: Iterable[Tensor],
+    shape: tuple[int, ...],
+    packing: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    bias: Tensor | None,
+) -> nn.Module:
+    """A matrix for torch's kernels. Embedding and unembedding have 8 bits, as does what fits no 4-bit kernel."""
+    if packing == "int4" and name.startswith("blocks.") and quantizes(shape):
+        return Int4Linear(*int4(rows, dtype, device), bias)
+    weight, scales = int8(rows, dtype, device)
+    return Int8Embedding(weight, scales) if name == "embed.weight" else Int8Linear(weight, scales, bias)
 
 
 def _tie(model: Transformer) -> None:
     """Make the unembedding share the embedding's matrix."""
     if isinstance(model.embed, PackedEmbedding):
         model.set_submodule("unembed", PackedLinear(model.embed.parts))
+    elif isinstance(model.embed, Int8Embedding):
+        model.set_submodule("unembed", Int8Linear(model.embed.weight, model.embed.scales))
     else:
         model.unembed.weight = model.embed.weight
 

@@ -1,4 +1,4 @@
-"""A lesson's code, by key and click: to the clipboard, as a notebook, as a Python file; and the panel in few columns."""
+"""A lesson's code by key and click: to the clipboard, as a notebook or a Python file; the panel in few columns."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -61,7 +61,8 @@ def copy(screen: PanelsScreen, notices: Notices, source: str) -> None:
 
 def cells(steps: Sequence[Step]) -> list[str]:
     """The Python blocks of steps as they are printed, each with a line end."""
-    return [printed(block.source.rstrip("\n")) + "\n" for step in steps for block in step.all(Code) if isinstance(block, Code)]
+    blocks = [block for step in steps for block in step.blocks if isinstance(block, Code)]
+    return [printed(block.source.rstrip("\n")) + "\n" for block in blocks]
 
 
 def notebook(lesson: Lesson) -> str:

@@ -291,7 +291,7 @@ class Lessons(ActionGroup):
         assert self.player is not None
         lesson, progress = self.player.lesson.name, self.player.progress
         self._number, self._file, self.problem = self._number + 1, progress.walk_file(lesson), None
-        progress.of(lesson).walk = False
+        progress.of(lesson).walk = goes_on  # also where the app ends before it is read
         try:
             choice = setting.choice(values, USUAL)
         except UserError as error:
@@ -328,7 +328,8 @@ class Lessons(ActionGroup):
         if not self.playing or self.player is None:
             return
         known = self.player.progress.of(self.player.lesson.name)
-        known.walk = frame.begun == self._number and self._file is not None
+        if frame.begun == self._number:
+            known.walk = self._file is not None
         if isinstance(frame.watched, Readings) and frame.begun == self._number:
             self.player.take(frame.watched, writing=self.screen.writing)
         ready = frame.begun == self._number and frame.activity == "idle" and frame.snapshot is not None

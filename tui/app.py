@@ -43,7 +43,6 @@ from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
 from tui.walk.showing import INTERVAL, Showing
 from tui.walk.state import WalkState
-from tui.wording import keys_at_present
 
 HASTE = 0.0005
 """Seconds after which a thread must hand over the interpreter while the app ends."""
@@ -109,7 +108,7 @@ class TokenwalkApp(App[None]):
         """Called by the thread that reads, before it sends a key."""
         self._frame_waits_since: float | None = None
         """When the next frame was ready; None where none waits."""
-        self.notices = Notices(self, keys_at_present(settings.keys))
+        self.notices = Notices(self, settings.keys)
         self.runner = runner(self._announce, settings.fps)
         # without a folder, walks are written only when a person asks for it
         self.autosave = Autosave(

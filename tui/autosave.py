@@ -45,6 +45,8 @@ class SessionFile:
     stamp: tuple[int, int, int] | None = None
     """Inode, modification time and size when the file was last written or read here."""
     journal: Journal = field(default_factory=Journal)
+    always: bool = False
+    """Whether the walk is written to this path whatever it holds, and whatever stands there."""
     begun: bool = False
     """Whether the walk was copied for the file, so that changes go to the journal from then on."""
 
@@ -86,15 +88,20 @@ class Autosave:
         self._begin(session, SessionFile(path, _stamp(path)) if own else SessionFile())
         self._mark = session.mark()
 
+    def keep(self, session: "Session", path: Path) -> None:
+        """The walk is written to `path` from now on, also where it is only a prompt. What stands there is replaced."""
+        self._begin(session, SessionFile(path, always=True))
+
     def write_if_due(self, session: "Session", *, last: bool = False) -> float | None:
         """Write the walk if it changed and its interval has passed, or if this is the `last` call.
 
         Returns the seconds until it will be due; None if it has not changed since it was written.
         """
-        if not self._automatic:
+        file = self._files.get(session.tree) or SessionFile()
+        if not (self._automatic or file.always):
             return None
         if session.tree is not self._tree:
-            self._begin(session, self._files.get(session.tree) or SessionFile())
+            self._begin(session, file)
         mark, now = session.mark(), time.monotonic()
         if mark != self._noted and self._file.begun:
             self._note(session)
@@ -103,7 +110,7 @@ class Autosave:
         if now < self._due and not last:
             return self._due - now
         self._mark = mark
-        if session.worth_keeping():
+        if file.always or session.worth_keeping():
             self._due = now + max(INTERVAL, self._write_seconds / WRITING_SHARE)
             self._write(session, report=False)
         return None
@@ -208,8 +215,9 @@ class Autosave:
         began, numbers = time.monotonic(), dict[Node, int]()
         walk = copy(numbers)
         file.journal.keep(after)
-        storage.prepare(self.folder)
-        if file.path is None or _stamp(file.path) != file.stamp:  # another program's version is not overwritten
+        storage.prepare(file.path.parent if file.always and file.path else self.folder)
+        changed = not file.always and _stamp(file.path) != file.stamp if file.path else False
+        if file.path is None or changed:  # another program's version is not overwritten
             file.path = storage.reserve(self.folder, walk.prompt)
         path = file.path
 

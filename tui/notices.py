@@ -1,6 +1,6 @@
 """Shows lines over the panels: what went wrong, and what was done."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from textual.app import App
@@ -8,18 +8,20 @@ from textual.dom import DOMNode
 
 from core.errors import UserError
 from tui.drawing.text import one_line
-from tui.wording import spell
+from tui.wording import keys_at_present, spell
 
 PROBLEM_SECONDS = 8.0
 """How long a problem stays on the screen."""
 
 
 class Notices:
-    """Spells problems with the keys that are bound at present. `key_of` gives the key of an action's id."""
+    """Spells problems with the keys that are bound at present. `remapped` holds a person's own keys, by action id."""
 
-    def __init__(self, app: App[Any], key_of: Callable[[str], str]) -> None:
+    def __init__(self, app: App[Any], remapped: Mapping[str, str]) -> None:
         self._app = app
-        self.key_of = key_of
+        self.remapped = remapped
+        self.key_of = keys_at_present(remapped)
+        """Gives the label of the key of an action's id."""
 
     def spell(self, problem: UserError | str) -> str:
         """A problem in one line, as a person reads it."""

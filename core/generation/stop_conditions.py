@@ -7,12 +7,12 @@ from typing import Literal
 
 from core.errors import UserError
 from core.generation.token import Token
-from core.language import _
+from core.language import N_, _
 from core.sampling.bounds import Bounded, high, low
 from core.sampling.next_distribution import NeedsMore
 
 Measure = Literal["entropy", "margin", "rank", "surprisal"]
-FORMS = "entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens"
+FORMS = N_("entropy > 3, margin < 0.1, rank > 10, surprisal > 8, text '.', token 13 or 100 tokens")
 _THRESHOLD = re.compile(r"(entropy|margin|rank|surprisal)\s*([<>])\s*(-?[\d.]+(?:e-?\d+)?)", re.IGNORECASE)
 _TEXT = re.compile(r"text\s+(?:'(.+)'|\"(.+)\"|(?!''$|\"\"$)(.+))", re.IGNORECASE | re.DOTALL)
 _COUNT = re.compile(r"([1-9]\d{0,5})\s+tokens?", re.IGNORECASE)
@@ -111,7 +111,7 @@ def parse(conditions: Sequence[str]) -> StopConditions:
                 thresholds.append(Threshold(measure, match[2] == ">", float(match[3])))
             except ValueError as error:
                 raise UserError(
-                    _("{text!r} is not a number; write a condition such as {forms}"), text=match[3], forms=FORMS
+                    _("{text!r} is not a number; write a condition such as {forms}"), text=match[3], forms=_(FORMS)
                 ) from error
         elif match := _COUNT.fullmatch(words):
             limit = min(int(match[1]), limit or int(match[1]))
@@ -120,5 +120,7 @@ def parse(conditions: Sequence[str]) -> StopConditions:
         elif match := _TEXT.fullmatch(words):
             texts.append(match[1] or match[2] or match[3])
         else:
-            raise UserError(_("{words!r} is not a stop condition; write one such as {forms}"), words=words, forms=FORMS)
+            raise UserError(
+                _("{words!r} is not a stop condition; write one such as {forms}"), words=words, forms=_(FORMS)
+            )
     return StopConditions(tuple(thresholds), tuple(texts), tuple(tokens), limit)

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.constraints.source import LONGEST, NAMES, Kind
 from core.errors import UserError
-from core.language import _
+from core.language import N_, _
 from core.sampling.sampler import Sampler
 from core.sampling.stages.choice import Choice
 from core.sampling.stages.constraint import Constraint
@@ -21,7 +21,7 @@ KINDS: Final[dict[Kind, type[Constraint]]] = {
     "json": JsonSchema,
     "grammar": Grammar,
 }
-FORMS = "regex [0-9]+, choice ' yes';' no', json FILE or grammar FILE"
+FORMS = N_("regex [0-9]+, choice ' yes';' no', json FILE or grammar FILE")
 
 
 def from_text(kind: Kind, text: str) -> Constraint:
@@ -73,7 +73,7 @@ def parse(line: str, start: int = 0) -> Constraint | None:
         return None
     kind = next((each for each in KINDS if each == name), None)
     if kind is None or not text.strip():
-        raise UserError(_("{line!r} is not a constraint; write one such as {forms}"), line=line.strip(), forms=FORMS)
+        raise UserError(_("{line!r} is not a constraint; write one such as {forms}"), line=line.strip(), forms=_(FORMS))
     file = kind in ("json", "grammar")
     found = from_file(kind, Path(text.strip())) if file else from_text(kind, text.strip())
     return replace(found, start=start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from core.errors import Option, UserError
-from core.language import _
+from core.language import N_, _
 from core.search.values import EarlyStopping
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Plan:
         return "; ".join([*words, *(f"stop {text!r}" for text in self.stops)])
 
 
-FORMS = "beam 4; length 20; penalty 1; early no|yes|never, or best 5; length 10; nodes 5000; each with stop '.'"
+FORMS = N_("beam 4; length 20; penalty 1; early no|yes|never, or best 5; length 10; nodes 5000; each with stop '.'")
 _PART = re.compile(r"""(?:'[^']*'|"[^"]*"|[^;])+""")
 _NAMES = {
     "beam": {"beam": "width", "length": "length", "penalty": "length_penalty", "early": "early_stopping"},
@@ -145,10 +145,10 @@ def parse(line: str) -> Plan:
         elif value and any(name in names for names in _NAMES.values()) and name not in values:
             values[name] = value
         else:
-            raise UserError(_("{part!r} is not a part of a search; write {forms}"), part=part.strip(), forms=FORMS)
+            raise UserError(_("{part!r} is not a part of a search; write {forms}"), part=part.strip(), forms=_(FORMS))
     kind = "best" if "best" in values else "beam"
     if wrong := next((name for name in values if name not in _NAMES[kind]), None):
-        raise UserError(_("{wrong} is not a setting of {kind}; write {forms}"), wrong=wrong, kind=kind, forms=FORMS)
+        raise UserError(_("{wrong} is not a setting of {kind}; write {forms}"), wrong=wrong, kind=kind, forms=_(FORMS))
     numbers = {_NAMES[kind][name]: _value(name, value) for name, value in values.items()}
     return Plan(BestSettings(**numbers) if kind == "best" else BeamSettings(**numbers), tuple(stops))  # type: ignore[arg-type]
 
@@ -174,5 +174,5 @@ def _value(name: str, text: str) -> float | str:
         return float(text) if name == "penalty" else int(text)
     except ValueError as error:
         raise UserError(
-            _("{name} must be a number, not {text!r}; write {forms}"), name=name, text=text, forms=FORMS
+            _("{name} must be a number, not {text!r}; write {forms}"), name=name, text=text, forms=_(FORMS)
         ) from error

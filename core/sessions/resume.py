@@ -22,14 +22,19 @@ def model(info: ModelInfo, choice: ModelChoice | None = None, report: Report | N
     choice = choice or info.choice
     if choice is None:
         raise UserError(_("the session does not say where {name} comes from; choose a model"), name=info.name)
+    check_here(choice)
+    if catalog.is_served(choice.name):
+        return connect(choice, report, named_by_file=True)
+    return models.load_model(choice, report)
+
+
+def check_here(choice: ModelChoice) -> None:
+    """Raise `UserError` for a model that would have to be downloaded."""
     elsewhere_or_random = catalog.is_served(choice.name) or catalog.is_rung(choice.name)
     if not (elsewhere_or_random or catalog.trained(choice.name) or catalog.find(choice.name)):
         raise UserError(
             _("{name} is not on this machine; {model} {name} fetches it"), name=choice.name, model=Option("model")
         )
-    if catalog.is_served(choice.name):
-        return connect(choice, report, named_by_file=True)
-    return models.load_model(choice, report)
 
 
 def session(record: Record, model: Model) -> Session:

@@ -11,12 +11,17 @@ from typing import Any
 
 from core.errors import Option, UserError, filled
 from core.formats.text import well_formed
-from core.language import _
+from core.language import N_, _
 
 TIME_LIMIT = 5.0
 """Seconds that rendering may take."""
 EXTRA_CHARACTERS = 1_000_000
 """Limit of the rendered text, beyond four times the messages."""
+LIMITS = {
+    "memory": N_("it needs too much memory"),
+    "length": N_("its text has more than {longest:,} characters"),
+}
+"""The limits that `template_process` names, in words: that process does not know the language."""
 _CONTINUED = "\ue002continued\ue003"
 """Stands at the end of a message that is to be continued; the rendered text ends there."""
 
@@ -117,7 +122,6 @@ def _run(request: str, name: str) -> dict[str, Any]:
             _("{source} made the process that runs it end; {advice}"), source=source, advice=advice
         ) from error
     if "text" not in answer:
-        raise UserError(
-            _("{source} fails ({problem}); {advice}"), source=source, problem=answer["problem"], advice=advice
-        )
+        problem = answer.get("problem") or _(LIMITS[answer["limit"]]).format(longest=json.loads(request)["longest"])
+        raise UserError(_("{source} fails ({problem}); {advice}"), source=source, problem=problem, advice=advice)
     return answer

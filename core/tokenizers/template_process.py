@@ -19,6 +19,10 @@ MEMORY = 1_000_000_000
 """Limit of the process in bytes, on systems that support one."""
 
 
+class TooLong(Exception):
+    """The text of a template has more characters than it may have."""
+
+
 class GenerationTag(Extension):
     """`{% generation %}…{% endgeneration %}`, which marks what an assistant says in training. Its body is rendered."""
 
@@ -58,7 +62,7 @@ def render(template: str, values: dict[str, Any], longest: int) -> str:
     for part in environment.from_string(template).generate(**values):
         length += len(part)
         if length > longest:
-            raise TemplateError(f"its text has more than {longest:,} characters")
+            raise TooLong
         parts.append(part)
     return "".join(parts)
 
@@ -72,13 +76,18 @@ def _limit_memory() -> None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, str]:
-    """The text that the template makes of each set of values; a set after the first may have none."""
+    """The text that the template makes of each set of values; a set after the first may have none.
+
+    `problem` is what the template or jinja2 says; `limit` names one that was reached, which the caller puts in words.
+    """
     texts: dict[str, str] = {}
     for name, values in request["values"].items():
         try:
             texts[name] = render(request["template"], values, request["longest"])
         except MemoryError:
-            texts.setdefault("problem", "it needs too much memory")
+            texts.setdefault("limit", "memory")
+        except TooLong:
+            texts.setdefault("limit", "length")
         except Exception as error:  # a template may raise anything
             texts.setdefault("problem", f"{type(error).__name__}: {error}"[:300])
     return texts

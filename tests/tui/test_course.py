@@ -45,7 +45,7 @@ entropy_bits > 50
 Cut the tail: keep at most 500 tokens.
 check: 0 < top_k <= 500
 hint: Press {key} often.
-solution: less_than_sign*8
+solution: knob.k_down*8
 ```
 
 ```{question}

@@ -34,7 +34,7 @@ Draw.
 check: generated >= 3
 hint: a key
 that is long
-solution: space*2 "a b" walk.step
+solution: walk.step*2 "a b" space
 ```
 
 ## Ask

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from tui.course.expressions import Expression
 from tui.course.lint import lint
 from tui.course.measuring import follows
 from tui.course.parse import parse
-from tui.course.prose import broken
+from tui.course.prose import broken, wrapped
 
 
 @pytest.mark.parametrize("width", [16, 33, 60])
@@ -39,15 +40,30 @@ def test_a_string_in_code_is_broken_only_where_it_has_no_room() -> None:
     assert parts == ["f(", '↪ "a long text of', '↪ many words")']
 
 
+@pytest.mark.parametrize("width", range(8, 40, 3))
+def test_a_quoted_token_is_not_broken_at_its_own_spaces(width: int) -> None:
+    text = 'the token " milk" after "oat " and “ my” or " " is likelier than "two words" here'
+    lines = [line.plain for line in wrapped(Text(text), width)]
+    assert " ".join("".join(line).strip() for line in lines).split() == text.split()
+    assert all(any(token in line for line in lines) for token in ('" milk"', '"oat "', "“ my”", '" "'))
+
+
 def mistakes(body: str) -> list[str]:
     lesson = parse(f"---\ntitle: T\n---\n## S\n{body}\n", Path("01-first.md"))
     return [each.text for each in lint([lesson])]
 
 
 def test_a_key_in_the_words_of_a_directive_must_exist() -> None:
-    task = "```{{task}}\nDo it.\ncheck: tokens > 2\nhint: Press {{key}}`{id}`.\nsolution: space\n```"
+    task = "```{{task}}\nDo it.\ncheck: tokens > 2\nhint: Press {{key}}`{id}`.\nsolution: walk.step\n```"
     assert mistakes(task.format(id="walk.step")) == []
     assert "walk.stop" in mistakes(task.format(id="walk.stpo"))[0]
+
+
+@pytest.mark.parametrize("body", ["```{set}\nkeys: o\n```", "```{task}\nDo.\ncheck: u < 1\nsolution: o*2 x\n```"])
+def test_the_usual_key_of_an_action_is_refused_as_a_person_may_have_another(body: str) -> None:
+    assert [text.partition(": ")[2] for text in mistakes(body)] == [
+        "name its action, lens.turn, as a person may have another key for it"
+    ]
 
 
 def test_a_measurement_in_the_words_of_a_directive_is_refused() -> None:

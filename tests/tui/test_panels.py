@@ -225,7 +225,7 @@ async def test_a_cut_candidate_is_marked_and_its_own_probability_is_hatched(
         assert [share in row for share, row in zip(own, rows, strict=True)] == [False, True, True, True]
         assert "p (cut)" in panel_lines(pilot.app.candidates)[0]
         assert ["░" in row for row in rows] == [False, True, True, True]
-        assert "100.00%" in rows[0]
+        assert "40.00% ✓" in rows[0]  # what the model says, and that it is taken
         assert "1 kept" in subtitle(pilot.app.candidates)
 
 

@@ -68,32 +68,19 @@ def _open(folder: Path | None, number: int | None) -> None:
 
 def _check(course: Any, number: int | None) -> None:
     """Play the lessons; exit code 1 with a line for each thing that does not hold."""
-    from core.engine import threads
+    from tui.commands import lesson_workers
 
-    threads.prepare(beside_screen=False)
-    import asyncio
-
-    from core import language
-    from core.loading.choice import ModelChoice
-    from tui.app import TokenwalkApp
-    from tui.commands.lesson_check import LessonCheck
-    from tui.commands.opening import DEFAULT_MODEL
-    from tui.settings import Settings
-    from tui.walk.course import CourseSource
-
-    app = TokenwalkApp(
-        ModelChoice(name=DEFAULT_MODEL, device="cpu"),
-        settings=Settings(fps=60),
-        course=CourseSource(course.folder, language.spoken()),
-    )
     lessons = [each for each in course.lessons if number in (None, each.number)]
+    found = dict[Path, Any]()
 
-    def done(lesson: Any, seconds: float) -> None:
+    def done(lesson: Any, seconds: float, mistakes: Any) -> None:
         note(f"{lesson.file.name}: {seconds:.1f} s")
+        found[lesson.file] = mistakes
 
-    found = asyncio.run(LessonCheck(app).play(lessons, done))
-    for mistake in found:
+    lesson_workers.play(course.folder, lessons, done)
+    wrong = [mistake for lesson in lessons for mistake in found[lesson.file]]
+    for mistake in wrong:
         say(str(mistake))
-    if found:
+    if wrong:
         raise typer.Exit(1)
     say(ngettext("{count} lesson holds", "{count} lessons hold", len(lessons)).format(count=len(lessons)))

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from core.errors import UserError
@@ -17,7 +17,7 @@ from tui.course.lesson import Block, Claim, Code, Difference, Lesson, Mistake, P
 from tui.course.measuring import Reading
 from tui.wording import spell_without_keys
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which the app must have come to rest."""
 SIZE = (140, 44)
 """Columns and lines of the screen that nobody sees."""
@@ -31,19 +31,19 @@ class LessonCheck:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._found: list[Mistake] = []
+        """What does not hold in the lesson that is played."""
 
-    async def play(self, lessons: Sequence[Lesson], done: Callable[[Lesson, float], None]) -> list[Mistake]:
-        """What does not hold; `done` is told of each lesson and its seconds."""
+    async def play(self, lessons: Iterable[Lesson], done: Callable[[Lesson, float, list[Mistake]], None]) -> None:
+        """Play lessons; `done` is told of each one, its seconds, and what does not hold."""
         async with self._app.run_test(size=SIZE) as pilot:
             self._pilot = pilot
             await self._rest()
             self._app.walk.lessons.load()
             for lesson in lessons:
-                began = time.monotonic()
+                began, self._found = time.monotonic(), []
                 await self._play(lesson)
                 self._found += run_python(lesson)
-                done(lesson, time.monotonic() - began)
-        return self._found
+                done(lesson, time.monotonic() - began, self._found)
 
     @property
     def _player(self) -> Any:

@@ -83,6 +83,8 @@ def walk(
         with exit_on_user_error():
             walk_in_lines(first, PromptForm(model.special, model.chat, model.system), count, settings, problems)
     from tui.app import TokenwalkApp
+    from tui.course import progress
+    from tui.walk.course import CourseSource
 
     app = TokenwalkApp(
         first.choice,
@@ -96,6 +98,7 @@ def walk(
         resume=first.saved,
         sessions=storage.default_folder(),
         server=server,
+        course=CourseSource(progress=progress.default_file()),
     )
     run(app)
 

@@ -1,13 +1,13 @@
 """Keys as lessons write them: `space`, `shift+down`, `.`, an action's id, or a `"typed text"`; `*5` repeats one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 from textual import events
 from textual.keys import KEY_ALIASES, Keys, _character_to_key
 
 from core.language import _
-from tui.keys import LEAVE, NEWLINE, WALK
+from tui.keys import LEAVE, NEWLINE, WALK, key_name
 
 MOST = 99
 """How often a key is repeated at most."""
@@ -54,6 +54,30 @@ def pressed(word: str, remapped: Mapping[str, str] | None = None) -> Iterator[st
     key = _key(name, remapped or {})
     for _time in range(int(times)):
         yield key
+
+
+def is_view(word: str) -> bool:
+    """Whether a word changes what a lens shows, and nothing of the walk."""
+    return word.partition("*")[0] in ("lens.turn", "lens.up", "lens.down", "lens.left", "lens.right")
+
+
+def own_key(word: str) -> str:
+    """What is wrong with a key that is pressed on the panels: the usual key of an action, which may be remapped."""
+    name = word.rpartition("*")[0] or word
+    key = _character_to_key(name) if len(name) == 1 else name
+    found = next((id for id, usual in actions().items() if key in usual.split(",")), "")
+    if not found or name in actions():
+        return ""
+    return _("{name!r}: name its action, {id}, as a person may have another key for it").format(name=name, id=found)
+
+
+def shown(word: str, label: Callable[[str], str]) -> str:
+    """A word as a person reads it: `label` gives the key of an action's id."""
+    name, star, times = word.rpartition("*")
+    if word[:1] == '"' or not (star and name and times.isdecimal()):
+        name, times = word, ""
+    key = label(name) if name in actions() else name if name[:1] == '"' else key_name(name)
+    return f"{key} ×{times}" if times else key
 
 
 def event(key: str) -> events.Key:

@@ -68,7 +68,8 @@ def _wrong(block: Block) -> Iterator[tuple[int, str]]:
         case Press(action=action) if action not in keys.actions():
             yield block.line, _no_action(action)
         case Task(solution=solution):
-            yield from ((block.line, text) for key in solution if (text := keys.problem(key)))
+            problems = (*map(keys.problem, solution), *map(keys.own_key, solution[:1]))
+            yield from ((block.line, text) for text in problems if text)
         case Set(values=values, lines=lines):
             checked = ((line, check_setting(*value)) for line, value in zip(lines, values, strict=True))
             yield from ((line, text) for line, text in checked if text)

@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.language import _, ngettext
 from tui.course.difference import DifferenceView
 from tui.course.expressions import Expression, value_text
+from tui.course.keys import shown as shown_key
 from tui.course.lesson import FIRST_VALUE, KEY, Block, Claim, Code, Difference, Press, Prose, Question, Task
 from tui.course.measuring import Reading
 from tui.course.player import Player
@@ -40,12 +41,15 @@ class Page:
         self, player: Player, styles: Styles, key_of: Callable[[str], str], spell: Callable[[UserError], str]
     ) -> None:
         self._player, self._style, self._key_of, self._spell = player, styles, key_of, spell
+        self._problems = ""
+        """The problems that the lines have told so far: each is told once."""
 
     def lines(self, width: int, problem: str = "") -> Iterator[Line]:
         """The lines in `width` cells; an empty one between two blocks."""
         title = Markdown(self._style).line(self._player.step.title)
         title.stylize(self._style("title"))
         yield from map(Line, wrapped(title, width))
+        self._problems = problem
         if problem:
             yield Line(Text())
             yield from map(Line, wrapped(Text(f"! {one_line(problem)}", self._style("wrong")), width, rest="  "))
@@ -143,7 +147,7 @@ class Page:
             return
         if reading.problem:
             yield from self._written("!", "wrong", condition, "condition", width)
-            yield from self._marked(" ", "muted", Text(self._spell(reading.problem), self._style("wrong")), width)
+            yield from self._problem(reading.problem, "wrong", width)
             return
         mark, style = ("✓", "done") if reading.holds else ("✗", "wrong")
         value, words = prose(reading.shown), prose(condition.text)
@@ -159,6 +163,13 @@ class Page:
             for line in textwrap.wrap(value, max(8, width - 4)) or [""]:
                 yield Text(line.rjust(width), self._style("value"))
 
+    def _problem(self, problem: UserError, style: str, width: int) -> Iterator[Text]:
+        """Why something was not measured; nothing where the page tells that already."""
+        words = self._spell(problem)
+        if words not in self._problems:
+            self._problems += f"\n{words}"
+            yield from self._marked(" ", "muted", Text(words, self._style(style)), width)
+
     def _written(self, mark: str, style: str, condition: Expression, words: str, width: int) -> Iterator[Text]:
         """A condition after a mark, broken as code is."""
         for number, part in enumerate(broken(prose(condition.text), max(8, width - 2), mark="")):
@@ -173,8 +184,7 @@ class Page:
         for check in block.checks:
             found = self._player.state.found.get(check)
             if isinstance(found, Reading) and found.problem and not done:
-                text = Text(self._spell(found.problem), self._style("muted"))
-                yield from self._marked(" ", "muted", text, width)
+                yield from self._problem(found.problem, "muted", width)
             elif isinstance(found, Reading) and found.shown:
                 lines = list(self._written(" ", "muted", check, "muted", width))
                 value = Text(f"  {prose(found.shown)}", self._style("value"))
@@ -186,7 +196,7 @@ class Page:
         for hint in block.hints[:shown]:
             yield from self._marked("↳", "muted", self._words(hint), width)
         if shown > len(block.hints):
-            keys = " ".join(self._key_of(word) for word in block.solution)
+            keys = "  ".join(shown_key(word, self._key_of) for word in block.solution)
             text = Text.assemble((_("solution "), self._style("muted")), (prose(keys), self._style("condition")))
             yield from self._marked("↳", "muted", text, width)
 

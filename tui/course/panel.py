@@ -11,10 +11,11 @@ from textual.strip import Strip
 
 from core.errors import UserError
 from core.language import _
+from tui.course.lesson import Code
 from tui.course.page import Line, Page
 from tui.course.player import Player
 from tui.drawing.painted import PaintedPage
-from tui.drawing.text import one_line
+from tui.drawing.text import fit, one_line
 from tui.notices import spelled
 
 STYLES = (
@@ -36,7 +37,7 @@ STYLES = (
 
 
 class LessonPanel(PaintedPage):
-    """Shows the step of a player. A click on an answer gives it."""
+    """Shows the step of a player. A click on an answer gives it, and one on code copies it."""
 
     COMPONENT_CLASSES = {f"lesson--{name}" for name in STYLES}
 
@@ -46,6 +47,13 @@ class LessonPanel(PaintedPage):
         def __init__(self, answer: int, block: int | None) -> None:
             super().__init__()
             self.answer, self.block = answer, block
+
+    class Copied(Message):
+        """Code was clicked."""
+
+        def __init__(self, source: str) -> None:
+            super().__init__()
+            self.source = source
 
     def __init__(self) -> None:
         super().__init__(id="lesson")
@@ -83,20 +91,32 @@ class LessonPanel(PaintedPage):
         lessons, title = player.course.lessons, one_line(player.lesson.title)
         place = f"{lessons.index(player.lesson) + 1}/{len(lessons)}"
         words = _("lesson {place} · {title}").format(place=place, title=title)
-        self.border_title = Content(self._fitting(words, f"{place} · {title}", title))
+        short = f"{place} · {title}"
+        self.border_title = Content(self._fitting(words, short, fit(short, self._room)))
         step = f"{player.at + 1}/{len(player.lesson.steps)}"
-        back, onward = (keys[f"course.{name}"] for name in ("back", "onward"))
-        turns = [_("{key} back").format(key=back), _("{key} on").format(key=onward)]
-        now = [_("{key} hint").format(key=keys["course.hint"])] if player.has_hint else []
-        now += [] if self.at_end else [_("{key} more").format(key=keys["course.more"])]
-        leave = _("{key} your walk").format(key=keys["course.open"])
-        rows = ([step, *turns, *now, leave], [step, *turns, *now], [step, f"{back} {onward}", *now], [step, *now], now)
-        self.border_subtitle = Content(self._fitting(*(" · ".join(parts) for parts in rows)))
+        acts = {
+            "back": _("{key} back"),
+            "onward": _("{key} on"),
+            "hint": _("{key} hint") if player.has_hint else "",
+            "code": _("{key} code") if player.step.all(Code) else "",
+            "more": "" if self.at_end else _("{key} more"),
+            "open": _("{key} your walk"),
+        }
+        named = {id: words.format(key=keys[f"course.{id}"]) for id, words in acts.items() if words}
+        parts, texts = {"step": step, **named}, list[str]()
+        for least in ("", "open", "step", "back", "code", "hint", "more"):
+            parts.pop(least, None)
+            texts.append(" · ".join(parts.values()))
+        self.border_subtitle = Content(self._fitting(*texts))
+
+    @property
+    def _room(self) -> int:
+        """The cells for a text in the border."""
+        return max(1, self.outer_size.width - 6)
 
     def _fitting(self, *texts: str) -> str:
         """The first text that has room in the border, or the last one."""
-        room = self.outer_size.width - 6
-        return next((text for text in texts if cell_len(text) <= room), texts[-1])
+        return next((text for text in texts if cell_len(text) <= self._room), texts[-1])
 
     def _draw(self) -> None:
         width = self.columns
@@ -172,5 +192,11 @@ class LessonPanel(PaintedPage):
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
         number = self.top + offset.y if offset else -1
-        if 0 <= number < len(self._lines) and (answer := self._lines[number].answer) is not None:
-            self.post_message(self.Answered(answer, self._lines[number].block))
+        line = self._lines[number] if 0 <= number < len(self._lines) else None
+        if line is None or self._player is None:
+            return
+        block = None if line.block is None else self._player.step.blocks[line.block]
+        if line.answer is not None:
+            self.post_message(self.Answered(line.answer, line.block))
+        elif isinstance(block, Code):
+            self.post_message(self.Copied(block.source))

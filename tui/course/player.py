@@ -5,9 +5,7 @@ measured when the gate is done. A claim that holds keeps what was measured then;
 follows the walk.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from core.language import _
 from tui.course.difference import DifferenceView
@@ -16,29 +14,12 @@ from tui.course.lesson import Block, Difference, Lesson, Press, Prose, Question,
 from tui.course.library import Course
 from tui.course.measuring import Reading, Readings, Wanted, follows
 from tui.course.progress import Progress
+from tui.course.step_state import StepState
 
 WALK_SETTINGS = frozenset(
     ("model", "prompt", "tokenizer", "weights_seed", "embed_dim", "context", "blocks", "heads", "activation", "dtype")
 )
 """The settings that begin a new walk."""
-
-
-@dataclass(slots=True)
-class StepState:
-    """What has happened in a step since it was opened. Blocks are named by their number in the step."""
-
-    pressed: Counter[str] = field(default_factory=Counter)
-    """How often the key of each action was pressed."""
-    counted: Counter[int] = field(default_factory=Counter)
-    """How often the key of a wait was pressed since the wait was reached."""
-    answered: dict[int, list[int]] = field(default_factory=dict)
-    """The answers given to a question, from 0."""
-    hints: Counter[int] = field(default_factory=Counter)
-    """How many hints of a task are shown; one more than there are shows the solution."""
-    reached: set[int] = field(default_factory=set)
-    """The tasks that were done."""
-    found: dict[Wanted, Reading | DifferenceView] = field(default_factory=dict)
-    """What was measured."""
 
 
 class Player:
@@ -64,18 +45,25 @@ class Player:
 
     # Turning ---------------------------------------------------------------------------------------------------------
 
-    def open(self, lesson: Lesson, at: int = 0) -> None:
-        """Show a step of a lesson."""
+    def open(self, lesson: Lesson, at: int = 0, state: StepState | None = None) -> None:
+        """Show a step of a lesson, with what was done in it before where there is a `state`."""
         self.lesson, self.at = lesson, max(0, min(at, len(lesson.steps) - 1))
-        self.state, self.opening = StepState(), self.opening + 1
+        self.state, self.opening = state or StepState(), self.opening + 1
         self.progress.lesson = lesson.name
         self.progress.of(lesson.name).step = self.at
         self._note()
 
     def resume_at(self, lesson: Lesson) -> int:
-        """The step at which a lesson goes on: where it was left, and from the start where it is done."""
+        """The step at which a lesson goes on: where it was left, and from the start where another was opened since."""
         known = self.progress.of(lesson.name)
-        return 0 if self.is_done(lesson) else min(known.step, len(lesson.steps) - 1)
+        last = self.progress.lesson == lesson.name and known.walk
+        return 0 if self.is_done(lesson) and not last else min(known.step, len(lesson.steps) - 1)
+
+    def left_at(self, lesson: Lesson) -> StepState | None:
+        """What was done in the step that a lesson goes on at, where its walk is kept as well; else None."""
+        known = self.progress.of(lesson.name)
+        kept = known.walk and known.step == self.resume_at(lesson)
+        return StepState.of(known.state) if kept else None
 
     def neighbour(self, by: int) -> tuple[Lesson, int] | None:
         """The step before or after this one, perhaps in another lesson; None at an end of the course."""

@@ -1,5 +1,6 @@
 """How far a person has come in each course, in a file of the system's state folder."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,17 @@ class LessonProgress:
     """The step that was shown last, from 0."""
     done: set[int] = field(default_factory=set)
     """The steps whose tasks, waits and questions are done."""
+    walk: bool = False
+    """Whether the walk of that step is in the lesson's file."""
+    lens: str = ""
+    """The lens that was shown last."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """What was done in that step, as `StepState.values` has it."""
+
+    def values(self) -> dict[str, Any]:
+        """The progress as JSON has it."""
+        kept = {"walk": True, "lens": self.lens, "state": self.state} if self.walk else {}
+        return {"step": self.step, "done": sorted(self.done), **kept}
 
 
 class Progress:
@@ -46,16 +58,20 @@ class Progress:
         """The progress of a lesson."""
         return self._lessons.setdefault(lesson, LessonProgress())
 
+    def walk_file(self, lesson: str) -> Path | None:
+        """Where the walk of a lesson is kept; None where the progress is not."""
+        if self._file is None:
+            return None
+        course = hashlib.sha256(self._course.encode()).hexdigest()[:16] if self._course else "tokenwalk"
+        return self._file.parent / "course" / course / f"{lesson}.json"
+
     def save(self) -> None:
         """Write the file. Raises `UserError` where it cannot be written."""
         if self._file is None:
             return
         courses = _courses(self._file)
-        lessons = {
-            name: {"step": each.step, "done": sorted(each.done)} for name, each in self._lessons.items() if each.done
-        }
-        if self.lesson:
-            lessons.setdefault(self.lesson, {"step": self.of(self.lesson).step, "done": []})
+        known = {name: each for name, each in self._lessons.items() if each.done or each.walk or name == self.lesson}
+        lessons = {name: each.values() for name, each in known.items()}
         courses[self._course] = {"lesson": self.lesson, "lessons": lessons}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +88,13 @@ class Progress:
             mine = _courses(self._file, strict=True).get(self._course, {})
             self.lesson = str(mine.get("lesson", ""))
             for name, each in mine.get("lessons", {}).items():
-                self._lessons[str(name)] = LessonProgress(max(0, int(each["step"])), {int(n) for n in each["done"]})
+                self._lessons[str(name)] = LessonProgress(
+                    max(0, int(each["step"])),
+                    {int(n) for n in each["done"]},
+                    each.get("walk") is True,
+                    str(each.get("lens", "")),
+                    dict(each.get("state", {})),
+                )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.lesson, self._lessons = "", {}
             return _("the progress in {file} is damaged, so the course starts anew").format(file=self._file)

@@ -1,5 +1,6 @@
 """Lays Markdown out as lines of a panel. Text of lessons is hostile: it is escaped, and never markup."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from markdown_it.token import Token
@@ -18,13 +19,30 @@ Styles = Callable[[str], Style]
 _console = Console(width=1000, color_system=None, legacy_windows=False)
 CONTINUED = "↪ "
 """Stands before the rest of a line of code that had no room, so that it is not read as a line of its own."""
+_QUOTED = re.compile(r'"[^"\n]*"|“[^“”\n]*”')
+_GLUE = "\ue0ff"
+"""Stands for a space that no line is broken at. Text of a lesson never has it: `parse` replaces such characters."""
 INLINE = {"strong_open": "strong", "em_open": "emphasis", "s_open": "muted", "link_open": "link"}
 
 
 def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Iterator[Text]:
-    """The lines of a text in `width` cells; `first` and `rest` stand before them."""
-    for number, line in enumerate(text.wrap(_console, max(8, width - cell_len(rest)))):
+    """The lines of a text in `width` cells; `first` and `rest` stand before them.
+
+    A quoted token such as `" milk"` is not broken at the space that it begins or ends with.
+    """
+    whole = text.copy()
+    whole.plain = _QUOTED.sub(_glued, text.plain)
+    for number, line in enumerate(whole.wrap(_console, max(8, width - cell_len(rest)))):
+        line.plain = line.plain.replace(_GLUE, " ")
         yield Text.assemble(first if number == 0 else rest, line)
+
+
+def _glued(match: re.Match[str]) -> str:
+    """A quoted text whose first and last space are none to break at."""
+    inner = match[0][1:-1]
+    core = inner.strip(" ")
+    at = inner.index(core) if core else len(inner)
+    return f"{match[0][0]}{_GLUE * at}{core}{_GLUE * (len(inner) - at - len(core))}{match[0][-1]}"
 
 
 class Markdown:

@@ -11,6 +11,7 @@ from core.sampling.sampler import Sampler
 from tui import lenses
 from tui.course import keys, models
 from tui.course.directives import split_keys
+from tui.lenses.base import Lens
 
 PANELS = ("lens", "tokens", "generation")
 """The panels that a step can bring forward, where the terminal has no room for all."""
@@ -27,6 +28,14 @@ def lens_name(text: str) -> str:
             return kind.NAME
     names = ", ".join(kind.NAME for kind in lenses.found())
     raise ValueError(_("there is no lens {name!r}; choose from {names}").format(name=text, names=names))
+
+
+def lens_kind(text: str) -> type[Lens]:
+    """The lens that is given by its name or title; the chart where there is none."""
+    try:
+        return lenses.named(lens_name(text))
+    except ValueError:
+        return lenses.named("candidates")
 
 
 def choice(values: Mapping[str, str], before: ModelChoice) -> ModelChoice:
@@ -83,7 +92,8 @@ def _position(value: str) -> str | None:
 
 
 def _keys(value: str) -> str | None:
-    return next(filter(None, map(keys.problem, split_keys(value))), None)
+    words = split_keys(value)
+    return next(filter(None, (*map(keys.problem, words), *map(keys.own_key, words))), None)
 
 
 def _one_of(*allowed: str) -> Callable[[str], str | None]:

@@ -7,6 +7,8 @@ from tui.drawing.text import percent_in
 
 BOTH_ENDS = 70
 """Cells of a panel from which on both ends of a probability that is bounds have room."""
+TAKEN = " ✓"
+"""Stands after the one token that a sampler takes."""
 
 
 class ChartColumns:
@@ -47,8 +49,13 @@ def has_cut(chart: Chart) -> bool:
 
 
 def figure(columns: ChartColumns, share: Bounded, own: Bounded | None, decimals: int) -> str:
-    """The probability in the draw; in brackets the model's `own` one of what is cut, `cut` where it is not known."""
-    if share == 0 and own != 0:
+    """The probability in the draw; in brackets the model's `own` one of what is cut, `cut` where it is not known.
+
+    Where one token is left, its probability in the draw tells nothing: it has the model's own one as well, and a mark.
+    """
+    if share == 1 and columns.cut and own is not None:
+        words = percent_in(own, decimals, columns.share - 2) + TAKEN
+    elif share == 0 and own != 0:
         words = _("cut") if own is None else f"({percent_in(own, decimals, columns.share - 2)})"
     else:
         words = percent_in(share, decimals, columns.share - columns.cut) + " " * columns.cut

@@ -161,7 +161,7 @@ class Actions:
 
     def until(self) -> None:
         """Generate until a condition holds."""
-        line = self._desk.ask(_("generate until one of these holds: {forms}").format(forms=stop_conditions.FORMS))
+        line = self._desk.ask(_("generate until one of these holds: {forms}").format(forms=_(stop_conditions.FORMS)))
         if line:
             conditions = stop_conditions.parse(stop_conditions.parts(line))
             self._desk.submit(lambda session: session.generating(conditions.limit or 500, conditions))
@@ -192,7 +192,7 @@ class Actions:
 
     def search(self) -> None:
         """Search, and read the branches."""
-        line = self._desk.ask(_("search for, such as: {forms}").format(forms=search_settings.FORMS))
+        line = self._desk.ask(_("search for, such as: {forms}").format(forms=_(search_settings.FORMS)))
         if line:
             plan = search_settings.parse(line)
             self._desk.submit(lambda session: session.searches.search(plan))

@@ -4,7 +4,7 @@
 that trains a rung in the idle time, `runner` the thread itself. Nothing here imports torch before the first model.
 """
 
-from tui.runner.frames import Activity, Frame, Operation, Question, Refusal
+from tui.runner.frames import Activity, Frame, Operation, Question, Refusal, WalkStart
 from tui.runner.runner import Runner
 
-__all__ = ["Activity", "Frame", "Operation", "Question", "Refusal", "Runner"]
+__all__ = ["Activity", "Frame", "Operation", "Question", "Refusal", "Runner", "WalkStart"]

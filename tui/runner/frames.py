@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.engine.info import DeviceInfo
@@ -9,7 +10,8 @@ from core.errors import UserError
 from core.loading.choice import ModelChoice
 from core.loading.info import ModelInfo
 from core.progress import Loading, Progress
-from core.walk.values import Snapshot
+from core.sampling.sampler import Sampler
+from core.walk.values import PromptForm, Snapshot
 
 if TYPE_CHECKING:
     from core.tokenizers.tokenizer import Tokenizer
@@ -33,6 +35,22 @@ class Question:
     """Returns the answer, or an iterator of better and better answers with `Progress` values between them."""
     live: bool = False
     """Whether every frame has an answer, also while tokens are generated. Then `ask` must be quick and no iterator."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalkStart:
+    """A walk that is begun beside a person's own."""
+
+    number: int
+    """From 1; frames name the walk by it."""
+    choice: ModelChoice
+    text: str
+    sampler: Sampler
+    form: PromptForm
+    file: Path | None = None
+    """Where the walk is kept; None keeps it nowhere."""
+    goes_on: bool = False
+    """Whether the walk that the file holds goes on, in place of a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +99,7 @@ class Frame:
     sampler."""
     begun: int = 0
     """The number that the caller gave the walk it began last; 0 for a person's own walk."""
+    not_begun: int = 0
+    """The number of the walk that could not be begun last; 0 for none."""
     watched: object = None
     """The newest answer to what is watched beside the lens; None until there is one."""

@@ -21,7 +21,7 @@ from core.progress import Cancelled, Interrupted, Loading, Progress, Report
 from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm, SamplingProgress
 from tui.garbage import short_searches
-from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
+from tui.runner.frames import Frame, Operation, Problem, Question, Refusal, WalkStart
 from tui.runner.jobs import Job, JobQueue
 from tui.runner.outbox import Outbox
 from tui.runner.training import TrainingJob, describe
@@ -83,12 +83,12 @@ class Runner(Walks):
         """Continue a saved session in its own model; without that model it is shown and computes nothing."""
         self._put_load(lambda report: self._open(path, report))
 
-    def begin(self, number: int, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm) -> None:
-        """Begin a walk, with a `number` from 1, beside a person's own, which is put aside until `come_back`.
+    def begin(self, start: WalkStart) -> None:
+        """Begin a walk beside a person's own, which is put aside until `come_back`.
 
-        A walk that was begun before is dropped. Walks that are begun are not saved.
+        A walk that was begun before is dropped. Where its file cannot be read, a new one is begun.
         """
-        self._put_load(lambda report: self._begin_walk(number, choice, text, sampler, form, report))
+        self._put_load(lambda report: self._begin_walk(start, report))
 
     def come_back(self, choice: ModelChoice, sampler: Sampler) -> None:
         """Go on with a person's own walk, where there is none with a new one; the one that was begun is put aside."""

@@ -14,6 +14,7 @@ from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
 from core.walk.values import PromptForm
 from tui import garbage
+from tui.runner.frames import WalkStart
 from tui.runner.loading import Shelf, walk_in
 from tui.runner.outbox import Outbox
 
@@ -33,11 +34,13 @@ class Walks:
         self._session: Session | None = None
         self._aside: Session | None = None
         """Within a walk that was begun beside it, a person's own walk; outside, the last walk that was begun."""
+        self._kept = False
+        """Whether the walk that was begun last is kept in a file."""
         self._shelf = Shelf()
 
     def _autosave(self, *, last: bool = False) -> float | None:
         """Write the walk where that is due; seconds until it will be due, None if it has not changed."""
-        if self.autosave is None or self._session is None or self._outbox.frame.begun:
+        if self.autosave is None or self._session is None or (self._outbox.frame.begun and not self._kept):
             return None
         return self.autosave.write_if_due(self._session, last=last)
 
@@ -81,25 +84,52 @@ class Walks:
             garbage.leave_out_imports()
         self._outbox.change(devices=tuple(devices()))
 
-    def _begin_walk(
-        self, number: int, choice: ModelChoice, text: str, sampler: Sampler, form: PromptForm, report: Report
-    ) -> Iterator[object]:
+    def _begin_walk(self, start: WalkStart, report: Report) -> Iterator[object]:
         dropped = self._session if self._outbox.frame.begun else self._aside
+        own = self._aside if self._outbox.frame.begun else self._session
+        self._show_loading(start.choice.name)
         if dropped and dropped.available:
             dropped.patch(())  # its model is used again
-        own = self._aside if self._outbox.frame.begun else self._session
-        self._show_loading(choice.name)
-        self._find_devices()
-        session, reading, notes = walk_in(choice, text, sampler, form, None, report, self._while_waiting, self._shelf)
-        self._session, self._aside = session, own
-        self._show_other(number)
+        try:
+            self._find_devices()
+            session, reading, notes = self._gone_on(start, report) or walk_in(
+                start.choice, start.text, start.sampler, start.form, None, report, self._while_waiting, self._shelf
+            )
+        except BaseException:
+            self._outbox.change(not_begun=start.number)
+            raise
+        self._session, self._aside, self._kept = session, own, start.file is not None
+        if self.autosave and start.file:
+            self.autosave.keep(session, start.file)
+        self._show_other(start.number)
         for note in notes:
             self._outbox.add_problem(note)
         return reading
 
+    def _gone_on(self, start: WalkStart, report: Report) -> "tuple[Session, Iterator[object], list[str]] | None":
+        """The walk of the file that goes on; None where a new one is to be begun, also as the file cannot be read."""
+        if not (start.goes_on and start.file and start.file.exists()):
+            return None
+        try:
+            saved = read_record(start.file, self._outbox.add_problem)
+            from core.sessions import resume  # noqa: PLC0415
+
+            choice = saved.model.choice or start.choice
+            resume.check_here(choice)
+            model = self._shelf.load(choice, report)
+            session = resume.session(saved, model)
+        except UserError as error:
+            self._outbox.add_problem(error)
+            return None
+        threads.apply(model.info.parameters, beside_screen=True)
+        if model.requests:
+            model.requests.pause = self._while_waiting
+        return session, session.read(), []
+
     def _exchange(self, number: int) -> Iterator[object]:
         self._autosave(last=True)
         if self._aside is None:
+            self._outbox.change(not_begun=number)
             raise UserError(_("the walk of the course is gone; open its step again"))
         self._session, self._aside = self._aside, self._session
         self._show_other(number)

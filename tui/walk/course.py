@@ -1,6 +1,6 @@
 """Actions of the course: open and leave it, turn its steps, and follow what a person does in them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,6 @@ from core.language import _, spoken
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm
-from tui import lenses
 from tui.course import keys, library, setting
 from tui.course.contents import Contents
 from tui.course.directives import split_keys
@@ -21,17 +20,22 @@ from tui.course.measurements import Bench, Seen
 from tui.course.measuring import Readings, measuring
 from tui.course.player import WALK_SETTINGS, Player
 from tui.course.progress import Progress
+from tui.course.step_state import StepState
+from tui.drawing.text import short_name
 from tui.lenses.base import Lens
-from tui.runner import Frame, Question
-from tui.screens.steering_list import Steering
+from tui.runner import Frame, Question, WalkStart
 from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
+from tui.walk.lesson_code import LessonCode
+from tui.walk.own import Own
 from tui.walk.panels import PanelsScreen
 
 TRAINED = 10
 """Steps of a training after which is measured again."""
 USUAL = ModelChoice(name="model5-trained")
 """The model where a lesson names none."""
+HELD = ("walking", "lens", "sampling", "asking")
+"""The groups of the actions that wait until the walk of the step is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +54,19 @@ class CourseSource:
     """Whether the app opens in the course."""
 
 
-@dataclass(slots=True)
-class Own:
-    """What of the screen belongs to a person's own walk while the course is open."""
-
-    lens: type[Lens]
-    count: int
-    vectors: tuple[Steering, ...]
-    sampler: Sampler
-    form: PromptForm
-    choice: ModelChoice
-
-
 class Lessons(ActionGroup):
     """Plays the course on the live walk. A person's own walk is put aside meanwhile."""
 
     def __init__(
-        self, screen: PanelsScreen, lens_keys: LensKeys, use_sampler: Callable[[Sampler], None], source: CourseSource
+        self,
+        screen: PanelsScreen,
+        lens_keys: LensKeys,
+        use_sampler: Callable[[Sampler], None],
+        act: Callable[[str, tuple[object, ...]], None],
+        source: CourseSource,
     ) -> None:
         super().__init__(screen)
-        self._lens_keys, self._use_sampler, self._source = lens_keys, use_sampler, source
+        self._lens_keys, self._use_sampler, self._act, self._source = lens_keys, use_sampler, act, source
         self.player: Player | None = None
         """None until the course is opened."""
         self.playing = False
@@ -79,14 +76,19 @@ class Lessons(ActionGroup):
         """The lens of the course when it was left."""
         self._number = 0
         """The number of the walk that was begun last."""
+        self._file: Path | None = None
+        """Where that walk is kept, if it is."""
         self._begun = False
         """Whether that walk was there when the course was left."""
         self._keys: tuple[str, ...] = ()
         """Keys that are pressed when the walk of the step is ready."""
+        self._held: list[tuple[str, tuple[object, ...]]] = []
+        """Actions that a person asked for before that; they act after it."""
         self._watched: object = None
         self.problem: UserError | None = None
-        """Why the step cannot have the state that it asks for; None where it has it."""
+        """Why the walk of the step has not the model that it asks for; None where it has it."""
         self._bench = Bench()
+        self._code = LessonCode(screen)
 
     # Keys ------------------------------------------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class Lessons(ActionGroup):
         player = self.load()
         if player and self._source.lesson is not None:
             lesson = next(each for each in player.course.lessons if each.number == self._source.lesson)
-            self.open(lesson, player.resume_at(lesson))
+            self.go_on(lesson)
         elif player:
             self.choose()
 
@@ -138,6 +140,11 @@ class Lessons(ActionGroup):
             if said := self.player.hint():
                 self.notices.inform(said)
             self._draw()
+
+    def code(self) -> None:
+        """Copy the code of the step or the lesson, or write it to a file."""
+        if self.player:
+            self._code.offer(self.player.lesson, self.player.step)
 
     def answer(self, answer: int, block: int | None = None) -> bool:
         """Give an answer, from 0, to the question that is a block of the step, or to the open one; whether it did."""
@@ -182,56 +189,62 @@ class Lessons(ActionGroup):
                 self._lens_keys.turn_to(self._lens)
             self._follow()
         else:
-            self.open(lesson, player.resume_at(lesson))
+            self.go_on(lesson)
 
-    def open(self, lesson: Lesson, at: int = 0) -> None:
-        """Open a step of a lesson, in the state that the lesson gives it."""
+    def go_on(self, lesson: Lesson) -> None:
+        """Open a lesson at the step where it was left, and with its walk where that is kept."""
         assert self.player is not None
+        self.open(lesson, self.player.resume_at(lesson), self.player.left_at(lesson))
+
+    def open(self, lesson: Lesson, at: int = 0, left: StepState | None = None) -> None:
+        """Open a step of a lesson, in the state that the lesson gives it, or in the one in which it was `left`."""
+        assert self.player is not None
+        self._note()
         whole = not self.playing or lesson is not self.player.lesson or at <= self.player.at
         self._enter()
-        self.player.open(lesson, at)
-        self._save()
-        self.problem, self._watched, self._keys = None, None, ()
+        self.player.open(lesson, at, left)
+        self._watched, self._keys, self._held = None, (), []
         self.state.runner.watch(None)
-        try:
-            self._set_up(whole)
-        except UserError as error:
-            self.problem = error
-            if not self._number:
-                self._begin(USUAL, {})
+        self._set_up(whole, goes_on=left is not None)
+        self._save()
         self._follow()
 
     def _enter(self) -> None:
         """Put aside what belongs to the person's own walk, and show the panel."""
         if not self.playing:
-            state, lens = self.state, type(self.screen.lens)
-            self._own = Own(lens, state.count, state.vectors, state.sampler, state.form, state.choice)
-            state.vectors = ()
+            self._own = Own.of(self.state, self.screen.lens)
+            self.state.vectors = ()
             self.playing = True
             self.screen.show_lesson(True)
 
     def leave(self) -> None:
         """Come back to the person's own walk. The walk of the course and its progress are kept."""
+        self._note()
         own, self._own, self.playing = self._own, None, False
         assert own is not None
-        self._lens, self._watched = type(self.screen.lens), None
+        self._lens, self._watched, self._held = type(self.screen.lens), None, []
         self._begun = self.state.frame.begun == self._number
-        state = self.state
-        state.runner.watch(None)
-        state.runner.come_back(own.choice, own.sampler)
-        state.count, state.vectors, state.sampler, state.form = own.count, own.vectors, own.sampler, own.form
+        own.restore(self.state)
         self._save()
         self.screen.show_lesson(False)
         self._lens_keys.turn_to(own.lens)
 
     def close(self) -> None:
         """Keep the progress, as the app ends."""
+        self._note()
         if self.player:
             with suppress(UserError):
                 self.player.progress.save()
 
+    def _note(self) -> None:
+        """Note in the progress what was done in the step, and what the screen shows of it."""
+        if self.playing and self.player:
+            known = self.player.progress.of(self.player.lesson.name)
+            known.state, known.lens = self.player.state.values(), self.screen.lens.NAME
+
     def _save(self) -> None:
         assert self.player is not None
+        self._note()
         try:
             self.player.progress.save()
         except UserError as error:
@@ -239,27 +252,32 @@ class Lessons(ActionGroup):
 
     # The state of a step ---------------------------------------------------------------------------------------------
 
-    def _set_up(self, whole: bool) -> None:
-        """Give the app the state in which the step begins; the `whole` of it, or what its own `{set}` changes."""
+    def _set_up(self, whole: bool, *, goes_on: bool = False) -> None:
+        """Give the app the state in which the step begins; the `whole` of it, or what its own `{set}` changes.
+
+        A walk that `goes_on` is that of the lesson's file, which has a sampler and a position of its own.
+        """
         assert self.player is not None
         own, all_of_it = self.player.wished(), self.player.wished_in_all()
-        begins = whole or not self._number or bool(own.keys() & WALK_SETTINGS)
+        begins = whole or goes_on or not self._number or bool(own.keys() & WALK_SETTINGS)
         values = all_of_it if begins else own
         if begins:
-            self._begin(setting.choice(values, USUAL), values)
+            self._begin(values, goes_on)
         elif own.keys() & {"temperature", "sampler", "seed"}:
             self._use_sampler(setting.sampler(values))
         self.state.count = int(values.get("count") or self.state.count)
-        if name := values.get("lens"):
-            kind = lenses.named(setting.lens_name(name))
+        known = self.player.progress.of(self.player.lesson.name)
+        if name := (goes_on and known.lens) or values.get("lens"):
+            kind = setting.lens_kind(name)
             self.screen.forget(kind)
             self._lens_keys.turn_to(kind)
         if panel := values.get("panel"):
             self.screen.focus_panel(getattr(self.screen, panel))
-        if position := values.get("position"):
+        if (position := values.get("position")) and not goes_on:
             at = None if position == "last" else int(position) + 1
             self.submit(lambda session: session.travel(len(session.tokens) if at is None else at))
-        self._keys = split_keys(values.get("keys", ""))
+        words = split_keys(values.get("keys", ""))
+        self._keys = tuple(filter(keys.is_view, words)) if goes_on else words
 
     @property
     def panel(self) -> Widget | None:
@@ -268,26 +286,40 @@ class Lessons(ActionGroup):
         panel: Widget | None = getattr(self.screen, name) if name else None
         return panel
 
-    def _begin(self, choice: ModelChoice, values: Mapping[str, str]) -> None:
-        self._number += 1
+    def _begin(self, values: Mapping[str, str], goes_on: bool) -> None:
+        """Begin the walk of the step. Where its model is not here, another one stands in for it."""
+        assert self.player is not None
+        lesson, progress = self.player.lesson.name, self.player.progress
+        self._number, self._file, self.problem = self._number + 1, progress.walk_file(lesson), None
+        progress.of(lesson).walk = goes_on  # also where the app ends before it is read
+        try:
+            choice = setting.choice(values, USUAL)
+        except UserError as error:
+            self.problem, choice, self._file = error, USUAL, None
+        text, sampler = values.get("prompt", ""), setting.sampler(values)
         form = PromptForm(chat=values.get("chat") == "on")
         self.state.vectors = ()
-        self.state.runner.begin(self._number, choice, values.get("prompt", ""), setting.sampler(values), form)
+        self.state.runner.begin(WalkStart(self._number, choice, text, sampler, form, self._file, goes_on))
 
     # Following the person --------------------------------------------------------------------------------------------
 
-    def takes(self, name: str, arguments: Sequence[object]) -> bool:
-        """Whether an action answers a question, instead of what it does else: the one that is next, or is in view."""
+    def takes(self, name: str, arguments: tuple[object, ...]) -> bool:
+        """Whether the course takes an action: it answers a question, or waits until the walk of the step is there."""
+        if not self.playing or self.player is None:
+            return False
+        if self.waiting and name.partition(".")[0] in HELD and name != "walking.stop":
+            self._held.append((name, arguments))
+            return True
         number = arguments[0] if name == "lens.choose" and arguments else None
-        if not isinstance(number, int) or not self.playing or self.player is None:
+        if not isinstance(number, int):
             return False
         question = self.player.question()
         asked = question is not None and (question == self.player.gate() or self.screen.lesson.sees(question))
         return asked and self.answer(number - 1)
 
     def pressed(self, action: str | None) -> None:
-        """The key of an action was pressed."""
-        if self.playing and self.player and action and not action.startswith("course."):
+        """The key of an action was pressed. It counts where the walk of the step is there."""
+        if self.playing and self.player and action and not action.startswith("course.") and not self.begins:
             self.player.pressed(action)
             self._follow()
 
@@ -295,15 +327,22 @@ class Lessons(ActionGroup):
         """A frame was drawn."""
         if not self.playing or self.player is None:
             return
+        known = self.player.progress.of(self.player.lesson.name)
+        if frame.begun == self._number:
+            known.walk = self._file is not None
         if isinstance(frame.watched, Readings) and frame.begun == self._number:
             self.player.take(frame.watched, writing=self.screen.writing)
         ready = frame.begun == self._number and frame.activity == "idle" and frame.snapshot is not None
         if self._keys and ready:
             pressed, self._keys = self._keys, ()
             for word in pressed:
-                for key in keys.pressed(word, self._remapped()):
+                for key in keys.pressed(word, self.notices.remapped):
                     self.screen.app.post_message(keys.event(key))
             self.screen.app.call_later(self._follow)
+        if self._held and not self.waiting:
+            held, self._held = self._held, []
+            for action in held:
+                self.screen.app.call_later(self._act, *action)
         self._follow()
 
     def follow_focus(self) -> None:
@@ -312,9 +351,14 @@ class Lessons(ActionGroup):
             self._follow()
 
     @property
+    def begins(self) -> bool:
+        """Whether the walk of the step is not there yet."""
+        return self.playing and self._number not in (self.state.frame.begun, self.state.frame.not_begun)
+
+    @property
     def waiting(self) -> bool:
         """Whether keys of the step wait to be pressed, or its walk to be begun."""
-        return bool(self._keys) or self.state.frame.begun != self._number
+        return self.begins or (bool(self._keys) and self.state.frame.not_begun != self._number)
 
     def _follow(self) -> None:
         """Ask for what is to be measured now, and draw."""
@@ -338,10 +382,16 @@ class Lessons(ActionGroup):
         pressed = dict(self.player.state.pressed)
         return Seen(lens.NAME, mode, pressed, lens.looked_at(), self.state.frame.training)
 
-    def _remapped(self) -> Mapping[str, str]:
-        return {}
-
     def _draw(self) -> None:
         if self.player:
             names = {id: self.notices.key_of(id) for id in keys.actions()}
-            self.screen.lesson.show(self.player, names, self.notices.spell(self.problem) if self.problem else "")
+            self.screen.lesson.show(self.player, names, self._told())
+
+    def _told(self) -> str:
+        """What is said over the step where its model is not here; empty where it is."""
+        if self.problem is None:
+            return ""
+        words = _("{problem}. Meanwhile {name} stands in; {model} chooses another model, {onward} goes on.")
+        model, onward = map(self.notices.key_of, ("choose.model", "course.onward"))
+        name = short_name(self.state.choice.name)
+        return words.format(problem=self.notices.spell(self.problem), name=name, model=model, onward=onward)

@@ -43,7 +43,7 @@ class Sampling(ActionGroup):
     def constraint(self) -> None:
         """Ask what the text after the cursor must match; an empty line lifts the constraint."""
         words = _("What the text from here on must match: {forms}. An empty line lifts it.").format(
-            forms=constraint.FORMS
+            forms=_(constraint.FORMS)
         )
         dialog = LineScreen(_("constraint"), words, self._constraint, check=constraint.parse)
 

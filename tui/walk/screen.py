@@ -21,6 +21,7 @@ from tui.walk.choosing import Choosing
 from tui.walk.course import CourseSource, Lessons
 from tui.walk.group import ActionGroup
 from tui.walk.lens_keys import LensKeys
+from tui.walk.lesson_code import copy
 from tui.walk.overlays import Overlays
 from tui.walk.panels import PanelsScreen
 from tui.walk.sampling import Sampling
@@ -51,7 +52,7 @@ class WalkScreen(PanelsScreen):
         self.sessions = Sessions(self)
         self.lens_keys = LensKeys(self, self.ask)
         self.overlays = Overlays(self, self.ask, self.lens_keys, self.choosing)
-        self.lessons = Lessons(self, self.lens_keys, self.sampling.use, course)
+        self.lessons = Lessons(self, self.lens_keys, self.sampling.use, self.action_do, course)
         self._groups: Mapping[str, ActionGroup] = {
             "walking": Walking(self, lambda name: self.lens_keys.turn_to(lenses.named(name))),
             "writing": self.writing_actions,
@@ -100,7 +101,8 @@ class WalkScreen(PanelsScreen):
     # Messages --------------------------------------------------------------------------------------------------------
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
-        self.writing_actions.text_changed(event.text_area.text)
+        if not self.lessons.begins:  # the walk to come has a prompt of its own
+            self.writing_actions.text_changed(event.text_area.text)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """An entry of the index beside the chart was clicked."""
@@ -130,6 +132,9 @@ class WalkScreen(PanelsScreen):
 
     def on_lesson_panel_answered(self, event: LessonPanel.Answered) -> None:
         self.lessons.answer(event.answer, event.block)
+
+    def on_lesson_panel_copied(self, event: LessonPanel.Copied) -> None:
+        copy(self, self.notices, event.source)
 
     # Runner ----------------------------------------------------------------------------------------------------------
 

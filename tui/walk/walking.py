@@ -50,7 +50,7 @@ class Walking(ActionGroup):
 
     def run_until(self) -> None:
         """Ask for stop conditions, then sample until one of them holds."""
-        text = _("Generate until one of these holds, separated by ; : {forms}.").format(forms=FORMS)
+        text = _("Generate until one of these holds, separated by ; : {forms}.").format(forms=_(FORMS))
         check = lambda line: stop_conditions.parse(stop_conditions.parts(line))  # noqa: E731
         dialog = LineScreen(_("run until"), text, self._stop_conditions, check=check)
         self.open_dialog(dialog, self._generate_until)
@@ -69,7 +69,7 @@ class Walking(ActionGroup):
             self.state.runner.pause()
             return
         text = _("Search for likely continuations. Write {forms}. The key again ends a search.").format(
-            forms=search_settings.FORMS
+            forms=_(search_settings.FORMS)
         )
         self.open_dialog(LineScreen(_("search"), text, self._plan, check=search_settings.parse), self._search_for)
 

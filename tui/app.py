@@ -35,7 +35,7 @@ from tui.keys import WALK, action
 from tui.lenses.base import Lens
 from tui.notices import Notices
 from tui.palette import ALSO, PaletteCommands
-from tui.runner import Operation, Runner
+from tui.runner import Frame, Operation, Runner
 from tui.settings import Settings
 from tui.sharing.server import Server
 from tui.walk.choosing import device_entries, model_entries
@@ -251,10 +251,14 @@ class TokenwalkApp(App[None]):
             self.set_timer(LATE_FRAME, self.on_frame_ready)
             return
         frame, problems = self.runner.take()
-        with self.batch_update():
-            self.walk.show(frame)
+        self.show_frame(frame)
         for problem in problems:
             self.notices.warn(problem)
+
+    def show_frame(self, frame: Frame) -> None:
+        """Draw a frame."""
+        with self.batch_update():
+            self.walk.show(frame)
 
     # What lenses and screens may ask for -----------------------------------------------------------------------------
 

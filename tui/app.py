@@ -35,7 +35,7 @@ from tui.keys import WALK, action
 from tui.lenses.base import Lens
 from tui.notices import Notices
 from tui.palette import ALSO, PaletteCommands
-from tui.runner import Operation, Runner
+from tui.runner import Frame, Operation, Runner
 from tui.settings import Settings
 from tui.sharing.server import Server
 from tui.walk.choosing import device_entries, model_entries
@@ -259,8 +259,7 @@ class TokenwalkApp(App[None]):
             return
         self._frame_waits_since = None
         frame, problems = self.runner.take()
-        with self.batch_update():
-            self.walk.show(frame)
+        self.show_frame(frame)
         for problem in problems:
             self.notices.warn(problem)
         if self._showing:
@@ -274,6 +273,11 @@ class TokenwalkApp(App[None]):
         self._frame_waits_since = self._frame_waits_since or now
         waits = self.state.frame.activity == "generating" and self.input_order.answering
         return waits and now < self._frame_waits_since + LATEST_FRAME
+
+    def show_frame(self, frame: Frame) -> None:
+        """Draw a frame."""
+        with self.batch_update():
+            self.walk.show(frame)
 
     # What lenses and screens may ask for -----------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ from typing import Any, Protocol, cast
 from textual.app import App
 from textual.dom import DOMNode
 
-from core.errors import UserError
+from core.errors import Action, UserError
+from core.language import _
 from tui.drawing.text import one_line
 from tui.wording import keys_at_present, spell
 
@@ -30,6 +31,17 @@ class Notices:
     def warn(self, problem: UserError | str) -> None:
         """Show what went wrong."""
         self._app.notify(self.spell(problem), severity="warning", markup=False, timeout=PROBLEM_SECONDS)
+
+    can_copy = True
+    """Whether there is a clipboard."""
+
+    def copy(self, text: str, said: str) -> None:
+        """Copy a text to the clipboard, and show what was done."""
+        if self.can_copy:
+            self._app.copy_to_clipboard(text)
+            self.inform(said)
+        else:
+            self.warn(UserError(_("there is no clipboard here; {save} writes a file"), save=Action("session.save")))
 
     def inform(self, text: str) -> None:
         """Show what was done."""

@@ -82,9 +82,7 @@ class ModelOptions:
     device: Device = "auto"
     dtype: Annotated[
         str,
-        typer.Option(
-            help="Number format: auto, fp32, bf16 or fp16; of files also int8, int4; of GGUF files stored."
-        ),
+        typer.Option(help="Number format: auto, fp32, bf16 or fp16; of files also int8, int4; of GGUF files stored."),
     ] = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
     embed_dim: EmbedDim = None

@@ -1,35 +1,29 @@
 """`--plain`: what is said, that it is true, and that no glyph, box or escape sequence is in it."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from plain_lines import drawn, said_by, spoken_labels  # noqa: F401  # a fixture of every test here
 
+from core.language import _
 from core.loading.choice import ModelChoice
 from core.loading.models import load_model
+from core.sampling.sampler import Sampler
 from core.walk.session import Session
+from tui import lenses as pages
 from tui.drawing import text
-from tui.plain import lenses, words
-from tui.plain.actions import Actions
-from tui.plain.desk import Desk
-from tui.plain.keyboard import Lines, key_of_line
+from tui.plain import words
+from tui.plain.keyboard import key_of_line
+from tui.plain.spoken_app import SpokenWalk
 from tui.runner import Frame
+from tui.settings import Settings
 
 TRAINED = ModelChoice(name="model5-trained", device="cpu")
 PROMPT = "I prefer oat milk in"
 Walked = Callable[..., list[str]]
-QUICK = ("score", "branches", "continuations", "flow", "attention", "logit", "context", "last_token", "weights", "lab")
-
-
-@pytest.fixture(autouse=True)
-def spoken_labels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Labels are written for a screen reader during the test alone."""
-    monkeypatch.setattr(text, "_spoken", False)
-    text.speak()
-    yield
-    text.label.cache_clear()
+QUICK = ("score", "branches", "flow", "attention", "logit", "context", "last_token", "weights", "lab")
 
 
 @pytest.fixture
@@ -37,33 +31,10 @@ def walked(tmp_path: Path) -> Walked:
     """The lines that are said while lines of commands are read from a pipe."""
 
     def walk(*commands: str, prompt: str = PROMPT, choice: ModelChoice = TRAINED, count: int = 3) -> list[str]:
-        read, write = os.pipe()
-        os.write(write, "".join(f"{command}\n" for command in commands).encode())
-        os.close(write)
-        said: list[str] = []
-        keyboard = Lines(read)
-        desk = Desk(choice, _sampler(), say=said.append, keyboard=keyboard, count=count, sessions=tmp_path / "sessions")
-        try:
-            assert desk.run(Actions(desk), prompt, None) == 0
-        finally:
-            assert desk.runner.close(10)
-            desk.autosave.close(10)
-            os.close(read)
-        return said
+        app = SpokenWalk(choice, Sampler(), prompt, settings=Settings(fps=60), count=count, sessions=tmp_path / "walks")
+        return said_by(app, *commands)
 
     return walk
-
-
-def _sampler():  # type: ignore[no-untyped-def]
-    from core.sampling.sampler import Sampler
-
-    return Sampler()
-
-
-def drawn(lines: list[str]) -> set[str]:
-    """Characters that draw instead of saying something."""
-    found = {each for line in lines for each in line if "\u2500" <= each <= "\u259f" or "\u2800" <= each <= "\u28ff"}
-    return found | {each for line in lines for each in line if each in "·●○▸›↵⇥\x1b\n\t"}
 
 
 def test_a_step_is_announced_with_its_numbers(walked: Walked) -> None:
@@ -117,12 +88,13 @@ def test_a_run_announces_each_token_once(walked: Walked) -> None:
 
 
 def test_travel_and_settings_are_announced(walked: Walked) -> None:
-    lines = walked("home", "right", "[", "<", "s", "7", "s", "x")
+    lines = walked("home", "right", "[", "<", "s", "7", "s", "x", "escape")
     assert "position 1 of 5, after I" in lines
     assert 'position 2 of 5, after " prefer"' in lines
     assert any(line.startswith("sampler T 0.90 k") for line in lines)
-    assert "sampler T 0.90 k 1,000 p off, seed 7" in lines or any("seed 7" in line for line in lines)
-    assert lines[-1] == "the seed must be a whole number, not 'x'"
+    assert any(line.endswith(", seed 7") for line in lines)
+    assert "'x' is not the number that is asked for" in lines
+    assert lines[-1] == "closed"
 
 
 def test_a_prompt_is_written(walked: Walked) -> None:
@@ -131,13 +103,50 @@ def test_a_prompt_is_written(walked: Walked) -> None:
     assert lines[-1].startswith("3  ")
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_lens_is_read_without_drawing(walked: Walked, name: str) -> None:
-    lines = walked("n" if name == "continuations" else " ", name)
-    start = next(n for n, line in enumerate(lines) if line.startswith("lens ") and lenses.title(name) in line)
-    assert len(lines) > start + 2
+def test_a_prompt_has_several_lines(walked: Walked) -> None:
+    """A backslash at the end of a line goes on in the next; two are one backslash, and the end."""
+    lines = walked("i", "We like\\", "tea\\\\", "prompt", choice=ModelChoice(tokenizer="bytes"))
+    assert lines[-2:] == ["We like", "tea\\"]
+
+
+def test_an_empty_line_keeps_what_is_there_and_two_quotes_are_empty(walked: Walked) -> None:
+    lines = walked("i", "", "prompt", "i", '""', "prompt")
+    assert lines.count(PROMPT) == 3  # read twice by the question, once by the panel
+    assert lines[-1] == "prompt: empty"
+
+
+def test_lenses_are_read_without_drawing(walked: Walked) -> None:
+    """One after the other, each with its title and at least a line."""
+    lines = walked(" ", "n", *QUICK, "sampler", "softmax", "o", "guess", "enter", "my", "draft")
+    starts = [n for n, line in enumerate(lines) if line.startswith("lens ")]
+    titles = [lines[n].split(", ", 1)[1].split(":")[0] for n in starts]
+    assert titles == [
+        _(pages.named(name).TITLE) for name in ("continuations", *QUICK, "sampler", "softmax", "guess", "draft")
+    ]
+    assert all(after - before > 1 for before, after in zip(starts, [*starts[1:], len(lines)], strict=True))
     assert drawn(lines) == set()
-    assert not any("  " in line.strip() and "   " in line for line in lines)
+    assert not any("   " in line.strip() for line in lines)
+
+
+def test_the_sampler_is_explained_in_numbers(walked: Walked) -> None:
+    """They are those of a session without a screen."""
+    session = Session(load_model(TRAINED))
+    list(session.prefill(session.model.tokenizer.encode(PROMPT)))
+    session.sampler = Sampler.read("top_k=2")
+    lens = session.explain()
+    assert lens.drawn is not None
+    lines = walked("P", "escape", "sampler", "f", "top_k=2", "f6")
+    assert any(line.startswith(f'u {lens.u:.4f} draws " my" [0.0000, {lens.drawn.interval[1]:.4f})') for line in lines)
+    assert any(line.startswith("1 top-k: k 2, 2 kept") for line in lines)
+    assert sum("cut by" in line for line in lines[-14:]) == 8  # of the ten that are listed
+
+
+def test_a_hidden_token_is_not_told_before_the_guess(walked: Walked) -> None:
+    lines = walked("home", "guess", "enter", "hate")
+    hidden = next(n for n, line in enumerate(lines) if line == "The next token is hidden.")
+    asked = lines.index("your guess")
+    assert "prefer" not in " ".join(lines[hidden : asked + 3])
+    assert any(line.startswith("position 2: you") and '" prefer" came' in line for line in lines[hidden:])
 
 
 def test_the_pattern_of_attention_is_read_in_numbers(walked: Walked) -> None:

@@ -36,11 +36,11 @@ def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) 
     app.press(b"\x1bOP")  # F1
     app.until(b"prompt, 8 tokens:")
     app.press(b"i")
-    app.until(b"prompt:\r\n")
-    app.press(b"milkk\x7f\r")
-    app.until(b"prompt of 4 tokens")
+    app.until(b"an empty line keeps what is there:\r\n")
+    app.press(b"mi\\\rlkk\x7f\r")
+    app.until(b"prompt of 5 tokens")
     app.press(b"\x1b[200~q q\x1b[201~g")  # pasted text is no key
-    app.until(b"\n12  ")
+    app.until(b"\n13  ")
     app.press(b"\x03")  # stops the run
     app.press(b"\x1bOS")  # F4
     app.until(b"tokens generated:")

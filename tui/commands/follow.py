@@ -9,7 +9,7 @@ import typer
 
 from core.engine import threads
 from tui.commands.common import exit_on_user_error
-from tui.commands.walk import check_terminal, run
+from tui.commands.walk import Plain, check_terminal, in_lines, run
 
 if TYPE_CHECKING:
     from tui.sharing.feed import Feed
@@ -35,6 +35,7 @@ def follow(
     theme: Annotated[
         str | None, typer.Option(help="tokenwalk-dark, tokenwalk-light, or the name of a Textual theme.")
     ] = None,
+    plain: Plain = None,
 ) -> None:
     """Show a walk that is shared on this machine, live and read-only; or a session file while it grows."""
     with exit_on_user_error():
@@ -48,14 +49,18 @@ def follow(
         if choice:
             catalog.check(choice)
         feed = feed_of(walk)
-        check_terminal("tokenwalk export")
         settings, problems = app_settings.load()
+        lines = in_lines(plain, settings)
+        if not lines:
+            check_terminal("--plain, or tokenwalk export")
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
     _stand_back()
     threads.prepare()
-    from tui.following.app import FollowApp
-
-    run(FollowApp(feed, choice, settings, problems))
+    if lines:
+        from tui.plain.spoken_app import SpokenFollow as App
+    else:
+        from tui.following.app import FollowApp as App  # type: ignore[assignment]
+    run(App(feed, choice, settings, problems), lines=lines)
 
 
 def _stand_back() -> None:

@@ -8,6 +8,7 @@ import typer
 from core.errors import UserError
 from core.language import N_, _, ngettext
 from tui.commands.common import exit_on_user_error, note, say
+from tui.commands.walk import Plain, check_terminal, in_lines, run
 
 
 def learn(
@@ -21,6 +22,7 @@ def learn(
             help=N_("Play the lessons without a screen, and run their Python: 1 where something does not hold."),
         ),
     ] = False,
+    plain: Plain = None,
 ) -> None:
     """Open the course, in which lessons are played on the live app."""
     with exit_on_user_error():
@@ -41,29 +43,35 @@ def learn(
         if check:
             _check(found, number)
         else:
-            _open(folder, number)
+            _open(folder, number, plain)
 
 
-def _open(folder: Path | None, number: int | None) -> None:
+def _open(folder: Path | None, number: int | None, plain: bool | None) -> None:
     from core import language
+    from tui import settings as app_settings
     from tui.commands.opening import DEFAULT_MODEL
-    from tui.commands.walk import check_terminal, run
     from tui.course import progress
 
-    check_terminal("tokenwalk learn --check")
+    settings, problems = app_settings.load()
+    lines = in_lines(plain, settings)
+    if not lines:
+        check_terminal("--plain, or tokenwalk learn --check")
     from core.engine import threads
     from core.loading.choice import ModelChoice
     from core.sessions import storage
-    from tui import settings as app_settings
 
-    settings, problems = app_settings.load()
     threads.prepare()
-    from tui.app import TokenwalkApp
     from tui.walk.course import CourseSource
+
+    if lines:
+        from tui.plain.spoken_app import SpokenWalk as App
+    else:
+        from tui.app import TokenwalkApp as App  # type: ignore[assignment]
 
     source = CourseSource(folder, language.spoken(), progress.default_file(), number, at_start=True)
     choice, sessions = ModelChoice(name=DEFAULT_MODEL), storage.default_folder()
-    run(TokenwalkApp(choice, settings=settings, problems=problems, sessions=sessions, course=source))
+    app = App(choice, settings=settings, problems=problems, sessions=sessions, course=source)
+    run(app, lines=lines)
 
 
 def _check(course: Any, number: int | None) -> None:

@@ -1,63 +1,62 @@
-"""`tokenwalk --plain`: the walk in lines of text."""
+"""`--plain`: an app in lines of text."""
 
+import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
-from core.errors import UserError
 from core.language import _
 from tui.commands.common import say
-from tui.commands.opening import Opening
-from tui.settings import Settings
-from tui.wording import spell_without_keys
 
 if TYPE_CHECKING:
-    from core.walk.values import PromptForm
+    from tui.plain.desk import Desk
+    from tui.plain.spoken_app import Spoken
 
 CLOSING_SECONDS = 2.0
 """How long to wait for a running step to end and the walk to be saved."""
 
 
-def walk_in_lines(
-    first: Opening, form: "PromptForm", count: int, settings: Settings, problems: Iterable[UserError]
-) -> NoReturn:
-    """Walk until the end of the input or the quit key, and end the program."""
-    from core.sessions import storage
+def run_in_lines(app: "Spoken") -> NoReturn:
+    """Run an app until the end of the input or the quit key, and end the program."""
     from tui.drawing import text
-    from tui.plain.actions import Actions
     from tui.plain.desk import Desk
     from tui.plain.keyboard import SingleKeys, keyboard
 
     text.speak()
-    keys = keyboard(dict(os.environ))
-    desk = Desk(
-        first.choice,
-        first.sampler,
-        say=say,
-        keyboard=keys,
-        settings=settings,
-        count=count,
-        form=form,
-        sessions=storage.default_folder(),
-    )
-    for problem in problems:
-        desk.say(spell_without_keys(problem))
+    keys, closed = keyboard(dict(os.environ)), list[OSError]()
+
+    def say_or_end(line: str) -> None:
+        """Print a line; where nobody reads it any longer, end."""
+        try:
+            say(line)
+        except OSError as error:
+            closed.append(error)
+            desk.end()
+
+    desk = Desk(app, keys, say_or_end)
     desk.say(
         _("tokenwalk in plain lines; keys act at once, ? lists them")
         if isinstance(keys, SingleKeys)
         else _("tokenwalk in plain lines; write a key or a command in each line, ? lists them")
     )
-    for each in signal.Signals:
-        if each.name in ("SIGTERM", "SIGHUP"):
-            signal.signal(each, lambda number, _frame: desk.end(128 + number))
-        elif each.name == "SIGCONT":  # after ctrl+z the shell has set the terminal to lines
-            signal.signal(each, lambda _number, _frame: keys.begin())
-    try:
-        code = desk.run(Actions(desk), first.text, first.saved, first.patches)
-    finally:
-        desk.runner.close(CLOSING_SECONDS)
-        desk.autosave.close(CLOSING_SECONDS)
+    code = asyncio.run(_run(desk))
+    app.runner.close(CLOSING_SECONDS)
+    app.autosave.close(CLOSING_SECONDS)
+    if closed:
+        raise closed[0]
     sys.stdout.flush()
     os._exit(code)  # do not wait for a step that still computes, nor for torch's exit handlers
+
+
+async def _run(desk: "Desk") -> int:
+    """Run a desk; signals end it, ctrl+c stops what goes on, and after ctrl+z the terminal is set again."""
+    loop = asyncio.get_running_loop()
+    for each in signal.Signals:
+        if each.name in ("SIGTERM", "SIGHUP"):
+            loop.add_signal_handler(each, desk.end, 128 + each)
+        elif each.name == "SIGINT":
+            loop.add_signal_handler(each, desk.interrupt)
+        elif each.name == "SIGCONT":
+            loop.add_signal_handler(each, desk.begin)
+    return await desk.run()

@@ -2,22 +2,33 @@
 
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from core.engine import threads
-from core.errors import Option, UserError
+from core.errors import UserError
 from core.language import _
 from tui.commands.common import Prompt, exit_on_user_error
 from tui.commands.opening import opening
 from tui.options import ModelOptions, SamplerOptions, shared
 from tui.serve import DRIVER
 
+if TYPE_CHECKING:
+    from tui.settings import Settings
+
 INSTEAD = "--plain, or tokenwalk generate, next or tokens"
 """The commands that need no terminal."""
 CLOSING_SECONDS = 2.0
 """How long to wait, after the terminal is restored, for a running step to end and the walk to be saved."""
+
+Plain = Annotated[
+    bool | None,
+    typer.Option(
+        "--plain/--no-plain",
+        help="Lines of text in place of panels, for screen readers, dumb terminals and pipes; ? lists its keys.",
+    ),
+]
 
 
 @shared
@@ -36,13 +47,7 @@ def walk(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last saved session, or the session file given as PROMPT.")
     ] = False,
-    plain: Annotated[
-        bool | None,
-        typer.Option(
-            "--plain/--no-plain",
-            help="Lines of text in place of panels, for screen readers, dumb terminals and pipes; ? lists its keys.",
-        ),
-    ] = None,
+    plain: Plain = None,
     share: Annotated[
         bool, typer.Option("--share", help="Let others on this machine follow the walk, by tokenwalk follow.")
     ] = False,
@@ -59,16 +64,9 @@ def walk(
             _read_keys_from_terminal()
         settings, problems = app_settings.load()
         settings = replace(settings, fps=fps or settings.fps, theme=theme or settings.theme)
-        in_browser = os.environ.get("TEXTUAL_DRIVER") == DRIVER
-        in_lines = not in_browser and (settings.plain if plain is None else plain)
-        if not in_lines:
+        lines = in_lines(plain, settings)
+        if not lines:
             check_terminal(INSTEAD)
-        if in_lines and share:
-            raise UserError(
-                _("a walk in plain lines cannot be shared; leave out {share}, or give {app}"),
-                share=Option("share"),
-                app=Option("no-plain"),
-            )
         server = None
         if share:
             from tui.sharing.server import Server
@@ -77,16 +75,14 @@ def walk(
     threads.prepare()
     from core.walk.values import PromptForm
 
-    if in_lines:
-        from tui.commands.plain import walk_in_lines
-
-        with exit_on_user_error():
-            walk_in_lines(first, PromptForm(model.special, model.chat, model.system), count, settings, problems)
-    from tui.app import TokenwalkApp
     from tui.course import progress
     from tui.walk.course import CourseSource
 
-    app = TokenwalkApp(
+    if lines:
+        from tui.plain.spoken_app import SpokenWalk as App
+    else:
+        from tui.app import TokenwalkApp as App  # type: ignore[assignment]
+    app: Any = App(
         first.choice,
         first.sampler,
         first.text,
@@ -100,7 +96,7 @@ def walk(
         server=server,
         course=CourseSource(progress=progress.default_file()),
     )
-    run(app)
+    run(app, lines=lines)
 
 
 def check_terminal(instead: str) -> None:
@@ -115,8 +111,18 @@ def check_terminal(instead: str) -> None:
         )
 
 
-def run(app: Any) -> NoReturn:
-    """Run the app, and end the program with it."""
+def in_lines(plain: bool | None, settings: "Settings") -> bool:
+    """Whether the app is run in lines of text: as the option says, or the settings; never in a browser."""
+    in_browser = os.environ.get("TEXTUAL_DRIVER") == DRIVER
+    return not in_browser and (settings.plain if plain is None else plain)
+
+
+def run(app: Any, *, lines: bool = False) -> NoReturn:
+    """Run the app, on a screen or in lines, and end the program with it."""
+    if lines:
+        from tui.commands.plain import run_in_lines
+
+        run_in_lines(app)
     app.when_restored = lambda: _end_while_loading(app)
     app.run()
     app.runner.close(CLOSING_SECONDS if app.state.frame.snapshot else 0)

@@ -27,7 +27,7 @@ class NotebookScreen(ModalScreen[str | None]):
 
     def __init__(self, title: str, code: str) -> None:
         super().__init__()
-        self._title, self._code = title, code
+        self._title, self.code = title, code
 
     def compose(self) -> ComposeResult:
         with Vertical(id="notebook", classes="dialog wide") as dialog:
@@ -35,7 +35,7 @@ class NotebookScreen(ModalScreen[str | None]):
             dialog.border_subtitle = Content(_("y copy · write j JSON · c CSV · s SVG picture · esc close"))
             yield Static(Content(_("These lines compute the same in a notebook:")), classes="asks")
             with VerticalScroll(id="code"):
-                yield Static(highlight(prose(self._code), language="python"))
+                yield Static(highlight(prose(self.code), language="python"))
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#code").scroll_relative(y=by, animate=False)

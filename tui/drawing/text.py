@@ -14,6 +14,7 @@ from rich.cells import cell_len, chop_cells
 
 from core.sampling.bounds import Bounded, Bounds, high
 from core.tokenizers.tokenizer import Decoder, piece_text
+from tui.drawing.spoken import DRAWN
 
 _SYMBOLS = {"\n": "↵", "\r": "␍", "\t": "⇥", " ": "·"}
 _WIDTH_CHANGERS = {0x20E3, *range(0x1F3FB, 0x1F400), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
@@ -60,7 +61,8 @@ def speak() -> None:
 
 
 def _aloud(text: str) -> str:
-    shown = "".join({"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(each) or _safe(each) for each in text)
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    shown = "".join(named.get(each) or (_escaped if DRAWN.match(each) else _safe)(each) for each in text)
     return shown if shown and shown == shown.strip() and "  " not in shown else f'"{shown}"'
 
 

@@ -43,6 +43,11 @@ class OwnModel:
         """The newest frame, and the problems since the last one."""
         return self._runner.take()
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether all that was asked for is done."""
+        return self._runner.at_rest
+
     def close(self, timeout: float) -> bool:
         """Stop; whether the thread has ended."""
         return self._runner.close(timeout)

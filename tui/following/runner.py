@@ -129,6 +129,11 @@ class FollowingRunner(Runner):
         frame = received.frame if self.following else self._own_frame(received.frame, received.frame.snapshot, problems)
         return frame, problems
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the last frame was taken, and the model here has nothing to do."""
+        return self._taken and (self._own is None or self._own.at_rest)
+
     def close(self, timeout: float = 0.05) -> bool:
         """Follow no longer; whether all threads of models have ended."""
         self._feed.close()

@@ -11,6 +11,7 @@ from core.walk.values import DraftView
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent, within
 from tui.lenses.base import KeyWords, LensPage
+from tui.reports.drafting import drawn_from_rest, drawn_from_target
 from tui.runner import Question
 
 BELOW = 6
@@ -127,9 +128,7 @@ class DraftLens(LensPage[DraftView]):
             )
         if found.how[-1] != "accepted":
             token, bonus = found.tokens[-1], found.how[-1] == "bonus"
-            words = (
-                _("drawn from p: every proposal was accepted") if bonus else _("drawn from max(0, p − q), renormalized")
-            )
+            words = drawn_from_target() if bonus else drawn_from_rest()
             sampled = percent(token.sampled_probability, 2) if token.sampled_probability is not None else ""
             yield self.text(
                 (f"{'+' if bonus else '→'} {fit(label(token.piece), 16)}", "bar"), (f"{sampled:>9} {words}", "muted")

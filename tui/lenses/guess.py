@@ -1,6 +1,5 @@
 """A guessing game: the next token is hidden until a person has guessed it."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
@@ -8,12 +7,13 @@ from typing import ClassVar
 from rich.text import Text
 
 from core.language import N_, _
-from core.sampling.bounds import Bounded, low, total
+from core.sampling.bounds import Bounded
 from core.sampling.values import Candidate
 from core.walk.values import Guess
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import decimals_for, fit, label, percent
 from tui.lenses.base import KeyWords, LensPage
+from tui.reports.guesses import bits_words, sums
 from tui.runner import Frame, Question
 
 
@@ -64,15 +64,11 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             )
             yield from self.paragraph(words, "muted", width)
             return
-        you, model = (total(side.bits for side in each) for each in self._sides(answer))
-        hits = sum(guess.hit for guess in answer)
-        own = sum(guess.likeliest.id == guess.came.id for guess in answer)
-        count = len(answer)
-        for words, bits, right in ((_("you"), you, hits), (_("the model"), model, own)):
+        for words, bits, right in sums(answer):
             yield self.text(
                 (f"{words:<10}", "muted"),
                 (_bits(bits, 8, 1), "text"),
-                (_(" bits · {right} of {count} right").format(right=right, count=count), "muted"),
+                (_(" bits · {right} of {count} right").format(right=right, count=len(answer)), "muted"),
             )
         yield Text()
         each = max(8, (width - 7 - 9 - 9) // 3)
@@ -85,9 +81,6 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
         )
         for guess in reversed(answer):
             yield self._row(guess, each)
-
-    def _sides(self, answer: tuple[Guess, ...]) -> tuple[list[Candidate], list[Candidate]]:
-        return [guess.guessed for guess in answer], [guess.likeliest for guess in answer]
 
     def _row(self, guess: Guess, each: int) -> Text:
         def shown(candidate: Candidate) -> str:
@@ -105,4 +98,4 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
 
 
 def _bits(value: Bounded, width: int, decimals: int) -> str:
-    return ("∞" if math.isinf(low(value)) else f"{value:.{decimals}f}").rjust(width)
+    return bits_words(value, decimals).rjust(width)

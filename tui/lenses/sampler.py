@@ -11,7 +11,7 @@ from textual.binding import Binding
 from core.errors import UserError
 from core.language import N_, _
 from core.sampling.bounds import Bounded, high, low
-from core.sampling.explanation import Pick, SamplerLens, SamplerRow
+from core.sampling.explanation import SamplerLens, SamplerRow
 from core.sampling.sampler import Sampler
 from core.sampling.stages import found
 from core.sampling.stages.stage import Stage
@@ -19,10 +19,11 @@ from core.sampling.stages.temp import Temperature
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.line import LineScreen
 from tui.drawing.bars import bars
-from tui.drawing.sampler import sampler_text, stage_heads, value_text
+from tui.drawing.sampler import sampler_text, stage_heads
 from tui.drawing.stage_columns import StageColumns, fit_columns
-from tui.drawing.text import count_in, decimals_for, fit, fixed_in, label, number_in, one_line, percent, percent_in
+from tui.drawing.text import count_in, fit, fixed_in, label, number_in, percent_in
 from tui.lenses.base import KeyWords, LensPage
+from tui.reports.sampler import caution, drawn_words, knob_words, pick_words
 from tui.runner import Question
 
 FEWEST = 3
@@ -276,7 +277,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
     def _unit_interval(self, answer: SamplerLens, width: int) -> Iterator[Text]:
         """The intervals of the kept tokens from 0 to 1, and a mark where u falls among them."""
         if answer.drawn is None:
-            yield self.text((fit(one_line(answer.problem or answer.undecided), width), "hot"))
+            yield self.text((fit(drawn_words(answer), width), "hot"))
             yield Text()
             return
         edge = 0  # cells that are filled
@@ -298,16 +299,13 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if edge < width:
             line.append(fit(_(" others") if width - edge > 8 else "", width - edge), self.style_of("lens--rest"))
         yield line
-        yield self._mark(answer, answer.drawn, width)
+        yield self._mark(answer, width)
 
-    def _mark(self, answer: SamplerLens, drawn: Pick, width: int) -> Text:
+    def _mark(self, answer: SamplerLens, width: int) -> Text:
+        words = drawn_words(answer)
         if answer.sampler.greedy:
-            return self.text((_("greedy: one token is left; no u is drawn"), "muted"))
+            return self.text((words, "muted"))
         at = min(width - 1, int(answer.u * width))
-        start, end = drawn.interval
-        words = _("u {u:.4f} draws {token} [{start:.4f}, {end:.4f})").format(
-            u=answer.u, token=label(drawn.piece), start=start, end=end
-        )
         if at + 2 + cell_len(words) <= width:
             return self.text((" " * at + "▲ ", "hot"), (words, "text"))
         words = fit(words, max(0, at - 1)) if cell_len(words) > at - 1 else words
@@ -319,8 +317,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
         def line(between: str) -> Text:
             return self.text(
                 (_("greedy "), "muted"),
-                (_pick_text(answer.greedy), "text"),
-                *(((between, "muted"), (_pick_text(answer.uniform), "text")) if answer.uniform else ()),
+                (pick_words(answer.greedy), "text"),
+                *(((between, "muted"), (pick_words(answer.uniform), "text")) if answer.uniform else ()),
             )
 
         long = line(_(" · with equal odds this u would draw "))
@@ -333,13 +331,12 @@ class SamplerLensPage(LensPage[SamplerLens]):
             yield self.text((_("no stages: every token is drawn with the model's own probability"), "muted"))
             return
         line = self.text((f"{self.cursor + 1} {_(stage.TITLE)}", "text"), ("" if stage.on else _(" off"), "hot"))
-        for number, knob in enumerate(stage.knobs()):
-            words = f"{_(knob.label)} {value_text(knob, getattr(stage, knob.name)) or '–'}"
+        for number, words in enumerate(knob_words(stage)):
             line.append(" · ", self.style_of("lens--faint"))
             line.append(words, self.style_of("lens--cursor" if number == self._knob else "lens--text"))
         if stage.NAME == "xtc" and stage.active:
             line.append(_(" · drawn chance {chance:.4f}").format(chance=answer.chance), self.style_of("lens--muted"))
-        if words := _caution(answer, self.cursor):
+        if words := caution(answer, self.cursor):
             line.append(f" · {words}", self.style_of("lens--hot"))
         yield line
         if flat:
@@ -377,18 +374,6 @@ def _one_stage(text: str) -> Stage:
     return stages[0]
 
 
-def _caution(answer: SamplerLens, number: int) -> str:
-    """What makes a stage of no use, or of another use than in other programs; empty where nothing does."""
-    stages = answer.stages
-    if number >= len(stages) or not stages[number].stage.active or answer.problem:
-        return ""
-    if number and stages[number - 1].kept == 1:
-        return _("no effect: only one token is left before it")
-    if stages[number].stage.NAME == "mirostat" and any(each.stage.active for each in stages[number + 1 :]):
-        return _("S measured after later stages")
-    return ""
-
-
 def _scale(answer: SamplerLens) -> float:
     """The probability of a full bar."""
     top = max(max(high(row.shares[0]), high(row.shares[-1])) for row in answer.rows)
@@ -397,7 +382,3 @@ def _scale(answer: SamplerLens) -> float:
 
 def _bar(share: Bounded, width: int, scale: float) -> str:
     return bars([low(share)], [0.0], width, scale)[0] if width else ""
-
-
-def _pick_text(pick: Pick) -> str:
-    return f"{label(pick.piece)} {percent(pick.probability, min(4, decimals_for(pick.probability)))}"

@@ -11,6 +11,7 @@ from core.sampling.values import SoftmaxLab
 from tui.drawing.bars import bars
 from tui.drawing.text import fit, label, percent
 from tui.lenses.base import KeyWords, LensPage
+from tui.reports.softmax import heated_title, outcome, repeated_title
 from tui.runner import Question
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
     def __init__(self) -> None:
         super().__init__()
         self._factor = 0
-        self._second_view = False
+        self.second_view = False
+        """Whether repetition and temperature are shown."""
 
     def new_question(self) -> Question:
         factor = FACTORS[self._factor]
@@ -55,14 +57,14 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         self.ask_again()
 
     def switch_view(self) -> None:
-        self._second_view = not self._second_view
+        self.second_view = not self.second_view
         self.draw()
 
     # Painting --------------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         super().draw()
-        other = _("maximum") if self._second_view else _("repetition, temperature")
+        other = _("maximum") if self.second_view else _("repetition, temperature")
         keys = _("⇧←→ ln p × {factor} · o {other}") if self._logprobs else _("⇧←→ logits × {factor} · o {other}")
         self.hint(keys.format(factor=FACTORS[self._factor], other=other))
 
@@ -73,19 +75,24 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         return bool(snapshot and snapshot.chart and snapshot.chart.from_logprobs)
 
     @property
-    def _score(self) -> str:
+    def score(self) -> str:
+        """What softmax is given."""
         return "ln p" if self._logprobs else "logit"
 
     def lines(self, answer: SoftmaxLab, width: int, height: int) -> Iterator[Text]:
+        names = self.names(answer)
+        yield from (
+            self._repeated_and_heated(answer, names, width)
+            if self.second_view
+            else self._naive_and_stable(answer, names, width)
+        )
+
+    def names(self, answer: SoftmaxLab) -> list[str]:
+        """The tokens whose logits are used."""
         snapshot = self.frame.snapshot
         chart = snapshot.chart.candidates if snapshot and snapshot.chart else ()
         names = [label(candidate.piece) for candidate in chart[: len(answer.logits)]]
-        names += [""] * (len(answer.logits) - len(names))
-        yield from (
-            self._repeated_and_heated(answer, names, width)
-            if self._second_view
-            else self._naive_and_stable(answer, names, width)
-        )
+        return names + [""] * (len(answer.logits) - len(names))
 
     def _naive_and_stable(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
         words = _(
@@ -96,7 +103,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
         yield Text()
         yield self.text(
             (
-                f"{fit(_('token'), 14)}{self._score:>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}",
+                f"{fit(_('token'), 14)}{self.score:>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}",
                 "head",
             )
         )
@@ -118,21 +125,13 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
             (f"{stable.total:>12.3g}{sum(stable.shares):>9.4f}", "muted"),
         )
         yield Text()
-        if naive.works:
-            words = _("Both work. ⇧→ scales the logits up until the plain formula fails.")
-        else:
-            words = _("exp overflows float32 above x = 88.7, and ∞ / ∞ is NaN; the second way avoids it.")
-        yield from self.paragraph(words, "muted" if naive.works else "hot", width)
+        yield from self.paragraph(outcome(answer), "muted" if naive.works else "hot", width)
 
     def _repeated_and_heated(self, answer: SoftmaxLab, names: list[str], width: int) -> Iterator[Text]:
         each = max(4, (width - 16) // 2 - 2)
         for title, rows, form in (
-            (
-                _("softmax n times, over {count:,} tokens: each time closer to uniform").format(count=answer.count),
-                answer.repeated,
-                "{:g}×",
-            ),
-            (_("softmax(x / T): a low T sharpens, a high T flattens"), answer.temperatures, "T {:g}"),
+            (repeated_title(answer), answer.repeated, "{:g}×"),
+            (heated_title(), answer.temperatures, "T {:g}"),
         ):
             yield self.text((title, "muted"))
             yield self.text(

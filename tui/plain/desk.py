@@ -1,280 +1,233 @@
-"""Runs a walk in lines of text: reads commands, waits for the runner, and announces what has changed."""
+"""Acts on keys and lines one after the other, and reads aloud what each has changed."""
 
+import asyncio
 import os
-import selectors
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any
 
-from core.activations.patch import Patch
+from textual.pilot import Pilot, WaitForScreenTimeout
+
 from core.errors import UserError
-from core.generation.token import Token
-from core.language import _, ngettext
-from core.loading.choice import ModelChoice
-from core.sampling.sampler import Sampler
-from core.walk.values import PromptForm, Snapshot
-from tui.autosave import Autosave
+from core.language import _
+from tui.course.keys import event
 from tui.drawing.text import one_line
-from tui.keys import WALK
-from tui.plain import words
-from tui.plain.keyboard import Keyboard, key_of_line
-from tui.runner import Frame, Operation, Question, Refusal, Runner
-from tui.settings import Settings
-from tui.wording import keys_at_present, spell
+from tui.plain.commands import Commands
+from tui.plain.dialogs import Question, question
+from tui.plain.keyboard import Key, Keyboard, Line, key_of_line
+from tui.plain.screens import Reader
+from tui.plain.spoken_app import SIZE, Spoken
+from tui.runner import Frame
 
-if TYPE_CHECKING:
-    from tui.plain.actions import Actions
-
-POLL = 0.05
-"""Seconds between two looks at whether the runner rests."""
+LOOK, IDLE = 0.01, 0.05
+"""Seconds between two looks at what the app does, while it works and while it rests."""
+WIDGETS = 1.0
+"""Seconds to wait for widgets at most."""
 SILENCE = 10.0
 """Seconds after which it is said that something goes on."""
 INTERRUPTING = ("walk.stop", "walk.step", "walk.generate", "app.quit")
-"""Actions of a terminal's keys that do not wait until the runner rests."""
-FRAMES = 20.0
-"""Frames per second at most; each may hold several tokens."""
+"""Actions that do not wait until the app rests, where a person sits at a terminal."""
+
+
+class Patient(Pilot[Any]):
+    """Waits for the widgets; one that is removed meanwhile, with a dialog, never answers."""
+
+    async def _wait_for_screen(self, timeout: float = WIDGETS) -> bool:  # as Textual 8.2 has it
+        try:
+            return await super()._wait_for_screen(min(timeout, WIDGETS))
+        except WaitForScreenTimeout:
+            return False
 
 
 class Desk:
-    """One walk. `say` prints a line at once."""
+    """Runs one app without a screen. `say` prints a line at once."""
 
-    def __init__(
-        self,
-        choice: ModelChoice,
-        sampler: Sampler,
-        *,
-        say: Callable[[str], None],
-        keyboard: Keyboard,
-        settings: Settings = Settings(),
-        count: int = 30,
-        form: PromptForm = PromptForm(),
-        sessions: Path,
-        automatic: bool = True,
-    ) -> None:
-        self.choice, self.sampler, self.count, self.form = choice, sampler, count, form
-        self._say, self._keyboard = say, keyboard
-        self._keys = {binding.id: settings.keys.get(binding.id or "", binding.key) for binding in WALK}
-        self._key_of = keys_at_present(settings.keys)
-        self._wake_read, self._wake_write = os.pipe()
-        self.runner = Runner(self._wake, FRAMES)
-        self.runner.autosave = self.autosave = Autosave(sessions, self._report, automatic=automatic)
-        self.frame = Frame()
-        self._reports: deque[UserError | str] = deque()
-        self._commands: deque[str] = deque()
-        self._afterwards: deque[Callable[[], None]] = deque()
-        self._read: Callable[[Any], Iterable[str]] | None = None
-        """Makes lines of the answer that is waited for."""
-        self._edits = 0
-        self._said_at = time.monotonic()
+    def __init__(self, app: Spoken, keyboard: Keyboard, say: Callable[[str], None]) -> None:
+        self.app, self._keyboard, self._print = app, keyboard, say
+        app.say, app.listen = self.say, self._hear
+        self._fresh = False
+        """Whether a frame came since it was looked for what is new."""
+        self._commands: deque[Key | Line] = deque()
+        self._pilot = Patient(app)
+        self._reader = Reader(app)
+        self._actions = Commands(self)
+        self._question: Question | None = None
+        """What is asked for at present."""
+        self._text: list[str] = []
+        """The lines before, of a text of several."""
+        self._said_at, self._said = time.monotonic(), 0
+        self._remark = ""
         self._code: int | None = None
-        """The exit code, once the walk has ended."""
 
-    # For actions -----------------------------------------------------------------------------------------------------
+    # Saying ----------------------------------------------------------------------------------------------------------
 
     def say(self, line: str) -> None:
         """Print a line."""
-        self._said_at = time.monotonic()
-        self._say(one_line(line))
+        self._said_at, self._said = time.monotonic(), self._said + 1
+        self._print(one_line(line))
 
     def say_all(self, lines: Iterable[str]) -> None:
         """Print lines."""
         for line in lines:
             self.say(line)
 
-    @property
-    def busy(self) -> bool:
-        """Whether the runner has something to do."""
-        return not self.runner.at_rest
-
-    def submit(self, operation: Operation, *, interrupts: bool = True, instead_of: str | None = None) -> None:
-        """Queue an operation on the walk."""
-        self.runner.submit(operation, interrupts=interrupts, instead_of=instead_of)
-
-    def then(self, action: Callable[[], None]) -> None:
-        """Act when all that was queued is done."""
-        self._afterwards.append(action)
-
-    def await_answer(self, question: Question, read: Callable[[Any], Iterable[str]]) -> None:
-        """Put a question, and print the lines that `read` makes of its last answer."""
-        self.runner.ask(question)
-        self._read = read
-
-    def load(self, choice: ModelChoice) -> None:
-        """Load a model; the walk goes on in it, or starts from the prompt."""
-        self.choice = choice
-        self.runner.load(choice, self.frame.snapshot.prompt if self.frame.snapshot else "", self.sampler, self.form)
-
-    def write(self, text: str, turn: int | None = None) -> None:
-        """Let the walk begin with `text`, or in a conversation go on with it."""
-        snapshot = self.frame.snapshot
-        turn = (snapshot.turn if snapshot else 0) if turn is None else turn
-        self._edits += 1
-        edits, form = self._edits, self.form
-
-        def prefill(session: Any) -> object:
-            session.typed = edits
-            return session.write(text, form, turn)
-
-        self.submit(prefill)
-
-    def ask(self, question: str) -> str | None:
-        """Ask for a line of text: the next one of a pipe, or one that is typed."""
-        line = self._keyboard.line(lambda: self.say(f"{question}:"))
-        if line is None and not self._keyboard.ended:
-            while not self._commands and not self._keyboard.ended:
-                self._commands.extend(self._keyboard.read())
-        return line if line is not None else self._commands.popleft() if self._commands else None
+    # Running ---------------------------------------------------------------------------------------------------------
 
     def end(self, code: int = 0) -> None:
-        """End the walk."""
+        """End the app."""
         self._code = code
 
-    def key_of(self, id: str) -> str:
-        """The first key of an action."""
-        return self._keys[id].partition(",")[0]
+    def begin(self) -> None:
+        """Set the terminal again, as after ctrl+z."""
+        self._keyboard.begin()
 
-    def id_of(self, key: str) -> str | None:
-        """The action of a key."""
-        return next((id for id, keys in self._keys.items() if key in keys.split(",")), None)
-
-    # The loop --------------------------------------------------------------------------------------------------------
-
-    def run(self, actions: "Actions", text: str, saved: Path | None, patches: tuple[Patch, ...] = ()) -> int:
+    async def run(self) -> int:
         """Walk until the end; returns the exit code."""
-        if saved:
-            self.runner.open(saved)
-        else:
-            self.runner.load(self.choice, text, self.sampler, self.form)
-            if patches:
-                self.submit(lambda session: session.patch(patches))
-        self.runner.start()
-        with self._keyboard, selectors.DefaultSelector() as selector:
-            selector.register(self._wake_read, selectors.EVENT_READ, "runner")
-            selector.register(self._keyboard.fileno, selectors.EVENT_READ, "keyboard")
-            while self._code is None:
-                try:
-                    self._turn(selector, actions)
-                except KeyboardInterrupt:
-                    if self.frame.activity == "idle":
-                        self.end(130)
-                    actions.stop()
-        return self._code
+        self._keyboard.begin()
+        threading.Thread(target=self._listen, args=(asyncio.get_running_loop(),), name="input", daemon=True).start()
+        try:
+            await self.app.run_async(headless=True, size=SIZE, auto_pilot=self._drive)
+        finally:
+            self._keyboard.end()
+        return self._code or self.app.return_code or 0
 
-    def _turn(self, selector: selectors.BaseSelector, actions: "Actions") -> None:
-        """Wait for the runner or a key; announce what is new; act on the next command where the runner rests."""
-        for key, _events in selector.select(POLL):
-            if key.data == "runner":
-                os.read(self._wake_read, 4096)
-                self._take(actions)
-            elif not self._keyboard.ended:
-                self._commands.extend(self._keyboard.read())
-        if self._keyboard.ended and self._keyboard.fileno in selector.get_map():
-            selector.unregister(self._keyboard.fileno)
+    def interrupt(self) -> None:
+        """ctrl+c: stop what goes on, or leave a question; where nothing does, end."""
+        if self._question is not None:
+            self._commands.appendleft(Line(None))
+        elif self._rests and self.app.screen is self.app.walk:
+            self.end(130)
+        else:
+            self.press("escape")
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read what comes, on a thread of its own: a file can be read in no other way."""
+        while not self._keyboard.ended:
+            try:
+                data = os.read(self._keyboard.fileno, 65536)
+            except OSError:
+                data = b""
+            with suppress(RuntimeError, CancelledError):  # the app has ended
+                asyncio.run_coroutine_threadsafe(self._received(data), loop).result()
+
+    async def _received(self, data: bytes) -> None:
+        self._commands.extend(self._keyboard.feed(data))
+
+    async def _drive(self, _pilot: Pilot[Any]) -> None:
+        """Act on what comes, each when the one before has ended."""
+        self.app.walk.focus_panel(self.app.walk.lens)
+        await self._settle(self._said)
+        while self._code is None and self.app.is_running:
+            if self._commands:
+                said = self._said
+                await self._act(self._commands.popleft())
+                await self._settle(said)
+            elif self._keyboard.ended:
+                self.end()
+            else:
+                await asyncio.sleep(IDLE)
+                self._look()
+                if self._fresh and self._rests:
+                    self._fresh = False
+                    self.say_all(self._reader.unasked())
+        self.app.exit(return_code=self._code or 0)
+
+    async def _act(self, command: Key | Line) -> None:
+        try:
+            match command:
+                case Line(text) if self._question:
+                    await self._answer(self._question, text)
+                case Line(text):
+                    await self._actions.take(key_of_line(text or ""))
+                case Key(name) if self._question:
+                    self.press(name)
+                case Key(name):
+                    await self._actions.take(name)
+        except UserError as error:
+            self.say(self.app.spell(error))
+
+    async def _answer(self, asked: Question, text: str | None) -> None:
+        """Take a line of a text; one that ends with a backslash goes on in the next line."""
+        goes_on = text is not None and asked.several and text.endswith("\\")
+        if text is not None and goes_on and not text.endswith("\\\\"):
+            self._text.append(text[:-1])
+            return
+        lines, self._text = [*self._text, text[:-1] if text and goes_on else text or ""], []
+        await asked.take(None if text is None else "\n".join(lines), self._pilot)
+
+    def _hear(self, _frame: Frame) -> None:
+        self._fresh = True
+
+    def press(self, key: str) -> None:
+        """Let a key of the app act."""
+        self.app.post_message(event(key))
+
+    # Resting ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _rests(self) -> bool:
+        app, lessons = self.app, self.app.walk.lessons
+        working = any(not worker.is_finished for worker in app.workers)
+        return app.runner.at_rest and not (working or app.input_order.waiting or (lessons.playing and lessons.waiting))
+
+    async def rest(self) -> None:
+        """Wait until all that was asked for is done; a key that ends it acts at once."""
+        calm = 0
+        while calm < 2 and self._code is None and self.app.is_running:
+            await (self._pilot.pause(0.001) if self._rests else asyncio.sleep(LOOK))
+            calm = calm + 1 if self._rests else 0
+            self._look()
+            if self._keyboard.at_once and self._commands and self._interrupts(self._commands[0]):
+                await self._act(self._commands.popleft())
+
+    def _interrupts(self, command: Key | Line) -> bool:
+        if self._question or self.app.state.frame.activity == "idle":
+            return False
+        key = command.name if isinstance(command, Key) else key_of_line(command.text or "")
+        return self._actions.id_of(key) in INTERRUPTING
+
+    def _look(self) -> None:
+        """What comes without a frame: a key that nothing followed, the connection, and that something goes on."""
         self._commands.extend(self._keyboard.tick())
-        while self._reports:
-            self._warn_or_say(self._reports.popleft())
-        if not self.busy:
-            self._rest(actions)
-        elif self._keyboard.interrupts and self._commands and self._interrupts(self._commands[0]):
-            self._do(actions, self._commands.popleft())
-        elif time.monotonic() - self._said_at > SILENCE:
-            progress = self.frame.progress or self.frame.activity_progress
+        if (remark := self.app.walk.remark()) != self._remark:
+            self._remark = remark
+            self.say_all(self._reader.spoken([remark]))
+        if not self._rests and time.monotonic() - self._said_at > SILENCE:
+            progress = self.app.state.frame.progress or self.app.state.frame.activity_progress
             done = f", {progress.done:,} / {progress.total:,}" if progress else ""
             self.say(_("working") + done)
 
-    def _interrupts(self, line: str) -> bool:
-        return self.id_of(key_of_line(line)) in INTERRUPTING
+    async def _settle(self, said: int) -> None:
+        """Wait until the app rests, read what has changed on it, and ask for what it waits for.
 
-    def _rest(self, actions: "Actions") -> None:
-        """The runner rests: read the answer that was waited for, then act on what was asked for next."""
-        if self._read:
-            read, self._read = self._read, None
-            answer = self.frame.answer
-            self.runner.ask(None)
-            if isinstance(answer, Refusal):
-                self._warn_or_say(answer.problem)
-            elif answer is not None:
-                self.say_all(read(answer))
-        elif self._afterwards:
-            self._afterwards.popleft()()
-        elif self._commands:
-            self._do(actions, self._commands.popleft())
-        elif self._keyboard.ended:
-            self.end()
+        `said` is how many lines were said before the command.
+        """
+        await self.rest()
+        if self._text or self._code is not None:
+            return
+        self.say_all(self._reader.changes(quiet=self._said == said))
+        before, self._question = self._question, question(self.app)
+        if self._question:
+            again = before is not None and before.screen is self._question.screen
+            self.say_all(self._question.problems() if again else self._question.lines())
+        self._keyboard.write_lines(self._question is not None)
 
-    def _do(self, actions: "Actions", line: str) -> None:
-        try:
-            actions.command(key_of_line(line))
-        except UserError as error:
-            self._warn_or_say(error)
+    # For commands ----------------------------------------------------------------------------------------------------
 
-    # Announcements ---------------------------------------------------------------------------------------------------
+    @property
+    def reader(self) -> Reader:
+        """What reads the panels, lenses and screens."""
+        return self._reader
 
-    def _take(self, actions: "Actions") -> None:
-        before = self.frame
-        self.frame, problems = self.runner.take()
-        if self.frame.choice:
-            self.choice = self.frame.choice
-        for line in announcements(before, self.frame):
-            self.say(line)
-        if before.snapshot and self.frame.snapshot and before.snapshot.cursor != self.frame.snapshot.cursor:
-            actions.walked()
-        for problem in problems:
-            self._warn_or_say(problem)
-
-    def _warn_or_say(self, problem: UserError | str) -> None:
-        self.say(spell(problem, self._key_of) if isinstance(problem, UserError) else problem)
-
-    # From other threads ----------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        os.write(self._wake_write, b".")
-
-    def _report(self, text: UserError | str, problem: bool) -> None:
-        self._reports.append(text)
-        self._wake()
-
-
-def announcements(before: Frame, now: Frame) -> Iterator[str]:
-    """What has changed between two frames, a line for each token and for each other change."""
-    if now.activity == "loading" != before.activity:
-        yield _("loading")
-    if now.model != before.model and now.model:
-        yield from words.status_lines(Frame(model=now.model))
-    if now.snapshot:
-        yield from _walk_changes(before.snapshot, now.snapshot, now)
-
-
-def _walk_changes(before: Snapshot | None, now: Snapshot, frame: Frame) -> Iterator[str]:
-    tokens, known = now.tokens, before.tokens if before else ()
-    same = next((n for n, pair in enumerate(zip(known, tokens, strict=False)) if not _alike(*pair)), None)
-    same = min(len(known), len(tokens)) if same is None else same
-    written = before is None or now.prompt != before.prompt or same < now.prompt_length
-    if written and (now.chart or not tokens):
-        if tokens:
-            yield ngettext("prompt of {count:,} token", "prompt of {count:,} tokens", now.prompt_length).format(
-                count=now.prompt_length
-            )
-        same = now.prompt_length
-    elif same < len(known):
-        yield ngettext("{count:,} token taken back", "{count:,} tokens taken back", len(known) - same).format(
-            count=len(known) - same
-        )
-    for number in range(same, len(tokens)):
-        after = tokens[number + 1].score if number + 1 < len(tokens) else None
-        chart = now.chart.entropy_bits if now.chart and number + 1 == now.cursor else None
-        yield words.token_line(number + 1, tokens[number], after.entropy_bits if after else chart)
-    moved = before is not None and now.cursor != before.cursor and len(tokens) == len(known) == same
-    if moved:
-        yield words.place_line(now)
-    if now.chart and (written or moved or same < len(known)) and frame.activity != "generating":
-        yield words.entropy_line(frame)
-        yield from map(words.candidate_line, now.chart.candidates[:1])
-    if now.stopped and (before is None or now.stopped != before.stopped):
-        yield now.stopped
-
-
-def _alike(one: Token, other: Token) -> bool:
-    return (one.id, one.origin, one.redraw) == (other.id, other.origin, other.redraw)
+    async def ask(self, words: str) -> str | None:
+        """Ask for a line that belongs to no dialog of the app; None where there is none."""
+        self.say(f"{words}:")
+        self._keyboard.write_lines(True)
+        while not self._commands and not self._keyboard.ended:
+            await asyncio.sleep(LOOK)
+        found = self._commands.popleft() if self._commands else Line(None)
+        return found.text if isinstance(found, Line) else None

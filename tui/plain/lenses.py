@@ -1,81 +1,105 @@
-"""The lenses in plain words: their questions, and their answers as the reports of `tokenwalk lens` print them."""
+"""A lens in words: its answer as the reports of the commands print it, without what is drawn there."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from core import lenses
 from core.language import _
-from core.walk.values import ContinuationTree, Forest, Summary
+from core.walk.values import Summary
 from tui import lenses as pages
 from tui.drawing.parts import part_name
 from tui.drawing.question import why
+from tui.drawing.spoken import spoken
 from tui.drawing.text import label, one_line
+from tui.lenses.base import Lens, LensPage
+from tui.lenses.base.experiment import ExperimentPage
+from tui.lenses.contrast import ContrastLens
+from tui.lenses.draft import DraftLens
+from tui.lenses.guess import GuessLens
+from tui.lenses.sampler import SamplerLensPage
+from tui.lenses.softmax import SoftmaxLens
 from tui.plain import words
 from tui.reports.cells import cell
+from tui.reports.drafting import draft_lines
+from tui.reports.guesses import guess_lines
 from tui.reports.heat_maps import NAMES
 from tui.reports.lenses import HEIGHTS, SHADES, lens_lines
-from tui.runner import Question
+from tui.reports.sampler import knob_words, sampler_lines
+from tui.reports.softmax import formula_lines, shares_lines
 
 if TYPE_CHECKING:
-    from core.lenses.contrast import Contrast
     from core.lenses.flow import Flow
     from core.lenses.paths import Paths
-    from core.walk.session import Session
-
-AROUND = 32
-"""Branches before and after the present one."""
-OTHERS: dict[str, Callable[["Session"], object]] = {
-    "branches": lambda session: session.searches.forest(AROUND),
-    "continuations": lambda session: session.continuations.tree(),
-    "score": lambda session: session.summary(10),
-}
-"""Lenses that read the session alone."""
 
 
-def names() -> tuple[str, ...]:
-    """Those lenses of the app that have text, in its order."""
-    return tuple(page.NAME for page in pages.found() if page.NAME in OTHERS or page.NAME in lenses.NAMES)
+def title(kind: type[Lens]) -> str:
+    """A lens, and what it shows."""
+    kinds = pages.found()
+    place = kinds.index(kind) + 1
+    return _("lens {number} of {count}, {title}: {description}").format(
+        number=place, count=len(kinds), title=_(kind.TITLE), description=spoken(_(kind.DESCRIPTION))
+    )
 
 
-def title(name: str) -> str:
-    """A lens and what it shows."""
-    page = pages.named(name)
-    return f"{_(page.TITLE)}: {_(page.DESCRIPTION)}"
+def keys_line(lens: Lens) -> str:
+    """What the keys of a lens do; empty where they do nothing."""
+    keys = lens.keys()
+    parts = [
+        f"{key} {spoken(_(does))}"
+        for key, does in (
+            (_("up or down"), keys.move),
+            (_("enter"), keys.choose),
+            ("o", keys.view),
+            (_("shift+up or down"), keys.down),
+            (_("shift+left or right"), keys.across),
+        )
+        if does
+    ]
+    parts += [
+        f"{binding.key.split(',')[0]} {_(binding.description)}"
+        for binding in type(lens).BINDINGS
+        if getattr(binding, "tooltip", "") and binding.show  # type: ignore[union-attr]
+    ]
+    return _("keys of this lens: {keys}").format(keys=", ".join(parts)) if parts else ""
 
 
-def question(name: str) -> Question:
-    """What a lens asks at the present position."""
-    if name in OTHERS:
-        return Question(OTHERS[name])
-
-    def ask(session: "Session") -> object:
-        function = lenses.lens(name)
-        asked = {"question": session.current_question()} if _is_experiment(function) else {}
-        return function(session.current_step(), **asked)
-
-    return Question(ask)
-
-
-def _is_experiment(function: Callable[..., object]) -> bool:
-    return "question" in inspect.signature(function).parameters
-
-
-def answer_lines(name: str, answer: Any) -> Iterator[str]:
-    """The answer of a lens."""
-    match answer:
-        case Forest():
-            yield from words.forest_lines(answer)
-        case ContinuationTree():
-            yield from words.continuation_lines(answer)
-        case Summary():
-            yield from _summary_lines(answer)
+def answer_lines(lens: LensPage[Any], answer: Any) -> Iterator[str]:
+    """What a lens shows."""
+    name = lens.NAME
+    match lens:
+        case SamplerLensPage():
+            yield from map(spoken, _sampler_lines(lens, answer))
+        case SoftmaxLens():
+            names = lens.names(answer)
+            lines = shares_lines(answer, names) if lens.second_view else formula_lines(answer, names, lens.score)
+            yield from map(spoken, lines)
+        case GuessLens():
+            yield from map(spoken, guess_lines(answer)) if answer else _hidden()
+        case DraftLens():
+            lines = draft_lines(answer, lens.cursor) if answer.rounds else iter([lens.waiting_text()])
+            yield from map(spoken, lines)
+        case ContrastLens():
+            yield from map(spoken, _contrast_lines(lens, answer))
+        case ExperimentPage() if name not in OWN:
+            yield from map(spoken, _table_lines(name, answer))
         case _ if name in OWN:
-            yield from map(words.plain, OWN[name](answer))
-        case _ if _is_experiment(lenses.lens(name)):
-            yield from map(words.plain, _table_lines(name, answer))
+            yield from map(spoken, OWN[name](answer))
         case _:
-            yield from filter(None, map(words.plain, _report(name, answer)))
+            yield from filter(None, map(spoken, _report(name, answer)))
+
+
+def _hidden() -> Iterator[str]:
+    yield _("The next token is hidden.")
+    yield _("enter asks for your guess; then you hear the token that came, and what your guess cost in bits.")
+
+
+def _sampler_lines(lens: SamplerLensPage, answer: Any) -> Iterator[str]:
+    yield from sampler_lines(answer)
+    if stage := lens.stage:
+        knobs = ", ".join(knob_words(stage))
+        yield _("stage {number}, {title}: {knobs}; {formula}").format(
+            number=lens.cursor + 1, title=_(stage.TITLE), knobs=knobs, formula=_(stage.FORMULA)
+        )
 
 
 def _report(name: str, answer: Any) -> Iterator[str]:
@@ -92,16 +116,24 @@ def _report(name: str, answer: Any) -> Iterator[str]:
         )
 
 
-def _contrast_lines(answer: "Contrast") -> Iterator[str]:
-    """The maps in numbers: a line for each layer."""
+def _watermark_lines(answer: Any) -> Iterator[str]:
+    """Each token with the list it is in."""
+    for line in lens_lines("watermark", answer):
+        mark, _space, rest = line.partition(" ")
+        kind = {"●": _("green"), "○": _("red")}.get(mark)
+        yield f"{rest}, {kind}" if kind else line
+
+
+def _contrast_lines(lens: ContrastLens, answer: Any) -> Iterator[str]:
+    """The map that is chosen, in numbers: a line for each layer."""
     yield why(answer.asked)
-    for name, title_ in NAMES.items():
-        if rows := getattr(answer, name):
-            heads = name == "heads"
-            columns = range(len(rows[0])) if heads else [label(each) for each in answer.pieces]
-            yield from words.map_lines(
-                _("{title}, 0 corrupt, 1 clean").format(title=_(title_)), rows, list(map(str, columns))
-            )
+    if not (rows := getattr(answer, lens.map)):
+        yield _("this map is not measured yet")
+        return
+    columns = range(len(rows[0])) if lens.map == "heads" else [label(each) for each in answer.pieces]
+    yield from words.map_lines(
+        _("{title}, 0 corrupt, 1 clean").format(title=_(NAMES[lens.map])), rows, list(map(str, columns))
+    )
 
 
 def _paths_lines(answer: "Paths") -> Iterator[str]:
@@ -124,7 +156,7 @@ def _flow_lines(answer: "Flow") -> Iterator[str]:
             shape,
             "" if stage.norm is None else _("norm {norm:.3f}").format(norm=stage.norm),
             "" if stage.stream is None else _("residual stream {norm:.3f}").format(norm=stage.stream),
-            stage.text or ", ".join(pairs) or _("values {values} …").format(values=" ".join(values[:4])),
+            one_line(stage.text) or ", ".join(pairs) or _("values {values} …").format(values=" ".join(values[:4])),
         ]
         yield "  ".join(filter(None, parts))
 
@@ -139,18 +171,21 @@ def _table_lines(name: str, answer: Any) -> Iterator[str]:
         yield "  ".join(cell(column, value) or "-" for column, value in zip(found.columns, row, strict=True))
 
 
-OWN: dict[str, Callable[[Any], Iterator[str]]] = {
-    "contrast": _contrast_lines,
-    "flow": _flow_lines,
-    "paths": _paths_lines,
-}
-"""Lenses whose reports are tables with empty cells, or with heads of several lines."""
-
-
 def _summary_lines(answer: Summary) -> Iterator[str]:
     yield _("perplexity {perplexity:.2f}, {bits:.3f} bits per token, {measured:,} tokens").format(
         perplexity=answer.perplexity, bits=answer.bits_per_token, measured=answer.measured
     )
     yield _("the most surprising positions: {positions}").format(
-        positions=one_line(", ".join(str(position + 1) for position in answer.worst))
+        positions=one_line(", ".join(str(position + 1) for position in answer.worst[: words.READ]))
     )
+
+
+OWN = {
+    "branches": words.forest_lines,
+    "continuations": words.continuation_lines,
+    "flow": _flow_lines,
+    "paths": _paths_lines,
+    "score": _summary_lines,
+    "watermark": _watermark_lines,
+}
+"""Lenses that have no report, or whose report is a table with empty cells, or with signs."""

@@ -1,34 +1,36 @@
 """The content of each panel as lines of text, without bars, boxes and glyphs that stand for something."""
 
-import re
 from collections.abc import Iterator, Sequence
 
+from core.activations.patch import Patch
+from core.evaluation.values import Comparison
 from core.generation.token import Token
 from core.language import _, ngettext
-from core.sampling.bounds import Bounded
+from core.loading.info import ModelInfo
+from core.sampling.bounds import Bounded, through
+from core.sampling.sampler import Sampler
 from core.sampling.values import Candidate
 from core.tokenizers.tokenizer import Decoder
-from core.walk.values import ContinuationTree, Forest, Snapshot
+from core.training.events import Evaluated
+from core.training.status import EvaluatedStep, TrainingStatus
+from core.walk.values import ContinuationTree, Forest, SamplerColumn, Snapshot
 from tui.drawing.sampler import sampler_text
+from tui.drawing.spoken import spoken
 from tui.drawing.text import decimals_for, label, one_line, percent, printed
+from tui.reports.compare import divergence_lines as compared_lines
+from tui.reports.training import clock
 from tui.runner import Frame
+from tui.screens.steering_list import Steering
 
-GLYPHS = re.compile("[\u2500-\u259f\u2800-\u28ff]+")
-"""Box drawing, blocks, shades and braille."""
 READ = 10
 """Candidates that are read at once; up and down go further."""
-MARKS = {"·": "-", "●": "green", "○": "red", "▸": "", "›": "", "◂": "", "↵": "\\n", "⇥": "\\t", "◌": ""}
+FEW = 5
+"""Candidates where something else is read too."""
 
 
 def share(value: Bounded) -> str:
     """A probability in percent."""
     return percent(value, min(4, decimals_for(value)))
-
-
-def plain(line: str) -> str:
-    """A line of a report without glyphs; runs of blanks, which align its columns, become two."""
-    words = re.sub(r"(?<=\S) · (?=\S)", ", ", GLYPHS.sub(lambda found: "|" if found.group() == "│" else "", line))
-    return re.sub(r"(?<=\S) {2,}", "  ", "".join(MARKS.get(each, each) for each in words)).strip()
 
 
 # Announcements -------------------------------------------------------------------------------------------------------
@@ -59,6 +61,7 @@ def candidate_line(each: Candidate) -> str:
         else ""
         if each.sampled_probability == each.probability
         else _("{share} in the draw").format(share=share(each.sampled_probability)),
+        "" if each.unpatched is None else _("{share} without the patches").format(share=share(each.unpatched)),
         "" if each.true is None else _("true {share}").format(share=share(each.true)),
         _("logit {logit:.2f}").format(logit=each.logit) if each.known else "",
     ]
@@ -153,27 +156,40 @@ def text_lines(frame: Frame) -> Iterator[str]:
 
 def status_lines(frame: Frame) -> Iterator[str]:
     """Model, sampler and what goes on."""
-    model, snapshot = frame.model, frame.snapshot
-    yield (
-        _("no model yet")
-        if model is None
-        else _("model {name} on {device} in {format}, {parameters:,} parameters, context {context:,}").format(
-            name=one_line(model.label),
-            device=model.device,
-            format=model.format,
-            parameters=model.parameters,
-            context=model.context,
-        )
-    )
+    snapshot = frame.snapshot
+    yield _("no model yet") if frame.model is None else model_line(frame.model)
     if snapshot:
         yield place_line(snapshot)
-        yield _("sampler {sampler}, seed {seed}").format(
-            sampler=plain(sampler_text(snapshot.sampler)), seed=snapshot.sampler.seed
-        )
+        yield sampler_line(snapshot.sampler)
         if snapshot.patches:
-            yield _("patched: {count}").format(count=len(snapshot.patches))
+            yield patches_line(snapshot.patches)
     if frame.activity != "idle":
         yield {"loading": _("loading"), "reading": _("reading"), "generating": _("generating")}[frame.activity]
+    if frame.training:
+        yield training_line(frame.training)
+
+
+def model_line(model: ModelInfo) -> str:
+    """A model, and what it is computed with."""
+    return _("model {name} on {device} in {format}, {parameters:,} parameters, context {context:,}").format(
+        name=spoken(one_line(model.label)),
+        device=model.device,
+        format=model.format,
+        parameters=model.parameters,
+        context=model.context,
+    )
+
+
+def sampler_line(sampler: Sampler) -> str:
+    """The stages of a sampler, and its seed."""
+    return _("sampler {sampler}, seed {seed}").format(sampler=spoken(sampler_text(sampler)), seed=sampler.seed)
+
+
+def patches_line(patches: Sequence[Patch]) -> str:
+    """What is changed in the model."""
+    if not patches:
+        return _("no patch: the model is unchanged")
+    return _("patched: {patches}").format(patches=", ".join(spoken(one_line(each.label)) for each in patches))
 
 
 def forest_lines(forest: Forest) -> Iterator[str]:
@@ -215,3 +231,74 @@ def map_lines(title: str, rows: Sequence[Sequence[float | None]], columns: Seque
     for layer, row in enumerate(rows):
         numbers = " ".join("-" if value is None else f"{value:.2f}" for value in row)
         yield _("layer {layer}: {numbers}").format(layer=layer, numbers=numbers)
+
+
+# Screens -------------------------------------------------------------------------------------------------------------
+
+
+def training_line(status: TrainingStatus) -> str:
+    """How far a training is."""
+    state = {
+        "preparing": _("preparing"),
+        "training": _("training"),
+        "paused": _("paused"),
+        "ended": _("ended"),
+    }[status.state]
+    parts = [
+        _("training of {name}: {state}").format(name=one_line(status.name), state=state),
+        _("step {step:,} of {steps:,}").format(step=status.step, steps=status.recipe.steps),
+    ]
+    if status.last:
+        parts.append(_("loss {loss:.3f} nats").format(loss=status.last.loss))
+    if status.last and status.state == "training":
+        parts.append(_("{time} left").format(time=clock(status.last.seconds_left)))
+    if status.problem:
+        parts.append(one_line(str(status.problem)))
+    return ", ".join(parts)
+
+
+def evaluation_line(found: Evaluated) -> str:
+    """The loss of a step, and the text that the model sampled then."""
+    parts = [_("step {step:,}: validation loss {loss:.3f} nats").format(step=found.step, loss=found.loss)]
+    if found.chart.divergence_bits is not None:
+        parts.append(_("{bits:.3f} bits from the true distribution").format(bits=found.chart.divergence_bits))
+    if found.sample:
+        parts.append(_("sample {sample}").format(sample=label(found.sample.encode())))
+    return ", ".join(parts)
+
+
+def moment_line(found: EvaluatedStep) -> str:
+    """A step of which an earlier run has kept the loss alone."""
+    return _("step {step:,}: validation loss {loss:.3f} nats").format(step=found.step, loss=found.loss)
+
+
+def divergence_lines(found: Comparison) -> Iterator[str]:
+    """How two distributions differ."""
+    return map(spoken, compared_lines(found))
+
+
+def column_lines(column: SamplerColumn) -> Iterator[str]:
+    """What one of several samplers may draw, and the text that it draws."""
+    chart = column.chart
+    kept = [each for each in chart.candidates if each.sampled_probability][:FEW]
+    yield _("{kept:,} kept: {candidates}").format(
+        kept=chart.kept,
+        candidates=", ".join(f"{label(each.piece)} {share(each.sampled_probability)}" for each in kept),
+    )
+    if column.pieces:
+        mean = through(lambda bits: bits / len(column.pieces), column.surprisal_bits)
+        yield _("{mean:.2f} bits a token: {text}").format(mean=mean, text=label(b"".join(column.pieces)))
+    if column.problem:
+        yield spoken(one_line(column.problem))
+
+
+def steering_line(number: int, entry: Steering, *, here: bool) -> str:
+    """A steering vector of the list."""
+    parts = [
+        f"{number}  {one_line(entry.vector.name)}",
+        _("on") if entry.on else _("off"),
+        spoken(entry.place),
+        _("strength {strength:g}").format(strength=entry.strength),
+        _("here") if here else "",
+    ]
+    return ", ".join(filter(None, parts))

@@ -57,26 +57,33 @@ def comparison_lines(a: ModelInfo, b: ModelInfo, found: Comparison) -> list[str]
     names = [ending(one_line(f"{info.label} {info.dtype} {info.device}"), 28) for info in (a, b)]
     columns = zip_longest(_column(found.chart_a), _column(found.chart_b), fillvalue=" " * 30)
     others = f"      {_others(found.chart_a)}  {_others(found.chart_b)}"
+    return [
+        f"{'#':>4}  {fit(f'A {names[0]}', 30)}  {fit(f'B {names[1]}', 30)}",
+        *(f"{rank:>4}  {left}  {right}".rstrip() for rank, (left, right) in enumerate(columns, start=1)),
+        others,
+        f"      {_entropy(found.chart_a):<30}  {_entropy(found.chart_b)}",
+        *(f"      {line}" for line in divergence_lines(found)),
+    ]
+
+
+def divergence_lines(found: Comparison) -> list[str]:
+    """The divergences, and where the likeliest token of one model stands in the other."""
     unit = (
         _("over tokens")
         if found.divergence.over == "token"
         else _("over the next byte, because their tokenizers have different tokens")
     )
     return [
-        f"{'#':>4}  {fit(f'A {names[0]}', 30)}  {fit(f'B {names[1]}', 30)}",
-        *(f"{rank:>4}  {left}  {right}".rstrip() for rank, (left, right) in enumerate(columns, start=1)),
-        others,
-        f"      {_entropy(found.chart_a):<30}  {_entropy(found.chart_b)}",
-        _("      KL(A‖B) {ab} · KL(B‖A) {ba} · JS {js} bits, {unit}").format(
+        _("KL(A‖B) {ab} · KL(B‖A) {ba} · JS {js} bits, {unit}").format(
             ab=_bits(found.divergence.kl_ab_bits),
             ba=_bits(found.divergence.kl_ba_bits),
             js=_bits(found.divergence.js_bits),
             unit=unit,
         ),
         (
-            _("      the same likeliest token: that of A has {in_b} in B, that of B has {in_a} in A")
+            _("the same likeliest token: that of A has {in_b} in B, that of B has {in_a} in A")
             if found.agree
-            else _("      different likeliest tokens: that of A has {in_b} in B, that of B has {in_a} in A")
+            else _("different likeliest tokens: that of A has {in_b} in B, that of B has {in_a} in A")
         ).format(in_b=_rank(found.rank_in_b), in_a=_rank(found.rank_in_a)),
     ]
 

@@ -1,12 +1,14 @@
 """`tokenwalk generate --draft`: the events of speculative decoding, and its sums."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any
 
-from core.generation.rounds import Round, Timing
+from core.generation.rounds import Proposal, Round, Timing
 from core.language import _
 from core.loading.info import ModelInfo
+from core.walk.values import DraftView
+from tui.drawing.text import label, percent
 from tui.reports.generation import prefill_json as generation_prefill
 from tui.reports.json_values import token_json
 
@@ -67,16 +69,62 @@ def done_json(text: str, rounds: Sequence[Round], tokens: int, seconds: float, r
     }
 
 
+def draft_lines(view: DraftView, at: int = 0) -> Iterator[str]:
+    """The sums of a generation, its newest rounds first, and the proposals of round `at` of that order."""
+    rounds = view.rounds[::-1]
+    yield _summary(view.judged, view.accepted, view.tokens, view.count, view.timing.speedup)
+    yield from map(_round_line, rounds)
+    if at < len(rounds):
+        yield _("round at {position}:").format(position=rounds[at].position)
+        yield from map(_proposal_line, rounds[at].proposals)
+        yield from _last_line(rounds[at])
+
+
+def _round_line(found: Round) -> str:
+    """How far a round came."""
+    tokens = " ".join(label(token.piece) for token in found.tokens)
+    return _("at {position}: {accepted} of {proposed} accepted · {tokens}").format(
+        position=found.position, accepted=found.accepted, proposed=len(found.proposals), tokens=tokens
+    )
+
+
+def _proposal_line(each: Proposal) -> str:
+    state = _("not looked at") if each.accepted is None else _("accepted") if each.accepted else _("rejected")
+    p = "" if each.accepted is None else _("p in the model {share}").format(share=percent(each.p, 2))
+    q = _("q in the draft {share}").format(share=percent(each.q, 2))
+    return " · ".join(filter(None, (label(each.piece), state, p, q)))
+
+
+def _last_line(found: Round) -> Iterator[str]:
+    """The token of a round that no draft has proposed."""
+    if found.how[-1] != "accepted":
+        words = drawn_from_target() if found.how[-1] == "bonus" else drawn_from_rest()
+        yield f"{label(found.tokens[-1].piece)} · {words}"
+
+
+def drawn_from_target() -> str:
+    """How a token came after a round without a rejection."""
+    return _("drawn from p: every proposal was accepted")
+
+
+def drawn_from_rest() -> str:
+    """How a token came in the place of a rejected one."""
+    return _("drawn from max(0, p − q), renormalized")
+
+
 def summary(rounds: Sequence[Round]) -> str:
     """How many proposals were accepted, in a line."""
     judged, accepted = _counts(rounds)
     tokens = sum(len(each.tokens) for each in rounds)
+    return _summary(judged, accepted, tokens, len(rounds), _timing(rounds).speedup)
+
+
+def _summary(judged: int, accepted: int, tokens: int, count: int, speedup: float | None) -> str:
     share = f" ({100 * accepted / judged:.0f}%)" if judged else ""
-    speedup = _timing(rounds).speedup
     gain = _("; {speedup:.2f}× as fast as steps of the model alone").format(speedup=speedup) if speedup else ""
     return _(
         "{accepted:,} of {judged:,} proposals accepted{share}; {tokens:,} tokens in {count:,} rounds{gain}"
-    ).format(accepted=accepted, judged=judged, share=share, tokens=tokens, count=len(rounds), gain=gain)
+    ).format(accepted=accepted, judged=judged, share=share, tokens=tokens, count=count, gain=gain)
 
 
 def _timing(rounds: Sequence[Round]) -> Timing:

@@ -48,7 +48,8 @@ class PatchForm(Widget, can_focus=True):
         self.indices = {"block": 0, "head": 0, "position": 0}
         """Where the patch acts, by the name of a field; each counts from 0."""
         self.factor = 2.0
-        self._field = 0
+        self.field = 0
+        """Which of the `fields` is changed."""
 
     def set_model(self, config: ModelConfig, pieces: tuple[bytes, ...]) -> None:
         """Offer the parts of a model with these tokens in its window; indices stay where they still exist."""
@@ -72,13 +73,13 @@ class PatchForm(Widget, can_focus=True):
         return ["kind", "part", *indices, *(["factor"] if self.kind == "scale" else [])]
 
     def action_field(self, by: int) -> None:
-        self._field = max(0, min(self._field + by, len(self.fields()) - 1))
+        self.field = max(0, min(self.field + by, len(self.fields()) - 1))
         self.refresh()
 
     def action_change(self, by: int) -> None:
         if self.config is None:
             return
-        field = self.fields()[self._field]
+        field = self.fields()[min(self.field, len(self.fields()) - 1)]
         if field == "kind":
             self.kind = _shifted(PATCH_KINDS, self.kind, -by)
         elif field == "part":
@@ -104,7 +105,7 @@ class PatchForm(Widget, can_focus=True):
             value = values.get(field) or f"{self.indices.get(field, 0)}"
             if field == "position":
                 value += f" {fit(label(self.pieces[self.indices[field]]), 10).rstrip()}"
-            chosen = self.has_focus and number == min(self._field, len(fields) - 1)
+            chosen = self.has_focus and number == min(self.field, len(fields) - 1)
             style = "bold $background on $accent" if chosen else "bold $foreground"
             name = _(field)
             width = max(len(value), len(name)) + 4

@@ -131,7 +131,7 @@ class TrainScreen(Screen[Path | None]):
             self._drawn_state = state
         if progress is None:
             return
-        at = self._moment()
+        at = self.moment
         self.standing.show(progress, self._frame.activity)
         self.set_class(bool(self.heads.kind), "-heads")
         (self.heads if self.heads.kind else self.losses).show(progress, at)
@@ -148,7 +148,8 @@ class TrainScreen(Screen[Path | None]):
         )
         self.refresh_bindings()
 
-    def _moment(self) -> EvaluatedStep | None:
+    @property
+    def moment(self) -> EvaluatedStep | None:
         """The evaluation that is shown."""
         moments = self.progress.evaluated_steps if self.progress else ()
         if self._step is None or not moments:
@@ -175,7 +176,7 @@ class TrainScreen(Screen[Path | None]):
         self._runner.stop_training()
 
     def action_look(self, by: int) -> None:
-        moments, at = self.progress.evaluated_steps if self.progress else (), self._moment()
+        moments, at = self.progress.evaluated_steps if self.progress else (), self.moment
         if at is None:
             return
         to = max(0, moments.index(at) + by)
@@ -199,7 +200,7 @@ class TrainScreen(Screen[Path | None]):
         self._draw()
 
     def action_walk(self) -> None:
-        at = self._moment()
+        at = self.moment
         if at is None:
             return
         if at.path is not None and at.path.is_file():

@@ -77,8 +77,7 @@ class LensKeys(ActionGroup):
 
     def _take_away(self, lens: ExportedPage[Any], code: str, chosen: str | None) -> None:
         if chosen == "copy":
-            self.screen.app.copy_to_clipboard(code)
-            self.notices.inform(_("copied the lines of Python"))
+            self.notices.copy(code, _("copied the lines of Python"))
         elif chosen:
             self._write(lens, chosen)
 

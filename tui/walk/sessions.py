@@ -60,8 +60,7 @@ class Sessions(ActionGroup):
         snapshot = self.state.frame.snapshot
         text = generated(snapshot.tokens) if snapshot else ""
         if text:
-            self.screen.app.copy_to_clipboard(text)
-            self.notices.inform(_("copied {count:,} characters").format(count=len(text)))
+            self.notices.copy(text, _("copied {count:,} characters").format(count=len(text)))
         else:
             self.notices.warn(UserError(_("nothing is generated yet; {key} samples a token"), key=Action("walk.step")))
 

@@ -1,0 +1,246 @@
+"""Reads aloud what the app shows: its lens, the screens over the walk, the step of a lesson; or what of it is new."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from textual.screen import Screen
+from textual.widgets import OptionList
+
+from core.language import _
+from tui.dialogs.notebook import NotebookScreen
+from tui.drawing.spoken import spoken
+from tui.drawing.text import prose
+from tui.following.mirror import MirrorLens
+from tui.following.screen import FollowScreen
+from tui.lenses.base import Lens, LensPage
+from tui.lenses.base.page import ROW
+from tui.lenses.chart import ChartLens
+from tui.plain import words
+from tui.plain.commands import said, screen_keys
+from tui.plain.dialogs import entries_of, entry_of, keys_of, question, texts_of, title_of
+from tui.plain.lenses import answer_lines, title
+from tui.plain.lesson import lesson_lines
+from tui.plain.spoken_app import Spoken
+from tui.runner import Frame, Refusal
+from tui.screens.compare import CompareScreen
+from tui.screens.patch import PatchScreen
+from tui.screens.samplers import SamplersScreen
+from tui.screens.steering import SteeringScreen
+from tui.screens.train import TrainScreen
+from tui.walk.showing import visible
+
+PICKING = ("walk.pick_up", "walk.pick_down")
+ADJUSTING = ("lens.turn", "lens.up", "lens.down", "lens.left", "lens.right", "lens.choose")
+ANSWERING = ("walk.take", "walk.continuations", "walk.search", "walk.draft", *(f"walk.take_{n}" for n in range(1, 10)))
+"""The ids after which the lens is read where it has changed; after the first ones, else the row under the cursor."""
+
+
+class Reader:
+    """Knows what was read last."""
+
+    def __init__(self, app: Spoken) -> None:
+        self._app = app
+        self._screen: Screen[Any] = app.walk
+        self._lens: Lens = app.walk.lens
+        self._known: list[str] = []
+        """The lines of the lens or the screen that were read last."""
+        self._lesson: list[str] = []
+        self._expected = ""
+        """The action of the last key."""
+
+    def expect(self, id: str) -> None:
+        """The key of an action comes now."""
+        self._expected = id
+
+    @property
+    def frame(self) -> Frame:
+        """What the panels show."""
+        return visible(self._app.state.frame, self._app.walk.lens)
+
+    def spoken(self, lines: Iterable[str]) -> Iterator[str]:
+        """Lines of the app as they are said."""
+        return filter(None, map(spoken, lines))
+
+    def whole(self) -> list[str]:
+        """All of the screen, or of the lens."""
+        screen = self._app.screen
+        self._known = list(self._lens_lines() if screen is self._app.walk else screen_lines(self._app, screen))
+        return self._known
+
+    def lesson(self) -> list[str]:
+        """All of the step of the lesson."""
+        self._lesson = list(lesson_lines(self._app))
+        return self._lesson
+
+    def changes(self, *, quiet: bool) -> list[str]:
+        """What is new since the last command; `quiet`: whether nothing was said of it yet."""
+        screen, before = self._app.screen, self._screen
+        self._screen = screen
+        if screen is not self._app.walk:
+            return self._screen_changes(screen) if screen is before else self._entered(screen)
+        lines = [*self._lesson_changes(), *self._lens_changes()]
+        self._expected = ""
+        if quiet and not lines and not self._app.walk.writing:
+            return [_("closed") if before is not screen else _("nothing has changed")] if before else []
+        return lines
+
+    def unasked(self) -> list[str]:
+        """What is new without a command: another lens of the teacher, or what was measured for a lesson."""
+        if self._app.screen is not self._app.walk or self._screen is not self._app.walk:
+            return []
+        return [*self._lesson_changes(), *self._lens_changes()]
+
+    def _entered(self, screen: Screen[Any]) -> list[str]:
+        if question(self._app):
+            return []
+        lines = [title for title in [title_of(screen)] if title]
+        lines += self.whole()
+        keys = keys_of(screen) or ", ".join(f"{said(keys[0])} {name}" for keys, name in screen_keys(screen))
+        return [*lines, _("keys: {keys}").format(keys=keys)]
+
+    def _screen_changes(self, screen: Screen[Any]) -> list[str]:
+        known = self._known
+        return [] if question(self._app) else [line for line in self.whole() if line not in known]
+
+    def _lesson_changes(self) -> list[str]:
+        if not self._app.walk.lessons.playing:
+            self._lesson = []
+            return []
+        known = self._lesson
+        return [line for line in self.lesson() if line not in known]
+
+    # The lens --------------------------------------------------------------------------------------------------------
+
+    def _lens_changes(self) -> list[str]:
+        lens, before = self._app.walk.lens, self._lens
+        self._lens = lens
+        if lens is not before:
+            kind = self._app.walk.lens_kind if isinstance(self._app.walk, FollowScreen) else type(lens)
+            return [title(kind), *self.whole()]
+        if self._expected in PICKING:
+            return self._row(lens)
+        if self._expected not in ADJUSTING + ANSWERING or (isinstance(lens, ChartLens) and self._expected in ANSWERING):
+            return []
+        known = self._known
+        lines = [line for line in self.whole() if line not in known]
+        return lines or (self._row(lens) if self._expected in ADJUSTING else [])
+
+    def _lens_lines(self) -> Iterator[str]:
+        lens = self._app.walk.lens
+        if isinstance(lens, ChartLens):
+            yield from words.chart_lines(self.frame)
+        elif isinstance(lens, MirrorLens):
+            yield from self.spoken(strip.text for strip in lens.strips(0, 10**6))
+        elif isinstance(lens, LensPage):
+            if lens.answer is not None:
+                yield from answer_lines(lens, lens.answer)
+            elif isinstance(lens.frame.answer, Refusal):
+                yield spoken(self._app.spell(lens.frame.answer.problem))
+            else:
+                yield spoken(lens.waiting_text())
+
+    def _row(self, lens: Lens) -> list[str]:
+        """The row under the cursor, as far as the lens has one."""
+        if isinstance(lens, ChartLens):
+            return [words.candidate_line(lens.candidate)] if lens.candidate else []
+        at = getattr(lens, "cursor", 0)
+        for strip in lens.strips(0, 10**6):
+            if any(segment.style and segment.style.meta.get(ROW) == at for segment in strip):
+                return [spoken(strip.text).strip("| ")]
+        return []
+
+
+# Screens over the walk -----------------------------------------------------------------------------------------------
+
+
+def screen_lines(app: Spoken, screen: Screen[Any]) -> Iterator[str]:
+    """What a screen shows."""
+    match screen:
+        case TrainScreen():
+            yield from _training(screen)
+        case CompareScreen():
+            yield from _compared(app, screen)
+        case SamplersScreen():
+            yield from _samplers(screen)
+        case PatchScreen():
+            yield from _patches(screen)
+        case SteeringScreen():
+            yield from _steering(app, screen)
+        case NotebookScreen():
+            yield from prose(screen.code).split("\n")
+        case _:
+            yield from texts_of(screen)
+
+
+def _training(screen: TrainScreen) -> Iterator[str]:
+    status = screen.progress
+    if status is None:
+        yield _("no training yet")
+        return
+    yield words.training_line(status)
+    at = screen.moment
+    if at is None:
+        return
+    if at.evaluation is None:
+        yield words.moment_line(at)
+        return
+    yield words.evaluation_line(at.evaluation)
+    yield from map(words.candidate_line, at.evaluation.chart.candidates[: words.FEW])
+
+
+def _compared(app: Spoken, screen: CompareScreen) -> Iterator[str]:
+    answer, frame = screen.page.answer, app.state.frame
+    if answer is None or frame.model is None or frame.snapshot is None:
+        yield spoken(screen.page.waiting_text())
+        return
+    comparison = answer.comparison
+    for side, model, chart, sampler in (
+        ("A", frame.model, comparison.chart_a, frame.snapshot.sampler),
+        ("B", answer.model, comparison.chart_b, answer.sampler),
+    ):
+        yield f"{side}: {words.model_line(model)}"
+        yield f"{side}: {words.sampler_line(sampler)}"
+        yield from (f"{side}: {words.candidate_line(each)}" for each in chart.candidates[: words.FEW])
+    yield from words.divergence_lines(comparison)
+
+
+def _samplers(screen: SamplersScreen) -> Iterator[str]:
+    answer = screen.page.answer
+    if answer is None:
+        yield spoken(screen.page.waiting_text())
+        return
+    for number, (name, column) in enumerate(zip(screen.names, answer.columns, strict=True)):
+        here = _("here") if number == screen.page.cursor else ""
+        yield ", ".join(filter(None, (_(name), words.sampler_line(column.sampler), here)))
+        yield from words.column_lines(column)
+
+
+def _patches(screen: PatchScreen) -> Iterator[str]:
+    form = screen.form
+    if form.config is not None:
+        values = {"kind": form.kind, "part": form.part, "factor": f"{form.factor:g}"} | {
+            name: str(at) for name, at in form.indices.items()
+        }
+        fields = form.fields()
+        chosen = fields[form.field]
+        yield _("the patch to add: {fields}; at {field}").format(
+            fields=", ".join(f"{_(name)} {values[name]}" for name in fields), field=_(chosen)
+        )
+    yield _("patches that act:")
+    yield from entries_of(screen.acting)
+    yield from texts_of(screen)
+    yield from entries_of(screen.effects)
+    if isinstance(screen.focused, OptionList) and screen.focused.highlighted_option:
+        yield _("at {entry}").format(entry=entry_of(screen.focused.highlighted_option))
+
+
+def _steering(app: Spoken, screen: SteeringScreen) -> Iterator[str]:
+    at = screen.list.highlighted or 0
+    if not screen.entries:
+        yield from entries_of(screen.list)
+    for number, entry in enumerate(screen.entries):
+        yield words.steering_line(number + 1, entry, here=number == at)
+    yield from texts_of(screen, "#about-vector")
+    chart = app.state.frame.snapshot.chart if app.state.frame.snapshot else None
+    if screen.entries and chart:
+        yield from map(words.candidate_line, chart.candidates[: words.FEW])

@@ -26,6 +26,7 @@ from core.engine.packed.kernels.descriptors import (
     MATRIX,
     PROGRESS_WORDS,
     TASK,
+    TILE_GROUPS,
     TILES_AT_ONCE,
     groups_of,
 )
@@ -55,9 +56,9 @@ class Matrix(NamedTuple):
 
     def descriptor(self, instructions: str | None = None) -> tuple[int, ...]:
         """In the order of `MATRIX`; by default for the fastest instructions."""
-        group, *code = kernels().kernels(self.format, instructions or self.instructions)
+        code = kernels().kernels(self.format, instructions or self.instructions)
         order = 0 if self.order is None else self.order.data_ptr()
-        return (self.shape[0], self.weights.stride(0), self.weights.data_ptr(), order, group, *code)
+        return (self.shape[0], self.weights.stride(0), self.weights.data_ptr(), order, *code)
 
     @property
     def instructions(self) -> str:
@@ -164,8 +165,9 @@ class Product:
         task["states"], task["tiled"] = count, self._can_tile and count >= TILED_FROM
         if not task["tiled"][0]:
             return task, [activations(task, "x", count * groups)]
-        tile = 16 * (-(-32 * groups // 64) * 64 + 2 * (-(-8 * groups // 64) * 64))
-        size = (1 + TILES_AT_ONCE) * tile + 1024  # what the unpacked rows take, and the tiles
+        most = min(groups, TILE_GROUPS)
+        tile = 16 * (2 * GROUP * most + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
+        size = (1 + TILES_AT_ONCE) * tile + 1024  # what the expanded rows take, and the tiles
         task["tile_size"] = size
         tiles = torch.empty(threads() * size + 64, dtype=torch.uint8)
         task["tiles"] = tiles.data_ptr() + -tiles.data_ptr() % 64

@@ -115,7 +115,8 @@ def _multiply(
         x_scales = code.spread(x_scales, 0, count, 2)
     which = "sums" if format.group == 32 else "sums16"
     x_sums = code.load(vector(F32, count), code.add(given[which], code.times(index, 4 * count)))
-    quants, scales = [], []
+    quants: list[Sequence[Callable[[], Any]]] = []
+    scales: list[Callable[[int], Any]] = []
     for row, sum in zip(rows, sums, strict=True):
         unpacked = format.unpack(code, row, groups)
         quants.append(unpacked.quants)

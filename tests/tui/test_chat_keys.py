@@ -61,7 +61,7 @@ async def test_the_whole_conversation_leaves_the_template_and_comes_back(
     async with real("hi", choice, form=CHAT).run_test(size=SIZE) as pilot:
         app = pilot.app
         await settle(pilot)
-        await press(pilot, "3")
+        await press(pilot, "space")
         await end_answer(pilot, settle)
         answer = app.frame.snapshot.tokens[-2].piece.decode("utf-8", "backslashreplace").strip()
         await press(pilot, "i")

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 from core.progress import Progress
 from core.tokenizers.chat import Span
 from core.walk import conversation
-from core.walk.history import WalkPosition
-from core.walk.tree import Node
-from core.walk.values import PromptForm
 
 if TYPE_CHECKING:
     from core.walk.session import Session
@@ -19,8 +16,6 @@ class Turns:
 
     def __init__(self, session: "Session") -> None:
         self._session = session
-        self._left: tuple[str, list[Node], str] | None = None
-        """The plain text that a conversation became, the conversation's nodes, and its last message as it was typed."""
 
     @property
     def answered(self) -> bool:
@@ -46,38 +41,6 @@ class Turns:
         """Who says which tokens; empty where the walk is no conversation, or without its model."""
         session = self._session
         return conversation.spans(session.model.tokenizer, session.tokens) if session.available else ()
-
-    @property
-    def plain_text(self) -> str:
-        """What user and model have said, without the chat template; of a single message the message."""
-        session = self._session
-        said = [
-            each for each in conversation.messages(session.model.tokenizer, session.tokens) if each.role != "system"
-        ]
-        if len(said) < 2:
-            return session.first_prompt
-        return "\n\n".join(each.content.strip() for each in said)
-
-    def switch(self, form: PromptForm) -> Iterator[Progress]:
-        """Take the conversation out of the chat template, as one plain text, or put the prompt into it.
-
-        A conversation that became the present prompt is gone on with where it was. Raises `UserError` as `write`.
-        """
-        session = self._session
-        if not form.chat:
-            path, text = list(session.history.path), self.plain_text
-            left = text, path, session.prompt
-            reading = session.write(text, form)
-            self._left = left if path and path[0].token.role else None
-            return reading
-        if self._left is None or self._left[0] != session.first_prompt:
-            return session.write(session.first_prompt, form, turn=0)
-        _text, path, last = self._left
-        kept = next((n for n, node in enumerate(path) if session.tree.nodes.get(node.serial) is not node), len(path))
-        if not kept:
-            return session.write(last, form, turn=0)
-        session.history.stand(WalkPosition(path[kept - 1], kept))
-        return session.read() if kept == len(path) else session.write(last, form, turn=kept)
 
     def write(self, text: str, system: str = "", turn: int | None = None) -> Iterator[Progress]:
         """Let `text` be the user's message at `turn` in the chat template of the model, and read it.

@@ -54,34 +54,6 @@ async def test_a_model_with_a_template_offers_it_and_a_key_takes_it(
         assert str(app.prompt.border_title) == "prompt"
 
 
-async def test_the_whole_conversation_leaves_the_template_and_comes_back(
-    real: Make, settle: Go, press: Go, write: Go, choice: ModelChoice
-) -> None:
-    """As plain text every message stays in view; an edited text begins another conversation."""
-    async with real("hi", choice, form=CHAT).run_test(size=SIZE) as pilot:
-        app = pilot.app
-        await settle(pilot)
-        await press(pilot, "space")
-        await end_answer(pilot, settle)
-        answer = app.frame.snapshot.tokens[-2].piece.decode("utf-8", "backslashreplace").strip()
-        await press(pilot, "i")
-        await write(pilot, "why?")
-        await settle(pilot)
-        await press(pilot, "escape")
-        before = text(app)
-        for _ in range(2):
-            await press(pilot, "C")
-            assert text(app) == app.prompt.text == f"hi\n\n{answer}\n\nwhy?"
-            await press(pilot, "C")
-            assert text(app) == before
-            assert (app.prompt.text, str(app.prompt.border_title)) == ("why?", "message 2")
-        await press(pilot, "C", "i")
-        await write(pilot, "!")
-        await settle(pilot)
-        await press(pilot, "escape", "C")
-        assert text(app).startswith(f"<|im_start|>user\nhi\n\n{answer}")
-
-
 async def test_a_model_without_a_template_says_so(real: Make, settle: Go, press: Go) -> None:
     async with real("hi").run_test(size=SIZE) as pilot:
         await settle(pilot)

@@ -236,8 +236,7 @@ class Actions:
         """Put the prompt into the chat template, or take it out."""
         self._desk.form = replace(self._desk.form, chat=not self._desk.form.chat)
         self._desk.say(_("chat template on") if self._desk.form.chat else _("chat template off"))
-        form = self._desk.form
-        self._desk.submit(lambda session: session.turns.switch(form))
+        self._rewrite()
 
     def system(self) -> None:
         """Write a system message."""

@@ -13,7 +13,7 @@ from core.tokenizers.tokenizer import Tokenizer
 from core.walk.values import PromptForm, Snapshot
 from tui.dialogs.line import LineScreen
 from tui.drawing.text import short_name
-from tui.runner import Frame, Operation
+from tui.runner import Frame
 from tui.walk.group import ActionGroup
 from tui.walk.panels import PanelsScreen
 
@@ -78,8 +78,7 @@ class Writing(ActionGroup):
         if not form.chat and (tokenizer is None or tokenizer.template is None):
             self._warn_of_no_template()
         else:
-            switched = replace(form, chat=not form.chat)
-            self._begin(switched, lambda session: session.turns.switch(switched))
+            self._begin(replace(form, chat=not form.chat))
 
     def system(self) -> None:
         """Ask for a system message, which stands before the conversation."""
@@ -92,8 +91,7 @@ class Writing(ActionGroup):
 
     def _take_system(self, text: str | None) -> None:
         if text is not None:
-            form = replace(self.state.form, chat=True, system=text)
-            self._begin(form, lambda session: session.write(session.first_prompt, form, turn=0))
+            self._begin(replace(self.state.form, chat=True, system=text))
 
     def _warn_of_no_template(self) -> None:
         name = short_name(self.state.choice.name)
@@ -105,14 +103,14 @@ class Writing(ActionGroup):
             )
         )
 
-    def _begin(self, form: PromptForm, write: Operation) -> None:
-        """Write the prompt anew in another form; what followed it stays in the tree."""
+    def _begin(self, form: PromptForm) -> None:
+        """Write the first prompt anew in another form; what followed it stays in the tree."""
         self.state.form, self._edits = form, self._edits + 1
         edit = self._edits
 
         def prefill(session: "Session") -> object:
             session.typed = edit
-            return write(session)
+            return session.write(session.first_prompt, form, turn=0)
 
         self.submit(prefill, instead_of="prompt")
 

@@ -138,11 +138,14 @@ class AlibiAttention(CausalAttention):
     def bias(self, q: Tensor, k: Tensor) -> Tensor:
         """What is added to the scores of the last t queries and all T keys, [h, t, T], float32; -∞ for later keys."""
         queries, keys = q.shape[2], k.shape[2]
-        slopes = torch.tensor(self.slopes, device=q.device, dtype=self.dtype)
-        at = torch.arange(keys, device=q.device)
-        by_position = (slopes[:, None] * at).float() / self.divisor  # [h, T]
+        at, by_position = torch.arange(keys, device=q.device), self.by_position(keys, q.device)
         distances = by_position[:, None] - by_position[:, keys - queries :, None]  # [h, t, T]
         return distances.masked_fill(at > at[keys - queries :, None], -math.inf)
+
+    def by_position(self, count: int, device: torch.device) -> Tensor:
+        """m times the position, [h, count], float32: the bias is the difference between that of a key and a query."""
+        slopes = torch.tensor(self.slopes, device=device, dtype=self.dtype)
+        return (slopes[:, None] * torch.arange(count, device=device)).float() / self.divisor
 
 
 def attend(config: ModelConfig, window: int) -> CausalAttention:

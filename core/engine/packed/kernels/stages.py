@@ -10,8 +10,8 @@ choice of experts. The units of another are claimed by any thread, in any order,
     TILES     32 rows, for all states
 
 A PRODUCT has one of two forms. Into an MLP: each of the `slots` chosen experts (1 without experts) has units of its
-own, and `halves` are a gate and a value. Any other: a unit computes its rows for each of the `vectors` inputs, which are
-several states, or the inner states of the chosen experts.
+own, and `halves` are a gate and a value. Any other: a unit computes its rows for each of the `vectors` inputs, which
+are several states, or the inner states of the chosen experts.
 """
 
 import numpy as np

@@ -166,15 +166,15 @@ class AlibiAttention(CausalAttention):
     def bias(self, q: Tensor, k: Tensor) -> Tensor:
         """What is added to the scores of the last t queries and all T keys, [h, t, T], float32; -∞ for later keys."""
         queries, keys = q.shape[2], k.shape[2]
-        at, by_position = torch.arange(keys, device=q.device), self._by_position(k)
+        at, by_position = torch.arange(keys, device=q.device), self.by_position(keys, q.device)
         distances = by_position[:, None] - by_position[:, keys - queries :, None]  # [h, t, T]
         return distances.masked_fill(at > at[keys - queries :, None], -math.inf)
 
-    def _by_position(self, k: Tensor) -> Tensor:
-        """What a key's score gains by its position, [h, T], float32."""
-        if self._slopes.device != k.device:  # once: a copy from the host cannot be part of a CUDA graph
-            self._slopes = self._slopes.to(k.device)
-        return (self._slopes[:, None] * torch.arange(k.shape[2], device=k.device)).float() / self.divisor
+    def by_position(self, count: int, device: torch.device) -> Tensor:
+        """m times the position, [h, count], float32: the bias is the difference between that of a key and a query."""
+        if self._slopes.device != device:  # once: a copy from the host cannot be part of a CUDA graph
+            self._slopes = self._slopes.to(device)
+        return (self._slopes[:, None] * torch.arange(count, device=device)).float() / self.divisor
 
 
 def attend(config: ModelConfig, window: int) -> CausalAttention:

@@ -10,7 +10,6 @@ Deltas are forward hooks, so they work beside weights of any format. They are co
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -91,6 +90,24 @@ Deltas = Mapping[str, Sequence[tuple[slice, nn.Module]]]
 """By the name of a module of the model: what is added to which of its outputs."""
 
 
+class Addition:
+    """The hook that adds deltas to the output of a module, times a scale."""
+
+    def __init__(self, deltas: Sequence[tuple[slice, nn.Module]], scale: float) -> None:
+        self.deltas, self.scale = deltas, scale
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """[…, in], […, out] → […, out]."""
+        return torch.add(output, self.sum(inputs[0], output), alpha=self.scale).to(output.dtype)
+
+    def sum(self, x: Tensor, output: Tensor) -> Tensor:
+        """The deltas without the scale, float32."""
+        whole = torch.zeros_like(output, dtype=torch.float32)
+        for rows, delta in self.deltas:
+            whole[..., rows] += delta(x, output[..., rows])
+        return whole
+
+
 class Adapter:
     """The deltas of one adapter on one model. Deltas of the same module are computed from its own output and added."""
 
@@ -124,7 +141,7 @@ class Adapter:
         self._hooks.remove()
         if self._scale:
             for name, module in self._modules.items():
-                self._hooks.after(module, partial(self._add, self._deltas[name]), first=True)
+                self._hooks.after(module, Addition(self._deltas[name], self._scale), first=True)
 
     def changes(self, name: str) -> bool:
         """Whether something is added to the output of a module."""
@@ -133,18 +150,7 @@ class Adapter:
     def added(self, name: str, x: Tensor, output: Tensor) -> Tensor | None:
         """What is added to the output […, out] of a module for an input […, in]; None where that is nothing."""
         deltas = self._deltas.get(name) if self._scale else None
-        return None if deltas is None else self._scale * self._sum(deltas, x, output)
-
-    def _sum(self, deltas: Sequence[tuple[slice, nn.Module]], x: Tensor, output: Tensor) -> Tensor:
-        whole = torch.zeros_like(output, dtype=torch.float32)
-        for rows, delta in deltas:
-            whole[..., rows] += delta(x, output[..., rows])
-        return whole
-
-    def _add(
-        self, deltas: Sequence[tuple[slice, nn.Module]], module: nn.Module, inputs: tuple[Any, ...], output: Tensor
-    ) -> Tensor:
-        return torch.add(output, self._sum(deltas, inputs[0], output), alpha=self._scale).to(output.dtype)
+        return None if deltas is None else self._scale * Addition(deltas, self._scale).sum(x, output)
 
     @contextmanager
     def suspended(self) -> Iterator[None]:

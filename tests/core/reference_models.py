@@ -334,28 +334,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-MODULES_ONLY = {
-    **dict.fromkeys(("mixtral", "qwen2-moe", "qwen2-moe-some", "qwen3-moe", "qwen3-moe-some", "gpt-oss"), "experts"),
-    **dict.fromkeys(("gemma", "granite"), "scales"),
-    **dict.fromkeys(("gemma2", "gemma2-no-caps", "gemma2-layer-types"), "windows"),
-    "gemma3": "windows",
-    "olmo3": "no norm before each layer",
-    "olmo2": "no norm before each layer",
-    "smollm3": "rotate differently",
-    "smollm3-layers": "windows",
-    "mistral-window": "windows",
-    "ministral": "windows",
-    "qwen2-window": "windows",
-    "qwen3-layer-types": "windows",
-    "opt-norms-after": "norms after its layers",
-    **dict.fromkeys(("bloom", "bloom-six-heads-untied", "falcon-rw"), "ALiBi"),
-    **dict.fromkeys(("pythia", "gptj", "gptj-whole-heads", "phi-2", "phi-grouped"), "parallel"),
-    **dict.fromkeys(("falcon-7b", "falcon-40b", "falcon-11b"), "parallel"),
-    "phi-3-partial": "part of each head",
-    "phi-3-window": "windows",
-}
-"""Cases that the compiled step does not compute, and a word of why."""
-
 
 def reference(case: str, **changes: int) -> Any:
     """A transformers model whose parameters are all random, so that each one changes the logits."""

@@ -2,37 +2,41 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from reference_models import CASES, MODULES_ONLY, reference
+from reference_models import CASES, reference
 from texts import TEXTS
 from torch import Tensor
 
 from core.activations.trace import recording
 from core.engine import threads
 from core.engine.cache import KVCache
+from core.engine.config import ModelConfig
 from core.engine.hooks import ForwardHooks
+from core.engine.lora import Adapter, LowRank, Shift, WeightDecomposed
 from core.engine.model import Transformer
 from core.engine.packed import compiled, decode
 from core.engine.packed.decode import CompiledTransformer, TokenStep, unsupported
 from core.engine.packed.kernels.native.code import PORTABLE
 from core.engine.packed.linear import PackedEmbedding, PackedLinear, matrix
+from core.engine.prefix import Prefix
 from core.loading import description, weights
 from core.loading.models import Model
 
 MULTIPLES_OF_32 = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
-SIZES = {
-    **{
-        case: {} for case in CASES if case not in MODULES_ONLY
-    },  # widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14
+OTHER_SIZES = {
     "qwen3": {"head_dim": 16, **MULTIPLES_OF_32},
     "llama-biases": {"head_dim": 32, **MULTIPLES_OF_32, "intermediate_size": 160},
     "mistral": {"head_dim": 8, **MULTIPLES_OF_32, "hidden_size": 48, "intermediate_size": 80},
     "llama-scaled": {"hidden_size": 64, "intermediate_size": 33, "head_dim": 22},
+    "qwen2-moe": {**MULTIPLES_OF_32, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 32},
 }
-"""For each reference model, the sizes that differ from `CASES`."""
+"""For some reference models, sizes that differ from `CASES`."""
+SIZES = {case: OTHER_SIZES.get(case, {}) for case in CASES}
+"""Those of `CASES` are widths such as 20, 36, 40, 50 and 56, heads of 6, 9, 10 and 14."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +51,16 @@ def build(case: str, packing: str, folder: Path) -> CompiledTransformer:
     model = weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32, packing)
     assert isinstance(model, CompiledTransformer)
     return model
+
+
+def rebuilt(model: CompiledTransformer, config: ModelConfig) -> CompiledTransformer:
+    """The same packed weights in a model of another configuration."""
+    with torch.device("meta"):
+        other = CompiledTransformer(config)
+    for name, module in model.named_modules():
+        if isinstance(module, PackedLinear | PackedEmbedding | torch.nn.RMSNorm | torch.nn.LayerNorm):
+            other.set_submodule(name, module)
+    return other.requires_grad_(False).eval()
 
 
 def ids(count: int = 20) -> list[int]:
@@ -81,10 +95,11 @@ def relative_error(result: Tensor, expected: Tensor) -> float:
 # The modules are the oracle ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("packing", ["int8", "int4"])
-@pytest.mark.parametrize("case", SIZES)
+@pytest.mark.parametrize(
+    ("case", "packing"), [*((case, "int8") for case in SIZES), *((case, "int4") for case in OTHER_SIZES)]
+)
 def test_compiled_tokens_equal_the_modules_and_float32(case: str, packing: str, tmp_path: Path) -> None:
-    """Of every family, with sizes that are multiples of 32 and others, by each path this processor has."""
+    """Of every family, past its windows, with sizes that are multiples of 32 and others, by each path there is."""
     model = build(case, packing, tmp_path)
     assert model.fast
     fast = token_by_token(model, ids())
@@ -99,18 +114,21 @@ def test_compiled_tokens_equal_the_modules_and_float32(case: str, packing: str, 
     assert relative_error(fast, prompt) < 0.001
 
 
-@pytest.mark.parametrize("packing", ["int8", "int4"])
-@pytest.mark.parametrize("case", MODULES_ONLY)
-def test_what_the_kernels_do_not_know_is_left_to_the_modules(case: str, packing: str, tmp_path: Path) -> None:
-    """And says why."""
-    reference(case).save_pretrained(tmp_path)
-    model = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32, packing)
-    assert isinstance(model, CompiledTransformer)
-    assert model.fast is None
-    assert MODULES_ONLY[case] in model.implementation
-    with torch.inference_mode():
-        expected = dequantized(model)(torch.tensor([ids()]))[0]
-    assert relative_error(token_by_token(model, ids()), expected) < 0.001
+@pytest.mark.parametrize("rope", ["longrope", "dynamic"])
+def test_rotations_that_depend_on_the_length(rope: str, tmp_path: Path) -> None:
+    """Position by position as in a whole pass over the text so far, also where the frequencies change."""
+    model = build("phi-3-partial" if rope == "longrope" else "llama", "int8", tmp_path)
+    size = model.config.rope.size or model.config.head_dim
+    changes = {"growth": 2.0} if rope == "dynamic" else {"long_divisors": tuple(float(2 + n) for n in range(size // 2))}
+    config = replace(model.config, rope=replace(model.config.rope, trained=6, **changes))
+    model = rebuilt(model, config)
+    assert model.fast
+    prefix, oracle = Prefix(model), Prefix(dequantized(model))
+    for id in ids(12):
+        for each in (prefix, oracle):
+            each.append([[id]])
+        last = [prefix.length - 1]
+        assert relative_error(prefix.logits(last), oracle.logits(last)) < 0.001
 
 
 def test_any_number_of_threads_computes_the_same(tmp_path: Path) -> None:
@@ -124,9 +142,10 @@ def test_any_number_of_threads_computes_the_same(tmp_path: Path) -> None:
             assert torch.equal(token_by_token(model, ids()), alone)
 
 
-def test_a_rewound_cache_and_one_filled_by_both_paths(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["qwen3", "gemma2", "mixtral", "bloom"])
+def test_a_rewound_cache_and_one_filled_by_both_paths(case: str, tmp_path: Path) -> None:
     """Both paths use the same cache, and may alternate between caches."""
-    model = build("qwen3", "int8", tmp_path)
+    model = build(case, "int8", tmp_path)
     cache = KVCache(model.config, 1, model.device, model.dtype)
     expected = token_by_token(model, ids(), cache)
     for length in (7, 0):
@@ -204,6 +223,67 @@ def test_whether_a_model_is_supported_is_decided_once(tmp_path: Path, monkeypatc
     monkeypatch.setattr(decode, "unsupported", lambda _: calls.append(1))
     token_by_token(model, [1, 2, 3])
     assert len(calls) == 1
+
+
+# Adapters ------------------------------------------------------------------------------------------------------------
+
+
+def low_rank(module: PackedLinear, first: int = 0, last: int | None = None) -> tuple[slice, LowRank]:
+    """A random addition of rank 3 to some rows of a linear map."""
+    rows, generator = slice(first, last), torch.Generator().manual_seed(first + module.shape[1])
+    down, up = (
+        torch.randn(3, module.shape[1], generator=generator),
+        torch.randn(module.shape[0], 3, generator=generator),
+    )
+    return rows, LowRank(0.1 * down, up[rows], 0.7)
+
+
+def adapt(model: CompiledTransformer, scale: float = 0.5) -> Adapter:
+    """Low-rank additions to every linear map, of queries and values apart as adapters have them, and a bias."""
+    deltas = {name: [low_rank(module)] for name, module in model.named_modules() if isinstance(module, PackedLinear)}
+    for number, block in enumerate(model.blocks):
+        qkv = block.attention.qkv
+        deltas[f"blocks.{number}.attention.qkv"] = [low_rank(qkv, 0, 10), low_rank(qkv, 20)]
+        deltas[f"blocks.{number}.feed_forward.down"].append((slice(None), Shift(torch.ones(model.config.embed_dim))))
+    return Adapter(model, deltas, scale)
+
+
+@pytest.mark.parametrize("case", ["llama-biases", "gemma2", "pythia", "opt-norms-after"])
+def test_low_rank_additions_are_part_of_the_compiled_step(case: str, tmp_path: Path) -> None:
+    """At any scale; and without them the step computes what it did, to the last bit."""
+    model = build(case, "int8", tmp_path)
+    assert model.fast
+    plain = token_by_token(model, ids())
+    adapter = adapt(model)
+    for scale in (0.5, -1.5):
+        adapter.scale = scale
+        assert not model.fast.hooked
+        with torch.inference_mode():
+            expected = model(torch.tensor([ids()]))[0]
+        assert relative_error(token_by_token(model, ids()), expected) < 0.001
+        assert relative_error(plain, expected) > 0.05
+    with adapter.suspended():
+        assert torch.equal(token_by_token(model, ids()), plain)
+    assert relative_error(token_by_token(model, ids()), expected) < 0.001
+    adapter.scale = 0
+    assert torch.equal(token_by_token(model, ids()), plain)
+
+
+def test_other_additions_are_left_to_the_modules(tmp_path: Path) -> None:
+    """Those of a weight-decomposed adapter, or of single experts."""
+    model = build("mixtral", "int8", tmp_path)
+    assert model.fast
+    for name in ("blocks.0.feed_forward.experts.1.up", "blocks.1.attention.out"):
+        rows, delta = low_rank(model.get_submodule(name))
+        norms = torch.ones(model.get_submodule(name).shape[0])
+        kind = delta if "experts" in name else WeightDecomposed(delta, 2 * norms, norms, None)
+        adapter = Adapter(model, {name: [(rows, kind)]})
+        assert model.fast.hooked
+        with torch.inference_mode():
+            expected = model(torch.tensor([ids()]))[0]
+        assert relative_error(token_by_token(model, ids()), expected) < 0.001
+        adapter.scale = 0
+        assert not model.fast.hooked
 
 
 # The name of the implementation --------------------------------------------------------------------------------------

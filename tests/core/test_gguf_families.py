@@ -9,9 +9,13 @@ import pytest
 import torch
 from gguf_families import LAYOUTS, Layout, arranged, write
 from gguf_files import Q
-from model_folders import build
+from model_folders import CPU, build
 from reference_models import CASES, ids, reference
 from torch import Tensor
+
+from core.engine.cache import KVCache
+from core.engine.packed.decode import CompiledTransformer
+from core.loading import description, weights
 
 YARN = {"rope_type": "yarn", "rope_theta": 900.0, "factor": 4.0, "original_max_position_embeddings": 16}
 CHANGES = {
@@ -38,6 +42,21 @@ def test_a_gguf_file_has_the_logits_of_transformers(case: str, tmp_path: Path) -
     """In float32, at every position."""
     want, got = both(case, tmp_path / "model.gguf", LAYOUTS[case])
     assert (want - got).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+@torch.inference_mode()
+def test_the_compiled_step_has_the_logits_of_transformers(case: str, tmp_path: Path) -> None:
+    """Of the file's own float32 numbers, token by token and past every window; nothing is rounded to 15 bits then."""
+    name, changes = CHANGES.get(case, (case, {}))
+    theirs, path = reference(name, **changes), tmp_path / "model.gguf"
+    write(path, theirs, LAYOUTS[case])
+    model = weights.build_model(description.describe(path), CPU, torch.float32, "stored")
+    assert isinstance(model, CompiledTransformer)
+    assert model.fast
+    cache = KVCache(model.config, 1, CPU, torch.float32)
+    logits = torch.cat([model.step(id.view(1, 1), cache)[1] for id in ids()[0]], 1)
+    assert (theirs(ids()[:1]).logits - logits).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", [Q.MXFP4, Q.Q8_0, Q.Q4_0])

@@ -16,7 +16,7 @@ from torch import Tensor
 from core.engine.packed import compiled
 from core.engine.packed.compiled import Matrix
 from core.engine.packed.kernels import disk_cache, scheduler
-from core.engine.packed.kernels.descriptors import BLOCK, MATRIX, TASK
+from core.engine.packed.kernels.descriptors import IDENTITY, LINEAR, MATRIX, PRODUCT, STAGE, STATES, TASK
 from core.engine.packed.kernels.elementwise import exp
 from core.engine.packed.quantize import q8_0
 
@@ -43,14 +43,15 @@ def work(threads: int) -> tuple[tuple[Any, ...], Tensor, Matrix, tuple[Any, ...]
     generator = torch.Generator().manual_seed(0)
     matrix = Matrix("Q8_0", (640, 64), q8_0(torch.randn(640, 64, generator=generator)))
     ones, outputs = torch.ones(64), torch.empty(640)
-    task = np.zeros(1, TASK)
-    space = compiled.activations(task, "x", 2)
-    code = compiled.kernels().quantize(compiled.instructions())
-    fields = {"threads": threads, "states": 1, "state": ones.data_ptr(), "logits": outputs.data_ptr()}
-    for name, value in (fields | {"head": (0, 1, 640, 64, 0), "quantize": code}).items():
-        task[name] = value
-    matrices = np.array([matrix.descriptor()], MATRIX)
-    return (compiled.new_progress(), task, np.zeros(0, BLOCK), matrices), outputs, matrix, (ones, space)
+    task, stages = np.zeros(1, TASK), np.zeros(2, STAGE)
+    space = compiled.activations(stages, "x", 2)
+    task["threads"], task["states"] = threads, 1
+    task["quantize"] = compiled.kernels().quantize(compiled.instructions())
+    fields = {"kind": (STATES, PRODUCT), "units": (1, 20), "source": ones.data_ptr(), "target": outputs.data_ptr()}
+    for name, value in (fields | {"count": 64, "vectors": 1, "halves": 1, "rows": 640, "activation": IDENTITY}).items():
+        stages[name] = value
+    linears, matrices = np.array([(0, 1, 640, 64, 0)], LINEAR), np.array([matrix.descriptor()], MATRIX)
+    return (compiled.new_progress(), task, stages, linears, matrices), outputs, matrix, (ones, space)
 
 
 def test_the_leader_does_all_the_work_when_no_helper_comes() -> None:

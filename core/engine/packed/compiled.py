@@ -21,14 +21,20 @@ from torch import Tensor
 
 from core.engine import threads
 from core.engine.packed.kernels.descriptors import (
-    BLOCK,
     GROUP,
+    IDENTITY,
     LEADER_WAITS,
+    LINEAR,
     MATRIX,
+    PRODUCT,
     PROGRESS_WORDS,
+    STAGE,
+    STATES,
     TASK,
     TILE_GROUPS,
+    TILES,
     TILES_AT_ONCE,
+    UNIT_ROWS,
     groups_of,
 )
 from core.language import _
@@ -146,26 +152,28 @@ class Product:
         self._task = np.zeros(1, TASK)
         self._task["head"] = (0, len(parts), self._rows, self._columns, 0)
         self._task["quantize"], self._task["transpose"] = code.quantize(instructions), code.transpose(instructions)
-        self._blocks = np.zeros(0, BLOCK)
-        self._idle: list[tuple[Any, list[Tensor]]] = []
-        """Tasks for one state, with their work space, that no thread uses now."""
+        self._linears = np.array([self._task["head"][0]], LINEAR)
+        self._idle: list[tuple[Any, Any, list[Tensor]]] = []
+        """Tasks for one state, with their stages and work space, that no thread uses now."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[…, in] → […, out], float32."""
         x, count = x.float().contiguous(), x.numel() // self._columns
-        task, space = self._idle.pop() if count == 1 and self._idle else self._new_task(count)
+        task, stages, space = self._idle.pop() if count == 1 and self._idle else self._new_task(count)
         outputs = torch.empty(_whole_blocks(count) if task["tiled"][0] else count, self._rows)
-        task["state"], task["logits"] = x.data_ptr(), outputs.data_ptr()
-        run(task, self._blocks, self._matrices)
+        task["logits"] = stages["target"][1] = outputs.data_ptr()
+        stages["source"] = x.data_ptr()
+        run(task, stages, self._linears, self._matrices)
         if count == 1:
-            self._idle.append((task, space))
+            self._idle.append((task, stages, space))
         return outputs[:count].view(*x.shape[:-1], self._rows)
 
-    def _new_task(self, count: int) -> tuple[Any, list[Tensor]]:
+    def _new_task(self, count: int) -> tuple[Any, Any, list[Tensor]]:
         task, groups = self._task.copy(), groups_of(self._columns)
         task["states"], task["tiled"] = count, self._can_tile and count >= TILED_FROM
         if not task["tiled"][0]:
-            return task, [activations(task, "x", count * groups)]
+            space = activations(task, "x", count * groups)
+            return task, self._stages(task, count), [space]
         most = min(groups, TILE_GROUPS)
         tile = 16 * (2 * GROUP * most + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
         size = (1 + TILES_AT_ONCE) * tile + 1024  # what the expanded rows take, and the tiles
@@ -176,7 +184,20 @@ class Product:
         space = activations(task, "x", vectors * groups)
         if vectors > count:  # the vectors that fill up the last block are zero
             space.zero_()
-        return task, [space, tiles]
+        return task, self._stages(task, count), [space, tiles]
+
+    def _stages(self, task: Any, count: int) -> Any:
+        """The states to 15 bits, then their product."""
+        stages = np.zeros(2, STAGE)
+        tiled = bool(task["tiled"][0])
+        units = [part.shape[0] for part in self._parts] if tiled else [self._rows]  # a tile has rows of one matrix
+        stages["kind"] = STATES, TILES if tiled else PRODUCT
+        stages["units"] = count, sum(-(-rows // UNIT_ROWS) for rows in units)
+        stages["count"], stages["vectors"], stages["rows"] = self._columns, count, self._rows
+        stages["halves"], stages["activation"], stages["x"] = 1, IDENTITY, task["x"]
+        stages["source_apart"], stages["target_apart"] = 4 * self._columns, 4 * self._rows
+        stages["groups_apart"] = groups_of(self._columns)
+        return stages
 
 
 def _whole_blocks(count: int) -> int:
@@ -184,10 +205,14 @@ def _whole_blocks(count: int) -> int:
     return -(-count // 8) * 8
 
 
+def activation_sizes(groups: int) -> tuple[int, ...]:
+    """Bytes of each field of `ACTIVATIONS`."""
+    return GROUP * groups, GROUP * groups, 4 * groups, 4 * groups, 8 * groups
+
+
 def activations(task: Any, field: str, groups: int) -> Tensor:
     """Work space for quantized activations, which must live as long as the task; its addresses go to a field of it."""
-    sizes = (GROUP * groups, GROUP * groups, 4 * groups, 4 * groups, 8 * groups)  # as in ACTIVATIONS
-    places = list(accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
+    places = list(accumulate((-(-size // 64) * 64 for size in activation_sizes(groups)), initial=0))
     space = torch.empty(places[-1] + 64, dtype=torch.uint8)
     task[field] = tuple(space.data_ptr() + -space.data_ptr() % 64 + place for place in places[:-1])
     return space
@@ -236,12 +261,12 @@ def new_progress() -> Any:
     return np.array([-1 << 32, *[0] * (PROGRESS_WORDS - 1)])
 
 
-def run(task: Any, blocks: Any, matrices: Any) -> None:
+def run(task: Any, stages: Any, linears: Any, matrices: Any) -> None:
     """Call `scheduler.step` in this thread and in as many helpers as share it."""
     progress = new_progress()
     queues = _helpers.queues(threads.products() - 1)
     task["threads"] = 1 + len(queues)
-    work = (progress, task, blocks, matrices)
+    work = (progress, task, stages, linears, matrices)
     for number, queue in enumerate(queues, 1):
         queue.put((number, *work))
     scheduler().step(0, *work)

@@ -1,9 +1,10 @@
 """A packed model whose single tokens are computed by compiled code in one call.
 
-That needs one new token of one sequence, a KV cache, and no hook on any module. Everything else goes through the
-modules of the model, which are the oracle of the compiled code.
+That needs one new token of one sequence, a KV cache, and no hook on any module but those of adapters that `program`
+computes itself. Everything else goes through the modules of the model, which are the oracle of the compiled code.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,24 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.utils.hooks import RemovableHandle
 
 from core.engine.cache import KVCache
-from core.engine.hooks import HookWatch
+from core.engine.experts import MixtureOfExperts, Router
+from core.engine.lora import Addition
 from core.engine.model import Transformer
 from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
-from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear
+from core.engine.packed.linear import Packed, PackedEmbedding
+from core.engine.packed.program import Program, can_add
 from core.engine.rotary import Rotary
 from core.engine.threads import only_products_shared, single_thread
 from core.errors import UserError
 from core.language import N_, _
-
-ACTIVATIONS = {
-    "silu": descriptors.SILU,
-    "gelu": descriptors.GELU,
-    "gelu_tanh": descriptors.GELU_TANH,
-    "relu": descriptors.RELU,
-}
 
 FEW = 32
 """Positions up to which torch computes on one thread what lies between the products."""
@@ -99,177 +97,126 @@ class CompiledTransformer(Transformer):
 
 
 def unsupported(model: Transformer) -> str | None:
-    """Why the compiled step does not compute a model, None if it does. Sizes never matter."""
-    config = model.config
+    """Why the compiled step does not compute a model, None if it does. Neither sizes nor parts matter."""
+    maps = (each for each in model.modules() if isinstance(each, nn.Linear) and not isinstance(each, Router))
     conditions = {
         N_("it is not float32"): model.dtype is torch.float32,
-        N_("it has no blocks"): config.blocks > 0,
-        N_("its attention and MLP are parallel"): not config.parallel,
-        N_("it has norms after its layers"): config.layout != "post_norm",
-        N_("it has no norm before each layer"): config.pre_norm and config.norm != "none",
-        N_("it has ALiBi positions"): config.positions != "alibi",
-        N_("it has a norm after the embedding"): not config.embed_norm,
-        N_("it has no norm before the unembedding"): config.final_norm,
-        N_("its embedding has another width"): config.embed_size is None,
-        N_("it has no feed-forward layer"): config.feed_forward,
-        N_("it has experts"): config.experts is None,
-        N_("it clamps its gates"): not config.gate_limit,
-        N_("it has an activation after the final norm"): not config.final_activation,
-        N_("it scales its logits"): config.divisor == 1,
-        N_("its attention has windows"): not any(0 < window < config.context for window in config.windows),
-        N_("it scales its attention"): config.attention_scale is None,
-        N_("it caps its attention"): not config.attention_cap,
-        N_("its attention has sinks"): not config.sinks,
-        N_("it normalizes queries over all heads"): config.qk_norm != "width",
-        N_("it normalizes what its layers add"): not config.output_norms,
-        N_("it scales what its layers add"): config.residual_scale == 1,
-        N_("it scales its embedding"): config.embed_scale == 1,
-        N_("it caps its logits"): not config.logit_cap,
-        N_("its blocks rotate differently"): not config.block_ropes,
-        N_("it rotates a part of each head"): config.rope.size in (None, config.head_dim),
-        N_("its rotation depends on the length of the text"): not config.rope.trained,
-        N_("not all of its matrices are packed"): isinstance(model.embed, PackedEmbedding)
-        and isinstance(model.unembed, PackedLinear)
-        and all(isinstance(each, PackedLinear) for block in model.blocks for each in _linears(block)),
+        N_("not all of its matrices are packed"): isinstance(model.embed, PackedEmbedding) and not any(maps),
     }
     missing = next((reason for reason, met in conditions.items() if not met), None)
     return missing and _("the compiled step does not support this model: {reason}").format(reason=_(missing))
 
 
-def _linears(block: Any) -> tuple[Any, ...]:
-    """The linear maps of a block: qkv, out, up, down."""
-    if not hasattr(block.feed_forward, "up"):
-        return ()
-    return block.attention.qkv, block.attention.out, block.feed_forward.up, block.feed_forward.down
-
-
 class TokenStep:
-    """The blocks, the final norm and the unembedding of a model as descriptors, and the call of the compiled code."""
+    """The call of the compiled code for one token, with what adapters add."""
 
     def __init__(self, model: Transformer, instructions: str | None = None) -> None:
         """`instructions` names those that compute the products; by default the fastest of this processor."""
         self.instructions = instructions or compiled.instructions()
-        embed: Any = model.embed
-        config = model.config
-        self._config = config
-        self._alive: list[Tensor] = []
-        """Tensors whose addresses the descriptors hold."""
-        self._matrices: list[tuple[int, ...]] = []
-        self._blocks = np.zeros(config.blocks, descriptors.BLOCK)
-        blocks: Any = model.blocks
-        for descriptor, block in zip(self._blocks, blocks, strict=True):
-            for name, module in zip(("qkv", "out", "up", "down"), _linears(block), strict=True):
-                descriptor[name] = self._linear(module)
-            self._set_norm(descriptor, "norm1", block.norm1)
-            self._set_norm(descriptor, "norm2", block.norm2)
-            self._set_norm(descriptor, "q_norm", block.attention.q_norm)
-            self._set_norm(descriptor, "k_norm", block.attention.k_norm)
-        self._task = np.zeros(1, descriptors.TASK)
-        fields = {
-            "width": config.embed_dim,
-            "heads": config.heads,
-            "kv_heads": config.kv_heads,
-            "head_dim": config.head_dim,
-            "mlp_dim": config.mlp_dim,
-            "gated": config.gated,
-            "activation": ACTIVATIONS[config.activation],
-            "layer_norm": config.norm == "layer",
-            "eps": config.norm_eps,
-            "embedding": self._matrix(embed.parts[0]),
-            "states": 1,
-            "head": self._linear(model.unembed),
-            "quantize": compiled.kernels().quantize(self.instructions),
-        }
-        for name, value in fields.items():
-            self._task[name] = value
-        if config.positions == "learned":
-            self._task["positions"] = self._address(model.position.get_parameter("weight"))
-        self._set_norm(self._task[0], "norm", model.norm)
-        self._matrix_array = np.array(self._matrices, descriptors.MATRIX)
+        self._model, self._config = model, model.config
+        self._by_length = any(rope and rope.trained for rope in model.config.ropes)
+        """Whether rotations depend on the length of the text."""
+        modules = list(model.modules())
+        self._hooks = [(each, each._forward_hooks) for each in modules]
+        self._other_hooks = [each._forward_pre_hooks for each in modules]
+        self._other_hooks += [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
+        self._experts = {id(each) for module in modules if isinstance(module, MixtureOfExperts) for each in _of(module)}
+        self._unhooked = -1
+        """The id of the next hook that anybody registers, as it was when there was no hook here."""
+        self._additions: list[tuple[nn.Module, Addition]] = []
+        self._build()
+
+    def _build(self) -> None:
+        additions: dict[nn.Module, list[Addition]] = {}
+        for module, addition in self._additions:
+            additions.setdefault(module, []).append(addition)
+        self._program = Program(self._model, self.instructions, additions)
         self._for_cache: _ForCache | None = None
-        self._watch = HookWatch(model)
-
-    def _matrix(self, matrix: compiled.Matrix) -> int:
-        """The number of a matrix among those of the model."""
-        self._alive += [matrix.weights, *([] if matrix.order is None else [matrix.order])]
-        self._matrices.append(matrix.descriptor(self.instructions))
-        return len(self._matrices) - 1
-
-    def _linear(self, module: Any) -> tuple[int, ...]:
-        """The descriptor of a linear map."""
-        first, *_unused = [self._matrix(part) for part in module.parts]
-        bias = 0 if module.bias is None else self._address(module.bias)
-        return first, len(module.parts), *module.shape, bias
-
-    def _address(self, tensor: Tensor) -> int:
-        self._alive.append(tensor)
-        return tensor.data_ptr()
-
-    def _set_norm(self, descriptor: Any, name: str, norm: nn.Module) -> None:
-        """Addresses of a norm's weight and, where it has one, of its bias."""
-        for field, tensor in ((name, getattr(norm, "weight", None)), (f"{name}_bias", getattr(norm, "bias", None))):
-            if tensor is not None:
-                descriptor[field] = self._address(tensor.float().contiguous())
 
     @property
     def hooked(self) -> bool:
-        """Whether any module of the model has a hook that is to be called."""
-        return self._watch.hooked
+        """Whether any module of the model has a hook that is to be called; what adapters add may need none."""
+        following = RemovableHandle.next_id
+        if following == self._unhooked and not self._additions:  # with adapters, since removing a hook takes no id
+            return False
+        hooks = [(module, hook) for module, each in self._hooks for hook in each.values()]
+        additions = [
+            (module, hook) for module, hook in hooks if isinstance(hook, Addition) and self._adds(module, hook)
+        ]
+        if len(additions) < len(hooks) or any(self._other_hooks):
+            return True
+        if additions != self._additions:
+            self._additions = additions
+            self._build()
+        self._unhooked = following
+        return False
+
+    def _adds(self, module: nn.Module, addition: Addition) -> bool:
+        """Whether the compiled step computes an addition itself."""
+        return can_add(module, addition) and id(module) not in self._experts
 
     def step(self, id: int, cache: KVCache) -> tuple[Tensor, Tensor]:
         """Compute a token at position `cache.length`, fill the cache there: final state [1, 1, d], logits [1, 1, V]."""
-        known, values = self._for_cache, cache.layers[-1].values
-        if known is None or known.values is not values or values.shape[2] <= cache.length:
-            known = self._for_cache = self._describe(cache)
-        state, logits = torch.empty(1, 1, self._config.embed_dim), torch.empty(1, 1, self._config.vocab_size)
+        known, values = self._for_cache, cache.layers[-1].values if cache.layers else None
+        span = self._config.rope_span(cache.span or cache.length + 1) if self._by_length else 0
+        if known is None or known.values is not values or known.capacity <= cache.length or known.span != span:
+            known = self._for_cache = self._describe(cache, span)
+        logits = torch.empty(1, 1, self._config.vocab_size)
         known.task["token"], known.task["position"] = id, cache.length
-        known.task["state"], known.task["logits"] = state.data_ptr(), logits.data_ptr()
-        compiled.run(known.task, known.blocks, self._matrix_array)
-        return state, logits
+        known.stages["target"][-1] = logits.data_ptr()
+        compiled.run(known.task, known.stages, known.linears, self._program.matrices)
+        return known.state.clone(), logits
 
-    def _describe(self, cache: KVCache) -> "_ForCache":
-        """Descriptors for a cache, which then has capacity for another position, and their work space."""
+    def _describe(self, cache: KVCache, span: int) -> "_ForCache":
+        """Stages for a cache, which then has capacity for another position, and their work space."""
         for layer in cache.layers:
             layer.reserve(cache.length + 1)
-        config, values = self._config, cache.layers[-1].values
-        task, blocks, capacity = self._task.copy(), self._blocks.copy(), values.shape[2]
-        blocks["keys"] = [layer.keys.data_ptr() for layer in cache.layers]
-        blocks["values"] = [layer.values.data_ptr() for layer in cache.layers]
-        width = config.heads * config.head_dim
-        sizes = {
-            "residual": config.embed_dim,
-            "normed": config.embed_dim + 64,  # an embedding is unpacked here
-            "projected": max(
-                config.embed_dim,
-                config.mlp_dim * (1 + config.gated),
-                width + 2 * config.kv_heads * config.head_dim,
-            ),
-            "second": config.embed_dim,
-            "attended": width,
-            "scores": config.heads * capacity,
+        config, program = self._config, self._program
+        stages, linears, space, state = program.placed()
+        values = cache.layers[-1].values if cache.layers else None
+        capacity = config.context if values is None else values.shape[2]
+        task = np.zeros(1, descriptors.TASK)
+        task["heads"], task["kv_heads"], task["head_dim"] = config.heads, config.kv_heads, config.head_dim
+        task["capacity"], task["states"] = capacity, 1
+        task["quantize"] = compiled.kernels().quantize(self.instructions)
+        scores = torch.empty(config.heads * capacity)
+        stages["scores"] = scores.data_ptr()
+        for kind in (descriptors.CACHE, descriptors.ATTEND):
+            stages["keys"][stages["kind"] == kind] = [layer.keys.data_ptr() for layer in cache.layers]
+            stages["values"][stages["kind"] == kind] = [layer.values.data_ptr() for layer in cache.layers]
+        like = torch.empty(0)
+        tables = {
+            rope: Rotary(rope, rope.size or config.head_dim).cosines_and_sines(capacity, like, span)
+            for rope in set(program.ropes)
         }
-        space = [torch.empty(size) for size in sizes.values()]
-        for name, each in zip(sizes, space, strict=True):
-            task[name] = each.data_ptr()
-        space += [
-            compiled.activations(task, "x", descriptors.groups_of(config.embed_dim)),
-            compiled.activations(task, "y", descriptors.groups_of(max(width, config.mlp_dim))),
-        ]
-        task["capacity"] = capacity
-        if config.positions == "rotary":
-            rotary = Rotary(config.rope, config.head_dim)
-            rotary(torch.empty(1, 1, capacity, config.head_dim), 0)
-            task["angles"], task["angle_count"] = rotary.table.data_ptr(), rotary.table.shape[1]
-            space.append(rotary.table)
-        return _ForCache(values, task, blocks, space)
+        rotating = stages["kind"] == descriptors.ROTATE
+        stages["table"][rotating] = [tables[rope].data_ptr() for rope in program.ropes]
+        stages["length"] = capacity
+        biases = [attend.by_position(capacity, like.device) for attend in program.alibi[:1]]  # equal in all blocks
+        if biases:
+            stages["alibi"] = biases[0].data_ptr()
+        return _ForCache(
+            values, capacity, span, task, stages, linears, state[None, None], (space, scores, tables, biases)
+        )
+
+
+def _of(module: MixtureOfExperts) -> Iterator[nn.Module]:
+    """The linear maps of which only some are computed."""
+    return (each for expert in module.experts for each in expert.modules())
 
 
 class _ForCache(NamedTuple):
-    """Descriptors while a cache does not grow."""
+    """What a call takes while a cache does not grow; tokens of one cache come one after the other."""
 
-    values: Tensor
+    values: Tensor | None
     """Those of the last block, which grows last."""
+    capacity: int
+    span: int
+    """The length of text that keys are rotated for, as in `KVCache`."""
     task: Any
-    blocks: Any
-    space: list[Tensor]
-    """Their work space; tokens of one cache come one after the other."""
+    stages: Any
+    linears: Any
+    state: Tensor
+    """The final hidden state [1, 1, d], in the work space."""
+    alive: tuple[Any, ...]
+    """Work space and tables whose addresses the stages hold."""

@@ -15,8 +15,13 @@ TILES_AT_ONCE = 4
 TILE_GROUPS = 64
 """Groups that they have at most: they and a block of vectors stay in the level-2 cache."""
 
-SILU, GELU, GELU_TANH, RELU = range(4)
-"""Values of `TASK.activation`."""
+SILU, GELU, GELU_TANH, RELU, SIGMOID, CLAMPED, IDENTITY = range(7)
+"""Values of `STAGE.activation`; CLAMPED is `experts.ClampedGate`."""
+
+EMBED, NORM, SCALE, ADD, ACTIVATE, QUANTIZE, ROTATE, CACHE, CHOOSE = range(9)
+"""Kinds of stages that one thread computes alone: too little work to share. Their `units` are 0."""
+PRODUCT, ATTEND, STATES, TILES = range(9, 13)
+"""Kinds of stages whose units the threads share."""
 
 
 def _record(*names: str, **more: np.dtype) -> np.dtype:
@@ -46,33 +51,43 @@ ACTIVATIONS = _record("even", "odd", "scales", "sums", "sums16")
 `even` and `odd` int16 [groups, GROUP / 2]: those with even and with odd numbers; `scales` and `sums` (of the rounded x)
 float32 [groups]; `sums16` the sums of each 16, float32 [2 groups]. For several vectors at once see `native.tiles`.
 """
-BLOCK = _record(
-    *("norm1", "norm1_bias", "norm2", "norm2_bias", "q_norm", "k_norm", "keys", "values"),
-    **dict.fromkeys(("qkv", "out", "up", "down"), LINEAR),
+STAGE = _record(
+    *("kind", "units"),
+    # float32 vectors: addresses of the first one read and the first one written, how many there are, numbers in one,
+    # bytes between those read, and between those written
+    *("source", "target", "vectors", "count", "source_apart", "target_apart"),
+    # NORM: addresses of weight and bias; EMBED and PRODUCT: number of a matrix, or of a linear map
+    *("weight", "bias", "layer_norm", "matrix", "linear"),
+    # PRODUCT: see `kernels.stages`
+    *("rows", "halves", "slots", "groups_apart", "activation", "gated", "residual", "quantized"),
+    # experts: int64 numbers of the chosen ones, float32 weights of their outputs; whether these sum to 1
+    *("chosen", "weights", "normalized"),
+    # attention: addresses of keys and values, float32 [kv_heads, capacity, head_dim], of work space for scores
+    # [heads, capacity], of a score per head and of one per head and position, which may be absent; positions seen
+    *("keys", "values", "scores", "sinks", "alibi", "window"),
+    # ROTATE: address of cosines and sines [2, length, count], and that length
+    *("table", "length"),
+    # where the weights of the next product begin, and where to stop prefetching them
+    *("ahead", "ahead_end"),
+    **dict.fromkeys(("eps", "factor", "cap", "limit"), np.dtype(np.float64)),
+    **dict.fromkeys(("x", "y"), ACTIVATIONS),
 )
-"""One transformer block: addresses of float32 norm weights and of its KV cache [kv_heads, capacity, head_dim]."""
+"""One stage of a call: its kind, how many units of work it has, and its operands; a kind uses only some of them.
+
+`x` holds the quantized inputs of a product, or what QUANTIZE and STATES write; `y` the quantized outputs of a product.
+"""
 TASK = _record(
-    # the model
-    *("width", "heads", "kv_heads", "head_dim", "mlp_dim", "gated", "activation", "layer_norm"),
-    *("embedding", "positions", "norm", "norm_bias"),
-    # the KV cache: positions it has room for; the table of rotary angles and its length
-    *("capacity", "angles", "angle_count"),
-    # float32 work space: residual stream, its norm, outputs of the matrices, outputs of the heads, attention scores
-    *("residual", "normed", "projected", "second", "attended", "scores"),
+    # attention: sizes, and the positions that the KV cache has room for
+    *("heads", "kv_heads", "head_dim", "capacity"),
     # machine code of `native.tiles`; work space for tiles: address, and bytes for each thread
     *("quantize", "transpose", "tiles", "tile_size"),
-    # this call: threads; token id and its position; input states, how many, whether by tiles, output of the head
-    *("threads", "token", "position", "state", "states", "tiled", "logits"),
-    eps=np.dtype(np.float64),
+    # this call: threads; token id and its position; for tiles: how many states, and their outputs
+    *("threads", "token", "position", "states", "tiled", "logits"),
     head=LINEAR,
     x=ACTIVATIONS,
     y=ACTIVATIONS,
 )
-"""One call of `scheduler.step`: what all blocks share, work space, and the token.
-
-`x` holds the quantized inputs of the qkv, up and head matrices, `y` those of the out and down matrices. `embedding` is
-the number of its matrix.
-"""
+"""One call of `scheduler.step`: what all its stages share. `head` and `x` are the operands of TILES."""
 
 PROGRESS_WORDS = 24
 """int64 words of the memory through which threads agree on work: three cache lines."""

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from core.engine.packed.kernels.descriptors import GELU, GELU_TANH, SILU
+from core.engine.packed.kernels.descriptors import GELU, GELU_TANH, SIGMOID, SILU
 from core.engine.packed.kernels.emit import bits_of_float, compiled, float_from_bits, floats
 
 
 @compiled
-def normalize(x, weight, bias, eps, layer_norm):
-    """RMS norm of `x` in place, or layer norm; `weight` and `bias` are addresses."""
+def normalize(x, result, weight, bias, eps, layer_norm):
+    """RMS norm of `x`, or layer norm; `weight` and `bias` are addresses. `result` may be `x` itself."""
     count = len(x)
     weights = floats(weight, count)
     mean, square = np.float32(0), np.float32(0)
@@ -22,11 +22,11 @@ def normalize(x, weight, bias, eps, layer_norm):
         square += (x[n] - mean) * (x[n] - mean)
     inverse = np.float32(1 / math.sqrt(square / count + eps))
     for n in range(count):
-        x[n] = (x[n] - mean) * inverse * weights[n]
+        result[n] = (x[n] - mean) * inverse * weights[n]
     if bias:
         biases = floats(bias, count)
         for n in range(count):
-            x[n] += biases[n]
+            result[n] += biases[n]
 
 
 @compiled
@@ -67,6 +67,48 @@ def activate(x, activation):
     elif activation == GELU:
         for n in range(len(x)):
             x[n] *= np.float32(0.5) * (np.float32(1) + np.float32(math.erf(x[n] * np.float32(0.70710678))))
+    elif activation == SIGMOID:
+        for n in range(len(x)):
+            x[n] = _sigmoid(x[n])
     else:
         for n in range(len(x)):
             x[n] = max(x[n], np.float32(0))
+
+
+@compiled
+def clamped_gate(gates, values, limit):
+    """(1 + u) · g · σ(1.702 g) of clamped g and u, in the place of the gates."""
+    for n in range(len(gates)):
+        gate, value = min(gates[n], limit), min(max(values[n], -limit), limit)
+        gates[n] = (np.float32(1) + value) * gate * _sigmoid(np.float32(1.702) * gate)
+
+
+@compiled
+def cap(x, most):
+    """most · tanh(x / most) of all numbers of `x`, in place; tanh(y) is 1 - 2 / (e^(2y) + 1)."""
+    for n in range(len(x)):
+        x[n] = most - np.float32(2) * most / (exp(np.float32(2) * x[n] / most) + np.float32(1))
+
+
+@compiled
+def choose(scores, chosen, weights, normalized):
+    """The numbers of the highest scores, and their softmax among all scores, or where `normalized` among the chosen.
+
+    `scores` are changed.
+    """
+    maximum, total, taken = np.float32(-3e38), np.float32(0), np.float32(0)
+    for n in range(len(scores)):
+        maximum = max(maximum, scores[n])
+    for n in range(len(scores)):
+        scores[n] = exp(scores[n] - maximum)
+        total += scores[n]
+    for place in range(len(chosen)):
+        best = 0
+        for n in range(len(scores)):
+            if scores[n] > scores[best]:
+                best = n
+        chosen[place], weights[place] = best, scores[best]
+        taken += scores[best]
+        scores[best] = np.float32(-1)
+    for place in range(len(chosen)):
+        weights[place] /= taken if normalized else total

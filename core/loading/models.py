@@ -129,16 +129,12 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     smaller = filled(_("choose a smaller model, or a {dtype} of fewer bits"), {"dtype": Option("dtype")})
     check_room(choice.name, described_bytes(description, dtype_name), device, smaller)
     transformer = weights.build_model(description, device, dtype, packing, report)
-    shown = _as_stored(description) if packing == devices.STORED else ""
     origin = location.description + (f" ({description.note})" if description.note else "")
-    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
+    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
+    if packing == devices.STORED:
+        unpacked = ", ".join(weights.unpacked(description))
+        model = replace(model, info=replace(model.info, stored=description.format, unpacked=unpacked))
     return _with_adapter(model, FAMILIES[description.model_type]) if choice.lora else model
-
-
-def _as_stored(description: ModelDescription) -> str:
-    """The format of a GGUF file in words, and what of it is converted."""
-    converted = weights.converted(description)
-    return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
 
 
 def _with_adapter(model: LocalModel, family: Family) -> LocalModel:
@@ -168,7 +164,6 @@ def _model(
     tokenizer: Tokenizer,
     origin: str,
     dtype_name: str = "",
-    stored: str = "",
 ) -> LocalModel:
     info = ModelInfo(
         name=choice.name,
@@ -182,6 +177,5 @@ def _model(
         weights=origin,
         choice=choice,
         slow_path=transformer.slow_path or "",
-        stored=stored,
     )
     return LocalModel(choice, info, transformer, tokenizer)

@@ -52,7 +52,9 @@ INTERRUPT_SECONDS = 2.0
 CLOSING_SECONDS = 0.05
 """How long the screen waits for a step that is running when the app ends."""
 LATE_FRAME = 0.03
-"""Seconds until the next try, where the terminal has not taken the last frames yet."""
+"""Seconds until the next try, where a frame is not drawn yet."""
+LATEST_FRAME = 0.2
+"""Seconds by which the answers to keys delay a frame at most."""
 
 
 class FrameReady(Message):
@@ -103,13 +105,17 @@ class TokenwalkApp(App[None]):
         self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
         self.input_order = InputOrder(self, super().on_event)
+        self.announce_input = self.input_order.announce
+        """Called by the thread that reads, before it sends a key."""
+        self._frame_waits_since: float | None = None
+        """When the next frame was ready; None where none waits."""
         self.notices = Notices(self, keys_at_present(settings.keys))
         self.runner = runner(self._announce, settings.fps)
         # without a folder, walks are written only when a person asks for it
         self.autosave = Autosave(
             sessions or storage.default_folder(), self._report_write, automatic=sessions is not None
         )
-        self.runner.autosave = self.autosave
+        self.runner.autosave, self.runner.screen_answers = self.autosave, lambda: self.input_order.answering
         ScrollBar.renderer = ThinScrollBar
         self.state = WalkState(self.runner, self.autosave, choice, sampler, count, form)
         self.state.first_start = sessions is not None and not sessions.exists()
@@ -247,14 +253,24 @@ class TokenwalkApp(App[None]):
         self.call_later(self.notices.warn if problem else self.notices.inform, text)
 
     def on_frame_ready(self) -> None:
-        if terminal.is_behind(self):  # the answer to a key must not wait behind frames
+        if self._comes_later():
             self.set_timer(LATE_FRAME, self.on_frame_ready)
             return
+        self._frame_waits_since = None
         frame, problems = self.runner.take()
         with self.batch_update():
             self.walk.show(frame)
         for problem in problems:
             self.notices.warn(problem)
+
+    def _comes_later(self) -> bool:
+        """Whether the answer to a key is drawn before the next frame: the terminal takes it, or the screen makes it."""
+        if terminal.is_behind(self):
+            return True
+        now = time.monotonic()
+        self._frame_waits_since = self._frame_waits_since or now
+        waits = self.state.frame.activity == "generating" and self.input_order.answering
+        return waits and now < self._frame_waits_since + LATEST_FRAME
 
     # What lenses and screens may ask for -----------------------------------------------------------------------------
 

@@ -154,6 +154,13 @@ def driver_class() -> type[Driver] | None:
                 asyncio.get_running_loop().add_signal_handler(number, self._app.exit, None, 128 + number)
             super().start_application_mode()  # type: ignore[no-untyped-call]
 
+        def process_message(self, message: Message) -> None:
+            if isinstance(message, events.Key | events.Paste) and (
+                announce := getattr(self._app, "announce_input", None)
+            ):
+                announce()
+            super().process_message(message)
+
         def write(self, data: str) -> None:
             super().write(to_ascii(data) if self._ascii else data)
 

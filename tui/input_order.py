@@ -5,6 +5,7 @@ widget has seen the key where it inserts text, and when every widget around that
 such as backspace. So text that is typed after a backspace may be inserted before the backspace acts.
 """
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from textual.app import App
 from textual.message_pump import MessagePump
 
 Input = events.InputEvent | events.Paste
+PAINT_SECONDS = 0.02
+"""Within which what a key has changed is on the screen, where nothing else is drawn."""
 
 
 class InputOrder:
@@ -29,6 +32,17 @@ class InputOrder:
         self._held = True
         self._busy = False
         """Whether a key is being handled."""
+        self._read_at = self._done_at = 0.0
+        """When the newest event was read, and when the last one was done."""
+
+    def announce(self) -> None:
+        """An event has been read, and comes soon. For any thread."""
+        self._read_at = time.monotonic()
+
+    @property
+    def answering(self) -> bool:
+        """Whether an event waits for its turn, or was done so lately that its answer may not be on the screen yet."""
+        return self._read_at > self._done_at or time.monotonic() < self._done_at + PAINT_SECONDS
 
     @property
     def waiting(self) -> int:
@@ -57,6 +71,7 @@ class InputOrder:
         self._busy = False
         while self._waiting and not self._busy and not self._held:
             event, focused = self._waiting.popleft(), self._target()
+            self._done_at = time.monotonic()
             text = self._is_text(event)
             self._busy = isinstance(event, events.Key | events.Paste)
             await self._handle(event)

@@ -6,9 +6,11 @@ m inner size of the MLP, V vocabulary.
 """
 
 import math
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from core.engine.attention import Attention
 from core.engine.cache import KVCache, LayerCache
@@ -98,6 +100,12 @@ class Transformer(nn.Module):
 
         self.cap = Cap(config.logit_cap) if config.logit_cap else nn.Identity()
 
+    @classmethod
+    def without_weights(cls, config: ModelConfig) -> Self:
+        """The modules on the meta device: parameters have shapes, and neither memory nor numbers."""
+        with torch.device("meta"), _WithoutInitialization():
+            return cls(config)
+
     def embedded(self, ids: Tensor, start: int) -> Tensor:
         """The residual stream before the first block: [B, T] → [B, T, d]; the first id is at position `start`."""
         positions = torch.arange(start, start + ids.shape[1], device=ids.device)
@@ -156,6 +164,13 @@ class Transformer(nn.Module):
     def parameter_count(self) -> int:
         """How many numbers can be trained. A tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class _WithoutInitialization(TorchFunctionMode):
+    """Skips random initialization: on the meta device torch would import 800 modules for it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 # Random weights ------------------------------------------------------------------------------------------------------

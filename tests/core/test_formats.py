@@ -104,11 +104,12 @@ def test_the_message_of_the_real_allocator_is_understood() -> None:
     assert "4,000,000.00 GB" in (out_of_memory(error.value) or "")
 
 
-def test_loading_does_not_import_sympy() -> None:
+@pytest.mark.parametrize("name", ["smollm2", "model5-trained"])
+def test_loading_does_not_import_sympy(name: str) -> None:
     """Random initialization on the meta device would import sympy and 800 other modules, 75 MB."""
     code = (
         "import sys; from core.loading.models import load_model; from core.loading.choice import ModelChoice; "
-        "load_model(ModelChoice(name='smollm2', device='cpu')); print('sympy' in sys.modules)"
+        f"load_model(ModelChoice(name={name!r}, device='cpu')); print('sympy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == "False\n"

@@ -67,23 +67,23 @@ def changed(number: int, key: str, value: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("number", "key", "value", "words"),
     [
-        (changed(2, "entropy_bits", [2.4, 2.3]), "node 2: invalid value for entropy_bits: .* the lower number first"),
-        (changed(2, "entropy_bits", [2.4]), "node 2: invalid value for entropy_bits: .* a list of two"),
-        (changed(2, "entropy_bits", [2.4, 70]), "node 2: entropy_bits: invalid value for high: 70"),
-        (changed(2, "entropy_bits", [2.4, "inf"]), "node 2: entropy_bits: invalid value for high: 'inf'"),
-        (changed(3, "logprob", ["-inf", 3]), "node 3: logprob: invalid value for high: 3"),
-        (changed(3, "rank", [50, 60]), "node 3: invalid value for rank"),
-        (changed(3, "rank", [257, "inf"]), "node 3: rank: invalid value for low: 257"),
-        (changed(2, "sampled_probability", [0.1, 2]), "node 2: sampled_probability: invalid value for high: 2"),
-        (changed(2, "known", 0), "node 2: invalid value for known: 0"),
-        (changed(2, "known", 257), "node 2: invalid value for known: 257"),
+        (2, "entropy_bits", [2.4, 2.3], "node 2: invalid value for entropy_bits: .* the lower number first"),
+        (2, "entropy_bits", [2.4], "node 2: invalid value for entropy_bits: .* a list of two"),
+        (2, "entropy_bits", [2.4, 70], "node 2: entropy_bits: invalid value for high: 70"),
+        (2, "entropy_bits", [2.4, "inf"], "node 2: entropy_bits: invalid value for high: 'inf'"),
+        (3, "logprob", ["-inf", 3], "node 3: logprob: invalid value for high: 3"),
+        (3, "rank", [50, 60], "node 3: invalid value for rank"),
+        (3, "rank", [257, "inf"], "node 3: rank: invalid value for low: 257"),
+        (2, "sampled_probability", [0.1, 2], "node 2: sampled_probability: invalid value for high: 2"),
+        (2, "known", 0, "node 2: invalid value for known: 0"),
+        (2, "known", 257, "node 2: invalid value for known: 257"),
     ],
 )
-def test_damaged_bounds_are_refused_by_name(text: str, words: str) -> None:
+def test_damaged_bounds_are_refused_by_name(number: int, key: str, value: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        reader.parse_record(text, "walk.json")
+        reader.parse_record(changed(number, key, value), "walk.json")
 
 
 def test_exports_have_both_ends() -> None:

@@ -13,9 +13,11 @@ from textual.drivers import linux_driver
 from textual.drivers._writer_thread import WriterThread
 
 from core.errors import Action, Option, UserError
+from tui import app as app_module
 from tui import terminal
 from tui.app import TokenwalkApp
 from tui.commands.models import models
+from tui.input_order import InputOrder
 from tui.settings import Settings
 from tui.wording import keys_at_present, spell
 
@@ -94,6 +96,34 @@ async def test_a_frame_is_drawn_later_where_the_terminal_is_behind(
         assert pilot.app.frame.snapshot is None
         behind = False
         await until(lambda: pilot.app.frame.snapshot is not None)
+
+
+async def test_a_key_that_was_read_is_answered_before_a_stream_goes_on(
+    scripted: Make, scenes: Any, until: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "LATEST_FRAME", 1e9)
+    streaming = replace(scenes.oat_milk(), activity="generating")
+    async with scripted(streaming, text="a").run_test(size=(80, 24)) as pilot:
+        app = pilot.app
+        await until(lambda: app.frame.activity == "generating")
+        app.announce_input()
+        app.runner.show(replace(streaming, generated=2))
+        await pilot.pause()
+        assert app.frame.generated != 2
+        await pilot.press("down")
+        await until(lambda: app.frame.generated == 2)
+
+
+async def test_a_stream_goes_on_although_a_key_never_comes(
+    scripted: Make, scenes: Any, until: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streaming = replace(scenes.oat_milk(), activity="generating")
+    async with scripted(streaming, text="a").run_test(size=(80, 24)) as pilot:
+        app = pilot.app
+        await until(lambda: app.frame.activity == "generating")
+        monkeypatch.setattr(InputOrder, "answering", True)
+        app.runner.show(replace(streaming, generated=2))
+        await until(lambda: app.frame.generated == 2)
 
 
 # The slow path -------------------------------------------------------------------------------------------------------

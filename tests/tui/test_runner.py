@@ -14,7 +14,7 @@ from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.sampling.sampler import Sampler
 from core.walk.values import Snapshot
-from tui.runner import Runner
+from tui.runner import Runner, waits
 
 
 @pytest.fixture(name="play")
@@ -51,6 +51,27 @@ def test_an_operation_replaces_those_waiting_under_its_name(play: Callable[..., 
     gate.set()
     playground.ask(lambda _: None)
     assert seen == ["step 0", "step 1", "prompt 2", "sampler 2", "step 2"]
+
+
+def test_a_step_waits_while_the_screen_answers_a_key_and_a_job_does_not(
+    play: Callable[..., Playground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "COURTESY", PATIENCE)
+    playground = play()
+    answering = threading.Event()
+    answering.set()
+    playground.runner.screen_answers = answering.is_set
+    playground.runner.submit(lambda session: session.generating(3))
+    assert playground.ask(lambda session: session.log.count("step"), interrupts=False) == 0
+    answering.clear()
+    playground.until(lambda: playground.session.log.count("step") == 3)
+
+
+def test_a_step_waits_for_the_screen_for_a_moment_only(play: Callable[..., Playground]) -> None:
+    playground = play()
+    playground.runner.screen_answers = lambda: True
+    playground.runner.submit(lambda session: session.generating(3))
+    playground.until(lambda: playground.session.log.count("step") == 3)
 
 
 def test_an_interruption_ends_a_generation_before_its_next_token(play: Callable[..., Playground]) -> None:

@@ -20,6 +20,7 @@ from core.loading.choice import ModelChoice
 from core.progress import Cancelled, Interrupted, Loading, Progress, Report
 from core.sampling.sampler import Sampler
 from core.walk.values import PromptForm, SamplingProgress
+from tui.garbage import short_searches
 from tui.runner.frames import Frame, Operation, Problem, Question, Refusal
 from tui.runner.jobs import Job, JobQueue
 from tui.runner.outbox import Outbox
@@ -47,6 +48,8 @@ class Runner(Walks):
 
     def __init__(self, publish: Callable[[], None], fps: float) -> None:
         super().__init__(Outbox(publish, fps))
+        self.screen_answers: Callable[[], bool] = lambda: False
+        """Whether the screen has a key to answer, for which it needs the interpreter; set before `start`."""
         self._jobs = JobQueue()
         self._closing = False
         self._loads = self._cancelled = self._replaced = 0
@@ -181,21 +184,26 @@ class Runner(Walks):
     # On the runner's thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._closing:
-            try:
-                self._advance()
-            except UserError as error:
-                self._report(error)
-            except Interrupted:  # the job that waits comes next
-                self._running = self._answering = self._scoring = self._watching = None
-            except Cancelled:
-                self._report(_("loading was cancelled; the walk is unchanged"))
-            except Exception as error:  # neither a defect nor a lack of memory may end the walk
-                self._report(_(UNCHANGED).format(problem=describe(error)) if out_of_memory(error) else describe(error))
+        with short_searches():
+            while not self._closing:
+                self._advance_safely()
         with suppress(Exception):  # the app has left the terminal: nobody reads an error
             self._autosave(last=True)
         with suppress(Exception):
             self._training.pause()
+
+    def _advance_safely(self) -> None:
+        """Do the next thing, and report what goes wrong."""
+        try:
+            self._advance()
+        except UserError as error:
+            self._report(error)
+        except Interrupted:  # the job that waits comes next
+            self._running = self._answering = self._scoring = self._watching = None
+        except Cancelled:
+            self._report(_("loading was cancelled; the walk is unchanged"))
+        except Exception as error:  # neither a defect nor a lack of memory may end the walk
+            self._report(_(UNCHANGED).format(problem=describe(error)) if out_of_memory(error) else describe(error))
 
     def _advance(self) -> None:
         """Begin the next job, or else do one step of what is unfinished, or else wait for a job."""
@@ -203,6 +211,7 @@ class Runner(Walks):
         if self._jobs:
             self._begin(self._jobs.pop())
         elif self._running:
+            self._waits.for_screen(self.screen_answers)
             self._advance_operation(self._running)
             self._autosave()
         elif self._watching:

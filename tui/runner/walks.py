@@ -1,6 +1,5 @@
 """The walks of the runner's thread: loaded in a model, opened from a file, begun beside another, and come back to."""
 
-import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from core.progress import Loading, Report
 from core.sampling.sampler import Sampler
 from core.sessions.reader import read_record
 from core.walk.values import PromptForm
+from tui import garbage
 from tui.runner.loading import Shelf, walk_in
 from tui.runner.outbox import Outbox
 
@@ -60,12 +60,15 @@ class Walks:
     ) -> Iterator[object]:
         self._show_loading(choice.name)
         self._find_devices()
+        before = self._session
         # assigned last, so that an error leaves the model before
         self._session, reading, notes = walk_in(choice, text, sampler, form, self._session, report, self._while_waiting)
         model = self._session.model
         self._outbox.change(
             choice=model.choice, model=model.info, tokenizer=model.tokenizer, rate=None, waiting=None, latency=None
         )
+        if before:
+            garbage.search_all_again()
         for note in notes:
             self._outbox.add_problem(note)
         return reading
@@ -75,7 +78,7 @@ class Walks:
         from core.engine.device import devices  # noqa: PLC0415
 
         if self._session is None:
-            gc.freeze()  # imported modules are never garbage; searching them takes 150 ms, which delays keys
+            garbage.leave_out_imports()
         self._outbox.change(devices=tuple(devices()))
 
     def _begin_walk(
@@ -115,6 +118,7 @@ class Walks:
         """Let the next frame show the session that stands now in the place of another."""
         session = self._session
         assert session is not None
+        garbage.search_all_again()
         choice = session.model.choice if session.available else self._outbox.frame.choice
         if session.available:
             threads.apply(session.info.parameters, beside_screen=True)
@@ -163,6 +167,8 @@ class Walks:
             self._outbox.change(choice=choice, model=info, tokenizer=None)
             if session.unavailable:
                 self._outbox.add_problem(session.unavailable)
+        if self._session:
+            garbage.search_all_again()
         self._session = session
         if session.available and (requests := session.model.requests):
             requests.pause = self._while_waiting

@@ -109,8 +109,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _expected_shapes(config: ModelConfig, file: WeightsFile) -> dict[str, tuple[int, ...]]:
     """Name → shape of every tensor of such a checkpoint. It has moments for all weights or for none."""
-    with torch.device("meta"):
-        shapes = {name: tuple(weight.shape) for name, weight in Transformer(config).named_parameters()}
+    parameters = Transformer.without_weights(config).named_parameters()
+    shapes = {name: tuple(weight.shape) for name, weight in parameters}
     prefixes = (WEIGHTS, *MOMENTS) if any(name.startswith(MOMENTS) for name in file.tensors) else (WEIGHTS,)
     return {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
 

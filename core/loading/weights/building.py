@@ -1,11 +1,9 @@
 """Makes the model of a description and assigns its parameters, in a dtype of torch or packed."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from core.engine.experts import Router
 from core.engine.memory import release_clean_pages
@@ -21,13 +19,6 @@ from core.progress import Report
 
 LARGE = 2**24
 """Parameters from which a lower peak of memory is worth the time: a tenth of a second, and faults of pages after it."""
-
-
-class _WithoutInitialization(TorchFunctionMode):
-    """Skips random initialization: on the meta device torch would import 800 modules for it."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def build_model(
@@ -47,8 +38,7 @@ def build_model(
         release_clean_pages()
     if packing and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
-    with torch.device("meta"), _WithoutInitialization():
-        model = (CompiledTransformer if packing else Transformer)(description.config)
+    model = (CompiledTransformer if packing else Transformer).without_weights(description.config)
     parameters = dict(model.named_parameters())
     plan = make_plan(description, parameters)
     packed = _packable(model, plan) if packing else []

@@ -143,6 +143,13 @@ WALK = [
     _key("C", "writing.switch_chat", "chat", "Put the prompt into the chat template, or take it out", "walk.chat"),
     _key("M", "writing.system", "system", "Write a system message before the conversation", "walk.system"),
     _key("m", "choosing.model", "model", "Choose a model", "choose.model"),
+    _key(
+        "K",
+        "overlays.model_details",
+        "model details",
+        "Show what the model is: sizes, formats, files, tokenizer",
+        "choose.details",
+    ),
     _key("a", "choosing.twin", "twin", "Load the trained version of this rung, or the untrained one", "choose.twin"),
     _key(
         "p",
@@ -321,6 +328,7 @@ GROUPS = {
     N_("Ask why"): ("question.target", "question.against", "question.corrupt", "lens.notebook"),
     N_("Choose"): (
         "choose.model",
+        "choose.details",
         "choose.twin",
         "choose.hyperparameters",
         "choose.device",

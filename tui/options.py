@@ -12,6 +12,7 @@ import typer
 from core.engine.activation import CHOICES_TEXT, choose
 from core.errors import Option, UserError
 from core.language import _
+from core.loading.adapters import files as adapters
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.revisions import with_revision
 from core.remote.address import ENGINES, is_address
@@ -39,11 +40,16 @@ Engine = Annotated[
 ServedModel = Annotated[
     str, typer.Option(help="With the address of an engine that serves several models: the name of one.")
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(help="Number format: auto, fp32, bf16 or fp16; of files, on the CPU, int8, int4, or stored (GGUF)."),
+]
 Lora = Annotated[
     str | None,
     typer.Option(
         metavar="PATH[=SCALE]",
-        help="A LoRA adapter for a model from files: a folder of peft or a .gguf adapter. SCALE is 1 if absent.",
+        help="A LoRA adapter for a model from files: a folder of peft, a .gguf adapter or a Hugging Face id "
+        "(owner/name). SCALE is 1 if absent.",
     ),
 ]
 Steer = Annotated[
@@ -80,12 +86,7 @@ class ModelOptions:
     lora: Lora = None
     steer: Steer = None
     device: Device = "auto"
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="Number format: auto, fp32, bf16 or fp16; of files, on the CPU, int8, int4, or stored (GGUF)."
-        ),
-    ] = "auto"
+    dtype: Dtype = "auto"
     weights_seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
     embed_dim: EmbedDim = None
     context: Context = None
@@ -201,13 +202,13 @@ def _file_and_number(text: str, option: str, number_name: str, file_name: str) -
 
 
 def _adapter(path: str, option: str) -> str:
-    """The path of an adapter, absolute, so that a saved walk finds it again from another folder."""
+    """The name of an adapter as a saved walk keeps it."""
     if not path:
         raise UserError(
-            _("{option} names no adapter; write the path of a folder of peft or of a .gguf adapter"),
+            _("{option} names no adapter; write the path of a folder of peft or of a .gguf adapter, or owner/name"),
             option=Option(option),
         )
-    return str(Path(path).expanduser().absolute())
+    return adapters.named(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from core.language import N_, _
 
 ALSO = {
     "choose.compare": N_("kl difference quantization"),
+    "choose.details": N_("info about parameters tensors layers memory rope special tokens threads"),
     "choose.device": N_("gpu cuda mps cpu dtype precision"),
     "choose.hyperparameters": N_("layers heads width context"),
     "choose.preset": N_("sampler greedy"),

@@ -113,6 +113,12 @@ class Adapter:
         self._scale = scale
         self._install()
 
+    def size(self) -> tuple[int, int]:
+        """How many modules it changes, and how many numbers it has for that."""
+        modules = [delta for deltas in self._deltas.values() for _rows, delta in deltas]
+        tensors = [tensor for each in modules for module in each.modules() for tensor in vars(module).values()]
+        return len(self._deltas), sum(tensor.numel() for tensor in tensors if isinstance(tensor, Tensor))
+
     def _install(self) -> None:
         """Register a hook on each module, or none at scale 0."""
         self._hooks.remove()

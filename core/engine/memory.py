@@ -4,7 +4,7 @@ import ctypes
 import mmap
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +40,28 @@ def _clean_mappings(smaps: str) -> Iterator[tuple[int, int]]:
         if mode.startswith("r-") and path.startswith("/") and set(sizes.values()) == {"0"} and len(sizes) == 4:
             first, end = (int(each, 16) for each in where.split("-"))
             yield first, end - first
+
+
+def mapped_bytes(files: Iterable[Path], tensors: Iterable[tuple[int, int]]) -> int | None:
+    """Bytes of those `tensors`, each an address and a size, that lie in mappings of `files` (Linux).
+
+    None where the system does not tell.
+    """
+    try:
+        lines = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    except OSError:
+        return None
+    names = {str(path.resolve()) for path in files}
+    ranges = [tuple(int(end, 16) for end in line[0].split("-")) for line in lines if line[5:] and line[5] in names]
+    return sum(size for address, size in set(tensors) if any(first <= address < end for first, end in ranges))
+
+
+def used() -> int | None:
+    """Bytes of memory that this process has for itself: without pages of files that it only reads (Linux)."""
+    with suppress(OSError, ValueError, IndexError):
+        _size, resident, shared, *_rest = map(int, Path("/proc/self/statm").read_text().split())
+        return (resident - shared) * mmap.PAGESIZE
+    return None
 
 
 def available() -> int | None:

@@ -1,16 +1,18 @@
 """How many CPU threads torch computes with, and how they wait. Imports torch only where that number is applied.
 
 OpenMP's worker threads can wait for work in two ways. Spinning keeps a core busy, and the screen needs that core;
-passive waiting leaves the core free. So beside a screen the threads wait passively, and one core is not used.
-The environment must say so before torch is imported. Without a screen the threads may spin, which makes a token on
-several threads up to 1.7 times as fast. Models below `SMALL` parameters compute on one thread.
-A user's `OMP_NUM_THREADS` and `OMP_WAIT_POLICY` take precedence over all of this.
+passive waiting leaves the core free. So beside a screen torch's threads wait passively, and leave one core unused. The
+environment must say so before torch is imported. Products of compiled code (`core.engine.packed`) use all cores also
+beside a screen: their threads do without one that is suspended. Without a screen the threads may spin, which makes a
+token on several threads up to 1.7 times as fast. Models below `SMALL` parameters compute on one thread. A user's
+`OMP_NUM_THREADS` and `OMP_WAIT_POLICY` take precedence over all of this.
 """
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import local
 
 
 def prepare(*, beside_screen: bool = True) -> None:
@@ -20,6 +22,7 @@ def prepare(*, beside_screen: bool = True) -> None:
         sys.setswitchinterval(0.0005)
 
 
+_own = local()
 SMALL = 30_000_000
 """Number of parameters below which one thread is faster than several: synchronization costs more than it saves."""
 
@@ -41,7 +44,32 @@ def apply(parameters: int, *, beside_screen: bool) -> int:
 
     threads = count(parameters, beside_screen=beside_screen)
     torch.set_num_threads(threads)
+    _own.products = count(parameters, beside_screen=False) if beside_screen else 0
     return threads
+
+
+def products() -> int:
+    """Among how many threads a product of compiled code is shared that the calling thread asks for."""
+    import torch  # noqa: PLC0415
+
+    threads: int = getattr(_own, "products", 0) or torch.get_num_threads()
+    return threads
+
+
+@contextmanager
+def only_products_shared() -> Iterator[None]:
+    """Within the block torch computes on the calling thread alone, products on as many threads as before.
+
+    For little work between the products: torch's worker threads spin after it, on the cores that products need, and a
+    barrier among more threads than cores takes until the operating system switches, several milliseconds.
+    """
+    outer = getattr(_own, "products", 0)
+    _own.products = products()
+    try:
+        with single_thread():
+            yield
+    finally:
+        _own.products = outer
 
 
 @contextmanager

@@ -28,6 +28,9 @@ WANTED = [
     "*.safetensors*",
 ]
 UNWANTED = ["*/*", "consolidated*"]
+ADAPTER = "adapter_config.json"
+"""The file that says that a repository holds a LoRA adapter of peft."""
+WANTED_OF_ADAPTER = [ADAPTER, "adapter_model.safetensors"]
 
 
 def cache() -> Path:
@@ -43,13 +46,31 @@ def cached(id: str, revision: str = MAIN) -> Path | None:
     return snapshot if snapshot and _complete(snapshot) else None
 
 
+def cached_adapter(id: str, revision: str = MAIN) -> Path | None:
+    """The folder of a LoRA adapter in the cache; None where it is missing or incomplete."""
+    snapshot = _snapshot(cache() / f"models--{id.replace('/', '--')}", revision)
+    return snapshot if snapshot and all((snapshot / name).exists() for name in WANTED_OF_ADAPTER) else None
+
+
+def all_cached_adapters() -> Iterator[tuple[str, Path]]:
+    """Every revision of every whole LoRA adapter in the cache: its name and its folder."""
+    for name, folder in _all_cached(ADAPTER):
+        if all((folder / each).exists() for each in WANTED_OF_ADAPTER):
+            yield name, folder
+
+
 def all_cached() -> Iterator[tuple[str, Path]]:
     """Every revision of every model in the cache, complete or not: its name and its folder."""
+    yield from _all_cached("config.json")
+
+
+def _all_cached(file: str) -> Iterator[tuple[str, Path]]:
+    """Every revision of everything in the cache that has a file."""
     for repository in sorted(cache().glob("models--*--*")):
         id = repository.name.removeprefix("models--").replace("--", "/", 1)
         for revision in _revisions(repository):
             snapshot = _snapshot(repository, revision)
-            if snapshot and (snapshot / "config.json").is_file():
+            if snapshot and (snapshot / file).is_file():
                 yield joined(id, revision), snapshot
 
 
@@ -81,10 +102,10 @@ def _complete(folder: Path) -> bool:
     return (folder / "config.json").exists() and bool(weights) and all(each.exists() for each in weights)
 
 
-def fetch(id: str, report: Report | None = None, revision: str = MAIN) -> Path:
-    """Download a model into the cache and return its folder. Progress goes to `report`, else to a bar on stderr.
+def fetch(id: str, report: Report | None = None, revision: str = MAIN, *, adapter: bool = False) -> Path:
+    """Download a model, or an adapter, into the cache and return its folder.
 
-    Raises `UserError` where the Hub cannot be reached or refuses the model.
+    Progress goes to `report`, else to a bar on stderr. Raises `UserError` where the Hub cannot be reached or refuses.
     """
     from huggingface_hub import constants, errors, snapshot_download  # noqa: PLC0415
 
@@ -92,7 +113,13 @@ def fetch(id: str, report: Report | None = None, revision: str = MAIN) -> Path:
     bar = _silent(name, report) if report else None
     try:
         return Path(
-            snapshot_download(id, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar)
+            snapshot_download(
+                id,
+                revision=revision,
+                allow_patterns=WANTED_OF_ADAPTER if adapter else WANTED,
+                ignore_patterns=UNWANTED,
+                tqdm_class=bar,
+            )
         )
     except Cancelled:
         raise

@@ -11,8 +11,8 @@ from core.engine.model import Transformer, random_model
 from core.errors import Option, UserError, filled, out_of_memory
 from core.language import _
 from core.loading import catalog, ladder, tokenizers, weights
+from core.loading.adapters import files as adapters
 from core.loading.adapters.attach import attach
-from core.loading.adapters.files import locate
 from core.loading.checkpoints import checkpoint
 from core.loading.choice import ModelChoice
 from core.loading.description import ModelDescription, describe
@@ -39,6 +39,7 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
     if catalog.is_served(choice.name):
         catalog.check(choice)
         return connect(choice, report)
+    choice = _by_its_name(choice)
     device = devices.resolve(choice.device)
     if choice.dtype != "auto":
         devices.dtype(choice.dtype, device)
@@ -63,6 +64,13 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
                 option=Option("device"),
             ) from error
         raise
+
+
+def _by_its_name(choice: ModelChoice) -> ModelChoice:
+    """The same choice; SmolLM2 by its name where it was chosen by its path, so that it is one model to all."""
+    path, packaged = Path(choice.name).expanduser(), catalog.find(catalog.SMOLLM2)
+    same = packaged and path.suffix == ".gguf" and path.exists() and path.samefile(packaged.path)
+    return replace(choice, name=catalog.SMOLLM2) if same else choice
 
 
 def _memory(device: torch.device) -> str:
@@ -134,15 +142,18 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     if packing == devices.STORED:
         unpacked = ", ".join(weights.unpacked(description))
         model = replace(model, info=replace(model.info, stored=description.format, unpacked=unpacked))
-    return _with_adapter(model, FAMILIES[description.model_type]) if choice.lora else model
+    return _with_adapter(model, FAMILIES[description.model_type], report) if choice.lora else model
 
 
-def _with_adapter(model: LocalModel, family: Family) -> LocalModel:
+def _with_adapter(model: LocalModel, family: Family, report: Report | None) -> LocalModel:
     """The model with the adapter that its choice names."""
-    path = locate(model.choice.lora)
+    name = model.choice.lora
+    path = adapters.locate(name) or adapters.fetch(name, report)
     adapter, _unused = attach(path, family, model.transformer, model.choice.lora_scale)
     return replace(
-        model, adapter=adapter, info=replace(model.info, weights=f"{model.info.weights}, with the LoRA {path.name}")
+        model,
+        adapter=adapter,
+        info=replace(model.info, weights=f"{model.info.weights}, with the LoRA {Path(name).name}"),
     )
 
 

@@ -58,6 +58,15 @@ class RemoteTokenizer(Tokenizer):
         self.end_of_text = named[0] if len(named) == 1 else next(iter((*self.begin, *sorted(self.stops))), 0)
         self._special: dict[int, bool] = {}
 
+    @property
+    def kind(self) -> str:
+        """Empty: the engine does not tell it."""
+        return ""
+
+    def special_ids(self) -> frozenset[int]:
+        """Those that the engine tells without being asked."""
+        return frozenset({*self.begin, *self.end, *self.stops})
+
     def _ask(self, text: str, special: bool, ends: bool) -> tuple[int, ...]:
         ids = _wait(self.engine.tokenize(text, special=special, ends=ends), self.name)
         if wrong := next((id for id in ids if not 0 <= id < self.vocab_size), None):

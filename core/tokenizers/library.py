@@ -25,6 +25,7 @@ class LibraryEncoder:
         library.no_padding()
         library.no_truncation()
         self.library, self._source, self._lock = library, source, threading.Lock()
+        self.kind = type(library.model).__name__
         self._inside = self._without_prefix()
 
     def ids(self, text: str, special: bool) -> list[int]:

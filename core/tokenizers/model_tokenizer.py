@@ -6,12 +6,15 @@ from typing import Protocol
 
 from core.formats.text import well_formed
 from core.tokenizers.chat_template import ChatTemplate
-from core.tokenizers.pieces import ToBytes
+from core.tokenizers.pieces import ToBytes, byte_level
 from core.tokenizers.tokenizer import END_OF_TEXT, Tokenizer
 
 
 class Encoder(Protocol):
     """Text to ids, by a library that is the reference for them."""
+
+    kind: str
+    """Its algorithm: `BPE`, `Unigram`, `SentencePiece BPE` …"""
 
     def ids(self, text: str, special: bool) -> list[int]:
         """Ids of `text`; with `special`, special tokens in it are tokens."""
@@ -63,6 +66,15 @@ class ModelTokenizer(Tokenizer):
         self._data, self._encoder = data, data.encoder
         named = next((id for id, content in data.verbatim.items() if content == END_OF_TEXT), 0)
         self.end_of_text = named if data.end_of_text is None else data.end_of_text
+
+    @property
+    def kind(self) -> str:
+        """Its algorithm, such as `byte-level BPE`."""
+        return f"byte-level {self._encoder.kind}" if self._data.to_bytes is byte_level else self._encoder.kind
+
+    def special_ids(self) -> frozenset[int]:
+        """Ids that no ordinary text is encoded to."""
+        return self._data.special
 
     def inner_ids(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of `text` alone."""

@@ -42,6 +42,7 @@ class PieceModel:
     """Whether a space is put before a text."""
     suffix: bool = False
     """Whether spaces belong to the end of words."""
+    algorithm: int = UNIGRAM
 
 
 class SentencePieceEncoder:
@@ -62,6 +63,7 @@ class SentencePieceEncoder:
         texts: StringArray | None = None,
     ) -> None:
         tokens = list(added)
+        self.kind = "SentencePiece BPE" if model.algorithm == BPE else "SentencePiece Unigram"
         self._texts = texts
         self._always_found = AddedTokenFinder(each for each in tokens if not each.special)
         self._found_with_special = AddedTokenFinder(tokens)
@@ -150,14 +152,19 @@ def write_model(
     normalizer = _field(1, b"identity") + _field(2, charsmap) + _number(3, add_prefix)
     normalizer += _number(4, remove_extra_whitespaces) + _number(5, True)
     parts += [_field(_TRAINER, trainer), _field(_NORMALIZER, normalizer)]
-    return PieceModel(proto=b"".join(parts), add_prefix=add_prefix)
+    return PieceModel(proto=b"".join(parts), add_prefix=add_prefix, algorithm=algorithm)
 
 
 def read_model(proto: bytes) -> PieceModel:
     """What the encoder must know of a tokenizer.model. Raises `ValueError` where it is no such file."""
     fields = dict(_fields(proto))
     trainer, normalizer = (dict(_fields(fields[key])) for key in (_TRAINER, _NORMALIZER))
-    return PieceModel(proto=proto, add_prefix=bool(normalizer.get(3, 1)), suffix=bool(trainer.get(24, 0)))
+    return PieceModel(
+        proto=proto,
+        add_prefix=bool(normalizer.get(3, 1)),
+        suffix=bool(trainer.get(24, 0)),
+        algorithm=trainer.get(3, UNIGRAM),
+    )
 
 
 def _piece(piece: Piece) -> bytes:

@@ -40,6 +40,15 @@ class Tokenizer:
         """V: one more than the highest id. Ids without a token count too."""
         self.end_of_text = encoding.encode_single_token(END_OF_TEXT)
 
+    @property
+    def kind(self) -> str:
+        """Its algorithm, such as `byte-level BPE`; empty where that is not known."""
+        return "byte-level BPE" if self.encoding.max_token_value > 256 else "bytes"
+
+    def special_ids(self) -> frozenset[int]:
+        """Ids that no ordinary text is encoded to, as far as they are known without asking."""
+        return frozenset(self.encoding.encode_single_token(token) for token in self.encoding.special_tokens_set)
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of `text` between the `begin` and `end` ids. `<|endoftext|>` and the like are text unless `special`.
 

@@ -26,8 +26,8 @@ EXACT = 2.0**-14
 
 
 def columns_of(name: str) -> tuple[int, ...]:
-    """Whole chunks of 256, and where the format allows other multiples of 32."""
-    return (32, 96, 256, 576) if FORMATS[name].numbers == 32 else (256, 768)
+    """Whole chunks of 256, where the format allows other multiples of 32, and more than tiles have at once."""
+    return (32, 96, 256, 2144) if FORMATS[name].numbers == 32 else (256, 2304)
 
 
 def random(*shape: int, seed: int = 1) -> Tensor:
@@ -114,7 +114,7 @@ def test_a_map_of_several_matrices_with_rows_in_other_orders() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_unpacked_rows_are_those_of_the_gguf_package(name: str) -> None:
-    """scale · q + minimum, the form in which tiles and the embedding are computed; q is 0 … 255."""
+    """scale · q + minimum, the form in which the embedding is computed; q is 0 … 255."""
     blocks = random_blocks(name, 1, 512)
     known, code = FORMATS[name], machine.kernels(name, machine.best())
     quants, count = np.zeros(512, np.uint8), 512 // known.group
@@ -123,7 +123,22 @@ def test_unpacked_rows_are_those_of_the_gguf_package(name: str) -> None:
     found = scales.repeat(known.group) * quants + minimums.repeat(known.group)
     expected = numbers(name, blocks)[0].numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
-    assert known.wide or quants.max() < 128
+
+
+@pytest.mark.parametrize("instructions", PATHS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_expanded_rows_are_those_of_the_gguf_package(name: str, instructions: str) -> None:
+    """scale · integer + minimum, the form in which tiles are computed; the integers are at most 2 ** 12."""
+    columns = 512 if FORMATS[name].numbers == 256 else 544
+    blocks, groups, known = random_blocks(name, 1, columns), columns // 32, machine.kernels(name, instructions)
+    words, scales = np.zeros((groups, 2, 16), np.int16), np.zeros((groups, 1), np.float32)
+    minimums = np.zeros((groups, known.minimums), np.float32)
+    call(known.expand, blocks.data_ptr(), groups, *(each.ctypes.data for each in (words, scales, minimums)))
+    added = minimums.repeat(32 // max(known.minimums, 1), 1) if known.minimums else 0
+    found = scales * words.swapaxes(1, 2).reshape(groups, 32) + added
+    expected = numbers(name, blocks)[0].numpy()
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+    assert np.abs(words.astype(int)).max() <= 2**12
 
 
 def call(address: int, *arguments: int) -> None:
@@ -168,13 +183,13 @@ def test_activations_that_are_not_finite_stay_so(bad: float, instructions: str) 
 def quantized(x: Tensor, near: int, instructions: str) -> tuple[Tensor, Tensor, Tensor]:
     """The rounded numbers [groups, 32] in float64, and their sums by 32 and by 16."""
     groups, apart = len(x) // 32, near // 4
-    high, low = (torch.zeros(groups * 8, apart, 4, dtype=torch.int8) for _ in range(2))
+    even, odd = (torch.zeros(groups * 8, apart, 2, dtype=torch.int16) for _ in range(2))
     scales, sums, sums16 = (torch.zeros(n, apart) for n in (groups, groups, 2 * groups))
-    given = (each.data_ptr() for each in (high, low, scales, sums, sums16))
+    given = (each.data_ptr() for each in (even, odd, scales, sums, sums16))
     call(machine.quantize(instructions), x.data_ptr(), groups, near, *given)
-    for each in (high, low, scales, sums, sums16):
+    for each in (even, odd, scales, sums, sums16):
         assert not each[:, 1:].any()
-    values = (128 * high[:, 0].double() + low[:, 0].double()).view(groups, 32)
+    values = torch.stack((even[:, 0].double(), odd[:, 0].double()), -1).view(groups, 32)
     return values * scales[:, :1].double(), sums[:, 0], sums16[:, 0]
 
 

@@ -11,6 +11,7 @@ from texts import TEXTS
 from torch import Tensor
 
 from core.activations.trace import recording
+from core.engine import threads
 from core.engine.cache import KVCache
 from core.engine.hooks import ForwardHooks
 from core.engine.model import Transformer
@@ -35,7 +36,7 @@ SIZES = {
 
 
 @pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
+def threads_as_before() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -263,10 +264,10 @@ def test_between_products_of_few_positions_torch_uses_one_thread(
     model, seen, text = build("llama", "int4", tmp_path), [], torch.tensor([ids(decode.FEW + 1)])
     torch.set_num_threads(2)
     with ForwardHooks() as hooks:
-        hooks.after(model.blocks[0], lambda *_: seen.append((torch.get_num_threads(), compiled.threads())))
+        hooks.after(model.blocks[0], lambda *_: seen.append((torch.get_num_threads(), threads.products())))
         states = [model.hidden(text[:, :count]) for count in (1, decode.FEW, decode.FEW + 1)]
     assert seen == [(1, 2), (1, 2), (2, 2)]
-    assert torch.get_num_threads() == compiled.threads() == 2
+    assert torch.get_num_threads() == threads.products() == 2
     monkeypatch.setattr(decode, "FEW", 0)
     for state in states:
         assert torch.equal(state, model.hidden(text[:, : state.shape[1]]))
@@ -275,12 +276,12 @@ def test_between_products_of_few_positions_torch_uses_one_thread(
 def test_sharing_only_products_ends_with_its_block() -> None:
     """Also when the block raises an error, and within another."""
     torch.set_num_threads(3)
-    with compiled.only_products_shared():
-        with pytest.raises(ZeroDivisionError), compiled.only_products_shared():
-            assert (torch.get_num_threads(), compiled.threads()) == (1, 3)
+    with threads.only_products_shared():
+        with pytest.raises(ZeroDivisionError), threads.only_products_shared():
+            assert (torch.get_num_threads(), threads.products()) == (1, 3)
             1 / 0  # noqa: B018
-        assert (torch.get_num_threads(), compiled.threads()) == (1, 3)
-    assert torch.get_num_threads() == compiled.threads() == 3
+        assert (torch.get_num_threads(), threads.products()) == (1, 3)
+    assert torch.get_num_threads() == threads.products() == 3
 
 
 def test_several_threads_may_use_one_model(tmp_path: Path) -> None:

@@ -118,6 +118,22 @@ def test_apply_sets_torchs_number_of_threads(cores: pytest.MonkeyPatch) -> None:
         torch.set_num_threads(before)
 
 
+def test_products_use_all_cores_beside_a_screen(cores: pytest.MonkeyPatch) -> None:
+    """Torch leaves one to the screen. A small model has one thread for both, and without a screen there is one rule."""
+    before = torch.get_num_threads()
+    try:
+        for parameters, torchs, products in ((LARGE, 7, 8), (0, 1, 1)):
+            assert threads.apply(parameters, beside_screen=True) == torchs
+            assert threads.products() == products
+        threads.apply(LARGE, beside_screen=True)
+        threads.apply(LARGE, beside_screen=False)
+        torch.set_num_threads(3)
+        assert threads.products() == 3
+    finally:
+        threads.apply(0, beside_screen=False)
+        torch.set_num_threads(before)
+
+
 def test_single_thread_ends_with_its_block() -> None:
     """Also when the block raises an error."""
     before = torch.get_num_threads()

@@ -110,6 +110,15 @@ def test_no_line_of_a_lens_is_wider_than_its_panel(answers: dict[str, Any], widt
             "huấn luyện 1,234 bước trên thế giới nhỏ, mất mát 2.500, hơn mức sàn 1.800",
         ),
         ("/models/a {b}", "/models/a {b}"),
+        ("/models/a (b)", "/models/a (b)"),
+        ("random weights, seed 3, with the LoRA oat", "trọng số ngẫu nhiên, hạt giống 3, cùng LoRA oat"),
+        ("qwen, served by vllm 0.32", "qwen, do vllm 0.32 phục vụ"),
+        (
+            "/a (model.safetensors, not the files of its index; the language model alone: 1,234 tensors of other parts "
+            "are not used)",
+            "/a (model.safetensors, không phải các tệp trong chỉ mục của nó; chỉ mô hình ngôn ngữ: 1,234 tensor "
+            "của các phần khác không được dùng)",
+        ),
     ],
 )
 def test_where_weights_come_from(english: str, vietnamese: str) -> None:

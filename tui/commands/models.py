@@ -1,35 +1,66 @@
-"""`tokenwalk models`: the models that can be chosen, and what an engine elsewhere can do."""
+"""`tokenwalk models`: the models that can be chosen, all about one of them, and what an engine elsewhere can do."""
 
 import importlib.util
 from typing import Annotated
 
 import typer
 
-from core.errors import UserError
+from core.errors import Option, UserError
 from core.language import _
 from core.remote.address import address, is_address
-from tui.commands.common import Json, exit_on_user_error, note, say
-from tui.options import Engine, ServedModel, check_engine
+from tui.commands.common import Json, exit_on_user_error, load_model, note, say
+from tui.options import Device, Dtype, Engine, Lora, ModelOptions, ServedModel, check_engine
 
 SECONDS = 60.0
 """How long each answer of an engine is waited for."""
 
 
 def models(
-    url: Annotated[
-        str, typer.Argument(metavar="[URL]", help="The address of an engine, such as http://host:8000.")
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A model as --model takes it, or the address of an engine, such as http://host:8000.",
+        ),
     ] = "",
     engine: Engine = "auto",
     served_model: ServedModel = "",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    lora: Lora = None,
     as_json: Json = False,
 ) -> None:
-    """List the models that --model takes, and why others cannot be used; with URL, what the engine there can do."""
+    """List the models that --model takes, and why others cannot be used.
+
+    With MODEL, load it and tell all about it; with the address of an engine, tell what that can do.
+    """
     with exit_on_user_error():
-        check_engine(url, engine, served_model)
-        if url:
-            _engine(url, engine, served_model, as_json)
+        check_engine(model, engine, served_model)
+        options = ModelOptions(model=model, device=device, dtype=dtype, lora=lora)
+        if is_address(model):
+            _engine(model, engine, served_model, as_json)
+        elif model:
+            _details(options, as_json)
+        elif options != ModelOptions(model=model):
+            raise UserError(
+                _("{device}, {dtype} and {lora} belong to one model; name it"),
+                device=Option("device"),
+                dtype=Option("dtype"),
+                lora=Option("lora"),
+            )
         else:
             _offers(as_json)
+
+
+def _details(options: ModelOptions, as_json: bool) -> None:
+    loaded, _ids = load_model(options, "")
+    from core.loading.details import details
+    from tui.reports.json_values import json_line
+    from tui.reports.model_details import model_details_json, model_details_lines
+
+    found = details(loaded)
+    for line in [json_line(model_details_json(found))] if as_json else model_details_lines(found):
+        say(line)
 
 
 def _offers(as_json: bool) -> None:
@@ -45,10 +76,6 @@ def _offers(as_json: bool) -> None:
 
 
 def _engine(url: str, engine: str, served_model: str, as_json: bool) -> None:
-    if not is_address(url):
-        raise UserError(
-            _("{url!r} is not the address of an engine; write http://host:port, or nothing for all models"), url=url
-        )
     from core.remote.client import Limits
     from core.remote.engine import RemoteEngine
     from tui.reports.engine import engine_lines

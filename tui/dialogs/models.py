@@ -52,9 +52,9 @@ class ModelsScreen(ModalScreen[Picked | None]):
         Binding("tab", "complete", "complete", show=False, priority=True),
     ]
 
-    def __init__(self, offers: Sequence[Offer], present: str) -> None:
+    def __init__(self, offers: Sequence[Offer], present: str, adapters: Sequence[Offer] = ()) -> None:
         super().__init__()
-        self._offers, self._present = offers, present
+        self._offers, self._present, self._adapters = offers, present, adapters
         self._rows: list[Row] = []
         self._field = Input(
             placeholder=_("type to filter, or a path, owner/name of the Hub, or http://host:port"), max_length=4000
@@ -86,8 +86,13 @@ class ModelsScreen(ModalScreen[Picked | None]):
             return [Row(Offer(text, _("engine elsewhere"), _("vLLM, llama-server or SGLang; is asked what it serves")))]
         words = text.lower().split()
         rows = [Row(each) for each in self._offers if all(word in _words(each) for word in words)]
-        if _is_hub_id(text) and text not in [each.name for each in self._offers]:
-            rows.append(Row(Offer(text, _("Hugging Face Hub"), _("is fetched, if it is not on this machine"))))
+        rows += [Row(each, "adapter") for each in self._adapters if all(word in _words(each) for word in words)]
+        if _is_hub_id(text) and text not in [row.offer.name for row in rows]:
+            where = _("is fetched, if it is not on this machine")
+            rows.append(Row(Offer(text, _("Hugging Face Hub"), where)))
+            rows.append(
+                Row(Offer(text, _("LoRA adapter"), _("for the present model; {where}").format(where=where)), "adapter")
+            )
         return rows
 
     def _at(self, text: str) -> list[Row]:

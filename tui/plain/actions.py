@@ -17,8 +17,10 @@ from tui.drawing.text import label
 from tui.keys import WALK, key_name
 from tui.plain import lenses, words
 from tui.plain.desk import Desk
+from tui.reports.model_details import model_details_lines
 
 if TYPE_CHECKING:
+    from core.loading.details import ModelDetails
     from core.walk.session import Session
 
 SAMPLES = 5
@@ -72,6 +74,7 @@ class Actions:
             "question.against": lambda: self.ask(target=False),
             "question.corrupt": self.corrupt,
             "choose.model": self.model,
+            "choose.details": self.details,
             "choose.twin": self.twin,
             "choose.device": self.device,
             "choose.seed": self.seed,
@@ -252,6 +255,18 @@ class Actions:
         self._desk.say(", ".join(names))
         if name := self._desk.ask(_("a model by its name, a path or an address")):
             self._desk.load(catalog.applicable(self._desk.choice, name))
+
+    def details(self) -> None:
+        """Read what the model is."""
+        found: list[ModelDetails] = []
+
+        def operation(session: "Session") -> None:
+            from core.loading.details import details  # noqa: PLC0415  # it needs torch
+
+            found.extend([details(session.model)] if session.available else [])
+
+        self._desk.submit(operation, interrupts=False)
+        self._desk.then(lambda: self._desk.say_all(line for each in found for line in model_details_lines(each)))
 
     def twin(self) -> None:
         """Load the trained version of a rung, or the untrained one."""

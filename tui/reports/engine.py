@@ -8,8 +8,8 @@ UNKNOWN = N_("not told")
 TEXT_ONLY = N_("no: text only, so there is no walk; vLLM, llama-server and SGLang have ids")
 
 
-def engine_lines(url: str, found: Capabilities) -> list[str]:
-    """One line for each capability, with what follows from it."""
+def engine_rows(found: Capabilities) -> list[tuple[str, str]]:
+    """Name and value of each capability, with what follows from it."""
     rows = [
         (_("engine"), f"{found.engine} {found.version}".strip()),
         (_("model"), found.model),
@@ -29,6 +29,12 @@ def engine_lines(url: str, found: Capabilities) -> list[str]:
             )
         )
         rows.append((_("tokenizer"), _tokenizer(found)))
+    return rows
+
+
+def engine_lines(url: str, found: Capabilities) -> list[str]:
+    """One line for each capability."""
+    rows = engine_rows(found)
     width = max(len(name) for name, _ in rows)
     return [one_line(url), *(f"  {name:<{width}}  {one_line(value)}" for name, value in rows)]
 

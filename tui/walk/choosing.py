@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from core.engine.info import DeviceInfo
 from core.errors import Action, UserError
 from core.language import _
-from core.loading import catalog
+from core.loading import catalog, hub
+from core.loading.adapters import files as adapters
+from core.loading.adapters import peft
+from core.loading.catalog import Offer
 from core.loading.choice import ModelChoice
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.models import ModelsScreen, Picked
@@ -20,6 +22,13 @@ from tui.walk.panels import PanelsScreen
 def model_entries() -> list[Entry]:
     """Every model that can be loaded."""
     return [Entry(offer.name, offer.name, model_description(offer), not offer.problem) for offer in catalog.offers()]
+
+
+def adapter_offers() -> list[Offer]:
+    """The LoRA adapters in the Hub's cache, each for a model that it was made for."""
+    kind, where = _("LoRA adapter"), _("for the present model, in the Hugging Face cache")
+    found = hub.all_cached_adapters()
+    return [Offer(name, kind, where, (folder / peft.WEIGHTS).stat().st_size) for name, folder in found]
 
 
 def device_entries(choice: ModelChoice, devices: Sequence[DeviceInfo]) -> list[Entry]:
@@ -49,7 +58,7 @@ class Choosing(ActionGroup):
 
     def model(self) -> None:
         """Choose a model."""
-        self.open_dialog(ModelsScreen(catalog.offers(), self.state.choice.name), self.take_model)
+        self.open_dialog(ModelsScreen(catalog.offers(), self.state.choice.name, adapter_offers()), self.take_model)
 
     def take_model(self, picked: Picked | None) -> None:
         """Load a model with the present settings as far as they apply to it, or an adapter beside the present model."""
@@ -58,8 +67,7 @@ class Choosing(ActionGroup):
             if picked is None:
                 return
             if picked.adapter:
-                path = str(Path(picked.name).expanduser().absolute())
-                wanted = replace(choice, lora=path, lora_scale=1.0)
+                wanted = replace(choice, lora=adapters.named(picked.name), lora_scale=1.0)
                 catalog.check(wanted)
                 self.load(wanted)
             elif picked.name != choice.name:

@@ -15,6 +15,7 @@ from tui.lenses.base import Lens
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.screens.lens_index import LensIndex
+from tui.screens.model_details import ModelDetailsScreen
 from tui.screens.patch import PatchScreen
 from tui.screens.samplers import SamplersScreen
 from tui.screens.steering import SteeringScreen
@@ -28,7 +29,7 @@ from tui.walk.panels import PanelsScreen
 if TYPE_CHECKING:
     from core.walk.session import Session
 
-AskingScreen = CompareScreen | PatchScreen | SamplersScreen | SteeringScreen | TrainScreen
+AskingScreen = CompareScreen | ModelDetailsScreen | PatchScreen | SamplersScreen | SteeringScreen | TrainScreen
 """The screens that have a question of their own and are drawn with every frame."""
 
 
@@ -95,6 +96,20 @@ class Overlays(ActionGroup):
     def _take_lens(self, kind: type[Lens] | None) -> None:
         if kind is not None:
             self._lens_keys.turn_to(kind)
+
+    def model_details(self) -> None:
+        """Show what the loaded model is."""
+        screen = ModelDetailsScreen(self.state.frame, lambda: self.submit(operation, interrupts=False))
+        app = self.screen.app
+
+        def operation(session: "Session") -> None:
+            from core.loading.details import details  # noqa: PLC0415  # it needs torch
+
+            if session.available:
+                found = details(session.model)
+                app.call_later(screen.found, found)
+
+        self.open_dialog(screen, lambda _: self._ask())
 
     def help(self) -> None:
         """Show every key that acts now."""

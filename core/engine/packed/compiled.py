@@ -1,17 +1,17 @@
 """Whether there is compiled code, and the threads that run it. numba is imported for the first packed model.
 
-As many threads take part as torch computes with. The calling thread does all work that the others do not take, so it
-waits for them only where one was suspended in the middle of a unit; then it does without them for a while (back-off).
+As many threads take part as `core.engine.threads.products` says. The calling thread does all work that the others do
+not take, so it waits for them only where one was suspended in the middle of a unit; then it does without them for a
+while (back-off).
 """
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
 from queue import SimpleQueue
-from threading import Lock, Thread, local
+from threading import Lock, Thread
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.engine import threads
 from core.engine.packed.kernels.descriptors import (
     BLOCK,
     GROUP,
@@ -26,6 +27,7 @@ from core.engine.packed.kernels.descriptors import (
     MATRIX,
     PROGRESS_WORDS,
     TASK,
+    TILE_GROUPS,
     TILES_AT_ONCE,
     groups_of,
 )
@@ -55,9 +57,9 @@ class Matrix(NamedTuple):
 
     def descriptor(self, instructions: str | None = None) -> tuple[int, ...]:
         """In the order of `MATRIX`; by default for the fastest instructions."""
-        group, *code = kernels().kernels(self.format, instructions or self.instructions)
+        code = kernels().kernels(self.format, instructions or self.instructions)
         order = 0 if self.order is None else self.order.data_ptr()
-        return (self.shape[0], self.weights.stride(0), self.weights.data_ptr(), order, group, *code)
+        return (self.shape[0], self.weights.stride(0), self.weights.data_ptr(), order, *code)
 
     @property
     def instructions(self) -> str:
@@ -164,10 +166,11 @@ class Product:
         task["states"], task["tiled"] = count, self._can_tile and count >= TILED_FROM
         if not task["tiled"][0]:
             return task, [activations(task, "x", count * groups)]
-        tile = 16 * (-(-32 * groups // 64) * 64 + 2 * (-(-8 * groups // 64) * 64))
-        size = (1 + TILES_AT_ONCE) * tile + 1024  # what the unpacked rows take, and the tiles
+        most = min(groups, TILE_GROUPS)
+        tile = 16 * (2 * GROUP * most + 64 * (-(-4 * most // 64) + -(-8 * most // 64)))
+        size = (1 + TILES_AT_ONCE) * tile + 1024  # what the expanded rows take, and the tiles
         task["tile_size"] = size
-        tiles = torch.empty(threads() * size + 64, dtype=torch.uint8)
+        tiles = torch.empty(threads.products() * size + 64, dtype=torch.uint8)
         task["tiles"] = tiles.data_ptr() + -tiles.data_ptr() % 64
         vectors = _whole_blocks(count)
         space = activations(task, "x", vectors * groups)
@@ -228,41 +231,15 @@ def _help(queue: SimpleQueue[Any]) -> None:
 _helpers = _Helpers()
 
 
-_own = local()
-
-
-def threads() -> int:
-    """How many threads a product of the calling thread is shared among."""
-    count: int = getattr(_own, "threads", 0) or torch.get_num_threads()
-    return count
-
-
-@contextmanager
-def only_products_shared() -> Iterator[None]:
-    """Within the block torch computes on the calling thread alone, products on as many threads as before.
-
-    For little work between the products: torch's worker threads spin after it, on the cores that the helpers need, and
-    a barrier among more threads than cores takes until the operating system switches, several milliseconds.
-    """
-    outer, count, before = getattr(_own, "threads", 0), threads(), torch.get_num_threads()
-    _own.threads = count
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        _own.threads = outer
-        torch.set_num_threads(before)
-
-
 def new_progress() -> Any:
     """What `scheduler.step` wants of `progress` at the beginning."""
     return np.array([-1 << 32, *[0] * (PROGRESS_WORDS - 1)])
 
 
 def run(task: Any, blocks: Any, matrices: Any) -> None:
-    """Call `scheduler.step` in this thread and in as many helpers as torch has other threads."""
+    """Call `scheduler.step` in this thread and in as many helpers as share it."""
     progress = new_progress()
-    queues = _helpers.queues(threads() - 1)
+    queues = _helpers.queues(threads.products() - 1)
     task["threads"] = 1 + len(queues)
     work = (progress, task, blocks, matrices)
     for number, queue in enumerate(queues, 1):

@@ -20,7 +20,7 @@ from core.engine.packed import compiled
 from core.engine.packed.kernels import descriptors
 from core.engine.packed.linear import Packed, PackedEmbedding, PackedLinear
 from core.engine.rotary import Rotary
-from core.engine.threads import single_thread
+from core.engine.threads import only_products_shared, single_thread
 from core.errors import UserError
 from core.language import N_, _
 
@@ -58,7 +58,7 @@ class CompiledTransformer(Transformer):
     def _sharing(self, positions: int) -> AbstractContextManager[None]:
         """For `hidden`: with few positions, torch has little to do between the products of compiled code."""
         few = positions <= FEW and compiled.available()
-        return compiled.only_products_shared() if few else nullcontext()
+        return only_products_shared() if few else nullcontext()
 
     def _check(self, result: Tensor) -> None:
         """Raise `UserError` for a result that is not finite because of a weight, which is looked for only then.

@@ -1,13 +1,15 @@
-"""Finds out what an adapter on the disk is: a folder of peft, or a GGUF file. Needs no torch."""
+"""Finds out what an adapter is: a folder of peft, a GGUF file, or a name of the Hub. Needs no torch."""
 
 from pathlib import Path
 
 from core.errors import UserError
 from core.formats.weights_file import refuse_pickle
 from core.language import _
+from core.loading import hub, revisions
 from core.loading.adapters import gguf, peft
 from core.loading.adapters.stored import StoredAdapter
 from core.loading.families.family import Family
+from core.progress import Report
 
 
 def is_adapter_folder(path: Path) -> bool:
@@ -15,8 +17,22 @@ def is_adapter_folder(path: Path) -> bool:
     return (path / peft.CONFIG).is_file()
 
 
-def locate(name: str) -> Path:
-    """The folder or .gguf file of an adapter. Raises `UserError` where `name` is none."""
+def named(text: str) -> str:
+    """The name of an adapter that a person types: an absolute path, or as it is a name of the Hub.
+
+    So a saved walk finds it again from another folder.
+    """
+    path = Path(text).expanduser()
+    return text if not path.exists() and _on_hub(text) else str(path.absolute())
+
+
+def _on_hub(name: str) -> tuple[str, str] | None:
+    """The id and revision that a name means; None where it can only be a path."""
+    return None if name.endswith(".gguf") else revisions.split(name)
+
+
+def locate(name: str) -> Path | None:
+    """The folder or .gguf file of an adapter; None where the Hub must be asked. Raises `UserError` for other names."""
     path = Path(name).expanduser()
     if name and path.is_dir():
         if is_adapter_folder(path):
@@ -33,11 +49,29 @@ def locate(name: str) -> Path:
         if path.suffix == ".gguf":
             return path
         raise UserError(_("{name} is not a LoRA adapter; choose a folder saved by peft, or a .gguf adapter"), name=name)
+    if found := _on_hub(name):
+        return hub.cached_adapter(*found)
     raise UserError(
-        _("there is no adapter {name!r}; choose a folder saved by peft (with {config}), or a .gguf adapter"),
+        _(
+            "there is no adapter {name!r}; choose a folder saved by peft (with {config}), a .gguf adapter or "
+            "owner/name of the Hugging Face Hub"
+        ),
         name=name,
         config=peft.CONFIG,
     )
+
+
+def fetch(name: str, report: Report | None = None) -> Path:
+    """Download an adapter from the Hub and return its folder. Raises `UserError` where that fails."""
+    id, revision = revisions.split(name) or (name, revisions.MAIN)
+    folder = hub.fetch(id, report, revision, adapter=True)
+    if hub.cached_adapter(id, revision) is None:
+        raise UserError(
+            _("{name} is not a LoRA adapter: it has no {config} with .safetensors weights; choose another"),
+            name=name,
+            config=peft.CONFIG,
+        )
+    return folder
 
 
 def read_adapter(path: Path, family: Family) -> StoredAdapter:

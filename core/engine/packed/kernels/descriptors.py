@@ -12,6 +12,8 @@ UNIT_ROWS = 32
 
 TILES_AT_ONCE = 4
 """Tiles of `native.tiles` that are unpacked together, for one block of vectors after the other."""
+TILE_GROUPS = 64
+"""Groups that they have at most: they and a block of vectors stay in the level-2 cache."""
 
 SILU, GELU, GELU_TANH, RELU = range(4)
 """Values of `TASK.activation`."""
@@ -26,20 +28,23 @@ def groups_of(columns: int) -> int:
     return -(-columns // GROUP)
 
 
-MATRIX = _record("rows", "stride", "weights", "order", "group", "multiply", "unpack", "tile")
+MATRIX = _record(
+    *("rows", "stride", "weights", "order", "group", "minimums", "multiply", "unpack", "expand", "tile"),
+)
 """A matrix of blocks as a file has them: rows of `stride` bytes at `weights`.
 
 `order` is 0 or the address of int64 [rows]: our row n is its row `order[n]`. `group` neighbours share a scale; 0 means
-that rows are plain numbers, which are multiplied by activations that are not quantized. Then the addresses of machine
-code: `multiply` and `unpack` of `native.rows`, `tile` of `native.tiles`.
+that rows are plain numbers, which are multiplied by activations that are not quantized. `minimums`: see
+`native.tiles.tile`. Then the addresses of machine code: `multiply` and `unpack` of `native.rows`, `expand` and `tile`
+of `native.tiles`.
 """
 LINEAR = _record("first", "count", "rows", "columns", "bias")
 """A linear map: its rows are those of `count` matrices from number `first` on; `bias` is float32 [rows] or absent."""
-ACTIVATIONS = _record("high", "low", "scales", "sums", "sums16")
-"""Addresses of quantized activations: 15-bit integers, x = scale · (128 · high + low).
+ACTIVATIONS = _record("even", "odd", "scales", "sums", "sums16")
+"""Addresses of quantized activations: 15-bit integers times the scale of their group.
 
-`high` and `low` int8 [groups, GROUP]; `scales` and `sums` (of the rounded x) float32 [groups]; `sums16` the sums of
-each 16, float32 [2 groups]. For several vectors at once see `native.tiles`.
+`even` and `odd` int16 [groups, GROUP / 2]: those with even and with odd numbers; `scales` and `sums` (of the rounded x)
+float32 [groups]; `sums16` the sums of each 16, float32 [2 groups]. For several vectors at once see `native.tiles`.
 """
 BLOCK = _record(
     *("norm1", "norm1_bias", "norm2", "norm2_bias", "q_norm", "k_norm", "keys", "values"),

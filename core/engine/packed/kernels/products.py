@@ -6,7 +6,7 @@ Two ways: four rows times one vector at a time, or tiles of 16 rows, unpacked on
 import numpy as np
 from numba import carray
 
-from core.engine.packed.kernels.descriptors import GROUP, TILES_AT_ONCE
+from core.engine.packed.kernels.descriptors import GROUP, TILE_GROUPS, TILES_AT_ONCE
 from core.engine.packed.kernels.emit import call, compiled, floats, pointer, stack_floats
 from core.engine.packed.kernels.native.rows import ROWS
 from core.engine.packed.kernels.native.tiles import TILE, VECTORS
@@ -14,8 +14,11 @@ from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 PAIR = 2 * TILE
 """Rows of a unit of work: two tiles."""
 PAIRS_AT_ONCE = TILES_AT_ONCE // 2
-AHEAD = 1 << 14
-"""Bytes between what is multiplied and what is prefetched, at least: processors do not prefetch beyond a page."""
+AHEAD = 1 << 12
+"""Bytes between what is multiplied and what is prefetched, at least: processors do not prefetch beyond a page.
+
+The distance is that of whole calls, so that each call prefetches just what a later one multiplies.
+"""
 LINE = 64
 """Bytes; what machine code reads and writes in rows of work space begins at multiples of it."""
 
@@ -42,7 +45,7 @@ def quantize(code, x, columns, near, into, first, offset):
     `offset` in bytes is that of the vector in its block.
     """
     groups, whole = groups_of(columns), columns // GROUP
-    high, low = into.high + offset, into.low + offset
+    even, odd = into.even + offset, into.odd + offset
     scales, sums, sums16 = into.scales + offset, into.sums + offset, into.sums16 + offset
     for start, count in ((0, whole), (whole, groups - whole)):
         if count:
@@ -61,8 +64,8 @@ def quantize(code, x, columns, near, into, first, offset):
                     source,
                     count,
                     near,
-                    high + planes,
-                    low + planes,
+                    even + planes,
+                    odd + planes,
                     scales + at * near,
                     sums + at * near,
                     sums16 + 2 * at * near,
@@ -74,10 +77,12 @@ def quantize(code, x, columns, near, into, first, offset):
 def _multiply_part(matrix, columns, plain, x, group, first, last, out):
     """Rows `first` to `last` of a matrix times one vector; row n goes to the float32 number n at `out`."""
     groups, buffer = groups_of(columns), stack_floats()
-    high, low = x.high + GROUP * group, x.low + GROUP * group
+    even, odd = x.even + GROUP * group, x.odd + GROUP * group
     scales, sums, sums16 = x.scales + 4 * group, x.sums + 4 * group, x.sums16 + 8 * group
     if matrix.group == 0:
-        high, groups = plain, columns
+        even, groups = plain, columns
+    size = ROWS * matrix.stride
+    ahead = (AHEAD + size - 1) // size * size
     for row in range(first, last, ROWS):
         a = row_address(matrix, row)
         b = row_address(matrix, min(row + 1, last - 1))
@@ -85,9 +90,7 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
         d = row_address(matrix, min(row + 3, last - 1))
         whole = row + ROWS <= last
         to = out + 4 * row if whole else buffer
-        call(
-            matrix.multiply, (a, b, c, d, groups, high, low, scales, sums, sums16, max(ROWS * matrix.stride, AHEAD), to)
-        )
+        call(matrix.multiply, (a, b, c, d, groups, even, odd, scales, sums, sums16, ahead, to))
         if not whole:
             numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
             for n in range(last - row):
@@ -132,19 +135,22 @@ def tile_units(linear, matrices):
 
 
 @compiled
-def _unpack_tile(transpose, matrix, columns, row, space, tile):
-    """16 rows from `row` on, for `native.tiles.tile`; rows past the end repeat the last one."""
-    groups = groups_of(columns)
-    count = groups * GROUP // matrix.group
-    width, scale_width = lines(GROUP * groups), lines(4 * count)
+def _expand_tile(transpose, matrix, start, row, count, space, tile):
+    """`count` groups from the byte `start` on of 16 rows from `row` on, for `native.tiles.tile`.
+
+    Rows past the end repeat the last one.
+    """
+    width, scale_width = 2 * GROUP * count, lines(4 * count)
+    minimum_width = lines(4 * count * matrix.minimums)
     scales = space + TILE * width
     minimums = scales + TILE * scale_width
     for n in range(TILE):
-        source = row_address(matrix, min(row + n, matrix.rows - 1))
-        call(matrix.unpack, (source, groups, space + n * width, scales + n * scale_width, minimums + n * scale_width))
-    call(transpose, (space, width, GROUP * groups // 4, tile))
+        source = row_address(matrix, min(row + n, matrix.rows - 1)) + start
+        call(matrix.expand, (source, count, space + n * width, scales + n * scale_width, minimums + n * minimum_width))
+    call(transpose, (space, width, GROUP // 2 * count, tile))
     call(transpose, (scales, scale_width, count, tile + TILE * width))
-    call(transpose, (minimums, scale_width, count, tile + TILE * (width + scale_width)))
+    if matrix.minimums:
+        call(transpose, (minimums, minimum_width, count * matrix.minimums, tile + TILE * (width + scale_width)))
 
 
 @compiled
@@ -158,26 +164,29 @@ def multiply_tiles(model, matrices, first, last, thread):
         low, high = max(first - unit, 0), min(last - unit, pairs)
         for some in range(low, high, PAIRS_AT_ONCE):
             end = min(2 * min(some + PAIRS_AT_ONCE, high), tiles)
-            _multiply_some(model, matrix, groups, blocks, start, 2 * some, end, thread)
+            for group in range(0, groups, TILE_GROUPS):
+                count = min(TILE_GROUPS, groups - group)
+                _multiply_some(model, matrix, groups, group, count, blocks, start, 2 * some, end, thread)
         start, unit = start + matrix.rows, unit + pairs
 
 
 @compiled
-def _multiply_some(model, matrix, groups, blocks, start, first, last, thread):
-    head, x, rows = model.head, model.x, model.head.rows
-    count = groups * GROUP // matrix.group
-    width, scale_width = lines(GROUP * groups), lines(4 * count)
-    size = TILE * (width + 2 * scale_width)
+def _multiply_some(model, matrix, groups, group, count, blocks, start, first, last, thread):
+    """`count` groups from `group` on of tiles `first` to `last` of a matrix times all states."""
+    x, rows = model.x, model.head.rows
+    width, scale_width = 2 * GROUP * count, lines(4 * count)
+    size = TILE * (width + scale_width + lines(4 * count * matrix.minimums))
     space = model.tiles + thread * model.tile_size
+    begin = matrix.stride * group // groups
     for n in range(first, last):
-        _unpack_tile(model.transpose, matrix, head.columns, TILE * n, space, space + size * (1 + n - first))
+        _expand_tile(model.transpose, matrix, begin, TILE * n, count, space, space + size * (1 + n - first))
     for block in range(blocks):
-        planes, scales = block * VECTORS * GROUP * groups, 4 * block * VECTORS * groups
-        sums = x.sums + scales if matrix.group == GROUP else x.sums16 + 2 * scales
+        at = VECTORS * (block * groups + group)
+        sums = x.sums16 + 8 * at if matrix.minimums == 2 else x.sums + 4 * at
+        vectors = (x.even + GROUP * at, x.odd + GROUP * at, x.scales + 4 * at, sums)
         for n in range(first, last, 2):
             tile = space + size * (1 + n - first)
             out = model.logits + 4 * (block * VECTORS * rows + start + TILE * n)
             valid = min(TILE * min(2, last - n), matrix.rows - TILE * n)
             weights = (tile, tile + TILE * width, tile + TILE * (width + scale_width), size, count)
-            vectors = (x.high + planes, x.low + planes, x.scales + scales, sums)
-            call(matrix.tile, (*weights, *vectors, out, 4 * rows, valid))
+            call(matrix.tile, weights + vectors + (out, 4 * rows, valid, 1 if group else 0))

@@ -1,7 +1,7 @@
 """Writes one function in LLVM instructions: addresses, loops, vectors of 64 bytes.
 
-Vectors are as wide as AVX-512's registers; LLVM splits them for processors with narrower ones. Only the product of
-bytes (`Code.dot`) and the lookup in a table of bytes are written for each instruction set.
+Vectors are as wide as AVX-512's registers; LLVM splits them for processors with narrower ones. Only products of
+int16 (`Code.dot`) and the lookup in a table of bytes are written for each instruction set.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
 
 VNNI, AVX2, PORTABLE = "AVX-512 VNNI", "AVX2", "portable"
-"""Instruction sets for products of bytes."""
+"""Instruction sets for products of int16."""
 
 
 def vector(kind: Any, count: int) -> Any:
@@ -84,6 +84,27 @@ class Code:
         self.builder.store(value, place)
         return place
 
+    def stack(self, size: int) -> Any:
+        """The address of `size` bytes on the stack."""
+        with self.builder.goto_block(self.entry):
+            place = self.builder.alloca(ir.ArrayType(I8, size))
+            place.align = 64
+            return self.builder.ptrtoint(place, I64)
+
+    def concealed(self, number: Any) -> Any:
+        """The same number, of which LLVM does not know that it is the same."""
+        return self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [number], side_effect=False)
+
+    def add_valid(self, numbers: Any, address: Any, valid: Any, more: Any) -> None:
+        """Store the `valid` lanes of a float32 vector; with `more` = 1, add them to what is there."""
+        kind, count = numbers.type, numbers.type.count
+        place = self.builder.inttoptr(address, kind.as_pointer())
+        before = self.builder.and_(valid, self.splat(self.builder.trunc(more, I1), count))
+        zero, align = self.filled(kind, 0.0), self.integer(4, I32)
+        there = self.call(f"llvm.masked.load.v{count}f32.p0", kind, place, align, before, zero)
+        total = self.builder.fadd(numbers, there)
+        self.call(f"llvm.masked.store.v{count}f32.p0", ir.VoidType(), total, place, align, valid)
+
     @contextmanager
     def loop(self, count: Any) -> Iterator[Any]:
         """Repeats the block `count` times with its number."""
@@ -150,39 +171,31 @@ class Code:
 
     # Bytes -----------------------------------------------------------------------------------------------------------
 
-    def dot(self, total: Any, weights: Any, x: Any, *, wide: bool) -> Any:
-        """`total` (int32 lanes) plus the products of unsigned `weights` and signed `x`, four neighbours to a lane.
+    def shorts(self, quants: Any) -> tuple[Any, Any]:
+        """Of unsigned bytes those with even numbers, and those with odd ones, as int16."""
+        pairs = vector(I16, quants.type.count // 2)
+        both = self.builder.bitcast(quants, pairs)
+        return self.builder.and_(both, self.filled(pairs, 255)), self.builder.lshr(both, self.filled(pairs, 8))
 
-        `wide` says whether weights may have 8 bits.
-        """
+    def dot(self, total: Any, a: Any, b: Any) -> Any:
+        """`total` (int32 lanes) plus the products of int16, two neighbours to a lane."""
+        build, count = self.builder, a.type.count
         if self.instructions == VNNI:
-            bits = 8 * weights.type.count
-            ints = [self.builder.bitcast(each, total.type) for each in (weights, x)]
-            return self.call(f"llvm.x86.avx512.vpdpbusd.{bits}", total.type, total, *ints)
+            ints = [build.bitcast(each, total.type) for each in (a, b)]
+            return self.call(f"llvm.x86.avx512.vpdpwssd.{16 * count}", total.type, total, *ints)
         if self.instructions == AVX2:
-            return self.builder.add(total, self._by_halves(self._dot_wide if wide else self._dot_avx2, weights, x))
-        quads = vector(I32, weights.type.count)
-        products = self.builder.mul(self.builder.zext(weights, quads), self.builder.sext(x, quads))
-        parts = [self.shuffle(products, range(n, quads.count, 4)) for n in range(4)]
-        return self.builder.add(total, self.builder.add(self.builder.add(*parts[:2]), self.builder.add(*parts[2:])))
+            halves = [[self.shuffle(each, range(n, n + 16)) for each in (a, b)] for n in range(0, count, 16)]
+            products = [self.call("llvm.x86.avx2.pmadd.wd", vector(I32, 8), *half) for half in halves]
+            return build.add(total, self.joined(products))
+        longs = vector(I32, count)
+        product = build.mul(build.sext(a, longs), build.sext(b, longs))
+        return build.add(total, build.add(*[self.shuffle(product, range(n, count, 2)) for n in (0, 1)]))
 
     def _by_halves(self, function: Callable[..., Any], *vectors: Any) -> Any:
         """Apply a function of 32-byte vectors to larger ones."""
         count = vectors[0].type.count // 32
         pieces = [[self.shuffle(each, range(32 * n, 32 * n + 32)) for each in vectors] for n in range(count)]
         return self.joined([function(*piece) for piece in pieces])
-
-    def _dot_avx2(self, weights: Any, x: Any, factor: int = 1) -> Any:
-        """For weights of 7 bits: the sum of two products fits 16 bits. Times a factor."""
-        pairs = self.call("llvm.x86.avx2.pmadd.ub.sw", vector(I16, 16), weights, x)
-        return self.call("llvm.x86.avx2.pmadd.wd", vector(I32, 8), pairs, self.filled(vector(I16, 16), factor))
-
-    def _dot_wide(self, weights: Any, x: Any) -> Any:
-        """For weights of 8 bits: the lower seven, then the highest."""
-        shorts = self.builder.lshr(self.builder.bitcast(weights, vector(I16, 16)), self.filled(vector(I16, 16), 7))
-        highest = self.builder.and_(self.builder.bitcast(shorts, weights.type), self.filled(weights.type, 1))
-        lower = self.builder.and_(weights, self.filled(weights.type, 127))
-        return self.builder.add(self._dot_avx2(lower, x), self._dot_avx2(highest, x, 128))
 
     def lookup(self, table: Sequence[int], numbers: Any) -> Any:
         """The bytes of a table of 16 at `numbers`, each below 16."""

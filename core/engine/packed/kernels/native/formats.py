@@ -5,8 +5,9 @@ minimum. Where a format has no minimum, q is its signed integer plus a constant,
 Sources: ggml-quants.c and ggml-common.h of llama.cpp, and the gguf package's `quants.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from core.engine.packed.kernels.native.code import F16, F32, I1, I8, I16, I32, I64, Code, vector
@@ -14,18 +15,26 @@ from core.engine.packed.kernels.native.code import F16, F32, I1, I8, I16, I32, I
 BYTES64, BYTES32, BYTES16 = (vector(I8, count) for count in (64, 32, 16))
 CURVE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """The 16 levels of IQ4_NL and IQ4_XS (`kvalues_iq4nl`)."""
+GROUP = 32
+"""Numbers of a group: those whose activations share a scale."""
 LEVELS = tuple(level + 128 for level in CURVE)
 
 
 class Unpacked(NamedTuple):
     """Neighbouring numbers of a row, in their order."""
 
-    quants: list[Any]
-    """q, vectors of 64 (or one of 32) unsigned bytes."""
+    quants: Sequence[Callable[[], Any]]
+    """Each writes, when it is called, instructions for the next 64 (or the only 32) of q, a vector of unsigned bytes.
+
+    So they stand where q is used: processors have registers for few of them.
+    """
     scales: Any
     """float32, one for each group."""
     minimums: Any = None
     """float32, to be multiplied by the format's `factor`; None where they are the scales."""
+    factors: Any = None
+    """int16, one for each 16 numbers, and float32: their products are the scales. None where 32 share a scale."""
+    scale: Any = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,8 @@ class Format:
     """Neighbours that share a scale."""
     factor: float = 1.0
     """Multiplies the minimums."""
-    wide: bool = False
-    """Whether q has more than 7 bits."""
+    minimums: int = 0
+    """How many minimums 32 numbers have; 0 where they are `factor` times the scales."""
 
 
 def _nibbles(code: Code, packed: Any) -> Any:
@@ -55,34 +64,30 @@ def _nibbles(code: Code, packed: Any) -> Any:
     return code.builder.and_(shifted, code.filled(packed.type, 15))
 
 
-def _pairs(code: Code, vectors: list[Any]) -> list[Any]:
-    """Vectors of 32 as vectors of 64, or the only one as it is."""
-    if len(vectors) == 1:
-        return vectors
-    return [code.joined(vectors[n : n + 2]) for n in range(0, len(vectors), 2)]
-
-
 def _small(
     code: Code, address: Any, count: int, size: int, *, minimum: bool, high: bool, table: bool = False
 ) -> Unpacked:
     """`count` blocks of 32: a float16 scale, perhaps a minimum, perhaps a fifth bit of each, 16 bytes of 4 bits."""
     places = [size * n for n in range(count)]
+    header = 4 if minimum else 2
+
+    def quants(some: list[int]) -> Any:
+        packed = [code.load(BYTES16, address, place + header + 4 * high) for place in some]
+        result = _nibbles(code, code.joined([code.shuffle(each, [*range(16), *range(16)]) for each in packed]))
+        if table:
+            result = code.lookup(LEVELS, result)
+        if not high:
+            return result
+        bits = [code.load(I32, address, place + header) for place in some]
+        if len(bits) == 1:
+            return _with_bits(code, result, bits[0], 16)
+        low, high_half = (code.builder.zext(each, I64) for each in bits)
+        both = code.builder.or_(low, code.builder.shl(high_half, code.integer(32)))
+        return _with_bits(code, result, both, 16)
+
     scales = _halves(code, address, places)
     minimums = _halves(code, address, [place + 2 for place in places]) if minimum else None
-    header = 4 if minimum else 2
-    packed = [code.load(BYTES16, address, place + header + 4 * high) for place in places]
-    twice = [code.shuffle(each, [*range(16), *range(16)]) for each in packed]
-    quants = [_nibbles(code, each) for each in _pairs(code, twice)]
-    if table:
-        quants = [code.lookup(LEVELS, each) for each in quants]
-    if high:
-        bits = [code.load(I32, address, place + header) for place in places]
-        if count > 1:
-            wide = [code.builder.zext(each, I64) for each in bits]
-            moved = [code.builder.shl(each, code.integer(32)) for each in wide[1::2]]
-            bits = [code.builder.or_(*pair) for pair in zip(wide[::2], moved, strict=True)]
-        quants = [_with_bits(code, *each, 16) for each in zip(quants, bits, strict=True)]
-    return Unpacked(quants, scales, minimums)
+    return Unpacked([partial(quants, places[n : n + 2]) for n in range(0, count, 2)], scales, minimums)
 
 
 def _with_bits(code: Code, quants: Any, bits: Any, value: int) -> Any:
@@ -109,18 +114,31 @@ def _to_float(code: Code, shorts: Any) -> Any:
 
 
 def _q8_0(code: Code, address: Any, count: int) -> Unpacked:
-    scales = _halves(code, address, [34 * n for n in range(count)])
-    signed = _pairs(code, [code.load(BYTES32, address, 34 * n + 2) for n in range(count)])
-    return Unpacked([code.builder.xor(each, code.filled(each.type, 128)) for each in signed], scales)
+    places = [34 * n for n in range(count)]
+
+    def quants(some: list[int]) -> Any:
+        signed = code.joined([code.load(BYTES32, address, place + 2) for place in some])
+        return code.builder.xor(signed, code.filled(signed.type, 128))
+
+    scales = _halves(code, address, places)
+    return Unpacked([partial(quants, places[n : n + 2]) for n in range(0, count, 2)], scales)
 
 
 # Blocks of 256 -------------------------------------------------------------------------------------------------------
 
 
-def _floats(code: Code, small: Any, *, signed: bool = False) -> Any:
+def _floats(code: Code, small: Any) -> Any:
     """Small integers as float32."""
-    convert = code.builder.sext if signed else code.builder.zext
-    return code.builder.sitofp(convert(small, vector(I32, small.type.count)), vector(F32, small.type.count))
+    return code.builder.sitofp(code.builder.zext(small, vector(I32, small.type.count)), vector(F32, small.type.count))
+
+
+def _by_16(
+    code: Code, quants: Sequence[Callable[[], Any]], bytes: Any, address: Any, offset: int, minimums: Any = None
+) -> Unpacked:
+    """Quants whose scales are 16 signed bytes times the float16 there."""
+    factors, scale = code.builder.sext(bytes, vector(I16, 16)), code.half(address, offset)
+    floats = code.builder.sitofp(code.builder.sext(bytes, vector(I32, 16)), vector(F32, 16))
+    return Unpacked(quants, code.builder.fmul(floats, code.splat(scale, 16)), minimums, factors, scale)
 
 
 def _scaled(code: Code, numbers: Any, address: Any, offset: int) -> Any:
@@ -154,61 +172,66 @@ def _six_bits(code: Code, address: Any) -> tuple[Any, Any]:
 
 
 def _q4_k(code: Code, address: Any, _: int) -> Unpacked:
+    def quants(n: int) -> Any:
+        return _shifted(code, code.load(BYTES32, address, 16 + 32 * n), [0, 4], 15)
+
     scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
-    quants = [_shifted(code, code.load(BYTES32, address, 16 + 32 * n), [0, 4], 15) for n in range(4)]
-    return Unpacked(quants, _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2))
+    scales, minimums = _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2)
+    return Unpacked([partial(quants, n) for n in range(4)], scales, minimums)
 
 
 def _q5_k(code: Code, address: Any, _: int) -> Unpacked:
-    scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
-    high = code.shuffle(code.load(BYTES32, address, 16), [*range(32), *range(32)])
-    quants = []
-    for n in range(4):
+    def quants(n: int) -> Any:
+        high = code.shuffle(code.load(BYTES32, address, 16), [*range(32), *range(32)])
         low = _shifted(code, code.load(BYTES32, address, 48 + 32 * n), [0, 4], 15)
         bits = code.constant(BYTES64, [1 << 2 * n] * 32 + [2 << 2 * n] * 32)
         mask = code.builder.icmp_unsigned("!=", code.builder.and_(high, bits), code.filled(BYTES64, 0))
-        quants.append(_with_mask(code, low, mask, 16))
-    return Unpacked(quants, _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2))
+        return _with_mask(code, low, mask, 16)
+
+    scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
+    scales, minimums = _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2)
+    return Unpacked([partial(quants, n) for n in range(4)], scales, minimums)
 
 
 def _q6_k(code: Code, address: Any, _: int) -> Unpacked:
-    build, quants = code.builder, []
-    for half in (0, 1):
+    build, shorts, lanes = code.builder, vector(I16, 32), vector(I64, 8)
+
+    def quants(half: int, upper: int) -> Any:
         low = code.load(BYTES64, address, 64 * half)
-        high = code.load(BYTES32, address, 128 + 32 * half)
-        upper = build.lshr(build.bitcast(low, vector(I16, 32)), code.filled(vector(I16, 32), 4))
-        for each, shifts in ((low, [0, 2]), (build.bitcast(upper, BYTES64), [4, 6])):
-            bits = _shifted(code, high, shifts, 3)
-            moved = build.bitcast(
-                build.shl(build.bitcast(bits, vector(I16, 32)), code.filled(vector(I16, 32), 4)), BYTES64
-            )
-            quants.append(build.or_(build.and_(each, code.filled(BYTES64, 15)), moved))
-    scales = _floats(code, code.load(BYTES16, address, 192), signed=True)
-    return Unpacked(quants, _scaled(code, scales, address, 208))
+        high = code.shuffle(code.load(BYTES32, address, 128 + 32 * half), [*range(32), *range(32)])
+        if upper:
+            low = build.bitcast(build.lshr(build.bitcast(low, shorts), code.filled(shorts, 4)), BYTES64)
+        move, by = (build.lshr, [0, 2]) if upper else (build.shl, [4, 2])
+        moved = move(build.bitcast(high, lanes), code.constant(lanes, [shift for shift in by for _ in range(4)]))
+        high = build.and_(build.bitcast(moved, BYTES64), code.filled(BYTES64, 48))
+        return build.or_(build.and_(low, code.filled(BYTES64, 15)), high)
+
+    parts = [partial(quants, half, upper) for half in (0, 1) for upper in (0, 1)]
+    return _by_16(code, parts, code.load(BYTES16, address, 192), address, 208)
 
 
 def _q2_k(code: Code, address: Any, _: int) -> Unpacked:
-    quants = [
-        _shifted(code, code.load(BYTES32, address, 16 + 32 * half), shifts, 3)
-        for half in (0, 1)
-        for shifts in ([0, 2], [4, 6])
-    ]
+    def quants(half: int, shifts: list[int]) -> Any:
+        return _shifted(code, code.load(BYTES32, address, 16 + 32 * half), shifts, 3)
+
+    parts = [partial(quants, half, shifts) for half in (0, 1) for shifts in ([0, 2], [4, 6])]
     both = code.load(BYTES16, address, 0)
-    scales = _floats(code, code.builder.and_(both, code.filled(BYTES16, 15)))
+    scales = code.builder.and_(both, code.filled(BYTES16, 15))
     minimums = _floats(code, code.builder.lshr(both, code.filled(BYTES16, 4)))
-    return Unpacked(quants, _scaled(code, scales, address, 80), _scaled(code, minimums, address, 82))
+    return _by_16(code, parts, scales, address, 80, _scaled(code, minimums, address, 82))
 
 
 def _q3_k(code: Code, address: Any, _: int) -> Unpacked:
-    build, quants = code.builder, []
-    mask = code.shuffle(code.load(BYTES32, address, 0), [*range(32), *range(32)])
-    for half in (0, 1):
-        packed = code.load(BYTES32, address, 32 + 32 * half)
-        for n, shifts in enumerate(([0, 2], [4, 6])):
-            first = 1 << (4 * half + 2 * n)
-            bits = build.and_(mask, code.constant(BYTES64, [first] * 32 + [2 * first] * 32))
-            found = build.icmp_unsigned("!=", bits, code.filled(BYTES64, 0))
-            quants.append(_with_mask(code, _shifted(code, packed, shifts, 3), found, 4))
+    build = code.builder
+
+    def quants(half: int, n: int) -> Any:
+        mask = code.shuffle(code.load(BYTES32, address, 0), [*range(32), *range(32)])
+        first = 1 << (4 * half + 2 * n)
+        bits = build.and_(mask, code.constant(BYTES64, [first] * 32 + [2 * first] * 32))
+        found = build.icmp_unsigned("!=", bits, code.filled(BYTES64, 0))
+        low = _shifted(code, code.load(BYTES32, address, 32 + 32 * half), [4 * n, 4 * n + 2], 3)
+        return _with_mask(code, low, found, 4)
+
     low = code.load(I64, address, 96)
     low = code.collected([low, build.lshr(low, code.integer(4))])
     low = build.and_(build.bitcast(low, BYTES16), code.filled(BYTES16, 15))
@@ -216,23 +239,25 @@ def _q3_k(code: Code, address: Any, _: int) -> Unpacked:
     high = code.collected([build.lshr(high, code.integer(2 * n, I32)) for n in range(4)])
     high = build.and_(build.bitcast(high, BYTES16), code.filled(BYTES16, 3))
     six = build.or_(low, build.mul(high, code.filled(BYTES16, 16)))
-    scales = _floats(code, build.sub(six, code.filled(BYTES16, 32)), signed=True)
-    return Unpacked(quants, _scaled(code, scales, address, 108))
+    parts = [partial(quants, half, n) for half in (0, 1) for n in (0, 1)]
+    return _by_16(code, parts, build.sub(six, code.filled(BYTES16, 32)), address, 108)
 
 
 def _iq4_xs(code: Code, address: Any, _: int) -> Unpacked:
-    build = code.builder
-    packed = [code.load(BYTES16, address, 8 + 16 * n) for n in range(8)]
-    twice = _pairs(code, [code.shuffle(each, [*range(16), *range(16)]) for each in packed])
-    quants = [code.lookup(LEVELS, _nibbles(code, each)) for each in twice]
-    eight = vector(I32, 8)
+    build, eight = code.builder, vector(I32, 8)
+
+    def quants(n: int) -> Any:
+        packed = [code.load(BYTES16, address, 8 + 32 * n + 16 * k) for k in (0, 1)]
+        twice = code.joined([code.shuffle(each, [*range(16), *range(16)]) for each in packed])
+        return code.lookup(LEVELS, _nibbles(code, twice))
+
     low, high = code.load(I32, address, 4), build.zext(code.load(I16, address, 2), I32)
     four = build.lshr(code.splat(low, 8), code.constant(eight, range(0, 32, 4)))
     two = build.lshr(code.splat(high, 8), code.constant(eight, range(0, 16, 2)))
     upper = build.shl(build.and_(two, code.filled(eight, 3)), code.filled(eight, 4))
     six = build.or_(build.and_(four, code.filled(eight, 15)), upper)
     scales = build.sitofp(build.sub(six, code.filled(eight, 32)), vector(F32, 8))
-    return Unpacked(quants, _scaled(code, scales, address, 0))
+    return Unpacked([partial(quants, n) for n in range(4)], _scaled(code, scales, address, 0))
 
 
 def _blocks_of_32(size: int, **parts: bool) -> Callable[[Code, Any, int], Unpacked]:
@@ -241,17 +266,17 @@ def _blocks_of_32(size: int, **parts: bool) -> Callable[[Code, Any, int], Unpack
 
 _ALL = (
     Format("Q4_0", 32, 18, _blocks_of_32(18, minimum=False, high=False), factor=-8),
-    Format("Q4_1", 32, 20, _blocks_of_32(20, minimum=True, high=False)),
+    Format("Q4_1", 32, 20, _blocks_of_32(20, minimum=True, high=False), minimums=1),
     Format("Q5_0", 32, 22, _blocks_of_32(22, minimum=False, high=True), factor=-16),
-    Format("Q5_1", 32, 24, _blocks_of_32(24, minimum=True, high=True)),
-    Format("Q8_0", 32, 34, _q8_0, factor=-128, wide=True),
-    Format("IQ4_NL", 32, 18, _blocks_of_32(18, minimum=False, high=False, table=True), factor=-128, wide=True),
-    Format("Q2_K", 256, 84, _q2_k, group=16, factor=-1),
+    Format("Q5_1", 32, 24, _blocks_of_32(24, minimum=True, high=True), minimums=1),
+    Format("Q8_0", 32, 34, _q8_0, factor=-128),
+    Format("IQ4_NL", 32, 18, _blocks_of_32(18, minimum=False, high=False, table=True), factor=-128),
+    Format("Q2_K", 256, 84, _q2_k, group=16, factor=-1, minimums=2),
     Format("Q3_K", 256, 110, _q3_k, group=16, factor=-4),
-    Format("Q4_K", 256, 144, _q4_k, factor=-1),
-    Format("Q5_K", 256, 176, _q5_k, factor=-1),
+    Format("Q4_K", 256, 144, _q4_k, factor=-1, minimums=1),
+    Format("Q5_K", 256, 176, _q5_k, factor=-1, minimums=1),
     Format("Q6_K", 256, 210, _q6_k, group=16, factor=-32),
-    Format("IQ4_XS", 256, 136, _iq4_xs, factor=-128, wide=True),
+    Format("IQ4_XS", 256, 136, _iq4_xs, factor=-128),
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}
 """Every format that has a kernel, by GGUF's name."""

@@ -31,14 +31,18 @@ _FEATURES = llvm.get_host_cpu_features()
 
 
 class Kernels(NamedTuple):
-    """Addresses of the machine code for one format, and how many neighbours share a scale."""
+    """Addresses of the machine code for one format."""
 
     group: int
-    """0 for plain numbers."""
+    """How many neighbours share a scale; 0 for plain numbers."""
+    minimums: int
+    """How many minimums 32 neighbours have in tiles."""
     multiply: int
     """`rows.rows` or `floats.rows`."""
     unpack: int
     """`rows.plain` or `floats.plain`."""
+    expand: int
+    """`tiles.expand`; 0 for plain numbers."""
     tile: int
     """`tiles.tile`; 0 for plain numbers."""
 
@@ -63,13 +67,13 @@ def kernels(format: str, instructions: str) -> Kernels:
     """The machine code for a number format of GGUF files, one of `FORMATS` or `floats.SIZES`."""
     if format in floats.SIZES:
         multiply = _function(f"multiply_{format}", partial(floats.rows, format), instructions)
-        return Kernels(0, multiply, _function(f"unpack_{format}", partial(floats.plain, format), instructions), 0)
+        return Kernels(0, 0, multiply, _function(f"unpack_{format}", partial(floats.plain, format), instructions), 0, 0)
     known = FORMATS[format]
     multiply = _function(f"multiply_{format}", partial(rows.rows, known), instructions)
     unpack = _function(f"unpack_{format}", partial(rows.plain, known), instructions)
-    shape = f"tile_{known.group}{'_wide' if known.wide else ''}"
-    tile = _function(shape, partial(tiles.tile, known.group, wide=known.wide), instructions)
-    return Kernels(known.group, multiply, unpack, tile)
+    expand = _function(f"expand_{format}", partial(tiles.expand, known), instructions)
+    tile = _function(f"tile_{known.minimums}", partial(tiles.tile, known.minimums), instructions)
+    return Kernels(known.group, known.minimums, multiply, unpack, expand, tile)
 
 
 @cache
@@ -139,8 +143,11 @@ def _stamp() -> str:
 def _machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    features = _FEATURES.flatten()
+    if best() == VNNI:
+        features += ",+fast-dpwssd"  # else LLVM splits half of the additions off the products
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=_FEATURES.flatten(), opt=3, jit=True
+        cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True
     )
 
 
@@ -158,7 +165,9 @@ def _compiled(text: str, label: str) -> bytes:
     function.name = label
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     module.verify()
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_unrolling = False  # loops hold what fits into the registers
+    builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     code: bytes = machine.emit_object(module)
     return code

@@ -1,14 +1,14 @@
 """One vector times rows of blocks: what a single token needs. Also one row unpacked.
 
-The vector is quantized to 15 bits, one scale for 32 numbers, as two planes of bytes: x = scale · (128 · high + low).
-For a group of a row, with weights w = s q + m:  Σ w x = s · scale · (128 Σ q high + Σ q low) + m Σ x.
-The products of bytes are exact; a lane of 32 bits sums four of each plane.
+The vector is quantized to 15 bits, one scale for 32 numbers, in two planes: those with even numbers and with odd ones.
+For a group of a row, with weights w = s q + m:  Σ w x = s · scale · Σ q x + m Σ x, with integers q and x.
+The products are exact; a lane of 32 bits sums four.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.engine.packed.kernels.native.code import F32, I8, I32, Code, vector
+from core.engine.packed.kernels.native.code import F32, I16, I32, VNNI, Code, vector
 from core.engine.packed.kernels.native.formats import Format
 
 ROWS = 4
@@ -20,34 +20,61 @@ EIGHT = 256
 def rows(format: Format, instructions: str) -> str:
     """Four rows times a vector → float32 [4] at `out`.
 
-    `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `high`, `low`, `scales`, `sums`
+    `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `even`, `odd`, `scales`, `sums`
     are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
     """
-    names = ("row0", "row1", "row2", "row3", "groups", "high", "low", "scales", "sums", "sums16", "ahead", "out")
+    names = ("row0", "row1", "row2", "row3", "groups", "even", "odd", "scales", "sums", "sums16", "ahead", "out")
     code = Code("rows", instructions, names)
     given = code.arguments
     addresses = [given[f"row{n}"] for n in range(ROWS)]
     chunks = code.builder.lshr(given["groups"], code.integer(3))
     scales = EIGHT // format.group
     sums = [_Sums(code, 16, scales) for _ in range(ROWS)]
+    spread = _Spread(code, format.group)
     size = EIGHT // format.numbers * format.size
     with code.loop(chunks) as n:
         start = code.times(n, size)
         far = code.add(code.add(addresses[0], given["ahead"]), code.times(n, ROWS * size))
         for line in range(0, ROWS * size, 64):
             code.prefetch(far, line)
-        _multiply(code, format, [code.add(each, start) for each in addresses], n, 8, sums)
+        _multiply(code, format, [code.add(each, start) for each in addresses], n, 8, sums, spread)
     if format.numbers < EIGHT:
         rest = [_Sums(code, 8, 1) for _ in range(ROWS)]
         done = code.times(chunks, 8)
         with code.loop(code.builder.sub(given["groups"], done)) as n:
             group = code.add(n, done)
             start = code.times(group, format.size)
-            _multiply(code, format, [code.add(each, start) for each in addresses], group, 1, rest)
+            _multiply(code, format, [code.add(each, start) for each in addresses], group, 1, rest, spread)
         sums = [each.joined(other) for each, other in zip(sums, rest, strict=True)]
     for n, each in enumerate(sums):
         code.store(each.total(format.factor), given["out"], 4 * n)
     return code.text()
+
+
+class _Spread:
+    """Repeats the scales of a row for the lanes of its products.
+
+    By loads, since AVX2 has few ports for shuffles; LLVM would shuffle registers if it knew where the scales are.
+    """
+
+    def __init__(self, code: Code, group: int) -> None:
+        self.code, self.repeat = code, group // 4
+        self.place = code.stack(64 * ROWS)
+        self.known = code.concealed(self.place)
+
+    def __call__(self, scales: Any, lanes: int, row: int) -> Callable[[int], Any]:
+        """Gives the k-th vector: its lane n is number `(k · lanes + n) // repeat` of `scales`."""
+        code, each = self.code, lanes // self.repeat
+        if code.instructions == VNNI:
+            return lambda k: code.spread(scales, k * each, lanes, self.repeat)
+        code.store(scales, self.place, 64 * row)
+        place = 64 * row
+
+        def loaded(k: int) -> Any:
+            numbers = (code.load(F32, self.known, place + 4 * (k * each + n)) for n in range(each))
+            return code.joined([code.splat(number, self.repeat) for number in numbers])
+
+        return loaded
 
 
 class _Sums:
@@ -74,33 +101,36 @@ class _Sums:
         return whole
 
 
-def _multiply(code: Code, format: Format, rows: Sequence[Any], index: Any, groups: int, sums: Sequence[_Sums]) -> None:
+def _multiply(
+    code: Code, format: Format, rows: Sequence[Any], index: Any, groups: int, sums: Sequence[_Sums], spread: _Spread
+) -> None:
     """Add the products of `groups` groups from the `index`-th such number on."""
     given, build = code.arguments, code.builder
     bytes_start = code.times(index, 32 * groups)
     width = min(64, 32 * groups)
     lanes = width // 4
-    high, low = (
-        [code.load(vector(I8, width), code.add(given[plane], bytes_start), n) for n in range(0, 32 * groups, width)]
-        for plane in ("high", "low")
-    )
     x_scales = code.load(vector(F32, groups), code.add(given["scales"], code.times(index, 4 * groups)))
     count = groups * 32 // format.group
     if format.group == 16:
         x_scales = code.spread(x_scales, 0, count, 2)
     which = "sums" if format.group == 32 else "sums16"
     x_sums = code.load(vector(F32, count), code.add(given[which], code.times(index, 4 * count)))
+    quants: list[Sequence[Callable[[], Any]]] = []
+    scales: list[Callable[[int], Any]] = []
     for row, sum in zip(rows, sums, strict=True):
         unpacked = format.unpack(code, row, groups)
-        scales = build.fmul(unpacked.scales, x_scales)
+        quants.append(unpacked.quants)
+        scales.append(spread(build.fmul(unpacked.scales, x_scales), lanes, len(scales)))
         sum.add(sum.minimums, unpacked.scales if unpacked.minimums is None else unpacked.minimums, x_sums)
-        for n, quants in enumerate(unpacked.quants):
-            dots = code.filled(vector(I32, lanes), 0)
-            dots = code.dot(dots, quants, high[n], wide=format.wide)
-            dots = build.shl(dots, code.filled(dots.type, 7))
-            dots = code.dot(dots, quants, low[n], wide=format.wide)
-            spread = code.spread(scales, n * width // format.group, lanes, format.group // 4)
-            sum.add(sum.products, spread, build.sitofp(dots, vector(F32, lanes)))
+    for n in range(len(quants[0])):
+        even, odd = (
+            code.load(vector(I16, width // 2), code.add(given[plane], bytes_start), n * width)
+            for plane in ("even", "odd")
+        )
+        for row, sum in enumerate(sums):
+            evens, odds = code.shorts(quants[row][n]())
+            dots = code.dot(code.dot(code.filled(vector(I32, lanes), 0), evens, even), odds, odd)
+            sum.add(sum.products, scales[row](n), build.sitofp(dots, vector(F32, lanes)))
 
 
 def plain(format: Format, instructions: str) -> str:
@@ -123,7 +153,7 @@ def _unpack(code: Code, format: Format, index: Any, groups: int) -> None:
     unpacked = format.unpack(code, code.add(given["row"], code.times(index, size)), groups)
     quants = code.add(given["quants"], code.times(index, 32 * groups))
     for n, each in enumerate(unpacked.quants):
-        code.store(each, quants, 64 * n)
+        code.store(each(), quants, 64 * n)
     minimums = unpacked.scales if unpacked.minimums is None else unpacked.minimums
     minimums = code.builder.fmul(minimums, code.filled(minimums.type, format.factor))
     for name, each in (("scales", unpacked.scales), ("minimums", minimums)):

@@ -1,20 +1,23 @@
 """Tiles of 16 rows times 8 vectors: what a prompt needs. A tile is unpacked once and multiplied by all vectors.
 
-The lanes of a register are rows: 16 rows of 4 neighbouring inputs take 64 bytes, in the order [inputs / 4, 16, 4].
-Vectors lie in blocks of 8 in the order [inputs / 4, 8, 4], so 4 bytes of a vector are repeated in all lanes.
+The lanes of a register are rows: 16 rows of 2 inputs, as int16, take 64 bytes, in the order [inputs / 2, 16, 2].
+Vectors lie in blocks of 8 in the order [inputs / 2, 8, 2], so 2 inputs of a vector are repeated in all lanes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from core.engine.packed.kernels.native.code import F32, I8, I32, I64, VNNI, Code, vector
+from core.engine.packed.kernels.native.code import F32, I16, I32, I64, VNNI, Code, vector
+from core.engine.packed.kernels.native.formats import GROUP, Format
 
 TILE = 16
 """Rows of a tile."""
 VECTORS = 8
 """Vectors of a block."""
+EIGHT = 8
+"""Groups that are multiplied by one vector after the other."""
 
 
 def transpose(instructions: str) -> str:
@@ -37,71 +40,146 @@ def transpose(instructions: str) -> str:
     return code.text()
 
 
-def tile(group: int, instructions: str, *, wide: bool) -> str:
-    """Two tiles times a block of 8 vectors → float32, `valid` numbers (up to 32) at each of `out`, `out` + `apart`, ….
+def expand(format: Format, instructions: str) -> str:
+    """One row as signed int16, without zero points: even numbers of 32, then odd ones; scales, minimums as float32.
 
-    `weights`, `weight_scales`, `minimums` are what `transpose` made of unpacked rows, the second tile `next` bytes
-    after the first; `count` is how many scales a row has; `high`, `low`, `scales`, `sums` describe the vectors as in
-    `ACTIVATIONS`, 8 numbers for each group.
+    A group of 32 has one scale, and `format.minimums` minimums. Where 16 numbers share a scale, which is an integer
+    times that of the block, the numbers are multiplied by the integer.
     """
-    weights, vectors = ("weights", "weight_scales", "minimums", "next", "count"), ("high", "low", "scales", "sums")
-    code = Code("tile", instructions, (*weights, *vectors, "out", "apart", "valid"))
-    together = [(0, 1)] if instructions == VNNI else [(0,), (1,)]  # others have too few registers
-    for tiles in together:
-        totals = _tile_totals(code, group, tiles, wide=wide)
-        lanes = code.constant(vector(I64, TILE), range(TILE))
-        for (each, v), place in totals.items():
-            left = code.add(code.arguments["valid"], -TILE * each)
-            valid = code.builder.icmp_signed("<", lanes, code.splat(left, TILE))
-            to = code.add(code.add(code.arguments["out"], 4 * TILE * each), code.times(code.arguments["apart"], v))
-            where = code.builder.inttoptr(to, vector(F32, TILE).as_pointer())
-            sums = code.builder.load(place)
-            code.call("llvm.masked.store.v16f32.p0", ir.VoidType(), sums, where, code.integer(4, I32), valid)
+    code = Code("expand", instructions, ("row", "groups", "words", "scales", "minimums"))
+    given = code.arguments
+    chunks = code.builder.lshr(given["groups"], code.integer(3))
+    with code.loop(chunks) as n:
+        _expand(code, format, n, EIGHT)
+    if format.numbers == GROUP:
+        done = code.times(chunks, EIGHT)
+        with code.loop(code.builder.sub(given["groups"], done)) as n:
+            _expand(code, format, code.add(n, done), 1)
     return code.text()
 
 
-def _tile_totals(code: Code, group: int, tiles: Sequence[int], *, wide: bool) -> dict[tuple[int, int], Any]:
-    """The places of the sums of each tile and vector. What is loaded of a vector is used for all tiles."""
-    given, build, floats, ints = code.arguments, code.builder, vector(F32, TILE), vector(I32, TILE)
-    pairs = [(each, v) for v in range(VECTORS) for each in tiles]
-    totals = {pair: code.variable(code.filled(floats, 0.0)) for pair in pairs}
+def _expand(code: Code, format: Format, index: Any, groups: int) -> None:
+    given, build = code.arguments, code.builder
+    place = code.add(given["row"], code.times(index, GROUP * groups // format.numbers * format.size))
+    unpacked = format.unpack(code, place, groups)
+    words = code.add(given["words"], code.times(index, 2 * GROUP * groups))
+    for n, quants in enumerate(unpacked.quants):
+        halves = code.shorts(quants())
+        count = halves[0].type.count
+        for odd, half in enumerate(halves):
+            zero = code.filled(half.type, 0 if format.minimums else int(format.factor))
+            factors = code.filled(half.type, 1)
+            if unpacked.factors is not None:
+                factors = code.spread(unpacked.factors, 4 * n, count, 8)
+            numbers = build.mul(build.add(half, zero), factors)
+            for k in range(count // 16):
+                part = code.shuffle(numbers, range(16 * k, 16 * k + 16))
+                code.store(part, words, 4 * count * n + 64 * k + 32 * odd)
+    scales = unpacked.scales if unpacked.factors is None else code.splat(unpacked.scale, groups)
+    code.store(scales, code.add(given["scales"], code.times(index, 4 * groups)))
+    if format.minimums:
+        minimums = build.fmul(unpacked.minimums, code.filled(unpacked.minimums.type, format.factor))
+        code.store(minimums, code.add(given["minimums"], code.times(index, 4 * groups * format.minimums)))
 
-    def at(name: str, index: Any, size: int, each: int = 0) -> Any:
+
+def tile(minimums: int, instructions: str) -> str:
+    """Two tiles times a block of 8 vectors → float32, `valid` numbers (up to 32) at each of `out`, `out` + `apart`, ….
+
+    `weights`, `weight_scales`, `minimums` are what `transpose` made of expanded rows, the second tile `next` bytes
+    after the first; `groups` are 32 inputs each; `even`, `odd`, `scales`, `sums` describe the vectors as in
+    `ACTIVATIONS`, 8 numbers for each group. With `more` = 1 the products are added to what is at `out`.
+    """
+    weights, vectors = ("weights", "weight_scales", "minimums", "next", "groups"), ("even", "odd", "scales", "sums")
+    code = Code("tile", instructions, (*weights, *vectors, "out", "apart", "valid", "more"))
+    if instructions == VNNI:
+        _tile(code, minimums, (0, 1), VECTORS)
+    else:  # too few registers for both
+        for each in (0, 1):
+            _tile(code, minimums, (each,), VECTORS // 2)
+    return code.text()
+
+
+def _tile(code: Code, minimums: int, tiles: Sequence[int], together: int) -> None:
+    """Some tiles times `together` vectors at a time: the sums of so many products fit into registers.
+
+    The weights of a few groups stay in the level-1 cache for all vectors of the block.
+    """
+    given, build, floats = code.arguments, code.builder, vector(F32, TILE)
+    pairs = [(each, v) for v in range(together) for each in tiles]
+    totals = {pair: code.variable(code.filled(floats, 0.0)) for pair in pairs}
+    size = 4 * TILE * len(pairs)
+    space = code.stack(size * VECTORS // together)
+    for n in range(0, size * VECTORS // together, 64):
+        code.store(code.filled(floats, 0.0), space, n)
+    rounds = build.lshr(code.add(given["groups"], EIGHT - 1), code.integer(3))
+    with code.loop(rounds) as each_round:
+        first = code.times(each_round, EIGHT)
+        left = build.sub(given["groups"], first)
+        few = build.icmp_signed("<", left, code.integer(EIGHT))
+        count = build.select(few, left, code.integer(EIGHT))
+        with code.loop(code.integer(VECTORS // together)) as part:
+            kept = code.add(space, code.times(part, size))
+            for n, place in enumerate(totals.values()):
+                build.store(code.load(floats, kept, 64 * n), place)
+            with code.loop(count) as n:
+                _add_group(code, minimums, code.add(first, n), code.times(part, 4 * together), totals)
+            for n, place in enumerate(totals.values()):
+                code.store(build.load(place), kept, 64 * n)
+    lanes = code.constant(vector(I64, TILE), range(TILE))
+    for part in range(VECTORS // together):
+        for n, (each, v) in enumerate(pairs):
+            left = code.add(given["valid"], -TILE * each)
+            valid = build.icmp_signed("<", lanes, code.splat(left, TILE))
+            to = code.add(given["out"], code.add(code.times(given["apart"], v + together * part), 4 * TILE * each))
+            code.add_valid(code.load(floats, space, size * part + 64 * n), to, valid, given["more"])
+
+
+def _add_group(code: Code, minimums: int, n: Any, part: Any, totals: Mapping[tuple[int, int], Any]) -> None:
+    """Add the products of group `n` to the totals of each tile and vector, from the byte `part` of 8 words on."""
+    given, build, floats, ints = code.arguments, code.builder, vector(F32, TILE), vector(I32, TILE)
+    pair = vector(I16, 2 * TILE)
+    tiles, vectors = ({pair[k]: None for pair in totals} for k in (0, 1))
+
+    def rows(name: str, index: Any, size: int, each: int) -> Any:
         place = code.add(given[name], code.times(index, size))
         return code.add(place, given["next"]) if each else place
 
-    with code.loop(given["count"]) as n:
-        dots = {pair: code.filled(ints, 0) for pair in pairs}
-        for plane in ("high", "low"):
-            x = at(plane, n, VECTORS * group)
-            for quad in range(group // 4):
-                weights = {t: code.load(vector(I8, 64), at("weights", n, 16 * group, t), 64 * quad) for t in tiles}
-                for v in range(VECTORS):
-                    word = code.splat(code.load(I32, x, 4 * VECTORS * quad + 4 * v), TILE)
-                    repeated = build.bitcast(word, vector(I8, 64))
-                    for each in tiles:
-                        dots[each, v] = code.dot(dots[each, v], weights[each], repeated, wide=wide)
-            if plane == "high":
-                dots = {pair: build.shl(each, code.filled(ints, 7)) for pair, each in dots.items()}
-        x_group = n if group == 32 else build.lshr(n, code.integer(1))
-        scales = {t: code.load(floats, at("weight_scales", n, 64, t)) for t in tiles}
-        minimums = {t: code.load(floats, at("minimums", n, 64, t)) for t in tiles}
-        for each, v in pairs:
-            x_scale = code.splat(code.load(F32, at("scales", x_group, 4 * VECTORS), 4 * v), TILE)
-            x_sum = code.splat(code.load(F32, at("sums", n, 4 * VECTORS), 4 * v), TILE)
-            total = code.fma(minimums[each], x_sum, build.load(totals[each, v]))
-            total = code.fma(build.fmul(scales[each], x_scale), build.sitofp(dots[each, v], floats), total)
-            build.store(total, totals[each, v])
-    return totals
+    def inputs(name: str, index: Any, size: int) -> Any:
+        return code.add(code.add(given[name], code.times(index, size * VECTORS)), part)
+
+    dots = {pair: code.variable(code.filled(ints, 0)) for pair in totals}
+    places = {each: rows("weights", n, 2 * GROUP * TILE, each) for each in tiles}
+    planes = [inputs(plane, n, GROUP) for plane in ("even", "odd")]
+    with code.loop(code.integer(GROUP // 4)) as word:
+        for odd, plane in enumerate(planes):
+            weights = {t: code.load(pair, code.add(places[t], code.times(word, 64)), 512 * odd) for t in tiles}
+            for v in vectors:
+                x = code.load(I32, code.add(plane, code.times(word, 4 * VECTORS)), 4 * v)
+                repeated = build.bitcast(code.splat(x, TILE), pair)
+                for t in tiles:
+                    build.store(code.dot(build.load(dots[t, v]), weights[t], repeated), dots[t, v])
+    scales = {t: code.load(floats, rows("weight_scales", n, 64, t)) for t in tiles}
+    more = {
+        t: [code.load(floats, rows("minimums", n, 64 * minimums, t), 64 * k) for k in range(minimums)] for t in tiles
+    }
+    x_scales, x_sums = inputs("scales", n, 4), inputs("sums", n, 4 * minimums)
+    for (t, v), place in totals.items():
+        total = build.load(place)
+        for k in range(minimums):
+            x_sum = code.splat(code.load(F32, x_sums, 4 * (VECTORS * k + v)), TILE)
+            total = code.fma(more[t][k], x_sum, total)
+        x_scale = code.splat(code.load(F32, x_scales, 4 * v), TILE)
+        total = code.fma(build.fmul(scales[t], x_scale), build.sitofp(build.load(dots[t, v]), floats), total)
+        build.store(total, place)
 
 
 def quantize(instructions: str) -> str:
     """`groups` groups of 32 float32 at `x` → the planes, scales and sums of one vector.
 
-    `near` is the distance in bytes from 4 numbers of a plane to the next 4: 4 for a vector alone, 32 in a block of 8.
+    `near` is the distance in bytes from 2 numbers of a plane to the next 2: 4 for a vector alone, 32 in a block of 8.
     The other distances: `near` from a scale to the next, too.
     """
-    names = ("x", "groups", "near", "high", "low", "scales", "sums", "sums16")
+    names = ("x", "groups", "near", "even", "odd", "scales", "sums", "sums16")
     code = Code("quantize", instructions, names)
     given, build = code.arguments, code.builder
     sixteen = vector(F32, 16)
@@ -119,18 +197,15 @@ def quantize(instructions: str) -> str:
         inverse = build.select(build.fcmp_ordered(">", most, zero), build.fdiv(top, most), zero)
         nothing = build.fadd(*[build.fmul(each, code.filled(sixteen, 0.0)) for each in halves])
         scale = build.fadd(build.fdiv(most, top), code.sum(nothing))  # NaN where a number is not finite
-        place = code.add(given["scales"], build.mul(n, given["near"]))
-        code.store(scale, place)
+        code.store(scale, code.add(given["scales"], build.mul(n, given["near"])))
         sums = []
         for half, x in enumerate(halves):
             scaled = build.fmul(x, code.splat(inverse, 16))
             ints = build.fptosi(code.call("llvm.rint.v16f32", sixteen, scaled), vector(I32, 16))
-            rounded = build.sitofp(ints, sixteen)
-            sums.append(build.fmul(code.sum(rounded), scale))
-            upper = build.ashr(build.add(ints, code.filled(ints.type, 64)), code.filled(ints.type, 7))
-            lower = build.sub(ints, build.shl(upper, code.filled(ints.type, 7)))
-            for plane, each in (("high", upper), ("low", lower)):
-                words = build.bitcast(build.trunc(each, vector(I8, 16)), vector(I32, 4))
+            sums.append(build.fmul(code.sum(build.sitofp(ints, sixteen)), scale))
+            shorts = build.trunc(ints, vector(I16, 16))
+            for odd, plane in enumerate(("even", "odd")):
+                words = build.bitcast(code.shuffle(shorts, range(odd, 16, 2)), vector(I32, 4))
                 for k in range(4):
                     word = build.extract_element(words, code.integer(k, I32))
                     step = build.mul(code.add(code.times(n, 8), 4 * half + k), given["near"])
@@ -142,4 +217,4 @@ def quantize(instructions: str) -> str:
 
 
 LARGEST = 16256
-"""The largest quantized number, 127 · 128: high and low byte are then both int8."""
+"""The largest quantized number: 32 times it times the largest of `expand`, 2 ** 12 of Q6_K, is below 2 ** 31."""

@@ -16,6 +16,8 @@ FAULT_AROUND = 1 << 16
 BYTES_AT_ONCE = 1 << 20
 """Bytes of two tensors that are compared together."""
 
+PACKED_FLOATS = "MXFP4_PAIRS"
+"""The format of two 4-bit floats a byte whose scales are another tensor; a .safetensors file calls it `U8`."""
 DAMAGE = (struct.error, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, AttributeError)
 """What reading a broken table can raise."""
 

@@ -125,7 +125,7 @@ def read_settings(folder: Path) -> tuple[Family, ModelConfig, CheckedValues]:
     family = _family(values, "model_type", FAMILIES)
     check_sizes(values)
     config = family.config(values)
-    _float8_block(values)
+    _float8_block(values, family)
     refuse_unread(values, family.title, WITHOUT_EFFECT | family.without_effect, NEUTRAL)
     return family, config, values
 
@@ -148,15 +148,19 @@ def _describe_folder(folder: Path) -> ModelDescription:
         names=names,
         tensors=tensors,
         layouts=family.layouts,
-        float8_block=_float8_block(values),
+        float8_block=_float8_block(values, family),
         note="; ".join(notes),
     )
 
 
-def _float8_block(values: CheckedValues) -> tuple[int, int] | None:
-    """Rows and columns that share a scale in a model of 8-bit floats; None where weights are not quantized."""
+def _float8_block(values: CheckedValues, family: Family) -> tuple[int, int] | None:
+    """Rows and columns that share a scale in a model of 8-bit floats; None for any other.
+
+    Raises `UserError` for a quantization that is not supported.
+    """
     quantization = values.optional_object("quantization_config")
-    if not (method := quantization.get("quant_method", "")):
+    method = quantization.get("quant_method", "")
+    if not method or (method == "mxfp4" and family.packed_floats):
         return None
     block = quantization.values.get("weight_block_size")
     if method != "fp8" or not isinstance(block, list) or [type(each) for each in block] != [int, int] or min(block) < 1:

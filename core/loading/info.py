@@ -28,10 +28,21 @@ class ModelInfo:
     stored: str = field(default="", compare=False)
     """The formats of a GGUF file that is computed as stored, such as Q4_K_M; empty for all others."""
 
+    unpacked: str = field(default="", compare=False)
+    """Those of its formats that have no kernel, and so are unpacked to 16-bit numbers, such as `IQ2_S, IQ3_S`."""
+
     @property
     def format(self) -> str:
-        """The number format of the weights, for people: `bf16`, `Q4_K_M as stored`."""
-        return _("{stored} as stored").format(stored=self.stored) if self.stored else self.dtype
+        """The number format of the weights, for people: `bf16`, `Q4_K_M as stored`, `TQ1_0 unpacked to fp16`."""
+        if not self.stored:
+            return self.dtype
+        if not self.unpacked:
+            return _("{stored} as stored").format(stored=self.stored)
+        if self.stored == self.unpacked:
+            return _("{stored} unpacked to fp16").format(stored=self.stored)
+        return _("{stored} as stored, but {unpacked} unpacked to fp16").format(
+            stored=self.stored, unpacked=self.unpacked
+        )
 
     @property
     def adapter(self) -> str:

@@ -143,17 +143,13 @@ def _from_files(choice: ModelChoice, device: torch.device, report: Report | None
     bits = 8 * needed / description.config.parameter_count()
     place = partial(placement.place, room=cards, bits=bits) if cards else None
     transformer = weights.build_model(description, device, devices.dtype(dtype_name, device), packing, report, place)
-    shown = _as_stored(description) if packing == devices.STORED else ""
     converted = f"{description.format} as {dtype_name}" if description.format and device.type != "cpu" else ""
     origin = location.description + "".join(f" ({each})" for each in (description.note, converted) if each)
-    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name, shown)
+    model = _model(choice, description.family, transformer, tokenizer, origin, dtype_name)
+    if packing == devices.STORED:
+        unpacked = ", ".join(weights.unpacked(description))
+        model = replace(model, info=replace(model.info, stored=description.format, unpacked=unpacked))
     return _with_adapter(model, FAMILIES[description.model_type], report) if choice.lora else model
-
-
-def _as_stored(description: ModelDescription) -> str:
-    """The format of a GGUF file in words, and what of it is converted."""
-    converted = weights.converted(description)
-    return description.format + (f" ({', '.join(converted)} as fp16)" if converted else "")
 
 
 def _with_adapter(model: LocalModel, family: Family, report: Report | None) -> LocalModel:
@@ -186,7 +182,6 @@ def _model(
     tokenizer: Tokenizer,
     origin: str,
     dtype_name: str = "",
-    stored: str = "",
 ) -> LocalModel:
     info = ModelInfo(
         name=choice.name,
@@ -200,6 +195,5 @@ def _model(
         weights=origin,
         choice=choice,
         slow_path=transformer.slow_path or "",
-        stored=stored,
     )
     return LocalModel(choice, info, transformer, tokenizer)

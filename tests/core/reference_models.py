@@ -6,8 +6,8 @@ import torch
 import transformers
 from torch import Tensor
 
-LENGTH = 23
-"""Ids in each sequence of `ids`."""
+LENGTH, LONG = 23, 210
+"""Ids in each sequence of `ids` and of `long_ids`."""
 LLAMA = {
     "vocab_size": 83,
     "hidden_size": 40,
@@ -347,6 +347,12 @@ def reference(case: str, **changes: int) -> Any:
     return model
 
 
+def long_context(case: str) -> dict[str, int]:
+    """Changes with which a case has positions for `long_ids`; none where it has them anyway."""
+    values = CASES[case][1]
+    return {name: 256 for name in ("n_positions", "max_position_embeddings") if values.get(name, LONG) < LONG}
+
+
 def wide(case: str) -> dict[str, int]:
     """Changes of sizes with which each matrix of a case is whole groups of 32 columns wide."""
     match CASES[case][0]:
@@ -361,5 +367,9 @@ def wide(case: str) -> dict[str, int]:
     return {"hidden_size": 64, "intermediate_size": 96}
 
 
-def ids() -> Tensor:
-    return torch.randint(0, 83, (2, LENGTH), generator=torch.Generator().manual_seed(3))
+def ids(length: int = LENGTH) -> Tensor:
+    return torch.randint(0, 83, (2, length), generator=torch.Generator().manual_seed(3))
+
+
+def long_ids() -> Tensor:
+    return ids(LONG)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_models import CASES, LENGTH, ids, reference
+from reference_models import CASES, LONG, ids, long_context, long_ids, reference
 from torch import Tensor
 
 from core.engine.cache import KVCache
@@ -18,56 +18,21 @@ from core.loading import description, weights
 @pytest.fixture(scope="module", params=CASES)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Transformer, Tensor]:
     """Our model from the files that transformers wrote, and the logits of transformers at every position."""
-    model, folder = reference(request.param), tmp_path_factory.mktemp("model")
+    model, folder = reference(request.param, **long_context(request.param)), tmp_path_factory.mktemp("model")
     model.save_pretrained(folder)
     with torch.inference_mode():
-        want = model(ids()).logits
+        want = model(long_ids()).logits
     return weights.build_model(description.describe(folder), torch.device("cpu"), torch.float32), want
 
 
-def steps(sizes: list[int]) -> Callable[[Transformer], Tensor]:
-    """A function that feeds the ids through a KV cache in chunks of these sizes."""
-
-    @torch.inference_mode()
-    def read(model: Transformer) -> Tensor:
-        cache = KVCache(model.config, 2, torch.device("cpu"), torch.float32)
-        return torch.cat([model(part, cache) for part in ids().split(sizes, dim=1)], dim=1)
-
-    return read
-
-
-@pytest.mark.parametrize(
-    "read",
-    [lambda model: model(ids()), steps([LENGTH]), steps([7, 1, 9, 6]), steps([1] * LENGTH)],
-    ids=["whole", "prefill", "chunks", "tokens"],
-)
-def test_logits_equal_those_of_transformers(
-    both: tuple[Transformer, Tensor], read: Callable[[Transformer], Tensor]
-) -> None:
-    """Within 1e-4 at every position, in one go, in chunks through the cache, and token by token."""
-    model, want = both
-    assert (read(model) - want).abs().max() < 1e-4
-
-
-LONG = [
-    case
-    for case, (_, values) in CASES.items()
-    if values.get("n_positions", values.get("max_position_embeddings", 2048)) > 230
-]
-
-
 @torch.inference_mode()
-@pytest.mark.parametrize("case", LONG)
-def test_long_texts_have_the_logits_of_transformers(case: str, tmp_path: Path) -> None:
-    """Within 1e-4 at each of 230 positions, whole, and in chunks and single tokens through the cache."""
-    model = reference(case)
-    model.save_pretrained(tmp_path)
-    ours = weights.build_model(description.describe(tmp_path), torch.device("cpu"), torch.float32)
-    text = torch.randint(0, 83, (1, 230), generator=torch.Generator().manual_seed(5))
-    want, cache = model(text).logits, KVCache(ours.config, 1, torch.device("cpu"), torch.float32)
-    assert (ours(text) - want).abs().max() < 1e-4
-    parts = [ours(part, cache) for part in text.split([97, *[1] * 33, 100], dim=1)]
-    assert (torch.cat(parts, dim=1) - want).abs().max() < 1e-4
+@pytest.mark.parametrize("sizes", [None, [LONG], [97, 1, 9, *[1] * 11, LONG - 118]], ids=["whole", "prefill", "chunks"])
+def test_logits_equal_those_of_transformers(both: tuple[Transformer, Tensor], sizes: list[int] | None) -> None:
+    """Within 1e-4 at each of 210 positions: in one go, and in chunks and single tokens through the cache."""
+    model, want = both
+    cache = KVCache(model.config, 2, torch.device("cpu"), torch.float32) if sizes else None
+    parts = long_ids().split(sizes or [LONG], dim=1)
+    assert (torch.cat([model(part, cache) for part in parts], dim=1) - want).abs().max() < 1e-4
 
 
 def test_the_config_counts_the_parameters_without_building_the_model(both: tuple[Transformer, Tensor]) -> None:

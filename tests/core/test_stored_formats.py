@@ -11,7 +11,8 @@ from gguf_blocks import SCALES, WITHOUT_CODE, numbers, random_blocks
 from gguf_files import Q, saved, write_gguf
 from reference_models import ids
 
-from core.loading import description, models, weights
+from core.loading import description, weights
+from core.loading.info import ModelInfo
 
 UNPACKED = (*WITHOUT_CODE, "TQ1_0", "TQ2_0", "MXFP4")
 MADE_BY_GGUF = frozenset(("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4"))
@@ -37,15 +38,28 @@ def divergence(kind: str, tmp_path: Path) -> tuple[float, description.ModelDescr
     return float((p.exp() * (p - q)).sum(-1).mean()), described
 
 
+def shown(described: description.ModelDescription) -> str:
+    """What is shown of the format."""
+    unpacked = ", ".join(weights.unpacked(described))
+    return ModelInfo(
+        "x", "Llama", 1, 1, 1, "cpu", "stored", "x", "x", stored=described.format, unpacked=unpacked
+    ).format
+
+
 @pytest.mark.parametrize("kind", SCALES)
 def test_a_model_as_stored_has_the_distribution_of_its_unpacked_numbers(kind: str, tmp_path: Path) -> None:
     found, described = divergence(kind, tmp_path)
     assert found < 1e-5
-    assert models._as_stored(described) == kind
+    assert shown(described) == f"{kind} as stored"
 
 
 @pytest.mark.parametrize("kind", UNPACKED)
 def test_a_format_without_compiled_code_is_unpacked_and_named(kind: str, tmp_path: Path) -> None:
     found, described = divergence(kind, tmp_path)
     assert found < 1e-5
-    assert models._as_stored(described) == f"{kind} ({kind} as fp16)"
+    assert shown(described) == f"{kind} unpacked to fp16"
+
+
+def test_a_mixed_file_names_what_is_unpacked() -> None:
+    info = ModelInfo("x", "Llama", 1, 1, 1, "cpu", "stored", "x", "x", stored="IQ2_M", unpacked="IQ2_S, IQ3_S")
+    assert info.format == "IQ2_M as stored, but IQ2_S, IQ3_S unpacked to fp16"

@@ -74,7 +74,6 @@ def walk(
             server = Server()
     threads.prepare()
     from core.walk.values import PromptForm
-
     from tui.course import progress
     from tui.walk.course import CourseSource
 

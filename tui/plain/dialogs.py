@@ -269,7 +269,7 @@ async def choose(found: OptionList, text: str, pilot: Pilot[Any]) -> None:
         likeness = [
             (name == wanted, words.startswith(wanted), wanted in words) for name, words in zip(names, said, strict=True)
         ]
-        best = max(likeness, default=(False,))
+        best = max(likeness, default=(False, False, False))
         at = likeness.index(best) if any(best) else None
     if at is None or found.options[at].disabled:
         raise UserError(_("there is no entry {text!r} to choose; write its number"), text=text)

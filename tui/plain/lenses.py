@@ -1,7 +1,9 @@
 """A lens in words: its answer as the reports of the commands print it, without what is drawn there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from textual.binding import Binding
 
 from core import lenses
 from core.language import _
@@ -58,7 +60,7 @@ def keys_line(lens: Lens) -> str:
     parts += [
         f"{binding.key.split(',')[0]} {_(binding.description)}"
         for binding in type(lens).BINDINGS
-        if getattr(binding, "tooltip", "") and binding.show  # type: ignore[union-attr]
+        if isinstance(binding, Binding) and binding.tooltip and binding.show
     ]
     return _("keys of this lens: {keys}").format(keys=", ".join(parts)) if parts else ""
 
@@ -180,7 +182,7 @@ def _summary_lines(answer: Summary) -> Iterator[str]:
     )
 
 
-OWN = {
+OWN: dict[str, Callable[[Any], Iterator[str]]] = {
     "branches": words.forest_lines,
     "continuations": words.continuation_lines,
     "flow": _flow_lines,

@@ -32,7 +32,7 @@ class Spoken(TokenwalkApp):
             self.say(line)
         self.listen(frame)
 
-    def notify(self, message: str, **_options: Any) -> None:  # type: ignore[override]  # no title, no seconds
+    def notify(self, message: str, **_options: Any) -> None:  # no title, no seconds
         self.say(spoken(message))
 
 

@@ -216,4 +216,5 @@ def _patches(values: bytes) -> tuple[Patch, ...]:
 
 def _model(values: bytes) -> ModelInfo:
     part = CheckedValues("model", _decode_values(values))
-    return replace(read_model(part), slow_path=part.text("slow_path", ""), stored=part.text("stored", ""))
+    told = {name: part.text(name, "") for name in ("slow_path", "stored", "unpacked")}
+    return replace(read_model(part), **told)

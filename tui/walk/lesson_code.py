@@ -76,7 +76,7 @@ def notebook(lesson: Lesson) -> str:
 
 
 def _cell(kind: str, source: str) -> dict[str, Any]:
-    code = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    code: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
     return {"cell_type": kind, "metadata": {}, "source": source.rstrip("\n"), **code}
 
 

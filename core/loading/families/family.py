@@ -54,6 +54,8 @@ class Family:
     gguf_layouts: Layouts = field(default_factory=dict)
     arranged: Callable[[CheckedValues, Mapping[str, StoredTensor]], Mapping[str, StoredTensor]] | None = None
     """Divides tensors of .safetensors files, which hold more than one of ours; the values are for error texts."""
+    packed_floats: bool = False
+    """Whether config.json may say that matrices are 4-bit floats (`mxfp4`), which `arranged` then finds."""
     without_effect: frozenset[str] = frozenset()
     """Settings of config.json that change no logits of this family, besides those of `settings.WITHOUT_EFFECT`."""
     gguf_without_effect: frozenset[str] = frozenset()

@@ -69,5 +69,9 @@ def one_row(tensor: "Tensor", config: ModelConfig) -> "Tensor":
 
 def neighbors_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
     """From [in, 2m], in which the two halves of a gated MLP take turns (gpt-oss), to [2m, in], one after the other."""
-    rows = tensor.t()  # a bias stays
-    return rows.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+    return neighboring_rows_apart(tensor.t(), config)  # a bias stays
+
+
+def neighboring_rows_apart(tensor: "Tensor", config: ModelConfig) -> "Tensor":
+    """From [2m, in], in which the rows of the two halves of a gated MLP take turns, to one half after the other."""
+    return tensor.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)

@@ -6,4 +6,4 @@ file's pages are released.
 """
 
 from core.loading.weights.building import build_model as build_model
-from core.loading.weights.packing import converted as converted
+from core.loading.weights.packing import unpacked as unpacked

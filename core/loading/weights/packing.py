@@ -32,7 +32,7 @@ def pack(reader: Reader, name: str, parts: Sequence[Part], packing: str) -> list
     ]
 
 
-def converted(description: ModelDescription) -> tuple[str, ...]:
+def unpacked(description: ModelDescription) -> tuple[str, ...]:
     """The formats of matrices that cannot be computed as stored, and so become 16-bit numbers."""
     found = {each.dtype for each in description.tensors.values() if len(each.shape) > 1}
     return tuple(sorted(found - BLOCKS - set(PLAIN)))

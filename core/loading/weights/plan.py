@@ -9,12 +9,12 @@ from torch import Tensor
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
-from core.formats.tensors import StoredTensor
+from core.formats.tensors import PACKED_FLOATS, StoredTensor
 from core.formats.text import shown
 from core.language import _
 from core.loading.description import COMPUTED, ModelDescription
 from core.loading.families.layouts import Layout, as_stored
-from core.loading.weights import float8
+from core.loading.weights import float8, mxfp4
 from core.loading.weights.float8 import Block
 
 
@@ -28,7 +28,8 @@ class Part:
     layout: Layout
     """Makes our layout of the file's."""
     scales: StoredTensor | None = None
-    """One for each `block` of a matrix of 8-bit floats."""
+    """One for each `block` of a matrix of 8-bit floats, or each 32 numbers of a row of 4-bit floats."""
+    scales_name: str = ""
     block: Block = (1, 1)
 
 
@@ -43,9 +44,7 @@ def make_plan(description: ModelDescription, parameters: Mapping[str, Tensor]) -
     """
     plan = {name: list(_parts(description, name, parameter.shape)) for name, parameter in parameters.items()}
     used = [part for parts in plan.values() for part in parts]
-    _refuse_unused(
-        description, {part.name for part in used} | {part.name + float8.SUFFIX for part in used if part.scales}
-    )
+    _refuse_unused(description, {name for part in used for name in (part.name, part.scales_name)})
     return plan
 
 
@@ -80,10 +79,13 @@ def _parts(description: ModelDescription, name: str, shape: Sequence[int]) -> It
 
 
 def _with_scales(description: ModelDescription, part: Part) -> Part:
-    """The part with the scales of its blocks, where the configuration says that there are some."""
-    if not description.float8_block or part.stored.dtype not in float8.FORMATS:
+    """The part with the scales of its blocks, where its format or the configuration says that there are some."""
+    if part.stored.dtype == PACKED_FLOATS:
+        name, expected = part.name + mxfp4.SUFFIX, mxfp4.scales_shape(part.stored)
+    elif description.float8_block and part.stored.dtype in float8.FORMATS:
+        name, expected = part.name + float8.SUFFIX, float8.scales_shape(part.stored, description.float8_block)
+    else:
         return part
-    name, expected = part.name + float8.SUFFIX, float8.scales_shape(part.stored, description.float8_block)
     scales = description.tensors.get(name)
     if scales is None or scales.shape != expected:
         text = (
@@ -98,7 +100,7 @@ def _with_scales(description: ModelDescription, part: Part) -> Part:
             source=description.source,
             shape=_by(expected),
         )
-    return replace(part, scales=scales, block=description.float8_block)
+    return replace(part, scales=scales, scales_name=name, block=description.float8_block or part.block)
 
 
 def _shape(part: Part, config: ModelConfig) -> tuple[int, ...]:

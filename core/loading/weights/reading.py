@@ -10,10 +10,10 @@ from torch import Tensor
 from core.engine.config import ModelConfig
 from core.engine.packed.quantize import ROWS_AT_ONCE
 from core.errors import Option, UserError
-from core.formats.tensors import StoredTensor
+from core.formats.tensors import PACKED_FLOATS, StoredTensor
 from core.language import _
 from core.loading.families.layouts import as_stored
-from core.loading.weights import float8
+from core.loading.weights import float8, mxfp4
 from core.loading.weights.plan import Part, Plan
 from core.progress import Loading, Report
 
@@ -39,10 +39,7 @@ class Reader:
     def read(self, part: Part, dtype: torch.dtype) -> Tensor:
         """A part in our layout, converted. Raises `UserError` where it is not finite, or becomes so in `dtype`."""
         self.began(part)
-        tensor = read_tensor(part.name, part.stored)
-        if part.scales:
-            tensor = float8.scaled(tensor, read_tensor(part.name + float8.SUFFIX, part.scales), part.block)
-        return checked(part.name, self.arranged(part, tensor), dtype)
+        return checked(part.name, self.arranged(part, _numbers(part)), dtype)
 
     def arranged(self, part: Part, tensor: Tensor) -> Tensor:
         """Numbers or quantized rows of a part in our layout."""
@@ -65,6 +62,16 @@ class Reader:
             piece = replace(stored, shape=shape, start=start, size=count * bytes_per_row)
             yield self.read(replace(part, stored=piece), dtype)
             piece.release()
+
+
+def _numbers(part: Part) -> Tensor:
+    """A part as the file has it, multiplied by its scales where it has some."""
+    if part.scales is None:
+        return read_tensor(part.name, part.stored)
+    if part.stored.dtype == PACKED_FLOATS:
+        return mxfp4.numbers(blocks(part.stored), blocks(part.scales))
+    scales = read_tensor(part.scales_name, part.scales)
+    return float8.scaled(read_tensor(part.name, part.stored), scales, part.block)
 
 
 def read_tensor(name: str, stored: StoredTensor) -> Tensor:
@@ -95,16 +102,16 @@ def _unpacked(name: str, stored: StoredTensor) -> Tensor:
     from gguf.constants import GGMLQuantizationType  # noqa: PLC0415
     from gguf.quants import dequantize  # noqa: PLC0415
 
-    kind = GGMLQuantizationType[stored.dtype]
     packed = blocks(stored).numpy()
     numbers = torch.empty(len(packed), stored.shape[-1])
     try:
+        kind = GGMLQuantizationType[stored.dtype]
         with np.errstate(all="ignore"):
             for first in range(0, len(packed), ROWS_AT_ONCE):
                 rows = slice(first, first + ROWS_AT_ONCE)
                 numbers[rows] = torch.from_numpy(dequantize(packed[rows], kind))
         return numbers.view(stored.shape)
-    except NotImplementedError as error:
+    except (KeyError, NotImplementedError) as error:
         raise UserError(
             _("{name} has the number format {dtype}, which is not supported; get the model in another format"),
             name=name,

@@ -154,7 +154,7 @@ class AlibiAttention(CausalAttention):
 
     def at(self, position: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """As in `CausalAttention`."""
-        by_position, at = self._by_position(k), torch.arange(k.shape[2], device=k.device)
+        by_position, at = self.by_position(k.shape[2], k.device), torch.arange(k.shape[2], device=k.device)
         distances = by_position - by_position.index_select(1, position)  # [h, T]
         bias = distances.masked_fill(at > position, -math.inf)[:, None].to(q.dtype)  # [h, 1, T]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)

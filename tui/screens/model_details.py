@@ -43,7 +43,7 @@ class DetailsTable(Static):
         widest = max(cell_len(name) for section in self.sections for name, _text in section.rows)
         width = min(NAMES, widest) + 4
         room = max(20, self.size.width - width)
-        lines = []
+        lines: list[Content] = []
         for section in self.sections:
             lines += [Content(""), Content.styled(section.title, "bold $accent")] if lines else []
             lines = lines or [Content.styled(section.title, "bold $accent")]

@@ -145,7 +145,13 @@ class Program:
         if isinstance(norm, nn.LayerNorm | nn.RMSNorm):
             weight, bias = (self._address(getattr(norm, name, None)) for name in ("weight", "bias"))
             layer, eps = isinstance(norm, nn.LayerNorm), norm.eps
-            operands = {"weight": weight, "bias": bias, "layer_norm": layer, "eps": eps, "vectors": vectors}
+            operands: dict[str, Any] = {
+                "weight": weight,
+                "bias": bias,
+                "layer_norm": layer,
+                "eps": eps,
+                "vectors": vectors,
+            }
             self._add(kinds.NORM, source=source, target=target, count=count, **operands)
         elif source != target:
             self._scale(source, target, count, 1.0)
@@ -179,7 +185,8 @@ class Program:
         constant = torch.zeros(rows) if module.bias is None else module.bias.clone()
         whole, later = self._floats(rows), []
         for addition in additions:
-            for part, delta in addition.deltas:
+            deltas: Sequence[tuple[slice, Any]] = addition.deltas
+            for part, delta in deltas:
                 if isinstance(delta, Shift):
                     constant[part] += addition.scale * delta.by
                     continue
@@ -192,7 +199,7 @@ class Program:
             rank, height = delta.down.shape[0], delta.up.shape[0]
             low, added = self._floats(rank), self._floats(height)
             self._product(self._exact(delta.down), rank, source, self._x, low)
-            residual = {"residual": whole + 4 * first, "factor": factor}
+            residual: dict[str, Any] = {"residual": whole + 4 * first, "factor": factor}
             self._product(self._exact(delta.up), height, low, self._x, added, **residual)
         return whole
 
@@ -225,8 +232,8 @@ class Program:
         self._norm(model.embed_norm, self._residual, self._residual, config.embed_dim)
         if config.positions == "learned":
             positions, apart = self._address(model.position.weight), 4 * config.embed_dim
-            target = {"target": self._residual, "count": config.embed_dim}
-            self._add(kinds.ADD, source=positions, source_apart=apart, **target)
+            operands = {"target": self._residual, "count": config.embed_dim}
+            self._add(kinds.ADD, source=positions, source_apart=apart, **operands)
 
     def _block(self, block: Any, rope: Rope | None) -> None:
         """The order of the sublayers, by the layout."""
@@ -253,10 +260,10 @@ class Program:
         self._norm(norm, self._residual, self._normed, self._config.embed_dim)
         self._quantize(self._normed, self._config.embed_dim, self._x)
 
-    def _queries(self, attention: Attention, rope: Rope | None) -> None:
+    def _queries(self, attention: Any, rope: Rope | None) -> None:
         """Queries, keys and values, normalized and rotated; keys and values into the cache."""
         config, size, qkv = self._config, self._config.head_dim, self._qkv
-        rows = attention.qkv.shape[0]  # type: ignore[attr-defined]  # packed
+        rows = attention.qkv.shape[0]
         self._product(self._of_module(attention.qkv, self._normed), rows, self._normed, self._x, qkv)
         for norm, heads, first in (
             (attention.q_norm, config.heads, qkv),
@@ -266,8 +273,8 @@ class Program:
             self._norm(norm, first, first, heads * size if whole else size, 1 if whole else heads)
         if rope:
             self.ropes.append(rope)
-            heads = {"vectors": config.heads + config.kv_heads, "target_apart": 4 * size}
-            self._add(kinds.ROTATE, target=qkv, count=rope.size or size, **heads)
+            each = {"vectors": config.heads + config.kv_heads, "target_apart": 4 * size}
+            self._add(kinds.ROTATE, target=qkv, count=rope.size or size, **each)
         self._add(kinds.CACHE, source=qkv + 4 * config.heads * size)
 
     def _attention(self, attention: Attention) -> None:
@@ -285,7 +292,7 @@ class Program:
         self._quantize(self._attended, width, self._y)
         self._to_residual(attention, self._of_module(attention.out, self._attended), self._attended, self._y)
 
-    def _feed_forward(self, module: nn.Module) -> None:
+    def _feed_forward(self, module: Any) -> None:
         """The MLP of a block and what it adds to the residual stream; nothing where there is none."""
         if isinstance(module, FeedForward):
             self._mlp([module])
@@ -297,17 +304,17 @@ class Program:
             choice = {"chosen": chosen, "weights": weights}
             normalized = module.choice.power == 1
             self._add(kinds.CHOOSE, source=scores, count=count, vectors=used, normalized=normalized, **choice)
-            self._mlp(list(module.experts), used, **choice)  # type: ignore[arg-type]
+            self._mlp(list(module.experts), used, **choice)
             if isinstance(module.shared, SharedExpert):
                 weight = self._floats(1)
                 self._product(self._exact(module.shared.router.weight), 1, self._normed, self._x, weight)
                 self._add(kinds.ACTIVATE, target=weight, count=1, activation=kinds.SIGMOID)
-                self._mlp([module.shared.expert], weights=weight)  # type: ignore[list-item]
+                self._mlp([module.shared.expert], weights=weight)
 
-    def _mlp(self, each: Sequence[FeedForward], used: int = 1, **choice: int) -> None:
+    def _mlp(self, each: Sequence[Any], used: int = 1, **choice: int) -> None:
         """One MLP, or the `used` chosen ones of several; `choice` has the addresses of their numbers and weights."""
         config, limit = self._config, self._config.gate_limit
-        size = each[0].down.shape[1]  # type: ignore[attr-defined]  # packed
+        size = each[0].down.shape[1]
         inner = {
             "halves": 1 + config.gated,
             "gated": config.gated,

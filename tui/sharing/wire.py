@@ -212,5 +212,5 @@ def _patches(values: bytes) -> tuple[Patch, ...]:
 
 def _model(values: bytes) -> ModelInfo:
     part = CheckedValues("model", _decode_values(values))
-    told = {name: part.text(name, "") for name in ("slow_path", "stored", "unpacked")}
-    return replace(read_model(part), **told)
+    slow_path, stored, unpacked = (part.text(name, "") for name in ("slow_path", "stored", "unpacked"))
+    return replace(read_model(part), slow_path=slow_path, stored=stored, unpacked=unpacked)

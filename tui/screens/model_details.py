@@ -49,7 +49,7 @@ class DetailsTable(Static):
             lines = lines or [Content.styled(section.title, "bold $accent")]
             for name, text in section.rows:
                 wrapped = f"\n{' ' * width}".join(textwrap.wrap(text, room) or [""])
-                lines.append(Content.assemble((fit(f"  {name}", width), "$text-muted"), (wrapped, "$foreground")))
+                lines.append(Content.assemble((fit(f"  {name}", width), "$text-disabled"), (wrapped, "$foreground")))
         return lines
 
 

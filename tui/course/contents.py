@@ -47,10 +47,10 @@ class Contents(ModalScreen[int | None]):
         title = one_line(lesson.title)
         return Content.assemble(
             (f"{mark} ", style),
-            (f"{lesson.number:>2}  ", "$text-muted"),
+            (f"{lesson.number:>2}  ", "$text-disabled"),
             (fit(title, max(cell_len("…"), room)), "bold" if not finished else ""),
             (state.rjust(6), "$accent"),
-            (minutes.rjust(9), "$text-muted"),
+            (minutes.rjust(9), "$text-disabled"),
         )
 
     def on_mount(self) -> None:

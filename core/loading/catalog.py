@@ -1,6 +1,6 @@
 """Which models there are and where their files are: the ladder, checkpoints, folders, caches, the Hub. Needs no torch.
 
-A listing reads a few folders and the first bytes of a few files, so it is fast enough for an open screen.
+A listing reads a few folders and the tables of files, so it is fast enough for an open screen.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from core.loading.checkpoints import card, folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.description import read_config, read_settings
 from core.loading.families import FAMILIES, GGUF_FAMILIES, TITLES
-from core.loading.files import parts, read_folder, weights_files
+from core.loading.files import check_gguf, parts, read_folder, weights_files
 from core.loading.revisions import ALIASES
 from core.progress import Report
 from core.remote.address import address, is_address
@@ -123,13 +123,15 @@ def _missing(weights: Sequence[Path]) -> str | None:
 
 
 def _problem(path: Path) -> str | None:
-    """Why the settings or tables of tensors of a folder cannot be read; of a GGUF file only the beginning is read."""
-    if path.is_dir():
-        try:
+    """Why the settings or tables of tensors cannot be read; no weights are."""
+    try:
+        if path.is_dir():
             read_settings(path)
             read_folder(path)
-        except UserError as error:
-            return str(error)
+        else:
+            check_gguf(path)
+    except UserError as error:
+        return str(error)
     return None
 
 

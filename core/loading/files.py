@@ -1,6 +1,7 @@
 """Which files hold the weights of a model: of a folder in the layout of Hugging Face, and of a GGUF model in parts."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from core.errors import UserError
@@ -98,6 +99,17 @@ def read_gguf(path: Path) -> WeightsFile:
         "split.tensors.count", len(tensors)
     )
     return WeightsFile(paths[0], files[0].metadata, tensors)
+
+
+def check_gguf(path: Path) -> None:
+    """Raise `UserError` where the tables of a GGUF model are broken. Whole ones are read once, until they change."""
+    stats = [part.stat() for part in parts(path)]
+    _check_gguf(path, tuple((each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for each in stats))
+
+
+@lru_cache(maxsize=256)
+def _check_gguf(path: Path, version: tuple[tuple[int, ...], ...]) -> None:
+    read_gguf(path)
 
 
 def _joined(files: list[WeightsFile]) -> dict[str, StoredTensor]:

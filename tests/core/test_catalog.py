@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf_files
 import huggingface_hub
 import platformdirs
 import pytest
@@ -16,12 +17,13 @@ from huggingface_hub import errors
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from core.errors import UserError
-from core.loading import catalog, hub, ladder
+from core.loading import catalog, files, hub, ladder
 from core.loading import models as ours
 from core.loading.checkpoints import folders
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.progress import Loading
 
+AGAIN = "download it again"
 TINY = {"vocab_size": 300, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
 
 
@@ -236,6 +238,29 @@ def test_offers_list_family_size_location_and_problem(elsewhere: Path) -> None:
     assert offers["c/other"].family == "mamba2"
     for name in ("a/whole", "./tiny", "~/.cache/tokenwalk/mine"):
         assert ours.load_model(ModelChoice(name=name, device="cpu")).info.title == "GPT-2"
+
+
+def test_a_gguf_file_with_damaged_tables_says_so_in_the_list(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short in its weights or in its tables, or with an unknown type; a whole one is read once until it changes."""
+    gguf_files.write_gguf(path := Path("m.gguf"), gguf_files.saved(elsewhere / "m"))
+    whole = path.read_bytes()
+
+    def problem() -> str | None:
+        return {offer.name: offer.problem for offer in catalog.offers()}["./m.gguf"]
+
+    assert problem() is None
+    path.write_bytes(whole[:-1000])
+    assert problem() == f"m.gguf is cut short: it has {len(whole) - 1000:,} of at least {len(whole):,} bytes; " + AGAIN
+    assert problem() == f"m.gguf is cut short: it has {len(whole) - 1000:,} of at least {len(whole):,} bytes; " + AGAIN
+    path.write_bytes(whole[: (table := whole.index(b"token_embd.weight")) + 30])
+    assert problem() == "m.gguf is cut short or corrupt at its beginning; " + AGAIN
+    kind = table + len(b"token_embd.weight") + 4 + 2 * 8
+    path.write_bytes(whole[:kind] + b"\xff" + whole[kind + 1 :])
+    assert "token_embd.weight has the unknown tensor type 255" in str(problem())
+    path.write_bytes(whole)
+    assert problem() is None
+    monkeypatch.setattr(files, "read_gguf", lambda path: pytest.fail("read again"))
+    assert problem() is None
 
 
 def test_the_cache_follows_the_environment_variables(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:

@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tui.commands.lesson_check import run_cell
+from core.loading.choice import ModelChoice
+from tui.app import TokenwalkApp
+from tui.commands.lesson_check import LessonCheck, run_cell
+from tui.course.library import course
+from tui.walk.course import CourseSource
 
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 LESSON = """---
@@ -67,6 +73,24 @@ def test_a_lesson_that_there_is_not_is_one_line(run_here: Here, tmp_path: Path) 
         done = run_here("learn", argument)
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
         assert said in done.stderr
+
+
+async def test_a_step_of_the_model_ends_before_the_check_does(tmp_path: Path) -> None:
+    (tmp_path / "01-short.md").write_text("---\ntitle: Short\n---\n\n## End\n\nText.\n")
+    app = TokenwalkApp(ModelChoice(name="model1", device="cpu"), course=CourseSource(tmp_path, "en"))
+    begun, ended = threading.Event(), threading.Event()
+
+    def compute(_session: object) -> None:
+        begun.set()
+        time.sleep(0.5)  # longer than the app waits as it closes
+        ended.set()
+
+    def done(*_told: object) -> None:
+        app.runner.submit(compute)
+        begun.wait()
+
+    await LessonCheck(app).play(course(tmp_path, "en").lessons, done)
+    assert ended.is_set()
 
 
 def test_a_cell_prints_its_last_value_as_a_notebook_does() -> None:

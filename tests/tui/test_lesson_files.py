@@ -84,7 +84,7 @@ def test_a_lesson_has_the_blocks_of_its_steps_in_order(lesson: Callable[[str], L
         ["entropy_bits < 1", "rank(top(1)) == 1"],
     )
     assert task.hints == ("a key that is long",)
-    assert task.solution == ("space*2", '"a b"', "walk.step")
+    assert task.solution == ("walk.step*2", '"a b"', "space")
     question, difference, code = ask.blocks
     assert (question.answers, question.right, question.why) == (("this", "that"), {1}, "so")
     assert (difference.before, difference.after) == ("model2-trained", "model3-trained")

@@ -18,7 +18,7 @@ from tui.course.measuring import Reading
 from tui.wording import spell_without_keys
 
 PATIENCE = 600.0
-"""Seconds after which the app must have come to rest."""
+"""Seconds after which the app must have come to rest; kernels that a busy machine compiles take minutes."""
 SIZE = (140, 44)
 """Columns and lines of the screen that nobody sees."""
 MOST_DIALOGS = 4
@@ -35,15 +35,18 @@ class LessonCheck:
 
     async def play(self, lessons: Iterable[Lesson], done: Callable[[Lesson, float, list[Mistake]], None]) -> None:
         """Play lessons; `done` is told of each one, its seconds, and what does not hold."""
-        async with self._app.run_test(size=SIZE) as pilot:
-            self._pilot = pilot
-            await self._rest()
-            self._app.walk.lessons.load()
-            for lesson in lessons:
-                began, self._found = time.monotonic(), []
-                await self._play(lesson)
-                self._found += run_python(lesson)
-                done(lesson, time.monotonic() - began, self._found)
+        try:
+            async with self._app.run_test(size=SIZE) as pilot:
+                self._pilot = pilot
+                await self._rest()
+                self._app.walk.lessons.load()
+                for lesson in lessons:
+                    began, self._found = time.monotonic(), []
+                    await self._play(lesson)
+                    self._found += run_python(lesson)
+                    done(lesson, time.monotonic() - began, self._found)
+        finally:
+            self._app.runner.close(PATIENCE)  # a thread within torch as the interpreter ends is a segmentation fault
 
     @property
     def _player(self) -> Any:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from core.language import _
-from tui.commands.common import say
+from tui.commands.common import exit_on_user_error, say
 
 if TYPE_CHECKING:
     from tui.plain.desk import Desk
@@ -43,9 +43,10 @@ def run_in_lines(app: "Spoken") -> NoReturn:
     code = asyncio.run(_run(desk))
     app.runner.close(CLOSING_SECONDS)
     app.autosave.close(CLOSING_SECONDS)
-    if closed:
-        raise closed[0]
-    sys.stdout.flush()
+    with exit_on_user_error():
+        if closed:
+            raise closed[0]
+        sys.stdout.flush()
     os._exit(code)  # do not wait for a step that still computes, nor for torch's exit handlers
 
 

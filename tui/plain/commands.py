@@ -60,7 +60,7 @@ class Commands:
                 await self.take(line.strip())
         elif name in self._own:
             self._own[name]()
-        elif name == "question_mark" or self.id_of(name) == "app.help":
+        elif name in ("question_mark", "app.help") or self.id_of(name) == "app.help":
             self._desk.say_all(map(spoken, self.help()))
         elif self._app.screen is not self._app.walk:
             self._desk.press(self._key_of_screen(name))

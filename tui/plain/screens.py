@@ -21,8 +21,10 @@ from tui.plain.dialogs import entries_of, entry_of, keys_of, question, texts_of,
 from tui.plain.lenses import answer_lines, title
 from tui.plain.lesson import lesson_lines
 from tui.plain.spoken_app import Spoken
+from tui.reports.model_details import section_lines
 from tui.runner import Frame, Refusal
 from tui.screens.compare import CompareScreen
+from tui.screens.model_details import ModelDetailsScreen
 from tui.screens.patch import PatchScreen
 from tui.screens.samplers import SamplersScreen
 from tui.screens.steering import SteeringScreen
@@ -77,12 +79,17 @@ class Reader:
         screen, before = self._app.screen, self._screen
         self._screen = screen
         if screen is not self._app.walk:
-            return self._screen_changes(screen) if screen is before else self._entered(screen)
+            if screen is not before:
+                return self._entered(screen)
+            return self._screen_changes(screen) or self._unchanged(quiet and not question(self._app))
         lines = [*self._lesson_changes(), *self._lens_changes()]
         self._expected = ""
         if quiet and not lines and not self._app.walk.writing:
-            return [_("closed") if before is not screen else _("nothing has changed")] if before else []
+            return [_("closed")] if before is not screen else self._unchanged(quiet)
         return lines
+
+    def _unchanged(self, quiet: bool) -> list[str]:
+        return [_("nothing has changed")] if quiet else []
 
     def unasked(self) -> list[str]:
         """What is new without a command: another lens of the teacher, or what was measured for a lesson."""
@@ -166,6 +173,8 @@ def screen_lines(app: Spoken, screen: Screen[Any]) -> Iterator[str]:
             yield from _patches(screen)
         case SteeringScreen():
             yield from _steering(app, screen)
+        case ModelDetailsScreen():
+            yield from map(spoken, section_lines(screen.sections) if screen.sections else [_("a moment …")])
         case NotebookScreen():
             yield from prose(screen.code).split("\n")
         case _:
@@ -209,6 +218,7 @@ def _samplers(screen: SamplersScreen) -> Iterator[str]:
     if answer is None:
         yield spoken(screen.page.waiting_text())
         return
+    yield spoken(str(screen.page.border_title))
     for number, (name, column) in enumerate(zip(screen.names, answer.columns, strict=True)):
         here = _("here") if number == screen.page.cursor else ""
         yield ", ".join(filter(None, (_(name), words.sampler_line(column.sampler), here)))

@@ -1,7 +1,7 @@
 """Everything that is known about a loaded model, as rows of words: for the app, `tokenwalk models NAME` and JSON."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,12 @@ def sections(found: "ModelDetails") -> list[Section]:
 
 def model_details_lines(found: "ModelDetails") -> Iterator[str]:
     """One line a row, under a line for each section."""
-    groups = sections(found)
-    width = max(len(name) for group in groups for name, _text in group.rows)
+    yield from section_lines(sections(found))
+
+
+def section_lines(groups: Sequence[Section]) -> Iterator[str]:
+    """The lines of some sections."""
+    width = max((len(name) for group in groups for name, _text in group.rows), default=0)
     for group in groups:
         yield group.title
         yield from (f"  {name:<{width}}  {text}".rstrip() for name, text in group.rows)

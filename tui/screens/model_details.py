@@ -1,7 +1,7 @@
 """What the loaded model is: sizes, number formats, files, tokenizer, adapter, and what computes it."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -77,6 +77,11 @@ class ModelDetailsScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self._ask()
+
+    @property
+    def sections(self) -> Sequence[Section]:
+        """What is known; nothing until it was found."""
+        return self._table.sections
 
     def question(self) -> Question | None:
         """None: what it shows does not change with the walk."""

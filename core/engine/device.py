@@ -65,7 +65,7 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
 
 def half(device: torch.device) -> torch.dtype:
     """The 16-bit dtype of a GPU: bf16, which has the range of fp32, or fp16 on one without it."""
-    old = device.type == "cuda" and torch.cuda.get_device_capability(device) < AMPERE
+    old = device.type == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability(device) < AMPERE
     return torch.float16 if old else torch.bfloat16
 
 

@@ -13,7 +13,6 @@ from reference_models import CASES, ids, reference, wide
 from texts import TEXTS
 from torch import Tensor
 
-from core.engine import device
 from core.engine.cache import KVCache
 from core.engine.experts import Router
 from core.engine.packed import compiled
@@ -237,8 +236,6 @@ def test_quantized_smollm2_is_close_to_float32(smollm2: Callable[[str], models.M
 
 @pytest.mark.parametrize("dtype", ["stored", "int8", "int4"])
 def test_where_weights_cannot_be_packed(dtype: str) -> None:
-    """On a GPU, which has other kernels, and in the rungs of the ladder, which are trained in float32."""
-    with pytest.raises(UserError, match="bf16"):
-        device.dtype(dtype, torch.device("cuda:0"))
+    """In the rungs of the ladder, which are trained in float32."""
     with pytest.raises(UserError, match="model1"):
         models.load_model(ModelChoice(name="model1", dtype=dtype, device="cpu", tokenizer="bytes"))

@@ -1,6 +1,7 @@
 """`tokenwalk models`: the models that can be chosen, all about one of them, and what an engine elsewhere can do."""
 
 import importlib.util
+import re
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from core.remote.address import address, is_address
 from tui.commands.common import Json, exit_on_user_error, load_model, note, say
 from tui.options import Device, Dtype, Engine, Lora, ModelOptions, ServedModel, check_engine
 
+HOST_AND_PORT = re.compile(r"[\w.-]+:\d+")
+"""What is meant as an address and lacks its scheme, which its error asks for."""
 SECONDS = 60.0
 """How long each answer of an engine is waited for."""
 
@@ -37,7 +40,7 @@ def models(
     with exit_on_user_error():
         check_engine(model, engine, served_model)
         options = ModelOptions(model=model, device=device, dtype=dtype, lora=lora)
-        if is_address(model):
+        if is_address(model) or HOST_AND_PORT.fullmatch(model):
             _engine(model, engine, served_model, as_json)
         elif model:
             _details(options, as_json)

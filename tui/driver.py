@@ -6,6 +6,7 @@ import re
 import selectors
 import signal
 import sys
+import threading
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,8 @@ ESCAPE_KEY = re.compile(r"(\x1b\r|\x1b(?=[\x1b -~\x80-\U0010ffff])(?![\[Obf]))")
 """alt+enter, or an escape character that begins no sequence: `b` and `f` make those of terminals for words."""
 WAIT = 0.1
 """Seconds between two looks at whether the input has ended."""
+GONE = 1.0
+"""Seconds in which a terminal that has gone may still take output; a pipe takes it in less."""
 GLYPHS = {
     **dict.fromkeys("─━═╌╍┄┈╴╶╸╺▁▔⎯", "-"),
     **dict.fromkeys("│┃║‖╎╏┆┊╷╵╹╻▏▕⎸", "|"),
@@ -138,7 +141,9 @@ def driver_class() -> type[Driver] | None:
     """The driver for this system; None where Textual's own is used."""
     if sys.platform == "win32" or constants.DRIVER:
         return None
-    from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415  # it does not exist on Windows
+    import termios  # noqa: PLC0415  # it does not exist on Windows, nor does this driver
+
+    from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415
 
     class TerminalDriver(LinuxDriver):
         """Textual's driver with the parser above. Bytes that are not UTF-8 become U+FFFD."""
@@ -162,7 +167,8 @@ def driver_class() -> type[Driver] | None:
             super().process_message(message)
 
         def write(self, data: str) -> None:
-            super().write(to_ascii(data) if self._ascii else data)
+            if self._writer_thread is None or self._writer_thread.is_alive():  # it dies with the terminal
+                super().write(to_ascii(data) if self._ascii else data)
 
         def run_input_thread(self) -> None:
             parser, decoder = InputParser(self._debug), getincrementaldecoder("utf-8")("replace")
@@ -181,10 +187,20 @@ def driver_class() -> type[Driver] | None:
             os.read(self._ending[0], 1)
 
         def close(self) -> None:
-            """All output is written, and the terminal is restored."""
-            super().close()
+            """All output is written, and the terminal is restored; one that has gone away is not waited for."""
+            ending, began = threading.Thread(target=super().close, daemon=True), time.monotonic()
+            ending.start()
+            while ending.is_alive() and (self._has_terminal() or time.monotonic() < began + GONE):
+                ending.join(WAIT)
             if when_restored := getattr(self._app, "when_restored", None):
                 when_restored()
+
+        def _has_terminal(self) -> bool:
+            try:
+                termios.tcgetattr(self.fileno)
+            except termios.error:
+                return False
+            return True
 
         def _messages(self, ready: bool, parser: InputParser, decoder: Any) -> Iterator[Message]:
             if ready:

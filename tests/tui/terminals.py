@@ -87,11 +87,18 @@ class Terminal:
     def after(self) -> list[object]:
         return termios.tcgetattr(self.slave)
 
+    def vanish(self) -> None:
+        """Close both sides, as a terminal does that is killed."""
+        for side in (self.slave, self.master):
+            os.close(side)
+        self.slave = self.master = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
+        for side in (self.master, self.slave):
+            if side >= 0:
+                os.close(side)
 
 
 def restored(terminal: Terminal) -> bool:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from terminals import Terminal, restored
+from terminals import PATIENCE, Terminal, restored
 
 from core.sessions.reader import read_record
 
@@ -173,5 +173,19 @@ def test_a_signal_restores_the_terminal_and_saves_the_walk(
     assert app.ended() == 128 + number
     assert restored(app)
     assert "Traceback" not in app.text
+    (saved,) = tmp_path.rglob("*oat-milk.json")
+    assert len(read_record(saved).path()) > len("oat milk")
+
+
+def test_a_terminal_that_goes_away_ends_the_app_and_the_walk_is_saved(
+    terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    """As when its window is closed while tokens stream: nothing waits for output that nobody takes."""
+    app = terminal("oat milk", "--tokenizer", "bytes", "-n", "100000000")
+    app.until(b"others")
+    app.press(b"g")
+    app.until(b"generated")
+    app.vanish()
+    assert app.process.wait(PATIENCE) in (128 + signal.SIGHUP, 128 + signal.SIGTERM)
     (saved,) = tmp_path.rglob("*oat-milk.json")
     assert len(read_record(saved).path()) > len("oat milk")

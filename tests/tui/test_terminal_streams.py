@@ -48,8 +48,15 @@ def test_without_an_error_stream_a_mistake_is_still_an_exit_code() -> None:
 
 @pytest.mark.parametrize("seconds", [0.1, 0.25, 0.5, 1.0])
 def test_ctrl_c_ends_a_command_silently_however_early(seconds: float) -> None:
-    command = [sys.executable, "-m", "tui", "generate", "oat", "--tokenizer", "bytes", "-n", "100000000", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    """From the time on that Python itself has started."""
+    began, started = os.pipe()
+    code = f"import os; os.write({started}, b'.'); from tui.start import main; main()"
+    command = [sys.executable, "-c", code, "generate", "oat", "--tokenizer", "bytes", "-n", "100000000", "--json"]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **streams, text=True, pass_fds=[started])
+    os.read(began, 1)
+    os.close(began)
+    os.close(started)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)

@@ -50,8 +50,10 @@ class HookWatch:
     """Tells whether any module of a model has a hook that is to be called, in a microsecond where none was added."""
 
     def __init__(self, model: nn.Module) -> None:
-        hooks = [hook for each in model.modules() for hook in (each._forward_hooks, each._forward_pre_hooks)]
-        self._hooks = [*hooks, torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
+        modules = list(model.modules())
+        self._after = [(each, each._forward_hooks) for each in modules]
+        self._others: list[Any] = [each._forward_pre_hooks for each in modules]
+        self._others += [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
         self._unhooked = -1
         """The id of the next hook that anybody registers, as it was when there was no hook here."""
 
@@ -59,6 +61,15 @@ class HookWatch:
     def hooked(self) -> bool:
         """Whether there is one."""
         following = RemovableHandle.next_id
-        if following != self._unhooked and not any(self._hooks):
+        if following != self._unhooked and not any(self._others) and not self.after():
             self._unhooked = following
         return following != self._unhooked
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there is a hook that is not called after one of the modules."""
+        return any(self._others)
+
+    def after(self) -> list[tuple[nn.Module, Any]]:
+        """The hooks that are called after each pass of a module, with that module."""
+        return [(module, hook) for module, hooks in self._after for hook in hooks.values()]

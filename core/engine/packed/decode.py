@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
-from torch.utils.hooks import RemovableHandle
 
 from core.engine.cache import KVCache
 from core.engine.experts import MixtureOfExperts, Router
+from core.engine.hooks import HookWatch
 from core.engine.lora import Addition
 from core.engine.model import Transformer
 from core.engine.packed import compiled
@@ -116,13 +115,9 @@ class TokenStep:
         self._model, self._config = model, model.config
         self._by_length = any(rope and rope.trained for rope in model.config.ropes)
         """Whether rotations depend on the length of the text."""
-        modules = list(model.modules())
-        self._hooks = [(each, each._forward_hooks) for each in modules]
-        self._other_hooks = [each._forward_pre_hooks for each in modules]
-        self._other_hooks += [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]
-        self._experts = {id(each) for module in modules if isinstance(module, MixtureOfExperts) for each in _of(module)}
-        self._unhooked = -1
-        """The id of the next hook that anybody registers, as it was when there was no hook here."""
+        self._watch = HookWatch(model)
+        mixtures = (each for each in model.modules() if isinstance(each, MixtureOfExperts))
+        self._experts = {id(each) for mixture in mixtures for each in _of(mixture)}
         self._additions: list[tuple[nn.Module, Addition]] = []
         self._build()
 
@@ -136,24 +131,19 @@ class TokenStep:
     @property
     def hooked(self) -> bool:
         """Whether any module of the model has a hook that is to be called; what adapters add may need none."""
-        following = RemovableHandle.next_id
-        if following == self._unhooked and not self._additions:  # with adapters, since removing a hook takes no id
+        if not self._additions and not self._watch.hooked:  # with adapters, since removing a hook is not counted
             return False
-        hooks = [(module, hook) for module, each in self._hooks for hook in each.values()]
-        additions = [
-            (module, hook) for module, hook in hooks if isinstance(hook, Addition) and self._adds(module, hook)
-        ]
-        if len(additions) < len(hooks) or any(self._other_hooks):
+        hooks = self._watch.after()
+        if self._watch.has_others or not all(self._adds(module, hook) for module, hook in hooks):
             return True
-        if additions != self._additions:
-            self._additions = additions
+        if hooks != self._additions:
+            self._additions = hooks
             self._build()
-        self._unhooked = following
         return False
 
-    def _adds(self, module: nn.Module, addition: Addition) -> bool:
-        """Whether the compiled step computes an addition itself."""
-        return can_add(module, addition) and id(module) not in self._experts
+    def _adds(self, module: nn.Module, hook: Any) -> bool:
+        """Whether the compiled step computes what a hook adds itself."""
+        return isinstance(hook, Addition) and can_add(module, hook) and id(module) not in self._experts
 
     def step(self, id: int, cache: KVCache) -> tuple[Tensor, Tensor]:
         """Compute a token at position `cache.length`, fill the cache there: final state [1, 1, d], logits [1, 1, V]."""

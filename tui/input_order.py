@@ -45,9 +45,9 @@ class InputOrder:
         return self._read_at > self._done_at or time.monotonic() < self._done_at + PAINT_SECONDS
 
     @property
-    def waiting(self) -> int:
-        """How many events have not had their turn."""
-        return len(self._waiting)
+    def acting(self) -> bool:
+        """Whether an event is being handled, or waits for its turn."""
+        return self._busy or bool(self._waiting)
 
     def hold(self) -> None:
         """Let all events wait until `release`."""

@@ -8,12 +8,12 @@ from core.sampling.stages.top_k import TopK
 from core.sampling.stages.top_p import TopP
 
 
-def _turned(sampler: Sampler, kind: type[Stage], by: int) -> Sampler:
+def _turned(sampler: Sampler, kind: type[Stage], by: int, vocab_size: int | None = None) -> Sampler:
     """The sampler with the first knob of a stage turned; the stage is added or switched on where it is not."""
     stage = sampler.stage(kind) or kind()
     if not stage.on:
         stage = kind()
-    return sampler.with_stage(stage.turned(0, by))
+    return sampler.with_stage(stage.turned(0, by, vocab_size))
 
 
 def temperature(sampler: Sampler, by: int) -> Sampler:
@@ -21,9 +21,9 @@ def temperature(sampler: Sampler, by: int) -> Sampler:
     return _turned(sampler, Temperature, by)
 
 
-def top_k(sampler: Sampler, by: int) -> Sampler:
-    """The next larger or smaller of some round numbers; above the largest, top-k is off."""
-    return _turned(sampler, TopK, by)
+def top_k(sampler: Sampler, by: int, vocab_size: int | None = None) -> Sampler:
+    """The next larger or smaller of some round numbers below `vocab_size`; above the largest, top-k is off."""
+    return _turned(sampler, TopK, by, vocab_size)
 
 
 def top_p(sampler: Sampler, by: int) -> Sampler:

@@ -46,6 +46,11 @@ def test_top_k_from_a_number_between_two_steps_goes_to_the_nearest(start: int, d
     assert knobs.top_k(Sampler.of(top_k=start), 1).value(TopK) == up
 
 
+@pytest.mark.parametrize(("start", "by", "end"), [(0, -1, 500), (500, 1, 0), (10_000, -1, 500), (500, -1, 200)])
+def test_top_k_stays_below_the_size_of_the_vocabulary(start: int, by: int, end: int) -> None:
+    assert knobs.top_k(Sampler.of(top_k=start), by, vocab_size=825).value(TopK) == end
+
+
 @pytest.mark.parametrize(("start", "by", "end"), [(1, 1, 1), (1, -1, 0.95), (0.9, 1, 0.95), (0.05, -1, 0.05)])
 def test_top_p_moves_in_twentieths_from_005_to_1(start: float, by: int, end: float) -> None:
     assert knobs.top_p(Sampler.of(top_p=start), by).value(TopP) == end

@@ -149,6 +149,21 @@ def test_a_hidden_token_is_not_told_before_the_guess(walked: Walked) -> None:
     assert any(line.startswith("position 2: you") and '" prefer" came' in line for line in lines[hidden:])
 
 
+def test_a_hidden_token_is_not_told_by_a_question_or_a_panel(walked: Walked) -> None:
+    lines = walked("guess", "e", "E", "next")
+    assert lines[-3:] == [
+        "the next token is hidden; v shows the chart",
+        "the next token is hidden; v shows the chart",
+        "next token: not known yet",
+    ]
+
+
+def test_a_question_is_said_once(walked: Walked) -> None:
+    """Its value is another one at each token, and is read by the lenses."""
+    lines = walked("down", "e", "g")
+    assert [line for line in lines if line.startswith("why")] == ['why " our", not " my": logit difference -7.95']
+
+
 def test_the_pattern_of_attention_is_read_in_numbers(walked: Walked) -> None:
     lines = walked("attention")
     rows = [line for line in lines if re.fullmatch(r"\d  \S+( \S+)?  ([\d.]+ ?)+", line)][-5:]

@@ -27,6 +27,10 @@ def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) 
     app.until(b"entropy")
     app.press(b" ")
     app.until(b"\n9  ")
+    app.press(b"\x1b[B\r")  # down, enter
+    app.until(b"\n10  ")
+    app.press(b"u")
+    app.until(b"1 token taken back")
     app.process.send_signal(signal.SIGSTOP)
     os.waitpid(app.process.pid, os.WUNTRACED)
     termios.tcsetattr(app.slave, termios.TCSANOW, app.before)  # as a shell does
@@ -45,6 +49,17 @@ def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) 
     app.press(b"\x1bOS")  # F4
     app.until(b"tokens generated:")
     app.press(b"q")
+    assert app.ended() == 0
+    assert unchanged(app)
+
+
+def test_an_answer_may_be_typed_before_it_is_asked_for(terminal: Start) -> None:
+    app = terminal("--plain", "oat milk", "--tokenizer", "bytes")
+    app.until(b"entropy")
+    app.press(b"s7\rs\x1b[A8\x7f9\r\x10status\rq")
+    app.until(b", seed 7")
+    app.until(b", seed 9")
+    app.until(b"position 8 of 8")
     assert app.ended() == 0
     assert unchanged(app)
 

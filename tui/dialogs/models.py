@@ -54,8 +54,11 @@ class ModelsScreen(ModalScreen[Picked | None]):
 
     def __init__(self, offers: Sequence[Offer], present: str, adapters: Sequence[Offer] = ()) -> None:
         super().__init__()
-        self._offers, self._present, self._adapters = offers, present, adapters
-        self._rows: list[Row] = []
+        self._offers, self._adapters = offers, adapters
+        self.present = present
+        """The name of the model that is loaded."""
+        self.rows: list[Row] = []
+        """What is listed."""
         self._field = Input(
             placeholder=_("type to filter, or a path, owner/name of the Hub, or http://host:port"), max_length=4000
         )
@@ -100,12 +103,12 @@ class ModelsScreen(ModalScreen[Picked | None]):
         return [Row(place.offer, place.kind) for place in paths.places(text)]
 
     def _fill(self, rows: list[Row]) -> None:
-        self._rows = rows
+        self.rows = rows
         self._list.clear_options()
         width = max(20, min(116, int(0.94 * self.app.size.width)) - 6)
         self._list.add_options([Option(self._line(row, width)) for row in rows])
         names = [row.offer.name for row in rows]
-        self._list.highlighted = (names.index(self._present) if self._present in names else 0) if rows else None
+        self._list.highlighted = (names.index(self.present) if self.present in names else 0) if rows else None
         self._describe()
 
     def _line(self, row: Row, width: int) -> Content:
@@ -116,7 +119,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
         left = max(0, width - 2 - name - KIND - SIZE)
         dim = "$text-disabled" if offer.problem else "$foreground"
         return Content.assemble(
-            ("● " if offer.name == self._present else "  ", "bold"),
+            ("● " if offer.name == self.present else "  ", "bold"),
             (fit(_short(offer.name, name - 1), name - 1) + " ", f"bold {dim}"),
             (fit(one_line(offer.family), KIND - 1) + " ", "$text-muted"),
             (size.rjust(SIZE), "$text-muted"),
@@ -126,7 +129,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
     def _describe(self) -> None:
         """The whole name, what it is and what is wrong with it, of the row under the cursor."""
         at = self._list.highlighted
-        if at is None or at >= len(self._rows):
+        if at is None or at >= len(self.rows):
             text = (
                 _("nothing here begins like that")
                 if paths.is_path(self._field.value)
@@ -134,7 +137,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
             )
             self._details.update(Content.styled(text, "$text-disabled"))
             return
-        offer = self._rows[at].offer
+        offer = self.rows[at].offer
         words = " · ".join(one_line(part) for part in (offer.name, offer.family, offer.description) if part)
         if offer.problem:
             words = _("{name} cannot be loaded: {problem}").format(
@@ -150,33 +153,33 @@ class ModelsScreen(ModalScreen[Picked | None]):
 
     def on_input_submitted(self) -> None:
         text = self._field.value.strip()
-        if self._list.highlighted is not None and self._rows:
+        if self._list.highlighted is not None and self.rows:
             self._choose(self._list.highlighted)
         elif text:
             self.dismiss(Picked(text))  # loading says what is wrong with it
 
     def _choose(self, at: int) -> None:
-        row = self._rows[at]
+        row = self.rows[at]
         if row.kind == "folder":
             self._type(row.offer.name)
         elif row.offer.problem is None:
             self.dismiss(Picked(row.offer.name, row.kind == "adapter"))
 
     def action_move(self, by: int) -> None:
-        if self._rows:
+        if self.rows:
             at = (self._list.highlighted or 0) + by
-            self._list.highlighted = max(0, min(at, len(self._rows) - 1))
+            self._list.highlighted = max(0, min(at, len(self.rows) - 1))
 
     def action_edge(self, by: int) -> None:
         """The first or last row; in a text that is typed, its beginning or end."""
         if self._field.value:
             self._field.cursor_position = 0 if by < 0 else len(self._field.value)
         else:
-            self.action_move(by * len(self._rows))
+            self.action_move(by * len(self.rows))
 
     def action_complete(self) -> None:
-        if self._rows and (at := self._list.highlighted) is not None:
-            self._type(self._rows[at].offer.name)
+        if self.rows and (at := self._list.highlighted) is not None:
+            self._type(self.rows[at].offer.name)
 
     def _type(self, text: str) -> None:
         self._field.value = text

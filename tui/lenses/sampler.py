@@ -98,7 +98,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if stage := self.stage:
             self._knob = max(0, min(self._knob + down, len(stage.knobs()) - 1))
             if across:
-                self.host.sample_with(self.sampler.with_stage(stage.turned(self._knob, across)))
+                vocab_size = self.frame.model.vocab_size if self.frame.model else None
+                self.host.sample_with(self.sampler.with_stage(stage.turned(self._knob, across, vocab_size)))
             self._draw_stages()
 
     def switch_view(self) -> None:

@@ -6,8 +6,6 @@ from core.generation.token import Token
 from core.language import _, ngettext
 from core.training.status import TrainingStatus
 from core.walk.values import Snapshot
-from tui.drawing.question import why
-from tui.drawing.spoken import spoken
 from tui.drawing.text import one_line
 from tui.plain import words
 from tui.runner import Frame
@@ -34,8 +32,8 @@ def _settings(before: Snapshot | None, now: Snapshot) -> Iterator[str]:
         yield words.sampler_line(now.sampler)
     if now.patches != before.patches:
         yield words.patches_line(now.patches)
-    if now.measured != before.measured:
-        yield spoken(why(now.measured)) if now.measured else _("experiments ask about the likeliest token")
+    if now.question != before.question:
+        yield words.question_line(now)
     if bool(now.spans) != bool(before.spans):
         yield _("chat template on") if now.spans else _("chat template off")
 
@@ -51,7 +49,7 @@ def _walk_changes(before: Snapshot | None, now: Snapshot, frame: Frame) -> Itera
                 count=now.prompt_length
             )
         same = now.prompt_length
-    elif same < len(known):
+    elif same < len(known) and not (len(tokens) == len(known) == same + 1):
         yield ngettext("{count:,} token taken back", "{count:,} tokens taken back", len(known) - same).format(
             count=len(known) - same
         )
@@ -62,7 +60,7 @@ def _walk_changes(before: Snapshot | None, now: Snapshot, frame: Frame) -> Itera
     moved = before is not None and now.cursor != before.cursor and len(tokens) == len(known) == same
     if moved:
         yield words.place_line(now)
-    if now.chart and (written or moved or same < len(known)) and frame.activity != "generating":
+    if now.chart and (written or moved or same == len(tokens) < len(known)) and frame.activity != "generating":
         yield words.entropy_line(frame)
         yield from map(words.candidate_line, now.chart.candidates[:1])
     if now.stopped and (before is None or now.stopped != before.stopped):

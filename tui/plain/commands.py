@@ -15,6 +15,7 @@ from tui.following.screen import FollowScreen
 from tui.keys import FOLLOW, GROUPS, WALK, key_name
 from tui.plain import words
 from tui.plain.lenses import keys_line
+from tui.screens.help import described
 
 if TYPE_CHECKING:
     from tui.plain.desk import Desk
@@ -147,12 +148,16 @@ class Commands:
         for group, ids in GROUPS.items():
             if shown := [id for id in ids if id in names]:
                 yield f"{_(group)}:"
-                yield from (f"{_(' or ').join(map(said, self._keys[id]))}: {_(names[id].tooltip)}" for id in shown)
+                yield from (f"{self._said(id)}: {described(names[id])}" for id in shown)
         yield _("Reading:")
         yield from filter(None, [keys_line(self._app.walk.lens)])
         yield _("f1 to f5, or tab: read a panel: {names}").format(names=", ".join(PANELS))
         yield _("f6: read the lens or the screen again; f7: the step of the lesson")
         yield _("ctrl+p: write a command: a panel, a lens or a key by its name")
+
+    def _said(self, id: str) -> str:
+        """The keys of an action as they are said; the nine keys that take a candidate are one line."""
+        return _("1 to 9") if self._keys[id] == ["1"] else _(" or ").join(map(said, self._keys[id]))
 
 
 def screen_keys(screen: object) -> Iterator[tuple[list[str], str]]:

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
 
-from textual.pilot import Pilot, WaitForScreenTimeout
+from textual.pilot import Pilot
 
 from core.errors import UserError
 from core.language import _
@@ -25,22 +25,10 @@ from tui.runner import Frame
 
 LOOK, IDLE = 0.01, 0.05
 """Seconds between two looks at what the app does, while it works and while it rests."""
-WIDGETS = 1.0
-"""Seconds to wait for widgets at most."""
 SILENCE = 10.0
 """Seconds after which it is said that something goes on."""
 INTERRUPTING = ("walk.stop", "walk.step", "walk.generate", "app.quit")
 """Actions that do not wait until the app rests, where a person sits at a terminal."""
-
-
-class Patient(Pilot[Any]):
-    """Waits for the widgets; one that is removed meanwhile, with a dialog, never answers."""
-
-    async def _wait_for_screen(self, timeout: float = WIDGETS) -> bool:  # as Textual 8.2 has it
-        try:
-            return await super()._wait_for_screen(min(timeout, WIDGETS))
-        except WaitForScreenTimeout:
-            return False
 
 
 class Desk:
@@ -52,13 +40,16 @@ class Desk:
         self._fresh = False
         """Whether a frame came since it was looked for what is new."""
         self._commands: deque[Key | Line] = deque()
-        self._pilot = Patient(app)
         self._reader = Reader(app)
         self._actions = Commands(self)
         self._question: Question | None = None
         """What is asked for at present."""
         self._text: list[str] = []
         """The lines before, of a text of several."""
+        self._asking = False
+        """Whether a line is asked for that belongs to no dialog."""
+        self._typed_ahead = ""
+        """The beginning of a line that was typed as keys, before the terminal took lines."""
         self._said_at, self._said = time.monotonic(), 0
         self._remark = ""
         self._code: int | None = None
@@ -97,7 +88,7 @@ class Desk:
 
     def interrupt(self) -> None:
         """ctrl+c: stop what goes on, or leave a question; where nothing does, end."""
-        if self._question is not None:
+        if self._question is not None or self._asking:
             self._commands.appendleft(Line(None))
         elif self._rests and self.app.screen is self.app.walk:
             self.end(130)
@@ -138,17 +129,31 @@ class Desk:
 
     async def _act(self, command: Key | Line) -> None:
         try:
-            match command:
-                case Line(text) if self._question:
-                    await self._answer(self._question, text)
-                case Line(text):
-                    await self._actions.take(key_of_line(text or ""))
-                case Key(name) if self._question:
-                    self.press(name)
-                case Key(name):
-                    await self._actions.take(name)
+            if self._question:
+                if line := self._line(command):
+                    await self._answer(self._question, line.text)
+            else:
+                await self._actions.take(command.name if isinstance(command, Key) else key_of_line(command.text or ""))
         except UserError as error:
             self.say(self.app.spell(error))
+
+    def _line(self, command: Key | Line) -> Line | None:
+        """The line that is complete with `command`; None where it is a key that was typed ahead, and more follow."""
+        match command:
+            case Line(None) | Key("escape"):
+                line = Line(None)
+            case Line(str(text)):
+                line = Line(self._typed_ahead + text)
+            case Key("enter"):
+                line = Line(self._typed_ahead)
+            case Key("backspace"):
+                self._typed_ahead = self._typed_ahead[:-1]
+                return None
+            case Key(character=character):
+                self._typed_ahead += character
+                return None
+        self._typed_ahead = ""
+        return line
 
     async def _answer(self, asked: Question, text: str | None) -> None:
         """Take a line of a text; one that ends with a backslash goes on in the next line."""
@@ -157,7 +162,7 @@ class Desk:
             self._text.append(text[:-1])
             return
         lines, self._text = [*self._text, text[:-1] if text and goes_on else text or ""], []
-        await asked.take(None if text is None else "\n".join(lines), self._pilot)
+        await asked.take(None if text is None else "\n".join(lines))
 
     def _hear(self, _frame: Frame) -> None:
         self._fresh = True
@@ -172,13 +177,13 @@ class Desk:
     def _rests(self) -> bool:
         app, lessons = self.app, self.app.walk.lessons
         working = any(not worker.is_finished for worker in app.workers)
-        return app.runner.at_rest and not (working or app.input_order.waiting or (lessons.playing and lessons.waiting))
+        return app.runner.at_rest and not (working or app.input_order.acting or (lessons.playing and lessons.waiting))
 
     async def rest(self) -> None:
         """Wait until all that was asked for is done; a key that ends it acts at once."""
         calm = 0
         while calm < 2 and self._code is None and self.app.is_running:
-            await (self._pilot.pause(0.001) if self._rests else asyncio.sleep(LOOK))
+            await (self.app.delivered() if self._rests else asyncio.sleep(LOOK))
             calm = calm + 1 if self._rests else 0
             self._look()
             if self._keyboard.at_once and self._commands and self._interrupts(self._commands[0]):
@@ -207,14 +212,14 @@ class Desk:
         `said` is how many lines were said before the command.
         """
         await self.rest()
-        if self._text or self._code is not None:
+        if self._text or self._typed_ahead or self._code is not None:
             return
-        self.say_all(self._reader.changes(quiet=self._said == said))
         before, self._question = self._question, question(self.app)
+        self._keyboard.write_lines(self._question is not None)  # before it is said that one may be written
+        self.say_all(self._reader.changes(quiet=self._said == said))
         if self._question:
             again = before is not None and before.screen is self._question.screen
             self.say_all(self._question.problems() if again else self._question.lines())
-        self._keyboard.write_lines(self._question is not None)
 
     # For commands ----------------------------------------------------------------------------------------------------
 
@@ -225,9 +230,13 @@ class Desk:
 
     async def ask(self, words: str) -> str | None:
         """Ask for a line that belongs to no dialog of the app; None where there is none."""
-        self.say(f"{words}:")
         self._keyboard.write_lines(True)
-        while not self._commands and not self._keyboard.ended:
-            await asyncio.sleep(LOOK)
-        found = self._commands.popleft() if self._commands else Line(None)
-        return found.text if isinstance(found, Line) else None
+        self.say(f"{words}:")
+        self._asking, line = True, None
+        while line is None and (self._commands or not self._keyboard.ended):
+            if self._commands:
+                line = self._line(self._commands.popleft())
+            else:
+                await asyncio.sleep(LOOK)
+        self._asking = False
+        return line.text if line else None

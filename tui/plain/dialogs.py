@@ -6,7 +6,6 @@ from typing import Any
 
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Checkbox, Input, Label, OptionList, Static, TextArea
@@ -16,9 +15,10 @@ from core.errors import UserError
 from core.language import _
 from tui import lenses
 from tui.course.keys import event
+from tui.dialogs.models import ModelsScreen
 from tui.dialogs.notebook import NotebookScreen
 from tui.drawing.spoken import spoken
-from tui.drawing.text import printed
+from tui.drawing.text import bytes_text, one_line, printed
 from tui.plain.spoken_app import Spoken
 from tui.screens.help import HelpScreen
 from tui.screens.patch import PatchScreen
@@ -49,20 +49,19 @@ class Question:
         """What is said when it is asked again, since the text before did not answer it."""
         yield from self.lines()
 
-    async def take(self, text: str | None, pilot: Pilot[Any]) -> None:
+    async def take(self, text: str | None) -> None:
         """Answer it; None leaves it. Raises `UserError` for a text that is no answer."""
         if text is None or text in ("escape", "\x1b"):
-            await self.press("escape", pilot)
+            self.press("escape")
         else:
-            await self.answer(text, pilot)
+            await self.answer(text)
 
-    async def answer(self, text: str, pilot: Pilot[Any]) -> None:
+    async def answer(self, text: str) -> None:
         raise NotImplementedError
 
-    async def press(self, key: str, pilot: Pilot[Any]) -> None:
-        """Let a key act, and wait until it did."""
+    def press(self, key: str) -> None:
+        """Let a key of the app act."""
         self.app.post_message(event(key))
-        await pilot.pause(0.001)
 
 
 class Prompt(Question):
@@ -80,11 +79,11 @@ class Prompt(Question):
             else _("{name}; a line that ends with \\ goes on in the next one:")
         ).format(name=name)
 
-    async def answer(self, text: str, pilot: Pilot[Any]) -> None:
+    async def answer(self, text: str) -> None:
         if text:
             self.app.walk.prompt.follow("" if text == EMPTY else text)
-            await pilot.pause(0.001)
-        await self.press("enter", pilot)
+            await self.app.delivered()
+        self.press("enter")
 
 
 class OneLine(Question):
@@ -97,13 +96,17 @@ class OneLine(Question):
     def lines(self) -> Iterator[str]:
         yield title_of(self.screen)
         yield from texts_of(self.screen)
-        yield from entries_of(self._list)
+        yield from self.entries()
         yield self._ask()
 
     def problems(self) -> Iterator[str]:
         yield from texts_of(self.screen, ".problem")
-        yield from entries_of(self._list)
+        yield from self.entries()
         yield self._ask()
+
+    def entries(self) -> Iterator[str]:
+        """The entries of its list."""
+        yield from entries_of(self._list)
 
     def _ask(self) -> str:
         if self._list is not None:
@@ -114,14 +117,32 @@ class OneLine(Question):
             )
         return _("a line; escape leaves:")
 
-    async def answer(self, text: str, pilot: Pilot[Any]) -> None:
+    async def answer(self, text: str) -> None:
         if self._list is not None and text.isdecimal():
-            await choose(self._list, text, pilot)
+            choose(self._list, text)
             return
         if text:
             _fill(self._field, "" if text == EMPTY else text)
-            await pilot.pause(0.001)
-        await self.press("enter", pilot)
+            await self.app.delivered()
+        self.press("enter")
+
+
+class Model(OneLine):
+    """The choice of a model, whose list has no room for all words of a model."""
+
+    screen: ModelsScreen
+
+    def entries(self) -> Iterator[str]:
+        for number, row in enumerate(self.screen.rows, start=1):
+            offer = row.offer
+            parts = [
+                offer.name,
+                offer.family,
+                "" if offer.size_bytes is None else bytes_text(offer.size_bytes),
+                _("at present") if offer.name == self.screen.present else "",
+                offer.problem or "",
+            ]
+            yield f"{number}  " + ", ".join(spoken(one_line(str(part))) for part in parts if part)
 
 
 class Choice(Question):
@@ -137,11 +158,11 @@ class Choice(Question):
         yield from entries_of(self._list)
         yield _("a number or a name; escape leaves:")
 
-    async def answer(self, text: str, pilot: Pilot[Any]) -> None:
+    async def answer(self, text: str) -> None:
         if text:
-            await choose(self._list, text, pilot)
+            choose(self._list, text)
         else:
-            await self.press("enter", pilot)
+            self.press("enter")
 
 
 class Form(Question):
@@ -168,16 +189,16 @@ class Form(Question):
             values = _("one of {values}").format(values=", ".join(field.values))
         return ", ".join(filter(None, (f"{name_of(field)}: {value or _('empty')}", values, *map(spoken, hints))))
 
-    async def answer(self, text: str, pilot: Pilot[Any]) -> None:
+    async def answer(self, text: str) -> None:
         if not text:
-            await self._accept(pilot)
+            await self._accept()
             return
         name, equals, value = text.partition("=")
         field = self._named(name.strip())
         if not equals or field is None:
             raise UserError(_("{text!r} changes no field; write name=value, such as 1={value}"), text=text, value="...")
         _fill(field, "" if value.strip() == EMPTY else value.strip())
-        await pilot.pause(0.001)
+        await self.app.delivered()
         self.app.say(self._field(field))
 
     def _named(self, name: str) -> Widget | None:
@@ -189,12 +210,12 @@ class Form(Question):
         at = exact if exact is not None else next((n for n, e in enumerate(names) if e.startswith(name.lower())), None)
         return None if at is None else fields[at]
 
-    async def _accept(self, pilot: Pilot[Any]) -> None:
+    async def _accept(self) -> None:
         """Enter in the last field of text, which every form takes as its end."""
         last = next(field for field in reversed(self.fields()) if isinstance(field, Input))
         last.focus()
-        await pilot.pause(0.001)
-        await self.press("enter", pilot)
+        await self.app.delivered()
+        self.press("enter")
 
 
 def question(app: Spoken) -> Question | None:
@@ -207,7 +228,7 @@ def question(app: Spoken) -> Question | None:
     if isinstance(screen, KEYED) or not (fields or lists):
         return None
     if len(fields) == 1 and isinstance(fields[0], Input):
-        return OneLine(app, screen, fields[0])
+        return (Model if isinstance(screen, ModelsScreen) else OneLine)(app, screen, fields[0])
     return Form(app, screen) if fields else Choice(app, screen, lists[0])
 
 
@@ -221,9 +242,11 @@ def title_of(screen: Screen[Any]) -> str:
 
 
 def keys_of(screen: Screen[Any]) -> str:
-    """The keys that the lower border of a dialog names."""
+    """The keys that the lower border of a dialog names, without those that scroll what is read at once."""
     dialog = next(iter(screen.query(".dialog")), None)
-    return spoken(str(dialog.border_subtitle or "")) if dialog else ""
+    keys = str(dialog.border_subtitle or "").split(" · ") if dialog else []
+    scrolled = () if screen.query(OptionList) else ("↑↓",)
+    return re.sub(r"\besc\b", "escape", spoken(" · ".join(key for key in keys if not key.startswith(scrolled))))
 
 
 def texts_of(screen: Screen[Any], selector: str = "*") -> Iterator[str]:
@@ -245,7 +268,8 @@ def entries_of(found: OptionList | None) -> Iterator[str]:
     number = 0
     for option in found.options if found else ():
         number += not option.disabled
-        yield entry_of(option) if option.disabled else f"{number}  {entry_of(option)}"
+        text, start = entry_of(option), f"{number}  "
+        yield text if option.disabled or text.startswith(start) else start + text  # lessons have their number
 
 
 def entry_of(option: Option) -> str:
@@ -258,7 +282,7 @@ def entry_of(option: Option) -> str:
     return ", ".join([text, *(words for mark, words in marks.items() if lines[0].lstrip().startswith(mark))])
 
 
-async def choose(found: OptionList, text: str, pilot: Pilot[Any]) -> None:
+def choose(found: OptionList, text: str) -> None:
     """Choose an entry by its number or its name. Raises `UserError` where there is none."""
     choices = [at for at, option in enumerate(found.options) if not option.disabled]
     if text.isdecimal() and 1 <= int(text) <= len(choices):
@@ -274,9 +298,7 @@ async def choose(found: OptionList, text: str, pilot: Pilot[Any]) -> None:
     if at is None or found.options[at].disabled:
         raise UserError(_("there is no entry {text!r} to choose; write its number"), text=text)
     found.highlighted = at
-    await pilot.pause(0.001)
     found.action_select()
-    await pilot.pause(0.001)
 
 
 def _labels(field: Widget) -> list[Label]:

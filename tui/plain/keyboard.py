@@ -9,6 +9,7 @@ from typing import Protocol
 
 from textual import events
 from textual.keys import _character_to_key
+from textual.message import Message
 
 from tui.driver import InputParser
 
@@ -21,6 +22,8 @@ class Key:
     """A key of a terminal, by Textual's name."""
 
     name: str
+    character: str = ""
+    """What it writes; empty for a key that writes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ class SingleKeys:
         """Keys without echo, one by one; or lines, as the terminal was before."""
         mode = [*self._before]
         if single:
-            mode[3] &= ~(self._termios.ICANON | self._termios.ECHO)
+            mode[0] &= ~self._termios.ICRNL  # enter is no ctrl+j
+            mode[3] &= ~(self._termios.ICANON | self._termios.ECHO | self._termios.IEXTEN)
         self._termios.tcsetattr(self.fileno, self._termios.TCSADRAIN, mode)
 
     def feed(self, data: bytes) -> Iterable[Key | Line]:
@@ -89,13 +93,14 @@ class SingleKeys:
         if self._lines:
             if not data:
                 return [Line(None)]
+            data = data.replace(b"\r", b"\n")  # enter that was pressed before the terminal took lines
             *lines, self._rest = (self._rest + data).split(b"\n")
-            return [Line(line.decode("utf-8", "replace").rstrip("\r")) for line in lines]
+            return [Line(line.decode("utf-8", "replace")) for line in lines]
         self.ended = not data or data == b"\x04"
-        return [Key(each.key) for each in self._parser.feed(self._decode(data)) if isinstance(each, events.Key)]
+        return _keys(self._parser.feed(self._decode(data)))
 
     def tick(self) -> Iterable[Key | Line]:
-        return [Key(each.key) for each in self._parser.tick() if isinstance(each, events.Key)]
+        return _keys(self._parser.tick())
 
 
 class Lines:
@@ -124,6 +129,14 @@ class Lines:
 
     def tick(self) -> Iterable[Key | Line]:
         return ()
+
+
+def _keys(found: Iterable[Message]) -> list[Key | Line]:
+    return [
+        Key(each.key, each.character if each.is_printable and each.character else "")
+        for each in found
+        if isinstance(each, events.Key)
+    ]
 
 
 def key_of_line(line: str) -> str:

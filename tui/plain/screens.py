@@ -33,8 +33,10 @@ from tui.walk.showing import visible
 
 PICKING = ("walk.pick_up", "walk.pick_down")
 ADJUSTING = ("lens.turn", "lens.up", "lens.down", "lens.left", "lens.right", "lens.choose")
+ASKING = ("question.target", "question.against")
 ANSWERING = ("walk.take", "walk.continuations", "walk.search", "walk.draft", *(f"walk.take_{n}" for n in range(1, 10)))
-"""The ids after which the lens is read where it has changed; after the first ones, else the row under the cursor."""
+"""After `ADJUSTING` and `ANSWERING` the lens is read where it has changed; after the former else the row under the
+cursor, as always after `PICKING`. After `ASKING` the question is read, also where it is the same."""
 
 
 class Reader:
@@ -45,7 +47,9 @@ class Reader:
         self._screen: Screen[Any] = app.walk
         self._lens: Lens = app.walk.lens
         self._known: list[str] = []
-        """The lines of the lens or the screen that were read last."""
+        """The lines of the lens that were read last."""
+        self._known_of_screen: list[str] = []
+        """Those of the screen over it."""
         self._lesson: list[str] = []
         self._expected = ""
         """The action of the last key."""
@@ -65,9 +69,11 @@ class Reader:
 
     def whole(self) -> list[str]:
         """All of the screen, or of the lens."""
-        screen = self._app.screen
-        self._known = list(self._lens_lines() if screen is self._app.walk else screen_lines(self._app, screen))
-        return self._known
+        if self._app.screen is self._app.walk:
+            self._known = list(self._lens_lines())
+            return self._known
+        self._known_of_screen = list(screen_lines(self._app, self._app.screen))
+        return self._known_of_screen
 
     def lesson(self) -> list[str]:
         """All of the step of the lesson."""
@@ -82,7 +88,7 @@ class Reader:
             if screen is not before:
                 return self._entered(screen)
             return self._screen_changes(screen) or self._unchanged(quiet and not question(self._app))
-        lines = [*self._lesson_changes(), *self._lens_changes()]
+        lines = [*self._lesson_changes(), *self._lens_changes(quiet=quiet)]
         self._expected = ""
         if quiet and not lines and not self._app.walk.writing:
             return [_("closed")] if before is not screen else self._unchanged(quiet)
@@ -106,7 +112,7 @@ class Reader:
         return [*lines, _("keys: {keys}").format(keys=keys)]
 
     def _screen_changes(self, screen: Screen[Any]) -> list[str]:
-        known = self._known
+        known = self._known_of_screen
         return [] if question(self._app) else [line for line in self.whole() if line not in known]
 
     def _lesson_changes(self) -> list[str]:
@@ -118,7 +124,7 @@ class Reader:
 
     # The lens --------------------------------------------------------------------------------------------------------
 
-    def _lens_changes(self) -> list[str]:
+    def _lens_changes(self, *, quiet: bool = False) -> list[str]:
         lens, before = self._app.walk.lens, self._lens
         self._lens = lens
         if lens is not before:
@@ -126,7 +132,9 @@ class Reader:
             return [title(kind), *self.whole()]
         if self._expected in PICKING:
             return self._row(lens)
-        if self._expected not in ADJUSTING + ANSWERING or (isinstance(lens, ChartLens) and self._expected in ANSWERING):
+        if self._expected in ASKING and quiet and self.frame.snapshot:
+            return [words.question_line(self.frame.snapshot)]
+        if self._expected not in ADJUSTING + ANSWERING or isinstance(lens, ChartLens):
             return []
         known = self._known
         lines = [line for line in self.whole() if line not in known]

@@ -1,6 +1,8 @@
 """The app without a screen: it draws for nobody, and says what has changed."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tui.app import TokenwalkApp
@@ -12,6 +14,8 @@ from tui.walk.showing import visible
 
 SIZE = 120, 40
 """Columns and lines; so narrow that a lens stands in the place of the chart, and keys act on what was read last."""
+WIDGETS = 1.0
+"""Seconds to wait for widgets at most."""
 
 
 class Spoken(TokenwalkApp):
@@ -31,6 +35,18 @@ class Spoken(TokenwalkApp):
         for line in announcements(before, visible(self.state.frame, self.walk.lens)):
             self.say(line)
         self.listen(frame)
+
+    async def delivered(self) -> None:
+        """Wait until the app and each widget have acted on the messages that they had, and the screen is drawn."""
+        answers = asyncio.Semaphore(0)
+        pumps = (self, *self.screen.walk_children(with_self=True))
+        asked = [each for each in pumps if each.call_later(answers.release)]
+        if self.screen.call_after_refresh(answers.release):
+            asked.append(self.screen)
+        with suppress(TimeoutError):  # a widget that is removed meanwhile, with its dialog, never answers
+            async with asyncio.timeout(WIDGETS):
+                for _each in asked:
+                    await answers.acquire()
 
     def notify(self, message: str, **_options: Any) -> None:  # no title, no seconds
         self.say(spoken(message))

@@ -14,6 +14,7 @@ from core.tokenizers.tokenizer import Decoder
 from core.training.events import Evaluated
 from core.training.status import EvaluatedStep, TrainingStatus
 from core.walk.values import ContinuationTree, Forest, SamplerColumn, Snapshot
+from tui.drawing.question import why
 from tui.drawing.sampler import sampler_text
 from tui.drawing.spoken import spoken
 from tui.drawing.text import decimals_for, label, one_line, percent, printed
@@ -183,6 +184,11 @@ def model_line(model: ModelInfo) -> str:
 def sampler_line(sampler: Sampler) -> str:
     """The stages of a sampler, and its seed."""
     return _("sampler {sampler}, seed {seed}").format(sampler=spoken(sampler_text(sampler)), seed=sampler.seed)
+
+
+def question_line(snapshot: Snapshot) -> str:
+    """What experiments ask."""
+    return spoken(why(snapshot.measured)) if snapshot.measured else _("experiments ask about the likeliest token")
 
 
 def patches_line(patches: Sequence[Patch]) -> str:

@@ -44,7 +44,7 @@ class KeyTable(Static):
     def _line(self, binding: Binding, room: int) -> Content:
         """The keys of an action, and what it does in lines beside them."""
         keys = " ".join(self._keys.get(binding.id or "", ()))
-        words = f"\n{' ' * KEYS}".join(textwrap.wrap(_description(binding), room))
+        words = f"\n{' ' * KEYS}".join(textwrap.wrap(described(binding), room))
         return Content.assemble((f"  {keys}".ljust(KEYS), "$foreground"), (words, "$text-muted"))
 
 
@@ -66,6 +66,6 @@ class HelpScreen(ModalScreen[None]):
             yield KeyTable(self._keys)
 
 
-def _description(binding: Binding) -> str:
+def described(binding: Binding) -> str:
     """What a key does; the keys 1 to 9 share one line."""
     return _("Take the first to ninth candidate") if binding.id == "walk.take_1" else _(binding.tooltip)

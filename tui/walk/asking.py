@@ -30,7 +30,13 @@ class Asking(ActionGroup):
             self.submit(lambda session: session.ask(_next_against(session, id)), interrupts=False)
 
     def _answered(self) -> bool:
-        """Whether there is a distribution to choose from; before that a key would ask about another token."""
+        """Whether there is a distribution to choose from; before that a key would ask about another token.
+
+        A lens that hides the next token hides the question too, which names likely ones.
+        """
+        if not self.screen.lens.BESIDE:
+            self.notices.warn(UserError(_("the next token is hidden; {key} shows the chart"), key=Action("lens.guess")))
+            return False
         known = self.state.frame.snapshot is not None and self.state.frame.snapshot.chart is not None
         if not known:
             self.notices.inform(_("there is no candidate yet to ask about"))

@@ -30,7 +30,8 @@ class Sampling(ActionGroup):
 
     def top_k(self, by: int) -> None:
         """Raise or lower top-k."""
-        self.use(knobs.top_k(self.state.sampler, by))
+        model = self.state.frame.model
+        self.use(knobs.top_k(self.state.sampler, by, model.vocab_size if model else None))
 
     def top_p(self, by: int) -> None:
         """Raise or lower top-p."""

@@ -30,8 +30,9 @@ class Sessions(ActionGroup):
                 for key, (name, *_others) in FORMATS.items()
             ),
             Entry("picture", _("picture"), _("The screen as an SVG file")),
-            Entry("copy", _("copy"), _("The generated text, to the clipboard")),
         ]
+        if self.notices.can_copy:
+            entries.append(Entry("copy", _("copy"), _("The generated text, to the clipboard")))
         self.open_dialog(ChooseScreen(_("save or export"), entries, ""), self._save_as)
 
     def _save_as(self, chosen: str | None) -> None:

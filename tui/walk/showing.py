@@ -42,11 +42,11 @@ class Showing:
 
 
 def visible(frame: Frame, lens: Lens) -> Frame:
-    """The frame as far as the lens lets it be seen: where it hides tokens, the chart is hidden too."""
+    """The frame as far as the lens lets it be seen: where that is not the chart, it is not the question either."""
     shown = lens.frame_for_panels(frame)
-    if shown is not frame and shown.snapshot is not None:
-        return replace(shown, snapshot=replace(shown.snapshot, chart=None))
-    return shown
+    if lens.BESIDE or shown.snapshot is None:
+        return shown
+    return replace(shown, snapshot=replace(shown.snapshot, chart=None, measured=None))
 
 
 def view_of(lens: Lens) -> View:

@@ -41,24 +41,28 @@ class Knob:
     """The values that turning reaches, in their order, where they are not evenly spaced; `off` may end it."""
     reach: tuple[float, float] | None = None
     """The lowest and the highest value that turning reaches; None for the whole range."""
+    counts_tokens: bool = False
+    """Whether it is a number of tokens of the vocabulary, which from V on changes nothing."""
 
-    def turned(self, value: Any, by: int) -> Any:
-        """The next value up (`by` 1) or down (-1)."""
+    def turned(self, value: Any, by: int, vocab_size: int | None = None) -> Any:
+        """The next value up (`by` 1) or down (-1); a number of tokens stays below `vocab_size`."""
         if self.ladder:
-            return self._on_ladder(value, by)
+            limit = vocab_size if self.counts_tokens and vocab_size else math.inf
+            return self._on_ladder(value, by, limit)
         low, high = self.reach or (self.low, self.high)
         turned = round(value + by * self.step, 10)
         turned = min(max(high, value), max(min(low, value), turned))
         return int(turned) if self.kind == "whole" else float(turned)
 
-    def _on_ladder(self, value: Any, by: int) -> Any:
-        """The next value of the ladder; a value that is off stands beyond its end."""
+    def _on_ladder(self, value: Any, by: int, limit: float) -> Any:
+        """The next value of the ladder below `limit`; a value that is off stands beyond its end."""
         off_last = self.ladder[-1] == self.off
 
         def height(each: Any) -> float:
             return math.inf if off_last and each == self.off else each
 
-        beyond = [each for each in self.ladder if (height(each) - height(value)) * by > 0]
+        reached = [each for each in self.ladder if each < limit or each == self.off]
+        beyond = [each for each in reached if (height(each) - height(value)) * by > 0]
         return type(value)((min if by > 0 else max)(beyond, key=height)) if beyond else value
 
     def check(self, title: str, value: Any) -> None:
@@ -158,12 +162,15 @@ class Stage:
         """The stage with the values that people start from."""
         return cls(**{each.name: each.usual for each in cls.knobs()})
 
-    def turned(self, number: int, by: int) -> Self:
-        """The stage with knob `number` one step up (`by` 1) or down (-1); a knob that is a text stays."""
+    def turned(self, number: int, by: int, vocab_size: int | None = None) -> Self:
+        """The stage with knob `number` one step up (`by` 1) or down (-1); a knob that is a text stays.
+
+        `vocab_size`: V, if it is known; a knob that counts tokens stays below it.
+        """
         each = self.knobs()[number]
         if each.kind in ("text", "list"):
             return self
-        return replace(self, **{each.name: each.turned(getattr(self, each.name), by)})
+        return replace(self, **{each.name: each.turned(getattr(self, each.name), by, vocab_size)})
 
     # The written form ------------------------------------------------------------------------------------------------
 

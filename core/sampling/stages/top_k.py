@@ -26,7 +26,13 @@ class TopK(Stage):
     SOURCE: ClassVar[str] = "Fan, Lewis & Dauphin 2018, Hierarchical neural story generation"
     PLACE: ClassVar[float] = 11
 
-    k: int = knob(0, 40, low=0, ladder=(1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 0))
+    k: int = knob(
+        0,
+        40,
+        low=0,
+        ladder=(1, 2, 3, 5, 10, 20, 40, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 0),
+        counts_tokens=True,
+    )
 
     def apply(self, selection: "Selection", context: "DrawContext") -> "Selection":
         return selection.first(self.k)

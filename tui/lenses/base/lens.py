@@ -99,7 +99,7 @@ class Lens(Painted):
     PICKS: ClassVar[bool] = True
     """Whether it has rows or cells for `↑ ↓`, `⏎` and digits; without any they act on the chart beside it."""
     BESIDE: ClassVar[bool] = True
-    """Whether the chart may be seen beside it."""
+    """Whether the chart may be seen beside it; not if it tells what the lens hides."""
 
     place: str = ""
     """Its number among all lenses, such as `14/26`."""

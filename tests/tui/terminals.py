@@ -10,7 +10,8 @@ import termios
 import time
 from pathlib import Path
 
-PATIENCE = 30.0
+PATIENCE = 60.0
+"""Seconds after which a test gives up. It bounds a defect; a start takes long where the machine is busy."""
 OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); from tui.start import main; main()"
 """Make standard output the controlling terminal, then run the command line."""
 

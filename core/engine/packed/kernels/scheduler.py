@@ -78,7 +78,7 @@ def step(thread, progress, task, stages, stage_count, linears, linear_count, mat
                 return
 
 
-def source():
+def source() -> Source:
     """`step` as LLVM's text: a function of nine int64 that writes to two addresses more, which come first."""
     signature = (types.int64,) * 9
     step.compile(signature)

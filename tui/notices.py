@@ -1,10 +1,12 @@
 """Shows lines over the panels: what went wrong, and what was done."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from textual.app import App
 from textual.dom import DOMNode
+from textual.notifications import SeverityLevel
 
 from core.errors import Action, UserError
 from core.language import _
@@ -23,6 +25,8 @@ class Notices:
         self.remapped = remapped
         self.key_of = keys_at_present(remapped)
         """Gives the label of the key of an action's id."""
+        self._newest, self._ends = "", 0.0
+        """The line that was shown last, and until when."""
 
     def spell(self, problem: UserError | str) -> str:
         """A problem in one line, as a person reads it."""
@@ -30,7 +34,7 @@ class Notices:
 
     def warn(self, problem: UserError | str) -> None:
         """Show what went wrong."""
-        self._app.notify(self.spell(problem), severity="warning", markup=False, timeout=PROBLEM_SECONDS)
+        self._show(self.spell(problem), "warning", PROBLEM_SECONDS)
 
     can_copy = True
     """Whether there is a clipboard."""
@@ -45,7 +49,14 @@ class Notices:
 
     def inform(self, text: str) -> None:
         """Show what was done."""
-        self._app.notify(one_line(text), markup=False)
+        self._show(one_line(text), "information", self._app.NOTIFICATION_TIMEOUT)
+
+    def _show(self, line: str, severity: SeverityLevel, seconds: float) -> None:
+        """Show a line, unless it is the newest one and still there: a key that is held would cover the screen."""
+        now = time.monotonic()
+        if line != self._newest or now >= self._ends:
+            self._newest, self._ends = line, now + seconds
+            self._app.notify(line, severity=severity, markup=False, timeout=seconds)
 
 
 class Speller(Protocol):

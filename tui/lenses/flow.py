@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ONE_LINE = 100
 """Width in cells from which the values stand beside their stage, not below it."""
 NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
-NARROW = 62
+NARROW = 65
 """Width in cells below which names and shapes have less room."""
 BATCH = {"B": 5, "T": 8}
 """Sizes of the training batch of the article: 5 sequences of 8 tokens, whose logits are [B, T, V]."""

@@ -1,6 +1,5 @@
 """Shows lines over the panels: what went wrong, and what was done."""
 
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
@@ -25,8 +24,6 @@ class Notices:
         self.remapped = remapped
         self.key_of = keys_at_present(remapped)
         """Gives the label of the key of an action's id."""
-        self._newest, self._ends = "", 0.0
-        """The line that was shown last, and until when."""
 
     def spell(self, problem: UserError | str) -> str:
         """A problem in one line, as a person reads it."""
@@ -52,10 +49,8 @@ class Notices:
         self._show(one_line(text), "information", self._app.NOTIFICATION_TIMEOUT)
 
     def _show(self, line: str, severity: SeverityLevel, seconds: float) -> None:
-        """Show a line, unless it is the newest one and still there: a key that is held would cover the screen."""
-        now = time.monotonic()
-        if line != self._newest or now >= self._ends:
-            self._newest, self._ends = line, now + seconds
+        """Show a line, unless it is on the screen already: a key that is held would cover the panels with it."""
+        if all(line != each.message for each in self._app._notifications):
             self._app.notify(line, severity=severity, markup=False, timeout=seconds)
 
 

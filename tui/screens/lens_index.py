@@ -92,7 +92,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
     def _fill(self, words: str) -> None:
         room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
         options = entries(self._present, self._keys, room, words)
-        self._list.fill(options or [Option(_("no lens has these words"), disabled=True)])
+        self._list.fill(options or [Option(Content(_("no lens has these words")), disabled=True)])
         names = [option.id for option in options]
         first = next((at for at, name in enumerate(names) if name), None)
         self._list.highlighted = names.index(self._present.NAME) if self._present.NAME in names else first

@@ -111,6 +111,7 @@ def test_an_unknown_number_format_is_a_user_error(name: str) -> None:
 
 def test_bf16_on_a_gpu_without_it_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """fp16 on the same GPU is allowed, and so is bf16 on the CPU. What torch emulates there is not offered."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(UserError) as error:
         device.dtype("bf16", torch.device("cuda:0"))
@@ -126,6 +127,7 @@ def test_quantized_weights_have_states_in_16_bits_on_a_gpu(
     capability: tuple[int, int], half: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In fp32 on the CPU; int4 needs a kernel that older GPUs lack. Weights of a GGUF file become 16 bits there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     gpu, apple, cpu = torch.device("cuda:0"), torch.device("mps"), torch.device("cpu")
     assert {device.dtype(name, cpu) for name in device.PACKED} == {torch.float32}

@@ -30,10 +30,12 @@ def test_the_default_format_depends_on_device_and_file(tmp_path: Path, monkeypat
         write_gguf(tmp_path / f"{kind}.gguf", model, gguf.GGMLQuantizationType[kind])
         stored = description.describe(tmp_path / f"{kind}.gguf")
         assert (models._fastest(stored, cpu), stored.format) == ("stored", kind)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert (models._fastest(described, gpu), models._fastest(described, apple)) == ("bf16", "fp32")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert models._fastest(described, gpu) == "fp32"
+    monkeypatch.undo()
     assert models.load_model(ModelChoice(name="model1", tokenizer="bytes", device="cpu")).info.dtype == "fp32"
     assert models.load_model(ModelChoice(name="smollm2", device="cpu")).info.dtype == "stored"
 

@@ -211,10 +211,10 @@ class Desk:
             return
         self.say_all(self._reader.changes(quiet=self._said == said))
         before, self._question = self._question, question(self.app)
+        self._keyboard.write_lines(self._question is not None)
         if self._question:
             again = before is not None and before.screen is self._question.screen
             self.say_all(self._question.problems() if again else self._question.lines())
-        self._keyboard.write_lines(self._question is not None)
 
     # For commands ----------------------------------------------------------------------------------------------------
 
@@ -225,8 +225,8 @@ class Desk:
 
     async def ask(self, words: str) -> str | None:
         """Ask for a line that belongs to no dialog of the app; None where there is none."""
-        self.say(f"{words}:")
         self._keyboard.write_lines(True)
+        self.say(f"{words}:")
         while not self._commands and not self._keyboard.ended:
             await asyncio.sleep(LOOK)
         found = self._commands.popleft() if self._commands else Line(None)

@@ -1,4 +1,4 @@
-"""Whether there is compiled code, and the threads that run it. numba is imported for the first packed model.
+"""Whether there is compiled code, and the threads that run it. numba is imported only to compile.
 
 As many threads take part as `core.engine.threads.products` says. The calling thread does all work that the others do
 not take, so it waits for them only where one was suspended in the middle of a unit; then it does without them for a
@@ -7,9 +7,10 @@ while (back-off).
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from ctypes import CFUNCTYPE, c_int32, c_int64
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from queue import SimpleQueue
 from threading import Lock, Thread
 from types import ModuleType
@@ -43,7 +44,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds of a back-off: the first one, and after many in a row."""
 ROWS_AT_ONCE = 1024
 """Rows that are float32 at the same time."""
-TILED_FROM = 3
+TILED_FROM = 5
 """Number of states from which tiles are faster than one state after the other."""
 
 
@@ -96,14 +97,6 @@ class Matrix(NamedTuple):
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Formats without blocks."""
-
-
-@cache
-def scheduler() -> ModuleType:
-    """The module whose `step` is compiled at its first call."""
-    from core.engine.packed.kernels import scheduler  # noqa: PLC0415
-
-    return scheduler
 
 
 @cache
@@ -249,7 +242,7 @@ class _Helpers:
 def _help(queue: SimpleQueue[Any]) -> None:
     while True:
         work = queue.get()
-        scheduler().step(*work)
+        step(*work)
         del work
 
 
@@ -262,13 +255,37 @@ def new_progress() -> Any:
 
 
 def run(task: Any, stages: Any, linears: Any, matrices: Any) -> None:
-    """Call `scheduler.step` in this thread and in as many helpers as share it."""
+    """Compute all stages of a task in this thread and in as many helpers as share it."""
     progress = new_progress()
     queues = _helpers.queues(threads.products() - 1)
     task["threads"] = 1 + len(queues)
     work = (progress, task, stages, linears, matrices)
     for number, queue in enumerate(queues, 1):
         queue.put((number, *work))
-    scheduler().step(0, *work)
+    step(0, *work)
     if queues:
         _helpers.report(delayed=bool(progress[LEADER_WAITS]))
+
+
+def step(thread: int, progress: Any, task: Any, stages: Any, linears: Any, matrices: Any) -> None:
+    """`scheduler.step` with arrays; other threads of Python run meanwhile."""
+    addresses = (each.__array_interface__["data"][0] for each in (progress, task))
+    counted = ((each.__array_interface__["data"][0], len(each)) for each in (stages, linears, matrices))
+    _machine_code()(*_RESULTS, thread, *addresses, *chain(*counted))
+
+
+_result = np.zeros(2, np.int64)
+_RESULTS = (_result.ctypes.data, _result.ctypes.data + 8)
+"""Where numba's code writes None and its exceptions, of which there are none."""
+
+
+@cache
+def _machine_code() -> Callable[..., int]:
+    from core.engine.packed.kernels import objects  # noqa: PLC0415
+
+    def source() -> objects.Source:
+        from core.engine.packed.kernels import scheduler  # noqa: PLC0415
+
+        return scheduler.source()
+
+    return CFUNCTYPE(c_int32, *[c_int64] * 11)(objects.address("step", source))

@@ -15,8 +15,7 @@ I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(
 compiled = njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 """Decorator of every function that `scheduler.step` calls.
 
-They become part of its machine code (LLVM copies them to each call, so calls are few). Without that, a process that has
-just compiled would call other copies, optimized once less, than one that reads from disk, and round differently.
+They become part of its machine code: LLVM copies them to each call, so calls are few.
 """
 
 

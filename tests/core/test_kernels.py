@@ -77,7 +77,7 @@ def test_helpers_back_off_where_other_work_takes_the_cores() -> None:
     """Briefly at first, longer each time, and briefly again after calls that had the cores to themselves."""
     helpers = compiled._Helpers()
     assert len(helpers.queues(2)) == 2
-    for lost in (0.0, 0.02, 0.0):  # a fifth of all
+    for lost in (0.0, 0.0, 0.02):  # a fifth of all
         helpers.report(0.033, lost)
         assert helpers.queues(2)
     for _ in range(9):

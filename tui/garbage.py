@@ -9,7 +9,8 @@ from typing import Any
 LONG = 0.015
 """Seconds of a processor after which a full search was long."""
 THRESHOLDS = 10_000, 4, 10
-"""For `gc.set_threshold`. A frame makes and drops 5,000 objects; Python's own 700 means seven searches a frame."""
+"""For `gc.set_threshold`. Python's own first number, 700, means seven searches a frame, which makes and drops 5,000
+objects, and half a second of searches while torch and a model are loaded."""
 
 
 @contextmanager

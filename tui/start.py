@@ -1,9 +1,12 @@
 """The entry point. It imports little, so that ctrl+c and closed streams are handled before all else."""
 
+import gc
 import os
 import signal
 import sys
 from types import FrameType
+
+from tui.garbage import THRESHOLDS
 
 REPAINTS = "240"
 """A second at most, so that what a key changes waits 4 ms after another repaint. Textual's own number is 60."""
@@ -13,6 +16,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(*THRESHOLDS)
     signal.signal(signal.SIGINT, _interrupt)
     closed = _open_closed_streams()
     os.environ.setdefault("TEXTUAL_FPS", REPAINTS)

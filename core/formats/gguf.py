@@ -80,12 +80,14 @@ class StringArray:
     """An array of strings that stays in the file. Each access reads and decodes one; nothing is cached."""
 
     def __init__(self, reader: _Reader, count: int) -> None:
-        self._view, self._bounds = reader.view, array("Q", [reader.offset])
-        for _unused in range(count):
-            reader.offset += 8 + _LENGTH.unpack_from(self._view, reader.offset)[0]
-            if reader.offset > len(self._view):
-                raise ValueError("cut short")
-            self._bounds.append(reader.offset)
+        view, bounds, offset, length = reader.view, array("Q", [reader.offset]), reader.offset, _LENGTH.unpack_from
+        append = bounds.append
+        for _unused in range(count):  # a hundred thousand strings or more
+            offset += 8 + length(view, offset)[0]
+            append(offset)
+        if offset > len(view):
+            raise ValueError("cut short")
+        self._view, self._bounds, reader.offset = view, bounds, offset
 
     def __iter__(self) -> Iterator[str]:
         return (self._view[start + 8 : end].decode() for start, end in pairwise(self._bounds))

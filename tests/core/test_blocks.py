@@ -2,6 +2,8 @@
 
 import ctypes
 import itertools
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from core.engine.packed import compiled
 from core.engine.packed.compiled import PLAIN, Matrix, Product
-from core.engine.packed.kernels import cache_problems
+from core.engine.packed.kernels import cache_problems, objects
 from core.engine.packed.kernels.native import machine, tiles
 from core.engine.packed.kernels.native.formats import FORMATS
 from core.formats.gguf import TENSOR_TYPES
@@ -193,13 +195,13 @@ def quantized(x: Tensor, near: int, instructions: str) -> tuple[Tensor, Tensor, 
     return values * scales[:, :1].double(), sums[:, 0], sums16[:, 0]
 
 
-# The cache on disk ---------------------------------------------------------------------------------------------------
+# The code on disk ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def fresh(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A folder of its own for machine code, and nothing known of what other tests compiled."""
-    monkeypatch.setattr(machine.disk_cache, "folder", lambda: tmp_path / "code")
+    monkeypatch.setattr(objects, "folder", lambda: tmp_path / "code")
     monkeypatch.setattr(cache_problems, "problems", [])
     yield tmp_path / "code"
 
@@ -207,36 +209,39 @@ def fresh(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_machine_code_is_kept_and_a_damaged_file_is_replaced(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     texts: list[int] = []
 
-    def make() -> str:
+    def make() -> objects.Source:
         texts.append(1)
-        return tiles.transpose(machine.PORTABLE)
+        return objects.Source(tiles.transpose(machine.PORTABLE))
 
-    first = machine._object("a_test", make)
-    assert machine._object("a_test", make) == first
+    first = objects.machine_code("a_test", make)
+    assert objects.machine_code("a_test", make) == first
     assert len(texts) == 1
     (path,) = fresh.iterdir()
     for damage in (path.read_bytes()[:-9], b"", path.read_bytes()[:40] + b"x" + path.read_bytes()[41:]):
         path.write_bytes(damage)
-        assert machine._object("a_test", make) == first
+        assert objects.machine_code("a_test", make) == first
         assert path.read_bytes()[32:] == first
     assert len(texts) == 4
     assert len(cache_problems.problems) == 3
     assert "damaged: compiled again" in cache_problems.problems[0]
-    monkeypatch.setattr(machine, "_stamp", lambda: "another")
-    machine._object("a_test", make)
-    assert [each.name for each in fresh.iterdir()] == ["a_test.another.o"]
+    for name, days in (("lately", 29), ("long_ago", 31)):
+        path.with_name(f"a_test.{name}.o").write_bytes(b"of another version")
+        os.utime(path.with_name(f"a_test.{name}.o"), (time.time() - days * 24 * 3600,) * 2)
+    monkeypatch.setattr(objects, "_stamp", lambda: "new")
+    objects.machine_code("a_test", make)
+    assert {each.name for each in fresh.iterdir()} == {path.name, "a_test.lately.o", "a_test.new.o"}
 
 
 def test_machine_code_is_compiled_where_nothing_can_be_written(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is kept for `bench`."""
     fresh.write_text("a file in place of the folder")
-    assert machine._object("a_test", lambda: tiles.transpose(machine.PORTABLE))
+    assert objects.machine_code("a_test", lambda: objects.Source(tiles.transpose(machine.PORTABLE)))
     (problem,) = cache_problems.problems
     assert problem.startswith(f"compiled code cannot be kept in {fresh}")
 
 
 def test_the_reason_why_nothing_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_FEATURES", {})
+    monkeypatch.setattr(objects, "FEATURES", {})
     monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
     with pytest.raises(RuntimeError, match="F16C"):
         machine.instruction_sets()

@@ -1,1 +1,1 @@
-"""Functions that numba compiles; `scheduler.step` is the one that Python calls. Import them only through `compiled`."""
+"""The compiled step, which numba makes once: `scheduler.step` and what it calls. Import it only through `compiled`."""

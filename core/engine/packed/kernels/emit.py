@@ -15,8 +15,7 @@ I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(
 compiled = njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 """Decorator of every function that `scheduler.step` calls.
 
-They become part of its machine code (LLVM copies them to each call, so calls are few). Without that, a process that has
-just compiled would call other copies, optimized once less, than one that reads from disk, and round differently.
+They become part of its machine code: LLVM copies them to each call, so calls are few.
 """
 
 
@@ -129,8 +128,15 @@ def prefetch(context, address):
     return types.void(types.intp), generate
 
 
-yield_core = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
-"""Let the operating system run another thread on this core."""
+_sleep = types.ExternalFunction("Sleep" if sys.platform == "win32" else "usleep", types.int32(types.uint32))
+_SHORTEST = 1 if sys.platform == "win32" else 50
+"""Milliseconds for Windows, else microseconds; the operating system adds about as many."""
+
+
+@compiled
+def rest():
+    """Leave the core to other threads for about a tenth of a millisecond."""
+    _sleep(_SHORTEST)
 
 
 # Calls ---------------------------------------------------------------------------------------------------------------

@@ -3,42 +3,48 @@
 A thread that the operating system suspends delays only the units it has claimed; the others claim the rest.
 """
 
-from numba import njit
+from numba import carray, njit, types
 
-from core.engine.packed.kernels import disk_cache
-from core.engine.packed.kernels.descriptors import DONE, LEADER_WAITS
+from core.engine.packed.kernels.descriptors import DONE, LINEAR, MATRIX, STAGE, TASK
 from core.engine.packed.kernels.emit import (
     atomic_add,
     atomic_load,
     atomic_store,
     compare_and_swap,
     pause,
+    pointer,
     prefetch,
-    yield_core,
+    rest,
 )
+from core.engine.packed.kernels.objects import Source
 from core.engine.packed.kernels.stages import alone, share
 
 SPIN_COUNT = 10_000
-"""Reads of the counter, some tenths of a millisecond, before a thread assumes that another was suspended."""
+"""Reads of the counter, some tenths of a millisecond, before a thread assumes that another was suspended, and rests."""
 STATES_PER_SPIN_COUNT = 16
 """For so many states of a product by tiles, whose units take longer, it waits that long once more."""
+RESTS = 200
+"""How often a thread rests, 20 milliseconds in all, before it leaves a call in which it has found nothing to do."""
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy")
-def step(thread, progress, tasks, stages, linears, matrices):
+@njit(fastmath=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def step(thread, progress, task, stages, stage_count, linears, linear_count, matrices, matrix_count):
     """Compute all `stages` in their order: one token through a model, or states through one linear map.
 
-    `thread` is its number among those that may come; number 0 leads. `progress` is int64 [PROGRESS_WORDS]: word 0
-    begins as -1 in the high 32 bits, all others as 0. `tasks` is an array of one `TASK`, `stages` one of `STAGE`,
-    `linears` one of `LINEAR`, `matrices` one of `MATRIX`. The leading thread opens one stage after the other (a
-    barrier: all units of a stage are done before the next is opened), computes alone those that are not shared, and
-    returns when all are done. The other threads return then or when they have found nothing to do for long; a call
-    that is finished does nothing.
+    `thread` is its number among those that may come; number 0 leads. The others are addresses and counts. `progress` is
+    int64 [PROGRESS_WORDS]: word 0 begins as -1 in the high 32 bits, all others as 0. `task` is one `TASK`; `stages`,
+    `linears` and `matrices` are arrays of `STAGE`, `LINEAR` and `MATRIX`. The leading thread opens one stage after the
+    other (a barrier: all units of a stage are done before the next is opened), computes alone those that are not
+    shared, and returns when all are done. The other threads return then or when they have found nothing to do for long;
+    a call that is finished does nothing.
     """
-    words, model, spins, leader, last = progress.ctypes.data, tasks[0], 0, thread == 0, len(stages)
+    model, stages = carray(pointer(task), (1,), TASK)[0], carray(pointer(stages), (stage_count,), STAGE)
+    linears = carray(pointer(linears), (linear_count,), LINEAR)
+    matrices = carray(pointer(matrices), (matrix_count,), MATRIX)
+    words, spins, leader, last = progress, 0, thread == 0, stage_count
     near, end, prefetched_for = 0, 0, -1
     patience = SPIN_COUNT * (1 + model.states // STATES_PER_SPIN_COUNT)
-    while leader or atomic_load(words + 8 * LEADER_WAITS) == 0:
+    while leader or spins < patience + RESTS:
         word = atomic_load(words)
         stage, first = word >> 32, word & 0xFFFFFFFF
         if stage == last:
@@ -67,11 +73,12 @@ def step(thread, progress, tasks, stages, linears, matrices):
             near += 512
             if spins < patience:
                 pause()
-            elif leader:
-                atomic_store(words + 8 * LEADER_WAITS, 1)
-                yield_core()
             else:
-                return
+                rest()
 
 
-disk_cache.enable(step)
+def source() -> Source:
+    """`step` as LLVM's text: a function of nine int64 that writes to two addresses more, which come first."""
+    signature = (types.int64,) * 9
+    step.compile(signature)
+    return Source(step.inspect_llvm(signature), step.overloads[signature].fndesc.llvm_func_name)

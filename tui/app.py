@@ -31,13 +31,14 @@ from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
 from tui.driver import driver_class
 from tui.input_order import InputOrder
-from tui.keys import WALK, action
+from tui.keys import WALK, action, key_name
 from tui.lenses.base import Lens
 from tui.notices import Notices
 from tui.palette import ALSO, PaletteCommands
 from tui.runner import Frame, Operation, Runner
 from tui.settings import Settings
 from tui.sharing.server import Server
+from tui.stylesheet import KeptStylesheet
 from tui.walk.choosing import device_entries, model_entries
 from tui.walk.course import CourseSource
 from tui.walk.screen import WalkScreen
@@ -100,6 +101,8 @@ class TokenwalkApp(App[None]):
         super().__init__(driver_class=driver_class())
         self.settings = settings
         self._early_problems = list(problems)
+        self._set_theme(settings.theme)
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
         self._resume, self._patches = resume, patches
         self._undimmed = themes.Undimmed()
         self._interrupted_at = -INTERRUPT_SECONDS
@@ -136,24 +139,26 @@ class TokenwalkApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.HEAT
 
+    def _set_theme(self, name: str) -> None:
+        """Set the theme before the stylesheet is parsed, which is parsed again for another theme."""
+        for theme in (themes.DARK, themes.LIGHT, themes.PROJECTOR):
+            self.register_theme(theme)
+        known = name in self.available_themes
+        self.theme = name if known else themes.DARK.name
+        if not known:
+            self._early_problems.append(
+                _(
+                    "no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light, tokenwalk-projector or one that "
+                    "ctrl+p lists"
+                ).format(theme=name)
+            )
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
         return [self._undimmed, *filters] if themes.projected(self.theme) else filters
 
     def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._redraw)
-        self.register_theme(themes.DARK)
-        self.register_theme(themes.LIGHT)
-        self.register_theme(themes.PROJECTOR)
-        known = self.settings.theme in self.available_themes
-        self.theme = self.settings.theme if known else themes.DARK.name
-        if not known:
-            self._early_problems.append(
-                _(
-                    "no theme {theme!r}; choose tokenwalk-dark, tokenwalk-light, tokenwalk-projector or one that "
-                    "ctrl+p lists"
-                ).format(theme=self.settings.theme)
-            )
         self.set_keymap(self.settings.keys)
         self.walk.set_focus(self.walk.candidates if self.walk.prompt.text or self._resume else self.walk.prompt)
         for problem in self._early_problems:
@@ -327,7 +332,8 @@ class TokenwalkApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for binding in WALK:
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
-                key = _("key {key}").format(key=self.get_key_display(binding))
+                keys = binding.key_display or " ".join(map(key_name, binding.key.split(",")))
+                key = _("key {key}").format(key=keys)
                 help = " · ".join(filter(None, (key, _(ALSO.get(binding.id or "", "")))))
                 yield SystemCommand(_(binding.tooltip), help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:

@@ -5,6 +5,7 @@ from typing import Any, Protocol, cast
 
 from textual.app import App
 from textual.dom import DOMNode
+from textual.notifications import SeverityLevel
 
 from core.errors import Action, UserError
 from core.language import _
@@ -30,7 +31,7 @@ class Notices:
 
     def warn(self, problem: UserError | str) -> None:
         """Show what went wrong."""
-        self._app.notify(self.spell(problem), severity="warning", markup=False, timeout=PROBLEM_SECONDS)
+        self._show(self.spell(problem), "warning", PROBLEM_SECONDS)
 
     can_copy = True
     """Whether there is a clipboard."""
@@ -45,7 +46,12 @@ class Notices:
 
     def inform(self, text: str) -> None:
         """Show what was done."""
-        self._app.notify(one_line(text), markup=False)
+        self._show(one_line(text), "information", self._app.NOTIFICATION_TIMEOUT)
+
+    def _show(self, line: str, severity: SeverityLevel, seconds: float) -> None:
+        """Show a line, unless it is on the screen already: a key that is held would cover the panels with it."""
+        if all(line != each.message for each in self._app._notifications):
+            self._app.notify(line, severity=severity, markup=False, timeout=seconds)
 
 
 class Speller(Protocol):

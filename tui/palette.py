@@ -3,7 +3,11 @@
 import unicodedata
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from functools import cached_property
+from heapq import nlargest
+from operator import itemgetter
 
+from textual.app import SystemCommand
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.theme import ThemeProvider
 
@@ -25,6 +29,8 @@ ALSO = {
     "walk.until": N_("stop condition"),
 }
 """Other words for an action, by its id."""
+LISTED = 20
+"""How many commands a search lists at most; to draw all that a single letter finds would delay the next one."""
 TYPING_ERROR = 0.75
 """How like another a mistyped word must be, from 0 to 1."""
 
@@ -48,20 +54,26 @@ def themes() -> CommandPalette:
 class PaletteCommands(Provider):
     """Textual's own provider looks at titles only, and lists them by the alphabet."""
 
+    @cached_property
+    def _commands(self) -> list[tuple[SystemCommand, str, str]]:
+        """Each command with its words, listed once for all keys that are typed."""
+        commands = self.app.get_system_commands(self.screen)
+        return [(command, plain(str(command.title)), plain(str(command.help))) for command in commands]
+
+    @cached_property
+    def _known(self) -> set[str]:
+        """The words of all commands."""
+        return {word for _command, title, also in self._commands for word in f"{title} {also}".split()}
+
     async def discover(self) -> Hits:
-        for command in self.app.get_system_commands(self.screen):
+        for command, _title, _also in self._commands:
             yield DiscoveryHit(command.title, command.callback, help=command.help)
 
     async def search(self, query: str) -> Hits:
-        found = [
-            (command, plain(str(command.title)), plain(str(command.help)))
-            for command in self.app.get_system_commands(self.screen)
-        ]
-        known = {word for _command, title, also in found for word in f"{title} {also}".split()}
-        words, matcher = [meant(word, known) for word in plain(query).split()], self.matcher(query)
-        for command, title, also in found:
-            if score := likeness(words, title, also):
-                yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
+        words, matcher = [meant(word, self._known) for word in plain(query).split()], self.matcher(query)
+        hits = [(likeness(words, title, also), command) for command, title, also in self._commands]
+        for score, command in nlargest(LISTED, filter(itemgetter(0), hits), key=itemgetter(0)):
+            yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
 
 
 def meant(word: str, known: Collection[str]) -> str:

@@ -149,7 +149,7 @@ def checkpoint_offer(name: str, path: Path) -> Offer:
             )
     except UserError as error:
         return Offer(name, _("unknown"), _("a checkpoint"), size, str(error))
-    return Offer(name, ladder.rung(found.recipe.rung, 1).title, found.origin, size)
+    return Offer(name, _(ladder.rung(found.recipe.rung, 1).title), found.origin, size)
 
 
 def _architecture(path: Path) -> str:

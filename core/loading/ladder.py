@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from core.engine.config import ModelConfig
 from core.errors import UserError
-from core.language import _
+from core.language import N_, _
 from core.loading.choice import Hyperparameters
 
 
@@ -24,39 +24,48 @@ class Rung:
 def rungs(vocab_size: int) -> Iterator[Rung]:
     """The ladder from the zero-layer transformer to the architectures of GPT-2 and Llama, over `vocab_size` ids."""
     config = ModelConfig(vocab_size=vocab_size)
-    yield Rung("model1", "zero-layer transformer", "Token embedding, GELU, linear unembedding.", config)
+    yield Rung("model1", N_("zero-layer transformer"), N_("Token embedding, GELU, linear unembedding."), config)
 
     config = replace(config, positions="learned", norm="layer", tied=True, logit_scale=True)
     yield Rung(
         "model2",
-        "positions and a norm",
-        "Adds position embedding, layer norm, an unembedding tied to the embedding (so without bias), logits over √d.",
+        N_("positions and a norm"),
+        N_(
+            "Adds position embedding, layer norm, an unembedding tied to the embedding (so without bias), "
+            "logits over √d."
+        ),
         config,
     )
 
     config = replace(config, blocks=1)
-    yield Rung("model3", "one attention head", "Adds one causal attention head with a residual connection.", config)
+    yield Rung(
+        "model3", N_("one attention head"), N_("Adds one causal attention head with a residual connection."), config
+    )
 
     config = replace(
         config, blocks=4, pre_norm=True, feed_forward=True, final_activation=False, logit_scale=False, init_std=0.02
     )
     yield Rung(
         "model4",
-        "stacked blocks",
-        "Adds a 4× feed-forward layer and pre-norm residual blocks, stacked; the norm becomes the final norm; "
-        "the last GELU and the logit scale go.",
+        N_("stacked blocks"),
+        N_(
+            "Adds a 4× feed-forward layer and pre-norm residual blocks, stacked; the norm becomes the final norm; "
+            "the last GELU and the logit scale go."
+        ),
         config,
     )
 
     config = replace(config, heads=4)
-    yield Rung("model5", "GPT-2", "Splits attention into heads: the same weights, reshaped. This is GPT-2.", config)
+    yield Rung("model5", "GPT-2", N_("Splits attention into heads: the same weights, reshaped. This is GPT-2."), config)
 
     config = replace(config, norm="rms", positions="rotary", activation="silu", gated=True, group=2, biases=())
     yield Rung(
         "model6",
         "Llama",
-        "RMSNorm for layer norm, rotary positions for learned ones, SwiGLU for GELU; pairs of heads share keys and "
-        "values; no biases. This is Llama.",
+        N_(
+            "RMSNorm for layer norm, rotary positions for learned ones, SwiGLU for GELU; pairs of heads share keys and "
+            "values; no biases. This is Llama."
+        ),
         config,
     )
 

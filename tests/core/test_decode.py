@@ -325,7 +325,7 @@ def test_a_compiler_that_fails_is_a_reason_and_no_error(monkeypatch: pytest.Monk
     compiled.problem.cache_clear()
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(compiled, "scheduler", lambda: 1 / 0)
+            patch.setattr(compiled, "kernels", lambda: 1 / 0)
             assert not compiled.available()
             assert compiled.problem() == "no compiler available (ZeroDivisionError: division by zero)"
     finally:

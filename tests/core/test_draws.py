@@ -5,7 +5,6 @@ Every seed is fixed, so a p-value here is one number; 0.001 is where a fair samp
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 import torch
@@ -53,14 +52,16 @@ def us() -> list[float]:
     return sorted(uniform(seed=0, position=position) for position in range(DRAWS))
 
 
-def drawn_ids(distribution: Distribution, sampler: Sampler, us: Sequence[float]) -> list[int]:
+def drawn_ids(
+    distribution: Distribution, sampler: Sampler, us: Sequence[float], context: DrawContext = DrawContext()
+) -> list[int]:
     """`draw` at each of ascending `us`. If both ends of an interval draw one token, so does all between."""
     ids = [-1] * len(us)
 
     def fill(first: int, last: int) -> None:
         for end in (first, last):
             if ids[end] < 0:
-                ids[end] = draw(distribution, sampler, us[end]).id
+                ids[end] = draw(distribution, sampler, us[end], context).id
         if ids[first] == ids[last]:
             ids[first : last + 1] = [ids[first]] * (last + 1 - first)
         elif last - first > 1:
@@ -68,7 +69,8 @@ def drawn_ids(distribution: Distribution, sampler: Sampler, us: Sequence[float])
             fill(first, middle)
             fill(middle, last)
 
-    fill(0, len(us) - 1)
+    if us:
+        fill(0, len(us) - 1)
     return ids
 
 
@@ -126,19 +128,21 @@ def test_the_values_of_u_that_draw_one_token_form_an_interval(sampler: Sampler, 
 @pytest.mark.parametrize(
     "stages", ["xtc=0.4:0.03,temp=1.3", "penalty=1.5,typical=0.9,xtc=0.7:0.02", "dry=1:2:1,top_n_sigma=2,dynatemp=0.6"]
 )
-def test_draws_through_stages_fit_their_probabilities(stages: str, us: list[float]) -> None:
+def test_draws_through_stages_fit_their_probabilities(stages: str) -> None:
     """20,000 positions, each with its own u and its own chance of XTC, against the mixture of both outcomes."""
-    sampler, distribution, ids = Sampler.read(stages), Distribution(LOGITS), [3, 9, 3, 11, 9, 3]
-    contexts = [DrawContext(ids=ids, chance=chance(0, position), tokens=Numbers()) for position in range(20_000)]
-    counts = torch.zeros(50)
-    for position, context in enumerate(contexts):
-        counts[draw(distribution, sampler, uniform(0, position), context).id] += 1
+    sampler, distribution = Sampler.read(stages), Distribution(LOGITS)
     share = sampler.value(Xtc)
-    parts = [
-        weight * torch.from_numpy(apply_stages(distribution, sampler, context).selection.spread(50)).double()
-        for weight, context in ((share, replace(contexts[0], chance=0.0)), (1 - share, replace(contexts[0], chance=1)))
-    ]
-    assert fit(counts, parts[0] + parts[1]) > DOUBT
+    positions: dict[bool, list[float]] = {True: [], False: []}  # the u of each, by whether its chance applies XTC
+    for position in range(20_000):
+        positions[chance(0, position) < share].append(uniform(0, position))
+    counts, expected = torch.zeros(50), torch.zeros(50, dtype=torch.float64)
+    for applied, us in positions.items():
+        context = DrawContext(ids=[3, 9, 3, 11, 9, 3], chance=0.0 if applied else share, tokens=Numbers())
+        drawn = torch.tensor(drawn_ids(distribution, sampler, sorted(us), context), dtype=torch.int64)
+        counts += torch.bincount(drawn, minlength=50)
+        outcome = torch.from_numpy(apply_stages(distribution, sampler, context).selection.spread(50))
+        expected += (share if applied else 1 - share) * outcome.double()
+    assert fit(counts, expected) > DOUBT
 
 
 class Numbers:

@@ -73,16 +73,19 @@ def test_a_helper_that_comes_too_early_or_too_late_returns() -> None:
     assert time.perf_counter() - began < 5
 
 
-def test_helpers_back_off_after_they_delayed_the_leader() -> None:
-    """Briefly at first, longer each time, and briefly again after calls without delay."""
+def test_helpers_back_off_where_other_work_takes_the_cores() -> None:
+    """Briefly at first, longer each time, and briefly again after calls that had the cores to themselves."""
     helpers = compiled._Helpers()
     assert len(helpers.queues(2)) == 2
+    for lost in (0.0, 0.0, 0.02):  # a fifth of all
+        helpers.report(0.033, lost)
+        assert helpers.queues(2)
     for _ in range(9):
-        helpers.report(delayed=True)
+        helpers.report(1, lost=0.5)
         assert not helpers.queues(2)
     assert helpers._pause == compiled.LONGEST_PAUSE
     for _ in range(30):
-        helpers.report(delayed=False)
+        helpers.report(0.003, lost=0.0)
     assert helpers._pause == compiled.SHORTEST_PAUSE
 
 

@@ -78,7 +78,7 @@ def real() -> Callable[..., TokenwalkApp]:
     """An app over a real model: Model 1 with one token a byte, unless another is named."""
 
     def make(text: str = "", choice: ModelChoice = BYTES, **options: Any) -> AppUnderTest:
-        return AppUnderTest(choice, text=text, runner=WatchedRunner, settings=Settings(fps=30), **options)
+        return AppUnderTest(choice, text=text, runner=WatchedRunner, **{"settings": Settings(fps=30), **options})
 
     return make
 

@@ -52,6 +52,7 @@ async def test_typing_filters_the_index_and_the_border_follows_the_cursor(script
         await pilot.press(*"saliency")
         await pilot.pause()
         assert [option.id for option in options.options] == [None, "gradients"]
+        assert str(options.get_option_at_index(1).prompt).startswith("›")
         assert str(dialog.border_title).endswith(f"{names.index('gradients') + 1}/{len(names)}")
         await pilot.press("z")
         await pilot.pause()
@@ -68,12 +69,12 @@ async def test_the_picker_marks_the_sampler_that_draws_alike_and_the_cursor(scri
         await pilot.pause()
         options = pilot.app.screen.query_one(OptionList)
         marks = {option.id: str(option.prompt)[:2] for option in options.options}
-        assert marks["article"] == "●›"
+        assert marks["article"] == "›●"
         assert {mark for name, mark in marks.items() if name != "article"} == {"  "}
         await pilot.press("down")
         await pilot.pause()
         marks = {option.id: str(option.prompt)[:2] for option in options.options}
-        assert (marks["article"], marks["transformers"]) == ("● ", " ›")
+        assert (marks["article"], marks["transformers"]) == (" ●", "› ")
 
 
 @pytest.mark.parametrize(

@@ -175,10 +175,11 @@ def circuit() -> Circuit:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
-async def test_attributions_that_do_not_complete_say_so_first_and_have_faint_bars(
+async def test_attributions_that_do_not_complete_say_so_first_and_have_faint_bars_and_no_tints(
     scripted: Make, scenes: Any, until: Any, panel_lines: Any, size: tuple[int, int]
 ) -> None:
-    app = scripted(scenes.oat_milk(), text="I prefer oat milk in my\n")
+    frame = scenes.frame(scenes.tokens(WORDS), scenes.chart(["a"], [1.0]), context=32)
+    app = scripted(frame, text="".join(WORDS))
     made = replace(attributions(), error_share=0.27)
     async with app.run_test(size=size) as pilot:
         await until(lambda: app.frame.snapshot is not None)
@@ -188,10 +189,12 @@ async def test_attributions_that_do_not_complete_say_so_first_and_have_faint_bar
         await until(lambda: app.lens.answer is made)
         await pilot.pause()
         shown = panel_lines(app.lens)
-        assert any(line.startswith("error 27 %: not complete, bars are") for line in shown)
+        assert any(line.startswith("error 27 %: not complete; bars are") for line in shown)
         assert any("░" in row for row in shown) and not any("█" in row for row in shown)
+        assert set(app.tokens._values) == {0.0}
         await pilot.press("o")  # input × gradient needs no integral
         assert any("█" in row for row in panel_lines(app.lens))
+        assert any(app.tokens._values)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")

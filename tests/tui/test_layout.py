@@ -189,3 +189,12 @@ async def test_a_message_stands_over_the_prompt_and_leaves_status_and_footer(scr
         assert toast.region.y < 6
         assert toast.region.right <= 40
         assert toast.region.bottom < pilot.app.status.region.y
+
+
+async def test_a_message_that_comes_again_is_shown_once(scripted: Make, scenes: Any) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.pause()
+        for message in ("the same", "another", "the same"):
+            pilot.app.notices.inform(message)
+            await pilot.pause()
+        assert [each.message for each in pilot.app._notifications] == ["the same", "another"]

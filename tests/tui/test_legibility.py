@@ -8,15 +8,31 @@ from rich.color import Color as RichColor
 from rich.color import ColorSystem
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 from textual.color import Color
+from textual.theme import Theme
 
 from tui.app import TokenwalkApp
 from tui.settings import Settings
-from tui.themes import contrast
+from tui.themes import DARK, LIGHT, PROJECTOR, contrast
 
 Make = Callable[..., TokenwalkApp]
 MARKS = ("ghost", "rule", "above", "below", "even", "odd", "matching-bracket", "separator", "gutter", "suggestion")
 """Bars, lines and grounds: no letters, or letters of Textual's own."""
 SYSTEMS = {"truecolor": None, "256": ColorSystem.EIGHT_BIT, "16": ColorSystem.STANDARD}
+
+INKS = (
+    *("foreground", "secondary", "accent", "warning", "error", "success", "text-muted", "text-disabled"),
+    *("footer-key-foreground", "footer-description-foreground"),
+)
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT, PROJECTOR], ids=lambda theme: theme.name)
+def test_every_color_of_text_stands_out_from_every_ground(theme: Theme) -> None:
+    """By 4.5:1 (WCAG 2.2, level AA). Faint text is a gray of 256 colors, 4:1 on the brightest ground, a cursor's."""
+    colors = theme.to_color_system().generate()
+    pairs = [(ink, ground) for ink in INKS for ground in ("background", "surface", "panel")]
+    for ink, ground in (*pairs, ("block-cursor-foreground", "block-cursor-background")):
+        least = 3.9 if ink == "text-disabled" else 4.5
+        assert contrast(Color.parse(colors[ink]), Color.parse(colors[ground])) >= least, (ink, ground)
 
 
 def shown(color: RichColor, system: ColorSystem | None) -> Color:

@@ -45,7 +45,7 @@ async def test_typing_filters_and_enter_chooses(scripted: Make, scenes: Any, off
         app = pilot.app
         await pilot.pause()
         await pilot.press("m")
-        assert [row.split()[0] for row in rows(app)] == ["●", "model5-trained", "./broken.gguf", "smollm2"]
+        assert [row.split()[0] for row in rows(app)] == ["›●", "model5-trained", "./broken.gguf", "smollm2"]
         assert "token embedding" in details(app)
         await write(pilot, "llama inst")
         assert len(rows(app)) == 1

@@ -46,8 +46,7 @@ def weakest(app: TokenwalkApp) -> tuple[float, str]:
 
 
 async def test_all_text_has_the_contrast_of_level_aaa(real: Make, settle: Callable[..., Awaitable[None]]) -> None:
-    app = real("I prefer oat milk in my", TRAINED)
-    app.settings = THEME
+    app = real("I prefer oat milk in my", TRAINED, settings=THEME)
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         for name in ("candidates", "attention", "logit", "sampler"):

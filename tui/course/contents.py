@@ -12,6 +12,7 @@ from textual.widgets.option_list import Option
 from core.language import _
 from tui.course.lesson import Lesson
 from tui.course.player import Player
+from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit, one_line
 
 
@@ -34,7 +35,7 @@ class Contents(ModalScreen[int | None]):
         with Vertical(classes="dialog", id="contents") as dialog:
             dialog.border_title = Content(_("course · {done}/{count} done").format(done=done, count=len(lessons)))
             dialog.border_subtitle = Content(_("⏎ open · esc close"))
-            yield OptionList(*(Option(self._line(lesson), id=str(at)) for at, lesson in enumerate(lessons)))
+            yield CursorList()
 
     def _line(self, lesson: Lesson) -> Content:
         known, total = self._player.progress.of(lesson.name), len(lesson.steps)
@@ -43,7 +44,7 @@ class Contents(ModalScreen[int | None]):
         mark, style = ("✓", "$success") if finished else ("▸", "$accent") if done else (" ", "")
         state = f"{done}/{total}" if done and not finished else ""
         minutes = _("{count} min").format(count=lesson.minutes) if lesson.minutes else ""
-        room = min(72, int(0.94 * self.app.size.width) - 6) - 6 - 6 - 9
+        room = min(71, int(0.94 * self.app.size.width) - 7) - 7 - 6 - 9
         title = one_line(lesson.title)
         return Content.assemble(
             (f"{mark} ", style),
@@ -54,7 +55,9 @@ class Contents(ModalScreen[int | None]):
         )
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).highlighted = self._player.course.lessons.index(self._player.lesson)
+        lessons, found = self._player.course.lessons, self.query_one(CursorList)
+        found.fill(Option(self._line(lesson), id=str(at)) for at, lesson in enumerate(lessons))
+        found.highlighted = lessons.index(self._player.lesson)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(int(event.option.id or 0))

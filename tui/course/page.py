@@ -16,7 +16,7 @@ from tui.course.keys import shown as shown_key
 from tui.course.lesson import FIRST_VALUE, KEY, Block, Claim, Code, Difference, Press, Prose, Question, Task
 from tui.course.measuring import Reading
 from tui.course.player import Player
-from tui.course.prose import Markdown, Styles, broken, wrapped
+from tui.course.prose import GLUE, Markdown, Styles, broken, wrapped
 from tui.drawing.text import fit, label, one_line, percent, prose
 
 DIFF_LINES = 24
@@ -125,7 +125,7 @@ class Page:
             words.append_text(self._words(block.text)).append(" ")
         else:
             words.append(_("press ") if block.count > 0 else "")
-        words.append(f" {self._key_of(block.action)} ", self._style("key"))
+        words.append(f"{GLUE}{self._key_of(block.action)}{GLUE}", self._style("key"))
         if block.count > 1:
             words.append(f"  {min(count, block.count)}/{block.count}", self._style("muted"))
         yield from self._marked(*(("✓", "done") if done else ("○", self._gate_style(number))), words, width)

@@ -20,7 +20,7 @@ _console = Console(width=1000, color_system=None, legacy_windows=False)
 CONTINUED = "↪ "
 """Stands before the rest of a line of code that had no room, so that it is not read as a line of its own."""
 _QUOTED = re.compile(r'"[^"\n]*"|“[^“”\n]*”')
-_GLUE = "\ue0ff"
+GLUE = "\ue0ff"
 """Stands for a space that no line is broken at. Text of a lesson never has it: `parse` replaces such characters."""
 INLINE = {"strong_open": "strong", "em_open": "emphasis", "s_open": "muted", "link_open": "link"}
 
@@ -33,7 +33,7 @@ def wrapped(text: Text, width: int, first: str = "", rest: str = "") -> Iterator
     whole = text.copy()
     whole.plain = _QUOTED.sub(_glued, text.plain)
     for number, line in enumerate(whole.wrap(_console, max(8, width - cell_len(rest)))):
-        line.plain = line.plain.replace(_GLUE, " ")
+        line.plain = line.plain.replace(GLUE, " ")
         yield Text.assemble(first if number == 0 else rest, line)
 
 
@@ -42,7 +42,7 @@ def _glued(match: re.Match[str]) -> str:
     inner = match[0][1:-1]
     core = inner.strip(" ")
     at = inner.index(core) if core else len(inner)
-    return f"{match[0][0]}{_GLUE * at}{core}{_GLUE * (len(inner) - at - len(core))}{match[0][-1]}"
+    return f"{match[0][0]}{GLUE * at}{core}{GLUE * (len(inner) - at - len(core))}{match[0][-1]}"
 
 
 class Markdown:

@@ -14,6 +14,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from core.language import _
+from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit, one_line
 
 WIDTH = 64
@@ -44,36 +45,29 @@ class ChooseScreen(ModalScreen[str | None]):
         self._entries = entries
         self._present = present
         self._title = title
-        self._marked: int | None = None
-        """The entry that has the mark of the cursor."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
             dialog.border_subtitle = Content(_("⏎ choose · esc close"))
-            yield OptionList(*(Option(self._line(e, False), id=e.id, disabled=not e.enabled) for e in self._entries))
+            yield CursorList()
 
-    def _line(self, entry: Entry, at_cursor: bool) -> Content:
+    def _line(self, entry: Entry) -> Content:
         width = max(cell_len(e.name) for e in self._entries)
         mark = "●" if entry.id == self._present else " "
-        room = min(WIDTH, int(0.94 * self.app.size.width) - 11) - width
+        room = min(WIDTH, int(0.94 * self.app.size.width) - 12) - width
         lines = textwrap.wrap(one_line(entry.description), max(10, room)) or [""]
         return Content.assemble(
-            (f"{mark}{'›' if at_cursor else ' '}", "bold"),
+            (f"{mark} ", "bold"),
             (fit(one_line(entry.name), width + 2), "bold"),
-            (f"\n{' ' * (width + 4)}".join(lines), "$text-muted"),
+            (f"\n{' ' * (width + 5)}".join(lines), "$text-muted"),
         )
 
     def on_mount(self) -> None:
         ids = [entry.id for entry in self._entries]
-        self.query_one(OptionList).highlighted = ids.index(self._present) if self._present in ids else 0
-
-    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Move the mark of the cursor, which color alone would not tell."""
-        for at in {event.option_index if self._marked is None else self._marked, event.option_index}:
-            line = self._line(self._entries[at], at == event.option_index)
-            event.option_list.replace_option_prompt_at_index(at, line)
-        self._marked = event.option_index
+        found = self.query_one(CursorList)
+        found.fill(Option(self._line(each), each.id, not each.enabled) for each in self._entries)
+        found.highlighted = ids.index(self._present) if self._present in ids else 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)

@@ -121,7 +121,7 @@ class CorruptScreen(ModalScreen[tuple[str, End] | None]):
                 above, below, marks, across = Content(""), Content(""), Content(""), 0
             same = first == second
             above += Content.styled(fit(texts[0], cells), "" if same else "bold")
-            below += Content.styled(fit(texts[1], cells), "dim" if same else "bold $warning")
+            below += Content.styled(fit(texts[1], cells), "$text-muted" if same else "bold $warning")
             marks += Content.styled(fit("" if same else "≠", cells), "$warning")
             across += cells
         yield from (above, below, marks)

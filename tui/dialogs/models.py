@@ -16,9 +16,11 @@ from core.language import _
 from core.loading import paths, revisions
 from core.loading.catalog import Offer
 from core.remote.address import is_address
+from tui.drawing.cursor_list import CursorList
+from tui.drawing.origins import origin_text
 from tui.drawing.text import bytes_text, ending, fit, one_line
 
-NAME, KIND, SIZE = 24, 22, 8
+NAME, KIND, SIZE = 24, 24, 8
 """Cells of the columns; what is left is for the problem."""
 
 
@@ -63,7 +65,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
             placeholder=_("type to filter, or a path, owner/name of the Hub, or http://host:port"), max_length=4000
         )
         self._field.cursor_blink = False
-        self._list = OptionList()
+        self._list = CursorList()
         self._list.can_focus = False
         self._details = Static(Content(""), id="details-of-model")
 
@@ -104,9 +106,8 @@ class ModelsScreen(ModalScreen[Picked | None]):
 
     def _fill(self, rows: list[Row]) -> None:
         self.rows = rows
-        self._list.clear_options()
-        width = max(20, min(116, int(0.94 * self.app.size.width)) - 6)
-        self._list.add_options([Option(self._line(row, width)) for row in rows])
+        width = max(20, min(116, int(0.94 * self.app.size.width)) - 7)
+        self._list.fill(Option(self._line(row, width)) for row in rows)
         names = [row.offer.name for row in rows]
         self._list.highlighted = (names.index(self.present) if self.present in names else 0) if rows else None
         self._describe()
@@ -114,7 +115,7 @@ class ModelsScreen(ModalScreen[Picked | None]):
     def _line(self, row: Row, width: int) -> Content:
         offer = row.offer
         size = "" if offer.size_bytes is None else bytes_text(offer.size_bytes)
-        name = NAME + max(0, width - 100)
+        name = NAME + max(0, width - 103)
         problem = "" if offer.problem is None else f" {offer.problem}"
         left = max(0, width - 2 - name - KIND - SIZE)
         dim = "$text-disabled" if offer.problem else "$foreground"
@@ -138,7 +139,9 @@ class ModelsScreen(ModalScreen[Picked | None]):
             self._details.update(Content.styled(text, "$text-disabled"))
             return
         offer = self.rows[at].offer
-        words = " · ".join(one_line(part) for part in (offer.name, offer.family, offer.description) if part)
+        words = " · ".join(
+            one_line(part) for part in (offer.name, offer.family, origin_text(offer.description)) if part
+        )
         if offer.problem:
             words = _("{name} cannot be loaded: {problem}").format(
                 name=one_line(offer.name), problem=one_line(offer.problem)

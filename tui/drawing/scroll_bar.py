@@ -1,4 +1,4 @@
-"""A scroll bar drawn as a thin line, so that its thumb does not look like a bar of a chart."""
+"""A scroll bar drawn as a thin line, so that its thumb does not look like a bar of a chart; text keeps a gap to it."""
 
 from rich.color import Color
 from rich.segment import Segment, Segments
@@ -7,7 +7,7 @@ from textual.scrollbar import ScrollBarRender
 
 
 class ThinScrollBar(ScrollBarRender):
-    """The thumb is a line through whole cells; the rest is blank."""
+    """The thumb is a line through whole cells, of which two side by side show one, the right one; the rest is blank."""
 
     @classmethod
     def render_bar(
@@ -27,7 +27,7 @@ class ThinScrollBar(ScrollBarRender):
         line = Style(color=bar_color, bgcolor=back_color)
         thumb = "┃" if vertical else "━"
         segments = [
-            Segment(thumb * len(each.text), line + Style(meta=each.style.meta))
+            Segment(thumb.rjust(len(each.text)), line + Style(meta=each.style.meta))
             if each.style and each.style.meta.get("@mouse.down") == "grab"
             else each
             for each in drawn.segments

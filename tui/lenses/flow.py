@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ONE_LINE = 100
 """Width in cells from which the values stand beside their stage, not below it."""
 NAME, SHAPE, NORM, SHARE = 24, 20, 8, 5
-NARROW = 62
+NARROW = 65
 """Width in cells below which names and shapes have less room."""
 BATCH = {"B": 5, "T": 8}
 """Sizes of the training batch of the article: 5 sequences of 8 tokens, whose logits are [B, T, V]."""
@@ -120,7 +120,7 @@ class FlowLens(LensPage["Flow"]):
 
     def lines(self, answer: "Flow", width: int, height: int) -> Iterator[Text]:
         beside = width >= ONE_LINE
-        name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 6)
+        name, shape = (NAME, SHAPE) if width >= NARROW else (NAME - 5, SHAPE - 3)
         bar = max(4, min(12, width - name - shape - NORM - SHARE - 4))
         adds = _("adds to residual") if bar + SHARE >= 16 else _("adds")
         head = f"{'  ' + _('stage'):<{name}} {_('shape'):<{shape}} {'‖x‖':>{NORM}}  {fit(adds, bar + SHARE)}"

@@ -59,7 +59,8 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         seen = frame.snapshot.tokens[frame.snapshot.window : frame.snapshot.cursor]
         if tuple(token.piece for token in seen) != tuple(token.piece for token in self.answer.tokens):
             return frame
-        return replace(frame, token_values=tuple(self._value(token) for token in self.answer.tokens))
+        values = (0.0 if self._doubtful else self._value(token) for token in self.answer.tokens)
+        return replace(frame, token_values=tuple(values))
 
     # Keys ------------------------------------------------------------------------------------------------------------
 
@@ -95,10 +96,12 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
         yield from self._explained(answer, width)
         yield self.text((fit(advice(answer), width).rstrip(), "muted"))
         bar = max(4, min(WIDEST, (width - POSITION - TOKEN - 2 * NUMBER - 6) // 2))
-        against, towards = fit(_("◂ against"), bar), _("towards ▸").rjust(bar)[-bar:]
+        against, towards = _("◂ against"), _("towards ▸")
+        if max(map(cell_len, (against, towards))) > bar:
+            against, towards = "◂", "▸"
         own, other = (_("integrated"), _("input×gr.")) if self.integrated else (_("input×gr."), _("integrated"))
         yield self.text(
-            (f"{'#':>{POSITION}} {_('token'):<{TOKEN}} {against}┬{towards}", "head"),
+            (f"{'#':>{POSITION}} {_('token'):<{TOKEN}} {against:<{bar}}┬{towards:>{bar}}", "head"),
             (f" {own:>{NUMBER}} {other:>{NUMBER}}", "head"),
         )
         scale = max((abs(self._value(token)) for token in answer.tokens), default=0.0) or 1.0
@@ -115,15 +118,25 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
             yield Text()
             return
         if not sure(answer):
-            words = _("error {error:.2g} %: not complete, bars are faint").format(error=100 * answer.error_share)
+            words = _("error {error:.2g} %: not complete; bars are faint, token ids plain").format(
+                error=100 * answer.error_share
+            )
             rest = fit(f" · {total(answer, error=False)}", max(0, width - cell_len(words))).rstrip()
             yield self.text((fit(words, width).rstrip(), "hot"), (rest, "muted"))
             return
-        yield self.text(
+        line = self.text(
             (f"{total(answer)}, ", "muted"),
             (_("complete") if complete(answer) else _("not complete"), "text" if complete(answer) else "hot"),
-            (_(", {steps:,} steps").format(steps=answer.steps), "muted"),
         )
+        steps = _(", {steps:,} steps").format(steps=answer.steps)
+        if line.cell_len + cell_len(steps) <= width:
+            line.append_text(self.text((steps, "muted")))
+        yield line
+
+    @property
+    def _doubtful(self) -> bool:
+        """Whether the numbers of the bars are too far from their sum to be relied on."""
+        return self.integrated and self.answer is not None and not sure(self.answer)
 
     def _value(self, token: "TokenAttribution") -> float:
         """What bars and tints show: until integrated gradients are known, input × gradient."""
@@ -132,8 +145,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
     def _row(self, token: "TokenAttribution", chosen: bool, scale: float, bar: int, width: int) -> Text:
         value = self._value(token)
         left, right = signed_bar(value / scale, bar)
-        doubtful = self.integrated and self.answer is not None and not sure(self.answer)
-        if doubtful:
+        if self._doubtful:
             left, right = (re.sub("[^ ]", "░", part) for part in (left, right))
         integrated = "…" if token.integrated is None else f"{token.integrated:+.3f}"
         product = f"{token.input_x_gradient:+.3f}"
@@ -143,9 +155,9 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
             width,
             (f"{token.position:>{POSITION}} ", "faint"),
             (f"{fit(label(token.piece), TOKEN)} ", "text"),
-            (left, "faint" if doubtful else "below"),
+            (left, "faint" if self._doubtful else "below"),
             ("│", "faint"),
-            (right, "faint" if doubtful else "above"),
+            (right, "faint" if self._doubtful else "above"),
             (f" {own:>{NUMBER}}", "text"),
             (f" {other:>{NUMBER}}", "muted"),
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.language import N_, _
@@ -159,7 +160,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         super().draw()
 
     def lines(self, answer: "HeadsView", width: int, height: int) -> Iterator[Text]:
-        yield self.text((fit(self._asked(answer), width), "muted"))
+        yield self.text((fit(self._asked(answer, width), width), "muted"))
         drawn = self.heat_map()
         if drawn is None:
             one = len(answer.induction) == 1
@@ -169,8 +170,8 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
         yield self._here(answer, drawn, width)
         yield from self.map_lines(drawn, width, height - 3)
 
-    def _asked(self, answer: "HeadsView") -> str:
-        """What the map shows, in words."""
+    def _asked(self, answer: "HeadsView", width: int) -> str:
+        """What the map shows, in words; where there is no room, without what it was measured on."""
         if self.view.part == "composition":
             if answer.layer < 1:
                 return _("composition: what a head reads of earlier heads")
@@ -185,7 +186,8 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
             if answer.measured_on == "random"
             else _("{count} tokens of the prompt").format(count=count)
         )
-        return f"{_(self.view.meaning)} · {text}"
+        words = f"{_(self.view.meaning)} · {text}"
+        return words if cell_len(words) <= width else _(self.view.meaning)
 
     def _strongest(self, drawn: HeatMap, width: int) -> Text:
         known = [

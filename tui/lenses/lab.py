@@ -211,13 +211,8 @@ class LabLens(LensPage["Lab"]):
 
     def _batch(self, data: "TrainingBatch", width: int, height: int) -> Iterator[Text]:
         rows, length = len(data.inputs), len(data.inputs[0])
-        yield self.text(
-            (f"[{rows}, {length}]", "text"),
-            (
-                _(" inputs x, targets y: the same tokens shifted by one · stride {stride}").format(stride=data.stride),
-                "muted",
-            ),
-        )
+        words = _(" inputs x, targets y: the same tokens shifted by one · stride {stride}").format(stride=data.stride)
+        yield from self.paragraph(f"[{rows}, {length}]{words}", "muted", width)
         yield self.text(
             (_("loss {loss:.4f} nats").format(loss=data.loss), "text"),
             (_(" · a uniform guess has ln V = {ln_v:.4f}").format(ln_v=data.ln_v), "muted"),

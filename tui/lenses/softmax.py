@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Tokens whose logits are used."""
+NUMBERS = 50
+"""Cells of the columns of numbers."""
 FACTORS = (1, 2, 5, 10, 20, 50, 100, 1000)
 
 
@@ -100,18 +102,19 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
             "Both give the same shares until exp overflows."
         )
         yield from self.paragraph(words, "muted", width)
+        name = max(6, min(14, width - NUMBERS))
         yield Text()
         yield self.text(
             (
-                f"{fit(_('token'), 14)}{self.score:>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}",
+                f"{fit(_('token'), name)}{self.score:>9}{'exp(x)':>11}{_('share'):>9}{'exp(x−max)':>12}{_('share'):>9}",
                 "head",
             )
         )
         naive, stable = answer.naive, answer.stable
-        for at, name in enumerate(names):
+        for at, piece in enumerate(names):
             broken = not math.isfinite(naive.shares[at])
             yield self.text(
-                (fit(name, 14), "text"),
+                (fit(piece, name), "text"),
                 (f"{answer.logits[at]:>9.2f}", "muted"),
                 (f"{naive.powers[at]:>11.3g}", "hot" if math.isinf(naive.powers[at]) else "muted"),
                 (f"{naive.shares[at]:>9.4f}", "hot" if broken else "text"),
@@ -119,7 +122,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
                 (f"{stable.shares[at]:>9.4f}", "text"),
             )
         yield self.text(
-            (f"{fit(_('sum'), 14)}{'':9}", "muted"),
+            (f"{fit(_('sum'), name)}{'':9}", "muted"),
             (f"{naive.total:>11.3g}", "hot" if math.isinf(naive.total) else "muted"),
             (f"{sum(naive.shares):>9.4f}", "muted" if naive.works else "hot"),
             (f"{stable.total:>12.3g}{sum(stable.shares):>9.4f}", "muted"),

@@ -116,18 +116,13 @@ class WeightsLens(LensPage["Weights"]):
         )
         yield Text()
         if answer.total == answer.expected:
-            yield self.text((_("counted from the tensors; the configuration gives the same number"), "muted"))
+            words = _("counted from the tensors; the configuration gives the same number")
         else:
-            yield self.text(
-                (
-                    _("counted from the tensors; the configuration gives {expected:,}").format(
-                        expected=answer.expected
-                    ),
-                    "hot",
-                )
-            )
+            words = _("counted from the tensors; the configuration gives {expected:,}").format(expected=answer.expected)
+        yield from self.paragraph(words, "muted" if answer.total == answer.expected else "hot", width)
         if answer.tied:
-            yield self.text((_("the embedding and the unembedding share their weights, which count once"), "muted"))
+            words = _("the embedding and the unembedding share their weights, which count once")
+            yield from self.paragraph(words, "muted", width)
 
     def _names(self, answer: "Weights", width: int, height: int) -> Iterator[Text]:
         chart = max(4, min(12, height - LISTED - 5))

@@ -17,6 +17,7 @@ from tui import lenses
 from tui.course.keys import event
 from tui.dialogs.models import ModelsScreen
 from tui.dialogs.notebook import NotebookScreen
+from tui.drawing.cursor_list import MARK
 from tui.drawing.spoken import spoken
 from tui.drawing.text import bytes_text, one_line, printed
 from tui.plain.spoken_app import Spoken
@@ -279,7 +280,7 @@ def entry_of(option: Option) -> str:
     lines = plain_text(option.prompt).split("\n")
     text = " ".join(filter(None, (spoken(line.replace("●", "").replace("✓", "")) for line in lines)))
     marks = {"●": _("at present"), "✓": _("done")}
-    return ", ".join([text, *(words for mark, words in marks.items() if lines[0].lstrip().startswith(mark))])
+    return ", ".join([text, *(words for mark, words in marks.items() if lines[0].lstrip(f"{MARK} ").startswith(mark))])
 
 
 def choose(found: OptionList, text: str) -> None:

@@ -1,5 +1,6 @@
 """The index of lenses: every lens by group, with what it shows and the key that opens it."""
 
+import textwrap
 from collections.abc import Mapping
 
 from textual.app import ComposeResult
@@ -12,6 +13,7 @@ from textual.widgets.option_list import Option
 
 from core.language import _
 from tui import lenses
+from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit
 from tui.lenses.base import Lens
 
@@ -19,7 +21,7 @@ NAME = 20
 """Cells of a name."""
 WIDE = 116
 """Cells of the dialog at most."""
-BORDER = 12
+BORDER = 13
 """Cells of a line that the dialog needs for itself."""
 
 
@@ -47,10 +49,11 @@ def _has(kind: type[Lens], words: str) -> bool:
 
 
 def _line(kind: type[Lens], present: bool, keys: Mapping[str, str], width: int) -> Content:
+    room = max(10, width - NAME)
     return Content.assemble(
         (f"{'●' if present else ' '} {keys.get(kind.NAME, ' '):<2}", "bold"),
         (fit(_(kind.TITLE), NAME), "bold"),
-        (fit(_(kind.DESCRIPTION), max(10, width - NAME)), "$text-muted"),
+        (fit(textwrap.shorten(_(kind.DESCRIPTION), room, placeholder=" …"), room), "$text-muted"),
     )
 
 
@@ -70,7 +73,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
         self._present, self._keys = present, keys
         self._field = Input(placeholder=_("type to filter"), max_length=200)
         self._field.cursor_blink = False
-        self._list = OptionList()
+        self._list = CursorList()
         self._list.can_focus = False
 
     def compose(self) -> ComposeResult:
@@ -89,7 +92,7 @@ class LensIndex(ModalScreen[type[Lens] | None]):
     def _fill(self, words: str) -> None:
         room = min(WIDE, int(0.94 * self.app.size.width)) - BORDER
         options = entries(self._present, self._keys, room, words)
-        self._list.set_options(options or [Option(_("no lens has these words"), disabled=True)])
+        self._list.fill(options or [Option(Content(_("no lens has these words")), disabled=True)])
         names = [option.id for option in options]
         first = next((at for at, name in enumerate(names) if name), None)
         self._list.highlighted = names.index(self._present.NAME) if self._present.NAME in names else first

@@ -143,7 +143,7 @@ class PatchScreen(ModalScreen[None]):
         self.acting.clear_options()
         self.acting.add_options([Option(Content(patch.label)) for patch in self._patches])
         if not self._patches:
-            self.acting.add_option(Option(Content.styled(_("no patch: the model is unchanged"), "$secondary dim")))
+            self.acting.add_option(Option(Content.styled(_("no patch: the model is unchanged"), "$text-muted")))
         self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
 
     def _show_shift(self, shift: "Shift | None") -> None:
@@ -178,7 +178,7 @@ class PatchScreen(ModalScreen[None]):
             [
                 Option(
                     Content.assemble(
-                        (f"{number:>3}  ", "$secondary dim"),
+                        (f"{number:>3}  ", "$text-muted"),
                         (f"{each.patch.label:<22}", "$foreground"),
                         (meter(value / largest, BAR_WIDTH), "$accent"),
                         (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
@@ -195,7 +195,7 @@ class PatchScreen(ModalScreen[None]):
         if not self._sweep_name:
             part = self.form.part
             line = self._status or _("s tries each {part} alone and ranks the effects").format(part=part)
-            self.sweep_status.update(Content.styled(line, "$secondary dim"))
+            self.sweep_status.update(Content.styled(line, "$text-muted"))
             return
         lines = [Content.assemble((self._sweep_name, "$accent bold"), (f"   {one_line(self._status)}", "$secondary"))]
         if self._sweep and self._piece_of:
@@ -213,7 +213,7 @@ class PatchScreen(ModalScreen[None]):
             lines.append(Content.styled(words, "$secondary"))
             names = _("patch"), _("Δ logit"), _("KL bits")
             head = f"     {names[0]:<{22 + BAR_WIDTH}}{names[1]:>10}{names[2]:>11}"
-            lines.append(Content.styled(head, "$secondary dim"))
+            lines.append(Content.styled(head, "$text-muted"))
         self.sweep_status.update(Content("\n").join(lines))
 
     # Actions ---------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class PatchForm(Widget, can_focus=True):
 
     def render(self) -> Content:
         if self.config is None:
-            return Content.styled("…", "$secondary dim")
+            return Content.styled("…", "$text-muted")
         values = {"kind": self.kind, "part": self.part, "factor": f"{self.factor:g}"}
         fields = self.fields()
         names, row = [], []

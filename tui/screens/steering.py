@@ -153,7 +153,7 @@ class SteeringScreen(ModalScreen[None]):
         self.list.add_options([Option(row) for row in rows])
         if not rows:
             empty = _("no steering vector yet: n makes one from prompts, o loads one")
-            self.list.add_option(Option(Content.styled(empty, "$secondary dim")))
+            self.list.add_option(Option(Content.styled(empty, "$text-muted")))
         self.list.highlighted = min(at, max(0, len(rows) - 1))
         entry = self._present()
         about = self._status or (one_line(entry.vector.origin) if entry else "")
@@ -173,7 +173,7 @@ class SteeringScreen(ModalScreen[None]):
             (f" {entry.place:<10}", "$foreground"),
             (self._knob(entry.strength), "$accent" if entry.on else "$secondary"),
             (f" {entry.strength:>+6g}", "$foreground"),
-            (f"  ‖v‖ {norm:.3g}", "$secondary dim"),
+            (f"  ‖v‖ {norm:.3g}", "$text-muted"),
         )
 
     @staticmethod
@@ -203,7 +203,7 @@ class SteeringScreen(ModalScreen[None]):
         column = bar + FIGURE
         steered, without = (_("steered"), _("without")) if changed else ("p", "")
         head = fit(_("next token"), name) + steered.rjust(column) + without.rjust(column + 2)
-        lines = [Content.styled(head.rstrip(), "$secondary dim")]
+        lines = [Content.styled(head.rstrip(), "$text-muted")]
         for candidate in chart.candidates[:CANDIDATES]:
             parts = [
                 (fit(label(candidate.piece), name), "$foreground"),

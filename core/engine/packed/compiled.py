@@ -1,11 +1,12 @@
 """Whether there is compiled code, and the threads that run it. numba is imported only to compile.
 
 As many threads take part as `core.engine.threads.products` says. The calling thread does all work that the others do
-not take, so it waits for them only where one was suspended in the middle of a unit; then it does without them for a
-while (back-off).
+not take, so it waits for them only where one was suspended in the middle of a unit. Where other work needs the cores,
+threads take them from each other, and it does without helpers for a while (back-off).
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from ctypes import CFUNCTYPE, c_int32, c_int64
@@ -24,7 +25,6 @@ from core.engine import threads
 from core.engine.packed.kernels.descriptors import (
     GROUP,
     IDENTITY,
-    LEADER_WAITS,
     LINEAR,
     MATRIX,
     PRODUCT,
@@ -42,6 +42,11 @@ from core.language import _
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds of a back-off: the first one, and after many in a row."""
+MOST_LOST, MEMORY = 0.25, 0.2
+"""The part of its time that the leading thread may be without a core; seconds that this is averaged over.
+
+With both cores to itself it loses some percent, beside one busy program half.
+"""
 ROWS_AT_ONCE = 1024
 """Rows that are float32 at the same time."""
 TILED_FROM = 5
@@ -221,6 +226,7 @@ class _Helpers:
         self._queues: list[SimpleQueue[Any]] = []
         self._starting = Lock()
         self._back_at, self._pause = 0.0, SHORTEST_PAUSE
+        self._seconds = self._lost = 0.0
 
     def queues(self, count: int) -> Sequence[SimpleQueue[Any]]:
         """Where `count` of them wait for work; none during a back-off."""
@@ -232,11 +238,19 @@ class _Helpers:
                 Thread(target=_help, args=(self._queues[-1],), name="helper", daemon=True).start()
         return self._queues[:count]
 
-    def report(self, *, delayed: bool) -> None:
-        """Start a back-off after a call that a helper `delayed`; each in a row is twice as long."""
-        if delayed:
+    def report(self, seconds: float, lost: float) -> None:
+        """Start a back-off where the leading thread `lost` too much of the `seconds` of its last calls.
+
+        Each back-off in a row is twice as long.
+        """
+        kept = math.exp(-seconds / MEMORY)
+        self._seconds, self._lost = kept * self._seconds + seconds, kept * self._lost + lost
+        if self._lost > MOST_LOST * self._seconds:
             self._back_at = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if delayed else max(0.8 * self._pause, SHORTEST_PAUSE)
+            self._seconds = self._lost = 0.0
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        else:
+            self._pause = max(0.8 * self._pause, SHORTEST_PAUSE)
 
 
 def _help(queue: SimpleQueue[Any]) -> None:
@@ -262,9 +276,11 @@ def run(task: Any, stages: Any, linears: Any, matrices: Any) -> None:
     work = (progress, task, stages, linears, matrices)
     for number, queue in enumerate(queues, 1):
         queue.put((number, *work))
+    began, computed = time.perf_counter(), time.thread_time()
     step(0, *work)
     if queues:
-        _helpers.report(delayed=bool(progress[LEADER_WAITS]))
+        seconds, computed = time.perf_counter() - began, time.thread_time() - computed
+        _helpers.report(seconds, seconds - computed)
 
 
 def step(thread: int, progress: Any, task: Any, stages: Any, linears: Any, matrices: Any) -> None:

@@ -89,10 +89,10 @@ TASK = _record(
 )
 """One call of `scheduler.step`: what all its stages share. `head` and `x` are the operands of TILES."""
 
-PROGRESS_WORDS = 24
-"""int64 words of the memory through which threads agree on work: three cache lines."""
-DONE, LEADER_WAITS = 8, 16
-"""Words of that memory: units of the stage that are done; 1 once the leader has given up on help.
+PROGRESS_WORDS = 16
+"""int64 words of the memory through which threads agree on work: two cache lines."""
+DONE = 8
+"""The word of that memory that counts the units of the stage that are done.
 
 Word 0 has the stage in its high 32 bits and the units claimed so far in its low 32 bits.
 """

@@ -128,8 +128,15 @@ def prefetch(context, address):
     return types.void(types.intp), generate
 
 
-yield_core = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
-"""Let the operating system run another thread on this core."""
+_sleep = types.ExternalFunction("Sleep" if sys.platform == "win32" else "usleep", types.int32(types.uint32))
+_SHORTEST = 1 if sys.platform == "win32" else 50
+"""Milliseconds for Windows, else microseconds; the operating system adds about as many."""
+
+
+@compiled
+def rest():
+    """Leave the core to other threads for about a tenth of a millisecond."""
+    _sleep(_SHORTEST)
 
 
 # Calls ---------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ A thread that the operating system suspends delays only the units it has claimed
 
 from numba import carray, njit, types
 
-from core.engine.packed.kernels.descriptors import DONE, LEADER_WAITS, LINEAR, MATRIX, STAGE, TASK
+from core.engine.packed.kernels.descriptors import DONE, LINEAR, MATRIX, STAGE, TASK
 from core.engine.packed.kernels.emit import (
     atomic_add,
     atomic_load,
@@ -14,15 +14,17 @@ from core.engine.packed.kernels.emit import (
     pause,
     pointer,
     prefetch,
-    yield_core,
+    rest,
 )
 from core.engine.packed.kernels.objects import Source
 from core.engine.packed.kernels.stages import alone, share
 
 SPIN_COUNT = 10_000
-"""Reads of the counter, some tenths of a millisecond, before a thread assumes that another was suspended."""
+"""Reads of the counter, some tenths of a millisecond, before a thread assumes that another was suspended, and rests."""
 STATES_PER_SPIN_COUNT = 16
 """For so many states of a product by tiles, whose units take longer, it waits that long once more."""
+RESTS = 200
+"""How often a thread rests, 20 milliseconds in all, before it leaves a call in which it has found nothing to do."""
 
 
 @njit(fastmath=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -42,7 +44,7 @@ def step(thread, progress, task, stages, stage_count, linears, linear_count, mat
     words, spins, leader, last = progress, 0, thread == 0, stage_count
     near, end, prefetched_for = 0, 0, -1
     patience = SPIN_COUNT * (1 + model.states // STATES_PER_SPIN_COUNT)
-    while leader or atomic_load(words + 8 * LEADER_WAITS) == 0:
+    while leader or spins < patience + RESTS:
         word = atomic_load(words)
         stage, first = word >> 32, word & 0xFFFFFFFF
         if stage == last:
@@ -71,14 +73,11 @@ def step(thread, progress, task, stages, stage_count, linears, linear_count, mat
             near += 512
             if spins < patience:
                 pause()
-            elif leader:
-                atomic_store(words + 8 * LEADER_WAITS, 1)
-                yield_core()
             else:
-                return
+                rest()
 
 
-def source():
+def source() -> Source:
     """`step` as LLVM's text: a function of nine int64 that writes to two addresses more, which come first."""
     signature = (types.int64,) * 9
     step.compile(signature)

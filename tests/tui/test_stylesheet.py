@@ -1,0 +1,55 @@
+"""The stylesheet is parsed once for a theme."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.css import stylesheet as textual_stylesheet
+
+from tui.app import TokenwalkApp
+from tui.settings import Settings
+from tui.stylesheet import parsed_rules
+
+Make = Callable[..., TokenwalkApp]
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[Any, ...]]:
+    """How often the styles of each place were parsed with a precedence."""
+    counts, parse = Counter[tuple[Any, ...]](), textual_stylesheet.parse
+
+    def counted(scope: str, css: str, read_from: tuple[str, str], *, tie_breaker: int, **options: Any) -> Any:
+        counts[read_from, tie_breaker] += 1
+        return parse(scope, css, read_from, tie_breaker=tie_breaker, **options)
+
+    monkeypatch.setattr(textual_stylesheet, "parse", counted)
+    parsed_rules.cache_clear()
+    return counts
+
+
+@pytest.mark.parametrize("theme", ["tokenwalk-dark", "nord"])
+async def test_an_app_parses_each_source_once_and_the_next_app_none(
+    scripted: Make, scenes: Any, parsed: Counter[tuple[Any, ...]], theme: str
+) -> None:
+    async with scripted(scenes.oat_milk(), text="a", settings=Settings(theme=theme)).run_test() as pilot:
+        await pilot.press("question_mark")
+    assert set(parsed.values()) == {1}
+    before = parsed.total()
+    async with scripted(scenes.oat_milk(), text="a", settings=Settings(theme=theme)).run_test() as pilot:
+        await pilot.press("question_mark")
+    assert parsed.total() == before
+
+
+async def test_another_theme_parses_each_source_again_and_the_first_one_does_not(
+    scripted: Make, scenes: Any, parsed: Counter[tuple[Any, ...]]
+) -> None:
+    async with scripted(scenes.oat_milk(), text="a").run_test() as pilot:
+        dark = pilot.app.screen.styles.background
+        pilot.app.theme = "tokenwalk-light"
+        await pilot.pause()
+        light = pilot.app.screen.styles.background
+        pilot.app.theme = "tokenwalk-dark"
+        await pilot.pause()
+        assert pilot.app.screen.styles.background == dark != light
+    assert max(parsed.values()) == 2

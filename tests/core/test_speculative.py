@@ -2,15 +2,16 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import cache, reduce
 
 import numpy as np
 import pytest
 import torch
 from searches import every_answer, tiny
 
+from core.engine.model import Transformer
 from core.engine.prefix import Prefix
 from core.errors import UserError
 from core.generation import speculative
@@ -20,6 +21,7 @@ from core.generation.token import Token
 from core.loading.choice import ModelChoice
 from core.loading.draft import load_draft
 from core.loading.models import Model, load_model
+from core.sampling.distribution import Distribution
 from core.sampling.sampler import Sampler
 from core.walk.session import Session
 
@@ -50,9 +52,30 @@ def written(
     return [token.id for token in text.tokens[len(PROMPT) : len(PROMPT) + length]], rounds
 
 
+@pytest.fixture
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model reads each text once, whole: thousands of speculations ask for the same few."""
+
+    @cache
+    @torch.inference_mode()
+    def distribution(transformer: Transformer, ids: tuple[int, ...]) -> Distribution:
+        return Distribution(transformer(torch.tensor([ids]))[0, -1])
+
+    def distributions(side: speculative._Side, ids: Sequence[int], count: int) -> list[Distribution]:
+        ends = range(len(ids) - count + 1, len(ids) + 1)
+        return [distribution(side.model.transformer, tuple(ids[:end])) for end in ends]
+
+    monkeypatch.setattr(speculative._Side, "distributions", distributions)
+    monkeypatch.setattr(Speculation, "_step_seconds", lambda _: 1.0)
+
+
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize(("stages", "size"), [("temp=1", 1000), ("temp=0.7,top_k=4", 400), ("penalty=1.6", 400)])
 def test_texts_have_the_probabilities_of_the_target(models: tuple[Model, Model], stages: str, size: int) -> None:
-    """χ² of `size` texts of two tokens against the target's probabilities after the stages, by brute force."""
+    """χ² of `size` texts of two tokens against the target's probabilities after the stages, by brute force.
+
+    That what is read token by token has the same probabilities is tested with the proposals below.
+    """
     sampler = Sampler.read(stages)
     target = models[0]
     session = Session(target, sampler)

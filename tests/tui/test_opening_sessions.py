@@ -68,7 +68,7 @@ async def test_ctrl_o_lists_saved_sessions_and_opens_one(
         app = pilot.app
         await settle(pilot)
         await pilot.press("ctrl+o")
-        await until(lambda: isinstance(app.screen, ChooseScreen))
+        await until(lambda: isinstance(app.screen, ChooseScreen) and app.screen.is_mounted)
         broken, good, other = app.screen.query_one(OptionList).options
         assert "another file" in str(other.prompt)
         assert (broken.disabled, good.disabled) == (True, False)
@@ -81,8 +81,8 @@ async def test_ctrl_o_lists_saved_sessions_and_opens_one(
         assert walk_of(app) == read(saved)
         assert app.prompt.text == "oat"
         await pilot.press("ctrl+o")
-        await until(lambda: isinstance(app.screen, ChooseScreen))
-        assert str(app.screen.query_one(OptionList).options[-2].prompt).startswith("●")
+        await until(lambda: isinstance(app.screen, ChooseScreen) and app.screen.is_mounted)
+        assert str(app.screen.query_one(OptionList).options[-2].prompt)[1:].startswith("●")
 
 
 async def test_the_present_walk_is_saved_when_another_is_opened(
@@ -103,7 +103,7 @@ async def test_without_saved_sessions_a_path_can_be_given(saving: Make, settle: 
     async with saving("oat").run_test() as pilot:
         await settle(pilot)
         await pilot.press("ctrl+o")
-        await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
+        await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.is_mounted)
         (other,) = pilot.app.screen.query_one(OptionList).options
         assert "another file" in str(other.prompt)
 
@@ -158,7 +158,7 @@ async def test_a_list_keeps_its_columns_in_a_small_terminal(saved: Path, saving:
     async with saving("else").run_test(size=(60, 18)) as pilot:
         await settle(pilot)
         await pilot.press("ctrl+o")
-        await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
+        await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.is_mounted)
         await pilot.pause()
         options = pilot.app.screen.query_one(OptionList)
         width = options.scrollable_content_region.width

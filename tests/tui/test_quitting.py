@@ -127,7 +127,7 @@ async def test_keys_that_come_before_the_panels_act_when_they_are_there(scripted
         app.input_order.hold()
         for key in ("down", "down", "q", "space"):
             app.simulate_key(key)
-        await until(lambda: app.input_order.waiting == 4)
+        await until(lambda: len(app.input_order._waiting) == 4)
         assert app.candidates.cursor == 0
         assert app.is_running
         app._begin()

@@ -61,7 +61,7 @@ async def test_a_walk_is_saved_to_a_file_of_choice_and_opened_from_it(
         for name, problem in ((file, ""), (file, "already a file"), (tmp_path / "none" / "a.json", "no folder")):
             await pilot.press("w")
             await chosen(pilot, until, "save as")
-            await until(lambda: isinstance(app.screen, LineScreen))
+            await until(lambda: isinstance(app.screen, LineScreen) and app.screen.is_mounted)
             app.screen.query_one(Input).value = str(name)
             await pilot.press("enter")
             await until(lambda: isinstance(app.screen, LineScreen) if problem else file.exists())  # noqa: B023
@@ -72,7 +72,7 @@ async def test_a_walk_is_saved_to_a_file_of_choice_and_opened_from_it(
         await press(pilot, "u")
         await pilot.press("ctrl+o")
         await chosen(pilot, until, "another file")
-        await until(lambda: isinstance(app.screen, LineScreen))
+        await until(lambda: isinstance(app.screen, LineScreen) and app.screen.is_mounted)
         app.screen.query_one(Input).value = str(file)
         await pilot.press("enter")
         await settle(pilot)
@@ -183,8 +183,9 @@ async def test_w_saves_the_walk(real: Make, settle: Go, press: Go, until: Go, tm
         await until(lambda: any("saved as" in note for note in notes(app)))
         assert read(files(tmp_path)[0]) == walk_of(app)
         assert files(tmp_path)[0].name.endswith("-oat-milk.json")
+        written = files(tmp_path)[0].stat().st_mtime_ns
         await pilot.press("w", "enter")
-        await until(lambda: len(notes(app)) == 2)
+        await until(lambda: files(tmp_path)[0].stat().st_mtime_ns > written)
         assert len(files(tmp_path)) == 1  # one walk, one file
 
 

@@ -50,7 +50,9 @@ class ChooseScreen(ModalScreen[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
             dialog.border_subtitle = Content(_("⏎ choose · esc close"))
-            yield CursorList()
+            found = CursorList()
+            found.fill(Option(self._line(each), each.id, not each.enabled) for each in self._entries)
+            yield found
 
     def _line(self, entry: Entry) -> Content:
         width = max(cell_len(e.name) for e in self._entries)
@@ -65,9 +67,7 @@ class ChooseScreen(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         ids = [entry.id for entry in self._entries]
-        found = self.query_one(CursorList)
-        found.fill(Option(self._line(each), each.id, not each.enabled) for each in self._entries)
-        found.highlighted = ids.index(self._present) if self._present in ids else 0
+        self.query_one(CursorList).highlighted = ids.index(self._present) if self._present in ids else 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)

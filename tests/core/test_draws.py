@@ -138,8 +138,10 @@ def test_draws_through_stages_fit_their_probabilities(stages: str) -> None:
     counts, expected = torch.zeros(50), torch.zeros(50, dtype=torch.float64)
     for applied, us in positions.items():
         context = DrawContext(ids=[3, 9, 3, 11, 9, 3], chance=0.0 if applied else share, tokens=Numbers())
-        drawn = torch.tensor(drawn_ids(distribution, sampler, sorted(us), context), dtype=torch.int64)
-        counts += torch.bincount(drawn, minlength=50)
+        us.sort()
+        ids = drawn_ids(distribution, sampler, us, context)
+        assert ids[::50] == [draw(distribution, sampler, u, context).id for u in us[::50]]
+        counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=50)
         outcome = torch.from_numpy(apply_stages(distribution, sampler, context).selection.spread(50))
         expected += (share if applied else 1 - share) * outcome.double()
     assert fit(counts, expected) > DOUBT

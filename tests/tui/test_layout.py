@@ -191,6 +191,25 @@ async def test_a_message_stands_over_the_prompt_and_leaves_status_and_footer(scr
         assert toast.region.bottom < pilot.app.status.region.y
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_a_message_leaves_a_dialog_free(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    """Only the newest message is shown under a dialog, in two lines at most."""
+    app = scripted(scenes.oat_milk(), text="a")
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await pilot.pause()
+        app.notices.inform("one")
+        app.notices.inform("word " * 25)
+        for key in ("m", "P", "x", "V", "question_mark", "I", "p", "w"):
+            await pilot.press(key)
+            await pilot.pause()
+            (dialog,) = app.screen.query(".dialog")
+            (toast,) = (each for each in app.screen.query(Toast) if each.region)
+            assert not toast.region.overlaps(dialog.region), key
+            assert toast.region.height == 2
+            while len(app.screen_stack) > 1:
+                app.pop_screen()
+
+
 async def test_a_message_that_comes_again_is_shown_once(scripted: Make, scenes: Any) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.pause()

@@ -210,10 +210,16 @@ async def test_a_message_leaves_a_dialog_free(scripted: Make, scenes: Any, size:
                 app.pop_screen()
 
 
-async def test_a_message_that_comes_again_is_shown_once(scripted: Make, scenes: Any) -> None:
+async def test_a_message_that_comes_again_is_counted(scripted: Make, scenes: Any) -> None:
+    """Else nobody could tell that a walk was saved a second time."""
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
-        await pilot.pause()
-        for message in ("the same", "another", "the same"):
-            pilot.app.notices.inform(message)
+        notices, shown = pilot.app.notices, pilot.app._notifications
+        for message in ("saved", "another", "saved", "saved"):
             await pilot.pause()
-        assert [each.message for each in pilot.app._notifications] == ["the same", "another"]
+            notices.inform(message)
+        await pilot.pause()
+        assert [each.message for each in shown] == ["another", "saved × 3"]
+        pilot.app.clear_notifications()
+        notices.inform("saved")
+        await pilot.pause()
+        assert [each.message for each in shown] == ["saved"]

@@ -226,6 +226,11 @@ def has_files(name: str) -> bool:
     return not (is_rung(name) or is_served(name) or trained(name))
 
 
+def packed(choice: ModelChoice) -> bool:
+    """Whether a model has packed weights on the CPU."""
+    return has_files(choice.name) and choice.dtype in ("auto", *PACKED)
+
+
 def twin(choice: ModelChoice) -> ModelChoice | None:
     """The twin of a rung is the shipped checkpoint of it; the twin of a checkpoint is its rung before training.
 

@@ -138,7 +138,7 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     if catalog.has_files(choice.name):
         catalog.find(choice.name)  # refuses a wrong name before torch is imported, which takes seconds
-    threads.prepare(beside_screen=False)
+    threads.prepare(beside_screen=False, packed=catalog.packed(choice))
     from core.activations.apply import InstalledPatches
     from core.loading.models import load_model
     from core.tokenizers import chat

@@ -2,11 +2,11 @@
 
 OpenMP's worker threads can wait for work in two ways. Spinning keeps a core busy, passive waiting leaves it free. The
 environment must say which before torch is imported. Beside a screen, which needs a core, torch's threads wait passively
-and leave one core unused. So they do beside products of compiled code (`core.engine.packed`), whose own threads need the
-cores: a prompt of 128 is read up to 1.6 times as fast. These products use all cores also beside a screen: their threads
-do without one that is suspended. Otherwise torch's threads may spin, which makes a token on several threads up to 1.7
-times as fast. Models below `SMALL` parameters compute on one thread. A user's `OMP_NUM_THREADS` and `OMP_WAIT_POLICY`
-take precedence over all of this.
+and leave one core unused. They also wait so beside products of compiled code (`core.engine.packed`), whose threads need
+the cores: a prompt of 128 is read up to 1.6 times as fast. These products use all cores also beside a screen: their
+threads do without one that is suspended. Otherwise torch's threads may spin, which makes a token on several threads up
+to 1.7 times as fast. Models below `SMALL` parameters compute on one thread. A user's `OMP_NUM_THREADS` and
+`OMP_WAIT_POLICY` take precedence over all of this.
 """
 
 import os

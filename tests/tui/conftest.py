@@ -40,7 +40,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A pilot waits until the app is idle; Textual's own test compares processor time with the clock instead."""
 
     async def wait(min_sleep: float = 0, max_sleep: float = 1) -> None:
@@ -51,6 +51,8 @@ def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("textual.app.wait_for_idle", wait)
     monkeypatch.setattr("textual.pilot.wait_for_idle", wait)
+    yield
+    AppUnderTest.newest = None
 
 
 @pytest.fixture

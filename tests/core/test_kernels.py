@@ -38,7 +38,7 @@ def test_exp_is_accurate() -> None:
 # Threads -------------------------------------------------------------------------------------------------------------
 
 
-def work(threads: int) -> tuple[tuple[Any, ...], Tensor, Matrix, tuple[Any, ...]]:
+def work(threads: int) -> tuple[tuple[int, ...], Tensor, Matrix, tuple[Any, ...]]:
     """The arguments of a step that is one product, its outputs, its matrix, and what must stay alive until then."""
     generator = torch.Generator().manual_seed(0)
     matrix = Matrix("Q8_0", (640, 64), q8_0(torch.randn(640, 64, generator=generator)))
@@ -51,13 +51,14 @@ def work(threads: int) -> tuple[tuple[Any, ...], Tensor, Matrix, tuple[Any, ...]
     for name, value in (fields | {"count": 64, "vectors": 1, "halves": 1, "rows": 640, "activation": IDENTITY}).items():
         stages[name] = value
     linears, matrices = np.array([(0, 1, 640, 64, 0)], LINEAR), np.array([matrix.descriptor()], MATRIX)
-    return (compiled.new_progress(), task, stages, linears, matrices), outputs, matrix, (ones, space)
+    arrays = (compiled.new_progress(), task, stages, linears, matrices)
+    return compiled.addresses(*arrays), outputs, matrix, (*arrays, ones, space)
 
 
 def test_the_leader_does_all_the_work_when_no_helper_comes() -> None:
     """One of eight threads."""
     arguments, outputs, matrix, _alive = work(8)
-    compiled.step(0, *arguments)
+    compiled.step(0, arguments)
     assert torch.allclose(outputs, matrix.dequantize().sum(1), rtol=1e-4, atol=1e-3)
 
 
@@ -66,10 +67,10 @@ def test_a_helper_that_comes_too_early_or_too_late_returns() -> None:
     arguments, outputs, *_alive = work(2)
     outputs[:] = 5
     began = time.perf_counter()
-    compiled.step(1, *arguments)
+    compiled.step(1, arguments)
     assert (outputs == 5).all()
-    compiled.step(0, *arguments)
-    compiled.step(1, *arguments)
+    compiled.step(0, arguments)
+    compiled.step(1, arguments)
     assert time.perf_counter() - began < 5
 
 

@@ -54,6 +54,27 @@ async def test_a_model_with_a_template_offers_it_and_a_key_takes_it(
         assert str(app.prompt.border_title) == "prompt"
 
 
+async def test_the_key_of_the_template_loses_no_message(
+    real: Make, settle: Go, press: Go, write: Go, choice: ModelChoice
+) -> None:
+    """Pressed twice, the conversation is there as it was, with the message that was typed last."""
+    async with real("hi", choice, form=CHAT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "space")
+        await end_answer(pilot, settle)
+        await press(pilot, "i")
+        await write(pilot, "why?")
+        await settle(pilot)
+        await press(pilot, "escape")
+        before = text(app)
+        await press(pilot, "C")
+        assert (text(app), app.prompt.text) == ("hi", "hi")
+        await press(pilot, "C")
+        assert (text(app), app.prompt.text) == (before, "why?")
+        assert str(app.prompt.border_title) == "message 2"
+
+
 async def test_a_model_without_a_template_says_so(real: Make, settle: Go, press: Go) -> None:
     async with real("hi").run_test(size=SIZE) as pilot:
         await settle(pilot)

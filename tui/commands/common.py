@@ -133,13 +133,17 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     The steering vectors of the options act in the model from now on.
     """
-    patches = model.patches()
-    threads.prepare(beside_screen=False)
+    patches, choice = model.patches(), model.choice()
+    from core.loading import catalog
+
+    if catalog.has_files(choice.name):
+        catalog.find(choice.name)  # refuses a wrong name before torch is imported, which takes seconds
+    threads.prepare(beside_screen=False, packed=catalog.packed(choice))
     from core.activations.apply import InstalledPatches
     from core.loading.models import load_model
     from core.tokenizers import chat
 
-    loaded = load_model(model.choice())
+    loaded = load_model(choice)
     if loaded.info.slow_path:
         note(
             _("{label} runs on a slow path: {slow_path}").format(

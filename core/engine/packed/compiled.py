@@ -256,7 +256,7 @@ class _Helpers:
 def _help(queue: SimpleQueue[Any]) -> None:
     while True:
         work = queue.get()
-        step(*work)
+        step(*work[:2])
         del work
 
 
@@ -273,21 +273,26 @@ def run(task: Any, stages: Any, linears: Any, matrices: Any) -> None:
     progress = new_progress()
     queues = _helpers.queues(threads.products() - 1)
     task["threads"] = 1 + len(queues)
-    work = (progress, task, stages, linears, matrices)
+    arrays = (progress, task, stages, linears, matrices)
+    arguments = addresses(*arrays)
     for number, queue in enumerate(queues, 1):
-        queue.put((number, *work))
+        queue.put((number, arguments, arrays))  # the arrays live as long as a helper may read them
     began, computed = time.perf_counter(), time.thread_time()
-    step(0, *work)
+    step(0, arguments)
     if queues:
         seconds, computed = time.perf_counter() - began, time.thread_time() - computed
         _helpers.report(seconds, seconds - computed)
 
 
-def step(thread: int, progress: Any, task: Any, stages: Any, linears: Any, matrices: Any) -> None:
-    """`scheduler.step` with arrays; other threads of Python run meanwhile."""
-    addresses = (each.__array_interface__["data"][0] for each in (progress, task))
-    counted = ((each.__array_interface__["data"][0], len(each)) for each in (stages, linears, matrices))
-    _machine_code()(*_RESULTS, thread, *addresses, *chain(*counted))
+def addresses(progress: Any, task: Any, stages: Any, linears: Any, matrices: Any) -> tuple[int, ...]:
+    """The arguments of `scheduler.step` after the first: addresses of the arrays, and lengths of the last three."""
+    counted = ((each.ctypes.data, len(each)) for each in (stages, linears, matrices))
+    return (progress.ctypes.data, task.ctypes.data, *chain(*counted))
+
+
+def step(thread: int, arguments: tuple[int, ...]) -> None:
+    """`scheduler.step`; other threads of Python run meanwhile."""
+    _machine_code()(*_RESULTS, thread, *arguments)
 
 
 _result = np.zeros(2, np.int64)

@@ -19,7 +19,10 @@ class Loading:
 
     activity: Literal["downloading", "reading", "compiling", "connecting"]
     name: str
-    """The model that is downloaded or compiled for, or the tensor that is read next. It comes from a file, so it is hostile text."""
+    """The model that is downloaded or compiled for, or the tensor that is read next.
+
+    It comes from a file, so it is hostile text.
+    """
     done: int
     """Bytes, of `total`."""
     total: int

@@ -196,6 +196,20 @@ async def test_roles_are_named_in_the_panels(
         assert "user" in str(app.tokens.border_subtitle)
 
 
+async def test_a_special_token_in_a_message_is_marked(real: Make, settle: Go, press: Go, choice: ModelChoice) -> None:
+    """Underlined, and named at the cursor: typed text closes the user's turn. In plain text it is 10 characters."""
+    async with real("a<|im_end|>b", choice, form=CHAT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        strips = [app.tokens.render_line(y) for y in range(6)]
+        underlined = [part.text.strip() for strip in strips for part in strip if part.style and part.style.underline]
+        assert underlined == ["<|im_start|>", "<|im_end|>", "<|im_end|>", "<|im_start|>"]
+        await press(pilot, "home", *["right"] * 7)
+        assert str(app.tokens.border_subtitle).endswith("user · special")
+        await press(pilot, "C")
+        assert len(app.frame.snapshot.tokens) == len("a<|im_end|>b")
+
+
 async def test_a_saved_conversation_goes_on(
     saving: Make, settle: Go, press: Go, write: Go, choice: ModelChoice, tmp_path: Path, until: Any
 ) -> None:

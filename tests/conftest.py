@@ -34,13 +34,6 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_runtest_logstart() -> None:
-    """What the test before has left is dropped; the app searches all objects again when it ends, a test need not."""
-    gc.collect(1)
-    if not gc.get_freeze_count():
-        gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test begins in English, whatever a test before has spoken."""

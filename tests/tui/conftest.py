@@ -1,5 +1,6 @@
 """Fixtures of the tests of `tui`: apps, frames, waiting, keys, the command line, and ways to look at the screen."""
 
+import gc
 import io
 import subprocess
 import sys
@@ -52,7 +53,10 @@ def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("textual.app.wait_for_idle", wait)
     monkeypatch.setattr("textual.pilot.wait_for_idle", wait)
     yield
-    AppUnderTest.newest = None
+    if AppUnderTest.newest:
+        AppUnderTest.newest = None
+        gc.collect(1)
+        gc.freeze()  # the runner lets all objects be searched again when it ends
 
 
 @pytest.fixture

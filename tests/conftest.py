@@ -18,6 +18,7 @@ from core import language
 from core.loading import weights
 from core.loading.choice import ModelChoice
 from core.loading.models import Model, load_model
+from tui.garbage import THRESHOLDS
 
 
 def pytest_configure() -> None:
@@ -29,6 +30,7 @@ def pytest_collection_finish() -> None:
     """Modules and tests stay to the end: searching them for garbage took a fifth of the whole time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
     gc.enable()
 
 

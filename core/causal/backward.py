@@ -119,7 +119,8 @@ def read_block(
     with ForwardHooks() as hooks:
         for site in sites:
             keep(hooks, transformer.blocks[n].get_submodule(site.module), site, kept)
-        return _through_block(transformer, n, stream), kept
+        output = _through_block(transformer, n, stream)
+        return output, {site: value.to(stream.device) for site, value in kept.items()}
 
 
 # Backward ------------------------------------------------------------------------------------------------------------
@@ -171,7 +172,9 @@ def pull_block(
     whole, *found = torch.autograd.grad(
         output, [leaf, *kept.values()], gradient, allow_unused=True, materialize_grads=True
     )
-    return Pulled(whole, {site: value.detach() for site, value in kept.items()}, dict(zip(kept, found, strict=True)))
+    here = stream.device
+    values = {site: value.detach().to(here) for site, value in kept.items()}
+    return Pulled(whole, values, {site: each.to(here) for site, each in zip(kept, found, strict=True)})
 
 
 def keep(hooks: ForwardHooks, module: nn.Module, site: Site, kept: dict[Site, Tensor]) -> None:
@@ -208,9 +211,10 @@ def _through_block(transformer: Transformer, n: int, stream: Tensor) -> Tensor:
 
 
 def run_exactly(module: nn.Module, *inputs: Any) -> Any:
-    """Run a module with its weights in float32 or better, as constants."""
+    """Run a module with its weights in float32 or better, as constants. The output is where the first input is."""
     weights = {name: _constant(parameter) for name, parameter in module.named_parameters()}
-    return functional_call(module, weights, inputs) if weights else module(*inputs)
+    output = functional_call(module, weights, inputs) if weights else module(*inputs)
+    return output.to(inputs[0].device) if isinstance(output, Tensor) else output
 
 
 def _constant(parameter: Tensor) -> Tensor:

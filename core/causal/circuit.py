@@ -75,13 +75,13 @@ def _through(transformer: Transformer, graph: Graph, n: int, kept: Tensor, writt
     qkv = _queries_keys_values(block, kept[: len(written), columns], written, stream)
     values = dict[Site, Tensor]()
     with ForwardHooks() as hooks:
-        hooks.after(block.attention.qkv, lambda _, inputs, output: qkv)
+        hooks.after(block.attention.qkv, lambda _, inputs, output: qkv.to(output.device))
         keep(hooks, block.attention.out, HEADS, values)
         attention = run_exactly(block.attention, run_exactly(block.norm1, stream), 0, None)
     if config.output_norms:
         written = torch.cat((written, attention - corrupt.attention[n]))
     else:
-        written = torch.cat((written, head_writes(transformer, n, values[HEADS] - corrupt.heads[n])))
+        written = torch.cat((written, head_writes(transformer, n, values[HEADS].to(stream.device) - corrupt.heads[n])))
     if not config.feed_forward:
         return written
     receiver = columns.stop

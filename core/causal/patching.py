@@ -97,7 +97,7 @@ def patched_measures(pair: PromptPair, group: Sequence[Cell]) -> Generator[None,
         with ForwardHooks() as hooks:
             _swap(hooks, pair, new, old, start, x)
             transformer.position(positions)  # hooks of installed patches keep the positions
-            x = transformer.blocks[layer](x, start, SharedPast(pair.corrupt.cache.layers[layer], start))
+            x = transformer.blocks[layer](x, start, SharedPast(pair.corrupt.cache.layers[layer], start)).to(x.device)
         yield
     return {cell: pair.normalized(measure) for cell, measure in zip(rows, pair.measures(x), strict=True)}
 

@@ -104,7 +104,7 @@ def difference(pair: PromptPair, sender: Sender) -> Tensor:
     heads = corrupt.heads[layer][first:].clone()
     heads[:, head] = clean.heads[layer][first:, head]
     both = attention.scale(attention.norm(attention.out(torch.stack((heads, corrupt.heads[layer][first:])))))
-    return both[0] - both[1]
+    return (both[0] - both[1]).to(heads.device)
 
 
 @torch.inference_mode()
@@ -128,7 +128,7 @@ def path_measures(
             if layer == receiver.layer:
                 _receive(hooks, pair, receiver, moved)
             transformer.position(positions)  # hooks of installed patches keep the positions
-            x = transformer.blocks[layer](x, start, SharedPast(pair.corrupt.cache.layers[layer], start))
+            x = transformer.blocks[layer](x, start, SharedPast(pair.corrupt.cache.layers[layer], start)).to(x.device)
         yield
     return dict(zip(group, map(pair.normalized, pair.measures(x)), strict=True))
 
@@ -142,7 +142,7 @@ def _receive(hooks: ForwardHooks, pair: PromptPair, receiver: Receiver, moved: T
     read: list[Tensor] = []
     hooks.before(norm, lambda _, inputs: read.append(inputs[0]))
     if receiver.part == "mlp":
-        hooks.before(block.feed_forward, lambda module, inputs: (norm.forward(read[0] + moved),))
+        hooks.before(block.feed_forward, lambda module, inputs: (norm.forward(read[0] + moved.to(read[0].device)),))
         return
     share = config.heads // config.kv_heads
     row = {"q": receiver.head, "k": config.heads + receiver.head // share}.get(
@@ -152,7 +152,7 @@ def _receive(hooks: ForwardHooks, pair: PromptPair, receiver: Receiver, moved: T
 
     def replace(module: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         output = output.clone()
-        output[..., part] = module.forward(norm.forward(read[0] + moved))[..., part]
+        output[..., part] = module.forward(norm.forward(read[0] + moved.to(read[0].device)))[..., part]
         return output
 
     hooks.after(block.attention.qkv, replace)

@@ -113,11 +113,15 @@ class Prefix:
     def _read_chunk(self, start: int, end: int) -> None:
         """Read positions `start` to `end` after those in the cache. A single one also keeps its logits."""
         ids = self._tensor([row[start:end] for row in self._ids])  # [B, end - start]
-        if end - start == 1:
-            states, logits = self.model.step(ids, self._cache)
-            self._latest = start, logits
-        else:
-            states = self.model.hidden(ids, self._cache)
+        try:
+            if end - start == 1:
+                states, logits = self.model.step(ids, self._cache)
+                self._latest = start, logits
+            else:
+                states = self.model.hidden(ids, self._cache)
+        except BaseException:  # such as a lack of memory behind the last block
+            self._cache.rewind(start)
+            raise
         span = self.model.config.rope_span  # shorter prefixes may have other frequencies than the cache
         first = next((p for p in range(start, end) if span(p + 1) == self._cache.span), end)
         self._states[first:end] = states[:, first - start :].unbind(1)

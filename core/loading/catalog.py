@@ -221,6 +221,16 @@ def trained(name: str) -> Path | None:
     return path if path.suffix == ".safetensors" and path.is_file() and card.read_card(path) else None
 
 
+def has_files(name: str) -> bool:
+    """Whether a name means files of a model, here or on the Hub, unless it means nothing."""
+    return not (is_rung(name) or is_served(name) or trained(name))
+
+
+def packed(choice: ModelChoice) -> bool:
+    """Whether a model has packed weights on the CPU."""
+    return has_files(choice.name) and choice.dtype in ("auto", *PACKED)
+
+
 def twin(choice: ModelChoice) -> ModelChoice | None:
     """The twin of a rung is the shipped checkpoint of it; the twin of a checkpoint is its rung before training.
 

@@ -23,7 +23,6 @@ from core.loading.families.family import Family
 from core.loading.info import ModelInfo
 from core.loading.model import LocalModel, Model
 from core.loading.room import cards_for, check_room
-from core.loading.served.connect import connect
 from core.loading.sizes import described_bytes
 from core.progress import Report
 from core.tokenizers.tokenizer import Tokenizer
@@ -40,6 +39,8 @@ def load_model(choice: ModelChoice, report: Report | None = None) -> Model:
     """
     if catalog.is_served(choice.name):
         catalog.check(choice)
+        from core.loading.served.connect import connect  # noqa: PLC0415  # an HTTP client, which files do not need
+
         return connect(choice, report)
     choice = _by_its_name(choice)
     device = devices.resolve(choice.device)

@@ -62,7 +62,7 @@ def render(
     add_generation_prompt: bool = True,
     continue_final: bool = False,
 ) -> Chat:
-    """The conversation as the model's chat template writes it; special tokens in it are tokens.
+    """The conversation as the model's chat template writes it; special tokens in it, typed ones too, are tokens.
 
     `add_generation_prompt` adds the beginning of an answer. `continue_final` ends the text within the last message, so
     that the model goes on with it. No BOS is added to what the template writes, as in transformers.

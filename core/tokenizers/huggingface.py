@@ -28,6 +28,8 @@ from core.tokenizers.split_patterns import QWEN2
 from core.tokenizers.tokenizer import END_OF_TEXT
 
 Ends = tuple[tuple[int, ...], tuple[int, ...]]
+LONGEST_REASON = 300
+"""Characters of a reason of the library in an error; it may quote a token of any length."""
 _DECODERS = ("ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Strip")
 """Decoders after which the bytes of a token do not depend on its neighbors, but for a space at the beginning."""
 
@@ -81,7 +83,7 @@ def _tokenizer_json(path: Path) -> Library:
     try:
         library = Library.from_str(read_file(path).decode())
     except Exception as error:  # the library raises no narrower one
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:LONGEST_REASON]
         raise UserError(
             _("{file} cannot be read ({reason}); download the model again"), file=path.name, reason=reason
         ) from error

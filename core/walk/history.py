@@ -85,15 +85,21 @@ class History:
     def write_prompt(self, kept: int, tokens: Sequence[Token], text: str | None) -> None:
         """Let the first `kept` tokens and `tokens`, typed as `text`, be the prompt and the walk; nothing can be undone.
 
-        The cursor stands at its end. Nodes of the prompt before that only typing created are removed.
+        The cursor stands at its end. Nodes of the prompt before that only typing created are removed, unless it is a
+        conversation that went on.
         """
-        before = self.path
-        path = self._typed(before[:kept], tokens, text)
+        before = self.path if len(self.path) == self.prompt_length else []
+        path = self._typed(self.path[:kept], tokens, text)
         self._go(path, len(path))
         self.refresh()
         self._forget_drafts(before, kept=path)
         self.done.clear()
         self.undone.clear()
+
+    def go_on(self) -> None:
+        """Let what followed the end of the walk, as it was taken last, follow it again."""
+        path = self.tree.path(self.tree.end(self.path[-1]))
+        self._go(path, len(path))
 
     def _typed(self, path: list[Node], tokens: Sequence[Token], text: str | None) -> list[Node]:
         """The path with nodes for typed tokens at its end, the last of which has the text."""

@@ -174,6 +174,15 @@ class Session:
             return self.prefill(encode(self.model.tokenizer, text, special=form.special), text)
         return self.turns.write(text, form.system, turn)
 
+    def rewrite(self, form: PromptForm) -> Iterator[Progress]:
+        """Write the first prompt in another form, and let what followed it there follow it again.
+
+        Raises `UserError` as `write` does.
+        """
+        self.write(self.first_prompt, form, turn=0)
+        self.history.go_on()
+        return self.read()
+
     @property
     def ready(self) -> bool:
         """Whether the distribution at the cursor can be had without waiting for another machine."""

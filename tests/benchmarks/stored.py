@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.engine import threads
 
-threads.prepare(beside_screen=False)
+threads.prepare(beside_screen=False, packed=True)
 
 import torch  # noqa: E402
 from speed import peak  # noqa: E402

@@ -8,7 +8,6 @@ import gguf
 import torch
 from gguf_files import gguf_name
 from model_folders import CPU
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from core.engine.model import Transformer
@@ -19,6 +18,8 @@ from core.loading.families.family import Family
 
 def save_adapter(folder: Path, model: Any, **settings: Any) -> Any:
     """Write an adapter of `model` with random numbers; returns the model of peft, whose logits are the reference."""
+    from peft import LoraConfig, get_peft_model  # late: it takes seconds
+
     adapted = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 8} | settings)).eval()
     numbers = torch.Generator().manual_seed(5)
     with torch.no_grad():

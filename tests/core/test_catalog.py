@@ -272,3 +272,19 @@ def test_the_cache_follows_the_environment_variables(monkeypatch: pytest.MonkeyP
     assert hub.cache() == elsewhere / "h" / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", os.fspath(elsewhere / "c"))
     assert hub.cache() == elsewhere / "c"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "packed"),
+    [
+        ("folder", "auto", True),
+        ("owner/name", "int4", True),
+        ("file.gguf", "stored", True),
+        ("file.gguf", "fp32", False),
+        ("model5", "auto", False),
+        ("model5-trained", "auto", False),
+        ("http://127.0.0.1:8124", "auto", False),
+    ],
+)
+def test_packed_weights_are_known_before_a_model_is_loaded(name: str, dtype: str, packed: bool) -> None:
+    assert catalog.packed(ModelChoice(name=name, dtype=dtype)) is packed

@@ -16,6 +16,7 @@ from core.tokenizers import chat
 from core.tokenizers.chat_template import Message
 from core.walk import conversation
 from core.walk.session import Session
+from core.walk.values import PromptForm
 
 Load = Callable[[str], Model]
 END = 258
@@ -206,3 +207,23 @@ def test_tokens_of_no_conversation_have_no_spans() -> None:
     from core.loading.tokenizers import load_tokenizer
 
     assert conversation.spans(load_tokenizer("bytes"), [Token(1, b"a")]) == ()
+
+
+def test_in_another_form_and_back_nothing_is_lost(session: Session) -> None:
+    """Answers, messages without an answer, and what the plain prompt was continued with come back, wherever one is."""
+    answer(session, "yes")
+    list(session.turns.write("why?"))
+    answer(session, "so")
+    list(session.turns.write("unanswered"))
+    talk = [*session.tokens]
+    session.travel(9)
+    list(session.rewrite(PromptForm(chat=False)))
+    assert [token.id for token in session.tokens] == session.model.tokenizer.encode("hi")
+    session.take(5)
+    plain = [*session.tokens]
+    for _ in range(2):
+        list(session.rewrite(PromptForm(chat=True)))
+        assert session.tokens == talk
+        assert (session.cursor, session.prompt, says(session)[-2]) == (len(talk), "unanswered", ("user", "unanswered"))
+        list(session.rewrite(PromptForm(chat=False)))
+        assert session.tokens == plain

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from core.loading import catalog
 from core.loading.choice import ModelChoice
 from core.loading.details import details
-from core.loading.models import load_model
+from core.loading.models import Model, load_model
 
 
 def test_number_formats_are_those_of_the_gguf_file() -> None:
@@ -74,8 +75,8 @@ def test_an_adapter_is_counted(chat_model: Path, adapter: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "fp32", "bf16"])
-def test_converted_weights_are_not_mapped(dtype: str) -> None:
+def test_converted_weights_are_not_mapped(dtype: str, smollm2: Callable[[str], Model]) -> None:
     """A format other than that of the file is memory of the process."""
-    found = details(load_model(ModelChoice(name="smollm2", device="cpu", dtype=dtype)))
+    found = details(smollm2(dtype))
     assert found.mapped_bytes is None or found.mapped_bytes < 0.01 * found.weights_bytes
     assert found.formats[0].name == {"int8": "Q8_0"}.get(dtype, dtype)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numba import njit
 from torch import Tensor
@@ -38,7 +39,7 @@ def test_exp_is_accurate() -> None:
 # Threads -------------------------------------------------------------------------------------------------------------
 
 
-def work(threads: int) -> tuple[tuple[Any, ...], Tensor, Matrix, tuple[Any, ...]]:
+def work(threads: int) -> tuple[tuple[int, ...], Tensor, Matrix, tuple[Any, ...]]:
     """The arguments of a step that is one product, its outputs, its matrix, and what must stay alive until then."""
     generator = torch.Generator().manual_seed(0)
     matrix = Matrix("Q8_0", (640, 64), q8_0(torch.randn(640, 64, generator=generator)))
@@ -51,13 +52,14 @@ def work(threads: int) -> tuple[tuple[Any, ...], Tensor, Matrix, tuple[Any, ...]
     for name, value in (fields | {"count": 64, "vectors": 1, "halves": 1, "rows": 640, "activation": IDENTITY}).items():
         stages[name] = value
     linears, matrices = np.array([(0, 1, 640, 64, 0)], LINEAR), np.array([matrix.descriptor()], MATRIX)
-    return (compiled.new_progress(), task, stages, linears, matrices), outputs, matrix, (ones, space)
+    arrays = (compiled.new_progress(), task, stages, linears, matrices)
+    return compiled.addresses(*arrays), outputs, matrix, (*arrays, ones, space)
 
 
 def test_the_leader_does_all_the_work_when_no_helper_comes() -> None:
     """One of eight threads."""
     arguments, outputs, matrix, _alive = work(8)
-    compiled.step(0, *arguments)
+    compiled.step(0, arguments)
     assert torch.allclose(outputs, matrix.dequantize().sum(1), rtol=1e-4, atol=1e-3)
 
 
@@ -66,10 +68,10 @@ def test_a_helper_that_comes_too_early_or_too_late_returns() -> None:
     arguments, outputs, *_alive = work(2)
     outputs[:] = 5
     began = time.perf_counter()
-    compiled.step(1, *arguments)
+    compiled.step(1, arguments)
     assert (outputs == 5).all()
-    compiled.step(0, *arguments)
-    compiled.step(1, *arguments)
+    compiled.step(0, arguments)
+    compiled.step(1, arguments)
     assert time.perf_counter() - began < 5
 
 
@@ -105,6 +107,13 @@ def test_a_process_that_finds_compiled_code_on_disk_does_not_import_numba() -> N
     command = [sys.executable, "-c", IMPORTED]
     done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["None", "False"]
+
+
+def test_what_is_not_on_disk_must_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiled.available()
+    assert not compiled.compiles()
+    monkeypatch.setattr(objects, "folder", lambda: tmp_path)
+    assert compiled.compiles()
 
 
 def test_of_a_text_with_several_functions_what_is_called_is_kept() -> None:

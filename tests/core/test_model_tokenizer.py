@@ -207,12 +207,22 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["[" * 100_000, '{"a":' * 100_000, "", "null", "{}", '{"added_tokens": ' + "[" * 100_000]
+    "content",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "",
+        "null",
+        "{}",
+        '{"added_tokens": ' + "[" * 100_000,
+        f'{{"model": {{"type": "BPE", "vocab": {{"a": 0}}, "merges": ["{"b" * 9_999} a"]}}}}',
+    ],
 )
 def test_a_tokenizer_json_that_is_none_is_one_line(content: str, tmp_path: Path) -> None:
     path = folder_of(trained("gpt-2"), tmp_path) / "tokenizer.json"
     path.write_text(content)
     assert "tokenizer.json" in refusal(tmp_path)
+    assert len(refusal(tmp_path)) < 500
 
 
 STEPS = [

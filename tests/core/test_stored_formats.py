@@ -11,7 +11,7 @@ from gguf_blocks import SCALES, WITHOUT_CODE, numbers, random_blocks
 from gguf_files import Q, saved, write_gguf
 from reference_models import ids
 
-from core.loading import description, weights
+from core.loading import description, models, weights
 from core.loading.info import ModelInfo
 
 UNPACKED = (*WITHOUT_CODE, "TQ1_0", "TQ2_0", "MXFP4")
@@ -58,6 +58,22 @@ def test_a_format_without_compiled_code_is_unpacked_and_named(kind: str, tmp_pat
     found, described = divergence(kind, tmp_path)
     assert found < 1e-5
     assert shown(described) == f"{kind} unpacked to fp16"
+
+
+@torch.inference_mode()
+def test_a_mixed_file_is_computed_as_stored_whichever_types_it_has(tmp_path: Path) -> None:
+    """As where a width makes some tensors Q4_0 in a file of Q3_K: `auto` makes nothing 4 bits of what is not."""
+    model, path = saved(tmp_path, vocab_size=83), tmp_path / "m.gguf"
+    block = "model.layers.0."
+    kinds = {f"{block}mlp.down_proj.weight": Q.Q4_0, f"{block}mlp.up_proj.weight": Q.TQ1_0, "lm_head.weight": Q.Q6_K}
+    numbers = write_gguf(path, model, Q.Q3_K, kinds=kinds, quantize=quantize)
+    model.load_state_dict(numbers, strict=False)
+    described = description.describe(path)
+    cpu = torch.device("cpu")
+    assert models._fastest(described, cpu) == "stored"
+    ours = weights.build_model(described, cpu, torch.float32, "stored")
+    p, q = (logits.double().log_softmax(-1) for logits in (model(ids()).logits, ours(ids())))
+    assert (p.exp() * (p - q)).sum(-1).mean() < 1e-5
 
 
 def test_a_mixed_file_names_what_is_unpacked() -> None:

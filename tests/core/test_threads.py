@@ -96,6 +96,17 @@ def test_without_a_screen_threads_may_spin(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("interval")
+def test_beside_packed_weights_threads_are_passive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of torch that spins takes the core of a thread that multiplies."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "x")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    before = sys.getswitchinterval()
+    threads.prepare(beside_screen=False, packed=True)
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert sys.getswitchinterval() == before
+
+
+@pytest.mark.usefixtures("interval")
 @pytest.mark.parametrize("value", ["ACTIVE", "passive", ""])
 def test_prepare_keeps_the_users_omp_wait_policy(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """For any value of it."""

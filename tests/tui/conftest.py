@@ -1,5 +1,6 @@
 """Fixtures of the tests of `tui`: apps, frames, waiting, keys, the command line, and ways to look at the screen."""
 
+import gc
 import io
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A pilot waits until the app is idle; Textual's own test compares processor time with the clock instead."""
 
     async def wait(min_sleep: float = 0, max_sleep: float = 1) -> None:
@@ -51,6 +52,11 @@ def waits_until_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("textual.app.wait_for_idle", wait)
     monkeypatch.setattr("textual.pilot.wait_for_idle", wait)
+    yield
+    if AppUnderTest.newest:
+        AppUnderTest.newest = None
+        gc.collect(1)
+        gc.freeze()  # the runner lets all objects be searched again when it ends
 
 
 @pytest.fixture

@@ -54,6 +54,27 @@ async def test_a_model_with_a_template_offers_it_and_a_key_takes_it(
         assert str(app.prompt.border_title) == "prompt"
 
 
+async def test_the_key_of_the_template_loses_no_message(
+    real: Make, settle: Go, press: Go, write: Go, choice: ModelChoice
+) -> None:
+    """Pressed twice, the conversation is there as it was, with the message that was typed last."""
+    async with real("hi", choice, form=CHAT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        await press(pilot, "space")
+        await end_answer(pilot, settle)
+        await press(pilot, "i")
+        await write(pilot, "why?")
+        await settle(pilot)
+        await press(pilot, "escape")
+        before = text(app)
+        await press(pilot, "C")
+        assert (text(app), app.prompt.text) == ("hi", "hi")
+        await press(pilot, "C")
+        assert (text(app), app.prompt.text) == (before, "why?")
+        assert str(app.prompt.border_title) == "message 2"
+
+
 async def test_a_model_without_a_template_says_so(real: Make, settle: Go, press: Go) -> None:
     async with real("hi").run_test(size=SIZE) as pilot:
         await settle(pilot)
@@ -173,6 +194,20 @@ async def test_roles_are_named_in_the_panels(
         assert "template" in str(app.tokens.border_subtitle)
         await press(pilot, *["right"] * 6)
         assert "user" in str(app.tokens.border_subtitle)
+
+
+async def test_a_special_token_in_a_message_is_marked(real: Make, settle: Go, press: Go, choice: ModelChoice) -> None:
+    """Underlined, and named at the cursor: typed text closes the user's turn. In plain text it is 10 characters."""
+    async with real("a<|im_end|>b", choice, form=CHAT).run_test(size=SIZE) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        strips = [app.tokens.render_line(y) for y in range(6)]
+        underlined = [part.text.strip() for strip in strips for part in strip if part.style and part.style.underline]
+        assert underlined == ["<|im_start|>", "<|im_end|>", "<|im_end|>", "<|im_start|>"]
+        await press(pilot, "home", *["right"] * 7)
+        assert str(app.tokens.border_subtitle).endswith("user · special")
+        await press(pilot, "C")
+        assert len(app.frame.snapshot.tokens) == len("a<|im_end|>b")
 
 
 async def test_a_saved_conversation_goes_on(

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 BYTES = ("--tokenizer", "bytes")
 
-LIGHT: dict[str, Sequence[str | bytes]] = {
+ERRORS: dict[str, Sequence[str | bytes]] = {
     "no prompt": ("generate",),
     "no number": ("generate", "hi", "-n", "x"),
     "a negative count": ("generate", "hi", "-n", "-1"),
@@ -40,8 +39,6 @@ LIGHT: dict[str, Sequence[str | bytes]] = {
     "an escape in what is too much": ("generate", "hi", "\x1b]52;c;aGk=\x07"),
     "an escape in a name": ("tokens", "hi", "--tokenizer", "\x1b[2J\u202e"),
     "a line feed in a name": ("tokens", "hi", "--tokenizer", "a\nb"),
-}
-HEAVY: dict[str, Sequence[str]] = {
     "an unknown model": ("generate", "hi", "--model", "model99", *BYTES),
     "an unknown device": ("generate", "hi", "--device", "mars", *BYTES),
     "a device that is not here": ("next", "hi", "--device", "cuda:99", *BYTES),
@@ -88,17 +85,16 @@ def wrong(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     return found
 
 
-def test_an_error_found_without_a_model_is_one_line() -> None:
-    with ThreadPoolExecutor(2) as pool:
-        done = dict(zip(LIGHT, pool.map(lambda arguments: run(*arguments), LIGHT.values()), strict=True))
-    assert {name: wrong(result) for name, result in done.items() if wrong(result)} == {}
-    for name in LIGHT.keys() & NAMED.keys():
-        assert NAMED[name] in done[name].stderr.decode()
+@pytest.mark.parametrize("name", ["no number", "an unknown tokenizer", "no terminal", "a prompt that is no text"])
+def test_an_error_is_one_line_of_the_process(name: str) -> None:
+    done = run(*ERRORS[name])
+    assert wrong(done) == []
+    assert NAMED.get(name, "") in done.stderr.decode()
 
 
-@pytest.mark.parametrize("name", HEAVY)
-def test_an_error_found_with_a_model_is_one_line(name: str, run_here: Here) -> None:
-    done = run_here(*HEAVY[name])
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_is_one_line(name: str, run_here: Here) -> None:
+    done = run_here(*(os.fsdecode(argument) for argument in ERRORS[name]))
     assert wrong(done) == []
     assert NAMED.get(name, "") in done.stderr.decode()
 

@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,11 +15,9 @@ Lines = list[dict[str, Any]]
 Here = Callable[..., subprocess.CompletedProcess[bytes]]
 
 LAST = ("--order", "temperature-last")
-OWN_PROCESS: dict[str, Sequence[str]] = {
-    "generate": ("generate", PROMPT, "-n", "5", "--seed", "3"),
-    "next": ("next", PROMPT, "-k", "7"),
-}
+OWN_PROCESS = ("generate", PROMPT, "-n", "5", "--seed", "3")
 THIS_PROCESS: dict[str, Sequence[str]] = {
+    "next": ("next", PROMPT, "-k", "7"),
     "samples": ("generate", PROMPT, "-n", "4", "--seed", "3", "--samples", "3"),
     "next seed": ("generate", PROMPT, "-n", "4", "--seed", "4"),
     "greedy": ("generate", PROMPT, "-n", "3", "--greedy"),
@@ -43,10 +40,8 @@ def run(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]:
 @pytest.fixture(scope="module")
 def output_of(run_here: Here) -> Callable[[str], Lines]:
     """The parsed lines of a command by its name above; each command runs once."""
-    with ThreadPoolExecutor(2) as pool:
-        own = pool.map(lambda arguments: run(*arguments, "--json"), OWN_PROCESS.values())
-        done = dict(zip(OWN_PROCESS, own, strict=True))
-    done |= {name: run_here(*arguments, "--json") for name, arguments in THIS_PROCESS.items()}
+    done = {name: run_here(*arguments, "--json") for name, arguments in THIS_PROCESS.items()}
+    done["generate"] = run(*OWN_PROCESS, "--json")
 
     def lines(name: str) -> Lines:
         assert done[name].stderr == b""

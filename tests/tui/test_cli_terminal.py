@@ -24,16 +24,17 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def imported_by(*arguments: str) -> set[str]:
-    """The slow packages that a command has imported when it ends."""
-    code = (
-        "import sys\nfrom tui.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+def imported_by(*arguments: str, code: int = 0) -> set[str]:
+    """The slow packages that a command has imported when it ends with an exit code."""
+    script = (
+        "import sys\nfrom tui.cli import main\n"
+        f"try:\n    main()\nexcept SystemExit as end:\n    assert (end.code or 0) == {code}\n"
         f"sys.stderr.write(' '.join(name for name in {HEAVY} if name in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=True
     )
-    return set(done.stderr.split())
+    return set(done.stderr.splitlines()[-1].split()) if done.stderr else set()
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,11 @@ def test_models_are_listed_without_torch_and_without_a_screen() -> None:
 @pytest.mark.parametrize("arguments", [("tokens", "oat milk"), ("models",)], ids=" ".join)
 def test_tokens_and_models_need_no_torch_and_no_screen(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) <= {"tiktoken"}
+
+
+@pytest.mark.parametrize("name", ["nowhere/model.gguf", "no model"])
+def test_a_model_that_does_not_exist_is_refused_before_torch_is_imported(name: str) -> None:
+    assert imported_by("next", "oat milk", "--model", name, code=2) <= {"tiktoken"}
 
 
 def test_the_version_is_the_installed_one() -> None:

@@ -26,21 +26,21 @@ def test_the_order_of_the_row_names_bindings() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 72, 80, 100, 109, 110, 150, 200])
-@pytest.mark.parametrize("lens", ["candidates", "sampler", "branches", "circuit", "attention"])
 async def test_nothing_is_cut_in_any_width_and_help_is_always_named(
-    scripted: Make, scenes: Any, screen_lines: Any, width: int, lens: str
+    scripted: Make, scenes: Any, screen_lines: Any, width: int
 ) -> None:
     async with scripted(scenes.oat_milk(), text="a").run_test(size=(width, 24)) as pilot:
         await pilot.pause()
-        pilot.app.turn_to(lens)
-        await pilot.pause()
-        footer = pilot.app.screen.query_one(KeyFooter)
-        assert sum(key.cells for key in footer.keys) <= width
-        assert footer.keys[-1].label == "?"
-        line = screen_lines(pilot.app)[-1]
-        assert line.rstrip() == "".join(f" {key.label} {key.words} " for key in footer.keys).rstrip()
-        if width >= 60:
-            assert words(pilot.app)["space"] == "step"
+        for lens in ("candidates", "sampler", "branches", "circuit", "attention"):
+            pilot.app.turn_to(lens)
+            await pilot.pause()
+            footer = pilot.app.screen.query_one(KeyFooter)
+            assert sum(key.cells for key in footer.keys) <= width, lens
+            assert footer.keys[-1].label == "?", lens
+            line = screen_lines(pilot.app)[-1]
+            assert line.rstrip() == "".join(f" {key.label} {key.words} " for key in footer.keys).rstrip(), lens
+            if width >= 60:
+                assert words(pilot.app)["space"] == "step", lens
 
 
 async def test_the_row_says_what_the_keys_do_in_a_lens(scripted: Make, scenes: Any) -> None:

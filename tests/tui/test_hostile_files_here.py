@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
+from core.errors import UserError
+from tui import config_file
 from tui.app import TokenwalkApp
 from tui.cli import main
 
@@ -143,3 +145,30 @@ def test_sizes_beyond_all_memory_are_refused(command: str, blocks: bool, tmp_pat
     (line,) = done.stderr.decode().splitlines()
     assert ("the number of blocks must be from 0 to 1000" if blocks else "GB") in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_session_that_asks_for_a_million_blocks_is_refused(tmp_path: Path, run_here: Here) -> None:
+    """Also where one block is small."""
+    saved = tmp_path / "walk.json"
+    assert run_here("generate", "a", "-n", "2", "--model", "model5", *BYTES, "--save", str(saved)).returncode == 0
+    values = json.loads(saved.read_text())
+    (model,) = values["models"]
+    model["choice"]["changes"] |= {"blocks": 10**6, "embed_dim": 4, "heads": 1}
+    saved.write_text(json.dumps(values))
+    start = time.perf_counter()
+    done = run_here("replay", str(saved))
+    assert time.perf_counter() - start < 2
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert "1000000" in line.replace(",", "")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "a = " + "[" * 100_000, "a = " + "{b = " * 50_000, "x" * 1_000_001])
+def test_a_configuration_made_to_hang_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(content)
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=r"config\.toml") as caught:
+        config_file.read(tmp_path / "config.toml")
+    assert time.perf_counter() - start < 2
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 500

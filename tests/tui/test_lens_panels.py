@@ -48,50 +48,49 @@ async def test_every_lens_answers_at_every_size(
             assert found.answer is not None
 
 
-@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
-async def test_a_lens_answers_or_says_why_not_for_model_1(
-    real: Make, settle: Go, panel_lines: Lines, kind: type[Lens]
-) -> None:
+async def test_a_lens_answers_or_says_why_not_for_model_1(real: Make, settle: Go, panel_lines: Lines) -> None:
+    refusals = {
+        "attention": ["model1 has no attention; choose model3 or a later model"],
+        "heads": ["model1 has no attention heads; choose model3 or a later model"],
+    }
     async with real(PROMPT).run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        found = await turn_to(pilot, settle, kind.NAME)
-        lines = [line.strip() for line in panel_lines(found) if line.strip()]
-        if kind.NAME == "attention":
-            assert lines == ["model1 has no attention; choose model3 or a later model"]
-        elif kind.NAME == "heads":
-            assert lines == ["model1 has no attention heads; choose model3 or a later model"]
-        elif found.answer is None:
-            assert issubclass(kind, ExperimentPage)
-            assert isinstance(pilot.app.frame.answer, Refusal)
-        else:
-            assert lines
+        for kind in PAGES:
+            found = await turn_to(pilot, settle, kind.NAME)
+            lines = [line.strip() for line in panel_lines(found) if line.strip()]
+            if kind.NAME in refusals:
+                assert lines == refusals[kind.NAME]
+            elif found.answer is None:
+                assert issubclass(kind, ExperimentPage), kind.NAME
+                assert isinstance(pilot.app.frame.answer, Refusal), kind.NAME
+            else:
+                assert lines, kind.NAME
 
 
-@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
-async def test_hostile_text_is_inert_in_every_lens(
-    real: Make, settle: Go, press: Go, panel_lines: Lines, kind: type[Lens]
-) -> None:
+async def test_hostile_text_is_inert_in_every_lens(real: Make, settle: Go, press: Go, panel_lines: Lines) -> None:
     hostile = "\x1b[2J[/b]\t\x07\u202e字\n[@click=app.quit]"
     async with real(hostile, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        found = await turn_to(pilot, settle, kind.NAME)
-        for _ in range(3):
-            assert inert(panel_lines(found))
-            await press(pilot, "o", "up")
+        for kind in PAGES:
+            found = await turn_to(pilot, settle, kind.NAME)
+            for _ in range(3):
+                assert inert(panel_lines(found)), kind.NAME
+                await press(pilot, "o", "up")
 
 
-@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.NAME)
-async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go, press: Go, kind: type[Lens]) -> None:
+async def test_an_answer_is_replaced_when_the_walk_moves(real: Make, settle: Go, press: Go) -> None:
     async with real(PROMPT, DEEP).run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         pilot.app.act(compare)
         await settle(pilot)
-        found = await turn_to(pilot, settle, kind.NAME)
-        before = found.answer
-        await press(pilot, "left")
-        the_same_everywhere = kind.NAME in ("weights", "device", "draft", "heads")
-        assert (found.answer is before) == the_same_everywhere
-        assert found.answer is pilot.app.frame.answer
+        for kind in PAGES:
+            found = await turn_to(pilot, settle, kind.NAME)
+            before = found.answer
+            await press(pilot, "left")
+            the_same_everywhere = kind.NAME in ("weights", "device", "draft", "heads")
+            assert (found.answer is before) == the_same_everywhere, kind.NAME
+            assert found.answer is pilot.app.frame.answer
+            await press(pilot, "right")
 
 
 async def test_each_of_several_fast_keys_moves_on_by_one_lens(real: Make, settle: Go) -> None:

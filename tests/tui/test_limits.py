@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import torch
 
+from core.engine.model import Transformer
 from core.loading import models
 from core.walk.session import Session
 from tui.app import TokenwalkApp
@@ -73,3 +74,29 @@ async def test_a_lack_of_memory_leaves_the_model_before(
         await press(pilot, "space")
         assert app.frame.snapshot is not None
         assert len(app.frame.snapshot.tokens) == len(tokens) + 1
+
+
+@pytest.mark.parametrize("keys", [("i", "end", "x"), 8 * ("full_stop",)], ids=["prompt", "flow lens"])
+async def test_a_lack_of_memory_for_a_prompt_or_a_lens_says_what_may_help(
+    real: Make, settle: Go, press: Go, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]
+) -> None:
+    """The text stays as it was typed, and goes on where there is memory again."""
+
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB.")
+
+    async with real("oat milk").run_test(size=(100, 30)) as pilot:
+        app = pilot.app
+        await settle(pilot)
+        with monkeypatch.context() as patch:
+            patch.setattr(Transformer, "hidden", full)
+            patch.setattr(Transformer, "forward", full)
+            await press(pilot, *keys)
+            await settle(pilot)
+        assert "2.50 GiB" in notices(app)
+        assert "a smaller model or shorter prompt may fit" in notices(app)
+        assert app.frame.activity == "idle"
+        await press(pilot, "escape", "space")
+        assert app.frame.snapshot is not None
+        assert app.frame.snapshot.prompt == ("oat milkx" if "x" in keys else "oat milk")
+        assert len(app.frame.snapshot.tokens) == len(app.frame.snapshot.prompt) + 1

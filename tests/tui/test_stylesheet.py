@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from textual.css import stylesheet as textual_stylesheet
+from textual.css.stylesheet import Stylesheet
+from textual.dom import DOMNode
 
 from tui.app import TokenwalkApp
 from tui.settings import Settings
@@ -53,3 +55,28 @@ async def test_another_theme_parses_each_source_again_and_the_first_one_does_not
         await pilot.pause()
         assert pilot.app.screen.styles.background == dark != light
     assert max(parsed.values()) == 2
+
+
+@pytest.mark.parametrize("size", [(60, 18), (160, 45)], ids=str)
+async def test_every_node_has_the_styles_that_textual_finds(
+    real: Make, settle: Callable[..., Any], press: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    """After a change of the focus, of the lens, of the screen and of the layout."""
+    async with real("oat").run_test(size=size) as pilot:
+        await settle(pilot)
+        for keys in (("full_stop",), ("i",), ("escape", "b"), ("space", "left"), ("question_mark",), ("escape", "m")):
+            await press(pilot, *keys)
+            check_styles(pilot.app)
+
+
+def check_styles(app: TokenwalkApp) -> None:
+    sheet = app.stylesheet
+    for node in app.screen.walk_children(with_self=True):
+        kept = dict(node.styles.base.get_rules())
+        Stylesheet.apply(sheet, node)
+        assert node.styles.base.get_rules() == kept, node
+        for component in node._get_component_classes():
+            part = DOMNode(classes=component)
+            part._attach(node)
+            Stylesheet.apply(sheet, part)
+            assert part.styles.get_rules() == node._component_styles[component].get_rules(), (node, component)

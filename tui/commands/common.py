@@ -17,7 +17,7 @@ from core.engine import threads
 from core.errors import UserError, out_of_memory
 from core.language import _
 from tui.options import ModelOptions
-from tui.wording import spell_without_keys
+from tui.wording import COMPILING, spell_without_keys
 
 UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
 """The errors of a stream that cannot be written."""
@@ -133,13 +133,17 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
 
     The steering vectors of the options act in the model from now on.
     """
-    patches = model.patches()
-    threads.prepare(beside_screen=False)
+    patches, choice = model.patches(), model.choice()
+    from core.loading import catalog
+
+    if catalog.has_files(choice.name):
+        catalog.find(choice.name)  # refuses a wrong name before torch is imported, which takes seconds
+    threads.prepare(beside_screen=False, packed=catalog.packed(choice))
     from core.activations.apply import InstalledPatches
     from core.loading.models import load_model
     from core.tokenizers import chat
 
-    loaded = load_model(model.choice())
+    loaded = load_model(choice, _tell)
     if loaded.info.slow_path:
         note(
             _("{label} runs on a slow path: {slow_path}").format(
@@ -154,6 +158,12 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat, system=model.system)
     ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids
+
+
+def _tell(loading: Any) -> None:
+    """Say to a person why the first start takes longer than others."""
+    if loading.activity == "compiling" and sys.stderr.isatty():
+        note(_(COMPILING))
 
 
 def finish(values: Iterable[Any], unit: str = "") -> Any:

@@ -211,11 +211,13 @@ def _print_checkpoints(names: list[str], model: ModelOptions, as_json: bool, as_
     """The scores of heads over checkpoints."""
     from core.causal.head_checkpoints import head_checkpoints, table
     from core.engine import threads
+    from core.loading import catalog
     from tui.reports.head_checkpoints import head_checkpoints_json, head_checkpoints_lines
     from tui.reports.json_values import json_line
 
-    threads.prepare(beside_screen=False)
-    answer = finish(head_checkpoints(names, model.choice()))
+    choice = model.choice()
+    threads.prepare(beside_screen=False, packed=catalog.packed(choice))
+    answer = finish(head_checkpoints(names, choice))
     if as_csv:
         say(str(table(answer)))
     elif as_json:

@@ -89,6 +89,8 @@ class TokensPanel(PaintedPage):
         self._prompt_length = 0
         self._roles = Roles()
         self._tokenizer: Tokenizer | None = None
+        self._special: frozenset[int] = frozenset()
+        """Ids of special tokens, which are underlined: a text such as `<|im_end|>` may also stand there in pieces."""
         self._unread = False
         """Whether the tokens are those of a prompt that no model has read yet."""
         self._values: tuple[float, ...] = ()
@@ -118,7 +120,10 @@ class TokensPanel(PaintedPage):
         self._roles = Roles(snapshot.spans)
         self._values = frame.token_values
         self._set(snapshot.tokens, snapshot.cursor)
-        self._tokenizer, self._unread, self._shown = frame.tokenizer, False, shown
+        if frame.tokenizer is not self._tokenizer:
+            self._tokenizer = frame.tokenizer
+            self._special = frame.tokenizer.special_ids() if frame.tokenizer else frozenset()
+        self._unread, self._shown = False, shown
         self.border_subtitle = self._details()
 
     def preview(self, tokens: tuple[Token, ...]) -> None:
@@ -153,7 +158,8 @@ class TokensPanel(PaintedPage):
         token, room = tokens[cursor - 1], self.outer_size.width - BORDER
         lines = [_drawn(token, *form) for form in FORMS]
         line = next((each for each in lines if cell_len(each) <= room), lines[-1])
-        more = [self._roles.label(cursor - 1), _hex(token.piece)]
+        special = _("special") if token.id in self._special else ""
+        more = [self._roles.label(cursor - 1), special, _hex(token.piece)]
         if self._tokenizer and self._tokenizer.originals:
             more.append(f"cl100k {self._tokenizer.originals[token.id]}")
         for part in filter(None, more):
@@ -264,15 +270,16 @@ class TokensPanel(PaintedPage):
     def _piece(self, index: int) -> Segment:
         token, (text, _, cells) = self._tokens[index], self._cells[index]
         shown = " " + fit(text, cells - 2) + " "
+        form = Style(bold=index >= self._prompt_length, underline=token.id in self._special)
         if index == self._cursor - 1:
             return Segment(shown, self.style_of("tokens--cursor"))
         share = self._share(index)
         if share is not None:
-            return Segment(shown, self._signed_style(share) + Style(bold=index >= self._prompt_length))
+            return Segment(shown, self._signed_style(share) + form)
         if index < self._window:
             return Segment(shown, self.style_of("tokens--gone"))
         style = self._styles()[level(low(token.score.surprisal_bits))] if token.score else self._styles()[0]
-        return Segment(shown, style + Style(bold=index >= self._prompt_length))
+        return Segment(shown, style + form)
 
     def _number(self, index: int) -> Segment:
         token, (_, number, cells) = self._tokens[index], self._cells[index]

@@ -104,13 +104,13 @@ class Writing(ActionGroup):
         )
 
     def _begin(self, form: PromptForm) -> None:
-        """Write the first prompt anew in another form; what followed it stays in the tree."""
+        """Write the first prompt in another form; what followed it in this one comes back with it."""
         self.state.form, self._edits = form, self._edits + 1
         edit = self._edits
 
         def prefill(session: "Session") -> object:
             session.typed = edit
-            return session.write(session.first_prompt, form, turn=0)
+            return session.rewrite(form)
 
         self.submit(prefill, instead_of="prompt")
 

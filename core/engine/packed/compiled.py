@@ -49,6 +49,8 @@ With both cores to itself it loses some percent, beside one busy program half.
 """
 ROWS_AT_ONCE = 1024
 """Rows that are float32 at the same time."""
+STEP = "step"
+"""The name of `scheduler.step` among the compiled functions."""
 TILED_FROM = 5
 """Number of states from which tiles are faster than one state after the other."""
 
@@ -131,6 +133,16 @@ def problem() -> str | None:
         said = " ".join(str(error).split())[:200]
         return _("no compiler available ({kind}: {error})").format(kind=type(error).__name__, error=said)
     return None if correct else _("the compiler makes wrong code for this processor")
+
+
+def compiles() -> bool:
+    """Whether the first call of `problem` takes the seconds that compiling takes."""
+    try:
+        from core.engine.packed.kernels import objects  # noqa: PLC0415
+
+        return not objects.kept(STEP)
+    except Exception:  # `problem` then says why
+        return False
 
 
 def available() -> bool:
@@ -256,7 +268,7 @@ class _Helpers:
 def _help(queue: SimpleQueue[Any]) -> None:
     while True:
         work = queue.get()
-        step(*work)
+        step(*work[:2])
         del work
 
 
@@ -273,21 +285,26 @@ def run(task: Any, stages: Any, linears: Any, matrices: Any) -> None:
     progress = new_progress()
     queues = _helpers.queues(threads.products() - 1)
     task["threads"] = 1 + len(queues)
-    work = (progress, task, stages, linears, matrices)
+    arrays = (progress, task, stages, linears, matrices)
+    arguments = addresses(*arrays)
     for number, queue in enumerate(queues, 1):
-        queue.put((number, *work))
+        queue.put((number, arguments, arrays))  # the arrays live as long as a helper may read them
     began, computed = time.perf_counter(), time.thread_time()
-    step(0, *work)
+    step(0, arguments)
     if queues:
         seconds, computed = time.perf_counter() - began, time.thread_time() - computed
         _helpers.report(seconds, seconds - computed)
 
 
-def step(thread: int, progress: Any, task: Any, stages: Any, linears: Any, matrices: Any) -> None:
-    """`scheduler.step` with arrays; other threads of Python run meanwhile."""
-    addresses = (each.__array_interface__["data"][0] for each in (progress, task))
-    counted = ((each.__array_interface__["data"][0], len(each)) for each in (stages, linears, matrices))
-    _machine_code()(*_RESULTS, thread, *addresses, *chain(*counted))
+def addresses(progress: Any, task: Any, stages: Any, linears: Any, matrices: Any) -> tuple[int, ...]:
+    """The arguments of `scheduler.step` after the first: addresses of the arrays, and lengths of the last three."""
+    counted = ((each.ctypes.data, len(each)) for each in (stages, linears, matrices))
+    return (progress.ctypes.data, task.ctypes.data, *chain(*counted))
+
+
+def step(thread: int, arguments: tuple[int, ...]) -> None:
+    """`scheduler.step`; other threads of Python run meanwhile."""
+    _machine_code()(*_RESULTS, thread, *arguments)
 
 
 _result = np.zeros(2, np.int64)
@@ -304,4 +321,4 @@ def _machine_code() -> Callable[..., int]:
 
         return scheduler.source()
 
-    return CFUNCTYPE(c_int32, *[c_int64] * 11)(objects.address("step", source))
+    return CFUNCTYPE(c_int32, *[c_int64] * 11)(objects.address(STEP, source))

@@ -27,7 +27,7 @@ from core.engine.threads import only_products_shared, single_thread
 from core.errors import UserError
 from core.language import N_, _
 
-FEW = 32
+FEW = 64
 """Positions up to which torch computes on one thread what lies between the products."""
 
 

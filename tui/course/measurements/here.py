@@ -4,6 +4,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import UserError
@@ -33,6 +34,7 @@ def measurement(function: Function) -> Function:
     return function
 
 
+@cache
 def signature(function: Callable[..., Any]) -> inspect.Signature:
     """The arguments that a lesson gives to a measurement."""
     whole = inspect.signature(function)

@@ -17,9 +17,12 @@ class Progress:
 class Loading:
     """Progress of loading a model."""
 
-    activity: Literal["downloading", "reading", "connecting"]
+    activity: Literal["downloading", "reading", "compiling", "connecting"]
     name: str
-    """The model that is downloaded, or the tensor that is read next. It comes from a file, so it is hostile text."""
+    """The model that is downloaded or compiled for, or the tensor that is read next.
+
+    It comes from a file, so it is hostile text.
+    """
     done: int
     """Bytes, of `total`."""
     total: int

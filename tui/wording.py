@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from core.errors import Action, Option, UserError
-from core.language import _
+from core.language import N_, _
+
+COMPILING = N_("compiling for this processor, only once …")
+"""Why the first model from files takes some seconds longer than any later one."""
 
 
 def spell(error: UserError, key_of: Callable[[str], str]) -> str:

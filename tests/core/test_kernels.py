@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numba import njit
 from torch import Tensor
@@ -106,6 +107,13 @@ def test_a_process_that_finds_compiled_code_on_disk_does_not_import_numba() -> N
     command = [sys.executable, "-c", IMPORTED]
     done = subprocess.run(command, env={**os.environ, **paths}, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["None", "False"]
+
+
+def test_what_is_not_on_disk_must_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiled.available()
+    assert not compiled.compiles()
+    monkeypatch.setattr(objects, "folder", lambda: tmp_path)
+    assert compiled.compiles()
 
 
 def test_of_a_text_with_several_functions_what_is_called_is_kept() -> None:

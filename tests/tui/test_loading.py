@@ -184,3 +184,4 @@ def test_the_line_of_a_load_is_short_and_inert() -> None:
     assert len(text) < 70
     assert "\x1b" not in text
     assert loading_text(None) == loading_text(Loading("reading", "x", 0, 0)) == "loading"
+    assert loading_text(Loading("compiling", "Llama", 0, 0)) == "compiling for this processor, only once …"

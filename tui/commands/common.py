@@ -17,7 +17,7 @@ from core.engine import threads
 from core.errors import UserError, out_of_memory
 from core.language import _
 from tui.options import ModelOptions
-from tui.wording import spell_without_keys
+from tui.wording import COMPILING, spell_without_keys
 
 UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
 """The errors of a stream that cannot be written."""
@@ -143,7 +143,7 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     from core.loading.models import load_model
     from core.tokenizers import chat
 
-    loaded = load_model(choice)
+    loaded = load_model(choice, _tell)
     if loaded.info.slow_path:
         note(
             _("{label} runs on a slow path: {slow_path}").format(
@@ -158,6 +158,12 @@ def load_model(model: ModelOptions, text: str) -> tuple[Any, list[int]]:
     ids = chat.encode(loaded.tokenizer, text, special=model.special, chat=model.chat, system=model.system)
     ids = ids or [loaded.tokenizer.end_of_text]
     return loaded, ids
+
+
+def _tell(loading: Any) -> None:
+    """Say to a person why the first start takes longer than others."""
+    if loading.activity == "compiling" and sys.stderr.isatty():
+        note(_(COMPILING))
 
 
 def finish(values: Iterable[Any], unit: str = "") -> Any:

@@ -11,6 +11,7 @@ from tui.drawing.origins import origin_text
 from tui.drawing.sampler import sampler_text
 from tui.drawing.text import bytes_text, compact, one_line, short_name, within
 from tui.runner import Frame
+from tui.wording import COMPILING
 
 ACTIVITIES = (N_("reading"), N_("downloading"))
 """Of a `Loading`."""
@@ -152,6 +153,8 @@ def loading_text(loading: Loading | None) -> str:
     """What is loaded: a bar of the bytes, and the tensor that is read, or the model that is downloaded."""
     if loading and loading.activity == "connecting":
         return _("connecting to {name}").format(name=within(one_line(loading.name), 40))
+    if loading and loading.activity == "compiling":
+        return _(COMPILING)
     if loading is None or not loading.total:
         return _("loading")
     share = loading.done / loading.total

@@ -49,6 +49,8 @@ With both cores to itself it loses some percent, beside one busy program half.
 """
 ROWS_AT_ONCE = 1024
 """Rows that are float32 at the same time."""
+STEP = "step"
+"""The name of `scheduler.step` among the compiled functions."""
 TILED_FROM = 5
 """Number of states from which tiles are faster than one state after the other."""
 
@@ -131,6 +133,16 @@ def problem() -> str | None:
         said = " ".join(str(error).split())[:200]
         return _("no compiler available ({kind}: {error})").format(kind=type(error).__name__, error=said)
     return None if correct else _("the compiler makes wrong code for this processor")
+
+
+def compiles() -> bool:
+    """Whether the first call of `problem` takes the seconds that compiling takes."""
+    try:
+        from core.engine.packed.kernels import objects  # noqa: PLC0415
+
+        return not objects.kept(STEP)
+    except Exception:  # `problem` then says why
+        return False
 
 
 def available() -> bool:
@@ -309,4 +321,4 @@ def _machine_code() -> Callable[..., int]:
 
         return scheduler.source()
 
-    return CFUNCTYPE(c_int32, *[c_int64] * 11)(objects.address("step", source))
+    return CFUNCTYPE(c_int32, *[c_int64] * 11)(objects.address(STEP, source))

@@ -18,7 +18,7 @@ from core.loading.description import ModelDescription
 from core.loading.weights.packing import pack
 from core.loading.weights.plan import Part, make_plan
 from core.loading.weights.reading import TORCH, Reader, read_tensor
-from core.progress import Report
+from core.progress import Loading, Report
 
 LARGE = 2**24
 """Parameters from which a lower peak of memory is worth the time: a tenth of a second, and faults of pages after it."""
@@ -42,6 +42,8 @@ def build_model(
     if large:
         release_clean_pages()
     compiles = packing is not None and device.type == "cpu" and not place
+    if compiles and report and compiled.compiles():
+        report(Loading("compiling", description.family, 0, 0))
     if compiles and compiled.available() and large:  # compiling needs much memory, so it comes before the weights
         release_clean_pages()
     kind = CompiledTransformer if compiles else transformer_class(device, place)

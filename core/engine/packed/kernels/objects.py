@@ -74,6 +74,11 @@ def machine_code(label: str, make: Callable[[], Source]) -> bytes:
     return code
 
 
+def kept(label: str) -> bool:
+    """Whether a function is on disk, so that it need not be compiled."""
+    return (folder() / f"{label}.{_stamp()}.o").exists()
+
+
 @cache
 def folder() -> Path:
     """Where compiled code is kept: beside the sources, as Python does, or in the user's cache folder."""

@@ -171,7 +171,7 @@ def test_continuations_are_those_of_the_model(small: Small) -> None:
     assert [each.pieces for each in mine.continuations] == [each.pieces for each in other.continuations]
 
 
-@pytest.mark.parametrize("settings", [BeamSettings(3, 4), BestSettings(3, 3)])
+@pytest.mark.parametrize("settings", [BeamSettings(3, 4), BestSettings(3, 2), BestSettings(3, 3, nodes=300)])
 def test_a_search_finds_what_it_finds_in_the_model(small: Small, settings: Any) -> None:
     model = small()
     here, there = started(model), started(served(model, top_k=None)[1])

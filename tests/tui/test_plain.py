@@ -45,7 +45,7 @@ def test_a_step_is_announced_with_its_numbers(walked: Walked) -> None:
     assert token.score is not None
     lines = walked(" ")
     assert (
-        f'6  " my"  {100 * token.score.probability:.2f}%  rank {token.score.rank + 1}  '
+        f'5  " my"  {100 * token.score.probability:.2f}%  rank {token.score.rank + 1}  '
         f"entropy {token.score.entropy_bits:.2f}, then {before:.2f} bits"
     ) in lines
 
@@ -53,15 +53,15 @@ def test_a_step_is_announced_with_its_numbers(walked: Walked) -> None:
 def test_a_candidate_is_taken_and_taken_back(walked: Walked) -> None:
     lines = walked("down", "enter", "u", "2")
     picked = next(n for n, line in enumerate(lines) if line.startswith('2  " our"'))
-    assert lines[picked + 1].startswith('6  " our"  0.035%  rank 2  entropy')
+    assert lines[picked + 1].startswith('5  " our"  0.035%  rank 2  entropy')
     assert lines[picked + 2] == "1 token taken back"
-    assert lines[-1].startswith('6  " our"')
+    assert lines[-1].startswith('5  " our"')
 
 
 def test_every_panel_is_read(walked: Walked) -> None:
     lines = walked("prompt", "f2", "next", "f4", "status")
     assert lines[lines.index("prompt, 5 tokens:") + 1] == PROMPT
-    assert lines[lines.index("token ids, 5 tokens:") + 1] == "1  I  id 40"
+    assert lines[lines.index("token ids, 5 tokens:") + 1] == "0  I  id 40"
     assert 'next token, position 5 of 5, after " in":' in lines
     assert lines[lines.index("text, 0 tokens generated:") + 1] == PROMPT
     assert "sampler T 1.00 k off p off, seed 0" in lines
@@ -83,7 +83,7 @@ def test_the_chart_adds_up(walked: Walked) -> None:
 def test_a_run_announces_each_token_once(walked: Walked) -> None:
     lines = walked("g", "text", count=20)
     numbers = [int(found.group(1)) for line in lines if (found := re.match(r"(\d+)  .*entropy [\d.]+, then", line))]
-    assert numbers == list(range(6, 26))
+    assert numbers == list(range(5, 25))
     assert "text, 20 tokens generated:" in lines
 
 
@@ -100,7 +100,7 @@ def test_travel_and_settings_are_announced(walked: Walked) -> None:
 def test_a_prompt_is_written(walked: Walked) -> None:
     lines = walked("i", "We like", " ")
     assert "prompt of 2 tokens" in lines
-    assert lines[-1].startswith("3  ")
+    assert lines[-1].startswith("2  ")
 
 
 def test_a_prompt_has_several_lines(walked: Walked) -> None:
@@ -146,7 +146,7 @@ def test_a_hidden_token_is_not_told_before_the_guess(walked: Walked) -> None:
     hidden = next(n for n, line in enumerate(lines) if line == "The next token is hidden.")
     asked = lines.index("your guess")
     assert "prefer" not in " ".join(lines[hidden : asked + 3])
-    assert any(line.startswith("position 2: you") and '" prefer" came' in line for line in lines[hidden:])
+    assert any(line.startswith("position 1: you") and '" prefer" came' in line for line in lines[hidden:])
 
 
 def test_a_hidden_token_is_not_told_by_a_question_or_a_panel(walked: Walked) -> None:

@@ -26,9 +26,9 @@ def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) 
     app = terminal(*ENDLESS)
     app.until(b"entropy")
     app.press(b" ")
-    app.until(b"\n9  ")
+    app.until(b"\n8  ")
     app.press(b"\x1b[B\r")  # down, enter
-    app.until(b"\n10  ")
+    app.until(b"\n9  ")
     app.press(b"u")
     app.until(b"1 token taken back")
     app.process.send_signal(signal.SIGSTOP)
@@ -44,7 +44,7 @@ def test_keys_act_at_once_and_lines_are_edited_by_the_terminal(terminal: Start) 
     app.press(b"mi\\\rlkk\x7f\r")
     app.until(b"prompt of 5 tokens")
     app.press(b"\x1b[200~q q\x1b[201~g")  # pasted text is no key
-    app.until(b"\n13  ")
+    app.until(b"\n12  ")
     app.press(b"\x03")  # stops the run
     app.press(b"\x1bOS")  # F4
     app.until(b"tokens generated:")
@@ -68,7 +68,7 @@ def test_a_signal_restores_the_terminal_and_saves_the_walk(terminal: Start, tmp_
     app = terminal(*ENDLESS)
     app.until(b"entropy")
     app.press(b"g")
-    app.until(b"\n12  ")
+    app.until(b"\n11  ")
     app.process.send_signal(signal.SIGTERM)
     assert app.ended() == 128 + signal.SIGTERM
     assert unchanged(app)

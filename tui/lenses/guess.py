@@ -88,7 +88,7 @@ class GuessLens(LensPage[tuple[Guess, ...]]):
             return fit(f"{label(candidate.piece)} {share}", each)
 
         return self.text(
-            (f"{guess.position + 1:>6} ", "faint"),
+            (f"{guess.position:>6} ", "faint"),
             (shown(guess.guessed), "bar" if guess.hit else "text"),
             (_bits(guess.guessed.bits, 8, 2) + " ", "text"),
             (shown(guess.likeliest), "muted"),

@@ -101,7 +101,7 @@ class ScoreLens(LensPage[Summary]):
         return self.row(
             chosen,
             width,
-            (f"{position + 1:>6} ", "faint"),
+            (f"{position:>6} ", "faint"),
             (shown, "muted"),
             (fit(word, room - cell_len(shown)), "hot"),
             (f"{percent(p, min(4, decimals_for(p))):>10}", "text"),

@@ -53,10 +53,10 @@ def _walk_changes(before: Snapshot | None, now: Snapshot, frame: Frame) -> Itera
         yield ngettext("{count:,} token taken back", "{count:,} tokens taken back", len(known) - same).format(
             count=len(known) - same
         )
-    for number in range(same, len(tokens)):
-        after = tokens[number + 1].score if number + 1 < len(tokens) else None
-        chart = now.chart.entropy_bits if now.chart and number + 1 == now.cursor else None
-        yield words.token_line(number + 1, tokens[number], after.entropy_bits if after else chart)
+    for position in range(same, len(tokens)):
+        after = tokens[position + 1].score if position + 1 < len(tokens) else None
+        chart = now.chart.entropy_bits if now.chart and position + 1 == now.cursor else None
+        yield words.token_line(position, tokens[position], after.entropy_bits if after else chart)
     moved = before is not None and now.cursor != before.cursor and len(tokens) == len(known) == same
     if moved:
         yield words.place_line(now)

@@ -178,7 +178,7 @@ def _summary_lines(answer: Summary) -> Iterator[str]:
         perplexity=answer.perplexity, bits=answer.bits_per_token, measured=answer.measured
     )
     yield _("the most surprising positions: {positions}").format(
-        positions=one_line(", ".join(str(position + 1) for position in answer.worst[: words.READ]))
+        positions=one_line(", ".join(map(str, answer.worst[: words.READ])))
     )
 
 

@@ -38,9 +38,9 @@ def share(value: Bounded) -> str:
 # Announcements -------------------------------------------------------------------------------------------------------
 
 
-def token_line(number: int, token: Token, after: Bounded | None) -> str:
+def token_line(position: int, token: Token, after: Bounded | None) -> str:
     """A token that came, and the entropy before and `after` it."""
-    parts = [f"{number}  {label(token.piece)}"]
+    parts = [f"{position}  {label(token.piece)}"]
     if token.score:
         parts += [share(token.score.probability), _("rank {rank:,}").format(rank=token.score.rank + 1)]
         before = token.score.entropy_bits
@@ -99,8 +99,8 @@ def tokens_lines(frame: Frame) -> Iterator[str]:
     """Each token with its id, probability and rank."""
     tokens, snapshot = frame.snapshot.tokens if frame.snapshot else (), frame.snapshot
     yield ngettext("token ids, {count:,} token:", "token ids, {count:,} tokens:", len(tokens)).format(count=len(tokens))
-    for number, token in enumerate(tokens, start=1):
-        parts = [f"{number}  {label(token.piece)}", _("id {id}").format(id=token.id)]
+    for position, token in enumerate(tokens):
+        parts = [f"{position}  {label(token.piece)}", _("id {id}").format(id=token.id)]
         if token.score:
             parts += [
                 share(token.score.probability),
@@ -109,9 +109,9 @@ def tokens_lines(frame: Frame) -> Iterator[str]:
             ]
         if token.u is not None:
             parts.append(_("u {u:.4f}").format(u=token.u))
-        if snapshot and number <= snapshot.window:
+        if snapshot and position < snapshot.window:
             parts.append(_("no longer seen"))
-        if snapshot and number == snapshot.cursor < len(tokens):
+        if snapshot and position + 1 == snapshot.cursor < len(tokens):
             parts.append(_("here"))
         yield "  ".join(parts)
 

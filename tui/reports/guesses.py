@@ -18,7 +18,7 @@ def guess_lines(guesses: Sequence[Guess]) -> Iterator[str]:
         )
     for guess in reversed(guesses):
         yield _("position {position}: you {guessed} · the model {likeliest} · {token} came{hit}").format(
-            position=guess.position + 1,
+            position=guess.position,
             guessed=_side(guess.guessed),
             likeliest=_side(guess.likeliest),
             token=label(guess.came.piece),

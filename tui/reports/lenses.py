@@ -137,7 +137,7 @@ def _context(answer: "ContextTable") -> Iterator[str]:
         f"{'#':>5}  {_('token'):<16} {_('H bits'):>8} {_('effective'):>11} {_('for 90 %'):>8}  "
         f"{_('likeliest token'):<27}  {_('next token and its rank')}"
     )
-    for position, row in enumerate(answer.rows, start=answer.start + 1):
+    for position, row in enumerate(answer.rows, start=answer.start):
         came = "" if row.came is None else f"{fit(label(row.came.piece), 16)} {row.came.place + 1:>8,}"
         yield (
             f"{position:>5}  {fit(label(row.piece), 16)} {row.entropy_bits:>8.3f} {row.effective:>11,.1f} "

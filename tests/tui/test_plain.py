@@ -173,6 +173,15 @@ def test_the_pattern_of_attention_is_read_in_numbers(walked: Walked) -> None:
         assert sum(weights) == pytest.approx(1, abs=0.03)
 
 
+def test_every_part_of_the_weights_is_read(walked: Walked) -> None:
+    """Also those whose share the report draws with whole blocks, as the histogram has them."""
+    lines = walked("weights")
+    parts = lines[lines.index("part  weights  biases  memory") + 1 :]
+    names = [line.split("  ")[0] for line in parts[: next(n for n, line in enumerate(parts) if line[:5] == "total")]]
+    assert names == ["embedding", "position", "attention", "mlp", "norm"]
+    assert sum(line.startswith("histogram from") for line in parts) == 1
+
+
 def test_what_does_nothing_is_said_in_one_line(walked: Walked) -> None:
     assert walked("teach")[-1] == "'teach' does nothing here; ? lists keys and commands"
     assert walked("\x1b]0;title\x07")[-1] == "'\\x1b]0;title\\x07' does nothing here; ? lists keys and commands"

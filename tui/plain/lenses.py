@@ -109,7 +109,7 @@ def _report(name: str, answer: Any) -> Iterator[str]:
     pattern = iter(words.pattern_lines(answer.pieces, answer.start, answer.pattern) if name == "attention" else ())
     for line in lens_lines(name.replace("_", "-"), answer):
         drawn = name == "attention" and line and "%" not in line and set(line.split()[-1]) <= set(SHADES)
-        if name != "weights" or not set(line) & set(HEIGHTS):
+        if name != "weights" or not any(set(word) <= set(HEIGHTS) for word in line.split()[1:2]):
             yield next(pattern) if drawn else line
     if name == "weights" and answer.histogram:
         counts = " ".join(map(str, answer.histogram.counts))

@@ -8,11 +8,14 @@ from tui.drawing.text import decimals_for, fit, label, one_line, percent
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 """Blocks that fill 0 to 8 eighths of a cell from the left."""
 
+UNSIGNED = ("KL bits", "probability", "faithfulness")
+"""Ends of names of columns whose numbers are no differences."""
+
 
 def cell(column: str, value: object) -> str:
     """A value of a table; text in a column of tokens shows its spaces."""
     if isinstance(value, float):
-        return f"{value:+.4f}"
+        return f"{value:.4f}" if column.endswith(UNSIGNED) else f"{value:+.4f}"
     if isinstance(value, str):
         return label(value.encode("utf-8", "surrogateescape")) if column.endswith("token") else one_line(value)
     return "" if value is None else str(value)

@@ -192,7 +192,7 @@ def _ladder(answer: "Ladder") -> Iterator[str]:
 
 
 def _weights(answer: "Weights") -> Iterator[str]:
-    yield f"{'part':<12} {'weights':>14} {'biases':>10} {'memory':>9}"
+    yield f"{_('part'):<12} {_('weights'):>14} {_('biases'):>10} {_('memory'):>9}"
     for each in answer.counts:
         share = each.parameters / max(1, answer.total)
         yield (
@@ -205,7 +205,7 @@ def _weights(answer: "Weights") -> Iterator[str]:
         else _("but {expected:,} as computed from the configuration").format(expected=answer.expected)
     )
     tied = _("; the unembedding shares the weights of the embedding") if answer.tied else ""
-    yield f"{'total':<12} {answer.total:>14,}  {check}{tied}"
+    yield f"{_('total'):<12} {answer.total:>14,}  {check}{tied}"
     if histogram := answer.histogram:
         largest = max(histogram.counts)
         yield ""

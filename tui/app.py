@@ -31,7 +31,7 @@ from tui.dialogs.choose import Entry
 from tui.drawing.scroll_bar import ThinScrollBar
 from tui.driver import driver_class
 from tui.input_order import InputOrder
-from tui.keys import WALK, action, key_name
+from tui.keys import WALK, action, key_names
 from tui.lenses.base import Lens
 from tui.notices import Notices
 from tui.palette import ALSO, PaletteCommands
@@ -332,8 +332,7 @@ class TokenwalkApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for binding in WALK:
             if not (binding.id or "").startswith("walk.take_") or binding.id == "walk.take_back":
-                keys = binding.key_display or " ".join(map(key_name, binding.key.split(",")))
-                key = _("key {key}").format(key=keys)
+                key = _("key {key}").format(key=key_names(binding, self.settings.keys))
                 help = " · ".join(filter(None, (key, _(ALSO.get(binding.id or "", "")))))
                 yield SystemCommand(_(binding.tooltip), help, partial(self._run_later, binding.action))
         for lens in lenses.found()[1:]:

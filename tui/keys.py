@@ -1,5 +1,7 @@
 """Every key of the walk screen. The bindings, the footer, the help and the command palette are made from one list."""
 
+from collections.abc import Mapping
+
 from textual.binding import Binding
 
 from core.language import N_
@@ -281,6 +283,14 @@ LABELS = {
 def key_name(key: str) -> str:
     """The label of a key, such as `⏎` for `enter`."""
     return LABELS.get(key, key.replace("ctrl+", "^"))
+
+
+def key_names(binding: Binding, remapped: Mapping[str, str]) -> str:
+    """The labels of the keys of an action; `remapped` holds a person's own keys, by action id."""
+    own = remapped.get(binding.id or "")
+    if binding.key_display and not own:
+        return binding.key_display
+    return " ".join(map(key_name, (own or binding.key).split(",")))
 
 
 GROUPS = {

@@ -24,6 +24,8 @@ class Notices:
         self.remapped = remapped
         self.key_of = keys_at_present(remapped)
         """Gives the label of the key of an action's id."""
+        self._times: dict[str, int] = {}
+        """How often each line came while it was on the screen."""
 
     def spell(self, problem: UserError | str) -> str:
         """A problem in one line, as a person reads it."""
@@ -49,9 +51,18 @@ class Notices:
         self._show(one_line(text), "information", self._app.NOTIFICATION_TIMEOUT)
 
     def _show(self, line: str, severity: SeverityLevel, seconds: float) -> None:
-        """Show a line, unless it is on the screen already: a key that is held would cover the panels with it."""
-        if all(line != each.message for each in self._app._notifications):
-            self._app.notify(line, severity=severity, markup=False, timeout=seconds)
+        """Show a line. One that is on the screen already is shown anew in its place, with how often it came."""
+        shown = {each.message: each for each in self._app._notifications}
+        times = self._times.get(line, 0)
+        if before := shown.get(_counted(line, times)):
+            self._app._unnotify(before)
+        self._times[line] = times + 1 if before else 1
+        self._app.notify(_counted(line, self._times[line]), severity=severity, markup=False, timeout=seconds)
+
+
+def _counted(line: str, times: int) -> str:
+    """A line that came so often."""
+    return line if times < 2 else f"{line} × {times}"
 
 
 class Speller(Protocol):

@@ -44,6 +44,11 @@ def trained(kind: str, *, first: bool = False, alphabet: bool = True) -> Library
 
     `kind` is one of `CUTS` or a cut of llama.cpp.
     """
+    return Library.from_str(_trained(kind, first, alphabet))
+
+
+@cache
+def _trained(kind: str, first: bool, alphabet: bool) -> str:
     library = Library(models.BPE(unk_token=None if alphabet else SPECIAL[0]))
     library.pre_tokenizer = CUTS[kind]() if kind in CUTS else split(*PRE_TOKENIZERS[kind].patterns)
     library.decoder = decoders.ByteLevel()
@@ -58,7 +63,7 @@ def trained(kind: str, *, first: bool = False, alphabet: bool = True) -> Library
     library.train_from_iterator(CORPUS if alphabet else [CORPUS[-2001]], trainer)
     library.add_special_tokens(SPECIAL)
     library.add_tokens([AddedToken("<tool>", special=False, normalized=False)])
-    return library
+    return str(library.to_str())
 
 
 def folder_of(library: Library, folder: Path, **config: Any) -> Path:

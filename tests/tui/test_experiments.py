@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from textual.widget import Widget
 
+from core import language
 from core.activations.patch import Patch
+from core.activations.steering_vector import SteeringVector
 from core.activations.sweep import all_patches, sweep
 from core.loading.choice import Hyperparameters, ModelChoice
 from core.loading.models import load_model
 from core.walk.session import Session
 from tui.app import TokenwalkApp
+from tui.drawing.patches import patch_name
 from tui.drawing.text import label, percent
 from tui.screens.patch import PatchScreen
 
@@ -95,10 +98,50 @@ async def test_a_sweep_ranks_every_head_and_enter_adds_one(
         await press(pilot, "o")  # by KL
         strongest = max(want.effects, key=lambda effect: effect.kl_bits)
         assert f"  1  {strongest.patch.label} " in "\n".join(screen_lines(pilot.app))
-        await press(pilot, "tab", "tab", "down", "enter")
+        await press(pilot, "tab", "tab", "down")
+        marked = [line.split("›")[1].split()[0] for line in screen_lines(pilot.app) if "›" in line and "zero" in line]
+        assert marked == ["2"], "only the list with the focus has a cursor"
+        await press(pilot, "enter")
         second = sorted(want.effects, key=lambda effect: -effect.kl_bits)[1]
         assert acting(pilot.app) == (second.patch,)
         assert "zero every head" in "\n".join(screen_lines(pilot.app))  # the sweep stays on the screen
+
+
+async def test_the_form_and_its_patches_are_named_in_vietnamese(
+    real: Make, settle: Go, press: Go, screen_lines: Screen
+) -> None:
+    language.speak("vi")
+    async with real(PROMPT, DEEP).run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "x", "enter", "s", "tab")
+        shown = "\n".join(screen_lines(pilot.app))
+        assert "›đặt 0 đầu 0.0" in shown
+        assert "đặt 0 mọi đầu" in shown
+        assert not any(word in shown for word in ("zero", "head"))
+
+
+@pytest.mark.parametrize(
+    ("patch", "name", "translated"),
+    [
+        (Patch(part="head", layer=3, index=5), "zero head 3.5", "đặt 0 đầu 3.5"),
+        (Patch(kind="scale", part="query", layer=1, factor=0.5), "scale query 1 × 0.5", "nhân truy vấn 1 × 0.5"),
+        (
+            Patch(kind="swap", part="position", layer=2, index=4, ids=(1, 2)),
+            "swap residual 2 at 4",
+            "thay thặng dư 2 tại 4",
+        ),
+        (Patch(kind="swap", part="head", layer=2, index=4, ids=(1, 2)), "swap head 2.4", "thay đầu 2.4"),
+        (
+            Patch(kind="steer", part="stream", vector=SteeringVector("joy", ((1, bytes(8)), (2, bytes(8))))),
+            "steer joy × 2, layers 1 to 2",
+            "lái joy × 2, lớp 1 đến 2",
+        ),
+    ],
+)
+def test_a_patch_in_words(patch: Patch, name: str, translated: str) -> None:
+    assert patch_name(patch) == patch.label == name
+    language.speak("vi")
+    assert patch_name(patch) == translated
 
 
 async def test_escape_stops_a_sweep_and_closes_at_the_second_press(

@@ -10,6 +10,7 @@ from tui import lenses
 from tui.app import TokenwalkApp
 from tui.palette import ALSO, PaletteCommands
 from tui.screens.lens_index import LensIndex
+from tui.settings import Settings
 
 Make = Callable[..., TokenwalkApp]
 Go = Callable[..., Awaitable[None]]
@@ -99,6 +100,17 @@ async def test_the_palette_finds_by_other_words(scripted: Make, scenes: Any, que
         provider = PaletteCommands(pilot.app.screen)
         hits = sorted([hit async for hit in provider.search(query)], key=lambda hit: -hit.score)
         assert any(first in str(hit.match_display) for hit in hits[:3])
+
+
+async def test_the_palette_names_the_keys_of_the_settings(scripted: Make, scenes: Any) -> None:
+    app = scripted(
+        scenes.oat_milk(), text="a", settings=Settings(keys={"walk.step": "f5", "walk.pick_up": "ctrl+up,w"})
+    )
+    async with app.run_test(size=(80, 24)) as pilot:
+        helps = {command.title: command.help for command in pilot.app.get_system_commands(pilot.app.screen)}
+        assert helps["Sample one token"] == "key f5"
+        assert helps["Move to a likelier candidate"] == "key ^up w"
+        assert helps["Move to a less likely candidate"] == "key ↓ j"
 
 
 @pytest.mark.parametrize("query", ["xyzzy", "logit xyzzy"])

@@ -191,10 +191,35 @@ async def test_a_message_stands_over_the_prompt_and_leaves_status_and_footer(scr
         assert toast.region.bottom < pilot.app.status.region.y
 
 
-async def test_a_message_that_comes_again_is_shown_once(scripted: Make, scenes: Any) -> None:
-    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_a_message_leaves_a_dialog_free(scripted: Make, scenes: Any, size: tuple[int, int]) -> None:
+    """Only the newest message is shown under a dialog, in two lines at most."""
+    app = scripted(scenes.oat_milk(), text="a")
+    async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
-        for message in ("the same", "another", "the same"):
-            pilot.app.notices.inform(message)
+        app.notices.inform("one")
+        app.notices.inform("word " * 25)
+        for key in ("m", "P", "x", "V", "question_mark", "I", "p", "w"):
+            await pilot.press(key)
             await pilot.pause()
-        assert [each.message for each in pilot.app._notifications] == ["the same", "another"]
+            (dialog,) = app.screen.query(".dialog")
+            (toast,) = (each for each in app.screen.query(Toast) if each.region)
+            assert not toast.region.overlaps(dialog.region), key
+            assert toast.region.height == 2
+            while len(app.screen_stack) > 1:
+                app.pop_screen()
+
+
+async def test_a_message_that_comes_again_is_counted(scripted: Make, scenes: Any) -> None:
+    """Else nobody could tell that a walk was saved a second time."""
+    async with scripted(scenes.oat_milk(), text="a").run_test(size=(80, 24), notifications=True) as pilot:
+        notices, shown = pilot.app.notices, pilot.app._notifications
+        for message in ("saved", "another", "saved", "saved"):
+            await pilot.pause()
+            notices.inform(message)
+        await pilot.pause()
+        assert [each.message for each in shown] == ["another", "saved × 3"]
+        pilot.app.clear_notifications()
+        notices.inform("saved")
+        await pilot.pause()
+        assert [each.message for each in shown] == ["saved"]

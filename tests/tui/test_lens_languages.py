@@ -101,6 +101,18 @@ def test_no_line_of_a_lens_is_wider_than_its_panel(answers: dict[str, Any], widt
     assert same == []
 
 
+@pytest.mark.parametrize("spoken", language.languages())
+def test_heads_of_the_jacobian_lens_are_whole_in_a_terminal_of_110_columns(
+    answers: dict[str, Any], spoken: str
+) -> None:
+    """Its panel has 60 cells there."""
+    language.speak(spoken)
+    for lines in drawn(lenses.named("jacobian"), answers["jacobian"], 60):
+        (heads,) = (line for line in lines if line.startswith(language._("after") + " "))
+        assert [heads.count(title) for title in ("logit", "Jacobian", language._("affine"))] == [1, 1, 1]
+        assert "…" not in heads
+
+
 @pytest.mark.parametrize(
     ("english", "vietnamese"),
     [

@@ -64,7 +64,7 @@ async def test_a_vector_is_made_turned_moved_and_switched_by_keys(
         await press(pilot, "right", "right", "shift+right")
         assert patches(pilot.app) == (Patch(kind="steer", part="stream", factor=2.0, vector=want.at(2)),)
         lines = "\n".join(screen_lines(pilot.app))
-        assert "● joy" in lines
+        assert "›● joy" in lines
         assert "layer 2" in lines
         assert "model5: 'good' − 'bad', last position" in lines
         assert "without" in lines

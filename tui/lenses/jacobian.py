@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.errors import UserError
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from core.lenses.jacobian import JacobianLens, LayerReadouts
     from core.lenses.logit import MapCell
 
-NAME, NUMBER = 11, 9
+NAME, NUMBER = 9, 9
 TOKEN = 18
 """Cells of a token at most."""
 TITLES = ("logit", "Jacobian", N_("affine"))
 SHOWN = (
-    (N_("KL, bits"), QUANTITIES[2]),
+    (N_("KL bits"), QUANTITIES[2]),
     (N_("p of A"), QUANTITIES[3]),
     (N_("rank A"), QUANTITIES[4]),
     ("A − B", QUANTITIES[5]),
@@ -134,7 +135,8 @@ class JacobianLensPage(ExperimentPage["JacobianLens"]):
         across = (width - NAME) // len(TITLES)
         token = max(4, min(TOKEN, across - NUMBER - 1))
         head = _(SHOWN[self.quantity][0])
-        titles = "".join(f" {fit(_(title), token)}{head:>{NUMBER}}" for title in TITLES)
+        room = token + NUMBER - cell_len(head) - 1
+        titles = "".join(f" {fit(_(title), room)} {head}" for title in TITLES)
         yield self.text((fit(_("after"), NAME) + titles, "head"))
         count = len(answer.layers)
         for number in self.visible_rows(count, min(self.cursor, count - 1), max(3, height - 4)):

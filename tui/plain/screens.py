@@ -236,13 +236,10 @@ def _samplers(screen: SamplersScreen) -> Iterator[str]:
 def _patches(screen: PatchScreen) -> Iterator[str]:
     form = screen.form
     if form.config is not None:
-        values = {"kind": form.kind, "part": form.part, "factor": f"{form.factor:g}"} | {
-            name: str(at) for name, at in form.indices.items()
-        }
         fields = form.fields()
         chosen = fields[form.field]
         yield _("the patch to add: {fields}; at {field}").format(
-            fields=", ".join(f"{_(name)} {values[name]}" for name in fields), field=_(chosen)
+            fields=", ".join(f"{_(name)} {form.value(name)}" for name in fields), field=_(chosen)
         )
     yield _("patches that act:")
     yield from entries_of(screen.acting)

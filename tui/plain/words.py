@@ -14,6 +14,7 @@ from core.tokenizers.tokenizer import Decoder
 from core.training.events import Evaluated
 from core.training.status import EvaluatedStep, TrainingStatus
 from core.walk.values import ContinuationTree, Forest, SamplerColumn, Snapshot
+from tui.drawing.patches import patch_name
 from tui.drawing.question import why
 from tui.drawing.sampler import sampler_text
 from tui.drawing.spoken import spoken
@@ -195,7 +196,7 @@ def patches_line(patches: Sequence[Patch]) -> str:
     """What is changed in the model."""
     if not patches:
         return _("no patch: the model is unchanged")
-    return _("patched: {patches}").format(patches=", ".join(spoken(one_line(each.label)) for each in patches))
+    return _("patched: {patches}").format(patches=", ".join(spoken(one_line(patch_name(each))) for each in patches))
 
 
 def forest_lines(forest: Forest) -> Iterator[str]:

@@ -16,7 +16,10 @@ from core.activations.patch import Patch
 from core.engine.config import ModelConfig
 from core.language import _
 from tui.drawing.bars import meter
-from tui.drawing.text import label, one_line, percent, within
+from tui.drawing.cursor_list import CursorList
+from tui.drawing.parts import part_name
+from tui.drawing.patches import kind_name, patch_name
+from tui.drawing.text import fit, label, one_line, percent, within
 from tui.notices import spelled
 from tui.runner import Frame, Question, Refusal
 from tui.screens.patch_form import PatchForm
@@ -74,10 +77,10 @@ class PatchScreen(ModalScreen[None]):
         self._piece_of: Callable[[int], bytes] | None = None
         """The bytes of a token id."""
         self.form = PatchForm()
-        self.acting = OptionList(id="acting")
+        self.acting = CursorList(id="acting")
         self.shift = Static(id="shift")
         """What the patches make of the next token; empty while that is not known."""
-        self.effects = OptionList(id="effects")
+        self.effects = CursorList(id="effects")
         self.sweep_status = Static()
 
     def compose(self) -> ComposeResult:
@@ -140,11 +143,9 @@ class PatchScreen(ModalScreen[None]):
     def _list_patches(self) -> None:
         self._listed = self._patches
         at = self.acting.highlighted
-        self.acting.clear_options()
-        self.acting.add_options([Option(Content(patch.label)) for patch in self._patches])
-        if not self._patches:
-            self.acting.add_option(Option(Content.styled(_("no patch: the model is unchanged"), "$text-muted")))
-        self.acting.highlighted = min(at or 0, max(0, len(self._patches) - 1))
+        rows = [Option(Content(one_line(patch_name(patch)))) for patch in self._patches]
+        empty = Option(Content.styled(_("no patch: the model is unchanged"), "$text-muted"), disabled=True)
+        self.acting.fill(rows or [empty], min(at or 0, len(rows) - 1) if rows else None)
 
     def _show_shift(self, shift: "Shift | None") -> None:
         """How far the patches move the distribution, and the likeliest token before and after."""
@@ -152,15 +153,15 @@ class PatchScreen(ModalScreen[None]):
         self.shift.update("")
         if shift is not None and self._piece_of:
             before, after = (within(label(self._piece_of(id)), 14) for id in (shift.before, shift.after))
-            self.shift.update(
-                Content.assemble(
-                    (_("KL(unpatched‖patched) {bits:.4f} bits").format(bits=shift.kl_bits), "$foreground"),
-                    (_(" · likeliest: "), "$secondary"),
-                    (f"{before} {percent(shift.before_probability, 2)}", "$foreground"),
-                    (" → ", "$secondary"),
-                    (f"{after} {percent(shift.after_probability, 2)}", "$accent"),
-                )
+            moved = Content.styled(_("KL(unpatched‖patched) {bits:.4f} bits").format(bits=shift.kl_bits), "$foreground")
+            likeliest = Content.assemble(
+                (_("likeliest: "), "$secondary"),
+                (f"{before} {percent(shift.before_probability, 2)}", "$foreground"),
+                (" → ", "$secondary"),
+                (f"{after} {percent(shift.after_probability, 2)}", "$accent"),
             )
+            fits = moved.cell_length + 3 + likeliest.cell_length <= self.form.size.width
+            self.shift.update(Content.styled(" · " if fits else "\n", "$secondary").join([moved, likeliest]))
 
     def _ranked(self) -> list["Effect"]:
         """The largest effects of the sweep."""
@@ -173,27 +174,23 @@ class PatchScreen(ModalScreen[None]):
         ranked, at = self._ranked(), self.effects.highlighted
         values = [each.kl_bits if self._by_kl else abs(each.difference) for each in ranked]
         largest = max(values, default=0.0) or 1.0
-        self.effects.clear_options()
-        self.effects.add_options(
-            [
-                Option(
-                    Content.assemble(
-                        (f"{number:>3}  ", "$text-muted"),
-                        (f"{each.patch.label:<22}", "$foreground"),
-                        (meter(value / largest, BAR_WIDTH), "$accent"),
-                        (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
-                        (f"{each.kl_bits:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
-                    )
+        rows = [
+            Option(
+                Content.assemble(
+                    (f"{number:>3}  ", "$text-muted"),
+                    (fit(patch_name(each.patch), 22), "$foreground"),
+                    (meter(value / largest, BAR_WIDTH), "$accent"),
+                    (f"{each.difference:>+10.4f}", "$foreground" if not self._by_kl else "$secondary"),
+                    (f"{each.kl_bits:>11.6f}", "$foreground" if self._by_kl else "$secondary"),
                 )
-                for number, (each, value) in enumerate(zip(ranked, values, strict=True), start=1)
-            ]
-        )
-        if ranked:
-            self.effects.highlighted = min(at or 0, len(ranked) - 1)
+            )
+            for number, (each, value) in enumerate(zip(ranked, values, strict=True), start=1)
+        ]
+        self.effects.fill(rows, min(at or 0, len(rows) - 1) if rows else None)
 
     def _show_status(self) -> None:
         if not self._sweep_name:
-            part = self.form.part
+            part = part_name(self.form.part)
             line = self._status or _("s tries each {part} alone and ranks the effects").format(part=part)
             self.sweep_status.update(Content.styled(line, "$text-muted"))
             return
@@ -212,7 +209,7 @@ class PatchScreen(ModalScreen[None]):
             words = " · ".join(filter(None, (meaning, listed, self._sweep.note, orders)))
             lines.append(Content.styled(words, "$secondary"))
             names = _("patch"), _("Δ logit"), _("KL bits")
-            head = f"     {names[0]:<{22 + BAR_WIDTH}}{names[1]:>10}{names[2]:>11}"
+            head = f"      {fit(names[0], 22 + BAR_WIDTH)}{names[1]:>10}{names[2]:>11}"
             lines.append(Content.styled(head, "$text-muted"))
         self.sweep_status.update(Content("\n").join(lines))
 
@@ -260,7 +257,7 @@ class PatchScreen(ModalScreen[None]):
             return sweep(session.current_step(), all_patches(config, patch.part, patch.kind, factor=patch.factor))
 
         self._sweep, self._status = None, "…"
-        self._sweep_name = _("{kind} every {part}").format(kind=patch.kind, part=patch.part)
+        self._sweep_name = _("{kind} every {part}").format(kind=kind_name(patch.kind), part=part_name(patch.part))
         self.effects.clear_options()
         self._ask_question(Question(run))
         self._show_status()

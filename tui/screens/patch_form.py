@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.cells import cell_len
 from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
@@ -10,6 +11,8 @@ from textual.widget import Widget
 from core.activations.patch import PATCH_KINDS, PATCH_PARTS, Patch, PatchKind, PatchPart
 from core.engine.config import ModelConfig
 from core.language import N_, _
+from tui.drawing.parts import part_name
+from tui.drawing.patches import kind_name
 from tui.drawing.text import fit, label
 
 FACTORS = (-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -72,6 +75,17 @@ class PatchForm(Widget, can_focus=True):
         indices = ["position"] if self.part == "position" else ["block", *(["head"] if self.part == "head" else [])]
         return ["kind", "part", *indices, *(["factor"] if self.kind == "scale" else [])]
 
+    def value(self, field: str) -> str:
+        """The value of a field in words."""
+        match field:
+            case "kind":
+                return kind_name(self.kind)
+            case "part":
+                return part_name(self.part)
+            case "factor":
+                return f"{self.factor:g}"
+        return f"{self.indices[field]}"
+
     def action_field(self, by: int) -> None:
         self.field = max(0, min(self.field + by, len(self.fields()) - 1))
         self.refresh()
@@ -98,17 +112,16 @@ class PatchForm(Widget, can_focus=True):
     def render(self) -> Content:
         if self.config is None:
             return Content.styled("…", "$text-muted")
-        values = {"kind": self.kind, "part": self.part, "factor": f"{self.factor:g}"}
         fields = self.fields()
         names, row = [], []
         for number, field in enumerate(fields):
-            value = values.get(field) or f"{self.indices.get(field, 0)}"
+            value = self.value(field)
             if field == "position":
                 value += f" {fit(label(self.pieces[self.indices[field]]), 10).rstrip()}"
             chosen = self.has_focus and number == min(self.field, len(fields) - 1)
             style = "bold $background on $accent" if chosen else "bold $foreground"
             name = _(field)
-            width = max(len(value), len(name)) + 4
+            width = max(cell_len(value), cell_len(name)) + 4
             names.append(Content.styled(f"{name:^{width}}", "$secondary"))
             row.append(Content.styled(f"{f'‹ {value} ›' if chosen else value:^{width}}", style))
         return Content("\n").join([Content("  ").join(names), Content("  ").join(row)])

@@ -11,7 +11,7 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import Static
 from textual.widgets.option_list import Option
 
 from core.activations.patch import Patch
@@ -23,6 +23,7 @@ from core.language import N_, _
 from tui.dialogs.choose import ChooseScreen, Entry
 from tui.dialogs.line import LineScreen
 from tui.drawing.bars import meter
+from tui.drawing.cursor_list import CursorList
 from tui.drawing.text import fit, label, one_line, percent
 from tui.notices import spelled
 from tui.runner import Frame, Question, Refusal
@@ -91,7 +92,7 @@ class SteeringScreen(ModalScreen[None]):
         self._status = ""
         self._recipe: VectorRecipe | None = None
         """What the vector that is made is made of."""
-        self.list = OptionList(id="vectors")
+        self.list = CursorList(id="vectors")
         self.about = Static(id="about-vector")
         self.next = Static(id="steered")
 
@@ -148,13 +149,10 @@ class SteeringScreen(ModalScreen[None]):
 
     def _draw(self, frame: Frame | None = None) -> None:
         at = self.list.highlighted or 0
-        rows = [self._row(entry) for entry in self.entries]
-        self.list.clear_options()
-        self.list.add_options([Option(row) for row in rows])
-        if not rows:
-            empty = _("no steering vector yet: n makes one from prompts, o loads one")
-            self.list.add_option(Option(Content.styled(empty, "$text-muted")))
-        self.list.highlighted = min(at, max(0, len(rows) - 1))
+        rows = [Option(self._row(entry)) for entry in self.entries]
+        words = _("no steering vector yet: n makes one from prompts, o loads one")
+        empty = Option(Content.styled(words, "$text-muted"), disabled=True)
+        self.list.fill(rows or [empty], min(at, len(rows) - 1) if rows else None)
         entry = self._present()
         about = self._status or (one_line(entry.vector.origin) if entry else "")
         self.about.update(Content.styled(fit(about, 200).rstrip(), "$warning" if self._status else "$secondary"))

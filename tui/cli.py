@@ -116,7 +116,7 @@ def main(closed: Collection[str] = ()) -> None:
     except Exception as error:
         if (message := getattr(error, "format_message", None)) is None:
             raise
-        problem = translated_problem(" ".join(message().split()))
+        problem = translated_problem(" ".join(message().split())).rstrip(".")
         sys.stderr.write(_("tokenwalk: {problem}; tokenwalk --help lists commands and options").format(problem=problem))
         sys.stderr.write("\n")
         code = 2

@@ -53,7 +53,7 @@ ERRORS: dict[str, Sequence[str | bytes]] = {
     "a negative seed of weights": ("next", "hi", "--weights-seed=-1", *BYTES),
 }
 NAMED = {
-    "no number": "'x' is not a valid integer; tokenwalk --help",
+    "no number": "'x' is not a valid int range; tokenwalk --help",
     "an unknown model": "model99",
     "an unknown device": "mars",
     "an unknown dtype": "fp7",

@@ -48,11 +48,11 @@ def test_help_lists_the_commands(run_here: Here) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("next", "hi", "-k", "x"), "Giá trị không hợp lệ của '-k': 'x' không phải số nguyên hợp lệ."),
-        (("next", "hi", "-k", "0"), "Giá trị không hợp lệ của '-k': 0 không nằm trong khoảng x>=1."),
-        (("next",), "Thiếu đối số 'prompt'."),
+        (("next", "hi", "-k", "x"), "Giá trị không hợp lệ của '-k': 'x' không phải số nguyên hợp lệ;"),
+        (("next", "hi", "-k", "0"), "Giá trị không hợp lệ của '-k': 0 không nằm trong khoảng x>=1;"),
+        (("next",), "Thiếu đối số 'prompt';"),
         (("next", "hi", "--modle", "x"), "Không có tùy chọn: --modle (Có thể là: --model)"),
-        (("next", "hi", "-k"), "Tùy chọn '-k' cần một giá trị."),
+        (("next", "hi", "-k"), "Tùy chọn '-k' cần một giá trị;"),
         (("next", "hi", "there"), "Thừa đối số (there)"),
         (("world", "music"), "world không in được 'music'; hãy chọn sample hoặc floors"),
     ],

@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "302 without a place": (status(302), "redirects"),
     "307 to itself": (status(307, b"", Location="/v1/completions"), "redirects"),
     "308 with control characters": (status(308, b"", Location="http://a/\x1b[2J"), ""),
-    "204": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "204"),
+    "204": (raw(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"), "204"),
     "no answer": (raw(end=False), "no answer in time"),
     "half of the headers": (raw(OK, end=False), "no answer in time"),
     "a body that stalls": (raw(OK + b"Content-Length: 99\r\n\r\n{", end=False), "did not end it"),

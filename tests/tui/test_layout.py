@@ -159,6 +159,21 @@ async def test_a_footer_scheduled_to_be_drawn_again_may_go_with_its_screen(scrip
         assert pilot.app.is_running
 
 
+async def test_a_prompt_is_wrapped_anew_where_its_panel_narrows(real: Make, press: Any, screen_lines: Any) -> None:
+    """It had two lines before, and has two afterwards."""
+    async with real("When Mary and John went to the store, John gave a drink to").run_test(size=(110, 30)) as pilot:
+        await pilot.pause()
+        assert [line[2:53].rstrip() for line in screen_lines(pilot.app)[1:3]] == [
+            "When Mary and John went to the store, John gave a",
+            "drink to",
+        ]
+        await press(pilot, "full_stop")
+        assert [line[2:42].rstrip() for line in screen_lines(pilot.app)[1:3]] == [
+            "When Mary and John went to the store,",
+            "John gave a drink to",
+        ]
+
+
 def test_the_thumb_of_a_scroll_bar_is_a_line_and_can_be_dragged() -> None:
     drawn = ThinScrollBar.render_bar(10, 100, 30, 35).segments
     grabbed = [each for each in drawn if each.style and each.style.meta.get("@mouse.down") == "grab"]

@@ -68,6 +68,9 @@ class PromptPanel(TextArea):
         self.load_text(text)
         self.move_cursor(self.document.end)
 
+    def on_resize(self) -> None:
+        self.refresh()  # lines of the old width are drawn before they are wrapped anew
+
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._colored = None

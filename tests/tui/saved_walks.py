@@ -38,7 +38,7 @@ async def saved_as_it_is(app: TokenwalkApp, path: Path, until: Go) -> None:
 
 async def chosen(pilot: Pilot[None], until: Go, word: str) -> None:
     """Choose the entry of a picker that has a word in it."""
-    await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
+    await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.is_mounted)
     options = pilot.app.screen.query_one(OptionList)
     options.highlighted = next(n for n, option in enumerate(options.options) if word in str(option.prompt))
     options.action_select()

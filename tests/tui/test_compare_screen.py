@@ -30,9 +30,8 @@ def lines(app: TokenwalkApp) -> list[str]:
 
 async def choose(pilot: Any, until: Go, name: str) -> None:
     """Choose an entry of the open list."""
-    await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.query(OptionList))
+    await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.is_mounted)
     options = pilot.app.screen.query_one(OptionList)
-    await pilot.pause()  # the present entry is highlighted first
     options.highlighted = options.get_option_index(name)
     await pilot.press("enter")
 

@@ -64,10 +64,11 @@ async def test_a_walk_is_saved_to_a_file_of_choice_and_opened_from_it(
             await until(lambda: isinstance(app.screen, LineScreen) and app.screen.is_mounted)
             app.screen.query_one(Input).value = str(name)
             await pilot.press("enter")
-            await until(lambda: isinstance(app.screen, LineScreen) if problem else file.exists())  # noqa: B023
             if problem:
-                assert problem in str(app.screen.query_one(".problem").content)
+                await until(lambda: problem in str(app.screen.query_one(".problem").content))  # noqa: B023
                 await pilot.press("escape")
+            else:
+                await until(file.exists)
         assert [token.id for token in read(file).path()] == [token.id for token in tokens]
         await press(pilot, "u")
         await pilot.press("ctrl+o")

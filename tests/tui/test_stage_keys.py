@@ -29,15 +29,14 @@ async def looking(pilot: Any, settle: Go) -> SamplerLensPage:
 
 
 async def choose(pilot: Any, until: Go, name: str) -> None:
-    await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.query(OptionList))
+    await until(lambda: isinstance(pilot.app.screen, ChooseScreen) and pilot.app.screen.is_mounted)
     options = pilot.app.screen.query_one(OptionList)
-    await pilot.pause()
     options.highlighted = options.get_option_index(name)
     await pilot.press("enter")
 
 
 async def write(pilot: Any, until: Go, text: str) -> None:
-    await until(lambda: isinstance(pilot.app.screen, LineScreen) and pilot.app.screen.query(Input))
+    await until(lambda: isinstance(pilot.app.screen, LineScreen) and pilot.app.screen.is_mounted)
     pilot.app.screen.query_one(Input).value = text
     await pilot.press("enter")
 

@@ -274,8 +274,7 @@ async def test_a_stopped_training_is_continued_from_the_list(
         assert 3 <= left < 2000
         await pilot.press("t")
         await pilot.press("n", "escape", "e")
-        await until(lambda: isinstance(app.screen, ChooseScreen))
-        await pilot.pause()
+        await until(lambda: isinstance(app.screen, ChooseScreen) and app.screen.is_mounted)
         options = app.screen.query_one(OptionList)
         assert options.get_option_at_index(0).id == "another"
         await pilot.press("enter")

@@ -74,7 +74,7 @@ async def opened(pilot: Any, until: Go) -> None:
     """Press `t` and wait for the screen it opens."""
     await until(lambda: pilot.app.frame.snapshot is not None)
     await pilot.press("t")
-    await until(lambda: isinstance(pilot.app.screen, TrainScreen | RecipeScreen))
+    await until(lambda: isinstance(pilot.app.screen, TrainScreen | RecipeScreen) and pilot.app.screen.is_mounted)
     await pilot.pause()
 
 

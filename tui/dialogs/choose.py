@@ -51,7 +51,10 @@ class ChooseScreen(ModalScreen[str | None]):
             dialog.border_title = Content(self._title)
             dialog.border_subtitle = Content(_("⏎ choose · esc close"))
             found = CursorList()
-            found.fill(Option(self._line(each), each.id, not each.enabled) for each in self._entries)
+            found.fill(
+                (Option(self._line(each), each.id, not each.enabled) for each in self._entries),
+                at=next((n for n, each in enumerate(self._entries) if each.id == self._present), 0),
+            )
             yield found
 
     def _line(self, entry: Entry) -> Content:
@@ -64,10 +67,6 @@ class ChooseScreen(ModalScreen[str | None]):
             (fit(one_line(entry.name), width + 2), "bold"),
             (f"\n{' ' * (width + 5)}".join(lines), "$text-muted"),
         )
-
-    def on_mount(self) -> None:
-        ids = [entry.id for entry in self._entries]
-        self.query_one(CursorList).highlighted = ids.index(self._present) if self._present in ids else 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)

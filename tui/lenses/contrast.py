@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from core.activations.patch import Patch, PatchPart, toggled
@@ -172,7 +173,9 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
 
     def _beside(self, exact: HeatMap, estimated: HeatMap, half: int, room: int) -> Iterator[Text]:
         """Both maps, side by side, with a heading each."""
-        yield self.text((fit(_("   exact"), half + GAP), "head"), (_("   estimated by one backward pass"), "head"))
+        words = _("   estimated by one backward pass")
+        estimate = words if cell_len(words) <= half else _("   estimated")
+        yield self.text((fit(_("   exact"), half + GAP), "head"), (estimate, "head"))
         for left, right in zip(
             self.map_lines(exact, half, room - 1), self.map_lines(estimated, half, room - 1), strict=True
         ):

@@ -343,8 +343,8 @@ class SamplerLensPage(LensPage[SamplerLens]):
         if flat:
             yield self.text((fit(f"{_(stage.FORMULA)} · {stage.SOURCE}", width), "muted"))
         else:
-            yield self.text((fit(_(stage.FORMULA), width), "text"))
-            yield self.text((fit(stage.SOURCE, width), "muted"))
+            yield from self.folded(width, (_(stage.FORMULA), "text"))
+            yield from self.folded(width, (stage.SOURCE, "muted"))
 
     def _actual_draw(self, answer: SamplerLens) -> Text | None:
         """How the token at this position came, where that differs from the draw that is explained."""

@@ -55,7 +55,8 @@ class ScoreLens(LensPage[Summary]):
             yield self.text((_("nothing to score yet: the first token has no prediction"), "muted"))
             return
         perplexity = f"{answer.perplexity:,.2f}" if low(answer.perplexity) < 1e6 else f"{answer.perplexity:.2e}"
-        yield self.text(
+        yield from self.folded(
+            width,
             (_("perplexity "), "muted"),
             (perplexity, "text"),
             (" · ", "faint"),

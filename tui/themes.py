@@ -129,6 +129,11 @@ def _luminance(color: Color) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def clearer(one: Color, other: Color, *, on: Color) -> Color:
+    """The color that has the higher contrast on a ground."""
+    return max(one, other, key=lambda color: contrast(color, on))
+
+
 def strongest_tint(ground: Color, hue: Color, ink: Color) -> float:
     """How far `ground` can be blended with `hue` so that text in `ink` still has `READABLE` contrast, in hundredths."""
     return max((n / 100 for n in range(101) if contrast(ground.blend(hue, n / 100), ink) >= READABLE), default=0.0)

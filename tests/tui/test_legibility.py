@@ -11,6 +11,8 @@ from textual.color import Color
 from textual.theme import Theme
 
 from tui.app import TokenwalkApp
+from tui.lenses.base import HeatMapPage
+from tui.lenses.base.page import TINTS
 from tui.settings import Settings
 from tui.themes import DARK, LIGHT, PROJECTOR, contrast
 
@@ -61,3 +63,42 @@ async def test_letters_stand_out_from_their_ground(scripted: Make, scenes: Any, 
                         weak.append((type(widget).__name__, name, title, round(ratio, 2)))
         assert checked > 300
         assert not weak
+
+
+@pytest.mark.parametrize("theme", ["tokenwalk-dark", "tokenwalk-light", "tokenwalk-projector"])
+async def test_numbers_stand_out_from_every_tint_of_a_heat_map(scripted: Make, scenes: Any, theme: str) -> None:
+    app = scripted(scenes.oat_milk(), text="a", settings=Settings(theme=theme))
+    async with app.run_test(size=(120, 36)) as pilot:
+        page = app.turn_to("heads")
+        assert isinstance(page, HeatMapPage)
+        await pilot.pause()
+        shares = [level / TINTS for level in range(1, TINTS + 1)]
+        styles = [style for share in shares for style in (page.signed_tint(share), page.signed_tint(-share))]
+        styles += [page.tint(share) for share in shares]
+        grounds = {style.bgcolor for style in styles}
+        assert len(grounds) > TINTS
+        assert min(contrast(shown(style.color, None), shown(style.bgcolor, None)) for style in styles) > 3.5
+
+
+async def test_there_are_no_tints_in_the_colors_of_the_terminal(scripted: Make, scenes: Any) -> None:
+    """They cannot be blended: a tint would hide the numbers, or have one strength for all of them."""
+    app = scripted(scenes.oat_milk(), text="a", settings=Settings(theme="ansi-dark"))
+    async with app.run_test(size=(120, 36)) as pilot:
+        page = app.turn_to("heads")
+        await pilot.pause()
+        styles = [page.tint(1.0), page.tint(0.3), page.signed_tint(1.0), page.signed_tint(-0.3)]
+        assert {style.bgcolor for style in styles} == {page.rich_style.bgcolor}
+        assert {style.color for style in styles} == {page.rich_style.color}
+
+
+async def test_a_lens_takes_the_colors_of_another_theme(real: Make, settle: Callable[..., Any]) -> None:
+    app = real("oat milk")
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.turn_to("context")
+        await settle(pilot)
+        app.theme = "tokenwalk-light"
+        await settle(pilot)
+        segments = [each for y in range(app.lens.size.height) for each in app.lens.render_line(y)]
+        assert sum(bool(each.text.strip()) for each in segments) > 9
+        assert Color.parse(DARK.panel or "").rich_color not in {each.style.bgcolor for each in segments}
+        assert min(contrast(shown(each.style.color, None), Color.parse(LIGHT.panel or "")) for each in segments) > 3.9

@@ -41,8 +41,13 @@ class Painted(Widget):
         return themes.projected(self.app.theme)
 
     def tinted(self, hue: Color, share: float) -> Color:
-        """The ground blended with `hue` by a share (0 to 1); for a projector by less, so that text is readable."""
+        """The ground blended with `hue` by a share (0 to 1); for a projector by less, so that text is readable.
+
+        The 16 colors of a terminal cannot be blended: there it is the ground itself.
+        """
         ground = self.background_colors[1]
+        if ground.ansi is not None or hue.ansi is not None:
+            return ground
         if self.projected:
             share *= themes.strongest_tint(ground, hue, self.colors[3])
         return ground.blend(hue, share)

@@ -11,6 +11,7 @@ from core.language import _
 from tui.drawing.heat_map import NUMBERED, HeatMap, cell, cell_width, labels, legend, marked, window
 from tui.drawing.text import fit
 from tui.lenses.base.page import COLUMN, TINTS, LensPage
+from tui.themes import clearer
 
 Answer = TypeVar("Answer")
 LOW, TALL = 4, 8
@@ -126,8 +127,7 @@ class HeatMapPage(LensPage[Answer]):
             hue = self.get_component_styles(f"lens--{'below' if level < 0 else 'above'}").color
             ink = self.get_component_styles("lens--text").color
             tint = self.tinted(hue, (0.9 if readable else 0.5) * abs(level) / TINTS)
-            contrast = max((ink, ground), key=lambda color: abs(color.brightness - tint.brightness))
-            front = (ink if self.projected else contrast if readable else hue).rich_color
+            front = (clearer(ink, ground, on=tint) if readable or self.projected else hue).rich_color
             self._signed_tints[key] = Style(
                 color=front if level else self.style_of("lens--faint").color, bgcolor=tint.rich_color
             )

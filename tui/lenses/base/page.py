@@ -16,6 +16,7 @@ from tui.drawing.painted import PaintedPage
 from tui.drawing.text import fit, one_line
 from tui.lenses.base.lens import Lens
 from tui.runner import Frame, Question, Refusal
+from tui.themes import clearer
 
 Answer = TypeVar("Answer")
 AXIS = 10
@@ -143,7 +144,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
         super().notify_style_update()
         self._tints = None
         if self.is_mounted:
-            self.draw()
+            self.call_next(self.draw)  # Textual tells of it before the component styles are new
 
     # Painting --------------------------------------------------------------------------------------------------------
 
@@ -193,10 +194,7 @@ class LensPage(PaintedPage, Lens, Generic[Answer]):
             grounds = [self.tinted(bar, 0.07 + 0.83 * level / TINTS) for level in range(TINTS + 1)]
             ink = self.get_component_styles("lens--text").color
             self._tints = [
-                Style(
-                    color=(ink if self.projected or level < TINTS / 2 else ground).rich_color, bgcolor=tint.rich_color
-                )
-                for level, tint in enumerate(grounds)
+                Style(color=clearer(ink, ground, on=tint).rich_color, bgcolor=tint.rich_color) for tint in grounds
             ]
         return self._tints[round(TINTS * max(0.0, min(share, 1.0)))]
 

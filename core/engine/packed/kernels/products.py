@@ -14,7 +14,7 @@ from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 PAIR = 2 * TILE
 """Rows of a unit of work: two tiles."""
 PAIRS_AT_ONCE = TILES_AT_ONCE // 2
-AHEAD = 1 << 12
+AHEAD = 1 << 13
 """Bytes between what is multiplied and what is prefetched, at least: processors do not prefetch beyond a page.
 
 The distance is that of whole calls, so that each call prefetches just what a later one multiplies.

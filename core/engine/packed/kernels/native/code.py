@@ -74,8 +74,9 @@ class Code:
         return self.builder.fpext(self.load(F16, address, offset), F32)
 
     def prefetch(self, address: Any, offset: int) -> None:
+        """Into the level-2 cache: more lines can be on their way there than to level 1."""
         where = self.builder.inttoptr(self.add(address, offset), I8.as_pointer())
-        self.call("llvm.prefetch.p0", ir.VoidType(), where, *[self.integer(n, I32) for n in (0, 3, 1)])
+        self.call("llvm.prefetch.p0", ir.VoidType(), where, *[self.integer(n, I32) for n in (0, 2, 1)])
 
     def variable(self, value: Any) -> Any:
         """Memory on the stack, which LLVM keeps in a register."""

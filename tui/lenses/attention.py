@@ -45,7 +45,7 @@ class AttentionLens(LensPage["AttentionView"]):
 
     NAME = "attention"
     TITLE = N_("attention")
-    DESCRIPTION = N_("The attention pattern of one head, and all heads of all layers in brief")
+    DESCRIPTION = N_("The attention pattern of one head, and all heads in brief")
     ORDER = 12
     GROUP = N_("Inside")
     ALSO = N_("heads pattern weights")

@@ -34,7 +34,7 @@ class CircuitLens(ExperimentPage["Circuit"]):
 
     NAME = "circuit"
     TITLE = N_("circuit")
-    DESCRIPTION = N_("The circuit: edges between heads and MLPs that carry the difference between two prompts")
+    DESCRIPTION = N_("Edges between heads and MLPs that carry the difference")
     ORDER = 46
     GROUP = N_("Why")
     ALSO = N_("edges eap circuits path")

@@ -43,7 +43,7 @@ class ContextLens(LensPage["ContextTable"]):
 
     NAME = "context"
     TITLE = N_("context")
-    DESCRIPTION = N_("How each token narrows what can follow: entropy, effective candidates, tokens for 90 %")
+    DESCRIPTION = N_("How each token narrows what can follow: entropy, candidates")
     ORDER = 14
     GROUP = N_("Compare")
     ALSO = N_("entropy prefix window")

@@ -53,7 +53,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
 
     NAME = "contrast"
     TITLE = N_("contrast")
-    DESCRIPTION = N_("Which activations of the prompt bring its answer into the corrupt prompt (activation patching)")
+    DESCRIPTION = N_("Activation patching between the prompt and a corrupt one")
     ORDER = 42
     GROUP = N_("Why")
     ALSO = N_("activation patching causal tracing corrupt")
@@ -179,6 +179,7 @@ class ContrastLens(HeatMapPage["Contrast"], ExperimentPage["Contrast"]):
         for left, right in zip(
             self.map_lines(exact, half, room - 1), self.map_lines(estimated, half, room - 1), strict=True
         ):
+            left.truncate(half)  # a line of a map is as wide as the panel, for clicks
             left.append(" " * max(0, half + GAP - left.cell_len))
             left.append_text(right)
             yield left

@@ -25,7 +25,7 @@ class DeviceLens(LensPage["Devices"]):
 
     NAME = "device"
     TITLE = N_("device")
-    DESCRIPTION = N_("Creation, forward and training step on every device, and parity with float32 on the CPU")
+    DESCRIPTION = N_("Speed on every device, and parity with float32 on the CPU")
     ORDER = 19
     PICKS = False
     GROUP = N_("Compare")

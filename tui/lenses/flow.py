@@ -32,7 +32,7 @@ class FlowLens(LensPage["Flow"]):
 
     NAME = "flow"
     TITLE = N_("flow")
-    DESCRIPTION = N_("Every stage of this step from text to text: shape, values, what each part adds")
+    DESCRIPTION = N_("Each stage from text to text: shape, values, what it adds")
     ORDER = 11
     GROUP = N_("Inside")
     ALSO = N_("data flow stages shapes tensors forward pass")

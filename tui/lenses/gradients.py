@@ -29,7 +29,7 @@ class GradientsLens(ExperimentPage["InputAttributions"]):
 
     NAME = "gradients"
     TITLE = N_("input attributions")
-    DESCRIPTION = N_("Input attributions: which tokens speak for a token and against another, by gradients")
+    DESCRIPTION = N_("Which input tokens speak for a token and against another")
     ORDER = 41
     GROUP = N_("Why")
     ALSO = N_("integrated gradients saliency input attribution")

@@ -46,9 +46,7 @@ class HeadsLens(HeatMapPage["HeadsView"], ExportedPage["HeadsView"]):
 
     NAME = "heads"
     TITLE = N_("heads")
-    DESCRIPTION = N_(
-        "Which heads do induction, attend to the previous token or copy, and which read from which earlier heads"
-    )
+    DESCRIPTION = N_("Which heads do induction or copy, and which heads they read")
     ORDER = 44
     GROUP = N_("Why")
     ALSO = N_("induction previous token copying composition")

@@ -28,7 +28,7 @@ class LadderLens(LensPage["Ladder"]):
 
     NAME = "ladder"
     TITLE = N_("ladder")
-    DESCRIPTION = N_("The prompt on every rung: parameters, loss against ln V, likeliest tokens, KL between rungs")
+    DESCRIPTION = N_("The prompt on every rung: parameters, loss, likeliest, KL")
     ORDER = 17
     GROUP = N_("Learning")
     ALSO = N_("rungs models loss")

@@ -31,7 +31,7 @@ class LogitLensPage(HeatMapPage["LogitLens"]):
 
     NAME = "logit"
     TITLE = N_("logit lens")
-    DESCRIPTION = N_("The prediction after every sublayer, from which one on it stays the same, and at every position")
+    DESCRIPTION = N_("The prediction after every sublayer, and at every position")
     ORDER = 13
     GROUP = N_("Inside")
     ALSO = N_("layers residual stream early exit")

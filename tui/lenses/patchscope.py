@@ -28,7 +28,7 @@ class PatchscopePage(ExperimentPage["Patchscope"]):
 
     NAME = "patchscope"
     TITLE = N_("patchscope")
-    DESCRIPTION = N_("Put each layer's stream into another prompt, and read what that says")
+    DESCRIPTION = N_("Put each layer's stream into another prompt, and read that")
     GROUP = N_("Why")
     ORDER = 48
     ALSO = N_("patch stream read another prompt")

@@ -31,7 +31,7 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
 
     NAME = "paths"
     TITLE = N_("path patching")
-    DESCRIPTION = N_("Which heads and MLPs send the answer directly to one reader (path patching)")
+    DESCRIPTION = N_("Which heads and MLPs send the answer directly to one reader")
     ORDER = 43
     GROUP = N_("Why")
     ALSO = N_("path patching sender receiver")

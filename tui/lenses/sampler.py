@@ -40,7 +40,7 @@ class SamplerLensPage(LensPage[SamplerLens]):
 
     NAME = "sampler"
     TITLE = N_("sampler")
-    DESCRIPTION = N_("Why a token is drawn: what each stage of the sampler removes and moves, and the number u")
+    DESCRIPTION = N_("What each sampler stage removes and moves, and where u falls")
     ORDER = 2
     GROUP = N_("Next token")
     ALSO = N_("temperature top-k top-p cut draw why this token")

@@ -22,7 +22,7 @@ class ScoreLens(LensPage[Summary]):
 
     NAME = "score"
     TITLE = N_("score")
-    DESCRIPTION = N_("How well the model predicts this text: perplexity, bits per byte, the worst tokens")
+    DESCRIPTION = N_("How well the model predicts this text: perplexity, bits")
     ORDER = 4
     GROUP = N_("Compare")
     ALSO = N_("perplexity bits per byte surprisal loss text")

@@ -29,7 +29,7 @@ class SoftmaxLens(LensPage[SoftmaxLab]):
 
     NAME = "softmax"
     TITLE = N_("softmax")
-    DESCRIPTION = N_("Softmax with and without subtracting the maximum, repeated, and at other temperatures")
+    DESCRIPTION = N_("Softmax without overflow, repeated, at other temperatures")
     ORDER = 6
     PICKS = False
     GROUP = N_("Next token")

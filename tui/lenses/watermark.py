@@ -30,7 +30,7 @@ class WatermarkLens(LensPage["WatermarkReport"]):
 
     NAME = "watermark"
     TITLE = N_("watermark")
-    DESCRIPTION = N_("Which tokens are in the green lists of a watermark, and the z-score of the text")
+    DESCRIPTION = N_("Which tokens are in a watermark's green lists; the z-score")
     ORDER = 8
     PICKS = False
     GROUP = N_("Next token")

@@ -31,7 +31,7 @@ class WeightsLens(LensPage["Weights"]):
 
     NAME = "weights"
     TITLE = N_("weights")
-    DESCRIPTION = N_("Parameters counted by part, and the distribution of any weight")
+    DESCRIPTION = N_("Parameters by part, and the distribution of any weight")
     ORDER = 16
     GROUP = N_("Inside")
     ALSO = N_("parameters count histogram size")

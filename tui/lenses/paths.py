@@ -97,6 +97,8 @@ class PathsLens(HeatMapPage["Paths"], ExperimentPage["Paths"]):
 
     def title_detail(self) -> str:
         answer = self.answer
+        if answer is None and self.receiver == "final":
+            return ""
         return _("to {receiver}").format(
             receiver=answer.label if answer and answer.receiver == self.receiver else self.receiver
         )

@@ -192,6 +192,12 @@ class Code:
         product = build.mul(build.sext(a, longs), build.sext(b, longs))
         return build.add(total, build.add(*[self.shuffle(product, range(n, count, 2)) for n in (0, 1)]))
 
+    def dot_bytes(self, total: Any, unsigned: Any, signed: Any) -> Any:
+        """`total` (int32 lanes) plus the products of bytes, four neighbours to a lane. Only for VNNI."""
+        build, count = self.builder, unsigned.type.count
+        ints = [build.bitcast(each, total.type) for each in (unsigned, signed)]
+        return self.call(f"llvm.x86.avx512.vpdpbusd.{8 * count}", total.type, total, *ints)
+
     def _by_halves(self, function: Callable[..., Any], *vectors: Any) -> Any:
         """Apply a function of 32-byte vectors to larger ones."""
         count = vectors[0].type.count // 32

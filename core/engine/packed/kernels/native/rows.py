@@ -8,8 +8,9 @@ The products are exact; a lane of 32 bits sums four.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.engine.packed.kernels.native.code import F32, I16, I32, VNNI, Code, vector
-from core.engine.packed.kernels.native.formats import Format
+from core.engine.packed.kernels.native import formats
+from core.engine.packed.kernels.native.code import F32, I8, I16, I32, VNNI, Code, vector
+from core.engine.packed.kernels.native.formats import Format, Unpacked
 
 ROWS = 4
 """Rows that are multiplied together: they share what is loaded of the vector."""
@@ -20,10 +21,10 @@ EIGHT = 256
 def rows(format: Format, instructions: str) -> str:
     """Four rows times a vector → float32 [4] at `out`.
 
-    `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `even`, `odd`, `scales`, `sums`
-    are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
+    `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `first`, `second`, `scales`,
+    `sums` are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
     """
-    names = ("row0", "row1", "row2", "row3", "groups", "even", "odd", "scales", "sums", "sums16", "ahead", "out")
+    names = ("row0", "row1", "row2", "row3", "groups", "first", "second", "scales", "sums", "sums16", "ahead", "out")
     code = Code("rows", instructions, names)
     given = code.arguments
     addresses = [given[f"row{n}"] for n in range(ROWS)]
@@ -115,22 +116,64 @@ def _multiply(
         x_scales = code.spread(x_scales, 0, count, 2)
     which = "sums" if format.group == 32 else "sums16"
     x_sums = code.load(vector(F32, count), code.add(given[which], code.times(index, 4 * count)))
-    quants: list[Sequence[Callable[[], Any]]] = []
-    scales: list[Callable[[int], Any]] = []
-    for row, sum in zip(rows, sums, strict=True):
-        unpacked = format.unpack(code, row, groups)
-        quants.append(unpacked.quants)
-        scales.append(spread(build.fmul(unpacked.scales, x_scales), lanes, len(scales)))
-        sum.add(sum.minimums, unpacked.scales if unpacked.minimums is None else unpacked.minimums, x_sums)
-    for n in range(len(quants[0])):
+    unpacked = [format.unpack(code, row, groups) for row in rows]
+    scales = [build.fmul(each.scales, x_scales) for each in unpacked]
+    for each, sum in zip(unpacked, sums, strict=True):
+        sum.add(sum.minimums, each.scales if each.minimums is None else each.minimums, x_sums)
+    if code.instructions == VNNI:
+        planes = [code.add(given[plane], bytes_start) for plane in ("first", "second")]
+        _multiply_bytes(code, format, unpacked, scales, planes, sums)
+        return
+    spreads = [spread(each, lanes, n) for n, each in enumerate(scales)]
+    for n in range(len(unpacked[0].quants)):
         even, odd = (
             code.load(vector(I16, width // 2), code.add(given[plane], bytes_start), n * width)
-            for plane in ("even", "odd")
+            for plane in ("first", "second")
         )
         for row, sum in enumerate(sums):
-            evens, odds = code.shorts(quants[row][n]())
+            evens, odds = code.shorts(unpacked[row].quants[n]())
             dots = code.dot(code.dot(code.filled(vector(I32, lanes), 0), evens, even), odds, odd)
-            sum.add(sum.products, scales[row](n), build.sitofp(dots, vector(F32, lanes)))
+            sum.add(sum.products, spreads[row](n), build.sitofp(dots, vector(F32, lanes)))
+
+
+def _multiply_bytes(
+    code: Code,
+    format: Format,
+    unpacked: Sequence[Unpacked],
+    scales: Sequence[Any],
+    planes: Sequence[Any],
+    sums: Sequence["_Sums"],
+) -> None:
+    """Add the products with planes of bytes, of which the first counts 256 times: 128 numbers of a row at once."""
+    build = code.builder
+    if len(unpacked[0].quants) > 1:
+        pairs = [formats.pairs(code, each) for each in unpacked]
+        order, count, lanes = pairs[0].order, 128, 16
+        vectors = [each.vectors for each in pairs]
+    else:
+        order, count, lanes = range(32), 32, 8
+        vectors = [[lambda each=each: (each.quants[0](),)] for each in unpacked]
+    groups = [order[4 * lane] // format.group for lane in range(lanes)]
+    for n in range(len(vectors[0])):
+        inputs = [_in_order(code, plane, count * n, order) for plane in planes]
+        for row, sum in enumerate(sums):
+            quants = vectors[row][n]()
+            dots = code.filled(vector(I32, lanes), 0)
+            for plane, parts in enumerate(inputs):
+                if plane:
+                    dots = build.shl(dots, code.filled(dots.type, 8))
+                for each, x in zip(quants, parts, strict=True):
+                    dots = code.dot_bytes(dots, each, x)
+            scale = code.shuffle(scales[row], [group + n * (count // format.group) for group in groups])
+            sum.add(sum.products, scale, build.sitofp(dots, vector(F32, lanes)))
+
+
+def _in_order(code: Code, plane: Any, start: int, order: Sequence[int]) -> Sequence[Any]:
+    """Bytes of a plane from `start` on in the order of `Pairs`."""
+    if len(order) < 64:
+        return [code.load(vector(I8, len(order)), plane, start)]
+    first, second = (code.load(vector(I8, 64), plane, start + offset) for offset in (0, 64))
+    return [code.shuffle(first, order[n : n + 64], second) for n in (0, 64)]
 
 
 def plain(format: Format, instructions: str) -> str:

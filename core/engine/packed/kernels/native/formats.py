@@ -71,7 +71,7 @@ class Format:
 
 # Pairs of vectors ----------------------------------------------------------------------------------------------------
 
-_WOVEN = tuple(64 * which + 16 * k + 8 * odd + n for odd in (0, 1) for k in range(4) for which in (0, 1) for n in range(8))
+_WOVEN = tuple(64 * both + 16 * k + 8 * odd + n for odd in (0, 1) for k in range(4) for both in (0, 1) for n in range(8))
 _HALVES = tuple(32 * k + 16 * upper + n for upper in (0, 1) for k in range(4) for n in range(16))
 _NIBBLES = tuple(number // 64 * 32 + number // 32 % 2 * 64 + number % 32 for number in _WOVEN)
 

@@ -14,6 +14,8 @@ from core.engine.packed.kernels.native.formats import Format, Unpacked
 
 ROWS = 4
 """Rows that are multiplied together: they share what is loaded of the vector."""
+PLANES = ("first", "second")
+"""Arguments: the two planes of a quantized vector, see `tiles.quantize`."""
 EIGHT = 256
 """Numbers that are unpacked together: eight groups of 32."""
 
@@ -24,7 +26,7 @@ def rows(format: Format, instructions: str) -> str:
     `row0` … are addresses of rows, which may be equal; `groups` counts groups of 32; `first`, `second`, `scales`,
     `sums` are as in `ACTIVATIONS`; `ahead` is the distance in bytes of what is to be prefetched.
     """
-    names = ("row0", "row1", "row2", "row3", "groups", "first", "second", "scales", "sums", "sums16", "ahead", "out")
+    names = ("row0", "row1", "row2", "row3", "groups", *PLANES, "scales", "sums", "sums16", "ahead", "out")
     code = Code("rows", instructions, names)
     given = code.arguments
     addresses = [given[f"row{n}"] for n in range(ROWS)]
@@ -121,14 +123,13 @@ def _multiply(
     for each, sum in zip(unpacked, sums, strict=True):
         sum.add(sum.minimums, each.scales if each.minimums is None else each.minimums, x_sums)
     if code.instructions == VNNI:
-        planes = [code.add(given[plane], bytes_start) for plane in ("first", "second")]
+        planes = [code.add(given[plane], bytes_start) for plane in PLANES]
         _multiply_bytes(code, format, unpacked, scales, planes, sums)
         return
     spreads = [spread(each, lanes, n) for n, each in enumerate(scales)]
     for n in range(len(unpacked[0].quants)):
         even, odd = (
-            code.load(vector(I16, width // 2), code.add(given[plane], bytes_start), n * width)
-            for plane in ("first", "second")
+            code.load(vector(I16, width // 2), code.add(given[plane], bytes_start), n * width) for plane in PLANES
         )
         for row, sum in enumerate(sums):
             evens, odds = code.shorts(unpacked[row].quants[n]())

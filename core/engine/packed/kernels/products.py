@@ -7,7 +7,7 @@ import numpy as np
 from numba import carray
 
 from core.engine.packed.kernels.descriptors import GROUP, TILE_GROUPS, TILES_AT_ONCE
-from core.engine.packed.kernels.emit import call, compiled, floats, pointer, stack_floats
+from core.engine.packed.kernels.emit import call, compiled, floats, pointer, prefetch, stack_floats
 from core.engine.packed.kernels.native.rows import ROWS
 from core.engine.packed.kernels.native.tiles import TILE, VECTORS
 
@@ -95,6 +95,19 @@ def _multiply_part(matrix, columns, plain, x, group, first, last, out):
             numbers, result = floats(buffer, ROWS), floats(out + 4 * row, last - row)
             for n in range(last - row):
                 result[n] = numbers[n]
+
+
+@compiled
+def begin(linear, matrices, first, last):
+    """Prefetch the first of the rows `first` to `last`, before which `multiply` has not prefetched them."""
+    start = 0
+    for n in range(linear.first, linear.first + linear.count):
+        matrix = matrices[n]
+        if start <= first < start + matrix.rows:
+            near = row_address(matrix, first - start)
+            for line in range(near, near + min(AHEAD, (last - first) * matrix.stride), LINE):
+                prefetch(line)
+        start += matrix.rows
 
 
 @compiled

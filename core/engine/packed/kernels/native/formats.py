@@ -29,6 +29,8 @@ class Pairs(NamedTuple):
     order: Sequence[int]
     """Which of 128 neighbours stand in the first vector, then in the second."""
     vectors: Sequence[Callable[[], tuple[Any, Any]]]
+    multiples: Sequence[float] = (1,)
+    """What the numbers of the first group, the second … are multiplied by there; then from the start again."""
 
 
 class Unpacked(NamedTuple):
@@ -209,7 +211,8 @@ def _by_16(
 
 def _scaled(code: Code, numbers: Any, address: Any, offset: int) -> Any:
     """Times the float16 there."""
-    return code.builder.fmul(numbers, code.splat(code.half(address, offset), numbers.type.count))
+    count = numbers.type.count
+    return code.builder.fmul(numbers, _to_float(code, code.splat(code.load(I16, address, offset), count)))
 
 
 def _shifted(code: Code, packed: Any, shifts: list[int], mask: int) -> Any:
@@ -231,8 +234,8 @@ def _six_bits(code: Code, address: Any) -> tuple[Any, Any]:
 
     def both(low: Any, shift: int) -> Any:
         lower, upper = masked(c, shift, 0x0F0F0F0F), masked(low, 2, 0x30303030)
-        pair = code.collected([masked(low, 0, 0x3F3F3F3F), build.or_(lower, upper)])
-        return build.bitcast(pair, vector(I8, 8))
+        four, more = (build.zext(each, I64) for each in (masked(low, 0, 0x3F3F3F3F), build.or_(lower, upper)))
+        return build.bitcast(build.or_(four, build.shl(more, code.integer(32))), vector(I8, 8))
 
     return both(a, 0), both(b, 4)
 
@@ -242,12 +245,13 @@ def _q4_k(code: Code, address: Any, _: int) -> Unpacked:
         return _shifted(code, code.load(BYTES32, address, 16 + 32 * n), [0, 4], 15)
 
     def pair(n: int) -> tuple[Any, Any]:
-        return woven(code, _low_and_high(code, code.load(BYTES64, address, 16 + 64 * n)))
+        packed = code.load(BYTES64, address, 16 + 64 * n)
+        return woven(code, [code.builder.and_(packed, code.filled(BYTES64, mask)) for mask in (0x0F, 0xF0)])
 
     scales, minimums = (_floats(code, each) for each in _six_bits(code, address))
     scales, minimums = _scaled(code, scales, address, 0), _scaled(code, minimums, address, 2)
     found = [partial(quants, n) for n in range(4)]
-    return Unpacked(found, scales, minimums, pairs=Pairs(_NIBBLES, [partial(pair, n) for n in (0, 1)]))
+    return Unpacked(found, scales, minimums, pairs=Pairs(_NIBBLES, [partial(pair, n) for n in (0, 1)], (1, 16)))
 
 
 def _q5_k(code: Code, address: Any, _: int) -> Unpacked:

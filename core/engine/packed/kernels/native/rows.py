@@ -119,6 +119,9 @@ def _multiply(
     which = "sums" if format.group == 32 else "sums16"
     x_sums = code.load(vector(F32, count), code.add(given[which], code.times(index, 4 * count)))
     unpacked = [format.unpack(code, row, groups) for row in rows]
+    if code.instructions == VNNI and (pairs := unpacked[0].pairs):
+        factors = [1 / pairs.multiples[n % len(pairs.multiples)] for n in range(count)]
+        x_scales = build.fmul(x_scales, code.constant(x_scales.type, factors))
     scales = [build.fmul(each.scales, x_scales) for each in unpacked]
     for each, sum in zip(unpacked, sums, strict=True):
         sum.add(sum.minimums, each.scales if each.minimums is None else each.minimums, x_sums)

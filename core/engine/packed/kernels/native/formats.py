@@ -168,7 +168,7 @@ def _with_mask(code: Code, quants: Any, mask: Any, value: int) -> Any:
 
 def _halves(code: Code, address: Any, places: list[int]) -> Any:
     """float16 at these offsets, as a vector of float32."""
-    if code.instructions == VNNI and len(places) == 8:
+    if len(places) == 8:
         words = code.collected([_words(code, address, places[n : n + 4]) for n in (0, 4)])
         return _to_float(code, code.builder.bitcast(words, vector(I16, 8)))
     halves = code.collected([code.load(I16, address, place) for place in places])

@@ -35,11 +35,10 @@ def rows(format: Format, instructions: str) -> str:
     sums = [_Sums(code, 16, scales) for _ in range(ROWS)]
     spread = _Spread(code, format.group)
     size = EIGHT // format.numbers * format.size
+    far = code.add(addresses[0], given["ahead"])
     with code.loop(chunks) as n:
         start = code.times(n, size)
-        far = code.add(code.add(addresses[0], given["ahead"]), code.times(n, ROWS * size))
-        for line in range(0, ROWS * size, 64):
-            code.prefetch(far, line)
+        _prefetch(code, far, n, size)
         _multiply(code, format, [code.add(each, start) for each in addresses], n, 8, sums, spread)
     if format.numbers < EIGHT:
         rest = [_Sums(code, 8, 1) for _ in range(ROWS)]
@@ -47,11 +46,19 @@ def rows(format: Format, instructions: str) -> str:
         with code.loop(code.builder.sub(given["groups"], done)) as n:
             group = code.add(n, done)
             start = code.times(group, format.size)
+            _prefetch(code, far, group, format.size)
             _multiply(code, format, [code.add(each, start) for each in addresses], group, 1, rest, spread)
         sums = [each.joined(other) for each, other in zip(sums, rest, strict=True)]
     for n, each in enumerate(sums):
         code.store(each.total(format.factor), given["out"], 4 * n)
     return code.text()
+
+
+def _prefetch(code: Code, far: Any, n: Any, size: int) -> None:
+    """The `n`-th `size` bytes of each of four rows."""
+    place = code.add(far, code.times(n, ROWS * size))
+    for line in range(0, ROWS * size, 64):
+        code.prefetch(place, line)
 
 
 class _Spread:

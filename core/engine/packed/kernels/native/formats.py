@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from core.engine.packed.kernels.native.code import F16, F32, I1, I8, I16, I32, I64, VNNI, Code, vector
+from core.engine.packed.kernels.native.code import F16, F32, I1, I8, I16, I32, I64, Code, vector
 
 BYTES64, BYTES32, BYTES16 = (vector(I8, count) for count in (64, 32, 16))
 CURVE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
@@ -73,7 +73,9 @@ class Format:
 
 # Pairs of vectors ----------------------------------------------------------------------------------------------------
 
-_WOVEN = tuple(64 * both + 16 * k + 8 * odd + n for odd in (0, 1) for k in range(4) for both in (0, 1) for n in range(8))
+_WOVEN = tuple(
+    64 * both + 16 * k + 8 * odd + n for odd in (0, 1) for k in range(4) for both in (0, 1) for n in range(8)
+)
 _HALVES = tuple(32 * k + 16 * upper + n for upper in (0, 1) for k in range(4) for n in range(16))
 _NIBBLES = tuple(number // 64 * 32 + number // 32 % 2 * 64 + number % 32 for number in _WOVEN)
 

@@ -1,8 +1,8 @@
 """One vector times rows of blocks: what a single token needs. Also one row unpacked.
 
-The vector is quantized to 15 bits, one scale for 32 numbers, in two planes: those with even numbers and with odd ones.
+The vector is quantized to 15 bits, one scale for 32 numbers, in two planes: see `tiles.quantize`.
 For a group of a row, with weights w = s q + m:  Σ w x = s · scale · Σ q x + m Σ x, with integers q and x.
-The products are exact; a lane of 32 bits sums four.
+The products are exact; a lane of 32 bits sums four, or with VNNI eight.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,8 +49,7 @@ def rows(format: Format, instructions: str) -> str:
             _prefetch(code, far, group, format.size)
             _multiply(code, format, [code.add(each, start) for each in addresses], group, 1, rest, spread)
         sums = [each.joined(other) for each, other in zip(sums, rest, strict=True)]
-    for n, each in enumerate(sums):
-        code.store(each.total(format.factor), given["out"], 4 * n)
+    code.store(code.four_sums([each.lanes(format.factor) for each in sums]), given["out"])
     return code.text()
 
 
@@ -102,12 +101,14 @@ class _Sums:
         self.others.append(other)
         return self
 
-    def total(self, factor: float) -> Any:
-        load, build = self.code.builder.load, self.code.builder
-        products, minimums = (self.code.sum(load(place)) for place in (self.products, self.minimums))
-        whole = build.fadd(products, build.fmul(minimums, self.code.filled_number(factor)))
+    def lanes(self, factor: float) -> Any:
+        """Eight numbers whose sum is that of the row."""
+        products, minimums = (self.code.builder.load(place) for place in (self.products, self.minimums))
+        minimums = self.code.folded(minimums, 8)
+        eight = self.code.filled(minimums.type, factor)
+        whole = self.code.fma(minimums, eight, self.code.folded(products, 8))
         for other in self.others:
-            whole = build.fadd(whole, other.total(factor))
+            whole = self.code.builder.fadd(whole, other.lanes(factor))
         return whole
 
 
